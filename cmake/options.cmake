@@ -1,0 +1,50 @@
+# What can be chosen, and the compiler's flags.
+
+option(VIVA_TESTS "Build the tests" ON)
+option(VIVA_BENCH "Build the benchmarks of single parts" OFF)
+option(VIVA_FUZZ "Build the fuzz targets (clang, libFuzzer)" OFF)
+option(VIVA_WERROR "Warnings are errors" OFF)
+option(VIVA_HARDEN "Hardened release flags" ON)
+set(VIVA_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=: address,undefined or thread")
+option(VIVA_COVERAGE "Instrument for gcov" OFF)
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g1")
+
+include(GNUInstallDirs)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+
+add_library(viva_flags INTERFACE)
+target_compile_definitions(viva_flags INTERFACE _GNU_SOURCE)
+# No contraction: a·b + c is two roundings unless the code says fma. Tokens must not depend on the compiler.
+target_compile_options(viva_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes
+  -Wmissing-prototypes -ffp-contract=off -fno-math-errno)
+if(VIVA_WERROR)
+  target_compile_options(viva_flags INTERFACE -Werror)
+endif()
+if(VIVA_HARDEN AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  target_compile_options(viva_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+    -fstack-clash-protection)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    target_compile_options(viva_flags INTERFACE -fcf-protection=full)
+  endif()
+  target_link_options(viva_flags INTERFACE -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
+endif()
+if(VIVA_SANITIZE)
+  target_compile_options(viva_flags INTERFACE -fsanitize=${VIVA_SANITIZE} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
+  target_link_options(viva_flags INTERFACE -fsanitize=${VIVA_SANITIZE})
+endif()
+if(VIVA_COVERAGE)
+  target_compile_options(viva_flags INTERFACE --coverage)
+  target_link_options(viva_flags INTERFACE --coverage)
+endif()

@@ -1,0 +1,239 @@
+/* viva/model.h: models, sessions, generation.
+ *
+ * A viva_model is immutable and may be shared by any number of threads. A viva_session is one timeline on a model: its
+ * KV cache, its position and its last logits; one thread at a time. Both are independent of the handles they were made
+ * from: each keeps what it needs alive.
+ */
+#ifndef VIVA_MODEL_H
+#define VIVA_MODEL_H
+
+#include "viva/checkpoint.h"
+#include "viva/engine.h"
+#include "viva/sampling.h"
+#include "viva/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct viva_model viva_model;
+typedef struct viva_session viva_session;
+
+/* ---- loading ---------------------------------------------------------------------------------------------------- */
+
+typedef struct viva_model_options {
+  size_t size;                /* sizeof(viva_model_options) */
+  const char *weights;        /* NULL: as stored (F32, BF16, F16 kept; GGUF block types become BF16).
+                                 "f32", "bf16", "f16": every matrix is held in that type. Norms and biases are F32 */
+  const char *tokenizer_path; /* NULL: beside the model (or in the GGUF file); a model without one works with ids */
+  uint64_t context;           /* 0: the model's own. Default capacity of its sessions; RoPE "dynamic" scales to it */
+  uint64_t num_layers;        /* 0: all. Else only the first so many (for debugging) */
+  viva_dtype kv;              /* VIVA_F16 (default) or VIVA_F32: type of the KV cache in the memory plan */
+  viva_load_mode load;        /* READ */
+  viva_progress_fn progress;  /* NULL: none. Bytes of the weights; can cancel */
+  void *progress_user;
+} viva_model_options;
+
+VIVA_API viva_model_options viva_model_options_default(void);
+
+/* What a model needs, computed before anything but headers is read. */
+typedef struct viva_memory_plan {
+  size_t size;               /* sizeof(viva_memory_plan), set by the caller before the call */
+  uint64_t parameters;       /* number of weights */
+  uint64_t weight_bytes;     /* as they will be held */
+  uint64_t bytes_per_token;  /* weights that one decoded token reads */
+  uint64_t kv_bytes;         /* KV cache of one session of the given context */
+  uint64_t work_bytes;       /* activations, logits, loading buffers */
+  uint64_t needed_bytes;     /* the sum */
+  uint64_t available_bytes;  /* on the engine's device now; 0 when unknown */
+  uint64_t context;          /* the context this plan is for */
+  uint64_t largest_context;  /* that fits, up to the model's own limit; 0: none */
+} viva_memory_plan;
+
+/* Plans without loading. Errors: those of viva_checkpoint_open and viva_checkpoint_config, E_UNSUPPORTED (architecture:
+ * the message names it and the supported ones), E_FORMAT (a tensor missing or of the wrong shape: named),
+ * E_ARGUMENT (weights, kv, num_layers). Does not refuse a plan that is too large. */
+VIVA_API viva_status viva_model_plan(viva_engine *engine, const char *path, const viva_model_options *options,
+                                     viva_memory_plan *plan, viva_error *error);
+
+/* Loads a model: a GGUF file, a folder with config.json and safetensors, a .safetensors file or an index beside one.
+ * Reads headers, plans, refuses with the numbers when it does not fit, then reads the weights in parallel.
+ * Errors: those of viva_model_plan, E_LIMIT (does not fit: needed, available, largest context and the --weights that
+ * would fit), E_IO, E_MEMORY, E_CANCELLED. A failed load leaves nothing behind.
+ *
+ * options: NULL for the defaults
+ * model:   receives one reference, ended by viva_model_release */
+VIVA_API viva_status viva_model_load(viva_engine *engine, const char *path, const viva_model_options *options,
+                                     viva_model **model, viva_error *error);
+
+VIVA_API viva_model *viva_model_retain(viva_model *model);
+VIVA_API void viva_model_release(viva_model *model); /* NULL is allowed */
+
+/* The model's configuration. config->size set by the caller. */
+VIVA_API viva_status viva_model_get_config(const viva_model *model, viva_model_config *config, viva_error *error);
+
+/* The plan it was loaded by (available_bytes as it was then). plan->size set by the caller. */
+VIVA_API viva_status viva_model_get_plan(const viva_model *model, viva_memory_plan *plan, viva_error *error);
+
+/* Text such as "llama 135M BF16". Belongs to the model. */
+VIVA_API const char *viva_model_description(const viva_model *model);
+
+/* Its tokenizer, or NULL when it has none. Belongs to the model: retain it to keep it longer. */
+VIVA_API viva_tokenizer *viva_model_tokenizer(const viva_model *model);
+
+/* ---- sessions --------------------------------------------------------------------------------------------------- */
+
+typedef struct viva_session_options {
+  size_t size;           /* sizeof(viva_session_options) */
+  uint64_t capacity;     /* 0: the model's context. Tokens the KV cache holds; allocated now, once */
+  viva_dtype kv;         /* VIVA_DTYPE_NONE: the model's option. VIVA_F16 or VIVA_F32 */
+  uint32_t prefill_chunk; /* 0: chosen. Most tokens processed at once in prefill; results do not depend on it */
+} viva_session_options;
+
+VIVA_API viva_session_options viva_session_options_default(void);
+
+/* Errors: E_ARGUMENT, E_LIMIT (does not fit: the numbers), E_MEMORY. session: freed by viva_session_free. */
+VIVA_API viva_status viva_session_create(viva_model *model, const viva_session_options *options, viva_session **session,
+                                         viva_error *error);
+VIVA_API void viva_session_free(viva_session *session); /* NULL is allowed */
+
+/* Receives logits row by row: position is that of the token which the row follows; logits (vocab_size values) are valid
+ * during the call. Return 0 to go on, anything else to stop with VIVA_E_CANCELLED. */
+typedef int (*viva_logits_fn)(void *user, uint64_t position, const float *logits, size_t vocab_size);
+
+typedef struct viva_prefill_options {
+  size_t size;               /* sizeof(viva_prefill_options) */
+  float *all_logits;         /* NULL, or count × vocab_size values: logits of every position are written here */
+  size_t all_logits_count;   /* number of floats at all_logits; must be count × vocab_size */
+  viva_logits_fn on_logits;  /* NULL, or called for every position, chunk by chunk, in order */
+  void *on_logits_user;
+  viva_progress_fn progress; /* NULL, or called after each chunk with tokens done and count; can cancel */
+  void *progress_user;
+} viva_prefill_options;
+
+VIVA_API viva_prefill_options viva_prefill_options_default(void);
+
+/* Appends count tokens to the session. Afterwards viva_session_logits gives the logits that follow the last one.
+ * Errors: E_ARGUMENT (count 0, a token outside the vocabulary: its index and value), E_LIMIT (position + count >
+ * capacity: the three numbers), E_STATE (failed session), E_NUMERIC, E_CANCELLED. After an error that is found before
+ * work starts, and after a cancel, the session is as it was before the call.
+ *
+ * options: NULL for the defaults: the last position's logits only */
+VIVA_API viva_status viva_session_prefill(viva_session *session, const viva_token *tokens, size_t count,
+                                          const viva_prefill_options *options, viva_error *error);
+
+/* Appends one token; afterwards viva_session_logits gives the logits that follow it. Allocates nothing. Errors as above. */
+VIVA_API viva_status viva_session_decode(viva_session *session, viva_token token, viva_error *error);
+
+/* As viva_session_decode and viva_argmax in one: nothing but the token goes in and out, the logits stay on the device. */
+VIVA_API viva_status viva_session_decode_argmax(viva_session *session, viva_token token, viva_token *next,
+                                                viva_error *error);
+
+/* Appends tokens[i] to sessions[i] for i < count, reading the weights once. All must be different sessions of one model.
+ * The result is bit for bit that of count calls of viva_session_decode. On an error no session has changed; the error's
+ * item names the session ("sessions[3]"). */
+VIVA_API viva_status viva_sessions_decode(viva_session *const *sessions, const viva_token *tokens, size_t count,
+                                          viva_error *error);
+
+/* The last logits: vocab_size values that belong to the session and are valid until its next call.
+ * Errors: E_STATE (nothing was processed yet, or the session was truncated since). */
+VIVA_API viva_status viva_session_logits(viva_session *session, const float **logits, size_t *vocab_size,
+                                         viva_error *error);
+
+VIVA_API uint64_t viva_session_position(const viva_session *session); /* tokens in the cache */
+VIVA_API uint64_t viva_session_capacity(const viva_session *session);
+
+/* Forgets all tokens from position on (rewind). Errors: E_ARGUMENT (position > the session's). */
+VIVA_API viva_status viva_session_truncate(viva_session *session, uint64_t position, viva_error *error);
+
+/* Makes to hold what from holds (tokens and logits): a shared prefix is processed once. Both must be sessions of one
+ * model with one KV type. Errors: E_ARGUMENT, E_LIMIT (to's capacity < from's position). */
+VIVA_API viva_status viva_session_copy(viva_session *to, const viva_session *from, viva_error *error);
+
+/* ---- generation ------------------------------------------------------------------------------------------------- */
+
+typedef enum viva_stop_reason {
+  VIVA_STOP_LENGTH = 0,    /* max_new_tokens reached */
+  VIVA_STOP_EOS = 1,       /* an end token: it is in tokens, not in text */
+  VIVA_STOP_STRING = 2,    /* a stop string: not in text; the tokens that formed it are in tokens */
+  VIVA_STOP_CANCELLED = 3  /* the callback asked to stop */
+} viva_stop_reason;
+
+/* "length", "eos", "stop", "cancelled". Static. */
+VIVA_API const char *viva_stop_reason_name(viva_stop_reason reason);
+
+/* Receives text as it is made: whole UTF-8 characters, bytes ≥ 1 (also once at the end for what was held back for a
+ * possible stop string). Return 0 to go on, anything else to stop. */
+typedef int (*viva_text_fn)(void *user, const char *text, size_t bytes);
+
+typedef struct viva_generate_options {
+  size_t size;                    /* sizeof(viva_generate_options) */
+  uint64_t max_new_tokens;        /* 50; 0: only the prompt is processed */
+  viva_sampling_options sampling; /* temperature 0, top_k 0 (unlimited), top_p 1, min_p 0, repetition_penalty 1, seed 42 */
+  int32_t stop_on_eos;            /* 1: stop at the model's end tokens. 0: they are ordinary tokens */
+  int32_t match_special;          /* 1: special tokens written in the prompt become their ids */
+  int32_t add_bos;                /* -1: the tokenizer's rule. 0: never. 1: always */
+  uint32_t logprobs;              /* 0. N: for each token its log probability and the N most probable (of the plain
+                                     softmax of the logits, before sampling options) */
+  const char *const *stop_strings; /* NULL, or stop_count zero-ended UTF-8 strings, none empty */
+  size_t stop_count;
+  viva_text_fn on_text;           /* NULL: none */
+  void *on_text_user;
+  viva_session *session;          /* NULL: a new one for this call. Else the prompt is appended to this one, which
+                                     afterwards holds the prompt and every generated token but the last */
+  uint64_t sequence;              /* 0: counter for the random numbers, see viva_sample */
+  viva_progress_fn progress;      /* NULL, or called during prefill with tokens done and total; can cancel */
+  void *progress_user;
+} viva_generate_options;
+
+VIVA_API viva_generate_options viva_generate_options_default(void);
+
+typedef struct viva_logprob {
+  viva_token id;
+  float logprob; /* natural logarithm */
+} viva_logprob;
+
+/* What was generated. Belongs to the caller, freed with viva_generate_result_free; everything in it ends with it. */
+typedef struct viva_generate_result {
+  size_t size;
+  const viva_token *prompt_tokens;
+  size_t prompt_count;
+  const viva_token *tokens;        /* generated ids; an end token that stopped it included */
+  size_t token_count;
+  const char *text;                /* of tokens: without end token and stop string, a leading space kept. Ended by a zero
+                                      byte; "" for a model without tokenizer */
+  size_t text_bytes;
+  viva_stop_reason stop_reason;
+  uint32_t logprobs;               /* N of the options */
+  uint64_t total_tokens;           /* prompt_count + token_count */
+  double ms_per_token;             /* decode time / decode steps; 0 when there was none. Without load and prefill */
+  double prefill_seconds;
+  double decode_seconds;           /* forward passes, sampling and text of the generated tokens after the first */
+  const viva_logprob *token_logprobs; /* token_count, or NULL when logprobs is 0 */
+  const viva_logprob *top_logprobs;   /* token_count × logprobs, most probable first, or NULL */
+} viva_generate_result;
+
+/* Continues a text. No forward pass is run whose token nobody uses.
+ * Errors: E_ARGUMENT (also a prompt without tokens, and options out of range: the error's item names the option),
+ * E_STATE (the model has no tokenizer), E_LIMIT (prompt + max_new_tokens > capacity: the three numbers), and those of
+ * viva_session_prefill. A stop by the callback is no error: stop_reason says so.
+ *
+ * prompt:  bytes of UTF-8, need not end with a zero
+ * options: NULL for the defaults
+ * result:  receives the result; set to NULL on failure */
+VIVA_API viva_status viva_generate(viva_model *model, const char *prompt, size_t bytes,
+                                   const viva_generate_options *options, viva_generate_result **result,
+                                   viva_error *error);
+
+/* The same for a prompt of ids, which are used as they are (no BOS is added). Works without a tokenizer: text is then
+ * empty and stop strings are E_STATE. */
+VIVA_API viva_status viva_generate_tokens(viva_model *model, const viva_token *prompt, size_t count,
+                                          const viva_generate_options *options, viva_generate_result **result,
+                                          viva_error *error);
+
+VIVA_API void viva_generate_result_free(viva_generate_result *result); /* NULL is allowed */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

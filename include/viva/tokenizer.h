@@ -1,0 +1,112 @@
+/* viva/tokenizer.h: text to token ids and back.
+ *
+ * A tokenizer is compiled once from a tokenizer.json, a folder that holds one, or a GGUF file. It is immutable and may be
+ * used by any number of threads. Ids and text equal those of Hugging Face tokenizers. No engine is needed.
+ */
+#ifndef VIVA_TOKENIZER_H
+#define VIVA_TOKENIZER_H
+
+#include "viva/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct viva_tokenizer viva_tokenizer;
+
+typedef struct viva_tokenizer_options {
+  size_t size;                     /* sizeof(viva_tokenizer_options) */
+  const viva_allocator *allocator; /* NULL: the C library's */
+  viva_log_fn log;                 /* NULL: silent */
+  void *log_user;
+} viva_tokenizer_options;
+
+VIVA_API viva_tokenizer_options viva_tokenizer_options_default(void);
+
+/* Loads a tokenizer. Untrusted input, as for viva_checkpoint_open.
+ * Errors: E_IO, E_FORMAT, E_UNSUPPORTED (a component viva does not know: named), E_NOT_FOUND, E_MEMORY, E_ARGUMENT.
+ *
+ * path:      tokenizer.json, a folder with one, or a GGUF file
+ * tokenizer: receives one reference, ended by viva_tokenizer_release */
+VIVA_API viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options,
+                                         viva_tokenizer **tokenizer, viva_error *error);
+
+VIVA_API viva_tokenizer *viva_tokenizer_retain(viva_tokenizer *tokenizer);
+VIVA_API void viva_tokenizer_release(viva_tokenizer *tokenizer); /* NULL is allowed */
+
+typedef struct viva_encode_options {
+  size_t size;              /* sizeof(viva_encode_options) */
+  int32_t match_special;    /* 0: special tokens written in the text are ordinary text. 1: they become their ids.
+                               Added tokens that are not special always match. */
+  int32_t add_special;      /* 0: ids of the text alone. 1: with the tokens the tokenizer adds (BOS, EOS), by its rule */
+} viva_encode_options;
+
+VIVA_API viva_encode_options viva_encode_options_default(void);
+
+/* Encodes text. Bytes that are not UTF-8 count as U+FFFD, one for each maximal invalid part.
+ * Returns E_SIZE when capacity is too small: *count then holds the number needed and ids is unspecified.
+ * Thread-safe. Errors: E_ARGUMENT, E_MEMORY, E_SIZE.
+ *
+ * text:     bytes long, need not end with a zero; may be NULL when bytes is 0
+ * options:  NULL for the defaults
+ * ids:      capacity elements; may be NULL when capacity is 0
+ * count:    receives the number of ids */
+VIVA_API viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
+                                           const viva_encode_options *options, viva_token *ids, size_t capacity,
+                                           size_t *count, viva_error *error);
+
+typedef struct viva_decode_options {
+  size_t size;          /* sizeof(viva_decode_options) */
+  int32_t skip_special; /* 1: special tokens give no text. 0: their written form */
+} viva_decode_options;
+
+VIVA_API viva_decode_options viva_decode_options_default(void); /* skip_special 1 */
+
+/* Decodes ids to UTF-8. Byte sequences that are not UTF-8 become U+FFFD. An id outside the vocabulary is E_ARGUMENT.
+ * Returns E_SIZE when capacity is too small: *bytes then holds the number needed. No zero byte is added. Thread-safe.
+ *
+ * text:  capacity bytes; may be NULL when capacity is 0
+ * bytes: receives the length */
+VIVA_API viva_status viva_tokenizer_decode(const viva_tokenizer *tokenizer, const viva_token *ids, size_t count,
+                                           const viva_decode_options *options, char *text, size_t capacity,
+                                           size_t *bytes, viva_error *error);
+
+/* Streaming decode: the pieces, joined, equal viva_tokenizer_decode of all ids, and each piece is whole characters.
+ * One decoder is used by one thread at a time. */
+typedef struct viva_decoder viva_decoder;
+
+VIVA_API viva_status viva_decoder_create(viva_tokenizer *tokenizer, const viva_decode_options *options,
+                                         viva_decoder **decoder, viva_error *error);
+VIVA_API void viva_decoder_free(viva_decoder *decoder); /* NULL is allowed */
+
+/* Adds one id. *text is what can be shown now (possibly empty), valid until the next call on the decoder. */
+VIVA_API viva_status viva_decoder_push(viva_decoder *decoder, viva_token id, const char **text, size_t *bytes,
+                                       viva_error *error);
+
+/* Ends the stream: what was held back, with incomplete characters as U+FFFD. The decoder is then new again. */
+VIVA_API viva_status viva_decoder_finish(viva_decoder *decoder, const char **text, size_t *bytes, viva_error *error);
+
+/* Number of ids: one more than the largest. */
+VIVA_API size_t viva_tokenizer_vocab_size(const viva_tokenizer *tokenizer);
+
+/* The token's written form (byte-level tokens in their printable spelling, as in tokenizer.json). The string belongs to
+ * the tokenizer; it is not ended by a zero byte. Errors: E_NOT_FOUND (no such id). */
+VIVA_API viva_status viva_tokenizer_id_to_token(const viva_tokenizer *tokenizer, viva_token id, const char **text,
+                                                size_t *bytes, viva_error *error);
+
+/* Errors: E_NOT_FOUND (no token with this written form). */
+VIVA_API viva_status viva_tokenizer_token_to_id(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
+                                                viva_token *id, viva_error *error);
+
+/* 1 when id is a special token. */
+VIVA_API int viva_tokenizer_is_special(const viva_tokenizer *tokenizer, viva_token id);
+
+/* -1 when there is none. add_bos says whether the tokenizer's rule puts BOS before a text. */
+VIVA_API viva_token viva_tokenizer_bos(const viva_tokenizer *tokenizer);
+VIVA_API viva_token viva_tokenizer_eos(const viva_tokenizer *tokenizer);
+VIVA_API int viva_tokenizer_add_bos(const viva_tokenizer *tokenizer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

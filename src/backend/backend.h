@@ -1,0 +1,135 @@
+/* backend/backend.h: the one table of operations through which model/ uses a device.
+ *
+ * A backend is filled with the plain C reference first; tuned entries override it (by CPU feature or weight format). So a
+ * new format is right before it is fast, and every tuned entry is tested against the reference with the same arguments.
+ *
+ * Pointers named dev are in the backend's memory (for the CPU: ordinary memory); the others are the host's. Activations
+ * are FP32, [rows][features], rows contiguous unless a stride is given. Operations on one stream of calls happen in
+ * order; results are visible to the host after download. No operation allocates.
+ *
+ * Numbers. Every output row is computed as if it were alone: its bits depend on its own inputs and on the weight's shape,
+ * never on the number of rows, on their order, on threads or on other rows. That is what makes prefill equal decode.
+ */
+#ifndef BACKEND_BACKEND_H
+#define BACKEND_BACKEND_H
+
+#include "base/pool.h"
+#include "pack/weight.h"
+#include "viva/engine.h"
+
+typedef struct backend backend;
+
+typedef enum activation { ACTIVATION_NONE = 0 /* later: GELU, SiLU, SwiGLU pair */ } activation;
+
+/* y[m][n] = x[m][k] · w[n][k]ᵀ (+ bias[n]) (+ residual[m][n]); accumulated in FP32, then bias, activation, residual. */
+typedef struct linear_args {
+  size_t m;             /* rows of x; n and k are w's */
+  const float *x;       /* dev [m][x_stride] */
+  size_t x_stride;      /* elements, ≥ k */
+  const weight *w;      /* host struct, dev data */
+  const float *bias;    /* dev [n] or NULL */
+  activation act;
+  const float *residual; /* dev [m][y_stride] or NULL; may be y itself */
+  float *y;             /* dev [m][y_stride] */
+  size_t y_stride;      /* elements, ≥ n */
+} linear_args;
+
+/* One session's part of the rows of a step: rows [first_row, first_row + rows) are its tokens at positions
+ * [position, position + rows). Caches of one layer: [kv_heads][capacity][head_dim] of kv_type. */
+typedef struct kv_span {
+  void *k, *v;     /* dev */
+  size_t capacity; /* tokens */
+  size_t position;
+  size_t first_row, rows;
+} kv_span;
+
+typedef enum kv_type { KV_F16 = 0, KV_F32 = 1 } kv_type;
+
+typedef struct heads {
+  size_t q_heads, kv_heads, head_dim; /* q_heads is a multiple of kv_heads */
+} heads;
+
+/* Rotates q and k in place (half-split pairing: i with i + rotary_dim/2; dimensions from rotary_dim on stay) and appends k
+ * and v to the caches. */
+typedef struct rope_append_args {
+  heads h;
+  size_t rotary_dim;
+  const float *cos_sin; /* dev [m][rotary_dim]: cos of rotary_dim/2 angles, then sin, of each row's position */
+  float *q;             /* dev [m][q_heads × head_dim], rows q_stride apart */
+  float *k, *v;         /* dev [m][kv_heads × head_dim], rows kv_stride apart */
+  size_t q_stride, kv_stride;
+  const kv_span *spans; /* host; together they cover all rows */
+  size_t span_count;
+  kv_type type;
+} rope_append_args;
+
+/* out = softmax(q · Kᵀ · scale) · V for each row and head over cache positions [first, p], p the row's position,
+ * first = window ? max(0, p − window + 1) : 0. The row's own k and v are in the cache already. */
+typedef struct attention_args {
+  heads h;
+  float scale;
+  size_t window;        /* 0: full */
+  const float *q;       /* dev [m][q_heads × head_dim], rows q_stride apart */
+  size_t q_stride;
+  float *out;           /* dev [m][q_heads × head_dim], rows out_stride apart */
+  size_t out_stride;
+  const kv_span *spans;
+  size_t span_count;
+  kv_type type;
+} attention_args;
+
+typedef struct backend_ops {
+  const char *name; /* "cpu" */
+
+  /* -- lifetime */
+  /* 0 when index is past the last device of this kind. Fills info without opening anything. */
+  int (*device)(size_t index, viva_device_info *info);
+  /* The pool is the engine's and outlives the backend. kernels: for the CPU. */
+  viva_status (*open)(runtime *rt, pool *p, int device_index, viva_cpu_kernels kernels, backend **out, viva_error *error);
+  void (*close)(backend *b);
+  void (*info)(backend *b, viva_device_info *info);
+
+  /* -- memory */
+  void *(*alloc)(backend *b, size_t bytes); /* dev, 64-byte aligned; NULL: none */
+  void (*free)(backend *b, void *dev);
+  viva_status (*upload)(backend *b, void *dev, const void *host, size_t bytes, viva_error *error);
+  viva_status (*download)(backend *b, void *host, const void *dev, size_t bytes, viva_error *error); /* waits */
+  viva_status (*copy)(backend *b, void *dev_to, const void *dev_from, size_t bytes, viva_error *error);
+  /* 1 when dev memory can be read and written by the host directly (CPU): then files may be read or mapped into it. */
+  int host_memory;
+
+  /* -- operations */
+  /* out[i][0..cols) = table row tokens[i], as FP32. tokens: host [m], each < table->rows. */
+  viva_status (*embed)(backend *b, const weight *table, const viva_token *tokens, size_t m, float *out,
+                       viva_error *error);
+  /* y = x · rsqrt(mean(x²) + eps) · gain, for rows × groups vectors of n: group g of row r begins at
+   * x + r · stride + g · n. y may be x. Per-head norms use groups = heads. gain: dev [n]. */
+  viva_status (*rmsnorm)(backend *b, const float *x, float *y, size_t rows, size_t stride, size_t groups, size_t n,
+                         const float *gain, float eps, viva_error *error);
+  /* count linear layers at once, independent of each other (q, k, v; gate, up); all have the same m. */
+  viva_status (*linear)(backend *b, const linear_args *args, size_t count, viva_error *error);
+  viva_status (*rope_append)(backend *b, const rope_append_args *args, viva_error *error);
+  viva_status (*attention)(backend *b, const attention_args *args, viva_error *error);
+  /* out = silu(gate) · up over rows × n; silu(v) = v / (1 + e^−v). out may be gate or up. Rows stride apart. */
+  viva_status (*silu_mul)(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
+                          size_t stride, viva_error *error);
+  /* Index of the largest of n values, the lowest among equals; *nan = 1 when one is NaN. Results to the host. */
+  viva_status (*argmax)(backend *b, const float *values, size_t n, viva_token *id, int *nan, viva_error *error);
+  /* Reads bytes of dev memory with all threads as fast as it can, once. Returns seconds; for the bandwidth ceiling. */
+  double (*read_pass)(backend *b, const void *dev, size_t bytes);
+
+  /* Bytes of dev scratch memory the backend keeps for steps of up to m rows, context tokens and width features, for
+   * the memory plan. reserve makes sure it exists; afterwards steps of this size allocate nothing. */
+  size_t (*scratch_bytes)(backend *b, size_t m, size_t context, size_t width);
+  viva_status (*reserve)(backend *b, size_t m, size_t context, size_t width, viva_error *error);
+} backend_ops;
+
+/* Every backend begins with its table. */
+struct backend {
+  const backend_ops *ops;
+};
+
+/* The CPU backend, plain and tuned. */
+extern const backend_ops backend_cpu;
+
+#endif

@@ -1,0 +1,25 @@
+/* base/cpu.h: what the processor can do, and how many threads are sensible. Read once, then constant. */
+#ifndef BASE_CPU_H
+#define BASE_CPU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct cpu_features {
+  unsigned avx2 : 1;   /* AVX2, FMA and F16C, enabled by the system */
+  unsigned avx512 : 1; /* AVX-512 F, BW, DQ, VL, enabled by the system */
+  unsigned avx512_bf16 : 1;
+  unsigned avx512_vnni : 1;
+  char name[128];      /* the processor's name, or "unknown" */
+} cpu_features;
+
+/* Thread-safe. */
+const cpu_features *cpu_get(void);
+
+/* Physical cores within the process's affinity and its cgroup's CPU quota (rounded down), at least 1. */
+int cpu_default_threads(void);
+
+/* Bytes of memory that exist and that can be taken now, both within the cgroup's limit. 0 when unknown. */
+void cpu_memory(uint64_t *total, uint64_t *available);
+
+#endif

@@ -1,0 +1,39 @@
+/* base/mem.h: all memory of the library goes through here, so that any allocation can be counted and made to fail.
+ *
+ * Blocks are aligned to 64 bytes and carry their size in front of them. Blocks of 2 MiB and more that come from the C
+ * library are aligned to 2 MiB and offered huge pages. Thread-safe.
+ */
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
+
+#include <stdatomic.h>
+
+#include "viva/types.h"
+
+typedef struct mem {
+  viva_allocator table;
+  _Atomic size_t current, peak; /* bytes asked for */
+  _Atomic uint64_t allocations;
+} mem;
+
+#define MEM_ALIGN 64
+
+/* table NULL: the C library's functions. */
+void mem_init(mem *m, const viva_allocator *table);
+
+/* NULL when there is none (or bytes overflow). bytes 0 gives a valid pointer. Contents are undefined. */
+void *mem_alloc(mem *m, size_t bytes);
+void *mem_zalloc(mem *m, size_t bytes);                  /* zeroed */
+void *mem_array(mem *m, size_t count, size_t size);      /* count × size, checked; zeroed */
+void *mem_resize(mem *m, void *block, size_t bytes);     /* NULL: block is still valid. block may be NULL */
+void mem_free(mem *m, void *block);                      /* NULL is allowed */
+size_t mem_size(const void *block);                      /* bytes asked for */
+
+/* Arena: many small objects, freed together. Objects are aligned to 16 bytes. Under ASan, gaps are poisoned. */
+typedef struct arena arena;
+arena *arena_create(mem *m, size_t first_block); /* NULL: no memory */
+void *arena_alloc(arena *a, size_t bytes);       /* NULL: no memory. Contents are undefined */
+char *arena_text(arena *a, const char *text, size_t bytes); /* a zero-ended copy */
+void arena_free(arena *a);                       /* NULL is allowed */
+
+#endif

@@ -1,0 +1,27 @@
+/* base/runtime.h: what every module needs of the outside world: memory, files, log. Made once per engine, checkpoint or
+ * tokenizer and passed down; counted, so that what was made with it may outlive who made it. Thread-safe.
+ */
+#ifndef BASE_RUNTIME_H
+#define BASE_RUNTIME_H
+
+#include "base/io.h"
+#include "base/mem.h"
+
+typedef struct runtime {
+  mem mem;
+  const io_table *io; /* must outlive the runtime */
+  viva_log_fn log;    /* may be NULL */
+  void *log_user;
+  viva_log_level log_level;
+  _Atomic uint32_t references;
+} runtime;
+
+/* NULL: no memory. allocator NULL: the C library's; io NULL: io_system. The runtime's own block comes from allocator. */
+runtime *runtime_create(const viva_allocator *allocator, const io_table *io, viva_log_fn log, void *log_user,
+                        viva_log_level level);
+runtime *runtime_retain(runtime *rt);
+void runtime_release(runtime *rt); /* NULL is allowed */
+
+void runtime_log(runtime *rt, viva_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,41 @@
+/* text/tokenizer.h: building tokenizers, for model/ (which connects them with files).
+ *
+ * text/ knows no file format but tokenizer.json; a GGUF file's vocabulary arrives here as a token_source.
+ */
+#ifndef TEXT_TOKENIZER_H
+#define TEXT_TOKENIZER_H
+
+#include "base/runtime.h"
+#include "viva/tokenizer.h"
+
+/* From the text of a tokenizer.json. path is for messages. The runtime is retained. */
+viva_status tokenizer_from_json(runtime *rt, const char *path, const char *text, size_t bytes, viva_tokenizer **out,
+                                viva_error *error);
+
+typedef struct token_text {
+  const char *text;
+  size_t bytes;
+} token_text;
+
+/* GGUF's tokenizer.ggml.token_type */
+typedef enum token_kind {
+  TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5, TOKEN_BYTE = 6
+} token_kind;
+
+/* A GGUF vocabulary. Arrays and texts must live until tokenizer_from_source returns. */
+typedef struct token_source {
+  const char *path;           /* for messages */
+  const char *model;          /* tokenizer.ggml.model: "gpt2" here; others are refused by name */
+  const char *pre;            /* tokenizer.ggml.pre: "smollm", "gpt-2", ... unknown: E_UNSUPPORTED listing the known */
+  const token_text *tokens;   /* [token_count]; id = index */
+  const int32_t *kinds;       /* [token_count] of token_kind, or NULL: all normal */
+  size_t token_count;
+  const token_text *merges;   /* [merge_count], "left right" */
+  size_t merge_count;
+  int64_t bos, eos, unk;      /* as in the file; -1: absent. Outside the vocabulary: E_FORMAT */
+  int add_bos, add_eos;       /* 0 or 1 */
+} token_source;
+
+viva_status tokenizer_from_source(runtime *rt, const token_source *source, viva_tokenizer **out, viva_error *error);
+
+#endif

@@ -17,8 +17,8 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
-# -g1: function names and lines for backtraces. No -DNDEBUG: the library has no assert to switch off.
-set(CMAKE_C_FLAGS_RELEASE "-O2 -g1")
+# -g: backtraces, and the types that abidiff compares. No -DNDEBUG: the library has no assert to switch off.
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
 
 include(CheckPIESupported)
 include(GNUInstallDirs)

@@ -32,13 +32,20 @@ typedef struct gguf_value {
 typedef struct gguf {
   uint32_t version;
   uint32_t alignment;
-  uint64_t data_offset;
-  const uint8_t *header; /* the whole header, [0, data_offset) of the file */
-  gguf_value *values;    /* in the file's order */
+  uint64_t data_offset;  /* where tensor data begins: the header's end, rounded up to the alignment */
+  const uint8_t *header; /* [0, header_bytes) of the file, private: the values point into it */
+  size_t header_bytes;
+  gguf_value *values; /* in the file's order */
   size_t value_count;
 } gguf;
 
-/* Reads and checks a whole GGUF header into ck (files[0] is open). */
+/* "u32", or "array of u32". */
+const char *gguf_type_name(gguf_type type, int is_array);
+
+/* Reads and checks a whole GGUF header into ck (files[0] is open): ck->gguf, and ck->tensors sorted by name. ck->rt and
+ * ck->arena are used; what a failed call leaves in the arena goes with it. Stricter than ggml: names and keys are UTF-8
+ * and unique, tensors do not overlap, dimensions are at least 1, the alignment is 8 to 2^20. Bytes after the last tensor
+ * and gaps between tensors are allowed, as ggml allows them. */
 viva_status gguf_open(viva_checkpoint *ck, viva_error *error);
 
 /* NULL when there is none. */
@@ -55,7 +62,7 @@ int gguf_string(const gguf_value *value, const char **text, size_t *bytes);
 /* Walks an array of strings: at = 0 at first; returns 1 and the next string, 0 at the end. */
 int gguf_next_string(const gguf_value *array, size_t *at, const char **text, size_t *bytes);
 
-/* Element i of an array of numbers (any width). */
+/* Element i of an array of numbers (any width). 0 when it exists and fits, else 1. */
 int gguf_element_i64(const gguf_value *array, uint64_t i, int64_t *out);
 int gguf_element_f64(const gguf_value *array, uint64_t i, double *out);
 

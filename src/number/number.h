@@ -36,12 +36,17 @@ uint16_t f16_from_f32(float value); /* overflow gives infinity; subnormals kept;
 float e4m3_to_f32(uint8_t code);    /* OCP fn */
 float e8m0_to_f32(uint8_t code);    /* 2^(code − 127); 255 is NaN */
 float e5m2_to_f32(uint8_t code);
-float e2m1_to_f32(uint8_t code);    /* low 4 bits */
+float e2m1_to_f32(uint8_t code); /* low 4 bits */
 
 /* Bulk, count elements; from and to may be unaligned and must not overlap. The best twin for this CPU is chosen. */
 void bf16_to_f32_n(const void *from, void *to, size_t count);
 void bf16_from_f32_n(const void *from, void *to, size_t count);
 void f16_to_f32_n(const void *from, void *to, size_t count);
 void f16_from_f32_n(const void *from, void *to, size_t count);
+
+/* Index of the first value that is NaN or infinite, or count: for refusing damaged weights. from may be unaligned. */
+size_t f32_find_nonfinite_n(const void *from, size_t count);
+size_t bf16_find_nonfinite_n(const void *from, size_t count);
+size_t f16_find_nonfinite_n(const void *from, size_t count);
 
 #endif

@@ -10,7 +10,7 @@ typedef struct cpu_features {
   unsigned avx512 : 1; /* AVX-512 F, BW, DQ, VL, enabled by the system */
   unsigned avx512_bf16 : 1;
   unsigned avx512_vnni : 1;
-  char name[128];      /* the processor's name, or "unknown" */
+  char name[128]; /* the processor's name, or "unknown" */
 } cpu_features;
 
 /* Thread-safe. */

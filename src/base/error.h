@@ -9,8 +9,7 @@ viva_status error_set(viva_error *error, viva_status code, const char *format, .
     __attribute__((format(printf, 3, 4)));
 
 /* Adds the place to an error that was set. NULL (or VIVA_NO_OFFSET) leaves a part as it is. Bytes that are not
- * printable UTF-8 are escaped as \xNN. item_bytes < 0 means a zero-ended item. Returns error's code, or VIVA_E_INTERNAL
- * for NULL: callers that may get NULL return their own code. */
+ * printable UTF-8 are escaped as \xNN. item_bytes < 0 means a zero-ended item. */
 void error_at(viva_error *error, const char *file, const char *item, ptrdiff_t item_bytes, uint64_t offset);
 
 /* Copies text for a message: control characters and invalid UTF-8 as \xNN, cut with "..." at size. Returns buffer. */

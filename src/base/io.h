@@ -39,6 +39,10 @@ typedef struct io_table {
 /* The system's calls. */
 extern const io_table io_system;
 
+/* The error of a failed table call: E_IO, "cannot ACTION: the system's reason (a hint)", with path. result is the
+ * negative errno that the call returned. */
+viva_status io_fail(viva_error *error, const char *action, const char *path, int64_t result);
+
 /* A file opened for reading. */
 typedef struct io_file {
   const io_table *io;
@@ -60,7 +64,9 @@ viva_status io_map(const io_file *file, const void **address, viva_error *error)
 void io_unmap(const io_table *io, const void *address, size_t bytes);
 
 /* A file that appears whole or not at all: written to a temporary file beside path, synced, renamed, folder synced.
- * writer_abort (or a failed writer_commit) removes the temporary file and leaves path as it was. */
+ * writer_abort (or a failed writer_commit) removes the temporary file and leaves path as it was. One failure is left
+ * that cannot do so: when the folder's sync fails, the new file is in place but might not outlive a power cut, and the
+ * message says so. Bytes are gathered, so an error may be reported by a later call; a failed writer stays failed. */
 typedef struct io_writer io_writer;
 struct runtime;
 viva_status writer_open(struct runtime *rt, const char *path, io_writer **writer, viva_error *error);

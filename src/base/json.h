@@ -25,7 +25,15 @@
 
 #define JSON_MAX_DEPTH 64
 
-typedef enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT, JSON_INVALID } json_type;
+typedef enum json_type {
+  JSON_NULL,
+  JSON_BOOL,
+  JSON_NUMBER,
+  JSON_STRING,
+  JSON_ARRAY,
+  JSON_OBJECT,
+  JSON_INVALID
+} json_type;
 
 /* Decoded text. Points into the input when it has no escapes, else into the arena. Not zero-ended. May hold U+0000. */
 typedef struct json_string {
@@ -46,9 +54,11 @@ typedef struct json {
   const char *path;
   const char *text;
   size_t bytes, at;
+  size_t mark; /* start of the value at hand, or of the one taken last: where json_fail points */
   uint32_t depth;
   struct json_level *levels; /* one for each open container: kind, state, keys seen */
   json_string key;           /* of the value at hand, for messages */
+  uint64_t hash_key[2];      /* random: nobody can write keys that collide on purpose */
   viva_error failed;         /* first error; code 0 while there is none. Later calls return it again */
 } json;
 
@@ -74,9 +84,9 @@ viva_status json_leave(json *j, viva_error *error);
 /* Take the value at hand. A value of another type is E_FORMAT: "expected a string, found a number". */
 viva_status json_take_string(json *j, json_string *value, viva_error *error);
 viva_status json_take_number(json *j, json_number *value, viva_error *error);
-viva_status json_take_u64(json *j, uint64_t *value, viva_error *error);   /* an integer ≥ 0 */
+viva_status json_take_u64(json *j, uint64_t *value, viva_error *error); /* an integer ≥ 0 */
 viva_status json_take_i64(json *j, int64_t *value, viva_error *error);
-viva_status json_take_double(json *j, double *value, viva_error *error);  /* any number */
+viva_status json_take_double(json *j, double *value, viva_error *error); /* any number */
 viva_status json_take_bool(json *j, int *value, viva_error *error);
 viva_status json_take_null(json *j, viva_error *error);
 
@@ -89,7 +99,8 @@ viva_status json_take_raw(json *j, json_string *raw, viva_error *error);
 /* After the value: only white space may follow. */
 viva_status json_finish(json *j, viva_error *error);
 
-/* An error of the reader's own at the value at hand: sets key, offset, line and column, returns E_FORMAT. */
+/* An error of the reader's own at the value at hand, or at the one taken last when there is none: sets key, offset,
+ * line and column, returns E_FORMAT. */
 viva_status json_fail(json *j, viva_error *error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 int json_string_is(json_string s, const char *text);

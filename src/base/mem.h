@@ -23,17 +23,17 @@ void mem_init(mem *m, const viva_allocator *table);
 
 /* NULL when there is none (or bytes overflow). bytes 0 gives a valid pointer. Contents are undefined. */
 void *mem_alloc(mem *m, size_t bytes);
-void *mem_zalloc(mem *m, size_t bytes);                  /* zeroed */
-void *mem_array(mem *m, size_t count, size_t size);      /* count × size, checked; zeroed */
-void *mem_resize(mem *m, void *block, size_t bytes);     /* NULL: block is still valid. block may be NULL */
-void mem_free(mem *m, void *block);                      /* NULL is allowed */
-size_t mem_size(const void *block);                      /* bytes asked for */
+void *mem_zalloc(mem *m, size_t bytes);              /* zeroed */
+void *mem_array(mem *m, size_t count, size_t size);  /* count × size, checked; zeroed */
+void *mem_resize(mem *m, void *block, size_t bytes); /* NULL: block is still valid. block may be NULL */
+void mem_free(mem *m, void *block);                  /* NULL is allowed */
+size_t mem_size(const void *block);                  /* bytes asked for */
 
 /* Arena: many small objects, freed together. Objects are aligned to 16 bytes. Under ASan, gaps are poisoned. */
 typedef struct arena arena;
-arena *arena_create(mem *m, size_t first_block); /* NULL: no memory */
-void *arena_alloc(arena *a, size_t bytes);       /* NULL: no memory. Contents are undefined */
+arena *arena_create(mem *m, size_t first_block);            /* NULL: no memory */
+void *arena_alloc(arena *a, size_t bytes);                  /* NULL: no memory. Contents are undefined */
 char *arena_text(arena *a, const char *text, size_t bytes); /* a zero-ended copy */
-void arena_free(arena *a);                       /* NULL is allowed */
+void arena_free(arena *a);                                  /* NULL is allowed */
 
 #endif

@@ -1,8 +1,8 @@
 /* base/pool.h: threads that share out a loop.
  *
- * The range is cut statically: thread t of T gets one contiguous run of whole grains. Which thread computes an item must
- * never change its value. The caller takes part as thread 0. Calls from several threads are served one after another; a
- * body must not call the same pool.
+ * The range is cut statically: thread t of T gets one contiguous run of whole grains. Which thread computes an item
+ * must never change its value. The caller takes part as thread 0. Calls from several threads are served one after
+ * another; a body must not call the same pool.
  */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
@@ -19,8 +19,8 @@ viva_status pool_create(runtime *rt, int threads, pool **out, viva_error *error)
 void pool_free(pool *p); /* NULL is allowed */
 int pool_threads(const pool *p);
 
-/* Runs body over [0, count), cut at multiples of grain (≥ 1). Allocates nothing. Waiting threads spin for a short while,
- * then sleep. p may be NULL: the caller does it all. */
+/* Runs body over [0, count), cut at multiples of grain (≥ 1). Allocates nothing. Waiting threads spin for a short
+ * while, then sleep. p may be NULL: the caller does it all. */
 void pool_for(pool *p, size_t count, size_t grain, pool_body body, void *arg);
 
 #endif

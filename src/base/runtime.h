@@ -16,7 +16,8 @@ typedef struct runtime {
   _Atomic uint32_t references;
 } runtime;
 
-/* NULL: no memory. allocator NULL: the C library's; io NULL: io_system. The runtime's own block comes from allocator. */
+/* NULL: no memory. allocator NULL: the C library's; io NULL: io_system. The runtime's own block comes from allocator.
+ */
 runtime *runtime_create(const viva_allocator *allocator, const io_table *io, viva_log_fn log, void *log_user,
                         viva_log_level level);
 runtime *runtime_retain(runtime *rt);

@@ -1,0 +1,53 @@
+/* base/runtime.c: the counted bundle of memory, files and log. */
+#include "base/runtime.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+
+#define LOG_BYTES 1024 /* a longer message is cut with "..." */
+
+runtime *runtime_create(const viva_allocator *allocator, const io_table *io, viva_log_fn log, void *log_user,
+                        viva_log_level level) {
+  mem first;
+  mem_init(&first, allocator);
+  runtime *rt = mem_zalloc(&first, sizeof *rt);
+  if (rt == NULL) return NULL;
+  mem_init(&rt->mem, allocator);
+  /* The runtime's own block was counted by `first`; go on from there. */
+  atomic_store(&rt->mem.current, atomic_load(&first.current));
+  atomic_store(&rt->mem.peak, atomic_load(&first.peak));
+  atomic_store(&rt->mem.allocations, atomic_load(&first.allocations));
+  rt->io = io != NULL ? io : &io_system;
+  rt->log = log;
+  rt->log_user = log_user;
+  rt->log_level = level;
+  atomic_init(&rt->references, 1);
+  return rt;
+}
+
+runtime *runtime_retain(runtime *rt) {
+  atomic_fetch_add_explicit(&rt->references, 1, memory_order_relaxed);
+  return rt;
+}
+
+void runtime_release(runtime *rt) {
+  if (rt == NULL) return;
+  if (atomic_fetch_sub_explicit(&rt->references, 1, memory_order_acq_rel) != 1) return;
+  mem last; /* outlives the block that holds rt->mem */
+  mem_init(&last, &rt->mem.table);
+  mem_free(&last, rt);
+}
+
+void runtime_log(runtime *rt, viva_log_level level, const char *format, ...) {
+  if (rt->log == NULL || level > rt->log_level) return;
+  char raw[LOG_BYTES + 16], message[LOG_BYTES]; /* raw is longer, so that error_quote does the cutting */
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(raw, sizeof raw, format, arguments);
+  va_end(arguments);
+  if (length < 0) return;
+  rt->log(rt->log_user, level, error_quote(message, sizeof message, raw, strlen(raw)));
+}

@@ -1,0 +1,82 @@
+/* base/utf8.c: UTF-8 as Unicode 15 section 3.9 defines it (table 3-7), with WHATWG's count of invalid parts. */
+#include <string.h>
+
+#include "base/num.h"
+
+/* First bytes, and the range of the second: it excludes overlong forms, surrogates and what lies above U+10FFFF. */
+typedef struct lead {
+  uint8_t length, second_low, second_high;
+} lead;
+
+static lead lead_of(uint8_t byte) {
+  if (byte >= 0xC2 && byte <= 0xDF) return (lead){2, 0x80, 0xBF};
+  if (byte == 0xE0) return (lead){3, 0xA0, 0xBF};
+  if (byte == 0xED) return (lead){3, 0x80, 0x9F};
+  if (byte >= 0xE1 && byte <= 0xEF) return (lead){3, 0x80, 0xBF};
+  if (byte == 0xF0) return (lead){4, 0x90, 0xBF};
+  if (byte >= 0xF1 && byte <= 0xF3) return (lead){4, 0x80, 0xBF};
+  if (byte == 0xF4) return (lead){4, 0x80, 0x8F};
+  return (lead){0, 0, 0};
+}
+
+size_t utf8_decode(const char *text, size_t bytes, uint32_t *code, size_t *invalid) {
+  const uint8_t *s = (const uint8_t *)text;
+  if (s[0] < 0x80) {
+    *code = s[0];
+    return 1;
+  }
+  lead l = lead_of(s[0]);
+  *code = 0xFFFD;
+  *invalid = 1;
+  if (l.length == 0 || bytes < 2 || s[1] < l.second_low || s[1] > l.second_high) return 0;
+  uint32_t value = (uint32_t)(s[0] & (0x7F >> l.length)) << 6 | (s[1] & 0x3Fu);
+  for (size_t i = 2; i < l.length; i++) {
+    *invalid = i;
+    if (i >= bytes || (s[i] & 0xC0) != 0x80) return 0;
+    value = value << 6 | (s[i] & 0x3Fu);
+  }
+  *code = value;
+  return l.length;
+}
+
+size_t utf8_encode(uint32_t code, char out[4]) {
+  if (code < 0x80) {
+    out[0] = (char)code;
+    return 1;
+  }
+  if (code < 0x800) {
+    out[0] = (char)(0xC0 | code >> 6);
+    out[1] = (char)(0x80 | (code & 0x3F));
+    return 2;
+  }
+  if (code < 0x10000) {
+    out[0] = (char)(0xE0 | code >> 12);
+    out[1] = (char)(0x80 | (code >> 6 & 0x3F));
+    out[2] = (char)(0x80 | (code & 0x3F));
+    return 3;
+  }
+  out[0] = (char)(0xF0 | code >> 18);
+  out[1] = (char)(0x80 | (code >> 12 & 0x3F));
+  out[2] = (char)(0x80 | (code >> 6 & 0x3F));
+  out[3] = (char)(0x80 | (code & 0x3F));
+  return 4;
+}
+
+int utf8_valid(const char *text, size_t bytes) {
+  const uint64_t high_bits = 0x8080808080808080u;
+  for (size_t at = 0; at < bytes;) {
+    uint64_t eight;
+    if (bytes - at >= sizeof eight) {
+      memcpy(&eight, text + at, sizeof eight);
+      if ((eight & high_bits) == 0) {
+        at += sizeof eight;
+        continue;
+      }
+    }
+    uint32_t code;
+    size_t invalid, length = utf8_decode(text + at, bytes - at, &code, &invalid);
+    if (length == 0) return 0;
+    at += length;
+  }
+  return 1;
+}

@@ -24,7 +24,7 @@ typedef struct tensor_view {
 } tensor_view;
 
 typedef struct checkpoint_file {
-  char *path; /* zero-ended, in the arena */
+  const char *path;   /* zero-ended, in the arena */
   io_file io;
   const uint8_t *map; /* whole file, or NULL in read mode */
 } checkpoint_file;

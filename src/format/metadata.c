@@ -1,0 +1,95 @@
+/* format/metadata.c: safetensors' __metadata__ and config.json's keys, as text for people. */
+#include "format/build.h"
+
+#include <string.h>
+
+enum { TEXT_BYTES = 1024 /* longer values are cut */ };
+
+#define MAX_CONFIG_BYTES ((uint64_t)16 << 20) /* the largest real ones, with long label lists, have some 100 KB */
+
+viva_status metadata_add(checkpoint_build *b, json_string key, const char *type_name, json_string text, uint64_t count,
+                         viva_error *error) {
+  char printable[TEXT_BYTES];
+  viva_checkpoint *ck = b->ck;
+  error_quote(printable, sizeof printable, key.text, key.bytes);
+  const char *key_copy = arena_text(ck->arena, printable, strlen(printable));
+  error_quote(printable, sizeof printable, text.text, text.bytes);
+  const char *text_copy = arena_text(ck->arena, printable, strlen(printable));
+  struct metadata_entry *entry = grow_add(&ck->rt->mem, &b->metadata);
+  if (key_copy == NULL || text_copy == NULL || entry == NULL) return build_no_memory(ck->path, "the metadata", error);
+  *entry = (struct metadata_entry){key_copy, type_name, text_copy, count};
+  return VIVA_OK;
+}
+
+static const char *type_word(json_type type) {
+  static const char *const words[] = {[JSON_NULL] = "null",     [JSON_BOOL] = "bool",   [JSON_NUMBER] = "number",
+                                      [JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object"};
+  return type < JSON_INVALID ? words[type] : "invalid";
+}
+
+/* Takes the value at hand; *text is a string's content, else the value as it is written. *count: an array's length. */
+static viva_status take_value(json *j, json_type type, json_string *text, uint64_t *count, viva_error *error) {
+  *count = 1;
+  if (type == JSON_STRING) return json_take_string(j, text, error);
+  if (type != JSON_ARRAY) return json_take_raw(j, text, error);
+  size_t begin = j->at;
+  *count = 0;
+  TRY(json_enter_array(j, error));
+  for (; json_next_element(j); ++*count) TRY(json_skip(j, error));
+  TRY(json_leave(j, error));
+  *text = (json_string){j->text + begin, j->at - begin};
+  return VIVA_OK;
+}
+
+static viva_status add_config(checkpoint_build *b, json *j, viva_error *error) {
+  json_string key, text;
+  uint64_t count;
+  TRY(json_enter_object(j, error));
+  while (json_next_key(j, &key)) {
+    json_type type = json_peek(j);
+    TRY(take_value(j, type, &text, &count, error));
+    TRY(metadata_add(b, key, type_word(type), text, count, error));
+  }
+  TRY(json_leave(j, error));
+  return json_finish(j, error);
+}
+
+/* A config.json that is missing or broken does not keep a checkpoint from being opened: viva_checkpoint_config says
+ * what is wrong with it, and the log does here. */
+static viva_status try_config(checkpoint_build *b, viva_error *error) {
+  viva_checkpoint *ck = b->ck;
+  viva_error reason = {0};
+  const char *text = NULL;
+  size_t bytes = 0, kept = b->metadata.count;
+  arena *scratch = arena_create(&ck->rt->mem, 4096);
+  const char *path = path_join(ck->arena, ck->folder, "config.json");
+  viva_status status = VIVA_OK;
+  if (scratch == NULL || path == NULL) status = build_no_memory(ck->path, "the metadata", &reason);
+  if (status == VIVA_OK) status = file_read_all(ck->rt, scratch, path, MAX_CONFIG_BYTES, &text, &bytes, &reason);
+  if (status == VIVA_OK) {
+    json j;
+    json_begin(&j, ck->rt, scratch, path, text, bytes);
+    status = add_config(b, &j, &reason);
+  }
+  arena_free(scratch);
+  if (status == VIVA_OK || status == VIVA_E_NOT_FOUND) return VIVA_OK;
+  if (status == VIVA_E_MEMORY) {
+    if (error != NULL) *error = reason;
+    return status;
+  }
+  b->metadata.count = kept;
+  runtime_log(ck->rt, VIVA_LOG_WARN, "%s: not read: %s", path, reason.message);
+  return VIVA_OK;
+}
+
+viva_status metadata_finish(checkpoint_build *b, viva_error *error) {
+  viva_checkpoint *ck = b->ck;
+  if (ck->container == CONTAINER_GGUF) return VIVA_OK; /* gguf_open has set them */
+  TRY(try_config(b, error));
+  size_t bytes = b->metadata.count * b->metadata.item_bytes; /* as large as the list that exists */
+  ck->metadata = arena_alloc(ck->arena, bytes);
+  if (ck->metadata == NULL) return build_no_memory(ck->path, "the metadata", error);
+  if (bytes > 0) memcpy(ck->metadata, b->metadata.items, bytes);
+  ck->metadata_count = b->metadata.count;
+  return VIVA_OK;
+}

@@ -1,0 +1,35 @@
+/* bench.h: one row of viva bench, and its printed forms. */
+#ifndef APPS_BENCH_H
+#define APPS_BENCH_H
+
+#include <viva/viva.h>
+
+#include "output.h"
+#include "stats.h"
+
+enum { BENCH_SAMPLES_MAX = 1000 };
+
+typedef struct bench_row {
+  const char *path;
+  const char *model; /* viva_model_description */
+  viva_memory_plan plan;
+  viva_device_info device;
+  uint64_t prompt;    /* tokens of a pp row, else 0 */
+  uint64_t generated; /* tokens of a tg row, else 0 */
+  stats rate;         /* tokens per second */
+  stats nanoseconds;  /* of one repetition */
+  stats read_rate;    /* bytes per second that the engine can read, measured between the repetitions of a tg row */
+  double samples[BENCH_SAMPLES_MAX]; /* tokens per second of each repetition */
+} bench_row;
+
+typedef enum bench_form { BENCH_MD, BENCH_CSV, BENCH_JSON, BENCH_JSONL } bench_form;
+
+/* What stands before the first row, a row (number: from 0), and what stands after the last one. */
+void bench_print_begin(output *out, bench_form form);
+void bench_print_row(output *out, bench_form form, const bench_row *row, size_t number);
+void bench_print_end(output *out, bench_form form);
+
+/* Bytes per second of weights that a tg row has read; 0 for a pp row. */
+double bench_read(const bench_row *row);
+
+#endif

@@ -1,0 +1,224 @@
+/* cmd_bench.c: viva bench: tokens per second of prefill (pp) and decoding (tg), beside the machine's read bandwidth.
+ *
+ * Ids are synthetic and always the same; tokenizing and sampling are not in the times. Between the repetitions of a tg
+ * row the read bandwidth is measured, so that both have seen the same machine.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "command.h"
+#include "model_args.h"
+#include "progress.h"
+#include "signals.h"
+
+typedef struct bench_args {
+  model_args model;
+  count_list prompts, generated, threads;
+  uint64_t repetitions;
+  int form, no_warmup;
+} bench_args;
+
+#define AT(field) offsetof(bench_args, field)
+
+static const option test_options[] = {
+    {'p', "n-prompt", OPTION_COUNTS, "N,...", AT(prompts), "tokens of a prefill, row ppN; 0: no such row", 0, 0, 0},
+    {'n', "n-gen", OPTION_COUNTS, "N,...", AT(generated), "tokens decoded one by one, row tgN; 0: no such row", 0, 0,
+     0},
+    {'r', "repetitions", OPTION_COUNT, "N", AT(repetitions), "repetitions of each test", 0, 1, BENCH_SAMPLES_MAX},
+    {'t', "threads", OPTION_COUNTS, "N,...", AT(threads),
+     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 0, 1024},
+    {0, "no-warmup", OPTION_FLAG, NULL, AT(no_warmup), "do not run each test once before it is timed", 1, 0, 0},
+};
+
+static const option output_options[] = {
+    {'o', "output", OPTION_CHOICE, "md|csv|json|jsonl", AT(form), "form of the result", 0, 0, 0},
+};
+
+static const option_group groups[] = {
+    OPTION_GROUP("Model", model_path_options, AT(model)),
+    OPTION_GROUP("Tests", test_options, 0),
+    OPTION_GROUP("Output", output_options, 0),
+    OPTION_GROUP("Messages", model_talk_options, AT(model)),
+    OPTION_GROUP("How the model is held", model_hold_options, AT(model)),
+    OPTION_GROUP("Device", model_device_options, AT(model)),
+};
+
+static void defaults(void *values) {
+  bench_args *args = values;
+  memset(args, 0, sizeof *args);
+  model_args_defaults(&args->model);
+  /* llama-bench's defaults */
+  args->prompts = (count_list){{512}, 1};
+  args->generated = (count_list){{128}, 1};
+  args->threads = (count_list){{0}, 1};
+  args->repetitions = 5;
+}
+
+/* What every test of one engine shares. */
+typedef struct bench {
+  output *out;
+  const bench_args *args;
+  loaded what;
+  viva_session *session;
+  viva_token *ids; /* as many as the longest prompt */
+  uint64_t vocab_size;
+  size_t *rows; /* printed so far, over all engines */
+  progress bar;
+} bench;
+
+static uint64_t largest(const count_list *list) {
+  uint64_t best = 0;
+  for (size_t i = 0; i < list->count; i++) best = list->items[i] > best ? list->items[i] : best;
+  return best;
+}
+
+/* Ids spread over the vocabulary: multiples of a large prime. */
+static void fill_ids(viva_token *ids, uint64_t count, uint64_t vocab_size) {
+  for (uint64_t i = 0; i < count; i++) ids[i] = (viva_token)((i + 1) * 2654435761u % vocab_size);
+}
+
+static int on_prefill(void *user, uint64_t done, uint64_t total) {
+  (void)user, (void)done, (void)total;
+  return signals_stopped();
+}
+
+static viva_status prefill(bench *b, uint64_t count, viva_error *error) {
+  viva_prefill_options options = viva_prefill_options_default();
+  options.progress = on_prefill;
+  return viva_session_prefill(b->session, b->ids, count, &options, error);
+}
+
+static viva_status decode(bench *b, uint64_t count, viva_error *error) {
+  viva_token token = (viva_token)(1 % b->vocab_size);
+  viva_status status = VIVA_OK;
+  for (uint64_t i = 0; i < count && status == VIVA_OK; i++) {
+    status = viva_session_decode_argmax(b->session, token, &token, error);
+    if (signals_stopped()) status = VIVA_E_CANCELLED;
+  }
+  return status;
+}
+
+static viva_status repeat_once(bench *b, const bench_row *row, double *seconds, viva_error *error) {
+  viva_status status = viva_session_truncate(b->session, 0, error);
+  double start = progress_clock();
+  if (status == VIVA_OK) status = row->prompt > 0 ? prefill(b, row->prompt, error) : decode(b, row->generated, error);
+  *seconds = progress_clock() - start;
+  return status;
+}
+
+static viva_status measure(bench *b, bench_row *row, viva_error *error) {
+  uint64_t tokens = row->prompt + row->generated;
+  double seconds;
+  viva_status status = b->args->no_warmup ? VIVA_OK : repeat_once(b, row, &seconds, error);
+  for (uint64_t r = 0; r < b->args->repetitions && status == VIVA_OK; r++) {
+    double bytes_per_second = 0;
+    progress_update(&b->bar, r, b->args->repetitions, "");
+    if (row->generated > 0) status = viva_engine_read_bandwidth(b->what.engine, 0, &bytes_per_second, error);
+    if (status == VIVA_OK) status = repeat_once(b, row, &seconds, error);
+    if (status != VIVA_OK) break;
+    if (row->generated > 0) stats_add(&row->read_rate, bytes_per_second);
+    row->samples[r] = (double)tokens / seconds;
+    stats_add(&row->rate, row->samples[r]);
+    stats_add(&row->nanoseconds, 1e9 * seconds);
+  }
+  return status;
+}
+
+/* One row: a prefill of prompt tokens, or generated tokens. */
+static viva_status run_test(bench *b, uint64_t prompt, uint64_t generated, viva_error *error) {
+  if (prompt + generated == 0 || output_failed(b->out)) return VIVA_OK;
+  bench_row *row = calloc(1, sizeof *row);
+  if (row == NULL) {
+    *error = (viva_error){.code = VIVA_E_MEMORY, .offset = VIVA_NO_OFFSET, .message = "no memory for a row"};
+    return VIVA_E_MEMORY;
+  }
+  row->path = b->args->model.path;
+  row->model = viva_model_description(b->what.model);
+  row->plan = b->what.plan;
+  row->device = b->what.device;
+  row->prompt = prompt;
+  row->generated = generated;
+  progress_start(&b->bar, prompt > 0 ? "prefill" : "decode", b->args->model.quiet);
+  viva_status status = measure(b, row, error);
+  progress_end(&b->bar);
+  if (status == VIVA_OK) {
+    bench_print_row(b->out, (bench_form)b->args->form, row, (*b->rows)++);
+    output_flush(b->out);
+  }
+  free(row);
+  return status;
+}
+
+static viva_status run_tests(bench *b, viva_error *error) {
+  const bench_args *args = b->args;
+  uint64_t longest = largest(&args->prompts);
+  viva_model_config config = {.size = sizeof config};
+  viva_session_options options = viva_session_options_default();
+  options.capacity = b->what.plan.context;
+  viva_status status = viva_model_get_config(b->what.model, &config, error);
+  if (status == VIVA_OK) status = viva_session_create(b->what.model, &options, &b->session, error);
+  b->vocab_size = config.vocab_size;
+  b->ids = calloc(longest + 1, sizeof *b->ids);
+  if (status == VIVA_OK && b->ids == NULL) {
+    *error = (viva_error){.code = VIVA_E_MEMORY, .offset = VIVA_NO_OFFSET, .message = "no memory for the prompt"};
+    status = VIVA_E_MEMORY;
+  }
+  if (status == VIVA_OK) fill_ids(b->ids, longest, b->vocab_size);
+  for (size_t i = 0; i < args->prompts.count && status == VIVA_OK; i++)
+    status = run_test(b, args->prompts.items[i], 0, error);
+  for (size_t i = 0; i < args->generated.count && status == VIVA_OK; i++)
+    status = run_test(b, 0, args->generated.items[i], error);
+  viva_session_free(b->session);
+  free(b->ids);
+  return status;
+}
+
+/* All tests on one engine. Returns the exit code. */
+static int run_engine(output *out, const bench_args *args, uint64_t threads, size_t *rows) {
+  bench b = {.out = out, .args = args, .rows = rows};
+  uint64_t prompt = largest(&args->prompts), generated = largest(&args->generated);
+  model_args model = args->model;
+  model.threads = threads;
+  model.context = prompt > generated ? prompt : generated;
+  int code = model_open(&model, "bench", &b.what);
+  if (code != 0) return code;
+  viva_error error = {0};
+  viva_status status = run_tests(&b, &error);
+  model_close(&b.what);
+  if (status == VIVA_E_CANCELLED) return message_fail(CODE_INTERRUPTED, "stopped; the finished rows are printed");
+  return status == VIVA_OK ? CODE_OK : message_error(&error);
+}
+
+static int run(output *out, void *values, const operands *rest) {
+  const bench_args *args = values;
+  (void)rest;
+  int code = model_args_need_path(&args->model, "bench");
+  if (code != 0) return code;
+  if (largest(&args->prompts) + largest(&args->generated) == 0)
+    return message_usage("bench", "no test: -p and -n are both 0");
+  size_t rows = 0;
+  bench_print_begin(out, (bench_form)args->form);
+  for (size_t i = 0; i < args->threads.count && code == 0; i++)
+    code = run_engine(out, args, args->threads.items[i], &rows);
+  bench_print_end(out, (bench_form)args->form);
+  return code;
+}
+
+const command command_bench = {
+    .name = "bench",
+    .synopsis = "-m MODEL [OPTIONS]",
+    .summary = "Measures tokens per second, beside the read bandwidth",
+    .details =
+        "\nRows ppN are one prefill of N tokens, rows tgN are N tokens decoded one by one. Lists such as '128,512'\n"
+        "give one row each. t/s is the average of the repetitions and their standard deviation. GB/s is what tg\n"
+        "reads of the weights; '% of read' compares it with the read bandwidth of the same threads, measured\n"
+        "between the repetitions. Tokenizing and sampling are not in the times.\n",
+    .examples = "  viva bench -m model.gguf\n"
+                "  viva bench -m model.gguf -p 0 -n 64,128 -t 1,2,4 -o csv\n",
+    COMMAND_GROUPS(groups),
+    .values_size = sizeof(bench_args),
+    .defaults = defaults,
+    .run = run,
+};

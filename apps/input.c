@@ -1,0 +1,73 @@
+#include "input.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "messages.h"
+#include "signals.h"
+
+const option input_options[INPUT_OPTIONS] = {
+    {'p', "prompt", OPTION_TEXT, "TEXT", offsetof(input_args, text), "the text itself", 0, 0, 0},
+    {'f', "file", OPTION_TEXT, "PATH", offsetof(input_args, file),
+     "read the text from this file; without -p and -f, or with '-f -', from standard input", 0, 0, 0},
+};
+
+enum { FIRST_BYTES = 1 << 16 };
+
+/* Reads fd to its end. Returns 0, or the exit code after a message. */
+static int read_all(int fd, const char *name, input *in) {
+  size_t capacity = 0, used = 0;
+  char *bytes = NULL;
+  for (;;) {
+    if (used == capacity) {
+      size_t larger = capacity == 0 ? FIRST_BYTES : 2 * capacity;
+      char *moved = larger > capacity ? realloc(bytes, larger) : NULL;
+      if (moved == NULL) {
+        free(bytes);
+        return message_fail(CODE_LIMIT, "%s: no memory for more than %zu bytes of text", name, used);
+      }
+      bytes = moved;
+      capacity = larger;
+    }
+    ssize_t got = read(fd, bytes + used, capacity - used);
+    if (got > 0) {
+      used += (size_t)got;
+      continue;
+    }
+    if (got == 0) break;
+    if (errno == EINTR && !signals_stopped()) continue;
+    int code = errno == EINTR ? CODE_INTERRUPTED : CODE_IO;
+    message_fail(code, "%s: cannot read: %s", name, strerror(errno));
+    free(bytes);
+    return code;
+  }
+  *in = (input){bytes, used, bytes};
+  return 0;
+}
+
+int input_read(const input_args *args, const char *command, const char *what, int quiet, input *in) {
+  *in = (input){"", 0, NULL};
+  if (args->text != NULL && args->file != NULL)
+    return message_usage(command, "--prompt and --file both give the %s: give one of them", what);
+  if (args->text != NULL) {
+    *in = (input){args->text, strlen(args->text), NULL};
+    return 0;
+  }
+  if (args->file == NULL || strcmp(args->file, "-") == 0) {
+    if (!quiet && isatty(STDIN_FILENO) == 1) message_note("type the %s, then Ctrl-D (or give it with -p or -f)", what);
+    return read_all(STDIN_FILENO, "standard input", in);
+  }
+  int fd = open(args->file, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return message_fail(CODE_IO, "%s: cannot open the %s: %s", args->file, what, strerror(errno));
+  int code = read_all(fd, args->file, in);
+  close(fd);
+  return code;
+}
+
+void input_free(input *in) {
+  free(in->owned);
+  *in = (input){"", 0, NULL};
+}

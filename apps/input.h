@@ -1,0 +1,31 @@
+/* input.h: texts that come from -p, from a file, or from standard input, byte for byte. */
+#ifndef APPS_INPUT_H
+#define APPS_INPUT_H
+
+#include <stddef.h>
+
+#include "args.h"
+
+typedef struct input_args {
+  const char *text; /* -p TEXT */
+  const char *file; /* -f FILE; "-": standard input */
+} input_args;
+
+enum { INPUT_OPTIONS = 2 };
+extern const option input_options[INPUT_OPTIONS]; /* -p and -f, in an input_args */
+
+typedef struct input {
+  const char *bytes;
+  size_t count;
+  char *owned; /* what input_free frees, or NULL */
+} input;
+
+/* Reads the text: of -p, else of -f, else of standard input. Returns 0, or the exit code after a message. Bytes are
+ * taken as they are: a line end at the end of a file or of echo's output is part of the text.
+ *
+ * command, what: for messages, "generate", "prompt"
+ * quiet:         no hint when standard input is a terminal */
+int input_read(const input_args *args, const char *command, const char *what, int quiet, input *in);
+void input_free(input *in);
+
+#endif

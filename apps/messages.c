@@ -1,0 +1,87 @@
+#include "messages.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct status_code {
+  viva_status status;
+  int code;
+} status_code;
+
+static const status_code codes[] = {
+    {VIVA_OK, CODE_OK},
+    {VIVA_E_ARGUMENT, CODE_USAGE},
+    {VIVA_E_MEMORY, CODE_LIMIT},
+    {VIVA_E_IO, CODE_IO},
+    {VIVA_E_FORMAT, CODE_INPUT},
+    {VIVA_E_UNSUPPORTED, CODE_INPUT},
+    {VIVA_E_NOT_FOUND, CODE_INPUT},
+    {VIVA_E_DTYPE, CODE_INPUT},
+    {VIVA_E_SIZE, CODE_INPUT},
+    {VIVA_E_LIMIT, CODE_LIMIT},
+    {VIVA_E_CANCELLED, CODE_INTERRUPTED},
+    {VIVA_E_NO_CUDA, CODE_LIMIT},
+    {VIVA_E_STATE, CODE_INPUT},
+    {VIVA_E_NUMERIC, CODE_INPUT},
+    {VIVA_E_INTERNAL, CODE_FAULT},
+};
+
+int message_code(viva_status status) {
+  for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+    if (codes[i].status == status) return codes[i].code;
+  return CODE_FAULT;
+}
+
+/* One write for the whole line, so that lines of several threads do not mix. */
+static void __attribute__((format(printf, 2, 0))) say(const char *prefix, const char *format, va_list arguments) {
+  char line[2048];
+  int start = snprintf(line, sizeof line, "%s", prefix);
+  size_t used = (size_t)start < sizeof line / 2 ? (size_t)start : sizeof line / 2;
+  vsnprintf(line + used, sizeof line - used - 1, format, arguments);
+  size_t length = strlen(line);
+  line[length++] = '\n';
+  if (write(STDERR_FILENO, line, length) < 0) return; /* nowhere left to complain */
+}
+
+int message_fail(int code, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  say("viva: ", format, arguments);
+  va_end(arguments);
+  return code;
+}
+
+void message_note(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  say("viva: ", format, arguments);
+  va_end(arguments);
+}
+
+int message_usage(const char *command, const char *format, ...) {
+  char prefix[64];
+  snprintf(prefix, sizeof prefix, "viva%s%s: ", command != NULL ? " " : "", command != NULL ? command : "");
+  va_list arguments;
+  va_start(arguments, format);
+  say(prefix, format, arguments);
+  va_end(arguments);
+  message_note("see 'viva %s%s--help'", command != NULL ? command : "", command != NULL ? " " : "");
+  return CODE_USAGE;
+}
+
+int message_error(const viva_error *error) {
+  char text[1400]; /* file, item, message and the place */
+  viva_error_format(error, text, sizeof text);
+  if (text[0] == 0) snprintf(text, sizeof text, "%s", viva_status_text(error->code));
+  return message_fail(message_code(error->code), "%s", text);
+}
+
+void message_log(void *user, viva_log_level level, const char *message) {
+  static const char *const names[] = {"error", "warning", "info", "debug"};
+  (void)user;
+  /* A progress bar may stand on the terminal's line: erase it first. */
+  if (isatty(STDERR_FILENO) == 1 && write(STDERR_FILENO, "\r\033[K", 4) < 0) return;
+  message_note("%s: %s", names[level & 3], message);
+}

@@ -1,0 +1,151 @@
+#include "model_args.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "messages.h"
+#include "progress.h"
+#include "signals.h"
+#include "units.h"
+
+const option model_path_options[MODEL_PATH_OPTIONS] = {
+    {'m', "model", OPTION_TEXT, "PATH", offsetof(model_args, path),
+     "a GGUF file, a folder with config.json and safetensors, or a safetensors file or index in one", 0, 0, 0},
+};
+
+const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS] = {
+    {0, "tokenizer", OPTION_TEXT, "PATH", offsetof(model_args, tokenizer),
+     "tokenizer.json, or a GGUF file or folder that has one; when not given: the model's own", 0, 0, 0},
+};
+
+const option model_hold_options[MODEL_HOLD_OPTIONS] = {
+    {0, "weights", OPTION_CHOICE, "f32|bf16|f16", offsetof(model_args, weights),
+     "hold every matrix in this type; when not given: as stored, quantised types as bf16", 0, 0, 0},
+    {0, "kv", OPTION_CHOICE, "f16|f32", offsetof(model_args, kv), "type of the KV cache", 0, 0, 0},
+    {0, "load", OPTION_CHOICE, "read|mmap", offsetof(model_args, load), "read the files into memory, or map them", 0, 0,
+     0},
+    {0, "num-layers", OPTION_COUNT, "N", offsetof(model_args, num_layers),
+     "use only the first N layers, for debugging; 0: all", 0, 0, 0},
+};
+
+const option model_device_options[MODEL_DEVICE_OPTIONS] = {
+    {0, "device", OPTION_CHOICE, "auto|cpu|cuda", offsetof(model_args, device), "what to run on", 0, 0, 0},
+    {0, "kernels", OPTION_CHOICE, "auto|reference|avx2|avx512", offsetof(model_args, kernels),
+     "which CPU kernels to use", 0, 0, 0},
+};
+
+const option model_talk_options[MODEL_TALK_OPTIONS] = {
+    {'q', "quiet", OPTION_FLAG, NULL, offsetof(model_args, quiet), "only errors on standard error", 1, 0, 0},
+    {'v', "verbose", OPTION_FLAG, NULL, offsetof(model_args, verbose), "also tell what the library does", 1, 0, 0},
+};
+
+void model_args_defaults(model_args *args) {
+  memset(args, 0, sizeof *args);
+  args->weights = -1;
+}
+
+viva_engine_options model_args_engine(const model_args *args) {
+  static const viva_device_kind devices[] = {VIVA_DEVICE_AUTO, VIVA_DEVICE_CPU, VIVA_DEVICE_CUDA};
+  static const viva_cpu_kernels kernels[] = {VIVA_KERNELS_AUTO, VIVA_KERNELS_REFERENCE, VIVA_KERNELS_AVX2,
+                                             VIVA_KERNELS_AVX512};
+  viva_engine_options options = viva_engine_options_default();
+  options.device = devices[args->device];
+  options.kernels = kernels[args->kernels];
+  options.threads = (int32_t)args->threads;
+  options.log = message_log;
+  options.log_level = args->quiet ? VIVA_LOG_ERROR : args->verbose ? VIVA_LOG_DEBUG : VIVA_LOG_WARN;
+  return options;
+}
+
+viva_model_options model_args_model(const model_args *args) {
+  static const char *const weights[] = {"f32", "bf16", "f16"};
+  static const viva_dtype kv[] = {VIVA_F16, VIVA_F32};
+  static const viva_load_mode load[] = {VIVA_LOAD_READ, VIVA_LOAD_MMAP};
+  viva_model_options options = viva_model_options_default();
+  options.weights = args->weights < 0 ? NULL : weights[args->weights];
+  options.tokenizer_path = args->tokenizer;
+  options.context = args->context;
+  options.num_layers = args->num_layers;
+  options.kv = kv[args->kv];
+  options.load = load[args->load];
+  return options;
+}
+
+int model_args_need_path(const model_args *args, const char *command) {
+  if (args->path != NULL) return 0;
+  return message_usage(command, "no model: give one with -m PATH (a GGUF file, or a folder with safetensors)");
+}
+
+static void say_what_is_open(const loaded *what) {
+  char weights[32];
+  units_bytes(what->plan.weight_bytes, weights, sizeof weights);
+  message_note("%s, %s of weights, context %" PRIu64 ", %s, %" PRId32 " thread%s, %s kernels",
+               viva_model_description(what->model), weights, what->plan.context,
+               what->device.kind == VIVA_DEVICE_CUDA ? "cuda" : "cpu", what->device.threads,
+               what->device.threads == 1 ? "" : "s", what->device.kernels);
+}
+
+int model_open(const model_args *args, const char *command, loaded *what) {
+  memset(what, 0, sizeof *what);
+  int code = model_args_need_path(args, command);
+  if (code != 0) return code;
+  double start = progress_clock();
+  viva_error error = {0};
+  progress bar;
+  progress_start(&bar, "loading", args->quiet);
+  viva_engine_options engine_options = model_args_engine(args);
+  viva_model_options model_options = model_args_model(args);
+  model_options.progress = progress_callback;
+  model_options.progress_user = &bar;
+  if (args->load == VIVA_LOAD_MMAP) signals_mapped(args->path);
+  what->device.size = sizeof what->device;
+  what->plan.size = sizeof what->plan;
+  viva_status status = viva_engine_open(&engine_options, &what->engine, &error);
+  if (status == VIVA_OK) status = viva_engine_info(what->engine, &what->device, &error);
+  if (status == VIVA_OK) status = viva_model_load(what->engine, args->path, &model_options, &what->model, &error);
+  if (status == VIVA_OK) status = viva_model_get_plan(what->model, &what->plan, &error);
+  progress_end(&bar);
+  what->seconds = progress_clock() - start;
+  if (status != VIVA_OK) {
+    model_close(what);
+    return message_error(&error);
+  }
+  if (!args->quiet) say_what_is_open(what);
+  return 0;
+}
+
+void model_close(loaded *what) {
+  viva_model_release(what->model);
+  viva_engine_release(what->engine);
+  what->model = NULL;
+  what->engine = NULL;
+}
+
+/* Does the file hold weights in the safetensors way, with the tokenizer beside it? */
+static int tokenizer_is_beside(const char *path) {
+  static const char *const endings[] = {".safetensors", ".safetensors.index.json", "/config.json"};
+  for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+    size_t n = strlen(path), m = strlen(endings[i]);
+    if (n >= m && strcmp(path + n - m, endings[i]) == 0) return 1;
+  }
+  return 0;
+}
+
+int model_open_tokenizer(const char *path, viva_tokenizer **tokenizer) {
+  viva_error error = {0};
+  viva_tokenizer_options options = viva_tokenizer_options_default();
+  options.log = message_log;
+  char *folder = NULL;
+  struct stat info;
+  if (tokenizer_is_beside(path) && stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+    const char *slash = strrchr(path, '/');
+    folder = slash != NULL ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (folder == NULL) return message_fail(CODE_LIMIT, "no memory for a path");
+  }
+  viva_status status = viva_tokenizer_load(folder != NULL ? folder : path, &options, tokenizer, &error);
+  free(folder);
+  return status == VIVA_OK ? 0 : message_error(&error);
+}

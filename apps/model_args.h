@@ -1,0 +1,64 @@
+/* model_args.h: the options that choose a model, how it is held and what it runs on; shared by the commands. */
+#ifndef APPS_MODEL_ARGS_H
+#define APPS_MODEL_ARGS_H
+
+#include <viva/viva.h>
+
+#include "args.h"
+
+typedef struct model_args {
+  const char *path;      /* -m */
+  const char *tokenizer; /* --tokenizer */
+  uint64_t context;      /* -c */
+  uint64_t threads;      /* -t */
+  uint64_t num_layers;   /* --num-layers */
+  int weights;           /* --weights: index, or -1: as stored */
+  int kv;                /* --kv: index */
+  int load;              /* --load: index */
+  int device;            /* --device: index */
+  int kernels;           /* --kernels: index */
+  int quiet, verbose;
+} model_args;
+
+void model_args_defaults(model_args *args);
+
+/* Rows for a model_args; each command's groups take those it knows. */
+enum {
+  MODEL_PATH_OPTIONS = 1,
+  MODEL_TOKENIZER_OPTIONS = 1,
+  MODEL_HOLD_OPTIONS = 4,
+  MODEL_DEVICE_OPTIONS = 2,
+  MODEL_TALK_OPTIONS = 2
+};
+extern const option model_path_options[MODEL_PATH_OPTIONS];           /* -m */
+extern const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS]; /* --tokenizer */
+extern const option model_hold_options[MODEL_HOLD_OPTIONS];           /* --weights --kv --load --num-layers */
+extern const option model_device_options[MODEL_DEVICE_OPTIONS];       /* --device --kernels */
+extern const option model_talk_options[MODEL_TALK_OPTIONS];           /* -q -v */
+
+/* The library's option structs for these arguments. */
+viva_engine_options model_args_engine(const model_args *args);
+viva_model_options model_args_model(const model_args *args);
+
+/* An engine with a model on it. */
+typedef struct loaded {
+  viva_engine *engine;
+  viva_model *model;
+  viva_device_info device;
+  viva_memory_plan plan;
+  double seconds; /* for engine and model */
+} loaded;
+
+/* Opens engine and model, with a progress bar, and says on standard error what was opened unless args->quiet.
+ * Returns 0, or the exit code after a message; *what is then empty. command: for messages. */
+int model_open(const model_args *args, const char *command, loaded *what);
+void model_close(loaded *what);
+
+/* 0 when -m was given, else the exit code after a message. */
+int model_args_need_path(const model_args *args, const char *command);
+
+/* The tokenizer for a model path: of the file itself (GGUF, tokenizer.json), else of its folder. The caller releases
+ * it. Returns 0, or the exit code after a message. */
+int model_open_tokenizer(const char *path, viva_tokenizer **tokenizer);
+
+#endif

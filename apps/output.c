@@ -1,0 +1,76 @@
+#include "output.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "utf8.h"
+
+void output_open(output *out, int fd) {
+  out->fd = fd;
+  out->failure = 0;
+  out->terminal = isatty(fd) == 1;
+  out->used = 0;
+}
+
+static void write_all(output *out, const char *bytes, size_t count) {
+  while (count > 0 && out->failure == 0) {
+    ssize_t written = write(out->fd, bytes, count);
+    if (written >= 0) {
+      bytes += written;
+      count -= (size_t)written;
+    } else if (errno != EINTR) {
+      out->failure = errno;
+    }
+  }
+}
+
+int output_flush(output *out) {
+  write_all(out, out->buffer, out->used);
+  out->used = 0;
+  return out->failure;
+}
+
+int output_failed(const output *out) { return out->failure != 0; }
+
+void output_bytes(output *out, const void *bytes, size_t count) {
+  if (count > sizeof out->buffer - out->used) output_flush(out);
+  if (count > sizeof out->buffer) {
+    write_all(out, bytes, count);
+    return;
+  }
+  if (count > 0) memcpy(out->buffer + out->used, bytes, count);
+  out->used += count;
+}
+
+void output_text(output *out, const char *text) { output_bytes(out, text, strlen(text)); }
+
+void output_format(output *out, const char *format, ...) {
+  char line[1024]; /* callers format numbers and short names; long strings go through output_text */
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  if (length > 0) output_bytes(out, line, (size_t)length < sizeof line ? (size_t)length : sizeof line - 1);
+}
+
+void output_visible(output *out, const char *text, size_t bytes) {
+  for (size_t i = 0; i < bytes;) {
+    unsigned char c = (unsigned char)text[i];
+    size_t length = utf8_length(text + i, bytes - i);
+    if (c == '\n') {
+      output_text(out, "\\n");
+    } else if (c == '\t') {
+      output_text(out, "\\t");
+    } else if (c == '\\') {
+      output_text(out, "\\\\");
+    } else if (length == 0 || c < 0x20 || c == 0x7F) {
+      output_format(out, "\\x%02X", c);
+    } else {
+      output_bytes(out, text + i, length);
+    }
+    i += length > 0 ? length : 1;
+  }
+}

@@ -1,0 +1,53 @@
+#include "signals.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "messages.h"
+
+/* A signal handler has no other way to its data than file scope. */
+static volatile sig_atomic_t stopped;
+static char bus_line[768];
+static size_t bus_length;
+
+static void on_stop(int number) {
+  (void)number;
+  stopped = 1;
+}
+
+static void on_bus(int number) {
+  (void)number;
+  ssize_t written = write(STDERR_FILENO, bus_line, bus_length);
+  (void)written; /* the process ends either way */
+  _exit(CODE_IO);
+}
+
+void signals_install(void) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = on_stop;
+  action.sa_flags = (int)SA_RESETHAND; /* the second signal kills; no SA_RESTART: a read of standard input ends */
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  action.sa_handler = SIG_IGN;
+  action.sa_flags = 0;
+  sigaction(SIGPIPE, &action, NULL);
+}
+
+int signals_stopped(void) { return stopped != 0; }
+
+void signals_mapped(const char *path) {
+  int length = snprintf(bus_line, sizeof bus_line,
+                        "viva: %.512s: the file was cut or could not be read while it was mapped (SIGBUS); "
+                        "restore it, or use --load read\n",
+                        path);
+  bus_length = length > 0 ? (size_t)length : 0;
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = on_bus;
+  sigaction(SIGBUS, &action, NULL);
+}

@@ -1,0 +1,14 @@
+/* signals.h: Ctrl-C, closed pipes, and mapped files that shrink. The library installs no handlers; the program does. */
+#ifndef APPS_SIGNALS_H
+#define APPS_SIGNALS_H
+
+/* SIGINT and SIGTERM: the first asks the work to stop, the second kills. SIGPIPE: ignored, write(2) reports it. */
+void signals_install(void);
+
+/* 1 when a signal has asked to stop. */
+int signals_stopped(void);
+
+/* Says which path is mapped from now on: SIGBUS then writes one line that names it and ends with exit code 4. */
+void signals_mapped(const char *path);
+
+#endif

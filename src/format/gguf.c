@@ -81,6 +81,7 @@ static viva_status parse(gguf_parse *p) {
   r->item_bytes = 0;
   TRY(keep_header(p));
   TRY(finish_values(p));
+  TRY(describe_values(p));
   return finish_tensors(p);
 }
 

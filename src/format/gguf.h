@@ -6,8 +6,8 @@
  *   padding to general.alignment (default 32, a power of two)
  *   tensor data; offset counts from here and is a multiple of the alignment
  *
- *   value types: 0 u8  1 i8  2 u16  3 i16  4 u32  5 i32  6 f32  7 bool  8 string  9 array { u32 type | u64 n | n values }
- *                10 u64  11 i64  12 f64.   Little endian throughout.
+ *   value types: 0 u8  1 i8  2 u16  3 i16  4 u32  5 i32  6 f32  7 bool  8 string  9 array { u32 type | u64 n | n values
+ * } 10 u64  11 i64  12 f64.   Little endian throughout.
  */
 #ifndef FORMAT_GGUF_H
 #define FORMAT_GGUF_H
@@ -15,16 +15,27 @@
 #include "format/checkpoint.h"
 
 typedef enum gguf_type {
-  GGUF_U8 = 0, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64,
-  GGUF_I64, GGUF_F64
+  GGUF_U8 = 0,
+  GGUF_I8,
+  GGUF_U16,
+  GGUF_I16,
+  GGUF_U32,
+  GGUF_I32,
+  GGUF_F32,
+  GGUF_BOOL,
+  GGUF_STRING,
+  GGUF_ARRAY,
+  GGUF_U64,
+  GGUF_I64,
+  GGUF_F64
 } gguf_type;
 
 /* A value's checked bytes in the header (kept in private memory). For arrays: element type, count, first element. */
 typedef struct gguf_value {
   const char *key; /* zero-ended */
-  gguf_type type;    /* of the value, or of the elements when is_array */
+  gguf_type type;  /* of the value, or of the elements when is_array */
   int is_array;
-  uint64_t count;    /* 1 when not an array */
+  uint64_t count;      /* 1 when not an array */
   const uint8_t *data; /* encoded elements, all within the header */
   size_t bytes;
 } gguf_value;
@@ -44,8 +55,8 @@ const char *gguf_type_name(gguf_type type, int is_array);
 
 /* Reads and checks a whole GGUF header into ck (files[0] is open): ck->gguf, and ck->tensors sorted by name. ck->rt and
  * ck->arena are used; what a failed call leaves in the arena goes with it. Stricter than ggml: names and keys are UTF-8
- * and unique, tensors do not overlap, dimensions are at least 1, the alignment is 8 to 2^20. Bytes after the last tensor
- * and gaps between tensors are allowed, as ggml allows them. */
+ * and unique, tensors do not overlap, dimensions are at least 1, the alignment is 8 to 2^20. Bytes after the last
+ * tensor and gaps between tensors are allowed, as ggml allows them. */
 viva_status gguf_open(viva_checkpoint *ck, viva_error *error);
 
 /* NULL when there is none. */

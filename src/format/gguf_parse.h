@@ -46,6 +46,9 @@ viva_status parse_values(gguf_parse *p, uint64_t count);
 /* With the whole header in g->header: g->values. Refuses double keys. */
 viva_status finish_values(gguf_parse *p);
 
+/* gguf_text.c: ck->metadata, from g->values. */
+viva_status describe_values(gguf_parse *p);
+
 /* gguf_tensors.c: count tensor descriptions. */
 viva_status parse_tensors(gguf_parse *p, uint64_t count);
 /* With g->data_offset known: ck->tensors. Refuses double names, and data outside the file or overlapping. */

@@ -1,0 +1,61 @@
+"""The programs that the documents show compile without a warning and do what the documents say."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def programs(name):
+    """The C programs of a Markdown file: its ```c blocks with a main."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return [block for block in re.findall(r"^```c\n(.*?)^```", text, re.M | re.S) if "int main(" in block]
+
+
+def header_program():
+    """The ten-line example in the comment that opens viva/viva.h."""
+    text = (ROOT / "include/viva/viva.h").read_text(encoding="utf-8")
+    lines = text[:text.index("#ifndef VIVA_H")].splitlines()
+    first = next(i for i, line in enumerate(lines) if "#include" in line)
+    last = next(i for i, line in enumerate(lines) if line.rstrip() == " *   }")
+    return "\n".join(line.removeprefix(" * ").removeprefix(" *") for line in lines[first:last + 1]) + "\n"
+
+
+def build(source, folder):
+    library = Path(os.environ["VIVA_LIBRARY"])
+    (folder / "example.c").write_text(source, encoding="utf-8")
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/include", "example.c", "-o", "example",
+                    str(library.with_name("libviva.a")), "-pthread", "-lm"], cwd=folder, check=True)
+    return folder / "example"
+
+
+def run(program, *arguments):
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
+
+
+EXAMPLES = [("include/viva/viva.h", header_program())]
+EXAMPLES += [(f"{name} {i}", source) for name in ("README.md", "docs/model-handle.md")
+             for i, source in enumerate(programs(name), 1)]
+
+
+def test_documents_have_examples():
+    assert len(programs("README.md")) == 1
+    assert len(programs("docs/model-handle.md")) >= 1
+    assert len(programs("README.md")[0].splitlines()) <= 20
+
+
+@pytest.mark.parametrize("source", [e[1] for e in EXAMPLES], ids=[e[0] for e in EXAMPLES])
+def test_example_generates_text(source, smollm2_path, program, tmp_path):
+    example = build(source, tmp_path)
+    prompt = "The capital of France is"
+    shown = run(example, smollm2_path, prompt)
+    assert shown.returncode == 0, shown.stderr
+    assert "Paris" in shown.stdout
+    same = run(program, "generate", "-m", smollm2_path, "-p", prompt)
+    assert same.stdout.strip()[:40] in shown.stdout
+    missing = run(example, tmp_path / "no-model.gguf", prompt)
+    assert missing.stderr != ""

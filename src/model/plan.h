@@ -1,0 +1,59 @@
+/* model/plan.h: from a checkpoint's headers to a list of what will be loaded, and how much memory that takes. */
+#ifndef MODEL_PLAN_H
+#define MODEL_PLAN_H
+
+#include "model/names.h"
+
+#define PLAN_GLOBAL SIZE_MAX /* plan_item.layer of a tensor outside the layers */
+
+typedef struct plan_item {
+  const slot *slot;
+  size_t layer; /* or PLAN_GLOBAL */
+  const tensor_view *view;
+  weight_format format; /* as it will be held */
+  size_t rows, cols;    /* a vector is one row; a permuted vector one column */
+  size_t head_rows;     /* rows of one head when they must be un-permuted, else 0 */
+  int vector;           /* becomes a pointer, not a weight */
+  int in_place;         /* used where the file is mapped */
+  uint64_t bytes;       /* as held */
+  uint64_t offset;      /* in the block of weights */
+} plan_item;
+
+typedef struct plan {
+  viva_engine *engine;       /* borrowed */
+  const viva_checkpoint *ck; /* borrowed */
+  viva_model_config config;  /* num_layers as it will be run */
+  uint64_t ck_layers;        /* num_layers as the file says */
+  uint64_t context;
+  kv_type kv;
+  weight_format weights; /* of the matrices, when forced */
+  int weights_given;
+  plan_item *items; /* in the order of the table, layer by layer */
+  size_t item_count;
+  plan_item *embedding, *head, *rope_factors; /* NULL: absent. One of the first two may be (they are then tied) */
+  size_t piece_bytes, piece_values;           /* largest loading buffers of one thread */
+  uint64_t block_bytes;                       /* of the block that all copied weights share */
+  viva_memory_plan memory;
+} plan;
+
+/* options have been completed by options_read. Errors: see viva_model_plan. plan_end is needed after success only. */
+viva_status plan_begin(plan *p, viva_engine *engine, const viva_checkpoint *ck, const viva_model_options *options,
+                       viva_error *error);
+void plan_end(plan *p);
+
+/* The head holds what the embedding holds: it is not loaded. */
+void plan_tie(plan *p);
+
+/* E_LIMIT with all numbers when memory.needed_bytes exceeds what is available. */
+viva_status plan_refuse(const plan *p, viva_error *error);
+
+/* Rows of item that are read and converted at once. */
+size_t plan_piece_rows(const plan_item *item);
+
+/* Bytes of one row in the file. */
+uint64_t plan_file_row_bytes(const plan_item *item);
+
+/* 1 when the file's bytes are what will be held. */
+int plan_as_stored(const plan_item *item);
+
+#endif

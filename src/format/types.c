@@ -88,11 +88,11 @@ int type_from_gguf(uint32_t id, file_type *type) {
 int type_bytes(file_type type, uint64_t elements, uint64_t *bytes) {
   const type_info *info = type_get(type);
   uint64_t blocks = elements / info->block_elements;
-  if (elements % info->block_elements != 0) return 1;
-  if (info->block_bits % 8 == 0) return ck_mul(blocks, info->block_bits / 8, bytes);
-  uint64_t bits; /* elements of 4 and 6 bits */
-  if (ck_mul(blocks, info->block_bits, &bits) || bits % 8 != 0) return 1;
-  *bytes = bits / 8;
+  uint64_t unit = info->block_bits % 8 == 0 ? 8 : 1; /* elements of 4 and 6 bits are counted in bits */
+  uint64_t units;
+  if (elements % info->block_elements != 0 || ck_mul(blocks, info->block_bits / unit, &units)) return 1;
+  if (unit == 1 && units % 8 != 0) return 1;
+  *bytes = unit == 1 ? units / 8 : units;
   return 0;
 }
 

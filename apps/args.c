@@ -1,5 +1,6 @@
 #include "args.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,14 +55,17 @@ static int is_option(const args_spec *spec, const char *word) {
 static int unknown_option(const args_spec *spec, const char *word) {
   const char *best = NULL;
   size_t distance = SUGGEST_NONE;
+  const option *attached = NULL; /* "-n50", "-n=50" */
   const char *typed = word + strspn(word, "-");
   for (size_t g = 0; g < spec->group_count; g++)
     for (size_t i = 0; i < spec->groups[g].count; i++) {
       const option *o = &spec->groups[g].options[i];
-      if (word[1] != '-' && o->letter == typed[0] && o->kind != OPTION_FLAG)
-        return message_usage(spec->command, "unknown option '%s': did you mean '-%c %s'?", word, o->letter, typed + 1);
+      if (word[1] != '-' && o->letter == typed[0] && o->kind != OPTION_FLAG) attached = o;
       suggest_offer(typed, o->name, &best, &distance);
     }
+  if (attached != NULL && (best == NULL || strcmp(best, typed) != 0))
+    return message_usage(spec->command, "unknown option '%s': did you mean '-%c %s'?", word, attached->letter,
+                         typed + 1 + (typed[1] == '='));
   if (best != NULL) return message_usage(spec->command, "unknown option '%s': did you mean '--%s'?", word, best);
   return message_usage(spec->command, "unknown option '%s'", word);
 }
@@ -70,11 +74,16 @@ static int wrong_value(const parser *p, const option *o, const char *expected, c
   return message_usage(p->spec->command, "--%s: expected %s, found '%s'", o->name, expected, text);
 }
 
-static int out_of_range(const parser *p, const option *o, const char *text) {
-  if (o->max > 0)
-    return message_usage(p->spec->command, "--%s: expected a number from %g to %g, found '%s'", o->name, o->min, o->max,
-                         text);
-  return message_usage(p->spec->command, "--%s: expected a number of at least %g, found '%s'", o->name, o->min, text);
+static int wrong_number(const parser *p, const option *o, const char *text) {
+  const char *kind = o->kind == OPTION_REAL ? "a number" : "a whole number";
+  char expected[96];
+  if (o->max > 0) {
+    snprintf(expected, sizeof expected, "%s from %.10g to %.10g", kind, o->min, o->max);
+  } else {
+    snprintf(expected, sizeof expected, "%s of at least %.10g%s", kind, o->min,
+             o->kind != OPTION_REAL && strlen(text) > 18 ? " that fits in 64 bits" : "");
+  }
+  return wrong_value(p, o, expected, text);
 }
 
 static int in_range(const option *o, double value) { return value >= o->min && (o->max <= 0 || value <= o->max); }
@@ -87,7 +96,7 @@ static int store_counts(const parser *p, const option *o, const char *text, coun
       return message_usage(p->spec->command, "--%s: at most %d numbers, found more", o->name, COUNT_LIST_MAX);
     uint64_t value;
     if (!args_read_unsigned(s, length, &value)) return wrong_value(p, o, "whole numbers such as 512 or 128,512", text);
-    if (!in_range(o, (double)value)) return out_of_range(p, o, text);
+    if (!in_range(o, (double)value)) return wrong_number(p, o, text);
     list->items[list->count++] = value;
     s += length;
     if (*s == 0) return 0;
@@ -127,19 +136,19 @@ static int store(const parser *p, const match *m, const char *text) {
   case OPTION_COUNTS: return store_counts(p, o, text, field);
   case OPTION_CHOICE: return store_choice(p, o, text, field);
   case OPTION_COUNT:
-    if (!args_read_unsigned(text, strlen(text), field)) return wrong_value(p, o, "a whole number", text);
+    if (!args_read_unsigned(text, strlen(text), field)) return wrong_number(p, o, text);
     real = (double)*(uint64_t *)field;
     break;
   case OPTION_INTEGER:
-    if (!args_read_integer(text, strlen(text), field)) return wrong_value(p, o, "a whole number", text);
+    if (!args_read_integer(text, strlen(text), field)) return wrong_number(p, o, text);
     real = (double)*(int64_t *)field;
     break;
   case OPTION_REAL:
-    if (!args_read_real(text, field)) return wrong_value(p, o, "a number", text);
+    if (!args_read_real(text, field)) return wrong_number(p, o, text);
     real = *(double *)field;
     break;
   }
-  return in_range(o, real) ? 0 : out_of_range(p, o, text);
+  return in_range(o, real) ? 0 : wrong_number(p, o, text);
 }
 
 /* Twice the same value option, or two flags that set one field to different values. */
@@ -188,6 +197,14 @@ static int asks_for_help(int argc, char **argv) {
   return 0;
 }
 
+static int unexpected_operand(const args_spec *spec, const char *word) {
+  match prompt;
+  const char *reason = "there is one too many";
+  if (spec->max_operands == 0) reason = "this command takes options only";
+  if (option_find(spec, "prompt", 6, 0, &prompt)) reason = "a text is given with --prompt";
+  return message_usage(spec->command, "unexpected '%s': %s", word, reason);
+}
+
 args_outcome args_parse(const args_spec *spec, int argc, char **argv, void *values, operands *rest) {
   *rest = (operands){argv, 0};
   if (asks_for_help(argc, argv)) return ARGS_HELP;
@@ -204,9 +221,7 @@ args_outcome args_parse(const args_spec *spec, int argc, char **argv, void *valu
     } else if (options && argv[i][0] == '-' && argv[i][1] != 0) {
       code = parse_option(&p, argc, argv, &i);
     } else if (rest->count == spec->max_operands) {
-      code = message_usage(spec->command, "unexpected '%s': %s", argv[i],
-                           spec->max_operands == 0 ? "this command takes options only (a text is given with -p)"
-                                                   : "there is one too many");
+      code = unexpected_operand(spec, argv[i]);
     } else {
       rest->items[rest->count++] = argv[i];
     }

@@ -1,0 +1,69 @@
+# bash completion for viva. tests/cli compares its options with what each command's --help prints.
+
+_viva_options() {
+  local hold="--weights --kv --load --num-layers"
+  local device="--device --kernels"
+  local talk="-q --quiet -v --verbose"
+  case $1 in
+    generate)
+      echo "-m --model -p --prompt -f --file -n --n-predict -c --ctx-size -t --threads --stop --ignore-eos" \
+        "--no-special --bos --no-bos --temp --top-k --top-p --min-p --repeat-penalty --seed --json --logprobs" \
+        "--tokenizer $hold $device $talk" ;;
+    tokenize) echo "-m --model -p --prompt -f --file --ids --special --bos" ;;
+    detokenize) echo "-m --model -f --file --special" ;;
+    inspect) echo "-m --model --tensors --metadata --json -c --ctx-size $hold" ;;
+    perplexity)
+      echo "-m --model -p --prompt -f --file -c --ctx-size --stride --chunks --bos --no-bos -t --threads --json" \
+        "--tokenizer $hold $device $talk" ;;
+    bench)
+      echo "-m --model -p --n-prompt -n --n-gen -r --repetitions -t --threads --no-warmup -o --output" \
+        "$hold $device $talk" ;;
+    devices) echo "--json" ;;
+  esac
+  echo "-h --help"
+}
+
+# The words that can follow an option; "path" for a file name, "any" for what nobody can guess.
+_viva_values() {
+  case $2 in
+    -m | --model | --tokenizer) echo path ;;
+    -f | --file) echo path ;;
+    --weights) echo "f32 bf16 f16" ;;
+    --kv) echo "f16 f32" ;;
+    --load) echo "read mmap" ;;
+    --device) echo "auto cpu cuda" ;;
+    --kernels) echo "auto reference avx2 avx512" ;;
+    -o | --output) echo "md csv json jsonl" ;;
+    -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -c | --ctx-size | -t | --threads | -r | --repetitions | \
+      --stop | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
+      --stride | --chunks) echo any ;;
+  esac
+}
+
+_viva() {
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+  local commands="generate tokenize detokenize inspect perplexity bench devices help"
+  local values
+  COMPREPLY=()
+  if ((COMP_CWORD == 1)); then
+    mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$word")
+    return
+  fi
+  if [[ $command == help ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word")
+    return
+  fi
+  [[ $previous == = ]] && previous=${COMP_WORDS[COMP_CWORD - 2]}
+  [[ $word == = ]] && previous=${COMP_WORDS[COMP_CWORD - 1]} word=
+  values=$(_viva_values "$command" "$previous")
+  if [[ $values == path || (-z $values && $command == inspect && $word != -*) ]]; then
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -f -- "$word")
+  elif [[ -n $values && $values != any ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$values" -- "$word")
+  elif [[ -z $values ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$(_viva_options "$command")" -- "$word")
+  fi
+}
+
+complete -F _viva viva

@@ -178,10 +178,6 @@ viva_status model_tokenizer(runtime *rt, const viva_checkpoint *ck, const char *
   return status;
 }
 
-viva_tokenizer_options viva_tokenizer_options_default(void) {
-  return (viva_tokenizer_options){.size = sizeof(viva_tokenizer_options)};
-}
-
 viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options, viva_tokenizer **tokenizer,
                                 viva_error *error) {
   viva_tokenizer_options o = viva_tokenizer_options_default();

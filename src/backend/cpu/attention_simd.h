@@ -1,0 +1,308 @@
+/* backend/cpu/attention_simd.h: the tuned attention, in the vector words of simd_avx2.h or simd_avx512.h.
+ *
+ * A tile is up to CPU_ATTEND_QUERIES queries (rows × heads that share a kv head), so that each block of K and V is
+ * widened once for all of them. A query's arithmetic does not depend on its tile:
+ *
+ *   block  64 positions from a multiple of 64: scores by dot products in the order of linear; their maximum; weights
+ *          e^(score − max); Σ weights in lanes by position, Σ weight · value in the order of positions
+ *   chunk  blocks added up one after the other, scaled down when a larger maximum appears
+ *   row    chunks added up the same way; the chunk's size depends on the row alone (attention_chunk)
+ *
+ * Positions a query must not see are left out, not multiplied by 0: what they hold (NaN) stays out of its result.
+ */
+#ifndef BACKEND_CPU_ATTENTION_SIMD_H
+#define BACKEND_CPU_ATTENTION_SIMD_H
+
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/exp_simd.h"
+#include "backend/cpu/linear_simd.h"
+
+/* The parts of a thread's scratch (CPU_ATTEND_FLOATS), [queries] by row and then head. */
+typedef struct attend_work {
+  size_t dim, padded; /* head_dim, and that up to a multiple of the lanes */
+  size_t queries;
+  float *q;                     /* [queries][padded], times scale, zero where padded */
+  float *chunk_sums, *row_sums; /* [queries][padded] */
+  float *k, *v;                 /* [CPU_KV_BLOCK][padded], zero where padded */
+  float *scores;                /* [queries][CPU_KV_BLOCK]; then the weights */
+  softmax_state *chunk_state, *row_state;
+} attend_work;
+
+/* Positions within a block. */
+typedef struct block_range {
+  size_t begin, end;
+} block_range;
+
+static attend_work work_begin(const attend_tile *t) {
+  attend_work w = {.dim = t->a->h.head_dim, .queries = t->rows * t->heads};
+  w.padded = (w.dim + LANES - 1) / LANES * LANES;
+  float *at = t->scratch;
+  w.q = at, at += CPU_ATTEND_QUERIES * CPU_ATTEND_DIM;
+  w.chunk_sums = at, at += CPU_ATTEND_QUERIES * CPU_ATTEND_DIM;
+  w.row_sums = at, at += CPU_ATTEND_QUERIES * CPU_ATTEND_DIM;
+  w.k = at, at += CPU_KV_BLOCK * CPU_ATTEND_DIM;
+  w.v = at, at += CPU_KV_BLOCK * CPU_ATTEND_DIM;
+  w.scores = at, at += CPU_ATTEND_QUERIES * CPU_KV_BLOCK;
+  w.chunk_state = (softmax_state *)(void *)at, at += 2 * CPU_ATTEND_QUERIES;
+  w.row_state = (softmax_state *)(void *)at;
+  return w;
+}
+
+static size_t row_position(const attend_tile *t, size_t query) { return t->span->position + t->row + query / t->heads; }
+
+static void gather_queries(const attend_tile *t, const attend_work *w) {
+  const vf scale = v_set(t->a->scale);
+  for (size_t i = 0; i < w->queries; i++) {
+    const float *from =
+        t->a->q + (t->span->first_row + t->row + i / t->heads) * t->a->q_stride + (t->head + i % t->heads) * w->dim;
+    float *to = w->q + i * w->padded;
+    size_t d = 0;
+    for (; d + LANES <= w->dim; d += LANES) v_store(to + d, v_mul(v_load(from + d), scale));
+    if (d < w->dim) v_store(to + d, v_mul(v_load_part(from + d, w->dim - d), scale));
+  }
+}
+
+static void clear_sums(const attend_work *w, float *sums, softmax_state *states) {
+  memset(sums, 0, w->queries * w->padded * sizeof *sums);
+  for (size_t i = 0; i < w->queries; i++) states[i] = (softmax_state){-INFINITY, 0};
+}
+
+/* Positions [begin, begin + count) of a cache, widened and padded. */
+static void load_rows(const attend_tile *t, const attend_work *w, const void *cache, size_t begin, size_t count,
+                      float *to) {
+  const size_t from = (t->kv_head * t->span->capacity + begin) * w->dim;
+  if (t->a->type == KV_F16 && w->dim == w->padded) {
+    widen_f16((const uint16_t *)cache + from, to, count * w->dim);
+    return;
+  }
+  for (size_t i = 0; i < count; i++, to += w->padded) {
+    if (t->a->type == KV_F16)
+      widen_f16((const uint16_t *)cache + from + i * w->dim, to, w->dim);
+    else
+      memcpy(to, (const float *)cache + from + i * w->dim, w->dim * sizeof *to);
+    memset(to + w->dim, 0, (w->padded - w->dim) * sizeof *to);
+  }
+}
+
+/* Turns the scores of `in` into weights and moves the state on; the other places become 0. Returns what the sums so far
+ * must be multiplied by. */
+static float softmax_block(float *scores, block_range in, softmax_state *state) {
+  const vf lowest = v_set(-INFINITY);
+  vf top = lowest;
+  for (size_t i = 0; i < CPU_KV_BLOCK; i += LANES) {
+    if (in.begin >= i + LANES || in.end <= i) continue;
+    const size_t first = in.begin > i ? in.begin - i : 0, end = in.end - i < LANES ? in.end - i : LANES;
+    const vf v = v_between(v_load(scores + i), lowest, first, end);
+    v_store(scores + i, v);
+    top = v_max(top, v);
+  }
+  const float block_max = v_max_of(top);
+  const float max = block_max > state->max ? block_max : state->max;
+  const vf base = v_set(max == -INFINITY ? 0 : max); /* no −inf − −inf */
+  vf sum = v_zero();
+  for (size_t i = 0; i < CPU_KV_BLOCK; i += LANES) {
+    if (in.begin >= i + LANES || in.end <= i) continue;
+    const vf e = v_exp(v_sub(v_load(scores + i), base));
+    v_store(scores + i, e);
+    sum = v_add(sum, e);
+  }
+  float shrink = 1;
+  if (max != state->max) {
+    float lanes[LANES];
+    v_store(lanes, v_exp(v_sub(v_set(state->max), base)));
+    shrink = lanes[0];
+  }
+  state->max = max;
+  state->weight = state->weight * shrink + v_sum(sum);
+  return shrink;
+}
+
+/* rows queries × cols vectors of head_dim: sums · shrink + Σ weight · value over `in`. */
+ALWAYS_INLINE void weigh_tile(int rows, int cols, const attend_work *w, size_t query, size_t d, block_range in,
+                              const float *shrink) {
+  float *sums = w->chunk_sums + query * w->padded + d;
+  const float *weights = w->scores + query * CPU_KV_BLOCK, *value = w->v + d;
+  vf sum[SUM_TILE_ROWS][SUM_TILE_COLS];
+  UNROLL
+  for (int i = 0; i < rows; i++) {
+    UNROLL
+    for (int j = 0; j < cols; j++)
+      sum[i][j] = v_mul(v_load(sums + (size_t)i * w->padded + (size_t)j * LANES), v_set(shrink[i]));
+  }
+  for (size_t p = in.begin; p < in.end; p++) {
+    vf v[SUM_TILE_COLS];
+    UNROLL
+    for (int j = 0; j < cols; j++) v[j] = v_load(value + p * w->padded + (size_t)j * LANES);
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+      const vf factor = v_set(weights[(size_t)i * CPU_KV_BLOCK + p]);
+      UNROLL
+      for (int j = 0; j < cols; j++) sum[i][j] = v_fma(factor, v[j], sum[i][j]);
+    }
+  }
+  UNROLL
+  for (int i = 0; i < rows; i++) {
+    UNROLL
+    for (int j = 0; j < cols; j++) v_store(sums + (size_t)i * w->padded + (size_t)j * LANES, sum[i][j]);
+  }
+}
+
+ALWAYS_INLINE void weigh_rows(int rows, const attend_work *w, size_t query, block_range in, const float *shrink) {
+  size_t d = 0;
+  for (; d + SUM_TILE_COLS * LANES <= w->padded; d += SUM_TILE_COLS * LANES)
+    weigh_tile(rows, SUM_TILE_COLS, w, query, d, in, shrink);
+  for (; d < w->padded; d += LANES) weigh_tile(rows, 1, w, query, d, in, shrink);
+}
+
+/* `rows` as a constant. */
+static void weigh(size_t rows, const attend_work *w, size_t query, block_range in, const float *shrink) {
+  switch (rows) {
+  case 1: weigh_rows(1, w, query, in, shrink); break;
+  case 2: weigh_rows(2, w, query, in, shrink); break;
+  case 3: weigh_rows(3, w, query, in, shrink); break;
+#if SUM_TILE_ROWS > 3
+  case 4: weigh_rows(4, w, query, in, shrink); break;
+  case 5: weigh_rows(5, w, query, in, shrink); break;
+  case 6: weigh_rows(6, w, query, in, shrink); break;
+#endif
+  default: break;
+  }
+}
+
+/* What a query sees of the block that begins at `block`; empty: begin == end. */
+static block_range seen(const attend_tile *t, size_t query, size_t block) {
+  const size_t end = row_position(t, query) + 1, first = attention_first(end - 1, t->a->window);
+  block_range in = {first > block ? first - block : 0, end > block ? end - block : 0};
+  if (in.end > CPU_KV_BLOCK) in.end = CPU_KV_BLOCK;
+  if (in.begin > in.end) in.begin = in.end;
+  return in;
+}
+
+/* All queries of the tile over positions [begin, end) of the block that begins at `block`. */
+static void attend_block(const attend_tile *t, const attend_work *w, size_t block, size_t begin, size_t end) {
+  const size_t count = end - begin, skipped = begin - block;
+  load_rows(t, w, t->span->k, begin, count, w->k);
+  load_rows(t, w, t->span->v, begin, count, w->v + skipped * w->padded);
+  panel(&(panel_job){.x = w->q,
+                     .x_stride = w->padded,
+                     .m = w->queries,
+                     .w = w->k,
+                     .w_stride = w->padded,
+                     .n = count,
+                     .k = w->padded,
+                     .first = 1,
+                     .last = 1,
+                     .y = w->scores + skipped,
+                     .y_stride = CPU_KV_BLOCK});
+  for (size_t i = 0; i < w->queries;) {
+    const block_range in = seen(t, i, block);
+    float shrink[SUM_TILE_ROWS];
+    size_t rows = 0;
+    while (rows < SUM_TILE_ROWS && i + rows < w->queries) {
+      const block_range other = seen(t, i + rows, block);
+      if (other.begin != in.begin || other.end != in.end) break;
+      if (in.begin != in.end)
+        shrink[rows] = softmax_block(w->scores + (i + rows) * CPU_KV_BLOCK, in, &w->chunk_state[i + rows]);
+      rows++;
+    }
+    if (in.begin != in.end) weigh(rows, w, i, in, shrink);
+    i += rows;
+  }
+}
+
+/* The chunk [begin, end): its sums and states from zero. */
+static void attend_positions(const attend_tile *t, const attend_work *w, size_t begin, size_t end) {
+  const size_t first = attention_first(row_position(t, 0), t->a->window);
+  const size_t last = row_position(t, w->queries - 1) + 1;
+  clear_sums(w, w->chunk_sums, w->chunk_state);
+  if (begin < first) begin = first;
+  if (end > last) end = last;
+  for (size_t block = begin / CPU_KV_BLOCK * CPU_KV_BLOCK; block < end; block += CPU_KV_BLOCK) {
+    const size_t from = block > begin ? block : begin;
+    attend_block(t, w, block, from, block + CPU_KV_BLOCK < end ? block + CPU_KV_BLOCK : end);
+  }
+}
+
+/* Adds a chunk to a row. */
+static void merge_state(softmax_state *row, float *row_sums, softmax_state chunk, const float *chunk_sums,
+                        size_t padded) {
+  const float max = chunk.max > row->max ? chunk.max : row->max;
+  const vf base = v_set(max == -INFINITY ? 0 : max);
+  const vf a = v_exp(v_sub(v_set(row->max), base)), b = v_exp(v_sub(v_set(chunk.max), base));
+  for (size_t d = 0; d < padded; d += LANES)
+    v_store(row_sums + d, v_fma(v_load(chunk_sums + d), b, v_mul(v_load(row_sums + d), a)));
+  float lanes[LANES];
+  v_store(lanes, v_fma(v_set(chunk.weight), b, v_mul(v_set(row->weight), a)));
+  row->weight = lanes[0];
+  row->max = max;
+}
+
+static void write_out(const attend_tile *t, const attend_work *w) {
+  for (size_t i = 0; i < w->queries; i++) {
+    const float *from = w->row_sums + i * w->padded;
+    float *to =
+        t->a->out + (t->span->first_row + t->row + i / t->heads) * t->a->out_stride + (t->head + i % t->heads) * w->dim;
+    const vf total = v_set(w->row_state[i].weight);
+    size_t d = 0;
+    for (; d + LANES <= w->dim; d += LANES) v_store(to + d, v_div(v_load(from + d), total));
+    if (d < w->dim) v_store_part(to + d, v_div(v_load(from + d), total), w->dim - d);
+  }
+}
+
+/* Positions of a chunk of this tile's rows. */
+static size_t tile_chunk(const attend_tile *t) {
+  const size_t position = row_position(t, 0);
+  return attention_chunk(position + 1 - attention_first(position, t->a->window));
+}
+
+static void attend(const attend_tile *t) {
+  const attend_work w = work_begin(t);
+  const size_t chunk = tile_chunk(t), first = attention_first(row_position(t, 0), t->a->window);
+  const size_t end = row_position(t, w.queries - 1) + 1;
+  gather_queries(t, &w);
+  clear_sums(&w, w.row_sums, w.row_state);
+  for (size_t begin = first / chunk * chunk; begin < end; begin += chunk) {
+    attend_positions(t, &w, begin, begin + chunk);
+    for (size_t i = 0; i < w.queries; i++) {
+      const size_t position = row_position(t, i);
+      if (position < begin || attention_first(position, t->a->window) >= begin + chunk) continue;
+      merge_state(&w.row_state[i], w.row_sums + i * w.padded, w.chunk_state[i], w.chunk_sums + i * w.padded, w.padded);
+    }
+  }
+  write_out(t, &w);
+}
+
+static void attend_chunk(const attend_tile *t, size_t chunk, float *partial) {
+  const attend_work w = work_begin(t);
+  const size_t size = tile_chunk(t), sums = w.queries * w.padded;
+  gather_queries(t, &w);
+  attend_positions(t, &w, chunk * size, (chunk + 1) * size);
+  memcpy(partial, w.chunk_sums, sums * sizeof *partial);
+  memcpy(partial + sums, w.chunk_state, w.queries * sizeof *w.chunk_state);
+}
+
+static void merge(const attend_tile *t, const float *partial, size_t count, size_t stride) {
+  const attend_work w = work_begin(t);
+  const size_t sums = w.queries * w.padded;
+  clear_sums(&w, w.row_sums, w.row_state);
+  for (size_t c = 0; c < count; c++, partial += stride) {
+    for (size_t i = 0; i < w.queries; i++) {
+      softmax_state state;
+      memcpy(&state, partial + sums + 2 * i, sizeof state);
+      merge_state(&w.row_state[i], w.row_sums + i * w.padded, state, partial + i * w.padded, w.padded);
+    }
+  }
+  write_out(t, &w);
+}
+
+static void attention_kernels(cpu_kernels *k) {
+  k->attend = attend;
+  k->attend_chunk = attend_chunk;
+  k->merge = merge;
+  k->attend_rows = CPU_ATTEND_QUERIES;
+  k->attend_dim = CPU_ATTEND_DIM;
+}
+
+#endif

@@ -1,0 +1,150 @@
+/* backend/cpu/cpu_backend.c: the CPU backend's table, its lifetime and its memory. */
+#include "backend/cpu/cpu.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cpu.h"
+
+/* -- kernels */
+
+static const char *const kernel_names[] = {
+    [VIVA_KERNELS_AUTO] = "auto",
+    [VIVA_KERNELS_REFERENCE] = "reference",
+    [VIVA_KERNELS_AVX2] = "avx2",
+    [VIVA_KERNELS_AVX512] = "avx512",
+};
+
+/* The plain table, overridden by what this processor can run, up to the one asked for. */
+static viva_status choose_kernels(viva_cpu_kernels wanted, cpu_kernels *k, viva_error *error) {
+  if (wanted < VIVA_KERNELS_AUTO || wanted > VIVA_KERNELS_AVX512)
+    return error_set(error, VIVA_E_ARGUMENT, "kernels is %d; expected 0 (auto) to %d", (int)wanted,
+                     (int)VIVA_KERNELS_AVX512);
+  const viva_cpu_kernels limit = wanted == VIVA_KERNELS_AUTO ? VIVA_KERNELS_AVX512 : wanted;
+  viva_cpu_kernels have = VIVA_KERNELS_REFERENCE;
+  kernels_reference(k);
+#if defined(__x86_64__)
+  const cpu_features *cpu = cpu_get();
+  if (limit >= VIVA_KERNELS_AVX2 && cpu->avx2) kernels_avx2(k), have = VIVA_KERNELS_AVX2;
+  if (limit >= VIVA_KERNELS_AVX512 && cpu->avx2 && cpu->avx512) kernels_avx512(k), have = VIVA_KERNELS_AVX512;
+#endif
+  if (wanted == VIVA_KERNELS_AUTO || have == wanted) return VIVA_OK;
+  return error_set(error, VIVA_E_UNSUPPORTED, "this processor cannot run the %s kernels; the best it has are %s",
+                   kernel_names[wanted], kernel_names[have]);
+}
+
+/* -- lifetime */
+
+static void describe(viva_device_info *info, const char *kernels, size_t threads) {
+  const size_t size = info->size;
+  *info = (viva_device_info){.size = size, .kind = VIVA_DEVICE_CPU, .threads = (int32_t)threads};
+  cpu_memory(&info->memory_total, &info->memory_available);
+  snprintf(info->name, sizeof info->name, "%s", cpu_get()->name);
+  snprintf(info->kernels, sizeof info->kernels, "%s", kernels);
+}
+
+static int cpu_device(size_t index, viva_device_info *info) {
+  cpu_kernels k;
+  if (index > 0 || choose_kernels(VIVA_KERNELS_AUTO, &k, NULL) != VIVA_OK) return 0;
+  describe(info, k.name, (size_t)cpu_default_threads());
+  return 1;
+}
+
+static void cpu_close(backend *b) {
+  cpu_backend *cpu = cpu_of(b);
+  if (!cpu) return;
+  runtime *rt = cpu->rt;
+  pthread_mutex_destroy(&cpu->partial_lock);
+  mem_free(&rt->mem, cpu->partial);
+  mem_free(&rt->mem, cpu->scratch);
+  mem_free(&rt->mem, cpu);
+  runtime_release(rt);
+}
+
+static viva_status cpu_open(runtime *rt, pool *p, int device_index, viva_cpu_kernels kernels, backend **out,
+                            viva_error *error) {
+  *out = NULL;
+  if (device_index != 0)
+    return error_set(error, VIVA_E_ARGUMENT, "device_index is %d; the CPU is device 0", device_index);
+  cpu_kernels chosen;
+  TRY(choose_kernels(kernels, &chosen, error));
+  const size_t threads = p ? (size_t)pool_threads(p) : 1;
+  cpu_backend *cpu = mem_alloc(&rt->mem, sizeof *cpu);
+  float *scratch = mem_array(&rt->mem, threads, CPU_SCRATCH_FLOATS * sizeof(float));
+  float *partial = mem_array(&rt->mem, CPU_PARTIAL_FLOATS + CPU_SCRATCH_FLOATS, sizeof(float));
+  if (!cpu || !scratch || !partial) {
+    mem_free(&rt->mem, partial);
+    mem_free(&rt->mem, scratch);
+    mem_free(&rt->mem, cpu);
+    return error_set(error, VIVA_E_MEMORY, "no memory for the work space of %zu threads (%zu bytes each)", threads,
+                     CPU_SCRATCH_FLOATS * sizeof(float));
+  }
+  *cpu = (cpu_backend){.base.ops = &backend_cpu,
+                       .rt = runtime_retain(rt),
+                       .pool = p,
+                       .threads = threads,
+                       .kernels = chosen,
+                       .scratch = scratch,
+                       .partial = partial};
+  pthread_mutex_init(&cpu->partial_lock, NULL);
+  *out = &cpu->base;
+  return VIVA_OK;
+}
+
+static void cpu_info(backend *b, viva_device_info *info) {
+  const cpu_backend *cpu = cpu_of(b);
+  describe(info, cpu->kernels.name, cpu->threads);
+}
+
+/* -- memory */
+
+static void *cpu_alloc(backend *b, size_t bytes) { return mem_alloc(&cpu_of(b)->rt->mem, bytes); }
+static void cpu_free(backend *b, void *dev) { mem_free(&cpu_of(b)->rt->mem, dev); }
+
+static viva_status move(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
+  (void)b;
+  (void)error;
+  if (bytes > 0) memmove(to, from, bytes);
+  return VIVA_OK;
+}
+
+/* The work space does not depend on the step's size: the kernels work in blocks. */
+static size_t cpu_scratch_bytes(backend *b, size_t m, size_t context, size_t width) {
+  (void)m;
+  (void)context;
+  (void)width;
+  return ((cpu_of(b)->threads + 1) * CPU_SCRATCH_FLOATS + CPU_PARTIAL_FLOATS) * sizeof(float);
+}
+
+static viva_status cpu_reserve(backend *b, size_t m, size_t context, size_t width, viva_error *error) {
+  (void)b;
+  (void)m;
+  (void)context;
+  (void)width;
+  (void)error;
+  return VIVA_OK; /* made at open */
+}
+
+const backend_ops backend_cpu = {
+    .name = "cpu",
+    .device = cpu_device,
+    .open = cpu_open,
+    .close = cpu_close,
+    .info = cpu_info,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = move,
+    .download = move,
+    .copy = move,
+    .host_memory = 1,
+    .embed = cpu_embed,
+    .rmsnorm = cpu_rmsnorm,
+    .linear = cpu_linear,
+    .rope_append = cpu_rope_append,
+    .attention = cpu_attention,
+    .silu_mul = cpu_silu_mul,
+    .argmax = cpu_argmax,
+    .read_pass = cpu_read_pass,
+    .scratch_bytes = cpu_scratch_bytes,
+    .reserve = cpu_reserve,
+};

@@ -1,0 +1,146 @@
+/* backend/cpu/cpu_linear.c: cuts matrix products for threads and caches.
+ *
+ * Few rows (decode): the rows of w of all layers of the call, in groups of CPU_FEW_GROUP, one contiguous run for each
+ * thread: every weight is read once, in the order of memory.
+ *
+ * Many rows (prefill): w is cut into panels, x into blocks of rows; an item is a panel times a block. A thread's run
+ * goes through all blocks of a panel before the next panel, so a panel is widened once and stays in L2. A K longer than
+ * CPU_PANEL_K is cut into blocks, between which the lane sums wait in scratch: the order of the sums stays the same.
+ */
+#include "backend/cpu/cpu.h"
+
+typedef struct linear_job {
+  cpu_backend *cpu;
+  const linear_args *args;
+  size_t count;
+  size_t m, blocks;   /* rows of x, and blocks of them */
+  size_t panel_limit; /* rows of w in a panel at most, a multiple of CPU_PANEL_GROUP */
+} linear_job;
+
+static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
+static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
+
+/* -- few rows */
+
+static size_t groups_of(const linear_args *a) { return (a->w->rows + CPU_FEW_GROUP - 1) / CPU_FEW_GROUP; }
+
+static void few_groups(void *arg, size_t begin, size_t end, size_t t) {
+  const linear_job *job = arg;
+  size_t first = 0;
+  (void)t;
+  for (const linear_args *a = job->args; a < job->args + job->count && first < end; a++) {
+    const size_t groups = groups_of(a), from = begin > first ? begin - first : 0, to = at_most(end - first, groups);
+    if (from < to) job->cpu->kernels.few(a, from * CPU_FEW_GROUP, at_most(to * CPU_FEW_GROUP, a->w->rows));
+    first += groups;
+  }
+}
+
+static void linear_few(linear_job *job) {
+  size_t groups = 0, elements = 0;
+  for (size_t i = 0; i < job->count; i++) {
+    groups += groups_of(&job->args[i]);
+    elements += job->args[i].w->rows * job->args[i].w->cols * job->m;
+  }
+  if (groups > 0) cpu_spread(job->cpu, groups, elements / groups, few_groups, job);
+}
+
+/* -- many rows */
+
+/* How one layer is cut. */
+typedef struct layer_cut {
+  size_t k_block; /* columns of a panel: all, or equal parts of CPU_PANEL_K at most */
+  size_t rows;    /* of w in a panel */
+  size_t panels;
+} layer_cut;
+
+static layer_cut cut_layer(const linear_job *job, const linear_args *a) {
+  const size_t lanes = job->cpu->kernels.lanes, k = a->w->cols;
+  const size_t parts = (k + CPU_PANEL_K - 1) / CPU_PANEL_K;
+  layer_cut cut = {.k_block = parts == 0 ? lanes : round_up((k + parts - 1) / parts, lanes)};
+  cut.rows = CPU_PANEL_FLOATS / cut.k_block / CPU_PANEL_GROUP * CPU_PANEL_GROUP;
+  /* Lane sums have room for the rows of the longest panel only. */
+  if (parts > 1) cut.rows = at_most(cut.rows, CPU_PANEL_FLOATS / CPU_PANEL_K);
+  cut.rows = at_most(cut.rows, job->panel_limit);
+  cut.panels = (a->w->rows + cut.rows - 1) / cut.rows;
+  return cut;
+}
+
+static void widen_panel(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
+                        size_t stride, float *panel) {
+  const char *from = (const char *)w->data + row * w->row_bytes + col * weight_element_bytes(w->format);
+  for (size_t i = 0; i < rows; i++, from += w->row_bytes, panel += stride) {
+    k->widen[w->format](from, panel, cols);
+    for (size_t c = cols; c < stride; c++) panel[c] = 0;
+  }
+  for (size_t i = 0; i < (round_up(rows, CPU_PANEL_GROUP) - rows) * stride; i++) panel[i] = 0;
+}
+
+/* Panel × block of x. fresh: the panel in scratch is not this one yet. */
+static void multiply(const linear_job *job, const linear_args *a, const layer_cut *cut, size_t panel, size_t block,
+                     int fresh, float *scratch) {
+  const cpu_kernels *kernels = &job->cpu->kernels;
+  const size_t k = a->w->cols, row = panel * cut->rows, rows = at_most(cut->rows, a->w->rows - row);
+  const size_t x_row = block * CPU_BLOCK_ROWS;
+  panel_job p = {.x_stride = a->x_stride,
+                 .m = at_most(CPU_BLOCK_ROWS, a->m - x_row),
+                 .w = scratch,
+                 .n = rows,
+                 .bias = a->bias ? a->bias + row : NULL,
+                 .residual = a->residual ? a->residual + x_row * a->y_stride + row : NULL,
+                 .y = a->y + x_row * a->y_stride + row,
+                 .y_stride = a->y_stride};
+  size_t col = 0;
+  do {
+    p.k = at_most(cut->k_block, k - col);
+    p.w_stride = round_up(p.k, kernels->lanes);
+    p.x = a->x + x_row * a->x_stride + col;
+    p.first = col == 0;
+    p.last = col + p.k == k;
+    p.lanes = p.first && p.last ? NULL : scratch + CPU_PANEL_FLOATS;
+    if (fresh || !p.first || !p.last) widen_panel(kernels, a->w, row, rows, col, p.k, p.w_stride, scratch);
+    kernels->panel(&p);
+    col += p.k;
+  } while (col < k);
+}
+
+static void panel_items(void *arg, size_t begin, size_t end, size_t t) {
+  const linear_job *job = arg;
+  float *scratch = cpu_scratch(job->cpu, t);
+  size_t first = 0;
+  for (const linear_args *a = job->args; a < job->args + job->count && first < end; a++) {
+    const layer_cut cut = cut_layer(job, a);
+    const size_t items = cut.panels * job->blocks;
+    const size_t from = begin > first ? begin - first : 0, to = at_most(end - first, items);
+    for (size_t i = from; i < to; i++)
+      multiply(job, a, &cut, i / job->blocks, i % job->blocks, i == from || i % job->blocks == 0, scratch);
+    first += items;
+  }
+}
+
+static size_t count_items(const linear_job *job) {
+  size_t items = 0;
+  for (size_t i = 0; i < job->count; i++) items += cut_layer(job, &job->args[i]).panels * job->blocks;
+  return items;
+}
+
+#define ITEMS_PER_THREAD 16 /* so that a thread with one item more than another has at most 1/16 more to do */
+#define PANEL_LEAST      16 /* rows of w below which reading x again costs more than balance gains */
+
+static void linear_many(linear_job *job) {
+  job->blocks = (job->m + CPU_BLOCK_ROWS - 1) / CPU_BLOCK_ROWS;
+  job->panel_limit = 64;
+  while (job->panel_limit > PANEL_LEAST && count_items(job) < ITEMS_PER_THREAD * job->cpu->threads)
+    job->panel_limit /= 2;
+  pool_for(job->cpu->pool, count_items(job), 1, panel_items, job);
+}
+
+viva_status cpu_linear(backend *b, const linear_args *args, size_t count, viva_error *error) {
+  (void)error;
+  if (count == 0 || args[0].m == 0) return VIVA_OK;
+  linear_job job = {.cpu = cpu_of(b), .args = args, .count = count, .m = args[0].m};
+  if (job.m <= CPU_FEW_ROWS)
+    linear_few(&job);
+  else
+    linear_many(&job);
+  return VIVA_OK;
+}

@@ -1,0 +1,264 @@
+/* backend/cpu/linear_simd.h: the tuned matrix products, written once in the vector words of simd_avx2.h or
+ * simd_avx512.h and compiled by linear_avx2.c and linear_avx512.c. kernels.h states the order of the sums. */
+#ifndef BACKEND_CPU_LINEAR_SIMD_H
+#define BACKEND_CPU_LINEAR_SIMD_H
+
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/simd.h"
+
+/* -- widening */
+
+ALWAYS_INLINE vf load_as(weight_format format, const char *from) {
+  if (format == WEIGHT_BF16) return v_load_bf16(from);
+  if (format == WEIGHT_F16) return v_load_f16(from);
+  return v_load((const float *)(const void *)from);
+}
+
+ALWAYS_INLINE vf load_part_as(weight_format format, const char *from, size_t count) {
+  if (format == WEIGHT_BF16) return v_load_part_bf16(from, count);
+  if (format == WEIGHT_F16) return v_load_part_f16(from, count);
+  return v_load_part((const float *)(const void *)from, count);
+}
+
+ALWAYS_INLINE void widen_as(weight_format format, const void *from, float *to, size_t count) {
+  const char *codes = from;
+  const size_t bytes = weight_element_bytes(format);
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) v_store(to + i, load_as(format, codes + i * bytes));
+  if (i < count) v_store_part(to + i, load_part_as(format, codes + i * bytes, count - i), count - i);
+}
+
+static void widen_bf16(const void *from, float *to, size_t count) { widen_as(WEIGHT_BF16, from, to, count); }
+static void widen_f16(const void *from, float *to, size_t count) { widen_as(WEIGHT_F16, from, to, count); }
+static void widen_f32(const void *from, float *to, size_t count) { memcpy(to, from, count * sizeof *to); }
+
+static void narrow_f16(const float *from, uint16_t *to, size_t count) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) v_store_f16(to + i, v_load(from + i));
+  if (i < count) v_store_part_f16(to + i, v_load_part(from + i, count - i), count - i);
+}
+
+/* -- few rows of x: the weights are read once, as they are stored */
+
+/* A cache line of weights is asked for one group of rows ahead while a group fits this; the prefetchers of the
+ * processor do not see that the next row follows. Longer rows are left to them. */
+#define PREFETCH_GROUP_BYTES 16384
+
+/* One step: LANES columns, or the first part of them where part is not 0. */
+ALWAYS_INLINE void few_step(weight_format format, int tile_rows, int tile_cols, const float *x, size_t x_stride,
+                            const char *w, size_t w_stride, size_t part, vf sums[FEW_TILE_ROWS][CPU_FEW_GROUP]) {
+  vf wv[CPU_FEW_GROUP];
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const char *from = w + (size_t)j * w_stride;
+    wv[j] = part == 0 ? load_as(format, from) : load_part_as(format, from, part);
+  }
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    const float *row = x + (size_t)i * x_stride;
+    vf xv = part == 0 ? v_load(row) : v_load_part(row, part);
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) sums[i][j] = v_fma(wv[j], xv, sums[i][j]);
+  }
+}
+
+ALWAYS_INLINE void few_finish(const linear_args *a, size_t row, size_t col, float sum) {
+  if (a->bias) sum += a->bias[col];
+  if (a->residual) sum += a->residual[row * a->y_stride + col];
+  a->y[row * a->y_stride + col] = sum;
+}
+
+ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, const linear_args *a, size_t i0,
+                            size_t n0, size_t ahead) {
+  const size_t bytes = weight_element_bytes(format), k = a->w->cols, w_stride = a->w->row_bytes;
+  const size_t line = 64 / bytes; /* elements of a cache line */
+  const float *x = a->x + i0 * a->x_stride;
+  const char *w = (const char *)a->w->data + n0 * w_stride;
+  vf sums[FEW_TILE_ROWS][CPU_FEW_GROUP];
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) sums[i][j] = v_zero();
+  }
+  size_t c = 0;
+  for (; c + line <= k; c += line) {
+    if (ahead != 0) {
+      UNROLL
+      for (int j = 0; j < tile_cols; j++) __builtin_prefetch(w + (size_t)j * w_stride + c * bytes + ahead, 0, 3);
+    }
+    UNROLL
+    for (size_t s = 0; s < line; s += LANES)
+      few_step(format, tile_rows, tile_cols, x + c + s, a->x_stride, w + (c + s) * bytes, w_stride, 0, sums);
+  }
+  for (; c + LANES <= k; c += LANES)
+    few_step(format, tile_rows, tile_cols, x + c, a->x_stride, w + c * bytes, w_stride, 0, sums);
+  if (c < k) few_step(format, tile_rows, tile_cols, x + c, a->x_stride, w + c * bytes, w_stride, k - c, sums);
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) few_finish(a, i0 + (size_t)i, n0 + (size_t)j, v_sum(sums[i][j]));
+  }
+}
+
+/* tile_rows and tile_cols as constants. */
+ALWAYS_INLINE void few_rows(weight_format format, int tile_cols, const linear_args *a, size_t n0, size_t ahead) {
+  size_t i = 0;
+  for (; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS, ahead = 0)
+    few_tile(format, FEW_TILE_ROWS, tile_cols, a, i, n0, ahead);
+#if FEW_TILE_ROWS > 2
+  if (i + 2 <= a->m) few_tile(format, 2, tile_cols, a, i, n0, ahead), i += 2, ahead = 0;
+#endif
+  if (i < a->m) few_tile(format, 1, tile_cols, a, i, n0, ahead);
+}
+
+ALWAYS_INLINE void few_as(weight_format format, const linear_args *a, size_t begin, size_t end) {
+  const size_t group_bytes = CPU_FEW_GROUP * a->w->row_bytes;
+  const size_t ahead = group_bytes <= PREFETCH_GROUP_BYTES ? group_bytes : 0;
+  size_t n = begin;
+  for (; n + CPU_FEW_GROUP <= end; n += CPU_FEW_GROUP) few_rows(format, CPU_FEW_GROUP, a, n, ahead);
+  for (; n < end; n++) few_rows(format, 1, a, n, ahead);
+}
+
+static __attribute__((noinline)) void few_f32(const linear_args *a, size_t begin, size_t end) {
+  few_as(WEIGHT_F32, a, begin, end);
+}
+static __attribute__((noinline)) void few_bf16(const linear_args *a, size_t begin, size_t end) {
+  few_as(WEIGHT_BF16, a, begin, end);
+}
+static __attribute__((noinline)) void few_f16(const linear_args *a, size_t begin, size_t end) {
+  few_as(WEIGHT_F16, a, begin, end);
+}
+
+static void few(const linear_args *a, size_t begin, size_t end) {
+  static void (*const of_format[WEIGHT_FORMATS])(const linear_args *, size_t, size_t) = {
+      [WEIGHT_F32] = few_f32, [WEIGHT_BF16] = few_bf16, [WEIGHT_F16] = few_f16};
+  of_format[a->w->format](a, begin, end);
+}
+
+/* -- many rows of x: a panel of widened weights */
+
+typedef vf panel_sums[PANEL_TILE_ROWS][CPU_PANEL_GROUP];
+
+ALWAYS_INLINE void panel_step(int tile_rows, const float *x, size_t x_stride, const float *w, size_t w_stride,
+                              size_t part, panel_sums sums) {
+  vf wv[CPU_PANEL_GROUP];
+  UNROLL
+  for (int j = 0; j < CPU_PANEL_GROUP; j++) wv[j] = v_load(w + (size_t)j * w_stride);
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    const float *row = x + (size_t)i * x_stride;
+    vf xv = part == 0 ? v_load(row) : v_load_part(row, part);
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++) sums[i][j] = v_fma(wv[j], xv, sums[i][j]);
+  }
+}
+
+/* Adds bias and residual to up to 4 neighbouring sums and writes them. */
+ALWAYS_INLINE void panel_write(const panel_job *job, size_t row, size_t col, __m128 sum) {
+  const size_t count = job->n - col;
+  float *y = job->y + row * job->y_stride + col;
+  if (count >= CPU_PANEL_GROUP) {
+    if (job->bias) sum = _mm_add_ps(sum, _mm_loadu_ps(job->bias + col));
+    if (job->residual) sum = _mm_add_ps(sum, _mm_loadu_ps(job->residual + row * job->y_stride + col));
+    _mm_storeu_ps(y, sum);
+    return;
+  }
+  float part[CPU_PANEL_GROUP];
+  _mm_storeu_ps(part, sum);
+  for (size_t j = 0; j < count; j++) {
+    float value = part[j];
+    if (job->bias) value += job->bias[col + j];
+    if (job->residual) value += job->residual[row * job->y_stride + col + j];
+    y[j] = value;
+  }
+}
+
+ALWAYS_INLINE void panel_finish(int tile_rows, const panel_job *job, size_t row, size_t col, panel_sums sums) {
+  int i = 0;
+#if LANES == 16
+  if (tile_rows >= 4) {
+    __m128 out[4];
+    v_sum16(sums, out);
+    UNROLL
+    for (; i < 4; i++) panel_write(job, row + (size_t)i, col, out[i]);
+  }
+#endif
+  UNROLL
+  for (; i < tile_rows; i++)
+    panel_write(job, row + (size_t)i, col, v_sum4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]));
+}
+
+/* tile_rows rows of x times 4 rows of w. lanes: this tile's sums between blocks of K. */
+ALWAYS_INLINE void panel_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+  const float *x = job->x + row * job->x_stride, *w = job->w + col * job->w_stride;
+  panel_sums sums;
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++)
+      sums[i][j] = job->first ? v_zero() : v_load(lanes + (i * CPU_PANEL_GROUP + j) * LANES);
+  }
+  size_t c = 0;
+  for (; c + LANES <= job->k; c += LANES) panel_step(tile_rows, x + c, job->x_stride, w + c, job->w_stride, 0, sums);
+  if (c < job->k) panel_step(tile_rows, x + c, job->x_stride, w + c, job->w_stride, job->k - c, sums);
+  if (job->last) {
+    panel_finish(tile_rows, job, row, col, sums);
+    return;
+  }
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++) v_store(lanes + (i * CPU_PANEL_GROUP + j) * LANES, sums[i][j]);
+  }
+}
+
+#define PANEL_TILE(rows)                                                                                               \
+  static                                                                                                               \
+      __attribute__((noinline)) void panel_tile_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {   \
+    panel_tile(rows, job, row, col, lanes);                                                                            \
+  }
+PANEL_TILE(1)
+PANEL_TILE(2)
+PANEL_TILE(3)
+#if PANEL_TILE_ROWS > 3
+PANEL_TILE(4)
+PANEL_TILE(5)
+PANEL_TILE(6)
+#endif
+
+static void panel(const panel_job *job) {
+  static void (*const tiles[PANEL_TILE_ROWS + 1])(const panel_job *, size_t, size_t, float *) = {
+    NULL,
+    panel_tile_1,
+    panel_tile_2,
+    panel_tile_3,
+#if PANEL_TILE_ROWS > 3
+    panel_tile_4,
+    panel_tile_5,
+    panel_tile_6,
+#endif
+  };
+  float *lanes = job->lanes;
+  for (size_t row = 0; row < job->m; row += PANEL_TILE_ROWS) {
+    const size_t rows = job->m - row < PANEL_TILE_ROWS ? job->m - row : PANEL_TILE_ROWS;
+    for (size_t col = 0; col < job->n; col += CPU_PANEL_GROUP) {
+      tiles[rows](job, row, col, lanes);
+      if (lanes) lanes += PANEL_TILE_ROWS * CPU_PANEL_GROUP * LANES;
+    }
+  }
+}
+
+static void linear_kernels(cpu_kernels *k) {
+  k->lanes = LANES;
+  k->tile_rows = PANEL_TILE_ROWS;
+  k->widen[WEIGHT_F32] = widen_f32;
+  k->widen[WEIGHT_BF16] = widen_bf16;
+  k->widen[WEIGHT_F16] = widen_f16;
+  k->narrow_f16 = narrow_f16;
+  k->few = few;
+  k->panel = panel;
+}
+
+#endif

@@ -1,0 +1,28 @@
+/* backend/cpu/ref.h: what the plain C kernels share. 8 lanes; a product and a sum are two roundings, also where the
+ * processor could fuse them. */
+#ifndef BACKEND_CPU_REF_H
+#define BACKEND_CPU_REF_H
+
+#include "backend/cpu/kernels.h"
+
+#define REF_LANES 8
+
+/* Four lanes that the compiler keeps in one register of any 64-bit processor; the operators are C's. */
+typedef float ref_f4 __attribute__((vector_size(16)));
+
+/* The lanes of one sum: 0–3 and 4–7. */
+typedef struct ref_lanes {
+  ref_f4 low, high;
+} ref_lanes;
+
+/* Adds a·b, up to length k, to the lanes of one sum. Between calls k must be a multiple of the lanes. */
+void ref_accumulate(const float *a, const float *b, size_t k, ref_lanes *lanes);
+float ref_sum(const ref_lanes *lanes); /* lane l to lane l + 4, + 2, + 1 */
+
+/* e^x within 2 ulp; 0 below −104, infinity above 88.7, NaN for NaN. */
+float ref_exp(float x);
+
+void ref_linear(cpu_kernels *k);
+void ref_rows(cpu_kernels *k);
+
+#endif

@@ -1,0 +1,140 @@
+/* format/config_check.c: what must hold for every model that is to run, whatever file its configuration came from. */
+#include <inttypes.h>
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "format/config.h"
+
+/* Bounds far beyond every real model: they keep products of a few of these numbers within 64 bits, so that a damaged
+ * file is named here and not as a lack of memory later. */
+#define MAX_WIDTH     ((uint64_t)1 << 24)
+#define MAX_LAYERS    ((uint64_t)1 << 12)
+#define MAX_HEADS     ((uint64_t)1 << 14)
+#define MAX_VOCAB     ((uint64_t)1 << 27)
+#define MAX_POSITIONS ((uint64_t)1 << 30)
+
+#define FIELD(name) offsetof(viva_model_config, name)
+
+typedef struct integer_rule {
+  size_t field;
+  const char *key;
+  uint64_t least, most;
+} integer_rule;
+
+static const integer_rule integer_rules[] = {
+    {FIELD(hidden_size), "hidden_size", 1, MAX_WIDTH},
+    {FIELD(intermediate_size), "intermediate_size", 1, MAX_WIDTH},
+    {FIELD(num_layers), "num_hidden_layers", 1, MAX_LAYERS},
+    {FIELD(num_heads), "num_attention_heads", 1, MAX_HEADS},
+    {FIELD(num_kv_heads), "num_key_value_heads", 1, MAX_HEADS},
+    {FIELD(head_dim), "head_dim", 1, MAX_HEADS},
+    {FIELD(rotary_dim), "partial_rotary_factor", 2, MAX_HEADS},
+    {FIELD(vocab_size), "vocab_size", 1, MAX_VOCAB},
+    {FIELD(max_position_embeddings), "max_position_embeddings", 1, MAX_POSITIONS},
+    {FIELD(sliding_window), "sliding_window", 0, MAX_POSITIONS},
+    {FIELD(rope_original_context), "original_max_position_embeddings", 0, MAX_POSITIONS},
+};
+
+typedef struct double_rule {
+  size_t field;
+  const char *key;
+  double least, most; /* least itself is refused */
+} double_rule;
+
+static const double_rule double_rules[] = {
+    {FIELD(rms_norm_eps), "rms_norm_eps", 0, 1},
+    {FIELD(rope_theta), "rope_theta", 1, 1e18},
+    {FIELD(rope_factor), "factor", 0, 1e6},
+    {FIELD(rope_low_freq_factor), "low_freq_factor", 0, 1e6},
+    {FIELD(rope_high_freq_factor), "high_freq_factor", 0, 1e6},
+    {FIELD(rope_beta_fast), "beta_fast", 0, 1e6},
+    {FIELD(rope_beta_slow), "beta_slow", 0, 1e6},
+    {FIELD(rope_attention_factor), "attention_factor", 0, 1e6},
+};
+
+static viva_status fail(const char *path, const char *key, viva_error *error) {
+  error_at(error, path, key, -1, VIVA_NO_OFFSET);
+  return VIVA_E_FORMAT;
+}
+
+static viva_status check_integers(const viva_model_config *config, const char *path, viva_error *error) {
+  for (size_t i = 0; i < sizeof integer_rules / sizeof *integer_rules; i++) {
+    const integer_rule *rule = &integer_rules[i];
+    uint64_t value;
+    memcpy(&value, (const char *)config + rule->field, sizeof value);
+    if (value >= rule->least && value <= rule->most) continue;
+    error_set(error, VIVA_E_FORMAT, "expected a number from %" PRIu64 " to %" PRIu64 ", found %" PRIu64, rule->least,
+              rule->most, value);
+    return fail(path, rule->key, error);
+  }
+  return VIVA_OK;
+}
+
+static viva_status check_doubles(const viva_model_config *config, const char *path, viva_error *error) {
+  for (size_t i = 0; i < sizeof double_rules / sizeof *double_rules; i++) {
+    const double_rule *rule = &double_rules[i];
+    double value;
+    memcpy(&value, (const char *)config + rule->field, sizeof value);
+    if (isfinite(value) && value > rule->least && value <= rule->most) continue;
+    error_set(error, VIVA_E_FORMAT, "expected a number above %.0f and not above %.0f, found %g", rule->least,
+              rule->most, value);
+    return fail(path, rule->key, error);
+  }
+  return VIVA_OK;
+}
+
+/* Rules between two values. */
+static viva_status check_heads(const viva_model_config *c, const char *path, viva_error *error) {
+  if (c->hidden_size % c->num_heads != 0) {
+    error_set(error, VIVA_E_FORMAT, "hidden_size %" PRIu64 " is not a multiple of num_attention_heads %" PRIu64,
+              c->hidden_size, c->num_heads);
+    return fail(path, "hidden_size", error);
+  }
+  if (c->num_heads % c->num_kv_heads != 0) {
+    error_set(error, VIVA_E_FORMAT, "num_attention_heads %" PRIu64 " is not a multiple of num_key_value_heads %" PRIu64,
+              c->num_heads, c->num_kv_heads);
+    return fail(path, "num_key_value_heads", error);
+  }
+  if (c->head_dim % 2 != 0) {
+    error_set(error, VIVA_E_FORMAT, "head_dim is %" PRIu64 "; rotary position embedding needs an even one",
+              c->head_dim);
+    return fail(path, "head_dim", error);
+  }
+  if (c->rotary_dim % 2 != 0 || c->rotary_dim > c->head_dim) {
+    error_set(error, VIVA_E_FORMAT,
+              "%" PRIu64 " of %" PRIu64 " dimensions are to be rotated; expected an even number of them", c->rotary_dim,
+              c->head_dim);
+    return fail(path, "partial_rotary_factor", error);
+  }
+  return VIVA_OK;
+}
+
+static viva_status check_rope(const viva_model_config *c, const char *path, viva_error *error) {
+  int scaled = c->rope_type == VIVA_ROPE_LLAMA3 || c->rope_type == VIVA_ROPE_YARN || c->rope_type == VIVA_ROPE_DYNAMIC;
+  if (scaled && c->rope_original_context == 0) {
+    error_set(error, VIVA_E_FORMAT, "the scaling needs the context length of the original model");
+    return fail(path, "original_max_position_embeddings", error);
+  }
+  if (c->rope_type == VIVA_ROPE_LLAMA3 && c->rope_high_freq_factor <= c->rope_low_freq_factor) {
+    error_set(error, VIVA_E_FORMAT, "high_freq_factor %g is not above low_freq_factor %g", c->rope_high_freq_factor,
+              c->rope_low_freq_factor);
+    return fail(path, "high_freq_factor", error);
+  }
+  if (c->rope_type == VIVA_ROPE_YARN && c->rope_beta_fast < c->rope_beta_slow) {
+    error_set(error, VIVA_E_FORMAT, "beta_fast %g is below beta_slow %g", c->rope_beta_fast, c->rope_beta_slow);
+    return fail(path, "beta_fast", error);
+  }
+  if (c->rope_type == VIVA_ROPE_DYNAMIC && c->rotary_dim <= 2) { /* its exponent is d / (d − 2) */
+    error_set(error, VIVA_E_FORMAT, "dynamic scaling needs more than 2 rotated dimensions");
+    return fail(path, "head_dim", error);
+  }
+  return VIVA_OK;
+}
+
+viva_status config_check(const viva_model_config *config, const char *path, viva_error *error) {
+  TRY(check_integers(config, path, error));
+  TRY(check_doubles(config, path, error));
+  TRY(check_heads(config, path, error));
+  return check_rope(config, path, error);
+}

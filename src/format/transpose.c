@@ -1,0 +1,59 @@
+/* format/transpose.c: viva_transpose_f32. */
+#include "format/transpose.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/ck.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "viva/checkpoint.h"
+
+/* Results from this size on are written around the caches: they would not stay in a core's own cache anyway. */
+#define STREAM_BYTES ((size_t)4 << 20)
+
+enum { ELEMENT = 4, TILE = 16 /* one line of cache each way */, STREAM_ALIGN = 32 };
+
+/* Turns the rectangle [row, row_end) × [col, col_end), tile by tile. Pointers may have any alignment. */
+static void turn_plain(const char *from, char *to, size_t rows, size_t cols, size_t row, size_t row_end, size_t col,
+                       size_t col_end) {
+  for (size_t r0 = row; r0 < row_end; r0 += TILE) {
+    size_t r1 = row_end - r0 < TILE ? row_end : r0 + TILE;
+    for (size_t c0 = col; c0 < col_end; c0 += TILE) {
+      size_t c1 = col_end - c0 < TILE ? col_end : c0 + TILE;
+      for (size_t c = c0; c < c1; c++)
+        for (size_t r = r0; r < r1; r++)
+          memcpy(to + (c * rows + r) * ELEMENT, from + (r * cols + c) * ELEMENT, ELEMENT);
+    }
+  }
+}
+
+static void turn(const void *from, void *to, size_t rows, size_t cols, size_t bytes) {
+  size_t tiled_rows = 0, tiled_cols = 0;
+#if defined(__x86_64__)
+  if (cpu_get()->avx2) {
+    int aligned = (uintptr_t)to % STREAM_ALIGN == 0 && rows * ELEMENT % STREAM_ALIGN == 0;
+    tiled_rows = rows - rows % TRANSPOSE_ROWS;
+    tiled_cols = cols - cols % TRANSPOSE_COLS;
+    transpose_tiles_avx2(from, to, rows, cols, aligned && bytes >= STREAM_BYTES);
+  }
+#endif
+  turn_plain(from, to, rows, cols, 0, tiled_rows, tiled_cols, cols);
+  turn_plain(from, to, rows, cols, tiled_rows, rows, 0, cols);
+}
+
+viva_status viva_transpose_f32(const void *from, void *to, size_t rows, size_t cols, size_t bytes, viva_error *error) {
+  uint64_t elements, expected;
+  if (ck_mul(rows, cols, &elements) || ck_mul(elements, ELEMENT, &expected) || expected != bytes)
+    return error_set(error, VIVA_E_SIZE,
+                     "the buffers have %zu bytes; a matrix of %zu × %zu FP32 values needs rows · cols · 4", bytes, rows,
+                     cols);
+  if (bytes == 0) return VIVA_OK;
+  if (from == NULL || to == NULL)
+    return error_set(error, VIVA_E_ARGUMENT, "a buffer is NULL; expected %zu bytes", bytes);
+  uintptr_t a = (uintptr_t)from, b = (uintptr_t)to;
+  if ((a < b ? b - a : a - b) < bytes)
+    return error_set(error, VIVA_E_ARGUMENT, "from and to overlap; a transposition needs two buffers");
+  turn(from, to, rows, cols, bytes);
+  return VIVA_OK;
+}

@@ -1,0 +1,299 @@
+/* A tokenizer from a tokenizer.json of the byte-level family.
+ *
+ *   { "version": "1.0", "truncation", "padding": ignored,
+ *     "added_tokens": [{ "id", "content", "single_word", "lstrip", "rstrip", "normalized", "special" }],
+ *     "normalizer", "pre_tokenizer", "post_processor", "decoder": components.h,
+ *     "model": { "type": "BPE", "vocab": { text: id }, "merges": ["a b"] or [["a", "b"]], flags } }
+ */
+#include <string.h>
+
+#include "text/components.h"
+
+#define QUOTE_SIZE 80
+
+/* What is taken from the runtime while a file is read. */
+typedef struct json_source {
+  runtime *rt;
+  arena *arena;
+  json j;
+  vocab_entry *entries;
+  size_t entry_count, entry_room;
+  token_text *merges; /* [2 · merge_count] */
+  size_t merge_count, merge_room;
+  spec_added *added;
+  size_t added_count, added_room;
+  components normalizer, pre_tokenizer, post_processor, decoder;
+  int has_vocab, has_merges;
+  tokenizer_spec spec;
+} json_source;
+
+/* Makes room for one more element; the array at *list doubles. */
+static viva_status grow(json_source *s, void *list, size_t count, size_t *room, size_t size, viva_error *error) {
+  if (count < *room) return VIVA_OK;
+  size_t more = *room ? *room * 2 : 64;
+  void *old, *grown;
+  memcpy(&old, list, sizeof old);
+  grown = more > SIZE_MAX / size ? NULL : mem_resize(&s->rt->mem, old, more * size);
+  if (!grown) return error_set(error, VIVA_E_MEMORY, "no memory to read tokenizer.json");
+  memcpy(list, &grown, sizeof grown);
+  *room = more;
+  return VIVA_OK;
+}
+
+static token_text as_text(json_string s) { return (token_text){s.text, s.bytes}; }
+
+static viva_status read_added(json_source *s, spec_added *a, viva_error *error) {
+  static const struct {
+    const char *key;
+    uint32_t flag;
+  } flags[] = {{"special", ADDED_SPECIAL},
+               {"lstrip", ADDED_LSTRIP},
+               {"rstrip", ADDED_RSTRIP},
+               {"single_word", ADDED_SINGLE_WORD},
+               {"normalized", ADDED_NORMALIZED}};
+  json *j = &s->j;
+  json_string key, content = {0};
+  uint64_t id = UINT64_MAX;
+  TRY(json_enter_object(j, error));
+  while (json_next_key(j, &key)) {
+    size_t f = 0;
+    while (f < sizeof flags / sizeof *flags && !json_string_is(key, flags[f].key)) f++;
+    if (f < sizeof flags / sizeof *flags) {
+      int set;
+      TRY(json_take_bool(j, &set, error));
+      if (set) a->flags |= flags[f].flag;
+    } else if (json_string_is(key, "id")) {
+      TRY(json_take_u64(j, &id, error));
+      if (id > INT32_MAX) return json_fail(j, error, "id %llu does not fit 31 bits", (unsigned long long)id);
+    } else if (json_string_is(key, "content")) {
+      TRY(json_take_string(j, &content, error));
+    } else {
+      TRY(json_skip(j, error));
+    }
+  }
+  TRY(json_leave(j, error));
+  if (id == UINT64_MAX || !content.text) return json_fail(j, error, "an added token needs id and content");
+  a->text = as_text(content);
+  a->id = (int64_t)id;
+  return VIVA_OK;
+}
+
+static viva_status read_added_tokens(json_source *s, viva_error *error) {
+  if (json_peek(&s->j) == JSON_NULL) return json_take_null(&s->j, error);
+  TRY(json_enter_array(&s->j, error));
+  while (json_next_element(&s->j)) {
+    TRY(grow(s, &s->added, s->added_count, &s->added_room, sizeof *s->added, error));
+    spec_added *a = &s->added[s->added_count++];
+    *a = (spec_added){.id = -1};
+    TRY(read_added(s, a, error));
+  }
+  return json_leave(&s->j, error);
+}
+
+static viva_status read_vocab(json_source *s, viva_error *error) {
+  json_string text;
+  TRY(json_enter_object(&s->j, error));
+  while (json_next_key(&s->j, &text)) {
+    uint64_t id;
+    TRY(json_take_u64(&s->j, &id, error));
+    if (id > INT32_MAX) return json_fail(&s->j, error, "id %llu does not fit 31 bits", (unsigned long long)id);
+    TRY(grow(s, &s->entries, s->entry_count, &s->entry_room, sizeof *s->entries, error));
+    s->entries[s->entry_count++] = (vocab_entry){as_text(text), (uint32_t)id, 0};
+  }
+  s->has_vocab = 1;
+  return json_leave(&s->j, error);
+}
+
+/* "left right", or ["left", "right"]. */
+static viva_status read_merge(json_source *s, token_text parts[2], viva_error *error) {
+  json *j = &s->j;
+  json_string text;
+  if (json_peek(j) != JSON_ARRAY) {
+    TRY(json_take_string(j, &text, error));
+    return split_merge(as_text(text), parts)
+               ? json_fail(j, error, "merge %zu is not two tokens with one space between them", s->merge_count)
+               : VIVA_OK;
+  }
+  TRY(json_enter_array(j, error));
+  size_t count = 0;
+  for (; json_next_element(j); count++) {
+    TRY(json_take_string(j, &text, error));
+    if (count < 2) parts[count] = as_text(text);
+  }
+  TRY(json_leave(j, error));
+  return count == 2 ? VIVA_OK : json_fail(j, error, "merge %zu has %zu parts, not 2", s->merge_count, count);
+}
+
+static viva_status read_merges(json_source *s, viva_error *error) {
+  TRY(json_enter_array(&s->j, error));
+  while (json_next_element(&s->j)) {
+    TRY(grow(s, &s->merges, s->merge_count, &s->merge_room, 2 * sizeof *s->merges, error));
+    TRY(read_merge(s, &s->merges[2 * s->merge_count], error));
+    s->merge_count++;
+  }
+  s->has_merges = 1;
+  return json_leave(&s->j, error);
+}
+
+/* null or "" is no affix; any other would change how words are cut into symbols. */
+static viva_status read_affix(json *j, const char *name, viva_error *error) {
+  json_string text;
+  if (json_peek(j) == JSON_NULL) return json_take_null(j, error);
+  TRY(json_take_string(j, &text, error));
+  if (text.bytes == 0) return VIVA_OK;
+  char quoted[QUOTE_SIZE];
+  return error_set(error, VIVA_E_UNSUPPORTED, "model: %s '%s' is not supported", name,
+                   error_quote(quoted, sizeof quoted, text.text, text.bytes));
+}
+
+static viva_status read_dropout(json *j, viva_error *error) {
+  double value;
+  if (json_peek(j) == JSON_NULL) return json_take_null(j, error);
+  TRY(json_take_double(j, &value, error));
+  return value == 0 ? VIVA_OK : error_set(error, VIVA_E_UNSUPPORTED, "model: dropout %g is not supported", value);
+}
+
+static viva_status read_unknown(json_source *s, viva_error *error) {
+  json_string text;
+  if (json_peek(&s->j) == JSON_NULL) return json_take_null(&s->j, error);
+  TRY(json_take_string(&s->j, &text, error));
+  if (text.bytes > 0) s->spec.unknown = as_text(text); /* GPT-2's files say "" for none */
+  return VIVA_OK;
+}
+
+static viva_status read_flag(json *j, int *flag, viva_error *error) {
+  return json_peek(j) == JSON_NULL ? json_take_null(j, error) : json_take_bool(j, flag, error);
+}
+
+static viva_status read_model_type(json *j, viva_error *error) {
+  json_string type;
+  char quoted[QUOTE_SIZE];
+  TRY(json_take_string(j, &type, error));
+  if (json_string_is(type, "BPE")) return VIVA_OK;
+  return error_set(error, VIVA_E_UNSUPPORTED, "model type '%s' is not supported; known: BPE",
+                   error_quote(quoted, sizeof quoted, type.text, type.bytes));
+}
+
+static viva_status read_model(json_source *s, viva_error *error) {
+  json *j = &s->j;
+  json_string key;
+  TRY(json_enter_object(j, error));
+  while (json_next_key(j, &key)) {
+    viva_status status;
+    if (json_string_is(key, "type"))
+      status = read_model_type(j, error);
+    else if (json_string_is(key, "vocab"))
+      status = read_vocab(s, error);
+    else if (json_string_is(key, "merges"))
+      status = read_merges(s, error);
+    else if (json_string_is(key, "unk_token"))
+      status = read_unknown(s, error);
+    else if (json_string_is(key, "fuse_unk"))
+      status = read_flag(j, &s->spec.fuse_unknown, error);
+    else if (json_string_is(key, "byte_fallback"))
+      status = read_flag(j, &s->spec.byte_fallback, error);
+    else if (json_string_is(key, "ignore_merges"))
+      status = read_flag(j, &s->spec.ignore_merges, error);
+    else if (json_string_is(key, "dropout"))
+      status = read_dropout(j, error);
+    else if (json_string_is(key, "continuing_subword_prefix"))
+      status = read_affix(j, "continuing_subword_prefix", error);
+    else if (json_string_is(key, "end_of_word_suffix"))
+      status = read_affix(j, "end_of_word_suffix", error);
+    else
+      status = json_skip(j, error);
+    if (status != VIVA_OK) return status;
+  }
+  TRY(json_leave(j, error));
+  return s->has_vocab && s->has_merges ? VIVA_OK : json_fail(j, error, "the model needs vocab and merges");
+}
+
+static viva_status read_version(json *j, viva_error *error) {
+  json_string version;
+  char quoted[QUOTE_SIZE];
+  TRY(json_take_string(j, &version, error));
+  if (json_string_is(version, "1.0")) return VIVA_OK;
+  return error_set(error, VIVA_E_UNSUPPORTED, "version '%s' is not supported; known: 1.0",
+                   error_quote(quoted, sizeof quoted, version.text, version.bytes));
+}
+
+static viva_status read_ignored(json_source *s, json_string key, viva_error *error) {
+  if (json_peek(&s->j) != JSON_NULL)
+    runtime_log(s->rt, VIVA_LOG_INFO, "%s: '%.*s' is ignored", s->spec.path, (int)key.bytes, key.text);
+  return json_skip(&s->j, error);
+}
+
+static viva_status read_file(json_source *s, viva_error *error) {
+  json *j = &s->j;
+  json_string key;
+  TRY(json_enter_object(j, error));
+  while (json_next_key(j, &key)) {
+    viva_status status;
+    if (json_string_is(key, "version"))
+      status = read_version(j, error);
+    else if (json_string_is(key, "added_tokens"))
+      status = read_added_tokens(s, error);
+    else if (json_string_is(key, "model"))
+      status = read_model(s, error);
+    else if (json_string_is(key, "normalizer"))
+      status = components_read(j, "normalizer", "normalizers", &s->normalizer, error);
+    else if (json_string_is(key, "pre_tokenizer"))
+      status = components_read(j, "pre_tokenizer", "pretokenizers", &s->pre_tokenizer, error);
+    else if (json_string_is(key, "post_processor"))
+      status = components_read(j, "post_processor", "processors", &s->post_processor, error);
+    else if (json_string_is(key, "decoder"))
+      status = components_read(j, "decoder", "decoders", &s->decoder, error);
+    else if (json_string_is(key, "truncation") || json_string_is(key, "padding"))
+      status = read_ignored(s, key, error);
+    else
+      status = json_skip(j, error);
+    if (status != VIVA_OK) return status;
+  }
+  TRY(json_leave(j, error));
+  TRY(json_finish(j, error));
+  return s->has_vocab ? VIVA_OK : error_set(error, VIVA_E_FORMAT, "expected a tokenizer.json, found no model in it");
+}
+
+/* Turns what was read into a description. */
+static viva_status describe(json_source *s, viva_error *error) {
+  TRY(normalizer_apply(&s->normalizer, &s->spec, error));
+  TRY(pretokenizer_apply(&s->pre_tokenizer, &s->spec, error));
+  TRY(postprocessor_apply(&s->post_processor, s->arena, &s->spec, error));
+  TRY(decoder_apply(&s->decoder, error));
+  /* Room for the added tokens that the model's vocabulary lacks. */
+  vocab_entry *entries = mem_resize(&s->rt->mem, s->entries, (s->entry_count + s->added_count) * sizeof *entries);
+  if (!entries) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", s->entry_count + s->added_count);
+  s->entries = s->spec.entries = entries;
+  s->spec.entry_count = s->entry_count;
+  s->spec.merges = s->merges;
+  s->spec.merge_count = s->merge_count;
+  s->spec.added = s->added;
+  s->spec.added_count = s->added_count;
+  return VIVA_OK;
+}
+
+static viva_status from_json(json_source *s, const char *text, size_t bytes, viva_tokenizer **out, viva_error *error) {
+  s->arena = arena_create(&s->rt->mem, 64 * 1024);
+  if (!s->arena) return error_set(error, VIVA_E_MEMORY, "no memory to read tokenizer.json");
+  json_begin(&s->j, s->rt, s->arena, s->spec.path, text, bytes);
+  TRY(read_file(s, error));
+  TRY(describe(s, error));
+  return tokenizer_compile(s->rt, &s->spec, out, error);
+}
+
+viva_status tokenizer_from_json(runtime *rt, const char *path, const char *text, size_t bytes, viva_tokenizer **out,
+                                viva_error *error) {
+  *out = NULL;
+  json_source *s = mem_zalloc(&rt->mem, sizeof *s);
+  if (!s) return error_set(error, VIVA_E_MEMORY, "no memory to read tokenizer.json");
+  s->rt = rt;
+  s->spec.path = path;
+  viva_status status = from_json(s, text, bytes, out, error);
+  if (status != VIVA_OK) error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
+  arena_free(s->arena);
+  mem_free(&rt->mem, s->entries);
+  mem_free(&rt->mem, s->merges);
+  mem_free(&rt->mem, s->added);
+  mem_free(&rt->mem, s);
+  return status;
+}

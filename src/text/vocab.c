@@ -1,0 +1,207 @@
+#include "text/vocab.h"
+
+#include <string.h>
+
+#include "base/num.h"
+
+#define QUOTE_SIZE 80 /* of a token in a message */
+
+/* Orders entries by id, without recursion and in n log n whatever the order: a merge sort from runs of one upwards.
+ * Files are almost always in order already, which is looked at first. */
+static int sort_by_id(mem *m, vocab_entry *entries, size_t count) {
+  int sorted = 1;
+  for (size_t i = 1; i < count; i++) sorted &= entries[i - 1].id <= entries[i].id;
+  if (sorted) return 0;
+  vocab_entry *spare = mem_array(m, count, sizeof *spare), *from = entries, *to = spare;
+  if (!spare) return 1;
+  for (size_t width = 1; width < count; width *= 2) {
+    for (size_t begin = 0; begin < count; begin += 2 * width) {
+      size_t a = begin, mid = count - begin < width ? count : begin + width;
+      size_t b = mid, end = count - mid < width ? count : mid + width;
+      for (size_t out = begin; out < end; out++)
+        to[out] = b == end || (a < mid && from[a].id <= from[b].id) ? from[a++] : from[b++];
+    }
+    vocab_entry *swap = from;
+    from = to, to = swap;
+  }
+  if (from != entries) memcpy(entries, from, count * sizeof *entries);
+  mem_free(m, spare);
+  return 0;
+}
+
+/* What a token decodes to: its characters as bytes when all are in the byte alphabet, else its text as it is. Writes at
+ * most text.bytes bytes; returns how many. */
+static size_t decoded(token_text text, uint8_t *out, int *all_bytes) {
+  size_t count = 0;
+  for (size_t at = 0; at < text.bytes;) {
+    uint32_t code;
+    size_t invalid, n = utf8_decode(text.text + at, text.bytes - at, &code, &invalid);
+    int byte = n ? byte_alphabet_byte(code) : -1;
+    if (byte < 0) {
+      *all_bytes = 0;
+      memcpy(out, text.text, text.bytes);
+      return text.bytes;
+    }
+    out[count++] = (uint8_t)byte;
+    at += n;
+  }
+  *all_bytes = 1;
+  return count;
+}
+
+/* Slots for count entries (below 2^31), at most half full. */
+static size_t table_size(size_t count) {
+  size_t size = 16;
+  while (size / 2 < count) size *= 2;
+  return size;
+}
+
+static int64_t table_find(const uint32_t *table, size_t mask, uint64_t hash, const char *blob, const size_t *at,
+                          const void *text, size_t bytes, size_t *slot) {
+  for (size_t i = hash & mask;; i = (i + 1) & mask) {
+    if (table[i] == 0) {
+      if (slot) *slot = i;
+      return -1;
+    }
+    uint32_t id = table[i] - 1;
+    if (at[id + 1] - at[id] == bytes && (bytes == 0 || memcmp(blob + at[id], text, bytes) == 0)) return id;
+  }
+}
+
+int64_t vocab_find(const vocab *v, const char *text, size_t bytes) {
+  return table_find(v->by_text, v->by_text_mask, hash_bytes(v->seed, text, bytes), v->texts, v->text_at, text, bytes,
+                    NULL);
+}
+
+int64_t vocab_find_bytes(const vocab *v, const uint8_t *text, size_t bytes) {
+  return table_find(v->by_bytes, v->by_bytes_mask, hash_bytes(v->seed, text, bytes), (const char *)v->bytes,
+                    v->bytes_at, text, bytes, NULL);
+}
+
+token_text vocab_text(const vocab *v, uint32_t id) {
+  return (token_text){v->texts + v->text_at[id], v->text_at[id + 1] - v->text_at[id]};
+}
+
+void vocab_destroy(mem *m, vocab *v) {
+  mem_free(m, v->flags);
+  mem_free(m, v->text_at);
+  mem_free(m, v->texts);
+  mem_free(m, v->bytes_at);
+  mem_free(m, v->bytes);
+  mem_free(m, v->by_text);
+  mem_free(m, v->by_bytes);
+  memset(v, 0, sizeof *v);
+}
+
+/* Ids in order, each once, none far beyond the number of tokens. entries are sorted. */
+static viva_status check_ids(const vocab_entry *entries, size_t count, viva_error *error) {
+  char quoted[QUOTE_SIZE], other[QUOTE_SIZE];
+  for (size_t i = 1; i < count; i++) {
+    if (entries[i].id != entries[i - 1].id) continue;
+    token_text a = entries[i - 1].text, b = entries[i].text;
+    return error_set(error, VIVA_E_FORMAT, "two tokens have id %u: '%s' and '%s'", entries[i].id,
+                     error_quote(quoted, sizeof quoted, a.text, a.bytes),
+                     error_quote(other, sizeof other, b.text, b.bytes));
+  }
+  uint32_t largest = count ? entries[count - 1].id : 0;
+  if (largest > INT32_MAX - 1 || (count && largest - (count - 1) > VOCAB_MOST_HOLES + count)) {
+    token_text a = entries[count - 1].text;
+    return error_set(error, VIVA_E_FORMAT, "token '%s' has id %u, but there are only %zu tokens",
+                     error_quote(quoted, sizeof quoted, a.text, a.bytes), largest, count);
+  }
+  return VIVA_OK;
+}
+
+static int allocate(mem *m, const vocab_entry *entries, size_t count, vocab *v) {
+  size_t total = 0;
+  for (size_t i = 0; i < count; i++)
+    total += entries[i].text.bytes; /* distinct texts in memory or one file: no overflow */
+  v->count = count ? (size_t)entries[count - 1].id + 1 : 0;
+  v->by_text_mask = table_size(count) - 1;
+  v->flags = mem_array(m, v->count, sizeof *v->flags);
+  v->text_at = mem_array(m, v->count + 1, sizeof *v->text_at);
+  v->bytes_at = mem_array(m, v->count + 1, sizeof *v->bytes_at);
+  v->texts = mem_alloc(m, total);
+  v->bytes = mem_alloc(m, total);
+  v->by_text = mem_array(m, v->by_text_mask + 1, sizeof *v->by_text);
+  return !v->flags || !v->text_at || !v->bytes_at || !v->texts || !v->bytes || !v->by_text;
+}
+
+/* Copies the texts and works out the bytes; ids without an entry become holes of no length. */
+static void fill(const vocab_entry *entries, size_t count, vocab *v) {
+  size_t text_at = 0, bytes_at = 0, entry = 0;
+  for (size_t id = 0; id < v->count; id++) {
+    v->text_at[id] = text_at;
+    v->bytes_at[id] = bytes_at;
+    if (entry == count || entries[entry].id != id) continue;
+    const vocab_entry *e = &entries[entry++];
+    int all_bytes = 0;
+    size_t bytes = 0;
+    if (e->text.bytes) {
+      memcpy(v->texts + text_at, e->text.text, e->text.bytes);
+      bytes = decoded(e->text, v->bytes + bytes_at, &all_bytes);
+    }
+    v->flags[id] = (uint8_t)(e->flags | VOCAB_EXISTS | (all_bytes ? VOCAB_BYTES : 0));
+    text_at += e->text.bytes;
+    bytes_at += bytes;
+    if (bytes > v->longest) v->longest = bytes;
+  }
+  v->text_at[v->count] = text_at;
+  v->bytes_at[v->count] = bytes_at;
+}
+
+static viva_status index_texts(vocab *v, viva_error *error) {
+  uint64_t zero[2] = {0, 0};
+  v->seed[0] = hash_bytes(zero, v->texts, v->text_at[v->count]);
+  v->seed[1] = hash_bytes(v->seed, v->text_at, (v->count + 1) * sizeof *v->text_at);
+  for (uint32_t id = 0; id < v->count; id++) {
+    if (!(v->flags[id] & VOCAB_EXISTS)) continue;
+    token_text t = vocab_text(v, id);
+    size_t slot;
+    uint64_t hash = hash_bytes(v->seed, t.text, t.bytes);
+    int64_t other = table_find(v->by_text, v->by_text_mask, hash, v->texts, v->text_at, t.text, t.bytes, &slot);
+    if (other >= 0) {
+      char quoted[QUOTE_SIZE];
+      return error_set(error, VIVA_E_FORMAT, "two tokens have the text '%s': ids %u and %u",
+                       error_quote(quoted, sizeof quoted, t.text, t.bytes), (uint32_t)other, id);
+    }
+    v->by_text[slot] = id + 1;
+  }
+  return VIVA_OK;
+}
+
+/* The byte alphabet is one to one, so distinct texts have distinct bytes. */
+viva_status vocab_index_bytes(mem *m, vocab *v, viva_error *error) {
+  v->by_bytes_mask = v->by_text_mask;
+  v->by_bytes = mem_array(m, v->by_bytes_mask + 1, sizeof *v->by_bytes);
+  if (!v->by_bytes) return error_set(error, VIVA_E_MEMORY, "no memory for an index of %zu tokens", v->count);
+  for (uint32_t id = 0; id < v->count; id++) {
+    if ((v->flags[id] & (VOCAB_MODEL | VOCAB_BYTES)) != (VOCAB_MODEL | VOCAB_BYTES)) continue;
+    const uint8_t *text = v->bytes + v->bytes_at[id];
+    size_t bytes = v->bytes_at[id + 1] - v->bytes_at[id], slot = 0;
+    table_find(v->by_bytes, v->by_bytes_mask, hash_bytes(v->seed, text, bytes), (const char *)v->bytes, v->bytes_at,
+               text, bytes, &slot);
+    v->by_bytes[slot] = id + 1;
+  }
+  return VIVA_OK;
+}
+
+viva_status vocab_create(mem *m, vocab_entry *entries, size_t count, vocab *out, viva_error *error) {
+  memset(out, 0, sizeof *out);
+  if (count > INT32_MAX) return error_set(error, VIVA_E_FORMAT, "%zu tokens: ids would not fit 31 bits", count);
+  if (sort_by_id(m, entries, count)) return error_set(error, VIVA_E_MEMORY, "no memory to order %zu tokens", count);
+  TRY(check_ids(entries, count, error));
+  vocab v = {0};
+  if (allocate(m, entries, count, &v)) {
+    vocab_destroy(m, &v);
+    return error_set(error, VIVA_E_MEMORY, "no memory for a vocabulary of %zu tokens", count);
+  }
+  fill(entries, count, &v);
+  viva_status status = index_texts(&v, error);
+  if (status != VIVA_OK) {
+    vocab_destroy(m, &v);
+    return status;
+  }
+  *out = v;
+  return VIVA_OK;
+}

@@ -1,0 +1,78 @@
+/* text/vocab.h: the tokens: id to text, text to id, and the bytes that a token stands for.
+ *
+ * Built once by vocab_create, then immutable. Lengths and offsets are size_t: a token may be as long as its file.
+ */
+#ifndef TEXT_VOCAB_H
+#define TEXT_VOCAB_H
+
+#include "base/runtime.h"
+#include "text/tokenizer.h"
+
+typedef struct vocab_entry {
+  token_text text;
+  uint32_t id;
+  uint8_t flags;
+} vocab_entry;
+
+enum {
+  VOCAB_EXISTS = 1,  /* the id is not a hole */
+  VOCAB_MODEL = 2,   /* in the BPE model's vocabulary (added tokens need not be) */
+  VOCAB_SPECIAL = 4, /* skipped by decoding when asked */
+  VOCAB_BYTES = 8    /* every character is one of the byte alphabet's: merging can produce it */
+};
+
+typedef struct vocab {
+  size_t count;    /* one more than the largest id */
+  uint8_t *flags;  /* [count] */
+  size_t *text_at; /* [count + 1]: token id is texts[text_at[id] .. text_at[id + 1]) */
+  char *texts;
+  size_t *bytes_at; /* [count + 1]: what it decodes to is bytes[bytes_at[id] .. bytes_at[id + 1]) */
+  uint8_t *bytes;
+  size_t longest;    /* the most bytes that one token decodes to */
+  uint64_t seed[2];  /* of the hash tables; made from the content, so that no file can aim at collisions */
+  uint32_t *by_text; /* open addressing over texts: id + 1, 0 = free */
+  size_t by_text_mask;
+  uint32_t *by_bytes; /* the same over bytes, of tokens with MODEL and BYTES; made by vocab_index_bytes */
+  size_t by_bytes_mask;
+} vocab;
+
+/* Largest id allowed for a number of tokens: holes are legal, but memory goes by the largest id. */
+#define VOCAB_MOST_HOLES 65536
+
+/* Builds from entries (any order; moved about by the call). Texts are copied.
+ * Errors: E_FORMAT (an id or a text twice, an id far beyond the number of tokens), E_MEMORY. */
+viva_status vocab_create(mem *m, vocab_entry *entries, size_t count, vocab *out, viva_error *error);
+void vocab_destroy(mem *m, vocab *v); /* a zeroed vocab is allowed */
+
+static inline int vocab_has(const vocab *v, int64_t id) {
+  return id >= 0 && (uint64_t)id < v->count && (v->flags[id] & VOCAB_EXISTS);
+}
+
+/* Makes vocab_find_bytes possible. Errors: E_MEMORY. */
+viva_status vocab_index_bytes(mem *m, vocab *v, viva_error *error);
+
+/* -1: not there */
+int64_t vocab_find(const vocab *v, const char *text, size_t bytes);
+int64_t vocab_find_bytes(const vocab *v, const uint8_t *text, size_t bytes);
+
+/* The written form of an id below count. */
+token_text vocab_text(const vocab *v, uint32_t id);
+
+/* GPT-2's byte alphabet: each byte is written as one printable character (33-126, 161-172, 174-255 as themselves, the
+ * others as 256, 257 ... in order). */
+uint32_t byte_alphabet_char(uint8_t byte);
+int byte_alphabet_byte(uint32_t code); /* -1: not in the alphabet */
+
+/* SipHash-1-3 of bytes under a 128-bit key. */
+uint64_t hash_bytes(const uint64_t key[2], const void *data, size_t bytes);
+
+/* Mixes 64 bits, one to one. */
+static inline uint64_t hash_mix(uint64_t x) {
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdULL;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53ULL;
+  return x ^ x >> 33;
+}
+
+#endif

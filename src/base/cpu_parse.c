@@ -53,30 +53,28 @@ int64_t cpu_list_lowest(const char *text, int (*member)(void *arg, uint64_t cpu)
   }
 }
 
-/* What follows key at the start of a line, without blanks; NULL when no line starts so. */
-static const char *find_line(const char *text, const char *key) {
+/* What follows key and then separator at the start of a line, without blanks; NULL when no line starts so. */
+static const char *find_line(const char *text, const char *key, char separator) {
   size_t length = strlen(key);
   for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
     if (*line == '\n') line++;
-    if (strncmp(line, key, length) == 0) return line + length + strspn(line + length, " \t");
+    if (strncmp(line, key, length) != 0 || line[length] != separator) continue;
+    return line + length + 1 + strspn(line + length + 1, " \t");
   }
   return NULL;
 }
 
 uint64_t cpu_meminfo_bytes(const char *text, const char *key) {
-  const char *value = find_line(text, key);
+  const char *value = find_line(text, key, ':');
   uint64_t kib;
-  if (value == NULL || *value != ':') return 0;
-  value += 1 + strspn(value + 1, " \t");
-  if (take_number(&value, &kib) || strncmp(value, " kB", 3) != 0 || kib > UINT64_MAX / 1024) return 0;
+  if (value == NULL || take_number(&value, &kib) || strncmp(value, " kB", 3) != 0 || kib > UINT64_MAX / 1024) return 0;
   return kib * 1024;
 }
 
 uint64_t cpu_stat_value(const char *text, const char *key) {
-  const char *value = find_line(text, key);
+  const char *value = find_line(text, key, ' ');
   uint64_t number;
-  if (value == NULL || value[-1] != ' ' || take_number(&value, &number)) return 0;
-  return number;
+  return value == NULL || take_number(&value, &number) ? 0 : number;
 }
 
 uint64_t cpu_limit_value(const char *text) {

@@ -71,7 +71,7 @@ static void cpu_pause(void) {
 #endif
 }
 
-/* 1 when *value is no longer `old` (or, with want, when it became so) before the time is up. */
+/* Is what a thread waits for there? */
 typedef int (*pool_ready)(pool *p, uint64_t seen);
 
 static int ready_for_work(pool *p, uint64_t seen) {
@@ -83,6 +83,7 @@ static int ready_for_end(pool *p, uint64_t unused) {
   return atomic_load(&p->pending) == 0;
 }
 
+/* 1 when it is there before the time is up. */
 static int spin_until(pool *p, pool_ready ready, uint64_t seen) {
   if (ready(p, seen)) return 1;
   if (p->spin_ns == 0) {
@@ -95,6 +96,7 @@ static int spin_until(pool *p, pool_ready ready, uint64_t seen) {
       if (ready(p, seen)) return 1;
       cpu_pause();
     }
+    sched_yield(); /* nothing when the processor is ours alone; else perhaps the very thread we wait for needs it */
   } while (now_ns() < end);
   return 0;
 }

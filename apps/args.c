@@ -1,11 +1,11 @@
 #include "args.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "messages.h"
 #include "suggest.h"
+#include "units.h"
 
 typedef struct parser {
   const args_spec *spec;
@@ -52,6 +52,8 @@ static int is_option(const args_spec *spec, const char *word) {
   return option_find(spec, name, strcspn(name, letter ? "" : "="), letter, &found);
 }
 
+static int option_takes_value(const option *o) { return o->kind != OPTION_SET && o->kind != OPTION_CLEAR; }
+
 static int unknown_option(const args_spec *spec, const char *word) {
   const char *best = NULL;
   size_t distance = SUGGEST_NONE;
@@ -60,7 +62,7 @@ static int unknown_option(const args_spec *spec, const char *word) {
   for (size_t g = 0; g < spec->group_count; g++)
     for (size_t i = 0; i < spec->groups[g].count; i++) {
       const option *o = &spec->groups[g].options[i];
-      if (word[1] != '-' && o->letter == typed[0] && o->kind != OPTION_FLAG) attached = o;
+      if (word[1] != '-' && o->letter == typed[0] && option_takes_value(o)) attached = o;
       suggest_offer(typed, o->name, &best, &distance);
     }
   if (attached != NULL && (best == NULL || strcmp(best, typed) != 0))
@@ -78,10 +80,10 @@ static int wrong_number(const parser *p, const option *o, const char *text) {
   const char *kind = o->kind == OPTION_REAL ? "a number" : "a whole number";
   char expected[96];
   if (o->max > 0) {
-    snprintf(expected, sizeof expected, "%s from %.10g to %.10g", kind, o->min, o->max);
+    text_format(expected, sizeof expected, "%s from %.10g to %.10g", kind, o->min, o->max);
   } else {
-    snprintf(expected, sizeof expected, "%s of at least %.10g%s", kind, o->min,
-             o->kind != OPTION_REAL && strlen(text) > 18 ? " that fits in 64 bits" : "");
+    text_format(expected, sizeof expected, "%s of at least %.10g%s", kind, o->min,
+                o->kind != OPTION_REAL && strlen(text) > 18 ? " that fits in 64 bits" : "");
   }
   return wrong_value(p, o, expected, text);
 }
@@ -130,7 +132,8 @@ static int store(const parser *p, const match *m, const char *text) {
   void *field = p->values + m->group->offset + o->offset;
   double real = 0;
   switch (o->kind) {
-  case OPTION_FLAG: *(int *)field = o->flag; return 0;
+  case OPTION_SET: *(int *)field = 1; return 0;
+  case OPTION_CLEAR: *(int *)field = 0; return 0;
   case OPTION_TEXT: *(const char **)field = text; return 0;
   case OPTION_TEXTS: return store_text(p, text, field);
   case OPTION_COUNTS: return store_counts(p, o, text, field);
@@ -154,12 +157,12 @@ static int store(const parser *p, const match *m, const char *text) {
 /* Twice the same value option, or two flags that set one field to different values. */
 static int check_double(const parser *p, const match *m) {
   const option *o = m->opt;
-  if (p->seen[m->number] && o->kind != OPTION_TEXTS && o->kind != OPTION_FLAG)
+  if (p->seen[m->number] && o->kind != OPTION_TEXTS && option_takes_value(o))
     return message_usage(p->spec->command, "--%s is given twice: give it once", o->name);
   size_t first = m->number - (size_t)(o - m->group->options); /* number of the group's first option */
   for (size_t i = 0; i < m->group->count; i++) {
     const option *other = &m->group->options[i];
-    if (p->seen[first + i] && other->offset == o->offset && other->flag != o->flag)
+    if (p->seen[first + i] && other->offset == o->offset && other->kind != o->kind)
       return message_usage(p->spec->command, "--%s contradicts --%s: give one of them", o->name, other->name);
   }
   p->seen[m->number] = 1;
@@ -175,7 +178,7 @@ static int parse_option(const parser *p, int argc, char **argv, int *at) {
   const char *text = name[length] == '=' ? name + length + 1 : NULL;
   match m;
   if (!option_find(p->spec, name, length, letter, &m)) return unknown_option(p->spec, word);
-  if (m.opt->kind == OPTION_FLAG) {
+  if (!option_takes_value(m.opt)) {
     if (text != NULL) return message_usage(p->spec->command, "--%s takes no value, found '%s'", m.opt->name, text);
   } else if (text == NULL) {
     if (*at + 1 >= argc) return message_usage(p->spec->command, "%s needs a value: %s", word, m.opt->argument);

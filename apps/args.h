@@ -15,7 +15,8 @@
 #include <stdint.h>
 
 typedef enum option_kind {
-  OPTION_FLAG,    /* int: becomes option.flag; nothing follows */
+  OPTION_SET,     /* a flag. int: becomes 1 */
+  OPTION_CLEAR,   /* a flag. int: becomes 0 */
   OPTION_TEXT,    /* const char * */
   OPTION_TEXTS,   /* text_list: may be given several times */
   OPTION_COUNT,   /* uint64_t from min to max */
@@ -26,13 +27,12 @@ typedef enum option_kind {
 } option_kind;
 
 typedef struct option {
-  char letter;      /* 'n', or 0 */
-  const char *name; /* "n-predict" */
+  char letter; /* 'n', or 0 */
   option_kind kind;
+  const char *name;     /* "n-predict" */
   const char *argument; /* what follows: "N", "PATH", "auto|cpu|cuda"; NULL for a flag */
   size_t offset;        /* of the value in the group's struct */
   const char *help;     /* after which --help prints the default */
-  int flag;             /* what a flag stores */
   double min, max;      /* of numbers; max 0: no upper limit */
 } option;
 

@@ -1,6 +1,5 @@
 /* bench_print.c: rows of viva bench as Markdown, CSV, JSON. Column names are llama-bench's where it has them. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "bench.h"
@@ -10,7 +9,7 @@
 static const char *backend(const bench_row *row) { return row->device.kind == VIVA_DEVICE_CUDA ? "CUDA" : "CPU"; }
 
 static void test_name(const bench_row *row, char *text, size_t size) {
-  snprintf(text, size, "%s%" PRIu64, row->prompt > 0 ? "pp" : "tg", row->prompt > 0 ? row->prompt : row->generated);
+  text_format(text, size, "%s%" PRIu64, row->prompt > 0 ? "pp" : "tg", row->prompt > 0 ? row->prompt : row->generated);
 }
 
 double bench_read(const bench_row *row) {
@@ -27,10 +26,10 @@ static void print_md(output *out, const bench_row *row) {
   units_bytes(row->plan.weight_bytes, size, sizeof size);
   units_count(row->plan.parameters, params, sizeof params);
   test_name(row, test, sizeof test);
-  snprintf(speed, sizeof speed, "%.2f \xC2\xB1 %.2f", row->rate.mean, stats_deviation(&row->rate));
+  text_format(speed, sizeof speed, "%.2f \xC2\xB1 %.2f", row->rate.mean, stats_deviation(&row->rate));
   if (row->generated > 0) {
-    snprintf(read, sizeof read, "%.2f", bench_read(row) * 1e-9);
-    snprintf(part, sizeof part, "%.1f", share(row));
+    text_format(read, sizeof read, "%.2f", bench_read(row) * 1e-9);
+    text_format(part, sizeof part, "%.1f", share(row));
   }
   /* The sign is one character of two bytes: one more in the width. */
   output_format(out, "| %-30s | %10s | %10s | %-10s | %7" PRId32 " | %13s | %21s | %7s | %9s |\n", row->model, size,

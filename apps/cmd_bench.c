@@ -23,17 +23,16 @@ typedef struct bench_args {
 #define AT(field) offsetof(bench_args, field)
 
 static const option test_options[] = {
-    {'p', "n-prompt", OPTION_COUNTS, "N,...", AT(prompts), "tokens of a prefill, row ppN; 0: no such row", 0, 0, 0},
-    {'n', "n-gen", OPTION_COUNTS, "N,...", AT(generated), "tokens decoded one by one, row tgN; 0: no such row", 0, 0,
-     0},
-    {'r', "repetitions", OPTION_COUNT, "N", AT(repetitions), "repetitions of each test", 0, 1, BENCH_SAMPLES_MAX},
-    {'t', "threads", OPTION_COUNTS, "N,...", AT(threads),
-     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 0, 1024},
-    {0, "no-warmup", OPTION_FLAG, NULL, AT(no_warmup), "do not run each test once before it is timed", 1, 0, 0},
+    {'p', OPTION_COUNTS, "n-prompt", "N,...", AT(prompts), "tokens of a prefill, row ppN; 0: no such row", 0, 0},
+    {'n', OPTION_COUNTS, "n-gen", "N,...", AT(generated), "tokens decoded one by one, row tgN; 0: no such row", 0, 0},
+    {'r', OPTION_COUNT, "repetitions", "N", AT(repetitions), "repetitions of each test", 1, BENCH_SAMPLES_MAX},
+    {'t', OPTION_COUNTS, "threads", "N,...", AT(threads),
+     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
+    {0, OPTION_SET, "no-warmup", NULL, AT(no_warmup), "do not run each test once before it is timed", 0, 0},
 };
 
 static const option output_options[] = {
-    {'o', "output", OPTION_CHOICE, "md|csv|json|jsonl", AT(form), "form of the result", 0, 0, 0},
+    {'o', OPTION_CHOICE, "output", "md|csv|json|jsonl", AT(form), "form of the result", 0, 0},
 };
 
 static const option_group groups[] = {

@@ -16,10 +16,10 @@ typedef struct detokenize_args {
 #define AT(field) offsetof(detokenize_args, field)
 
 static const option options[] = {
-    {'m', "model", OPTION_TEXT, "PATH", AT(path), "a GGUF file, a folder with tokenizer.json, or that file", 0, 0, 0},
-    {'f', "file", OPTION_TEXT, "PATH", AT(input.file),
-     "read the ids from this file; without ids and -f, or with '-f -', from standard input", 0, 0, 0},
-    {0, "special", OPTION_FLAG, NULL, AT(special), "also print special tokens, in their written form", 1, 0, 0},
+    {'m', OPTION_TEXT, "model", "PATH", AT(path), "a GGUF file, a folder with tokenizer.json, or that file", 0, 0},
+    {'f', OPTION_TEXT, "file", "PATH", AT(input.file),
+     "read the ids from this file; without ids and -f, or with '-f -', from standard input", 0, 0},
+    {0, OPTION_SET, "special", NULL, AT(special), "also print special tokens, in their written form", 0, 0},
 };
 
 static const option_group groups[] = {OPTION_GROUP("Options", options, 0)};

@@ -1,6 +1,5 @@
 /* cmd_devices.c: viva devices: what models can run on here. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "command.h"
@@ -12,7 +11,7 @@ typedef struct devices_args {
 } devices_args;
 
 static const option options[] = {
-    {0, "json", OPTION_FLAG, NULL, offsetof(devices_args, json), "print one JSON object", 1, 0, 0},
+    {0, OPTION_SET, "json", NULL, offsetof(devices_args, json), "print one JSON object", 0, 0},
 };
 
 static const option_group groups[] = {OPTION_GROUP("Options", options, 0)};
@@ -31,7 +30,7 @@ static void print_row(output *out, const viva_device_info *d) {
   char total[32], available[32], threads[16] = "";
   memory_text(d->memory_total, total, sizeof total);
   memory_text(d->memory_available, available, sizeof available);
-  if (d->threads > 0) snprintf(threads, sizeof threads, "%" PRId32, d->threads);
+  if (d->threads > 0) text_format(threads, sizeof threads, "%" PRId32, d->threads);
   output_format(out, "%-6s %5" PRId32 "  %7s  %-9s  %11s  %11s  %s\n", kind_name(d->kind), d->index, threads,
                 d->kernels, total, available, d->name);
 }

@@ -1,6 +1,5 @@
 /* cmd_generate.c: viva generate: continues a text. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "command.h"
@@ -8,6 +7,7 @@
 #include "json_out.h"
 #include "model_args.h"
 #include "signals.h"
+#include "units.h"
 
 typedef struct generate_args {
   model_args model;
@@ -22,36 +22,34 @@ typedef struct generate_args {
 #define AT(field) offsetof(generate_args, field)
 
 static const option length_options[] = {
-    {'n', "n-predict", OPTION_INTEGER, "N", AT(n_predict), "most tokens to generate; -1: until the context is full", 0,
-     -1, 0},
-    {'c', "ctx-size", OPTION_COUNT, "N", AT(model.context), "tokens that prompt and text may have; 0: the model's own",
-     0, 0, 0},
-    {'t', "threads", OPTION_COUNT, "N", AT(model.threads),
-     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 0, 1024},
-    {0, "stop", OPTION_TEXTS, "TEXT", AT(stops), "stop before this text; may be given several times", 0, 0, 0},
-    {0, "ignore-eos", OPTION_FLAG, NULL, AT(stop_on_eos), "go on after the model's end tokens", 0, 0, 0},
-    {0, "no-special", OPTION_FLAG, NULL, AT(match_special), "special tokens written in the prompt are ordinary text", 0,
-     0, 0},
-    {0, "bos", OPTION_FLAG, NULL, AT(add_bos), "put the BOS token before the prompt, whatever the model's rule", 1, 0,
+    {'n', OPTION_INTEGER, "n-predict", "N", AT(n_predict), "most tokens to generate; -1: until the context is full", -1,
      0},
-    {0, "no-bos", OPTION_FLAG, NULL, AT(add_bos), "never put it there", 0, 0, 0},
+    {'c', OPTION_COUNT, "ctx-size", "N", AT(model.context), "tokens that prompt and text may have; 0: the model's own",
+     0, 0},
+    {'t', OPTION_COUNT, "threads", "N", AT(model.threads),
+     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
+    {0, OPTION_TEXTS, "stop", "TEXT", AT(stops), "stop before this text; may be given several times", 0, 0},
+    {0, OPTION_CLEAR, "ignore-eos", NULL, AT(stop_on_eos), "go on after the model's end tokens", 0, 0},
+    {0, OPTION_CLEAR, "no-special", NULL, AT(match_special), "special tokens written in the prompt are ordinary text",
+     0, 0},
+    {0, OPTION_SET, "bos", NULL, AT(add_bos), "put the BOS token before the prompt, whatever the model's rule", 0, 0},
+    {0, OPTION_CLEAR, "no-bos", NULL, AT(add_bos), "never put it there", 0, 0},
 };
 
 static const option sampling_options[] = {
-    {0, "temp", OPTION_REAL, "X", AT(temperature), "temperature; 0: always the most probable token", 0, 0, 0},
-    {0, "top-k", OPTION_COUNT, "N", AT(top_k), "only the N most probable tokens; 0: all", 0, 0, INT32_MAX},
-    {0, "top-p", OPTION_REAL, "X", AT(top_p), "only the most probable tokens whose sum reaches X; 1: all", 0, 0, 1},
-    {0, "min-p", OPTION_REAL, "X", AT(min_p), "only tokens of at least X times the largest probability; 0: all", 0, 0,
-     1},
-    {0, "repeat-penalty", OPTION_REAL, "X", AT(repeat_penalty), "lower the logits of tokens that were there; 1: off", 0,
-     0, 0},
-    {0, "seed", OPTION_COUNT, "N", AT(seed), "seed of the random numbers: the same seed gives the same text", 0, 0, 0},
+    {0, OPTION_REAL, "temp", "X", AT(temperature), "temperature; 0: always the most probable token", 0, 0},
+    {0, OPTION_COUNT, "top-k", "N", AT(top_k), "only the N most probable tokens; 0: all", 0, INT32_MAX},
+    {0, OPTION_REAL, "top-p", "X", AT(top_p), "only the most probable tokens whose sum reaches X; 1: all", 0, 1},
+    {0, OPTION_REAL, "min-p", "X", AT(min_p), "only tokens of at least X times the largest probability; 0: all", 0, 1},
+    {0, OPTION_REAL, "repeat-penalty", "X", AT(repeat_penalty), "lower the logits of tokens that were there; 1: off", 0,
+     0},
+    {0, OPTION_COUNT, "seed", "N", AT(seed), "seed of the random numbers: the same seed gives the same text", 0, 0},
 };
 
 static const option output_options[] = {
-    {0, "json", OPTION_FLAG, NULL, AT(json), "print one JSON object at the end instead of the text", 1, 0, 0},
-    {0, "logprobs", OPTION_COUNT, "N", AT(logprobs),
-     "with --json: each token's log probability and the N most probable ones", 0, 0, INT32_MAX},
+    {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object at the end instead of the text", 0, 0},
+    {0, OPTION_COUNT, "logprobs", "N", AT(logprobs),
+     "with --json: each token's log probability and the N most probable ones", 0, INT32_MAX},
 };
 
 static const option_group groups[] = {
@@ -194,8 +192,8 @@ static void print_json(output *out, const viva_generate_result *r, double load_s
 static void print_summary(const viva_generate_result *r, const loaded *what) {
   char rate[128] = "";
   if (r->ms_per_token > 0)
-    snprintf(rate, sizeof rate, ", %.1f tok/s, %.2f ms/token, %.1f GB/s of weights", 1e3 / r->ms_per_token,
-             r->ms_per_token, (double)what->plan.bytes_per_token / r->ms_per_token * 1e-6);
+    text_format(rate, sizeof rate, ", %.1f tok/s, %.2f ms/token, %.1f GB/s of weights", 1e3 / r->ms_per_token,
+                r->ms_per_token, (double)what->plan.bytes_per_token / r->ms_per_token * 1e-6);
   message_note("%zu token%s%s; prompt of %zu in %.2f s, load %.2f s; stopped: %s", r->token_count,
                r->token_count == 1 ? "" : "s", rate, r->prompt_count, r->prefill_seconds, what->seconds,
                viva_stop_reason_name(r->stop_reason));

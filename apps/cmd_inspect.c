@@ -17,13 +17,13 @@ typedef struct inspect_args {
 #define AT(field) offsetof(inspect_args, field)
 
 static const option part_options[] = {
-    {0, "tensors", OPTION_FLAG, NULL, AT(tensors), "only the table of tensors", 1, 0, 0},
-    {0, "metadata", OPTION_FLAG, NULL, AT(metadata), "only the metadata", 1, 0, 0},
-    {0, "json", OPTION_FLAG, NULL, AT(json), "print one JSON object", 1, 0, 0},
+    {0, OPTION_SET, "tensors", NULL, AT(tensors), "only the table of tensors", 0, 0},
+    {0, OPTION_SET, "metadata", NULL, AT(metadata), "only the metadata", 0, 0},
+    {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object", 0, 0},
 };
 
 static const option plan_options[] = {
-    {'c', "ctx-size", OPTION_COUNT, "N", AT(model.context), "plan for this context; 0: the model's own", 0, 0, 0},
+    {'c', OPTION_COUNT, "ctx-size", "N", AT(model.context), "plan for this context; 0: the model's own", 0, 0},
 };
 
 static const option_group groups[] = {

@@ -6,7 +6,6 @@
  */
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +17,7 @@
 #include "signals.h"
 #include "stats.h"
 #include "tokens.h"
+#include "units.h"
 
 typedef struct perplexity_args {
   model_args model;
@@ -29,17 +29,17 @@ typedef struct perplexity_args {
 #define AT(field) offsetof(perplexity_args, field)
 
 static const option window_options[] = {
-    {'c', "ctx-size", OPTION_COUNT, "N", AT(model.context), "tokens in a window", 0, 3, 0},
-    {0, "stride", OPTION_COUNT, "N", AT(stride), "tokens from one window to the next; 0: the window's length", 0, 0, 0},
-    {0, "chunks", OPTION_COUNT, "N", AT(chunks), "only the first N windows; 0: all", 0, 0, 0},
-    {0, "bos", OPTION_FLAG, NULL, AT(bos), "put BOS in place of each window's first token", 1, 0, 0},
-    {0, "no-bos", OPTION_FLAG, NULL, AT(bos), "leave it as it is: the default", 0, 0, 0},
-    {'t', "threads", OPTION_COUNT, "N", AT(model.threads),
-     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 0, 1024},
+    {'c', OPTION_COUNT, "ctx-size", "N", AT(model.context), "tokens in a window", 3, 0},
+    {0, OPTION_COUNT, "stride", "N", AT(stride), "tokens from one window to the next; 0: the window's length", 0, 0},
+    {0, OPTION_COUNT, "chunks", "N", AT(chunks), "only the first N windows; 0: all", 0, 0},
+    {0, OPTION_SET, "bos", NULL, AT(bos), "put BOS in place of each window's first token", 0, 0},
+    {0, OPTION_CLEAR, "no-bos", NULL, AT(bos), "leave it as it is: the default", 0, 0},
+    {'t', OPTION_COUNT, "threads", "N", AT(model.threads),
+     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
 };
 
 static const option output_options[] = {
-    {0, "json", OPTION_FLAG, NULL, AT(json), "print one JSON object", 1, 0, 0},
+    {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object", 0, 0},
 };
 
 static const option_group groups[] = {
@@ -91,7 +91,7 @@ static int on_prefill(void *user, uint64_t done, uint64_t total) {
   scoring *s = user;
   char note[64] = "";
   (void)total; /* of this prefill; the bar is for the whole run */
-  if (s->nll.count > 0) snprintf(note, sizeof note, "perplexity %.4f", exp(s->nll.mean));
+  if (s->nll.count > 0) text_format(note, sizeof note, "perplexity %.4f", exp(s->nll.mean));
   progress_update(&s->bar, s->done * s->context + s->before + done, s->windows * s->context, note);
   return signals_stopped();
 }

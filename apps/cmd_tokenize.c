@@ -17,14 +17,14 @@ typedef struct tokenize_args {
 #define AT(field) offsetof(tokenize_args, field)
 
 static const option model_options[] = {
-    {'m', "model", OPTION_TEXT, "PATH", AT(path), "a GGUF file, a folder with tokenizer.json, or that file", 0, 0, 0},
+    {'m', OPTION_TEXT, "model", "PATH", AT(path), "a GGUF file, a folder with tokenizer.json, or that file", 0, 0},
 };
 
 static const option output_options[] = {
-    {0, "ids", OPTION_FLAG, NULL, AT(ids), "print one JSON array on one line instead of one token a line", 1, 0, 0},
-    {0, "special", OPTION_FLAG, NULL, AT(special),
-     "special tokens written in the text become their ids; other added tokens always do", 1, 0, 0},
-    {0, "bos", OPTION_FLAG, NULL, AT(bos), "put the BOS token before the text", 1, 0, 0},
+    {0, OPTION_SET, "ids", NULL, AT(ids), "print one JSON array on one line instead of one token a line", 0, 0},
+    {0, OPTION_SET, "special", NULL, AT(special),
+     "special tokens written in the text become their ids; other added tokens always do", 0, 0},
+    {0, OPTION_SET, "bos", NULL, AT(bos), "put the BOS token before the text", 0, 0},
 };
 
 static const option_group groups[] = {

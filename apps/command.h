@@ -20,7 +20,7 @@ typedef struct command {
   int (*run)(output *out, void *values, const operands *rest); /* returns the exit code */
 } command;
 
-#define COMMAND_GROUPS(list) .groups = list, .group_count = sizeof(list) / sizeof((list)[0])
+#define COMMAND_GROUPS(list) .groups = (list), .group_count = sizeof(list) / sizeof((list)[0])
 
 extern const command command_generate;
 extern const command command_tokenize;

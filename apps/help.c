@@ -1,10 +1,10 @@
 /* help.c: --help, printed from the tables that the parser reads. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
+#include "units.h"
 
 enum { HELP_COLUMN = 31, HELP_WIDTH = 96 };
 
@@ -29,31 +29,30 @@ static void wrap(output *out, const char *text, size_t column) {
 static void counts_as_text(const count_list *list, char *text, size_t size) {
   size_t used = 0;
   text[0] = 0;
-  for (size_t i = 0; i < list->count && used < size; i++) {
-    int n = snprintf(text + used, size - used, "%s%" PRIu64, i > 0 ? "," : "", list->items[i]);
-    used += n > 0 ? (size_t)n : 0;
-  }
+  for (size_t i = 0; i < list->count; i++)
+    used += text_format(text + used, size - used, "%s%" PRIu64, i > 0 ? "," : "", list->items[i]);
 }
 
 static void choice_as_text(const option *o, int index, char *text, size_t size) {
   const char *word = o->argument;
   for (int i = 0; i < index && word[strcspn(word, "|")] != 0; i++) word += strcspn(word, "|") + 1;
-  snprintf(text, size, "%.*s", (int)strcspn(word, "|"), word);
+  text_format(text, size, "%.*s", (int)strcspn(word, "|"), word);
 }
 
 /* The default as the command line would say it; "" for none. */
 static void default_as_text(const option *o, const void *field, char *text, size_t size) {
   text[0] = 0;
   switch (o->kind) {
-  case OPTION_FLAG:
+  case OPTION_SET:
+  case OPTION_CLEAR:
   case OPTION_TEXTS: break;
   case OPTION_TEXT:
-    if (*(const char *const *)field != NULL) snprintf(text, size, "%s", *(const char *const *)field);
+    if (*(const char *const *)field != NULL) text_format(text, size, "%s", *(const char *const *)field);
     break;
-  case OPTION_COUNT: snprintf(text, size, "%" PRIu64, *(const uint64_t *)field); break;
+  case OPTION_COUNT: text_format(text, size, "%" PRIu64, *(const uint64_t *)field); break;
   case OPTION_COUNTS: counts_as_text(field, text, size); break;
-  case OPTION_INTEGER: snprintf(text, size, "%" PRId64, *(const int64_t *)field); break;
-  case OPTION_REAL: snprintf(text, size, "%g", *(const double *)field); break;
+  case OPTION_INTEGER: text_format(text, size, "%" PRId64, *(const int64_t *)field); break;
+  case OPTION_REAL: text_format(text, size, "%g", *(const double *)field); break;
   case OPTION_CHOICE:
     if (*(const int *)field >= 0) choice_as_text(o, *(const int *)field, text, size);
     break;
@@ -63,16 +62,17 @@ static void default_as_text(const option *o, const void *field, char *text, size
 static void print_option(output *out, const option *o, const void *field) {
   char names[96], shown[64], help[512];
   char letter[8] = "    ";
-  if (o->letter != 0) snprintf(letter, sizeof letter, "-%c, ", o->letter);
-  int length = snprintf(names, sizeof names, "  %s--%s%s%s", letter, o->name, o->argument != NULL ? " " : "",
-                        o->argument != NULL ? o->argument : "");
+  if (o->letter != 0) text_format(letter, sizeof letter, "-%c, ", o->letter);
+  size_t length = text_format(names, sizeof names, "  %s--%s%s%s", letter, o->name, o->argument != NULL ? " " : "",
+                              o->argument != NULL ? o->argument : "");
   default_as_text(o, field, shown, sizeof shown);
-  snprintf(help, sizeof help, shown[0] != 0 ? "%s (default %s)" : "%s", o->help, shown);
+  text_format(help, sizeof help, "%s%s%s%s", o->help, shown[0] != 0 ? " (default " : "", shown,
+              shown[0] != 0 ? ")" : "");
   output_text(out, names);
   if (length + 2 > HELP_COLUMN) {
     output_format(out, "\n%*s", HELP_COLUMN, "");
   } else {
-    output_format(out, "%*s", HELP_COLUMN - length, "");
+    output_format(out, "%*s", HELP_COLUMN - (int)length, "");
   }
   wrap(out, help, HELP_COLUMN);
 }

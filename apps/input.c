@@ -10,9 +10,9 @@
 #include "signals.h"
 
 const option input_options[INPUT_OPTIONS] = {
-    {'p', "prompt", OPTION_TEXT, "TEXT", offsetof(input_args, text), "the text itself", 0, 0, 0},
-    {'f', "file", OPTION_TEXT, "PATH", offsetof(input_args, file),
-     "read the text from this file; without -p and -f, or with '-f -', from standard input", 0, 0, 0},
+    {'p', OPTION_TEXT, "prompt", "TEXT", offsetof(input_args, text), "the text itself", 0, 0},
+    {'f', OPTION_TEXT, "file", "PATH", offsetof(input_args, file),
+     "read the text from this file; without -p and -f, or with '-f -', from standard input", 0, 0},
 };
 
 enum { FIRST_BYTES = 1 << 16 };

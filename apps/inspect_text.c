@@ -1,6 +1,5 @@
 /* inspect_text.c: viva inspect for people. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "inspect.h"
@@ -122,11 +121,9 @@ static void print_metadata(output *out, const inspection *in) {
 
 static void shape_text(const viva_tensor_info *info, char *text, size_t size) {
   size_t used = 0;
-  snprintf(text, size, "(one)");
-  for (uint32_t d = 0; d < info->rank && used < size; d++) {
-    int n = snprintf(text + used, size - used, "%s%" PRIu64, d > 0 ? " x " : "", info->shape[d]);
-    used += n > 0 ? (size_t)n : 0;
-  }
+  text_format(text, size, "(one)");
+  for (uint32_t d = 0; d < info->rank; d++)
+    used += text_format(text + used, size - used, "%s%" PRIu64, d > 0 ? " x " : "", info->shape[d]);
 }
 
 static void print_tensors(output *out, const inspection *in) {

@@ -2,10 +2,10 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "units.h"
 #include "utf8.h"
 
 static void separate(json_out *json) {
@@ -83,7 +83,7 @@ void json_boolean(json_out *json, int value) {
 void json_double(json_out *json, double value) {
   char digits[40] = "null";
   for (int precision = 15; precision <= 17 && isfinite(value); precision++) {
-    snprintf(digits, sizeof digits, "%.*g", precision, value);
+    text_format(digits, sizeof digits, "%.*g", precision, value);
     if (strtod(digits, NULL) == value) break;
   }
   separate(json);
@@ -93,7 +93,7 @@ void json_double(json_out *json, double value) {
 void json_float(json_out *json, float value) {
   char digits[40] = "null";
   for (int precision = 6; precision <= 9 && isfinite(value); precision++) {
-    snprintf(digits, sizeof digits, "%.*g", precision, (double)value);
+    text_format(digits, sizeof digits, "%.*g", precision, (double)value);
     if (strtof(digits, NULL) == value) break;
   }
   separate(json);

@@ -1,4 +1,5 @@
 #include "messages.h"
+#include "units.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,12 +38,12 @@ int message_code(viva_status status) {
 /* One write for the whole line, so that lines of several threads do not mix. */
 static void __attribute__((format(printf, 2, 0))) say(const char *prefix, const char *format, va_list arguments) {
   char line[2048];
-  int start = snprintf(line, sizeof line, "%s", prefix);
-  size_t used = (size_t)start < sizeof line / 2 ? (size_t)start : sizeof line / 2;
-  vsnprintf(line + used, sizeof line - used - 1, format, arguments);
-  size_t length = strlen(line);
-  line[length++] = '\n';
-  if (write(STDERR_FILENO, line, length) < 0) return; /* nowhere left to complain */
+  size_t used = text_format(line, sizeof line / 2, "%s", prefix);
+  int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
+  used += length < 0 ? 0 : (size_t)length;
+  if (used > sizeof line - 2) used = sizeof line - 2; /* it was cut */
+  line[used++] = '\n';
+  if (write(STDERR_FILENO, line, used) < 0) return; /* nowhere left to complain */
 }
 
 int message_fail(int code, const char *format, ...) {
@@ -62,7 +63,7 @@ void message_note(const char *format, ...) {
 
 int message_usage(const char *command, const char *format, ...) {
   char prefix[64];
-  snprintf(prefix, sizeof prefix, "viva%s%s: ", command != NULL ? " " : "", command != NULL ? command : "");
+  text_format(prefix, sizeof prefix, "viva%s%s: ", command != NULL ? " " : "", command != NULL ? command : "");
   va_list arguments;
   va_start(arguments, format);
   say(prefix, format, arguments);
@@ -74,7 +75,7 @@ int message_usage(const char *command, const char *format, ...) {
 int message_error(const viva_error *error) {
   char text[1400]; /* file, item, message and the place */
   viva_error_format(error, text, sizeof text);
-  if (text[0] == 0) snprintf(text, sizeof text, "%s", viva_status_text(error->code));
+  if (text[0] == 0) text_format(text, sizeof text, "%s", viva_status_text(error->code));
   return message_fail(message_code(error->code), "%s", text);
 }
 

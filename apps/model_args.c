@@ -1,7 +1,6 @@
 #include "model_args.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,34 +11,34 @@
 #include "units.h"
 
 const option model_path_options[MODEL_PATH_OPTIONS] = {
-    {'m', "model", OPTION_TEXT, "PATH", offsetof(model_args, path),
-     "a GGUF file, a folder with config.json and safetensors, or a safetensors file or index in one", 0, 0, 0},
+    {'m', OPTION_TEXT, "model", "PATH", offsetof(model_args, path),
+     "a GGUF file, a folder with config.json and safetensors, or a safetensors file or index in one", 0, 0},
 };
 
 const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS] = {
-    {0, "tokenizer", OPTION_TEXT, "PATH", offsetof(model_args, tokenizer),
-     "tokenizer.json, or a GGUF file or folder that has one; when not given: the model's own", 0, 0, 0},
+    {0, OPTION_TEXT, "tokenizer", "PATH", offsetof(model_args, tokenizer),
+     "tokenizer.json, or a GGUF file or folder that has one; when not given: the model's own", 0, 0},
 };
 
 const option model_hold_options[MODEL_HOLD_OPTIONS] = {
-    {0, "weights", OPTION_CHOICE, "f32|bf16|f16", offsetof(model_args, weights),
-     "hold every matrix in this type; when not given: as stored, quantised types as bf16", 0, 0, 0},
-    {0, "kv", OPTION_CHOICE, "f16|f32", offsetof(model_args, kv), "type of the KV cache", 0, 0, 0},
-    {0, "load", OPTION_CHOICE, "read|mmap", offsetof(model_args, load), "read the files into memory, or map them", 0, 0,
+    {0, OPTION_CHOICE, "weights", "f32|bf16|f16", offsetof(model_args, weights),
+     "hold every matrix in this type; when not given: as stored, quantised types as bf16", 0, 0},
+    {0, OPTION_CHOICE, "kv", "f16|f32", offsetof(model_args, kv), "type of the KV cache", 0, 0},
+    {0, OPTION_CHOICE, "load", "read|mmap", offsetof(model_args, load), "read the files into memory, or map them", 0,
      0},
-    {0, "num-layers", OPTION_COUNT, "N", offsetof(model_args, num_layers),
-     "use only the first N layers, for debugging; 0: all", 0, 0, 0},
+    {0, OPTION_COUNT, "num-layers", "N", offsetof(model_args, num_layers),
+     "use only the first N layers, for debugging; 0: all", 0, 0},
 };
 
 const option model_device_options[MODEL_DEVICE_OPTIONS] = {
-    {0, "device", OPTION_CHOICE, "auto|cpu|cuda", offsetof(model_args, device), "what to run on", 0, 0, 0},
-    {0, "kernels", OPTION_CHOICE, "auto|reference|avx2|avx512", offsetof(model_args, kernels),
-     "which CPU kernels to use", 0, 0, 0},
+    {0, OPTION_CHOICE, "device", "auto|cpu|cuda", offsetof(model_args, device), "what to run on", 0, 0},
+    {0, OPTION_CHOICE, "kernels", "auto|reference|avx2|avx512", offsetof(model_args, kernels),
+     "which CPU kernels to use", 0, 0},
 };
 
 const option model_talk_options[MODEL_TALK_OPTIONS] = {
-    {'q', "quiet", OPTION_FLAG, NULL, offsetof(model_args, quiet), "only errors on standard error", 1, 0, 0},
-    {'v', "verbose", OPTION_FLAG, NULL, offsetof(model_args, verbose), "also tell what the library does", 1, 0, 0},
+    {'q', OPTION_SET, "quiet", NULL, offsetof(model_args, quiet), "only errors on standard error", 0, 0},
+    {'v', OPTION_SET, "verbose", NULL, offsetof(model_args, verbose), "also tell what the library does", 0, 0},
 };
 
 void model_args_defaults(model_args *args) {

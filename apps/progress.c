@@ -1,11 +1,11 @@
 #include "progress.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "signals.h"
+#include "units.h"
 
 enum { BAR_WIDTH = 30 };
 static const double first_delay = 0.25; /* seconds before the first bar */
@@ -35,15 +35,14 @@ void progress_update(progress *bar, uint64_t done, uint64_t total, const char *n
   memset(cells, '.', BAR_WIDTH);
   memset(cells, '#', (size_t)filled);
   cells[BAR_WIDTH] = 0;
-  fprintf(stderr, "\r\033[K%s [%s] %3.0f %% %s", bar->label, cells, 100.0 * share, note);
-  fflush(stderr);
+  char line[256];
+  size_t length = text_format(line, sizeof line, "\r\033[K%s [%s] %3.0f %% %s", bar->label, cells, 100.0 * share, note);
+  if (write(STDERR_FILENO, line, length) < 0) bar->shown = 0; /* the terminal has gone */
 }
 
 void progress_end(progress *bar) {
-  if (!bar->drawn) return;
+  if (bar->drawn && write(STDERR_FILENO, "\r\033[K", 4) < 0) bar->shown = 0;
   bar->drawn = 0;
-  fputs("\r\033[K", stderr);
-  fflush(stderr);
 }
 
 int progress_callback(void *user, uint64_t done, uint64_t total) {

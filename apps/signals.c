@@ -1,11 +1,11 @@
 #include "signals.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "messages.h"
+#include "units.h"
 
 /* A signal handler has no other way to its data than file scope. */
 static volatile sig_atomic_t stopped;
@@ -40,11 +40,10 @@ void signals_install(void) {
 int signals_stopped(void) { return stopped != 0; }
 
 void signals_mapped(const char *path) {
-  int length = snprintf(bus_line, sizeof bus_line,
-                        "viva: %.512s: the file was cut or could not be read while it was mapped (SIGBUS); "
-                        "restore it, or use --load read\n",
-                        path);
-  bus_length = length > 0 ? (size_t)length : 0;
+  bus_length = text_format(bus_line, sizeof bus_line,
+                           "viva: %.512s: the file was cut or could not be read while it was mapped (SIGBUS); "
+                           "restore it, or use --load read\n",
+                           path);
   struct sigaction action;
   memset(&action, 0, sizeof action);
   sigemptyset(&action.sa_mask);

@@ -1,7 +1,17 @@
 #include "units.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
+
+size_t text_format(char *text, size_t size, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(text, size, format, arguments);
+  va_end(arguments);
+  if (length < 0) text[0] = 0;
+  return length < 0 ? 0 : (size_t)length < size ? (size_t)length : size - 1;
+}
 
 static void scaled(uint64_t value, double step, const char *const *names, size_t count, char *text, size_t size) {
   double number = (double)value;
@@ -11,9 +21,9 @@ static void scaled(uint64_t value, double step, const char *const *names, size_t
     i++;
   }
   if (i == 0) {
-    snprintf(text, size, "%" PRIu64 "%s", value, names[0]);
+    text_format(text, size, "%" PRIu64 "%s", value, names[0]);
   } else {
-    snprintf(text, size, "%.2f%s", number, names[i]);
+    text_format(text, size, "%.2f%s", number, names[i]);
   }
 }
 

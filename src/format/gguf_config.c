@@ -15,23 +15,26 @@ static const struct {
   int permuted_qk, qk_norm;
 } families[] = {{"llama", "llama", 1, 0}, {"qwen2", "qwen2", 0, 0}, {"qwen3", "qwen3", 0, 1}};
 
+#define KEY_BYTES 128 /* an architecture is at most 63 bytes, the longest key 40 */
+
 #define FIELD(name) offsetof(viva_model_config, name)
 
 static const struct {
   const char *key; /* after "ARCH." */
   size_t field;
   int required;
+  const char *checked_as; /* config.json's name, by which config_check knows it */
 } integers[] = {
-    {"block_count", FIELD(num_layers), 1},
-    {"embedding_length", FIELD(hidden_size), 1},
-    {"feed_forward_length", FIELD(intermediate_size), 1},
-    {"context_length", FIELD(max_position_embeddings), 1},
-    {"attention.head_count", FIELD(num_heads), 1},
-    {"attention.head_count_kv", FIELD(num_kv_heads), 0},
-    {"attention.key_length", FIELD(head_dim), 0},
-    {"attention.sliding_window", FIELD(sliding_window), 0},
-    {"rope.dimension_count", FIELD(rotary_dim), 0},
-    {"vocab_size", FIELD(vocab_size), 0},
+    {"block_count", FIELD(num_layers), 1, "num_hidden_layers"},
+    {"embedding_length", FIELD(hidden_size), 1, "hidden_size"},
+    {"feed_forward_length", FIELD(intermediate_size), 1, "intermediate_size"},
+    {"context_length", FIELD(max_position_embeddings), 1, "max_position_embeddings"},
+    {"attention.head_count", FIELD(num_heads), 1, "num_attention_heads"},
+    {"attention.head_count_kv", FIELD(num_kv_heads), 0, "num_key_value_heads"},
+    {"attention.key_length", FIELD(head_dim), 0, "head_dim"},
+    {"attention.sliding_window", FIELD(sliding_window), 0, "sliding_window"},
+    {"rope.dimension_count", FIELD(rotary_dim), 0, "partial_rotary_factor"},
+    {"vocab_size", FIELD(vocab_size), 0, "vocab_size"},
 };
 
 /* Keys that change the computation in a way that viva does not know; 0 switches each off. */
@@ -50,9 +53,14 @@ static const struct {
     {"attention.sliding_window_pattern", "a pattern of sliding windows"},
 };
 
+/* "ARCH.key" */
+static void name_key(const gguf_config_reader *r, const char *key, char name[KEY_BYTES]) {
+  snprintf(name, KEY_BYTES, "%s.%s", r->config->architecture, key);
+}
+
 const gguf_value *gguf_config_find(const gguf_config_reader *r, const char *key) {
-  char name[sizeof r->config->architecture + 64];
-  snprintf(name, sizeof name, "%s.%s", r->config->architecture, key);
+  char name[KEY_BYTES];
+  name_key(r, key, name);
   return gguf_find(r->g, name);
 }
 
@@ -72,9 +80,9 @@ static viva_status wrong_kind(const gguf_config_reader *r, const gguf_value *val
 }
 
 static viva_status missing(const gguf_config_reader *r, const char *key) {
-  char name[sizeof r->config->architecture + 64];
+  char name[KEY_BYTES];
   if (!r->runnable) return VIVA_OK;
-  snprintf(name, sizeof name, "%s.%s", r->config->architecture, key);
+  name_key(r, key, name);
   error_set(r->error, VIVA_E_FORMAT, "the key is missing, and a %s model needs it", r->config->architecture);
   error_at(r->error, r->ck->files[0].path, name, -1, VIVA_NO_OFFSET);
   return VIVA_E_FORMAT;
@@ -239,6 +247,17 @@ static void find_family(gguf_config_reader *r) {
   }
 }
 
+/* config_check names the keys as config.json does. */
+static void rename_item(const gguf_config_reader *r) {
+  for (size_t i = 0; r->error != NULL && i < sizeof integers / sizeof *integers; i++) {
+    if (strcmp(r->error->item, integers[i].checked_as) != 0) continue;
+    char name[KEY_BYTES];
+    name_key(r, integers[i].key, name);
+    error_at(r->error, NULL, name, -1, VIVA_NO_OFFSET);
+    return;
+  }
+}
+
 static viva_status check_family(const gguf_config_reader *r) {
   viva_model_config *c = r->config;
   if (!r->runnable) return VIVA_OK;
@@ -249,7 +268,9 @@ static viva_status check_family(const gguf_config_reader *r) {
     return VIVA_E_UNSUPPORTED;
   }
   c->qk_norm = r->qk_norm;
-  return config_check(c, r->ck->files[0].path, r->error);
+  viva_status status = config_check(c, r->ck->files[0].path, r->error);
+  if (status != VIVA_OK) rename_item(r);
+  return status;
 }
 
 viva_status gguf_config(const viva_checkpoint *ck, viva_model_config *config, viva_error *error) {

@@ -48,8 +48,8 @@ def counts_and_lengths() -> None:
         case(f"a01_tensors_2_{power}", with_fields(n_tensors=2**power), "tensors, but")
         case(f"a01_pairs_2_{power}", with_fields(n_kv=2**power), "key-value pairs, but")
     case("a14_24_bytes", b"GGUF" + struct.pack("<IQQ", 3, 2**33, 2**33), "bytes that follow hold at most 0")
-    case("a14_one_tensor_too_many", with_fields(n_tensors=3), "a tensor")
-    case("a14_one_pair_too_many", with_fields(n_kv=len(tiny_llama().values) + 1), "a key")
+    case("a14_one_tensor_too_many", with_fields(n_tensors=3), "a tensor name of 0 bytes")
+    case("a14_one_pair_too_many", with_fields(n_kv=len(tiny_llama().values) + 1), "needs ")
     for length in (2**64 - 1, 2**64 - 16, 2**63, 2**32, 4096):
         case(f"a13_key_{length}", with_value(Value("k", "u8", 1, key_length=length)), "a key needs")
         case(f"a13_string_{length}", with_value(Value("k", "string", "abc", length=length)), "a string needs")

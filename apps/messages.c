@@ -72,9 +72,41 @@ int message_usage(const char *command, const char *format, ...) {
   return CODE_USAGE;
 }
 
+/* What the library calls an option, and what this program does. */
+typedef struct option_name {
+  const char *item, *option;
+} option_name;
+
+static const option_name option_names[] = {
+    {"max_new_tokens", "--n-predict"},
+    {"context", "--ctx-size"},
+    {"num_layers", "--num-layers"},
+    {"weights", "--weights"},
+    {"kv", "--kv"},
+    {"device", "--device"},
+    {"kernels", "--kernels"},
+    {"threads", "--threads"},
+    {"stop_strings", "--stop"},
+    {"logprobs", "--logprobs"},
+    {"tokenizer_path", "--tokenizer"},
+};
+
+/* An item without a file is an option: "stop_strings[2]" becomes "--stop". */
+static void use_option_name(viva_error *error) {
+  size_t length = strcspn(error->item, "[");
+  for (size_t i = 0; i < sizeof option_names / sizeof option_names[0] && error->file[0] == 0; i++) {
+    const option_name *known = &option_names[i];
+    if (strlen(known->item) != length || memcmp(known->item, error->item, length) != 0) continue;
+    text_format(error->item, sizeof error->item, "%s", known->option);
+    return;
+  }
+}
+
 int message_error(const viva_error *error) {
   char text[1400]; /* file, item, message and the place */
-  viva_error_format(error, text, sizeof text);
+  viva_error shown = *error;
+  use_option_name(&shown);
+  viva_error_format(&shown, text, sizeof text);
   if (text[0] == 0) text_format(text, sizeof text, "%s", viva_status_text(error->code));
   return message_fail(message_code(error->code), "%s", text);
 }

@@ -22,6 +22,7 @@ static viva_status read_yarn(const gguf_config_reader *r) {
   viva_model_config *c = r->config;
   double factor = 1, yarn_factor = 1;
   c->rope_type = VIVA_ROPE_YARN;
+  if (c->rope_original_context == 0) c->rope_original_context = c->max_position_embeddings; /* as ggml */
   c->rope_truncate = 1;
   c->rope_beta_fast = DEFAULT_BETA_FAST;
   c->rope_beta_slow = DEFAULT_BETA_SLOW;
@@ -59,7 +60,6 @@ viva_status gguf_rope(const gguf_config_reader *r) {
   TRY(gguf_config_double(r, "rope.scale_linear", &c->rope_factor)); /* an old name */
   TRY(gguf_config_double(r, "rope.scaling.factor", &c->rope_factor));
   if (c->rope_factor == 0) c->rope_factor = 1; /* as ggml: 0 means no scaling */
-  c->rope_original_context = c->max_position_embeddings;
   TRY(gguf_config_integer(r, "rope.scaling.original_context_length", &c->rope_original_context));
   for (size_t i = 0; r->runnable && i < sizeof unknown_keys / sizeof *unknown_keys; i++) {
     double number = 1;

@@ -26,8 +26,8 @@ extern "C" {
 typedef struct viva_checkpoint viva_checkpoint;
 
 typedef struct viva_checkpoint_options {
-  size_t size;                     /* sizeof(viva_checkpoint_options) */
-  viva_load_mode load;             /* READ */
+  size_t size;         /* sizeof(viva_checkpoint_options) */
+  viva_load_mode load; /* READ */
   int32_t reserved;
   const viva_allocator *allocator; /* NULL: the C library's */
   viva_log_fn log;                 /* NULL: silent; warnings name what was ignored in the files */
@@ -51,16 +51,16 @@ VIVA_API void viva_checkpoint_close(viva_checkpoint *checkpoint);
 
 /* One tensor. Strings belong to the checkpoint. */
 typedef struct viva_tensor_info {
-  size_t size;           /* sizeof(viva_tensor_info), set by the caller before the call */
+  size_t size; /* sizeof(viva_tensor_info), set by the caller before the call */
   const char *name;
   const char *type_name; /* the file's own word: "BF16", "F8_E4M3", "Q4_1", "Q6_K" ... */
   viva_dtype dtype;      /* VIVA_DTYPE_NONE for GGUF's block types */
   uint32_t rank;         /* 0 (one element) to 8 */
   uint64_t shape[8];     /* outermost first, as in safetensors: a weight is [out][in]. GGUF's order is turned round */
   uint64_t elements;
-  uint64_t bytes;        /* as stored */
-  uint64_t offset;       /* of the first byte, from the beginning of the file */
-  const char *file;      /* path of the file that holds it */
+  uint64_t bytes;   /* as stored */
+  uint64_t offset;  /* of the first byte, from the beginning of the file */
+  const char *file; /* path of the file that holds it */
 } viva_tensor_info;
 
 /* Number of tensors. They are ordered by name (bytewise). */
@@ -98,7 +98,7 @@ VIVA_API viva_status viva_checkpoint_read_f32(const viva_checkpoint *checkpoint,
 /* Metadata: safetensors' __metadata__ and config.json's keys, or GGUF's key-value pairs. An array is given as its first
  * elements and its length. Strings belong to the checkpoint. */
 typedef struct viva_metadata {
-  size_t size;           /* sizeof(viva_metadata), set by the caller before the call */
+  size_t size; /* sizeof(viva_metadata), set by the caller before the call */
   const char *key;
   const char *type_name; /* "string", "u32", "f32", "array of string" ... */
   const char *text;      /* the value as text; long ones are cut with "..." */
@@ -119,17 +119,17 @@ typedef enum viva_rope_type {
 
 /* A decoder's hyper-parameters, from config.json (and generation_config.json) or from GGUF metadata. */
 typedef struct viva_model_config {
-  size_t size;            /* sizeof(viva_model_config), set by the caller before the call */
-  char architecture[64];  /* the file's word: "LlamaForCausalLM", "Qwen3ForCausalLM", GGUF: "llama", "gemma3" ... */
-  char model_type[32];    /* the family viva knows it as: "llama", "mistral", "qwen2", "qwen3"; "" = cannot be run */
-  char name[128];         /* general.name, or "" */
+  size_t size;           /* sizeof(viva_model_config), set by the caller before the call */
+  char architecture[64]; /* the file's word: "LlamaForCausalLM", "Qwen3ForCausalLM", GGUF: "llama", "gemma3" ... */
+  char model_type[32];   /* the family viva knows it as: "llama", "mistral", "qwen2", "qwen3"; "" = cannot be run */
+  char name[128];        /* general.name, or "" */
   uint64_t hidden_size;
   uint64_t intermediate_size;
   uint64_t num_layers;
   uint64_t num_heads;
   uint64_t num_kv_heads;
   uint64_t head_dim;
-  uint64_t rotary_dim;    /* head_dim × partial_rotary_factor, even */
+  uint64_t rotary_dim; /* head_dim × partial_rotary_factor, even */
   uint64_t vocab_size;
   uint64_t max_position_embeddings;
   uint64_t sliding_window;     /* 0: full attention */
@@ -137,20 +137,20 @@ typedef struct viva_model_config {
   double rms_norm_eps;
   double rope_theta;
   viva_rope_type rope_type;
-  int32_t rope_truncate;       /* yarn: floor and ceil the correction range (default 1) */
+  int32_t rope_truncate; /* yarn: floor and ceil the correction range (default 1) */
   double rope_factor;
-  double rope_low_freq_factor;       /* llama3 */
-  double rope_high_freq_factor;      /* llama3 */
-  double rope_beta_fast;             /* yarn */
-  double rope_beta_slow;             /* yarn */
-  double rope_attention_factor;      /* yarn: multiplier of cos and sin, already resolved (mscale included) */
-  uint64_t rope_original_context;    /* original_max_position_embeddings */
+  double rope_low_freq_factor;    /* llama3 */
+  double rope_high_freq_factor;   /* llama3 */
+  double rope_beta_fast;          /* yarn */
+  double rope_beta_slow;          /* yarn */
+  double rope_attention_factor;   /* yarn: multiplier of cos and sin, already resolved (mscale included) */
+  uint64_t rope_original_context; /* original_max_position_embeddings */
   int32_t tie_word_embeddings;
-  int32_t qkv_bias;    /* q, k, v biases */
-  int32_t o_bias;      /* attention output bias */
+  int32_t qkv_bias; /* q, k, v biases */
+  int32_t o_bias;   /* attention output bias */
   int32_t mlp_bias;
-  int32_t qk_norm;     /* per-head RMSNorm on q and k before RoPE */
-  int32_t permuted_qk; /* GGUF llama: q/k rows lie in interleaved-pair order and are un-permuted at load */
+  int32_t qk_norm;      /* per-head RMSNorm on q and k before RoPE */
+  int32_t permuted_qk;  /* GGUF llama: q/k rows lie in interleaved-pair order and are un-permuted at load */
   viva_token bos_token; /* -1: none */
   uint32_t num_eos;
   viva_token eos_tokens[16];

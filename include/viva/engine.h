@@ -38,7 +38,7 @@ typedef struct viva_engine_options {
   const viva_allocator *allocator; /* NULL: the C library's; copied, its user pointer must outlive the engine */
   viva_log_fn log;                 /* NULL: silent */
   void *log_user;
-  viva_log_level log_level;        /* WARN: messages above this level are not made */
+  viva_log_level log_level; /* WARN: messages above this level are not made */
 } viva_engine_options;
 
 VIVA_API viva_engine_options viva_engine_options_default(void);
@@ -58,10 +58,10 @@ VIVA_API void viva_engine_release(viva_engine *engine);
 
 /* What the engine runs on. Strings belong to the engine. */
 typedef struct viva_device_info {
-  size_t size;               /* sizeof(viva_device_info), set by the caller before the call */
-  viva_device_kind kind;     /* CPU or CUDA */
+  size_t size;           /* sizeof(viva_device_info), set by the caller before the call */
+  viva_device_kind kind; /* CPU or CUDA */
   int32_t index;
-  int32_t threads;           /* CPU: threads the engine runs on */
+  int32_t threads; /* CPU: threads the engine runs on */
   int32_t reserved;
   uint64_t memory_total;     /* bytes; 0 when unknown */
   uint64_t memory_available; /* bytes that can be taken now (CPU: within the cgroup's limit); 0 when unknown */

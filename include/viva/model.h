@@ -38,16 +38,16 @@ VIVA_API viva_model_options viva_model_options_default(void);
 
 /* What a model needs, computed before anything but headers is read. */
 typedef struct viva_memory_plan {
-  size_t size;               /* sizeof(viva_memory_plan), set by the caller before the call */
-  uint64_t parameters;       /* number of weights */
-  uint64_t weight_bytes;     /* as they will be held */
-  uint64_t bytes_per_token;  /* weights that one decoded token reads */
-  uint64_t kv_bytes;         /* KV cache of one session of the given context */
-  uint64_t work_bytes;       /* activations, logits, loading buffers */
-  uint64_t needed_bytes;     /* the sum */
-  uint64_t available_bytes;  /* on the engine's device now; 0 when unknown */
-  uint64_t context;          /* the context this plan is for */
-  uint64_t largest_context;  /* that fits, up to the model's own limit; 0: none */
+  size_t size;              /* sizeof(viva_memory_plan), set by the caller before the call */
+  uint64_t parameters;      /* number of weights */
+  uint64_t weight_bytes;    /* as they will be held */
+  uint64_t bytes_per_token; /* weights that one decoded token reads */
+  uint64_t kv_bytes;        /* KV cache of one session of the given context */
+  uint64_t work_bytes;      /* activations, logits, loading buffers */
+  uint64_t needed_bytes;    /* the sum */
+  uint64_t available_bytes; /* on the engine's device now; 0 when unknown */
+  uint64_t context;         /* the context this plan is for */
+  uint64_t largest_context; /* that fits, up to the model's own limit; 0: none */
 } viva_memory_plan;
 
 /* Plans without loading. Errors: those of viva_checkpoint_open and viva_checkpoint_config, E_UNSUPPORTED (architecture:
@@ -84,9 +84,9 @@ VIVA_API viva_tokenizer *viva_model_tokenizer(const viva_model *model);
 /* ---- sessions --------------------------------------------------------------------------------------------------- */
 
 typedef struct viva_session_options {
-  size_t size;           /* sizeof(viva_session_options) */
-  uint64_t capacity;     /* 0: the model's context. Tokens the KV cache holds; allocated now, once */
-  viva_dtype kv;         /* VIVA_DTYPE_NONE: the model's option. VIVA_F16 or VIVA_F32 */
+  size_t size;            /* sizeof(viva_session_options) */
+  uint64_t capacity;      /* 0: the model's context. Tokens the KV cache holds; allocated now, once */
+  viva_dtype kv;          /* VIVA_DTYPE_NONE: the model's option. VIVA_F16 or VIVA_F32 */
   uint32_t prefill_chunk; /* 0: chosen. Most tokens processed at once in prefill; results do not depend on it */
 } viva_session_options;
 
@@ -102,10 +102,10 @@ VIVA_API void viva_session_free(viva_session *session); /* NULL is allowed */
 typedef int (*viva_logits_fn)(void *user, uint64_t position, const float *logits, size_t vocab_size);
 
 typedef struct viva_prefill_options {
-  size_t size;               /* sizeof(viva_prefill_options) */
-  float *all_logits;         /* NULL, or count × vocab_size values: logits of every position are written here */
-  size_t all_logits_count;   /* number of floats at all_logits; must be count × vocab_size */
-  viva_logits_fn on_logits;  /* NULL, or called for every position, chunk by chunk, in order */
+  size_t size;              /* sizeof(viva_prefill_options) */
+  float *all_logits;        /* NULL, or count × vocab_size values: logits of every position are written here */
+  size_t all_logits_count;  /* number of floats at all_logits; must be count × vocab_size */
+  viva_logits_fn on_logits; /* NULL, or called for every position, chunk by chunk, in order */
   void *on_logits_user;
   viva_progress_fn progress; /* NULL, or called after each chunk with tokens done and count; can cancel */
   void *progress_user;
@@ -153,10 +153,10 @@ VIVA_API viva_status viva_session_copy(viva_session *to, const viva_session *fro
 /* ---- generation ------------------------------------------------------------------------------------------------- */
 
 typedef enum viva_stop_reason {
-  VIVA_STOP_LENGTH = 0,    /* max_new_tokens reached */
-  VIVA_STOP_EOS = 1,       /* an end token: it is in tokens, not in text */
-  VIVA_STOP_STRING = 2,    /* a stop string: not in text; the tokens that formed it are in tokens */
-  VIVA_STOP_CANCELLED = 3  /* the callback asked to stop */
+  VIVA_STOP_LENGTH = 0,   /* max_new_tokens reached */
+  VIVA_STOP_EOS = 1,      /* an end token: it is in tokens, not in text */
+  VIVA_STOP_STRING = 2,   /* a stop string: not in text; the tokens that formed it are in tokens */
+  VIVA_STOP_CANCELLED = 3 /* the callback asked to stop */
 } viva_stop_reason;
 
 /* "length", "eos", "stop", "cancelled". Static. */
@@ -167,22 +167,23 @@ VIVA_API const char *viva_stop_reason_name(viva_stop_reason reason);
 typedef int (*viva_text_fn)(void *user, const char *text, size_t bytes);
 
 typedef struct viva_generate_options {
-  size_t size;                    /* sizeof(viva_generate_options) */
-  uint64_t max_new_tokens;        /* 50; 0: only the prompt is processed */
-  viva_sampling_options sampling; /* temperature 0, top_k 0 (unlimited), top_p 1, min_p 0, repetition_penalty 1, seed 42 */
-  int32_t stop_on_eos;            /* 1: stop at the model's end tokens. 0: they are ordinary tokens */
-  int32_t match_special;          /* 1: special tokens written in the prompt become their ids */
-  int32_t add_bos;                /* -1: the tokenizer's rule. 0: never. 1: always */
-  uint32_t logprobs;              /* 0. N: for each token its log probability and the N most probable (of the plain
+  size_t size;             /* sizeof(viva_generate_options) */
+  uint64_t max_new_tokens; /* 50; 0: only the prompt is processed */
+  viva_sampling_options
+      sampling;          /* temperature 0, top_k 0 (unlimited), top_p 1, min_p 0, repetition_penalty 1, seed 42 */
+  int32_t stop_on_eos;   /* 1: stop at the model's end tokens. 0: they are ordinary tokens */
+  int32_t match_special; /* 1: special tokens written in the prompt become their ids */
+  int32_t add_bos;       /* -1: the tokenizer's rule. 0: never. 1: always */
+  uint32_t logprobs;     /* 0. N: for each token its log probability and the N most probable (of the plain
                                      softmax of the logits, before sampling options) */
   const char *const *stop_strings; /* NULL, or stop_count zero-ended UTF-8 strings, none empty */
   size_t stop_count;
-  viva_text_fn on_text;           /* NULL: none */
+  viva_text_fn on_text; /* NULL: none */
   void *on_text_user;
-  viva_session *session;          /* NULL: a new one for this call. Else the prompt is appended to this one, which
+  viva_session *session;     /* NULL: a new one for this call. Else the prompt is appended to this one, which
                                      afterwards holds the prompt and every generated token but the last */
-  uint64_t sequence;              /* 0: counter for the random numbers, see viva_sample */
-  viva_progress_fn progress;      /* NULL, or called during prefill with tokens done and total; can cancel */
+  uint64_t sequence;         /* 0: counter for the random numbers, see viva_sample */
+  viva_progress_fn progress; /* NULL, or called during prefill with tokens done and total; can cancel */
   void *progress_user;
 } viva_generate_options;
 
@@ -198,17 +199,17 @@ typedef struct viva_generate_result {
   size_t size;
   const viva_token *prompt_tokens;
   size_t prompt_count;
-  const viva_token *tokens;        /* generated ids; an end token that stopped it included */
+  const viva_token *tokens; /* generated ids; an end token that stopped it included */
   size_t token_count;
-  const char *text;                /* of tokens: without end token and stop string, a leading space kept. Ended by a zero
+  const char *text; /* of tokens: without end token and stop string, a leading space kept. Ended by a zero
                                       byte; "" for a model without tokenizer */
   size_t text_bytes;
   viva_stop_reason stop_reason;
-  uint32_t logprobs;               /* N of the options */
-  uint64_t total_tokens;           /* prompt_count + token_count */
-  double ms_per_token;             /* decode time / decode steps; 0 when there was none. Without load and prefill */
+  uint32_t logprobs;     /* N of the options */
+  uint64_t total_tokens; /* prompt_count + token_count */
+  double ms_per_token;   /* decode time / decode steps; 0 when there was none. Without load and prefill */
   double prefill_seconds;
-  double decode_seconds;           /* forward passes, sampling and text of the generated tokens after the first */
+  double decode_seconds;              /* forward passes, sampling and text of the generated tokens after the first */
   const viva_logprob *token_logprobs; /* token_count, or NULL when logprobs is 0 */
   const viva_logprob *top_logprobs;   /* token_count × logprobs, most probable first, or NULL */
 } viva_generate_result;

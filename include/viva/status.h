@@ -50,10 +50,10 @@ typedef enum viva_status {
 typedef struct viva_error {
   viva_status code;
   int32_t reserved;
-  uint64_t offset;    /* byte offset in the file, or VIVA_NO_OFFSET */
-  char file[512];     /* path of the file, or "" */
-  char item[128];     /* tensor name, metadata key or option, or "" */
-  char message[512];  /* what was expected, what was found, what to do */
+  uint64_t offset;   /* byte offset in the file, or VIVA_NO_OFFSET */
+  char file[512];    /* path of the file, or "" */
+  char item[128];    /* tensor name, metadata key or option, or "" */
+  char message[512]; /* what was expected, what was found, what to do */
 } viva_error;
 
 /* "VIVA_E_FORMAT" for VIVA_E_FORMAT; "unknown status" for a value outside the list. Static string, never NULL. */

@@ -35,10 +35,10 @@ VIVA_API viva_tokenizer *viva_tokenizer_retain(viva_tokenizer *tokenizer);
 VIVA_API void viva_tokenizer_release(viva_tokenizer *tokenizer); /* NULL is allowed */
 
 typedef struct viva_encode_options {
-  size_t size;              /* sizeof(viva_encode_options) */
-  int32_t match_special;    /* 0: special tokens written in the text are ordinary text. 1: they become their ids.
+  size_t size;           /* sizeof(viva_encode_options) */
+  int32_t match_special; /* 0: special tokens written in the text are ordinary text. 1: they become their ids.
                                Added tokens that are not special always match. */
-  int32_t add_special;      /* 0: ids of the text alone. 1: with the tokens the tokenizer adds (BOS, EOS), by its rule */
+  int32_t add_special;   /* 0: ids of the text alone. 1: with the tokens the tokenizer adds (BOS, EOS), by its rule */
 } viva_encode_options;
 
 VIVA_API viva_encode_options viva_encode_options_default(void);

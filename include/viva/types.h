@@ -13,7 +13,7 @@ typedef int32_t viva_token;
 
 /* Element types. Values are pinned. Sub-byte types are packed, first element in the low bits. */
 typedef enum viva_dtype {
-  VIVA_DTYPE_NONE = 0,  /* "as stored", or "not one of these" (a GGUF block type: see viva_tensor_info.type_name) */
+  VIVA_DTYPE_NONE = 0, /* "as stored", or "not one of these" (a GGUF block type: see viva_tensor_info.type_name) */
   VIVA_F64 = 1,
   VIVA_F32 = 2,
   VIVA_F16 = 3,
@@ -27,7 +27,7 @@ typedef enum viva_dtype {
   VIVA_U16 = 11,
   VIVA_U8 = 12,
   VIVA_BOOL = 13,
-  VIVA_E4M3 = 14,  /* OCP "fn": no infinity, largest 448 */
+  VIVA_E4M3 = 14, /* OCP "fn": no infinity, largest 448 */
   VIVA_E5M2 = 15,
   VIVA_E8M0 = 16,
   VIVA_E2M1 = 17,
@@ -44,9 +44,9 @@ VIVA_API const char *viva_dtype_name(viva_dtype dtype);
 /* The caller's memory functions. All three must be given and be thread-safe; pointers must be aligned as malloc's are.
  * user is passed through. The library takes every byte from here and gives every byte back. */
 typedef struct viva_allocator {
-  void *(*alloc)(void *user, size_t bytes);                   /* NULL when there is none; bytes is never 0 */
-  void *(*realloc)(void *user, void *memory, size_t bytes);   /* as C's realloc; memory may be NULL */
-  void (*free)(void *user, void *memory);                     /* memory may be NULL */
+  void *(*alloc)(void *user, size_t bytes);                 /* NULL when there is none; bytes is never 0 */
+  void *(*realloc)(void *user, void *memory, size_t bytes); /* as C's realloc; memory may be NULL */
+  void (*free)(void *user, void *memory);                   /* memory may be NULL */
   void *user;
 } viva_allocator;
 
@@ -58,7 +58,12 @@ typedef struct viva_memory_stats {
   uint64_t allocations; /* calls of alloc and realloc so far */
 } viva_memory_stats;
 
-typedef enum viva_log_level { VIVA_LOG_ERROR = 0, VIVA_LOG_WARN = 1, VIVA_LOG_INFO = 2, VIVA_LOG_DEBUG = 3 } viva_log_level;
+typedef enum viva_log_level {
+  VIVA_LOG_ERROR = 0,
+  VIVA_LOG_WARN = 1,
+  VIVA_LOG_INFO = 2,
+  VIVA_LOG_DEBUG = 3
+} viva_log_level;
 
 /* Receives one message without a line end. May be called from any thread that is inside a viva call. */
 typedef void (*viva_log_fn)(void *user, viva_log_level level, const char *message);

@@ -23,15 +23,15 @@ typedef enum activation { ACTIVATION_NONE = 0 /* later: GELU, SiLU, SwiGLU pair 
 
 /* y[m][n] = x[m][k] · w[n][k]ᵀ (+ bias[n]) (+ residual[m][n]); accumulated in FP32, then bias, activation, residual. */
 typedef struct linear_args {
-  size_t m;             /* rows of x; n and k are w's */
-  const float *x;       /* dev [m][x_stride] */
-  size_t x_stride;      /* elements, ≥ k */
-  const weight *w;      /* host struct, dev data */
-  const float *bias;    /* dev [n] or NULL */
+  size_t m;          /* rows of x; n and k are w's */
+  const float *x;    /* dev [m][x_stride] */
+  size_t x_stride;   /* elements, ≥ k */
+  const weight *w;   /* host struct, dev data */
+  const float *bias; /* dev [n] or NULL */
   activation act;
   const float *residual; /* dev [m][y_stride] or NULL; may be y itself */
-  float *y;             /* dev [m][y_stride] */
-  size_t y_stride;      /* elements, ≥ n */
+  float *y;              /* dev [m][y_stride] */
+  size_t y_stride;       /* elements, ≥ n */
 } linear_args;
 
 /* One session's part of the rows of a step: rows [first_row, first_row + rows) are its tokens at positions
@@ -68,10 +68,10 @@ typedef struct rope_append_args {
 typedef struct attention_args {
   heads h;
   float scale;
-  size_t window;        /* 0: full */
-  const float *q;       /* dev [m][q_heads × head_dim], rows q_stride apart */
+  size_t window;  /* 0: full */
+  const float *q; /* dev [m][q_heads × head_dim], rows q_stride apart */
   size_t q_stride;
-  float *out;           /* dev [m][q_heads × head_dim], rows out_stride apart */
+  float *out; /* dev [m][q_heads × head_dim], rows out_stride apart */
   size_t out_stride;
   const kv_span *spans;
   size_t span_count;
@@ -85,7 +85,8 @@ typedef struct backend_ops {
   /* 0 when index is past the last device of this kind. Fills info without opening anything. */
   int (*device)(size_t index, viva_device_info *info);
   /* The pool is the engine's and outlives the backend. kernels: for the CPU. */
-  viva_status (*open)(runtime *rt, pool *p, int device_index, viva_cpu_kernels kernels, backend **out, viva_error *error);
+  viva_status (*open)(runtime *rt, pool *p, int device_index, viva_cpu_kernels kernels, backend **out,
+                      viva_error *error);
   void (*close)(backend *b);
   void (*info)(backend *b, viva_device_info *info);
 

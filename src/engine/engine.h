@@ -5,7 +5,7 @@
 #include "backend/backend.h"
 
 struct viva_engine {
-  runtime *rt;      /* one reference */
+  runtime *rt; /* one reference */
   pool *pool;
   backend *backend; /* backend->ops is the table */
   _Atomic uint32_t references;

@@ -16,7 +16,7 @@ typedef struct tensor_view {
   const char *name; /* zero-ended, valid UTF-8, no zero byte inside */
   file_type type;
   uint32_t rank;
-  uint32_t file; /* index into files */
+  uint32_t file;     /* index into files */
   uint64_t shape[8]; /* outermost first */
   uint64_t elements;
   uint64_t bytes;
@@ -24,7 +24,7 @@ typedef struct tensor_view {
 } tensor_view;
 
 typedef struct checkpoint_file {
-  const char *path;   /* zero-ended, in the arena */
+  const char *path; /* zero-ended, in the arena */
   io_file io;
   const uint8_t *map; /* whole file, or NULL in read mode */
 } checkpoint_file;

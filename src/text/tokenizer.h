@@ -19,21 +19,26 @@ typedef struct token_text {
 
 /* GGUF's tokenizer.ggml.token_type */
 typedef enum token_kind {
-  TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5, TOKEN_BYTE = 6
+  TOKEN_NORMAL = 1,
+  TOKEN_UNKNOWN = 2,
+  TOKEN_CONTROL = 3,
+  TOKEN_USER = 4,
+  TOKEN_UNUSED = 5,
+  TOKEN_BYTE = 6
 } token_kind;
 
 /* A GGUF vocabulary. Arrays and texts must live until tokenizer_from_source returns. */
 typedef struct token_source {
-  const char *path;           /* for messages */
-  const char *model;          /* tokenizer.ggml.model: "gpt2" here; others are refused by name */
-  const char *pre;            /* tokenizer.ggml.pre: "smollm", "gpt-2", ... unknown: E_UNSUPPORTED listing the known */
-  const token_text *tokens;   /* [token_count]; id = index */
-  const int32_t *kinds;       /* [token_count] of token_kind, or NULL: all normal */
+  const char *path;         /* for messages */
+  const char *model;        /* tokenizer.ggml.model: "gpt2" here; others are refused by name */
+  const char *pre;          /* tokenizer.ggml.pre: "smollm", "gpt-2", ... unknown: E_UNSUPPORTED listing the known */
+  const token_text *tokens; /* [token_count]; id = index */
+  const int32_t *kinds;     /* [token_count] of token_kind, or NULL: all normal */
   size_t token_count;
-  const token_text *merges;   /* [merge_count], "left right" */
+  const token_text *merges; /* [merge_count], "left right" */
   size_t merge_count;
-  int64_t bos, eos, unk;      /* as in the file; -1: absent. Outside the vocabulary: E_FORMAT */
-  int add_bos, add_eos;       /* 0 or 1 */
+  int64_t bos, eos, unk; /* as in the file; -1: absent. Outside the vocabulary: E_FORMAT */
+  int add_bos, add_eos;  /* 0 or 1 */
 } token_source;
 
 /* Sets what viva_tokenizer_bos and _eos answer (-1: none), for a tokenizer.json that leaves it to the files beside it.

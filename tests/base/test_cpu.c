@@ -1,8 +1,9 @@
 /* Processors and limits: on texts as Linux writes them, and on this machine. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* Reading through the I/O table: the system's own, one that fails, and one that is short. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <errno.h>

@@ -1,8 +1,9 @@
 /* Checked arithmetic, the counted allocator, arenas, and the runtime that holds them. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <malloc.h>
@@ -275,7 +276,7 @@ static void arena_wastes_little(void **state) {
   arena *a = arena_create(&m, 4096);
   const size_t bytes = 48, count = 1000000;
   for (size_t i = 0; i < count; i++) assert_non_null(arena_alloc(a, bytes));
-#ifndef BASE_ASAN /* which adds red zones */
+#ifndef BASE_ASAN                                             /* which adds red zones */
   assert_true(m.current < bytes * count + ((size_t)5 << 20)); /* the objects, one unfinished block, and headers */
 #endif
   assert_true(m.allocations < 40); /* blocks double until 4 MiB, then 12 of these */

@@ -1,8 +1,9 @@
 /* The thread pool: who gets what, whatever the number of threads, and from several callers. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <pthread.h>
@@ -140,7 +141,8 @@ static void add_one(void *arg, size_t begin, size_t end, size_t t) {
   for (size_t i = begin; i < end; i++) cells[i]++;
 }
 
-/* Plain memory written by different threads in turn: under TSan this shows that a dispatch orders what came before it. */
+/* Plain memory written by different threads in turn: under TSan this shows that a dispatch orders what came before it.
+ */
 static void many_small_dispatches(void **state) {
   (void)state;
   runtime *rt = new_runtime();
@@ -269,17 +271,17 @@ static void a_refused_thread_is_reported(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_item_once),
-      cmocka_unit_test(the_partition_is_static_and_even),
-      cmocka_unit_test(no_pool_means_the_caller),
-      cmocka_unit_test(counts_near_the_end_of_size_t),
-      cmocka_unit_test(many_small_dispatches),
-      cmocka_unit_test(several_callers_are_served_in_turn),
-      cmocka_unit_test(signals_stay_with_the_program),
-      cmocka_unit_test(wrong_numbers_of_threads),
-      cmocka_unit_test(without_memory_there_is_no_pool),
+    cmocka_unit_test(every_item_once),
+    cmocka_unit_test(the_partition_is_static_and_even),
+    cmocka_unit_test(no_pool_means_the_caller),
+    cmocka_unit_test(counts_near_the_end_of_size_t),
+    cmocka_unit_test(many_small_dispatches),
+    cmocka_unit_test(several_callers_are_served_in_turn),
+    cmocka_unit_test(signals_stay_with_the_program),
+    cmocka_unit_test(wrong_numbers_of_threads),
+    cmocka_unit_test(without_memory_there_is_no_pool),
 #if !defined(BASE_ASAN) && !defined(__SANITIZE_THREAD__)
-      cmocka_unit_test(a_refused_thread_is_reported),
+    cmocka_unit_test(a_refused_thread_is_reported),
 #endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

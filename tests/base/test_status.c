@@ -1,8 +1,9 @@
 /* Statuses, element types, and the texts of errors. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <stdio.h>
@@ -46,8 +47,7 @@ static void every_type_has_a_name(void **state) {
   (void)state;
   for (int t = VIVA_DTYPE_NONE; t <= VIVA_C64; t++) {
     assert_string_not_equal(viva_dtype_name((viva_dtype)t), "unknown type");
-    for (int k = 0; k < t; k++)
-      assert_string_not_equal(viva_dtype_name((viva_dtype)t), viva_dtype_name((viva_dtype)k));
+    for (int k = 0; k < t; k++) assert_string_not_equal(viva_dtype_name((viva_dtype)t), viva_dtype_name((viva_dtype)k));
   }
   assert_string_equal(viva_dtype_name(VIVA_BF16), "BF16");
   assert_string_equal(viva_dtype_name(VIVA_E4M3), "F8_E4M3");
@@ -90,9 +90,9 @@ static void quote_escapes_what_cannot_be_shown(void **state) {
   assert_string_equal(error_quote(b, sizeof b, "a\x1b[2Jb\n\x7f", 8), "a\\x1b[2Jb\\x0a\\x7f");
   assert_string_equal(error_quote(b, sizeof b, "\xff\xc3(", 3), "\\xff\\xc3(");
   assert_string_equal(error_quote(b, sizeof b, "gr\xc3\xbc\xc3\x9f", 6), "gr\xc3\xbc\xc3\x9f");
-  assert_string_equal(error_quote(b, sizeof b, "\xc2\x85", 2), "\\xc2\\x85");                 /* a C1 control */
-  assert_string_equal(error_quote(b, sizeof b, "\xe2\x80\xae", 3), "\\xe2\\x80\\xae");         /* right-to-left */
-  assert_string_equal(error_quote(b, sizeof b, "\xe2\x80", 2), "\\xe2\\x80");                 /* cut */
+  assert_string_equal(error_quote(b, sizeof b, "\xc2\x85", 2), "\\xc2\\x85");          /* a C1 control */
+  assert_string_equal(error_quote(b, sizeof b, "\xe2\x80\xae", 3), "\\xe2\\x80\\xae"); /* right-to-left */
+  assert_string_equal(error_quote(b, sizeof b, "\xe2\x80", 2), "\\xe2\\x80");          /* cut */
   assert_string_equal(error_quote(b, sizeof b, "\xf0\x9f\x98\x80", 4), "\xf0\x9f\x98\x80");
   assert_string_equal(error_quote(b, sizeof b, "", 0), "");
 }

@@ -1,8 +1,9 @@
 /* Files that appear whole or not at all. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <errno.h>
@@ -188,7 +189,8 @@ static void a_failed_writer_stays_failed(void **state) {
   assert_int_equal(writer_open(rt, "/out", &w, NULL), VIVA_OK);
   memory_io_fail(m, 1, ENOSPC, 0);
   assert_int_equal(writer_write(w, data, BIG, &e), VIVA_E_IO);
-  assert_string_equal(e.message, "cannot write the file: no space is left on the device; free some space and try again");
+  assert_string_equal(e.message,
+                      "cannot write the file: no space is left on the device; free some space and try again");
   e = (viva_error){0};
   assert_int_equal(writer_write(w, data, 1, &e), VIVA_E_IO);
   assert_int_equal(e.code, VIVA_E_IO);

@@ -2,7 +2,7 @@
  *
  * e^r is Taylor's polynomial of degree 7: the first term left out is r^8/8! ≤ 5.2e-9, a tenth of an ulp. ln 2 is taken
  * away in two parts, the first with 9 bits, so that n · high is exact. Within 2 ulp of e^x on all floats, subnormal
- * results included (tests/backend_cpu/test_exp.c).
+ * results included (tests/backend_cpu/test_rows.c).
  */
 #ifndef BACKEND_CPU_EXP_H
 #define BACKEND_CPU_EXP_H

@@ -74,6 +74,8 @@ typedef struct cpu_kernels {
   void (*silu_mul)(const float *gate, const float *up, float *out, size_t n);
   /* Rotates one head: (a, b) = (v[i], v[i + half]) becomes (a·cos − b·sin, b·cos + a·sin). */
   void (*rotate)(float *head, const float *cos_, const float *sin_, size_t half);
+  /* to[i] = e^from[i]: the exponential of silu_mul and attention, for tests. */
+  void (*exp)(const float *from, float *to, size_t count);
   /* Index of the first largest; *nan is set to 1 when a value is NaN, else left alone. n ≥ 1. */
   size_t (*argmax)(const float *values, size_t n, int *nan);
 

@@ -27,6 +27,10 @@ float ref_exp(float x) {
   return p * f32_from_bits((uint32_t)(half + 127) << 23) * f32_from_bits((uint32_t)(whole - half + 127) << 23);
 }
 
+static void exps(const float *from, float *to, size_t count) {
+  for (size_t i = 0; i < count; i++) to[i] = ref_exp(from[i]);
+}
+
 static void rmsnorm(const float *x, float *y, size_t n, const float *gain, float eps) {
   ref_lanes squares = {0};
   ref_accumulate(x, x, n, &squares);
@@ -71,6 +75,7 @@ static uint64_t read_bytes(const void *data, size_t bytes) {
 }
 
 void ref_rows(cpu_kernels *k) {
+  k->exp = exps;
   k->rmsnorm = rmsnorm;
   k->silu_mul = silu_mul;
   k->rotate = rotate;

@@ -7,6 +7,12 @@
 #include "backend/cpu/exp_simd.h"
 #include "backend/cpu/kernels.h"
 
+static void exps(const float *from, float *to, size_t count) {
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) v_store(to + i, v_exp(v_load(from + i)));
+  if (i < count) v_store_part(to + i, v_exp(v_load_part(from + i, count - i)), count - i);
+}
+
 static void rmsnorm(const float *x, float *y, size_t n, const float *gain, float eps) {
   vf squares = v_zero();
   size_t i = 0;
@@ -108,6 +114,7 @@ static uint64_t read_bytes(const void *data, size_t bytes) {
 }
 
 static void rows_kernels(cpu_kernels *k) {
+  k->exp = exps;
   k->rmsnorm = rmsnorm;
   k->silu_mul = silu_mul;
   k->rotate = rotate;

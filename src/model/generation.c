@@ -107,7 +107,7 @@ static viva_status add_logprobs(generation *g, const float *logits, size_t vocab
   size_t bytes = g->o.logprobs * sizeof chosen;
   if (reserve(g->mem, &g->top, bytes)) return no_memory(error);
   viva_logprob *top = (viva_logprob *)((char *)g->top.data + g->top.bytes);
-  TRY(logprobs_of(logits, vocab, id, &chosen, top, g->o.logprobs, error));
+  TRY(logprobs_of(logits, vocab, id, &chosen, top, g->o.logprobs, g->scratch, error));
   g->top.bytes += bytes;
   return buffer_add(g->mem, &g->chosen, &chosen, sizeof chosen) ? no_memory(error) : VIVA_OK;
 }

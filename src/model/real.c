@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "text/sampling_inner.h"
+
 #define LN2_HIGH 0x1.62e42fefp-1 /* the first 33 bits of ln 2: k · LN2_HIGH is exact for |k| < 2^20 */
 #define LN2_LOW  0x1.473de6af278edp-34
 #define SQRT_2   0x1.6a09e667f3bcdp+0
@@ -14,26 +16,7 @@
 #define HALF_PI_3   0x1.313198a2e037p-61
 #define TWO_OVER_PI 0x1.45f306dc9c883p-1
 
-static double power_of_two(int n) { /* −1022 ≤ n ≤ 1023 */
-  uint64_t bits = (uint64_t)(n + 1023) << 52;
-  double value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
 static double nearest(double x) { return (double)(int64_t)(x < 0 ? x - 0.5 : x + 0.5); }
-
-double real_exp(double x) {
-  if (x != x) return x;
-  if (x < -708) return 0;
-  if (x > 709) return power_of_two(1023) * 2;
-  double n = nearest(x * (1 / (LN2_HIGH + LN2_LOW)));
-  double r = (x - n * LN2_HIGH) - n * LN2_LOW; /* |r| ≤ ln 2 / 2: the 15th term is below 2^-58 */
-  double sum = 1;
-  for (int i = 14; i > 0; i--) sum = 1 + sum * (r / i);
-  int half = (int)n / 2; /* in two steps: n may be 1023 and sum below 1 */
-  return sum * power_of_two(half) * power_of_two((int)n - half);
-}
 
 /* log x = e · ln 2 + 2 · artanh((m − 1) / (m + 1)) with x = m · 2^e and √½ < m ≤ √2 */
 double real_log(double x) {
@@ -53,7 +36,10 @@ double real_log(double x) {
   return e * LN2_HIGH + (2 * s + (2 * s * sum + e * LN2_LOW));
 }
 
-double real_pow(double base, double exponent) { return real_exp(exponent * real_log(base)); }
+double real_pow(double base, double exponent) {
+  double x = exponent * real_log(base);
+  return x > 0 ? 1 / sampling_exp(-x) : sampling_exp(x);
+}
 
 void real_sin_cos(double x, double *sine, double *cosine) {
   double k = nearest(x * TWO_OVER_PI);

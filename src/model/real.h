@@ -6,9 +6,8 @@
 #ifndef MODEL_REAL_H
 #define MODEL_REAL_H
 
-double real_exp(double x);                     /* 0 below −708, infinity above 709; NaN stays */
 double real_log(double x);                     /* x finite, normal and > 0 */
-double real_pow(double base, double exponent); /* base as for real_log */
+double real_pow(double base, double exponent); /* base as for real_log; with the sampler's exp */
 
 /* |x| up to 10^7 radians with the error above; beyond that (far outside any context) it grows with x. */
 void real_sin_cos(double x, double *sine, double *cosine);

@@ -143,6 +143,7 @@ static viva_status run_test(bench *b, uint64_t prompt, uint64_t generated, viva_
   viva_status status = measure(b, row, error);
   progress_end(&b->bar);
   if (status == VIVA_OK) {
+    if (*b->rows == 0) bench_print_begin(b->out, (bench_form)b->args->form);
     bench_print_row(b->out, (bench_form)b->args->form, row, (*b->rows)++);
     output_flush(b->out);
   }
@@ -198,10 +199,9 @@ static int run(output *out, void *values, const operands *rest) {
   if (largest(&args->prompts) + largest(&args->generated) == 0)
     return message_usage("bench", "no test: -p and -n are both 0");
   size_t rows = 0;
-  bench_print_begin(out, (bench_form)args->form);
   for (size_t i = 0; i < args->threads.count && code == 0; i++)
     code = run_engine(out, args, args->threads.items[i], &rows);
-  bench_print_end(out, (bench_form)args->form);
+  if (rows > 0) bench_print_end(out, (bench_form)args->form);
   return code;
 }
 

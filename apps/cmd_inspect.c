@@ -50,8 +50,6 @@ static int inspect_model(const model_args *args, inspection *in) {
   in->has_config = status == VIVA_OK;
   if (status != VIVA_OK && !is_about_model(status)) return message_error(&in->config_error);
   viva_engine_options engine_options = model_args_engine(args);
-  engine_options.device = VIVA_DEVICE_CPU;
-  engine_options.threads = 1;
   viva_model_options model_options = model_args_model(args);
   viva_engine *engine = NULL;
   status = viva_engine_open(&engine_options, &engine, &in->plan_error);

@@ -19,12 +19,12 @@ static void print_field(output *out, const field *f, const void *base) {
   }
 }
 
-/* Numbers of a rope type that the model does not use are noise. */
+/* Numbers that are not there, and those of a rope type that the model does not use. */
 static int is_noise(const field *f, const viva_model_config *config) {
   const char *at = (const char *)config + f->offset;
   int rope = strncmp(f->name, "rope_", 5) == 0 && strcmp(f->name, "rope_theta") != 0;
   if (rope && config->rope_type == VIVA_ROPE_DEFAULT) return 1;
-  if (f->kind == FIELD_REAL) return rope && !(*(const double *)(const void *)at > 0);
+  if (f->kind == FIELD_REAL) return !(*(const double *)(const void *)at > 0);
   return f->kind == FIELD_UNSIGNED && *(const uint64_t *)(const void *)at == 0;
 }
 

@@ -1,0 +1,111 @@
+"""Every file under tests/hostile/, through the program as a user runs it.
+
+Each folder's expected.tsv says what must be refused: file, status, fragment of the message. The programs are $VIVA_PROGRAM
+(release) and $VIVA_PROGRAM_ASAN, which is left out when unset. What is refused must end with exit code 2, name the file and
+the reason on stderr, take at most 100 ms, and, on the release build, at most 64 MiB and twice the file's size.
+
+`viva inspect` also shows models that it cannot run; a file that it accepts must be refused by `viva generate`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "golden" / "safetensors"
+SECONDS = 0.100
+TRIES = 8  # the machine may be busy: the fastest counts
+RSS_KIB = 64 * 1024
+STACK_KIB = 256  # recursion that follows the input dies here
+PLACE = re.compile(r"^viva: \S+\.(gguf|safetensors|json): ", re.M)
+
+PROGRAMS = {"release": os.environ.get("VIVA_PROGRAM"), "asan": os.environ.get("VIVA_PROGRAM_ASAN")}
+PROGRAMS = {name: path for name, path in PROGRAMS.items() if path}
+
+
+def rows():
+    for listing in sorted(HERE.glob("*/expected.tsv")):
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            name, status, fragment = line.split("\t")
+            yield listing.parent.name, name, status, fragment
+
+
+def place(kind, name, folder):
+    """Puts one hostile file where its reader looks for it; returns MODEL."""
+    source = HERE / kind / name
+    if kind == "index":
+        for shard in GOLDEN.glob("*.safetensors"):
+            shutil.copy(shard, folder)
+        (folder / "text.safetensors").write_text("no model")
+        return shutil.copy(source, folder / "model.safetensors.index.json")
+    if kind == "config":
+        shutil.copy(GOLDEN / "shard_a.safetensors", folder / "model.safetensors")
+        shutil.copy(source, folder / "config.json")
+        return folder
+    return source
+
+
+class Run:
+    """One run of the program: exit code, output, seconds, resident KiB at most."""
+
+    def __init__(self, build, *arguments):
+        command = ["sh", "-c", f"ulimit -s {STACK_KIB if build == 'release' else 1024}; exec \"$@\"", "sh",
+                   PROGRAMS[build], *[str(a) for a in arguments]]
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            start = time.monotonic()
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            _, status, usage = os.wait4(process.pid, 0)
+            self.seconds = time.monotonic() - start
+            process.returncode = self.code = os.waitstatus_to_exitcode(status)
+            self.rss = usage.ru_maxrss
+            err.seek(0)
+            self.stderr = err.read().decode("utf-8", "strict")
+
+
+def refuse(build, model, fragment, size):
+    """Checks that model is refused; returns the command that did."""
+    for command in (["inspect", model], ["generate", "-m", model, "-p", "a", "-n", "1"]):
+        run = Run(build, *command)
+        assert "Sanitizer" not in run.stderr and "runtime error" not in run.stderr, run.stderr
+        assert run.code in (0, 2), f"{command[0]} ended with {run.code}: {run.stderr}"
+        for _ in range(TRIES):
+            if run.seconds <= SECONDS:
+                break
+            run = Run(build, *command)
+        assert run.seconds <= SECONDS, f"{command[0]} took {run.seconds * 1e3:.0f} ms"
+        if build == "release":
+            assert run.rss <= RSS_KIB + 2 * size // 1024, f"{command[0]} took {run.rss} KiB"
+        if run.code == 2:
+            assert fragment in run.stderr, run.stderr
+            assert PLACE.search(run.stderr), f"no place: {run.stderr}"
+            return command[0]
+    raise AssertionError("accepted by inspect and by generate")
+
+
+@pytest.mark.parametrize("build", PROGRAMS)
+@pytest.mark.parametrize("kind, name, status, fragment", list(rows()), ids=lambda value: str(value).split(".")[0][:40])
+def test_refused(kind, name, status, fragment, build, tmp_path):
+    refuse(build, place(kind, name, tmp_path), fragment, (HERE / kind / name).stat().st_size)
+
+
+@pytest.mark.parametrize("build", PROGRAMS)
+@pytest.mark.parametrize("load", ["read", "mmap"])
+def test_real_model_cut_at_200_places(smollm2_path, build, load, tmp_path):
+    """Cut anywhere, the real model is refused: header and data alike, before anything is read from where it ends."""
+    size = smollm2_path.stat().st_size
+    copy = tmp_path / "cut.gguf"
+    shutil.copy(smollm2_path, copy)
+    header = 1_800_000  # tokens and tensors: half of the cuts are in here
+    cuts = {header * i // 100 for i in range(100)} | {size - 1 - (size - header) * i // 100 for i in range(100)}
+    assert len(cuts) == 200
+    for cut in sorted(cuts, reverse=True):
+        os.truncate(copy, cut)
+        run = Run(build, "inspect", copy, "--load", load)
+        assert run.code == 2 and "cut.gguf" in run.stderr, f"{cut}: {run.code}, {run.stderr}"
+        assert "Sanitizer" not in run.stderr, run.stderr

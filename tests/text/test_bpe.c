@@ -1,0 +1,221 @@
+/* Merging: the array and the heap against the definition, and hostile pieces on a small stack. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "golden.h"
+#include "text/bpe.h"
+
+/* A vocabulary of "a", "b" and merges of them, so that long pieces merge in many overlapping ways. */
+enum { LETTERS = 2, MERGES = 60, TOKENS = LETTERS + MERGES, LONGEST = 12 };
+
+typedef struct model {
+  runtime *rt;
+  char texts[TOKENS][LONGEST + 1];
+  vocab vocab;
+  bpe bpe;
+  token_text merges[2 * MERGES];
+} model;
+
+static int find(const model *m, size_t count, const char *text) {
+  for (size_t i = 0; i < count; i++)
+    if (strcmp(m->texts[i], text) == 0) return (int)i;
+  return -1;
+}
+
+static int start(void **state) {
+  model *m = calloc(1, sizeof *m);
+  m->rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
+  strcpy(m->texts[0], "a");
+  strcpy(m->texts[1], "b");
+  uint64_t random = 3;
+  for (size_t count = LETTERS; count < TOKENS;) {
+    random = golden_mix(random, 1);
+    const char *left = m->texts[random % count], *right = m->texts[random / 1000 % count];
+    char joined[2 * LONGEST + 1];
+    snprintf(joined, sizeof joined, "%s%s", left, right);
+    if (strlen(joined) > LONGEST || find(m, count, joined) >= 0) continue;
+    m->merges[2 * (count - LETTERS)] = (token_text){left, strlen(left)};
+    m->merges[2 * (count - LETTERS) + 1] = (token_text){right, strlen(right)};
+    strcpy(m->texts[count++], joined);
+  }
+  vocab_entry entries[TOKENS];
+  for (size_t i = 0; i < TOKENS; i++)
+    entries[i] = (vocab_entry){{m->texts[i], strlen(m->texts[i])}, (uint32_t)i, VOCAB_MODEL};
+  *state = m;
+  return vocab_create(&m->rt->mem, entries, TOKENS, &m->vocab, NULL) ||
+         bpe_create(&m->rt->mem, &m->vocab, m->merges, MERGES, &m->bpe, NULL);
+}
+
+static int stop(void **state) {
+  model *m = *state;
+  bpe_destroy(&m->rt->mem, &m->bpe);
+  vocab_destroy(&m->rt->mem, &m->vocab);
+  runtime_release(m->rt);
+  free(m);
+  return 0;
+}
+
+/* The definition: again and again the lowest rank, leftmost first. */
+static size_t slow(const model *m, const char *piece, size_t bytes, viva_token *ids) {
+  size_t count = 0;
+  for (size_t i = 0; i < bytes; i++)
+    if (piece[i] == 'a' || piece[i] == 'b') ids[count++] = piece[i] - 'a';
+  for (;;) {
+    size_t best_rank = MERGES, best = 0;
+    for (size_t i = 0; i + 1 < count; i++)
+      for (size_t r = 0; r < best_rank; r++)
+        if (strcmp(m->merges[2 * r].text, m->texts[ids[i]]) == 0 &&
+            strcmp(m->merges[2 * r + 1].text, m->texts[ids[i + 1]]) == 0) {
+          best_rank = r;
+          best = i;
+        }
+    if (best_rank == MERGES) return count;
+    ids[best] = (viva_token)(LETTERS + best_rank);
+    count--;
+    memmove(ids + best + 1, ids + best + 2, (count - best - 1) * sizeof *ids);
+  }
+}
+
+static void test_merging(void **state) {
+  const model *m = *state;
+  bpe_scratch scratch = {.mem = &m->rt->mem};
+  uint64_t random = 9;
+  for (int round = 0; round < 2000; round++) {
+    char piece[160];
+    viva_token expected[160], ids[160];
+    random = golden_mix(random, 1);
+    size_t bytes = round < 1500 ? random % 50 : random % sizeof piece;
+    for (size_t i = 0; i < bytes; i++) {
+      random = golden_mix(random, 1);
+      piece[i] = random % 40 ? (char)('a' + random / 64 % 2) : 'x'; /* x is not in the vocabulary */
+    }
+    id_sink sink = {ids, 160, 0};
+    assert_int_equal(bpe_encode(&m->bpe, &scratch, (const uint8_t *)piece, bytes, &sink, NULL), VIVA_OK);
+    size_t count = slow(m, piece, bytes, expected);
+    assert_int_equal(sink.count, count);
+    assert_memory_equal(ids, expected, count * sizeof *ids);
+  }
+  bpe_scratch_free(&scratch);
+}
+
+static void check_unknown(model *m, const char *piece, const viva_token *expected, size_t count) {
+  bpe_scratch scratch = {.mem = &m->rt->mem};
+  viva_token ids[64];
+  id_sink sink = {ids, 64, 0};
+  assert_int_equal(bpe_encode(&m->bpe, &scratch, (const uint8_t *)piece, strlen(piece), &sink, NULL), VIVA_OK);
+  assert_int_equal(sink.count, count);
+  assert_memory_equal(ids, expected, count * sizeof *ids);
+  bpe_scratch_free(&scratch);
+}
+
+/* Bytes that the vocabulary lacks: left out, or each an unknown token, or a run of them one. */
+static void test_unknown(void **state) {
+  model *m = *state;
+  viva_token left_out[2];
+  assert_int_equal(slow(m, "bb", 2, left_out), 2); /* bb does not merge first here: the seed is fixed */
+  check_unknown(m, "bxyb", left_out, 2);
+  m->bpe.unknown = 0;
+  check_unknown(m, "xx", (const viva_token[]){0, 0}, find(m, TOKENS, "aa") < 0 ? 2 : 1);
+  m->bpe.fuse_unknown = 1;
+  check_unknown(m, "xyx", (const viva_token[]){0}, 1);
+  m->bpe.fuse_unknown = 0;
+  m->bpe.unknown = BPE_NO_ID;
+}
+
+static void test_absent(void **state) {
+  const model *m = *state;
+  const struct {
+    token_text merge[2];
+    const char *message;
+  } cases[] = {{{{"a", 1}, {"zz", 2}}, "merge 0 names the right part 'zz'"},
+               {{{"\x01", 1}, {"a", 1}}, "merge 0 names the left part '\\x01'"},
+               {{{"bb", 2}, {"abababababab", 12}}, "is not in the vocabulary"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    bpe b;
+    viva_error error;
+    assert_int_equal(bpe_create(&m->rt->mem, &m->vocab, cases[i].merge, 1, &b, &error), VIVA_E_FORMAT);
+    assert_non_null(strstr(error.message, cases[i].message));
+  }
+}
+
+/* ---- hostile texts, on a thread with a stack of 256 KiB ---- */
+
+typedef struct job {
+  viva_tokenizer *t;
+  const char *unit;
+  size_t total;
+  double seconds;
+  viva_status status;
+} job;
+
+static void *encode_repeated(void *argument) {
+  job *j = argument;
+  size_t unit = strlen(j->unit), count, bytes = j->total / unit * unit;
+  char *text = malloc(bytes);
+  for (size_t i = 0; i < bytes; i += unit) memcpy(text + i, j->unit, unit);
+  struct timespec a, b;
+  size_t capacity = 2 * bytes + 2; /* add_prefix_space can give every character a space */
+  viva_token *ids = malloc(capacity * sizeof *ids);
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
+  j->status = viva_tokenizer_encode(j->t, text, bytes, NULL, ids, capacity, &count, NULL);
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
+  j->seconds = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);
+  free(ids);
+  free(text);
+  return NULL;
+}
+
+static double best_of(job *j, int rounds) {
+  double best = 1e9;
+  pthread_attr_t small_stack;
+  pthread_attr_init(&small_stack);
+  pthread_attr_setstacksize(&small_stack, 256 * 1024);
+  for (int i = 0; i < rounds; i++) {
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, &small_stack, encode_repeated, j), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(j->status, VIVA_OK);
+    if (j->seconds < best) best = j->seconds;
+  }
+  pthread_attr_destroy(&small_stack);
+  return best;
+}
+
+/* Row B5: 1 MiB of one character: no deep stack, and time that grows as n log n. Twice the text takes 2.1 times the
+ * work; 2.6 leaves room for caches. Short times are noise. */
+static void test_long_pieces(void **state) {
+  (void)state;
+  static const char *const units[] = {"^",        "Z",         ".", " ", "\n", "\xe4\xbd\xa0",
+                                      "\xcc\x81", "a\xcc\x81", "1", "'", "th", "\xf0\x9f\x98\x80"};
+  viva_tokenizer *tokenizers[] = {golden_tokenizer("small.json"), golden_tokenizer("small_nfc.json")};
+  for (size_t t = 0; t < 2; t++) {
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+      job j = {.t = tokenizers[t], .unit = units[u], .total = (size_t)1 << 19};
+      double once = best_of(&j, 3);
+      j.total *= 2;
+      double twice = best_of(&j, 3);
+      if (twice > 0.02 && twice > 2.6 * once) {
+        once = best_of(&(job){.t = j.t, .unit = j.unit, .total = j.total / 2}, 9);
+        twice = best_of(&j, 9);
+        assert_true(twice <= 2.6 * once);
+      }
+    }
+    viva_tokenizer_release(tokenizers[t]);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_merging, start, stop),
+      cmocka_unit_test_setup_teardown(test_unknown, start, stop),
+      cmocka_unit_test_setup_teardown(test_absent, start, stop),
+      cmocka_unit_test(test_long_pieces),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

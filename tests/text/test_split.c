@@ -1,0 +1,100 @@
+/* Where the pre-tokenizers cut, against the reference's own pieces. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "golden.h"
+#include "text/split.h"
+
+static const split_scanner scanners[] = {split_gpt2, split_llama3, split_qwen2, split_each_digit, split_digit_runs};
+enum { SCANNERS = sizeof scanners / sizeof *scanners };
+
+static void test_pieces(void **state) {
+  (void)state;
+  size_t bytes, lines = 0;
+  char *file = golden_read("pieces.txt", &bytes), *at = file, *columns[1 + SCANNERS];
+  for (; golden_line(&at, columns, 1 + SCANNERS); lines++) {
+    size_t length = golden_hex(columns[0]);
+    /* A copy of the exact size, so that the sanitizers see a look behind the end. */
+    uint8_t *text = malloc(length);
+    memcpy(text, columns[0], length);
+    for (size_t s = 0; s < SCANNERS; s++) {
+      size_t count, piece = 0;
+      int32_t *ends = golden_numbers(columns[1 + s], &count);
+      for (size_t i = 0; i < length; piece++) {
+        size_t end = scanners[s](text, i, length);
+        assert_true(end > i && piece < count);
+        assert_int_equal(end, ends[piece]);
+        i = end;
+      }
+      assert_int_equal(piece, count);
+      free(ends);
+    }
+    free(text);
+  }
+  assert_int_equal(lines, 150);
+  free(file);
+}
+
+/* Stages cut within the pieces of the stage before: a digit ends the word, and the space before it stays alone. */
+static void test_stages(void **state) {
+  (void)state;
+  const pretokenizer rule = {.stages = {split_each_digit, split_gpt2}, .stage_count = 2};
+  static const char text[] = "it's 12  apples";
+  static const size_t expected[] = {2, 4, 5, 6, 7, 8, 15};
+  split_pieces pieces;
+  size_t begin, end, count = 0, last = 0;
+  split_begin(&pieces, &rule, (const uint8_t *)text, strlen(text));
+  while (split_next(&pieces, &begin, &end)) {
+    assert_int_equal(begin, last);
+    assert_true(count < sizeof expected / sizeof *expected);
+    assert_int_equal(end, expected[count++]);
+    last = end;
+  }
+  assert_int_equal(last, strlen(text));
+  split_begin(&pieces, &rule, NULL, 0);
+  assert_int_equal(split_next(&pieces, &begin, &end), 0);
+}
+
+static void test_no_stages(void **state) {
+  (void)state;
+  const pretokenizer rule = {.stage_count = 0};
+  split_pieces pieces;
+  size_t begin, end;
+  split_begin(&pieces, &rule, (const uint8_t *)"a b", 3);
+  assert_int_equal(split_next(&pieces, &begin, &end), 1);
+  assert_int_equal(begin, 0);
+  assert_int_equal(end, 3);
+  assert_int_equal(split_next(&pieces, &begin, &end), 0);
+}
+
+static void test_tables(void **state) {
+  (void)state;
+  static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+  assert_ptr_equal(split_pattern_find(gpt2, strlen(gpt2)), split_gpt2);
+  assert_null(split_pattern_find(gpt2, strlen(gpt2) - 1));
+  assert_null(split_pattern_find("(a+)+$", 6));
+  assert_int_equal(split_name_find("smollm")->stage_count, 2);
+  assert_int_equal(split_name_find("llama-bpe")->ignore_merges, 1);
+  assert_int_equal(split_name_find("qwen2")->nfc, 1);
+  assert_null(split_name_find("smollm2"));
+  char list[256], cut[10];
+  split_name_list(list, sizeof list);
+  assert_string_equal(list, "gpt-2, gpt2, smollm, llama-bpe, llama3, llama-v3, qwen2, deepseek-r1-qwen");
+  split_name_list(cut, sizeof cut);
+  assert_string_equal(cut, "gpt-2, gp");
+  split_name_list(cut, 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_pieces),
+      cmocka_unit_test(test_stages),
+      cmocka_unit_test(test_no_stages),
+      cmocka_unit_test(test_tables),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

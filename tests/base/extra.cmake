@@ -8,3 +8,8 @@ if(JANSSON AND JANSSON_INCLUDE)
   target_include_directories(test_json_oracle PRIVATE ${JANSSON_INCLUDE})
   target_link_libraries(test_json_oracle PRIVATE ${JANSSON})
 endif()
+
+# Rules of the sources, and the page that is made from them.
+add_test(NAME check_bans COMMAND sh ${PROJECT_SOURCE_DIR}/tools/check_bans)
+add_test(NAME check_bans_finds_each COMMAND sh ${PROJECT_SOURCE_DIR}/tools/check_bans --self-test)
+add_test(NAME errors_doc_is_current COMMAND python3 ${PROJECT_SOURCE_DIR}/tools/make_errors_doc --check)

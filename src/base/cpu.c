@@ -36,7 +36,7 @@ static uint32_t read_xcr0(void) {
 
 static void read_name(char name[128]) {
   uint32_t words[12];
-  if (__get_cpuid_max(0x80000000u, NULL) < LEAF_NAME + 2) return;
+  if ((uint32_t)__get_cpuid_max(0x80000000u, NULL) < LEAF_NAME + 2) return;
   for (uint32_t i = 0; i < 3; i++)
     __get_cpuid(LEAF_NAME + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
   char text[sizeof words + 1];

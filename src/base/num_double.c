@@ -74,7 +74,11 @@ static int parse(const char *text, size_t bytes, decimal *d) {
   return 0;
 }
 
-static const char *next_digit(const char *digits) { return digits[1] == '.' ? digits + 2 : digits + 1; }
+/* The digit at *digits, or behind the '.' there; moves past it. */
+static uint64_t take_digit(const char **digits) {
+  if (**digits == '.') ++*digits;
+  return (uint64_t)(*(*digits)++ - '0');
+}
 
 /* top × 2^exponent, and a little more when rest is set, to the nearest double. 1 on overflow. top must not be 0. */
 static int round_binary(uint64_t top, int32_t exponent, int rest, double *value) {
@@ -141,8 +145,8 @@ static int convert_big(const decimal *d, double *value) {
   big_set(&a, 0);
   const char *digit = d->digits;
   size_t taken = d->count < MAX_DIGITS ? d->count : MAX_DIGITS;
-  for (size_t i = 0; i < taken; i++, digit = next_digit(digit)) {
-    uint64_t v = (uint64_t)(*digit - '0');
+  for (size_t i = 0; i < taken; i++) {
+    uint64_t v = take_digit(&digit);
     if (a.length == 0)
       big_set(&a, v);
     else
@@ -150,7 +154,7 @@ static int convert_big(const decimal *d, double *value) {
   }
   int64_t exponent = d->exponent + (int64_t)(d->count - taken);
   int nonzero = 0;
-  for (size_t i = taken; i < d->count && !nonzero; i++, digit = next_digit(digit)) nonzero = *digit != '0';
+  for (size_t i = taken; i < d->count && !nonzero; i++) nonzero = take_digit(&digit) != 0;
   if (nonzero) { /* any digit will do: it only has to lie between two that are exact */
     big_mul_add(&a, 10, 1);
     exponent--;
@@ -186,7 +190,7 @@ static int convert(const decimal *d, double *value) {
   if (d->count <= SMALL_DIGITS) {
     uint64_t small = 0;
     const char *digit = d->digits;
-    for (size_t i = 0; i < d->count; i++, digit = next_digit(digit)) small = small * 10 + (uint64_t)(*digit - '0');
+    for (size_t i = 0; i < d->count; i++) small = small * 10 + take_digit(&digit);
     if (convert_clinger(small, d->exponent, value) == 0) return 0;
     if (d->exponent >= -27 && d->exponent <= 27) return convert_wide(small, (int32_t)d->exponent, value);
   }

@@ -61,7 +61,11 @@ static double random_double(void) {
 
 static void check_against_strtod(const char *text) {
   double expected = strtod(text, NULL), found = 12345;
-  int refused = num_double(text, strlen(text), &found);
+  size_t bytes = strlen(text);
+  char *exact = malloc(bytes); /* without the zero byte: the sanitizers see a read beyond the end */
+  memcpy(exact, text, bytes);
+  int refused = num_double(exact, bytes, &found);
+  free(exact);
   if (isinf(expected)) {
     if (!refused) fail_msg("%.100s: overflow was not noticed", text);
   } else if (refused || to_bits(found) != to_bits(expected)) {

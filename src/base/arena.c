@@ -10,6 +10,8 @@
 #define MIN_BLOCK    ((size_t)1024)
 #define MAX_BLOCK    ((size_t)4 << 20) /* growth stops doubling here: at most this much of an arena is unused */
 
+#define LARGE_SHARE 4 /* what takes more than a quarter of a block is large */
+
 #ifdef BASE_ASAN
 #define RED_ZONE OBJECT_ALIGN /* never handed out, so that running off an object is seen */
 #else
@@ -29,28 +31,46 @@ struct arena {
   size_t next_block;  /* bytes of the next one */
 };
 
-static int add_block(arena *a, size_t bytes) {
+static arena_block *new_block(mem *m, size_t bytes) {
   uint64_t whole;
   size_t size;
-  if (ck_add(sizeof(arena_block), bytes, &whole) || ck_size(whole, &size)) return 1;
-  arena_block *block = mem_alloc(a->mem, size);
-  if (block == NULL) return 1;
-  *block = (arena_block){a->block, bytes};
+  if (ck_add(sizeof(arena_block), bytes, &whole) || ck_size(whole, &size)) return NULL;
+  arena_block *block = mem_alloc(m, size);
+  if (block == NULL) return NULL;
+  *block = (arena_block){NULL, bytes};
   asan_poison(block->data, bytes);
+  return block;
+}
+
+/* A large object gets a block of its own behind the one that is being filled, whose rest stays in use. */
+static char *add_large(arena *a, size_t size) {
+  arena_block *block = new_block(a->mem, size);
+  if (block == NULL) return NULL;
+  block->previous = a->block->previous;
+  a->block->previous = block;
+  return block->data;
+}
+
+static char *add_block(arena *a, size_t size) {
+  arena_block *block = new_block(a->mem, a->next_block);
+  if (block == NULL) return NULL;
+  block->previous = a->block;
   a->block = block;
-  a->used = 0;
-  return 0;
+  a->used = size;
+  a->next_block = a->next_block < MAX_BLOCK / 2 ? a->next_block * 2 : MAX_BLOCK;
+  return block->data;
 }
 
 arena *arena_create(mem *m, size_t first_block) {
-  arena *a = mem_alloc(m, sizeof *a);
-  if (a == NULL) return NULL;
   if (first_block < MIN_BLOCK) first_block = MIN_BLOCK;
-  *a = (arena){m, NULL, 0, first_block < MAX_BLOCK / 2 ? first_block * 2 : MAX_BLOCK};
-  if (add_block(a, first_block)) {
+  arena_block *block = new_block(m, first_block);
+  arena *a = mem_alloc(m, sizeof *a);
+  if (block == NULL || a == NULL) {
+    mem_free(m, block);
     mem_free(m, a);
     return NULL;
   }
+  *a = (arena){m, block, 0, first_block < MAX_BLOCK / 2 ? first_block * 2 : MAX_BLOCK};
   return a;
 }
 
@@ -58,12 +78,14 @@ void *arena_alloc(arena *a, size_t bytes) {
   uint64_t padded, rounded;
   if (ck_add(bytes, RED_ZONE, &padded) || ck_align(padded, OBJECT_ALIGN, &rounded) || rounded > SIZE_MAX) return NULL;
   size_t size = rounded > 0 ? (size_t)rounded : OBJECT_ALIGN;
-  if (size > a->block->bytes - a->used) {
-    if (add_block(a, size > a->next_block ? size : a->next_block)) return NULL;
-    a->next_block = a->next_block < MAX_BLOCK / 2 ? a->next_block * 2 : MAX_BLOCK;
+  char *object;
+  if (size <= a->block->bytes - a->used) {
+    object = a->block->data + a->used;
+    a->used += size;
+  } else {
+    object = size > a->next_block / LARGE_SHARE ? add_large(a, size) : add_block(a, size);
+    if (object == NULL) return NULL;
   }
-  char *object = a->block->data + a->used;
-  a->used += size;
   asan_unpoison(object, bytes);
   return object;
 }

@@ -281,6 +281,15 @@ static void arena_wastes_little(void **state) {
 #endif
   assert_true(m.allocations < 40); /* blocks double until 4 MiB, then 12 of these */
   arena_free(a);
+  /* Large objects among small ones do not cut the small ones' blocks short. */
+  a = arena_create(&m, 4096);
+  size_t before = m.current, large = 1 << 20;
+  for (size_t i = 0; i < 64; i++) {
+    assert_non_null(arena_alloc(a, large));
+    assert_non_null(arena_alloc(a, 16));
+  }
+  assert_true(m.current - before < 64 * (large + 64) + 4096);
+  arena_free(a);
 }
 
 static void arena_without_memory(void **state) {

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/tiny.gguf, a whole Llama model of 40 KB, and tests/golden/tiny.bin, what transformers computes with it.
+"""Writes tests/golden/tiny.gguf, a whole Llama model of 40 KB, and tests/golden/tiny.bin, what transformers computes with it;
+and rope.gguf and rope.bin: one F16 layer, an untied head, no tokenizer, and a file's own RoPE factors.
 
 Needs the packages of tools/requirements-reference.txt. usage: tests/mk/mkmodel.py [FOLDER]
 
-The model has random weights in many types, grouped queries (4:2), q and k rows in GGUF's interleaved order, tied
+The tiny model has random weights in many types, grouped queries (4:2), q and k rows in GGUF's interleaved order, tied
 embeddings, and a byte-level BPE vocabulary of 299 tokens: 3 special ones, 256 bytes, 40 merges.
 
-tiny.bin, little endian: u32 prompt count, u32 vocab, u32 greedy count; i32 prompt ids; f32 logits [prompt][vocab]; i32
+*.bin, little endian: u32 prompt count, u32 vocab, u32 greedy count; i32 prompt ids; f32 logits [prompt][vocab]; i32
 greedy ids.
 """
 
@@ -20,10 +21,12 @@ import torch
 from gguf import GGMLQuantizationType as Q
 from transformers import LlamaConfig, LlamaForCausalLM
 
-HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, CONTEXT = 32, 64, 2, 4, 2, 128
+HIDDEN, FFN, HEADS, KV_HEADS, CONTEXT = 32, 64, 4, 2, 128
 HEAD = HIDDEN // HEADS
 THETA, EPS = 10000.0, 1e-5
 GREEDY = 32
+FACTORS = [1.0, 1.5, 4.0, 8.0]  # of the rope model: each pair's frequency is divided by its factor
+ROPE_VOCAB = 40
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ("Ġ t,h e,Ġt he,Ġ a,i n,e r,o n,r e,Ġ s,a t,n d,Ġa nd,o u,i s,e n,Ġ w,Ġ o,Ġo f,i t,o r,e s,a n,in g,Ġ h,e d,a l,l l,"
           "Ġ b,Ġ m,Ġ p,o m,u t,a r,Ġt o,Ġ in,Ġ f,Ġ d,i c,r o,Ġ c").split(",")
@@ -82,18 +85,21 @@ class Builder:
         self.writer.add_tensor(name, values)
 
 
-def metadata(writer):
-    vocab = tokens()
-    writer.add_name("tiny")
+def sizes(writer, name, layers):
+    writer.add_name(name)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(layers)
     writer.add_feed_forward_length(FFN)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
     writer.add_rope_freq_base(THETA)
     writer.add_rope_dimension_count(HEAD)
     writer.add_layer_norm_rms_eps(EPS)
+
+
+def vocabulary(writer):
+    vocab = tokens()
     writer.add_vocab_size(len(vocab))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
@@ -105,31 +111,57 @@ def metadata(writer):
     writer.add_add_bos_token(False)
 
 
-def write_gguf(path):
-    writer = gguf.GGUFWriter(path, "llama")
-    metadata(writer)
-    build = Builder(writer)
-    build.add("token_embd.weight", "model.embed_tokens.weight", (len(tokens()), HIDDEN), Q.Q8_0, 0.2)
-    build.norm("output_norm.weight", "model.norm.weight", 3.0)
-    for layer in range(LAYERS):
+def add_layers(build, count, kinds):
+    for layer in range(count):
         gg, hf = f"blk.{layer}.", f"model.layers.{layer}."
         for name in ("attn_norm", "ffn_norm"):
             build.norm(f"{gg}{name}.weight", f"{hf}{HF[name]}.weight")
         for name, shape in shapes().items():
             heads = {"attn_q": HEADS, "attn_k": KV_HEADS}.get(name, 0)
             scale = 3 / np.sqrt(shape[1])
-            build.add(f"{gg}{name}.weight", f"{hf}{HF[name]}.weight", shape, TYPES[name][layer], scale, heads)
+            build.add(f"{gg}{name}.weight", f"{hf}{HF[name]}.weight", shape, kinds(name, layer), scale, heads)
+
+
+def finish(writer):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def write_tiny(path):
+    writer = gguf.GGUFWriter(path, "llama")
+    sizes(writer, "tiny", 2)
+    vocabulary(writer)
+    build = Builder(writer)
+    build.add("token_embd.weight", "model.embed_tokens.weight", (len(tokens()), HIDDEN), Q.Q8_0, 0.2)
+    build.norm("output_norm.weight", "model.norm.weight", 3.0)
+    add_layers(build, 2, lambda name, layer: TYPES[name][layer])
+    finish(writer)
     return build.state
 
 
-def reference(state):
-    config = LlamaConfig(vocab_size=len(tokens()), hidden_size=HIDDEN, intermediate_size=FFN, num_hidden_layers=LAYERS,
+def write_rope(path):
+    writer = gguf.GGUFWriter(path, "llama")
+    sizes(writer, "rope", 1)
+    writer.add_vocab_size(ROPE_VOCAB)
+    writer.add_tokenizer_model("no_vocab")
+    build = Builder(writer)
+    build.add("token_embd.weight", "model.embed_tokens.weight", (ROPE_VOCAB, HIDDEN), Q.F32, 0.2)
+    build.add("output.weight", "lm_head.weight", (ROPE_VOCAB, HIDDEN), Q.F32, 1.0)
+    build.norm("output_norm.weight", "model.norm.weight")
+    writer.add_tensor("rope_freqs.weight", np.array(FACTORS, np.float32))
+    add_layers(build, 1, lambda name, layer: Q.F16)
+    finish(writer)
+    return build.state
+
+
+def reference(state, layers):
+    vocab = state["model.embed_tokens.weight"].shape[0]
+    config = LlamaConfig(vocab_size=vocab, hidden_size=HIDDEN, intermediate_size=FFN, num_hidden_layers=layers,
                          num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=HEAD,
-                         max_position_embeddings=CONTEXT, rms_norm_eps=EPS, tie_word_embeddings=True,
+                         max_position_embeddings=CONTEXT, rms_norm_eps=EPS,
+                         tie_word_embeddings="lm_head.weight" not in state,
                          rope_parameters={"rope_type": "default", "rope_theta": THETA})
     config._attn_implementation = "eager"
     model = LlamaForCausalLM(config).eval()
@@ -140,23 +172,29 @@ def reference(state):
 
 
 @torch.no_grad()
-def main():
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent / "golden"
-    model = reference(write_gguf(folder / "tiny.gguf"))
-    vocab = tokens()
-    prompt = [1, *(vocab.index(letter) for letter in "Once"), *(vocab.index(t) for t in ("Ġ", "on", "Ġa", "Ġt", "in")), 2, 150]
+def write_golden(path, model, prompt, greedy=GREEDY):
     logits = model(torch.tensor([prompt])).logits[0].numpy()
     ids = list(prompt)
-    for _ in range(GREEDY):
+    for _ in range(greedy):
         row = model(torch.tensor([ids])).logits[0, -1]
         best = torch.topk(row, 2).values
         assert best[0] - best[1] > 1e-3, "a near-tie: choose another seed"
         ids.append(int(row.argmax()))
-    with open(folder / "tiny.bin", "wb") as file:
-        file.write(struct.pack("<3I", len(prompt), len(vocab), GREEDY))
+    with open(path, "wb") as file:
+        file.write(struct.pack("<3I", len(prompt), logits.shape[1], greedy))
         file.write(np.array(prompt, "<i4").tobytes() + logits.astype("<f4").tobytes())
         file.write(np.array(ids[len(prompt):], "<i4").tobytes())
-    print(f"{(folder / 'tiny.gguf').stat().st_size} bytes, greedy {ids[len(prompt):]}")
+    print(f"{path.with_suffix('.gguf').stat().st_size} bytes, greedy {ids[len(prompt):]}")
+
+
+def main():
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent / "golden"
+    vocab = tokens()
+    prompt = [1, *(vocab.index(letter) for letter in "Once"), *(vocab.index(t) for t in ("Ġ", "on", "Ġa", "Ġt", "in")), 2, 150]
+    write_golden(folder / "tiny.bin", reference(write_tiny(folder / "tiny.gguf"), 2), prompt)
+    rope = reference(write_rope(folder / "rope.gguf"), 1)
+    rope.model.rotary_emb.inv_freq /= torch.tensor(FACTORS)
+    write_golden(folder / "rope.bin", rope, [int(i * 7 % ROPE_VOCAB) for i in range(40)], 8)
 
 
 if __name__ == "__main__":

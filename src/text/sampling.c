@@ -123,13 +123,13 @@ static viva_status make_keys(const float *logits, size_t n, const viva_sampling_
   return VIVA_OK;
 }
 
-/* Up to this many candidates are picked with a heap in one pass; more are worth a sort of everything. */
+/* Up to this many candidates (of more or no more logits) are picked with a heap; more are worth a radix sort of all. */
 #define HEAP_MOST 512
 
 /* Puts the most probable tokens in front, sorted: top_k of them, or all. Returns where, and how many. */
 static const uint64_t *order(workspace *w, size_t n, int32_t top_k, size_t *count) {
   *count = top_k > 0 && (size_t)top_k < n ? (size_t)top_k : n;
-  if (*count <= HEAP_MOST && *count < n) {
+  if (*count <= HEAP_MOST) {
     keys_select(w->keys, n, w->spare, *count);
     return w->spare;
   }

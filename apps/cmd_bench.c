@@ -187,7 +187,7 @@ static int run_engine(output *out, const bench_args *args, uint64_t threads, siz
   viva_error error = {0};
   viva_status status = run_tests(&b, &error);
   model_close(&b.what);
-  if (status == VIVA_E_CANCELLED) return message_fail(CODE_INTERRUPTED, "stopped; the finished rows are printed");
+  if (status == VIVA_E_CANCELLED) return message_fail(CODE_INTERRUPTED, "stopped after %zu rows", *rows);
   return status == VIVA_OK ? CODE_OK : message_error(&error);
 }
 

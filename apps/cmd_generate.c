@@ -37,12 +37,12 @@ static const option length_options[] = {
 };
 
 static const option sampling_options[] = {
-    {0, OPTION_REAL, "temp", "X", AT(temperature), "temperature; 0: always the most probable token", 0, 0},
+    {0, OPTION_REAL, "temp", "X", AT(temperature), "temperature; 0: always the most probable token", 0, 1000},
     {0, OPTION_COUNT, "top-k", "N", AT(top_k), "only the N most probable tokens; 0: all", 0, INT32_MAX},
     {0, OPTION_REAL, "top-p", "X", AT(top_p), "only the most probable tokens whose sum reaches X; 1: all", 0, 1},
     {0, OPTION_REAL, "min-p", "X", AT(min_p), "only tokens of at least X times the largest probability; 0: all", 0, 1},
-    {0, OPTION_REAL, "repeat-penalty", "X", AT(repeat_penalty), "lower the logits of tokens that were there; 1: off", 0,
-     0},
+    {0, OPTION_REAL, "repeat-penalty", "X", AT(repeat_penalty), "lower the logits of tokens that were there; 1: off",
+     0.01, 1000},
     {0, OPTION_COUNT, "seed", "N", AT(seed), "seed of the random numbers: the same seed gives the same text", 0, 0},
 };
 

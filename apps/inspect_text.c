@@ -38,7 +38,8 @@ static void print_config(output *out, const inspection *in) {
     return;
   }
   if (c->name[0] != 0) label(out, "name"), output_visible(out, c->name, strlen(c->name)), output_text(out, "\n");
-  label(out, "architecture"), output_visible(out, c->architecture, strlen(c->architecture)), output_text(out, "\n");
+  const char *architecture = c->architecture[0] != 0 ? c->architecture : "(none)";
+  label(out, "architecture"), output_visible(out, architecture, strlen(architecture)), output_text(out, "\n");
   label(out, "runs as"), output_format(out, "%s\n", c->model_type[0] != 0 ? c->model_type : "(cannot be run)");
   for (size_t i = 0; i < CONFIG_FIELDS; i++)
     if (!is_noise(&config_fields[i], c)) print_field(out, &config_fields[i], c);
@@ -82,7 +83,7 @@ static void print_total(output *out, const type_total *t) {
   char bytes[32], elements[32];
   units_bytes(t->bytes, bytes, sizeof bytes);
   units_count(t->elements, elements, sizeof elements);
-  output_format(out, "  %-10s %7" PRIu64 " tensors  %11s elements  %12s\n", t->type_name, t->tensors, elements, bytes);
+  output_format(out, "  %-12s %6" PRIu64 " tensors  %11s elements  %12s\n", t->type_name, t->tensors, elements, bytes);
 }
 
 static void print_totals(output *out, const inspection *in) {
@@ -134,7 +135,8 @@ static void print_tensors(output *out, const inspection *in) {
     if (strlen(info.name) > width) width = strlen(info.name);
   }
   if (width > 64) width = 64; /* longer names push their row to the right */
-  output_format(out, "Tensors (%zu)\n  %-*s  %-8s  %-20s  %14s\n", count, (int)width, "name", "type", "shape", "bytes");
+  output_format(out, "Tensors (%zu)\n  %-*s  %-11s  %-20s  %14s\n", count, (int)width, "name", "type", "shape",
+                "bytes");
   for (size_t i = 0; i < count && !output_failed(out); i++) {
     char shape[200];
     inspect_tensor(in->checkpoint, i, &info);
@@ -142,7 +144,7 @@ static void print_tensors(output *out, const inspection *in) {
     size_t length = strlen(info.name);
     output_text(out, "  ");
     output_visible(out, info.name, length);
-    output_format(out, "%*s  %-8s  %-20s  %14" PRIu64 "\n", (int)(length < width ? width - length : 0), "",
+    output_format(out, "%*s  %-11s  %-20s  %14" PRIu64 "\n", (int)(length < width ? width - length : 0), "",
                   info.type_name, shape, info.bytes);
   }
 }

@@ -49,7 +49,6 @@ static void tensor(writer *w, const char *name, size_t rows, size_t cols, float 
   viva_dtype dtype = rows && s->dtype ? s->dtype : VIVA_F32;
   size_t begin = w->data.bytes, count = (rows ? rows : 1) * cols;
   char row[256], shape[64];
-  if (is(name, s->leave_out)) return;
   if (is(name, s->turned)) {
     size_t swap = rows;
     rows = cols;
@@ -58,6 +57,10 @@ static void tensor(writer *w, const char *name, size_t rows, size_t cols, float 
   for (size_t i = 0; i < count; i++) {
     float value = mean + spread * next_value(w);
     add_value(&w->data, i == 0 && is(name, s->poked) ? s->poke : value, dtype);
+  }
+  if (is(name, s->leave_out)) { /* after its values were drawn: the other tensors stay the same */
+    w->data.bytes = begin;
+    return;
   }
   if (rows)
     snprintf(shape, sizeof shape, "%zu,%zu", rows, cols);

@@ -376,11 +376,12 @@ static viva_status refuse_unknown(const reader *r) {
   return VIVA_OK;
 }
 
-/* config_check knows a key but not where it stands. */
+/* config_check knows a key but not where it stands. (A RoPE key may stand in rope_parameters as well: then nobody does.) */
 static void place_error(const reader *r) {
   viva_error *error = r->file.error;
   if (error == NULL) return;
-  for (size_t i = 0; i < KEYS; i++)
+  size_t count = config_given(&r->values[ROPE_PARAMETERS]) ? ROPE_PARAMETERS : KEYS;
+  for (size_t i = 0; i < count; i++)
     if (config_given(&r->values[i]) && strcmp(keys[i], error->item) == 0)
       error_at(error, NULL, NULL, 0, r->values[i].offset);
 }

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "format/config.h"
 
 /* Bounds far beyond every real model: they keep products of a few of these numbers within 64 bits, so that a damaged
@@ -29,7 +30,6 @@ static const integer_rule integer_rules[] = {
     {FIELD(num_heads), "num_attention_heads", 1, MAX_HEADS},
     {FIELD(num_kv_heads), "num_key_value_heads", 1, MAX_HEADS},
     {FIELD(head_dim), "head_dim", 1, MAX_HEADS},
-    {FIELD(rotary_dim), "partial_rotary_factor", 2, MAX_HEADS},
     {FIELD(vocab_size), "vocab_size", 1, MAX_VOCAB},
     {FIELD(max_position_embeddings), "max_position_embeddings", 1, MAX_POSITIONS},
     {FIELD(sliding_window), "sliding_window", 0, MAX_POSITIONS},
@@ -39,7 +39,8 @@ static const integer_rule integer_rules[] = {
 typedef struct double_rule {
   size_t field;
   const char *key;
-  double least, most; /* least itself is refused */
+  int least; /* itself refused */
+  double most;
 } double_rule;
 
 static const double_rule double_rules[] = {
@@ -75,10 +76,12 @@ static viva_status check_doubles(const viva_model_config *config, const char *pa
   for (size_t i = 0; i < sizeof double_rules / sizeof *double_rules; i++) {
     const double_rule *rule = &double_rules[i];
     double value;
+    char found[32], most[32];
     memcpy(&value, (const char *)config + rule->field, sizeof value);
     if (isfinite(value) && value > rule->least && value <= rule->most) continue;
-    error_set(error, VIVA_E_FORMAT, "expected a number above %.0f and not above %.0f, found %g", rule->least,
-              rule->most, value);
+    num_format_double(found, value);
+    num_format_double(most, rule->most);
+    error_set(error, VIVA_E_FORMAT, "expected a number above %d and not above %s, found %s", rule->least, most, found);
     return fail(path, rule->key, error);
   }
   return VIVA_OK;
@@ -101,10 +104,10 @@ static viva_status check_heads(const viva_model_config *c, const char *path, viv
               c->head_dim);
     return fail(path, "head_dim", error);
   }
-  if (c->rotary_dim % 2 != 0 || c->rotary_dim > c->head_dim) {
+  if (c->rotary_dim == 0 || c->rotary_dim % 2 != 0 || c->rotary_dim > c->head_dim) {
     error_set(error, VIVA_E_FORMAT,
-              "%" PRIu64 " of %" PRIu64 " dimensions are to be rotated; expected an even number of them", c->rotary_dim,
-              c->head_dim);
+              "%" PRIu64 " of %" PRIu64 " dimensions are to be rotated; expected an even number, from 2 to all of them",
+              c->rotary_dim, c->head_dim);
     return fail(path, "partial_rotary_factor", error);
   }
   return VIVA_OK;
@@ -117,12 +120,11 @@ static viva_status check_rope(const viva_model_config *c, const char *path, viva
     return fail(path, "original_max_position_embeddings", error);
   }
   if (c->rope_type == VIVA_ROPE_LLAMA3 && c->rope_high_freq_factor <= c->rope_low_freq_factor) {
-    error_set(error, VIVA_E_FORMAT, "high_freq_factor %g is not above low_freq_factor %g", c->rope_high_freq_factor,
-              c->rope_low_freq_factor);
+    error_set(error, VIVA_E_FORMAT, "high_freq_factor must be above low_freq_factor");
     return fail(path, "high_freq_factor", error);
   }
   if (c->rope_type == VIVA_ROPE_YARN && c->rope_beta_fast < c->rope_beta_slow) {
-    error_set(error, VIVA_E_FORMAT, "beta_fast %g is below beta_slow %g", c->rope_beta_fast, c->rope_beta_slow);
+    error_set(error, VIVA_E_FORMAT, "beta_fast must not be below beta_slow");
     return fail(path, "beta_fast", error);
   }
   if (c->rope_type == VIVA_ROPE_DYNAMIC && c->rotary_dim <= 2) { /* its exponent is d / (d − 2) */

@@ -33,8 +33,9 @@ static inline void turn_8x8(const float *from, size_t stride, float *to) {
   }
 }
 
-/* One tile: from has rows cols apart, to has rows rows apart. ahead: columns from here to ask for. */
-static inline void turn_tile(const float *from, float *to, size_t rows, size_t cols, size_t ahead, int stream) {
+/* One tile: from has rows cols apart, to has rows rows apart. ahead: elements from here to what is asked for. */
+static inline __attribute__((always_inline)) void turn_tile(const float *from, float *to, size_t rows, size_t cols,
+                                                            size_t ahead, int stream) {
   _Alignas(64) float turned[TRANSPOSE_COLS * TRANSPOSE_ROWS];
   for (size_t r = 0; r < TRANSPOSE_ROWS; r += 8) {
     const float *source = from + r * cols;
@@ -54,16 +55,26 @@ static inline void turn_tile(const float *from, float *to, size_t rows, size_t c
   }
 }
 
-void transpose_tiles_avx2(const void *from, void *to, size_t rows, size_t cols, int stream) {
-  const float *source = from;
-  float *target = to;
+/* All tiles, strip by strip. Near the end of a strip the beginning of the next one is asked for. */
+static inline __attribute__((always_inline)) void turn_strips(const float *from, float *to, size_t rows, size_t cols,
+                                                              int stream) {
+  size_t next_strip = (TRANSPOSE_ROWS - 1) * cols;
   for (size_t r = 0; r + TRANSPOSE_ROWS <= rows; r += TRANSPOSE_ROWS) {
+    int last = r + 2 * TRANSPOSE_ROWS > rows;
     for (size_t c = 0; c + TRANSPOSE_COLS <= cols; c += TRANSPOSE_COLS) {
-      size_t ahead = c + AHEAD < cols ? AHEAD : 0;
-      turn_tile(source + r * cols + c, target + c * rows + r, rows, cols, ahead, stream);
+      size_t ahead = c + AHEAD < cols ? AHEAD : last || cols < AHEAD ? 0 : AHEAD + next_strip;
+      turn_tile(from + r * cols + c, to + c * rows + r, rows, cols, ahead, stream);
     }
   }
-  if (stream) _mm_sfence();
+}
+
+void transpose_tiles_avx2(const void *from, void *to, size_t rows, size_t cols, int stream) {
+  if (stream) {
+    turn_strips(from, to, rows, cols, 1);
+    _mm_sfence();
+  } else {
+    turn_strips(from, to, rows, cols, 0);
+  }
 }
 
 #endif

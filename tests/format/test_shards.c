@@ -211,7 +211,7 @@ static void test_warnings(void **state) {
        0}, /* the other shard is not opened */
       {"{\"metadata\":{\"total_size\":\"x\"},\"weight_map\":{\"a.weight\":\"" A_NAME "\",\"both\":\"" A_NAME
        "\",\"c\":\"" B_NAME "\"}}",
-       0, 0},
+       1, 0},
       {"{\"metadata\":{\"total_size\":53,\"x\":[]},\"weight_map\":{\"both\":\"" A_NAME "\",\"a.weight\":\"" A_NAME
        "\",\"b.weight\":\"" B_NAME "\"},\"y\":1}",
        0, 1},

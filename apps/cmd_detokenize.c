@@ -30,13 +30,16 @@ static void defaults(void *values) { memset(values, 0, sizeof(detokenize_args));
 static char *join(const operands *rest) {
   size_t total = 1;
   for (size_t i = 0; i < rest->count; i++) total += strlen(rest->items[i]) + 1;
-  char *text = malloc(total), *end = text;
+  char *text = malloc(total);
   if (text == NULL) return NULL;
+  size_t used = 0;
   for (size_t i = 0; i < rest->count; i++) {
-    end = stpcpy(end, rest->items[i]);
-    *end++ = ' ';
+    size_t length = strlen(rest->items[i]);
+    memcpy(text + used, rest->items[i], length);
+    text[used + length] = ' ';
+    used += length + 1;
   }
-  *end = 0;
+  text[used] = 0;
   return text;
 }
 

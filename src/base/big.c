@@ -101,10 +101,6 @@ uint64_t big_divide(big *a, big *b, int *rest) {
   big_shift_left(a, shift);
   big_shift_left(b, shift);
   size_t n = b->length;
-  if (a->length < n) {
-    *rest = a->length != 0;
-    return 0;
-  }
   uint64_t high = a->length > n ? a->limb[n] : 0;
   wide numerator = (wide)high << 64 | a->limb[n - 1];
   wide guess = numerator / b->limb[n - 1]; /* the quotient, or up to two more */

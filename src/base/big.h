@@ -26,7 +26,7 @@ void big_subtract(big *a, const big *b); /* a -= b; a must be at least b */
  * not all zero, and *exponent is such that b ≈ result × 2^exponent. */
 uint64_t big_top(const big *b, int32_t *exponent, int *rest);
 
-/* floor(a / b), which must be below 2^64; *rest is 1 when there is a remainder. Both are changed. */
+/* floor(a / b), which must be from 1 to 2^64 - 1; *rest is 1 when there is a remainder. Both are changed. */
 uint64_t big_divide(big *a, big *b, int *rest);
 
 #endif

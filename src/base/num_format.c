@@ -51,7 +51,9 @@ static void times_ten(scaled *x) {
 
 /* Brings the value into [1/10, 1) of its unit; returns the exponent: value = 0.DIGITS × 10^exponent. */
 static int32_t normalise(scaled *x) {
-  /* log10 of the value from its bits, 0.30103 a bit, never too large by more than a rounding; then exactly. */
+  /* value ≥ 2^bits, and 0.30103 is log10(2) + 5e-9: the power of ten cut from it leaves at least 1/10 for every double
+   * (the fraction that is cut off is a multiple of 1e-5, the error is below 1074 × 5e-9), so that only the other way can
+   * be needed. */
   int32_t bits = (int32_t)big_bits(&x->r) - (int32_t)big_bits(&x->s);
   int32_t exponent = bits * 30103 / 100000;
   if (exponent > 0) {
@@ -64,17 +66,8 @@ static int32_t normalise(scaled *x) {
       big_shift_left(parts[i], (uint32_t)-exponent);
     }
   }
-  while (reaches_unit(x)) {
-    big_mul_add(&x->s, 10, 0);
-    exponent++;
-  }
-  for (;;) {
-    scaled ten = *x;
-    times_ten(&ten);
-    if (reaches_unit(&ten)) return exponent;
-    *x = ten;
-    exponent--;
-  }
+  for (; reaches_unit(x); exponent++) big_mul_add(&x->s, 10, 0);
+  return exponent;
 }
 
 /* Digits after "0."; returns how many. */

@@ -3,8 +3,8 @@
  *   bench_kernels [-t THREADS] [-r ROUNDS] [-k TABLE]... [PART]...
  *
  * PART is gemv, gemm, decode or prefill (default: all); TABLE is reference, avx2 or avx512 (default: all this processor
- * runs). The shapes are SmolLM2-135M's; the weights are random. Each figure is the best of ROUNDS; gemv and decode are
- * measured in turn with plain reading (the ceiling), so that noise hits both.
+ * runs). The shapes are SmolLM2-135M's; the weights are random. gemv and decode are measured in turn with plain reading
+ * (the ceiling), in slices of a millisecond, so that noise hits both; each figure is the lower quartile of its times.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,9 @@ enum { HIDDEN = 576, FFN = 1536, Q_HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, VOCAB
 enum { PREFILL = 512, CONTEXT = 1024, DECODE_POSITION = 64 };
 
 /* For one kind of measurement, memory that no cache holds. */
-#define COLD_BYTES ((size_t)256 << 20)
+#define COLD_BYTES ((size_t)512 << 20)
+/* Read or multiplied between two looks at the clock. */
+#define SLICE_BYTES ((size_t)16 << 20)
 
 typedef struct bench {
   runtime *rt;
@@ -44,6 +46,32 @@ static double seconds(void) {
 static float next_random(bench *t) { /* in (−1, 1); xorshift64 */
   t->random ^= t->random << 13, t->random ^= t->random >> 7, t->random ^= t->random << 17;
   return (float)(int32_t)(t->random >> 32) * 0x1p-31f;
+}
+
+/* Times of one kind of work. */
+typedef struct times {
+  double of[1024];
+  size_t count;
+} times;
+
+static void add_time(times *all, double begin) {
+  if (all->count < sizeof all->of / sizeof all->of[0]) all->of[all->count++] = seconds() - begin;
+}
+
+static void read_slice(bench *t, const void *from, size_t bytes, times *all) {
+  const double begin = seconds();
+  t->ops->read_pass(t->b, from, bytes);
+  add_time(all, begin);
+}
+
+static int order(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double quartile(times *all) {
+  qsort(all->of, all->count, sizeof all->of[0], order);
+  return all->of[all->count / 4];
 }
 
 static void *take(bench *t, size_t bytes) {
@@ -109,22 +137,23 @@ static void gemv(bench *t, const char *table) {
       weight w;
       fill_weight(t, &w, data, f, shapes[s].n, shapes[s].k, 1);
       for (size_t c = 1; c < copies; c++) memcpy(data + c * bytes, data, bytes);
-      double best = 1e9, ceiling = 1e9;
+      const size_t slice = SLICE_BYTES / bytes + 1; /* copies */
+      times multiplied = {.count = 0}, read = {.count = 0};
       for (int r = 0; r < t->rounds; r++) {
-        const double read = t->ops->read_pass(t->b, data, copies * bytes);
-        const double begin = seconds();
-        for (size_t c = 0; c < copies; c++) {
-          w.data = data + c * bytes;
-          t->ops->linear(t->b, &(linear_args){.m = 1, .x = x, .x_stride = w.cols, .w = &w, .y = y, .y_stride = w.rows},
-                         1, NULL);
+        for (size_t c = 0; c + 2 * slice <= copies; c += 2 * slice) {
+          read_slice(t, data + c * bytes, slice * bytes, &read);
+          const double begin = seconds();
+          for (size_t i = 0; i < slice; i++) {
+            w.data = data + (c + slice + i) * bytes;
+            t->ops->linear(
+                t->b, &(linear_args){.m = 1, .x = x, .x_stride = w.cols, .w = &w, .y = y, .y_stride = w.rows}, 1, NULL);
+          }
+          add_time(&multiplied, begin);
         }
-        const double took = seconds() - begin;
-        if (took < best) best = took;
-        if (read < ceiling) ceiling = read;
       }
+      const double took = quartile(&multiplied), least = quartile(&read), gigabytes = 1e-9 * (double)(slice * bytes);
       printf("  %-5s %-10s %6zu x %-5zu  %6.1f GB/s  %5.3f of %.1f\n", format_names[f], shapes[s].name, shapes[s].n,
-             shapes[s].k, (double)(copies * bytes) / best * 1e-9, ceiling / best,
-             (double)(copies * bytes) / ceiling * 1e-9);
+             shapes[s].k, gigabytes / took, least / took, gigabytes / least);
       t->ops->free(t->b, y), t->ops->free(t->b, x), t->ops->free(t->b, data);
     }
   }
@@ -251,19 +280,18 @@ static void decode(bench *t, const char *table) {
   for (weight_format f = 0; f < WEIGHT_FORMATS; f++) {
     net m;
     net_make(t, &m, f);
-    double best = 1e9, ceiling = 1e9;
-    for (int r = 0; r < 2 * t->rounds; r++) {
-      const double read = t->ops->read_pass(t->b, m.data, m.bytes);
-      for (int i = 0; i < 4; i++) {
-        const double begin = seconds();
-        net_step(t, &m, DECODE_POSITION, 1);
-        const double took = seconds() - begin;
-        if (took < best) best = took;
-      }
-      if (read < ceiling) ceiling = read;
+    times steps = {.count = 0}, read = {.count = 0};
+    for (int r = 0; r < 4 * t->rounds; r++) {
+      for (size_t at = 0; at + SLICE_BYTES <= m.bytes; at += 4 * SLICE_BYTES)
+        read_slice(t, m.data + at, SLICE_BYTES, &read);
+      const double begin = seconds();
+      net_step(t, &m, DECODE_POSITION, 1);
+      add_time(&steps, begin);
     }
-    printf("  %-5s  %6.1f tok/s  %6.1f GB/s  %5.3f of %.1f\n", format_names[f], 1 / best, (double)m.bytes / best * 1e-9,
-           ceiling / best, (double)m.bytes / ceiling * 1e-9);
+    const double took = quartile(&steps), rate = (double)SLICE_BYTES / quartile(&read),
+                 reached = (double)m.bytes / took;
+    printf("  %-5s  %6.1f tok/s  %6.1f GB/s  %5.3f of %.1f\n", format_names[f], 1 / took, reached * 1e-9,
+           reached / rate, rate * 1e-9);
     net_free(t, &m);
   }
 }

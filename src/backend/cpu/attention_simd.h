@@ -119,11 +119,70 @@ static float softmax_block(float *scores, block_range in, softmax_state *state) 
   return shrink;
 }
 
+/* Keys or values of one block as they lie in memory: position 0 is the block's. */
+typedef struct block_rows {
+  weight_format format;
+  const char *from, *end; /* end: of the tile's last position; beyond it nothing is asked for */
+  size_t stride;          /* bytes */
+  int cold;               /* nothing of this block was asked for yet */
+} block_rows;
+
+/* Caches that are read as they are stored are asked for so far ahead. */
+#define CACHE_AHEAD 8192
+
+ALWAYS_INLINE void ask_for(const char *from, size_t bytes) {
+  for (size_t line = 0; line < bytes; line += LINE) __builtin_prefetch(from + line, 0, 3);
+}
+
+/* rows queries × 4 positions (or 1) from position p: their scores. Nothing is padded: head_dim is whole vectors. */
+ALWAYS_INLINE void score_tile(weight_format format, int rows, int positions, const attend_work *w, size_t query,
+                              const block_rows *keys, const block_rows *values, size_t p) {
+  const size_t bytes = weight_element_bytes(format);
+  const float *q = w->q + query * w->padded;
+  const char *key = keys->from + p * keys->stride;
+  float *scores = w->scores + query * CPU_KV_BLOCK + p;
+  vf sums[SUM_TILE_ROWS][4];
+  UNROLL
+  for (int i = 0; i < rows; i++) {
+    UNROLL
+    for (int j = 0; j < positions; j++) sums[i][j] = v_zero();
+  }
+  if (keys->end - key > CACHE_AHEAD) ask_for(key + CACHE_AHEAD, (size_t)positions * keys->stride);
+  if (values->cold) ask_for(values->from + p * values->stride, (size_t)positions * values->stride);
+  for (size_t d = 0; d < w->dim; d += LANES) {
+    vf k[4];
+    UNROLL
+    for (int j = 0; j < positions; j++) k[j] = load_as(format, key + (size_t)j * keys->stride + d * bytes);
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+      const vf x = v_load(q + (size_t)i * w->padded + d);
+      UNROLL
+      for (int j = 0; j < positions; j++) sums[i][j] = v_fma(k[j], x, sums[i][j]);
+    }
+  }
+  UNROLL
+  for (int i = 0; i < rows; i++) {
+    if (positions == 4)
+      _mm_storeu_ps(scores + i * CPU_KV_BLOCK, v_sum4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]));
+    else
+      scores[i * CPU_KV_BLOCK] = v_sum(sums[i][0]);
+  }
+}
+
+ALWAYS_INLINE void score_rows(weight_format format, int rows, const attend_work *w, size_t query,
+                              const block_rows *keys, const block_rows *values, block_range in) {
+  size_t p = in.begin;
+  for (; p + 4 <= in.end; p += 4) score_tile(format, rows, 4, w, query, keys, values, p);
+  for (; p < in.end; p++) score_tile(format, rows, 1, w, query, keys, values, p);
+}
+
 /* rows queries × cols vectors of head_dim: sums · shrink + Σ weight · value over `in`. */
-ALWAYS_INLINE void weigh_tile(int rows, int cols, const attend_work *w, size_t query, size_t d, block_range in,
-                              const float *shrink) {
+ALWAYS_INLINE void weigh_tile(weight_format format, int rows, int cols, const attend_work *w, size_t query, size_t d,
+                              const block_rows *values, block_range in, const float *shrink) {
+  const size_t bytes = weight_element_bytes(format);
   float *sums = w->chunk_sums + query * w->padded + d;
-  const float *weights = w->scores + query * CPU_KV_BLOCK, *value = w->v + d;
+  const float *weights = w->scores + query * CPU_KV_BLOCK;
+  const char *value = values->from + in.begin * values->stride + d * bytes;
   vf sum[SUM_TILE_ROWS][SUM_TILE_COLS];
   UNROLL
   for (int i = 0; i < rows; i++) {
@@ -131,10 +190,11 @@ ALWAYS_INLINE void weigh_tile(int rows, int cols, const attend_work *w, size_t q
     for (int j = 0; j < cols; j++)
       sum[i][j] = v_mul(v_load(sums + (size_t)i * w->padded + (size_t)j * LANES), v_set(shrink[i]));
   }
-  for (size_t p = in.begin; p < in.end; p++) {
+  for (size_t p = in.begin; p < in.end; p++, value += values->stride) {
     vf v[SUM_TILE_COLS];
+    if (values->end - value > CACHE_AHEAD) ask_for(value + CACHE_AHEAD, (size_t)cols * LANES * bytes);
     UNROLL
-    for (int j = 0; j < cols; j++) v[j] = v_load(value + p * w->padded + (size_t)j * LANES);
+    for (int j = 0; j < cols; j++) v[j] = load_as(format, value + (size_t)j * LANES * bytes);
     UNROLL
     for (int i = 0; i < rows; i++) {
       const vf factor = v_set(weights[(size_t)i * CPU_KV_BLOCK + p]);
@@ -149,27 +209,48 @@ ALWAYS_INLINE void weigh_tile(int rows, int cols, const attend_work *w, size_t q
   }
 }
 
-ALWAYS_INLINE void weigh_rows(int rows, const attend_work *w, size_t query, block_range in, const float *shrink) {
+ALWAYS_INLINE void weigh_rows(weight_format format, int rows, const attend_work *w, size_t query,
+                              const block_rows *values, block_range in, const float *shrink) {
   size_t d = 0;
   for (; d + SUM_TILE_COLS * LANES <= w->padded; d += SUM_TILE_COLS * LANES)
-    weigh_tile(rows, SUM_TILE_COLS, w, query, d, in, shrink);
-  for (; d < w->padded; d += LANES) weigh_tile(rows, 1, w, query, d, in, shrink);
+    weigh_tile(format, rows, SUM_TILE_COLS, w, query, d, values, in, shrink);
+  for (; d < w->padded; d += LANES) weigh_tile(format, rows, 1, w, query, d, values, in, shrink);
 }
 
-/* `rows` as a constant. */
-static void weigh(size_t rows, const attend_work *w, size_t query, block_range in, const float *shrink) {
-  switch (rows) {
-  case 1: weigh_rows(1, w, query, in, shrink); break;
-  case 2: weigh_rows(2, w, query, in, shrink); break;
-  case 3: weigh_rows(3, w, query, in, shrink); break;
-#if SUM_TILE_ROWS > 3
-  case 4: weigh_rows(4, w, query, in, shrink); break;
-  case 5: weigh_rows(5, w, query, in, shrink); break;
-  case 6: weigh_rows(6, w, query, in, shrink); break;
-#endif
-  default: break;
+/* Both with the number of rows and the format as constants. */
+#define ATTEND_ROWS(rows)                                                                                              \
+  static void score_##rows(const attend_work *w, size_t query, const block_rows *keys, const block_rows *values,       \
+                           block_range in) {                                                                           \
+    if (keys->format == WEIGHT_F16)                                                                                    \
+      score_rows(WEIGHT_F16, rows, w, query, keys, values, in);                                                        \
+    else                                                                                                               \
+      score_rows(WEIGHT_F32, rows, w, query, keys, values, in);                                                        \
+  }                                                                                                                    \
+  static void weigh_##rows(const attend_work *w, size_t query, const block_rows *values, block_range in,               \
+                           const float *shrink) {                                                                      \
+    if (values->format == WEIGHT_F16)                                                                                  \
+      weigh_rows(WEIGHT_F16, rows, w, query, values, in, shrink);                                                      \
+    else                                                                                                               \
+      weigh_rows(WEIGHT_F32, rows, w, query, values, in, shrink);                                                      \
   }
-}
+ATTEND_ROWS(1)
+ATTEND_ROWS(2)
+ATTEND_ROWS(3)
+#if SUM_TILE_ROWS > 3
+ATTEND_ROWS(4)
+ATTEND_ROWS(5)
+ATTEND_ROWS(6)
+#endif
+
+static const struct {
+  void (*score)(const attend_work *w, size_t query, const block_rows *keys, const block_rows *values, block_range in);
+  void (*weigh)(const attend_work *w, size_t query, const block_rows *values, block_range in, const float *shrink);
+} attend_rows[SUM_TILE_ROWS + 1] = {
+    {NULL, NULL},       {score_1, weigh_1}, {score_2, weigh_2}, {score_3, weigh_3},
+#if SUM_TILE_ROWS > 3
+    {score_4, weigh_4}, {score_5, weigh_5}, {score_6, weigh_6},
+#endif
+};
 
 /* What a query sees of the block that begins at `block`; empty: begin == end. */
 static block_range seen(const attend_tile *t, size_t query, size_t block) {
@@ -180,22 +261,50 @@ static block_range seen(const attend_tile *t, size_t query, size_t block) {
   return in;
 }
 
-/* All queries of the tile over positions [begin, end) of the block that begins at `block`. */
-static void attend_block(const attend_tile *t, const attend_work *w, size_t block, size_t begin, size_t end) {
-  const size_t count = end - begin, skipped = begin - block;
-  load_rows(t, w, t->span->k, begin, count, w->k);
-  load_rows(t, w, t->span->v, begin, count, w->v + skipped * w->padded);
+/* With so few queries (decode) the caches are read as they are stored: widening a block first would cost more than it
+ * saves. */
+#define DIRECT_QUERIES (2 * SUM_TILE_ROWS)
+
+static int is_direct(const attend_work *w) { return w->queries <= DIRECT_QUERIES && w->dim == w->padded; }
+
+/* A block of a cache in place. */
+static block_rows cache_block(const attend_tile *t, const attend_work *w, const void *cache, size_t block, int cold) {
+  const weight_format format = t->a->type == KV_F16 ? WEIGHT_F16 : WEIGHT_F32;
+  const size_t stride = w->dim * weight_element_bytes(format);
+  const char *head = (const char *)cache + t->kv_head * t->span->capacity * stride;
+  const char *end = head + (row_position(t, w->queries - 1) + 1) * stride;
+  return (block_rows){format, head + block * stride, end, stride, cold};
+}
+
+/* Scores of all queries for positions `in` of a block. Returns where its values are. */
+static block_rows score_block(const attend_tile *t, const attend_work *w, size_t block, block_range in, int cold) {
+  if (is_direct(w)) {
+    const block_rows keys = cache_block(t, w, t->span->k, block, cold);
+    const block_rows values = cache_block(t, w, t->span->v, block, cold);
+    for (size_t i = 0; i < w->queries; i += SUM_TILE_ROWS)
+      attend_rows[w->queries - i < SUM_TILE_ROWS ? w->queries - i : SUM_TILE_ROWS].score(w, i, &keys, &values, in);
+    return values;
+  }
+  load_rows(t, w, t->span->k, block + in.begin, in.end - in.begin, w->k);
+  load_rows(t, w, t->span->v, block + in.begin, in.end - in.begin, w->v + in.begin * w->padded);
   panel(&(panel_job){.x = w->q,
                      .x_stride = w->padded,
                      .m = w->queries,
                      .w = w->k,
                      .w_stride = w->padded,
-                     .n = count,
+                     .n = in.end - in.begin,
                      .k = w->padded,
                      .first = 1,
                      .last = 1,
-                     .y = w->scores + skipped,
+                     .y = w->scores + in.begin,
                      .y_stride = CPU_KV_BLOCK});
+  const char *from = (const char *)w->v;
+  return (block_rows){.format = WEIGHT_F32, .from = from, .end = from, .stride = w->padded * sizeof(float)};
+}
+
+/* All queries of the tile over positions `all` of the block that begins at `block`. */
+static void attend_block(const attend_tile *t, const attend_work *w, size_t block, block_range all, int cold) {
+  const block_rows values = score_block(t, w, block, all, cold);
   for (size_t i = 0; i < w->queries;) {
     const block_range in = seen(t, i, block);
     float shrink[SUM_TILE_ROWS];
@@ -207,7 +316,7 @@ static void attend_block(const attend_tile *t, const attend_work *w, size_t bloc
         shrink[rows] = softmax_block(w->scores + (i + rows) * CPU_KV_BLOCK, in, &w->chunk_state[i + rows]);
       rows++;
     }
-    if (in.begin != in.end) weigh(rows, w, i, in, shrink);
+    if (in.begin != in.end) attend_rows[rows].weigh(w, i, &values, in, shrink);
     i += rows;
   }
 }
@@ -220,8 +329,8 @@ static void attend_positions(const attend_tile *t, const attend_work *w, size_t 
   if (begin < first) begin = first;
   if (end > last) end = last;
   for (size_t block = begin / CPU_KV_BLOCK * CPU_KV_BLOCK; block < end; block += CPU_KV_BLOCK) {
-    const size_t from = block > begin ? block : begin;
-    attend_block(t, w, block, from, block + CPU_KV_BLOCK < end ? block + CPU_KV_BLOCK : end);
+    const size_t last_of = end - block < CPU_KV_BLOCK ? end - block : CPU_KV_BLOCK;
+    attend_block(t, w, block, (block_range){block > begin ? 0 : begin - block, last_of}, block <= first);
   }
 }
 

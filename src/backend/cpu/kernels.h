@@ -17,7 +17,7 @@
  * widened to FP32 and used for all of them. */
 #define CPU_FEW_ROWS 8
 
-/* Rows of w that `few` computes together: the unit by which its work is cut. */
+/* Rows of w by which the work of `few` is cut: a multiple of those that it computes together. */
 #define CPU_FEW_GROUP 4
 
 /* A panel's rows are padded with zeros to a multiple of the lanes, and their number to a multiple of this. */
@@ -26,6 +26,12 @@
 
 /* Positions that attention treats together. Blocks are aligned to the position, so a row's order is its own. */
 #define CPU_KV_BLOCK 64
+
+/* Memory that will be read next: rows of `bytes` each, stride apart. Asked for while the processor multiplies. */
+typedef struct read_ahead {
+  const char *from;
+  size_t rows, bytes, stride;
+} read_ahead;
 
 /* m rows times a panel of n rows of w, over columns [k0, k0 + k) of a longer K. x, bias, residual and y point at the
  * block's first element. */
@@ -39,6 +45,7 @@ typedef struct panel_job {
   const float *bias, *residual;
   float *y;
   size_t y_stride;
+  read_ahead ahead[2]; /* rows 0: nothing */
 } panel_job;
 
 /* The running state of attention for one query: out = sum / weight once all positions are in. */

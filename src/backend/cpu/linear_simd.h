@@ -42,14 +42,18 @@ static void narrow_f16(const float *from, uint16_t *to, size_t count) {
 
 /* -- few rows of x: the weights are read once, as they are stored */
 
-/* A cache line of weights is asked for one group of rows ahead while a group fits this; the prefetchers of the
- * processor do not see that the next row follows. Longer rows are left to them. */
-#define PREFETCH_GROUP_BYTES 16384
+/* A tile is few rows of w, so that memory is read almost in one line: with more at once the processor's own prefetchers
+ * see several short streams and a third of the bandwidth is lost. Cache lines are asked for this far ahead, in the order
+ * of memory across the rows. Tried from 1 to 16 KiB. */
+#define FEW_AHEAD 8192
+#define LINE      64
+
+typedef vf few_sums[FEW_TILE_ROWS][FEW_TILE_COLS];
 
 /* One step: LANES columns, or the first part of them where part is not 0. */
 ALWAYS_INLINE void few_step(weight_format format, int tile_rows, int tile_cols, const float *x, size_t x_stride,
-                            const char *w, size_t w_stride, size_t part, vf sums[FEW_TILE_ROWS][CPU_FEW_GROUP]) {
-  vf wv[CPU_FEW_GROUP];
+                            const char *w, size_t w_stride, size_t part, few_sums sums) {
+  vf wv[FEW_TILE_COLS];
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
     const char *from = w + (size_t)j * w_stride;
@@ -70,13 +74,14 @@ ALWAYS_INLINE void few_finish(const linear_args *a, size_t row, size_t col, floa
   a->y[row * a->y_stride + col] = sum;
 }
 
-ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, const linear_args *a, size_t i0,
-                            size_t n0, size_t ahead) {
+/* tile_rows rows of x from i0 times tile_cols rows of w from n0. ahead: whether to ask for what follows. */
+ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, int ahead, const linear_args *a,
+                            size_t i0, size_t n0) {
   const size_t bytes = weight_element_bytes(format), k = a->w->cols, w_stride = a->w->row_bytes;
-  const size_t line = 64 / bytes; /* elements of a cache line */
+  const size_t line = LINE / bytes; /* elements */
   const float *x = a->x + i0 * a->x_stride;
-  const char *w = (const char *)a->w->data + n0 * w_stride;
-  vf sums[FEW_TILE_ROWS][CPU_FEW_GROUP];
+  const char *w = (const char *)a->w->data + n0 * w_stride, *next = w + FEW_AHEAD;
+  few_sums sums;
   UNROLL
   for (int i = 0; i < tile_rows; i++) {
     UNROLL
@@ -84,9 +89,10 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
   size_t c = 0;
   for (; c + line <= k; c += line) {
-    if (ahead != 0) {
+    if (ahead) {
       UNROLL
-      for (int j = 0; j < tile_cols; j++) __builtin_prefetch(w + (size_t)j * w_stride + c * bytes + ahead, 0, 3);
+      for (int j = 0; j < tile_cols; j++) __builtin_prefetch(next + j * LINE, 0, 3);
+      next += tile_cols * LINE;
     }
     UNROLL
     for (size_t s = 0; s < line; s += LANES)
@@ -102,23 +108,28 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-/* tile_rows and tile_cols as constants. */
-ALWAYS_INLINE void few_rows(weight_format format, int tile_cols, const linear_args *a, size_t n0, size_t ahead) {
+/* All rows of x. The first tile asks for the weights ahead; the others find theirs in L1. */
+ALWAYS_INLINE void few_rows(weight_format format, int tile_cols, const linear_args *a, size_t n0) {
   size_t i = 0;
-  for (; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS, ahead = 0)
-    few_tile(format, FEW_TILE_ROWS, tile_cols, a, i, n0, ahead);
+  if (a->m >= FEW_TILE_ROWS) {
+    few_tile(format, FEW_TILE_ROWS, tile_cols, 1, a, 0, n0);
+    for (i = FEW_TILE_ROWS; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
+      few_tile(format, FEW_TILE_ROWS, tile_cols, 0, a, i, n0);
+  }
 #if FEW_TILE_ROWS > 2
-  if (i + 2 <= a->m) few_tile(format, 2, tile_cols, a, i, n0, ahead), i += 2, ahead = 0;
+  if (i + 2 <= a->m) few_tile(format, 2, tile_cols, 1, a, i, n0), i += 2;
 #endif
-  if (i < a->m) few_tile(format, 1, tile_cols, a, i, n0, ahead);
+  if (i < a->m) few_tile(format, 1, tile_cols, 1, a, i, n0);
 }
 
 ALWAYS_INLINE void few_as(weight_format format, const linear_args *a, size_t begin, size_t end) {
-  const size_t group_bytes = CPU_FEW_GROUP * a->w->row_bytes;
-  const size_t ahead = group_bytes <= PREFETCH_GROUP_BYTES ? group_bytes : 0;
   size_t n = begin;
-  for (; n + CPU_FEW_GROUP <= end; n += CPU_FEW_GROUP) few_rows(format, CPU_FEW_GROUP, a, n, ahead);
-  for (; n < end; n++) few_rows(format, 1, a, n, ahead);
+  if (a->m == 1) {
+    for (; n + FEW_ROW_COLS <= end; n += FEW_ROW_COLS) few_tile(format, 1, FEW_ROW_COLS, 1, a, 0, n);
+  } else {
+    for (; n + FEW_TILE_COLS <= end; n += FEW_TILE_COLS) few_rows(format, FEW_TILE_COLS, a, n);
+  }
+  for (; n < end; n++) few_rows(format, 1, a, n);
 }
 
 static __attribute__((noinline)) void few_f32(const linear_args *a, size_t begin, size_t end) {
@@ -228,6 +239,31 @@ PANEL_TILE(5)
 PANEL_TILE(6)
 #endif
 
+/* Goes through the cache lines of what comes next, some at each tile. */
+typedef struct ahead_cursor {
+  const read_ahead *part;
+  size_t parts, row, byte;
+} ahead_cursor;
+
+static size_t ahead_lines(const panel_job *job) {
+  size_t lines = 0;
+  for (size_t i = 0; i < 2; i++) lines += job->ahead[i].rows * ((job->ahead[i].bytes + LINE - 1) / LINE);
+  return lines;
+}
+
+static void ahead_step(ahead_cursor *at, size_t lines) {
+  while (at->parts > 0) {
+    const read_ahead *part = at->part;
+    for (; at->row < part->rows; at->row++, at->byte = 0) {
+      for (; at->byte < part->bytes; at->byte += LINE, lines--) {
+        if (lines == 0) return;
+        __builtin_prefetch(part->from + at->row * part->stride + at->byte, 0, 3);
+      }
+    }
+    at->part++, at->parts--, at->row = 0;
+  }
+}
+
 static void panel(const panel_job *job) {
   static void (*const tiles[PANEL_TILE_ROWS + 1])(const panel_job *, size_t, size_t, float *) = {
     NULL,
@@ -240,10 +276,15 @@ static void panel(const panel_job *job) {
     panel_tile_6,
 #endif
   };
+  const size_t row_tiles = (job->m + PANEL_TILE_ROWS - 1) / PANEL_TILE_ROWS;
+  const size_t tile_count = row_tiles * ((job->n + CPU_PANEL_GROUP - 1) / CPU_PANEL_GROUP);
+  const size_t lines = ahead_lines(job), lines_each = lines / (tile_count + 1) + (lines != 0);
+  ahead_cursor ahead = {.part = job->ahead, .parts = lines != 0 ? 2 : 0};
   float *lanes = job->lanes;
   for (size_t row = 0; row < job->m; row += PANEL_TILE_ROWS) {
     const size_t rows = job->m - row < PANEL_TILE_ROWS ? job->m - row : PANEL_TILE_ROWS;
     for (size_t col = 0; col < job->n; col += CPU_PANEL_GROUP) {
+      ahead_step(&ahead, lines_each);
       tiles[rows](job, row, col, lanes);
       if (lanes) lanes += PANEL_TILE_ROWS * CPU_PANEL_GROUP * LANES;
     }

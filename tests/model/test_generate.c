@@ -28,7 +28,7 @@ typedef struct fixture {
 
 static int on_text(void *user, const char *text, size_t bytes) {
   fixture *f = user;
-  assert_true(bytes > 0 && f->bytes + bytes < sizeof f->text);
+  assert_true(text != NULL && f->bytes + bytes < sizeof f->text);
   memcpy(f->text + f->bytes, text, bytes);
   f->bytes += bytes;
   for (size_t at = 0; at < bytes;) { /* whole characters */
@@ -72,6 +72,9 @@ static viva_generate_result *generate(fixture *f, const char *prompt) {
   if (result->stop_reason != VIVA_STOP_CANCELLED) {
     assert_int_equal(f->bytes, result->text_bytes);
     assert_memory_equal(f->text, result->text, f->bytes);
+    /* once for each token that does not end the text, and perhaps once more at the end */
+    size_t ends = result->stop_reason == VIVA_STOP_EOS || result->stop_reason == VIVA_STOP_STRING;
+    assert_in_range(f->calls, result->token_count - ends, result->token_count + 1);
   }
   return result;
 }

@@ -216,6 +216,45 @@ static void test_many_entries_are_quick(void **state) {
   free(data);
 }
 
+/* Appends to a large file; returns the new end. */
+static uint8_t *put(uint8_t *at, const void *data, size_t bytes) {
+  memcpy(at, data, bytes);
+  return at + bytes;
+}
+
+static uint8_t *put_u32(uint8_t *at, uint32_t value) { return put(at, &value, sizeof value); }
+static uint8_t *put_u64(uint8_t *at, uint64_t value) { return put(at, &value, sizeof value); }
+
+static uint8_t *put_text(uint8_t *at, const char *text) { return put(put_u64(at, strlen(text)), text, strlen(text)); }
+
+/* reliability.md A20: the checks must not make a large valid file slow. */
+static void test_large_valid_header_is_quick(void **state) {
+  (void)state;
+  enum { TOKENS = 150000, TENSORS = 2000, TENSOR_BYTES = 128 };
+  size_t capacity = 256 + TOKENS * 32 + TENSORS * (64 + TENSOR_BYTES);
+  uint8_t *data = calloc(capacity, 1), *at = put(data, "GGUF", 4);
+  char text[32];
+  at = put_u64(put_u64(put_u32(at, 3), TENSORS), 1);
+  at = put_u64(put_u32(put_u32(put_text(at, "tokenizer.ggml.tokens"), GGUF_ARRAY), GGUF_STRING), TOKENS);
+  for (int i = 0; i < TOKENS; i++) {
+    snprintf(text, sizeof text, "token %012d", i);
+    at = put_text(at, text);
+  }
+  for (uint64_t i = 0; i < TENSORS; i++) {
+    snprintf(text, sizeof text, "blk.%d.weight", (int)(mix64(i) % 100000) * TENSORS + (int)i);
+    at = put_u32(put_u64(put_u32(put_text(at, text), 1), TENSOR_BYTES / 4), 0);
+    at = put_u64(at, i * TENSOR_BYTES);
+  }
+  size_t bytes = ((size_t)(at - data) + 31) / 32 * 32 + TENSORS * TENSOR_BYTES;
+  assert_true(bytes <= capacity);
+  gguf_world w = world_open(NULL);
+  double start = now_ms();
+  assert_int_equal(use(&w, data, bytes, NULL), VIVA_OK);
+  assert_true(now_ms() - start <= 150);
+  world_close(&w);
+  free(data);
+}
+
 /* Every allocation fails once, then from there on: E_MEMORY, nothing left, and the next try works. */
 static void test_allocation_failures(void **state) {
   (void)state;
@@ -305,6 +344,7 @@ int main(void) {
       cmocka_unit_test(test_trailing_bytes_are_allowed),
       cmocka_unit_test(test_size_plan_equals_128_bit_arithmetic),
       cmocka_unit_test(test_many_entries_are_quick),
+      cmocka_unit_test(test_large_valid_header_is_quick),
       cmocka_unit_test(test_allocation_failures),
       cmocka_unit_test(test_io_failures),
       cmocka_unit_test(test_file_that_shrinks),

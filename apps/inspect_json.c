@@ -49,6 +49,7 @@ static void print_model(json_out *json, const inspection *in) {
   type_totals totals;
   inspect_totals(in->checkpoint, &totals);
   json_key(json, "path"), json_text(json, in->path);
+  json_key(json, "format"), json_text(json, viva_checkpoint_format(in->checkpoint));
   json_key(json, "runnable"), json_boolean(json, in->has_plan);
   if (!in->has_plan) json_key(json, "reason"), print_reason(json, &in->plan_error);
   if (in->has_config) {

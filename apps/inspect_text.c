@@ -152,7 +152,8 @@ static void print_tensors(output *out, const inspection *in) {
 void inspect_print_text(output *out, const inspection *in, const inspect_parts *parts) {
   if (parts->model) {
     output_text(out, "File\n");
-    label(out, "path"), output_visible(out, in->path, strlen(in->path)), output_text(out, "\n\n");
+    label(out, "path"), output_visible(out, in->path, strlen(in->path)), output_text(out, "\n");
+    label(out, "format"), output_format(out, "%s\n\n", viva_checkpoint_format(in->checkpoint));
     print_config(out, in);
     print_plan(out, in);
     print_totals(out, in);

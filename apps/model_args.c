@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "messages.h"
 #include "progress.h"
@@ -123,28 +122,10 @@ void model_close(loaded *what) {
   what->engine = NULL;
 }
 
-/* Does the file hold weights in the safetensors way, with the tokenizer beside it? */
-static int tokenizer_is_beside(const char *path) {
-  static const char *const endings[] = {".safetensors", ".safetensors.index.json", "/config.json"};
-  for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-    size_t n = strlen(path), m = strlen(endings[i]);
-    if (n >= m && strcmp(path + n - m, endings[i]) == 0) return 1;
-  }
-  return 0;
-}
-
 int model_open_tokenizer(const char *path, viva_tokenizer **tokenizer) {
   viva_error error = {0};
   viva_tokenizer_options options = viva_tokenizer_options_default();
   options.log = message_log;
-  char *folder = NULL;
-  struct stat info;
-  if (tokenizer_is_beside(path) && stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
-    const char *slash = strrchr(path, '/');
-    folder = slash != NULL ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    if (folder == NULL) return message_fail(CODE_LIMIT, "no memory for a path");
-  }
-  viva_status status = viva_tokenizer_load(folder != NULL ? folder : path, &options, tokenizer, &error);
-  free(folder);
+  viva_status status = viva_tokenizer_load(path, &options, tokenizer, &error);
   return status == VIVA_OK ? 0 : message_error(&error);
 }

@@ -49,6 +49,9 @@ VIVA_API viva_status viva_checkpoint_open(const char *path, const viva_checkpoin
 /* NULL is allowed. Strings got from the checkpoint end with it. */
 VIVA_API void viva_checkpoint_close(viva_checkpoint *checkpoint);
 
+/* The container: "safetensors", "safetensors shards" (several files), "GGUF 2", "GGUF 3". Static string. */
+VIVA_API const char *viva_checkpoint_format(const viva_checkpoint *checkpoint);
+
 /* One tensor. Strings belong to the checkpoint. */
 typedef struct viva_tensor_info {
   size_t size; /* sizeof(viva_tensor_info), set by the caller before the call */
@@ -102,7 +105,7 @@ typedef struct viva_metadata {
   const char *key;
   const char *type_name; /* "string", "u32", "f32", "array of string" ... */
   const char *text;      /* the value as text; long ones are cut with "..." */
-  uint64_t count;        /* elements of an array, else 1 */
+  uint64_t count;        /* elements of an array (its type_name begins with "array of"), else 1 */
 } viva_metadata;
 
 VIVA_API size_t viva_checkpoint_metadata_count(const viva_checkpoint *checkpoint);

@@ -73,7 +73,7 @@ typedef struct viva_device_info {
 VIVA_API viva_status viva_engine_info(const viva_engine *engine, viva_device_info *info, viva_error *error);
 
 /* Lists what viva_engine_open can open on this machine: index 0 is the CPU. Returns E_NOT_FOUND past the last one.
- * Thread-safe; opens nothing. */
+ * Thread-safe; opens nothing. Why a device is missing is told by opening an engine on it by name: the error says it. */
 VIVA_API viva_status viva_device_list(size_t index, viva_device_info *info, viva_error *error);
 
 /* Memory taken through the engine's allocator by it and everything made on it. stats->size set by the caller.

@@ -97,8 +97,9 @@ VIVA_API viva_status viva_session_create(viva_model *model, const viva_session_o
                                          viva_error *error);
 VIVA_API void viva_session_free(viva_session *session); /* NULL is allowed */
 
-/* Receives logits row by row: position is that of the token which the row follows; logits (vocab_size values) are valid
- * during the call. Return 0 to go on, anything else to stop with VIVA_E_CANCELLED. */
+/* Receives logits row by row: position is that of the token which the row follows, counted from the session's beginning
+ * (not from the call's); logits (vocab_size values) are valid during the call. Return 0 to go on, anything else to stop
+ * with VIVA_E_CANCELLED. */
 typedef int (*viva_logits_fn)(void *user, uint64_t position, const float *logits, size_t vocab_size);
 
 typedef struct viva_prefill_options {
@@ -162,8 +163,10 @@ typedef enum viva_stop_reason {
 /* "length", "eos", "stop", "cancelled". Static. */
 VIVA_API const char *viva_stop_reason_name(viva_stop_reason reason);
 
-/* Receives text as it is made: whole UTF-8 characters, bytes ≥ 1 (also once at the end for what was held back for a
- * possible stop string). Return 0 to go on, anything else to stop. */
+/* Called once for every generated token, but not for one that ends the text, with the text that can be shown now, in
+ * whole UTF-8 characters. bytes is 0 for a token that gives none yet: part of a character, the beginning of a possible
+ * stop string, a special token, a model without tokenizer. Called once more at the end when text was held back. The
+ * pieces, joined, are the result's text. Return 0 to go on, anything else to stop with VIVA_STOP_CANCELLED. */
 typedef int (*viva_text_fn)(void *user, const char *text, size_t bytes);
 
 typedef struct viva_generate_options {
@@ -217,7 +220,8 @@ typedef struct viva_generate_result {
 /* Continues a text. No forward pass is run whose token nobody uses.
  * Errors: E_ARGUMENT (also a prompt without tokens, and options out of range: the error's item names the option),
  * E_STATE (the model has no tokenizer), E_LIMIT (prompt + max_new_tokens > capacity: the three numbers), and those of
- * viva_session_prefill. A stop by the callback is no error: stop_reason says so.
+ * viva_session_prefill. A stop by on_text is no error: stop_reason says so. A cancel by progress, while the prompt is
+ * processed, is E_CANCELLED: there is no result yet.
  *
  * prompt:  bytes of UTF-8, need not end with a zero
  * options: NULL for the defaults

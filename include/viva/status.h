@@ -19,7 +19,9 @@
 extern "C" {
 #endif
 
-/* name, value (pinned, never renumbered), text */
+/* name, value (pinned, never renumbered), text.
+ * A path that does not exist is E_IO (the system refused to open it); E_NOT_FOUND is a name inside something that was
+ * opened: a tensor, a key, a token, a checkpoint in a folder. */
 #define VIVA_STATUS_MAP(X)                                                                                             \
   X(OK, 0, "success")                                                                                                  \
   X(E_ARGUMENT, -1, "an argument is wrong: null, out of range, or contradicting another")                              \

@@ -26,7 +26,8 @@ VIVA_API viva_tokenizer_options viva_tokenizer_options_default(void);
 /* Loads a tokenizer. Untrusted input, as for viva_checkpoint_open.
  * Errors: E_IO, E_FORMAT, E_UNSUPPORTED (a component viva does not know: named), E_NOT_FOUND, E_MEMORY, E_ARGUMENT.
  *
- * path:      tokenizer.json, a folder with one, or a GGUF file
+ * path:      tokenizer.json, a folder with one, or a GGUF file; for another file of a model's folder (safetensors, an
+ *            index, config.json) the tokenizer.json beside it
  * tokenizer: receives one reference, ended by viva_tokenizer_release */
 VIVA_API viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options,
                                          viva_tokenizer **tokenizer, viva_error *error);
@@ -44,7 +45,8 @@ typedef struct viva_encode_options {
 VIVA_API viva_encode_options viva_encode_options_default(void);
 
 /* Encodes text. Bytes that are not UTF-8 count as U+FFFD, one for each maximal invalid part.
- * Returns E_SIZE when capacity is too small: *count then holds the number needed and ids is unspecified.
+ * Returns E_SIZE when capacity is too small: *count then holds the number needed and ids is unspecified. To count, pass
+ * ids NULL and capacity 0: VIVA_OK (a text without ids) or E_SIZE, and *count is right in both.
  * Thread-safe. Errors: E_ARGUMENT, E_MEMORY, E_SIZE.
  *
  * text:     bytes long, need not end with a zero; may be NULL when bytes is 0
@@ -63,7 +65,8 @@ typedef struct viva_decode_options {
 VIVA_API viva_decode_options viva_decode_options_default(void); /* skip_special 1 */
 
 /* Decodes ids to UTF-8. Byte sequences that are not UTF-8 become U+FFFD. An id outside the vocabulary is E_ARGUMENT.
- * Returns E_SIZE when capacity is too small: *bytes then holds the number needed. No zero byte is added. Thread-safe.
+ * Returns E_SIZE when capacity is too small: *bytes then holds the number needed (capacity 0 asks for just that). No zero
+ * byte is added. Thread-safe.
  *
  * text:  capacity bytes; may be NULL when capacity is 0
  * bytes: receives the length */

@@ -70,7 +70,7 @@ static viva_status check_regular(io_file *file, viva_error *error) {
 
 viva_status io_open(const io_table *io, const char *path, io_file *file, viva_error *error) {
   *file = (io_file){.io = io, .handle = -1, .path = path};
-  if (path[0] == 0) return error_set(error, VIVA_E_IO, "the path of the file to read is empty");
+  if (path[0] == 0) return error_set(error, VIVA_E_ARGUMENT, "the path of the file to read is empty");
   int handle;
   do handle = io->open(io->user, path, IO_READ);
   while (handle == -EINTR);

@@ -78,6 +78,11 @@ void viva_checkpoint_close(viva_checkpoint *ck) {
   runtime_release(rt);
 }
 
+const char *viva_checkpoint_format(const viva_checkpoint *ck) {
+  if (ck->container == CONTAINER_GGUF) return ck->gguf->version == 2 ? "GGUF 2" : "GGUF 3";
+  return ck->file_count > 1 ? "safetensors shards" : "safetensors";
+}
+
 const tensor_view *checkpoint_find(const viva_checkpoint *ck, const char *name) {
   size_t low = 0, high = ck->tensor_count;
   while (low < high) {

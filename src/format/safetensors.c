@@ -50,16 +50,20 @@ static viva_status read_length(const checkpoint_file *file, uint64_t *length, vi
   size_t known = total < sizeof first ? (size_t)total : sizeof first;
   TRY(io_read(&file->io, first, known, 0, error));
   if (total < LENGTH_BYTES) {
-    snprintf(problem, sizeof problem,
-             "a safetensors file begins with 8 bytes that give its header's length; this one has %" PRIu64 " bytes",
-             total);
+    snprintf(
+        problem, sizeof problem,
+        "the file is neither GGUF (which begins with those letters) nor safetensors (which begins with 8 bytes that "
+        "give its header's length): it has %" PRIu64 " bytes",
+        total);
     return bad_length(file, first, known, error, problem);
   }
   uint64_t n = 0;
   for (size_t i = LENGTH_BYTES; i-- > 0;) n = n << 8 | first[i];
   if (n > MAX_HEADER_BYTES) {
-    snprintf(problem, sizeof problem, "the header's length is %" PRIu64 ", and safetensors allows at most %u", n,
-             MAX_HEADER_BYTES);
+    snprintf(problem, sizeof problem,
+             "the file does not begin as GGUF, and as safetensors its header's length would be %" PRIu64
+             ", where at most %u is allowed",
+             n, MAX_HEADER_BYTES);
     return bad_length(file, first, known, error, problem);
   }
   if (n > total - LENGTH_BYTES) {

@@ -36,17 +36,24 @@ static double seconds(void) {
 
 /* ---- text */
 
-/* Shows what can no longer become part of a stop string. Returns 1 when the callback asks to stop. */
-static int show(generation *g, size_t until) {
-  if (until <= g->shown) return 0;
-  const char *from = (const char *)g->text.data + g->shown;
+/* Shows what can no longer become part of a stop string; always: also when that is nothing. Returns 1 when the callback
+ * asks to stop. */
+static int show(generation *g, size_t until, int always) {
   size_t bytes = until - g->shown;
+  if (bytes == 0 && !always) return 0;
+  const char *from = bytes ? (const char *)g->text.data + g->shown : "";
   g->shown = until;
   return g->o.on_text && g->o.on_text(g->o.on_text_user, from, bytes) != 0;
 }
 
+static void show_token(generation *g, size_t until, int always, int *done) {
+  if (!show(g, until, always)) return;
+  g->reason = VIVA_STOP_CANCELLED;
+  *done = 1;
+}
+
 /* Adds a piece of text. *done when a stop string ended or the callback asks to stop: reason then says which. */
-static viva_status add_text(generation *g, const char *piece, size_t bytes, int *done, viva_error *error) {
+static viva_status add_text(generation *g, const char *piece, size_t bytes, int always, int *done, viva_error *error) {
   for (size_t i = 0; i < bytes; i++) {
     if (buffer_add(g->mem, &g->text, &piece[i], 1)) return no_memory(error);
     size_t stopped = g->stop ? stop_feed(g->stop, piece[i]) : 0;
@@ -54,13 +61,10 @@ static viva_status add_text(generation *g, const char *piece, size_t bytes, int 
     g->text.bytes -= stopped;
     g->reason = VIVA_STOP_STRING;
     *done = 1;
-    show(g, g->text.bytes);
+    show(g, g->text.bytes, 0);
     return VIVA_OK;
   }
-  if (show(g, g->text.bytes - (g->stop ? stop_held(g->stop) : 0))) {
-    g->reason = VIVA_STOP_CANCELLED;
-    *done = 1;
-  }
+  show_token(g, g->text.bytes - (g->stop ? stop_held(g->stop) : 0), always, done);
   return VIVA_OK;
 }
 
@@ -68,9 +72,12 @@ static viva_status add_token_text(generation *g, viva_token id, int *done, viva_
   const char *piece;
   size_t bytes;
   /* Models may have more rows than the tokenizer has tokens: those ids have no text. */
-  if (!g->decoder || (size_t)id >= viva_tokenizer_vocab_size(g->model->tokenizer)) return VIVA_OK;
+  if (!g->decoder || (size_t)id >= viva_tokenizer_vocab_size(g->model->tokenizer)) {
+    show_token(g, g->shown, 1, done);
+    return VIVA_OK;
+  }
   TRY(viva_decoder_push(g->decoder, id, &piece, &bytes, error));
-  return add_text(g, piece, bytes, done, error);
+  return add_text(g, piece, bytes, 1, done, error);
 }
 
 /* What the decoder and the stop strings have held back. */
@@ -82,10 +89,10 @@ static viva_status end_text(generation *g, viva_error *error) {
   viva_stop_reason reason = g->reason;
   if (reason == VIVA_STOP_CANCELLED) g->o.on_text = NULL; /* it has asked for no more */
   TRY(viva_decoder_finish(g->decoder, &piece, &bytes, error));
-  TRY(add_text(g, piece, bytes, &done, error));
+  TRY(add_text(g, piece, bytes, 0, &done, error));
   if (g->reason == VIVA_STOP_STRING && reason != VIVA_STOP_CANCELLED) return VIVA_OK;
   g->reason = reason;
-  show(g, g->text.bytes);
+  show(g, g->text.bytes, 0);
   return VIVA_OK;
 }
 

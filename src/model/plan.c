@@ -54,6 +54,15 @@ static viva_status read_options(plan *p, const viva_model_options *o, viva_error
 static viva_status check_architecture(const plan *p, viva_error *error) {
   if (p->config.model_type[0]) return VIVA_OK;
   char quoted[96];
+  if (!p->config.architecture[0]) {
+    error_set(error, VIVA_E_FORMAT,
+              "the file does not say what its model's architecture is; the families that can be "
+              "run are %s",
+              config_supported());
+    error_at(error, p->ck->path, p->ck->container == CONTAINER_GGUF ? "general.architecture" : "architectures", -1,
+             VIVA_NO_OFFSET);
+    return VIVA_E_FORMAT;
+  }
   error_set(error, VIVA_E_UNSUPPORTED, "models of the architecture \"%s\" cannot be run; the families that can are %s",
             error_quote(quoted, sizeof quoted, p->config.architecture, strlen(p->config.architecture)),
             config_supported());

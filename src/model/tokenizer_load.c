@@ -147,6 +147,29 @@ static viva_status from_gguf_path(runtime *rt, const char *path, viva_tokenizer 
 
 /* ---- whatever lies at path */
 
+/* Is this a file of a model's folder, with the tokenizer beside it? */
+static int is_beside(const char *path) {
+  static const char *const endings[] = {".safetensors", ".safetensors.index.json", "/config.json"};
+  size_t length = strlen(path);
+  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+    size_t bytes = strlen(endings[i]);
+    if (length >= bytes && memcmp(path + length - bytes, endings[i], bytes) == 0) return 1;
+  }
+  return strcmp(path, "config.json") == 0;
+}
+
+static viva_status from_beside(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
+  const char *slash = strrchr(path, '/');
+  size_t bytes = slash ? (size_t)(slash - path) + 1 : 0;
+  char *folder = mem_alloc(&rt->mem, bytes + sizeof "./");
+  if (!folder) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
+  if (slash) memcpy(folder, path, bytes);
+  memcpy(folder + bytes, slash ? "" : "./", slash ? 1 : sizeof "./");
+  viva_status status = from_folder(rt, folder, out, error);
+  mem_free(&rt->mem, folder);
+  return status;
+}
+
 static viva_status from_path(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
   io_stat stat;
   if (rt->io->stat_path(rt->io->user, path, &stat) == 0 && stat.is_folder) return from_folder(rt, path, out, error);
@@ -156,6 +179,7 @@ static viva_status from_path(runtime *rt, const char *path, viva_tokenizer **out
   viva_status status = file.stat.bytes < 4 ? VIVA_OK : io_read(&file, magic, sizeof magic, 0, error);
   io_close(&file);
   if (status) return status;
+  if (is_beside(path)) return from_beside(rt, path, out, error);
   return memcmp(magic, "GGUF", 4) == 0 ? from_gguf_path(rt, path, out, error) : from_json(rt, path, out, error);
 }
 

@@ -80,7 +80,7 @@ static void what_is_no_file_is_refused(void **state) {
 
   io_file file;
   viva_error e = {0};
-  assert_int_equal(io_open(&io_system, "", &file, &e), VIVA_E_IO);
+  assert_int_equal(io_open(&io_system, "", &file, &e), VIVA_E_ARGUMENT);
   assert_string_equal(e.message, "the path of the file to read is empty");
   assert_int_equal(io_open(&io_system, "/nowhere", &file, NULL), VIVA_E_IO);
 }

@@ -334,7 +334,7 @@ static void test_wrong_opens(void **state) {
   assert_int_equal(viva_checkpoint_open(NULL, NULL, &ck, &error), VIVA_E_ARGUMENT);
   assert_null(ck);
   assert_int_equal(viva_checkpoint_open("x", NULL, NULL, &error), VIVA_E_ARGUMENT);
-  assert_int_equal(viva_checkpoint_open("", NULL, &ck, &error), VIVA_E_IO);
+  assert_int_equal(viva_checkpoint_open("", NULL, &ck, &error), VIVA_E_ARGUMENT);
   assert_int_equal(viva_checkpoint_open("/no/such/file", NULL, &ck, &error), VIVA_E_IO);
   assert_string_equal(error.file, "/no/such/file");
   viva_checkpoint_options options = viva_checkpoint_options_default();

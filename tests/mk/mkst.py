@@ -99,8 +99,8 @@ def case(name: str, data: bytes, fragment: str, status: str = FORMAT) -> None:
 
 def lengths() -> None:
     good = file_of([("x", "F32", [2, 3])])
-    case("a14_no_bytes", b"", "this one has 0 bytes")
-    case("a14_7_bytes", b"\0" * 7, "this one has 7 bytes")
+    case("a14_no_bytes", b"", "it has 0 bytes")
+    case("a14_7_bytes", b"\0" * 7, "it has 7 bytes")
     case("a14_length_only", struct.pack("<Q", 0), "must begin with '{'")
     case("a14_24_bytes", struct.pack("<Q", 10**8) + b"{" + b" " * 15, "only 16 bytes follow")
     for less in range(1, 17):

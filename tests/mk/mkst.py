@@ -104,9 +104,9 @@ def lengths() -> None:
     case("a14_length_only", struct.pack("<Q", 0), "must begin with '{'")
     case("a14_24_bytes", struct.pack("<Q", 10**8) + b"{" + b" " * 15, "only 16 bytes follow")
     for less in range(1, 17):
-        case(f"a13_length_2_64_minus_{less}", pack(good[8:], length=2**64 - less), "allows at most 100000000")
-    case("a13_length_2_63", pack(good[8:], length=2**63), "allows at most 100000000")
-    case("a13_length_100000001", pack(good[8:], length=100000001), "allows at most 100000000")
+        case(f"a13_length_2_64_minus_{less}", pack(good[8:], length=2**64 - less), "at most 100000000 is allowed")
+    case("a13_length_2_63", pack(good[8:], length=2**63), "at most 100000000 is allowed")
+    case("a13_length_100000001", pack(good[8:], length=100000001), "at most 100000000 is allowed")
     case("a13_length_is_the_files", pack(good[8:], length=len(good)), "bytes follow")
     case("a13_length_one_more", pack(good[8:], length=len(good) - 7), "bytes follow")
     case("a13_length_one_less", pack(good[8:], length=struct.unpack_from("<Q", good)[0] - 1), "belong to no tensor")

@@ -1,0 +1,133 @@
+/* Any text against small vocabularies. Ids lie in the vocabulary, a stream shows what decode shows, and a vocabulary
+ * without normalization and stripping gives the text back. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "text/vocab.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define LARGEST 4096 /* bytes of text looked at */
+
+/* Tokenizers of the 256 bytes and some merges. 0: gives text back. 1: strips, normalizes, takes whole tokens. 2: puts
+ * spaces in front. 3: lacks most bytes. */
+enum { TOKENIZERS = 4 };
+
+static const char gives_back[] =
+    "\"added_tokens\":[{\"id\":265,\"content\":\"<s>\",\"special\":true},{\"id\":266,\"content\":\"<t\",\"normalized\":"
+    "true},"
+    "{\"id\":267,\"content\":\"<t><\"},{\"id\":268,\"content\":\"ab\",\"single_word\":true}],"
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}";
+static const char strips[] =
+    "\"added_tokens\":[{\"id\":265,\"content\":\"<s>\",\"special\":true,\"lstrip\":true},"
+    "{\"id\":266,\"content\":\"<t>\",\"rstrip\":true},{\"id\":267,\"content\":\" \",\"rstrip\":true,\"lstrip\":true},"
+    "{\"id\":268,\"content\":\"\xc3\xa9\",\"normalized\":true}],\"normalizer\":{\"type\":\"NFC\"},"
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":"
+    "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+"
+    "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"},\"behavior\":\"Isolated\"},"
+    "{\"type\":\"ByteLevel\",\"use_regex\":false,\"add_prefix_space\":false}]}";
+static const char prefixes[] =
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":false},"
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}]}";
+static const char lacks[] = "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}";
+
+static const char *const configurations[TOKENIZERS] = {gives_back, strips, prefixes, lacks};
+
+static viva_tokenizer *make(int which) {
+  static const char *const merges[] = {"a", "b", "ab", "ab", "\xc4\xa0", "a", "\xc4\xa0\x61", "b", "b", "c", "a", "bc",
+                                       "t", "h", "th", "e",  "e",        "e"};
+  char text[32768];
+  size_t at = (size_t)snprintf(
+      text, sizeof text,
+      "{%s,\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"ignore_merges\":%s,\"unk_token\":\"a\",\"vocab\":{",
+      configurations[which], which == 1 ? "true" : "false");
+  int id = 0, count = sizeof merges / sizeof *merges / 2;
+  for (int byte = 0; byte < 256; byte++) {
+    char written[4];
+    if (which == 3 && byte >= 0x80) continue;
+    size_t n = utf8_encode(byte_alphabet_char((uint8_t)byte), written);
+    const char *escape = byte == '"' || byte == '\\' ? "\\" : "";
+    at += (size_t)snprintf(text + at, sizeof text - at, "%s\"%s%.*s\":%d", id ? "," : "", escape, (int)n, written, id);
+    id++;
+  }
+  for (int i = 0; i < count; i++)
+    at += (size_t)snprintf(text + at, sizeof text - at, ",\"%s%s\":%d", merges[2 * i], merges[2 * i + 1], id++);
+  at += (size_t)snprintf(text + at, sizeof text - at, "},\"merges\":[");
+  for (int i = 0; i < count; i++)
+    at += (size_t)snprintf(text + at, sizeof text - at, "%s[\"%s\",\"%s\"]", i ? "," : "", merges[2 * i],
+                           merges[2 * i + 1]);
+  at += (size_t)snprintf(text + at, sizeof text - at, "]}}");
+  viva_tokenizer *t;
+  viva_error error;
+  runtime *rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
+  if (tokenizer_from_json(rt, "fuzz", text, at, &t, &error)) {
+    fprintf(stderr, "configuration %d: %s\n", which, error.message);
+    abort();
+  }
+  runtime_release(rt);
+  return t;
+}
+
+static size_t decode(viva_tokenizer *t, const viva_token *ids, size_t count, char *out, size_t capacity) {
+  size_t bytes;
+  const viva_decode_options options = {sizeof options, 0};
+  if (viva_tokenizer_decode(t, ids, count, &options, out, capacity, &bytes, NULL)) abort();
+  if (!utf8_valid(out, bytes)) abort();
+  return bytes;
+}
+
+static void check_stream(viva_tokenizer *t, const viva_token *ids, size_t count, const char *expected, size_t bytes) {
+  viva_decoder *d;
+  const viva_decode_options options = {sizeof options, 0};
+  size_t at = 0;
+  if (viva_decoder_create(t, &options, &d, NULL)) abort();
+  for (size_t i = 0; i <= count; i++) {
+    const char *piece;
+    size_t n;
+    if (i < count ? viva_decoder_push(d, ids[i], &piece, &n, NULL) : viva_decoder_finish(d, &piece, &n, NULL)) abort();
+    if (n > bytes - at || memcmp(piece, expected + at, n) != 0 || !utf8_valid(piece, n)) abort();
+    at += n;
+  }
+  if (at != bytes) abort();
+  viva_decoder_free(d);
+}
+
+/* The text with U+FFFD for what is not UTF-8. */
+static size_t as_valid(const char *text, size_t size, char *out) {
+  size_t n = 0;
+  for (size_t at = 0; at < size;) {
+    uint32_t code;
+    size_t invalid, length = utf8_decode(text + at, size - at, &code, &invalid);
+    n += utf8_encode(code, out + n);
+    at += length ? length : invalid;
+  }
+  return n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static viva_tokenizer *tokenizers[TOKENIZERS];
+  static viva_token ids[8 * LARGEST];
+  static char decoded[16 * LARGEST], valid[4 * LARGEST];
+  if (!tokenizers[0])
+    for (int i = 0; i < TOKENIZERS; i++) tokenizers[i] = make(i);
+  if (size == 0 || size > LARGEST) return 0;
+  int which = data[0] % TOKENIZERS;
+  viva_tokenizer *t = tokenizers[which];
+  const char *text = (const char *)data + 1;
+  size_t bytes = size - 1, count;
+  const viva_encode_options options = {sizeof options, data[0] >> 4 & 1, data[0] >> 5 & 1};
+  if (viva_tokenizer_encode(t, text, bytes, &options, ids, sizeof ids / sizeof *ids, &count, NULL)) abort();
+  for (size_t i = 0; i < count; i++)
+    if (ids[i] < 0 || (size_t)ids[i] >= viva_tokenizer_vocab_size(t)) abort();
+  size_t n = decode(t, ids, count, decoded, sizeof decoded);
+  check_stream(t, ids, count, decoded, n);
+  if (which == 0 && (n != as_valid(text, bytes, valid) || memcmp(decoded, valid, n) != 0)) abort();
+  /* the text's bytes as ids */
+  for (size_t i = 0; i < bytes; i++) ids[i] = (viva_token)(data[1 + i] % viva_tokenizer_vocab_size(t));
+  n = decode(t, ids, bytes, decoded, sizeof decoded);
+  check_stream(t, ids, bytes, decoded, n);
+  return 0;
+}

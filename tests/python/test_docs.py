@@ -16,15 +16,6 @@ def programs(name):
     return [block for block in re.findall(r"^```c\n(.*?)^```", text, re.M | re.S) if "int main(" in block]
 
 
-def header_program():
-    """The ten-line example in the comment that opens viva/viva.h."""
-    text = (ROOT / "include/viva/viva.h").read_text(encoding="utf-8")
-    lines = text[:text.index("#ifndef VIVA_H")].splitlines()
-    first = next(i for i, line in enumerate(lines) if "#include" in line)
-    last = next(i for i, line in enumerate(lines) if line.rstrip() == " *   }")
-    return "\n".join(line.removeprefix(" * ").removeprefix(" *") for line in lines[first:last + 1]) + "\n"
-
-
 def build(source, folder):
     library = Path(os.environ["VIVA_LIBRARY"])
     (folder / "example.c").write_text(source, encoding="utf-8")
@@ -37,9 +28,8 @@ def run(program, *arguments):
     return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
 
 
-EXAMPLES = [("include/viva/viva.h", header_program())]
-EXAMPLES += [(f"{name} {i}", source) for name in ("README.md", "docs/model-handle.md")
-             for i, source in enumerate(programs(name), 1)]
+EXAMPLES = [(f"{name} {i}", source) for name in ("README.md", "docs/model-handle.md")
+            for i, source in enumerate(programs(name), 1)]
 
 
 def test_documents_have_examples():

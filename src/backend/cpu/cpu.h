@@ -3,11 +3,18 @@
 #define BACKEND_CPU_CPU_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "backend/cpu/kernels.h"
 
 /* Floats for the chunks of rows whose attention is cut over positions (decode of few rows with long contexts). */
 #define CPU_PARTIAL_FLOATS ((size_t)1 << 18)
+
+/* What is left of one thread's share of a loop: groups [next, end). A cache line each. */
+typedef struct cpu_run {
+  _Alignas(64) _Atomic size_t next;
+  size_t end;
+} cpu_run;
 
 typedef struct cpu_backend {
   backend base;
@@ -19,6 +26,8 @@ typedef struct cpu_backend {
   /* [CPU_PARTIAL_FLOATS] and one more scratch, under partial_lock: kept from a loop of the pool to what follows it. */
   float *partial;
   pthread_mutex_t partial_lock;
+  cpu_run *runs; /* [threads], under runs_lock from their setting to the end of the loop */
+  pthread_mutex_t runs_lock;
 } cpu_backend;
 
 static inline cpu_backend *cpu_of(backend *b) { return (cpu_backend *)(void *)b; }

@@ -17,6 +17,7 @@ typedef struct attention_job {
   size_t group, slices;
   /* The cut over positions: chunks of the items [first, end), whose results lie in partial one after the other. */
   size_t first, end;
+  float *alone; /* scratch of a job that the calling thread does alone, else NULL */
 } attention_job;
 
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
@@ -65,7 +66,7 @@ static void attend_items(void *arg, size_t begin, size_t end, size_t t) {
     const size_t from = begin > first ? begin - first : 0, to = at_most(end - first, items);
     for (size_t i = from; i < to; i++) {
       attend_tile tile = tile_of(job, s, i);
-      tile.scratch = cpu_scratch(job->cpu, t);
+      tile.scratch = job->alone ? job->alone : cpu_scratch(job->cpu, t);
       attend_run(job, tile);
     }
     first += items;
@@ -159,6 +160,19 @@ static int cut_positions(const attention_job *job, size_t items) {
 /* -- the slot */
 
 #define ITEMS_PER_THREAD 4
+#define ALONE_WORK       32768 /* products of queries and keys: what one thread does in the time the others wake up */
+
+/* Products of queries and keys, or the limit if there are more. */
+static size_t count_work(const attention_args *a, size_t limit) {
+  size_t work = 0;
+  for (size_t i = 0; i < a->span_count && work < limit; i++) {
+    const kv_span *span = &a->spans[i];
+    const size_t end = span->position + span->rows, seen = a->window != 0 && a->window < end ? a->window : end;
+    if (seen > limit || span->rows > limit) return limit;
+    work += span->rows * seen * a->h.q_heads * a->h.head_dim;
+  }
+  return work < limit ? work : limit;
+}
 
 static size_t count_items(const attention_job *job) {
   size_t items = 0;
@@ -176,9 +190,15 @@ viva_status cpu_attention(backend *b, const attention_args *args, viva_error *er
   while (job.run > 1 && count_items(&job) < ITEMS_PER_THREAD * cpu->threads) job.run /= 2;
   const size_t items = count_items(&job);
   if (items == 0) return VIVA_OK;
-  if (cut_positions(&job, items))
+  if (count_work(args, ALONE_WORK) < ALONE_WORK) {
+    pthread_mutex_lock(&cpu->partial_lock);
+    job.alone = cpu->partial + CPU_PARTIAL_FLOATS;
+    attend_items(&job, 0, items, 0);
+    pthread_mutex_unlock(&cpu->partial_lock);
+  } else if (cut_positions(&job, items)) {
     attend_by_positions(&job, items);
-  else
+  } else {
     pool_for(cpu->pool, items, 1, attend_items, &job);
+  }
   return VIVA_OK;
 }

@@ -54,7 +54,9 @@ static void cpu_close(backend *b) {
   cpu_backend *cpu = cpu_of(b);
   if (!cpu) return;
   runtime *rt = cpu->rt;
+  pthread_mutex_destroy(&cpu->runs_lock);
   pthread_mutex_destroy(&cpu->partial_lock);
+  mem_free(&rt->mem, cpu->runs);
   mem_free(&rt->mem, cpu->partial);
   mem_free(&rt->mem, cpu->scratch);
   mem_free(&rt->mem, cpu);
@@ -72,7 +74,9 @@ static viva_status cpu_open(runtime *rt, pool *p, int device_index, viva_cpu_ker
   cpu_backend *cpu = mem_alloc(&rt->mem, sizeof *cpu);
   float *scratch = mem_array(&rt->mem, threads, CPU_SCRATCH_FLOATS * sizeof(float));
   float *partial = mem_array(&rt->mem, CPU_PARTIAL_FLOATS + CPU_SCRATCH_FLOATS, sizeof(float));
-  if (!cpu || !scratch || !partial) {
+  cpu_run *runs = mem_array(&rt->mem, threads, sizeof *runs);
+  if (!cpu || !scratch || !partial || !runs) {
+    mem_free(&rt->mem, runs);
     mem_free(&rt->mem, partial);
     mem_free(&rt->mem, scratch);
     mem_free(&rt->mem, cpu);
@@ -85,8 +89,10 @@ static viva_status cpu_open(runtime *rt, pool *p, int device_index, viva_cpu_ker
                        .threads = threads,
                        .kernels = chosen,
                        .scratch = scratch,
-                       .partial = partial};
+                       .partial = partial,
+                       .runs = runs};
   pthread_mutex_init(&cpu->partial_lock, NULL);
+  pthread_mutex_init(&cpu->runs_lock, NULL);
   *out = &cpu->base;
   return VIVA_OK;
 }

@@ -1,7 +1,8 @@
 /* backend/cpu/cpu_linear.c: cuts matrix products for threads and caches.
  *
  * Few rows (decode): the rows of w of all layers of the call, in groups of CPU_FEW_GROUP, one contiguous run for each
- * thread: every weight is read once, in the order of memory.
+ * thread, so that every weight is read once, in the order of memory. Memory does not serve all cores alike: who is done
+ * takes over groups of the threads after it. That decides who computes a row, not what comes out.
  *
  * Many rows (prefill): w is cut into panels, x into blocks of rows; an item is a panel times a block. A thread's run
  * goes through all blocks of a panel before the next panel, so a panel is widened once and stays in L2. A K longer than
@@ -24,10 +25,9 @@ static size_t at_most(size_t value, size_t limit) { return value < limit ? value
 
 static size_t groups_of(const linear_args *a) { return (a->w->rows + CPU_FEW_GROUP - 1) / CPU_FEW_GROUP; }
 
-static void few_groups(void *arg, size_t begin, size_t end, size_t t) {
-  const linear_job *job = arg;
+/* Groups [begin, end) of all layers together. */
+static void few_groups(const linear_job *job, size_t begin, size_t end) {
   size_t first = 0;
-  (void)t;
   for (const linear_args *a = job->args; a < job->args + job->count && first < end; a++) {
     const size_t groups = groups_of(a), from = begin > first ? begin - first : 0, to = at_most(end - first, groups);
     if (from < to) job->cpu->kernels.few(a, from * CPU_FEW_GROUP, at_most(to * CPU_FEW_GROUP, a->w->rows));
@@ -35,13 +35,54 @@ static void few_groups(void *arg, size_t begin, size_t end, size_t t) {
   }
 }
 
+#define PIECE_LEAST 4 /* groups: a piece's beginning costs about as much as a group */
+#define VICTIMS     3 /* threads that a thread helps: looking at all costs more than it brings on many cores */
+
+/* Groups taken at once of those left: most of them, so that few pieces are made, the last ones small. */
+static size_t piece(size_t left) { return left / 2 < PIECE_LEAST ? at_most(left, PIECE_LEAST) : left - left / 4; }
+
+/* Computes a thread's run piece by piece, as far as others have not. */
+static void finish_run(const linear_job *job, cpu_run *run) {
+  size_t next = atomic_load_explicit(&run->next, memory_order_relaxed);
+  while (next < run->end) {
+    const size_t take = piece(run->end - next);
+    if (!atomic_compare_exchange_weak_explicit(&run->next, &next, next + take, memory_order_relaxed,
+                                               memory_order_relaxed))
+      continue;
+    few_groups(job, next, next + take);
+    next = atomic_load_explicit(&run->next, memory_order_relaxed);
+  }
+}
+
+/* Each thread of the pool is called once, with its own number. */
+static void few_runs(void *arg, size_t begin, size_t end, size_t t) {
+  const linear_job *job = arg;
+  cpu_backend *cpu = job->cpu;
+  (void)begin;
+  (void)end;
+  for (size_t i = 0; i <= VICTIMS && i < cpu->threads; i++) finish_run(job, &cpu->runs[(t + i) % cpu->threads]);
+}
+
+#define SPREAD_WORK 16384 /* products below which waking a thread costs more than it brings */
+
 static void linear_few(linear_job *job) {
-  size_t groups = 0, elements = 0;
+  cpu_backend *cpu = job->cpu;
+  size_t groups = 0, products = 0;
   for (size_t i = 0; i < job->count; i++) {
     groups += groups_of(&job->args[i]);
-    elements += job->args[i].w->rows * job->args[i].w->cols * job->m;
+    products += job->args[i].w->rows * job->args[i].w->cols * job->m;
   }
-  if (groups > 0) cpu_spread(job->cpu, groups, elements / groups, few_groups, job);
+  if (cpu->threads == 1 || products < SPREAD_WORK) {
+    few_groups(job, 0, groups);
+    return;
+  }
+  pthread_mutex_lock(&cpu->runs_lock);
+  for (size_t t = 0; t < cpu->threads; t++) {
+    atomic_store_explicit(&cpu->runs[t].next, groups * t / cpu->threads, memory_order_relaxed);
+    cpu->runs[t].end = groups * (t + 1) / cpu->threads;
+  }
+  pool_for(cpu->pool, cpu->threads, 1, few_runs, job);
+  pthread_mutex_unlock(&cpu->runs_lock);
 }
 
 /* -- many rows */

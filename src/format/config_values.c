@@ -74,7 +74,7 @@ viva_status config_wrong_kind(const config_file *file, const config_value *value
   if (value->kind != VALUE_NUMBER)
     return config_fail(file, value, VIVA_E_FORMAT, "expected %s, found %s", expected, words[value->kind]);
   size_t bytes = 0, at = (size_t)value->offset, most = 40;
-  while (bytes < most && at + bytes < file->bytes && strchr("+-.0123456789eE", file->text[at + bytes]) != NULL) bytes++;
+  while (bytes < most && bytes < file->bytes - at && strchr("+-.0123456789eE", file->text[at + bytes]) != NULL) bytes++;
   return config_fail(file, value, VIVA_E_FORMAT, "expected %s, found %.*s", expected, (int)bytes, file->text + at);
 }
 

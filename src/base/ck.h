@@ -1,7 +1,7 @@
 /* base/ck.h: the only arithmetic allowed on numbers that came from a file.
  *
- * Each returns 0 and writes the result, or returns 1 on overflow (or when alignment is not a power of two) and leaves
- * the result alone. Compare ranges as `size <= total && offset <= total - size`, or with ck_range.
+ * Each returns 0 and writes the result, or returns 1 on overflow (or when alignment is not a power of two): the result is
+ * then not to be used. Compare ranges as `size <= total && offset <= total - size`, or with ck_range.
  */
 #ifndef BASE_CK_H
 #define BASE_CK_H

@@ -63,14 +63,3 @@ int viva_tokenizer_is_special(const viva_tokenizer *tokenizer, viva_token id) {
 viva_token viva_tokenizer_bos(const viva_tokenizer *tokenizer) { return tokenizer ? tokenizer->bos : -1; }
 viva_token viva_tokenizer_eos(const viva_tokenizer *tokenizer) { return tokenizer ? tokenizer->eos : -1; }
 int viva_tokenizer_add_bos(const viva_tokenizer *tokenizer) { return tokenizer ? tokenizer->add_bos : 0; }
-
-viva_status tokenizer_set_ends(viva_tokenizer *tokenizer, viva_token bos, viva_token eos, viva_error *error) {
-  const viva_token ids[2] = {bos, eos};
-  for (int i = 0; i < 2; i++)
-    if (ids[i] != -1 && !vocab_has(&tokenizer->vocab, ids[i]))
-      return error_set(error, VIVA_E_FORMAT, "the %s token is id %d; the vocabulary has ids below %zu",
-                       i ? "eos" : "bos", ids[i], tokenizer->vocab.count);
-  tokenizer->bos = bos;
-  tokenizer->eos = eos;
-  return VIVA_OK;
-}

@@ -41,10 +41,6 @@ typedef struct token_source {
   int add_bos, add_eos;  /* 0 or 1 */
 } token_source;
 
-/* Sets what viva_tokenizer_bos and _eos answer (-1: none), for a tokenizer.json that leaves it to the files beside it.
- * Only before the tokenizer is shared. Errors: E_FORMAT (outside the vocabulary; nothing is then changed). */
-viva_status tokenizer_set_ends(viva_tokenizer *tokenizer, viva_token bos, viva_token eos, viva_error *error);
-
 viva_status tokenizer_from_source(runtime *rt, const token_source *source, viva_tokenizer **out, viva_error *error);
 
 #endif

@@ -23,6 +23,17 @@ class DecodeOptions(c.Structure):
     _fields_ = [("size", c.c_size_t), ("skip_special", c.c_int32)]
 
 
+def encode(tokenizer, text, match_special=0, add_special=0):
+    """Asks for the number first: added spaces and NFC can give more ids than the text has bytes."""
+    data = text if isinstance(text, bytes) else text.encode()
+    chosen, count = viva_ctypes.EncodeOptions(c.sizeof(viva_ctypes.EncodeOptions), match_special, add_special), c.c_size_t()
+    lib.viva_tokenizer_encode(tokenizer.handle, data, c.c_size_t(len(data)), c.byref(chosen), None, c.c_size_t(0),
+                              c.byref(count), None)
+    ids = (c.c_int32 * (count.value + 1))()
+    call("viva_tokenizer_encode", tokenizer.handle, data, c.c_size_t(len(data)), c.byref(chosen), ids, count, c.byref(count))
+    return list(ids[:count.value])
+
+
 def decode(tokenizer, ids, skip_special):
     chosen, bytes_ = DecodeOptions(c.sizeof(DecodeOptions), skip_special), c.c_size_t()
     array = token_array(ids)
@@ -56,9 +67,9 @@ def compare(ours, theirs, strings, seed=3):
         for match_special in (0, 1):
             theirs.encode_special_tokens = not match_special
             expected = theirs.encode(text, add_special_tokens=False).ids
-            assert ours.encode(text, match_special=match_special) == expected, repr(text)
+            assert encode(ours, text, match_special=match_special) == expected, repr(text)
         theirs.encode_special_tokens = False
-        assert ours.encode(text, match_special=1, add_special=1) == theirs.encode(text).ids, repr(text)
+        assert encode(ours, text, match_special=1, add_special=1) == theirs.encode(text).ids, repr(text)
         for ids in (expected, [rng.randrange(size) for _ in range(rng.randrange(30))]):
             for skip in (0, 1):
                 wanted = theirs.decode(ids, skip_special_tokens=bool(skip))
@@ -89,14 +100,14 @@ def test_smollm2_characters(smollm2_pair):
     for first in range(0, 0x110000, 0x400):
         block = [chr(code) for code in range(first, first + 0x400) if not 0xD800 <= code < 0xE000]
         for text in ("".join(block), "a".join(block), " ".join(block), " 1".join(block)):
-            assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids, hex(first)
+            assert encode(ours, text) == theirs.encode(text, add_special_tokens=False).ids, hex(first)
 
 
 def test_smollm2_broken_utf8(smollm2_pair):
     ours, theirs = smollm2_pair
     for data in unicode_strings.broken_utf8(5, 1000):
         expected = theirs.encode(data.decode(errors="replace"), add_special_tokens=False).ids
-        assert ours.encode(data) == expected, data
+        assert encode(ours, data) == expected, data
 
 
 def test_smollm2_json_is_gguf(smollm2_pair, smollm2_path, tmp_path):
@@ -105,7 +116,7 @@ def test_smollm2_json_is_gguf(smollm2_pair, smollm2_path, tmp_path):
     with viva_ctypes.Tokenizer(tmp_path) as from_json:
         for text in unicode_strings.strings(102, 300, added(theirs)):
             for match_special in (0, 1):
-                assert from_json.encode(text, match_special) == ours.encode(text, match_special), repr(text)
+                assert encode(from_json, text, match_special) == encode(ours, text, match_special), repr(text)
 
 
 def test_wikitext(smollm2_pair):
@@ -114,7 +125,7 @@ def test_wikitext(smollm2_pair):
         pytest.skip("VIVA_WIKITEXT does not name WikiText-2's test text")
     ours, theirs = smollm2_pair
     data = Path(path).read_bytes()
-    ids = ours.encode(data)
+    ids = encode(ours, data)
     assert len(ids) == 304978
     assert ids == theirs.encode(data.decode(), add_special_tokens=False).ids
     assert decode(ours, ids, 1).encode() == data
@@ -134,7 +145,7 @@ def test_small_equals_bytes():
     with viva_ctypes.Tokenizer(GOLDEN / "small_nfc.json") as ours:
         for first in range(0, 0x110000, 0x400):
             text = " ".join(chr(code) for code in range(first, first + 0x400) if not 0xD800 <= code < 0xE000)
-            ids = ours.encode(text)
+            ids = encode(ours, text)
             assert ids == theirs.encode(text, add_special_tokens=False).ids, hex(first)
 
 
@@ -156,4 +167,4 @@ def test_other_vocabularies(path):
         wikitext = os.environ.get("VIVA_WIKITEXT")
         if wikitext:
             data = Path(wikitext).read_bytes()
-            assert ours.encode(data) == theirs.encode(data.decode(), add_special_tokens=False).ids
+            assert encode(ours, data) == theirs.encode(data.decode(), add_special_tokens=False).ids

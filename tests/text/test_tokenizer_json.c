@@ -293,6 +293,33 @@ static void test_not_one(void **state) {
   }
 }
 
+/* Ids in any order, as files sorted by text have them. */
+static void test_order(void **state) {
+  (void)state;
+  static const size_t counts[] = {1, 2, 3, 7, 64, 1000, 4097};
+  for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+    size_t count = counts[c], at = 0;
+    char *model = malloc(count * 24 + 64);
+    at += (size_t)sprintf(model, "{\"merges\":[],\"vocab\":{");
+    for (size_t i = 0; i < count; i++) {
+      size_t id = (i * 1009 + 500) % count; /* 1009 is prime and divides none of the counts */
+      at += (size_t)sprintf(model + at, "%s\"t%zu\":%zu", i ? "," : "", id, id);
+    }
+    sprintf(model + at, ",\"<s>\":%zu}}", count);
+    viva_tokenizer *t = load_valid(MODEL, model);
+    for (size_t id = 0; id < count; id++) {
+      char expected[32];
+      const char *text;
+      size_t bytes;
+      assert_int_equal(viva_tokenizer_id_to_token(t, (viva_token)id, &text, &bytes, NULL), VIVA_OK);
+      assert_int_equal(bytes, sprintf(expected, "t%zu", id));
+      assert_memory_equal(text, expected, bytes);
+    }
+    viva_tokenizer_release(t);
+    free(model);
+  }
+}
+
 /* A token that would have to be normalized before it is looked for, and changes, is refused. */
 static void test_normalized_added(void **state) {
   (void)state;
@@ -376,9 +403,9 @@ static void test_no_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_refused),   cmocka_unit_test(test_accepted),         cmocka_unit_test(test_meaning),
-      cmocka_unit_test(test_not_one),   cmocka_unit_test(test_normalized_added), cmocka_unit_test(test_truncated),
-      cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_refused),   cmocka_unit_test(test_accepted),  cmocka_unit_test(test_meaning),
+      cmocka_unit_test(test_not_one),   cmocka_unit_test(test_order),     cmocka_unit_test(test_normalized_added),
+      cmocka_unit_test(test_truncated), cmocka_unit_test(test_no_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@ from viva_ctypes import call, lib, token_array
 
 tokenizers = pytest.importorskip("tokenizers")
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "tokenizer"
-COUNT = 10000 if os.environ.get("VIVA_SLOW") else 2000
+COUNT = 10000 if os.environ.get("VIVA_SLOW") else 1000
 
 
 class DecodeOptions(c.Structure):

@@ -87,7 +87,6 @@ static const struct {
 };
 
 typedef enum bias_rule { BIAS_NEVER, BIAS_ALWAYS, BIAS_KEY } bias_rule;
-typedef enum window_rule { WINDOW_NEVER, WINDOW_ALL, WINDOW_SWITCHED } window_rule;
 
 /* What a family adds to its keys, and what a key means that is not there. */
 typedef struct family {
@@ -98,12 +97,10 @@ typedef struct family {
   viva_token bos, eos;
   bias_rule qkv_bias, o_bias, mlp_bias;
   int qk_norm;
-  window_rule window; /* SWITCHED: by use_sliding_window and max_window_layers */
+  window_rule window;
 } family;
 
-#define DEFAULT_EPS           1e-6
-#define DEFAULT_WINDOW        4096
-#define DEFAULT_WINDOW_LAYERS 28
+#define DEFAULT_EPS 1e-6
 
 static const family families[] = {
     {"llama", "LlamaForCausalLM", 0, 0, 2048, 1, 2, BIAS_KEY, BIAS_KEY, BIAS_KEY, 0, WINDOW_NEVER},
@@ -228,78 +225,6 @@ static viva_status read_switches(reader *r) {
                      error_quote(quoted, sizeof quoted, act.text, act.bytes));
 }
 
-/* -- sliding windows */
-
-typedef struct layer_types {
-  const reader *r;
-  uint64_t count, first_sliding;
-  int full_after_sliding;
-} layer_types;
-
-static viva_status visit_layer_type(void *arg, const config_value *element) {
-  layer_types *l = arg;
-  json_string name = {0};
-  char quoted[64];
-  if (element->kind != VALUE_STRING) return config_wrong_kind(&l->r->file, element, "a list of strings");
-  TRY(config_string(&l->r->file, element, &name));
-  if (json_string_is(name, "sliding_attention")) {
-    if (l->first_sliding == UINT64_MAX) l->first_sliding = l->count;
-  } else if (json_string_is(name, "full_attention") ||
-             json_string_is(name, "attention")) { /* the second: an old name */
-    l->full_after_sliding |= l->first_sliding != UINT64_MAX;
-  } else {
-    return config_fail(&l->r->file, element, VIVA_E_UNSUPPORTED,
-                       "viva runs full_attention and sliding_attention, not \"%s\"",
-                       error_quote(quoted, sizeof quoted, name.text, name.bytes));
-  }
-  l->count++;
-  return VIVA_OK;
-}
-
-/* layer_types says which layers slide. window: sliding_window, 0 when it is not set. */
-static viva_status read_layer_types(reader *r, uint64_t window) {
-  const config_value *list = &r->values[LAYER_TYPES];
-  viva_model_config *c = r->config;
-  layer_types l = {.r = r, .first_sliding = UINT64_MAX};
-  if (list->kind != VALUE_LIST) return config_wrong_kind(&r->file, list, "a list of strings");
-  TRY(config_read_list(&r->file, list, visit_layer_type, &l));
-  if (l.count != c->num_layers)
-    return config_fail(&r->file, list, VIVA_E_FORMAT, "it has %" PRIu64 " entries for %" PRIu64 " layers", l.count,
-                       c->num_layers);
-  if (l.first_sliding == UINT64_MAX) return VIVA_OK; /* all full */
-  if (window == 0)
-    return config_fail(&r->file, list, VIVA_E_FORMAT, "layers slide, but sliding_window is not set or not in use");
-  if (l.full_after_sliding)
-    return config_fail(
-        &r->file, list, VIVA_E_UNSUPPORTED,
-        "layers with full attention follow layers with a sliding window; viva runs full ones first, or one kind");
-  c->sliding_window = window;
-  c->sliding_from_layer = l.first_sliding;
-  return VIVA_OK;
-}
-
-static viva_status read_window(reader *r) {
-  viva_model_config *c = r->config;
-  const config_value *value = &r->values[WINDOW];
-  window_rule rule = r->family->window;
-  int32_t switched = 0;
-  uint64_t window = value->kind == VALUE_NULL ? 0 : DEFAULT_WINDOW, from = DEFAULT_WINDOW_LAYERS;
-  TRY(config_integer(&r->file, value, &window));
-  TRY(config_boolean(&r->file, &r->values[USE_WINDOW], &switched));
-  TRY(config_integer(&r->file, &r->values[WINDOW_LAYERS], &from));
-  if (rule == WINDOW_NEVER) return VIVA_OK; /* a Llama's layers are all full, whatever the keys say */
-  int in_use = rule == WINDOW_ALL || switched;
-  if (in_use && window == 0 && value->kind == VALUE_NUMBER)
-    return config_wrong_kind(&r->file, value, "null or an integer of 1 or more");
-  if (!in_use) window = 0;
-  if (config_given(&r->values[LAYER_TYPES])) return read_layer_types(r, window);
-  if (rule == WINDOW_ALL) from = 0;
-  if (window == 0 || from >= c->num_layers) return VIVA_OK;
-  c->sliding_window = window;
-  c->sliding_from_layer = from;
-  return VIVA_OK;
-}
-
 /* -- tokens */
 
 typedef struct token_visit {
@@ -389,12 +314,14 @@ static void place_error(const reader *r) {
 static viva_status read_runnable(reader *r) {
   rope_source rope = {&r->values[ROPE_PARAMETERS], &r->values[ROPE_SCALING], &r->values[ROPE_THETA],
                       &r->values[PARTIAL_ROTARY], &r->values[ORIGINAL_POSITIONS]};
+  window_source window = {r->family->window, &r->values[WINDOW], &r->values[USE_WINDOW], &r->values[WINDOW_LAYERS],
+                          &r->values[LAYER_TYPES]};
   TRY(refuse_unknown(r));
   TRY(read_integers(r));
   TRY(read_switches(r));
   TRY(config_rope(&r->file, &rope, r->config));
   TRY(read_tokens(r));
-  TRY(read_window(r));
+  TRY(config_window(&r->file, &window, r->config));
   viva_status status = config_check(r->config, r->file.path, r->file.error);
   if (status != VIVA_OK) place_error(r);
   return status;

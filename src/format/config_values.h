@@ -75,4 +75,24 @@ typedef struct rope_source {
 /* Fills config's rope_* and rotary_dim; head_dim and max_position_embeddings are there already. */
 viva_status config_rope(const config_file *file, const rope_source *source, viva_model_config *config);
 
+/* config_window.c */
+
+typedef enum window_rule {
+  WINDOW_NEVER,
+  WINDOW_ALL,
+  WINDOW_SWITCHED /* by use_sliding_window and max_window_layers */
+} window_rule;
+
+/* The keys of config.json that say which layers slide. */
+typedef struct window_source {
+  window_rule rule;
+  const config_value *window;      /* sliding_window */
+  const config_value *in_use;      /* use_sliding_window */
+  const config_value *full_layers; /* max_window_layers */
+  const config_value *layer_types;
+} window_source;
+
+/* Fills config's sliding_window and sliding_from_layer; num_layers is there already. */
+viva_status config_window(const config_file *file, const window_source *source, viva_model_config *config);
+
 #endif

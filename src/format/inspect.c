@@ -24,7 +24,7 @@ viva_status viva_checkpoint_open(const char *path, const viva_checkpoint_options
   if (o.load != VIVA_LOAD_READ && o.load != VIVA_LOAD_MMAP)
     return error_set(error, VIVA_E_ARGUMENT, "the load mode is %d; expected VIVA_LOAD_READ or VIVA_LOAD_MMAP",
                      (int)o.load);
-  runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_DEBUG);
+  runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
   if (rt == NULL) return build_no_memory(path, "the checkpoint", error);
   viva_status status = checkpoint_open(rt, path, o.load, checkpoint, error);
   runtime_release(rt);
@@ -123,13 +123,11 @@ viva_status viva_checkpoint_read_bf16(const viva_checkpoint *checkpoint, const c
 
 /* Converts the tensor part by part, from the mapping or through a buffer. */
 static viva_status convert(const viva_checkpoint *ck, const tensor_view *view, float *values, viva_error *error) {
-  uint64_t part_bytes;
-  size_t elements = (size_t)view->elements;
-  if (type_bytes(view->type, PART_ELEMENTS, &part_bytes))
-    return checkpoint_fail(ck, view, error, VIVA_E_INTERNAL, "the part size does not fit the type %s",
-                           type_name(view->type));
+  const type_info *type = type_get(view->type);
+  const size_t elements = (size_t)view->elements,
+               part_bytes = PART_ELEMENTS / type->block_elements * type->block_bits / 8;
   const uint8_t *mapped = checkpoint_mapped(ck, view);
-  void *buffer = mapped != NULL ? NULL : mem_alloc(&ck->rt->mem, (size_t)part_bytes);
+  void *buffer = mapped != NULL ? NULL : mem_alloc(&ck->rt->mem, part_bytes);
   if (mapped == NULL && buffer == NULL) return build_no_memory(ck->files[view->file].path, "reading a tensor", error);
   viva_status status = VIVA_OK;
   uint64_t place = 0;

@@ -21,34 +21,44 @@ viva_status metadata_add(checkpoint_build *b, json_string key, const char *type_
   return VIVA_OK;
 }
 
-static const char *type_word(json_type type) {
-  static const char *const words[] = {[JSON_NULL] = "null",     [JSON_BOOL] = "bool",   [JSON_NUMBER] = "number",
-                                      [JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object"};
-  return type < JSON_INVALID ? words[type] : "invalid";
-}
+static const char *const type_words[] = {[JSON_NULL] = "null",     [JSON_BOOL] = "bool",   [JSON_NUMBER] = "number",
+                                         [JSON_STRING] = "string", [JSON_ARRAY] = "array", [JSON_OBJECT] = "object"};
+
+/* By the type of all elements; JSON_INVALID: they differ, or there are none. */
+static const char *const array_words[] = {
+    [JSON_NULL] = "array of null",     [JSON_BOOL] = "array of bool",   [JSON_NUMBER] = "array of number",
+    [JSON_STRING] = "array of string", [JSON_ARRAY] = "array of array", [JSON_OBJECT] = "array of object",
+    [JSON_INVALID] = "array of values"};
 
 /* Takes the value at hand; *text is a string's content, else the value as it is written. *count: an array's length. */
-static viva_status take_value(json *j, json_type type, json_string *text, uint64_t *count, viva_error *error) {
+static viva_status take_value(json *j, const char **word, json_string *text, uint64_t *count, viva_error *error) {
+  json_type type = json_peek(j), common = JSON_INVALID;
   *count = 1;
+  *word = type < JSON_INVALID ? type_words[type] : "";
   if (type == JSON_STRING) return json_take_string(j, text, error);
   if (type != JSON_ARRAY) return json_take_raw(j, text, error);
   size_t begin = j->at;
   *count = 0;
   TRY(json_enter_array(j, error));
-  for (; json_next_element(j); ++*count) TRY(json_skip(j, error));
+  for (; json_next_element(j); ++*count) {
+    json_type element = json_peek(j);
+    common = *count == 0 || common == element ? element : JSON_INVALID;
+    TRY(json_skip(j, error));
+  }
   TRY(json_leave(j, error));
+  *word = array_words[common];
   *text = (json_string){j->text + begin, j->at - begin};
   return VIVA_OK;
 }
 
 static viva_status add_config(checkpoint_build *b, json *j, viva_error *error) {
   json_string key, text;
+  const char *word;
   uint64_t count;
   TRY(json_enter_object(j, error));
   while (json_next_key(j, &key)) {
-    json_type type = json_peek(j);
-    TRY(take_value(j, type, &text, &count, error));
-    TRY(metadata_add(b, key, type_word(type), text, count, error));
+    TRY(take_value(j, &word, &text, &count, error));
+    TRY(metadata_add(b, key, word, text, count, error));
   }
   TRY(json_leave(j, error));
   return json_finish(j, error);

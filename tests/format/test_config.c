@@ -361,6 +361,27 @@ static void test_beside_the_weights(void **state) {
   world_close(&w);
 }
 
+/* A configuration is small: a file that is not is not read, and opening goes on without it. */
+static void test_too_large(void **state) {
+  (void)state;
+  const size_t bytes = ((size_t)16 << 20) + 1;
+  char *large = calloc(bytes, 1);
+  gguf_world w = world_open(NULL);
+  viva_checkpoint *ck;
+  viva_error error = {0};
+  viva_model_config c = {.size = sizeof c};
+  st_put_golden(&w, "empty.safetensors", ST_PATH);
+  memory_io_put(w.io, "/m/config.json", large, bytes);
+  assert_int_equal(checkpoint_open(w.rt, ST_PATH, VIVA_LOAD_READ, &ck, NULL), VIVA_OK);
+  assert_int_equal(viva_checkpoint_metadata_count(ck), 0);
+  assert_int_equal(viva_checkpoint_config(ck, &c, &error), VIVA_E_LIMIT);
+  assert_string_equal(error.file, "/m/config.json");
+  assert_true(w.rt->mem.peak < bytes);
+  viva_checkpoint_close(ck);
+  world_close(&w);
+  free(large);
+}
+
 /* A client with a shorter struct gets what it knows. */
 static void test_shorter_struct(void **state) {
   (void)state;
@@ -467,21 +488,14 @@ static void test_io_failures(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_equals_transformers),
-      cmocka_unit_test(test_every_hostile_file_is_refused),
-      cmocka_unit_test(test_errors_are_optional),
-      cmocka_unit_test(test_place_of_an_error),
-      cmocka_unit_test(test_other_architectures),
-      cmocka_unit_test(test_family_by_one_key),
-      cmocka_unit_test(test_partial_rotation),
-      cmocka_unit_test(test_nested_rope),
-      cmocka_unit_test(test_contradicting_spellings),
-      cmocka_unit_test(test_generation_config),
-      cmocka_unit_test(test_beside_the_weights),
-      cmocka_unit_test(test_shorter_struct),
-      cmocka_unit_test(test_every_truncation_and_change),
-      cmocka_unit_test(test_allocation_failures),
-      cmocka_unit_test(test_io_failures),
+      cmocka_unit_test(test_equals_transformers),     cmocka_unit_test(test_every_hostile_file_is_refused),
+      cmocka_unit_test(test_errors_are_optional),     cmocka_unit_test(test_place_of_an_error),
+      cmocka_unit_test(test_other_architectures),     cmocka_unit_test(test_family_by_one_key),
+      cmocka_unit_test(test_partial_rotation),        cmocka_unit_test(test_nested_rope),
+      cmocka_unit_test(test_contradicting_spellings), cmocka_unit_test(test_generation_config),
+      cmocka_unit_test(test_beside_the_weights),      cmocka_unit_test(test_too_large),
+      cmocka_unit_test(test_shorter_struct),          cmocka_unit_test(test_every_truncation_and_change),
+      cmocka_unit_test(test_allocation_failures),     cmocka_unit_test(test_io_failures),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,17 +141,20 @@ static void test_order_names_and_padding(void **state) {
 static void test_metadata(void **state) {
   (void)state;
   gguf_world w = world_open(NULL);
-  memory_io_put_text(
-      w.io, "/m/config.json",
-      "{\"model_type\":\"llama\",\"ids\":[1,2,3],\"x\":null,\"o\":{\"a\":1},\"f\":1.50,\"t\":\"a\\nb\"}");
+  memory_io_put_text(w.io, "/m/config.json",
+                     "{\"model_type\":\"llama\",\"ids\":[1,2,3],\"x\":null,\"e\":[],\"m\":[1,\"a\"],\"s\":[\"a\",\"b\"]"
+                     ",\"o\":{\"a\":1},\"f\":1.50,\"t\":\"a\\nb\"}");
   viva_checkpoint *ck = open_golden(&w, "every_type.safetensors", VIVA_LOAD_READ);
   static const char *const expected[][3] = {{"format", "string", "pt"},
                                             {"note", "string",
                                              "Gr\xc3\xbc\xc3\x9f"
                                              "e \xe2\x98\x83"},
                                             {"model_type", "string", "llama"},
-                                            {"ids", "array", "[1,2,3]"},
+                                            {"ids", "array of number", "[1,2,3]"},
                                             {"x", "null", "null"},
+                                            {"e", "array of values", "[]"},
+                                            {"m", "array of values", "[1,\"a\"]"},
+                                            {"s", "array of string", "[\"a\",\"b\"]"},
                                             {"o", "object", "{\"a\":1}"},
                                             {"f", "number", "1.50"},
                                             {"t", "string", "a\\x0ab"}};
@@ -163,7 +166,7 @@ static void test_metadata(void **state) {
     assert_string_equal(m.key, expected[i][0]);
     assert_string_equal(m.type_name, expected[i][1]);
     assert_string_equal(m.text, expected[i][2]);
-    assert_int_equal(m.count, i == 3 ? 3 : 1);
+    assert_int_equal(m.count, i == 3 ? 3 : i == 5 ? 0 : i == 6 || i == 7 ? 2 : 1);
   }
   viva_metadata m = {.size = sizeof m};
   assert_int_equal(viva_checkpoint_metadata(ck, count, &m, NULL), VIVA_E_NOT_FOUND);

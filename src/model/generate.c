@@ -49,8 +49,16 @@ static viva_status check_sampling(const generation *g, viva_error *error) {
   return viva_sample(&logit, 1, &g->o.sampling, NULL, 0, 0, 0, g->scratch, g->scratch_bytes, &id, error);
 }
 
+static viva_status check_flag(int32_t value, const char *name, viva_error *error) {
+  if (value == 0 || value == 1) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "%s can be 0 or 1, not %d", name, (int)value);
+  return model_option_error(error, name);
+}
+
 static viva_status check_options(const generation *g, viva_error *error) {
   const viva_generate_options *o = &g->o;
+  TRY(check_flag(o->stop_on_eos, "stop_on_eos", error));
+  TRY(check_flag(o->match_special, "match_special", error));
   if (o->add_bos < -1 || o->add_bos > 1) {
     error_set(error, VIVA_E_ARGUMENT, "add_bos can be -1, 0 or 1, not %d", (int)o->add_bos);
     return model_option_error(error, "add_bos");
@@ -72,7 +80,8 @@ static viva_status check_options(const generation *g, viva_error *error) {
 
 static viva_status add_bos(generation *g, viva_error *error) {
   const viva_tokenizer *tokenizer = g->model->tokenizer;
-  if (g->o.add_bos == 0 || (g->o.add_bos < 0 && !viva_tokenizer_add_bos(tokenizer))) return VIVA_OK;
+  int continues = g->o.session && g->o.session->position > 0;
+  if (g->o.add_bos == 0 || (g->o.add_bos < 0 && (continues || !viva_tokenizer_add_bos(tokenizer)))) return VIVA_OK;
   viva_token bos = viva_tokenizer_bos(tokenizer);
   if (bos < 0) bos = g->model->config.bos_token;
   if (bos < 0) {
@@ -108,7 +117,7 @@ static viva_status encode(generation *g, const char *prompt, size_t bytes, viva_
 static viva_status check_length(const generation *g, size_t held, uint64_t capacity, uint64_t *needed,
                                 viva_error *error) {
   if (!ck_add(g->prompt_count, g->o.max_new_tokens, needed) && *needed <= capacity - held) return VIVA_OK;
-  if (held)
+  if (g->o.session)
     error_set(error, VIVA_E_LIMIT,
               "%zu prompt tokens and %llu new ones do not fit: the session holds %zu of %llu tokens; ask for fewer, "
               "truncate it, or make one with a larger capacity",
@@ -159,7 +168,7 @@ static viva_status run(generation *g, const char *prompt, size_t bytes, const vi
   else if (buffer_add(g->mem, &g->tokens, ids, count * sizeof *ids))
     return error_set(error, VIVA_E_MEMORY, "no memory for the prompt's tokens");
   g->prompt_count = g->tokens.bytes / sizeof(viva_token);
-  if (g->prompt_count == 0)
+  if (g->prompt_count == 0 && !(g->o.session && g->o.session->has_logits))
     return error_set(
         error, VIVA_E_ARGUMENT,
         "the prompt has no tokens, so there is nothing to continue; give some text, or ask for a BOS token");

@@ -151,6 +151,7 @@ static viva_status next_token(generation *g, viva_token *id, int *done, viva_err
 }
 
 static viva_status prefill(generation *g, viva_error *error) {
+  if (g->prompt_count == 0) return VIVA_OK; /* the session has logits to go on from */
   viva_prefill_options o = viva_prefill_options_default();
   o.progress = g->o.progress;
   o.progress_user = g->o.progress_user;

@@ -54,13 +54,23 @@ static float largest_finite(weight_format format) {
   return 0x1.fffffep+127f;
 }
 
-static int fits(const float *values, size_t count, float limit) {
-  int beyond = 0;
-  for (size_t i = 0; i < count; i++) { /* infinities of the file itself stay what they are */
-    float magnitude = __builtin_fabsf(values[i]);
-    beyond |= (magnitude > limit) & (magnitude <= 0x1.fffffep+127f);
+/* 1 when a finite value exceeds the limit; infinities of the file itself stay what they are. Magnitudes are ordered as
+ * their bits are, and blocks of a fixed length become vector instructions. */
+static int exceeds(const float *values, size_t count, float limit) {
+  enum { BLOCK = 32 };
+  const int32_t most = (int32_t)f32_bits(limit), infinity = 0x7f800000;
+  int32_t beyond = 0;
+  size_t i = 0;
+  for (; i + BLOCK <= count; i += BLOCK)
+    for (size_t j = 0; j < BLOCK; j++) {
+      int32_t magnitude = (int32_t)(f32_bits(values[i + j]) & 0x7fffffff);
+      beyond |= (magnitude > most) & (magnitude < infinity);
+    }
+  for (; i < count; i++) {
+    int32_t magnitude = (int32_t)(f32_bits(values[i]) & 0x7fffffff);
+    beyond |= (magnitude > most) & (magnitude < infinity);
   }
-  return !beyond;
+  return beyond != 0;
 }
 
 static void convert(weight_format format, const float *values, void *to, size_t count) {
@@ -100,10 +110,11 @@ static viva_status load_piece(const loader *l, const piece *w, thread_state *t) 
   TRY(source(l, w, t->raw, &data, &t->error));
   if (!stored) {
     TRY(type_dequant(item->view->type, data, t->values, count, &t->error));
-    if (!fits(t->values, count, largest_finite(item->format)))
+    if (exceeds(t->values, count, largest_finite(item->format)))
       return checkpoint_fail(l->p->ck, item->view, &t->error, VIVA_E_NUMERIC,
-                             "the tensor has values that are beyond the range of %s; load it with weights bf16",
-                             item->format == WEIGHT_F16 ? "F16 (65504)" : "BF16");
+                             "the tensor has values that are beyond the range of %s; load it with weights %s",
+                             item->format == WEIGHT_F16 ? "F16 (65504)" : "BF16",
+                             item->format == WEIGHT_F16 ? "bf16" : "f32");
   }
   if (!item->head_rows) {
     convert(item->format, t->values, place(l, item, w->row), count);

@@ -134,6 +134,7 @@ viva_status viva_model_load(viva_engine *engine, const char *path, const viva_mo
 }
 
 viva_model *viva_model_retain(viva_model *model) {
+  if (!model) return NULL;
   atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
   return model;
 }
@@ -162,6 +163,6 @@ viva_status viva_model_get_plan(const viva_model *model, viva_memory_plan *memor
   return options_fill(memory, &model->plan, "viva_memory_plan", error);
 }
 
-const char *viva_model_description(const viva_model *model) { return model->description; }
+const char *viva_model_description(const viva_model *model) { return model ? model->description : ""; }
 
-viva_tokenizer *viva_model_tokenizer(const viva_model *model) { return model->tokenizer; }
+viva_tokenizer *viva_model_tokenizer(const viva_model *model) { return model ? model->tokenizer : NULL; }

@@ -17,9 +17,10 @@ static viva_status check(const viva_session *s, const viva_token *tokens, size_t
   TRY(session_check(s, tokens, count, error));
   if (!o->all_logits) return VIVA_OK;
   if (!ck_mul(count, s->model->config.vocab_size, &floats) && floats == o->all_logits_count) return VIVA_OK;
-  error_set(error, VIVA_E_ARGUMENT, "all_logits has room for %zu values, but %zu tokens give %zu x %llu",
+  error_set(error, VIVA_E_SIZE, "all_logits has room for %zu values, but %zu tokens give %zu x %llu",
             o->all_logits_count, count, count, (unsigned long long)s->model->config.vocab_size);
-  return model_option_error(error, "all_logits_count");
+  model_option_error(error, "all_logits_count");
+  return VIVA_E_SIZE;
 }
 
 /* One block of logits, made in s->many, to the caller. position: of its first row; done: rows before it in this call.

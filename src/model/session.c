@@ -125,16 +125,19 @@ viva_status session_check(const viva_session *s, const viva_token *tokens, size_
   if (s->failed)
     return error_set(error, VIVA_E_STATE,
                      "the session holds nothing since a copy into it failed; truncate it to 0 or copy into it again");
+  /* The count first: when it is wrong, tokens may end before it. */
+  if (count > s->capacity - s->position)
+    return error_set(
+        error, VIVA_E_LIMIT,
+        "the session is full: it holds %zu tokens, %zu more are given, its capacity is %zu; truncate it or "
+        "make one with a larger capacity",
+        s->position, count, s->capacity);
   for (size_t i = 0; i < count; i++) {
     if (tokens[i] >= 0 && (uint64_t)tokens[i] < vocab) continue;
     return error_set(error, VIVA_E_ARGUMENT, "tokens[%zu] is %ld, outside the vocabulary of %llu tokens (0 to %llu)", i,
                      (long)tokens[i], (unsigned long long)vocab, (unsigned long long)vocab - 1);
   }
-  if (count <= s->capacity - s->position) return VIVA_OK;
-  return error_set(error, VIVA_E_LIMIT,
-                   "the session is full: it holds %zu tokens, %zu more are given, its capacity is %zu; truncate it or "
-                   "make one with a larger capacity",
-                   s->position, count, s->capacity);
+  return VIVA_OK;
 }
 
 viva_status session_argmax(viva_session *s, const float *logits, uint64_t position, viva_token *id, viva_error *error) {

@@ -29,8 +29,8 @@ typedef struct viva_checkpoint_options {
   size_t size;         /* sizeof(viva_checkpoint_options) */
   viva_load_mode load; /* READ */
   int32_t reserved;
-  const viva_allocator *allocator; /* NULL: the C library's */
-  viva_log_fn log;                 /* NULL: silent; warnings name what was ignored in the files */
+  const viva_allocator *allocator; /* NULL: the C library's; copied, its user pointer must outlive the handle */
+  viva_log_fn log;                 /* NULL: silent; gets errors and warnings, such as what was ignored in the files */
   void *log_user;
 } viva_checkpoint_options;
 
@@ -39,7 +39,8 @@ VIVA_API viva_checkpoint_options viva_checkpoint_options_default(void);
 /* Opens the file or folder at path and checks every header in it: sizes, offsets, names, types, coverage. Untrusted
  * input: nothing in a file can make this crash, hang, or allocate more than a small multiple of the file's size.
  * Errors: E_IO (cannot open or read), E_FORMAT (place and rule in the error), E_UNSUPPORTED (GGUF version 1, unknown
- * tensor type), E_NOT_FOUND (folder without a checkpoint), E_MEMORY, E_ARGUMENT.
+ * tensor type, more than 8 dimensions), E_NOT_FOUND (folder without a checkpoint, missing shard), E_MEMORY, E_ARGUMENT
+ * (also a folder with several GGUF files: name one).
  *
  * options:    NULL for the defaults
  * checkpoint: receives the handle; the caller ends it with viva_checkpoint_close. Immutable: shareable by threads. */
@@ -104,7 +105,7 @@ typedef struct viva_metadata {
   size_t size; /* sizeof(viva_metadata), set by the caller before the call */
   const char *key;
   const char *type_name; /* "string", "u32", "f32", "array of string" ... */
-  const char *text;      /* the value as text; long ones are cut with "..." */
+  const char *text;      /* the value as text, control characters as \xNN; long ones are cut with "..." */
   uint64_t count;        /* elements of an array (its type_name begins with "array of"), else 1 */
 } viva_metadata;
 
@@ -161,7 +162,8 @@ typedef struct viva_model_config {
 
 /* The configuration. For an architecture that viva cannot run it fills what it finds and leaves model_type empty; for
  * one that it can run, every rule is checked (hidden % heads, heads % kv_heads, ranges).
- * Errors: E_NOT_FOUND (no config.json beside the weights), E_FORMAT (key and value in the error), E_ARGUMENT. */
+ * Errors: E_NOT_FOUND (no config.json beside the weights), E_FORMAT (key and value in the error), E_UNSUPPORTED (a key
+ * asks for what viva does not run), E_LIMIT (a config.json above 16 MiB), E_IO, E_MEMORY, E_ARGUMENT. */
 VIVA_API viva_status viva_checkpoint_config(const viva_checkpoint *checkpoint, viva_model_config *config,
                                             viva_error *error);
 

@@ -58,8 +58,8 @@ VIVA_API viva_status viva_model_plan(viva_engine *engine, const char *path, cons
 
 /* Loads a model: a GGUF file, a folder with config.json and safetensors, a .safetensors file or an index beside one.
  * Reads headers, plans, refuses with the numbers when it does not fit, then reads the weights in parallel.
- * Errors: those of viva_model_plan, E_LIMIT (does not fit: needed, available, largest context and the --weights that
- * would fit), E_IO, E_MEMORY, E_CANCELLED. A failed load leaves nothing behind.
+ * Errors: those of viva_model_plan and viva_tokenizer_load, E_LIMIT (does not fit: needed, available, the largest context
+ * and the value of the weights option that would fit), E_IO, E_MEMORY, E_CANCELLED. A failed load leaves nothing behind.
  *
  * options: NULL for the defaults
  * model:   receives one reference, ended by viva_model_release */
@@ -115,40 +115,46 @@ typedef struct viva_prefill_options {
 VIVA_API viva_prefill_options viva_prefill_options_default(void);
 
 /* Appends count tokens to the session. Afterwards viva_session_logits gives the logits that follow the last one.
- * Errors: E_ARGUMENT (count 0, a token outside the vocabulary: its index and value), E_LIMIT (position + count >
- * capacity: the three numbers), E_STATE (failed session), E_NUMERIC, E_CANCELLED. After an error that is found before
- * work starts, and after a cancel, the session is as it was before the call.
+ * Errors: E_LIMIT (position + count > capacity: the three numbers), E_ARGUMENT (count 0, a token outside the vocabulary:
+ * its index and value), E_SIZE (all_logits_count ≠ count × vocab_size), E_NUMERIC (NaN logits), E_CANCELLED, E_STATE (a
+ * failed session: a viva_session_copy into it failed half-way; truncate it to 0 or copy into it again). After any error
+ * the session is as it was before the call.
  *
  * options: NULL for the defaults: the last position's logits only */
 VIVA_API viva_status viva_session_prefill(viva_session *session, const viva_token *tokens, size_t count,
                                           const viva_prefill_options *options, viva_error *error);
 
-/* Appends one token; afterwards viva_session_logits gives the logits that follow it. Allocates nothing. Errors as above. */
+/* Appends one token; afterwards viva_session_logits gives the logits that follow it. Allocates nothing. Errors as above.
+ */
 VIVA_API viva_status viva_session_decode(viva_session *session, viva_token token, viva_error *error);
 
-/* As viva_session_decode and viva_argmax in one: nothing but the token goes in and out, the logits stay on the device. */
+/* As viva_session_decode and viva_argmax in one: nothing but the token goes in and out, the logits stay on the
+ * device (viva_session_logits can still fetch them). */
 VIVA_API viva_status viva_session_decode_argmax(viva_session *session, viva_token token, viva_token *next,
                                                 viva_error *error);
 
-/* Appends tokens[i] to sessions[i] for i < count, reading the weights once. All must be different sessions of one model.
+/* Appends tokens[i] to sessions[i] for i < count, reading the weights once. All must be different sessions of one
+ * model with one KV type (E_ARGUMENT otherwise).
  * The result is bit for bit that of count calls of viva_session_decode. On an error no session has changed; the error's
  * item names the session ("sessions[3]"). */
 VIVA_API viva_status viva_sessions_decode(viva_session *const *sessions, const viva_token *tokens, size_t count,
                                           viva_error *error);
 
-/* The last logits: vocab_size values that belong to the session and are valid until its next call.
- * Errors: E_STATE (nothing was processed yet, or the session was truncated since). */
+/* The last logits: vocab_size values that belong to the session and are valid until its next call that changes it.
+ * Errors: E_STATE (nothing was processed yet, or tokens were truncated since). */
 VIVA_API viva_status viva_session_logits(viva_session *session, const float **logits, size_t *vocab_size,
                                          viva_error *error);
 
 VIVA_API uint64_t viva_session_position(const viva_session *session); /* tokens in the cache */
 VIVA_API uint64_t viva_session_capacity(const viva_session *session);
 
-/* Forgets all tokens from position on (rewind). Errors: E_ARGUMENT (position > the session's). */
+/* Forgets all tokens from position on (rewind); with its own position nothing changes. Errors: E_ARGUMENT (position > the
+ * session's). */
 VIVA_API viva_status viva_session_truncate(viva_session *session, uint64_t position, viva_error *error);
 
-/* Makes to hold what from holds (tokens and logits): a shared prefix is processed once. Both must be sessions of one
- * model with one KV type. Errors: E_ARGUMENT, E_LIMIT (to's capacity < from's position). */
+/* Makes to hold what from holds (tokens, and logits if it has them): a shared prefix is processed once. Both must be
+ * sessions of one model with one KV type (and one capacity, when the model's RoPE is dynamic); a session copied to itself
+ * stays as it is. Errors: E_ARGUMENT, E_LIMIT (to's capacity < from's position). */
 VIVA_API viva_status viva_session_copy(viva_session *to, const viva_session *from, viva_error *error);
 
 /* ---- generation ------------------------------------------------------------------------------------------------- */
@@ -172,20 +178,35 @@ typedef int (*viva_text_fn)(void *user, const char *text, size_t bytes);
 typedef struct viva_generate_options {
   size_t size;             /* sizeof(viva_generate_options) */
   uint64_t max_new_tokens; /* 50; 0: only the prompt is processed */
-  viva_sampling_options
-      sampling;          /* temperature 0, top_k 0 (unlimited), top_p 1, min_p 0, repetition_penalty 1, seed 42 */
-  int32_t stop_on_eos;   /* 1: stop at the model's end tokens. 0: they are ordinary tokens */
-  int32_t match_special; /* 1: special tokens written in the prompt become their ids */
-  int32_t add_bos;       /* -1: the tokenizer's rule. 0: never. 1: always */
-  uint32_t logprobs;     /* 0. N: for each token its log probability and the N most probable (of the plain
-                                     softmax of the logits, before sampling options) */
+
+  /* temperature 0, top_k 0 (unlimited), top_p 1, min_p 0, repetition_penalty 1, seed 42. The history for the penalty is
+   * this call's prompt and output; what a continued session held before is not seen. */
+  viva_sampling_options sampling;
+
+  int32_t stop_on_eos; /* 1: stop at the model's end tokens. 0: they are ordinary tokens */
+
+  /* 1: special tokens written in the prompt become their ids. 0: they are ordinary text. */
+  int32_t match_special;
+
+  /* BOS before the prompt. -1: by the tokenizer's rule (viva_tokenizer_add_bos), and only at the beginning of a session.
+   * 0: never. 1: always. No other token is added. */
+  int32_t add_bos;
+
+  /* 0. N: for each token its log probability and the N most probable (of the plain softmax of the logits, before the
+   * sampling options). */
+  uint32_t logprobs;
+
   const char *const *stop_strings; /* NULL, or stop_count zero-ended UTF-8 strings, none empty */
   size_t stop_count;
   viva_text_fn on_text; /* NULL: none */
   void *on_text_user;
-  viva_session *session;     /* NULL: a new one for this call. Else the prompt is appended to this one, which
-                                     afterwards holds the prompt and every generated token but the last */
-  uint64_t sequence;         /* 0: counter for the random numbers, see viva_sample */
+
+  /* NULL: a new one for this call, just large enough for prompt + max_new_tokens. Else the prompt is appended to this one,
+   * which afterwards holds the prompt and every generated token but the last: to go on, begin the next prompt with that
+   * one. With a session that has logits (viva_session_logits) the prompt may be empty: the text continues from them. */
+  viva_session *session;
+
+  uint64_t sequence;         /* 0: counter for the random numbers, see viva_sample; the position is the session's */
   viva_progress_fn progress; /* NULL, or called during prefill with tokens done and total; can cancel */
   void *progress_user;
 } viva_generate_options;
@@ -217,11 +238,12 @@ typedef struct viva_generate_result {
   const viva_logprob *top_logprobs;   /* token_count × logprobs, most probable first, or NULL */
 } viva_generate_result;
 
-/* Continues a text. No forward pass is run whose token nobody uses.
- * Errors: E_ARGUMENT (also a prompt without tokens, and options out of range: the error's item names the option),
- * E_STATE (the model has no tokenizer), E_LIMIT (prompt + max_new_tokens > capacity: the three numbers), and those of
- * viva_session_prefill. A stop by on_text is no error: stop_reason says so. A cancel by progress, while the prompt is
- * processed, is E_CANCELLED: there is no result yet.
+/* Continues a text. No forward pass is run whose token nobody uses. A stop by on_text is no error: stop_reason says so,
+ * and the token just shown is in the result. A cancel by progress, while the prompt is processed, is E_CANCELLED: there is
+ * no result yet.
+ * Errors: E_ARGUMENT (a prompt without tokens; an option out of range: its name is the error's item), E_STATE (the model
+ * has no tokenizer), E_LIMIT (the session's position + prompt + max_new_tokens > capacity: the numbers), and those of
+ * viva_session_prefill. After an error a caller's session is where it was.
  *
  * prompt:  bytes of UTF-8, need not end with a zero
  * options: NULL for the defaults

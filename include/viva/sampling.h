@@ -29,6 +29,7 @@ typedef struct viva_sampling_options {
   float repetition_penalty; /* 1.0 = off; logits of tokens in the history: l > 0 ? l / r : l · r */
   int32_t top_k;            /* 0 = unlimited; only the k most probable tokens stay */
   uint64_t seed;            /* 42 */
+  uint64_t reserved[4];     /* 0: room for later options, so that the struct keeps its size */
 } viva_sampling_options;
 
 VIVA_API viva_sampling_options viva_sampling_options_default(void);
@@ -59,7 +60,8 @@ VIVA_API viva_status viva_sample_candidates(const float *logits, size_t n, const
  *
  * options:  NULL for the defaults
  * sequence: which of several texts that share a seed (0 for one)
- * position: of the token to be drawn in its text; the pair (sequence, position) must not repeat under one seed */
+ * position: of the token to be drawn, counted from the beginning of its text (of its session); the pair (sequence,
+ *           position) must not repeat under one seed */
 VIVA_API viva_status viva_sample(const float *logits, size_t n, const viva_sampling_options *options,
                                  const viva_token *history, size_t history_count, uint64_t sequence, uint64_t position,
                                  void *scratch, size_t scratch_bytes, viva_token *id, viva_error *error);

@@ -29,7 +29,7 @@ extern "C" {
   X(E_IO, -3, "the operating system refused to open, read, write or map a file")                                       \
   X(E_FORMAT, -4, "a file is damaged or breaks its format's rules")                                                    \
   X(E_UNSUPPORTED, -5, "the file is well formed but uses something this version cannot run")                           \
-  X(E_NOT_FOUND, -6, "no tensor, key or file of that name")                                                            \
+  X(E_NOT_FOUND, -6, "no tensor, key, token or checkpoint of that name")                                               \
   X(E_DTYPE, -7, "the data has another type than the call needs")                                                      \
   X(E_SIZE, -8, "a buffer's size does not match the shape")                                                            \
   X(E_LIMIT, -9, "the work does not fit: memory plan, context capacity, or a fixed limit")                             \
@@ -65,7 +65,8 @@ VIVA_API const char *viva_status_name(viva_status status);
 VIVA_API const char *viva_status_text(viva_status status);
 
 /* Writes "FILE: ITEM: at byte N: MESSAGE" (absent parts are left out) into buffer, always ended by a zero byte, cut at
- * size. Returns the length the whole text would have. error must not be NULL. Thread-safe. */
+ * size. Returns the length the whole text would have; for an error whose code is VIVA_OK the text is "". error must not
+ * be NULL; buffer may be when size is 0. Thread-safe. */
 VIVA_API size_t viva_error_format(const viva_error *error, char *buffer, size_t size);
 
 #ifdef __cplusplus

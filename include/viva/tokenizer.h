@@ -16,8 +16,8 @@ typedef struct viva_tokenizer viva_tokenizer;
 
 typedef struct viva_tokenizer_options {
   size_t size;                     /* sizeof(viva_tokenizer_options) */
-  const viva_allocator *allocator; /* NULL: the C library's */
-  viva_log_fn log;                 /* NULL: silent */
+  const viva_allocator *allocator; /* NULL: the C library's; copied, its user pointer must outlive the handle */
+  viva_log_fn log;                 /* NULL: silent; gets errors and warnings, such as what was ignored in the files */
   void *log_user;
 } viva_tokenizer_options;
 
@@ -42,6 +42,7 @@ typedef struct viva_encode_options {
   int32_t add_special;   /* 0: ids of the text alone. 1: with the tokens the tokenizer adds (BOS, EOS), by its rule */
 } viva_encode_options;
 
+/* Both 0: the text alone. (viva_generate, which takes prompts, has match_special 1.) */
 VIVA_API viva_encode_options viva_encode_options_default(void);
 
 /* Encodes text. Bytes that are not UTF-8 count as U+FFFD, one for each maximal invalid part.

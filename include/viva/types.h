@@ -50,7 +50,7 @@ typedef struct viva_allocator {
   void *user;
 } viva_allocator;
 
-/* What a handle's allocator has seen so far. */
+/* What an engine's allocator has seen so far. */
 typedef struct viva_memory_stats {
   size_t size;          /* set to sizeof(viva_memory_stats) by the caller */
   size_t current_bytes; /* now allocated */
@@ -68,8 +68,9 @@ typedef enum viva_log_level {
 /* Receives one message without a line end. May be called from any thread that is inside a viva call. */
 typedef void (*viva_log_fn)(void *user, viva_log_level level, const char *message);
 
-/* Called now and then during a long job with the bytes done so far. Return 0 to go on, anything else to cancel: the
- * job then ends with VIVA_E_CANCELLED and leaves nothing behind. Called from the thread that started the job. */
+/* Called now and then during a long job with the work done so far: bytes of weights when a model is loaded, tokens in a
+ * prefill. Return 0 to go on, anything else to cancel: the job then ends with VIVA_E_CANCELLED, and every object is as it
+ * was before. Called from the thread that started the job. */
 typedef int (*viva_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 /* How a model's files reach memory. READ: positioned reads, several at a time (the default); a file that shrinks is

@@ -23,8 +23,9 @@
  * Rules that hold everywhere:
  * - A call returns VIVA_OK (0) or a negative viva_status; the optional viva_error says what, where, and what to do.
  * - On failure output handles are NULL, and the objects involved are as they were, unless the call says otherwise.
- * - Option structs begin with their size: fill them with their *_default() function, then change what you need. NULL means
- *   the defaults. Information structs that the caller provides have their size member set by the caller.
+ * - Option structs begin with their size, by which the library knows older clients: fill them with their *_default()
+ *   function, then change what you need. NULL means the defaults. Information structs that the caller provides have their
+ *   size member set by the caller. A size that no version of viva had is E_ARGUMENT.
  * - Handles that say "reference" are counted and thread-safe to retain and release; the others have one owner.
  * - The library never exits, aborts, prints, installs signal handlers or changes the locale. VIVA_NO_CUDA, read when an
  *   engine is opened, is the one environment variable it looks at.

@@ -103,6 +103,10 @@ static void line_end(line *l) {
 
 size_t viva_error_format(const viva_error *error, char *buffer, size_t size) {
   line l = {buffer, size, 0};
+  if (error->code == VIVA_OK) {
+    line_end(&l);
+    return 0;
+  }
   line_add_part(&l, error->file, sizeof error->file);
   line_add_part(&l, error->item, sizeof error->item);
   if (error->offset != VIVA_NO_OFFSET) {

@@ -79,6 +79,7 @@ void viva_checkpoint_close(viva_checkpoint *ck) {
 }
 
 const char *viva_checkpoint_format(const viva_checkpoint *ck) {
+  if (ck == NULL) return "";
   if (ck->container == CONTAINER_GGUF) return ck->gguf->version == 2 ? "GGUF 2" : "GGUF 3";
   return ck->file_count > 1 ? "safetensors shards" : "safetensors";
 }

@@ -61,22 +61,29 @@ viva_status viva_softmax(const float *logits, size_t n, float *probabilities, vi
   return VIVA_OK;
 }
 
+static viva_status wrong_option(viva_error *error, const char *name, const char *rule, double value) {
+  error_set(error, VIVA_E_ARGUMENT, "%s must be %s, not %g", name, rule, value);
+  error_at(error, NULL, name, -1, VIVA_NO_OFFSET);
+  return VIVA_E_ARGUMENT;
+}
+
 static viva_status check_options(const viva_sampling_options *given, viva_sampling_options *o, viva_error *error) {
   *o = viva_sampling_options_default();
   if (!given) return VIVA_OK;
-  if (given->size < sizeof *o)
-    return error_set(error, VIVA_E_ARGUMENT, "options->size is %zu, not %zu", given->size, sizeof *o);
+  if (given->size != sizeof *o)
+    return error_set(error, VIVA_E_ARGUMENT,
+                     "the sampling options say they are %zu bytes long, not %zu; set them with "
+                     "viva_sampling_options_default",
+                     given->size, sizeof *o);
   *o = *given;
-  if (!(o->temperature >= 0))
-    return error_set(error, VIVA_E_ARGUMENT, "temperature must be 0 or more, not %g", (double)o->temperature);
-  if (!(o->top_p >= 0 && o->top_p <= 1))
-    return error_set(error, VIVA_E_ARGUMENT, "top_p must lie between 0 and 1, not %g", (double)o->top_p);
-  if (!(o->min_p >= 0 && o->min_p <= 1))
-    return error_set(error, VIVA_E_ARGUMENT, "min_p must lie between 0 and 1, not %g", (double)o->min_p);
+  if (!(o->temperature >= 0)) return wrong_option(error, "temperature", "0 or more", (double)o->temperature);
+  if (!(o->top_p >= 0 && o->top_p <= 1)) return wrong_option(error, "top_p", "between 0 and 1", (double)o->top_p);
+  if (!(o->min_p >= 0 && o->min_p <= 1)) return wrong_option(error, "min_p", "between 0 and 1", (double)o->min_p);
   if (!(o->repetition_penalty > 0 && o->repetition_penalty < INFINITY))
-    return error_set(error, VIVA_E_ARGUMENT, "repetition_penalty must be a number above 0, not %g",
-                     (double)o->repetition_penalty);
-  if (o->top_k < 0) return error_set(error, VIVA_E_ARGUMENT, "top_k must be 0 (unlimited) or more, not %d", o->top_k);
+    return wrong_option(error, "repetition_penalty", "a number above 0", (double)o->repetition_penalty);
+  if (o->top_k < 0) return wrong_option(error, "top_k", "0 (unlimited) or more", o->top_k);
+  for (size_t i = 0; i < sizeof o->reserved / sizeof *o->reserved; i++)
+    if (o->reserved[i]) return wrong_option(error, "reserved", "0", (double)o->reserved[i]);
   return VIVA_OK;
 }
 

@@ -86,6 +86,13 @@ static void refused(fixture *f, viva_status code, const char *text) {
   assert_null(result);
 }
 
+/* As refused, for a prompt of no ids. */
+static void refused_ids(fixture *f, viva_status code, const char *text) {
+  viva_generate_result *result = (viva_generate_result *)f;
+  kit_error(viva_generate_tokens(f->model, NULL, 0, &f->o, &result, &f->error), code, &f->error, text);
+  assert_null(result);
+}
+
 /* The text that the tokenizer gives for ids. */
 static size_t decoded(fixture *f, const viva_token *ids, size_t count, char *text, size_t room) {
   size_t bytes;
@@ -355,6 +362,17 @@ static void continued(void **state) {
   kit_ok(viva_generate_tokens(f->model, &first->tokens[11], 1, &f->o, &second, &f->error), &f->error);
   assert_memory_equal(first->tokens, whole->tokens, 12 * sizeof(viva_token));
   assert_memory_equal(second->tokens, whole->tokens + 12, 18 * sizeof(viva_token));
+  viva_generate_result_free(second);
+
+  /* an empty prompt goes on from the session's logits */
+  kit_ok(viva_session_truncate(s, 0, &f->error), &f->error);
+  f->o.max_new_tokens = 30;
+  refused_ids(f, VIVA_E_ARGUMENT, "nothing to continue");
+  kit_ok(viva_session_prefill(s, whole->prompt_tokens, whole->prompt_count, NULL, &f->error), &f->error);
+  kit_ok(viva_generate_tokens(f->model, NULL, 0, &f->o, &second, &f->error), &f->error);
+  assert_int_equal(second->prompt_count, 0);
+  assert_int_equal(second->token_count, 30);
+  assert_memory_equal(second->tokens, whole->tokens, 30 * sizeof(viva_token));
   viva_generate_result_free(whole);
   viva_generate_result_free(first);
   viva_generate_result_free(second);

@@ -192,9 +192,11 @@ static void refusals_change_nothing(void **state) {
             "tokens[0] is -2147483648");
   kit_error(viva_session_prefill(f->session, f->tokens, 9, NULL, &f->error), VIVA_E_LIMIT, &f->error,
             "it holds 120 tokens, 9 more are given, its capacity is 128");
+  /* a wrong count is found before anything behind the array is read */
+  kit_error(viva_session_prefill(f->session, bad, SIZE_MAX, NULL, &f->error), VIVA_E_LIMIT, &f->error, "is full");
   p.all_logits = room;
   p.all_logits_count = 1;
-  kit_error(viva_session_prefill(f->session, f->tokens, 2, &p, &f->error), VIVA_E_ARGUMENT, &f->error,
+  kit_error(viva_session_prefill(f->session, f->tokens, 2, &p, &f->error), VIVA_E_SIZE, &f->error,
             "all_logits_count: all_logits has room for 1 values, but 2 tokens give 2 x 299");
   kit_error(viva_session_decode_argmax(f->session, 1, NULL, &f->error), VIVA_E_ARGUMENT, &f->error, "next is NULL");
   kit_error(viva_session_decode_argmax(NULL, 1, &next, &f->error), VIVA_E_ARGUMENT, &f->error, "session is NULL");

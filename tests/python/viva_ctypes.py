@@ -46,7 +46,8 @@ class PrefillOptions(c.Structure):
 
 class SamplingOptions(c.Structure):
     _fields_ = [("size", c.c_size_t), ("temperature", c.c_float), ("top_p", c.c_float), ("min_p", c.c_float),
-                ("repetition_penalty", c.c_float), ("top_k", c.c_int32), ("seed", c.c_uint64)]
+                ("repetition_penalty", c.c_float), ("top_k", c.c_int32), ("seed", c.c_uint64),
+                ("reserved", c.c_uint64 * 4)]
 
 
 class GenerateOptions(c.Structure):

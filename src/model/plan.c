@@ -326,7 +326,7 @@ viva_status plan_refuse(const plan *p, viva_error *error) {
     snprintf(advice, sizeof advice, "no context fits");
   if (smaller < n->weight_bytes && needed_smaller <= n->available_bytes) {
     size_t at = strlen(advice);
-    snprintf(advice + at, sizeof advice - at, "; with weights bf16 (--weights bf16) all of it fits");
+    snprintf(advice + at, sizeof advice - at, "; with weights bf16 all of it fits");
   }
   error_set(error, VIVA_E_LIMIT,
             "the model needs %s (weights %s, KV cache of %llu tokens %s, work %s), but %s are available; %s",

@@ -147,7 +147,7 @@ viva_status session_argmax(viva_session *s, const float *logits, uint64_t positi
   if (!nan) return VIVA_OK;
   return error_set(error, VIVA_E_NUMERIC,
                    "a logit that follows the token at position %llu is not a number: the file holds weights that are "
-                   "no numbers, or they overflow in the type they are held in (try --weights f32)",
+                   "no numbers, or they overflow in the type they are held in; try weights f32",
                    (unsigned long long)position);
 }
 

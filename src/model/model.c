@@ -135,7 +135,7 @@ viva_status viva_model_load(viva_engine *engine, const char *path, const viva_mo
 
 viva_model *viva_model_retain(viva_model *model) {
   if (!model) return NULL;
-  atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
+  if (model) atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
   return model;
 }
 

@@ -130,6 +130,11 @@ static void multiply(const linear_job *job, const linear_args *a, const layer_cu
                  .residual = a->residual ? a->residual + x_row * a->y_stride + row : NULL,
                  .y = a->y + x_row * a->y_stride + row,
                  .y_stride = a->y_stride};
+  /* The last block leaves the panel: time to ask for the next one. */
+  if (block + 1 == job->blocks && row + rows < a->w->rows) {
+    const size_t next = at_most(cut->rows, a->w->rows - row - rows);
+    p.ahead = (read_ahead){(const char *)a->w->data + (row + rows) * a->w->row_bytes, next * a->w->row_bytes};
+  }
   size_t col = 0;
   do {
     p.k = at_most(cut->k_block, k - col);
@@ -140,6 +145,7 @@ static void multiply(const linear_job *job, const linear_args *a, const layer_cu
     p.lanes = p.first && p.last ? NULL : scratch + CPU_PANEL_FLOATS;
     if (fresh || !p.first || !p.last) widen_panel(kernels, a->w, row, rows, col, p.k, p.w_stride, scratch);
     kernels->panel(&p);
+    p.ahead.bytes = 0;
     col += p.k;
   } while (col < k);
 }

@@ -15,7 +15,7 @@
 
 /* Up to this many rows are multiplied with the weights read as they are stored; with more, a panel of weights is first
  * widened to FP32 and used for all of them. */
-#define CPU_FEW_ROWS 8
+#define CPU_FEW_ROWS 16
 
 /* Rows of w by which the work of `few` is cut: a multiple of those that it computes together. */
 #define CPU_FEW_GROUP 4
@@ -27,10 +27,10 @@
 /* Positions that attention treats together. Blocks are aligned to the position, so a row's order is its own. */
 #define CPU_KV_BLOCK 64
 
-/* Memory that will be read next: rows of `bytes` each, stride apart. Asked for while the processor multiplies. */
+/* Memory that will be read next, asked for while the processor multiplies. */
 typedef struct read_ahead {
   const char *from;
-  size_t rows, bytes, stride;
+  size_t bytes;
 } read_ahead;
 
 /* m rows times a panel of n rows of w, over columns [k0, k0 + k) of a longer K. x, bias, residual and y point at the
@@ -45,7 +45,7 @@ typedef struct panel_job {
   const float *bias, *residual;
   float *y;
   size_t y_stride;
-  read_ahead ahead[2]; /* rows 0: nothing */
+  read_ahead ahead; /* bytes 0: nothing */
 } panel_job;
 
 /* The running state of attention for one query: out = sum / weight once all positions are in. */
@@ -103,8 +103,8 @@ typedef struct cpu_kernels {
 /* Floats of scratch that one thread of the pool needs, whatever the shapes: see the parts in cpu_linear.c and
  * attention_simd.h. */
 #define CPU_PANEL_FLOATS   32768 /* a widened panel: 128 KiB, so that it stays in the L2 of small cores */
-#define CPU_PANEL_K        2048  /* columns of a panel: a tile of x rows of this length stays in L1 */
-#define CPU_BLOCK_ROWS     96    /* rows of x for which lane sums are kept between blocks of K */
+#define CPU_PANEL_K        2048
+#define CPU_BLOCK_ROWS     96 /* rows of x for which lane sums are kept between blocks of K */
 #define CPU_LANES_FLOATS   (CPU_BLOCK_ROWS * (CPU_PANEL_FLOATS / CPU_PANEL_K) * CPU_MAX_LANES)
 #define CPU_ATTEND_DIM     256 /* head_dim that the tuned attention holds */
 #define CPU_ATTEND_QUERIES 48

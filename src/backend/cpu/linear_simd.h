@@ -239,31 +239,6 @@ PANEL_TILE(5)
 PANEL_TILE(6)
 #endif
 
-/* Goes through the cache lines of what comes next, some at each tile. */
-typedef struct ahead_cursor {
-  const read_ahead *part;
-  size_t parts, row, byte;
-} ahead_cursor;
-
-static size_t ahead_lines(const panel_job *job) {
-  size_t lines = 0;
-  for (size_t i = 0; i < 2; i++) lines += job->ahead[i].rows * ((job->ahead[i].bytes + LINE - 1) / LINE);
-  return lines;
-}
-
-static void ahead_step(ahead_cursor *at, size_t lines) {
-  while (at->parts > 0) {
-    const read_ahead *part = at->part;
-    for (; at->row < part->rows; at->row++, at->byte = 0) {
-      for (; at->byte < part->bytes; at->byte += LINE, lines--) {
-        if (lines == 0) return;
-        __builtin_prefetch(part->from + at->row * part->stride + at->byte, 0, 3);
-      }
-    }
-    at->part++, at->parts--, at->row = 0;
-  }
-}
-
 static void panel(const panel_job *job) {
   static void (*const tiles[PANEL_TILE_ROWS + 1])(const panel_job *, size_t, size_t, float *) = {
     NULL,
@@ -278,13 +253,14 @@ static void panel(const panel_job *job) {
   };
   const size_t row_tiles = (job->m + PANEL_TILE_ROWS - 1) / PANEL_TILE_ROWS;
   const size_t tile_count = row_tiles * ((job->n + CPU_PANEL_GROUP - 1) / CPU_PANEL_GROUP);
-  const size_t lines = ahead_lines(job), lines_each = lines / (tile_count + 1) + (lines != 0);
-  ahead_cursor ahead = {.part = job->ahead, .parts = lines != 0 ? 2 : 0};
+  const size_t ahead_each = (job->ahead.bytes / tile_count / LINE + 1) * LINE; /* what comes next, some at each tile */
+  size_t ahead = 0;
   float *lanes = job->lanes;
   for (size_t row = 0; row < job->m; row += PANEL_TILE_ROWS) {
     const size_t rows = job->m - row < PANEL_TILE_ROWS ? job->m - row : PANEL_TILE_ROWS;
     for (size_t col = 0; col < job->n; col += CPU_PANEL_GROUP) {
-      ahead_step(&ahead, lines_each);
+      for (const size_t end = ahead + ahead_each; ahead < end && ahead < job->ahead.bytes; ahead += LINE)
+        __builtin_prefetch(job->ahead.from + ahead, 0, 2);
       tiles[rows](job, row, col, lanes);
       if (lanes) lanes += PANEL_TILE_ROWS * CPU_PANEL_GROUP * LANES;
     }

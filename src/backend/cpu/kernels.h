@@ -103,8 +103,8 @@ typedef struct cpu_kernels {
 /* Floats of scratch that one thread of the pool needs, whatever the shapes: see the parts in cpu_linear.c and
  * attention_simd.h. */
 #define CPU_PANEL_FLOATS   32768 /* a widened panel: 128 KiB, so that it stays in the L2 of small cores */
-#define CPU_PANEL_K        2048
-#define CPU_BLOCK_ROWS     96 /* rows of x for which lane sums are kept between blocks of K */
+#define CPU_PANEL_K        2048  /* columns of a panel: a tile of x rows of this length stays in L1 */
+#define CPU_BLOCK_ROWS     96    /* rows of x for which lane sums are kept between blocks of K */
 #define CPU_LANES_FLOATS   (CPU_BLOCK_ROWS * (CPU_PANEL_FLOATS / CPU_PANEL_K) * CPU_MAX_LANES)
 #define CPU_ATTEND_DIM     256 /* head_dim that the tuned attention holds */
 #define CPU_ATTEND_QUERIES 48

@@ -111,10 +111,6 @@ static viva_status choose_format(const plan *p, const tensor_view *view, int vec
                            "the tensor is stored as %s, which cannot be run here; %s", type_name(view->type),
                            vector ? "norms and biases can be F64, F32, BF16 or F16"
                                   : "weights can be F64, F32, BF16, F16 or a GGUF block type that viva decodes");
-  if (block && view->shape[view->rank - 1] % type->block_elements != 0)
-    return checkpoint_fail(p->ck, view, error, VIVA_E_FORMAT, "rows of %llu values do not fill whole %s blocks of %u",
-                           (unsigned long long)view->shape[view->rank - 1], type_name(view->type),
-                           (unsigned)type->block_elements);
   if (vector)
     *format = WEIGHT_F32;
   else if (p->weights_given)
@@ -184,7 +180,7 @@ static viva_status add_slots(plan *p, const slot *slots, size_t count, size_t nu
     char name[96];
     plan_item *item;
     int optional = slots[i].need == NEED_EITHER || slots[i].need == NEED_IF_THERE;
-    if (!optional && !names_needed(&slots[i], &p->config)) continue;
+    if (!names_needed(&slots[i], &p->config) && !optional) continue;
     if (names_format(&slots[i], p->ck->container, number, name, sizeof name)) continue;
     const tensor_view *view = checkpoint_find(p->ck, name);
     if (!view && optional) continue;

@@ -17,7 +17,8 @@ typedef struct far_backend {
   backend base;
   backend_ops ops;
   backend *cpu;
-  int copies_left; /* copies until one fails; −1: none does */
+  int copies_left;    /* copies until one fails; −1: none does */
+  uint64_t available; /* bytes of memory that it says it has; 0: as the CPU */
 } far_backend;
 
 static backend *cpu_of_far(backend *b) { return ((far_backend *)b)->cpu; }
@@ -39,7 +40,11 @@ static void *far_alloc(backend *b, size_t bytes) {
 }
 
 static void far_free(backend *b, void *dev) { backend_cpu.free(cpu_of_far(b), near(dev)); }
-static void far_info(backend *b, viva_device_info *info) { backend_cpu.info(cpu_of_far(b), info); }
+
+static void far_info(backend *b, viva_device_info *info) {
+  backend_cpu.info(cpu_of_far(b), info);
+  if (((far_backend *)b)->available) info->memory_available = ((far_backend *)b)->available;
+}
 
 static viva_status far_upload(backend *b, void *dev, const void *host, size_t bytes, viva_error *error) {
   return backend_cpu.upload(cpu_of_far(b), near(dev), host, bytes, error);
@@ -151,6 +156,7 @@ static void far_begin(far_backend *far, kit *k) {
   far->base.ops = &far->ops;
   far->cpu = k->engine->backend;
   far->copies_left = -1;
+  far->available = 0;
   k->engine->backend = &far->base;
 }
 
@@ -268,7 +274,40 @@ static void failed_copy(void **state) {
   kit_end(&k);
 }
 
+/* A model of F32 on devices of several sizes: what fits, and what the refusal advises. */
+static void small_devices(void **state) {
+  (void)state;
+  kit k;
+  far_backend far;
+  viva_error error = {0};
+  viva_memory_plan p = {.size = sizeof p};
+  viva_model_options o = viva_model_options_default();
+  kit_begin(&k, 1, VIVA_KERNELS_AUTO);
+  small_model_put(k.io, "/m", &(small_model){.vocab = 20000, .hidden = 64, .context = 100000, .layers = 1});
+  far_begin(&far, &k);
+  kit_ok(viva_model_plan(k.engine, "/m", NULL, &p, &error), &error);
+  uint64_t table = 20000 * 64 * 4, per_token = 2 * 2 * 8 * 2;
+  assert_int_equal(p.kv_bytes, 100000 * per_token);
+  far.available = p.needed_bytes;
+  viva_model_release(kit_load(&k, "/m", NULL));
+  far.available = p.needed_bytes - 1;
+  kit_refused(&k, "/m", NULL, VIVA_E_LIMIT,
+              "the largest context that fits is 99999 tokens; with weights bf16 all of it fits");
+  o.context = 99999;
+  viva_model_release(kit_load(&k, "/m", &o));
+  far.available = p.needed_bytes - table; /* less than the weights in BF16 save */
+  kit_refused(&k, "/m", NULL, VIVA_E_LIMIT, "the largest context that fits is ");
+  o.context = 0;
+  o.weights = "bf16";
+  kit_refused(&k, "/m", &o, VIVA_E_LIMIT, "the largest context that fits is ");
+  far.available = 900;
+  kit_refused(&k, "/m", NULL, VIVA_E_LIMIT, "but 900 bytes are available; no context fits");
+  far_end(&far, &k);
+  kit_end(&k);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(failed_copy)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(failed_copy),
+                                     cmocka_unit_test(small_devices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -399,6 +399,9 @@ static void limits(void **state) {
   f->o.add_bos = 2;
   refused(f, VIVA_E_ARGUMENT, "add_bos: add_bos can be -1, 0 or 1, not 2");
   f->o.add_bos = -1;
+  f->o.stop_on_eos = 2;
+  refused(f, VIVA_E_ARGUMENT, "stop_on_eos: stop_on_eos can be 0 or 1, not 2");
+  f->o.stop_on_eos = 1;
   f->o.logprobs = VOCAB + 1;
   refused(f, VIVA_E_ARGUMENT, "logprobs: 300 log probabilities are asked for, but the vocabulary has 299 tokens");
   f->o.logprobs = 0;
@@ -452,6 +455,43 @@ static void log_probabilities(void **state) {
   viva_generate_result_free(r);
 }
 
+/* A head with an infinite weight gives its token an infinite logit of either sign, of which there is no logarithm. */
+static void infinite_logits(void **state) {
+  fixture *f = *state;
+  viva_generate_result *r;
+  int infinite = 0, finite = 0;
+  small_model_put(f->k.io, "/inf", &(small_model){.poked = "lm_head.weight", .poke = INFINITY, .untied = 1});
+  viva_model *model = kit_load(&f->k, "/inf", NULL);
+  f->o.logprobs = 1;
+  f->o.max_new_tokens = 1;
+  for (viva_token id = 1; id < 30; id++) {
+    viva_status status = viva_generate_tokens(model, &id, 1, &f->o, &r, &f->error);
+    if (status) kit_error(status, VIVA_E_NUMERIC, &f->error, "the largest logit is infinite");
+    infinite += status != VIVA_OK;
+    finite += status == VIVA_OK;
+    viva_generate_result_free(r);
+  }
+  assert_true(infinite > 0 && finite > 0);
+  viva_model_release(model);
+}
+
+static void no_bos(void **state) {
+  fixture *f = *state;
+  viva_generate_result *r;
+  small_model_put(f->k.io, "/plain", &(small_model){.vocab = 1000, .config = "\"bos_token_id\":null,"});
+  memory_io_put_text(f->k.io, "/plain/tokenizer.json",
+                     "{\"added_tokens\":[],\"normalizer\":null,\"post_processor\":null,"
+                     "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
+                     "\"decoder\":{\"type\":\"ByteLevel\"},"
+                     "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}}");
+  viva_model *model = kit_load(&f->k, "/plain", NULL);
+  assert_int_equal(viva_tokenizer_bos(viva_model_tokenizer(model)), -1);
+  f->o.add_bos = 1;
+  kit_error(viva_generate(model, "a", 1, &f->o, &r, &f->error), VIVA_E_ARGUMENT, &f->error,
+            "add_bos: a BOS token is asked for, but neither the tokenizer nor the model has one");
+  viva_model_release(model);
+}
+
 /* An error in the middle: NaN for one token. The caller's session is where it was. */
 static void failure_in_the_middle(void **state) {
   fixture *f = *state;
@@ -493,6 +533,8 @@ int main(void) {
                                      T(continued),
                                      T(limits),
                                      T(log_probabilities),
+                                     T(infinite_logits),
+                                     T(no_bos),
                                      T(failure_in_the_middle)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,6 +54,35 @@ static void damaged_models(void **state) {
   kit_refused(k, "/m", NULL, VIVA_E_FORMAT, "model.layers.2.input_layernorm.weight");
 }
 
+/* Types that are no weights, values that are no numbers, keys that are no tokenizer's. */
+static void damaged_values(void **state) {
+  kit *k = *state;
+  size_t bytes;
+  refuse(k, &(small_model){.dtype = VIVA_I32}, VIVA_E_UNSUPPORTED,
+         "the tensor is stored as I32, which cannot be run here");
+  small_model_copy(k->io, "/rope.gguf", "tests/golden/rope.gguf");
+  char *file = malloc(1 << 20);
+  const void *data = memory_io_get(k->io, "/rope.gguf", &bytes);
+  memcpy(file, data, bytes);
+  static const float factors[4] = {1, 1.5f, 4, 8}; /* as tests/mk/mkmodel.py writes them */
+  float *found = memmem(file, bytes, factors, sizeof factors);
+  assert_non_null(found);
+  for (int i = 0; i < 3; i++) {
+    static const float bad[3] = {0, -1, INFINITY};
+    memcpy(found + 2, &bad[i], sizeof bad[i]);
+    memory_io_put(k->io, "/bad.gguf", file, bytes);
+    kit_refused(k, "/bad.gguf", NULL, VIVA_E_NUMERIC, "rope_freqs.weight: ");
+  }
+  data = memory_io_get(k->io, "/tiny.gguf", &bytes);
+  memcpy(file, data, bytes);
+  char *key = memmem(file, bytes, "tokenizer.ggml.token_type", 25);
+  assert_non_null(key);
+  key[25 + 16] = 99; /* behind the value's type, its elements' type and its count: the first element */
+  memory_io_put(k->io, "/bad.gguf", file, bytes);
+  kit_refused(k, "/bad.gguf", NULL, VIVA_E_FORMAT, "tokenizer.ggml.token_type: expected types from 0 to 6");
+  free(file);
+}
+
 static void strange_models(void **state) {
   kit *k = *state;
   refuse(k, &(small_model){.model_type = "strange"}, VIVA_E_UNSUPPORTED, "\"StrangeForCausalLM\" cannot be run");
@@ -202,9 +231,13 @@ static void beyond_the_type(void **state) {
   put(k, &(small_model){.poked = "model.layers.1.self_attn.o_proj.weight", .poke = 65519.996f}); /* rounds to 65504 */
   o.weights = "f16";
   viva_model_release(kit_load(k, "/m", &o));
-  put(k, &(small_model){.poked = "model.layers.1.self_attn.o_proj.weight", .poke = 3.4e38f});
+  put(k,
+      &(small_model){.poked = "model.layers.1.self_attn.o_proj.weight", .poke = 3.4e38f, .hidden = 20, .head_dim = 6});
   o.weights = "bf16";
-  kit_refused(k, "/m", &o, VIVA_E_NUMERIC, "beyond the range of BF16");
+  kit_refused(k, "/m", &o, VIVA_E_NUMERIC, "beyond the range of BF16; load it with weights f32");
+  put(k,
+      &(small_model){.poked = "model.layers.1.self_attn.o_proj.weight", .poke = INFINITY, .hidden = 20, .head_dim = 6});
+  viva_model_release(kit_load(k, "/m", &o)); /* an infinity of the file itself is kept: its use will be E_NUMERIC */
 }
 
 static void plans(void **state) {
@@ -370,6 +403,7 @@ static void tokenizer_files(void **state) {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void) {
   const struct CMUnitTest tests[] = {T(damaged_models),
+                                     T(damaged_values),
                                      T(strange_models),
                                      T(options),
                                      T(tied_or_not),

@@ -20,10 +20,10 @@ static viva_status choose_kernels(viva_cpu_kernels wanted, cpu_kernels *k, viva_
   if (wanted < VIVA_KERNELS_AUTO || wanted > VIVA_KERNELS_AVX512)
     return error_set(error, VIVA_E_ARGUMENT, "kernels is %d; expected 0 (auto) to %d", (int)wanted,
                      (int)VIVA_KERNELS_AVX512);
-  const viva_cpu_kernels limit = wanted == VIVA_KERNELS_AUTO ? VIVA_KERNELS_AVX512 : wanted;
   viva_cpu_kernels have = VIVA_KERNELS_REFERENCE;
   kernels_reference(k);
 #if defined(__x86_64__)
+  const viva_cpu_kernels limit = wanted == VIVA_KERNELS_AUTO ? VIVA_KERNELS_AVX512 : wanted;
   const cpu_features *cpu = cpu_get();
   if (limit >= VIVA_KERNELS_AVX2 && cpu->avx2) kernels_avx2(k), have = VIVA_KERNELS_AVX2;
   if (limit >= VIVA_KERNELS_AVX512 && cpu->avx2 && cpu->avx512) kernels_avx512(k), have = VIVA_KERNELS_AVX512;

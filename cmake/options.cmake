@@ -35,7 +35,7 @@ if(VIVA_WERROR)
   target_compile_options(viva_flags INTERFACE -Werror)
 endif()
 
-# Hardening, as the OpenSSF compiler guide advises; tests/install/check_elf looks for it in what was built.
+# Hardening, as the OpenSSF compiler guide advises; tests/install/check_hardening.sh looks for it in what was built.
 if(VIVA_HARDEN AND CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT VIVA_SANITIZE)
   target_compile_options(viva_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong
     -fstack-clash-protection)

@@ -96,8 +96,9 @@ static int on_prefill(void *user, uint64_t done, uint64_t total) {
   return signals_stopped();
 }
 
+/* NaN: one value has none. */
 static double standard_error(const stats *nll) {
-  return nll->count == 0 ? 0 : exp(nll->mean) * stats_deviation(nll) / sqrt((double)nll->count);
+  return nll->count < 2 ? (double)NAN : exp(nll->mean) * stats_deviation(nll) / sqrt((double)nll->count);
 }
 
 /* One window: the tokens before the first scored one's predecessor need no logits, the last one no pass at all. */
@@ -136,11 +137,15 @@ static viva_status score(viva_model *model, scoring *s, viva_error *error) {
   return status;
 }
 
+static const char *plural(uint64_t count) { return count == 1 ? "" : "s"; }
+
 static void print_result(output *out, const scoring *s, int as_json, double seconds) {
   double value = exp(s->nll.mean), deviation = standard_error(&s->nll);
   if (!as_json) {
-    output_format(out, "perplexity %.4f +/- %.4f (%" PRIu64 " tokens scored in %" PRIu64 " windows of %" PRIu64 ")\n",
-                  value, deviation, s->nll.count, s->done, s->context);
+    output_format(out, "perplexity %.4f", value);
+    if (!isnan(deviation)) output_format(out, " +/- %.4f", deviation);
+    output_format(out, " (%" PRIu64 " token%s scored in %" PRIu64 " window%s of %" PRIu64 ")\n", s->nll.count,
+                  plural(s->nll.count), s->done, plural(s->done), s->context);
     return;
   }
   json_out json = {out, 0};
@@ -169,8 +174,8 @@ static int plan_windows(const perplexity_args *args, const viva_tokenizer *token
   if (args->bos && s->bos < 0) return message_fail(CODE_INPUT, "this tokenizer has no BOS token: leave --bos away");
   if (tokens->count < c)
     return message_fail(CODE_INPUT,
-                        "the text has %zu tokens, a window needs %" PRIu64 ": give a longer text, or a smaller -c",
-                        tokens->count, c);
+                        "the text has %zu token%s, a window needs %" PRIu64 ": give a longer text, or a smaller -c",
+                        tokens->count, plural(tokens->count), c);
   s->windows = (tokens->count - c) / s->stride + 1;
   if (args->chunks > 0 && args->chunks < s->windows) s->windows = args->chunks;
   return 0;
@@ -191,7 +196,8 @@ static int measure(output *out, const perplexity_args *args, const loaded *what,
   if (status != VIVA_OK && status != VIVA_E_CANCELLED) return message_error(&error);
   if (s.done > 0) print_result(out, &s, args->json, progress_clock() - start);
   if (status == VIVA_OK) return CODE_OK;
-  return message_fail(CODE_INTERRUPTED, "stopped after %" PRIu64 " of %" PRIu64 " windows", s.done, s.windows);
+  return message_fail(CODE_INTERRUPTED, "stopped after %" PRIu64 " of %" PRIu64 " window%s", s.done, s.windows,
+                      plural(s.windows));
 }
 
 static int run(output *out, void *values, const operands *rest) {

@@ -17,6 +17,22 @@ const option input_options[INPUT_OPTIONS] = {
 
 enum { FIRST_BYTES = 1 << 16 };
 
+/* Why the system refused, and what to do about it: in the library's words, whatever the locale. */
+static const char *reason(int number) {
+  switch (number) {
+  case ENOENT: return "no such file or folder; check the path";
+  case ENOTDIR: return "a part of the path is not a folder; check the path";
+  case EISDIR: return "it is a folder; give the path of a file";
+  case EACCES:
+  case EPERM: return "permission denied; check the permissions of the file and of the folders above it";
+  case ENAMETOOLONG: return "the path is too long; give a shorter one";
+  case EMFILE: return "this process has too many open files; raise the limit with ulimit -n";
+  case EIO: return "the device reported an input/output error; check the disk";
+  case EBADF: return "it is not open; give the text with -p or -f";
+  default: return strerror(number);
+  }
+}
+
 /* Reads fd to its end. Returns 0, or the exit code after a message. */
 static int read_all(int fd, const char *name, input *in) {
   size_t capacity = 0, used = 0;
@@ -40,7 +56,7 @@ static int read_all(int fd, const char *name, input *in) {
     if (got == 0) break;
     if (errno == EINTR && !signals_stopped()) continue;
     int code = errno == EINTR ? CODE_INTERRUPTED : CODE_IO;
-    message_fail(code, "%s: cannot read: %s", name, strerror(errno));
+    message_fail(code, "%s: cannot read: %s", name, reason(errno));
     free(bytes);
     return code;
   }
@@ -61,7 +77,7 @@ int input_read(const input_args *args, const char *command, const char *what, in
     return read_all(STDIN_FILENO, "standard input", in);
   }
   int fd = open(args->file, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return message_fail(CODE_IO, "%s: cannot open the %s: %s", args->file, what, strerror(errno));
+  if (fd < 0) return message_fail(CODE_IO, "%s: cannot open the %s: %s", args->file, what, reason(errno));
   int code = read_all(fd, args->file, in);
   close(fd);
   return code;

@@ -89,6 +89,21 @@ static const option_name option_names[] = {
     {"stop_strings", "--stop"},
     {"logprobs", "--logprobs"},
     {"tokenizer_path", "--tokenizer"},
+    {"add_bos", "--bos"},
+};
+
+/* The library's advice, in the words of its caller, and how this program's user follows it. */
+typedef struct advice {
+  const char *words, *option_words;
+} advice;
+
+static const advice advices[] = {
+    {"load the model with a larger context", "give a larger context with -c (--ctx-size)"},
+    {"ask for a BOS token", "add the BOS token with --bos"},
+    {"with weights bf16", "with --weights bf16"},
+    {"choose the device AUTO or CPU", "choose --device auto or --device cpu"},
+    {"give the path of one when it is loaded, or ids", "give one with --tokenizer"},
+    {"give the path of one when it is loaded", "give one with --tokenizer"},
 };
 
 /* An item without a file is an option: "stop_strings[2]" becomes "--stop". */
@@ -102,10 +117,23 @@ static void use_option_name(viva_error *error) {
   }
 }
 
+static void use_option_words(viva_error *error) {
+  for (size_t i = 0; i < sizeof advices / sizeof advices[0]; i++) {
+    char before[sizeof error->message];
+    const char *found = strstr(error->message, advices[i].words);
+    if (found == NULL) continue;
+    memcpy(before, error->message, sizeof before);
+    size_t length = (size_t)(found - error->message);
+    text_format(error->message, sizeof error->message, "%.*s%s%s", (int)length, before, advices[i].option_words,
+                before + length + strlen(advices[i].words));
+  }
+}
+
 int message_error(const viva_error *error) {
   char text[1400]; /* file, item, message and the place */
   viva_error shown = *error;
   use_option_name(&shown);
+  use_option_words(&shown);
   viva_error_format(&shown, text, sizeof text);
   if (text[0] == 0) text_format(text, sizeof text, "%s", viva_status_text(error->code));
   return message_fail(message_code(error->code), "%s", text);

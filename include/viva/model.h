@@ -47,7 +47,7 @@ typedef struct viva_memory_plan {
   uint64_t needed_bytes;    /* the sum */
   uint64_t available_bytes; /* on the engine's device now; 0 when unknown */
   uint64_t context;         /* the context this plan is for */
-  uint64_t largest_context; /* that fits, up to the model's own limit; 0: none */
+  uint64_t largest_context; /* that fits, up to the model's own limit or, if larger, context; 0: none */
 } viva_memory_plan;
 
 /* Plans without loading. Errors: those of viva_checkpoint_open and viva_checkpoint_config, E_UNSUPPORTED (architecture:

@@ -114,19 +114,24 @@ static viva_status encode(generation *g, const char *prompt, size_t bytes, viva_
 
 /* ---- session */
 
+static const char *plural(uint64_t count) { return count == 1 ? "" : "s"; }
+
 static viva_status check_length(const generation *g, size_t held, uint64_t capacity, uint64_t *needed,
                                 viva_error *error) {
-  if (!ck_add(g->prompt_count, g->o.max_new_tokens, needed) && *needed <= capacity - held) return VIVA_OK;
+  uint64_t new_tokens = g->o.max_new_tokens;
+  if (!ck_add(g->prompt_count, new_tokens, needed) && *needed <= capacity - held) return VIVA_OK;
   if (g->o.session)
     error_set(error, VIVA_E_LIMIT,
-              "%zu prompt tokens and %llu new ones do not fit: the session holds %zu of %llu tokens; ask for fewer, "
+              "%zu prompt token%s and %llu new one%s do not fit: the session holds %zu of %llu token%s; ask for fewer, "
               "truncate it, or make one with a larger capacity",
-              g->prompt_count, (unsigned long long)g->o.max_new_tokens, held, (unsigned long long)capacity);
+              g->prompt_count, plural(g->prompt_count), (unsigned long long)new_tokens, plural(new_tokens), held,
+              (unsigned long long)capacity, plural(capacity));
   else
     error_set(error, VIVA_E_LIMIT,
-              "%zu prompt tokens and %llu new ones do not fit into a context of %llu tokens; ask for fewer, or load "
+              "%zu prompt token%s and %llu new one%s do not fit into a context of %llu token%s; ask for fewer, or load "
               "the model with a larger context",
-              g->prompt_count, (unsigned long long)g->o.max_new_tokens, (unsigned long long)capacity);
+              g->prompt_count, plural(g->prompt_count), (unsigned long long)new_tokens, plural(new_tokens),
+              (unsigned long long)capacity, plural(capacity));
   error_at(error, NULL, "max_new_tokens", -1, VIVA_NO_OFFSET);
   return VIVA_E_LIMIT;
 }

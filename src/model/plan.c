@@ -193,7 +193,7 @@ static viva_status add_slots(plan *p, const slot *slots, size_t count, size_t nu
   return VIVA_OK;
 }
 
-/* Both, one, or none of embedding and head (the rule of transformers 5: see docs/formats.md). */
+/* Both, one, or none of embedding and head (the rule of transformers 5: see docs/formats-read.md). */
 static viva_status check_embedding(const plan *p, viva_error *error) {
   char name[96];
   if (!p->embedding && !p->head) {
@@ -252,13 +252,41 @@ static viva_status collect(plan *p, viva_error *error) {
 
 /* ---- memory */
 
+/* Largest buffers of one thread that loads. */
+typedef struct loading {
+  size_t piece_bytes, piece_values;
+} loading;
+
+static void add_piece(loading *l, const plan_item *item) {
+  int convert = !plan_as_stored(item);
+  size_t rows = plan_piece_rows(item), values = rows * item->cols;
+  size_t bytes = (size_t)plan_file_row_bytes(item) * rows;
+  if (item->in_place) return;
+  if ((item->head_rows || convert) && bytes > l->piece_bytes) l->piece_bytes = bytes;
+  if (convert && values > l->piece_values) l->piece_values = values;
+}
+
+static uint64_t loading_bytes(const plan *p, const loading *l) {
+  uint64_t thread = budget_add(l->piece_bytes, budget_mul(l->piece_values, sizeof(float)));
+  return budget_mul((uint64_t)pool_threads(p->engine->pool), thread);
+}
+
+/* Largest context beside these weights, up to the model's own limit, or what is asked for where that is larger. */
+static uint64_t largest_context(const plan *p, uint64_t weight_bytes, const loading *l) {
+  uint64_t limit = p->config.max_position_embeddings;
+  if (limit < p->context) limit = p->context;
+  if (limit > MODEL_CONTEXT_MOST) limit = MODEL_CONTEXT_MOST;
+  return budget_context(p->engine->backend, &p->config, (size_t)p->config.num_layers, p->kv,
+                        budget_add(weight_bytes, loading_bytes(p, l)), p->memory.available_bytes, limit);
+}
+
 /* Places every copied weight and fills the numbers. Called again when the head turns out to be the embedding. */
 static void measure(plan *p) {
   viva_memory_plan *n = &p->memory;
   backend *b = p->engine->backend;
   n->parameters = n->weight_bytes = n->bytes_per_token = 0;
   p->block_bytes = 0;
-  p->piece_bytes = p->piece_values = 0;
+  loading l = {0, 0};
   for (size_t i = 0; i < p->item_count; i++) {
     plan_item *item = &p->items[i];
     if (item == p->rope_factors) continue;
@@ -270,24 +298,18 @@ static void measure(plan *p) {
     item->offset = p->block_bytes;
     p->block_bytes = budget_add(p->block_bytes, item->bytes);
     if (ck_align(p->block_bytes, BLOCK_ALIGN, &p->block_bytes)) p->block_bytes = UINT64_MAX;
-    size_t rows = plan_piece_rows(item);
-    size_t bytes = (size_t)plan_file_row_bytes(item) * rows, values = rows * item->cols;
-    if ((item->head_rows || !plan_as_stored(item)) && bytes > p->piece_bytes) p->piece_bytes = bytes;
-    if (!plan_as_stored(item) && values > p->piece_values) p->piece_values = values;
+    add_piece(&l, item);
   }
+  p->piece_bytes = l.piece_bytes;
+  p->piece_values = l.piece_values;
   size_t chunk = budget_chunk(&p->config, p->context, 0), layers = (size_t)p->config.num_layers;
-  uint64_t threads = (uint64_t)pool_threads(p->engine->pool);
-  uint64_t loading = budget_mul(threads, budget_add(p->piece_bytes, budget_mul(p->piece_values, sizeof(float))));
   n->size = sizeof *n;
   n->context = p->context;
   n->kv_bytes = budget_kv(&p->config, layers, p->context, p->kv);
-  n->work_bytes = budget_add(budget_work(b, &p->config, p->context, chunk), loading);
+  n->work_bytes = budget_add(budget_work(b, &p->config, p->context, chunk), loading_bytes(p, &l));
   n->needed_bytes = budget_add(n->weight_bytes, budget_add(n->kv_bytes, n->work_bytes));
   n->available_bytes = budget_available(b);
-  uint64_t limit = p->config.max_position_embeddings;
-  if (limit > MODEL_CONTEXT_MOST) limit = MODEL_CONTEXT_MOST;
-  n->largest_context =
-      budget_context(b, &p->config, layers, p->kv, budget_add(n->weight_bytes, loading), n->available_bytes, limit);
+  n->largest_context = largest_context(p, n->weight_bytes, &l);
 }
 
 void plan_tie(plan *p) {
@@ -299,36 +321,48 @@ void plan_tie(plan *p) {
   measure(p);
 }
 
-/* Weight bytes if every matrix were held in 16 bits. */
-static uint64_t bytes_in_16_bits(const plan *p) {
+/* Largest context if every matrix were held as BF16; 0 when that saves nothing. */
+static uint64_t context_in_16_bits(const plan *p) {
   uint64_t bytes = 0;
+  loading l = {0, 0};
   for (size_t i = 0; i < p->item_count; i++) {
-    const plan_item *item = &p->items[i];
-    bytes = budget_add(bytes, item->vector ? item->bytes : budget_mul(item->view->elements, 2));
+    plan_item item = p->items[i];
+    if (&p->items[i] == p->rope_factors) continue;
+    if (!item.vector) {
+      item.format = WEIGHT_BF16;
+      item.bytes = budget_mul(item.view->elements, weight_element_bytes(WEIGHT_BF16));
+      item.in_place = usable_in_place(p, &item);
+    }
+    bytes = budget_add(bytes, item.bytes);
+    add_piece(&l, &item);
   }
-  return bytes;
+  return bytes < p->memory.weight_bytes ? largest_context(p, bytes, &l) : 0;
+}
+
+static const char *plural(uint64_t count) { return count == 1 ? "" : "s"; }
+
+static void advise(const plan *p, char *advice, size_t size) {
+  uint64_t fits = p->memory.largest_context, in_16_bits = context_in_16_bits(p);
+  int used = fits ? snprintf(advice, size, "the largest context that fits is %llu token%s", (unsigned long long)fits,
+                             plural(fits))
+                  : snprintf(advice, size, "no context fits");
+  if (in_16_bits >= p->context)
+    snprintf(advice + used, size - (size_t)used, "; with weights bf16 all of it fits");
+  else if (in_16_bits > fits + fits / 8) /* less is not worth the rounding */
+    snprintf(advice + used, size - (size_t)used, "; with weights bf16 a context of %llu token%s fits",
+             (unsigned long long)in_16_bits, plural(in_16_bits));
 }
 
 viva_status plan_refuse(const plan *p, viva_error *error) {
   const viva_memory_plan *n = &p->memory;
   if (n->available_bytes == 0 || n->needed_bytes <= n->available_bytes) return VIVA_OK;
   char needed[32], available[32], weights[32], kv[32], work[32], advice[160];
-  uint64_t smaller = bytes_in_16_bits(p);
-  uint64_t needed_smaller = budget_add(smaller, budget_add(n->kv_bytes, n->work_bytes));
-  if (n->largest_context)
-    snprintf(advice, sizeof advice, "the largest context that fits is %llu tokens",
-             (unsigned long long)n->largest_context);
-  else
-    snprintf(advice, sizeof advice, "no context fits");
-  if (smaller < n->weight_bytes && needed_smaller <= n->available_bytes) {
-    size_t at = strlen(advice);
-    snprintf(advice + at, sizeof advice - at, "; with weights bf16 all of it fits");
-  }
+  advise(p, advice, sizeof advice);
   error_set(error, VIVA_E_LIMIT,
-            "the model needs %s (weights %s, KV cache of %llu tokens %s, work %s), but %s are available; %s",
+            "the model needs %s (weights %s, KV cache of %llu token%s %s, work %s), but %s are available; %s",
             budget_text(n->needed_bytes, needed), budget_text(n->weight_bytes, weights), (unsigned long long)n->context,
-            budget_text(n->kv_bytes, kv), budget_text(n->work_bytes, work), budget_text(n->available_bytes, available),
-            advice);
+            plural(n->context), budget_text(n->kv_bytes, kv), budget_text(n->work_bytes, work),
+            budget_text(n->available_bytes, available), advice);
   error_at(error, p->ck->path, NULL, 0, VIVA_NO_OFFSET);
   return VIVA_E_LIMIT;
 }

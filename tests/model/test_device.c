@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -280,7 +281,8 @@ static void small_devices(void **state) {
   kit k;
   far_backend far;
   viva_error error = {0};
-  viva_memory_plan p = {.size = sizeof p};
+  viva_memory_plan p = {.size = sizeof p}, smaller = {.size = sizeof smaller};
+  char advice[128];
   viva_model_options o = viva_model_options_default();
   kit_begin(&k, 1, VIVA_KERNELS_AUTO);
   small_model_put(k.io, "/m", &(small_model){.vocab = 20000, .hidden = 64, .context = 100000, .layers = 1});
@@ -300,6 +302,14 @@ static void small_devices(void **state) {
   o.context = 0;
   o.weights = "bf16";
   kit_refused(&k, "/m", &o, VIVA_E_LIMIT, "the largest context that fits is ");
+  far.available = p.weight_bytes; /* no room beside F32; beside BF16 for less than all */
+  kit_ok(viva_model_plan(k.engine, "/m", &o, &smaller, &error), &error);
+  assert_true(smaller.largest_context > 0 && smaller.largest_context < 100000);
+  snprintf(advice, sizeof advice, "no context fits; with weights bf16 a context of %llu tokens fits",
+           (unsigned long long)smaller.largest_context);
+  kit_refused(&k, "/m", NULL, VIVA_E_LIMIT, advice);
+  o.context = smaller.largest_context;
+  viva_model_release(kit_load(&k, "/m", &o));
   far.available = 900;
   kit_refused(&k, "/m", NULL, VIVA_E_LIMIT, "but 900 bytes are available; no context fits");
   far_end(&far, &k);

@@ -293,6 +293,14 @@ static void plans_that_do_not_fit(void **state) {
   kit_refused(k, "/m", &o, VIVA_E_LIMIT, "the largest context that fits is ");
   o.context = 1000;
   viva_model_release(kit_load(k, "/m", &o));
+  /* Beyond the model's own limit, which is not the machine's. */
+  put(k, &(small_model){.context = 1000});
+  o.context = (uint64_t)1 << 31;
+  kit_ok(viva_model_plan(k->engine, "/m", &o, &p, &error), &error);
+  assert_true(p.largest_context > 1000000 && p.largest_context < o.context);
+  o.context = 2000;
+  kit_ok(viva_model_plan(k->engine, "/m", &o, &p, &error), &error);
+  assert_int_equal(p.largest_context, 2000);
 }
 
 typedef struct progress {

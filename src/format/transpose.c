@@ -12,7 +12,7 @@
 /* Results from this size on are written around the caches: they would not stay in a core's own cache anyway. */
 #define STREAM_BYTES ((size_t)4 << 20)
 
-enum { ELEMENT = 4, TILE = 16 /* one line of cache each way */, STREAM_ALIGN = 32 };
+enum { ELEMENT = 4, TILE = 16 /* one line of cache each way */, LINE = 64 };
 
 /* Turns the rectangle [row, row_end) × [col, col_end), tile by tile. Pointers may have any alignment. */
 static void turn_plain(const char *from, char *to, size_t rows, size_t cols, size_t row, size_t row_end, size_t col,
@@ -28,18 +28,30 @@ static void turn_plain(const char *from, char *to, size_t rows, size_t cols, siz
   }
 }
 
-static void turn(const void *from, void *to, size_t rows, size_t cols, size_t bytes) {
-  size_t tiled_rows = 0, tiled_cols = 0;
+#if defined(__x86_64__)
+/* Rows to leave out so that the tiles after them begin, in every row of the result, with a line of cache. TRANSPOSE_ROWS
+ * or more: there are none, the rows of the result begin at different places in their lines. */
+static size_t rows_before_line(const void *to, size_t rows) {
+  if ((uintptr_t)to % ELEMENT != 0 || rows * ELEMENT % LINE != 0) return TRANSPOSE_ROWS;
+  return (LINE - (uintptr_t)to % LINE) % LINE / ELEMENT;
+}
+#endif
+
+static void turn(const char *from, char *to, size_t rows, size_t cols, size_t bytes) {
+  size_t first = 0, tiled_rows = 0, tiled_cols = 0;
 #if defined(__x86_64__)
   if (cpu_get()->avx2) {
-    int aligned = (uintptr_t)to % STREAM_ALIGN == 0 && rows * ELEMENT % STREAM_ALIGN == 0;
-    tiled_rows = rows - rows % TRANSPOSE_ROWS;
+    size_t before = rows_before_line(to, rows);
+    int stream = bytes >= STREAM_BYTES && before < TRANSPOSE_ROWS && before < rows;
+    if (stream) first = before;
+    tiled_rows = (rows - first) / TRANSPOSE_ROWS * TRANSPOSE_ROWS;
     tiled_cols = cols - cols % TRANSPOSE_COLS;
-    transpose_tiles_avx2(from, to, rows, cols, aligned && bytes >= STREAM_BYTES);
+    transpose_tiles_avx2(from + first * cols * ELEMENT, to + first * ELEMENT, rows - first, cols, rows, stream);
   }
 #endif
-  turn_plain(from, to, rows, cols, 0, tiled_rows, tiled_cols, cols);
-  turn_plain(from, to, rows, cols, tiled_rows, rows, 0, cols);
+  turn_plain(from, to, rows, cols, 0, first, 0, cols);
+  turn_plain(from, to, rows, cols, first, first + tiled_rows, tiled_cols, cols);
+  turn_plain(from, to, rows, cols, first + tiled_rows, rows, 0, cols);
 }
 
 viva_status viva_transpose_f32(const void *from, void *to, size_t rows, size_t cols, size_t bytes, viva_error *error) {

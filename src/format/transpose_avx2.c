@@ -39,8 +39,8 @@ static inline void turn_8x8(const float *from, size_t stride, float *to) {
   _mm256_store_ps(to + 7 * TRANSPOSE_ROWS, _mm256_permute2f128_ps(abcd_3, efgh_3, 0x31));
 }
 
-/* One tile: from has rows cols apart, to has rows rows apart. ahead: elements from here to what is asked for. */
-static inline __attribute__((always_inline)) void turn_tile(const float *from, float *to, size_t rows, size_t cols,
+/* One tile: from has rows cols apart, to has rows pitch apart. ahead: elements from here to what is asked for. */
+static inline __attribute__((always_inline)) void turn_tile(const float *from, float *to, size_t cols, size_t pitch,
                                                             size_t ahead, int stream) {
   _Alignas(64) float turned[TRANSPOSE_COLS * TRANSPOSE_ROWS];
   for (size_t r = 0; r < TRANSPOSE_ROWS; r++) _mm_prefetch((const char *)(from + r * cols + ahead), _MM_HINT_T1);
@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) void turn_tile(const float *from, f
   }
   for (size_t c = 0; c < TRANSPOSE_COLS; c++) {
     const float *row = turned + c * TRANSPOSE_ROWS;
-    float *out = to + c * rows;
+    float *out = to + c * pitch;
     for (size_t r = 0; r < TRANSPOSE_ROWS; r += 8) {
       if (stream)
         _mm256_stream_ps(out + r, _mm256_load_ps(row + r));
@@ -63,23 +63,23 @@ static inline __attribute__((always_inline)) void turn_tile(const float *from, f
 
 /* All tiles, strip by strip. Near the end of a strip the beginning of the next one is asked for. */
 static inline __attribute__((always_inline)) void turn_strips(const float *from, float *to, size_t rows, size_t cols,
-                                                              int stream) {
+                                                              size_t pitch, int stream) {
   size_t next_strip = (TRANSPOSE_ROWS - 1) * cols;
   for (size_t r = 0; r + TRANSPOSE_ROWS <= rows; r += TRANSPOSE_ROWS) {
     int last = r + 2 * TRANSPOSE_ROWS > rows;
     for (size_t c = 0; c + TRANSPOSE_COLS <= cols; c += TRANSPOSE_COLS) {
       size_t ahead = c + AHEAD < cols ? AHEAD : last || cols < AHEAD ? 0 : AHEAD + next_strip;
-      turn_tile(from + r * cols + c, to + c * rows + r, rows, cols, ahead, stream);
+      turn_tile(from + r * cols + c, to + c * pitch + r, cols, pitch, ahead, stream);
     }
   }
 }
 
-void transpose_tiles_avx2(const void *from, void *to, size_t rows, size_t cols, int stream) {
+void transpose_tiles_avx2(const void *from, void *to, size_t rows, size_t cols, size_t pitch, int stream) {
   if (stream) {
-    turn_strips(from, to, rows, cols, 1);
+    turn_strips(from, to, rows, cols, pitch, 1);
     _mm_sfence();
   } else {
-    turn_strips(from, to, rows, cols, 0);
+    turn_strips(from, to, rows, cols, pitch, 0);
   }
 }
 

@@ -71,6 +71,9 @@ static void test_large(void **state) {
   check_shape(2048, 1024, 0, 0);
   check_shape(1024, 2048, 4, 4);
   check_shape(1030, 1040, 0, 0);
+  for (size_t shift = 4; shift < 64; shift += 12) check_shape(1040, 1024, shift, shift); /* a line's every beginning */
+  check_shape(1040, 1024, 0, 60);
+  check_shape(16, 65536, 60, 4); /* fewer rows than lie before a line */
   check_shape(1056, 1033, 0, 0);
   check_shape(1, 2000003, 0, 0);
   check_shape(2000003, 1, 0, 0);
@@ -89,7 +92,7 @@ static void test_streamed_tiles(void **state) {
   fill(from, ROWS, COLS);
   for (int stream = 0; stream < 2; stream++) {
     memset(to, 0, sizeof to);
-    transpose_tiles_avx2(from, to, ROWS, COLS, stream);
+    transpose_tiles_avx2(from, to, ROWS, COLS, ROWS, stream);
     check(to, ROWS, COLS);
   }
 #else

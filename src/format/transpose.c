@@ -48,6 +48,8 @@ static void turn(const char *from, char *to, size_t rows, size_t cols, size_t by
     tiled_cols = cols - cols % TRANSPOSE_COLS;
     transpose_tiles_avx2(from + first * cols * ELEMENT, to + first * ELEMENT, rows - first, cols, rows, stream);
   }
+#else
+  (void)bytes;
 #endif
   turn_plain(from, to, rows, cols, 0, first, 0, cols);
   turn_plain(from, to, rows, cols, first, first + tiled_rows, tiled_cols, cols);

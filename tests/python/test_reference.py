@@ -1,6 +1,7 @@
 """viva against Hugging Face transformers 5.23 in FP32 (tests/golden/reference, made by tools/make_reference.py and
 tools/make_small_models.py)."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -38,12 +39,11 @@ def greedy(session, ids, row):
 
 # ---- SmolLM2 ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("number", range(12))
-def test_smollm2_logits(smollm2, number):
+def check_logits(model, number):
     golden = np.load(GOLDEN / "smollm2_logits.npz")
     ids = golden[f"ids{number}"].astype(int)
     rows = np.arange(len(ids))[:, None]
-    with viva.Session(smollm2, capacity=len(ids)) as session:
+    with viva.Session(model, capacity=len(ids)) as session:
         logits = session.prefill(ids, vocab_size=49152)
     assert np.abs(logits[rows, golden[f"top_ids{number}"]] - golden[f"top{number}"]).max() <= LOGITS
     assert np.abs(logits[:, golden["sampled_ids"]] - golden[f"sampled{number}"]).max() <= LOGITS
@@ -51,6 +51,48 @@ def test_smollm2_logits(smollm2, number):
     peak = wide.max(axis=1)
     total = peak + np.log(np.exp(wide - peak[:, None]).sum(axis=1))  # of all logits: none may be far off
     assert np.abs(total - golden[f"logsumexp{number}"]).max() <= LOGITS
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_smollm2_logits(smollm2, number):
+    check_logits(smollm2, number)
+
+
+@pytest.fixture(scope="module", params=["REFERENCE", "AVX2"])
+def smollm2_forced(request, smollm2_path):
+    """SmolLM2 with one table of kernels; the fixture smollm2 takes the best that this processor has."""
+    try:
+        forced = viva.Engine(kernels=getattr(viva, request.param))
+    except viva.VivaError as refused:
+        if refused.code != "VIVA_E_UNSUPPORTED":
+            raise
+        pytest.skip(str(refused))
+    with forced, viva.Model(forced, smollm2_path, weights=b"f32", kv=viva.F32, context=64) as model:
+        yield model
+
+
+@pytest.mark.parametrize("number", [6, 11])
+def test_smollm2_logits_of_every_kernel(smollm2_forced, number):
+    check_logits(smollm2_forced, number)
+
+
+def test_smollm2_bits_do_not_depend_on_chunks_or_threads(smollm2_path):
+    """The logits of all 741 positions, and of 96 where chunks of one token would take long."""
+    ids = np.load(GOLDEN / "smollm2_logits.npz")["ids0"].astype(int)
+    assert len(ids) >= 512
+    full, begin = set(), set()
+    for threads in (1, 2, 3, 7):
+        with viva.Engine(threads=threads) as engine, viva.Model(engine, smollm2_path, context=1024) as model:
+            for chunk in (0, 1, 7, 64, len(ids)):  # 0: the default
+                some = ids[:96] if chunk == 1 else ids
+                with viva.Session(model, capacity=len(ids), prefill_chunk=chunk) as session:
+                    logits = session.prefill(some, vocab_size=49152)
+                    assert session.logits().tobytes() == logits[-1].tobytes()
+                begin.add(hashlib.sha256(logits[:96]).digest())
+                if len(some) == len(ids):
+                    full.add(hashlib.sha256(logits).digest())
+    assert len(full) == 1
+    assert len(begin) == 1
 
 
 def test_smollm2_has_a_long_prompt():

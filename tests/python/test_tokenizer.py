@@ -1,7 +1,8 @@
 """Tokenizers against Hugging Face tokenizers 0.23.3, in full: every id and every byte of decoded text.
 
 Needs the reference's packages (tokenizers, gguf). VIVA_TOKENIZERS may name a folder with NAME.tokenizer.json files of the
-byte-level family (Llama 3.1, Qwen 3 ...) to compare as well; VIVA_WIKITEXT names WikiText-2's test text.
+byte-level family (Llama 3.1, Qwen 3 ...) to compare as well; VIVA_WIKITEXT names WikiText-2's test text, which is
+otherwise looked for in shared/data beside the project.
 """
 
 import ctypes as c
@@ -16,7 +17,10 @@ from viva_ctypes import call, lib, token_array
 
 tokenizers = pytest.importorskip("tokenizers")
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "tokenizer"
-COUNT = 10000 if os.environ.get("VIVA_SLOW") else 1000
+MANY = 10000  # strings for the vocabulary of a real model
+COUNT = MANY if os.environ.get("VIVA_SLOW") else 1000
+BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data" / "wikitext2-test.txt"
+WIKITEXT = Path(os.environ.get("VIVA_WIKITEXT") or BESIDE)
 
 
 class DecodeOptions(c.Structure):
@@ -91,7 +95,7 @@ def smollm2_pair(smollm2_path):
 
 def test_smollm2_strings(smollm2_pair):
     ours, theirs = smollm2_pair
-    compare(ours, theirs, unicode_strings.strings(101, COUNT, added(theirs)))
+    compare(ours, theirs, unicode_strings.strings(101, MANY, added(theirs)))
 
 
 def test_smollm2_characters(smollm2_pair):
@@ -120,11 +124,10 @@ def test_smollm2_json_is_gguf(smollm2_pair, smollm2_path, tmp_path):
 
 
 def test_wikitext(smollm2_pair):
-    path = os.environ.get("VIVA_WIKITEXT")
-    if not path:
-        pytest.skip("VIVA_WIKITEXT does not name WikiText-2's test text")
+    if not WIKITEXT.exists() and not os.environ.get("VIVA_WIKITEXT"):
+        pytest.skip(f"no WikiText-2 at {WIKITEXT}, and VIVA_WIKITEXT does not name its test text")
     ours, theirs = smollm2_pair
-    data = Path(path).read_bytes()
+    data = WIKITEXT.read_bytes()
     ids = encode(ours, data)
     assert len(ids) == 304978
     assert ids == theirs.encode(data.decode(), add_special_tokens=False).ids
@@ -164,7 +167,6 @@ def test_other_vocabularies(path):
     theirs = tokenizers.Tokenizer.from_file(str(path))
     with ours:
         compare(ours, theirs, unicode_strings.strings(104, COUNT, added(theirs)))
-        wikitext = os.environ.get("VIVA_WIKITEXT")
-        if wikitext:
-            data = Path(wikitext).read_bytes()
+        if WIKITEXT.exists():
+            data = WIKITEXT.read_bytes()
             assert encode(ours, data) == theirs.encode(data.decode(), add_special_tokens=False).ids

@@ -10,6 +10,7 @@ import os
 import numpy as np
 
 F32, F16, BF16 = 2, 3, 4  # viva_dtype
+REFERENCE, AVX2, AVX512 = 1, 2, 3  # viva_cpu_kernels
 
 
 class ErrorInfo(c.Structure):

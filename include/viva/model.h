@@ -9,6 +9,7 @@
 
 #include "viva/checkpoint.h"
 #include "viva/engine.h"
+#include "viva/linear.h"
 #include "viva/sampling.h"
 #include "viva/tokenizer.h"
 
@@ -22,9 +23,9 @@ typedef struct viva_session viva_session;
 /* ---- loading ---------------------------------------------------------------------------------------------------- */
 
 typedef struct viva_model_options {
-  size_t size;                /* sizeof(viva_model_options) */
-  const char *weights;        /* NULL: as stored (F32, BF16, F16 kept; GGUF block types become BF16).
-                                 "f32", "bf16", "f16": every matrix is held in that type. Norms and biases are F32 */
+  size_t size;         /* sizeof(viva_model_options) */
+  const char *weights; /* NULL: as stored (F32, BF16, F16, FP8, NVFP4 and viva's own formats kept; GGUF block types
+                                 become BF16). Else a rule, see below. Norms and biases are F32 */
   const char *tokenizer_path; /* NULL: beside the model (or in the GGUF file); a model without one works with ids */
   uint64_t context;           /* 0: the model's own. Default capacity of its sessions; RoPE "dynamic" scales to it */
   uint64_t num_layers;        /* 0: all. Else only the first so many (for debugging) */
@@ -32,7 +33,26 @@ typedef struct viva_model_options {
   viva_load_mode load;        /* READ */
   viva_progress_fn progress;  /* NULL: none. Bytes of the weights; can cancel */
   void *progress_user;
+  viva_activation_mode
+      act; /* how rows enter the layers whose weights are packed (FP8, NVFP4, 2:4; others take them as they
+                               are): the same for every number of rows. AUTO: 16 (docs/numerics.md) */
+  int32_t reserved;
 } viva_model_options;
+
+/* The rule of options.weights: a list, separated by commas. The first entry without '=' is the format of every matrix
+ * (none: as stored); entries PATTERN=FORMAT change those whose name the pattern fits; later entries win.
+ *
+ *   format:  f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 int4-24-g32 int4-24-g64 int4-24-channel,
+ *            or "stored". FP8 and INT4 formats may be followed by the scales' type, :f32, :f16 or (FP8) :e8m0; nvfp4 by the
+ *            scale search, :mse, :absmax or :four-over-six
+ *   pattern: parts of a Hugging Face name, whole words between dots: "mlp.down_proj", "layers.3", "layers.0-1",
+ *            "layers.0-1.self_attn", "lm_head", "q_proj"; parts must follow each other in the name
+ *
+ *   "fp8"    "fp8,mlp.down_proj=bf16,layers.0-1=bf16"    "nvfp4,lm_head=fp8"    "lm_head=fp8-b16:f16"
+ *
+ * The table in which tokens are looked up is F32 when the whole rule is "f32", else held in 16 bits (F16 where the file has
+ * F16, else BF16). A head that is tied to it is that table when its format is the same, else a packed copy of its own: with
+ * "fp8" the head is FP8, "fp8,lm_head=stored" leaves it alone. */
 
 VIVA_API viva_model_options viva_model_options_default(void);
 
@@ -80,6 +100,70 @@ VIVA_API const char *viva_model_description(const viva_model *model);
 
 /* Its tokenizer, or NULL when it has none. Belongs to the model: retain it to keep it longer. */
 VIVA_API viva_tokenizer *viva_model_tokenizer(const viva_model *model);
+
+/* ---- weights of a model, and models of weights ------------------------------------------------------------------ */
+
+typedef enum viva_projection {
+  VIVA_PROJ_Q = 0,
+  VIVA_PROJ_K = 1,
+  VIVA_PROJ_V = 2,
+  VIVA_PROJ_O = 3,
+  VIVA_PROJ_GATE = 4,
+  VIVA_PROJ_UP = 5,
+  VIVA_PROJ_DOWN = 6,
+  VIVA_PROJ_EMBEDDING = 7, /* layer is 0 */
+  VIVA_PROJ_HEAD = 8       /* layer is 0 */
+} viva_projection;
+
+/* One matrix of a model. Of a loaded model the handle keeps the whole model alive.
+ * Errors: E_ARGUMENT (a layer or projection that does not exist), E_MEMORY. Thread-safe.
+ *
+ * weight: receives one reference, ended by viva_packed_weight_release */
+VIVA_API viva_status viva_model_weight(const viva_model *model, uint64_t layer, viva_projection projection,
+                                       viva_packed_weight **weight, viva_error *error);
+
+/* The activation mode of its packed layers: 16, FP8 or INT8; never AUTO. */
+VIVA_API viva_activation_mode viva_model_act(const viva_model *model);
+
+/* The parts of one layer. Weights: any format, as the configuration's shapes are; norms and biases: 1-D tensors of F32,
+ * F16 or BF16, copied. What the configuration does not have (biases, q_norm, k_norm) must be NULL. */
+typedef struct viva_layer_parts {
+  size_t size;                          /* sizeof(viva_layer_parts) */
+  viva_packed_weight *q, *k, *v, *o;    /* [heads · head_dim][hidden], [kv_heads · head_dim][hidden] twice,
+                                            [hidden][heads · head_dim] */
+  viva_packed_weight *gate, *up, *down; /* [intermediate][hidden] twice, [hidden][intermediate] */
+  const viva_tensor *attention_norm;    /* [hidden]: input_layernorm */
+  const viva_tensor *mlp_norm;          /* [hidden]: post_attention_layernorm */
+  const viva_tensor *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
+  const viva_tensor *q_norm, *k_norm; /* [head_dim] */
+} viva_layer_parts;
+
+typedef struct viva_parts_options {
+  size_t size;               /* sizeof(viva_parts_options) */
+  viva_activation_mode act;  /* AUTO: 16 */
+  viva_dtype kv;             /* VIVA_F16 or VIVA_F32 */
+  uint64_t context;          /* 0: config's max_position_embeddings */
+  viva_tokenizer *tokenizer; /* NULL: none. Retained */
+} viva_parts_options;
+
+VIVA_API viva_parts_options viva_parts_options_default(void);
+
+/* A model made of handles, which it retains; each layer and projection may have a format of its own. Everything is
+ * checked against config. Equal weights give the same bits as viva_model_load with the same formats.
+ * Errors: E_ARGUMENT (NULL, or present where config has none, or of another engine; config breaks a rule), E_SIZE (a shape:
+ * the message names layer and projection, the shape found and that expected), E_DTYPE (the embedding is not dense), E_MEMORY.
+ *
+ * config:      as viva_checkpoint_config gives it: num_layers, sizes, RoPE, biases. permuted_qk must be 0
+ * embedding:   dense, [vocab][hidden]
+ * layers:      config->num_layers of them, each with its size set
+ * final_norm:  [hidden]
+ * head:        [vocab][hidden], any format; NULL: the embedding (config must say that it is tied)
+ * options:     NULL for the defaults
+ * model:       receives one reference, ended by viva_model_release */
+VIVA_API viva_status viva_model_from_parts(viva_engine *engine, const viva_model_config *config,
+                                           viva_packed_weight *embedding, const viva_layer_parts *layers,
+                                           const viva_tensor *final_norm, viva_packed_weight *head,
+                                           const viva_parts_options *options, viva_model **model, viva_error *error);
 
 /* ---- sessions --------------------------------------------------------------------------------------------------- */
 

@@ -35,9 +35,13 @@
 
 #include "viva/checkpoint.h"
 #include "viva/engine.h"
+#include "viva/linear.h"
 #include "viva/model.h"
+#include "viva/packed.h"
+#include "viva/quantize.h"
 #include "viva/sampling.h"
 #include "viva/status.h"
+#include "viva/tensor.h"
 #include "viva/tokenizer.h"
 #include "viva/types.h"
 #include "viva/version.h"

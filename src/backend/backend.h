@@ -19,20 +19,50 @@
 
 typedef struct backend backend;
 
-typedef enum activation { ACTIVATION_NONE = 0 /* later: GELU, SiLU, SwiGLU pair */ } activation;
+/* What is applied to product + bias. GELU tanh: v/2 · (1 + tanh(√(2/π) · (v + 0.044715 v³))); GELU erf:
+ * v/2 · (1 + erf(v/√2)); SiLU: v / (1 + e^−v). (A SwiGLU pair is two linears and silu_mul.) */
+typedef enum activation {
+  ACTIVATION_NONE = 0,
+  ACTIVATION_GELU_TANH = 1,
+  ACTIVATION_GELU_ERF = 2,
+  ACTIVATION_SILU = 3
+} activation;
 
-/* y[m][n] = x[m][k] · w[n][k]ᵀ (+ bias[n]) (+ residual[m][n]); accumulated in FP32, then bias, activation, residual. */
+/* How rows of x enter a product: as they are, or quantised by quantize_rows, each row with one FP32 scale (1 for a row of
+ * zeros): E4M3 with absmax / 448, INT8 with absmax / 127, INT4 with absmax / 7; code = nearest even of x / scale. A row with
+ * a NaN or an infinity gets the scale NaN and zero codes, so that every output of it is NaN. */
+typedef enum input_mode { INPUT_FLOAT = 0, INPUT_E4M3 = 1, INPUT_INT8 = 2, INPUT_INT4 = 3 } input_mode;
+
+/* Longest K of an integer product whose sum cannot leave 32 bits: 2 of 4 weights, 127 · 127 each. Callers refuse more. */
+#define INPUT_INT8_MOST_K ((size_t)266287)
+
+/* y[m][n] = act(x[m][k] · w[n][k]ᵀ · scales (+ bias[n])) (+ residual[m][n]). Accumulated in FP32 (codes of INT8 and INT4
+ * weights times integer inputs: exactly, in integers, per block of columns that has a scale of its own), then the row scale
+ * of w, the scale of the input's row, bias, activation, residual, in this order.
+ *
+ * Blocked scales: FP8, INT4 2:4 and NVFP4 multiply code · block scale (rounded to FP32; exact for NVFP4) before the sum;
+ * tuned kernels may instead scale the partial sum of a block, as long as the bits do not depend on m.
+ * Error against FP64 of the same codes: at most 2^−20 Σ|x·w| before bias. */
 typedef struct linear_args {
-  size_t m;          /* rows of x; n and k are w's */
-  const float *x;    /* dev [m][x_stride] */
-  size_t x_stride;   /* elements, ≥ k */
-  const weight *w;   /* host struct, dev data */
-  const float *bias; /* dev [n] or NULL */
-  activation act;
+  size_t m;              /* rows of x; n and k are w's */
+  const float *x;        /* dev [m][x_stride]; unused when input is not FLOAT */
+  size_t x_stride;       /* elements, ≥ k */
+  input_mode input;      /* of all args of a call */
+  const void *xq;        /* dev: quantize_rows' result for this m and k; NULL for FLOAT */
+  const weight *w;       /* host struct, dev data */
+  const float *bias;     /* dev [n] or NULL */
+  activation act;        /* with an activation residual must be NULL */
   const float *residual; /* dev [m][y_stride] or NULL; may be y itself */
   float *y;              /* dev [m][y_stride] */
   size_t y_stride;       /* elements, ≥ n */
 } linear_args;
+
+/* What load_rows and store_rows take of the outside: [rows][cols] of F32, F16 or BF16, any strides. */
+typedef struct outer_rows {
+  viva_dtype dtype;
+  void *data;                       /* dev */
+  ptrdiff_t row_stride, col_stride; /* elements */
+} outer_rows;
 
 /* One session's part of the rows of a step: rows [first_row, first_row + rows) are its tokens at positions
  * [position, position + rows). Caches of one layer: [kv_heads][capacity][head_dim] of kv_type. */
@@ -107,8 +137,21 @@ typedef struct backend_ops {
    * x + r · stride + g · n. y may be x. Per-head norms use groups = heads. gain: dev [n]. */
   viva_status (*rmsnorm)(backend *b, const float *x, float *y, size_t rows, size_t stride, size_t groups, size_t n,
                          const float *gain, float eps, viva_error *error);
-  /* count linear layers at once, independent of each other (q, k, v; gate, up); all have the same m. */
+  /* count linear layers at once, independent of each other (q, k, v; gate, up); all have the same m and input mode. */
   viva_status (*linear)(backend *b, const linear_args *args, size_t count, viva_error *error);
+  /* Bytes of the quantised form of m rows of k (the backend's own layout), and the quantisation. Used for every linear
+   * layer that reads these rows. mode is not FLOAT. */
+  size_t (*quantized_bytes)(backend *b, input_mode mode, size_t m, size_t k);
+  viva_status (*quantize_rows)(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
+                               void *to, viva_error *error);
+  /* to[rows][to_stride] = from as FP32. bad: dev [rows], 1 for a row with a NaN or an infinity, else 0. */
+  viva_status (*load_rows)(backend *b, const outer_rows *from, size_t rows, size_t cols, float *to, size_t to_stride,
+                           uint8_t *bad, viva_error *error);
+  /* to = from (+ bias[cols], added in FP32), rounded to nearest even; a row that is bad becomes NaN throughout.
+   * *overflows (host) grows by the number of finite values that became infinite. bias: dev or NULL. */
+  viva_status (*store_rows)(backend *b, const float *from, size_t from_stride, size_t rows, size_t cols,
+                            const float *bias, const uint8_t *bad, const outer_rows *to, uint64_t *overflows,
+                            viva_error *error);
   viva_status (*rope_append)(backend *b, const rope_append_args *args, viva_error *error);
   viva_status (*attention)(backend *b, const attention_args *args, viva_error *error);
   /* out = silu(gate) · up over rows × n; silu(v) = v / (1 + e^−v). out may be gate or up. Rows stride apart. */

@@ -38,11 +38,45 @@ float e8m0_to_f32(uint8_t code);    /* 2^(code − 127); 255 is NaN */
 float e5m2_to_f32(uint8_t code);
 float e2m1_to_f32(uint8_t code); /* low 4 bits */
 
+/* To nearest, ties to even, saturating: infinity and what is beyond the largest value become the largest value, with its
+ * sign; subnormals are kept; −0 keeps its sign. NaN becomes the format's quiet NaN with its sign (E4M3 0x7f, E5M2 0x7e,
+ * E8M0 0xff); E2M1 and INT4 have none: 0. */
+uint8_t e4m3_from_f32(float value);
+uint8_t e5m2_from_f32(float value);
+uint8_t e2m1_from_f32(float value); /* 0 … 15 */
+/* The power of two nearest to value (ties: the even exponent code, as ml_dtypes), 2^−127 … 2^127; below and 0: code 0; not a
+ * number or negative: 0xff. */
+uint8_t e8m0_from_f32(float value);
+uint8_t e8m0_from_f32_up(float value); /* the smallest power of two ≥ value; above 2^127: 0xff */
+int8_t int4_to_int(uint8_t code);      /* low 4 bits, two's complement: −8 … 7 */
+uint8_t int4_from_f32(float value);    /* nearest even, −7 … 7, as 4 bits of two's complement */
+int8_t int8_from_f32(float value);     /* nearest even, −127 … 127; NaN: 0 */
+
 /* Bulk, count elements; from and to may be unaligned and must not overlap. The best twin for this CPU is chosen. */
 void bf16_to_f32_n(const void *from, void *to, size_t count);
 void bf16_from_f32_n(const void *from, void *to, size_t count);
 void f16_to_f32_n(const void *from, void *to, size_t count);
 void f16_from_f32_n(const void *from, void *to, size_t count);
+
+void e4m3_to_f32_n(const void *from, void *to, size_t count);
+void e4m3_from_f32_n(const void *from, void *to, size_t count);
+void e5m2_to_f32_n(const void *from, void *to, size_t count);
+void e5m2_from_f32_n(const void *from, void *to, size_t count);
+void e8m0_to_f32_n(const void *from, void *to, size_t count);
+void e8m0_from_f32_n(const void *from, void *to, size_t count);
+/* Two codes to a byte, the first in the low half; with an odd count the last high half is not read, written as 0. */
+void e2m1_to_f32_n(const void *from, void *to, size_t count);
+void e2m1_from_f32_n(const void *from, void *to, size_t count);
+void int4_to_f32_n(const void *from, void *to, size_t count);
+void int4_from_f32_n(const void *from, void *to, size_t count);
+
+/* to[i] = code of from[i] / scale, the division in FP32: one rounding, then that of the format. */
+void e4m3_scaled_from_f32_n(const void *from, float scale, void *to, size_t count);
+void int8_scaled_from_f32_n(const void *from, float scale, void *to, size_t count);
+
+/* Largest magnitude of the finite values, 0 when there is none; *nonfinite (not NULL) is set to 1 when a value is NaN or
+ * infinite, else left alone. */
+float f32_absmax_n(const void *from, size_t count, int *nonfinite);
 
 /* Index of the first value that is NaN or infinite, or count: for refusing damaged weights. from may be unaligned. */
 size_t f32_find_nonfinite_n(const void *from, size_t count);

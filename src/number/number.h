@@ -39,18 +39,18 @@ float e5m2_to_f32(uint8_t code);
 float e2m1_to_f32(uint8_t code); /* low 4 bits */
 
 /* To nearest, ties to even, saturating: infinity and what is beyond the largest value become the largest value, with its
- * sign; subnormals are kept; −0 keeps its sign. NaN becomes the format's quiet NaN with its sign (E4M3 0x7f, E5M2 0x7e,
- * E8M0 0xff); E2M1 and INT4 have none: 0. */
+ * sign; subnormals are kept; −0 keeps its sign. NaN becomes the format's quiet NaN with its sign (E4M3 0x7f, E5M2 0x7e);
+ * E2M1, INT4 and INT8 have none: 0. */
 uint8_t e4m3_from_f32(float value);
 uint8_t e5m2_from_f32(float value);
 uint8_t e2m1_from_f32(float value); /* 0 … 15 */
-/* The power of two nearest to value (ties: the even exponent code, as ml_dtypes), 2^−127 … 2^127; below and 0: code 0; not a
- * number or negative: 0xff. */
+/* The power of two nearest to value, 2^−127 … 2^127, ±0 and what is below included. The middle goes up, and FP32 subnormals
+ * above 2^−127 become 2^−126: both as ml_dtypes does it. NaN and negative values: 0xff; infinity: 2^127. */
 uint8_t e8m0_from_f32(float value);
 uint8_t e8m0_from_f32_up(float value); /* the smallest power of two ≥ value; above 2^127: 0xff */
 int8_t int4_to_int(uint8_t code);      /* low 4 bits, two's complement: −8 … 7 */
-uint8_t int4_from_f32(float value);    /* nearest even, −7 … 7, as 4 bits of two's complement */
-int8_t int8_from_f32(float value);     /* nearest even, −127 … 127; NaN: 0 */
+uint8_t int4_from_f32(float value);    /* −7 … 7, as 4 bits of two's complement */
+int8_t int8_from_f32(float value);     /* −127 … 127 */
 
 /* Bulk, count elements; from and to may be unaligned and must not overlap. The best twin for this CPU is chosen. */
 void bf16_to_f32_n(const void *from, void *to, size_t count);

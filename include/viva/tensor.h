@@ -37,8 +37,8 @@ VIVA_API viva_status viva_tensor_create(viva_engine *engine, viva_dtype dtype, u
  * Errors: as create; E_SIZE (shape and strides reach outside bytes), E_ARGUMENT (data not aligned to its element).
  *
  * data, bytes: the memory, element [0, 0, …] first
- * strides:     NULL: row-major; else elements from one index to the next, for each of rank dimensions; 0 repeats; negative
- *              ones are made by viva_tensor_view
+ * strides:     NULL: row-major; else elements from one index to the next, for each of rank dimensions (that of a dimension of
+ *              size 1 is not kept); 0 repeats; negative ones are made by viva_tensor_view
  * release:     NULL: none */
 VIVA_API viva_status viva_tensor_wrap(viva_engine *engine, void *data, size_t bytes, viva_dtype dtype, uint32_t rank,
                                       const uint64_t *shape, const int64_t *strides, viva_tensor_release_fn release,

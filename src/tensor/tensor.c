@@ -1,0 +1,196 @@
+/* tensor/tensor.c: shapes over shared storage: lifetime, checked arithmetic, views.
+ *
+ * Element [i, j, …] lies at data + (i·strides[0] + j·strides[1] + …) · element bytes. Every tensor is checked once, when it
+ * is made, to stay within its storage; after that nothing here can overflow. */
+#include "tensor/tensor.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/ck.h"
+#include "base/error.h"
+#include "base/options.h"
+
+size_t tensor_element_bytes(viva_dtype dtype) {
+  static const uint8_t bytes[] = {
+      [VIVA_F64] = 8,  [VIVA_F32] = 4,  [VIVA_F16] = 2,  [VIVA_BF16] = 2, [VIVA_I64] = 8, [VIVA_I32] = 4,
+      [VIVA_I16] = 2,  [VIVA_I8] = 1,   [VIVA_U64] = 8,  [VIVA_U32] = 4,  [VIVA_U16] = 2, [VIVA_U8] = 1,
+      [VIVA_BOOL] = 1, [VIVA_E4M3] = 1, [VIVA_E5M2] = 1, [VIVA_E8M0] = 1, [VIVA_C64] = 0};
+  return (size_t)dtype < sizeof bytes ? bytes[dtype] : 0;
+}
+
+const char *tensor_shape_text(const viva_tensor *t, char buffer[128]) {
+  size_t at = 1;
+  buffer[0] = '[';
+  for (uint32_t i = 0; i < t->rank && at < 100; i++) /* 8 sizes of 20 digits may not fit: the rest is "..." */
+    at += (size_t)snprintf(buffer + at, 128 - at, i ? ", %llu" : "%llu", (unsigned long long)t->shape[i]);
+  snprintf(buffer + at, 128 - at, "]");
+  return buffer;
+}
+
+/* -- checked shapes */
+
+/* A tensor without storage. */
+static viva_status set_shape(viva_tensor *t, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                             const int64_t *strides, viva_error *error) {
+  const size_t element = tensor_element_bytes(dtype);
+  *t = (viva_tensor){.dtype = dtype, .rank = rank};
+  if (element == 0)
+    return error_set(error, VIVA_E_ARGUMENT,
+                     "a tensor cannot have the type %s; expected one whose elements are whole "
+                     "bytes, of a number or a truth value",
+                     viva_dtype_name(dtype));
+  if (rank > VIVA_TENSOR_MAX_RANK)
+    return error_set(error, VIVA_E_ARGUMENT, "rank is %u; expected 0 to %d", (unsigned)rank, VIVA_TENSOR_MAX_RANK);
+  if (rank > 0 && !shape) return error_set(error, VIVA_E_ARGUMENT, "shape is NULL; expected %u sizes", (unsigned)rank);
+  uint64_t elements = 1, step = 1, bytes;
+  int empty = 0, overflow = 0;
+  for (uint32_t i = rank; i-- > 0;) {
+    t->shape[i] = shape[i];
+    /* The step of an axis with one index is never taken: whatever it was, it must not overflow anywhere. */
+    t->strides[i] = strides && shape[i] > 1 ? strides[i] : (int64_t)step;
+    empty |= shape[i] == 0;
+    overflow |= ck_mul(elements, shape[i], &elements);
+    overflow |= ck_mul(step, shape[i] ? shape[i] : 1, &step); /* as elements, but not 0 */
+    overflow |= ck_mul(step, element, &bytes) || bytes > PTRDIFF_MAX;
+  }
+  if (overflow) {
+    char text[128];
+    return error_set(error, VIVA_E_LIMIT, "the size of a tensor %s of %s overflows", tensor_shape_text(t, text),
+                     viva_dtype_name(dtype));
+  }
+  t->elements = empty ? 0 : (size_t)elements;
+  for (uint32_t i = 0; i < rank && empty; i++) t->strides[i] = 1; /* likewise */
+  return VIVA_OK;
+}
+
+/* The lowest and the highest element that t's indices reach, from element [0, 0, …]; 1 on overflow. */
+static int reach(const viva_tensor *t, int64_t *low, int64_t *high) {
+  *low = *high = 0;
+  for (uint32_t i = 0; i < t->rank && t->elements > 0; i++) {
+    int64_t last;
+    if (__builtin_mul_overflow((int64_t)(t->shape[i] - 1), t->strides[i], &last)) return 1;
+    int64_t *end = last < 0 ? low : high;
+    if (__builtin_add_overflow(*end, last, end)) return 1;
+  }
+  return 0;
+}
+
+/* t's element [0, 0, …] is `offset` elements from the beginning of a storage of `bytes`. */
+static viva_status check_reach(const viva_tensor *t, int64_t offset, size_t bytes, viva_error *error) {
+  const size_t element = tensor_element_bytes(t->dtype);
+  const int64_t held = (int64_t)(bytes / element);
+  int64_t low, high;
+  char text[128];
+  int outside = reach(t, &low, &high);
+  outside = outside || __builtin_add_overflow(low, offset, &low) || __builtin_add_overflow(high, offset, &high);
+  if (t->elements == 0)
+    outside = offset < 0 || offset > held;
+  else
+    outside = outside || low < 0 || high >= held;
+  if (!outside) return VIVA_OK;
+  return error_set(error, VIVA_E_SIZE,
+                   "a tensor %s of %s with these strides at element %lld reaches outside its memory "
+                   "of %zu bytes (%lld elements)",
+                   tensor_shape_text(t, text), viva_dtype_name(t->dtype), (long long)offset, bytes, (long long)held);
+}
+
+/* -- lifetime */
+
+static void storage_release(tensor_storage *s) {
+  if (!s || atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1) return;
+  runtime *rt = s->rt;
+  if (s->release) s->release(s->release_user, s->data);
+  if (s->owned) mem_free(&rt->mem, s->data);
+  mem_free(&rt->mem, s);
+  runtime_release(rt);
+}
+
+/* A tensor like *t over s, one of whose references it takes over when all goes well. */
+static viva_status place(const viva_tensor *t, tensor_storage *s, int64_t offset, viva_tensor **out,
+                         viva_error *error) {
+  viva_tensor *made = mem_alloc(&s->rt->mem, sizeof *made);
+  if (!made) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
+  *made = *t;
+  atomic_init(&made->references, 1);
+  made->storage = s;
+  made->data = s->data + offset * (int64_t)tensor_element_bytes(t->dtype);
+  *out = made;
+  return VIVA_OK;
+}
+
+static viva_status storage_make(runtime *rt, void *data, size_t bytes, int owned, tensor_storage **out,
+                                viva_error *error) {
+  *out = NULL;
+  tensor_storage *s = mem_alloc(&rt->mem, sizeof *s);
+  if (!s) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
+  *s = (tensor_storage){.data = data, .bytes = bytes, .owned = owned};
+  if (owned && !(s->data = mem_zalloc(&rt->mem, bytes))) {
+    mem_free(&rt->mem, s);
+    return error_set(error, VIVA_E_MEMORY, "no memory for a tensor of %zu bytes", bytes);
+  }
+  atomic_init(&s->references, 1);
+  s->rt = runtime_retain(rt);
+  *out = s;
+  return VIVA_OK;
+}
+
+viva_status tensor_create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
+                          viva_error *error) {
+  viva_tensor t;
+  tensor_storage *s;
+  *out = NULL;
+  TRY(set_shape(&t, dtype, rank, shape, NULL, error));
+  TRY(storage_make(rt, NULL, t.elements * tensor_element_bytes(dtype), 1, &s, error));
+  const viva_status status = place(&t, s, 0, out, error);
+  if (status != VIVA_OK) storage_release(s);
+  return status;
+}
+
+viva_status tensor_wrap(runtime *rt, void *data, size_t bytes, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                        const int64_t *strides, viva_tensor_release_fn release, void *user, viva_tensor **out,
+                        viva_error *error) {
+  viva_tensor t;
+  tensor_storage *s;
+  *out = NULL;
+  TRY(set_shape(&t, dtype, rank, shape, strides, error));
+  if (!data && bytes > 0) return error_set(error, VIVA_E_ARGUMENT, "data is NULL; expected %zu bytes of memory", bytes);
+  if ((uintptr_t)data % tensor_element_bytes(dtype) != 0)
+    return error_set(error, VIVA_E_ARGUMENT,
+                     "data is not aligned to its elements of %zu bytes; copy it to memory that "
+                     "is",
+                     tensor_element_bytes(dtype));
+  if (bytes > PTRDIFF_MAX) return error_set(error, VIVA_E_LIMIT, "%zu bytes are more than memory can hold", bytes);
+  TRY(check_reach(&t, 0, bytes, error));
+  TRY(storage_make(rt, data, bytes, 0, &s, error));
+  const viva_status status = place(&t, s, 0, out, error);
+  if (status != VIVA_OK)
+    storage_release(s); /* release is not yet the storage's: after a failure data is the caller's */
+  else
+    s->release = release, s->release_user = user;
+  return status;
+}
+
+viva_status tensor_over(tensor_storage *storage, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                        const int64_t *strides, int64_t offset, viva_tensor **out, viva_error *error) {
+  viva_tensor t;
+  *out = NULL;
+  TRY(set_shape(&t, dtype, rank, shape, strides, error));
+  TRY(check_reach(&t, offset, storage->bytes, error));
+  TRY(place(&t, storage, offset, out, error));
+  atomic_fetch_add_explicit(&storage->references, 1, memory_order_relaxed);
+  return VIVA_OK;
+}
+
+viva_tensor *viva_tensor_retain(viva_tensor *tensor) {
+  if (tensor) atomic_fetch_add_explicit(&tensor->references, 1, memory_order_relaxed);
+  return tensor;
+}
+
+void viva_tensor_release(viva_tensor *tensor) {
+  if (!tensor || atomic_fetch_sub_explicit(&tensor->references, 1, memory_order_acq_rel) != 1) return;
+  tensor_storage *s = tensor->storage;
+  mem_free(&s->rt->mem, tensor);
+  storage_release(s);
+}

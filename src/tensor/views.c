@@ -1,0 +1,133 @@
+/* tensor/views.c: other shapes over a tensor's storage, and what a tensor is. */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "tensor/tensor.h"
+
+static viva_status need(const viva_tensor *tensor, viva_tensor **view, viva_error *error) {
+  if (!view) return error_set(error, VIVA_E_ARGUMENT, "view is NULL; expected a place for the handle");
+  *view = NULL;
+  return tensor ? VIVA_OK : error_set(error, VIVA_E_ARGUMENT, "tensor is NULL");
+}
+
+/* Elements from the storage's beginning to t's element [0, 0, …]. */
+static int64_t offset_of(const viva_tensor *t) {
+  return (t->data - t->storage->data) / (int64_t)tensor_element_bytes(t->dtype);
+}
+
+viva_status viva_tensor_view(const viva_tensor *tensor, uint32_t rank, const uint64_t *shape, const int64_t *strides,
+                             int64_t offset, viva_tensor **view, viva_error *error) {
+  TRY(need(tensor, view, error));
+  return tensor_over(tensor->storage, tensor->dtype, rank, shape, strides, offset, view, error);
+}
+
+static viva_status check_axis(const viva_tensor *t, uint32_t axis, const char *name, viva_error *error) {
+  if (axis < t->rank) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "%s is %u; the tensor has %u axes, counted from 0", name, (unsigned)axis,
+            (unsigned)t->rank);
+  error_at(error, NULL, name, -1, VIVA_NO_OFFSET);
+  return VIVA_E_ARGUMENT;
+}
+
+viva_status viva_tensor_transpose(const viva_tensor *tensor, uint32_t a, uint32_t b, viva_tensor **view,
+                                  viva_error *error) {
+  TRY(need(tensor, view, error));
+  TRY(check_axis(tensor, a, "a", error));
+  TRY(check_axis(tensor, b, "b", error));
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  int64_t strides[VIVA_TENSOR_MAX_RANK];
+  memcpy(shape, tensor->shape, sizeof shape);
+  memcpy(strides, tensor->strides, sizeof strides);
+  shape[a] = tensor->shape[b], strides[a] = tensor->strides[b];
+  shape[b] = tensor->shape[a], strides[b] = tensor->strides[a];
+  return viva_tensor_view(tensor, tensor->rank, shape, strides, offset_of(tensor), view, error);
+}
+
+viva_status viva_tensor_slice(const viva_tensor *tensor, uint32_t axis, uint64_t start, uint64_t length,
+                              viva_tensor **view, viva_error *error) {
+  TRY(need(tensor, view, error));
+  TRY(check_axis(tensor, axis, "axis", error));
+  const uint64_t have = tensor->shape[axis];
+  if (start > have || length > have - start)
+    return error_set(error, VIVA_E_SIZE, "indices %llu to %llu + %llu were asked for; axis %u has %llu",
+                     (unsigned long long)start, (unsigned long long)start, (unsigned long long)length, (unsigned)axis,
+                     (unsigned long long)have);
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  memcpy(shape, tensor->shape, sizeof shape);
+  shape[axis] = length;
+  /* An empty slice stays where the tensor is: its end may lie beyond the storage. */
+  const int64_t moved = length > 0 && tensor->elements > 0 ? (int64_t)start * tensor->strides[axis] : 0;
+  return viva_tensor_view(tensor, tensor->rank, shape, tensor->strides, offset_of(tensor) + moved, view, error);
+}
+
+/* -- what it is */
+
+static int is_contiguous(const viva_tensor *t) {
+  int64_t step = 1;
+  if (t->elements == 0) return 1;
+  for (uint32_t i = t->rank; i-- > 0; step *= (int64_t)t->shape[i])
+    if (t->shape[i] != 1 && t->strides[i] != step) return 0;
+  return 1;
+}
+
+viva_status viva_tensor_describe(const viva_tensor *tensor, viva_tensor_desc *desc, viva_error *error) {
+  if (!tensor) return error_set(error, VIVA_E_ARGUMENT, "tensor is NULL");
+  viva_tensor_desc found = {.size = sizeof found,
+                            .dtype = tensor->dtype,
+                            .rank = tensor->rank,
+                            .elements = tensor->elements,
+                            .bytes = tensor->elements * tensor_element_bytes(tensor->dtype),
+                            .contiguous = is_contiguous(tensor)};
+  memcpy(found.shape, tensor->shape, sizeof found.shape);
+  memcpy(found.strides, tensor->strides, sizeof found.strides);
+  return options_fill(desc, &found, "viva_tensor_desc", error);
+}
+
+void *viva_tensor_data(const viva_tensor *tensor) { return tensor ? tensor->data : NULL; }
+
+/* -- shared memory */
+
+/* [*begin, *end): the bytes between which all elements lie. */
+static void span(const viva_tensor *t, uintptr_t *begin, uintptr_t *end) {
+  const int64_t element = (int64_t)tensor_element_bytes(t->dtype);
+  const char *low = t->data, *high = t->data;
+  for (uint32_t i = 0; i < t->rank && t->elements > 0; i++) {
+    const int64_t bytes = (int64_t)(t->shape[i] - 1) * t->strides[i] * element;
+    if (bytes < 0)
+      low += bytes;
+    else
+      high += bytes;
+  }
+  *begin = (uintptr_t)low;
+  *end = (uintptr_t)high + (t->elements > 0 ? (uintptr_t)element : 0);
+}
+
+int tensor_overlap(const viva_tensor *a, const viva_tensor *b) {
+  uintptr_t a0, a1, b0, b1;
+  span(a, &a0, &a1);
+  span(b, &b0, &b1);
+  return a0 < b1 && b0 < a1;
+}
+
+/* Axes from the smallest step to the largest: each step must be longer than all that the smaller ones reach. */
+int tensor_distinct(const viva_tensor *t) {
+  uint64_t reached = 0; /* by the axes seen so far */
+  uint32_t seen = 0;    /* bit i: axis i */
+  if (t->elements <= 1) return 1;
+  for (uint32_t n = 0; n < t->rank; n++) {
+    uint32_t best = t->rank;
+    uint64_t best_step = 0;
+    for (uint32_t i = 0; i < t->rank; i++) {
+      const uint64_t step = t->strides[i] < 0 ? 0 - (uint64_t)t->strides[i] : (uint64_t)t->strides[i];
+      if (seen >> i & 1 || t->shape[i] == 1) continue;
+      if (best == t->rank || step < best_step) best = i, best_step = step;
+    }
+    if (best == t->rank) return 1;
+    if (best_step <= reached) return 0;
+    reached += best_step * (t->shape[best] - 1);
+    seen |= 1u << best;
+  }
+  return 1;
+}

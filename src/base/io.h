@@ -33,6 +33,8 @@ typedef struct io_table {
   int (*close)(void *user, int handle);
   /* Calls visit for each name in folder (without . and ..), in any order; stops when visit returns nonzero. */
   int (*list)(void *user, const char *folder, int (*visit)(void *arg, const char *name), void *arg);
+  int (*make_folder)(void *user, const char *path);   /* fails when it exists */
+  int (*remove_folder)(void *user, const char *path); /* an empty one */
   void *user;
 } io_table;
 

@@ -134,6 +134,16 @@ static int system_list(void *user, const char *folder, int (*visit)(void *arg, c
   return result;
 }
 
+static int system_make_folder(void *user, const char *path) {
+  (void)user;
+  return mkdir(path, 0777) != 0 ? -errno : 0;
+}
+
+static int system_remove_folder(void *user, const char *path) {
+  (void)user;
+  return rmdir(path) != 0 ? -errno : 0;
+}
+
 const io_table io_system = {
     .open = system_open,
     .stat = system_stat,
@@ -148,5 +158,7 @@ const io_table io_system = {
     .remove = system_remove,
     .close = system_close,
     .list = system_list,
+    .make_folder = system_make_folder,
+    .remove_folder = system_remove_folder,
     .user = NULL,
 };

@@ -1,0 +1,268 @@
+/* engine/prepack.c: a tensor's rows, as FP32, into a packed matrix: on all threads, with memory for a few rows each.
+ *
+ *   slab:   rows between two calls of progress
+ *     share:  a thread's rows of it
+ *       piece:  rows converted to FP32 at once, packed while they are in the cache
+ *
+ * FP32 rows that lie together need no conversion: they are packed from where they are. */
+#include "engine/prepack.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/ck.h"
+
+#define PIECE_BYTES        ((size_t)256 << 10) /* FP32 of a piece: stays in the second cache */
+#define TURNED_PIECE_BYTES ((size_t)1 << 20)   /* of a transposed view: more rows, so that whole cache lines are read */
+#define TURNED_PIECE_ROWS  16                  /* at least: a cache line of F32 */
+#define MOST_PIECE_ROWS    64
+#define SLAB_VALUES        ((size_t)8 << 20) /* a few milliseconds of work */
+
+typedef struct prepack_job {
+  const prepack_plan *plan;
+  pack_spec spec;
+  size_t rows, cols, piece;
+  size_t first;         /* row of this slab */
+  void *data;           /* the packed matrix; NULL: survey */
+  float *values;        /* [threads][piece][cols]; NULL: packed in place */
+  uint8_t *keep;        /* [threads][piece][cols]; NULL: none, or in place */
+  pack_survey *surveys; /* [threads] */
+  pack_place *bad_keep; /* [threads] */
+} prepack_job;
+
+/* -- rows of the source */
+
+static int read_in_place(const viva_tensor *t) {
+  return t->dtype == VIVA_F32 && t->strides[1] == 1 && t->strides[0] >= 0;
+}
+
+static int keep_in_place(const viva_tensor *t) { return t->strides[1] == 1 && t->strides[0] >= 0; }
+
+static size_t piece_rows(const viva_tensor *t) {
+  const int turned = t->strides[0] == 1 && t->strides[1] != 1;
+  const size_t least = turned ? TURNED_PIECE_ROWS : 1;
+  const size_t fits = (turned ? TURNED_PIECE_BYTES : PIECE_BYTES) / sizeof(float) / (size_t)t->shape[1];
+  return fits < least ? least : fits > MOST_PIECE_ROWS ? MOST_PIECE_ROWS : fits;
+}
+
+static const float *values_of(const prepack_job *j, size_t t, size_t row, size_t rows, size_t *stride) {
+  const viva_tensor *source = j->plan->source;
+  if (!j->values) {
+    *stride = (size_t)source->strides[0];
+    return (const float *)(const void *)source->data + row * *stride;
+  }
+  float *to = j->values + t * j->piece * j->cols;
+  *stride = j->cols;
+  tensor_rows_f32(source, row, rows, to, j->cols);
+  return to;
+}
+
+static pack_keep keep_of(const prepack_job *j, size_t t, size_t row, size_t rows) {
+  const viva_tensor *keep = j->plan->keep;
+  if (!keep) return (pack_keep){0};
+  const uint8_t *from = (const uint8_t *)keep->data;
+  if (!j->keep) return (pack_keep){from + row * (size_t)keep->strides[0], (size_t)keep->strides[0]};
+  uint8_t *to = j->keep + t * j->piece * j->cols;
+  for (size_t c = 0; c < j->cols; c++) /* rows inside: what is not in place is mostly a transposed view */
+    for (size_t r = 0; r < rows; r++)
+      to[r * j->cols + c] = from[(int64_t)(row + r) * keep->strides[0] + (int64_t)c * keep->strides[1]];
+  return (pack_keep){to, j->cols};
+}
+
+/* -- what a thread does */
+
+/* Smallest magnitude that F16 and BF16 round to infinity; the others take every float. */
+static float dense_limit(weight_format format) {
+  return format == WEIGHT_F16 ? 65520.0f : format == WEIGHT_BF16 ? 0x1.ffp127f : INFINITY;
+}
+
+/* The first finite value that has no place in the format. */
+static pack_place too_large(const prepack_job *j, size_t row, size_t rows, const float *values, size_t stride) {
+  const float limit = dense_limit(j->spec.format);
+  for (size_t r = 0; r < rows && limit < INFINITY; r++) {
+    const float *line = values + r * stride;
+    if (f32_absmax_n(line, j->cols, NULL) < limit) continue;
+    for (size_t c = 0; c < j->cols; c++)
+      if (isfinite(line[c]) && fabsf(line[c]) >= limit) return (pack_place){1, row + r, c};
+  }
+  return (pack_place){0};
+}
+
+/* Packs one piece; 1 when the thread may stop. */
+static int pack_piece(prepack_job *j, size_t t, size_t row, size_t rows) {
+  size_t stride;
+  const pack_keep keep = keep_of(j, t, row, rows);
+  if (keep.bytes) {
+    j->bad_keep[t] = pack_check_keep(&keep, rows, j->cols);
+    j->bad_keep[t].row += row;
+    if (j->bad_keep[t].found) return 1;
+  }
+  const float *values = values_of(j, t, row, rows, &stride);
+  pack_survey seen = {.bad = too_large(j, row, rows, values, stride)};
+  pack_survey bad = {0};
+  pack_rows(&j->spec, j->rows, j->cols, j->data, row, rows, values, stride, keep.bytes ? &keep : NULL, &bad.bad);
+  pack_survey_merge(&seen, &bad);
+  pack_survey_merge(&j->surveys[t], &seen);
+  return seen.bad.found;
+}
+
+static int survey_piece(prepack_job *j, size_t t, size_t row, size_t rows) {
+  size_t stride;
+  const float *values = values_of(j, t, row, rows, &stride);
+  pack_survey_rows(&j->spec, values, stride, row, rows, j->cols, &j->surveys[t]);
+  return j->surveys[t].bad.found;
+}
+
+static void job_body(void *arg, size_t begin, size_t end, size_t t) {
+  prepack_job *j = arg;
+  for (size_t at = begin; at < end; at += j->piece) {
+    const size_t rows = end - at < j->piece ? end - at : j->piece;
+    const int stop = j->data ? pack_piece(j, t, j->first + at, rows) : survey_piece(j, t, j->first + at, rows);
+    if (stop) return; /* the lowest of each thread is enough to find the lowest of all */
+  }
+}
+
+/* -- refusals */
+
+/* The value as the tensor has it: F64 may be finite where FP32 is not. */
+static double source_value(const viva_tensor *t, size_t row, size_t col) {
+  double wide;
+  float value;
+  if (t->dtype == VIVA_F64) {
+    memcpy(&wide, t->data + ((int64_t)row * t->strides[0] + (int64_t)col * t->strides[1]) * 8, sizeof wide);
+    return wide;
+  }
+  tensor_row_f32(t, row, col, 1, &value);
+  return value;
+}
+
+static viva_status refuse_value(const prepack_job *j, pack_place bad, viva_error *error) {
+  const double value = source_value(j->plan->source, bad.row, bad.col);
+  if (isfinite(value)) {
+    error_set(error, VIVA_E_NUMERIC,
+              "the weight at row %zu, column %zu is beyond the largest value of %s; choose a "
+              "format with a wider range",
+              bad.row, bad.col,
+              j->spec.format == WEIGHT_F16    ? "F16 (65504)"
+              : j->spec.format == WEIGHT_BF16 ? "BF16"
+                                              : "F32");
+  } else {
+    error_set(error, VIVA_E_NUMERIC,
+              "the weight at row %zu, column %zu is %s; expected finite numbers (the option "
+              "allow_nonfinite accepts them)",
+              bad.row, bad.col, isnan(value) ? "NaN" : "infinite");
+  }
+  error_at(error, NULL, "weight", -1, VIVA_NO_OFFSET);
+  return VIVA_E_NUMERIC;
+}
+
+static viva_status refuse_keep(const prepack_job *j, pack_place bad, viva_error *error) {
+  const size_t left = j->cols - bad.col;
+  error_set(error, VIVA_E_ARGUMENT, "keep does not keep %s of the %zu weights at row %zu, columns %zu to %zu",
+            left < SPARSE_24_GROUP ? "at most 2" : "exactly 2", left < SPARSE_24_GROUP ? left : SPARSE_24_GROUP,
+            bad.row, bad.col, bad.col + (left < SPARSE_24_GROUP ? left : SPARSE_24_GROUP) - 1);
+  error_at(error, NULL, "keep", -1, VIVA_NO_OFFSET);
+  return VIVA_E_ARGUMENT;
+}
+
+/* What the threads met in a slab. */
+static viva_status check_slab(const prepack_job *j, size_t threads, viva_error *error) {
+  pack_survey all = {0};
+  pack_place keep = {0};
+  for (size_t t = 0; t < threads; t++) {
+    pack_survey_merge(&all, &j->surveys[t]);
+    if (j->bad_keep[t].found && (!keep.found || j->bad_keep[t].row < keep.row)) keep = j->bad_keep[t];
+  }
+  if (keep.found) return refuse_keep(j, keep, error);
+  return all.bad.found ? refuse_value(j, all.bad, error) : VIVA_OK;
+}
+
+/* -- the whole */
+
+/* One pass over all rows: pass `pass` of `passes`, for progress. */
+static viva_status run_pass(viva_engine *e, prepack_job *j, size_t threads, size_t pass, size_t passes,
+                            viva_error *error) {
+  const prepack_plan *plan = j->plan;
+  const size_t fits = SLAB_VALUES / j->cols, least = threads * j->piece;
+  const size_t slab = fits < least ? least : fits;
+  for (size_t row = 0; row < j->rows;) {
+    const size_t rows = j->rows - row < slab ? j->rows - row : slab;
+    j->first = row;
+    pool_for(e->pool, rows, 1, job_body, j);
+    TRY(check_slab(j, threads, error));
+    row += rows;
+    const uint64_t done = (pass * (uint64_t)j->rows + row) / passes;
+    if (plan->progress && plan->progress(plan->progress_user, done, j->rows) != 0)
+      return error_set(error, VIVA_E_CANCELLED, "cancelled by the caller after %llu of %zu rows",
+                       (unsigned long long)done, j->rows);
+  }
+  return VIVA_OK;
+}
+
+static viva_status survey(viva_engine *e, prepack_job *j, size_t threads, viva_error *error) {
+  TRY(run_pass(e, j, threads, 0, 2, error));
+  pack_survey all = {0};
+  for (size_t t = 0; t < threads; t++) pack_survey_merge(&all, &j->surveys[t]);
+  pack_settle(&j->spec, &all);
+  memset(j->surveys, 0, threads * sizeof *j->surveys);
+  return VIVA_OK;
+}
+
+static viva_status too_big(const prepack_job *j, viva_error *error) {
+  return error_set(error, VIVA_E_LIMIT, "the size of a packed matrix of %zu x %zu overflows", j->rows, j->cols);
+}
+
+/* Packs into memory of the backend: straight when the host can write there. */
+static viva_status pack(viva_engine *e, prepack_job *j, size_t threads, size_t passes, viva_packed_weight **packed,
+                        viva_error *error) {
+  backend *b = e->backend;
+  pack_sizes sizes;
+  if (pack_measure(&j->spec, j->rows, j->cols, &sizes)) return too_big(j, error);
+  void *memory = b->ops->alloc(b, sizes.bytes);
+  j->data = memory && !b->ops->host_memory ? mem_alloc(&e->rt->mem, sizes.bytes) : memory;
+  viva_status status = VIVA_OK;
+  if (!j->data) status = error_set(error, VIVA_E_MEMORY, "no memory for a packed matrix of %zu bytes", sizes.bytes);
+  if (status == VIVA_OK) {
+    const size_t codes = sizes.row_bytes * j->rows; /* what lies between codes and scales is zero */
+    memset((char *)j->data + codes, 0, sizes.scales_offset - codes);
+    status = run_pass(e, j, threads, passes - 1, passes, error);
+  }
+  if (status == VIVA_OK && j->data != memory) status = b->ops->upload(b, memory, j->data, sizes.bytes, error);
+  const weight view = pack_view(&j->spec, j->rows, j->cols, memory);
+  if (status == VIVA_OK) status = packed_own(e, &view, memory, packed, error);
+  if (j->data != memory) mem_free(&e->rt->mem, j->data);
+  if (status != VIVA_OK) b->ops->free(b, memory);
+  return status;
+}
+
+viva_status prepack_run(viva_engine *engine, const prepack_plan *plan, viva_packed_weight **packed, viva_error *error) {
+  mem *m = &engine->rt->mem;
+  prepack_job j = {.plan = plan, .spec = plan->spec, .rows = plan->source->shape[0], .cols = plan->source->shape[1]};
+  pack_sizes sizes;
+  uint64_t values;
+  *packed = NULL;
+  j.piece = piece_rows(plan->source);
+  if (j.piece > j.rows) j.piece = j.rows;
+  size_t threads = (size_t)pool_threads(engine->pool);
+  if (threads > j.rows) threads = j.rows; /* a row is the least that one takes */
+  int overflow = pack_measure(&j.spec, j.rows, j.cols, &sizes) || ck_mul(threads * j.piece, j.cols, &values);
+  overflow = overflow || values > SIZE_MAX / sizeof(float);
+  if (overflow) return too_big(&j, error);
+  const int convert = !read_in_place(plan->source), turn = plan->keep && !keep_in_place(plan->keep);
+  j.surveys = mem_array(m, threads, sizeof *j.surveys);
+  j.bad_keep = mem_array(m, threads, sizeof *j.bad_keep);
+  if (convert) j.values = mem_alloc(m, (size_t)values * sizeof *j.values);
+  if (turn) j.keep = mem_alloc(m, (size_t)values);
+  viva_status status = VIVA_OK;
+  if (!j.surveys || !j.bad_keep || (convert && !j.values) || (turn && !j.keep))
+    status = error_set(error, VIVA_E_MEMORY, "no memory to pack a matrix of %zu x %zu on %zu threads", j.rows, j.cols,
+                       threads);
+  const int surveyed = pack_needs_survey(&j.spec);
+  if (status == VIVA_OK && surveyed) status = survey(engine, &j, threads, error);
+  if (status == VIVA_OK) status = pack(engine, &j, threads, surveyed ? 2 : 1, packed, error);
+  mem_free(m, j.keep);
+  mem_free(m, j.values);
+  mem_free(m, j.bad_keep);
+  mem_free(m, j.surveys);
+  return status;
+}

@@ -172,28 +172,28 @@ void bf16_to_f32_n(const void *from, void *to, size_t count) { best()->bf16_to_f
 void bf16_from_f32_n(const void *from, void *to, size_t count) { best()->bf16_from_f32(from, to, count); }
 void f16_to_f32_n(const void *from, void *to, size_t count) { best()->f16_to_f32(from, to, count); }
 void f16_from_f32_n(const void *from, void *to, size_t count) { best()->f16_from_f32(from, to, count); }
-void e4m3_to_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->e4m3_to_f32(from, to, count); }
-void e4m3_from_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->e4m3_from_f32(from, to, count); }
-void e5m2_to_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->e5m2_to_f32(from, to, count); }
-void e5m2_from_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->e5m2_from_f32(from, to, count); }
-void e8m0_to_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->e8m0_to_f32(from, to, count); }
-void e8m0_from_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->e8m0_from_f32(from, to, count); }
-void e2m1_to_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->e2m1_to_f32(from, to, count); }
-void e2m1_from_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->e2m1_from_f32(from, to, count); }
-void int4_to_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->int4_to_f32(from, to, count); }
-void int4_from_f32_n(const void *from, void *to, size_t count) { number_bulk_scalar()->int4_from_f32(from, to, count); }
+void e4m3_to_f32_n(const void *from, void *to, size_t count) { best()->e4m3_to_f32(from, to, count); }
+void e4m3_from_f32_n(const void *from, void *to, size_t count) { best()->e4m3_from_f32(from, to, count); }
+void e5m2_to_f32_n(const void *from, void *to, size_t count) { best()->e5m2_to_f32(from, to, count); }
+void e5m2_from_f32_n(const void *from, void *to, size_t count) { best()->e5m2_from_f32(from, to, count); }
+void e8m0_to_f32_n(const void *from, void *to, size_t count) { best()->e8m0_to_f32(from, to, count); }
+void e8m0_from_f32_n(const void *from, void *to, size_t count) { best()->e8m0_from_f32(from, to, count); }
+void e2m1_to_f32_n(const void *from, void *to, size_t count) { best()->e2m1_to_f32(from, to, count); }
+void e2m1_from_f32_n(const void *from, void *to, size_t count) { best()->e2m1_from_f32(from, to, count); }
+void int4_to_f32_n(const void *from, void *to, size_t count) { best()->int4_to_f32(from, to, count); }
+void int4_from_f32_n(const void *from, void *to, size_t count) { best()->int4_from_f32(from, to, count); }
 
 void e4m3_scaled_from_f32_n(const void *from, float scale, void *to, size_t count) {
-  number_bulk_scalar()->e4m3_scaled_from_f32(from, scale, to, count);
+  best()->e4m3_scaled_from_f32(from, scale, to, count);
 }
 
 void int8_scaled_from_f32_n(const void *from, float scale, void *to, size_t count) {
-  number_bulk_scalar()->int8_scaled_from_f32(from, scale, to, count);
+  best()->int8_scaled_from_f32(from, scale, to, count);
 }
 
 float f32_absmax_n(const void *from, size_t count, int *nonfinite) {
   int found = 0;
-  float largest = number_bulk_scalar()->f32_absmax(from, count, &found);
+  float largest = best()->f32_absmax(from, count, &found);
   if (found && nonfinite != NULL) *nonfinite = 1;
   return largest;
 }

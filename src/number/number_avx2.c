@@ -1,16 +1,11 @@
-/* number/number_avx2.c: AVX2 and F16C twins of number/bulk.c, equal bit for bit. Tails go to the scalar twins. */
+/* number/number_avx2.c: AVX2 and F16C twins of the 16-bit formats, and the table of all twins. They equal number/bulk.c's
+ * bit for bit; tails go to the scalar twins. */
+#include "number/avx2.h"
 #include "number/bulk.h"
 
 #ifdef __AVX2__
 
-#include <immintrin.h>
-
 #include "number/number.h"
-
-static __m256i load256(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
-static __m128i load128(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
-static void store256(uint8_t *p, __m256i v) { _mm256_storeu_si256((__m256i *)(void *)p, v); }
-static void store128(uint8_t *p, __m128i v) { _mm_storeu_si128((__m128i *)(void *)p, v); }
 
 static void bf16_to_f32_avx2(const void *from, void *to, size_t count) {
   const uint8_t *in = from;
@@ -116,6 +111,19 @@ const number_bulk *number_bulk_avx2(void) {
                                     .bf16_from_f32 = bf16_from_f32_avx2,
                                     .f16_to_f32 = f16_to_f32_avx2,
                                     .f16_from_f32 = f16_from_f32_avx2,
+                                    .e4m3_to_f32 = e4m3_to_f32_avx2,
+                                    .e4m3_from_f32 = e4m3_from_f32_avx2,
+                                    .e5m2_to_f32 = e5m2_to_f32_avx2,
+                                    .e5m2_from_f32 = e5m2_from_f32_avx2,
+                                    .e8m0_to_f32 = e8m0_to_f32_avx2,
+                                    .e8m0_from_f32 = e8m0_from_f32_avx2,
+                                    .e2m1_to_f32 = e2m1_to_f32_avx2,
+                                    .e2m1_from_f32 = e2m1_from_f32_avx2,
+                                    .int4_to_f32 = int4_to_f32_avx2,
+                                    .int4_from_f32 = int4_from_f32_avx2,
+                                    .e4m3_scaled_from_f32 = e4m3_scaled_from_f32_avx2,
+                                    .int8_scaled_from_f32 = int8_scaled_from_f32_avx2,
+                                    .f32_absmax = f32_absmax_avx2,
                                     .f32_find_nonfinite = f32_find_avx2,
                                     .bf16_find_nonfinite = bf16_find_avx2,
                                     .f16_find_nonfinite = f16_find_avx2};

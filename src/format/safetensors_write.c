@@ -1,42 +1,28 @@
 /* format/safetensors_write.c: viva_safetensors_write.
  *
- * The file is, byte for byte, what the reference writer makes of the same tensors: the header compact and padded with
- * spaces to a multiple of 8, __metadata__ first, tensors by type (the widest first, so that each is aligned), then name.
+ * The file is, byte for byte, what the reference writer makes of the same tensors.
  */
 #include "format/safetensors.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/ck.h"
 #include "base/num.h"
 #include "base/options.h"
-#include "format/build.h"
-
-#define MAX_HEADER_BYTES 100000000u /* the format's own limit */
-
-enum { MAX_RANK = 8, ALIGN = 8, LENGTH_BYTES = 8 };
-
-/* The reference writer's order of types (huggingface/safetensors:safetensors/src/tensor.rs, enum Dtype), turned round. */
-static const file_type type_order[] = {
-    TYPE_U64, TYPE_I64, TYPE_F64,     TYPE_C64,         TYPE_F32,         TYPE_U32,     TYPE_I32,     TYPE_BF16,
-    TYPE_F16, TYPE_U16, TYPE_I16,     TYPE_F8_E5M2FNUZ, TYPE_F8_E4M3FNUZ, TYPE_F8_E8M0, TYPE_F8_E4M3, TYPE_F8_E5M2,
-    TYPE_I8,  TYPE_U8,  TYPE_F6_E3M2, TYPE_F6_E2M3,     TYPE_F4,          TYPE_BOOL};
+#include "format/safetensors_header.h"
 
 /* A tensor on its way into the file. */
 typedef struct item {
   const viva_tensor_data *tensor;
-  size_t place; /* of its type in type_order */
+  size_t place; /* of its type: safetensors_place */
   file_type type;
 } item;
 
 typedef struct writer {
   runtime *rt;
   const char *path;
-  grow items;  /* of item */
-  grow header; /* of char */
-  int no_memory;
+  grow items; /* of item */
+  json_text header;
 } writer;
 
 static viva_status bad_argument(const writer *w, const char *item_name, viva_error *error, const char *message) {
@@ -45,80 +31,15 @@ static viva_status bad_argument(const writer *w, const char *item_name, viva_err
   return VIVA_E_ARGUMENT;
 }
 
-/* -- the header's text */
-
-static void put(writer *w, const char *text, size_t bytes) {
-  for (size_t i = 0; i < bytes && !w->no_memory; i++) {
-    char *place = grow_add(&w->rt->mem, &w->header);
-    if (place != NULL) *place = text[i];
-    w->no_memory = place == NULL;
-  }
-}
-
-static void put_text(writer *w, const char *text) { put(w, text, strlen(text)); }
-
-static void put_u64(writer *w, uint64_t value) {
-  char digits[24];
-  snprintf(digits, sizeof digits, "%" PRIu64, value);
-  put_text(w, digits);
-}
-
-/* A JSON string, with the escapes that the reference writer uses. */
-static void put_string(writer *w, const char *text) {
-  static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
-  put_text(w, "\"");
-  for (; *text; text++) {
-    const char *found = strchr(plain, *text);
-    char escape[8];
-    if (found != NULL)
-      put(w, (char[]){'\\', letters[found - plain]}, 2);
-    else if ((unsigned char)*text < 0x20)
-      put(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*text));
-    else
-      put(w, text, 1);
-  }
-  put_text(w, "\"");
-}
-
-static void put_metadata(writer *w, const char *const *metadata, size_t count) {
-  put_text(w, "\"__metadata__\":{");
-  for (size_t i = 0; i < count; i++) {
-    if (i > 0) put_text(w, ",");
-    put_string(w, metadata[2 * i]);
-    put_text(w, ":");
-    put_string(w, metadata[2 * i + 1]);
-  }
-  put_text(w, "}");
-}
-
-static void put_tensor(writer *w, const item *it, uint64_t offset) {
-  const viva_tensor_data *t = it->tensor;
-  put_string(w, t->name);
-  put_text(w, ":{\"dtype\":\"");
-  put_text(w, type_name(it->type));
-  put_text(w, "\",\"shape\":[");
-  for (uint32_t i = 0; i < t->rank; i++) {
-    if (i > 0) put_text(w, ",");
-    put_u64(w, t->shape[i]);
-  }
-  put_text(w, "],\"data_offsets\":[");
-  put_u64(w, offset);
-  put_text(w, ",");
-  put_u64(w, offset + t->bytes);
-  put_text(w, "]}");
-}
-
 static void put_header(writer *w, const item *const *order, const char *const *metadata, size_t metadata_count) {
   uint64_t offset = 0;
-  put_text(w, "{");
-  if (metadata_count > 0) put_metadata(w, metadata, metadata_count);
+  safetensors_header_begin(&w->header, metadata, metadata_count);
   for (size_t i = 0; i < w->items.count; i++) {
-    if (i > 0 || metadata_count > 0) put_text(w, ",");
-    put_tensor(w, order[i], offset);
-    offset += order[i]->tensor->bytes;
+    const viva_tensor_data *t = order[i]->tensor;
+    safetensors_header_tensor(&w->header, t->name, order[i]->type, t->rank, t->shape, offset, t->bytes);
+    offset += t->bytes;
   }
-  put_text(w, "}");
-  while (w->header.count % ALIGN != 0 && !w->no_memory) put_text(w, " ");
+  safetensors_header_end(&w->header);
 }
 
 /* -- what the caller gave */
@@ -150,7 +71,7 @@ static viva_status add_item(writer *w, const viva_tensor_data *t, uint64_t *tota
     return bad_argument(w, t->name, error, "no tensor can have this name in a safetensors file");
   if (!type_from_safetensors(word, strlen(word), &type))
     return bad_argument(w, t->name, error, "the dtype is not one of viva_dtype's");
-  if (t->rank > MAX_RANK) return bad_argument(w, t->name, error, "the rank is above 8");
+  if (t->rank > SAFETENSORS_MAX_RANK) return bad_argument(w, t->name, error, "the rank is above 8");
   int wrong = 0;
   for (uint32_t i = 0; i < t->rank; i++) wrong |= ck_mul(elements, t->shape[i], &elements);
   if (wrong || type_bytes(type, elements, &bytes) || bytes != t->bytes)
@@ -160,8 +81,7 @@ static viva_status add_item(writer *w, const viva_tensor_data *t, uint64_t *tota
     return bad_argument(w, t->name, error, "the tensors have more bytes than a file can hold");
   item *it = grow_add(&w->rt->mem, &w->items);
   if (it == NULL) return build_no_memory(w->path, "the header", error);
-  *it = (item){.tensor = t, .type = type};
-  while (type_order[it->place] != type) it->place++; /* it holds every type of safetensors */
+  *it = (item){.tensor = t, .place = safetensors_place(type), .type = type};
   return VIVA_OK;
 }
 
@@ -187,11 +107,11 @@ static viva_status check_names(const writer *w, const void **order, viva_error *
 
 static viva_status write_file(const writer *w, const item *const *order, viva_error *error) {
   io_writer *out = NULL;
-  uint8_t length[LENGTH_BYTES];
-  for (size_t i = 0; i < LENGTH_BYTES; i++) length[i] = (uint8_t)((uint64_t)w->header.count >> (8 * i));
+  uint8_t length[SAFETENSORS_LENGTH_BYTES];
+  safetensors_length(length, w->header.text.count);
   TRY(writer_open(w->rt, w->path, &out, error));
   viva_status status = writer_write(out, length, sizeof length, error);
-  if (status == VIVA_OK) status = writer_write(out, w->header.items, w->header.count, error);
+  if (status == VIVA_OK) status = writer_write(out, w->header.text.items, w->header.text.count, error);
   for (size_t i = 0; status == VIVA_OK && i < w->items.count; i++)
     status = writer_write(out, order[i]->tensor->data, order[i]->tensor->bytes, error);
   if (status == VIVA_OK) return writer_commit(out, error);
@@ -205,15 +125,15 @@ static viva_status write_sorted(writer *w, const void **order, const char *const
   TRY(check_names(w, order, error));
   sort_pointers(order, w->items.count, compare_items);
   put_header(w, items, metadata, metadata_count);
-  if (w->no_memory) return build_no_memory(w->path, "the header", error);
-  if (w->header.count > MAX_HEADER_BYTES)
+  if (w->header.no_memory) return build_no_memory(w->path, "the header", error);
+  if (w->header.text.count > SAFETENSORS_MAX_HEADER_BYTES)
     return bad_argument(w, NULL, error, "the header would be longer than 100,000,000 bytes, the format's limit");
   return write_file(w, items, error);
 }
 
 viva_status safetensors_write(runtime *rt, const char *path, const viva_tensor_data *tensors, size_t count,
                               const char *const *metadata, size_t metadata_count, viva_error *error) {
-  writer w = {.rt = rt, .path = path, .items = {.item_bytes = sizeof(item)}, .header = {.item_bytes = 1}};
+  writer w = {.rt = rt, .path = path, .items = {.item_bytes = sizeof(item)}, .header = json_text_begin(&rt->mem)};
   uint64_t total = 0;
   if (count > 0 && tensors == NULL) return bad_argument(&w, NULL, error, "tensors is NULL, but count is not 0");
   viva_status status = check_metadata(&w, metadata, metadata_count, error);
@@ -223,7 +143,7 @@ viva_status safetensors_write(runtime *rt, const char *path, const viva_tensor_d
   if (status == VIVA_OK) status = write_sorted(&w, order, metadata, metadata_count, error);
   mem_free(&rt->mem, order);
   grow_free(&rt->mem, &w.items);
-  grow_free(&rt->mem, &w.header);
+  json_text_free(&w.header);
   return status;
 }
 

@@ -75,7 +75,7 @@ typedef struct viva_tensor_desc {
 VIVA_API viva_status viva_tensor_describe(const viva_tensor *tensor, viva_tensor_desc *desc, viva_error *error);
 
 /* Element [0, 0, …]; valid while the tensor lives. NULL for NULL. */
-VIVA_API void *viva_tensor_data(const viva_tensor *tensor);
+VIVA_API void *viva_tensor_elements(const viva_tensor *tensor);
 
 /* Copies all elements as FP32, row-major. Errors: E_SIZE (count is not the number of elements), E_DTYPE (not F64, F32, F16
  * or BF16). */

@@ -85,7 +85,7 @@ viva_status viva_tensor_describe(const viva_tensor *tensor, viva_tensor_desc *de
   return options_fill(desc, &found, "viva_tensor_desc", error);
 }
 
-void *viva_tensor_data(const viva_tensor *tensor) { return tensor ? tensor->data : NULL; }
+void *viva_tensor_elements(const viva_tensor *tensor) { return tensor ? tensor->data : NULL; }
 
 /* -- shared memory */
 

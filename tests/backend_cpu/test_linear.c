@@ -162,7 +162,7 @@ static void empty_k_gives_the_epilogue(void **state) {
     if (!kit_open(&kit, table, 2)) continue;
     for (size_t m = 1; m < 20; m += 18) {
       float bias[5] = {1, 2, 3, 4, 5}, y[20 * 5], x[1] = {0};
-      const weight w = {WEIGHT_F32, 5, 0, 0, x};
+      const weight w = {.format = WEIGHT_F32, .rows = 5, .data = x};
       const linear_args args = {.m = m, .x = x, .w = &w, .bias = bias, .y = y, .y_stride = 5};
       assert_int_equal(kit.ops->linear(kit.b, &args, 1, NULL), VIVA_OK);
       for (size_t i = 0; i < m * 5; i++) assert_true(y[i] == bias[i % 5]);

@@ -61,43 +61,147 @@ void kit_fill(float *values, size_t count, uint64_t *state) {
   for (size_t i = 0; i < count; i++) values[i] = kit_uniform(state);
 }
 
-static size_t weight_bytes(const weight *w) {
-  return (w->rows - 1) * w->row_bytes + w->cols * weight_element_bytes(w->format);
+/* -- weights */
+
+static size_t code_bytes(const weight *w) { /* of a row */
+  switch (w->format) {
+  case WEIGHT_FP8: return w->cols;
+  case WEIGHT_NVFP4: return (w->cols + NVFP4_BLOCK - 1) / NVFP4_BLOCK * NVFP4_BLOCK_BYTES;
+  case WEIGHT_INT8_24: return (w->cols + SPARSE_24_COLUMNS - 1) / SPARSE_24_COLUMNS * sizeof(int8_24_block);
+  case WEIGHT_INT4_24: return (w->cols + SPARSE_24_COLUMNS - 1) / SPARSE_24_COLUMNS * sizeof(int4_24_block);
+  default: return w->cols * weight_element_bytes(w->format);
+  }
+}
+
+static size_t weight_bytes(const weight *w) { return (w->rows - 1) * w->row_bytes + code_bytes(w); }
+static size_t scales_bytes(const weight *w) { return w->rows * w->scale_row_bytes; }
+
+static void dense_row(const weight *w, char *to, uint64_t *state) {
+  for (size_t c = 0; c < w->cols; c++) {
+    const float value = kit_uniform(state);
+    const uint16_t code = w->format == WEIGHT_BF16 ? bf16_from_f32(value) : f16_from_f32(value);
+    if (w->format == WEIGHT_F32)
+      memcpy(to + 4 * c, &value, sizeof value);
+    else
+      memcpy(to + 2 * c, &code, sizeof code);
+  }
+}
+
+static void fp8_row(const weight *w, uint8_t *to, uint64_t *state) {
+  for (size_t c = 0; c < w->cols; c++) {
+    to[c] = (uint8_t)kit_random(state);
+    if ((to[c] & 0x7f) == 0x7f) to[c] ^= 1; /* no NaN */
+  }
+}
+
+static void nvfp4_row(const weight *w, uint8_t *to, uint64_t *state) {
+  for (size_t i = 0; i < code_bytes(w); i++) {
+    const unsigned low = 2 * i < w->cols ? 0x0f : 0, high = 2 * i + 1 < w->cols ? 0xf0 : 0;
+    to[i] = (uint8_t)(kit_random(state) & (low | high));
+  }
+}
+
+/* Where kept code i of a block is: the column of the matrix. */
+static size_t kept_column(const weight *w, size_t block, size_t i, uint8_t index_byte) {
+  static const size_t pair_order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+  const unsigned nibble = i / 2 % 2 ? index_byte >> 4 : index_byte & 15u;
+  const size_t at = i / 2 * SPARSE_24_GROUP + (i % 2 ? nibble >> 2 : nibble & 3u);
+  return block * SPARSE_24_COLUMNS + (w->pairs ? at / 8 * 8 + pair_order[at % 8] : at);
+}
+
+static void sparse_row(const weight *w, uint8_t *to, uint64_t *state) {
+  static const uint8_t nibbles[6] = {4, 8, 9, 12, 13, 14};
+  const int bits4 = w->format == WEIGHT_INT4_24;
+  const size_t kept_bytes = bits4 ? SPARSE_24_KEPT / 2 : SPARSE_24_KEPT;
+  const size_t block_bytes = kept_bytes + SPARSE_24_GROUPS / 2;
+  for (size_t b = 0; b < code_bytes(w) / block_bytes; b++, to += block_bytes) {
+    memset(to, 0, block_bytes);
+    for (size_t i = 0; i < SPARSE_24_GROUPS / 2; i++)
+      to[kept_bytes + i] = (uint8_t)(nibbles[kit_random(state) % 6] | nibbles[kit_random(state) % 6] << 4);
+    for (size_t i = 0; i < SPARSE_24_KEPT; i++) {
+      const int code = bits4 ? (int)(kit_random(state) % 15) - 7 : (int)(kit_random(state) % 255) - 127;
+      if (kept_column(w, b, i, to[kept_bytes + i / 4]) >= w->cols) continue;
+      if (bits4)
+        to[i / 2] |= (uint8_t)((code & 15) << 4 * (i % 2));
+      else
+        to[i] = (uint8_t)code;
+    }
+  }
+}
+
+static void fill_scales(const weight *w, char *to, uint64_t *state) {
+  for (size_t i = 0; i < scales_bytes(w); i += scale_bytes(w->scale_type), to += scale_bytes(w->scale_type)) {
+    const float value = (kit_uniform(state) + 1.5f) / 32;
+    const uint16_t half = f16_from_f32(value);
+    switch (w->scale_type) {
+    case SCALE_F32: memcpy(to, &value, 4); break;
+    case SCALE_F16: memcpy(to, &half, 2); break;
+    case SCALE_E8M0: *(uint8_t *)to = (uint8_t)(120 + kit_random(state) % 8); break;
+    case SCALE_E4M3: *(uint8_t *)to = (uint8_t)(kit_random(state) % 0x7f); break;
+    }
+  }
+}
+
+weight kit_packed(weight_format format, size_t rows, size_t cols, size_t gap, uint32_t block, scale_type scales,
+                  uint64_t *state) {
+  weight w = {.format = format, .rows = rows, .cols = cols, .scale_type = scales, .block = block, .global = 1};
+  w.row_bytes = code_bytes(&w) + gap;
+  char *data = kit_guarded(weight_bytes(&w));
+  w.data = data;
+  for (size_t r = 0; r < rows; r++, data += w.row_bytes) {
+    if (weight_dense(format)) dense_row(&w, data, state);
+    if (format == WEIGHT_FP8) fp8_row(&w, (uint8_t *)data, state);
+    if (format == WEIGHT_NVFP4) nvfp4_row(&w, (uint8_t *)data, state);
+    if (format == WEIGHT_INT8_24 || format == WEIGHT_INT4_24) sparse_row(&w, (uint8_t *)data, state);
+  }
+  if (weight_dense(format)) return w;
+  w.scale_row_bytes = weight_blocks(&w) * scale_bytes(scales);
+  if (format == WEIGHT_NVFP4) w.global = 23.5f, w.global_divides = 1;
+  char *to = kit_guarded(scales_bytes(&w));
+  fill_scales(&w, to, state);
+  w.scales = to;
+  return w;
 }
 
 weight kit_weight(weight_format format, size_t rows, size_t cols, size_t gap, uint64_t *state) {
-  weight w = {format, rows, cols, cols * weight_element_bytes(format) + gap, NULL};
-  char *data = kit_guarded(weight_bytes(&w));
-  for (size_t r = 0; r < rows; r++) {
-    for (size_t c = 0; c < cols; c++) {
-      const float value = kit_uniform(state);
-      char *to = data + r * w.row_bytes + c * weight_element_bytes(format);
-      const uint16_t code = format == WEIGHT_BF16 ? bf16_from_f32(value) : f16_from_f32(value);
-      if (format == WEIGHT_F32)
-        memcpy(to, &value, sizeof value);
-      else
-        memcpy(to, &code, sizeof code);
-    }
-  }
-  w.data = data;
-  return w;
+  static const uint32_t blocks[WEIGHT_FORMATS] = {[WEIGHT_NVFP4] = NVFP4_BLOCK, [WEIGHT_INT4_24] = 128};
+  static const scale_type scales[WEIGHT_FORMATS] = {[WEIGHT_NVFP4] = SCALE_E4M3, [WEIGHT_INT4_24] = SCALE_F16};
+  return kit_packed(format, rows, cols, gap, blocks[format], scales[format], state);
 }
 
 void kit_weight_free(weight *w) {
   kit_guarded_free((void *)(uintptr_t)w->data, weight_bytes(w));
-  w->data = NULL;
+  if (w->scales) kit_guarded_free((void *)(uintptr_t)w->scales, scales_bytes(w));
+  w->data = w->scales = NULL;
+}
+
+static double sparse_at(const weight *w, const uint8_t *row, size_t col) {
+  const int bits4 = w->format == WEIGHT_INT4_24;
+  const size_t kept_bytes = bits4 ? SPARSE_24_KEPT / 2 : SPARSE_24_KEPT;
+  const size_t b = col / SPARSE_24_COLUMNS;
+  const uint8_t *block = row + b * (kept_bytes + SPARSE_24_GROUPS / 2);
+  double value = 0;
+  for (size_t i = 0; i < SPARSE_24_KEPT; i++)
+    if (kept_column(w, b, i, block[kept_bytes + i / 4]) == col)
+      value += bits4 ? int4_to_int(block[i / 2] >> 4 * (i % 2) & 15) : (int8_t)block[i];
+  return value;
 }
 
 double kit_weight_at(const weight *w, size_t row, size_t col) {
-  const char *from = (const char *)w->data + row * w->row_bytes + col * weight_element_bytes(w->format);
+  const uint8_t *from = (const uint8_t *)w->data + row * w->row_bytes;
   float value;
   uint16_t code;
-  memcpy(&code, from, sizeof code);
-  if (w->format == WEIGHT_F32)
-    memcpy(&value, from, sizeof value);
-  else
-    value = w->format == WEIGHT_BF16 ? bf16_to_f32(code) : f16_to_f32(code);
-  return (double)value;
+  double number = 0;
+  switch (w->format) {
+  case WEIGHT_F32: memcpy(&value, from + 4 * col, sizeof value); return (double)value;
+  case WEIGHT_BF16: memcpy(&code, from + 2 * col, sizeof code); return (double)bf16_to_f32(code);
+  case WEIGHT_F16: memcpy(&code, from + 2 * col, sizeof code); return (double)f16_to_f32(code);
+  case WEIGHT_FP8: number = (double)e4m3_to_f32(from[col]); break;
+  case WEIGHT_NVFP4: number = (double)e2m1_to_f32(from[col / 2] >> 4 * (col % 2) & 15); break;
+  default: number = sparse_at(w, from, col); break;
+  }
+  if (w->block) number *= (double)weight_scale(w, row, col / w->block);
+  return number * (double)weight_row_scale(w, row);
 }
 
 int kit_same(const float *a, const float *b, size_t count) { return memcmp(a, b, count * sizeof *a) == 0; }

@@ -32,7 +32,11 @@ void kit_fill(float *values, size_t count, uint64_t *state);
 /* A guarded weight of uniform values, rounded to the format, rows `gap` bytes (a multiple of the element) apart more
  * than needed. */
 weight kit_weight(weight_format format, size_t rows, size_t cols, size_t gap, uint64_t *state);
+/* The same with the scales chosen; block 0: per row. Packed formats hold random codes and scales, no NaN. */
+weight kit_packed(weight_format format, size_t rows, size_t cols, size_t gap, uint32_t block, scale_type scales,
+                  uint64_t *state);
 void kit_weight_free(weight *w);
+/* The value, scales and all. */
 double kit_weight_at(const weight *w, size_t row, size_t col);
 
 /* 1 when the bits of all values are equal. */

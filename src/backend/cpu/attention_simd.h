@@ -74,12 +74,12 @@ static void load_rows(const attend_tile *t, const attend_work *w, const void *ca
                       float *to) {
   const size_t from = (t->kv_head * t->span->capacity + begin) * w->dim;
   if (t->a->type == KV_F16 && w->dim == w->padded) {
-    widen_f16((const uint16_t *)cache + from, to, count * w->dim);
+    widen_f16_n((const uint16_t *)cache + from, to, count * w->dim);
     return;
   }
   for (size_t i = 0; i < count; i++, to += w->padded) {
     if (t->a->type == KV_F16)
-      widen_f16((const uint16_t *)cache + from + i * w->dim, to, w->dim);
+      widen_f16_n((const uint16_t *)cache + from + i * w->dim, to, w->dim);
     else
       memcpy(to, (const float *)cache + from + i * w->dim, w->dim * sizeof *to);
     memset(to + w->dim, 0, (w->padded - w->dim) * sizeof *to);

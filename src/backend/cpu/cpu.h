@@ -43,6 +43,14 @@ viva_status cpu_embed(backend *b, const weight *table, const viva_token *tokens,
 viva_status cpu_rmsnorm(backend *b, const float *x, float *y, size_t rows, size_t stride, size_t groups, size_t n,
                         const float *gain, float eps, viva_error *error);
 viva_status cpu_linear(backend *b, const linear_args *args, size_t count, viva_error *error);
+size_t cpu_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k);
+viva_status cpu_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
+                              void *to, viva_error *error);
+viva_status cpu_load_rows(backend *b, const outer_rows *from, size_t rows, size_t cols, float *to, size_t to_stride,
+                          uint8_t *bad, viva_error *error);
+viva_status cpu_store_rows(backend *b, const float *from, size_t from_stride, size_t rows, size_t cols,
+                           const float *bias, const uint8_t *bad, const outer_rows *to, uint64_t *overflows,
+                           viva_error *error);
 viva_status cpu_rope_append(backend *b, const rope_append_args *args, viva_error *error);
 viva_status cpu_attention(backend *b, const attention_args *args, viva_error *error);
 viva_status cpu_silu_mul(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,

@@ -21,6 +21,10 @@ typedef struct linear_job {
 static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
 
+static const cpu_product *product_of(const cpu_kernels *k, const linear_args *a) {
+  return &k->product[weight_blocked(a->w)][a->w->format][a->input];
+}
+
 /* -- few rows */
 
 static size_t groups_of(const linear_args *a) { return (a->w->rows + CPU_FEW_GROUP - 1) / CPU_FEW_GROUP; }
@@ -30,7 +34,11 @@ static void few_groups(const linear_job *job, size_t begin, size_t end) {
   size_t first = 0;
   for (const linear_args *a = job->args; a < job->args + job->count && first < end; a++) {
     const size_t groups = groups_of(a), from = begin > first ? begin - first : 0, to = at_most(end - first, groups);
-    if (from < to) job->cpu->kernels.few(a, from * CPU_FEW_GROUP, at_most(to * CPU_FEW_GROUP, a->w->rows));
+    if (from < to) {
+      const cpu_input in = cpu_input_of(a, 0);
+      const cpu_kernels *k = &job->cpu->kernels;
+      product_of(k, a)->few(k, a, &in, from * CPU_FEW_GROUP, at_most(to * CPU_FEW_GROUP, a->w->rows));
+    }
     first += groups;
   }
 }
@@ -87,6 +95,8 @@ static void linear_few(linear_job *job) {
 
 /* -- many rows */
 
+#define PANEL_MOST 64 /* rows of w in a panel */
+
 /* How one layer is cut. */
 typedef struct layer_cut {
   size_t k_block; /* columns of a panel: all, or equal parts of CPU_PANEL_K at most */
@@ -95,37 +105,69 @@ typedef struct layer_cut {
 } layer_cut;
 
 static layer_cut cut_layer(const linear_job *job, const linear_args *a) {
-  const size_t lanes = job->cpu->kernels.lanes, k = a->w->cols;
-  const size_t parts = (k + CPU_PANEL_K - 1) / CPU_PANEL_K;
-  layer_cut cut = {.k_block = parts == 0 ? lanes : round_up((k + parts - 1) / parts, lanes)};
-  cut.rows = CPU_PANEL_FLOATS / cut.k_block / CPU_PANEL_GROUP * CPU_PANEL_GROUP;
-  /* Lane sums have room for the rows of the longest panel only. */
-  if (parts > 1) cut.rows = at_most(cut.rows, CPU_PANEL_FLOATS / CPU_PANEL_K);
-  cut.rows = at_most(cut.rows, job->panel_limit);
+  const cpu_panel *form = product_of(&job->cpu->kernels, a)->panel;
+  layer_cut cut = {.rows = job->panel_limit};
+  if (form) {
+    const size_t k = a->w->cols, parts = (k + form->most_columns - 1) / form->most_columns;
+    cut.k_block = form->unit;
+    if (parts == 1) cut.k_block = round_up(k, form->unit);
+    if (parts > 1) cut.k_block = round_up((k + parts - 1) / parts, CPU_CODE_UNIT);
+    cut.rows =
+        CPU_PANEL_FLOATS * sizeof(float) / (cut.k_block * form->column_bytes) / CPU_PANEL_GROUP * CPU_PANEL_GROUP;
+    /* Lane sums have room for the rows of the longest panel only. */
+    if (parts > 1) cut.rows = at_most(cut.rows, CPU_PANEL_FLOATS / CPU_PANEL_K);
+    cut.rows = at_most(cut.rows, job->panel_limit);
+  }
   cut.panels = (a->w->rows + cut.rows - 1) / cut.rows;
   return cut;
 }
 
-static void widen_panel(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
-                        size_t stride, float *panel) {
-  const char *from = (const char *)w->data + row * w->row_bytes + col * weight_element_bytes(w->format);
-  for (size_t i = 0; i < rows; i++, from += w->row_bytes, panel += stride) {
-    k->widen[w->format](from, panel, cols);
-    for (size_t c = cols; c < stride; c++) panel[c] = 0;
+void kernels_fill_float(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
+                        size_t stride, void *panel) {
+  float *to = panel;
+  for (size_t i = 0; i < rows; i++, to += stride) {
+    k->widen[w->format](w, row + i, col, to, cols);
+    for (size_t c = cols; c < stride; c++) to[c] = 0;
   }
-  for (size_t i = 0; i < (round_up(rows, CPU_PANEL_GROUP) - rows) * stride; i++) panel[i] = 0;
+  for (size_t i = 0; i < (round_up(rows, CPU_PANEL_GROUP) - rows) * stride; i++) to[i] = 0;
+}
+
+/* A block of x against a panel's rows as they are stored, in pieces of as many rows as `few` takes. */
+static void multiply_few(const linear_job *job, const linear_args *a, size_t row, size_t rows, size_t x_row, size_t m) {
+  const cpu_kernels *k = &job->cpu->kernels;
+  for (size_t i = x_row; i < x_row + m; i += CPU_FEW_ROWS) {
+    linear_args some = *a;
+    const cpu_input in = cpu_input_of(a, i);
+    some.m = at_most(x_row + m - i, CPU_FEW_ROWS);
+    some.y += i * a->y_stride;
+    if (some.residual) some.residual += i * a->y_stride;
+    product_of(k, a)->few(k, &some, &in, row, row + rows);
+  }
 }
 
 /* Panel × block of x. fresh: the panel in scratch is not this one yet. */
 static void multiply(const linear_job *job, const linear_args *a, const layer_cut *cut, size_t panel, size_t block,
                      int fresh, float *scratch) {
   const cpu_kernels *kernels = &job->cpu->kernels;
+  const cpu_panel *form = product_of(kernels, a)->panel;
   const size_t k = a->w->cols, row = panel * cut->rows, rows = at_most(cut->rows, a->w->rows - row);
-  const size_t x_row = block * CPU_BLOCK_ROWS;
-  panel_job p = {.x_stride = a->x_stride,
-                 .m = at_most(CPU_BLOCK_ROWS, a->m - x_row),
+  const size_t x_row = block * CPU_BLOCK_ROWS, m = at_most(CPU_BLOCK_ROWS, a->m - x_row);
+  if (!form) {
+    multiply_few(job, a, row, rows, x_row, m);
+    return;
+  }
+  const cpu_input in = cpu_input_of(a, x_row);
+  float w_scales[PANEL_MOST] = {0};
+  for (size_t i = 0; i < rows && !weight_dense(a->w->format); i++) w_scales[i] = cpu_row_factor(kernels, a->w, row + i);
+  panel_job p = {.x_stride = in.x_stride,
+                 .m = m,
+                 .code_stride = in.code_stride,
                  .w = scratch,
                  .n = rows,
+                 .w_scales = weight_dense(a->w->format) ? NULL : w_scales,
+                 .x_scales = in.scales,
+                 .weight = a->w,
+                 .row = row,
                  .bias = a->bias ? a->bias + row : NULL,
                  .residual = a->residual ? a->residual + x_row * a->y_stride + row : NULL,
                  .y = a->y + x_row * a->y_stride + row,
@@ -137,14 +179,16 @@ static void multiply(const linear_job *job, const linear_args *a, const layer_cu
   }
   size_t col = 0;
   do {
+    p.col = col;
     p.k = at_most(cut->k_block, k - col);
-    p.w_stride = round_up(p.k, kernels->lanes);
-    p.x = a->x + x_row * a->x_stride + col;
+    p.w_stride = round_up(p.k, form->unit);
+    p.x = in.x + col;
+    if (form->codes) p.codes = (const char *)in.codes + col * cpu_code_bytes(a->input);
     p.first = col == 0;
     p.last = col + p.k == k;
     p.lanes = p.first && p.last ? NULL : scratch + CPU_PANEL_FLOATS;
-    if (fresh || !p.first || !p.last) widen_panel(kernels, a->w, row, rows, col, p.k, p.w_stride, scratch);
-    kernels->panel(&p);
+    if (fresh || !p.first || !p.last) form->fill(kernels, a->w, row, rows, col, p.k, p.w_stride, scratch);
+    form->multiply(&p);
     p.ahead.bytes = 0;
     col += p.k;
   } while (col < k);
@@ -175,10 +219,24 @@ static size_t count_items(const linear_job *job) {
 
 static void linear_many(linear_job *job) {
   job->blocks = (job->m + CPU_BLOCK_ROWS - 1) / CPU_BLOCK_ROWS;
-  job->panel_limit = 64;
+  job->panel_limit = PANEL_MOST;
   while (job->panel_limit > PANEL_LEAST && count_items(job) < ITEMS_PER_THREAD * job->cpu->threads)
     job->panel_limit /= 2;
   pool_for(job->cpu->pool, count_items(job), 1, panel_items, job);
+}
+
+/* -- activations: a pass of their own over y, so that a value's bits do not depend on the tile that made it */
+
+typedef struct activate_job {
+  const cpu_kernels *kernels;
+  const linear_args *a;
+} activate_job;
+
+static void activate_rows(void *arg, size_t begin, size_t end, size_t t) {
+  const activate_job *job = arg;
+  (void)t;
+  for (size_t i = begin; i < end; i++)
+    job->kernels->activate(job->a->act, job->a->y + i * job->a->y_stride, job->a->w->rows);
 }
 
 viva_status cpu_linear(backend *b, const linear_args *args, size_t count, viva_error *error) {
@@ -189,5 +247,8 @@ viva_status cpu_linear(backend *b, const linear_args *args, size_t count, viva_e
     linear_few(&job);
   else
     linear_many(&job);
+  for (size_t i = 0; i < count; i++)
+    if (args[i].act != ACTIVATION_NONE)
+      cpu_spread(job.cpu, job.m, 8 * args[i].w->rows, activate_rows, &(activate_job){&job.cpu->kernels, &args[i]});
   return VIVA_OK;
 }

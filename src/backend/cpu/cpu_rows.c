@@ -29,9 +29,14 @@ static void embed_rows(void *arg, size_t begin, size_t end, size_t t) {
   const embed_job *job = arg;
   const weight *table = job->table;
   (void)t;
-  for (size_t i = begin; i < end; i++)
-    job->kernels->widen[table->format]((const char *)table->data + (size_t)job->tokens[i] * table->row_bytes,
-                                       job->out + i * table->cols, table->cols);
+  for (size_t i = begin; i < end; i++) {
+    const size_t row = (size_t)job->tokens[i];
+    float *out = job->out + i * table->cols;
+    job->kernels->widen[table->format](table, row, 0, out, table->cols);
+    if (weight_dense(table->format)) continue;
+    const float scale = cpu_row_factor(job->kernels, table, row);
+    for (size_t c = 0; c < table->cols; c++) out[c] *= scale;
+  }
 }
 
 viva_status cpu_embed(backend *b, const weight *table, const viva_token *tokens, size_t m, float *out,

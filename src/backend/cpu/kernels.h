@@ -27,6 +27,24 @@
 /* Positions that attention treats together. Blocks are aligned to the position, so a row's order is its own. */
 #define CPU_KV_BLOCK 64
 
+/* Rows of x as kernels see them. Quantised rows are there twice: their codes as FP32 values, so that every kernel for
+ * float rows works on them, and as codes. Both are padded with zeros to a multiple of CPU_CODE_UNIT. */
+typedef struct cpu_input {
+  const float *x; /* values, or codes as FP32 */
+  size_t x_stride;
+  const void *codes;   /* INT8, INT4: int8_t; E4M3: BF16, in the order of the table's bf16_codes; FLOAT: NULL */
+  size_t code_stride;  /* codes */
+  const float *scales; /* of the rows; FLOAT: NULL */
+} cpu_input;
+
+#define CPU_CODE_UNIT   64
+#define CPU_INPUT_MODES (INPUT_INT4 + 1)
+
+static inline size_t cpu_code_bytes(input_mode mode) { return mode == INPUT_E4M3 ? 2 : 1; }
+
+/* Rows [row, …) of what an operation gets. */
+cpu_input cpu_input_of(const linear_args *a, size_t row);
+
 /* Memory that will be read next, asked for while the processor multiplies. */
 typedef struct read_ahead {
   const char *from;
@@ -36,10 +54,16 @@ typedef struct read_ahead {
 /* m rows times a panel of n rows of w, over columns [k0, k0 + k) of a longer K. x, bias, residual and y point at the
  * block's first element. */
 typedef struct panel_job {
-  const float *x;
+  const float *x; /* FP32 panels */
   size_t x_stride, m;
-  const float *w; /* [n up to a multiple of CPU_PANEL_GROUP][w_stride], zero where padded */
+  const void *codes; /* panels of codes */
+  size_t code_stride;
+  const float *w; /* [n up to a multiple of CPU_PANEL_GROUP][w_stride], zero where padded; or what `fill` made */
   size_t w_stride, n, k;
+  const float *w_scales; /* of the panel's rows (readable up to the next multiple of CPU_PANEL_GROUP), or NULL: 1 */
+  const float *x_scales; /* of the rows of x, or NULL: 1 */
+  const weight *weight;  /* and where the panel lies in it: for scales of blocks */
+  size_t row, col;
   float *lanes;    /* lane sums between blocks of K: panel_lanes(m, n) floats; unused when first and last */
   int first, last; /* first: lanes start at zero. last: lanes are added up, the epilogue runs and y is written */
   const float *bias, *residual;
@@ -47,6 +71,29 @@ typedef struct panel_job {
   size_t y_stride;
   read_ahead ahead; /* bytes 0: nothing */
 } panel_job;
+
+typedef struct cpu_kernels cpu_kernels;
+
+/* A form of widened weights and the product with them. */
+typedef struct cpu_panel {
+  size_t column_bytes; /* of one column of one row in the panel, whatever `fill` adds included */
+  size_t most_columns; /* of a panel, at most CPU_PANEL_FLOATS · 4 / 16 / column_bytes; longer K is cut */
+  size_t unit;         /* columns of a panel are padded to a multiple of this, and K is cut at multiples */
+  int codes;           /* the product reads job->codes, not job->x */
+  /* Rows [row, row + rows) × columns [col, col + cols) of w to the panel, rows `stride` columns apart, zero where padded
+   * (rows to a multiple of CPU_PANEL_GROUP). */
+  void (*fill)(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols, size_t stride,
+               void *panel);
+  void (*multiply)(const panel_job *job);
+} cpu_panel;
+
+/* How weights of one format are multiplied with rows of one mode. */
+typedef struct cpu_product {
+  /* Rows [begin, end) of a->w (begin a multiple of CPU_FEW_GROUP) against all of a->m ≤ CPU_FEW_ROWS rows of in. The
+   * activation of a is not applied. */
+  void (*few)(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end);
+  const cpu_panel *panel; /* NULL: many rows go through `few`. Both give the same bits. */
+} cpu_product;
 
 /* The running state of attention for one query: out = sum / weight once all positions are in. */
 typedef struct softmax_state {
@@ -63,19 +110,24 @@ typedef struct attend_tile {
   float *scratch; /* CPU_SCRATCH_FLOATS */
 } attend_tile;
 
-typedef struct cpu_kernels {
+struct cpu_kernels {
   const char *name;
   size_t lanes;
   size_t tile_rows; /* m is best a multiple of this for `panel` */
 
-  /* to[i] = from[i] as FP32 */
-  void (*widen[WEIGHT_FORMATS])(const void *from, float *to, size_t count);
+  /* to[i] = weight (row, col + i) as FP32, blocks of columns multiplied with their scales, the scale of the row not in
+   * it. Weights without scales of blocks may come divided by factor[format]. col is a multiple of 64. */
+  void (*widen[WEIGHT_FORMATS])(const weight *w, size_t row, size_t col, float *to, size_t count);
+  float factor[WEIGHT_FORMATS];
   /* to[i] = from[i] as F16, to nearest, ties to even */
   void (*narrow_f16)(const float *from, uint16_t *to, size_t count);
 
-  /* Rows [begin, end) of a->w against all of a->m ≤ CPU_FEW_ROWS rows of x. */
-  void (*few)(const linear_args *a, size_t begin, size_t end);
-  void (*panel)(const panel_job *job);
+  cpu_product product[2][WEIGHT_FORMATS][CPU_INPUT_MODES]; /* [weight_blocked] */
+
+  /* y[i] = activation of y[i]; NONE is not asked for. */
+  void (*activate)(activation act, float *y, size_t count);
+  /* Codes of E4M3 (as FP32 values) as BF16, in an order within each CPU_CODE_UNIT that the table's kernels like. */
+  void (*bf16_codes)(const float *values, uint16_t *codes, size_t count);
 
   void (*rmsnorm)(const float *x, float *y, size_t n, const float *gain, float eps);
   void (*silu_mul)(const float *gate, const float *up, float *out, size_t n);
@@ -98,7 +150,7 @@ typedef struct cpu_kernels {
 
   /* Reads bytes; the result only keeps the compiler from dropping the loads. */
   uint64_t (*read)(const void *data, size_t bytes);
-} cpu_kernels;
+};
 
 /* Floats of scratch that one thread of the pool needs, whatever the shapes: see the parts in cpu_linear.c and
  * attention_simd.h. */
@@ -134,6 +186,17 @@ static inline size_t attention_partial(size_t queries, size_t head_dim) {
 static inline size_t attention_first(size_t position, size_t window) {
   return window != 0 && position >= window ? position - window + 1 : 0;
 }
+
+/* What the sums of a row of w are multiplied with at the end. */
+static inline float cpu_row_factor(const cpu_kernels *k, const weight *w, size_t row) {
+  return weight_blocked(w) ? weight_row_scale(w, row) : weight_row_scale(w, row) * k->factor[w->format];
+}
+
+/* Sets the product of all formats and modes that multiply FP32 values. */
+void kernels_set_float(cpu_kernels *k, cpu_product product);
+/* `fill` of FP32 panels. */
+void kernels_fill_float(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
+                        size_t stride, void *panel);
 
 void kernels_reference(cpu_kernels *k);
 #if defined(__x86_64__)

@@ -30,9 +30,14 @@ ALWAYS_INLINE void widen_as(weight_format format, const void *from, float *to, s
   if (i < count) v_store_part(to + i, load_part_as(format, codes + i * bytes, count - i), count - i);
 }
 
-static void widen_bf16(const void *from, float *to, size_t count) { widen_as(WEIGHT_BF16, from, to, count); }
-static void widen_f16(const void *from, float *to, size_t count) { widen_as(WEIGHT_F16, from, to, count); }
-static void widen_f32(const void *from, float *to, size_t count) { memcpy(to, from, count * sizeof *to); }
+static void widen_f16_n(const void *from, float *to, size_t count) { widen_as(WEIGHT_F16, from, to, count); }
+
+static void widen_bf16(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  widen_as(WEIGHT_BF16, (const char *)w->data + row * w->row_bytes + 2 * col, to, count);
+}
+static void widen_f16(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  widen_f16_n((const char *)w->data + row * w->row_bytes + 2 * col, to, count);
+}
 
 static void narrow_f16(const float *from, uint16_t *to, size_t count) {
   size_t i = 0;
@@ -68,7 +73,8 @@ ALWAYS_INLINE void few_step(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-ALWAYS_INLINE void few_finish(const linear_args *a, size_t row, size_t col, float sum) {
+ALWAYS_INLINE void few_finish(const linear_args *a, const cpu_input *in, size_t row, size_t col, float sum) {
+  if (in->scales) sum *= in->scales[row];
   if (a->bias) sum += a->bias[col];
   if (a->residual) sum += a->residual[row * a->y_stride + col];
   a->y[row * a->y_stride + col] = sum;
@@ -76,10 +82,10 @@ ALWAYS_INLINE void few_finish(const linear_args *a, size_t row, size_t col, floa
 
 /* tile_rows rows of x from i0 times tile_cols rows of w from n0. ahead: whether to ask for what follows. */
 ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, int ahead, const linear_args *a,
-                            size_t i0, size_t n0) {
+                            const cpu_input *in, size_t i0, size_t n0) {
   const size_t bytes = weight_element_bytes(format), k = a->w->cols, w_stride = a->w->row_bytes;
   const size_t line = LINE / bytes; /* elements */
-  const float *x = a->x + i0 * a->x_stride;
+  const float *x = in->x + i0 * in->x_stride;
   const char *w = (const char *)a->w->data + n0 * w_stride, *next = w + FEW_AHEAD;
   few_sums sums;
   UNROLL
@@ -96,56 +102,100 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
     }
     UNROLL
     for (size_t s = 0; s < line; s += LANES)
-      few_step(format, tile_rows, tile_cols, x + c + s, a->x_stride, w + (c + s) * bytes, w_stride, 0, sums);
+      few_step(format, tile_rows, tile_cols, x + c + s, in->x_stride, w + (c + s) * bytes, w_stride, 0, sums);
   }
   for (; c + LANES <= k; c += LANES)
-    few_step(format, tile_rows, tile_cols, x + c, a->x_stride, w + c * bytes, w_stride, 0, sums);
-  if (c < k) few_step(format, tile_rows, tile_cols, x + c, a->x_stride, w + c * bytes, w_stride, k - c, sums);
+    few_step(format, tile_rows, tile_cols, x + c, in->x_stride, w + c * bytes, w_stride, 0, sums);
+  if (c < k) few_step(format, tile_rows, tile_cols, x + c, in->x_stride, w + c * bytes, w_stride, k - c, sums);
   UNROLL
   for (int i = 0; i < tile_rows; i++) {
     UNROLL
-    for (int j = 0; j < tile_cols; j++) few_finish(a, i0 + (size_t)i, n0 + (size_t)j, v_sum(sums[i][j]));
+    for (int j = 0; j < tile_cols; j++) few_finish(a, in, i0 + (size_t)i, n0 + (size_t)j, v_sum(sums[i][j]));
   }
 }
 
 /* All rows of x. The first tile asks for the weights ahead; the others find theirs in L1. */
-ALWAYS_INLINE void few_rows(weight_format format, int tile_cols, const linear_args *a, size_t n0) {
+ALWAYS_INLINE void few_rows(weight_format format, int tile_cols, const linear_args *a, const cpu_input *in, size_t n0) {
   size_t i = 0;
   if (a->m >= FEW_TILE_ROWS) {
-    few_tile(format, FEW_TILE_ROWS, tile_cols, 1, a, 0, n0);
+    few_tile(format, FEW_TILE_ROWS, tile_cols, 1, a, in, 0, n0);
     for (i = FEW_TILE_ROWS; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
-      few_tile(format, FEW_TILE_ROWS, tile_cols, 0, a, i, n0);
+      few_tile(format, FEW_TILE_ROWS, tile_cols, 0, a, in, i, n0);
   }
 #if FEW_TILE_ROWS > 2
-  if (i + 2 <= a->m) few_tile(format, 2, tile_cols, 1, a, i, n0), i += 2;
+  if (i + 2 <= a->m) few_tile(format, 2, tile_cols, 1, a, in, i, n0), i += 2;
 #endif
-  if (i < a->m) few_tile(format, 1, tile_cols, 1, a, i, n0);
+  if (i < a->m) few_tile(format, 1, tile_cols, 1, a, in, i, n0);
 }
 
-ALWAYS_INLINE void few_as(weight_format format, const linear_args *a, size_t begin, size_t end) {
+ALWAYS_INLINE void few_as(weight_format format, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   size_t n = begin;
   if (a->m == 1) {
-    for (; n + FEW_ROW_COLS <= end; n += FEW_ROW_COLS) few_tile(format, 1, FEW_ROW_COLS, 1, a, 0, n);
+    for (; n + FEW_ROW_COLS <= end; n += FEW_ROW_COLS) few_tile(format, 1, FEW_ROW_COLS, 1, a, in, 0, n);
   } else {
-    for (; n + FEW_TILE_COLS <= end; n += FEW_TILE_COLS) few_rows(format, FEW_TILE_COLS, a, n);
+    for (; n + FEW_TILE_COLS <= end; n += FEW_TILE_COLS) few_rows(format, FEW_TILE_COLS, a, in, n);
   }
-  for (; n < end; n++) few_rows(format, 1, a, n);
+  for (; n < end; n++) few_rows(format, 1, a, in, n);
 }
 
-static __attribute__((noinline)) void few_f32(const linear_args *a, size_t begin, size_t end) {
-  few_as(WEIGHT_F32, a, begin, end);
+static __attribute__((noinline)) void few_f32(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                              size_t begin, size_t end) {
+  (void)k;
+  few_as(WEIGHT_F32, a, in, begin, end);
 }
-static __attribute__((noinline)) void few_bf16(const linear_args *a, size_t begin, size_t end) {
-  few_as(WEIGHT_BF16, a, begin, end);
+static __attribute__((noinline)) void few_bf16(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                               size_t begin, size_t end) {
+  (void)k;
+  few_as(WEIGHT_BF16, a, in, begin, end);
 }
-static __attribute__((noinline)) void few_f16(const linear_args *a, size_t begin, size_t end) {
-  few_as(WEIGHT_F16, a, begin, end);
+static __attribute__((noinline)) void few_f16(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                              size_t begin, size_t end) {
+  (void)k;
+  few_as(WEIGHT_F16, a, in, begin, end);
 }
 
-static void few(const linear_args *a, size_t begin, size_t end) {
-  static void (*const of_format[WEIGHT_FORMATS])(const linear_args *, size_t, size_t) = {
-      [WEIGHT_F32] = few_f32, [WEIGHT_BF16] = few_bf16, [WEIGHT_F16] = few_f16};
-  of_format[a->w->format](a, begin, end);
+/* Any format: pieces of FEW_TILE_COLS rows of w are widened and multiplied with all rows of x. */
+#define FEW_PIECE 256 /* columns; a multiple of the lanes */
+
+ALWAYS_INLINE void widened_tile(int tile_rows, const float *x, size_t x_stride, const float *w, size_t part,
+                                few_sums sums) {
+  size_t c = 0;
+  for (; c + LANES <= part; c += LANES)
+    few_step(WEIGHT_F32, tile_rows, FEW_TILE_COLS, x + c, x_stride, (const char *)(w + c), FEW_PIECE * sizeof *w, 0,
+             sums);
+  if (c < part)
+    few_step(WEIGHT_F32, tile_rows, FEW_TILE_COLS, x + c, x_stride, (const char *)(w + c), FEW_PIECE * sizeof *w,
+             part - c, sums);
+}
+
+static __attribute__((noinline)) void few_widened(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                                  size_t begin, size_t end) {
+  const size_t cols = a->w->cols;
+  for (size_t n = begin; n < end; n += FEW_TILE_COLS) {
+    const size_t wide = end - n < FEW_TILE_COLS ? end - n : FEW_TILE_COLS;
+    few_sums sums[CPU_FEW_ROWS / FEW_TILE_ROWS];
+    for (size_t i = 0; i < CPU_FEW_ROWS; i++)
+      for (size_t j = 0; j < FEW_TILE_COLS; j++) sums[i / FEW_TILE_ROWS][i % FEW_TILE_ROWS][j] = v_zero();
+    float w[FEW_TILE_COLS * FEW_PIECE];
+    memset(w, 0, sizeof w);
+    for (size_t c = 0; c < cols; c += FEW_PIECE) {
+      const size_t part = cols - c < FEW_PIECE ? cols - c : FEW_PIECE;
+      for (size_t j = 0; j < wide; j++) k->widen[a->w->format](a->w, n + j, c, w + j * FEW_PIECE, part);
+      const float *x = in->x + c;
+      size_t i = 0;
+      for (; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
+        widened_tile(FEW_TILE_ROWS, x + i * in->x_stride, in->x_stride, w, part, sums[i / FEW_TILE_ROWS]);
+      for (; i < a->m; i++)
+        widened_tile(1, x + i * in->x_stride, in->x_stride, w, part, sums[i / FEW_TILE_ROWS] + i % FEW_TILE_ROWS);
+    }
+    for (size_t j = 0; j < wide; j++) {
+      const float scale = cpu_row_factor(k, a->w, n + j);
+      for (size_t i = 0; i < a->m; i++) {
+        const float sum = v_sum(sums[i / FEW_TILE_ROWS][i % FEW_TILE_ROWS][j]);
+        few_finish(a, in, i, n + j, weight_dense(a->w->format) ? sum : sum * scale);
+      }
+    }
+  }
 }
 
 /* -- many rows of x: a panel of widened weights */
@@ -170,6 +220,8 @@ ALWAYS_INLINE void panel_step(int tile_rows, const float *x, size_t x_stride, co
 ALWAYS_INLINE void panel_write(const panel_job *job, size_t row, size_t col, __m128 sum) {
   const size_t count = job->n - col;
   float *y = job->y + row * job->y_stride + col;
+  if (job->w_scales) sum = _mm_mul_ps(sum, _mm_loadu_ps(job->w_scales + col));
+  if (job->x_scales) sum = _mm_mul_ps(sum, _mm_set1_ps(job->x_scales[row]));
   if (count >= CPU_PANEL_GROUP) {
     if (job->bias) sum = _mm_add_ps(sum, _mm_loadu_ps(job->bias + col));
     if (job->residual) sum = _mm_add_ps(sum, _mm_loadu_ps(job->residual + row * job->y_stride + col));
@@ -267,15 +319,24 @@ static void panel(const panel_job *job) {
   }
 }
 
+static const cpu_panel float_panel = {.column_bytes = sizeof(float),
+                                      .most_columns = CPU_PANEL_K,
+                                      .unit = LANES,
+                                      .fill = kernels_fill_float,
+                                      .multiply = panel};
+
 static void linear_kernels(cpu_kernels *k) {
   k->lanes = LANES;
   k->tile_rows = PANEL_TILE_ROWS;
-  k->widen[WEIGHT_F32] = widen_f32;
   k->widen[WEIGHT_BF16] = widen_bf16;
   k->widen[WEIGHT_F16] = widen_f16;
   k->narrow_f16 = narrow_f16;
-  k->few = few;
-  k->panel = panel;
+  kernels_set_float(k, (cpu_product){few_widened, &float_panel});
+  for (size_t mode = 0; mode < CPU_INPUT_MODES; mode++) {
+    k->product[0][WEIGHT_F32][mode].few = few_f32;
+    k->product[0][WEIGHT_BF16][mode].few = few_bf16;
+    k->product[0][WEIGHT_F16][mode].few = few_f16;
+  }
 }
 
 #endif

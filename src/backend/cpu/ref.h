@@ -22,7 +22,18 @@ float ref_sum(const ref_lanes *lanes); /* lane l to lane l + 4, + 2, + 1 */
 /* e^x within 2 ulp; 0 below −104, infinity above 88.7, NaN for NaN. */
 float ref_exp(float x);
 
+/* product × scales + bias + residual, in this order; to y. */
+void ref_finish(const linear_args *a, const cpu_input *in, float w_scale, size_t row, size_t col, float sum);
+
+/* The 64 codes of the 2:4 block at column col (a multiple of 64), in the order of the columns, with zeros between. */
+void ref_sparse_codes(const weight *w, size_t row, size_t col, int8_t codes[SPARSE_24_COLUMNS]);
+
+void ref_activate(activation act, float *y, size_t count);
+double ref_erf(double v);
+
 void ref_linear(cpu_kernels *k);
+void ref_packed(cpu_kernels *k);
+void ref_activations(cpu_kernels *k);
 void ref_rows(cpu_kernels *k);
 
 #endif

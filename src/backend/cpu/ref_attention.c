@@ -83,5 +83,7 @@ void ref_attend(const attend_tile *t) {
 void kernels_reference(cpu_kernels *k) {
   *k = (cpu_kernels){.name = "reference", .attend = ref_attend, .attend_rows = 1, .attend_dim = (size_t)-1};
   ref_linear(k);
+  ref_packed(k);
+  ref_activations(k);
   ref_rows(k);
 }

@@ -64,8 +64,16 @@ static void accumulate(const float *x, size_t x_stride, size_t rows, const float
 
 static size_t at_most(size_t count, size_t limit) { return count < limit ? count : limit; }
 
-static void few(const linear_args *a, size_t begin, size_t end, const cpu_kernels *k) {
-  const size_t bytes = weight_element_bytes(a->w->format), cols = a->w->cols;
+void ref_finish(const linear_args *a, const cpu_input *in, float w_scale, size_t row, size_t col, float sum) {
+  if (!weight_dense(a->w->format)) sum *= w_scale;
+  if (in->scales) sum *= in->scales[row];
+  if (a->bias) sum += a->bias[col];
+  if (a->residual) sum += a->residual[row * a->y_stride + col];
+  a->y[row * a->y_stride + col] = sum;
+}
+
+static void few(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  const size_t cols = a->w->cols;
   for (size_t n = begin; n < end; n += TILE) {
     const size_t wide = at_most(end - n, TILE);
     ref_lanes sums[CPU_FEW_ROWS / TILE][TILE * TILE];
@@ -73,34 +81,33 @@ static void few(const linear_args *a, size_t begin, size_t end, const cpu_kernel
     for (size_t c = 0; c < cols; c += FEW_COLS) {
       const size_t part = at_most(cols - c, FEW_COLS);
       float w[TILE * FEW_COLS];
-      for (size_t j = 0; j < wide; j++) {
-        const char *row = (const char *)a->w->data + (n + j) * a->w->row_bytes;
-        k->widen[a->w->format](row + c * bytes, w + j * FEW_COLS, part);
-      }
+      for (size_t j = 0; j < wide; j++) k->widen[a->w->format](a->w, n + j, c, w + j * FEW_COLS, part);
       for (size_t i = 0; i < a->m; i += TILE)
-        accumulate(a->x + i * a->x_stride + c, a->x_stride, at_most(a->m - i, TILE), w, FEW_COLS, wide, part,
+        accumulate(in->x + i * in->x_stride + c, in->x_stride, at_most(a->m - i, TILE), w, FEW_COLS, wide, part,
                    sums[i / TILE]);
     }
-    for (size_t i = 0; i < a->m; i++) {
-      for (size_t j = 0; j < wide; j++) {
-        float sum = ref_sum(&sums[i / TILE][TILE * (i % TILE) + j]);
-        if (a->bias) sum += a->bias[n + j];
-        if (a->residual) sum += a->residual[i * a->y_stride + n + j];
-        a->y[i * a->y_stride + n + j] = sum;
-      }
+    for (size_t j = 0; j < wide; j++) {
+      const float scale = cpu_row_factor(k, a->w, n + j);
+      for (size_t i = 0; i < a->m; i++)
+        ref_finish(a, in, scale, i, n + j, ref_sum(&sums[i / TILE][TILE * (i % TILE) + j]));
     }
   }
 }
 
-static void widen_f32(const void *from, float *to, size_t count) { memcpy(to, from, count * sizeof *to); }
-static void widen_bf16(const void *from, float *to, size_t count) { bf16_to_f32_n(from, to, count); }
-static void widen_f16(const void *from, float *to, size_t count) { f16_to_f32_n(from, to, count); }
+static const char *dense_at(const weight *w, size_t row, size_t col) {
+  return (const char *)w->data + row * w->row_bytes + col * weight_element_bytes(w->format);
+}
+
+static void widen_f32(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  memcpy(to, dense_at(w, row, col), count * sizeof *to);
+}
+static void widen_bf16(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  bf16_to_f32_n(dense_at(w, row, col), to, count);
+}
+static void widen_f16(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  f16_to_f32_n(dense_at(w, row, col), to, count);
+}
 static void narrow_f16(const float *from, uint16_t *to, size_t count) { f16_from_f32_n(from, to, count); }
-
-static const cpu_kernels widening = {
-    .widen = {[WEIGHT_F32] = widen_f32, [WEIGHT_BF16] = widen_bf16, [WEIGHT_F16] = widen_f16}};
-
-static void few_rows(const linear_args *a, size_t begin, size_t end) { few(a, begin, end, &widening); }
 
 static void panel_tile(const panel_job *job, size_t row, size_t rows, size_t col, size_t cols, float *lanes) {
   ref_lanes sums[TILE * TILE];
@@ -117,6 +124,8 @@ static void panel_tile(const panel_job *job, size_t row, size_t rows, size_t col
   for (size_t i = 0; i < rows; i++) {
     for (size_t j = 0; j < cols; j++) {
       float sum = ref_sum(&sums[TILE * i + j]);
+      if (job->w_scales) sum *= job->w_scales[col + j];
+      if (job->x_scales) sum *= job->x_scales[row + i];
       if (job->bias) sum += job->bias[col + j];
       if (job->residual) sum += job->residual[(row + i) * job->y_stride + col + j];
       job->y[(row + i) * job->y_stride + col + j] = sum;
@@ -134,11 +143,29 @@ static void panel(const panel_job *job) {
   }
 }
 
+void kernels_set_float(cpu_kernels *k, cpu_product product) {
+  for (int blocked = 0; blocked < 2; blocked++)
+    for (size_t f = 0; f < WEIGHT_FORMATS; f++)
+      for (size_t mode = 0; mode < CPU_INPUT_MODES; mode++)
+        if ((f != WEIGHT_INT8_24 && f != WEIGHT_INT4_24) || mode == INPUT_FLOAT || mode == INPUT_E4M3)
+          k->product[blocked][f][mode] = product;
+}
+
+static const cpu_panel float_panel = {.column_bytes = sizeof(float),
+                                      .most_columns = CPU_PANEL_K,
+                                      .unit = REF_LANES,
+                                      .fill = kernels_fill_float,
+                                      .multiply = panel};
+
+static void bf16_codes(const float *values, uint16_t *codes, size_t count) { bf16_from_f32_n(values, codes, count); }
+
 void ref_linear(cpu_kernels *k) {
   k->lanes = REF_LANES;
   k->tile_rows = TILE;
-  memcpy(k->widen, widening.widen, sizeof k->widen);
+  k->widen[WEIGHT_F32] = widen_f32;
+  k->widen[WEIGHT_BF16] = widen_bf16;
+  k->widen[WEIGHT_F16] = widen_f16;
   k->narrow_f16 = narrow_f16;
-  k->few = few_rows;
-  k->panel = panel;
+  k->bf16_codes = bf16_codes;
+  kernels_set_float(k, (cpu_product){few, &float_panel});
 }

@@ -1,0 +1,137 @@
+/* backend/cpu/packed_avx2.h: NVFP4 and 2:4 blocks in AVX2: 64 columns at a time as bytes, the even columns apart from the
+ * odd ones. In this order the halves of NVFP4's bytes need no interleaving, and the kept codes of 2:4 stay in their
+ * 128-bit lane. */
+#ifndef BACKEND_CPU_PACKED_AVX2_H
+#define BACKEND_CPU_PACKED_AVX2_H
+
+#include "backend/cpu/simd_avx2.h"
+
+/* 64 signed bytes: columns 0 2 … 62, and 1 3 … 63. */
+typedef struct codes64 {
+  __m256i even, odd;
+} codes64;
+typedef codes64 input64;
+typedef __m256i vi;
+
+static inline __m256i v_both(__m128i v) { return _mm256_broadcastsi128_si256(v); }
+
+/* 32 bytes of NVFP4: 2 × the value of E2M1, −12 … 12. */
+ALWAYS_INLINE codes64 v_nvfp4(const uint8_t *from) {
+  const __m256i value = v_both(_mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
+  const __m256i low = _mm256_set1_epi8(15);
+  const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)from);
+  codes64 codes = {_mm256_shuffle_epi8(value, _mm256_and_si256(v, low)),
+                   _mm256_shuffle_epi8(value, _mm256_and_si256(_mm256_srli_epi16(v, 4), low))};
+  return codes;
+}
+
+/* Puts kept codes in their columns. first, second: byte 2g and 2g + 1 hold the group's code. index: 8 bytes.
+ *
+ * Each byte of the result looks at the byte of `index` that holds its group's nibble (low for even groups, high for odd
+ * ones); the even columns of a group are 0 and 2, the odd ones 1 and 3. No shift: a field is cut out by AND and compared
+ * where it lies. What a column cannot be (the first of two is never 3, the second never 0) is compared with a value
+ * that no field has. */
+ALWAYS_INLINE codes64 v_spread_24(__m256i first, __m256i second, const uint8_t *index) {
+  const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, /**/
+                                          4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7);
+  const __m256i first_field = _mm256_set1_epi32(0x30300303), second_field = _mm256_set1_epi32((int)0xc0c00c0c);
+  const __m256i first_even = _mm256_set1_epi32(0x20000200), second_even = _mm256_set1_epi32((int)0x80ff08ff);
+  const __m256i first_odd = _mm256_set1_epi32((int)0xff10ff01), second_odd = _mm256_set1_epi32((int)0xc0400c04);
+  long long bytes;
+  memcpy(&bytes, index, sizeof bytes);
+  const __m256i at = _mm256_shuffle_epi8(_mm256_set1_epi64x(bytes), spread);
+  const __m256i f = _mm256_and_si256(at, first_field), s = _mm256_and_si256(at, second_field);
+  codes64 codes = {_mm256_or_si256(_mm256_and_si256(first, _mm256_cmpeq_epi8(f, first_even)),
+                                   _mm256_and_si256(second, _mm256_cmpeq_epi8(s, second_even))),
+                   _mm256_or_si256(_mm256_and_si256(first, _mm256_cmpeq_epi8(f, first_odd)),
+                                   _mm256_and_si256(second, _mm256_cmpeq_epi8(s, second_odd)))};
+  return codes;
+}
+
+ALWAYS_INLINE codes64 v_int8_24(const uint8_t *block) {
+  const __m256i first = v_both(_mm_setr_epi8(0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14));
+  const __m256i second = v_both(_mm_setr_epi8(1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15));
+  const __m256i kept = _mm256_loadu_si256((const __m256i *)(const void *)block);
+  return v_spread_24(_mm256_shuffle_epi8(kept, first), _mm256_shuffle_epi8(kept, second), block + SPARSE_24_KEPT);
+}
+
+/* 16 × the codes: a nibble in the high half of a byte is a signed number there. */
+ALWAYS_INLINE codes64 v_int4_24(const uint8_t *block) {
+  const __m256i twice = _mm256_setr_epi8(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, /**/
+                                         8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15);
+  const __m256i high = _mm256_set1_epi8((char)0xf0);
+  const __m256i kept = _mm256_shuffle_epi8(v_both(_mm_loadu_si128((const __m128i *)(const void *)block)), twice);
+  return v_spread_24(_mm256_and_si256(_mm256_slli_epi16(kept, 4), high), _mm256_and_si256(kept, high),
+                     block + SPARSE_24_KEPT / 2);
+}
+
+/* Columns in the order 0 2 4 6 1 3 5 7 of each 8 (weight.pairs) back to their places. */
+ALWAYS_INLINE codes64 v_unpair(codes64 c) {
+  const __m256 low = _mm256_castsi256_ps(_mm256_unpacklo_epi8(c.even, c.odd));
+  const __m256 high = _mm256_castsi256_ps(_mm256_unpackhi_epi8(c.even, c.odd));
+  codes64 codes = {_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)),
+                   _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xdd))};
+  return codes;
+}
+
+/* The 64 bytes as FP32 in the order of the columns. */
+ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
+  const __m256i low = _mm256_unpacklo_epi8(c.even, c.odd), high = _mm256_unpackhi_epi8(c.even, c.odd);
+  const __m128i sixteen[4] = {_mm256_castsi256_si128(low), _mm256_castsi256_si128(high),
+                              _mm256_extracti128_si256(low, 1), _mm256_extracti128_si256(high, 1)};
+  UNROLL
+  for (int i = 0; i < 4; i++) {
+    out[2 * i] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(sixteen[i]));
+    out[2 * i + 1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(sixteen[i], 8)));
+  }
+}
+
+/* -- integer products */
+
+ALWAYS_INLINE codes64 v_load_codes(const int8_t *from) {
+  codes64 codes = {_mm256_loadu_si256((const __m256i *)(const void *)from),
+                   _mm256_loadu_si256((const __m256i *)(const void *)(from + 32))};
+  return codes;
+}
+ALWAYS_INLINE void v_store_codes(int8_t *to, codes64 c) {
+  _mm256_storeu_si256((__m256i *)(void *)to, c.even);
+  _mm256_storeu_si256((__m256i *)(void *)(to + 32), c.odd);
+}
+ALWAYS_INLINE input64 v_load_input(const int8_t *from) { return v_load_codes(from); }
+
+/* 64 products in 8 sums, lane l of columns 8l … 8l + 7. |x| times w with x's sign: pairs of products fit 16 bits
+ * (2 · 127 · 127), and the even and the odd pair together too: of 2:4 codes only two of four are not 0, and those of
+ * NVFP4 are small. */
+ALWAYS_INLINE vi v_dot64(codes64 w, input64 x) {
+  const __m256i even = _mm256_maddubs_epi16(_mm256_abs_epi8(x.even), _mm256_sign_epi8(w.even, x.even));
+  const __m256i odd = _mm256_maddubs_epi16(_mm256_abs_epi8(x.odd), _mm256_sign_epi8(w.odd, x.odd));
+  return _mm256_madd_epi16(_mm256_add_epi16(even, odd), _mm256_set1_epi16(1));
+}
+static inline vi vi_zero(void) { return _mm256_setzero_si256(); }
+static inline vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+static inline vf vi_float(vi v) { return _mm256_cvtepi32_ps(v); }
+static inline vi vi_load(const float *from) { return _mm256_loadu_si256((const __m256i *)(const void *)from); }
+static inline void vi_store(float *to, vi v) { _mm256_storeu_si256((__m256i *)(void *)to, v); }
+static inline int32_t vi_sum(vi v) {
+  __m128i q = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+}
+
+/* -- scales for the lanes of v_dot64 */
+
+/* 4 of E4M3, one for each 16 columns, divided by 2^8. E4M3's bits, one to the right in the high byte, are FP16's of
+ * that: exact, subnormal ones too. */
+ALWAYS_INLINE vf v_scales_e4m3(const uint8_t from[4]) {
+  const __m128i high = _mm_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3);
+  int bytes;
+  memcpy(&bytes, from, sizeof bytes);
+  const __m128i v = _mm_srai_epi16(_mm_shuffle_epi8(_mm_cvtsi32_si128(bytes), high), 1);
+  return _mm256_cvtph_ps(_mm_and_si128(v, _mm_set1_epi16((short)0xbf80)));
+}
+/* One for the first 32 columns, one for the others. */
+ALWAYS_INLINE vf v_scales_halves(float first, float second) {
+  return _mm256_insertf128_ps(_mm256_set1_ps(first), _mm_set1_ps(second), 1);
+}
+
+#endif

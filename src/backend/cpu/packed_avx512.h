@@ -1,0 +1,132 @@
+/* backend/cpu/packed_avx512.h: as packed_avx2.h in AVX-512 (F, BW, DQ, VL): the even columns in the lower half of a
+ * register, the odd ones in the upper. */
+#ifndef BACKEND_CPU_PACKED_AVX512_H
+#define BACKEND_CPU_PACKED_AVX512_H
+
+#include <string.h>
+
+#include "backend/cpu/simd_avx512.h"
+
+/* 64 signed bytes: columns 0 2 … 62, 1 3 … 63. */
+typedef __m512i codes64;
+/* Input codes: magnitudes, and where they are negative. */
+typedef struct input64 {
+  __m512i magnitude;
+  __mmask64 negative;
+} input64;
+typedef __m512i vi;
+
+ALWAYS_INLINE __m512i v_load_twice(const uint8_t *from) {
+  return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)from));
+}
+static inline __m512i v_quarters(__m128i v) { return _mm512_broadcast_i32x4(v); }
+static inline __m512i v_half_pairs(__m256i even, __m256i odd) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
+}
+
+/* 32 bytes of NVFP4: 2 × the value of E2M1, −12 … 12. */
+ALWAYS_INLINE codes64 v_nvfp4(const uint8_t *from) {
+  const __m512i value = v_quarters(_mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
+  const __m512i shift = v_half_pairs(_mm256_setzero_si256(), _mm256_set1_epi16(4));
+  const __m512i half = _mm512_srlv_epi16(v_load_twice(from), shift);
+  return _mm512_shuffle_epi8(value, _mm512_and_si512(half, _mm512_set1_epi8(15)));
+}
+
+/* What the bytes of v_spread_24 are compared with, see packed_avx2.h. */
+typedef struct columns_24 {
+  __mmask64 first, second;
+} columns_24;
+
+ALWAYS_INLINE columns_24 v_columns_24(const uint8_t *index) {
+  const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, /**/
+                                          4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7);
+  const __m512i first_field = _mm512_set1_epi32(0x30300303), second_field = _mm512_set1_epi32((int)0xc0c00c0c);
+  const __m512i first = v_half_pairs(_mm256_set1_epi32(0x20000200), _mm256_set1_epi32((int)0xff10ff01));
+  const __m512i second = v_half_pairs(_mm256_set1_epi32((int)0x80ff08ff), _mm256_set1_epi32((int)0xc0400c04));
+  long long bytes;
+  memcpy(&bytes, index, sizeof bytes);
+  const __m512i at = _mm512_shuffle_epi8(_mm512_set1_epi64(bytes), v_half_pairs(spread, spread));
+  columns_24 columns = {_mm512_cmpeq_epi8_mask(_mm512_and_si512(at, first_field), first),
+                        _mm512_cmpeq_epi8_mask(_mm512_and_si512(at, second_field), second)};
+  return columns;
+}
+
+ALWAYS_INLINE codes64 v_int8_24(const uint8_t *block) {
+  const __m512i first = v_quarters(_mm_setr_epi8(0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14));
+  const __m512i second = v_quarters(_mm_setr_epi8(1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15));
+  const columns_24 at = v_columns_24(block + SPARSE_24_KEPT);
+  const __m512i kept = v_load_twice(block);
+  return _mm512_mask_shuffle_epi8(_mm512_maskz_shuffle_epi8(at.first, kept, first), at.second, kept, second);
+}
+
+/* 16 × the codes: a nibble in the high half of a byte is a signed number there. */
+ALWAYS_INLINE codes64 v_int4_24(const uint8_t *block) {
+  const __m256i twice = _mm256_setr_epi8(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, /**/
+                                         8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15);
+  const columns_24 at = v_columns_24(block + SPARSE_24_KEPT / 2);
+  const __m512i kept = _mm512_shuffle_epi8(v_quarters(_mm_loadu_si128((const __m128i *)(const void *)block)),
+                                           v_half_pairs(twice, twice));
+  const __m512i low = _mm512_maskz_mov_epi8(at.first, _mm512_slli_epi16(kept, 4));
+  return _mm512_and_si512(_mm512_mask_mov_epi8(low, at.second, kept), _mm512_set1_epi8((char)0xf0));
+}
+
+/* Columns in the order 0 2 4 6 1 3 5 7 of each 8 (weight.pairs) back to their places. */
+ALWAYS_INLINE codes64 v_unpair(codes64 c) {
+  const __m256i even = _mm512_castsi512_si256(c), odd = _mm512_extracti64x4_epi64(c, 1);
+  const __m256 low = _mm256_castsi256_ps(_mm256_unpacklo_epi8(even, odd));
+  const __m256 high = _mm256_castsi256_ps(_mm256_unpackhi_epi8(even, odd));
+  return v_half_pairs(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)),
+                      _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xdd)));
+}
+
+/* The 64 bytes as FP32 in the order of the columns. */
+ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
+  const __m256i even = _mm512_castsi512_si256(c), odd = _mm512_extracti64x4_epi64(c, 1);
+  const __m256i low = _mm256_unpacklo_epi8(even, odd), high = _mm256_unpackhi_epi8(even, odd);
+  out[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(low)));
+  out[1] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(high)));
+  out[2] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(low, 1)));
+  out[3] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(high, 1)));
+}
+
+/* -- integer products */
+
+ALWAYS_INLINE codes64 v_load_codes(const int8_t *from) { return _mm512_loadu_si512(from); }
+ALWAYS_INLINE void v_store_codes(int8_t *to, codes64 c) { _mm512_storeu_si512(to, c); }
+ALWAYS_INLINE input64 v_load_input(const int8_t *from) {
+  const __m512i codes = _mm512_loadu_si512(from);
+  input64 input = {_mm512_abs_epi8(codes), _mm512_movepi8_mask(codes)};
+  return input;
+}
+
+/* 64 products in 16 sums: lane l of the even, lane 8 + l of the odd ones of columns 8l … 8l + 7. |x| times w with x's
+ * sign: pairs of products fit 16 bits (2 · 127 · 127). */
+ALWAYS_INLINE vi v_dot64(codes64 w, input64 x) {
+  const __m512i turned = _mm512_mask_sub_epi8(w, x.negative, _mm512_setzero_si512(), w);
+  return _mm512_madd_epi16(_mm512_maddubs_epi16(x.magnitude, turned), _mm512_set1_epi16(1));
+}
+static inline vi vi_zero(void) { return _mm512_setzero_si512(); }
+static inline vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+static inline vf vi_float(vi v) { return _mm512_cvtepi32_ps(v); }
+static inline vi vi_load(const float *from) { return _mm512_loadu_si512(from); }
+static inline void vi_store(float *to, vi v) { _mm512_storeu_si512(to, v); }
+static inline int32_t vi_sum(vi v) { return _mm512_reduce_add_epi32(v); }
+
+/* -- scales for the lanes of v_dot64 */
+
+/* 4 of E4M3, one for each 16 columns, divided by 2^8. E4M3's bits, one to the right in the high byte, are FP16's of
+ * that: exact, subnormal ones too. */
+ALWAYS_INLINE vf v_scales_e4m3(const uint8_t from[4]) {
+  const __m256i high =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3));
+  int bytes;
+  memcpy(&bytes, from, sizeof bytes);
+  const __m256i v = _mm256_srai_epi16(_mm256_shuffle_epi8(_mm256_set1_epi32(bytes), high), 1);
+  return _mm512_cvtph_ps(_mm256_and_si256(v, _mm256_set1_epi16((short)0xbf80)));
+}
+/* One for the first 32 columns, one for the others. */
+ALWAYS_INLINE vf v_scales_halves(float first, float second) {
+  return _mm512_mask_mov_ps(_mm512_set1_ps(first), 0xf0f0, _mm512_set1_ps(second));
+}
+
+#endif

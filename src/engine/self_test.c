@@ -79,7 +79,7 @@ static viva_status multiply(self_test *s, viva_error *error) {
 }
 
 static double compare(const self_test *s) {
-  const float *y = viva_tensor_data(s->output);
+  const float *y = viva_tensor_elements(s->output);
   double worst = 0;
   for (size_t i = 0; i < s->n * s->k; i++) worst = fmax(worst, fabs((double)s->weights[i] - s->kept[i]));
   for (size_t r = 0; r < s->m; r++)

@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import gguf_folder
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,3 +50,18 @@ def test_example_generates_text(source, smollm2_path, program, tmp_path):
     assert same.stdout.strip()[:40] in shown.stdout
     missing = run(example, tmp_path / "no-model.gguf", prompt)
     assert missing.stderr != ""
+
+
+def test_inference_guide(smollm2_path, tmp_path):
+    """The sections of the guide, joined, make a model of mixed formats from a folder and continue a text."""
+    text = (ROOT / "docs/guide-inference.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"^```c\n(.*?)^```", text, re.M | re.S))
+    for call in ("viva_prepack_dense", "viva_prepack_fp8_weight_blocked", "viva_model_from_parts", "viva_linear("):
+        assert call in source
+    gguf_folder.write(smollm2_path, tmp_path / "folder", "BF16")
+    shown = run(build(source, tmp_path), tmp_path / "folder", "The capital of France is")
+    assert shown.returncode == 0, shown.stderr
+    assert "fp8-b16" in shown.stdout and "10.000 bits" in shown.stdout
+    assert "Paris" in shown.stdout
+    missing = run(tmp_path / "example", tmp_path / "no-folder", "x")
+    assert missing.returncode == 1 and "no-folder" in missing.stderr

@@ -1,4 +1,4 @@
-/* format/config_values.h: the members of a JSON object that matter, whatever their kind. Private to config*.c.
+/* format/config_values.h: the members of a JSON object that matter, whatever their kind. Private to config*.c, quant*.c.
  *
  * Reading and judging are apart: a file's keys come in any order, and what is right for a key depends on others.
  */

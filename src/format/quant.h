@@ -41,7 +41,7 @@ typedef struct quant_matrix {
    * Per tensor: block = rows × cols, per channel: 1 × cols, groups: 1 × group. Without scales: all 0. */
   uint64_t block_rows, block_cols;
   uint64_t scale_rows, scale_cols;
-  file_type scale_type; /* F32, F16, BF16, E4M3 (NVFP4), E8M0 (also where the file calls its bytes U8) */
+  file_type scale_type; /* F32, F16, BF16, E4M3 (NVFP4), E8M0 */
   float global;         /* NVFP4: as the file keeps it; others: 1 */
   int global_divides;   /* NVFP4: value = code · (scale / global), else code · (scale · global) */
   int pairs;            /* viva's 2:4: columns chosen by pairs (pack/weight.h) */
@@ -63,7 +63,7 @@ void quant_close(quant *q); /* NULL is allowed */
 const char *quant_scheme(const quant *q);
 
 /* The matrix of a module ("model.layers.0.mlp.down_proj": the weight's name without ".weight"). E_NOT_FOUND when the
- * checkpoint has no weight of this name; E_SHAPE when it is not of rank 2 (ask checkpoint_find for vectors). */
+ * checkpoint has no weight of this name; E_FORMAT when it is not of rank 2 (ask checkpoint_find for vectors). */
 viva_status quant_find(const quant *q, const char *module, quant_matrix *out, viva_error *error);
 
 /* What a tensor of the checkpoint is for. */

@@ -12,6 +12,8 @@ enum { BENCH_SAMPLES_MAX = 1000 };
 typedef struct bench_row {
   const char *path;
   const char *model; /* viva_model_description */
+  const char *mode;  /* model_mode */
+  const char *act;   /* loaded.act */
   viva_memory_plan plan;
   viva_device_info device;
   uint64_t prompt;    /* tokens of a pp row, else 0 */

@@ -22,7 +22,8 @@ static double share(const bench_row *row) {
 }
 
 static void print_md(output *out, const bench_row *row) {
-  char size[32], params[32], test[32], speed[64], read[32] = "", part[32] = "";
+  char model[128], size[32], params[32], test[32], speed[64], read[32] = "", part[32] = "";
+  text_format(model, sizeof model, "%s%s%s", row->model, row->mode[0] ? ", " : "", row->mode);
   units_bytes(row->plan.weight_bytes, size, sizeof size);
   units_count(row->plan.parameters, params, sizeof params);
   test_name(row, test, sizeof test);
@@ -32,8 +33,8 @@ static void print_md(output *out, const bench_row *row) {
     text_format(part, sizeof part, "%.1f", share(row));
   }
   /* The sign is one character of two bytes: one more in the width. */
-  output_format(out, "| %-30s | %10s | %10s | %-10s | %7" PRId32 " | %13s | %21s | %7s | %9s |\n", row->model, size,
-                params, backend(row), row->device.threads, test, speed, read, part);
+  output_format(out, "| %-30s | %10s | %10s | %-10s | %7" PRId32 " | %13s | %21s | %7s | %9s |\n", model, size, params,
+                backend(row), row->device.threads, test, speed, read, part);
 }
 
 /* A field of a CSV line: in quotes, with quotes doubled. */
@@ -53,8 +54,8 @@ static void print_csv(output *out, const bench_row *row) {
                 row->plan.parameters, row->device.threads, row->prompt, row->generated);
   output_format(out, "%.0f,%.0f,%.6f,%.6f,", row->nanoseconds.mean, stats_deviation(&row->nanoseconds), row->rate.mean,
                 stats_deviation(&row->rate));
-  output_format(out, "%" PRIu64 ",%.4f,%.4f,%.3f\n", row->plan.bytes_per_token, bench_read(row) * 1e-9,
-                row->read_rate.mean * 1e-9, share(row));
+  output_format(out, "%" PRIu64 ",%.4f,%.4f,%.3f,%s\n", row->plan.bytes_per_token, bench_read(row) * 1e-9,
+                row->read_rate.mean * 1e-9, share(row), row->act ? row->act : "");
 }
 
 static void print_object(output *out, const bench_row *row) {
@@ -64,6 +65,7 @@ static void print_object(output *out, const bench_row *row) {
   json_key(&json, "cpu_info"), json_text(&json, row->device.name);
   json_key(&json, "model_filename"), json_text(&json, row->path);
   json_key(&json, "model_type"), json_text(&json, row->model);
+  if (row->act) json_key(&json, "act"), json_text(&json, row->act);
   json_key(&json, "backends"), json_text(&json, backend(row));
   json_key(&json, "kernels"), json_text(&json, row->device.kernels);
   json_key(&json, "model_size"), json_unsigned(&json, row->plan.weight_bytes);
@@ -95,7 +97,7 @@ void bench_print_begin(output *out, bench_form form) {
   } else if (form == BENCH_CSV) {
     output_text(out, "viva_version,cpu_info,model_filename,model_type,backends,kernels,model_size,model_n_params,"
                      "n_threads,n_prompt,n_gen,avg_ns,stddev_ns,avg_ts,stddev_ts,bytes_per_token,gb_per_s,"
-                     "read_bandwidth_gb_per_s,read_share_percent\n");
+                     "read_bandwidth_gb_per_s,read_share_percent,act\n");
   } else if (form == BENCH_JSON) {
     output_text(out, "[");
   }

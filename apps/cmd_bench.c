@@ -135,6 +135,8 @@ static viva_status run_test(bench *b, uint64_t prompt, uint64_t generated, viva_
   }
   row->path = b->args->model.path;
   row->model = viva_model_description(b->what.model);
+  row->mode = model_mode(&b->what);
+  row->act = b->what.act;
   row->plan = b->what.plan;
   row->device = b->what.device;
   row->prompt = prompt;

@@ -172,18 +172,19 @@ static void print_ids(json_out *json, const char *key, const viva_token *ids, si
   json_end(json, ']');
 }
 
-static void print_json(output *out, const viva_generate_result *r, double load_seconds) {
+static void print_json(output *out, const viva_generate_result *r, const loaded *what) {
   json_out json = {out, 0};
   json_begin(&json, '{');
   print_ids(&json, "prompt_tokens", r->prompt_tokens, r->prompt_count);
   print_ids(&json, "tokens", r->tokens, r->token_count);
   json_key(&json, "text"), json_string(&json, r->text, r->text_bytes);
   json_key(&json, "stop_reason"), json_text(&json, viva_stop_reason_name(r->stop_reason));
-  json_key(&json, "load_seconds"), json_double(&json, load_seconds);
+  json_key(&json, "load_seconds"), json_double(&json, what->seconds);
   json_key(&json, "prefill_seconds"), json_double(&json, r->prefill_seconds);
   json_key(&json, "decode_seconds"), json_double(&json, r->decode_seconds);
   json_key(&json, "total_tokens"), json_unsigned(&json, r->total_tokens);
   json_key(&json, "ms_per_token"), json_double(&json, r->ms_per_token);
+  if (what->act) json_key(&json, "act"), json_text(&json, what->act);
   if (r->token_logprobs != NULL) print_logprobs(&json, r);
   json_end(&json, '}');
   output_text(out, "\n");
@@ -212,7 +213,7 @@ static int generate(output *out, const generate_args *args, const loaded *what, 
   output_flush(out);
   if (status == VIVA_E_CANCELLED) return message_fail(CODE_INTERRUPTED, "stopped before the first token");
   if (status != VIVA_OK) return message_error(&error);
-  if (args->json) print_json(out, result, what->seconds);
+  if (args->json) print_json(out, result, what);
   if (!args->model.quiet && !output_failed(out)) print_summary(result, what);
   viva_generate_result_free(result);
   return CODE_OK;

@@ -139,13 +139,13 @@ static viva_status score(viva_model *model, scoring *s, viva_error *error) {
 
 static const char *plural(uint64_t count) { return count == 1 ? "" : "s"; }
 
-static void print_result(output *out, const scoring *s, int as_json, double seconds) {
+static void print_result(output *out, const scoring *s, const loaded *what, int as_json, double seconds) {
   double value = exp(s->nll.mean), deviation = standard_error(&s->nll);
   if (!as_json) {
     output_format(out, "perplexity %.4f", value);
     if (!isnan(deviation)) output_format(out, " +/- %.4f", deviation);
-    output_format(out, " (%" PRIu64 " token%s scored in %" PRIu64 " window%s of %" PRIu64 ")\n", s->nll.count,
-                  plural(s->nll.count), s->done, plural(s->done), s->context);
+    output_format(out, " (%" PRIu64 " token%s scored in %" PRIu64 " window%s of %" PRIu64 "%s%s)\n", s->nll.count,
+                  plural(s->nll.count), s->done, plural(s->done), s->context, what->act ? "; " : "", model_mode(what));
     return;
   }
   json_out json = {out, 0};
@@ -158,6 +158,8 @@ static void print_result(output *out, const scoring *s, int as_json, double seco
   json_key(&json, "stride"), json_unsigned(&json, s->stride);
   json_key(&json, "text_tokens"), json_unsigned(&json, s->tokens->count);
   json_key(&json, "seconds"), json_double(&json, seconds);
+  json_key(&json, "model"), json_text(&json, viva_model_description(what->model));
+  if (what->act) json_key(&json, "act"), json_text(&json, what->act);
   json_end(&json, '}');
   output_text(out, "\n");
 }
@@ -194,7 +196,7 @@ static int measure(output *out, const perplexity_args *args, const loaded *what,
   progress_end(&s.bar);
   free(s.window);
   if (status != VIVA_OK && status != VIVA_E_CANCELLED) return message_error(&error);
-  if (s.done > 0) print_result(out, &s, args->json, progress_clock() - start);
+  if (s.done > 0) print_result(out, &s, what, args->json, progress_clock() - start);
   if (status == VIVA_OK) return CODE_OK;
   return message_fail(CODE_INTERRUPTED, "stopped after %" PRIu64 " of %" PRIu64 " window%s", s.done, s.windows,
                       plural(s.windows));

@@ -20,8 +20,13 @@ const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS] = {
 };
 
 const option model_hold_options[MODEL_HOLD_OPTIONS] = {
-    {0, OPTION_CHOICE, "weights", "f32|bf16|f16", offsetof(model_args, weights),
-     "hold every matrix in this type; when not given: as stored, quantised types as bf16", 0, 0},
+    {0, OPTION_TEXT, "weights", "RULE", offsetof(model_args, weights),
+     "hold every matrix as f32, bf16, f16, fp8, fp8-b16, -b32, -b64, -b128, nvfp4, int8-24 or int4-24, or by a rule "
+     "such "
+     "as fp8,mlp.down_proj=bf16,layers.0-1=bf16; when not given: as stored, GGUF's block types as bf16",
+     0, 0},
+    {0, OPTION_CHOICE, "act", "auto|16|fp8|int8", offsetof(model_args, act),
+     "how activations enter packed weights: in 16 or more bits, or quantised row by row; auto is 16", 0, 0},
     {0, OPTION_CHOICE, "kv", "f16|f32", offsetof(model_args, kv), "type of the KV cache", 0, 0},
     {0, OPTION_CHOICE, "load", "read|mmap", offsetof(model_args, load), "read the files into memory, or map them", 0,
      0},
@@ -40,10 +45,7 @@ const option model_talk_options[MODEL_TALK_OPTIONS] = {
     {'v', OPTION_SET, "verbose", NULL, offsetof(model_args, verbose), "also tell what the library does", 0, 0},
 };
 
-void model_args_defaults(model_args *args) {
-  memset(args, 0, sizeof *args);
-  args->weights = -1;
-}
+void model_args_defaults(model_args *args) { memset(args, 0, sizeof *args); }
 
 viva_engine_options model_args_engine(const model_args *args) {
   static const viva_device_kind devices[] = {VIVA_DEVICE_AUTO, VIVA_DEVICE_CPU, VIVA_DEVICE_CUDA};
@@ -59,11 +61,12 @@ viva_engine_options model_args_engine(const model_args *args) {
 }
 
 viva_model_options model_args_model(const model_args *args) {
-  static const char *const weights[] = {"f32", "bf16", "f16"};
+  static const viva_activation_mode act[] = {VIVA_ACT_AUTO, VIVA_ACT_16, VIVA_ACT_FP8, VIVA_ACT_INT8};
   static const viva_dtype kv[] = {VIVA_F16, VIVA_F32};
   static const viva_load_mode load[] = {VIVA_LOAD_READ, VIVA_LOAD_MMAP};
   viva_model_options options = viva_model_options_default();
-  options.weights = args->weights < 0 ? NULL : weights[args->weights];
+  options.weights = args->weights;
+  options.act = act[args->act];
   options.tokenizer_path = args->tokenizer;
   options.context = args->context;
   options.num_layers = args->num_layers;
@@ -77,12 +80,41 @@ int model_args_need_path(const model_args *args, const char *command) {
   return message_usage(command, "no model: give one with -m PATH (a GGUF file, or a folder with safetensors)");
 }
 
+static int is_packed(const viva_model *model, uint64_t layer, viva_projection projection) {
+  viva_packed_weight *weight;
+  viva_packed_info info = {.size = sizeof info};
+  if (viva_model_weight(model, layer, projection, &weight, NULL) != VIVA_OK) return 0;
+  viva_status status = viva_packed_weight_describe(weight, &info, NULL);
+  viva_packed_weight_release(weight);
+  return status == VIVA_OK && info.format > VIVA_WEIGHT_F16;
+}
+
+/* The activation mode, which means something where a matrix is packed. */
+static const char *find_act(const viva_model *model) {
+  viva_model_config config = {.size = sizeof config};
+  int packed = is_packed(model, 0, VIVA_PROJ_HEAD);
+  if (viva_model_get_config(model, &config, NULL) != VIVA_OK) return NULL;
+  for (uint64_t l = 0; l < config.num_layers && !packed; l++)
+    for (int p = VIVA_PROJ_Q; p <= VIVA_PROJ_DOWN && !packed; p++) packed = is_packed(model, l, (viva_projection)p);
+  if (!packed) return NULL;
+  switch (viva_model_act(model)) {
+  case VIVA_ACT_FP8: return "fp8";
+  case VIVA_ACT_INT8: return "int8";
+  default: return "16";
+  }
+}
+
+const char *model_mode(const loaded *what) {
+  if (what->act == NULL) return "";
+  return what->act[0] == 'f' ? "activations fp8" : what->act[0] == 'i' ? "activations int8" : "activations 16 bits";
+}
+
 static void say_what_is_open(const loaded *what) {
   char weights[32];
   units_bytes(what->plan.weight_bytes, weights, sizeof weights);
-  message_note("%s, %s of weights, context %" PRIu64 ", %s, %" PRId32 " thread%s, %s kernels",
-               viva_model_description(what->model), weights, what->plan.context,
-               what->device.kind == VIVA_DEVICE_CUDA ? "cuda" : "cpu", what->device.threads,
+  message_note("%s%s%s, %s of weights, context %" PRIu64 ", %s, %" PRId32 " thread%s, %s kernels",
+               viva_model_description(what->model), what->act ? ", " : "", model_mode(what), weights,
+               what->plan.context, what->device.kind == VIVA_DEVICE_CUDA ? "cuda" : "cpu", what->device.threads,
                what->device.threads == 1 ? "" : "s", what->device.kernels);
 }
 
@@ -111,6 +143,7 @@ int model_open(const model_args *args, const char *command, loaded *what) {
     model_close(what);
     return message_error(&error);
   }
+  what->act = find_act(what->model);
   if (!args->quiet) say_what_is_open(what);
   return 0;
 }

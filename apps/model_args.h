@@ -12,7 +12,8 @@ typedef struct model_args {
   uint64_t context;      /* -c */
   uint64_t threads;      /* -t */
   uint64_t num_layers;   /* --num-layers */
-  int weights;           /* --weights: index, or -1: as stored */
+  const char *weights;   /* --weights: a rule, or NULL: as stored */
+  int act;               /* --act: index */
   int kv;                /* --kv: index */
   int load;              /* --load: index */
   int device;            /* --device: index */
@@ -26,13 +27,14 @@ void model_args_defaults(model_args *args);
 enum {
   MODEL_PATH_OPTIONS = 1,
   MODEL_TOKENIZER_OPTIONS = 1,
-  MODEL_HOLD_OPTIONS = 4,
+  MODEL_HOLD_OPTIONS = 5,
   MODEL_DEVICE_OPTIONS = 2,
   MODEL_TALK_OPTIONS = 2
 };
 extern const option model_path_options[MODEL_PATH_OPTIONS];           /* -m */
 extern const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS]; /* --tokenizer */
-extern const option model_hold_options[MODEL_HOLD_OPTIONS];           /* --weights --kv --load --num-layers */
+extern const option model_hold_options[MODEL_HOLD_OPTIONS];           /* --weights --act --kv --load
+                                                                         --num-layers */
 extern const option model_device_options[MODEL_DEVICE_OPTIONS];       /* --device --kernels */
 extern const option model_talk_options[MODEL_TALK_OPTIONS];           /* -q -v */
 
@@ -46,8 +48,12 @@ typedef struct loaded {
   viva_model *model;
   viva_device_info device;
   viva_memory_plan plan;
-  double seconds; /* for engine and model */
+  const char *act; /* how rows enter packed weights: "16", "fp8", "int8"; NULL: the model has none */
+  double seconds;  /* for engine and model */
 } loaded;
+
+/* "activations 16 bits", "activations fp8" ... for a figure of this model, "" where nothing is packed. Static. */
+const char *model_mode(const loaded *what);
 
 /* Opens engine and model, with a progress bar, and says on standard error what was opened unless args->quiet.
  * Returns 0, or the exit code after a message; *what is then empty. command: for messages. */

@@ -1,7 +1,7 @@
 # bash completion for viva. tests/cli compares its options with what each command's --help prints.
 
 _viva_options() {
-  local hold="--weights --kv --load --num-layers"
+  local hold="--weights --act --kv --load --num-layers"
   local device="--device --kernels"
   local talk="-q --quiet -v --verbose"
   case $1 in
@@ -28,7 +28,8 @@ _viva_values() {
   case $2 in
     -m | --model | --tokenizer) echo path ;;
     -f | --file) echo path ;;
-    --weights) echo "f32 bf16 f16" ;;
+    --weights) echo "f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 stored" ;;
+    --act) echo "auto 16 fp8 int8" ;;
     --kv) echo "f16 f32" ;;
     --load) echo "read mmap" ;;
     --device) echo "auto cpu cuda" ;;

@@ -64,21 +64,30 @@ uint64_t budget_kv(const viva_model_config *config, size_t layers, uint64_t capa
   return budget_mul(budget_mul(vector, capacity), 2 * (uint64_t)layers);
 }
 
-uint64_t budget_work(backend *b, const viva_model_config *config, uint64_t capacity, size_t chunk) {
-  uint64_t rows = budget_mul(budget_rows(config).floats * sizeof(float), chunk);
-  uint64_t logits = budget_mul(config->vocab_size, 2 * sizeof(float));
-  uint64_t scratch = b->ops->scratch_bytes(b, chunk, (size_t)capacity, budget_width(config));
-  return budget_add(budget_add(rows, logits), scratch);
+uint64_t budget_quantized(const budget_case *c, size_t chunk) {
+  row_layout r = budget_rows(c->config);
+  const size_t widths[] = {r.hidden, r.q, r.ffn}; /* of what enters q k v, gate, up and the head; o; down */
+  size_t most = 0;
+  if (c->act == INPUT_FLOAT) return 0;
+  for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+    most = larger(most, c->backend->ops->quantized_bytes(c->backend, c->act, chunk, widths[i]));
+  return most;
 }
 
-uint64_t budget_context(backend *b, const viva_model_config *config, size_t layers, kv_type kv, uint64_t fixed,
-                        uint64_t available, uint64_t limit) {
+uint64_t budget_work(const budget_case *c, uint64_t capacity, size_t chunk) {
+  uint64_t rows = budget_mul(budget_rows(c->config).floats * sizeof(float), chunk);
+  uint64_t logits = budget_mul(c->config->vocab_size, 2 * sizeof(float));
+  uint64_t scratch = c->backend->ops->scratch_bytes(c->backend, chunk, (size_t)capacity, budget_width(c->config));
+  return budget_add(budget_add(rows, logits), budget_add(scratch, budget_quantized(c, chunk)));
+}
+
+uint64_t budget_context(const budget_case *c, uint64_t fixed, uint64_t available, uint64_t limit) {
   if (available == 0) return limit;
   uint64_t fits = 0, beyond = limit + 1; /* what is needed never falls as the context grows */
   while (beyond - fits > 1) {
     uint64_t context = fits + (beyond - fits) / 2;
-    uint64_t work = budget_work(b, config, context, budget_chunk(config, context, 0));
-    uint64_t needed = budget_add(fixed, budget_add(work, budget_kv(config, layers, context, kv)));
+    uint64_t work = budget_work(c, context, budget_chunk(c->config, context, 0));
+    uint64_t needed = budget_add(fixed, budget_add(work, budget_kv(c->config, c->layers, context, c->kv)));
     if (needed <= available)
       fits = context;
     else

@@ -8,6 +8,15 @@
 uint64_t budget_add(uint64_t a, uint64_t b);
 uint64_t budget_mul(uint64_t a, uint64_t b);
 
+/* What the memory of a session depends on. */
+typedef struct budget_case {
+  backend *backend;
+  const viva_model_config *config;
+  size_t layers;
+  kv_type kv;
+  input_mode act;
+} budget_case;
+
 /* Where the activations of a step lie: offsets in floats for one row; a buffer of m rows begins at offset · m. Every
  * row is padded to 64 bytes. q, k, v and out share their place with gate and up: they are never alive together. */
 typedef struct row_layout {
@@ -30,11 +39,13 @@ size_t budget_chunk(const viva_model_config *config, uint64_t capacity, uint32_t
 uint64_t budget_kv(const viva_model_config *config, size_t layers, uint64_t capacity, kv_type kv);
 
 /* Everything but the KV cache that a session of this capacity takes, the backend's scratch memory included. */
-uint64_t budget_work(backend *b, const viva_model_config *config, uint64_t capacity, size_t chunk);
+uint64_t budget_work(const budget_case *c, uint64_t capacity, size_t chunk);
+
+/* Bytes for the quantised form of chunk rows; 0 when act is FLOAT. */
+uint64_t budget_quantized(const budget_case *c, size_t chunk);
 
 /* Largest context ≤ limit with fixed + work + KV ≤ available; limit when available is 0 (unknown); 0: none. */
-uint64_t budget_context(backend *b, const viva_model_config *config, size_t layers, kv_type kv, uint64_t fixed,
-                        uint64_t available, uint64_t limit);
+uint64_t budget_context(const budget_case *c, uint64_t fixed, uint64_t available, uint64_t limit);
 
 uint64_t budget_available(backend *b);
 

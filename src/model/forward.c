@@ -59,6 +59,29 @@ static linear_args linear(size_t rows, const float *x, size_t x_stride, const we
                        .y_stride = y_stride};
 }
 
+/* Layers that read the same rows. Where weights are packed and the model quantises its activations, the rows are quantised
+ * once; dense weights of the same group take them as they are. */
+static viva_status multiply(const pass *p, const linear_args *args, size_t count, viva_error *error) {
+  linear_args packed[3], dense[3];
+  size_t packed_count = 0, dense_count = 0;
+  if (p->m->act == INPUT_FLOAT) return p->b->ops->linear(p->b, args, count, error);
+  for (size_t i = 0; i < count; i++) {
+    if (weight_dense(args[i].w->format)) {
+      dense[dense_count++] = args[i];
+      continue;
+    }
+    packed[packed_count] = args[i];
+    packed[packed_count].input = p->m->act;
+    packed[packed_count++].xq = p->s->quantized;
+  }
+  if (packed_count) {
+    TRY(p->b->ops->quantize_rows(p->b, p->m->act, args->x, args->x_stride, args->m, args->w->cols, p->s->quantized,
+                                 error));
+    TRY(p->b->ops->linear(p->b, packed, packed_count, error));
+  }
+  return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
+}
+
 /* Normed rows → q, k, v, turned and appended to the cache. */
 static viva_status project(const pass *p, const layer *l, viva_error *error) {
   const viva_model_config *c = &p->m->config;
@@ -71,7 +94,7 @@ static viva_status project(const pass *p, const layer *l, viva_error *error) {
   linear_args qkv[3] = {linear(p->rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
                         linear(p->rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
                         linear(p->rows, norm, w->hidden, &l->v, l->v_bias, v, w->kv)};
-  TRY(b->ops->linear(b, qkv, 3, error));
+  TRY(multiply(p, qkv, 3, error));
   if (l->q_norm) TRY(b->ops->rmsnorm(b, q, q, p->rows, w->q, h.q_heads, h.head_dim, l->q_norm, eps, error));
   if (l->k_norm) TRY(b->ops->rmsnorm(b, k, k, p->rows, w->kv, h.kv_heads, h.head_dim, l->k_norm, eps, error));
   rope_append_args turn = {.h = h,
@@ -112,15 +135,15 @@ static viva_status mix(const pass *p, const layer *l, size_t first, size_t windo
   TRY(b->ops->attention(b, &attention, error));
   linear_args o = linear(rows, out, w->q, &l->o, l->o_bias, x, w->hidden);
   o.residual = x;
-  TRY(b->ops->linear(b, &o, 1, error));
+  TRY(multiply(p, &o, 1, error));
   TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->mlp_norm, (float)c->rms_norm_eps, error));
   linear_args gate_up[2] = {linear(rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
                             linear(rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
-  TRY(b->ops->linear(b, gate_up, 2, error));
+  TRY(multiply(p, gate_up, 2, error));
   TRY(b->ops->silu_mul(b, gate, up, gate, rows, w->ffn, w->ffn, error));
   linear_args down = linear(rows, gate, w->ffn, &l->down, l->down_bias, x, w->hidden);
   down.residual = x;
-  return b->ops->linear(b, &down, 1, error);
+  return multiply(p, &down, 1, error);
 }
 
 viva_status forward_layers(viva_session *s, const step *st, viva_error *error) {
@@ -143,10 +166,10 @@ viva_status forward_layers(viva_session *s, const step *st, viva_error *error) {
 viva_status forward_head(viva_session *s, size_t first, size_t rows, float *logits, viva_error *error) {
   const viva_model *m = s->model;
   const row_layout *w = &s->rows;
-  backend *b = m->engine->backend;
+  const pass p = {.s = s, .m = m, .b = m->engine->backend, .rows = rows};
   float *x = at(s, w->x_at) + first * w->hidden, *norm = at(s, w->norm_at);
-  TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, m->g.output_norm, (float)m->config.rms_norm_eps,
-                      error));
+  TRY(p.b->ops->rmsnorm(p.b, x, norm, rows, w->hidden, 1, w->hidden, m->g.output_norm, (float)m->config.rms_norm_eps,
+                        error));
   linear_args head = linear(rows, norm, w->hidden, &m->g.head, NULL, logits, (size_t)m->config.vocab_size);
-  return b->ops->linear(b, &head, 1, error);
+  return multiply(&p, &head, 1, error);
 }

@@ -1,26 +1,23 @@
-/* model/load.c: one list of pieces (some rows of one tensor each), shared out among the threads, batch after batch.
+/* model/load.c: one list of pieces, shared out among the threads, batch after batch.
  *
- * A piece is read (or found in the mapping), decoded to FP32, rounded to the type it is held in, and put in its place;
- * a tensor that is held as stored is read straight into its place. On a device whose memory the host cannot write,
- * places lie in a staging buffer that is uploaded after each batch.
+ * What the formats of some tensors depend on (a largest value, the range of the scales) is found first, in a pass of its
+ * own over their pieces. On a device whose memory the host cannot write, places lie in a staging buffer that is uploaded
+ * after each batch.
  */
 #include "model/load.h"
 
 #include <string.h>
 
-#include "number/number.h"
+#include "model/piece.h"
 
 /* Bytes of held weights in one batch: progress and cancel come between batches. */
 #define BATCH_BYTES ((uint64_t)32 << 20)
 
-typedef struct piece {
-  const plan_item *item;
-  size_t row, rows;
-} piece;
+/* Pieces surveyed in one batch. */
+#define SURVEY_PIECES 256
 
 typedef struct thread_state {
-  uint8_t *raw;
-  float *values;
+  piece_buffers buffers;
   viva_status status;
   size_t failed; /* piece */
   viva_error error;
@@ -28,214 +25,221 @@ typedef struct thread_state {
 
 typedef struct loader {
   const plan *p;
+  mem *m;
+  pool *pool;
+  piece *all; /* every piece of the pass */
+  size_t count;
   const piece *pieces; /* of this batch */
-  uint8_t *base;       /* where byte `begin` of the block is */
-  uint64_t begin;
+  piece_target target;
+  pack_survey *surveys; /* one for each piece of the batch, in a survey */
   thread_state *threads;
+  viva_progress_fn progress;
+  void *progress_user;
+  uint64_t done, total; /* for progress: bytes surveyed in the files, then bytes held */
 } loader;
 
-/* ---- one piece */
+/* ---- the list */
 
-/* Row of the model (half-split order) of row r of the file, where llama.cpp's converter has interleaved the halves of
- * each head: file row 2i + j of a head is model row i + j · head_rows/2. */
-static size_t unpermuted(size_t r, size_t head_rows) {
-  size_t in_head = r % head_rows;
-  return r - in_head + in_head / 2 + in_head % 2 * (head_rows / 2);
+static int is_loaded(const plan *p, const plan_item *item) { return !item->in_place && item != p->rope_factors; }
+
+static int is_surveyed(const plan *p, const plan_item *item) {
+  return is_loaded(p, item) && !item->vector && pack_needs_survey(&item->spec);
 }
 
-/* Largest magnitude that does not round to infinity. */
-static float largest_finite(weight_format format) {
-  switch (format) {
-  case WEIGHT_F16: return 0x1.ffdffep+15f; /* just below 65520 */
-  case WEIGHT_BF16: return 0x1.fefffep+127f;
-  case WEIGHT_F32:
-  case WEIGHT_FORMATS: break;
-  }
-  return 0x1.fffffep+127f;
-}
+typedef int (*item_filter)(const plan *p, const plan_item *item);
 
-/* 1 when a finite value exceeds the limit; infinities of the file itself stay what they are. Magnitudes are ordered as
- * their bits are, and blocks of a fixed length become vector instructions. */
-static int exceeds(const float *values, size_t count, float limit) {
-  enum { BLOCK = 32 };
-  const int32_t most = (int32_t)f32_bits(limit), infinity = 0x7f800000;
-  int32_t beyond = 0;
-  size_t i = 0;
-  for (; i + BLOCK <= count; i += BLOCK)
-    for (size_t j = 0; j < BLOCK; j++) {
-      int32_t magnitude = (int32_t)(f32_bits(values[i + j]) & 0x7fffffff);
-      beyond |= (magnitude > most) & (magnitude < infinity);
-    }
-  for (; i < count; i++) {
-    int32_t magnitude = (int32_t)(f32_bits(values[i]) & 0x7fffffff);
-    beyond |= (magnitude > most) & (magnitude < infinity);
-  }
-  return beyond != 0;
-}
-
-static void convert(weight_format format, const float *values, void *to, size_t count) {
-  switch (format) {
-  case WEIGHT_F32: memcpy(to, values, count * sizeof *values); break;
-  case WEIGHT_BF16: bf16_from_f32_n(values, to, count); break;
-  case WEIGHT_F16: f16_from_f32_n(values, to, count); break;
-  case WEIGHT_FORMATS: break;
-  }
-}
-
-static viva_status source(const loader *l, const piece *w, uint8_t *buffer, const uint8_t **data, viva_error *error) {
-  const plan_item *item = w->item;
-  uint64_t row_bytes = plan_file_row_bytes(item), first = w->row * row_bytes;
-  const uint8_t *mapped = checkpoint_mapped(l->p->ck, item->view);
-  *data = mapped ? mapped + first : buffer;
-  if (mapped) return VIVA_OK;
-  return checkpoint_read_part(l->p->ck, item->view, first, buffer, (size_t)(w->rows * row_bytes), error);
-}
-
-static uint8_t *place(const loader *l, const plan_item *item, size_t row) {
-  uint64_t row_bytes = item->cols * weight_element_bytes(item->format);
-  return l->base + (item->offset + row * row_bytes - l->begin);
-}
-
-static viva_status load_piece(const loader *l, const piece *w, thread_state *t) {
-  const plan_item *item = w->item;
-  size_t row_bytes = item->cols * weight_element_bytes(item->format), count = w->rows * item->cols;
-  const uint8_t *data;
-  int stored = plan_as_stored(item);
-  if (stored && !item->head_rows) {
-    uint8_t *to = place(l, item, w->row);
-    TRY(source(l, w, to, &data, &t->error));
-    if (data != to) memcpy(to, data, w->rows * row_bytes);
-    return VIVA_OK;
-  }
-  TRY(source(l, w, t->raw, &data, &t->error));
-  if (!stored) {
-    TRY(type_dequant(item->view->type, data, t->values, count, &t->error));
-    if (exceeds(t->values, count, largest_finite(item->format)))
-      return checkpoint_fail(l->p->ck, item->view, &t->error, VIVA_E_NUMERIC,
-                             "the tensor has values that are beyond the range of %s; load it with weights %s",
-                             item->format == WEIGHT_F16 ? "F16 (65504)" : "BF16",
-                             item->format == WEIGHT_F16 ? "bf16" : "f32");
-  }
-  if (!item->head_rows) {
-    convert(item->format, t->values, place(l, item, w->row), count);
-    return VIVA_OK;
-  }
-  for (size_t r = 0; r < w->rows; r++) {
-    uint8_t *to = place(l, item, unpermuted(w->row + r, item->head_rows));
-    if (stored)
-      memcpy(to, data + r * row_bytes, row_bytes);
-    else
-      convert(item->format, t->values + r * item->cols, to, item->cols);
-  }
-  return VIVA_OK;
-}
-
-static void load_pieces(void *arg, size_t begin, size_t end, size_t thread) {
-  loader *l = arg;
-  thread_state *t = &l->threads[thread];
-  for (size_t i = begin; i < end && !t->status; i++) {
-    t->status = load_piece(l, &l->pieces[i], t);
-    t->failed = i;
-  }
-}
-
-/* ---- all pieces */
-
-static size_t count_pieces(const plan *p) {
+static size_t list_pieces(const plan *p, item_filter takes, piece *pieces) {
   size_t count = 0;
   for (size_t i = 0; i < p->item_count; i++) {
     const plan_item *item = &p->items[i];
     size_t rows = plan_piece_rows(item);
-    if (!item->in_place && item != p->rope_factors) count += (item->rows + rows - 1) / rows;
+    if (!takes(p, item)) continue;
+    for (size_t row = 0; row < item->rows; row += rows, count++) {
+      size_t left = item->rows - row;
+      if (pieces) pieces[count] = (piece){.item = item, .row = row, .rows = left < rows ? left : rows};
+    }
   }
   return count;
 }
 
-static void list_pieces(const plan *p, piece *pieces) {
-  for (size_t i = 0; i < p->item_count; i++) {
-    const plan_item *item = &p->items[i];
-    size_t rows = plan_piece_rows(item);
-    if (item->in_place || item == p->rope_factors) continue;
-    for (size_t row = 0; row < item->rows; row += rows) {
-      size_t left = item->rows - row;
-      *pieces++ = (piece){.item = item, .row = row, .rows = left < rows ? left : rows};
-    }
+static void loader_end(loader *l) {
+  size_t threads = (size_t)pool_threads(l->pool);
+  for (size_t t = 0; t < threads && l->threads; t++) {
+    mem_free(l->m, l->threads[t].buffers.raw);
+    mem_free(l->m, l->threads[t].buffers.values);
+  }
+  mem_free(l->m, l->threads);
+  mem_free(l->m, l->all);
+}
+
+/* 0, or 1 when there is no memory; loader_end is needed in both cases. */
+static int loader_begin(loader *l, item_filter takes) {
+  size_t threads = (size_t)pool_threads(l->pool);
+  l->count = list_pieces(l->p, takes, NULL);
+  l->all = mem_array(l->m, l->count, sizeof *l->all);
+  l->threads = mem_array(l->m, threads, sizeof *l->threads);
+  if (!l->all || !l->threads) return 1;
+  list_pieces(l->p, takes, l->all);
+  for (size_t t = 0; t < threads; t++) {
+    l->threads[t].buffers.raw = mem_alloc(l->m, l->p->piece_bytes);
+    l->threads[t].buffers.values = mem_array(l->m, l->p->piece_values, sizeof(float));
+    if (!l->threads[t].buffers.raw || !l->threads[t].buffers.values) return 1;
+  }
+  return 0;
+}
+
+static viva_status no_buffers(viva_error *error) {
+  return error_set(error, VIVA_E_MEMORY, "no memory for the buffers that loading needs");
+}
+
+/* ---- a batch */
+
+static void do_pieces(void *arg, size_t begin, size_t end, size_t thread) {
+  loader *l = arg;
+  thread_state *t = &l->threads[thread];
+  for (size_t i = begin; i < end && !t->status; i++) {
+    t->failed = i;
+    if (l->surveys)
+      t->status = piece_survey(l->p, &l->pieces[i], &t->buffers, &l->surveys[i], &t->error);
+    else
+      t->status = piece_load(l->p, &l->pieces[i], &t->buffers, l->target, &t->error);
   }
 }
 
-static uint64_t piece_begin(const piece *w) {
-  return w->item->offset + (uint64_t)w->row * w->item->cols * weight_element_bytes(w->item->format);
-}
-
-static uint64_t piece_bytes(const piece *w) {
-  return (uint64_t)w->rows * w->item->cols * weight_element_bytes(w->item->format);
-}
-
-/* The error of the first piece that failed, whichever thread met it. */
-static viva_status first_error(const loader *l, size_t threads, viva_error *error) {
+/* The error is that of the first piece that failed, whichever thread met it. */
+static viva_status run_batch(loader *l, const piece *pieces, size_t count, viva_error *error) {
   const thread_state *first = NULL;
-  for (size_t t = 0; t < threads; t++)
+  l->pieces = pieces;
+  pool_for(l->pool, count, 1, do_pieces, l);
+  for (int t = 0; t < pool_threads(l->pool); t++)
     if (l->threads[t].status && (!first || l->threads[t].failed < first->failed)) first = &l->threads[t];
   if (!first) return VIVA_OK;
   if (error) *error = first->error;
   return first->status;
 }
 
-static viva_status run_batches(loader *l, const viva_model *model, const piece *pieces, size_t count,
-                               viva_progress_fn progress, void *user, viva_error *error) {
-  backend *b = model->engine->backend;
-  uint64_t total = l->p->block_bytes, done = 0;
-  for (size_t begin = 0, end; begin < count; begin = end) {
-    uint64_t from = piece_begin(&pieces[begin]), to = from;
-    for (end = begin; end < count && (end == begin || to - from < BATCH_BYTES); end++)
-      to = piece_begin(&pieces[end]) + piece_bytes(&pieces[end]);
-    l->pieces = pieces + begin;
-    if (!b->ops->host_memory) l->begin = from;
-    pool_for(model->engine->pool, end - begin, 1, load_pieces, l);
-    TRY(first_error(l, (size_t)pool_threads(model->engine->pool), error));
-    if (!b->ops->host_memory)
-      TRY(b->ops->upload(b, (uint8_t *)model->block + from, l->base, (size_t)(to - from), error));
-    done = to;
-    if (progress && progress(user, done, total)) return error_set(error, VIVA_E_CANCELLED, "loading was cancelled");
+static viva_status tell(const loader *l, viva_error *error) {
+  if (!l->progress || !l->progress(l->progress_user, l->done, l->total)) return VIVA_OK;
+  return error_set(error, VIVA_E_CANCELLED, "loading was cancelled");
+}
+
+/* ---- survey */
+
+static viva_status survey_batches(loader *l, pack_survey *of_items, viva_error *error) {
+  for (size_t begin = 0, n; begin < l->count; begin += n) {
+    n = l->count - begin < SURVEY_PIECES ? l->count - begin : SURVEY_PIECES;
+    memset(l->surveys, 0, n * sizeof *l->surveys);
+    TRY(run_batch(l, l->all + begin, n, error));
+    for (size_t i = 0; i < n; i++) {
+      const piece *w = &l->all[begin + i];
+      pack_survey_merge(&of_items[w->item - l->p->items], &l->surveys[i]);
+      l->done += w->rows * plan_file_row_bytes(w->item);
+    }
+    TRY(tell(l, error));
   }
   return VIVA_OK;
 }
 
-static size_t largest_batch(const piece *pieces, size_t count) {
-  uint64_t largest = 0;
-  for (size_t i = 0; i < count; i++)
-    if (piece_bytes(&pieces[i]) > largest) largest = piece_bytes(&pieces[i]);
-  return (size_t)(BATCH_BYTES + 64 + largest); /* 64: the gap before a weight */
+/* What a survey reads; 0: there is none. */
+static uint64_t survey_bytes(const plan *p) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < p->item_count; i++)
+    if (is_surveyed(p, &p->items[i])) bytes = budget_add(bytes, p->items[i].view->bytes);
+  return bytes;
+}
+
+viva_status load_survey(plan *p, viva_progress_fn progress, void *user, viva_error *error) {
+  viva_engine *engine = p->engine;
+  p->surveyed_bytes = survey_bytes(p);
+  if (!p->surveyed_bytes) return VIVA_OK;
+  loader l = {.p = p,
+              .m = &engine->rt->mem,
+              .pool = engine->pool,
+              .progress = progress,
+              .progress_user = user,
+              .total = budget_add(p->surveyed_bytes, p->block_bytes)};
+  pack_survey *of_items = mem_array(l.m, p->item_count, sizeof *of_items);
+  l.surveys = mem_array(l.m, SURVEY_PIECES, sizeof *l.surveys);
+  int missing = loader_begin(&l, is_surveyed) || !of_items || !l.surveys;
+  viva_status status = missing ? no_buffers(error) : survey_batches(&l, of_items, error);
+  for (size_t i = 0; !status && i < p->item_count; i++) {
+    if (!is_surveyed(p, &p->items[i])) continue;
+    pack_settle(&p->items[i].spec, &of_items[i]);
+    plan_size(p, &p->items[i]);
+  }
+  loader_end(&l);
+  mem_free(l.m, l.surveys);
+  mem_free(l.m, of_items);
+  if (!status) plan_measure(p);
+  return status;
+}
+
+/* ---- filling the block */
+
+/* The bytes of the block that a batch with this piece writes. On a device, codes and scales of a packed tensor are staged
+ * together: all of it. Where the host writes, it is only the piece's share, for progress. */
+static void extent(const piece *w, int whole, uint64_t *begin, uint64_t *end) {
+  const plan_item *item = w->item;
+  uint64_t row_bytes = item->bytes / item->rows;
+  int all = whole && !weight_dense(item->spec.format);
+  *begin = item->offset + (all ? 0 : w->row * row_bytes);
+  *end = all || w->row + w->rows == item->rows ? item->offset + item->bytes
+                                               : item->offset + (w->row + w->rows) * row_bytes;
+}
+
+static viva_status fill_batches(loader *l, backend *b, void *block, viva_error *error) {
+  int staged = !b->ops->host_memory;
+  uint64_t before = l->done;
+  for (size_t begin = 0, end; begin < l->count; begin = end) {
+    uint64_t from, to, next;
+    extent(&l->all[begin], staged, &from, &to);
+    for (end = begin + 1; end < l->count; end++) {
+      extent(&l->all[end], staged, &next, &next);
+      int same = staged && l->all[end].item == l->all[end - 1].item && !weight_dense(l->all[end].item->spec.format);
+      if (!same && to - from >= BATCH_BYTES) break;
+      to = next;
+    }
+    if (staged) l->target.begin = from / PLAN_ALIGN * PLAN_ALIGN;
+    TRY(run_batch(l, l->all + begin, end - begin, error));
+    if (staged)
+      TRY(b->ops->upload(b, (uint8_t *)block + from, l->target.base + (from - l->target.begin), (size_t)(to - from),
+                         error));
+    l->done = before + to;
+    TRY(tell(l, error));
+  }
+  return VIVA_OK;
+}
+
+/* Bytes of a staging buffer for every batch. */
+static size_t largest_batch(const loader *l) {
+  uint64_t largest = 0, begin, end;
+  for (size_t i = 0; i < l->count; i++) {
+    extent(&l->all[i], 1, &begin, &end);
+    if (end - begin > largest) largest = end - begin;
+  }
+  return (size_t)(BATCH_BYTES + 2 * PLAN_ALIGN + largest); /* aligned begin, the gap before a weight */
 }
 
 static viva_status fill_block(viva_model *model, const plan *p, viva_progress_fn progress, void *user,
                               viva_error *error) {
-  mem *m = &model->engine->rt->mem;
-  size_t count = count_pieces(p), threads = (size_t)pool_threads(model->engine->pool);
-  int host = model->engine->backend->ops->host_memory;
-  loader l = {.p = p, .base = model->block};
-  piece *pieces = mem_array(m, count, sizeof *pieces);
-  l.threads = mem_array(m, threads, sizeof *l.threads);
+  backend *b = model->engine->backend;
+  loader l = {.p = p,
+              .m = &model->engine->rt->mem,
+              .pool = model->engine->pool,
+              .target = {.base = model->block},
+              .progress = progress,
+              .progress_user = user,
+              .done = p->surveyed_bytes,
+              .total = budget_add(p->surveyed_bytes, p->block_bytes)};
   uint8_t *staging = NULL;
-  int enough = pieces && l.threads;
-  if (enough) {
-    list_pieces(p, pieces);
-    if (!host) enough = (staging = l.base = mem_alloc(m, largest_batch(pieces, count))) != NULL;
+  int missing = loader_begin(&l, is_loaded);
+  if (!missing && !b->ops->host_memory) {
+    staging = l.target.base = mem_alloc(l.m, largest_batch(&l));
+    missing = !staging;
   }
-  for (size_t t = 0; t < threads && enough; t++) {
-    l.threads[t].raw = mem_alloc(m, p->piece_bytes);
-    l.threads[t].values = mem_array(m, p->piece_values, sizeof(float));
-    enough = l.threads[t].raw && l.threads[t].values;
-  }
-  viva_status status = enough ? run_batches(&l, model, pieces, count, progress, user, error)
-                              : error_set(error, VIVA_E_MEMORY, "no memory for the buffers that loading needs");
-  for (size_t t = 0; t < threads && l.threads; t++) {
-    mem_free(m, l.threads[t].raw);
-    mem_free(m, l.threads[t].values);
-  }
-  mem_free(m, staging);
-  mem_free(m, l.threads);
-  mem_free(m, pieces);
+  viva_status status = missing ? no_buffers(error) : fill_batches(&l, b, model->block, error);
+  mem_free(l.m, staging);
+  loader_end(&l);
   return status;
 }
 
@@ -249,11 +253,7 @@ static void set_pointer(viva_model *model, const plan *p, const plan_item *item)
     memcpy(owner + item->slot->field, &vector, sizeof vector);
     return;
   }
-  weight w = {.format = item->format,
-              .rows = item->rows,
-              .cols = item->cols,
-              .row_bytes = item->cols * weight_element_bytes(item->format),
-              .data = data};
+  weight w = pack_view(&item->spec, item->rows, item->cols, data);
   memcpy(owner + item->slot->field, &w, sizeof w);
 }
 
@@ -286,38 +286,5 @@ viva_status load_weights(viva_model *model, plan *p, viva_progress_fn progress, 
     if (&p->items[i] != p->rope_factors) set_pointer(model, p, &p->items[i]);
   if (!p->head) model->g.head = model->g.embedding;
   if (!p->embedding) model->g.embedding = model->g.head;
-  return VIVA_OK;
-}
-
-/* ---- tied or not */
-
-#define COMPARE_BYTES ((size_t)1 << 20)
-
-static viva_status compare(const plan *p, const tensor_view *a, const tensor_view *b, int *equal, viva_error *error) {
-  mem *m = &p->engine->rt->mem;
-  uint8_t *buffer = mem_alloc(m, 2 * COMPARE_BYTES);
-  if (!buffer) return error_set(error, VIVA_E_MEMORY, "no memory to compare the embedding with the head");
-  viva_status status = VIVA_OK;
-  *equal = a->type == b->type && a->bytes == b->bytes;
-  for (uint64_t at = 0; *equal && !status && at < a->bytes; at += COMPARE_BYTES) {
-    size_t bytes = a->bytes - at < COMPARE_BYTES ? (size_t)(a->bytes - at) : COMPARE_BYTES;
-    status = checkpoint_read_part(p->ck, a, at, buffer, bytes, error);
-    if (!status) status = checkpoint_read_part(p->ck, b, at, buffer + COMPARE_BYTES, bytes, error);
-    if (!status) *equal = memcmp(buffer, buffer + COMPARE_BYTES, bytes) == 0;
-  }
-  mem_free(m, buffer);
-  return status;
-}
-
-viva_status load_tie(plan *p, viva_error *error) {
-  int equal = 0;
-  if (!p->embedding || !p->head || !p->config.tie_word_embeddings) return VIVA_OK;
-  TRY(compare(p, p->embedding->view, p->head->view, &equal, error));
-  if (equal)
-    plan_tie(p);
-  else
-    runtime_log(p->engine->rt, VIVA_LOG_WARN,
-                "%s: the model says that embedding and head are tied, but both are there and differ; both are used",
-                p->ck->path);
   return VIVA_OK;
 }

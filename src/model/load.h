@@ -8,6 +8,10 @@
  * Different ones are both kept, with a warning. */
 viva_status load_tie(plan *p, viva_error *error);
 
+/* Reads the values of items whose format depends on all of them, settles it, and measures the plan again (an item may
+ * have grown). */
+viva_status load_survey(plan *p, viva_progress_fn progress, void *user, viva_error *error);
+
 /* Allocates the block of weights, reads and converts all items in parallel, and sets the pointers in model->g and
  * model->layers (which has plan.config.num_layers zeroed elements). On failure model->block may be set: the caller
  * frees it with the model. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "engine/packed.h"
 #include "model/load.h"
 #include "model/plan.h"
 
@@ -28,6 +29,19 @@ viva_status model_kv_option(viva_dtype dtype, kv_type *kv, viva_error *error) {
   if (dtype == VIVA_F16 || dtype == VIVA_F32) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "the KV cache can be F16 or F32, not %s", viva_dtype_name(dtype));
   return model_option_error(error, "kv");
+}
+
+viva_status model_act_option(viva_activation_mode act, input_mode *mode, viva_error *error) {
+  switch (act) {
+  case VIVA_ACT_AUTO: /* docs/numerics.md: 16 bits are what is safe */
+  case VIVA_ACT_16: *mode = INPUT_FLOAT; return VIVA_OK;
+  case VIVA_ACT_FP8: *mode = INPUT_E4M3; return VIVA_OK;
+  case VIVA_ACT_INT8: *mode = INPUT_INT8; return VIVA_OK;
+  case VIVA_ACT_INT4: break;
+  }
+  error_set(error, VIVA_E_ARGUMENT, "the activations of a model can be VIVA_ACT_AUTO, 16, FP8 or INT8, not %d%s",
+            (int)act, act == VIVA_ACT_INT4 ? " (INT4, which the linear calls have)" : "");
+  return model_option_error(error, "act");
 }
 
 static viva_status open_checkpoint(viva_engine *engine, const char *path, const viva_model_options *options,
@@ -58,11 +72,27 @@ viva_status viva_model_plan(viva_engine *engine, const char *path, const viva_mo
   return status;
 }
 
+/* The format in which most weights of the layers are. */
+static weight_format most_used(const viva_model *model) {
+  uint64_t count[WEIGHT_FORMATS] = {0};
+  int most = 0;
+  for (size_t i = 0; i < model->layer_count; i++) {
+    const layer *l = &model->layers[i];
+    const weight *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+      count[all[j]->format] += (uint64_t)all[j]->rows * all[j]->cols;
+  }
+  for (int f = 1; f < WEIGHT_FORMATS; f++)
+    if (count[f] > count[most]) most = f;
+  return model->layer_count ? (weight_format)most : model->g.head.format;
+}
+
 /* "llama 135M BF16" */
-static void describe(viva_model *model) {
+void model_describe(viva_model *model) {
   static const char *const formats[WEIGHT_FORMATS] = {
-      [WEIGHT_F32] = "F32", [WEIGHT_BF16] = "BF16", [WEIGHT_F16] = "F16"};
-  const char *format = formats[model->layer_count ? model->layers[0].down.format : model->g.head.format];
+      [WEIGHT_F32] = "F32",     [WEIGHT_BF16] = "BF16",        [WEIGHT_F16] = "F16",         [WEIGHT_FP8] = "FP8",
+      [WEIGHT_NVFP4] = "NVFP4", [WEIGHT_INT8_24] = "INT8 2:4", [WEIGHT_INT4_24] = "INT4 2:4"};
+  const char *format = formats[most_used(model)];
   uint64_t n = model->plan.parameters;
   char size[32];
   if (n >= 999500000)
@@ -86,16 +116,19 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   viva_engine *engine = model->engine;
   TRY(load_tie(p, error));
   TRY(plan_refuse(p, error));
+  TRY(load_survey(p, o->progress, o->progress_user, error));
+  if (p->surveyed_bytes) TRY(plan_refuse(p, error));
   model->config = p->config;
   model->plan = p->memory;
   model->context = p->context;
   model->kv = p->kv;
+  model->act = p->act;
   model->layer_count = (size_t)p->config.num_layers;
   model->layers = mem_array(&engine->rt->mem, model->layer_count, sizeof *model->layers);
   if (!model->layers) return error_set(error, VIVA_E_MEMORY, "no memory for %zu layers", model->layer_count);
   TRY(model_tokenizer(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));
   TRY(load_weights(model, p, o->progress, o->progress_user, error));
-  describe(model);
+  model_describe(model);
   runtime_log(engine->rt, VIVA_LOG_INFO, "%s: %s", p->ck->path, model->description);
   return VIVA_OK;
 }
@@ -144,6 +177,8 @@ void viva_model_release(viva_model *model) {
   viva_engine *engine = model->engine;
   mem *m = &engine->rt->mem;
   if (model->block) engine->backend->ops->free(engine->backend, model->block);
+  for (size_t i = 0; i < model->part_count; i++) viva_packed_weight_release(model->parts[i]);
+  mem_free(m, model->parts);
   mem_free(m, model->layers);
   mem_free(m, model->rope_factors);
   mem_free(m, model->tokenizer_problem);

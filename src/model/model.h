@@ -30,9 +30,12 @@ struct viva_model {
   viva_memory_plan plan;
   uint64_t context; /* default capacity of sessions */
   kv_type kv;
+  input_mode act; /* of the layers whose weights are packed */
   globals g;
   layer *layers; /* [layer_count] */
   size_t layer_count;
+  viva_packed_weight **parts; /* of a model made of handles: the handles; else NULL */
+  size_t part_count;
   void *block;                 /* dev: all weights that were copied; NULL when none was */
   float *rope_factors;         /* host, or NULL */
   viva_checkpoint *checkpoint; /* kept open when weights lie in its mapping, else NULL */
@@ -44,6 +47,9 @@ struct viva_model {
 /* The longest context of any model: sizes stay far from overflow below it. */
 #define MODEL_CONTEXT_MOST ((uint64_t)1 << 31)
 
+/* Sets model->description. */
+void model_describe(viva_model *model);
+
 heads model_heads(const viva_model_config *config);
 
 /* For an error that was set: names the option; returns E_ARGUMENT. */
@@ -51,6 +57,9 @@ viva_status model_option_error(viva_error *error, const char *option);
 
 /* The option "kv": VIVA_F16 or VIVA_F32. */
 viva_status model_kv_option(viva_dtype dtype, kv_type *kv, viva_error *error);
+
+/* The option "act": AUTO is 16. */
+viva_status model_act_option(viva_activation_mode act, input_mode *mode, viva_error *error);
 
 /* Loads the tokenizer that belongs to a model: path, or NULL for the one beside (or in) its files. *out stays NULL
  * when there is none, and when it uses something viva does not know: *problem is then its message, from rt's memory. */

@@ -52,6 +52,13 @@ int names_format(const slot *s, container_kind kind, size_t number, char *buffer
   return 0;
 }
 
+void names_module(const slot *s, size_t number, char *buffer, size_t size) {
+  buffer[0] = 0;
+  if (names_format(s, CONTAINER_SAFETENSORS, number, buffer, size)) return;
+  char *end = strstr(buffer, ".weight");
+  if (end) *end = 0;
+}
+
 int names_needed(const slot *s, const viva_model_config *config) {
   switch (s->need) {
   case NEED_ALWAYS: return 1;

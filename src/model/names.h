@@ -34,10 +34,14 @@ extern const size_t names_layer_count;
 
 #define NAMES_EMBEDDING    0 /* index into names_global */
 #define NAMES_HEAD         1
+#define NAMES_OUTPUT_NORM  2
 #define NAMES_ROPE_FACTORS 3
 
 /* The tensor's name in a checkpoint of this kind, or 1 when the kind has no such tensor. */
 int names_format(const slot *s, container_kind kind, size_t number, char *buffer, size_t size);
+
+/* The matrix's name in rules and messages: Hugging Face's without ".weight". */
+void names_module(const slot *s, size_t number, char *buffer, size_t size);
 
 /* 1 when a model of this configuration must have it. */
 int names_needed(const slot *s, const viva_model_config *config);

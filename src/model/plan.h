@@ -2,7 +2,11 @@
 #ifndef MODEL_PLAN_H
 #define MODEL_PLAN_H
 
+#include "model/budget.h"
 #include "model/names.h"
+#include "model/rule.h"
+
+#define PLAN_ALIGN 64 /* of each weight in the block of weights */
 
 #define PLAN_GLOBAL SIZE_MAX /* plan_item.layer of a tensor outside the layers */
 
@@ -10,13 +14,14 @@ typedef struct plan_item {
   const slot *slot;
   size_t layer; /* or PLAN_GLOBAL */
   const tensor_view *view;
-  weight_format format; /* as it will be held */
-  size_t rows, cols;    /* a vector is one row; a permuted vector one column */
-  size_t head_rows;     /* rows of one head when they must be un-permuted, else 0 */
-  int vector;           /* becomes a pointer, not a weight */
-  int in_place;         /* used where the file is mapped */
-  uint64_t bytes;       /* as held */
-  uint64_t offset;      /* in the block of weights */
+  pack_spec spec;    /* as it will be held */
+  size_t rows, cols; /* a vector is one row; a permuted vector one column */
+  size_t head_rows;  /* rows of one head when they must be un-permuted, else 0 */
+  int vector;        /* becomes a pointer, not a weight */
+  int in_place;      /* used where the file is mapped */
+  int copy;          /* another item has the same view: a tied head in a format of its own */
+  uint64_t bytes;    /* as held */
+  uint64_t offset;   /* in the block of weights */
 } plan_item;
 
 typedef struct plan {
@@ -26,12 +31,13 @@ typedef struct plan {
   uint64_t ck_layers;        /* num_layers as the file says */
   uint64_t context;
   kv_type kv;
-  weight_format weights; /* of the matrices, when forced */
-  int weights_given;
+  input_mode act;
+  rule rule;        /* borrows the option's text */
   plan_item *items; /* in the order of the table, layer by layer */
   size_t item_count;
   plan_item *embedding, *head, *rope_factors; /* NULL: absent. One of the first two may be (they are then tied) */
   size_t piece_bytes, piece_values;           /* largest loading buffers of one thread */
+  uint64_t surveyed_bytes;                    /* read before the weights are loaded */
   uint64_t block_bytes;                       /* of the block that all copied weights share */
   viva_memory_plan memory;
 } plan;
@@ -40,6 +46,21 @@ typedef struct plan {
 viva_status plan_begin(plan *p, viva_engine *engine, const viva_checkpoint *ck, const viva_model_options *options,
                        viva_error *error);
 void plan_end(plan *p);
+
+/* Chooses item->spec from slot, layer, view and vector. Errors: E_UNSUPPORTED. */
+viva_status plan_choose(const plan *p, plan_item *item, viva_error *error);
+
+/* Sets bytes and in_place from spec, rows and cols. */
+void plan_size(const plan *p, plan_item *item);
+
+/* The item as another rule would hold it. */
+plan_item plan_item_under(const plan *p, const plan_item *item, const rule *r);
+
+/* 1 when two dense items of one tensor would hold the same bytes. */
+int plan_same_format(const plan_item *a, const plan_item *b);
+
+/* Places every copied weight and fills the numbers. Called again when a format or the list of items changed. */
+void plan_measure(plan *p);
 
 /* The head holds what the embedding holds: it is not loaded. */
 void plan_tie(plan *p);

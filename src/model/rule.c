@@ -92,8 +92,11 @@ static const char *quote(quoted *q, span s) { return error_quote(q->text, sizeof
 
 static viva_status bad_format(span entry, span word, viva_error *error) {
   quoted e, w;
-  error_set(error, VIVA_E_ARGUMENT, "in \"%s\", \"%s\" is no format; expected " FORMAT_WORDS, quote(&e, entry),
-            quote(&w, word));
+  if (entry.at == word.at && entry.bytes == word.bytes)
+    error_set(error, VIVA_E_ARGUMENT, "\"%s\" is no format; expected " FORMAT_WORDS, quote(&w, word));
+  else
+    error_set(error, VIVA_E_ARGUMENT, "in \"%s\", \"%s\" is no format; expected " FORMAT_WORDS, quote(&e, entry),
+              quote(&w, word));
   return at_option(error);
 }
 

@@ -9,20 +9,24 @@ viva_session_options viva_session_options_default(void) {
 
 /* ---- create, free */
 
-static viva_status check_memory(const viva_session *s, viva_error *error) {
+static budget_case session_case(const viva_session *s) {
   const viva_model *m = s->model;
-  backend *b = m->engine->backend;
-  uint64_t kv = budget_kv(&m->config, m->layer_count, s->capacity, s->kv);
-  uint64_t work = budget_work(b, &m->config, s->capacity, s->chunk);
-  uint64_t available = budget_available(b), needed = budget_add(kv, work);
+  return (budget_case){
+      .backend = m->engine->backend, .config = &m->config, .layers = m->layer_count, .kv = s->kv, .act = m->act};
+}
+
+static viva_status check_memory(const viva_session *s, viva_error *error) {
+  const budget_case c = session_case(s);
+  uint64_t kv = budget_kv(c.config, c.layers, s->capacity, s->kv);
+  uint64_t work = budget_work(&c, s->capacity, s->chunk);
+  uint64_t available = budget_available(c.backend), needed = budget_add(kv, work);
   char texts[3][32];
   if (available == 0 || needed <= available) return VIVA_OK;
   return error_set(error, VIVA_E_LIMIT,
                    "a session of %zu tokens needs %s (KV cache %s), but %s are available; the largest capacity that "
                    "fits is %llu tokens",
                    s->capacity, budget_text(needed, texts[0]), budget_text(kv, texts[1]),
-                   budget_text(available, texts[2]),
-                   (unsigned long long)budget_context(b, &m->config, m->layer_count, s->kv, 0, available, s->capacity));
+                   budget_text(available, texts[2]), (unsigned long long)budget_context(&c, 0, available, s->capacity));
 }
 
 static viva_status read_options(viva_session *s, const viva_session_options *given, viva_error *error) {
@@ -55,8 +59,11 @@ static viva_status allocate(viva_session *s, viva_error *error) {
   s->spans = mem_array(memory, s->chunk, sizeof *s->spans);
   s->rope.inv_freq = mem_array(memory, pairs, sizeof(float));
   if (!b->ops->host_memory) s->host_logits = mem_array(memory, vocab, sizeof(float));
-  if (!s->cache || !s->activations || !s->logits[0] || !s->logits[1] || !s->cos_sin || !s->spans || !s->rope.inv_freq ||
-      (!b->ops->host_memory && !s->host_logits))
+  const budget_case sizes = session_case(s);
+  size_t quantized = (size_t)budget_quantized(&sizes, s->chunk);
+  if (quantized) s->quantized = b->ops->alloc(b, quantized);
+  if (!s->cache || !s->activations || (quantized && !s->quantized) || !s->logits[0] || !s->logits[1] || !s->cos_sin ||
+      !s->spans || !s->rope.inv_freq || (!b->ops->host_memory && !s->host_logits))
     return error_set(error, VIVA_E_MEMORY, "no memory for a session of %zu tokens", s->capacity);
   return b->ops->reserve(b, s->chunk, s->capacity, budget_width(&m->config), error);
 }
@@ -97,6 +104,7 @@ void viva_session_free(viva_session *session) {
   mem *m = &model->engine->rt->mem;
   free_dev(b, session->cache);
   free_dev(b, session->activations);
+  free_dev(b, session->quantized);
   free_dev(b, session->logits[0]);
   free_dev(b, session->logits[1]);
   free_dev(b, session->many);

@@ -20,6 +20,7 @@ struct viva_session {
 
   row_layout rows;
   float *activations; /* dev [rows.floats][chunk] */
+  void *quantized;    /* dev: the rows that enter packed layers, when the model's act is not FLOAT; else NULL */
   float *cos_sin;     /* host [chunk][rotary_dim] */
   kv_span *spans;     /* host [chunk] */
   rope rope;

@@ -96,7 +96,7 @@ static void options(void **state) {
   viva_error error = {0};
   viva_model *model = NULL;
   o.weights = "q4_0";
-  kit_refused(k, "/tiny.gguf", &o, VIVA_E_ARGUMENT, "weights: weights can be f32, bf16 or f16, not \"q4_0\"");
+  kit_refused(k, "/tiny.gguf", &o, VIVA_E_ARGUMENT, "weights: \"q4_0\" is no format; expected f32, bf16, f16, fp8");
   o = viva_model_options_default();
   o.kv = VIVA_BF16;
   kit_refused(k, "/tiny.gguf", &o, VIVA_E_ARGUMENT, "kv: ");

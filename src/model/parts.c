@@ -1,0 +1,301 @@
+/* model/parts.c: a model made of packed weights and vectors that the caller has. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "engine/packed.h"
+#include "format/config.h"
+#include "model/budget.h"
+#include "model/names.h"
+#include "tensor/tensor.h"
+
+#define VECTOR_ALIGN 16 /* floats: 64 bytes */
+
+viva_parts_options viva_parts_options_default(void) {
+  return (viva_parts_options){.size = sizeof(viva_parts_options), .kv = VIVA_F16};
+}
+
+/* Which part fills which field of a layer: both are a matrix or both a vector. */
+static const struct {
+  size_t field, part;
+  const char *name;
+} layer_parts[] = {
+#define PART(name)                                                                                                     \
+  { offsetof(layer, name), offsetof(viva_layer_parts, name), #name }
+    PART(q),       PART(k),         PART(v),      PART(o),      PART(gate),           PART(up),
+    PART(down),    PART(q_bias),    PART(k_bias), PART(v_bias), PART(o_bias),         PART(gate_bias),
+    PART(up_bias), PART(down_bias), PART(q_norm), PART(k_norm), PART(attention_norm), PART(mlp_norm),
+#undef PART
+};
+
+/* What is being made. */
+typedef struct maker {
+  viva_model *model;
+  viva_engine *engine;
+  const void *layers; /* the caller's, layer_bytes apart */
+  size_t layer_bytes;
+  float *vectors;  /* host: all norms and biases as they will lie in the model's block; NULL while they are counted */
+  size_t floats;   /* of them, with the gaps */
+  size_t elements; /* without */
+  size_t part_count;
+} maker;
+
+/* Names the part in the error. */
+static viva_status at_part(viva_error *error, viva_status status, size_t number, const char *name) {
+  char item[48];
+  if (number == SIZE_MAX)
+    snprintf(item, sizeof item, "%s", name);
+  else
+    snprintf(item, sizeof item, "layers[%zu].%s", number, name);
+  error_at(error, NULL, item, -1, VIVA_NO_OFFSET);
+  return status;
+}
+
+/* "layer 3, down" */
+static const char *place(char text[48], size_t number, const char *name) {
+  if (number == SIZE_MAX)
+    snprintf(text, 48, "%s", name);
+  else
+    snprintf(text, 48, "layer %zu, %s", number, name);
+  return text;
+}
+
+static viva_status presence(const void *part, int needed, size_t number, const char *name, viva_error *error) {
+  char text[48];
+  if ((part != NULL) == needed) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT,
+            needed ? "%s is NULL, but the configuration has it" : "%s is given, but the configuration has none",
+            place(text, number, name));
+  return at_part(error, VIVA_E_ARGUMENT, number, name);
+}
+
+/* ---- matrices */
+
+static viva_status take_matrix(maker *k, viva_packed_weight *part, const slot *s, size_t number, const char *name,
+                               weight *to, viva_error *error) {
+  const viva_model *model = k->model;
+  char text[48];
+  TRY(presence(part, 1, number, name, error));
+  if (part->engine != k->engine) {
+    error_set(error, VIVA_E_ARGUMENT, "%s belongs to another engine; pack it on the engine of this model",
+              place(text, number, name));
+    return at_part(error, VIVA_E_ARGUMENT, number, name);
+  }
+  const weight *w = packed_weight(part);
+  uint64_t rows = names_dim(s->rows, &model->config), cols = names_dim(s->cols, &model->config);
+  if (w->rows != rows || w->cols != cols) {
+    error_set(error, VIVA_E_SIZE, "%s is [%zu, %zu], but the configuration gives [%llu, %llu]",
+              place(text, number, name), w->rows, w->cols, (unsigned long long)rows, (unsigned long long)cols);
+    return at_part(error, VIVA_E_SIZE, number, name);
+  }
+  if (model->act == INPUT_INT8 && !weight_dense(w->format) && cols > INPUT_INT8_MOST_K) {
+    error_set(error, VIVA_E_LIMIT, "%s has %llu inputs; with INT8 activations at most %zu are possible",
+              place(text, number, name), (unsigned long long)cols, INPUT_INT8_MOST_K);
+    return at_part(error, VIVA_E_LIMIT, number, name);
+  }
+  *to = *w;
+  k->model->parts[k->part_count++] = viva_packed_weight_retain(part);
+  return VIVA_OK;
+}
+
+/* ---- vectors */
+
+/* Counts the vector's floats; once there is memory, puts them there and *to where they will be on the device. */
+static viva_status take_vector(maker *k, const viva_tensor *part, const slot *s, size_t number, const char *name,
+                               const float **to, viva_error *error) {
+  char text[48], shape[128];
+  size_t n = (size_t)names_dim(s->cols, &k->model->config), at = k->floats;
+  if (part->rank != 1 || part->elements != n) {
+    error_set(error, VIVA_E_SIZE, "%s is %s, but the configuration gives [%zu]", place(text, number, name),
+              tensor_shape_text(part, shape), n);
+    return at_part(error, VIVA_E_SIZE, number, name);
+  }
+  k->elements += n;
+  k->floats += (n + VECTOR_ALIGN - 1) / VECTOR_ALIGN * VECTOR_ALIGN;
+  if (!k->vectors) return VIVA_OK;
+  *to = (const float *)k->model->block + at;
+  viva_status status = viva_tensor_to_f32(part, k->vectors + at, n, error);
+  return status ? at_part(error, status, number, name) : VIVA_OK;
+}
+
+/* ---- layers */
+
+static const slot *slot_of(size_t field) {
+  size_t i = 0;
+  while (names_layer[i].field != field) i++;
+  return &names_layer[i];
+}
+
+/* Every part of one layer that is a matrix, or that is a vector. */
+static viva_status take_layer(maker *k, size_t number, int vectors, viva_error *error) {
+  viva_layer_parts parts = {.size = sizeof parts};
+  char *to = (char *)&k->model->layers[number];
+  const char *given = (const char *)k->layers + number * k->layer_bytes;
+  size_t bytes;
+  memcpy(&bytes, given, sizeof bytes);
+  if (bytes != k->layer_bytes) {
+    error_set(error, VIVA_E_ARGUMENT, "size is %zu, but that of layers[0] is %zu; set it in every layer", bytes,
+              k->layer_bytes);
+    return at_part(error, VIVA_E_ARGUMENT, number, "size");
+  }
+  TRY(options_read(&parts, given, "viva_layer_parts", error));
+  for (size_t i = 0; i < sizeof layer_parts / sizeof *layer_parts; i++) {
+    const slot *s = slot_of(layer_parts[i].field);
+    const char *name = layer_parts[i].name;
+    void *part;
+    memcpy(&part, (const char *)&parts + layer_parts[i].part, sizeof part);
+    if ((s->rows == DIM_NONE) != vectors) continue;
+    TRY(presence(part, names_needed(s, &k->model->config), number, name, error));
+    if (!part) continue;
+    if (vectors)
+      TRY(take_vector(k, part, s, number, name, (const float **)(void *)(to + s->field), error));
+    else
+      TRY(take_matrix(k, part, s, number, name, (weight *)(void *)(to + s->field), error));
+  }
+  return VIVA_OK;
+}
+
+static viva_status take_vectors(maker *k, const viva_tensor *final_norm, viva_error *error) {
+  k->floats = k->elements = 0;
+  TRY(presence(final_norm, 1, SIZE_MAX, "final_norm", error));
+  TRY(take_vector(k, final_norm, &names_global[NAMES_OUTPUT_NORM], SIZE_MAX, "final_norm", &k->model->g.output_norm,
+                  error));
+  for (size_t l = 0; l < k->model->layer_count; l++) TRY(take_layer(k, l, 1, error));
+  return VIVA_OK;
+}
+
+/* ---- the model */
+
+static viva_status refuse_config(viva_error *error, const char *key) {
+  error_at(error, NULL, key, -1, VIVA_NO_OFFSET);
+  return VIVA_E_ARGUMENT;
+}
+
+static viva_status check_config(const viva_model_config *c, viva_error *error) {
+  viva_error found = {0};
+  if (!memchr(c->model_type, 0, sizeof c->model_type) || !c->model_type[0]) {
+    error_set(error, VIVA_E_ARGUMENT, "config names no family; the families that can be run are %s",
+              config_supported());
+    return refuse_config(error, "model_type");
+  }
+  if (c->permuted_qk) {
+    error_set(error, VIVA_E_ARGUMENT,
+              "permuted_qk must be 0: the rows of q and k in half-split order, as Hugging Face and loaded models have "
+              "them");
+    return refuse_config(error, "permuted_qk");
+  }
+  if (c->num_eos > sizeof c->eos_tokens / sizeof *c->eos_tokens || (unsigned)c->rope_type > VIVA_ROPE_YARN) {
+    error_set(error, VIVA_E_ARGUMENT, "num_eos (%u) or rope_type (%d) is out of range", c->num_eos, (int)c->rope_type);
+    return refuse_config(error, "config");
+  }
+  if (config_check(c, NULL, &found) == VIVA_OK) return VIVA_OK;
+  if (error) *error = found;
+  if (error) error->code = VIVA_E_ARGUMENT;
+  return VIVA_E_ARGUMENT;
+}
+
+static uint64_t held_bytes(const weight *w) { return packed_code_bytes(w) + packed_scale_bytes(w); }
+
+static void fill_plan(viva_model *m, const maker *k) {
+  const budget_case c = {
+      .backend = m->engine->backend, .config = &m->config, .layers = m->layer_count, .kv = m->kv, .act = m->act};
+  viva_memory_plan *n = &m->plan;
+  int tied = m->g.head.data == m->g.embedding.data;
+  *n = (viva_memory_plan){.size = sizeof *n, .context = m->context};
+  n->weight_bytes = n->bytes_per_token = k->elements * sizeof(float);
+  n->parameters = k->elements;
+  for (size_t i = 0; i < k->part_count; i++) {
+    const weight *w = packed_weight(m->parts[i]);
+    int table_only = i == 0 && !tied;                      /* of an untied embedding a token reads one row */
+    if (i > 0 && w->data == m->g.embedding.data) continue; /* the same handle as head */
+    n->parameters = budget_add(n->parameters, budget_mul(w->rows, w->cols));
+    n->weight_bytes = budget_add(n->weight_bytes, held_bytes(w));
+    n->bytes_per_token = budget_add(n->bytes_per_token, table_only ? w->row_bytes : held_bytes(w));
+  }
+  n->kv_bytes = budget_kv(&m->config, m->layer_count, m->context, m->kv);
+  n->work_bytes = budget_work(&c, m->context, budget_chunk(&m->config, m->context, 0));
+  n->needed_bytes = budget_add(n->weight_bytes, budget_add(n->kv_bytes, n->work_bytes));
+  n->available_bytes = budget_available(c.backend);
+  n->largest_context =
+      budget_context(&c, 0, n->available_bytes,
+                     m->context > m->config.max_position_embeddings ? m->context : m->config.max_position_embeddings);
+}
+
+static viva_status read_options(viva_model *m, const viva_parts_options *given, viva_error *error) {
+  viva_parts_options o = viva_parts_options_default();
+  TRY(options_read(&o, given, "viva_parts_options", error));
+  TRY(model_act_option(o.act, &m->act, error));
+  TRY(model_kv_option(o.kv, &m->kv, error));
+  m->context = o.context ? o.context : m->config.max_position_embeddings;
+  if (m->context > MODEL_CONTEXT_MOST) {
+    error_set(error, VIVA_E_ARGUMENT, "a context of %llu tokens is asked for; the most is %llu",
+              (unsigned long long)m->context, (unsigned long long)MODEL_CONTEXT_MOST);
+    return model_option_error(error, "context");
+  }
+  m->tokenizer = viva_tokenizer_retain(o.tokenizer);
+  return VIVA_OK;
+}
+
+static viva_status take_ends(maker *k, viva_packed_weight *embedding, viva_packed_weight *head, viva_error *error) {
+  viva_model *m = k->model;
+  TRY(take_matrix(k, embedding, &names_global[NAMES_EMBEDDING], SIZE_MAX, "embedding", &m->g.embedding, error));
+  if (!weight_dense(m->g.embedding.format)) {
+    error_set(error, VIVA_E_DTYPE,
+              "the embedding is packed; tokens are looked up in F32, BF16 or F16 (viva_prepack_dense)");
+    return at_part(error, VIVA_E_DTYPE, SIZE_MAX, "embedding");
+  }
+  m->g.head = m->g.embedding;
+  if (head) return take_matrix(k, head, &names_global[NAMES_HEAD], SIZE_MAX, "head", &m->g.head, error);
+  if (m->config.tie_word_embeddings) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "head is NULL, but config says that it is not tied to the embedding");
+  return at_part(error, VIVA_E_ARGUMENT, SIZE_MAX, "head");
+}
+
+static viva_status fill(maker *k, viva_packed_weight *embedding, const viva_tensor *final_norm,
+                        viva_packed_weight *head, const viva_parts_options *options, viva_error *error) {
+  viva_model *m = k->model;
+  mem *memory = &k->engine->rt->mem;
+  backend *b = k->engine->backend;
+  TRY(check_config(&m->config, error));
+  TRY(read_options(m, options, error));
+  m->layer_count = (size_t)m->config.num_layers;
+  m->layers = mem_array(memory, m->layer_count, sizeof *m->layers);
+  m->parts = mem_array(memory, 2 + 7 * m->layer_count, sizeof *m->parts);
+  if (!m->layers || !m->parts) return error_set(error, VIVA_E_MEMORY, "no memory for %zu layers", m->layer_count);
+  TRY(take_ends(k, embedding, head, error));
+  for (size_t l = 0; l < m->layer_count; l++) TRY(take_layer(k, l, 0, error));
+  TRY(take_vectors(k, final_norm, error));
+  m->block = b->ops->alloc(b, k->floats * sizeof(float));
+  k->vectors = mem_array(memory, k->floats, sizeof(float));
+  if (!m->block || !k->vectors) return error_set(error, VIVA_E_MEMORY, "no memory for norms and biases");
+  TRY(take_vectors(k, final_norm, error));
+  TRY(b->ops->upload(b, m->block, k->vectors, k->floats * sizeof(float), error));
+  fill_plan(m, k);
+  model_describe(m);
+  return VIVA_OK;
+}
+
+viva_status viva_model_from_parts(viva_engine *engine, const viva_model_config *config, viva_packed_weight *embedding,
+                                  const viva_layer_parts *layers, const viva_tensor *final_norm,
+                                  viva_packed_weight *head, const viva_parts_options *options, viva_model **model,
+                                  viva_error *error) {
+  if (!model) return error_set(error, VIVA_E_ARGUMENT, "model is NULL; give a place for the handle");
+  *model = NULL;
+  if (!engine || !config || !layers)
+    return error_set(error, VIVA_E_ARGUMENT, "engine, config and layers must not be NULL");
+  viva_model *m = mem_zalloc(&engine->rt->mem, sizeof *m);
+  if (!m) return error_set(error, VIVA_E_MEMORY, "no memory for a model");
+  m->references = 1;
+  m->engine = viva_engine_retain(engine);
+  m->config.size = sizeof m->config;
+  maker k = {.model = m, .engine = engine, .layers = layers, .layer_bytes = layers->size};
+  viva_status status = options_read(&m->config, config, "viva_model_config", error);
+  if (!status) status = fill(&k, embedding, final_norm, head, options, error);
+  m->part_count = k.part_count;
+  mem_free(&engine->rt->mem, k.vectors);
+  if (status)
+    viva_model_release(m);
+  else
+    *model = m;
+  return status;
+}

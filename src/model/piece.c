@@ -1,0 +1,144 @@
+/* model/piece.c */
+#include "model/piece.h"
+
+#include <string.h>
+
+#include "number/number.h"
+
+/* Row of the model (half-split order) of row r of the file, where llama.cpp's converter has interleaved the halves of
+ * each head: file row 2i + j of a head is model row i + j · head_rows/2. */
+static size_t unpermuted(size_t r, size_t head_rows) {
+  size_t in_head = r % head_rows;
+  return r - in_head + in_head / 2 + in_head % 2 * (head_rows / 2);
+}
+
+/* Largest magnitude that does not round to infinity. */
+static float largest_finite(weight_format format) {
+  switch (format) {
+  case WEIGHT_F16: return 0x1.ffdffep+15f; /* just below 65520 */
+  case WEIGHT_BF16: return 0x1.fefffep+127f;
+  default: return 0x1.fffffep+127f;
+  }
+}
+
+/* 1 when a finite value exceeds the limit; infinities of the file itself stay what they are. Magnitudes are ordered as
+ * their bits are, and blocks of a fixed length become vector instructions. */
+static int exceeds(const float *values, size_t count, float limit) {
+  enum { BLOCK = 32 };
+  const int32_t most = (int32_t)f32_bits(limit), infinity = 0x7f800000;
+  int32_t beyond = 0;
+  size_t i = 0;
+  for (; i + BLOCK <= count; i += BLOCK)
+    for (size_t j = 0; j < BLOCK; j++) {
+      int32_t magnitude = (int32_t)(f32_bits(values[i + j]) & 0x7fffffff);
+      beyond |= (magnitude > most) & (magnitude < infinity);
+    }
+  for (; i < count; i++) {
+    int32_t magnitude = (int32_t)(f32_bits(values[i]) & 0x7fffffff);
+    beyond |= (magnitude > most) & (magnitude < infinity);
+  }
+  return beyond != 0;
+}
+
+static void convert(weight_format format, const float *values, void *to, size_t count) {
+  switch (format) {
+  case WEIGHT_F32: memcpy(to, values, count * sizeof *values); break;
+  case WEIGHT_BF16: bf16_from_f32_n(values, to, count); break;
+  case WEIGHT_F16: f16_from_f32_n(values, to, count); break;
+  default: break; /* packed: pack_rows */
+  }
+}
+
+/* The piece's bytes: in the mapping, or read into buffer. */
+static viva_status source(const plan *p, const piece *w, uint8_t *buffer, const uint8_t **data, viva_error *error) {
+  uint64_t row_bytes = plan_file_row_bytes(w->item), first = w->row * row_bytes;
+  const uint8_t *mapped = checkpoint_mapped(p->ck, w->item->view);
+  *data = mapped ? mapped + first : buffer;
+  if (mapped) return VIVA_OK;
+  return checkpoint_read_part(p->ck, w->item->view, first, buffer, (size_t)(w->rows * row_bytes), error);
+}
+
+static viva_status read_values(const plan *p, const piece *w, const piece_buffers *b, viva_error *error) {
+  const uint8_t *data;
+  TRY(source(p, w, b->raw, &data, error));
+  return type_dequant(w->item->view->type, data, b->values, w->rows * w->item->cols, error);
+}
+
+/* ---- dense */
+
+static uint8_t *dense_row(const plan_item *item, piece_target t, size_t row) {
+  uint64_t row_bytes = item->cols * weight_element_bytes(item->spec.format);
+  return t.base + (item->offset + row * row_bytes - t.begin);
+}
+
+static viva_status load_stored(const plan *p, const piece *w, const piece_buffers *b, piece_target t,
+                               viva_error *error) {
+  const plan_item *item = w->item;
+  size_t row_bytes = item->cols * weight_element_bytes(item->spec.format);
+  const uint8_t *data;
+  if (!item->head_rows) {
+    uint8_t *to = dense_row(item, t, w->row);
+    TRY(source(p, w, to, &data, error));
+    if (data != to) memcpy(to, data, w->rows * row_bytes);
+    return VIVA_OK;
+  }
+  TRY(source(p, w, b->raw, &data, error));
+  for (size_t r = 0; r < w->rows; r++)
+    memcpy(dense_row(item, t, unpermuted(w->row + r, item->head_rows)), data + r * row_bytes, row_bytes);
+  return VIVA_OK;
+}
+
+static viva_status load_dense(const plan *p, const piece *w, const piece_buffers *b, piece_target t,
+                              viva_error *error) {
+  const plan_item *item = w->item;
+  weight_format format = item->spec.format;
+  TRY(read_values(p, w, b, error));
+  if (exceeds(b->values, w->rows * item->cols, largest_finite(format)))
+    return checkpoint_fail(p->ck, item->view, error, VIVA_E_NUMERIC,
+                           "the tensor has values that are beyond the range of %s; load it with weights %s",
+                           format == WEIGHT_F16 ? "F16 (65504)" : "BF16", format == WEIGHT_F16 ? "bf16" : "f32");
+  if (!item->head_rows) {
+    convert(format, b->values, dense_row(item, t, w->row), w->rows * item->cols);
+    return VIVA_OK;
+  }
+  for (size_t r = 0; r < w->rows; r++)
+    convert(format, b->values + r * item->cols, dense_row(item, t, unpermuted(w->row + r, item->head_rows)),
+            item->cols);
+  return VIVA_OK;
+}
+
+/* ---- packed */
+
+static viva_status not_finite(const plan *p, const plan_item *item, pack_place bad, viva_error *error) {
+  return checkpoint_fail(p->ck, item->view, error, VIVA_E_NUMERIC,
+                         "the value in row %zu, column %zu is NaN or infinite, which a packed format cannot hold; the "
+                         "file is damaged, or load this matrix with weights bf16 or f32",
+                         bad.row, bad.col);
+}
+
+static viva_status load_packed(const plan *p, const piece *w, const piece_buffers *b, piece_target t,
+                               viva_error *error) {
+  const plan_item *item = w->item;
+  uint8_t *to = t.base + (item->offset - t.begin);
+  pack_place bad = {0};
+  TRY(read_values(p, w, b, error));
+  if (!item->head_rows)
+    pack_rows(&item->spec, item->rows, item->cols, to, w->row, w->rows, b->values, item->cols, NULL, &bad);
+  for (size_t r = 0; item->head_rows && r < w->rows && !bad.found; r++)
+    pack_rows(&item->spec, item->rows, item->cols, to, unpermuted(w->row + r, item->head_rows), 1,
+              b->values + r * item->cols, item->cols, NULL, &bad);
+  return bad.found ? not_finite(p, item, bad, error) : VIVA_OK;
+}
+
+viva_status piece_load(const plan *p, const piece *w, const piece_buffers *b, piece_target t, viva_error *error) {
+  if (!weight_dense(w->item->spec.format)) return load_packed(p, w, b, t, error);
+  return plan_as_stored(w->item) ? load_stored(p, w, b, t, error) : load_dense(p, w, b, t, error);
+}
+
+viva_status piece_survey(const plan *p, const piece *w, const piece_buffers *b, pack_survey *survey,
+                         viva_error *error) {
+  const plan_item *item = w->item;
+  TRY(read_values(p, w, b, error));
+  pack_survey_rows(&item->spec, b->values, item->cols, w->row, w->rows, item->cols, survey);
+  return survey->bad.found ? not_finite(p, item, survey->bad, error) : VIVA_OK;
+}

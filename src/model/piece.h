@@ -1,0 +1,33 @@
+/* model/piece.h: some rows of one tensor, from the file to the place where they are held.
+ *
+ * A piece is read (or found in the mapping), decoded to FP32, un-permuted, and rounded or packed into its place; a tensor
+ * that is held as stored is read straight into it. Pieces of one tensor are independent of each other.
+ */
+#ifndef MODEL_PIECE_H
+#define MODEL_PIECE_H
+
+#include "model/plan.h"
+
+typedef struct piece {
+  const plan_item *item;
+  size_t row, rows;
+} piece;
+
+/* Of one thread. */
+typedef struct piece_buffers {
+  uint8_t *raw;  /* [plan.piece_bytes] */
+  float *values; /* [plan.piece_values] */
+} piece_buffers;
+
+/* Where byte `begin` of the block of weights is. It is never behind a packed item's first byte, nor a dense piece's. */
+typedef struct piece_target {
+  uint8_t *base;
+  uint64_t begin;
+} piece_target;
+
+viva_status piece_load(const plan *p, const piece *w, const piece_buffers *b, piece_target t, viva_error *error);
+
+/* Adds the piece's rows to *survey (zeroed by the caller). */
+viva_status piece_survey(const plan *p, const piece *w, const piece_buffers *b, pack_survey *survey, viva_error *error);
+
+#endif

@@ -63,6 +63,7 @@ static void integer_codes(const quantize_job *job, const float *x, float scale, 
     codes[c] = code;
     values[c] = code;
   }
+  if (job->kernels->int8_codes) job->kernels->int8_codes(codes, job->wide);
 }
 
 static void quantize_some(void *arg, size_t begin, size_t end, size_t t) {

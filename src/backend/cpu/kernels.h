@@ -128,6 +128,9 @@ struct cpu_kernels {
   void (*activate)(activation act, float *y, size_t count);
   /* Codes of E4M3 (as FP32 values) as BF16, in an order within each CPU_CODE_UNIT that the table's kernels like. */
   void (*bf16_codes)(const float *values, uint16_t *codes, size_t count);
+  /* Codes of INT8 and INT4 rows into the order that the table's kernels like within each CPU_CODE_UNIT; NULL: as they
+   * are. */
+  void (*int8_codes)(int8_t *codes, size_t count);
 
   void (*rmsnorm)(const float *x, float *y, size_t n, const float *gain, float eps);
   void (*silu_mul)(const float *gate, const float *up, float *out, size_t n);

@@ -1,14 +1,18 @@
 /* backend/cpu/kernels_avx2.c: the tuned kernels for AVX2, FMA and F16C. */
 #if defined(__x86_64__)
 #include "backend/cpu/simd_avx2.h"
+/* and its packed blocks */
+#include "backend/cpu/packed_avx2.h"
 /* after the vector words */
 #include "backend/cpu/attention_simd.h"
 #include "backend/cpu/linear_simd.h"
+#include "backend/cpu/packed_simd.h"
 #include "backend/cpu/rows_simd.h"
 
 void kernels_avx2(cpu_kernels *k) {
   k->name = "avx2";
   linear_kernels(k);
+  packed_kernels(k);
   rows_kernels(k);
   attention_kernels(k);
 }

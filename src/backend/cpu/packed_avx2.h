@@ -5,6 +5,9 @@
 #define BACKEND_CPU_PACKED_AVX2_H
 
 #include "backend/cpu/simd_avx2.h"
+#include "pack/layout.h"
+
+#define CODES_TILE_ROWS 2 /* rows of x in a tile of integer products */
 
 /* 64 signed bytes: columns 0 2 … 62, and 1 3 … 63. */
 typedef struct codes64 {
@@ -97,7 +100,16 @@ ALWAYS_INLINE void v_store_codes(int8_t *to, codes64 c) {
   _mm256_storeu_si256((__m256i *)(void *)to, c.even);
   _mm256_storeu_si256((__m256i *)(void *)(to + 32), c.odd);
 }
-ALWAYS_INLINE input64 v_load_input(const int8_t *from) { return v_load_codes(from); }
+ALWAYS_INLINE input64 v_input(codes64 codes) { return codes; }
+
+/* The other way: columns of each 8 in the order 0 2 4 6 1 3 5 7. */
+ALWAYS_INLINE codes64 v_pair(codes64 c) {
+  const __m256i apart = v_both(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+  const __m256i even = _mm256_shuffle_epi8(c.even, apart), odd = _mm256_shuffle_epi8(c.odd, apart);
+  codes64 codes = {_mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa),
+                   _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa)};
+  return codes;
+}
 
 /* 64 products in 8 sums, lane l of columns 8l … 8l + 7. |x| times w with x's sign: pairs of products fit 16 bits
  * (2 · 127 · 127), and the even and the odd pair together too: of 2:4 codes only two of four are not 0, and those of

@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "backend/cpu/simd_avx512.h"
+#include "pack/layout.h"
+
+#define CODES_TILE_ROWS 4 /* rows of x in a tile of integer products */
 
 /* 64 signed bytes: columns 0 2 … 62, 1 3 … 63. */
 typedef __m512i codes64;
@@ -93,10 +96,17 @@ ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
 
 ALWAYS_INLINE codes64 v_load_codes(const int8_t *from) { return _mm512_loadu_si512(from); }
 ALWAYS_INLINE void v_store_codes(int8_t *to, codes64 c) { _mm512_storeu_si512(to, c); }
-ALWAYS_INLINE input64 v_load_input(const int8_t *from) {
-  const __m512i codes = _mm512_loadu_si512(from);
+ALWAYS_INLINE input64 v_input(codes64 codes) {
   input64 input = {_mm512_abs_epi8(codes), _mm512_movepi8_mask(codes)};
   return input;
+}
+
+/* The other way: columns of each 8 in the order 0 2 4 6 1 3 5 7. */
+ALWAYS_INLINE codes64 v_pair(codes64 c) {
+  const __m512i apart = v_quarters(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+  const __m512i here = _mm512_shuffle_epi8(c, apart);
+  const __m512i other = _mm512_rol_epi32(_mm512_shuffle_i64x2(here, here, 0x4e), 16);
+  return _mm512_mask_mov_epi16(here, 0x5555aaaa, other);
 }
 
 /* 64 products in 16 sums: lane l of the even, lane 8 + l of the odd ones of columns 8l … 8l + 7. |x| times w with x's

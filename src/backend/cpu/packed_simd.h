@@ -32,8 +32,7 @@ ALWAYS_INLINE size_t step_bytes(weight_format format) {
 }
 
 ALWAYS_INLINE packed_row row_of(const weight *w, size_t row) {
-  packed_row r = {(const uint8_t *)w->data + row * w->row_bytes,
-                  (const uint8_t *)w->scales + row * w->scale_row_bytes};
+  packed_row r = {(const uint8_t *)w->data + row * w->row_bytes, (const uint8_t *)w->scales + row * w->scale_row_bytes};
   return r;
 }
 
@@ -57,11 +56,15 @@ ALWAYS_INLINE packed_row step_of(weight_format format, const weight *w, packed_r
   return at;
 }
 
-ALWAYS_INLINE codes64 step_codes(weight_format format, const weight *w, packed_row at) {
+ALWAYS_INLINE codes64 step_codes(weight_format format, packed_row at) {
   if (format == WEIGHT_NVFP4) return v_nvfp4(at.codes);
-  if (format == WEIGHT_INT8_24) return v_int8_24(at.codes);
-  const codes64 codes = v_int4_24(at.codes);
-  return w->pairs ? v_unpair(codes) : codes;
+  return format == WEIGHT_INT8_24 ? v_int8_24(at.codes) : v_int4_24(at.codes);
+}
+
+/* Codes of x in the order of the weight's columns: with `pairs` they move, not the weights, which stay 2 of 4. */
+ALWAYS_INLINE input64 step_input(weight_format format, int pairs, const int8_t *from) {
+  const codes64 codes = v_load_codes(from);
+  return v_input(format != WEIGHT_NVFP4 && pairs ? v_pair(codes) : codes);
 }
 
 /* INT4's scale of the block that column is in; past the end the last one. */
@@ -77,15 +80,16 @@ ALWAYS_INLINE float int4_scale(const weight *w, packed_row at, size_t column) {
   return scale;
 }
 
-#define INT4_UNIT    (1.0f / 16) /* v_int4_24 gives 16 × the codes */
-#define NVFP4_UNIT   0.5f        /* v_nvfp4 gives 2 × the values */
-#define SCALES_UNIT  256.0f      /* v_scales_e4m3 gives 2^−8 × the scales */
-#define E4M3_CODES   256
+#define INT4_UNIT   (1.0f / 16) /* v_int4_24 gives 16 × the codes */
+#define NVFP4_UNIT  0.5f        /* v_nvfp4 gives 2 × the values */
+#define SCALES_UNIT 256.0f      /* v_scales_e4m3 gives 2^−8 × the scales */
+#define E4M3_CODES  256
 
 /* The weights of a step. e4m3: NVFP4_UNIT × the value of each code. */
 ALWAYS_INLINE void step_values(weight_format format, int blocked, const weight *w, packed_row at, size_t step,
                                const float *e4m3, vf out[STEP_VF]) {
-  v_codes_to_float(step_codes(format, w, at), out);
+  const codes64 codes = step_codes(format, at);
+  v_codes_to_float(format != WEIGHT_NVFP4 && w->pairs ? v_unpair(codes) : codes, out);
   if (!blocked) return;
   if (format == WEIGHT_NVFP4) {
     UNROLL
@@ -106,9 +110,9 @@ ALWAYS_INLINE vf step_scales(weight_format format, const weight *w, packed_row a
 }
 
 /* What sums of integer products are multiplied with, exactly. */
-ALWAYS_INLINE float int_unit(weight_format format) {
+ALWAYS_INLINE float int_unit(weight_format format, int blocked) {
   if (format == WEIGHT_NVFP4) return NVFP4_UNIT * SCALES_UNIT;
-  return format == WEIGHT_INT4_24 ? INT4_UNIT : 1;
+  return format == WEIGHT_INT4_24 && blocked ? INT4_UNIT : 1; /* not blocked: the row's factor holds it */
 }
 
 static void fill_e4m3(float e4m3[E4M3_CODES]) {
@@ -230,7 +234,7 @@ ALWAYS_INLINE void fill_codes(weight_format format, int blocked, const weight *w
     for (size_t c = 0; c < cols; c += STEP) {
       const size_t step = (col + c) / STEP;
       const packed_row at = step_of(format, w, r, step, &last);
-      v_store_codes(to + c, step_codes(format, w, at));
+      v_store_codes(to + c, step_codes(format, at));
       if (blocked) v_store(scales + c / STEP * LANES, step_scales(format, w, at, step));
     }
   }
@@ -248,7 +252,7 @@ ALWAYS_INLINE void codes_add(int blocked, lane_sums *sum, vi dot, vf scales) {
     sum->i = vi_add(sum->i, dot);
 }
 ALWAYS_INLINE float codes_sum(weight_format format, int blocked, const lane_sums *sum) {
-  return (blocked ? v_sum(sum->f) : (float)vi_sum(sum->i)) * int_unit(format);
+  return (blocked ? v_sum(sum->f) : (float)vi_sum(sum->i)) * int_unit(format, blocked);
 }
 
 /* tile_rows rows of x times 4 rows of w. lanes: this tile's sums between blocks of K. */
@@ -267,7 +271,8 @@ ALWAYS_INLINE void codes_tile(weight_format format, int blocked, int tile_rows, 
   for (size_t c = 0; c < job->k; c += STEP) {
     input64 xv[CODES_TILE_ROWS];
     UNROLL
-    for (int i = 0; i < tile_rows; i++) xv[i] = v_load_input(x + (size_t)i * job->code_stride + c);
+    for (int i = 0; i < tile_rows; i++)
+      xv[i] = step_input(format, job->weight->pairs, x + (size_t)i * job->code_stride + c);
     UNROLL
     for (int j = 0; j < CPU_PANEL_GROUP; j++) {
       const int8_t *from = w + (size_t)j * w_stride;
@@ -330,22 +335,22 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
   UNROLL
   for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), sums[j].i = vi_zero();
   for (size_t step = 0; step < steps; step++) {
-    const input64 xv = v_load_input(x + step * STEP);
+    const input64 xv = step_input(format, w->pairs, x + step * STEP);
     step_ahead(format, tile_cols, r[0].codes, r[0].scales, step);
     UNROLL
     for (int j = 0; j < tile_cols; j++) {
       const packed_row at = {r[j].codes + step * step_bytes(format),
                              format == WEIGHT_NVFP4 ? r[j].scales + step * (STEP / NVFP4_BLOCK) : r[j].scales};
       const vf scales = blocked ? step_scales(format, w, at, step) : v_zero();
-      codes_add(blocked, &sums[j], v_dot64(step_codes(format, w, at), xv), scales);
+      codes_add(blocked, &sums[j], v_dot64(step_codes(format, at), xv), scales);
     }
   }
   if (w->cols % STEP > 0) {
-    const input64 xv = v_load_input(x + steps * STEP);
+    const input64 xv = step_input(format, w->pairs, x + steps * STEP);
     for (int j = 0; j < tile_cols; j++) {
       const packed_row at = step_of(format, w, r[j], steps, &last);
       const vf scales = blocked ? step_scales(format, w, at, steps) : v_zero();
-      codes_add(blocked, &sums[j], v_dot64(step_codes(format, w, at), xv), scales);
+      codes_add(blocked, &sums[j], v_dot64(step_codes(format, at), xv), scales);
     }
   }
   UNROLL
@@ -371,6 +376,7 @@ ALWAYS_INLINE void few_codes_rows(weight_format format, int blocked, const cpu_k
                    .n = rows,
                    .w_scales = w_scales,
                    .x_scales = in->scales,
+                   .weight = w,
                    .lanes = lanes,
                    .bias = a->bias ? a->bias + n0 : NULL,
                    .residual = a->residual ? a->residual + n0 : NULL,
@@ -397,6 +403,18 @@ ALWAYS_INLINE void few_codes(weight_format format, int blocked, const cpu_kernel
   }
   for (; n + TILE_COLS <= end; n += TILE_COLS) codes_row_tile(format, blocked, TILE_COLS, k, a, in, n);
   for (; n < end; n++) codes_row_tile(format, blocked, 1, k, a, in, n);
+}
+
+/* Even columns first in each step. */
+static void even_first(int8_t *codes, size_t count) {
+  for (size_t c = 0; c < count; c += STEP) {
+    int8_t step[STEP];
+    memcpy(step, codes + c, STEP);
+    for (size_t i = 0; i < STEP / 2; i++) {
+      codes[c + i] = step[2 * i];
+      codes[c + STEP / 2 + i] = step[2 * i + 1];
+    }
+  }
 }
 
 /* -- the table */
@@ -441,6 +459,7 @@ static void packed_kernels(cpu_kernels *k) {
   k->widen[WEIGHT_INT8_24] = widen_int8_24;
   k->widen[WEIGHT_INT4_24] = widen_int4_24;
   k->factor[WEIGHT_INT4_24] = INT4_UNIT;
+  k->int8_codes = even_first;
   set_nvfp4(k);
   set_int8_24(k);
   set_int4_24(k);

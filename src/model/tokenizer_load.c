@@ -5,7 +5,7 @@
 #include "base/options.h"
 #include "format/gguf.h"
 #include "model/model.h"
-#include "text/tokenizer.h"
+#include "model/tokenizer_load.h"
 
 /* Gemma's tokenizer.json, the largest known, has 33 MB. */
 #define JSON_MOST ((uint64_t)512 << 20)
@@ -121,17 +121,24 @@ static viva_status read_source(const viva_checkpoint *ck, arena *a, token_source
   return get_flag(ck, "tokenizer.ggml.add_eos_token", &s->add_eos, error);
 }
 
+viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
+  *s = (token_source){0};
+  TRY(read_source(ck, a, s, error));
+  if (!s->model || s->token_count == 0) {
+    error_set(error, VIVA_E_NOT_FOUND, "the GGUF file holds no tokenizer; give the path of a tokenizer.json");
+    error_at(error, ck->path, "tokenizer.ggml.model", -1, VIVA_NO_OFFSET);
+    return VIVA_E_NOT_FOUND;
+  }
+  /* Files from before the key existed have GPT-2's split, the only one there was. */
+  if (!s->pre) s->pre = "gpt-2";
+  return VIVA_OK;
+}
+
 static viva_status from_gguf(runtime *rt, const viva_checkpoint *ck, viva_tokenizer **out, viva_error *error) {
   arena *a = arena_create(&rt->mem, (size_t)64 << 10);
   if (!a) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
-  token_source s = {0};
-  viva_status status = read_source(ck, a, &s, error);
-  if (!status && (!s.model || s.token_count == 0)) {
-    status = error_set(error, VIVA_E_NOT_FOUND, "the GGUF file holds no tokenizer; give the path of a tokenizer.json");
-    error_at(error, ck->path, "tokenizer.ggml.model", -1, VIVA_NO_OFFSET);
-  }
-  /* Files from before the key existed have GPT-2's split, the only one there was. */
-  if (!status && !s.pre) s.pre = "gpt-2";
+  token_source s;
+  viva_status status = tokenizer_read_source(ck, a, &s, error);
   if (!status) status = tokenizer_from_source(rt, &s, out, error);
   arena_free(a);
   return status;

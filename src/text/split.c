@@ -163,6 +163,12 @@ split_scanner split_pattern_find(const char *pattern, size_t bytes) {
   return NULL;
 }
 
+const char *split_pattern_of(split_scanner scanner) {
+  for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+    if (patterns[i].scanner == scanner) return patterns[i].pattern;
+  return NULL;
+}
+
 /* The pre-tokenizer and flags that the models which carry each name have in their tokenizer.json. */
 static const split_name names[] = {
     {"gpt-2", {split_gpt2}, 1, 0, 0},

@@ -46,6 +46,8 @@ int split_next(split_pieces *pieces, size_t *begin, size_t *end); /* 0 after the
 
 /* The scanner of a Split pattern of tokenizer.json, compared as written; NULL: not known. */
 split_scanner split_pattern_find(const char *pattern, size_t bytes);
+/* The other way round; NULL: it has none. */
+const char *split_pattern_of(split_scanner scanner);
 
 /* What GGUF's tokenizer.ggml.pre stands for. */
 typedef struct split_name {

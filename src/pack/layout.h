@@ -10,7 +10,7 @@
  *   INT4 2:4  blocks [out][ceil(in/64)]   int4_24_block; scales [out][groups] F16 or F32
  *
  * FP8 and NVFP4 are what checkpoint files hold, so a mapped file runs without a copy. What lies beyond the last column
- * (the end of a last block) is zero. Scales follow the codes at the next multiple of PACK_ALIGN bytes when viva packs;
+ * (the end of a last block) is zero: codes 0, and groups of 2:4 with the index (0,1). Scales follow the codes at the next multiple of PACK_ALIGN bytes when viva packs;
  * in a file they are where the file has them.
  */
 #ifndef PACK_LAYOUT_H
@@ -36,7 +36,8 @@
  *
  *   (0,1) 0100   (0,2) 1000   (1,2) 1001   (0,3) 1100   (1,3) 1101   (2,3) 1110     as the sparse tensor cores have it
  *
- * A group with fewer than 2 weights that are not zero keeps zeros beside them (code 0, never −0). */
+ * A group with fewer than 2 weights that are not zero keeps zeros beside them (code 0, never −0), the lowest positions; one
+ * of zeros (0,1). A nibble of a file that is none of these six has no defined value, but is safe to read (pack.h). */
 #define SPARSE_24_GROUP   4
 #define SPARSE_24_COLUMNS 64 /* of a block */
 #define SPARSE_24_GROUPS  (SPARSE_24_COLUMNS / SPARSE_24_GROUP)

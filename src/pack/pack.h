@@ -13,14 +13,18 @@
  *   smallest subnormal is used); E8M0: the smallest power of two that is not below absmax / 448. Codes are made from the
  *   scale as stored: e4m3(w / scale), the division in FP32, saturating.
  * - Scales held as F16 or E8M0 must fit: when one of the matrix would be infinite, or F16 below 2^−19 (fewer than 6
- *   significant bits), the whole matrix gets F32 scales (pack_settle).
+ *   significant bits), or E8M0 below 2^−127, the whole matrix gets F32 scales (pack_settle).
  * - INT8 2:4: scale = absmax / 127 of the whole row (before pruning); of each 4 columns the 2 largest magnitudes stay, ties
  *   to the lower index; code = round to nearest even, within ±127. −0 counts as 0.
  * - INT4 2:4: as INT8 with absmax / 7 of the row or group of 32, 64 or 128 columns. With `pairs` the choice is 2 of the 4
  *   neighbouring pairs of every 8 columns, by |a| + |b| (the original's selection): see weight.pairs for how it is stored.
- * - NVFP4: per matrix G = 2688 / absmax (1 for a zero matrix), per block s = e4m3(absmax / 6 · G), 0.125 where that is 0;
- *   code = e2m1(w · (G / s)) ties to even; `search` tries other s. With `multiplier` G is absmax / 2688 and used the other
- *   way round.
+ *   A mask's choice is stored in the same way; a mask does not go with `pairs` (it is ignored there).
+ * - NVFP4: per matrix G = 2688 / absmax (1 for a zero matrix; at most 2^118, so that G / s is finite), per block
+ *   s = e4m3(absmax / 6 · G), 0.125 where that is 0; code = e2m1(w · (G / s)) ties to even. With `multiplier` G is
+ *   absmax / 2688 (at least 2^−118), s = e4m3(absmax / 6 / G) and code = e2m1(w · (1 / (s · G))).
+ *   NVFP4_SEARCH_MSE takes of the 16 E4M3 codes from 8 below that s to 7 above it (half of it to just below twice it) the
+ *   one with the least Σ (w − value)², the lower one among equals; FOUR_OVER_SIX takes e4m3(absmax / 4 · G) when that has
+ *   less. A block with a NaN or an infinity, when they are allowed, takes the s of absmax.
  */
 #ifndef PACK_PACK_H
 #define PACK_PACK_H
@@ -40,8 +44,9 @@ typedef struct pack_spec {
   nvfp4_search search;  /* NVFP4 */
   int multiplier;       /* NVFP4: ModelOpt's dialect */
   int pairs;            /* INT4 2:4 */
-  int allow_nonfinite;  /* NaN becomes the format's NaN, or 0 where it has none; infinities become the largest code */
-  float global;         /* NVFP4, set by pack_settle */
+  int allow_nonfinite; /* NaN becomes the format's NaN, or 0 where it has none; infinities become the largest code (dense:
+                           stay infinite) */
+  float global;        /* NVFP4, set by pack_settle */
 } pack_spec;
 
 /* Sizes of a packed matrix in one piece: codes at 0, scales at scales_offset. */
@@ -85,8 +90,8 @@ typedef struct pack_keep {
 } pack_keep;
 
 /* Packs rows [row, row + rows) into the matrix that lies at data (pack_measure of all its rows). values and keep point at
- * the first of these rows. bad (may be NULL): the first NaN or infinity, when not allowed; that row's codes are then
- * undefined. Each row's bytes depend on that row (and spec) alone. */
+ * the first of these rows. *bad (may be NULL): the first NaN or infinity, when not allowed, else found 0; that row's codes
+ * are then undefined. A finite value that F16 or BF16 cannot hold becomes infinite. Each row's bytes depend on that row (and spec) alone. */
 void pack_rows(const pack_spec *spec, size_t all_rows, size_t cols, void *data, size_t row, size_t rows,
                const float *values, size_t stride, const pack_keep *keep, pack_place *bad);
 
@@ -96,5 +101,10 @@ pack_place pack_check_keep(const pack_keep *keep, size_t rows, size_t cols);
 /* to[rows][stride] = the values of rows [row, row + rows): code · scale in FP32 (NVFP4: code · (scale / global) or
  * code · (scale · global), each operation rounded), pruned weights +0. w is in the host's memory. */
 void unpack_rows(const weight *w, size_t row, size_t rows, float *to, size_t stride);
+
+/* 2:4 formats: the first group (row, its first column as the block holds them) whose index nibble is not one of the six with
+ * first < second; found 0: all are right. For bytes that come from a file: kernels and devices may give such a group any
+ * value (unpack_rows: each code counts at its place, both when they name the same one), though none reads outside. */
+pack_place pack_check_index(const weight *w, size_t row, size_t rows);
 
 #endif

@@ -1,0 +1,100 @@
+/* pack/pack.c: sizes, views, and rows of any format. */
+#include "pack/pack.h"
+
+#include "base/ck.h"
+#include "pack/twins.h"
+
+/* -- sizes */
+
+/* Bytes of `units` units that hold `columns` columns each; 1 on overflow. */
+static int unit_bytes(size_t cols, size_t columns, size_t bytes, uint64_t *total) {
+  return ck_mul(cols / columns + (cols % columns != 0), bytes, total);
+}
+
+static int row_sizes(const pack_spec *spec, size_t cols, uint64_t *codes, uint64_t *scales) {
+  const size_t block = pack_block(spec), scale = scale_bytes(pack_scale_type(spec));
+  *scales = 0;
+  if (weight_dense(spec->format)) return ck_mul(cols, weight_element_bytes(spec->format), codes);
+  if (block == 0)
+    *scales = scale;
+  else if (unit_bytes(cols, block, scale, scales))
+    return 1;
+  switch (spec->format) {
+  case WEIGHT_FP8: return unit_bytes(cols, 1, 1, codes);
+  case WEIGHT_NVFP4: return unit_bytes(cols, NVFP4_BLOCK, NVFP4_BLOCK_BYTES, codes);
+  case WEIGHT_INT8_24: return unit_bytes(cols, SPARSE_24_COLUMNS, sizeof(int8_24_block), codes);
+  case WEIGHT_INT4_24: return unit_bytes(cols, SPARSE_24_COLUMNS, sizeof(int4_24_block), codes);
+  default: return 1;
+  }
+}
+
+int pack_measure(const pack_spec *spec, size_t rows, size_t cols, pack_sizes *sizes) {
+  uint64_t code_row, scale_row, codes, scales, aligned, all;
+  if (rows == 0 || cols == 0 || row_sizes(spec, cols, &code_row, &scale_row)) return 1;
+  if (ck_mul(code_row, rows, &codes) || ck_mul(scale_row, rows, &scales)) return 1;
+  aligned = codes;
+  if (scales && ck_align(codes, PACK_ALIGN, &aligned)) return 1;
+  if (ck_add(aligned, scales, &all) || ck_size(all, &sizes->bytes)) return 1;
+  sizes->row_bytes = (size_t)code_row; /* the parts of what fits */
+  sizes->scale_row_bytes = (size_t)scale_row;
+  sizes->scales_offset = (size_t)aligned;
+  return 0;
+}
+
+weight pack_view(const pack_spec *spec, size_t rows, size_t cols, const void *data) {
+  pack_sizes sizes = {0};
+  weight w = {.format = spec->format, .rows = rows, .cols = cols, .data = data, .global = 1};
+  if (pack_measure(spec, rows, cols, &sizes)) return w;
+  w.row_bytes = sizes.row_bytes;
+  if (weight_dense(spec->format)) return w;
+  w.scales = (const char *)data + sizes.scales_offset;
+  w.scale_type = pack_scale_type(spec);
+  w.block = (uint32_t)pack_block(spec);
+  w.scale_row_bytes = sizes.scale_row_bytes;
+  w.pairs = spec->format == WEIGHT_INT4_24 && spec->pairs;
+  if (spec->format == WEIGHT_NVFP4) {
+    w.global = spec->global;
+    w.global_divides = !spec->multiplier;
+  }
+  return w;
+}
+
+/* -- rows */
+
+static void dense_pack_row(const pack_spec *spec, const float *values, size_t cols, void *to) {
+  switch (spec->format) {
+  case WEIGHT_BF16: bf16_from_f32_n(values, to, cols); return;
+  case WEIGHT_F16: f16_from_f32_n(values, to, cols); return;
+  default: memcpy(to, values, cols * sizeof *values); return;
+  }
+}
+
+static void find_bad(const float *values, size_t row, size_t cols, pack_place *bad) {
+  if (!bad || bad->found) return;
+  const size_t col = f32_find_nonfinite_n(values, cols);
+  if (col < cols) *bad = (pack_place){1, row, col};
+}
+
+void pack_rows(const pack_spec *spec, size_t all_rows, size_t cols, void *data, size_t row, size_t rows,
+               const float *values, size_t stride, const pack_keep *keep, pack_place *bad) {
+  const pack_twins *twins = pack_twins_best();
+  pack_sizes sizes;
+  if (bad) *bad = (pack_place){0};
+  if (pack_measure(spec, all_rows, cols, &sizes)) return;
+  for (size_t r = 0; r < rows; r++) {
+    const float *from = values + r * stride;
+    uint8_t *codes = (uint8_t *)data + (row + r) * sizes.row_bytes;
+    uint8_t *scales = (uint8_t *)data + sizes.scales_offset + (row + r) * sizes.scale_row_bytes;
+    if (!spec->allow_nonfinite) find_bad(from, row + r, cols, bad);
+    switch (spec->format) {
+    case WEIGHT_FP8: fp8_pack_row(spec, twins, from, cols, codes, scales); break;
+    case WEIGHT_NVFP4: nvfp4_pack_row(spec, twins, from, cols, codes, scales); break;
+    case WEIGHT_INT8_24:
+    case WEIGHT_INT4_24:
+      sparse_pack_row(spec, twins, from, cols, keep && keep->bytes ? keep->bytes + r * keep->stride : NULL, codes,
+                      scales);
+      break;
+    default: dense_pack_row(spec, from, cols, codes); break;
+    }
+  }
+}

@@ -5,6 +5,7 @@
 #include "backend/cpu/packed_avx512.h"
 /* after the vector words */
 #include "backend/cpu/attention_simd.h"
+#include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/linear_simd.h"
 #include "backend/cpu/packed_simd.h"
 #include "backend/cpu/rows_simd.h"
@@ -12,6 +13,7 @@
 void kernels_avx512(cpu_kernels *k) {
   k->name = "avx512";
   linear_kernels(k);
+  fp8_kernels(k);
   packed_kernels(k);
   rows_kernels(k);
   attention_kernels(k);

@@ -28,6 +28,9 @@ void ref_finish(const linear_args *a, const cpu_input *in, float w_scale, size_t
 /* The 64 codes of the 2:4 block at column col (a multiple of 64), in the order of the columns, with zeros between. */
 void ref_sparse_codes(const weight *w, size_t row, size_t col, int8_t codes[SPARSE_24_COLUMNS]);
 
+/* Values times the scales of their blocks. */
+void ref_widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t count);
+
 void ref_activate(activation act, float *y, size_t count);
 double ref_erf(double v);
 

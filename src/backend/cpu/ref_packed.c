@@ -15,7 +15,7 @@ static void scale_blocks(const weight *w, size_t row, size_t col, float *to, siz
   }
 }
 
-static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t count) {
+void ref_widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t count) {
   e4m3_to_f32_n((const char *)w->data + row * w->row_bytes + col, to, count);
   scale_blocks(w, row, col, to, count);
 }
@@ -88,7 +88,7 @@ static void few_integer(const cpu_kernels *k, const linear_args *a, const cpu_in
 }
 
 void ref_packed(cpu_kernels *k) {
-  k->widen[WEIGHT_FP8] = widen_fp8;
+  k->widen[WEIGHT_FP8] = ref_widen_fp8;
   k->widen[WEIGHT_NVFP4] = widen_nvfp4;
   k->widen[WEIGHT_INT8_24] = widen_sparse;
   k->widen[WEIGHT_INT4_24] = widen_sparse;

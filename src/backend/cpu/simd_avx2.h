@@ -90,6 +90,31 @@ static inline unsigned v_equal_bits(vf a, vf b) {
   return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ));
 }
 
+/* -- E4M3: see fp8_simd.h */
+
+/* 16 codes, divided by 256. */
+static inline void v_load2_fp8(const void *from, vf to[2]) {
+  __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)from)); /* the sign in bits 15 … 7 */
+  __m256i half = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16((short)0xbf80));
+  to[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
+  to[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
+}
+/* Where |v| is `magnitude`, other. */
+static inline vf v_unequal_else(vf v, float magnitude, float other) {
+  __m256 positive = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
+  __m256 equal = _mm256_cmp_ps(positive, _mm256_set1_ps(magnitude), _CMP_EQ_OQ);
+  return _mm256_blendv_ps(v, _mm256_set1_ps(other), equal);
+}
+/* The largest codes seen at each place, signs taken away. */
+typedef __m128i vb;
+static inline vb vb_zero(void) { return _mm_setzero_si128(); }
+static inline vb v_largest_fp8(vb largest, const void *from) {
+  return _mm_max_epu8(largest, _mm_and_si128(_mm_loadu_si128((const __m128i *)from), _mm_set1_epi8(0x7f)));
+}
+static inline int vb_has_nan_fp8(vb largest) {
+  return _mm_movemask_epi8(_mm_cmpeq_epi8(largest, _mm_set1_epi8(0x7f))) != 0;
+}
+
 /* -- lanes added up: the tree l + (l + 4), + 2, + 1, for one vector or several at once with the same bits */
 
 static inline __m128 v_halves(vf v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); }

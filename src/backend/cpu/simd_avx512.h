@@ -71,6 +71,28 @@ static inline vf v_round(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NE
 static inline int v_any_nan(vf v) { return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) != 0; }
 static inline unsigned v_equal_bits(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 
+/* -- E4M3: see fp8_simd.h */
+
+/* 32 codes, divided by 256. */
+static inline void v_load2_fp8(const void *from, vf to[2]) {
+  __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)from)); /* the sign in bits 15 … 7 */
+  __m512i half = _mm512_and_si512(_mm512_slli_epi16(wide, 7), _mm512_set1_epi16((short)0xbf80));
+  to[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
+  to[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
+}
+/* Where |v| is `magnitude`, other. */
+static inline vf v_unequal_else(vf v, float magnitude, float other) {
+  vmask equal = _mm512_cmp_ps_mask(_mm512_abs_ps(v), _mm512_set1_ps(magnitude), _CMP_EQ_OQ);
+  return _mm512_mask_mov_ps(v, equal, _mm512_set1_ps(other));
+}
+/* The largest codes seen at each place, signs taken away. */
+typedef __m256i vb;
+static inline vb vb_zero(void) { return _mm256_setzero_si256(); }
+static inline vb v_largest_fp8(vb largest, const void *from) {
+  return _mm256_max_epu8(largest, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)from), _mm256_set1_epi8(0x7f)));
+}
+static inline int vb_has_nan_fp8(vb largest) { return _mm256_cmpeq_epi8_mask(largest, _mm256_set1_epi8(0x7f)) != 0; }
+
 /* -- lanes added up: the tree l + (l + 8), + 4, + 2, + 1, for one vector or several at once with the same bits */
 
 static inline __m256 v_halves(vf v) { return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)); }

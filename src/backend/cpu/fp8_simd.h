@@ -1,0 +1,225 @@
+/* backend/cpu/fp8_simd.h: FP8 weights with FP32 rows, in the vector words of simd_avx2.h or simd_avx512.h.
+ *
+ * The low 7 bits of an E4M3 code, 7 places up, are the bits of an F16 that is 1/256 of its value, subnormals too. So a code
+ * becomes FP32 in one shift, one AND and one conversion. The 256 goes to the scale: of a block, or of the row (`factor`).
+ * As F16 the NaN codes would be ±480/256: `few` looks for them beside the products and makes the row's scale NaN, widening
+ * looks at the values.
+ *
+ * The order of the sums is that of kernels.h, for `few`, for widened pieces and for panels. A block's scale times 256 leaves
+ * FP32 when it is 2^120 or more: no weights packed from finite FP32 have one.
+ */
+#ifndef BACKEND_CPU_FP8_SIMD_H
+#define BACKEND_CPU_FP8_SIMD_H
+
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/linear_simd.h"
+#include "backend/cpu/ref.h"
+#include "backend/cpu/simd.h"
+
+#define FP8_FACTOR 256.0f
+#define FP8_STEP   (2 * LANES) /* codes converted at once */
+#define FP8_NAN    (480.0f / FP8_FACTOR)
+
+/* -- scales of blocks, times FP8_FACTOR */
+
+#define FP8_SCALES 64 /* of one row, converted at a time */
+
+static void fp8_scales(const weight *w, size_t row, size_t first, size_t count, float *to) {
+  const char *from = (const char *)w->scales + row * w->scale_row_bytes + first * scale_bytes(w->scale_type);
+  switch (w->scale_type) {
+  case SCALE_F32: memcpy(to, from, count * sizeof *to); break;
+  case SCALE_F16: f16_to_f32_n(from, to, count); break;
+  case SCALE_E8M0: e8m0_to_f32_n(from, to, count); break;
+  case SCALE_E4M3: e4m3_to_f32_n(from, to, count); break;
+  }
+  for (size_t i = 0; i < count; i++) to[i] *= FP8_FACTOR;
+}
+
+/* Blocks that lie well in steps: others are widened by the plain entry. */
+static int fp8_steps(const weight *w) { return w->block == 0 || w->block == 16 || w->block % 32 == 0; }
+
+/* -- widening */
+
+ALWAYS_INLINE void fp8_load(const uint8_t *from, size_t count, vf value[2]) {
+  if (count >= FP8_STEP) {
+    v_load2_fp8(from, value);
+    return;
+  }
+  uint8_t part[FP8_STEP] = {0};
+  memcpy(part, from, count);
+  v_load2_fp8(part, value);
+}
+
+static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  if (!fp8_steps(w)) {
+    ref_widen_fp8(w, row, col, to, count);
+    return;
+  }
+  const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
+  float scales[FP8_SCALES];
+  size_t first = 0, known = 0; /* scales in the buffer */
+  for (size_t c = 0; c < count; c += FP8_STEP) {
+    vf value[2];
+    fp8_load(codes + c, count - c, value);
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+      const size_t at = c + (size_t)h * LANES;
+      if (at >= count) break;
+      value[h] = v_unequal_else(value[h], FP8_NAN, NAN);
+      if (w->block != 0) {
+        const size_t b = (col + at) / w->block;
+        if (b >= first + known) {
+          const size_t wanted = (col + count - 1) / w->block - b + 1;
+          first = b, known = wanted < FP8_SCALES ? wanted : FP8_SCALES;
+          fp8_scales(w, row, first, known, scales);
+        }
+        value[h] = v_mul(value[h], v_set(scales[b - first]));
+      }
+      if (count - at >= LANES)
+        v_store(to + at, value[h]);
+      else
+        v_store_part(to + at, value[h], count - at);
+    }
+  }
+}
+
+/* -- few rows of x */
+
+#define FP8_ROWS  4 /* rows of x with which the codes are multiplied as they are stored; more are widened in pieces */
+#define FP8_COLS  4 /* rows of w: so many chains of sums hide the adder's latency */
+#define FP8_AHEAD 2048 /* bytes in each row of w, asked for ahead; tried from 512 to 8192 */
+
+typedef vf fp8_sums[FP8_ROWS][FP8_COLS];
+
+/* Rows of w of a tile, and where they are. */
+typedef struct fp8_tile {
+  const uint8_t *codes[FP8_COLS];
+  const float *scales[FP8_COLS]; /* of the blocks from the chunk's first column on */
+} fp8_tile;
+
+/* One step of FP8_STEP columns at column c of K; s: block of the chunk that c is in. half: only the first LANES. */
+ALWAYS_INLINE void fp8_step(int rows, int cols, int blocked, int half, const fp8_tile *t, size_t c, size_t s,
+                            size_t s_next, const float *x, size_t x_stride, fp8_sums sums, vb largest[FP8_COLS]) {
+  vf w[FP8_COLS][2];
+  UNROLL
+  for (int j = 0; j < cols; j++) {
+    largest[j] = v_largest_fp8(largest[j], t->codes[j] + c);
+    v_load2_fp8(t->codes[j] + c, w[j]);
+    if (blocked)
+      w[j][0] = v_mul(w[j][0], v_set(t->scales[j][s])), w[j][1] = v_mul(w[j][1], v_set(t->scales[j][s_next]));
+  }
+  UNROLL
+  for (int h = 0; h < 2 - half; h++) {
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+      const vf xv = v_load(x + (size_t)i * x_stride + c + (size_t)h * LANES);
+      UNROLL
+      for (int j = 0; j < cols; j++) sums[i][j] = v_fma(w[j][h], xv, sums[i][j]);
+    }
+  }
+}
+
+/* The columns from c on that are no whole step. */
+ALWAYS_INLINE void fp8_rest(int rows, int cols, int blocked, const fp8_tile *t, size_t c, size_t k, size_t s,
+                            size_t s_next, const float *x, size_t x_stride, fp8_sums sums, vb largest[FP8_COLS]) {
+  uint8_t codes[FP8_COLS][FP8_STEP];
+  float values[FP8_ROWS][FP8_STEP];
+  fp8_tile rest = *t;
+  memset(codes, 0, sizeof codes);
+  memset(values, 0, sizeof values);
+  for (int j = 0; j < cols; j++) {
+    memcpy(codes[j], t->codes[j] + c, k - c);
+    rest.codes[j] = codes[j];
+  }
+  for (int i = 0; i < rows; i++) memcpy(values[i], x + (size_t)i * x_stride + c, (k - c) * sizeof(float));
+  if (k - c <= LANES)
+    fp8_step(rows, cols, blocked, 1, &rest, 0, s, s_next, values[0], FP8_STEP, sums, largest);
+  else
+    fp8_step(rows, cols, blocked, 0, &rest, 0, s, s_next, values[0], FP8_STEP, sums, largest);
+}
+
+/* rows rows of x from i0 times cols rows of w from n0. block: 0, 16, or 32 for all multiples of 32. */
+ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, const linear_args *a,
+                           const cpu_input *in, size_t i0, size_t n0) {
+  const weight *w = a->w;
+  const size_t width = w->cols;
+  const size_t chunk = block == 0 ? width + 1 : (size_t)w->block * FP8_SCALES;
+  const float *x = in->x + i0 * in->x_stride;
+  float scales[FP8_COLS][FP8_SCALES];
+  fp8_tile t;
+  fp8_sums sums;
+  vb largest[FP8_COLS];
+  UNROLL
+  for (int j = 0; j < cols; j++) {
+    t.codes[j] = (const uint8_t *)w->data + (n0 + (size_t)j) * w->row_bytes;
+    t.scales[j] = scales[j];
+    largest[j] = vb_zero();
+    UNROLL
+    for (int i = 0; i < rows; i++) sums[i][j] = v_zero();
+  }
+  for (size_t c = 0; c < width;) {
+    const size_t first = c, end = width - c < chunk ? width : c + chunk;
+    for (int j = 0; j < cols && block != 0; j++)
+      fp8_scales(w, n0 + (size_t)j, first / w->block, (end - first + w->block - 1) / w->block, scales[j]);
+    size_t s = 0, left = w->block; /* block of the chunk, and its columns to come */
+    for (; c + FP8_STEP <= end; c += FP8_STEP) {
+      if (c % LINE == 0) {
+        UNROLL
+        for (int j = 0; j < cols; j++) __builtin_prefetch(t.codes[j] + c + FP8_AHEAD, 0, 3);
+      }
+      fp8_step(rows, cols, block != 0, 0, &t, c, s, block == 16 ? s + FP8_STEP / 16 - 1 : s, x, in->x_stride, sums,
+               largest);
+      if (block == 16) s += FP8_STEP / 16;
+      if (block == 32 && (left -= FP8_STEP) == 0) s++, left = w->block;
+    }
+    if (c < end) {
+      const size_t s_next = block == 16 && end - c > 16 ? s + 1 : s;
+      fp8_rest(rows, cols, block != 0, &t, c, end, s, s_next, x, in->x_stride, sums, largest);
+      c = end;
+    }
+  }
+  UNROLL
+  for (int j = 0; j < cols; j++) {
+    const size_t n = n0 + (size_t)j;
+    const float scale = vb_has_nan_fp8(largest[j]) ? NAN : cpu_row_factor(k, w, n);
+    UNROLL
+    for (int i = 0; i < rows; i++) few_finish(a, in, i0 + (size_t)i, n, v_sum(sums[i][j]) * scale);
+  }
+}
+
+#define FP8_FEW(rows, block)                                                                                           \
+  static __attribute__((noinline)) void fp8_few_##rows##_##block(const cpu_kernels *k, const linear_args *a,           \
+                                                                 const cpu_input *in, size_t begin, size_t end) {      \
+    size_t n = begin;                                                                                                  \
+    for (; n + FP8_COLS <= end; n += FP8_COLS) fp8_few(rows, FP8_COLS, block, k, a, in, 0, n);                         \
+    for (; n < end; n++) fp8_few(rows, 1, block, k, a, in, 0, n);                                                      \
+  }
+FP8_FEW(1, 0)
+FP8_FEW(2, 0)
+FP8_FEW(3, 0)
+FP8_FEW(4, 0)
+FP8_FEW(1, 16)
+FP8_FEW(2, 16)
+FP8_FEW(1, 32)
+FP8_FEW(2, 32)
+
+static void few_fp8(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  typedef void (*few_fn)(const cpu_kernels *, const linear_args *, const cpu_input *, size_t, size_t);
+  static const few_fn of[3][FP8_ROWS + 1] = {{NULL, fp8_few_1_0, fp8_few_2_0, fp8_few_3_0, fp8_few_4_0},
+                                             {NULL, fp8_few_1_16, fp8_few_2_16, NULL, NULL},
+                                             {NULL, fp8_few_1_32, fp8_few_2_32, NULL, NULL}};
+  few_fn fn = a->m <= FP8_ROWS && fp8_steps(a->w) ? of[a->w->block == 0 ? 0 : a->w->block == 16 ? 1 : 2][a->m] : NULL;
+  (fn ? fn : few_widened)(k, a, in, begin, end);
+}
+
+static void fp8_kernels(cpu_kernels *k) {
+  k->widen[WEIGHT_FP8] = widen_fp8;
+  k->factor[WEIGHT_FP8] = FP8_FACTOR;
+  for (int blocked = 0; blocked < 2; blocked++)
+    for (size_t mode = 0; mode < CPU_INPUT_MODES; mode++) k->product[blocked][WEIGHT_FP8][mode].few = few_fp8;
+}
+
+#endif

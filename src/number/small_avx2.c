@@ -1,5 +1,5 @@
-/* number/small_avx2.c: AVX2 twins of the 8-bit and 4-bit formats, equal to number.c bit for bit. Tails go to the scalar
- * twins, whole steps are of 32 values (even, so that no byte of two codes is cut).
+/* number/small_avx2.c: AVX2 twins of the 8-bit and 4-bit formats, equal to bulk.c's bit for bit. Tails go to the scalar
+ * twins; steps are even, so that no byte of two codes is cut.
  */
 #include "number/avx2.h"
 
@@ -113,9 +113,9 @@ typedef struct small_float {
 
 /* Codes of eight values, NaN like infinity.
  *
- * 2^(e + dropped), with e the value's exponent, or the smallest normal one when that is larger, has the code's last place
- * as its own: adding it rounds to nearest even. What the sum has more is the mantissa, the implicit one included (0 of a
- * subnormal), which the exponent's part below completes: a carry goes on into the exponent by itself. */
+ * 2^(e + dropped), with e the value's exponent or, when that is larger, the smallest normal one, has the code's last
+ * place as its own: adding it rounds to nearest even. What the sum has more is the mantissa with the implicit one (which
+ * subnormals lack); the exponent's part is added to that, and a carry goes on into the exponent by itself. */
 static inline __m256i small_codes(__m256 values, small_float format) {
   __m256i bits = _mm256_castps_si256(values);
   __m256i magnitude = _mm256_and_si256(bits, all(0x7fffffff));

@@ -45,9 +45,9 @@ static viva_status find_format(const config_file *file, const config_value *valu
 
 /* ---- the arguments of a group's weights */
 
-enum { BITS, TYPE, SYMMETRIC, STRATEGY, GROUP, BLOCK, ACTORDER, ARGS };
-static const char *const arg_keys[ARGS] = {"num_bits",        "type",    "symmetric", "strategy", "group_size",
-                                           "block_structure", "actorder"};
+enum { BITS, TYPE, SYMMETRIC, STRATEGY, GROUP, BLOCK, ARGS };
+static const char *const arg_keys[ARGS] = {"num_bits", "type",       "symmetric",
+                                           "strategy", "group_size", "block_structure"};
 
 static viva_status find_layout(const config_file *file, const config_value v[ARGS], format_kind kind,
                                quant_layout *layout) {
@@ -122,8 +122,6 @@ static viva_status read_args(const config_file *file, const config_value *weight
   TRY(config_read_object(file, weights->text, arg_keys, ARGS, v, NULL));
   TRY(config_boolean(file, &v[SYMMETRIC], &symmetric));
   if (!symmetric) return config_fail(file, &v[SYMMETRIC], VIVA_E_UNSUPPORTED, "weights with zero points are not read");
-  if (config_given(&v[ACTORDER]))
-    return config_fail(file, &v[ACTORDER], VIVA_E_UNSUPPORTED, "weights in another order of columns are not read");
   TRY(find_layout(file, v, kind, &args->layout));
   return find_strategy(file, v, args);
 }

@@ -112,7 +112,7 @@ static viva_status spread_row(const work *w, uint64_t row, uint8_t *to) {
   size_t size = (size_t)value_bytes(m);
   memset(to, 0, (size_t)m->cols * size);
   for (uint64_t group = 0; group < m->cols / 4; group++, to += 4 * size, from += 2 * size) {
-    unsigned kept = mask[group / 2] >> (4 * (group % 2)) & 15u;
+    unsigned kept = ((unsigned)mask[group / 2] >> (4 * (group % 2))) & 15u;
     if (__builtin_popcount(kept) != 2)
       return checkpoint_fail(w->q->ck, m->mask, w->error, VIVA_E_FORMAT,
                              "keeps %d of the 4 columns from %llu on in row %llu; expected 2 (2:4)",

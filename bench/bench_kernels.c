@@ -93,7 +93,7 @@ static float *take_floats(bench *t, size_t count) {
 
 static void fill_weight(bench *t, weight *w, void *data, weight_format format, size_t rows, size_t cols, float range) {
   const size_t size = weight_element_bytes(format), count = rows * cols;
-  *w = (weight){format, rows, cols, cols * size, data};
+  *w = (weight){.format = format, .rows = rows, .cols = cols, .row_bytes = cols * size, .data = data};
   for (size_t i = 0; i < count && i < DISTINCT; i++) {
     const float value = next_random(t) * range;
     if (format == WEIGHT_F32)
@@ -105,7 +105,7 @@ static void fill_weight(bench *t, weight *w, void *data, weight_format format, s
     memcpy((char *)data + i * size, data, (count - i < DISTINCT ? count - i : DISTINCT) * size);
 }
 
-static const char *const format_names[WEIGHT_FORMATS] = {"f32", "bf16", "f16"};
+static const char *const format_names[] = {"f32", "bf16", "f16"};
 
 static void open_backend(bench *t, viva_cpu_kernels kernels) {
   if (t->ops->open(t->rt, t->pool, 0, kernels, &t->b, NULL) != VIVA_OK) fail("the backend does not open");
@@ -135,7 +135,7 @@ enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 static void gemv(bench *t, const char *table) {
   printf("\n%s, 1 row: GB/s of weights and share of plain reading\n", table);
-  for (weight_format f = 0; f < WEIGHT_FORMATS; f++) {
+  for (weight_format f = 0; f <= WEIGHT_F16; f++) {
     for (size_t s = 0; s < SHAPES; s++) {
       const size_t bytes = shapes[s].n * shapes[s].k * weight_element_bytes(f);
       const size_t copies = COLD_BYTES / bytes + 1;
@@ -173,7 +173,7 @@ static void gemm(bench *t, const char *table) {
   printf("\n%s, m rows: GFLOP/s\n  %-16s", table, "");
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) printf("  m=%-5zu", rows[i]);
   printf("\n");
-  for (weight_format f = 0; f < WEIGHT_FORMATS; f++) {
+  for (weight_format f = 0; f <= WEIGHT_F16; f++) {
     for (size_t s = 0; s < SHAPES; s++) {
       const size_t n = shapes[s].n, k = shapes[s].k;
       if (n * k > 8000000) continue;
@@ -284,7 +284,7 @@ static void net_step(bench *t, net *m, size_t position, size_t rows) {
 
 static void decode(bench *t, const char *table) {
   printf("\n%s, whole decode step at position %d: share of plain reading\n", table, DECODE_POSITION);
-  for (weight_format f = 0; f < WEIGHT_FORMATS; f++) {
+  for (weight_format f = 0; f <= WEIGHT_F16; f++) {
     net m;
     net_make(t, &m, f);
     times steps = {.count = 0}, read = {.count = 0};
@@ -303,7 +303,7 @@ static void decode(bench *t, const char *table) {
 
 static void prefill(bench *t, const char *table) {
   printf("\n%s, prefill of %d tokens\n", table, PREFILL);
-  for (weight_format f = 0; f < WEIGHT_FORMATS; f++) {
+  for (weight_format f = 0; f <= WEIGHT_F16; f++) {
     net m;
     net_make(t, &m, f);
     double best = 1e9;

@@ -1,0 +1,281 @@
+/* bench/bench_linear.c: matrix products of every weight format and input mode, as shares of what the machine can do.
+ *
+ *   bench_linear [-t THREADS] [-r ROUNDS] [-k TABLE] [-f FORMAT] [gemv|small|gemm]...
+ *
+ * gemv:  1 row times 4096 × 14336 weights that no cache holds, in turn with plain reading of as many bytes; the medians.
+ *        Every round takes another copy of the weights.
+ * small: 1 row times a matrix that stays in the L2 of one thread's core: Gweight/s and GB/s of one thread.
+ * gemm:  512 rows times 1536 × 1536 (SmolLM2's widths), in turn with BF16: the ratio of the medians.
+ * FORMAT is a name of the first column; TABLE is avx2, avx512 or reference (default: the best).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "backend/backend.h"
+#include "base/cpu.h"
+#include "number/number.h"
+
+enum { GEMV_N = 4096, GEMV_K = 14336, SMALL_K = 2048, GEMM_M = 512, GEMM_N = 1536, GEMM_K = 1536 };
+#define SMALL_BYTES ((size_t)256 << 10)
+#define COLD_BYTES  ((size_t)256 << 20) /* several times the last-level cache */
+#define ROUNDS_MOST 1000
+
+typedef struct form {
+  const char *name;
+  weight_format format;
+  uint32_t block;
+  scale_type scales;
+} form;
+
+static const form forms[] = {
+    {"bf16", WEIGHT_BF16, 0, SCALE_F32},           {"fp8", WEIGHT_FP8, 0, SCALE_F32},
+    {"fp8-b16:f16", WEIGHT_FP8, 16, SCALE_F16},    {"fp8-b32:f16", WEIGHT_FP8, 32, SCALE_F16},
+    {"fp8-b128:f32", WEIGHT_FP8, 128, SCALE_F32},  {"nvfp4", WEIGHT_NVFP4, 16, SCALE_E4M3},
+    {"int8-24", WEIGHT_INT8_24, 0, SCALE_F32},     {"int4-24-b128", WEIGHT_INT4_24, 128, SCALE_F16},
+    {"int4-24-b32", WEIGHT_INT4_24, 32, SCALE_F16}};
+enum { FORMS = sizeof forms / sizeof forms[0] };
+static const char *const mode_names[] = {"float", "e4m3", "int8", "int4"};
+
+typedef struct bench {
+  runtime *rt;
+  pool *pool;
+  backend *b;
+  const backend_ops *ops;
+  int threads, rounds;
+  uint64_t random;
+} bench;
+
+static void fail(const char *what) {
+  fprintf(stderr, "bench_linear: %s\n", what);
+  exit(1);
+}
+
+static double seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static uint32_t next_random(bench *t) { /* xorshift64 */
+  t->random ^= t->random << 13, t->random ^= t->random >> 7, t->random ^= t->random << 17;
+  return (uint32_t)(t->random >> 32);
+}
+
+static int order(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double median(double *times, int count) {
+  qsort(times, (size_t)count, sizeof *times, order);
+  return times[count / 2];
+}
+
+static void *take(bench *t, size_t bytes) {
+  void *memory = t->ops->alloc(t->b, bytes);
+  if (!memory) fail("out of memory");
+  return memory;
+}
+
+/* -- weights: random codes that are valid, scales of 1 */
+
+static size_t code_bytes(weight_format format, size_t cols) { /* of a row */
+  switch (format) {
+  case WEIGHT_FP8: return cols;
+  case WEIGHT_NVFP4: return (cols + NVFP4_BLOCK - 1) / NVFP4_BLOCK * NVFP4_BLOCK_BYTES;
+  case WEIGHT_INT8_24: return (cols + SPARSE_24_COLUMNS - 1) / SPARSE_24_COLUMNS * sizeof(int8_24_block);
+  case WEIGHT_INT4_24: return (cols + SPARSE_24_COLUMNS - 1) / SPARSE_24_COLUMNS * sizeof(int4_24_block);
+  default: return cols * weight_element_bytes(format);
+  }
+}
+
+static void fill_sparse(bench *t, uint8_t *to, size_t block_bytes) {
+  static const uint8_t nibbles[6] = {4, 8, 9, 12, 13, 14};
+  const size_t kept = block_bytes - SPARSE_24_GROUPS / 2;
+  for (size_t i = 0; i < kept; i++) to[i] = (uint8_t)(next_random(t) & 0x77);
+  for (size_t i = kept; i < block_bytes; i++)
+    to[i] = (uint8_t)(nibbles[next_random(t) % 6] | nibbles[next_random(t) % 6] << 4);
+}
+
+static void fill_codes(bench *t, weight_format format, uint8_t *to, size_t bytes) {
+  if (format == WEIGHT_INT8_24 || format == WEIGHT_INT4_24) {
+    const size_t block = format == WEIGHT_INT8_24 ? sizeof(int8_24_block) : sizeof(int4_24_block);
+    for (size_t i = 0; i + block <= bytes; i += block) fill_sparse(t, to + i, block);
+    return;
+  }
+  for (size_t i = 0; i < bytes; i++) to[i] = (uint8_t)(next_random(t) & 0xbb); /* no NaN, no large BF16 */
+}
+
+static const uint8_t one[4][4] = {{0, 0, 0x80, 0x3f}, {0, 0x3c}, {127}, {0x38}}; /* 1 of each scale_type */
+
+/* A matrix at `memory`: its codes, then its scales. Returns its bytes. */
+static size_t place(const form *f, size_t n, size_t k, char *memory, weight *w) {
+  *w = (weight){.format = f->format,
+                .rows = n,
+                .cols = k,
+                .row_bytes = code_bytes(f->format, k),
+                .data = memory,
+                .scale_type = f->scales,
+                .block = f->block,
+                .global = 1};
+  if (weight_dense(f->format)) return n * w->row_bytes;
+  w->scale_row_bytes = weight_blocks(w) * scale_bytes(f->scales);
+  const size_t codes = (n * w->row_bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
+  w->scales = memory + codes;
+  return codes + (n * w->scale_row_bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
+}
+
+static void fill(bench *t, const form *f, char *memory, const weight *w) {
+  fill_codes(t, f->format, (uint8_t *)memory, w->row_bytes);
+  for (size_t r = 1; r < w->rows; r++) memcpy(memory + r * w->row_bytes, memory, w->row_bytes);
+  if (weight_dense(f->format)) return;
+  char *scales = memory + ((const char *)w->scales - memory);
+  for (size_t i = 0; i < w->rows * w->scale_row_bytes; i++)
+    scales[i] = (char)one[f->scales][i % scale_bytes(f->scales)];
+}
+
+/* -- inputs */
+
+typedef struct inputs {
+  float *x, *y;
+  void *xq;
+  linear_args args;
+} inputs;
+
+static inputs inputs_make(bench *t, input_mode mode, const weight *w, size_t m) {
+  inputs in = {.x = take(t, m * w->cols * sizeof(float)), .y = take(t, m * w->rows * sizeof(float))};
+  for (size_t i = 0; i < m * w->cols; i++) in.x[i] = (float)(int32_t)next_random(t) * 0x1p-31f;
+  if (mode != INPUT_FLOAT) {
+    in.xq = take(t, t->ops->quantized_bytes(t->b, mode, m, w->cols));
+    t->ops->quantize_rows(t->b, mode, in.x, w->cols, m, w->cols, in.xq, NULL);
+  }
+  in.args = (linear_args){
+      .m = m, .x = in.x, .x_stride = w->cols, .input = mode, .xq = in.xq, .w = w, .y = in.y, .y_stride = w->rows};
+  return in;
+}
+
+static void inputs_free(bench *t, inputs *in) {
+  t->ops->free(t->b, in->x), t->ops->free(t->b, in->y);
+  if (in->xq) t->ops->free(t->b, in->xq);
+}
+
+static double multiply_time(bench *t, const linear_args *args) {
+  const double begin = seconds();
+  t->ops->linear(t->b, args, 1, NULL);
+  return seconds() - begin;
+}
+
+/* -- the three measurements */
+
+static void gemv(bench *t, const form *f, input_mode mode) {
+  weight w;
+  const size_t bytes = place(f, GEMV_N, GEMV_K, NULL, &w), copies = COLD_BYTES / bytes + 2;
+  char *memory = take(t, copies * bytes);
+  place(f, GEMV_N, GEMV_K, memory, &w);
+  fill(t, f, memory, &w);
+  for (size_t c = 1; c < copies; c++) memcpy(memory + c * bytes, memory, bytes);
+  inputs in = inputs_make(t, mode, &w, 1);
+  double multiplied[ROUNDS_MOST], read[ROUNDS_MOST];
+  for (int r = 0; r < t->rounds; r++) {
+    const size_t c = (size_t)r * 2 % copies;
+    read[r] = t->ops->read_pass(t->b, memory + c * bytes, bytes);
+    place(f, GEMV_N, GEMV_K, memory + (c + 1) % copies * bytes, &w);
+    multiplied[r] = multiply_time(t, &in.args);
+  }
+  const double took = median(multiplied, t->rounds), least = median(read, t->rounds), gigabytes = 1e-9 * (double)bytes;
+  printf("gemv  %-13s %-6s %6.2f GB/s  %6.2f Gweight/s  %5.3f of %.2f GB/s\n", f->name, mode_names[mode],
+         gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, least / took, gigabytes / least);
+  inputs_free(t, &in);
+  t->ops->free(t->b, memory);
+}
+
+static void small(bench *t, const form *f, input_mode mode) {
+  enum { REPEAT = 64 };
+  weight w;
+  const size_t n = SMALL_BYTES / code_bytes(f->format, SMALL_K) / 4 * 4, bytes = place(f, n, SMALL_K, NULL, &w);
+  char *memory = take(t, bytes);
+  place(f, n, SMALL_K, memory, &w);
+  fill(t, f, memory, &w);
+  inputs in = inputs_make(t, mode, &w, 1);
+  double times[ROUNDS_MOST];
+  for (int r = 0; r < t->rounds; r++) {
+    const double begin = seconds();
+    for (int i = 0; i < REPEAT; i++) t->ops->linear(t->b, &in.args, 1, NULL);
+    times[r] = (seconds() - begin) / REPEAT;
+  }
+  const double took = median(times, t->rounds) * t->threads; /* every thread has its part in its own L2 */
+  printf("small %-13s %-6s %6.2f GB/s  %6.2f Gweight/s a thread\n", f->name, mode_names[mode],
+         1e-9 * (double)bytes / took, 1e-9 * (double)(n * SMALL_K) / took);
+  inputs_free(t, &in);
+  t->ops->free(t->b, memory);
+}
+
+static void gemm(bench *t, const form *f, input_mode mode) {
+  weight w, dense;
+  char *memory = take(t, place(f, GEMM_N, GEMM_K, NULL, &w));
+  char *beside = take(t, place(&forms[0], GEMM_N, GEMM_K, NULL, &dense));
+  place(f, GEMM_N, GEMM_K, memory, &w);
+  place(&forms[0], GEMM_N, GEMM_K, beside, &dense);
+  fill(t, f, memory, &w);
+  fill(t, &forms[0], beside, &dense);
+  inputs in = inputs_make(t, mode, &w, GEMM_M), plain = inputs_make(t, INPUT_FLOAT, &dense, GEMM_M);
+  double times[ROUNDS_MOST], bf16[ROUNDS_MOST];
+  for (int r = 0; r < t->rounds; r++) {
+    times[r] = multiply_time(t, &in.args);
+    bf16[r] = multiply_time(t, &plain.args);
+  }
+  const double took = median(times, t->rounds), other = median(bf16, t->rounds);
+  printf("gemm  %-13s %-6s %7.1f GFLOP/s  %5.2f x bf16's %.1f\n", f->name, mode_names[mode],
+         2e-9 * GEMM_M * GEMM_N * GEMM_K / took, other / took, 2e-9 * GEMM_M * GEMM_N * GEMM_K / other);
+  inputs_free(t, &in), inputs_free(t, &plain);
+  t->ops->free(t->b, memory), t->ops->free(t->b, beside);
+}
+
+static const struct part {
+  const char *name;
+  void (*run)(bench *t, const form *f, input_mode mode);
+} parts[] = {{"gemv", gemv}, {"small", small}, {"gemm", gemm}};
+enum { PARTS = sizeof parts / sizeof parts[0] };
+
+static const char *const tables[] = {"auto", "reference", "avx2", "avx512"};
+
+int main(int argc, char **argv) {
+  bench t = {.ops = &backend_cpu, .threads = cpu_default_threads(), .rounds = 21, .random = 88172645463325252u};
+  unsigned wanted = 0;
+  const char *only = NULL;
+  int table = VIVA_KERNELS_AUTO;
+  for (int i = 1; i < argc; i++) {
+    const char *value = i + 1 < argc ? argv[i + 1] : "";
+    if (strcmp(argv[i], "-t") == 0)
+      t.threads = atoi(value), i++;
+    else if (strcmp(argv[i], "-r") == 0)
+      t.rounds = atoi(value), i++;
+    else if (strcmp(argv[i], "-f") == 0)
+      only = value, i++;
+    else if (strcmp(argv[i], "-k") == 0) {
+      for (table = 0; table < 4 && strcmp(value, tables[table]) != 0;) table++;
+      i++;
+    } else {
+      for (unsigned p = 0; p < PARTS; p++)
+        if (strcmp(argv[i], parts[p].name) == 0) wanted |= 1u << p;
+    }
+  }
+  if (t.rounds < 1 || t.rounds > ROUNDS_MOST) fail("ROUNDS is 1 to 1000");
+  t.rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_ERROR);
+  if (!t.rt || pool_create(t.rt, t.threads, &t.pool, NULL) != VIVA_OK) fail("no threads");
+  if (t.ops->open(t.rt, t.pool, 0, (viva_cpu_kernels)table, &t.b, NULL) != VIVA_OK) fail("no such kernels here");
+  viva_device_info info = {.size = sizeof info};
+  t.ops->info(t.b, &info);
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  printf("%s, %s, %d threads, medians of %d\n", info.name, info.kernels, t.threads, t.rounds);
+  for (unsigned p = 0; p < PARTS; p++)
+    for (size_t f = 0; f < FORMS && (wanted == 0 || wanted >> p & 1); f++)
+      for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT4; mode++)
+        if (!only || strcmp(only, forms[f].name) == 0) parts[p].run(&t, &forms[f], mode);
+  t.ops->close(t.b);
+  pool_free(t.pool);
+  runtime_release(t.rt);
+  return 0;
+}

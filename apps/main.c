@@ -11,7 +11,7 @@
 
 static const command *const commands[] = {
     &command_generate,   &command_tokenize, &command_detokenize, &command_inspect,
-    &command_perplexity, &command_bench,    &command_devices,
+    &command_perplexity, &command_bench,    &command_quantize,   &command_devices,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

@@ -17,6 +17,7 @@ typedef struct viva_quantize_tensor {
   uint64_t bytes_before; /* in the input's files */
   uint64_t bytes_after;
   double error; /* relative: √(Σ(packed − original)² / Σ original²); 0 when not changed */
+  double norm;  /* √Σ original², so that errors can be added up: (error · norm)² */
 } viva_quantize_tensor;
 typedef int (*viva_quantize_fn)(void *user, const viva_quantize_tensor *tensor);
 

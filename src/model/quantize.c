@@ -34,7 +34,8 @@ static viva_status tell(const quantize_job *j, const quantize_output *out, viva_
                                .in_features = out->item->cols,
                                .bytes_before = out->bytes_before,
                                .bytes_after = out->bytes_after,
-                               .error = relative(out->error2, out->original2)};
+                               .error = relative(out->error2, out->original2),
+                               .norm = sqrt(out->original2)};
   if (j->options->on_tensor(j->options->on_tensor_user, &told))
     return error_set(error, VIVA_E_CANCELLED, "quantizing was cancelled");
   return VIVA_OK;

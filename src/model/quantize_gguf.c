@@ -67,7 +67,8 @@ static void put_eos(const viva_model_config *c, json_text *t) {
   json_text_put(t, "]");
 }
 
-static void put_config(const quantize_job *j, json_text *t) {
+/* The model alone, or with what was made of its weights. */
+static void put_config(const quantize_job *j, int quantized, json_text *t) {
   const viva_model_config *c = &j->p.config;
   size_t family = 0;
   while (family + 1 < sizeof families / sizeof *families && strcmp(families[family].model_type, c->model_type) != 0)
@@ -101,7 +102,7 @@ static void put_config(const quantize_job *j, json_text *t) {
   if (c->num_eos) json_text_put(t, ",\n  \"eos_token_id\": ");
   put_eos(c, t);
   json_text_put(t, ",\n  \"torch_dtype\": \"bfloat16\"");
-  quantize_put_config(j, t);
+  if (quantized) quantize_put_config(j, t);
   json_text_put(t, "\n}\n");
 }
 
@@ -120,11 +121,15 @@ static int same_model(const viva_model_config *a, const viva_model_config *b) {
   return sizes && parts && rope && !(a->rms_norm_eps < b->rms_norm_eps) && !(a->rms_norm_eps > b->rms_norm_eps);
 }
 
-/* What was written is read again: a model that Hugging Face's keys cannot describe is refused, not bent. */
-static viva_status check_config(quantize_job *j, const char *folder, const json_text *t, viva_error *error) {
+/* What is written is read again: a model that Hugging Face's keys cannot describe is refused, not bent. */
+static viva_status check_config(quantize_job *j, const char *folder, viva_error *error) {
   viva_model_config back;
-  TRY(config_parse(j->engine->rt, folder, t->text.items, t->text.count, NULL, NULL, 0, &back, error));
-  if (same_model(&j->p.config, &back)) return VIVA_OK;
+  json_text t = json_text_begin(&j->engine->rt->mem);
+  put_config(j, 0, &t);
+  viva_status status = t.no_memory ? build_no_memory(folder, "config.json", error) : VIVA_OK;
+  if (!status) status = config_parse(j->engine->rt, folder, t.text.items, t.text.count, NULL, NULL, 0, &back, error);
+  json_text_free(&t);
+  if (status || same_model(&j->p.config, &back)) return status;
   error_set(
       error, VIVA_E_UNSUPPORTED,
       "the keys of config.json cannot describe this model (its biases or its positions); quantize the Hugging Face "
@@ -134,9 +139,10 @@ static viva_status check_config(quantize_job *j, const char *folder, const json_
 }
 
 static viva_status write_config(quantize_job *j, const char *folder, viva_error *error) {
+  TRY(check_config(j, folder, error));
   json_text t = json_text_begin(&j->engine->rt->mem);
-  put_config(j, &t);
-  viva_status status = t.no_memory ? build_no_memory(folder, "config.json", error) : check_config(j, folder, &t, error);
+  put_config(j, 1, &t);
+  viva_status status = t.no_memory ? build_no_memory(folder, "config.json", error) : VIVA_OK;
   if (!status) status = quantize_file(j, folder, "config.json", t.text.items, t.text.count, error);
   json_text_free(&t);
   return status;

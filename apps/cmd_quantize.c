@@ -1,0 +1,251 @@
+/* cmd_quantize.c: viva quantize: writes a model in few bits as a Hugging Face folder. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "json_out.h"
+#include "model_args.h"
+#include "progress.h"
+#include "signals.h"
+#include "units.h"
+
+enum { WORST = 5, NO_LAYER = -1 };
+
+typedef struct quantize_args {
+  model_args model;
+  const char *format;
+  uint64_t shard_megabytes;
+  int overwrite, json;
+} quantize_args;
+
+#define AT(field) offsetof(quantize_args, field)
+
+static const option format_options[] = {
+    {0, OPTION_TEXT, "format", "RULE", AT(format),
+     "what to write: fp8, fp8-b16 to fp8-b128, nvfp4, int8-24, int4-24, bf16, f16, f32, with exceptions as in "
+     "'fp8,mlp.down_proj=bf16'; or dense, to go back",
+     0, 0},
+    {0, OPTION_COUNT, "shard-size", "MB", AT(shard_megabytes), "no file of weights grows beyond this", 1, 1e9},
+    {0, OPTION_SET, "overwrite", NULL, AT(overwrite), "replace the folder OUT when it is there", 0, 0},
+    {'t', OPTION_COUNT, "threads", "N", AT(model.threads),
+     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
+};
+
+static const option output_options[] = {
+    {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object", 0, 0},
+};
+
+static const option_group groups[] = {
+    OPTION_GROUP("Format", format_options, 0),
+    OPTION_GROUP("Output", output_options, 0),
+    OPTION_GROUP("Messages", model_talk_options, AT(model)),
+};
+
+static void defaults(void *values) {
+  quantize_args *args = values;
+  memset(args, 0, sizeof *args);
+  model_args_defaults(&args->model);
+  args->shard_megabytes = 5000;
+}
+
+/* A matrix that has been written. */
+typedef struct matrix {
+  char name[96], format[32];
+  uint64_t rows, cols, before, after;
+  double error, norm;
+} matrix;
+
+typedef struct job {
+  progress bar;
+  matrix *list;
+  size_t count, capacity;
+  int no_memory;
+} job;
+
+static int on_tensor(void *user, const viva_quantize_tensor *t) {
+  job *j = user;
+  if (j->count == j->capacity) {
+    size_t capacity = j->capacity > 0 ? 2 * j->capacity : 64;
+    matrix *list = realloc(j->list, capacity * sizeof *list);
+    if (list == NULL) return j->no_memory = 1;
+    j->list = list;
+    j->capacity = capacity;
+  }
+  matrix *m = &j->list[j->count++];
+  *m = (matrix){.rows = t->out_features, .cols = t->in_features, .before = t->bytes_before, .after = t->bytes_after};
+  m->error = t->error;
+  m->norm = t->norm;
+  text_format(m->name, sizeof m->name, "%s", t->name);
+  text_format(m->format, sizeof m->format, "%s", t->format);
+  return signals_stopped();
+}
+
+/* The layer that a name speaks of, "model.layers.3.mlp…", or NO_LAYER. */
+static int64_t layer_of(const matrix *m) {
+  static const char mark[] = ".layers.";
+  const char *found = strstr(m->name, mark);
+  return found != NULL ? strtoll(found + strlen(mark), NULL, 10) : NO_LAYER;
+}
+
+/* All matrices of one layer together. */
+typedef struct layer_sum {
+  uint64_t before, after;
+  double error2, norm2;
+} layer_sum;
+
+static layer_sum sum_layer(const job *j, int64_t layer) {
+  layer_sum sum = {0};
+  for (size_t i = 0; i < j->count; i++) {
+    const matrix *m = &j->list[i];
+    if (layer_of(m) != layer) continue;
+    sum.before += m->before;
+    sum.after += m->after;
+    sum.error2 += m->error * m->norm * (m->error * m->norm);
+    sum.norm2 += m->norm * m->norm;
+  }
+  return sum;
+}
+
+static double sum_error(const layer_sum *sum) { return sum->norm2 > 0 ? sqrt(sum->error2 / sum->norm2) : 0; }
+
+static int64_t last_layer(const job *j) {
+  int64_t last = NO_LAYER;
+  for (size_t i = 0; i < j->count; i++) last = layer_of(&j->list[i]) > last ? layer_of(&j->list[i]) : last;
+  return last;
+}
+
+static int compare_errors(const void *a, const void *b) {
+  const matrix *x = a, *y = b;
+  if (x->error < y->error || x->error > y->error) return x->error < y->error ? 1 : -1;
+  return strcmp(x->name, y->name);
+}
+
+/* ---- for people */
+
+static void print_row(output *out, const char *name, uint64_t before, uint64_t after, double error) {
+  char from[32], to[32];
+  units_bytes(before, from, sizeof from);
+  units_bytes(after, to, sizeof to);
+  output_format(out, "%-12s %12s %12s  %8.4f%%\n", name, from, to, 100 * error);
+}
+
+static void print_text(output *out, job *j, const viva_quantize_result *result) {
+  char name[32], from[32], to[32];
+  output_format(out, "%-12s %12s %12s  %9s\n", "layer", "before", "after", "error");
+  for (int64_t layer = 0; layer <= last_layer(j); layer++) {
+    layer_sum sum = sum_layer(j, layer);
+    text_format(name, sizeof name, "%" PRId64, layer);
+    print_row(out, name, sum.before, sum.after, sum_error(&sum));
+  }
+  for (size_t i = 0; i < j->count; i++)
+    if (layer_of(&j->list[i]) == NO_LAYER) {
+      const char *dot = strrchr(j->list[i].name, '.');
+      print_row(out, dot != NULL ? dot + 1 : j->list[i].name, j->list[i].before, j->list[i].after, j->list[i].error);
+    }
+  qsort(j->list, j->count, sizeof *j->list, compare_errors);
+  if (j->count > 0 && j->list[0].error > 0) output_text(out, "\nlargest errors\n");
+  for (size_t i = 0; i < j->count && i < WORST && j->list[i].error > 0; i++)
+    output_format(out, "%8.4f%%  %-16s %s\n", 100 * j->list[i].error, j->list[i].format, j->list[i].name);
+  units_bytes(result->bytes_before, from, sizeof from);
+  units_bytes(result->bytes_after, to, sizeof to);
+  output_format(out,
+                "\n%s -> %s, %" PRIu64 " of %" PRIu64 " tensors packed matrices, error %.4f%%, %" PRIu64 " files\n",
+                from, to, result->packed, result->tensors, 100 * result->error, result->files);
+}
+
+/* ---- for programs */
+
+static void print_json(output *out, const job *j, const viva_quantize_result *result, double seconds) {
+  json_out json = {out, 0};
+  json_begin(&json, '{');
+  json_key(&json, "bytes_before"), json_unsigned(&json, result->bytes_before);
+  json_key(&json, "bytes_after"), json_unsigned(&json, result->bytes_after);
+  json_key(&json, "tensors"), json_unsigned(&json, result->tensors);
+  json_key(&json, "packed"), json_unsigned(&json, result->packed);
+  json_key(&json, "files"), json_unsigned(&json, result->files);
+  json_key(&json, "error"), json_double(&json, result->error);
+  json_key(&json, "seconds"), json_double(&json, seconds);
+  json_key(&json, "matrices"), json_begin(&json, '[');
+  for (size_t i = 0; i < j->count; i++) {
+    const matrix *m = &j->list[i];
+    json_begin(&json, '{');
+    json_key(&json, "name"), json_text(&json, m->name);
+    json_key(&json, "format"), json_text(&json, m->format);
+    json_key(&json, "out_features"), json_unsigned(&json, m->rows);
+    json_key(&json, "in_features"), json_unsigned(&json, m->cols);
+    json_key(&json, "bytes_before"), json_unsigned(&json, m->before);
+    json_key(&json, "bytes_after"), json_unsigned(&json, m->after);
+    json_key(&json, "error"), json_double(&json, m->error);
+    json_end(&json, '}');
+  }
+  json_end(&json, ']');
+  json_end(&json, '}');
+  output_text(out, "\n");
+}
+
+/* ---- the run */
+
+static int quantize(output *out, const quantize_args *args, const char *from, const char *to) {
+  job j = {.count = 0};
+  viva_error error = {0};
+  viva_engine *engine = NULL;
+  viva_quantize_result result = {.size = sizeof result};
+  viva_quantize_options options = viva_quantize_options_default();
+  options.weights = args->format;
+  options.shard_bytes = args->shard_megabytes * 1000000;
+  options.overwrite = args->overwrite;
+  options.progress = progress_callback;
+  options.progress_user = &j.bar;
+  options.on_tensor = on_tensor;
+  options.on_tensor_user = &j;
+  viva_engine_options engine_options = model_args_engine(&args->model);
+  double start = progress_clock();
+  progress_start(&j.bar, "quantizing", args->model.quiet);
+  viva_status status = viva_engine_open(&engine_options, &engine, &error);
+  if (status == VIVA_OK) status = viva_quantize(engine, from, to, &options, &result, &error);
+  progress_end(&j.bar);
+  viva_engine_release(engine);
+  int code = CODE_OK;
+  if (j.no_memory)
+    code = message_fail(CODE_LIMIT, "no memory for the table of results; nothing was written");
+  else if (status != VIVA_OK)
+    code = message_error(&error);
+  else if (args->json)
+    print_json(out, &j, &result, progress_clock() - start);
+  else if (!args->model.quiet)
+    print_text(out, &j, &result);
+  free(j.list);
+  return code;
+}
+
+static int run(output *out, void *values, const operands *rest) {
+  const quantize_args *args = values;
+  if (rest->count < 2)
+    return message_usage("quantize", "expected the model to read and the folder to write, as in 'viva quantize IN OUT "
+                                     "--format fp8'");
+  if (args->format == NULL)
+    return message_usage("quantize", "no format: give one with --format, such as fp8, nvfp4 or dense");
+  return quantize(out, args, rest->items[0], rest->items[1]);
+}
+
+const command command_quantize = {
+    .name = "quantize",
+    .synopsis = "IN OUT --format RULE [OPTIONS]",
+    .summary = "Writes a model in few bits as a Hugging Face folder",
+    .details =
+        "\nIN is a GGUF file, a folder with config.json and safetensors, or a safetensors file in one. OUT is a\n"
+        "new folder: config.json, the tokenizer's files and safetensors in the layouts of compressed-tensors, or\n"
+        "in viva's own where that has none (docs/formats.md). It appears whole or not at all; IN is never\n"
+        "changed. Loading OUT gives the bits that IN gives with --weights RULE. The error of a matrix is the\n"
+        "root of the sum of squared differences over that of squared weights.\n",
+    .examples = "  viva quantize SmolLM2-135M/ SmolLM2-135M-fp8/ --format fp8\n"
+                "  viva quantize model.gguf model-nvfp4/ --format 'nvfp4,lm_head=fp8'\n"
+                "  viva quantize SmolLM2-135M-fp8/ SmolLM2-135M-bf16/ --format dense\n",
+    COMMAND_GROUPS(groups),
+    .max_operands = 2,
+    .values_size = sizeof(quantize_args),
+    .defaults = defaults,
+    .run = run,
+};

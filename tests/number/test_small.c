@@ -76,6 +76,12 @@ static const number_bulk *avx2_or_scalar(void) {
   return usable ? number_bulk_avx2() : number_bulk_scalar();
 }
 
+static unsigned code_at(const uint8_t *codes, size_t i, unsigned bits) {
+  if (bits == 8) return codes[i];
+  unsigned byte = codes[i / 2];
+  return i % 2 == 0 ? byte & 0xfu : byte >> 4;
+}
+
 static void check_patterns(const format *f, const uint32_t *patterns, const uint8_t *expected, size_t count) {
   static uint8_t codes[CHUNK];
   for (size_t i = 0; i < count; i++) {
@@ -85,7 +91,7 @@ static void check_patterns(const format *f, const uint32_t *patterns, const uint
   for (int twin = 0; twin < 2 && f->bulk[twin] != NULL; twin++) {
     f->bulk[twin](patterns, codes, count);
     for (size_t i = 0; i < count; i++) {
-      uint8_t code = f->bits == 8 ? codes[i] : (uint8_t)(codes[i / 2] >> (4 * (i % 2)) & 0xf);
+      unsigned code = code_at(codes, i, f->bits);
       if (code != expected[i]) {
         fail_msg("%s of %08x, twin %d: %02x, not %02x", f->name, patterns[i], twin, code, expected[i]);
       }

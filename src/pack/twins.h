@@ -8,7 +8,6 @@
 #define PACK_CHUNK       1024
 #define PACK_LEAST_BLOCK 16
 #define PACK_MOST_SCALES (PACK_CHUNK / PACK_LEAST_BLOCK)
-#define NVFP4_TRIED      16 /* scales that the search tries for a block */
 
 /* 64 columns of a 2:4 row, made ready: v in the order in which the block holds them (zeros behind the last column and for
  * what a mask drops), size what the choice goes by (not negative; a NaN counts as 0). */
@@ -29,9 +28,9 @@ typedef struct pack_twins {
   /* 32 codes and 16 nibbles of one block. int8: within ±127; int4: within ±7, as bytes. */
   void (*sparse_int8)(const sparse_input *in, int8_t codes[SPARSE_24_KEPT], uint8_t index[SPARSE_24_GROUPS / 2]);
   void (*sparse_int4)(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2], uint8_t index[SPARSE_24_GROUPS / 2]);
-  /* NVFP4: for each of NVFP4_TRIED factors: to[i] = Σ (w · factor − its code's value)² over the 16 values, one after
-   * another, times squares[i]: the squared error in one unit for all of them. */
-  void (*nvfp4_errors)(const float values[NVFP4_BLOCK], const float *factors, const float *squares, float *to);
+  /* NVFP4: which of count (8 or 16) factors has the least squares[i] · Σ (w · factors[i] − its code's value)², the sum over
+   * the 16 values one after another; the first among equals, count when none is finite. */
+  size_t (*nvfp4_least)(const float values[NVFP4_BLOCK], const float *factors, const float *squares, size_t count);
 } pack_twins;
 
 const pack_twins *pack_twins_plain(void);

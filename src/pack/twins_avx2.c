@@ -142,17 +142,31 @@ static inline __m256 squared_error(__m256 y) {
   return _mm256_mul_ps(d, d);
 }
 
-/* A lane for each factor, so that the sum over the values has the plain order. */
-static void nvfp4_errors(const float values[NVFP4_BLOCK], const float *factors, const float *squares, float *to) {
-  const __m256 low = _mm256_loadu_ps(factors), high = _mm256_loadu_ps(factors + 8);
-  __m256 sum_low = _mm256_setzero_ps(), sum_high = _mm256_setzero_ps();
-  for (size_t i = 0; i < NVFP4_BLOCK; i++) {
-    const __m256 v = magnitudes(_mm256_set1_ps(values[i]));
-    sum_low = _mm256_add_ps(sum_low, squared_error(_mm256_mul_ps(v, low)));
-    sum_high = _mm256_add_ps(sum_high, squared_error(_mm256_mul_ps(v, high)));
-  }
-  _mm256_storeu_ps(to, _mm256_mul_ps(sum_low, _mm256_loadu_ps(squares)));
-  _mm256_storeu_ps(to + 8, _mm256_mul_ps(sum_high, _mm256_loadu_ps(squares + 8)));
+/* Each lane one factor, so that the sum over the values has the plain order. */
+static inline __m256 errors8(const float values[NVFP4_BLOCK], const float *factors, const float *squares) {
+  const __m256 factor = _mm256_loadu_ps(factors);
+  __m256 sum = _mm256_setzero_ps();
+  for (size_t i = 0; i < NVFP4_BLOCK; i++)
+    sum = _mm256_add_ps(sum, squared_error(_mm256_mul_ps(magnitudes(_mm256_set1_ps(values[i])), factor)));
+  return _mm256_mul_ps(sum, _mm256_loadu_ps(squares));
+}
+
+static inline float lanes_min(__m256 v) {
+  __m128 m = _mm_min_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  m = _mm_min_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_min_ss(m, _mm_movehdup_ps(m)));
+}
+
+/* A NaN or an infinity among the values is in every lane's error. */
+static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, size_t count) {
+  const __m256 low = errors8(values, factors, squares);
+  const __m256 high = count > 8 ? errors8(values, factors + 8, squares + 8) : low;
+  const float least = lanes_min(_mm256_min_ps(low, high));
+  if (!(least < __builtin_inff())) return count;
+  const __m256 all = _mm256_set1_ps(least);
+  const int in_low = _mm256_movemask_ps(_mm256_cmp_ps(low, all, _CMP_EQ_OQ));
+  const int in_high = _mm256_movemask_ps(_mm256_cmp_ps(high, all, _CMP_EQ_OQ));
+  return (size_t)__builtin_ctz((unsigned)(in_low | in_high << 8));
 }
 
 const pack_twins *pack_twins_avx2(void) {
@@ -162,7 +176,7 @@ const pack_twins *pack_twins_avx2(void) {
                                    .sizes = sizes,
                                    .sparse_int8 = sparse_int8,
                                    .sparse_int4 = sparse_int4,
-                                   .nvfp4_errors = nvfp4_errors};
+                                   .nvfp4_least = nvfp4_least};
   return &table;
 }
 

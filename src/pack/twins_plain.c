@@ -76,15 +76,20 @@ static void sparse_int4(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2
     codes[i] = (uint8_t)(int4_from_f32(kept[2 * i]) | int4_from_f32(kept[2 * i + 1]) << 4);
 }
 
-static void nvfp4_errors(const float values[NVFP4_BLOCK], const float *factors, const float *squares, float *to) {
-  for (size_t t = 0; t < NVFP4_TRIED; t++) {
+static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, size_t count) {
+  float least = f32_from_bits(INFINITE);
+  size_t best = count;
+  for (size_t t = 0; t < count; t++) {
     float sum = 0;
     for (size_t i = 0; i < NVFP4_BLOCK; i++) {
       const float scaled = values[i] * factors[t], d = scaled - e2m1_to_f32(e2m1_from_f32(scaled));
       sum += d * d;
     }
-    to[t] = sum * squares[t];
+    if (!(sum * squares[t] < least)) continue;
+    least = sum * squares[t];
+    best = t;
   }
+  return best;
 }
 
 const pack_twins *pack_twins_plain(void) {
@@ -94,7 +99,7 @@ const pack_twins *pack_twins_plain(void) {
                                    .sizes = sizes,
                                    .sparse_int8 = sparse_int8,
                                    .sparse_int4 = sparse_int4,
-                                   .nvfp4_errors = nvfp4_errors};
+                                   .nvfp4_least = nvfp4_least};
   return &table;
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes small checkpoints in every quantised dialect, and the values they stand for, to tests/golden/quant/NAME/.
+"""Writes small checkpoints in every quantised dialect, and the values they stand for, to tests/golden/quant/NAME/;
+and the fuzzer's seeds, to tests/fuzz/corpus/quant/.
 
     mkquant.py           all of them (needs numpy, torch, safetensors and compressed-tensors 0.20)
     mkquant.py --numpy   only those that compressed-tensors does not write (needs numpy)
@@ -355,6 +356,24 @@ def packages() -> None:
     package("ct_mixed", {"a": (["re:.*mlp.*"], DOWN, nv()), "b": ([Q], Q, fp8 | {"strategy": "channel"})}, "mixed-precision")
 
 
+def corpus() -> None:
+    """The seeds of tests/fuzz/fuzz_quant.c, which says what they look like: the folders, with small matrices' bytes."""
+    seeds = OUT.parents[1] / "fuzz" / "corpus" / "quant"
+    seeds.mkdir(parents=True, exist_ok=True)
+    for folder in sorted(OUT.iterdir()):
+        weights = (folder / "model.safetensors").read_bytes()
+        length = struct.unpack_from("<Q", weights)[0]
+        header = json.loads(weights[8:8 + length])
+        header.pop("__metadata__", None)
+        lines = "\n".join(f"{n} {t['dtype']} {','.join(map(str, t['shape']))}" for n, t in header.items())
+        texts = []
+        for name in ("config.json", "hf_quant_config.json"):
+            file = folder / name
+            texts.append(json.dumps(json.loads(file.read_text()), separators=(",", ":")) if file.exists() else "")
+        fill = weights[8 + length:][:256]
+        (seeds / folder.name).write_bytes("\0".join(texts + [lines]).encode() + b"\0" + fill)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--numpy", action="store_true")
@@ -373,6 +392,7 @@ def main() -> None:
     sparse("sparse24", False)
     sparse("sparse24_fp8", True)
     viva()
+    corpus()
 
 
 if __name__ == "__main__":

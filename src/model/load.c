@@ -43,7 +43,7 @@ typedef struct loader {
 static int is_loaded(const plan *p, const plan_item *item) { return !item->in_place && item != p->rope_factors; }
 
 static int is_surveyed(const plan *p, const plan_item *item) {
-  return is_loaded(p, item) && !item->vector && pack_needs_survey(&item->spec);
+  return is_loaded(p, item) && !item->vector && !item->native && pack_needs_survey(&item->spec);
 }
 
 typedef int (*item_filter)(const plan *p, const plan_item *item);
@@ -253,7 +253,7 @@ static void set_pointer(viva_model *model, const plan *p, const plan_item *item)
     memcpy(owner + item->slot->field, &vector, sizeof vector);
     return;
   }
-  weight w = pack_view(&item->spec, item->rows, item->cols, data);
+  weight w = plan_view(p, item, data);
   memcpy(owner + item->slot->field, &w, sizeof w);
 }
 

@@ -24,7 +24,8 @@ static viva_status compare(const plan *p, const tensor_view *a, const tensor_vie
 viva_status load_tie(plan *p, viva_error *error) {
   int equal = 0;
   if (!p->embedding || !p->head || !p->config.tie_word_embeddings) return VIVA_OK;
-  if (!plan_same_format(p->embedding, p->head)) return VIVA_OK; /* two forms, of one tensor or of two */
+  if (!plan_same_format(p->embedding, p->head) || p->head->source.kind != QUANT_DENSE)
+    return VIVA_OK; /* two forms, of one tensor or of two */
   TRY(compare(p, p->embedding->view, p->head->view, &equal, error));
   if (equal)
     plan_tie(p);

@@ -58,8 +58,50 @@ static viva_status source(const plan *p, const piece *w, uint8_t *buffer, const 
   return checkpoint_read_part(p->ck, w->item->view, first, buffer, (size_t)(w->rows * row_bytes), error);
 }
 
+/* ---- quantised in the file */
+
+/* Codes and scales of the piece, as spec says, into a packed matrix of all_rows at data, from row `at` on. scales: room for
+ * the rows' scales in FP32. */
+static viva_status copy_native(const plan *p, const piece *w, const pack_spec *spec, uint8_t *data, size_t all_rows,
+                               size_t at, uint8_t *scratch, float *scales, viva_error *error) {
+  const quant_matrix *m = &w->item->source;
+  pack_sizes sizes;
+  if (pack_measure(spec, all_rows, w->item->cols, &sizes))
+    return checkpoint_fail(p->ck, w->item->view, error, VIVA_E_LIMIT, "the matrix is too large");
+  uint8_t *to = data + sizes.scales_offset + at * sizes.scale_row_bytes;
+  TRY(quant_codes(p->quant, m, w->row, w->rows, data + at * sizes.row_bytes, scratch, error));
+  if (spec->format == WEIGHT_NVFP4) return quant_scales_e4m3(p->quant, m, w->row, w->rows, to, error);
+  TRY(quant_scales_f32(p->quant, m, w->row, w->rows, scales, scratch, error));
+  size_t count = w->rows * (size_t)m->scale_cols; /* each is a value of the file's type: nothing is rounded */
+  switch (spec->scale) {
+  case SCALE_F32: memcpy(to, scales, count * sizeof *scales); break;
+  case SCALE_F16: f16_from_f32_n(scales, to, count); break;
+  case SCALE_E8M0: e8m0_from_f32_n(scales, to, count); break;
+  case SCALE_E4M3: break; /* NVFP4: above */
+  }
+  return VIVA_OK;
+}
+
+static viva_status read_quantised(const plan *p, const piece *w, const piece_buffers *b, viva_error *error) {
+  const plan_item *item = w->item;
+  pack_spec spec;
+  if (item->source.kind != QUANT_INT8_24 && item->source.kind != QUANT_INT4_24)
+    return quant_rows_f32(p->quant, &item->source, w->row, w->rows, b->values, b->raw, error);
+  size_t scratch = quant_scratch_bytes(&item->source, w->rows);
+  uint8_t *copy = b->raw + (scratch + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
+  if (!plan_native(item, &spec))
+    return checkpoint_fail(p->ck, item->view, error, VIVA_E_UNSUPPORTED,
+                           "the 2:4 matrix has scales for groups of %llu; 32, 64 or 128 can be read",
+                           (unsigned long long)item->source.block_cols);
+  TRY(copy_native(p, w, &spec, copy, w->rows, 0, b->raw, b->values, error));
+  weight view = pack_view(&spec, w->rows, item->cols, copy);
+  unpack_rows(&view, 0, w->rows, b->values, item->cols);
+  return VIVA_OK;
+}
+
 static viva_status read_values(const plan *p, const piece *w, const piece_buffers *b, viva_error *error) {
   const uint8_t *data;
+  if (w->item->source.kind != QUANT_DENSE) return read_quantised(p, w, b, error);
   TRY(source(p, w, b->raw, &data, error));
   return type_dequant(w->item->view->type, data, b->values, w->rows * w->item->cols, error);
 }
@@ -121,6 +163,7 @@ static viva_status load_packed(const plan *p, const piece *w, const piece_buffer
   const plan_item *item = w->item;
   uint8_t *to = t.base + (item->offset - t.begin);
   pack_place bad = {0};
+  if (item->native) return copy_native(p, w, &item->spec, to, item->rows, w->row, b->raw, b->values, error);
   TRY(read_values(p, w, b, error));
   if (!item->head_rows)
     pack_rows(&item->spec, item->rows, item->cols, to, w->row, w->rows, b->values, item->cols, NULL, &bad);

@@ -65,7 +65,8 @@ static size_t print_shape(char *text, size_t size, const uint64_t *shape, uint32
   return at;
 }
 
-static viva_status check_shape(const plan *p, const slot *s, const tensor_view *view, viva_error *error) {
+static viva_status check_shape(const plan *p, const slot *s, const tensor_view *view, const quant_matrix *m,
+                               viva_error *error) {
   static const char *const words[DIMS] = {
       [DIM_VOCAB] = "vocab_size",           [DIM_HIDDEN] = "hidden_size",    [DIM_Q] = "num_heads * head_dim",
       [DIM_KV] = "num_kv_heads * head_dim", [DIM_FFN] = "intermediate_size", [DIM_HEAD] = "head_dim",
@@ -73,10 +74,12 @@ static viva_status check_shape(const plan *p, const slot *s, const tensor_view *
   };
   uint64_t expected[2] = {names_dim(s->rows, &p->config), names_dim(s->cols, &p->config)};
   uint32_t rank = s->rows == DIM_NONE ? 1 : 2;
-  const uint64_t *shape = expected + (2 - rank);
-  if (view->rank == rank && memcmp(view->shape, shape, rank * sizeof *shape) == 0) return VIVA_OK;
+  const uint64_t *shape = expected + (2 - rank), packed[2] = {m->rows, m->cols};
+  const uint64_t *has = m->kind == QUANT_DENSE ? view->shape : packed;
+  uint32_t has_rank = m->kind == QUANT_DENSE ? view->rank : 2;
+  if (has_rank == rank && memcmp(has, shape, rank * sizeof *shape) == 0) return VIVA_OK;
   char found[192], wanted[64];
-  print_shape(found, sizeof found, view->shape, view->rank);
+  print_shape(found, sizeof found, has, has_rank);
   print_shape(wanted, sizeof wanted, shape, rank);
   return checkpoint_fail(p->ck, view, error, VIVA_E_FORMAT,
                          "the tensor has shape %s, but the configuration gives %s (%s%s%s); the file and its "
@@ -91,14 +94,15 @@ static viva_status check_width(const plan *p, const plan_item *item, viva_error 
                          INPUT_INT8_MOST_K, item->cols);
 }
 
-static viva_status add_item(plan *p, const slot *s, size_t number, const tensor_view *view, plan_item **out,
+static viva_status add_item(plan *p, const slot *s, size_t number, const quant_matrix *source, plan_item **out,
                             viva_error *error) {
   plan_item *item = &p->items[p->item_count];
-  *item = (plan_item){.slot = s, .layer = number, .view = view, .vector = s->rows == DIM_NONE};
-  TRY(check_shape(p, s, view, error));
+  *item =
+      (plan_item){.slot = s, .layer = number, .view = source->codes, .source = *source, .vector = s->rows == DIM_NONE};
+  TRY(check_shape(p, s, item->view, source, error));
+  item->rows = item->vector ? 1 : (size_t)names_dim(s->rows, &p->config);
+  item->cols = (size_t)names_dim(s->cols, &p->config);
   TRY(plan_choose(p, item, error));
-  item->rows = item->vector ? 1 : (size_t)view->shape[0];
-  item->cols = (size_t)view->shape[view->rank - 1];
   if (s->rotated && p->config.permuted_qk) {
     item->head_rows = (size_t)p->config.head_dim;
     if (item->vector) item->rows = item->cols, item->cols = 1;
@@ -120,17 +124,32 @@ static viva_status missing(const plan *p, const char *name, viva_error *error) {
   return VIVA_E_FORMAT;
 }
 
+/* The tensor, or the quantised matrix, of a slot. source->codes NULL: there is none. */
+static viva_status find(const plan *p, const slot *s, char *name, quant_matrix *source, viva_error *error) {
+  *source = (quant_matrix){.codes = checkpoint_find(p->ck, name)};
+  if (s->rows == DIM_NONE || p->ck->container == CONTAINER_GGUF) return VIVA_OK;
+  if (source->codes && source->codes->rank != 2) return VIVA_OK; /* check_shape says so */
+  char *end = name + strlen(name) - strlen(".weight");
+  *end = 0;
+  viva_status status = quant_find(p->quant, name, source, error);
+  *end = '.';
+  source->value_type = TYPE_F32; /* the values that kernels on the file's own codes compute with */
+  if (status == VIVA_E_NOT_FOUND) *source = (quant_matrix){.codes = NULL};
+  return status == VIVA_E_NOT_FOUND ? VIVA_OK : status;
+}
+
 static viva_status add_slots(plan *p, const slot *slots, size_t count, size_t number, viva_error *error) {
   for (size_t i = 0; i < count; i++) {
     char name[96];
     plan_item *item;
+    quant_matrix source;
     int optional = slots[i].need == NEED_EITHER || slots[i].need == NEED_IF_THERE;
     if (!names_needed(&slots[i], &p->config) && !optional) continue;
     if (names_format(&slots[i], p->ck->container, number, name, sizeof name)) continue;
-    const tensor_view *view = checkpoint_find(p->ck, name);
-    if (!view && optional) continue;
-    if (!view) return missing(p, name, error);
-    TRY(add_item(p, &slots[i], number, view, &item, error));
+    TRY(find(p, &slots[i], name, &source, error));
+    if (!source.codes && optional) continue;
+    if (!source.codes) return missing(p, name, error);
+    TRY(add_item(p, &slots[i], number, &source, &item, error));
     if (&slots[i] == &names_global[NAMES_EMBEDDING]) p->embedding = item;
     if (&slots[i] == &names_global[NAMES_HEAD]) p->head = item;
     if (&slots[i] == &names_global[NAMES_ROPE_FACTORS]) p->rope_factors = item;
@@ -146,7 +165,7 @@ static viva_status add_other_end(plan *p, viva_error *error) {
   plan_item *item;
   if (!only || (p->embedding && p->head) || !rule_format(&p->rule, "lm_head", &spec)) return VIVA_OK;
   const slot *s = &names_global[p->embedding ? NAMES_HEAD : NAMES_EMBEDDING];
-  TRY(add_item(p, s, PLAN_GLOBAL, only->view, &item, error));
+  TRY(add_item(p, s, PLAN_GLOBAL, &only->source, &item, error));
   if (plan_same_format(item, only)) {
     p->item_count--;
     return VIVA_OK;
@@ -173,11 +192,16 @@ static viva_status check_embedding(const plan *p, viva_error *error) {
 /* Tensors that nothing uses: harmless ones are passed over, scales would change the weights, others are told. */
 static viva_status check_leftovers(const plan *p, unsigned char *used, viva_error *error) {
   const char *first = NULL;
-  size_t count = 0;
+  size_t count = 0, ignored = 0;
   for (size_t i = 0; i < p->item_count; i++) used[p->items[i].view - p->ck->tensors] = 1;
   for (size_t i = 0; i < p->ck->tensor_count; i++) {
     const tensor_view *view = &p->ck->tensors[i];
     if (used[i]) continue;
+    switch (quant_tensor_role(p->quant, view)) {
+    case QUANT_ROLE_PART: continue;
+    case QUANT_ROLE_IGNORED: ignored++; continue;
+    case QUANT_ROLE_PLAIN: break;
+    }
     switch (names_leftover(view->name)) {
     case LEFTOVER_HARMLESS: continue;
     case LEFTOVER_SCALE:
@@ -189,6 +213,9 @@ static viva_status check_leftovers(const plan *p, unsigned char *used, viva_erro
     if (!first) first = view->name;
     count++;
   }
+  if (ignored)
+    runtime_log(p->engine->rt, VIVA_LOG_INFO, "%s: %zu scales for quantised activations or caches are not used",
+                p->ck->path, ignored);
   if (count && p->config.num_layers == p->ck_layers)
     runtime_log(p->engine->rt, VIVA_LOG_WARN, "%s: %zu tensor%s not used by a %s model, first \"%s\"", p->ck->path,
                 count, count == 1 ? " is" : "s are", p->config.model_type, first);
@@ -246,7 +273,8 @@ viva_status plan_begin(plan *p, viva_engine *engine, const viva_checkpoint *ck, 
   TRY(check_architecture(p, error));
   p->ck_layers = p->config.num_layers;
   TRY(read_options(p, options, error));
-  viva_status status = collect(p, error);
+  viva_status status = quant_open(ck, &p->quant, error);
+  if (!status) status = collect(p, error);
   if (status) {
     plan_end(p);
     return status;
@@ -256,6 +284,8 @@ viva_status plan_begin(plan *p, viva_engine *engine, const viva_checkpoint *ck, 
 }
 
 void plan_end(plan *p) {
+  quant_close(p->quant);
+  p->quant = NULL;
   mem_free(&p->engine->rt->mem, p->items);
   p->items = NULL;
 }

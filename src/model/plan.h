@@ -2,6 +2,7 @@
 #ifndef MODEL_PLAN_H
 #define MODEL_PLAN_H
 
+#include "format/quant.h"
 #include "model/budget.h"
 #include "model/names.h"
 #include "model/rule.h"
@@ -12,21 +13,24 @@
 
 typedef struct plan_item {
   const slot *slot;
-  size_t layer; /* or PLAN_GLOBAL */
-  const tensor_view *view;
-  pack_spec spec;    /* as it will be held */
-  size_t rows, cols; /* a vector is one row; a permuted vector one column */
-  size_t head_rows;  /* rows of one head when they must be un-permuted, else 0 */
-  int vector;        /* becomes a pointer, not a weight */
-  int in_place;      /* used where the file is mapped */
-  int copy;          /* another item has the same view: a tied head in a format of its own */
-  uint64_t bytes;    /* as held */
-  uint64_t offset;   /* in the block of weights */
+  size_t layer;            /* or PLAN_GLOBAL */
+  const tensor_view *view; /* of a quantised matrix: its codes */
+  quant_matrix source;     /* .kind QUANT_DENSE: view says all */
+  int native;              /* held as the quantised codes and scales of the file */
+  pack_spec spec;          /* as it will be held */
+  size_t rows, cols;       /* a vector is one row; a permuted vector one column */
+  size_t head_rows;        /* rows of one head when they must be un-permuted, else 0 */
+  int vector;              /* becomes a pointer, not a weight */
+  int in_place;            /* used where the file is mapped */
+  int copy;                /* another item has the same view: a tied head in a format of its own */
+  uint64_t bytes;          /* as held */
+  uint64_t offset;         /* in the block of weights */
 } plan_item;
 
 typedef struct plan {
   viva_engine *engine;       /* borrowed */
   const viva_checkpoint *ck; /* borrowed */
+  quant *quant;              /* what of it is stored in few bits */
   viva_model_config config;  /* num_layers as it will be run */
   uint64_t ck_layers;        /* num_layers as the file says */
   uint64_t context;
@@ -50,6 +54,9 @@ void plan_end(plan *p);
 /* Chooses item->spec from slot, layer, view and vector. Errors: E_UNSUPPORTED. */
 viva_status plan_choose(const plan *p, plan_item *item, viva_error *error);
 
+/* 1: the kernels have the quantised form of the file, which *spec says. */
+int plan_native(const plan_item *item, pack_spec *spec);
+
 /* Sets bytes and in_place from spec, rows and cols. */
 void plan_size(const plan *p, plan_item *item);
 
@@ -71,8 +78,14 @@ viva_status plan_refuse(const plan *p, viva_error *error);
 /* Rows of item that are read and converted at once. */
 size_t plan_piece_rows(const plan_item *item);
 
-/* Bytes of one row in the file. */
+/* Bytes of one row in the file, of a quantised matrix about. */
 uint64_t plan_file_row_bytes(const plan_item *item);
+
+/* Bytes that a thread needs for reading so many rows, beside their values. */
+size_t plan_raw_bytes(const plan_item *item, size_t rows);
+
+/* The view of an item whose bytes lie at data. */
+weight plan_view(const plan *p, const plan_item *item, const void *data);
 
 /* 1 when the file's bytes are what will be held. */
 int plan_as_stored(const plan_item *item);

@@ -13,7 +13,7 @@ typedef struct loading {
 static void add_piece(loading *l, const plan_item *item) {
   int convert = !plan_as_stored(item);
   size_t rows = plan_piece_rows(item), values = rows * item->cols;
-  size_t bytes = (size_t)plan_file_row_bytes(item) * rows;
+  size_t bytes = plan_raw_bytes(item, rows);
   if (item->in_place) return;
   if ((item->head_rows || convert) && bytes > l->piece_bytes) l->piece_bytes = bytes;
   if (convert && values > l->piece_values) l->piece_values = values;
@@ -51,7 +51,7 @@ void plan_measure(plan *p) {
   for (size_t i = 0; i < p->item_count; i++) {
     plan_item *item = &p->items[i];
     if (item == p->rope_factors) continue;
-    if (!item->copy) n->parameters = budget_add(n->parameters, item->view->elements);
+    if (!item->copy) n->parameters = budget_add(n->parameters, budget_mul(item->rows, item->cols));
     n->weight_bytes = budget_add(n->weight_bytes, item->bytes);
     int table_only = item == p->embedding && p->head; /* of an untied embedding a token reads one row */
     n->bytes_per_token = budget_add(n->bytes_per_token, table_only ? item->bytes / item->rows : item->bytes);

@@ -43,7 +43,7 @@ static void damaged_models(void **state) {
   refuse(k, &(small_model){.turned = "model.layers.0.mlp.down_proj.weight"}, VIVA_E_FORMAT,
          "the tensor has shape [24, 16], but the configuration gives [16, 24] (hidden_size, intermediate_size)");
   refuse(k, &(small_model){.extra = "model.layers.0.self_attn.q_proj.weight_scale"}, VIVA_E_UNSUPPORTED,
-         "quantized with scales");
+         "belongs to quantised weights, but there is no quantization_config");
   /* The configuration may claim any number of layers: the tensors decide. */
   refuse(k, &(small_model){.layers = 1, .config = "\"vocab_size\":40,"}, VIVA_E_FORMAT, "vocab_size");
   put(k, &(small_model){0});

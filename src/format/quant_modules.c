@@ -153,20 +153,14 @@ static viva_status orphan(const quant *q, const tensor_view *view, size_t module
 }
 
 static viva_status check_rest(quant *q, viva_error *error) {
-  const char *first = NULL;
-  size_t count = 0, module_bytes;
+  size_t module_bytes;
   for (size_t i = 0; i < q->ck->tensor_count; i++) {
     const tensor_view *view = &q->ck->tensors[i];
     const char *last = last_part(view->name, &module_bytes);
     if (q->roles[i] != QUANT_ROLE_PLAIN || module_bytes == 0) continue;
     if (is_one_of(last, parts, sizeof parts / sizeof *parts)) return orphan(q, view, module_bytes, error);
-    if (!is_one_of(last, ignored, sizeof ignored / sizeof *ignored)) continue;
-    q->roles[i] = QUANT_ROLE_IGNORED;
-    if (count++ == 0) first = view->name;
+    if (is_one_of(last, ignored, sizeof ignored / sizeof *ignored)) q->roles[i] = QUANT_ROLE_IGNORED;
   }
-  if (count > 0)
-    runtime_log(q->ck->rt, VIVA_LOG_INFO, "%s: %zu tensor%s for quantised activations or caches not used, first %s",
-                q->ck->path, count, count == 1 ? " is" : "s are", first);
   return VIVA_OK;
 }
 

@@ -17,7 +17,9 @@ import struct
 
 import numpy as np
 
-OUT = pathlib.Path(__file__).parents[1] / "golden" / "quant"
+TESTS = pathlib.Path(__file__).parents[1]
+OUT = TESTS / "golden" / "quant"
+SEEDS = TESTS / "fuzz" / "corpus" / "quant"
 Q = "model.layers.0.self_attn.q_proj"
 DOWN = "model.layers.0.mlp.down_proj"
 HEAD = "lm_head"
@@ -358,8 +360,7 @@ def packages() -> None:
 
 def corpus() -> None:
     """The seeds of tests/fuzz/fuzz_quant.c, which says what they look like: the folders, with small matrices' bytes."""
-    seeds = OUT.parents[1] / "fuzz" / "corpus" / "quant"
-    seeds.mkdir(parents=True, exist_ok=True)
+    SEEDS.mkdir(parents=True, exist_ok=True)
     for folder in sorted(OUT.iterdir()):
         weights = (folder / "model.safetensors").read_bytes()
         length = struct.unpack_from("<Q", weights)[0]
@@ -371,16 +372,10 @@ def corpus() -> None:
             file = folder / name
             texts.append(json.dumps(json.loads(file.read_text()), separators=(",", ":")) if file.exists() else "")
         fill = weights[8 + length:][:256]
-        (seeds / folder.name).write_bytes("\0".join(texts + [lines]).encode() + b"\0" + fill)
+        (SEEDS / folder.name).write_bytes("\0".join(texts + [lines]).encode() + b"\0" + fill)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--numpy", action="store_true")
-    numpy_only = parser.parse_args().numpy
-    if not numpy_only:
-        shutil.rmtree(OUT, ignore_errors=True)
-        packages()
+def without_package() -> None:
     deepseek("fp8_block", (16, 32), (37, 75))
     deepseek("fp8_block_128", (128, 128), (129, 130), "weight_scale")
     one_scale("fp8_tensor", 0, {"config.json": config({"quant_method": "fp8", "activation_scheme": "static"})})
@@ -392,6 +387,15 @@ def main() -> None:
     sparse("sparse24", False)
     sparse("sparse24_fp8", True)
     viva()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--numpy", action="store_true")
+    if not parser.parse_args().numpy:
+        shutil.rmtree(OUT, ignore_errors=True)
+        packages()
+    without_package()
     corpus()
 
 

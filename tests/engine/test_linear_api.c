@@ -1,0 +1,782 @@
+/* The linear calls against sums in double of the same codes: every format, activation mode, shape, type and stride; the order
+ * of the epilogue; rounding, overflow, NaN rows; what is refused. */
+#include "engine_kit.h"
+
+#include <math.h>
+
+#include "lib/fail_alloc.h"
+
+/* Before the output's rounding: 2^-20 of the sum of magnitudes (viva/linear.h). */
+#define SUM_BOUND 0x1p-20
+/* One rounding to FP32 each for scales, bias and activation, and GELU's and SiLU's own error (rows_simd.h: some ulps). */
+#define STEP_BOUND 0x1p-20
+
+static viva_engine *engine;
+static size_t bytes_before;
+
+static int begin(void **state) {
+  (void)state;
+  engine = open_engine(VIVA_KERNELS_AUTO, 2);
+  bytes_before = bytes_now(engine);
+  return 0;
+}
+
+static int end(void **state) {
+  (void)state;
+  assert_int_equal(bytes_now(engine), bytes_before);
+  viva_engine_release(engine);
+  return 0;
+}
+
+static const viva_activation_mode modes[] = {VIVA_ACT_16, VIVA_ACT_FP8, VIVA_ACT_INT8, VIVA_ACT_INT4};
+#define MODES 4
+
+static viva_linear_options f32_output(viva_activation_mode mode) {
+  viva_linear_options o = viva_linear_options_default();
+  o.act = mode, o.output_dtype = VIVA_F32;
+  return o;
+}
+
+/* -- what is right */
+
+/* The row as it enters the products: codes · *scale. */
+static void quantise(viva_activation_mode mode, const float *x, size_t k, double *codes, double *scale) {
+  const float most = mode == VIVA_ACT_FP8 ? 448.0f : mode == VIVA_ACT_INT8 ? 127.0f : 7.0f;
+  float largest = 0;
+  for (size_t i = 0; i < k; i++) largest = fmaxf(largest, fabsf(x[i]));
+  const float s = mode == VIVA_ACT_16 || largest == 0 ? 1 : largest / most;
+  for (size_t i = 0; i < k; i++) {
+    if (mode == VIVA_ACT_16)
+      codes[i] = x[i];
+    else if (mode == VIVA_ACT_FP8)
+      codes[i] = e4m3_to_f32(e4m3_from_f32(x[i] / s));
+    else
+      codes[i] = rint(fmin(fmax(x[i] / s, -most), most)); /* nearest even */
+  }
+  *scale = s;
+}
+
+typedef struct product {
+  double value, bound; /* bound: what the result may be away */
+} product;
+
+static product multiply(viva_activation_mode mode, const float *x, const float *w, size_t k) {
+  double codes[4096], scale, sum = 0, magnitudes = 0;
+  assert_true(k <= 4096);
+  quantise(mode, x, k, codes, &scale);
+  for (size_t i = 0; i < k; i++) sum += codes[i] * w[i], magnitudes += fabs(codes[i] * w[i]);
+  return (product){sum * scale, magnitudes * scale * SUM_BOUND};
+}
+
+static double silu(double v) { return v / (1 + exp(-v)); }
+
+static double apply(viva_epilogue_kind kind, double v) {
+  switch (kind) {
+  case VIVA_EPILOGUE_GELU_TANH: return v / 2 * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+  case VIVA_EPILOGUE_GELU_ERF: return v / 2 * (1 + erf(v / sqrt(2)));
+  case VIVA_EPILOGUE_SILU: return silu(v);
+  default: return v;
+  }
+}
+
+static float *unpacked(const viva_packed_weight *p) {
+  const size_t count = p->w.rows * p->w.cols;
+  float *w = calloc(count, sizeof *w);
+  assert_non_null(w);
+  fine(viva_packed_weight_unpack(p, w, count, &fault));
+  return w;
+}
+
+/* -- inputs of every kind */
+
+enum { FLAT, LEADING, TURNED, GAPPED, BACKWARDS, LAYOUTS };
+
+/* m rows of k values in a tensor of the layout; values are rounded to dtype first. */
+static viva_tensor *input_of(int layout, viva_dtype dtype, size_t m, size_t k, float *values) {
+  viva_tensor *t, *v;
+  for (size_t i = 0; i < m * k; i++) {
+    if (dtype == VIVA_F16) values[i] = f16_to_f32(f16_from_f32(values[i]));
+    if (dtype == VIVA_BF16) values[i] = bf16_to_f32(bf16_from_f32(values[i]));
+  }
+  if (layout == TURNED) return turned_of(engine, dtype, m, k, values);
+  if (layout == LEADING) /* [m][1][1][k] */
+    return tensor_of(engine, dtype, 4, (uint64_t[]){m, 1, 1, k}, values);
+  if (layout == GAPPED) { /* [m / 2][2][k] of [m / 2][3][k + 1]: two steps */
+    const size_t half = m / 2;
+    if (m % 2) return matrix_of(engine, dtype, m, k, values);
+    fine(viva_tensor_create(engine, dtype, 3, (uint64_t[]){half, 3, k + 1}, &t, &fault));
+    for (size_t r = 0; r < m; r++)
+      for (size_t c = 0; c < k; c++)
+        put(dtype, viva_tensor_elements(t), (r / 2 * 3 + r % 2) * (k + 1) + c, values[r * k + c]);
+    fine(viva_tensor_view(t, 3, (uint64_t[]){half, 2, k}, (int64_t[]){(int64_t)(3 * (k + 1)), (int64_t)k + 1, 1}, 0, &v,
+                          &fault));
+    viva_tensor_release(t);
+    return v;
+  }
+  if (layout == BACKWARDS) { /* rows and columns from the end */
+    fine(viva_tensor_create(engine, dtype, 2, (uint64_t[]){m, k}, &t, &fault));
+    for (size_t i = 0; i < m * k; i++) put(dtype, viva_tensor_elements(t), m * k - 1 - i, values[i]);
+    fine(viva_tensor_view(t, 2, (uint64_t[]){m, k}, (int64_t[]){-(int64_t)k, -1}, (int64_t)(m * k - 1), &v, &fault));
+    viva_tensor_release(t);
+    return v;
+  }
+  return matrix_of(engine, dtype, m, k, values);
+}
+
+/* -- products */
+
+static const struct {
+  size_t m, k, n;
+} shapes[] = {{1, 16, 8}, {2, 33, 17}, {4, 64, 40}, {17, 130, 19}, {3, 1, 1}, {1, 515, 33}, {6, 256, 64}, {520, 20, 5}};
+#define SHAPES (sizeof shapes / sizeof *shapes)
+
+static void check_products(const viva_tensor *y, viva_activation_mode mode, const float *x, const float *w,
+                           const float *bias, viva_epilogue_kind kind, size_t m, size_t k, size_t n,
+                           const char *format) {
+  const float *got = viva_tensor_elements(y);
+  for (size_t r = 0; r < m; r++)
+    for (size_t c = 0; c < n; c++) {
+      const product p = multiply(mode, x + r * k, w + c * k, k);
+      const double before = p.value + (bias ? (double)bias[c] : 0), expected = apply(kind, before);
+      /* GELU's and SiLU's slope is at most 1.13. */
+      const double bound = 1.13 * (p.bound + STEP_BOUND * (fabs(p.value) + fabs(before)) * (bias || kind)) +
+                           STEP_BOUND * (fabs(expected) + (kind ? fabs(before) : 0)) * (kind != 0) + 1e-37;
+      if (!(fabs((double)got[r * n + c] - expected) <= bound))
+        fail_msg("%s, mode %d, %zu x %zu x %zu, [%zu, %zu]: %.9g, expected %.9g within %.3g", format, (int)mode, m, k,
+                 n, r, c, (double)got[r * n + c], expected, bound);
+    }
+}
+
+/* Every format × mode × shape; types and layouts of the input take turns. */
+static void products_are_right(void **state) {
+  static const viva_dtype types[] = {VIVA_F32, VIVA_F16, VIVA_BF16};
+  uint64_t seed = 3;
+  size_t turn = 0;
+  (void)state;
+  for (size_t s = 0; s < SHAPES; s++) {
+    const size_t m = shapes[s].m, k = shapes[s].k, n = shapes[s].n;
+    float *x = calloc(m * k, sizeof *x), *w = calloc(n * k, sizeof *w);
+    fill_bell(w, n * k, 0.05f, &seed);
+    viva_tensor *t = matrix_of(engine, VIVA_F32, n, k, w);
+    for (size_t i = 0; i < ALL_FORMATS; i++) {
+      viva_packed_weight *p;
+      fine(prepack_named(engine, all_formats[i], t, NULL, &p, &fault));
+      float *values = unpacked(p);
+      for (size_t a = 0; a < MODES; a++, turn++) {
+        const viva_linear_options o = f32_output(modes[a]);
+        viva_tensor *y;
+        fill_bell(x, m * k, 3, &seed);
+        viva_tensor *input = input_of((int)(turn % LAYOUTS), types[turn / LAYOUTS % 3], m, k, x);
+        fine(viva_linear(input, p, NULL, &o, &y, &fault));
+        assert_int_equal(y->rank, input->rank);
+        assert_int_equal(y->shape[y->rank - 1], n);
+        assert_int_equal(y->elements, m * n);
+        check_products(y, modes[a], x, values, NULL, VIVA_EPILOGUE_NONE, m, k, n, all_formats[i]);
+        viva_tensor_release(y), viva_tensor_release(input);
+      }
+      free(values);
+      viva_packed_weight_release(p);
+    }
+    viva_tensor_release(t);
+    free(x), free(w);
+  }
+}
+
+typedef viva_status (*linear_fn)(const viva_tensor *, const viva_packed_weight *, const viva_tensor *,
+                                 const viva_linear_options *, viva_tensor **, viva_error *);
+
+/* What each call by name is: the formats it takes, what AUTO means there. */
+static const struct {
+  const char *name;
+  linear_fn call;
+  const char *format;
+  viva_activation_mode automatic;
+  viva_epilogue_kind kind;
+} calls[] = {{"fp8", viva_linear_fp8, "fp8", VIVA_ACT_FP8, VIVA_EPILOGUE_NONE},
+             {"fp8_w8a16", viva_linear_fp8_w8a16, "fp8", VIVA_ACT_16, VIVA_EPILOGUE_NONE},
+             {"gelu_fp8", viva_linear_gelu_fp8, "fp8", VIVA_ACT_FP8, VIVA_EPILOGUE_GELU_TANH},
+             {"int8_sparse", viva_linear_int8_sparse, "int8-24", VIVA_ACT_INT8, VIVA_EPILOGUE_NONE},
+             {"int4_sparse", viva_linear_int4_sparse, "int4-24", VIVA_ACT_INT8, VIVA_EPILOGUE_NONE},
+             {"nvfp4", viva_linear_nvfp4, "nvfp4", VIVA_ACT_16, VIVA_EPILOGUE_NONE}};
+#define CALLS (sizeof calls / sizeof *calls)
+
+#define M 5
+#define K 130
+#define N 24
+
+static float x_values[M * K], w_values[N * K], u_values[N * K], bias_values[N];
+static viva_tensor *input, *bias;
+
+static void prepare(void) {
+  uint64_t seed = 11;
+  fill_bell(x_values, M * K, 2, &seed);
+  fill_bell(w_values, N * K, 0.1f, &seed);
+  fill_bell(u_values, N * K, 0.1f, &seed);
+  fill_bell(bias_values, N, 1, &seed);
+  input = matrix_of(engine, VIVA_F32, M, K, x_values);
+  bias = tensor_of(engine, VIVA_F32, 1, (uint64_t[]){N}, bias_values);
+}
+
+static int prepare_input(void **state) {
+  (void)state;
+  prepare();
+  return 0;
+}
+
+static int drop_input(void **state) {
+  (void)state;
+  viva_tensor_release(input), viva_tensor_release(bias);
+  assert_int_equal(bytes_now(engine), bytes_before); /* each test gives all back */
+  return 0;
+}
+
+static viva_packed_weight *pack(const char *name, const float *values) {
+  viva_packed_weight *p;
+  viva_tensor *t = matrix_of(engine, VIVA_F32, N, K, values);
+  fine(prepack_named(engine, name, t, NULL, &p, &fault));
+  viva_tensor_release(t);
+  return p;
+}
+
+static int format_fits(const char *format, const char *wanted) { return strncmp(format, wanted, strlen(wanted)) == 0; }
+
+/* Each call by name takes all handles of its format, per channel and blocked alike, and refuses all others. */
+static void calls_by_name(void **state) {
+  (void)state;
+  for (size_t i = 0; i < ALL_FORMATS; i++) {
+    viva_packed_weight *p = pack(all_formats[i], w_values);
+    float *w = unpacked(p);
+    for (size_t c = 0; c < CALLS; c++) {
+      viva_linear_options o = f32_output(VIVA_ACT_AUTO);
+      viva_tensor *y;
+      viva_error error = {0};
+      const viva_status status = calls[c].call(input, p, bias, &o, &y, &error);
+      if (format_fits(all_formats[i], calls[c].format)) {
+        assert_int_equal(status, VIVA_OK);
+        check_products(y, calls[c].automatic, x_values, w, bias_values, calls[c].kind, M, K, N, all_formats[i]);
+        viva_tensor_release(y);
+      } else {
+        char text[64];
+        snprintf(text, sizeof text, "weight: viva_linear_%s takes weights of %s; this one is %s", calls[c].name,
+                 calls[c].format, all_formats[i]);
+        refused(status, VIVA_E_ARGUMENT, &error, text);
+        assert_null(y);
+      }
+    }
+    free(w);
+    viva_packed_weight_release(p);
+  }
+}
+
+/* The options: another mode than AUTO's. */
+static void modes_can_be_chosen(void **state) {
+  (void)state;
+  for (size_t c = 0; c < CALLS; c++) {
+    viva_packed_weight *p = pack(calls[c].format, w_values);
+    float *w = unpacked(p);
+    for (size_t a = 0; a < MODES; a++) {
+      const viva_linear_options o = f32_output(modes[a]);
+      viva_tensor *y;
+      viva_error error = {0};
+      const viva_status status = calls[c].call(input, p, NULL, &o, &y, &error);
+      if (calls[c].call == viva_linear_fp8_w8a16 && modes[a] != VIVA_ACT_16) {
+        refused(status, VIVA_E_ARGUMENT, &error, "act: viva_linear_fp8_w8a16 takes the input as it is");
+        continue;
+      }
+      assert_int_equal(status, VIVA_OK);
+      check_products(y, modes[a], x_values, w, NULL, calls[c].kind, M, K, N, calls[c].name);
+      viva_tensor_release(y);
+    }
+    free(w);
+    viva_packed_weight_release(p);
+  }
+}
+
+static void every_epilogue(void **state) {
+  static const char *const formats[] = {"f32", "bf16", "fp8-b32", "nvfp4", "int8-24", "int4-24"};
+  (void)state;
+  for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+    viva_packed_weight *p = pack(formats[i], w_values);
+    float *w = unpacked(p);
+    for (int kind = VIVA_EPILOGUE_NONE; kind <= VIVA_EPILOGUE_SILU; kind++)
+      for (size_t a = 0; a < MODES; a++) {
+        const viva_linear_options o = f32_output(modes[a]);
+        viva_epilogue e = viva_epilogue_default();
+        viva_tensor *y;
+        e.kind = (viva_epilogue_kind)kind, e.bias = bias;
+        fine(viva_linear(input, p, &e, &o, &y, &fault));
+        check_products(y, modes[a], x_values, w, bias_values, e.kind, M, K, N, formats[i]);
+        viva_tensor_release(y);
+      }
+    free(w);
+    viva_packed_weight_release(p);
+  }
+}
+
+/* silu(gate + bias) · (up + up_bias) + after, for every pair of formats. */
+static void swiglu_of_mixed_formats(void **state) {
+  static const char *const formats[] = {"bf16", "fp8", "fp8-b16", "nvfp4", "int8-24", "int4-24"};
+  enum { F = sizeof formats / sizeof *formats };
+  float after_values[N], up_values[N];
+  (void)state;
+  for (size_t i = 0; i < N; i++) after_values[i] = bias_values[N - 1 - i], up_values[i] = -bias_values[i];
+  viva_tensor *after = tensor_of(engine, VIVA_F32, 1, (uint64_t[]){N}, after_values);
+  viva_tensor *up_bias = tensor_of(engine, VIVA_F32, 1, (uint64_t[]){N}, up_values);
+  for (size_t i = 0; i < F * F; i++) {
+    viva_packed_weight *gate = pack(formats[i / F], w_values), *up = pack(formats[i % F], u_values);
+    float *g = unpacked(gate), *u = unpacked(up);
+    for (size_t a = 0; a < MODES; a++) {
+      viva_linear_options o = f32_output(modes[a]);
+      viva_epilogue e = viva_epilogue_default();
+      viva_tensor *y;
+      e.kind = VIVA_EPILOGUE_SWIGLU, e.up = up, e.bias = bias, e.up_bias = up_bias, e.after_bias = after;
+      fine(viva_linear(input, gate, &e, &o, &y, &fault));
+      const float *got = viva_tensor_elements(y);
+      for (size_t r = 0; r < M; r++)
+        for (size_t c = 0; c < N; c++) {
+          const product pg = multiply(modes[a], x_values + r * K, g + c * K, K);
+          const product pu = multiply(modes[a], x_values + r * K, u + c * K, K);
+          const double vg = pg.value + bias_values[c], vu = pu.value + up_values[c];
+          const double expected = silu(vg) * vu + after_values[c];
+          const double wrong_gate =
+              1.13 * (pg.bound + STEP_BOUND * (fabs(pg.value) + fabs(vg))) + STEP_BOUND * fabs(vg);
+          const double wrong_up = pu.bound + STEP_BOUND * (fabs(pu.value) + fabs(vu));
+          const double bound = wrong_gate * fabs(vu) + wrong_up * fabs(silu(vg)) + wrong_gate * wrong_up +
+                               STEP_BOUND * (fabs(expected) + fabs(silu(vg) * vu));
+          if (!(fabs((double)got[r * N + c] - expected) <= bound))
+            fail_msg("%s and %s, mode %d, [%zu, %zu]: %.9g, expected %.9g within %.3g", formats[i / F], formats[i % F],
+                     (int)modes[a], r, c, (double)got[r * N + c], expected, bound);
+        }
+      viva_tensor_release(y);
+    }
+    /* The call by name: no biases before, one after; one of the two at least is FP8. */
+    viva_linear_options o = f32_output(VIVA_ACT_AUTO);
+    viva_epilogue e = viva_epilogue_default();
+    viva_tensor *y, *same;
+    viva_error error = {0};
+    const viva_status status = viva_linear_swiglu_fp8(input, gate, up, after, &o, &y, &error);
+    if (!format_fits(formats[i / F], "fp8") && !format_fits(formats[i % F], "fp8")) {
+      refused(status, VIVA_E_ARGUMENT, &error, "gate: viva_linear_swiglu_fp8 needs a weight of fp8; gate is");
+    } else {
+      assert_int_equal(status, VIVA_OK);
+      o.act = VIVA_ACT_FP8, e.kind = VIVA_EPILOGUE_SWIGLU, e.up = up, e.after_bias = after;
+      fine(viva_linear(input, gate, &e, &o, &same, &fault));
+      assert_true(kit_same(viva_tensor_elements(y), viva_tensor_elements(same), M * N));
+      viva_tensor_release(y), viva_tensor_release(same);
+    }
+    free(g), free(u);
+    viva_packed_weight_release(gate), viva_packed_weight_release(up);
+  }
+  viva_tensor_release(after), viva_tensor_release(up_bias);
+}
+
+static void biases_of_every_type(void **state) {
+  static const viva_dtype types[] = {VIVA_F32, VIVA_F16, VIVA_BF16};
+  viva_packed_weight *p = pack("fp8", w_values);
+  float *w = unpacked(p), rounded[N], twice[2 * N];
+  (void)state;
+  for (size_t n = 0; n < 3; n++) {
+    for (size_t i = 0; i < N; i++) {
+      rounded[i] = types[n] == VIVA_F16    ? f16_to_f32(f16_from_f32(bias_values[i]))
+                   : types[n] == VIVA_BF16 ? bf16_to_f32(bf16_from_f32(bias_values[i]))
+                                           : bias_values[i];
+      twice[2 * (N - 1 - i) + 1] = rounded[i], twice[2 * i] = NAN;
+    }
+    viva_tensor *t = tensor_of(engine, types[n], 1, (uint64_t[]){2 * N}, twice), *v, *y; /* every second, backwards */
+    fine(viva_tensor_view(t, 1, (uint64_t[]){N}, (int64_t[]){-2}, 2 * N - 1, &v, &fault));
+    const viva_linear_options o = f32_output(VIVA_ACT_AUTO);
+    fine(viva_linear_fp8(input, p, v, &o, &y, &fault));
+    check_products(y, VIVA_ACT_FP8, x_values, w, rounded, VIVA_EPILOGUE_NONE, M, K, N, "fp8");
+    viva_tensor_release(t), viva_tensor_release(v), viva_tensor_release(y);
+  }
+  free(w);
+  viva_packed_weight_release(p);
+}
+
+/* -- outputs */
+
+/* F32 rows pass unchanged through a weight of ones: what comes out is the output's rounding alone. */
+static void rounding_and_overflow(void **state) {
+  static const struct {
+    float value;
+    uint16_t f16, bf16;
+  } cases[] = {{1, 0x3c00, 0x3f80},
+               {1 + 0x1p-11f, 0x3c00, 0x3f80},            /* a tie, to even */
+               {1 + 3 * 0x1p-11f, 0x3c02, 0x3f80},        /* a tie, up to even */
+               {1 + 0x1p-11f + 0x1p-23f, 0x3c01, 0x3f80}, /* just above it */
+               {1 + 0x1p-8f, 0x3c04, 0x3f80},             /* BF16's ties */
+               {1 + 3 * 0x1p-8f, 0x3c0c, 0x3f82},
+               {0x1p-25f, 0x0000, 0x3300}, /* half of the smallest subnormal */
+               {0x1p-25f + 0x1p-48f, 0x0001, 0x3300},
+               {3 * 0x1p-25f, 0x0002, 0x33c0},
+               {65504, 0x7bff, 0x4780},
+               {65519.996f, 0x7bff, 0x4780},
+               {65520, 0x7c00, 0x4780}, /* overflows of F16 from here on */
+               {-65520, 0xfc00, 0xc780},
+               {1e30f, 0x7c00, 0x714a},
+               {0x1.fep127f, 0x7c00, 0x7f7f},
+               {-0x1.ffp127f, 0xfc00, 0xff80}}; /* and of BF16 */
+  enum { C = sizeof cases / sizeof *cases };
+  float values[C], one = 1;
+  uint64_t overflows = 100;
+  viva_packed_weight *p;
+  viva_tensor *y, *t = matrix_of(engine, VIVA_F32, 1, 1, &one);
+  viva_linear_options o = viva_linear_options_default();
+  (void)state;
+  for (size_t i = 0; i < C; i++) values[i] = cases[i].value;
+  fine(viva_prepack_dense(engine, t, VIVA_F32, NULL, &p, &fault));
+  viva_tensor *rows = matrix_of(engine, VIVA_F32, C, 1, values);
+  o.overflows = &overflows;
+  fine(viva_linear(rows, p, NULL, &o, &y, &fault));
+  assert_int_equal(y->dtype, VIVA_F16); /* the default */
+  for (size_t i = 0; i < C; i++) assert_int_equal(((const uint16_t *)viva_tensor_elements(y))[i], cases[i].f16);
+  assert_int_equal(overflows, 105);
+  viva_tensor_release(y);
+  o.output_dtype = VIVA_BF16;
+  fine(viva_linear(rows, p, NULL, &o, &y, &fault));
+  for (size_t i = 0; i < C; i++) assert_int_equal(((const uint16_t *)viva_tensor_elements(y))[i], cases[i].bf16);
+  assert_int_equal(overflows, 106);
+  viva_tensor_release(y);
+  o.output_dtype = VIVA_F32;
+  fine(viva_linear(rows, p, NULL, &o, &y, &fault));
+  assert_true(kit_same(viva_tensor_elements(y), values, C));
+  assert_int_equal(overflows, 106);
+  viva_tensor_release(y), viva_tensor_release(rows), viva_tensor_release(t);
+  viva_packed_weight_release(p);
+}
+
+/* Into the caller's memory: transposed, with gaps, of each type; with and without an output handle. */
+static void into_memory_of_the_callers(void **state) {
+  static const viva_dtype types[] = {VIVA_F32, VIVA_F16, VIVA_BF16};
+  viva_packed_weight *p = pack("fp8-b16", w_values);
+  (void)state;
+  for (size_t n = 0; n < 3; n++) {
+    viva_linear_options o = viva_linear_options_default();
+    viva_tensor *plain, *t, *v, *y;
+    float expected[M * N], got[M * N];
+    o.output_dtype = types[n];
+    fine(viva_linear_fp8(input, p, bias, &o, &plain, &fault));
+    fine(viva_tensor_to_f32(plain, expected, M * N, &fault));
+    fine(viva_tensor_create(engine, types[n], 2, (uint64_t[]){N, 3 * M}, &t, &fault));
+    fine(viva_tensor_view(t, 2, (uint64_t[]){M, N}, (int64_t[]){-3, 3 * M}, 3 * (M - 1), &v, &fault));
+    o.output_dtype = n ? VIVA_DTYPE_NONE : VIVA_F32;
+    o.into = v;
+    fine(viva_linear_fp8(input, p, bias, &o, &y, &fault));
+    assert_ptr_equal(y, v);
+    viva_tensor_release(v); /* y is one more reference */
+    fine(viva_tensor_to_f32(y, got, M * N, &fault));
+    assert_true(kit_same(got, expected, M * N));
+    for (size_t r = 0; r < N; r++) /* what lies between is untouched */
+      for (size_t c = 0; c < 3 * M; c++)
+        if (c % 3) {
+          const char *at = (const char *)t->data + (r * 3 * M + c) * tensor_element_bytes(types[n]);
+          for (size_t i = 0; i < tensor_element_bytes(types[n]); i++) assert_int_equal(at[i], 0);
+        }
+    viva_tensor_release(y);
+    o.into = plain;
+    fine(viva_linear_fp8(input, p, NULL, &o, NULL, &fault)); /* no handle asked for */
+    viva_tensor_release(plain), viva_tensor_release(t);
+  }
+  viva_packed_weight_release(p);
+}
+
+/* A NaN or an infinity makes its row NaN, and leaves every other row's bits alone: every format and mode, with epilogues. */
+static void damaged_rows_are_nan(void **state) {
+  float damaged[M * K];
+  (void)state;
+  memcpy(damaged, x_values, sizeof damaged);
+  damaged[1 * K + 7] = NAN, damaged[3 * K + K - 1] = -INFINITY;
+  viva_tensor *t = matrix_of(engine, VIVA_F32, M, K, damaged);
+  for (size_t i = 0; i < ALL_FORMATS; i++) {
+    viva_packed_weight *p = pack(all_formats[i], w_values), *up = pack("fp8", u_values);
+    for (size_t a = 0; a < MODES; a++)
+      for (int kind = VIVA_EPILOGUE_NONE; kind <= VIVA_EPILOGUE_SWIGLU; kind++) {
+        viva_linear_options o = f32_output(modes[a]);
+        viva_epilogue e = viva_epilogue_default();
+        viva_tensor *y, *whole;
+        uint64_t overflows = 0;
+        e.kind = (viva_epilogue_kind)kind, e.bias = bias, e.up = kind == VIVA_EPILOGUE_SWIGLU ? up : NULL;
+        o.overflows = &overflows;
+        fine(viva_linear(t, p, &e, &o, &y, &fault));
+        fine(viva_linear(input, p, &e, &o, &whole, &fault));
+        assert_int_equal(overflows, 0);
+        const float *got = viva_tensor_elements(y), *expected = viva_tensor_elements(whole);
+        for (size_t r = 0; r < M; r++)
+          for (size_t c = 0; c < N; c++) {
+            if (r == 1 || r == 3)
+              assert_true(isnan(got[r * N + c]));
+            else
+              assert_true(kit_same(got + r * N + c, expected + r * N + c, 1));
+          }
+        viva_tensor_release(y), viva_tensor_release(whole);
+      }
+    viva_packed_weight_release(p), viva_packed_weight_release(up);
+  }
+  viva_tensor_release(t);
+}
+
+/* A row's bits do not depend on its neighbours, on threads or on how it lies in memory. */
+static void rows_stand_alone(void **state) {
+  enum { R = 70 };
+  static float rows[R * K];
+  uint64_t seed = 5;
+  viva_engine *alone = open_engine(VIVA_KERNELS_AUTO, 1);
+  (void)state;
+  fill_bell(rows, R * K, 1, &seed);
+  viva_tensor *all = matrix_of(engine, VIVA_F32, R, K, rows), *turned = turned_of(engine, VIVA_F32, R, K, rows);
+  viva_tensor *w = matrix_of(engine, VIVA_F32, N, K, w_values);
+  for (size_t i = 0; i < ALL_FORMATS; i++) {
+    viva_packed_weight *p = pack(all_formats[i], w_values), *q;
+    fine(prepack_named(alone, all_formats[i], w, NULL, &q, &fault));
+    for (size_t a = 0; a < MODES; a++) {
+      const viva_linear_options o = f32_output(modes[a]);
+      viva_tensor *y, *z, *v;
+      fine(viva_linear(all, p, NULL, &o, &y, &fault));
+      fine(viva_linear(turned, q, NULL, &o, &z, &fault));
+      assert_true(kit_same(viva_tensor_elements(y), viva_tensor_elements(z), R * N));
+      viva_tensor_release(z);
+      for (uint64_t r = 0; r < R; r += 23) {
+        fine(viva_tensor_slice(all, 0, r, 1, &v, &fault));
+        fine(viva_linear(v, p, NULL, &o, &z, &fault));
+        assert_true(kit_same((const float *)viva_tensor_elements(y) + r * N, viva_tensor_elements(z), N));
+        viva_tensor_release(v), viva_tensor_release(z);
+      }
+      viva_tensor_release(y);
+    }
+    viva_packed_weight_release(p), viva_packed_weight_release(q);
+  }
+  viva_tensor_release(all), viva_tensor_release(turned), viva_tensor_release(w);
+  viva_engine_release(alone);
+}
+
+/* -- refusals */
+
+static void inputs_are_checked(void **state) {
+  viva_error error = {0};
+  viva_tensor *y = (viva_tensor *)&error, *wrong, *empty, *whole, *scalar, *long_bias, *whole_bias;
+  viva_packed_weight *weights[CALLS];
+  (void)state;
+  fine(viva_tensor_create(engine, VIVA_F32, 2, (uint64_t[]){M, K + 1}, &wrong, &fault));
+  fine(viva_tensor_create(engine, VIVA_F32, 2, (uint64_t[]){0, K}, &empty, &fault));
+  fine(viva_tensor_create(engine, VIVA_F64, 2, (uint64_t[]){M, K}, &whole, &fault));
+  fine(viva_tensor_create(engine, VIVA_F32, 0, NULL, &scalar, &fault));
+  fine(viva_tensor_create(engine, VIVA_F32, 1, (uint64_t[]){N + 1}, &long_bias, &fault));
+  fine(viva_tensor_create(engine, VIVA_I32, 1, (uint64_t[]){N}, &whole_bias, &fault));
+  for (size_t c = 0; c < CALLS; c++) {
+    const viva_packed_weight *p = weights[c] = pack(calls[c].format, w_values);
+    const linear_fn call = calls[c].call;
+    refused(call(NULL, p, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "input: input is NULL");
+    assert_null(y);
+    refused(call(input, NULL, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "weight: weight is NULL");
+    refused(call(input, p, NULL, NULL, NULL, &error), VIVA_E_ARGUMENT, &error, "output: output is NULL");
+    refused(call(wrong, p, NULL, NULL, &y, &error), VIVA_E_SIZE, &error,
+            "input: input has the shape [5, 131]; its last size must be the weight's in, 130");
+    refused(call(scalar, p, NULL, NULL, &y, &error), VIVA_E_SIZE, &error, "input: input has the shape []");
+    refused(call(empty, p, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "no rows; give at least one");
+    refused(call(whole, p, NULL, NULL, &y, &error), VIVA_E_DTYPE, &error, "input: input holds F64");
+    refused(call(input, p, long_bias, NULL, &y, &error), VIVA_E_SIZE, &error,
+            "bias: bias has the shape [25]; expected [24]");
+    refused(call(input, p, scalar, NULL, &y, &error), VIVA_E_SIZE, &error, "bias: bias has the shape []");
+    refused(call(input, p, whole_bias, NULL, &y, &error), VIVA_E_DTYPE, &error, "bias: bias holds I32");
+    viva_linear_options o = viva_linear_options_default();
+    o.act = (viva_activation_mode)5;
+    refused(call(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "act: act is 5; expected 0 (auto) to 4");
+    o = viva_linear_options_default(), o.output_dtype = VIVA_F64;
+    refused(call(input, p, NULL, &o, &y, &error), VIVA_E_DTYPE, &error, "output_dtype: output_dtype is F64");
+    o.size = 1;
+    refused(call(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "viva_linear_options says");
+  }
+  viva_tensor *ends[] = {wrong, empty, whole, scalar, long_bias, whole_bias};
+  for (size_t i = 0; i < 6; i++) viva_tensor_release(ends[i]);
+  for (size_t c = 0; c < CALLS; c++) viva_packed_weight_release(weights[c]);
+}
+
+static void into_is_checked(void **state) {
+  viva_error error = {0};
+  viva_tensor *y, *wide, *line, *whole, *square, *shared, *part;
+  viva_linear_options o = viva_linear_options_default();
+  viva_packed_weight *p = pack("fp8", w_values);
+  (void)state;
+  fine(viva_tensor_create(engine, VIVA_F16, 2, (uint64_t[]){M, N + 1}, &wide, &fault));
+  fine(viva_tensor_create(engine, VIVA_F16, 1, (uint64_t[]){M * N}, &line, &fault));
+  fine(viva_tensor_create(engine, VIVA_F64, 2, (uint64_t[]){M, N}, &whole, &fault));
+  fine(viva_tensor_create(engine, VIVA_F16, 2, (uint64_t[]){M, N}, &square, &fault));
+  fine(viva_tensor_view(line, 2, (uint64_t[]){M, N}, (int64_t[]){0, 1}, 0, &shared, &fault));
+  o.into = wide;
+  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_SIZE, &error,
+          "into: into has the shape [5, 25]; expected [5, 24]");
+  o.into = line;
+  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_SIZE, &error, "into: into has the shape [120]");
+  o.into = whole;
+  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_DTYPE, &error, "into: into holds F64");
+  o.into = square, o.output_dtype = VIVA_F32;
+  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_DTYPE, &error,
+          "into: into holds F16, but output_dtype is F32");
+  o.into = shared, o.output_dtype = VIVA_DTYPE_NONE;
+  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "elements of into share memory");
+  fine(viva_tensor_slice(input, 1, 0, N, &part, &fault));
+  o.into = part;
+  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "into: into overlaps the input");
+  assert_null(y);
+  viva_tensor *ends[] = {wide, line, whole, square, shared, part};
+  for (size_t i = 0; i < 6; i++) viva_tensor_release(ends[i]);
+  viva_packed_weight_release(p);
+}
+
+static void epilogues_are_checked(void **state) {
+  viva_error error = {0};
+  viva_tensor *y;
+  viva_packed_weight *p = pack("nvfp4", w_values), *up = pack("fp8", u_values), *narrow, *foreign;
+  viva_engine *other = open_engine(VIVA_KERNELS_AUTO, 1);
+  viva_tensor *t = matrix_of(engine, VIVA_F32, N - 1, K, u_values),
+              *whole = matrix_of(engine, VIVA_F32, N, K, u_values);
+  (void)state;
+  fine(viva_prepack_fp8_weight(engine, t, NULL, &narrow, &fault));
+  fine(viva_prepack_fp8_weight(other, whole, NULL, &foreign, &fault));
+  viva_epilogue e = viva_epilogue_default();
+  e.kind = (viva_epilogue_kind)5;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "kind: the epilogue's kind is 5");
+  e = viva_epilogue_default(), e.up = up;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error,
+          "up: up belongs to the epilogue SWIGLU");
+  e = viva_epilogue_default(), e.up_bias = bias, e.kind = VIVA_EPILOGUE_SILU;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up_bias: up_bias belongs");
+  e = viva_epilogue_default(), e.after_bias = bias;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "after_bias: after_bias belongs");
+  e = viva_epilogue_default(), e.kind = VIVA_EPILOGUE_SWIGLU;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up: up is NULL");
+  e.up = narrow;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_SIZE, &error, "up: up is 23 x 130 [out, in]; gate is 24");
+  e.up = foreign;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up: gate and up live on different");
+  e.up = up, e.up_bias = input;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_SIZE, &error, "up_bias: up_bias has the shape [5, 130]");
+  e.up_bias = NULL, e.after_bias = input;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_SIZE, &error, "after_bias: after_bias has the shape");
+  refused(viva_linear_swiglu_fp8(input, p, NULL, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up: up is NULL");
+  refused(viva_linear_swiglu_fp8(input, NULL, up, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "gate: gate is");
+  refused(viva_linear_swiglu_fp8(input, p, up, input, NULL, &y, &error), VIVA_E_SIZE, &error, "bias: bias has");
+  e.size = 4;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "viva_epilogue says");
+  viva_packed_weight *ends[] = {p, up, narrow, foreign};
+  for (size_t i = 0; i < 4; i++) viva_packed_weight_release(ends[i]);
+  viva_tensor_release(t), viva_tensor_release(whole);
+  viva_engine_release(other);
+}
+
+/* Sums of integers are exact up to INPUT_INT8_MOST_K: one more is refused, other modes are not. */
+static void the_longest_integer_sum(void **state) {
+  const size_t k = INPUT_INT8_MOST_K;
+  float *long_row = malloc((k + 1) * sizeof *long_row);
+  (void)state;
+  assert_non_null(long_row);
+  for (size_t i = 0; i <= k; i++) long_row[i] = 127;
+  for (size_t more = 0; more <= 1; more++) {
+    viva_tensor *y, *t;
+    viva_packed_weight *p;
+    viva_error error = {0};
+    viva_linear_options o = f32_output(VIVA_ACT_INT8);
+    fine(viva_tensor_wrap(engine, long_row, (k + 1) * sizeof *long_row, VIVA_F32, 2, (uint64_t[]){1, k + more}, NULL,
+                          NULL, NULL, &t, &fault));
+    fine(viva_prepack_int8_sparse_24_weight(engine, t, NULL, &p, &fault));
+    const viva_status status = viva_linear_int8_sparse(t, p, NULL, &o, &y, &error);
+    if (!more) {
+      assert_int_equal(status, VIVA_OK);
+      /* 2 of 4 kept; of the last 3 columns 2 */
+      const double kept = (double)(k / 4 * 2 + (k % 4 < 2 ? k % 4 : 2));
+      assert_true(fabs(((const float *)viva_tensor_elements(y))[0] - kept * 127 * 127) <= 0x1p-23 * kept * 127 * 127);
+      viva_tensor_release(y);
+    } else {
+      refused(status, VIVA_E_LIMIT, &error, "act: the weight's in is 266288; sums of integer inputs are exact up to");
+    }
+    viva_tensor_release(t);
+    viva_packed_weight_release(p);
+  }
+  free(long_row);
+}
+
+static void no_memory_is_survived(void **state) {
+  static const char *const formats[] = {"fp8", "int4-24", "nvfp4"};
+  (void)state;
+  for (size_t n = 0; n < 3; n++)
+    for (uint64_t k = 1;; k++) {
+      fail_alloc memory;
+      viva_engine_options options = viva_engine_options_default();
+      viva_epilogue e = viva_epilogue_default();
+      viva_engine *own;
+      viva_packed_weight *gate, *up;
+      viva_tensor *y;
+      viva_error error = {0};
+      fail_alloc_init(&memory, 0, 0);
+      options.allocator = &memory.table, options.threads = 2;
+      fine(viva_engine_open(&options, &own, &fault));
+      viva_tensor *t = matrix_of(own, VIVA_F32, N, K, w_values), *x = matrix_of(own, VIVA_F32, M, K, x_values);
+      fine(prepack_named(own, formats[n], t, NULL, &gate, &fault));
+      fine(prepack_named(own, "bf16", t, NULL, &up, &fault));
+      e.kind = VIVA_EPILOGUE_SWIGLU, e.up = up, e.bias = e.after_bias = bias;
+      const viva_linear_options o = f32_output(VIVA_ACT_FP8);
+      memory.fail_at = memory.calls + k;
+      const viva_status status = viva_linear(x, gate, &e, &o, &y, &error);
+      assert_int_equal(status, memory.failed ? VIVA_E_MEMORY : VIVA_OK);
+      assert_true((y != NULL) == (status == VIVA_OK));
+      memory.fail_at = 0;
+      if (status != VIVA_OK) fine(viva_linear(x, gate, &e, &o, &y, &fault)); /* all are usable */
+      viva_tensor_release(t), viva_tensor_release(x), viva_tensor_release(y);
+      viva_packed_weight_release(gate), viva_packed_weight_release(up);
+      viva_engine_release(own);
+      assert_int_equal(memory.live, 0);
+      if (!memory.failed) break;
+    }
+}
+
+static void self_test_finds_no_difference(void **state) {
+  static const uint64_t sizes[][3] = {{128, 128, 128}, {256, 256, 256}, {17, 136, 384}, {512, 256, 4096}, {3, 5, 7}};
+  viva_error error = {0};
+  double difference;
+  (void)state;
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    difference = -1;
+    fine(viva_int4_sparse_self_test(engine, sizes[i][0], sizes[i][1], sizes[i][2], &difference, &fault));
+    assert_true(difference == 0);
+  }
+  refused(viva_int4_sparse_self_test(NULL, 1, 1, 1, &difference, &error), VIVA_E_ARGUMENT, &error, "engine is NULL");
+  refused(viva_int4_sparse_self_test(engine, 1, 1, 1, NULL, &error), VIVA_E_ARGUMENT, &error, "difference is NULL");
+  refused(viva_int4_sparse_self_test(engine, 0, 1, 1, &difference, &error), VIVA_E_ARGUMENT, &error, "0, 1 and 1");
+  refused(viva_int4_sparse_self_test(engine, 1, 65537, 1, &difference, &error), VIVA_E_ARGUMENT, &error, "65537");
+  for (uint64_t k = 1;; k++) {
+    fail_alloc memory;
+    viva_engine_options options = viva_engine_options_default();
+    viva_engine *own;
+    fail_alloc_init(&memory, 0, 0);
+    options.allocator = &memory.table, options.threads = 1;
+    fine(viva_engine_open(&options, &own, &fault));
+    memory.fail_at = memory.calls + k;
+    const viva_status status = viva_int4_sparse_self_test(own, 3, 5, 7, &difference, &error);
+    assert_int_equal(status, memory.failed ? VIVA_E_MEMORY : VIVA_OK);
+    viva_engine_release(own);
+    assert_int_equal(memory.live, 0);
+    if (!memory.failed) break;
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(products_are_right),
+      cmocka_unit_test_setup_teardown(calls_by_name, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(modes_can_be_chosen, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(every_epilogue, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(swiglu_of_mixed_formats, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(biases_of_every_type, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(rounding_and_overflow, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(into_memory_of_the_callers, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(damaged_rows_are_nan, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(rows_stand_alone, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(inputs_are_checked, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(into_is_checked, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(epilogues_are_checked, prepare_input, drop_input),
+      cmocka_unit_test(the_longest_integer_sum),
+      cmocka_unit_test_setup_teardown(no_memory_is_survived, prepare_input, drop_input),
+      cmocka_unit_test(self_test_finds_no_difference),
+  };
+  return cmocka_run_group_tests(tests, begin, end);
+}

@@ -3,21 +3,14 @@
 
 #define FOUR          4.0f /* Four-over-Six: the block's largest weight becomes 4 in place of 6 */
 #define TRIED         16   /* codes that the search takes, from BINADE below that of absmax / 6 */
-#define BINADE        8    /* E4M3 codes from one power of two to the next */
-#define LARGEST_CODE  0x7e /* 448 */
+#define BINADE        NVFP4_TABLE_BEFORE
 #define ZERO_REPLACED 0x20 /* 0.125, E4M3's epsilon: for a block whose scale rounds to 0 */
 
-/* For each code of a scale from −BINADE on (at BINADE + code): what a weight is multiplied with, and the scale's square.
- * Codes that no scale has stand for the nearest that one has, so that the search takes 16 in a row everywhere. */
-typedef struct scale_table {
-  float factor[2 * BINADE + LARGEST_CODE + 1], square[2 * BINADE + LARGEST_CODE + 1];
-} scale_table;
-
-static int scale_code(int code) { return code < 1 ? 1 : code > LARGEST_CODE ? LARGEST_CODE : code; }
+static int scale_code(int code) { return code < 1 ? 1 : code > NVFP4_LARGEST_SCALE ? NVFP4_LARGEST_SCALE : code; }
 
 /* Neither way overflows: pack_settle keeps `global` so. */
-static void make_table(const pack_spec *spec, scale_table *table) {
-  for (int i = 0; i < 2 * BINADE + LARGEST_CODE + 1; i++) {
+void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table) {
+  for (int i = 0; i < NVFP4_TABLE; i++) {
     const float scale = e4m3_to_f32((uint8_t)scale_code(i - BINADE));
     table->factor[i] = spec->multiplier ? 1 / (scale * spec->global) : spec->global / scale;
     table->square[i] = scale * scale;
@@ -34,12 +27,12 @@ static void nearest_codes(const pack_spec *spec, const float *absmax, size_t blo
 
 /* -- what follows gives a block's scale, from six: the code of absmax / 6 */
 
-static uint8_t search(const scale_table *table, const pack_twins *t, const float values[NVFP4_BLOCK], uint8_t six) {
+static uint8_t search(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK], uint8_t six) {
   const size_t best = t->nvfp4_least(values, table->factor + six, table->square + six, TRIED);
   return best < TRIED ? (uint8_t)scale_code(six - BINADE + (int)best) : six;
 }
 
-static uint8_t four_over_six(const scale_table *table, const pack_twins *t, const float values[NVFP4_BLOCK],
+static uint8_t four_over_six(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK],
                              uint8_t six, uint8_t four) {
   float factors[BINADE], squares[BINADE];
   for (size_t i = 0; i < BINADE; i++) {
@@ -50,13 +43,13 @@ static uint8_t four_over_six(const scale_table *table, const pack_twins *t, cons
   return best == 0 || best == BINADE ? six : four;
 }
 
-/* codes[b]: the scale of each block of up to PACK_CHUNK columns. */
-static void choose_scales(const pack_spec *spec, const scale_table *table, const pack_twins *t, const float *values,
-                          size_t count, uint8_t *codes) {
+/* codes[b]: the scale of each block of up to PACK_CHUNK columns. Returns 1 when a value is NaN or infinite. */
+static int choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+                         size_t count, uint8_t *codes) {
   float absmax[PACK_MOST_SCALES], last[NVFP4_BLOCK] = {0};
   uint8_t four[PACK_MOST_SCALES];
   const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK, whole = count / NVFP4_BLOCK;
-  t->block_absmax(values, count, NVFP4_BLOCK, absmax);
+  const int nonfinite = t->block_absmax(values, count, NVFP4_BLOCK, absmax);
   nearest_codes(spec, absmax, blocks, NVFP4_LARGEST, codes);
   if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX) nearest_codes(spec, absmax, blocks, FOUR, four);
   if (blocks > whole) memcpy(last, values + whole * NVFP4_BLOCK, (count - whole * NVFP4_BLOCK) * sizeof *last);
@@ -69,22 +62,23 @@ static void choose_scales(const pack_spec *spec, const scale_table *table, const
     else if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX)
       codes[b] = four_over_six(table, t, block, codes[b], four[b]);
   }
+  return nonfinite;
 }
 
-void nvfp4_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, void *codes,
-                    void *scales) {
+int nvfp4_pack_row(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+                   size_t cols, void *codes, void *scales) {
   float factors[PACK_MOST_SCALES], scaled[PACK_CHUNK];
   uint8_t *code_bytes = codes, *scale_codes = scales;
-  scale_table table;
-  make_table(spec, &table);
+  int nonfinite = 0;
   for (size_t c = 0; c < cols; c += PACK_CHUNK) {
     const size_t count = cols - c < PACK_CHUNK ? cols - c : PACK_CHUNK;
     const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK, filled = blocks * NVFP4_BLOCK;
-    choose_scales(spec, &table, t, values + c, count, scale_codes);
-    for (size_t b = 0; b < blocks; b++) factors[b] = table.factor[BINADE + scale_codes[b]];
+    nonfinite |= choose_scales(spec, table, t, values + c, count, scale_codes);
+    for (size_t b = 0; b < blocks; b++) factors[b] = table->factor[BINADE + scale_codes[b]];
     t->block_multiply(values + c, count, NVFP4_BLOCK, factors, scaled);
     for (size_t i = count; i < filled; i++) scaled[i] = 0;
     e2m1_from_f32_n(scaled, code_bytes + c / 2, filled);
     scale_codes += blocks;
   }
+  return nonfinite;
 }

@@ -61,40 +61,50 @@ weight pack_view(const pack_spec *spec, size_t rows, size_t cols, const void *da
 
 /* -- rows */
 
-static void dense_pack_row(const pack_spec *spec, const float *values, size_t cols, void *to) {
+static int dense_pack_row(const pack_spec *spec, const float *values, size_t cols, void *to) {
   switch (spec->format) {
-  case WEIGHT_BF16: bf16_from_f32_n(values, to, cols); return;
-  case WEIGHT_F16: f16_from_f32_n(values, to, cols); return;
-  default: memcpy(to, values, cols * sizeof *values); return;
+  case WEIGHT_BF16: bf16_from_f32_n(values, to, cols); break;
+  case WEIGHT_F16: f16_from_f32_n(values, to, cols); break;
+  default: memcpy(to, values, cols * sizeof *values); break;
   }
+  return f32_find_nonfinite_n(values, cols) < cols;
 }
 
-static void find_bad(const float *values, size_t row, size_t cols, pack_place *bad) {
-  if (!bad || bad->found) return;
-  const size_t col = f32_find_nonfinite_n(values, cols);
-  if (col < cols) *bad = (pack_place){1, row, col};
+/* Where a row lies, and what is packed into it. */
+typedef struct row_target {
+  const float *values;
+  const uint8_t *keep; /* or NULL */
+  void *codes, *scales;
+} row_target;
+
+/* Returns 1 when a value is NaN or infinite. */
+static int pack_row(const pack_spec *spec, const pack_twins *twins, const nvfp4_table *table, size_t cols,
+                    const row_target *r) {
+  switch (spec->format) {
+  case WEIGHT_FP8: return fp8_pack_row(spec, twins, r->values, cols, r->codes, r->scales);
+  case WEIGHT_NVFP4: return nvfp4_pack_row(spec, table, twins, r->values, cols, r->codes, r->scales);
+  case WEIGHT_INT8_24:
+  case WEIGHT_INT4_24: return sparse_pack_row(spec, twins, r->values, cols, r->keep, r->codes, r->scales);
+  default: return dense_pack_row(spec, r->values, cols, r->codes);
+  }
 }
 
 void pack_rows(const pack_spec *spec, size_t all_rows, size_t cols, void *data, size_t row, size_t rows,
                const float *values, size_t stride, const pack_keep *keep, pack_place *bad) {
   const pack_twins *twins = pack_twins_best();
+  const int masked = keep && keep->bytes;
+  pack_place first = {0};
+  nvfp4_table table;
   pack_sizes sizes;
-  if (bad) *bad = (pack_place){0};
+  if (bad) *bad = first;
   if (pack_measure(spec, all_rows, cols, &sizes)) return;
+  if (spec->format == WEIGHT_NVFP4) nvfp4_make_table(spec, &table);
   for (size_t r = 0; r < rows; r++) {
-    const float *from = values + r * stride;
-    uint8_t *codes = (uint8_t *)data + (row + r) * sizes.row_bytes;
-    uint8_t *scales = (uint8_t *)data + sizes.scales_offset + (row + r) * sizes.scale_row_bytes;
-    if (!spec->allow_nonfinite) find_bad(from, row + r, cols, bad);
-    switch (spec->format) {
-    case WEIGHT_FP8: fp8_pack_row(spec, twins, from, cols, codes, scales); break;
-    case WEIGHT_NVFP4: nvfp4_pack_row(spec, twins, from, cols, codes, scales); break;
-    case WEIGHT_INT8_24:
-    case WEIGHT_INT4_24:
-      sparse_pack_row(spec, twins, from, cols, keep && keep->bytes ? keep->bytes + r * keep->stride : NULL, codes,
-                      scales);
-      break;
-    default: dense_pack_row(spec, from, cols, codes); break;
-    }
+    const row_target target = {values + r * stride, masked ? keep->bytes + r * keep->stride : NULL,
+                               (uint8_t *)data + (row + r) * sizes.row_bytes,
+                               (uint8_t *)data + sizes.scales_offset + (row + r) * sizes.scale_row_bytes};
+    if (pack_row(spec, twins, &table, cols, &target) && !first.found)
+      first = (pack_place){1, row + r, f32_find_nonfinite_n(target.values, cols)};
   }
+  if (bad && !spec->allow_nonfinite) *bad = first;
 }

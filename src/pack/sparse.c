@@ -1,12 +1,6 @@
 /* pack/sparse.c: rows of 2:4 blocks, by magnitude, by a mask or by pairs. */
 #include "pack/twins.h"
 
-#define OCTET 8 /* columns from which `pairs` keeps 2 of 4 pairs */
-
-/* Column of an octet that lies at position i of its block: pairs are (0,1) (2,3) (4,5) (6,7), and their first halves come
- * first, so that a pair is kept by the same choice in both groups of 4. */
-static const uint8_t pair_order[OCTET] = {0, 2, 4, 6, 1, 3, 5, 7};
-
 typedef struct block_values {
   float v[SPARSE_24_COLUMNS], size[SPARSE_24_COLUMNS];
 } block_values;
@@ -19,19 +13,6 @@ static void by_mask(block_values *b, const uint8_t *keep, size_t count) {
   }
 }
 
-static void by_pairs(block_values *b) {
-  for (size_t at = 0; at < SPARSE_24_COLUMNS; at += OCTET) {
-    float v[OCTET], size[OCTET];
-    memcpy(v, b->v + at, sizeof v);
-    memcpy(size, b->size + at, sizeof size);
-    for (size_t i = 0; i < OCTET; i++) {
-      const size_t column = pair_order[i];
-      b->v[at + i] = v[column];
-      b->size[at + i] = size[column] + size[column ^ 1];
-    }
-  }
-}
-
 /* -- scales */
 
 /* scales[i] of the first and the second half of block b. */
@@ -40,18 +21,20 @@ typedef struct row_scales {
   float groups[PACK_CHUNK / 32]; /* of a chunk */
 } row_scales;
 
-static void whole_row_scale(const pack_spec *spec, row_scales *s, const float *values, size_t cols, void *to) {
-  int nonfinite;
+static int whole_row_scale(const pack_spec *spec, row_scales *s, const float *values, size_t cols, void *to) {
+  int nonfinite = 0;
   s->whole = f32_absmax_n(values, cols, &nonfinite);
   scales_store(pack_scale_type(spec), pack_largest(spec->format), &s->whole, 1, to);
+  return nonfinite;
 }
 
-static size_t group_scales(const pack_spec *spec, const pack_twins *t, row_scales *s, const float *values, size_t count,
-                           void *to) {
+/* Both return 1 when a value is NaN or infinite. */
+static int group_scales(const pack_spec *spec, const pack_twins *t, row_scales *s, const float *values, size_t count,
+                        void *to) {
   const size_t groups = (count + spec->block - 1) / spec->block;
-  t->block_absmax(values, count, spec->block, s->groups);
+  const int nonfinite = t->block_absmax(values, count, spec->block, s->groups);
   scales_store(spec->scale, INT4_LARGEST, s->groups, groups, to);
-  return groups * scale_bytes(spec->scale);
+  return nonfinite;
 }
 
 /* Of the columns at `column` of the chunk; count columns are there. */
@@ -76,7 +59,7 @@ static void pack_chunk(const pack_spec *spec, const pack_twins *t, const row_sca
       memcpy(copy.v, in.v, left * sizeof *copy.v);
       memcpy(copy.size, in.size, left * sizeof *copy.size);
       if (spec->pairs)
-        by_pairs(&copy);
+        t->pair_up(copy.v, copy.size);
       else if (keep)
         by_mask(&copy, keep + c, left);
       in.v = copy.v;
@@ -92,18 +75,23 @@ static void pack_chunk(const pack_spec *spec, const pack_twins *t, const row_sca
   }
 }
 
-void sparse_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, const uint8_t *keep,
-                     void *codes, void *scales) {
+int sparse_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, const uint8_t *keep,
+                    void *codes, void *scales) {
   const size_t chunk_bytes =
       PACK_CHUNK / SPARSE_24_COLUMNS * (spec->format == WEIGHT_INT8_24 ? sizeof(int8_24_block) : sizeof(int4_24_block));
   uint8_t *scale_row = scales, *to = codes;
   row_scales s;
-  if (pack_block(spec) == 0) whole_row_scale(spec, &s, values, cols, scales);
+  int nonfinite = 0;
+  if (pack_block(spec) == 0) nonfinite = whole_row_scale(spec, &s, values, cols, scales);
   for (size_t c = 0; c < cols; c += PACK_CHUNK, to += chunk_bytes) {
     const size_t count = cols - c < PACK_CHUNK ? cols - c : PACK_CHUNK;
-    if (pack_block(spec) != 0) scale_row += group_scales(spec, t, &s, values + c, count, scale_row);
+    if (pack_block(spec) != 0) {
+      nonfinite |= group_scales(spec, t, &s, values + c, count, scale_row);
+      scale_row += (count + spec->block - 1) / spec->block * scale_bytes(spec->scale);
+    }
     pack_chunk(spec, t, &s, values + c, count, keep ? keep + c : NULL, to);
   }
+  return nonfinite;
 }
 
 /* -- masks */

@@ -25,6 +25,9 @@ typedef struct pack_twins {
   void (*block_multiply)(const float *values, size_t count, size_t block, const float *by, float *to);
   /* to[i] = |values[i]|, 0 for NaN. */
   void (*sizes)(const float *values, size_t count, float *to);
+  /* 64 columns into the order of a block by pairs (weight.h: of each 8 columns 0 2 4 6 1 3 5 7), and each size the sum of
+   * the pair's two. */
+  void (*pair_up)(float v[SPARSE_24_COLUMNS], float size[SPARSE_24_COLUMNS]);
   /* 32 codes and 16 nibbles of one block. int8: within ±127; int4: within ±7, as bytes. */
   void (*sparse_int8)(const sparse_input *in, int8_t codes[SPARSE_24_KEPT], uint8_t index[SPARSE_24_GROUPS / 2]);
   void (*sparse_int4)(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2], uint8_t index[SPARSE_24_GROUPS / 2]);
@@ -37,14 +40,25 @@ const pack_twins *pack_twins_plain(void);
 const pack_twins *pack_twins_avx2(void); /* NULL when the library was built for another processor */
 const pack_twins *pack_twins_best(void); /* for this processor */
 
-/* One row of cols values into codes and scales (of this row). */
-void fp8_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, void *codes,
-                  void *scales);
-void nvfp4_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, void *codes,
-                    void *scales);
+/* NVFP4: for each code of a scale from −NVFP4_TABLE_BEFORE on: what a weight is multiplied with, and the scale's square.
+ * Codes that no scale has stand for the nearest that one has, so that the search takes 16 in a row everywhere. */
+#define NVFP4_LARGEST_SCALE 0x7e /* 448 */
+#define NVFP4_TABLE_BEFORE  8    /* E4M3 codes from one power of two to the next */
+#define NVFP4_TABLE         (2 * NVFP4_TABLE_BEFORE + NVFP4_LARGEST_SCALE + 1)
+typedef struct nvfp4_table {
+  float factor[NVFP4_TABLE], square[NVFP4_TABLE];
+} nvfp4_table;
+
+void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table);
+
+/* One row of cols values into codes and scales (of this row). Returns 1 when a value is NaN or infinite. */
+int fp8_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, void *codes,
+                 void *scales);
+int nvfp4_pack_row(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+                   size_t cols, void *codes, void *scales);
 /* keep: of this row, or NULL */
-void sparse_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, const uint8_t *keep,
-                     void *codes, void *scales);
+int sparse_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, const uint8_t *keep,
+                    void *codes, void *scales);
 
 /* The scale type of the format, whatever the spec of a format with one type says. */
 scale_type pack_scale_type(const pack_spec *spec);

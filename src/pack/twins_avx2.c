@@ -9,27 +9,28 @@ static inline __m256 magnitudes(__m256 v) { return _mm256_andnot_ps(_mm256_set1_
 
 /* -- blocks */
 
-static inline float lanes_max(__m256 v) {
-  __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+static inline uint32_t lanes_max(__m256i v) {
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  m = _mm_max_epi32(m, _mm_unpackhi_epi64(m, m));
+  return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, _MM_SHUFFLE(1, 1, 1, 1))));
 }
 
+/* Magnitudes are in the order of their bits, NaN and infinity above all: a block that has them is done again. */
 static int block_absmax(const float *values, size_t count, size_t block, float *to) {
-  const __m256 infinite = _mm256_set1_ps(__builtin_inff());
+  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+  const uint32_t infinite = 0x7f800000u;
   const size_t whole = count / block * block;
-  __m256 bad = _mm256_setzero_ps();
+  int nonfinite = 0;
   for (size_t c = 0; c < whole; c += block) {
-    __m256 most = _mm256_setzero_ps();
-    for (size_t i = 0; i < block; i += 8) {
-      const __m256 v = magnitudes(_mm256_loadu_ps(values + c + i));
-      const __m256 finite = _mm256_cmp_ps(v, infinite, _CMP_LT_OQ);
-      bad = _mm256_or_ps(bad, _mm256_andnot_ps(finite, infinite));
-      most = _mm256_max_ps(most, _mm256_and_ps(v, finite));
-    }
-    to[c / block] = lanes_max(most);
+    __m256i most = _mm256_setzero_si256();
+    for (size_t i = 0; i < block; i += 8)
+      most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(values + c + i)), magnitude));
+    const uint32_t largest = lanes_max(most);
+    if (largest >= infinite)
+      nonfinite |= pack_twins_plain()->block_absmax(values + c, block, block, to + c / block);
+    else
+      to[c / block] = f32_from_bits(largest);
   }
-  const int nonfinite = _mm256_movemask_ps(_mm256_cmp_ps(bad, infinite, _CMP_EQ_OQ)) != 0;
   if (whole == count) return nonfinite;
   return nonfinite | pack_twins_plain()->block_absmax(values + whole, count - whole, block, to + whole / block);
 }
@@ -63,6 +64,16 @@ static void sizes(const float *values, size_t count, float *to) {
     _mm256_storeu_ps(to + i, _mm256_and_ps(magnitudes(v), _mm256_cmp_ps(v, v, _CMP_ORD_Q)));
   }
   pack_twins_plain()->sizes(values + i, count - i, to + i);
+}
+
+static void pair_up(float v[SPARSE_24_COLUMNS], float size[SPARSE_24_COLUMNS]) {
+  const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+  for (size_t at = 0; at < SPARSE_24_COLUMNS; at += 8) {
+    const __m256 s = _mm256_loadu_ps(size + at);
+    const __m256 sum = _mm256_add_ps(s, _mm256_permute_ps(s, _MM_SHUFFLE(2, 3, 0, 1)));
+    _mm256_storeu_ps(v + at, _mm256_permutevar8x32_ps(_mm256_loadu_ps(v + at), order));
+    _mm256_storeu_ps(size + at, _mm256_permutevar8x32_ps(sum, order));
+  }
 }
 
 /* For a group's mask of kept places: the nibble of its index, and which two of its four bytes are kept. */
@@ -174,6 +185,7 @@ const pack_twins *pack_twins_avx2(void) {
                                    .block_divide = block_divide,
                                    .block_multiply = block_multiply,
                                    .sizes = sizes,
+                                   .pair_up = pair_up,
                                    .sparse_int8 = sparse_int8,
                                    .sparse_int4 = sparse_int4,
                                    .nvfp4_least = nvfp4_least};

@@ -37,6 +37,19 @@ static void sizes(const float *values, size_t count, float *to) {
   }
 }
 
+static void pair_up(float v[SPARSE_24_COLUMNS], float size[SPARSE_24_COLUMNS]) {
+  static const uint8_t order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+  for (size_t at = 0; at < SPARSE_24_COLUMNS; at += 8) {
+    float old_v[8], old_size[8];
+    memcpy(old_v, v + at, sizeof old_v);
+    memcpy(old_size, size + at, sizeof old_size);
+    for (size_t i = 0; i < 8; i++) {
+      v[at + i] = old_v[order[i]];
+      size[at + i] = old_size[order[i]] + old_size[order[i] ^ 1];
+    }
+  }
+}
+
 /* Positions of the 2 largest of 4, ties to the lower; the lower position first. */
 static void two_largest(const float size[SPARSE_24_GROUP], size_t *first, size_t *second) {
   size_t best = 0, next;
@@ -97,6 +110,7 @@ const pack_twins *pack_twins_plain(void) {
                                    .block_divide = block_divide,
                                    .block_multiply = block_multiply,
                                    .sizes = sizes,
+                                   .pair_up = pair_up,
                                    .sparse_int8 = sparse_int8,
                                    .sparse_int4 = sparse_int4,
                                    .nvfp4_least = nvfp4_least};

@@ -40,6 +40,8 @@ static int code_at(weight_format format, const uint8_t *block, size_t i) {
 
 /* count: columns that there are of this block. */
 static void unpack_block(const weight *w, size_t row, const uint8_t *block, size_t column, size_t count, float *to) {
+  size_t scale_index = w->block ? column / w->block : 0;
+  float scale = weight_scale(w, row, scale_index);
   const uint8_t *index = block + (w->format == WEIGHT_INT8_24 ? SPARSE_24_KEPT : SPARSE_24_KEPT / 2);
   for (size_t i = 0; i < count; i++) to[i] = 0;
   for (size_t i = 0; i < SPARSE_24_KEPT; i++) {
@@ -47,7 +49,10 @@ static void unpack_block(const weight *w, size_t row, const uint8_t *block, size
     const size_t place = SPARSE_24_GROUP * group + (nibble >> (2 * (i % 2)) & 3);
     const size_t at = place / 8 * 8 + column_of(w->pairs, place % 8);
     if (at >= count) continue;
-    const float scale = weight_scale(w, row, w->block ? (column + at) / w->block : 0);
+    if (w->block && (column + at) / w->block != scale_index) {
+      scale_index = (column + at) / w->block;
+      scale = weight_scale(w, row, scale_index);
+    }
     const float value = (float)code_at(w->format, block, i) * scale;
     to[at] = to[at] == 0 ? value : to[at] + value; /* both of a group in one place: only in a damaged index */
   }

@@ -28,6 +28,7 @@ extern const command command_detokenize;
 extern const command command_inspect;
 extern const command command_perplexity;
 extern const command command_quantize;
+extern const command command_compare;
 extern const command command_bench;
 extern const command command_devices;
 

@@ -1,0 +1,106 @@
+/* compare_print.c: the result as text, with a heat map on a terminal, and as JSON. */
+#include <inttypes.h>
+#include <math.h>
+
+#include "compare.h"
+#include "json_out.h"
+
+static double share(uint64_t part, uint64_t all) { return all > 0 ? (double)part / (double)all : 0; }
+
+/* From no error to 100 %, two characters to each factor of about 10: a blank is below 0.01 %. */
+static char heat(double error) {
+  static const char ramp[] = " .:-=+*#%@";
+  enum { STEPS = sizeof ramp - 2 };
+  const double lowest = -4; /* log10 */
+  double place = error > 0 ? (log10(error) - lowest) / -lowest * STEPS : 0;
+  return ramp[place < 0 ? 0 : place > STEPS ? STEPS : (int)place];
+}
+
+static void print_map(output *out, const weight_errors *e) {
+  output_text(out, "\nlayer  ");
+  for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, "%-5s", compare_projections[p]);
+  output_text(out, "   ' ' < 0.01%  ':' 0.1%  '=' 0.6%  '*' 4%  '@' 100%\n");
+  for (uint64_t l = 0; l < e->layers; l++) {
+    output_format(out, "%5" PRIu64 "  ", l);
+    for (int p = 0; p < COMPARE_PROJECTIONS; p++) {
+      char c = heat(e->layer[l][p]);
+      output_format(out, "%c%c%c%c ", c, c, c, c);
+    }
+    output_text(out, "\n");
+  }
+}
+
+static void print_table(output *out, const weight_errors *e) {
+  output_text(out, "\nrelative error of the weights, in percent\nlayer");
+  for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, " %8s", compare_projections[p]);
+  output_text(out, "\n");
+  for (uint64_t l = 0; l < e->layers; l++) {
+    output_format(out, "%5" PRIu64, l);
+    for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, " %8.4f", 100 * e->layer[l][p]);
+    output_text(out, "\n");
+  }
+  output_format(out, "embedding %.4f (%s), head %.4f (%s), all matrices %.4f\n", 100 * e->embedding,
+                e->embedding_format, 100 * e->head, e->head_format, 100 * e->all);
+}
+
+void compare_print(output *out, const comparison *c) {
+  score *s = c->score;
+  output_text(out, "reference: "), output_text(out, c->reference_text);
+  output_text(out, "\nmodel:     "), output_text(out, c->model_text);
+  output_format(out, "%s%s\n\n", c->mode[0] ? ", " : "", c->mode);
+  output_format(out, "perplexity       %.4f -> %.4f (%+.2f%%)\n", score_perplexity(s, 0), score_perplexity(s, 1),
+                100 * (score_perplexity(s, 1) / score_perplexity(s, 0) - 1));
+  output_format(out, "KL(ref||model)   mean %.6f, median %.6f, 99%% below %.6f\n", s->kl.mean, score_kl_at(s, 0.5),
+                score_kl_at(s, 0.99));
+  output_format(out, "same top token   %.2f%%\ntop-5 overlap    %.2f%%\n", 100 * share(s->same_top, s->kl.count),
+                100 * share(s->shared_top_5, 5 * s->kl.count));
+  output_format(out, "(%" PRIu64 " tokens scored in %" PRIu64 " windows of %" PRIu64 ")\n", s->kl.count, s->done,
+                s->context);
+  if (c->errors == NULL) {
+    output_text(out, "\nThe models have different shapes: their weights are not compared.\n");
+    return;
+  }
+  print_table(out, c->errors);
+  if (out->terminal) print_map(out, c->errors);
+}
+
+static void json_errors(json_out *json, const weight_errors *e) {
+  json_begin(json, '{');
+  json_key(json, "all"), json_double(json, e->all);
+  json_key(json, "embedding"), json_double(json, e->embedding);
+  json_key(json, "embedding_format"), json_text(json, e->embedding_format);
+  json_key(json, "head"), json_double(json, e->head);
+  json_key(json, "head_format"), json_text(json, e->head_format);
+  json_key(json, "layers"), json_begin(json, '[');
+  for (uint64_t l = 0; l < e->layers; l++) {
+    json_begin(json, '{');
+    for (int p = 0; p < COMPARE_PROJECTIONS; p++)
+      json_key(json, compare_projections[p]), json_double(json, e->layer[l][p]);
+    json_end(json, '}');
+  }
+  json_end(json, ']');
+  json_end(json, '}');
+}
+
+void compare_json(output *out, const comparison *c, double seconds) {
+  score *s = c->score;
+  json_out json = {out, 0};
+  json_begin(&json, '{');
+  json_key(&json, "reference"), json_text(&json, c->reference);
+  json_key(&json, "model"), json_text(&json, c->model);
+  json_key(&json, "mode"), json_text(&json, c->mode);
+  json_key(&json, "reference_perplexity"), json_double(&json, score_perplexity(s, 0));
+  json_key(&json, "perplexity"), json_double(&json, score_perplexity(s, 1));
+  json_key(&json, "kl_mean"), json_double(&json, s->kl.mean);
+  json_key(&json, "kl_median"), json_double(&json, score_kl_at(s, 0.5));
+  json_key(&json, "kl_99"), json_double(&json, score_kl_at(s, 0.99));
+  json_key(&json, "same_top"), json_double(&json, share(s->same_top, s->kl.count));
+  json_key(&json, "top_5_overlap"), json_double(&json, share(s->shared_top_5, 5 * s->kl.count));
+  json_key(&json, "scored_tokens"), json_unsigned(&json, s->kl.count);
+  json_key(&json, "windows"), json_unsigned(&json, s->done);
+  json_key(&json, "context"), json_unsigned(&json, s->context);
+  json_key(&json, "seconds"), json_double(&json, seconds);
+  if (c->errors != NULL) json_key(&json, "weight_error"), json_errors(&json, c->errors);
+  json_end(&json, '}');
+  output_text(out, "\n");
+}

@@ -40,7 +40,6 @@ enum key {
   ORIGINAL_POSITIONS,
   EOS,
   BOS,
-  QUANTIZATION,
   PER_LAYER,
   KEYS
 };
@@ -71,7 +70,6 @@ static const char *const keys[KEYS] = {"architectures",
                                        "original_max_position_embeddings",
                                        "eos_token_id",
                                        "bos_token_id",
-                                       "quantization_config",
                                        "per_layer_config"};
 
 /* Integers that go straight into the configuration. */
@@ -291,7 +289,7 @@ static viva_status refuse_unknown(const reader *r) {
   static const struct {
     enum key key;
     const char *what;
-  } unknown[] = {{QUANTIZATION, "quantised weights"}, {PER_LAYER, "layers of different shapes"}};
+  } unknown[] = {{PER_LAYER, "layers of different shapes"}};
   for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
     const config_value *value = &r->values[unknown[i].key];
     if (config_given(value))

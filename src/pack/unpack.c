@@ -45,7 +45,7 @@ static void unpack_block(const weight *w, size_t row, const uint8_t *block, size
   const uint8_t *index = block + (w->format == WEIGHT_INT8_24 ? SPARSE_24_KEPT : SPARSE_24_KEPT / 2);
   for (size_t i = 0; i < count; i++) to[i] = 0;
   for (size_t i = 0; i < SPARSE_24_KEPT; i++) {
-    const size_t group = i / 2, nibble = index[group / 2] >> (4 * (group % 2));
+    const size_t group = i / 2, nibble = (size_t)index[group / 2] >> (4 * (group % 2));
     const size_t place = SPARSE_24_GROUP * group + (nibble >> (2 * (i % 2)) & 3);
     const size_t at = place / 8 * 8 + column_of(w->pairs, place % 8);
     if (at >= count) continue;
@@ -74,7 +74,7 @@ pack_place pack_check_index(const weight *w, size_t row, size_t rows) {
   for (size_t r = row; r < row + rows; r++) {
     for (size_t g = 0; g < groups; g++) {
       const uint8_t *index = row_codes(w, r) + g / SPARSE_24_GROUPS * bytes + skip;
-      const size_t nibble = index[g % SPARSE_24_GROUPS / 2] >> (4 * (g % 2)) & 15u;
+      const size_t nibble = (size_t)index[g % SPARSE_24_GROUPS / 2] >> (4 * (g % 2)) & 15;
       if ((nibble & 3) >= nibble >> 2) return (pack_place){1, r, g * SPARSE_24_GROUP};
     }
   }

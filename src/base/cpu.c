@@ -21,6 +21,7 @@
 #define LEAF7_EBX_AVX512DQ (1u << 17)
 #define LEAF7_EBX_AVX512BW (1u << 30)
 #define LEAF7_EBX_AVX512VL (1u << 31)
+#define LEAF7_ECX_VBMI     (1u << 1)
 #define LEAF7_ECX_VNNI     (1u << 11)
 #define LEAF7_1_EAX_BF16   (1u << 5)
 #define XCR0_YMM           0x06u /* XMM and YMM state */
@@ -58,6 +59,7 @@ static void read_features(cpu_features *f) {
   f->avx2 = (b & LEAF7_EBX_AVX2) != 0;
   const uint32_t wide = LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW | LEAF7_EBX_AVX512VL;
   f->avx512 = f->avx2 && (saved & XCR0_ZMM) == XCR0_ZMM && (b & wide) == wide;
+  f->avx512_vbmi = f->avx512 && (c & LEAF7_ECX_VBMI) != 0;
   f->avx512_vnni = f->avx512 && (c & LEAF7_ECX_VNNI) != 0;
   if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
     f->avx512_bf16 = f->avx512 && (a & LEAF7_1_EAX_BF16) != 0;

@@ -158,7 +158,8 @@ static void multiply(const linear_job *job, const linear_args *a, const layer_cu
   }
   const cpu_input in = cpu_input_of(a, x_row);
   float w_scales[PANEL_MOST] = {0};
-  for (size_t i = 0; i < rows && !weight_dense(a->w->format); i++) w_scales[i] = cpu_row_factor(kernels, a->w, row + i);
+  for (size_t i = 0; i < rows && !weight_dense(a->w->format); i++)
+    w_scales[i] = form->whole ? weight_row_scale(a->w, row + i) : cpu_row_factor(kernels, a->w, row + i);
   panel_job p = {.x_stride = in.x_stride,
                  .m = m,
                  .code_stride = in.code_stride,

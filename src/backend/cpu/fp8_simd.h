@@ -88,9 +88,29 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
 
 /* -- few rows of x */
 
-#define FP8_ROWS  4 /* rows of x with which the codes are multiplied as they are stored; more are widened in pieces */
-#define FP8_COLS  4 /* rows of w: so many chains of sums hide the adder's latency */
-#define FP8_AHEAD 2048 /* bytes in each row of w, asked for ahead; tried from 512 to 8192 */
+#define FP8_ROWS      4 /* rows of x with which the codes are multiplied as they are stored; more are widened in pieces */
+#define FP8_COLS      4                     /* rows of w: so many chains of sums hide the adder's latency */
+#define FP8_SOME_COLS (LANES == 16 ? 4 : 2) /* with more rows of x: as the registers allow */
+#define FP8_AHEAD     4096                  /* bytes of each row of w that are asked for ahead; 2 to 8 KiB are alike */
+
+/* Where a tile's rows are read ahead: at the end of the rows it goes on in the tile that follows. Few kernels that read a
+ * byte a column. Without it every row would begin with waiting, which cost a tenth to a quarter of the bandwidth. */
+typedef struct fp8_ahead {
+  size_t tile, col; /* from the tile's first row on, bytes; column */
+} fp8_ahead;
+
+ALWAYS_INLINE fp8_ahead fp8_ahead_of(const weight *w, int cols) {
+  const size_t width = w->cols ? w->cols : 1;
+  return (fp8_ahead){FP8_AHEAD / width * w->row_bytes * (size_t)cols, FP8_AHEAD % width};
+}
+
+/* Asks for the next line of all rows. */
+ALWAYS_INLINE void fp8_ask(const weight *w, int cols, const uint8_t *first, fp8_ahead *at) {
+  UNROLL
+  for (int j = 0; j < cols; j++) __builtin_prefetch(first + at->tile + (size_t)j * w->row_bytes + at->col, 0, 3);
+  at->col += LINE;
+  if (at->col >= w->cols) at->col -= w->cols, at->tile += w->row_bytes * (size_t)cols;
+}
 
 typedef vf fp8_sums[FP8_ROWS][FP8_COLS];
 
@@ -141,13 +161,13 @@ ALWAYS_INLINE void fp8_rest(int rows, int cols, int blocked, const fp8_tile *t, 
     fp8_step(rows, cols, blocked, 0, &rest, 0, s, s_next, values[0], FP8_STEP, sums, largest);
 }
 
-/* rows rows of x from i0 times cols rows of w from n0. block: 0, 16, or 32 for all multiples of 32. */
+/* All rows rows of x times cols rows of w from n0. block: 0, 16, or 32 for all multiples of 32. */
 ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, const linear_args *a,
-                           const cpu_input *in, size_t i0, size_t n0) {
+                           const cpu_input *in, fp8_ahead ahead, size_t n0) {
   const weight *w = a->w;
   const size_t width = w->cols;
   const size_t chunk = block == 0 ? width + 1 : (size_t)w->block * FP8_SCALES;
-  const float *x = in->x + i0 * in->x_stride;
+  const float *x = in->x;
   float scales[FP8_COLS][FP8_SCALES];
   fp8_tile t;
   fp8_sums sums;
@@ -166,10 +186,7 @@ ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, 
       fp8_scales(w, n0 + (size_t)j, first / w->block, (end - first + w->block - 1) / w->block, scales[j]);
     size_t s = 0, left = w->block; /* block of the chunk, and its columns to come */
     for (; c + FP8_STEP <= end; c += FP8_STEP) {
-      if (c % LINE == 0) {
-        UNROLL
-        for (int j = 0; j < cols; j++) __builtin_prefetch(t.codes[j] + c + FP8_AHEAD, 0, 3);
-      }
+      if (c % LINE == 0) fp8_ask(w, cols, t.codes[0], &ahead);
       fp8_step(rows, cols, block != 0, 0, &t, c, s, block == 16 ? s + FP8_STEP / 16 - 1 : s, x, in->x_stride, sums,
                largest);
       if (block == 16) s += FP8_STEP / 16;
@@ -186,25 +203,26 @@ ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, 
     const size_t n = n0 + (size_t)j;
     const float scale = vb_has_nan_fp8(largest[j]) ? NAN : cpu_row_factor(k, w, n);
     UNROLL
-    for (int i = 0; i < rows; i++) few_finish(a, in, i0 + (size_t)i, n, v_sum(sums[i][j]) * scale);
+    for (int i = 0; i < rows; i++) few_finish(a, in, (size_t)i, n, v_sum(sums[i][j]) * scale);
   }
 }
 
-#define FP8_FEW(rows, block)                                                                                           \
+#define FP8_FEW(rows, cols, block)                                                                                     \
   static __attribute__((noinline)) void fp8_few_##rows##_##block(const cpu_kernels *k, const linear_args *a,           \
                                                                  const cpu_input *in, size_t begin, size_t end) {      \
+    const fp8_ahead ahead = fp8_ahead_of(a->w, cols);                                                                  \
     size_t n = begin;                                                                                                  \
-    for (; n + FP8_COLS <= end; n += FP8_COLS) fp8_few(rows, FP8_COLS, block, k, a, in, 0, n);                         \
-    for (; n < end; n++) fp8_few(rows, 1, block, k, a, in, 0, n);                                                      \
+    for (; n + (cols) <= end; n += (cols)) fp8_few(rows, cols, block, k, a, in, ahead, n);                             \
+    for (; n < end; n++) fp8_few(rows, 1, block, k, a, in, ahead, n);                                                  \
   }
-FP8_FEW(1, 0)
-FP8_FEW(2, 0)
-FP8_FEW(3, 0)
-FP8_FEW(4, 0)
-FP8_FEW(1, 16)
-FP8_FEW(2, 16)
-FP8_FEW(1, 32)
-FP8_FEW(2, 32)
+FP8_FEW(1, FP8_COLS, 0)
+FP8_FEW(2, FP8_SOME_COLS, 0)
+FP8_FEW(3, FP8_SOME_COLS, 0)
+FP8_FEW(4, FP8_SOME_COLS, 0)
+FP8_FEW(1, FP8_COLS, 16)
+FP8_FEW(2, FP8_SOME_COLS, 16)
+FP8_FEW(1, FP8_COLS, 32)
+FP8_FEW(2, FP8_SOME_COLS, 32)
 
 static void few_fp8(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   typedef void (*few_fn)(const cpu_kernels *, const linear_args *, const cpu_input *, size_t, size_t);

@@ -80,6 +80,7 @@ typedef struct cpu_panel {
   size_t most_columns; /* of a panel, at most CPU_PANEL_FLOATS · 4 / 16 / column_bytes; longer K is cut */
   size_t unit;         /* columns of a panel are padded to a multiple of this, and K is cut at multiples */
   int codes;           /* the product reads job->codes, not job->x */
+  int whole;           /* its weights are not divided by factor[format] */
   /* Rows [row, row + rows) × columns [col, col + cols) of w to the panel, rows `stride` columns apart, zero where padded
    * (rows to a multiple of CPU_PANEL_GROUP). */
   void (*fill)(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols, size_t stride,
@@ -205,6 +206,8 @@ void kernels_reference(cpu_kernels *k);
 #if defined(__x86_64__)
 void kernels_avx2(cpu_kernels *k);
 void kernels_avx512(cpu_kernels *k);
+/* FP8 times E4M3 rows in that table with the instructions of AVX512_BF16 and AVX512_VBMI, or without: the same bits. */
+void kernels_avx512_pairs(cpu_kernels *k, int native);
 #endif
 
 /* The plain entries, which tuned tables fall back to. */

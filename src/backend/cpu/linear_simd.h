@@ -291,18 +291,10 @@ PANEL_TILE(5)
 PANEL_TILE(6)
 #endif
 
-static void panel(const panel_job *job) {
-  static void (*const tiles[PANEL_TILE_ROWS + 1])(const panel_job *, size_t, size_t, float *) = {
-    NULL,
-    panel_tile_1,
-    panel_tile_2,
-    panel_tile_3,
-#if PANEL_TILE_ROWS > 3
-    panel_tile_4,
-    panel_tile_5,
-    panel_tile_6,
-#endif
-  };
+typedef void (*panel_tile_fn)(const panel_job *job, size_t row, size_t col, float *lanes);
+
+/* A block of x times a panel; tiles: by rows of x. */
+static void panel_tiles(const panel_job *job, const panel_tile_fn tiles[PANEL_TILE_ROWS + 1]) {
   const size_t row_tiles = (job->m + PANEL_TILE_ROWS - 1) / PANEL_TILE_ROWS;
   const size_t tile_count = row_tiles * ((job->n + CPU_PANEL_GROUP - 1) / CPU_PANEL_GROUP);
   const size_t ahead_each = (job->ahead.bytes / tile_count / LINE + 1) * LINE; /* what comes next, some at each tile */
@@ -317,6 +309,21 @@ static void panel(const panel_job *job) {
       if (lanes) lanes += PANEL_TILE_ROWS * CPU_PANEL_GROUP * LANES;
     }
   }
+}
+
+static void panel(const panel_job *job) {
+  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {
+    NULL,
+    panel_tile_1,
+    panel_tile_2,
+    panel_tile_3,
+#if PANEL_TILE_ROWS > 3
+    panel_tile_4,
+    panel_tile_5,
+    panel_tile_6,
+#endif
+  };
+  panel_tiles(job, tiles);
 }
 
 static const cpu_panel float_panel = {.column_bytes = sizeof(float),

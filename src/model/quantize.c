@@ -17,8 +17,7 @@ static viva_status open_input(quantize_job *j, const char *from, viva_error *err
   options.weights = j->dense ? NULL : asked;
   TRY(checkpoint_open(j->engine->rt, from, VIVA_LOAD_READ, &j->ck, error));
   TRY(plan_begin(&j->p, j->engine, j->ck, &options, error));
-  TRY(load_tie(&j->p, error));
-  return quant_open(j->ck, &j->q, error);
+  return load_tie(&j->p, error);
 }
 
 static double relative(double error2, double original2) { return original2 > 0 ? sqrt(error2 / original2) : 0; }
@@ -99,7 +98,6 @@ static void end(quantize_job *j) {
   mem *m = &j->engine->rt->mem;
   mem_free(m, j->outputs);
   mem_free(m, j->tensors);
-  quant_close(j->q);
   if (j->p.engine) plan_end(&j->p);
   viva_checkpoint_close(j->ck);
   arena_free(j->arena);

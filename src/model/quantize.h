@@ -35,7 +35,6 @@ typedef struct quantize_job {
   const viva_quantize_options *options; /* complete */
   viva_checkpoint *ck;
   plan p;
-  quant *q;
   arena *arena; /* names */
   int dense;    /* the rule is "dense" */
   int own;      /* the folder is in viva's dialect, else in compressed-tensors' */

@@ -58,70 +58,41 @@ static weight_format dense_format(file_type type) {
   }
 }
 
-static int copyable_block(uint64_t block) { return block == 16 || block == 32 || block == 64 || block == 128; }
-
-/* The file's own format as a spec. 0: it is none of ours. */
-static int stored_spec(const quant_matrix *m, pack_spec *spec) {
-  int channel = m->scale_cols == 1;
-  scale_type scale = m->scale_type == TYPE_F16                                   ? SCALE_F16
-                     : m->scale_type == TYPE_F8_E8M0 || m->scale_type == TYPE_U8 ? SCALE_E8M0
-                                                                                 : SCALE_F32;
-  uint32_t block = channel ? 0 : (uint32_t)m->block_cols;
-  switch (m->kind) {
-  case QUANT_FP8:
-    if (m->block_rows != 1) scale = SCALE_F32; /* repeated for each row */
-    *spec = (pack_spec){.format = WEIGHT_FP8, .block = block, .scale = scale};
-    return channel || copyable_block(m->block_cols);
-  case QUANT_NVFP4:
-    *spec = (pack_spec){.format = WEIGHT_NVFP4, .block = NVFP4_BLOCK, .scale = SCALE_E4M3, .global = m->global};
-    return m->global_divides;
-  case QUANT_INT8_24: *spec = (pack_spec){.format = WEIGHT_INT8_24, .scale = SCALE_F32}; return 1;
-  case QUANT_INT4_24:
-    *spec = (pack_spec){.format = WEIGHT_INT4_24, .block = block, .scale = scale, .pairs = m->pairs};
-    return 1;
-  case QUANT_DENSE:
-  case QUANT_SPARSE: break;
-  }
-  return 0;
-}
-
-/* The module in the file, for quant_find. */
-static viva_status source_module(const quantize_job *j, const plan_item *item, char *name, size_t size,
-                                 viva_error *error) {
+/* What the matrix is read from: in a dense one, the tensor under its name in the file. */
+static viva_status source_of(const quantize_job *j, const plan_item *item, quant_matrix *source, viva_error *error) {
   static const char ending[] = ".weight";
-  const slot *s = item->slot;
-  if (item->copy) s = &names_global[s == &names_global[NAMES_HEAD] ? NAMES_EMBEDDING : NAMES_HEAD];
-  if (names_format(s, j->ck->container, item->layer, name, size))
-    return error_set(error, VIVA_E_INTERNAL, "a matrix has no name in this kind of file");
-  size_t length = strlen(name);
-  if (length > strlen(ending)) name[length - strlen(ending)] = 0;
+  char name[96];
+  size_t length = strlen(item->view->name);
+  *source = item->source;
+  if (item->source.kind == QUANT_DENSE) {
+    if (length >= sizeof name || length < strlen(ending))
+      return checkpoint_fail(j->ck, item->view, error, VIVA_E_FORMAT,
+                             "the name of the tensor is too long or too short");
+    memcpy(name, item->view->name, length - strlen(ending));
+    name[length - strlen(ending)] = 0;
+    TRY(quant_find(j->p.quant, name, source, error));
+  }
+  source->value_type = TYPE_F32; /* the values that kernels compute with */
   return VIVA_OK;
 }
 
 static viva_status set_matrix(quantize_job *j, quantize_output *out, viva_error *error) {
   const plan_item *item = out->item;
-  char module[96];
-  pack_spec stored = {0}, asked;
+  int from_packed = item->source.kind != QUANT_DENSE;
   names_module(item->slot, item->layer, out->name, sizeof out->name);
-  TRY(source_module(j, item, module, sizeof module, error));
-  TRY(quant_find(j->q, module, &out->source, error));
-  out->source.value_type = TYPE_F32; /* the values that kernels compute with */
+  TRY(source_of(j, item, &out->source, error));
   out->bytes_before = out->source.codes->bytes + (out->source.scales ? out->source.scales->bytes : 0) +
                       (out->source.mask ? out->source.mask->bytes : 0);
   out->spec = item->spec;
-  int table = item->slot == &names_global[NAMES_EMBEDDING];
-  int given = !j->dense && !table && rule_format(&j->p.rule, out->name, &asked);
-  int from_packed = out->source.kind != QUANT_DENSE;
-  if (from_packed && j->dense)
+  out->copied = item->native;
+  if (from_packed && j->dense) {
     out->spec = (pack_spec){.format = WEIGHT_BF16};
-  else if (from_packed && !given && stored_spec(&out->source, &stored))
-    out->spec = stored, out->copied = 1;
-  else if (from_packed && !given && out->source.kind == QUANT_SPARSE && !out->source.scales)
-    out->spec = (pack_spec){.format = dense_format(out->source.codes->type)};
-  else if (from_packed && !given)
+    out->copied = 0;
+  }
+  if (out->copied && out->spec.multiplier)
     return checkpoint_fail(
         j->ck, out->source.codes, error, VIVA_E_UNSUPPORTED,
-        "the matrix is stored in a form that cannot be written again as it is; give a format for it");
+        "the matrix is stored in ModelOpt's form of NVFP4, which is not written; give a format for it");
   out->packed = !weight_dense(out->spec.format);
   return VIVA_OK;
 }

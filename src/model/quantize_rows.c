@@ -76,7 +76,7 @@ static viva_status read_values(const rows_run *run, size_t row, size_t rows, buf
     weight w = own_view(run, row, rows, t->scratch);
     unpack_rows(&w, 0, rows, to, out->item->cols);
   } else {
-    TRY(quant_rows_f32(run->j->q, m, row, rows, to, t->scratch, &t->error));
+    TRY(quant_rows_f32(run->j->p.quant, m, row, rows, to, t->scratch, &t->error));
   }
   if (out->item->head_rows) unpermute(out, to, t->values, rows, out->item->cols * sizeof(float));
   return VIVA_OK;
@@ -337,11 +337,11 @@ static viva_status copy_packed(quantize_job *j, quantize_output *out, stream *s,
   uint8_t *data = mem_zalloc(m, sizes.bytes), *scales = data ? data + sizes.scales_offset : NULL;
   void *scratch = mem_alloc(m, quant_scratch_bytes(q, rows));
   viva_status status = data && scratch ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
-  if (!status) status = quant_codes(j->q, q, 0, rows, data, scratch, error);
+  if (!status) status = quant_codes(j->p.quant, q, 0, rows, data, scratch, error);
   if (!status && q->kind == QUANT_NVFP4)
-    status = quant_scales_e4m3(j->q, q, 0, rows, scales, error);
+    status = quant_scales_e4m3(j->p.quant, q, 0, rows, scales, error);
   else if (!status && out->spec.scale == SCALE_F32)
-    status = quant_scales_f32(j->q, q, 0, rows, (float *)(void *)scales, scratch, error);
+    status = quant_scales_f32(j->p.quant, q, 0, rows, (float *)(void *)scales, scratch, error);
   else if (!status)
     status = checkpoint_read_part(j->ck, q->scales, 0, scales, rows * sizes.scale_row_bytes, error);
   if (!status) status = write_packed(j, out, data, s, error);

@@ -7,7 +7,7 @@
 #include "backend/cpu/attention_simd.h"
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/linear_simd.h"
-#include "backend/cpu/packed_simd.h"
+#include "backend/cpu/codes_simd.h"
 #include "backend/cpu/rows_simd.h"
 
 void kernels_avx2(cpu_kernels *k) {

@@ -5,15 +5,18 @@
 #include "backend/cpu/packed_avx512.h"
 /* after the vector words */
 #include "backend/cpu/attention_simd.h"
+#include "backend/cpu/codes_simd.h"
+#include "backend/cpu/fp8_pairs.h"
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/linear_simd.h"
-#include "backend/cpu/packed_simd.h"
 #include "backend/cpu/rows_simd.h"
+#include "base/cpu.h"
 
 void kernels_avx512(cpu_kernels *k) {
   k->name = "avx512";
   linear_kernels(k);
   fp8_kernels(k);
+  kernels_avx512_pairs(k, cpu_get()->avx512_bf16 && cpu_get()->avx512_vbmi);
   packed_kernels(k);
   rows_kernels(k);
   attention_kernels(k);

@@ -89,6 +89,9 @@ ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
   }
 }
 
+/* 2 × the values of 32 bytes of NVFP4. */
+ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) { v_codes_to_float(v_nvfp4(from), out); }
+
 /* -- integer products */
 
 ALWAYS_INLINE codes64 v_load_codes(const int8_t *from) {
@@ -132,8 +135,20 @@ static inline int32_t vi_sum(vi v) {
 
 /* -- scales for the lanes of v_dot64 */
 
-/* 4 of E4M3, one for each 16 columns, divided by 2^8. E4M3's bits, one to the right in the high byte, are FP16's of
- * that: exact, subnormal ones too. */
+/* One for each 16 columns. */
+ALWAYS_INLINE vf v_scales_quarters(const float from[4]) {
+  const __m256 four = _mm256_castps128_ps256(_mm_loadu_ps(from));
+  return _mm256_permutevar8x32_ps(four, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+}
+/* One for each 32. */
+ALWAYS_INLINE vf v_scales_halves(const float *first, const float *second) {
+  return _mm256_insertf128_ps(_mm256_broadcast_ss(first), _mm_broadcast_ss(second), 1);
+}
+
+#define E4M3_UNIT 256.0f
+
+/* 4 of E4M3, one for each 16 columns, divided by E4M3_UNIT. E4M3's bits, one to the right in the high byte, are F16's of
+ * that: exact, subnormal ones too; NaN becomes a number. */
 ALWAYS_INLINE vf v_scales_e4m3(const uint8_t from[4]) {
   const __m128i high = _mm_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3);
   int bytes;
@@ -141,9 +156,11 @@ ALWAYS_INLINE vf v_scales_e4m3(const uint8_t from[4]) {
   const __m128i v = _mm_srai_epi16(_mm_shuffle_epi8(_mm_cvtsi32_si128(bytes), high), 1);
   return _mm256_cvtph_ps(_mm_and_si128(v, _mm_set1_epi16((short)0xbf80)));
 }
-/* One for the first 32 columns, one for the others. */
-ALWAYS_INLINE vf v_scales_halves(float first, float second) {
-  return _mm256_insertf128_ps(_mm256_set1_ps(first), _mm_set1_ps(second), 1);
+
+/* Whether one of 32 codes of E4M3 is NaN. */
+ALWAYS_INLINE int v_any_nan_e4m3(const uint8_t *from) {
+  const __m256i nan = _mm256_set1_epi8(0x7f), v = _mm256_loadu_si256((const __m256i *)(const void *)from);
+  return _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_and_si256(v, nan), nan)) != 0;
 }
 
 #endif

@@ -92,6 +92,17 @@ ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
   out[3] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(high, 1)));
 }
 
+/* 2 × the values of 32 bytes of NVFP4: 16 of FP32 are a table of one register, whose index is the low 4 bits. */
+ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) {
+  const __m512 value = _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, -8, -12);
+  const __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)from), high = _mm256_srli_epi16(low, 4);
+  const __m256i first = _mm256_unpacklo_epi8(low, high), second = _mm256_unpackhi_epi8(low, high);
+  out[0] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(first)), value);
+  out[1] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(second)), value);
+  out[2] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(first, 1)), value);
+  out[3] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(second, 1)), value);
+}
+
 /* -- integer products */
 
 ALWAYS_INLINE codes64 v_load_codes(const int8_t *from) { return _mm512_loadu_si512(from); }
@@ -124,8 +135,20 @@ static inline int32_t vi_sum(vi v) { return _mm512_reduce_add_epi32(v); }
 
 /* -- scales for the lanes of v_dot64 */
 
-/* 4 of E4M3, one for each 16 columns, divided by 2^8. E4M3's bits, one to the right in the high byte, are FP16's of
- * that: exact, subnormal ones too. */
+/* One for each 16 columns. */
+ALWAYS_INLINE vf v_scales_quarters(const float from[4]) {
+  const __m512i at = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1, 2, 2, 3, 3);
+  return _mm512_permutexvar_ps(at, _mm512_castps128_ps512(_mm_loadu_ps(from)));
+}
+/* One for each 32. */
+ALWAYS_INLINE vf v_scales_halves(const float *first, const float *second) {
+  return _mm512_mask_mov_ps(_mm512_set1_ps(*first), 0xf0f0, _mm512_set1_ps(*second));
+}
+
+#define E4M3_UNIT 256.0f
+
+/* 4 of E4M3, one for each 16 columns, divided by E4M3_UNIT. E4M3's bits, one to the right in the high byte, are F16's of
+ * that: exact, subnormal ones too; NaN becomes a number. */
 ALWAYS_INLINE vf v_scales_e4m3(const uint8_t from[4]) {
   const __m256i high =
       _mm256_broadcastsi128_si256(_mm_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3));
@@ -134,9 +157,11 @@ ALWAYS_INLINE vf v_scales_e4m3(const uint8_t from[4]) {
   const __m256i v = _mm256_srai_epi16(_mm256_shuffle_epi8(_mm256_set1_epi32(bytes), high), 1);
   return _mm512_cvtph_ps(_mm256_and_si256(v, _mm256_set1_epi16((short)0xbf80)));
 }
-/* One for the first 32 columns, one for the others. */
-ALWAYS_INLINE vf v_scales_halves(float first, float second) {
-  return _mm512_mask_mov_ps(_mm512_set1_ps(first), 0xf0f0, _mm512_set1_ps(second));
+
+/* Whether one of 64 codes of E4M3 is NaN. */
+ALWAYS_INLINE int v_any_nan_e4m3(const uint8_t *from) {
+  const __m512i nan = _mm512_set1_epi8(0x7f);
+  return _mm512_cmpeq_epi8_mask(_mm512_and_si512(_mm512_loadu_si512(from), nan), nan) != 0;
 }
 
 #endif

@@ -1,0 +1,308 @@
+/* backend/cpu/codes_simd.h: NVFP4, INT8 2:4 and INT4 2:4 times rows of INT8 and INT4 codes, in the words of
+ * packed_avx2.h or packed_avx512.h; and the table of both this file and packed_simd.h.
+ *
+ * v_dot64 multiplies and adds 64 columns exactly, into L lanes of 32 bits. Without scales of blocks they are added up as
+ * integers. With them the L sums of each 64 columns become FP32 (exact: below 2^24), are multiplied with their scales and
+ * added to the L lanes of the row, in the order of the columns; in the end the lanes are added as a tree. One row and
+ * panels do the same operations. The codes of x are even columns first in each 64, see packed_avx2.h. */
+#ifndef BACKEND_CPU_CODES_SIMD_H
+#define BACKEND_CPU_CODES_SIMD_H
+
+#include <math.h>
+
+#include "backend/cpu/packed_simd.h"
+
+/* Codes of x in the order of the weight's columns: with `pairs` they move, not the weights, which stay 2 of 4. */
+ALWAYS_INLINE input64 step_input(weight_format format, int pairs, const int8_t *from) {
+  const codes64 codes = v_load_codes(from);
+  return v_input(format != WEIGHT_NVFP4 && pairs ? v_pair(codes) : codes);
+}
+
+/* -- panels */
+
+#define CODES_BYTES 2    /* a column: its code; and L scales of 4 bytes for each 64, where the weights have any */
+#define CODES_MOST  4096 /* columns of a panel */
+
+/* The scales of the lanes of v_dot64. */
+ALWAYS_INLINE vf lane_scales(weight_format format, const piece *p, size_t step) {
+  if (format == WEIGHT_NVFP4) return v_scales_quarters(piece_scale(format, p, step, 0));
+  return v_scales_halves(piece_scale(format, p, step, 0), piece_scale(format, p, step, STEP / 2));
+}
+
+ALWAYS_INLINE void fill_row(weight_format format, int blocked, const weight *w, size_t row, size_t col, size_t cols,
+                            int8_t *to, float *to_scales) {
+  const packed_row r = row_of(w, row);
+  const size_t first = col / STEP, end = (col + cols + STEP - 1) / STEP;
+  piece p;
+  last_step last;
+  for (size_t step = first; step < end; step++, to += STEP, to_scales += LANES) {
+    v_store_codes(to, step_codes(format, step_of(format, w, r, step, &last)));
+    if (!blocked) continue;
+    if ((step - first) % PIECE == 0) piece_fill(format, w, r, step, end - step < PIECE ? end - step : PIECE, &p);
+    v_store(to_scales, lane_scales(format, &p, step));
+  }
+}
+
+/* rows × stride codes, each row followed by its scales. */
+ALWAYS_INLINE void fill_codes(weight_format format, int blocked, const weight *w, size_t row, size_t rows, size_t col,
+                              size_t cols, size_t stride, void *panel) {
+  for (size_t i = 0; i < (rows + CPU_PANEL_GROUP - 1) / CPU_PANEL_GROUP * CPU_PANEL_GROUP; i++) {
+    int8_t *to = (int8_t *)panel + i * stride * CODES_BYTES;
+    if (i < rows)
+      fill_row(format, blocked, w, row + i, col, cols, to, (float *)(void *)(to + stride));
+    else
+      memset(to, 0, stride * CODES_BYTES);
+  }
+}
+
+typedef union lane_sums {
+  vf f;
+  vi i;
+} lane_sums;
+
+ALWAYS_INLINE void codes_add(int blocked, lane_sums *sum, vi dot, vf scales) {
+  if (blocked)
+    sum->f = v_fma(vi_float(dot), scales, sum->f);
+  else
+    sum->i = vi_add(sum->i, dot);
+}
+ALWAYS_INLINE float codes_sum(int blocked, const lane_sums *sum) {
+  return blocked ? v_sum(sum->f) : (float)vi_sum(sum->i);
+}
+
+/* tile_rows rows of x times 4 rows of w. lanes: this tile's sums between blocks of K. */
+ALWAYS_INLINE void codes_tile(weight_format format, int blocked, int tile_rows, const panel_job *job, size_t row,
+                              size_t col, float *lanes) {
+  const size_t w_stride = job->w_stride * CODES_BYTES;
+  const int8_t *x = (const int8_t *)job->codes + row * job->code_stride;
+  const int8_t *w = (const int8_t *)(const void *)job->w + col * w_stride;
+  lane_sums sums[CODES_TILE_ROWS][CPU_PANEL_GROUP];
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++)
+      sums[i][j].i = job->first ? vi_zero() : vi_load(lanes + (i * CPU_PANEL_GROUP + j) * LANES);
+  }
+  for (size_t c = 0; c < job->k; c += STEP) {
+    input64 xv[CODES_TILE_ROWS];
+    UNROLL
+    for (int i = 0; i < tile_rows; i++)
+      xv[i] = step_input(format, job->weight->pairs, x + (size_t)i * job->code_stride + c);
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++) {
+      const int8_t *from = w + (size_t)j * w_stride;
+      const codes64 wv = v_load_codes(from + c);
+      const float *at = (const float *)(const void *)(from + job->w_stride) + c / STEP * LANES;
+      const vf scales = blocked ? v_load(at) : v_zero();
+      UNROLL
+      for (int i = 0; i < tile_rows; i++) codes_add(blocked, &sums[i][j], v_dot64(wv, xv[i]), scales);
+    }
+  }
+  for (int i = 0; i < tile_rows; i++) {
+    for (int j = 0; j < CPU_PANEL_GROUP; j++) {
+      const size_t y_row = row + (size_t)i, y_col = col + (size_t)j;
+      if (!job->last) {
+        vi_store(lanes + (i * CPU_PANEL_GROUP + j) * LANES, sums[i][j].i);
+      } else if (y_col < job->n) {
+        float sum = codes_sum(blocked, &sums[i][j]) * job->w_scales[y_col] * job->x_scales[y_row];
+        if (job->bias) sum += job->bias[y_col];
+        if (job->residual) sum += job->residual[y_row * job->y_stride + y_col];
+        job->y[y_row * job->y_stride + y_col] = sum;
+      }
+    }
+  }
+}
+
+ALWAYS_INLINE void codes_panel(weight_format format, int blocked, const panel_job *job) {
+  const size_t row_tiles = (job->m + CODES_TILE_ROWS - 1) / CODES_TILE_ROWS;
+  const size_t tile_count = row_tiles * ((job->n + CPU_PANEL_GROUP - 1) / CPU_PANEL_GROUP);
+  const size_t ahead_each = (job->ahead.bytes / tile_count / LINE + 1) * LINE;
+  size_t ahead = 0;
+  float *lanes = job->lanes;
+  for (size_t row = 0; row < job->m; row += CODES_TILE_ROWS) {
+    for (size_t col = 0; col < job->n; col += CPU_PANEL_GROUP) {
+      for (const size_t end = ahead + ahead_each; ahead < end && ahead < job->ahead.bytes; ahead += LINE)
+        __builtin_prefetch(job->ahead.from + ahead, 0, 2);
+      if (row + CODES_TILE_ROWS <= job->m) {
+        codes_tile(format, blocked, CODES_TILE_ROWS, job, row, col, lanes);
+      } else {
+        float *part = lanes;
+        for (size_t i = row; i < job->m; i++) {
+          codes_tile(format, blocked, 1, job, i, col, part);
+          if (part) part += CPU_PANEL_GROUP * LANES;
+        }
+      }
+      if (lanes) lanes += CODES_TILE_ROWS * CPU_PANEL_GROUP * LANES;
+    }
+  }
+}
+
+/* -- one row of x */
+
+/* NaN when one of NVFP4's scales of a row is: then every product with the row is. v_scales_e4m3 does not know it. */
+ALWAYS_INLINE float nan_of(const weight *w, packed_row r) {
+  const size_t blocks = (w->cols + NVFP4_BLOCK - 1) / NVFP4_BLOCK;
+  size_t i = 0;
+  int found = 0;
+  for (; i + sizeof(vi) <= blocks; i += sizeof(vi)) found |= v_any_nan_e4m3(r.scales + i);
+  for (; i < blocks; i++) found |= (r.scales[i] & 0x7f) == 0x7f;
+  return found ? NAN : 0;
+}
+
+ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_cols, const cpu_kernels *k,
+                                  const linear_args *a, const cpu_input *in, size_t n0) {
+  const weight *w = a->w;
+  const int pieces = blocked && format != WEIGHT_NVFP4;
+  const size_t whole = w->cols / STEP, rest = w->cols % STEP, span = pieces ? PIECE : whole;
+  const int8_t *x = in->codes;
+  packed_row r[TILE_COLS];
+  lane_sums sums[TILE_COLS];
+  piece p[TILE_COLS];
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), sums[j].i = vi_zero();
+  for (size_t first = 0; first < whole; first += span) {
+    const size_t end = whole - first < span ? whole : first + span;
+    for (int j = 0; j < tile_cols && pieces; j++) piece_fill(format, w, r[j], first, end - first, &p[j]);
+    for (size_t step = first; step < end; step++) {
+      const input64 xv = step_input(format, w->pairs, x + step * STEP);
+      step_ahead(format, tile_cols, r[0], step);
+      UNROLL
+      for (int j = 0; j < tile_cols; j++) {
+        vf scales = v_zero();
+        if (format == WEIGHT_NVFP4) scales = v_scales_e4m3(r[j].scales + step * STEP_SCALES);
+        if (pieces) scales = lane_scales(format, &p[j], step);
+        codes_add(blocked, &sums[j], v_dot64(step_codes(format, whole_step(format, r[j], step)), xv), scales);
+      }
+    }
+  }
+  if (rest > 0) {
+    const input64 xv = step_input(format, w->pairs, x + whole * STEP);
+    for (int j = 0; j < tile_cols; j++) {
+      last_step last;
+      uint8_t codes[STEP_SCALES] = {0};
+      vf scales = v_zero();
+      if (format == WEIGHT_NVFP4) {
+        memcpy(codes, r[j].scales + whole * STEP_SCALES, (rest + NVFP4_BLOCK - 1) / NVFP4_BLOCK);
+        scales = v_scales_e4m3(codes);
+      }
+      if (pieces) piece_fill(format, w, r[j], whole, 1, &p[j]);
+      if (pieces) scales = lane_scales(format, &p[j], whole);
+      codes_add(blocked, &sums[j], v_dot64(step_codes(format, step_of(format, w, r[j], whole, &last)), xv), scales);
+    }
+  }
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const size_t n = n0 + (size_t)j;
+    float sum = codes_sum(blocked, &sums[j]);
+    if (format == WEIGHT_NVFP4) sum = sum * (NVFP4_UNIT * E4M3_UNIT) + nan_of(w, r[j]);
+    few_finish(a, in, 0, n, sum * cpu_row_factor(k, w, n));
+  }
+}
+
+#define CODES_PIECE 1024 /* columns of TILE_COLS rows of w that are unpacked together for few rows of x */
+
+/* A few rows: as a panel of 4 rows of w, which stays in L1. */
+ALWAYS_INLINE void few_codes_rows(weight_format format, int blocked, const cpu_kernels *k, const linear_args *a,
+                                  const cpu_input *in, size_t n0, size_t rows) {
+  const weight *w = a->w;
+  _Alignas(64) float panel[TILE_COLS * CODES_PIECE * CODES_BYTES / sizeof(float)];
+  _Alignas(64) float lanes[(CPU_FEW_ROWS + CODES_TILE_ROWS) * TILE_COLS * LANES];
+  float w_scales[TILE_COLS] = {0};
+  for (size_t j = 0; j < rows; j++) w_scales[j] = cpu_row_factor(k, w, n0 + j);
+  panel_job job = {.m = a->m,
+                   .code_stride = in->code_stride,
+                   .w = panel,
+                   .n = rows,
+                   .w_scales = w_scales,
+                   .x_scales = in->scales,
+                   .weight = w,
+                   .lanes = lanes,
+                   .bias = a->bias ? a->bias + n0 : NULL,
+                   .residual = a->residual ? a->residual + n0 : NULL,
+                   .y = a->y + n0,
+                   .y_stride = a->y_stride};
+  for (size_t col = 0; col < w->cols; col += CODES_PIECE) {
+    job.k = w->cols - col < CODES_PIECE ? w->cols - col : CODES_PIECE;
+    job.w_stride = (job.k + STEP - 1) / STEP * STEP;
+    job.codes = (const int8_t *)in->codes + col;
+    job.first = col == 0;
+    job.last = col + job.k == w->cols;
+    fill_codes(format, blocked, w, n0, rows, col, job.k, job.w_stride, panel);
+    codes_panel(format, blocked, &job);
+  }
+}
+
+ALWAYS_INLINE void few_codes(weight_format format, int blocked, const cpu_kernels *k, const linear_args *a,
+                             const cpu_input *in, size_t begin, size_t end) {
+  size_t n = begin;
+  if (a->m > 1) {
+    for (; n < end; n += TILE_COLS)
+      few_codes_rows(format, blocked, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
+    return;
+  }
+  for (; n + TILE_COLS <= end; n += TILE_COLS) codes_row_tile(format, blocked, TILE_COLS, k, a, in, n);
+  for (; n < end; n++) codes_row_tile(format, blocked, 1, k, a, in, n);
+}
+
+/* Even columns first in each step. */
+static void even_first(int8_t *codes, size_t count) {
+  for (size_t c = 0; c < count; c += STEP) {
+    int8_t step[STEP];
+    memcpy(step, codes + c, STEP);
+    for (size_t i = 0; i < STEP / 2; i++) {
+      codes[c + i] = step[2 * i];
+      codes[c + STEP / 2 + i] = step[2 * i + 1];
+    }
+  }
+}
+
+/* -- the table */
+
+#define PACKED_KERNELS(name, format, blocked)                                                                          \
+  static __attribute__((noinline)) void few_float_##name(const cpu_kernels *k, const linear_args *a,                   \
+                                                         const cpu_input *in, size_t begin, size_t end) {              \
+    few_float(format, blocked, k, a, in, begin, end);                                                                  \
+  }                                                                                                                    \
+  static __attribute__((noinline)) void few_codes_##name(const cpu_kernels *k, const linear_args *a,                   \
+                                                         const cpu_input *in, size_t begin, size_t end) {              \
+    few_codes(format, blocked, k, a, in, begin, end);                                                                  \
+  }                                                                                                                    \
+  static void fill_codes_##name(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col,            \
+                                size_t cols, size_t stride, void *panel) {                                             \
+    (void)k;                                                                                                           \
+    fill_codes(format, blocked, w, row, rows, col, cols, stride, panel);                                               \
+  }                                                                                                                    \
+  static __attribute__((noinline)) void codes_panel_##name(const panel_job *job) {                                     \
+    codes_panel(format, blocked, job);                                                                                 \
+  }                                                                                                                    \
+  static const cpu_panel panel_##name = {.column_bytes = CODES_BYTES,                                                  \
+                                         .most_columns = CODES_MOST,                                                   \
+                                         .unit = STEP,                                                                 \
+                                         .codes = 1,                                                                   \
+                                         .fill = fill_codes_##name,                                                    \
+                                         .multiply = codes_panel_##name};                                              \
+  static void set_##name(cpu_kernels *k) {                                                                             \
+    k->product[blocked][format][INPUT_FLOAT].few = few_float_##name;                                                   \
+    k->product[blocked][format][INPUT_E4M3].few = few_float_##name;                                                    \
+    k->product[blocked][format][INPUT_INT8] = (cpu_product){few_codes_##name, &panel_##name};                          \
+    k->product[blocked][format][INPUT_INT4] = (cpu_product){few_codes_##name, &panel_##name};                          \
+  }
+
+PACKED_KERNELS(nvfp4, WEIGHT_NVFP4, 1)
+PACKED_KERNELS(int8_24, WEIGHT_INT8_24, 0)
+PACKED_KERNELS(int4_24, WEIGHT_INT4_24, 0)
+PACKED_KERNELS(int4_24_blocks, WEIGHT_INT4_24, 1)
+
+static void packed_kernels(cpu_kernels *k) {
+  k->widen[WEIGHT_NVFP4] = widen_nvfp4;
+  k->widen[WEIGHT_INT8_24] = widen_int8_24;
+  k->widen[WEIGHT_INT4_24] = widen_int4_24;
+  k->factor[WEIGHT_INT4_24] = INT4_UNIT;
+  k->int8_codes = even_first;
+  set_nvfp4(k);
+  set_int8_24(k);
+  set_int4_24(k);
+  set_int4_24_blocks(k);
+}
+
+#endif

@@ -5,6 +5,15 @@ typedef struct block_values {
   float v[SPARSE_24_COLUMNS], size[SPARSE_24_COLUMNS];
 } block_values;
 
+/* The columns that are there, then zeros. */
+static void copy_block(block_values *b, sparse_input *in, size_t count) {
+  memset(b, 0, sizeof *b);
+  memcpy(b->v, in->v, count * sizeof *b->v);
+  memcpy(b->size, in->size, count * sizeof *b->size);
+  in->v = b->v;
+  in->size = b->size;
+}
+
 static void by_mask(block_values *b, const uint8_t *keep, size_t count) {
   for (size_t i = 0; i < SPARSE_24_COLUMNS; i++) {
     const int kept = i < count && keep[i] != 0;
@@ -54,14 +63,11 @@ static void pack_chunk(const pack_spec *spec, const pack_twins *t, const row_sca
   for (size_t c = 0; c < count; c += SPARSE_24_COLUMNS) {
     const size_t left = count - c < SPARSE_24_COLUMNS ? count - c : SPARSE_24_COLUMNS;
     sparse_input in = {values + c, sizes + c, {scale_at(block, s, c, count), scale_at(block, s, c + 32, count)}};
-    if (left < SPARSE_24_COLUMNS || keep || spec->pairs) {
-      memset(&copy, 0, sizeof copy);
-      memcpy(copy.v, in.v, left * sizeof *copy.v);
-      memcpy(copy.size, in.size, left * sizeof *copy.size);
-      if (spec->pairs)
-        t->pair_up(copy.v, copy.size);
-      else if (keep)
-        by_mask(&copy, keep + c, left);
+    const int masked = keep && !spec->pairs;
+    if (left < SPARSE_24_COLUMNS || masked) copy_block(&copy, &in, left);
+    if (masked) by_mask(&copy, keep + c, left);
+    if (spec->pairs) {
+      t->pair_up(in.v, in.size, copy.v, copy.size);
       in.v = copy.v;
       in.size = copy.size;
     }

@@ -26,8 +26,8 @@ typedef struct pack_twins {
   /* to[i] = |values[i]|, 0 for NaN. */
   void (*sizes)(const float *values, size_t count, float *to);
   /* 64 columns into the order of a block by pairs (weight.h: of each 8 columns 0 2 4 6 1 3 5 7), and each size the sum of
-   * the pair's two. */
-  void (*pair_up)(float v[SPARSE_24_COLUMNS], float size[SPARSE_24_COLUMNS]);
+   * the pair's two. In place is allowed. */
+  void (*pair_up)(const float *from_v, const float *from_size, float *v, float *size);
   /* 32 codes and 16 nibbles of one block. int8: within ±127; int4: within ±7, as bytes. */
   void (*sparse_int8)(const sparse_input *in, int8_t codes[SPARSE_24_KEPT], uint8_t index[SPARSE_24_GROUPS / 2]);
   void (*sparse_int4)(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2], uint8_t index[SPARSE_24_GROUPS / 2]);

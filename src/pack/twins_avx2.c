@@ -66,12 +66,12 @@ static void sizes(const float *values, size_t count, float *to) {
   pack_twins_plain()->sizes(values + i, count - i, to + i);
 }
 
-static void pair_up(float v[SPARSE_24_COLUMNS], float size[SPARSE_24_COLUMNS]) {
+static void pair_up(const float *from_v, const float *from_size, float *v, float *size) {
   const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
   for (size_t at = 0; at < SPARSE_24_COLUMNS; at += 8) {
-    const __m256 s = _mm256_loadu_ps(size + at);
+    const __m256 s = _mm256_loadu_ps(from_size + at);
     const __m256 sum = _mm256_add_ps(s, _mm256_permute_ps(s, _MM_SHUFFLE(2, 3, 0, 1)));
-    _mm256_storeu_ps(v + at, _mm256_permutevar8x32_ps(_mm256_loadu_ps(v + at), order));
+    _mm256_storeu_ps(v + at, _mm256_permutevar8x32_ps(_mm256_loadu_ps(from_v + at), order));
     _mm256_storeu_ps(size + at, _mm256_permutevar8x32_ps(sum, order));
   }
 }

@@ -37,12 +37,12 @@ static void sizes(const float *values, size_t count, float *to) {
   }
 }
 
-static void pair_up(float v[SPARSE_24_COLUMNS], float size[SPARSE_24_COLUMNS]) {
+static void pair_up(const float *from_v, const float *from_size, float *v, float *size) {
   static const uint8_t order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
   for (size_t at = 0; at < SPARSE_24_COLUMNS; at += 8) {
     float old_v[8], old_size[8];
-    memcpy(old_v, v + at, sizeof old_v);
-    memcpy(old_size, size + at, sizeof old_size);
+    memcpy(old_v, from_v + at, sizeof old_v);
+    memcpy(old_size, from_size + at, sizeof old_size);
     for (size_t i = 0; i < 8; i++) {
       v[at + i] = old_v[order[i]];
       size[at + i] = old_size[order[i]] + old_size[order[i] ^ 1];

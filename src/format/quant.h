@@ -40,6 +40,7 @@ typedef struct quant_matrix {
   /* One scale covers block_rows × block_cols weights (less at the edges); the scales are [scale_rows][scale_cols].
    * Per tensor: block = rows × cols, per channel: 1 × cols, groups: 1 × group. Without scales: all 0. */
   uint64_t block_rows, block_cols;
+  int grouped; /* the scheme has groups or blocks, also where one of them covers a whole row */
   uint64_t scale_rows, scale_cols;
   file_type scale_type; /* F32, F16, BF16, E4M3 (NVFP4), E8M0 */
   float global;         /* NVFP4: as the file keeps it; others: 1 */

@@ -119,6 +119,7 @@ static viva_status set_scales(quant_making *k, const tensor_view *view, const fi
   if (k->args.strategy == STRATEGY_GROUP || k->args.strategy == STRATEGY_BLOCK) {
     m->block_rows = k->args.block_rows;
     m->block_cols = k->args.block_cols;
+    m->grouped = 1;
   }
   m->scale_rows = divide_up(m->rows, m->block_rows);
   m->scale_cols = divide_up(m->cols, m->block_cols);

@@ -67,7 +67,8 @@ static float *run(viva_model *model, size_t vocab, uint32_t chunk) {
 
 static void check(viva_model *model, size_t vocab, uint32_t chunk, const float *expected, const char *rule) {
   float *found = run(model, vocab, chunk);
-  if (memcmp(found, expected, COUNT * vocab * sizeof *found)) fail_msg("%s, chunk %u: other bits", rule, chunk);
+  if (memcmp(found, expected, COUNT * vocab * sizeof *found))
+    fail_msg("%s, activations %d, chunk %u: other bits", rule, (int)viva_model_act(model), chunk);
   free(found);
 }
 

@@ -1,0 +1,194 @@
+/* A quantised folder, loaded as stored, is the model that the same weights rule makes of the original, bit for bit; so it
+ * is from a mapping, where FP8 and NVFP4 stay in the file; and another rule packs it anew. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/model_kit.h"
+#include "model/model.h"
+#include "viva/quantize.h"
+
+enum { COUNT = 12, VOCAB = 48 };
+
+/* Sizes that the shared layouts can have, and sizes that only viva's own can. */
+static const small_model even = {.hidden = 64, .ffn = 128, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = VOCAB};
+static const small_model odd = {
+    .hidden = 84, .ffn = 150, .heads = 3, .kv_heads = 1, .head_dim = 22, .vocab = VOCAB, .dtype = VIVA_BF16};
+
+typedef struct world {
+  char root[64];
+  viva_engine *engine;
+} world;
+
+static void path_of(const world *w, const char *name, char path[128]) { snprintf(path, 128, "%s/%s", w->root, name); }
+
+static void copy_out(const world *w, memory_io *io, const char *folder, const char *name) {
+  char from[64], to[192], path[128];
+  size_t bytes;
+  path_of(w, folder, path);
+  snprintf(from, sizeof from, "/m/%s", name);
+  snprintf(to, sizeof to, "%s/%s", path, name);
+  const void *data = memory_io_get(io, from, &bytes);
+  FILE *f = fopen(to, "wb");
+  assert_non_null(f);
+  assert_int_equal(fwrite(data, 1, bytes, f), bytes);
+  fclose(f);
+}
+
+static void put_model(const world *w, const char *folder, const small_model *model) {
+  memory_io *io = memory_io_create();
+  char path[128];
+  path_of(w, folder, path);
+  assert_int_equal(mkdir(path, 0700), 0);
+  small_model_put(io, "/m", model);
+  copy_out(w, io, folder, "model.safetensors");
+  copy_out(w, io, folder, "config.json");
+  memory_io_free(io);
+}
+
+static void remove_folder(const char *path) {
+  DIR *d = opendir(path);
+  struct dirent *e;
+  char name[512];
+  while (d && (e = readdir(d)) != NULL) {
+    snprintf(name, sizeof name, "%s/%s", path, e->d_name);
+    if (e->d_name[0] != '.' && unlink(name) != 0) remove_folder(name);
+  }
+  if (d) closedir(d);
+  rmdir(path);
+}
+
+static void begin(world *w) {
+  const char *temporary = getenv("TMPDIR");
+  viva_engine_options o = viva_engine_options_default();
+  viva_error error = {0};
+  snprintf(w->root, sizeof w->root, "%.40s/viva-XXXXXX", temporary ? temporary : "/tmp");
+  assert_non_null(mkdtemp(w->root));
+  o.threads = 2;
+  o.log_level = VIVA_LOG_ERROR;
+  kit_ok(viva_engine_open(&o, &w->engine, &error), &error);
+  put_model(w, "even", &even);
+  put_model(w, "odd", &odd);
+}
+
+static void end(world *w) {
+  viva_engine_release(w->engine);
+  remove_folder(w->root);
+}
+
+static viva_model *load(const world *w, const char *folder, const char *weights, viva_load_mode mode) {
+  viva_model_options o = viva_model_options_default();
+  viva_error error = {0};
+  viva_model *model;
+  char path[128];
+  path_of(w, folder, path);
+  o.weights = weights;
+  o.load = mode;
+  kit_ok(viva_model_load(w->engine, path, &o, &model, &error), &error);
+  return model;
+}
+
+static void logits_of(viva_model *model, float out[COUNT * VOCAB]) {
+  viva_error error = {0};
+  viva_token tokens[COUNT];
+  kit_tokens(tokens, COUNT, VOCAB, 3);
+  viva_session *session = kit_session(model, 0, 0, VIVA_DTYPE_NONE);
+  viva_prefill_options o = viva_prefill_options_default();
+  o.all_logits = out;
+  o.all_logits_count = COUNT * VOCAB;
+  kit_ok(viva_session_prefill(session, tokens, COUNT, &o, &error), &error);
+  viva_session_free(session);
+}
+
+static void compare(const world *w, const float *expected, const char *weights, viva_load_mode mode, const char *what) {
+  float found[COUNT * VOCAB];
+  viva_model *model = load(w, "packed", weights, mode);
+  logits_of(model, found);
+  if (memcmp(found, expected, sizeof found)) fail_msg("%s, load %d: other bits", what, (int)mode);
+  viva_model_release(model);
+}
+
+static void stored_is_the_rule(void **state) {
+  (void)state;
+  static const char *const rules[] = {"fp8",     "fp8-b32", "fp8-b16:f16",   "nvfp4",
+                                      "int8-24", "int4-24", "fp8-b128:e8m0", "bf16,mlp=nvfp4,layers.0.self_attn=fp8"};
+  static const char *const models[] = {"even", "odd"};
+  world w;
+  begin(&w);
+  for (size_t m = 0; m < 2; m++) {
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+      float expected[COUNT * VOCAB], again[COUNT * VOCAB];
+      char from[128], to[128];
+      viva_error error = {0};
+      viva_quantize_options o = viva_quantize_options_default();
+      o.weights = rules[i];
+      path_of(&w, models[m], from);
+      path_of(&w, "packed", to);
+      kit_ok(viva_quantize(w.engine, from, to, &o, NULL, &error), &error);
+      viva_model *model = load(&w, models[m], rules[i], VIVA_LOAD_READ);
+      logits_of(model, expected);
+      viva_model_release(model);
+      compare(&w, expected, NULL, VIVA_LOAD_READ, rules[i]);
+      compare(&w, expected, "stored", VIVA_LOAD_MMAP, rules[i]);
+      /* the values that the codes stand for, packed in another format: the same whether F32 lies between or not */
+      model = load(&w, "packed", "f32", VIVA_LOAD_READ);
+      logits_of(model, expected);
+      viva_model_release(model);
+      model = load(&w, "packed", "f32", VIVA_LOAD_MMAP);
+      logits_of(model, again);
+      viva_model_release(model);
+      assert_memory_equal(again, expected, sizeof again);
+      model = load(&w, "packed", "int8-24,mlp.up_proj=fp8-b64", VIVA_LOAD_READ);
+      logits_of(model, again);
+      viva_model_release(model);
+      remove_folder(to);
+    }
+  }
+  end(&w);
+}
+
+/* Codes that lie in the file as the kernels want them are not copied. */
+static void mapped_codes_stay(void **state) {
+  (void)state;
+  static const char *const rules[] = {"fp8", "fp8-b32", "nvfp4"};
+  world w;
+  begin(&w);
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+    char from[128], to[128];
+    viva_error error = {0};
+    viva_quantize_options o = viva_quantize_options_default();
+    o.weights = rules[i];
+    path_of(&w, "even", from);
+    path_of(&w, "packed", to);
+    kit_ok(viva_quantize(w.engine, from, to, &o, NULL, &error), &error);
+    viva_model *model = load(&w, "packed", NULL, VIVA_LOAD_MMAP);
+    assert_non_null(model->checkpoint);
+    const char *block = model->block, *codes = model->layers[1].down.data;
+    size_t held = model->block ? mem_size(model->block) : 0;
+    assert_true(!block || codes < block || codes >= block + held);
+    assert_true(held < even.hidden * even.ffn); /* less than one matrix was copied */
+    viva_packed_weight *down;
+    kit_ok(viva_model_weight(model, 1, VIVA_PROJ_DOWN, &down, &error), &error);
+    viva_model_release(model); /* the handle keeps the mapping */
+    float *values = calloc(even.hidden * even.ffn, sizeof *values);
+    kit_ok(viva_packed_weight_unpack(down, values, even.hidden * even.ffn, &error), &error);
+    free(values);
+    viva_packed_weight_release(down);
+    remove_folder(to);
+  }
+  end(&w);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(stored_is_the_rule), cmocka_unit_test(mapped_codes_stay)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,219 @@
+/* NVFP4 and 2:4 weights where their blocks end or are empty: every K up to 130, groups of zeros, every type of scale; and
+ * equal bits however rows and threads are cut. test_linear_packed.c has the large shapes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cpu_kit.h"
+
+#define BOUND 0x1p-20 /* of Σ|x·w|: what backend.h promises */
+
+typedef struct variant {
+  weight_format format;
+  uint32_t block;
+  scale_type scales;
+} variant;
+
+static const variant variants[] = {
+    {WEIGHT_NVFP4, 16, SCALE_E4M3},   {WEIGHT_INT8_24, 0, SCALE_F32},  {WEIGHT_INT4_24, 0, SCALE_F32},
+    {WEIGHT_INT4_24, 0, SCALE_F16},   {WEIGHT_INT4_24, 32, SCALE_F16}, {WEIGHT_INT4_24, 32, SCALE_F32},
+    {WEIGHT_INT4_24, 64, SCALE_F16},  {WEIGHT_INT4_24, 64, SCALE_F32}, {WEIGHT_INT4_24, 128, SCALE_F16},
+    {WEIGHT_INT4_24, 128, SCALE_F32},
+};
+enum { VARIANTS = sizeof variants / sizeof variants[0], MOST_K = 130, MOST_M = 33, N = 6 };
+
+/* Rows of whole numbers up to 127, the largest of them 127: quantised to INT8 they are their own codes, scale 1. */
+static void whole_rows(float *x, size_t m, size_t k, uint64_t *state) {
+  for (size_t i = 0; i < m * k; i++) x[i] = (float)((int)(kit_random(state) % 255) - 127);
+  for (size_t i = 0; i < m; i++) x[i * k] = 127;
+}
+
+static void multiply(cpu_kit *kit, const weight *w, input_mode mode, const float *x, size_t m, float *y) {
+  linear_args a = {.m = m, .x = x, .x_stride = w->cols, .input = mode, .w = w, .y = y, .y_stride = w->rows};
+  void *xq = NULL;
+  if (mode != INPUT_FLOAT) {
+    xq = kit->ops->alloc(kit->b, kit->ops->quantized_bytes(kit->b, mode, m, w->cols));
+    assert_non_null(xq);
+    assert_int_equal(kit->ops->quantize_rows(kit->b, mode, x, w->cols, m, w->cols, xq, NULL), VIVA_OK);
+    a.xq = xq;
+  }
+  assert_int_equal(kit->ops->linear(kit->b, &a, 1, NULL), VIVA_OK);
+  kit->ops->free(kit->b, xq);
+}
+
+static void check_values(const weight *w, const float *x, size_t m, const float *y) {
+  for (size_t i = 0; i < m; i++) {
+    for (size_t n = 0; n < w->rows; n++) {
+      double sum = 0, magnitude = 0;
+      for (size_t c = 0; c < w->cols; c++) {
+        const double term = (double)x[i * w->cols + c] * kit_weight_at(w, n, c);
+        sum += term, magnitude += fabs(term);
+      }
+      const double error = fabs((double)y[i * w->rows + n] - sum);
+      if (!(error <= BOUND * magnitude))
+        fail_msg("format %d block %u scales %d k %zu m %zu: y[%zu][%zu] = %.9g, expected %.9g", (int)w->format,
+                 w->block, (int)w->scale_type, w->cols, m, i, n, (double)y[i * w->rows + n], sum);
+    }
+  }
+}
+
+/* FP32 and INT8 rows see the same numbers here, so both are held to the same product. */
+static void every_k_is_right(void **state) {
+  (void)state;
+  float x[MOST_M * MOST_K], y[MOST_M * N], alone[N];
+  for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
+    cpu_kit kit;
+    if (!kit_open(&kit, table, 1)) continue;
+    for (size_t v = 0; v < VARIANTS; v++) {
+      for (size_t k = 1; k <= MOST_K; k++) {
+        uint64_t seed = k + 1000 * v;
+        weight w = kit_packed(variants[v].format, N, k, 0, variants[v].block, variants[v].scales, &seed);
+        const size_t m = k % 3 == 0 ? MOST_M : 1 + k % 7;
+        whole_rows(x, m, k, &seed);
+        for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT8; mode += INPUT_INT8) {
+          multiply(&kit, &w, mode, x, m, y);
+          check_values(&w, x, m, y);
+          multiply(&kit, &w, mode, x + (m - 1) * k, 1, alone);
+          assert_true(kit_same(alone, y + (m - 1) * N, N));
+        }
+        kit_weight_free(&w);
+      }
+    }
+    kit_close(&kit);
+  }
+}
+
+/* Codes that are all 0 give +0 whatever the scales and indices, and a block of zeros adds nothing to its neighbours. */
+static void groups_of_zeros_give_zero(void **state) {
+  (void)state;
+  enum { K = 192 };
+  float x[20 * K], y[20 * N];
+  for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
+    cpu_kit kit;
+    if (!kit_open(&kit, table, 1)) continue;
+    for (size_t v = 0; v < VARIANTS; v++) {
+      uint64_t seed = v;
+      weight w = kit_packed(variants[v].format, N, K, 0, variants[v].block, variants[v].scales, &seed);
+      uint8_t *codes = (uint8_t *)(uintptr_t)w.data;
+      memset(codes, 0, 2 * w.row_bytes);                                     /* rows 0 and 1: nothing, indices 0 too */
+      memset(codes + 2 * w.row_bytes, 0, w.row_bytes / 3);                   /* row 2: the first 64 columns */
+      memset(codes + 4 * w.row_bytes - w.row_bytes / 3, 0, w.row_bytes / 3); /* row 3: the last 64 */
+      for (size_t m = 1; m <= 20; m += 19) {
+        whole_rows(x, m, K, &seed);
+        for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT8; mode += INPUT_INT8) {
+          multiply(&kit, &w, mode, x, m, y);
+          check_values(&w, x, m, y);
+          for (size_t i = 0; i < m; i++) assert_true(y[i * N] == 0 && !signbit(y[i * N]) && y[i * N + 1] == 0);
+        }
+      }
+      kit_weight_free(&w);
+    }
+    kit_close(&kit);
+  }
+}
+
+/* The largest codes everywhere: 16-bit sums of the integer products are at their limit. Two of four: every choice. */
+static void largest_codes_do_not_overflow(void **state) {
+  (void)state;
+  enum { K = 1024 };
+  static const uint8_t nibbles[6] = {4, 8, 9, 12, 13, 14};
+  float *x = malloc(17 * K * sizeof *x), y[17 * 6];
+  for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
+    cpu_kit kit;
+    if (!kit_open(&kit, table, 1)) continue;
+    for (size_t v = 0; v < VARIANTS; v++) {
+      uint64_t seed = v;
+      weight w = kit_packed(variants[v].format, 6, K, 0, variants[v].block, variants[v].scales, &seed);
+      for (size_t n = 0; n < 6; n++) {
+        uint8_t *row = (uint8_t *)(uintptr_t)w.data + n * w.row_bytes;
+        if (w.format == WEIGHT_NVFP4) memset(row, n % 2 ? 0xff : 0x77, w.row_bytes); /* −6 or 6 */
+        for (size_t b = 0; b < K / SPARSE_24_COLUMNS && w.format != WEIGHT_NVFP4; b++) {
+          const size_t kept = w.format == WEIGHT_INT8_24 ? SPARSE_24_KEPT : SPARSE_24_KEPT / 2;
+          memset(row, w.format == WEIGHT_INT8_24 ? (n % 2 ? 0x81 : 0x7f) : n % 2 ? 0x99 : 0x77, kept);
+          memset(row + kept, nibbles[n] | nibbles[n] << 4, SPARSE_24_GROUPS / 2);
+          row += kept + SPARSE_24_GROUPS / 2;
+        }
+      }
+      for (size_t m = 1; m <= 17; m += 16) {
+        for (size_t i = 0; i < m * K; i++) x[i] = i / K % 2 ? -127 : 127;
+        multiply(&kit, &w, INPUT_INT8, x, m, y);
+        check_values(&w, x, m, y);
+      }
+      kit_weight_free(&w);
+    }
+    kit_close(&kit);
+  }
+  free(x);
+}
+
+/* A NaN among NVFP4's scales makes its row NaN, in whatever block it is, and no other. */
+static void nan_scale_gives_nan(void **state) {
+  (void)state;
+  enum { K = 1100 };
+  float *x = malloc(20 * K * sizeof *x), y[20 * N];
+  static const size_t blocks[N - 2] = {0, 40, 67, 68}; /* of 69 */
+  for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
+    cpu_kit kit;
+    if (!kit_open(&kit, table, 1)) continue;
+    uint64_t seed = 3;
+    weight w = kit_packed(WEIGHT_NVFP4, N, K, 0, NVFP4_BLOCK, SCALE_E4M3, &seed);
+    for (size_t i = 0; i < N - 2; i++)
+      ((uint8_t *)(uintptr_t)w.scales)[(1 + i) * w.scale_row_bytes + blocks[i]] = i % 2 ? 0xff : 0x7f;
+    for (size_t m = 1; m <= 20; m += 19) {
+      whole_rows(x, m, K, &seed);
+      for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT4; mode++) {
+        multiply(&kit, &w, mode, x, m, y);
+        for (size_t i = 0; i < m * N; i++) assert_int_equal(isnan(y[i]) != 0, i % N != 0 && i % N != N - 1);
+      }
+    }
+    kit_weight_free(&w);
+    kit_close(&kit);
+  }
+  free(x);
+}
+
+/* One row, few rows, and panels; 1, 2 and 5 threads; a K longer than a panel. */
+static void cuts_do_not_change_bits(void **state) {
+  (void)state;
+  enum { K = 4999, M = 24, ROWS = 37 };
+  float *x = malloc(M * K * sizeof *x), *all = malloc(M * ROWS * sizeof *all), *some = malloc(M * ROWS * sizeof *some);
+  for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
+    for (size_t v = 0; v < VARIANTS; v++) {
+      uint64_t seed = v;
+      weight w = kit_packed(variants[v].format, ROWS, K, 0, variants[v].block, variants[v].scales, &seed);
+      kit_fill(x, M * K, &seed);
+      for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT4; mode++) {
+        for (int threads = 1; threads <= 5; threads += threads == 1 ? 1 : 3) {
+          cpu_kit kit;
+          if (!kit_open(&kit, table, threads)) continue;
+          multiply(&kit, &w, mode, x, M, threads == 1 ? all : some);
+          if (threads > 1) assert_true(kit_same(some, all, M * ROWS));
+          for (size_t m = 1; m <= 16 && threads == 2; m += 3) {
+            multiply(&kit, &w, mode, x, m, some);
+            assert_true(kit_same(some, all, m * ROWS));
+          }
+          kit_close(&kit);
+        }
+      }
+      kit_weight_free(&w);
+    }
+  }
+  free(x), free(all), free(some);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_k_is_right),
+      cmocka_unit_test(groups_of_zeros_give_zero),
+      cmocka_unit_test(largest_codes_do_not_overflow),
+      cmocka_unit_test(nan_scale_gives_nan),
+      cmocka_unit_test(cuts_do_not_change_bits),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -295,7 +295,6 @@ def configs() -> None:
     add("a19_model_type_number", {"model_type": 1}, "expected a string")
     add("act_gelu", {"hidden_act": "gelu"}, 'not "gelu"', UNSUPPORTED)
     add("act_number", {"hidden_act": 1}, "expected a string")
-    add("quantised", {"quantization_config": {"quant_method": "fp8"}}, "quantised", UNSUPPORTED)
     add("per_layer", {"per_layer_config": {"0": {"hidden_size": 4}}}, "different shapes", UNSUPPORTED)
     ropes(add)
     qwen = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": True, "sliding_window": 8}

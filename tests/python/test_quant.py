@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import viva_ctypes as viva
 
 TESTS = Path(__file__).resolve().parent.parent
 GOLDEN = TESTS / "golden" / "quant"
@@ -71,3 +72,107 @@ def test_compressed_tensors_reads_its_files_alike(name):
             scheme = next(g for g in groups if any(t == "Linear" or match_name(module, t) for t in g.targets))
             weight = BaseCompressor.get_value_from_registry(scheme.format).decompress(state, scheme)["weight"]
         assert np.array_equal(weight.to(torch.float32).numpy().view(np.uint32), values.view(np.uint32)), module
+
+
+# ---- whole models: quantised folders give the logits of the values that they stand for ----------------------------------
+
+CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 64,
+          "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+          "vocab_size": 48, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+          "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2}
+MATRICES = {"self_attn.q_proj": (64, 64), "self_attn.k_proj": (32, 64), "self_attn.v_proj": (32, 64),
+            "self_attn.o_proj": (64, 64), "mlp.gate_proj": (80, 64), "mlp.up_proj": (80, 64), "mlp.down_proj": (64, 80)}
+FP8_ARGS = {"num_bits": 8, "type": "float", "symmetric": True, "dynamic": False}
+
+
+def per_block(block, suffix):
+    def quantise(mk, w, module):
+        size = tuple(b or full for b, full in zip(block, w.shape))
+        scale = mk.block_scale(w, size)
+        codes = mk.e4m3(w / mk.grid(scale, *w.shape, size))
+        stored = scale.reshape(1) if block == (0, 0) else scale
+        return ({f"{module}.weight": ("F8_E4M3", codes), f"{module}.{suffix}": ("F32", stored),
+                 f"{module}.input_scale": ("F32", np.float32(1))}, mk.E4M3[codes] * mk.grid(scale, *w.shape, size))
+    return quantise
+
+
+def nvfp4(divides):
+    def quantise(mk, w, module):
+        multiplier = np.float32(np.abs(w).max() / 2688)
+        divisor = np.float32(1) / multiplier
+        codes, scale = mk.nvfp4_codes(w, multiplier)
+        block = mk.E4M3[scale] / divisor if divides else mk.E4M3[scale] * multiplier
+        values = mk.E2M1[codes] * mk.grid(block, *w.shape, (1, 16))
+        packed = {f"{module}.weight_scale": ("F8_E4M3", scale)}
+        if divides:
+            return packed | {f"{module}.weight_packed": ("U8", mk.pack_nibbles(codes)),
+                             f"{module}.weight_global_scale": ("F32", divisor.reshape(1))}, values
+        return packed | {f"{module}.weight": ("U8", mk.pack_nibbles(codes)),
+                         f"{module}.weight_scale_2": ("F32", multiplier)}, values
+    return quantise
+
+
+def masked(mk, w, module):
+    parts, mask = mk.bitmask(module, w, "F32", np.abs(w))
+    return parts, np.where(mask, w, np.float32(0))
+
+
+def compressed_tensors(fmt, weights):
+    return {"quant_method": "compressed-tensors", "format": fmt, "ignore": ["lm_head"],
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}}}
+
+
+DIALECTS = {
+    "ct-tensor": (per_block((0, 0), "weight_scale"), compressed_tensors("float-quantized", FP8_ARGS | {"strategy": "tensor"})),
+    "ct-channel": (per_block((1, 0), "weight_scale"),
+                   compressed_tensors("float-quantized", FP8_ARGS | {"strategy": "channel"})),
+    "ct-group": (per_block((1, 16), "weight_scale"),
+                 compressed_tensors("float-quantized", FP8_ARGS | {"strategy": "group", "group_size": 16})),
+    "ct-block": (per_block((24, 48), "weight_scale"),
+                 compressed_tensors("float-quantized", FP8_ARGS | {"strategy": "block", "block_structure": [24, 48]})),
+    "ct-nvfp4": (nvfp4(True), compressed_tensors("nvfp4-pack-quantized", {
+        "num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16})),
+    "sparse-24-bitmask": (masked, {"quant_method": "compressed-tensors", "sparsity_config": {"format": "sparse-24-bitmask"}}),
+    "fp8-block": (per_block((32, 24), "weight_scale_inv"), {"quant_method": "fp8", "weight_block_size": [32, 24]}),
+    "fp8-static": (per_block((0, 0), "weight_scale"), {"quant_method": "fp8", "activation_scheme": "static"}),
+    "fbgemm": (per_block((1, 0), "weight_scale"), {"quant_method": "fbgemm_fp8", "modules_to_not_convert": ["lm_head"]}),
+    "modelopt-fp8": (per_block((0, 0), "weight_scale"), {"quant_method": "modelopt", "quant_algo": "FP8"}),
+    "modelopt-nvfp4": (nvfp4(False), {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16}),
+}
+
+
+def write_model(mk, folder, tensors, quantization):
+    config = CONFIG | ({"quantization_config": quantization} if quantization else {})
+    mk.OUT = folder.parent
+    mk.write(folder.name, tensors, {}, {"config.json": config})
+    return folder
+
+
+def logits_of(engine, folder, weights):
+    with viva.Model(engine, folder, weights=weights, kv=viva.F32, context=32) as model, viva.Session(model) as session:
+        return session.prefill([1, 7, 30, 5, 11, 40, 2], vocab_size=CONFIG["vocab_size"])
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_model_gives_the_logits_of_its_values(engine, tmp_path, name):
+    """A model computes with the FP32 products, before a decompressor's rounding."""
+    quantise, config = DIALECTS[name]
+    mk = make(tmp_path)
+    hidden = CONFIG["hidden_size"]
+    common = {"model.embed_tokens.weight": ("F32", mk.weight(1, CONFIG["vocab_size"], hidden) * 20),
+              "lm_head.weight": ("F32", mk.weight(2, CONFIG["vocab_size"], hidden) * 5),
+              "model.norm.weight": ("F32", np.ones(hidden))}
+    packed, plain = {}, {}
+    for layer in range(CONFIG["num_hidden_layers"]):
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            common[f"model.layers.{layer}.{norm}.weight"] = ("F32", np.ones(hidden))
+        for i, (part, shape) in enumerate(MATRICES.items()):
+            module = f"model.layers.{layer}.{part}"
+            tensors, values = quantise(mk, mk.weight(100 * layer + i + 3, *shape) * 2, module)
+            packed |= tensors
+            plain[f"{module}.weight"] = ("F32", values)
+    quantised = write_model(mk, tmp_path / "quantised", common | packed, config)
+    dense = write_model(mk, tmp_path / "dense", common | plain, None)
+    expected = logits_of(engine, dense, b"f32")
+    assert np.ptp(expected) > 1  # not a model that says nothing
+    assert np.array_equal(logits_of(engine, quantised, b"f32").view(np.uint32), expected.view(np.uint32))

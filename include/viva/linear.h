@@ -65,8 +65,8 @@ VIVA_API viva_status viva_linear_gelu_fp8(const viva_tensor *input, const viva_p
                                           const viva_tensor *bias, const viva_linear_options *options,
                                           viva_tensor **output, viva_error *error);
 
-/* silu(input · gateᵀ) · (input · upᵀ) + bias, in FP32. The two may have different formats; the input is quantised once for
- * both. AUTO: FP8 activations. */
+/* silu(input · gateᵀ) · (input · upᵀ) + bias, in FP32. One of the two at least is FP8, the other may have any format; the
+ * input is quantised once for both. AUTO: FP8 activations. */
 VIVA_API viva_status viva_linear_swiglu_fp8(const viva_tensor *input, const viva_packed_weight *gate,
                                             const viva_packed_weight *up, const viva_tensor *bias,
                                             const viva_linear_options *options, viva_tensor **output,

@@ -133,7 +133,18 @@ static void kernels_can_be_forced(void **state) {
   }
 }
 
-/* VIVA_NO_CUDA is read at each open. */
+/* 1 when a library of this name has been loaded into the process. */
+static int is_loaded(const char *name) {
+  char line[4096];
+  int found = 0;
+  FILE *maps = fopen("/proc/self/maps", "r");
+  assert_non_null(maps);
+  while (!found && fgets(line, sizeof line, maps)) found = strstr(line, name) != NULL;
+  fclose(maps);
+  return found;
+}
+
+/* VIVA_NO_CUDA is read at each open. With it, and without a GPU, packed weights and linear calls work on the CPU. */
 static void environment_matrix(void **state) {
   static const struct {
     const char *value; /* NULL: not set */
@@ -161,9 +172,13 @@ static void environment_matrix(void **state) {
       assert_int_equal(status, VIVA_OK);
       assert_int_equal(viva_engine_info(engine, &info, NULL), VIVA_OK);
       assert_int_equal(info.kind, VIVA_DEVICE_CPU);
+      double difference = -1;
+      assert_int_equal(viva_int4_sparse_self_test(engine, 3, 24, 136, &difference, NULL), VIVA_OK);
+      assert_true(difference == 0);
       viva_engine_release(engine);
     }
   }
+  assert_false(is_loaded("libcuda")); /* the driver was not even looked for */
 }
 
 static void devices_are_listed(void **state) {

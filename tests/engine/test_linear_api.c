@@ -370,6 +370,45 @@ static void swiglu_of_mixed_formats(void **state) {
   viva_tensor_release(after), viva_tensor_release(up_bias);
 }
 
+/* The lines of docs/api.md: weights [in][out] of the caller's, a SwiGLU pair in two formats. */
+static void the_example_of_the_docs(void **state) {
+  enum { in = 64, out = 24, batch = 3 };
+  static uint16_t gate_data[in * out], up_data[in * out];
+  static float x_data[batch * in];
+  uint64_t shape[2] = {in, out}, rows[2] = {batch, in}, seed = 1;
+  const uint16_t *data[2] = {gate_data, up_data};
+  viva_tensor *flat, *turned, *x, *y;
+  viva_packed_weight *pair[2];
+  viva_epilogue epilogue = viva_epilogue_default();
+  (void)state;
+  for (size_t i = 0; i < in * out; i++)
+    gate_data[i] = bf16_from_f32(bell(&seed)), up_data[i] = bf16_from_f32(bell(&seed));
+  fill_bell(x_data, batch * in, 1, &seed);
+  for (size_t i = 0; i < 2; i++) {
+    fine(viva_tensor_wrap(engine, (void *)(uintptr_t)data[i], sizeof gate_data, VIVA_BF16, 2, shape, NULL, NULL, NULL,
+                          &flat, &fault));
+    fine(viva_tensor_transpose(flat, 0, 1, &turned, &fault));
+    if (i == 0) fine(viva_prepack_nvfp4_weight(engine, turned, NULL, &pair[i], &fault));
+    if (i == 1) fine(viva_prepack_fp8_weight_blocked(engine, turned, 32, NULL, &pair[i], &fault));
+    viva_tensor_release(turned), viva_tensor_release(flat);
+  }
+  fine(viva_tensor_wrap(engine, x_data, sizeof x_data, VIVA_F32, 2, rows, NULL, NULL, NULL, &x, &fault));
+  epilogue.kind = VIVA_EPILOGUE_SWIGLU, epilogue.up = pair[1];
+  fine(viva_linear(x, pair[0], &epilogue, NULL, &y, &fault));
+  assert_int_equal(y->dtype, VIVA_F16);
+  float *g = unpacked(pair[0]), *u = unpacked(pair[1]);
+  for (size_t r = 0; r < batch; r++)
+    for (size_t c = 0; c < out; c++) {
+      const double expected = silu(multiply(VIVA_ACT_16, x_data + r * in, g + c * in, in).value) *
+                              multiply(VIVA_ACT_16, x_data + r * in, u + c * in, in).value;
+      const double got = f16_to_f32(((const uint16_t *)viva_tensor_elements(y))[r * out + c]);
+      assert_true(fabs(got - expected) <= 0x1p-10 * fabs(expected) + 1e-5); /* F16's rounding */
+    }
+  free(g), free(u);
+  viva_tensor_release(x), viva_tensor_release(y);
+  viva_packed_weight_release(pair[0]), viva_packed_weight_release(pair[1]);
+}
+
 static void biases_of_every_type(void **state) {
   static const viva_dtype types[] = {VIVA_F32, VIVA_F16, VIVA_BF16};
   viva_packed_weight *p = pack("fp8", w_values);
@@ -766,6 +805,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(modes_can_be_chosen, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(every_epilogue, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(swiglu_of_mixed_formats, prepare_input, drop_input),
+      cmocka_unit_test(the_example_of_the_docs),
       cmocka_unit_test_setup_teardown(biases_of_every_type, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(rounding_and_overflow, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(into_memory_of_the_callers, prepare_input, drop_input),

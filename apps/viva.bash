@@ -18,6 +18,10 @@ _viva_options() {
     bench)
       echo "-m --model -p --n-prompt -n --n-gen -r --repetitions -t --threads --no-warmup -o --output" \
         "$hold $device $talk" ;;
+    quantize) echo "--format --shard-size --overwrite -t --threads --json $talk" ;;
+    compare)
+      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --json" \
+        "--tokenizer $hold $device $talk" ;;
     devices) echo "--json" ;;
   esac
   echo "-h --help"
@@ -26,9 +30,10 @@ _viva_options() {
 # The words that can follow an option; "path" for a file name, "any" for what nobody can guess.
 _viva_values() {
   case $2 in
-    -m | --model | --tokenizer) echo path ;;
+    -m | --model | --tokenizer | --html) echo path ;;
     -f | --file) echo path ;;
-    --weights) echo "f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 stored" ;;
+    --format) echo "fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 bf16 f16 f32 dense" ;;
+    --weights | --ref-weights) echo "f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 stored" ;;
     --act) echo "auto 16 fp8 int8" ;;
     --kv) echo "f16 f32" ;;
     --load) echo "read mmap" ;;
@@ -37,13 +42,13 @@ _viva_values() {
     -o | --output) echo "md csv json jsonl" ;;
     -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -c | --ctx-size | -t | --threads | -r | --repetitions | \
       --stop | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
-      --stride | --chunks) echo any ;;
+      --stride | --chunks | --shard-size) echo any ;;
   esac
 }
 
 _viva() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-  local commands="generate tokenize detokenize inspect perplexity bench devices help"
+  local commands="generate tokenize detokenize inspect perplexity bench quantize compare devices help"
   local values
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
@@ -57,7 +62,7 @@ _viva() {
   [[ $previous == = ]] && previous=${COMP_WORDS[COMP_CWORD - 2]}
   [[ $word == = ]] && previous=${COMP_WORDS[COMP_CWORD - 1]} word=
   values=$(_viva_values "$command" "$previous")
-  if [[ $values == path || (-z $values && $command == inspect && $word != -*) ]]; then
+  if [[ $values == path || (-z $values && $command == @(inspect|quantize|compare) && $word != -*) ]]; then
     compopt -o filenames 2>/dev/null
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
   elif [[ -n $values && $values != any ]]; then

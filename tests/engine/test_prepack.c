@@ -151,6 +151,29 @@ static void values_come_back(void **state) {
   viva_tensor_release(t);
 }
 
+/* A backend whose memory the host cannot touch gets copies: the same bytes, up and down, and none left over. */
+static void memory_may_be_elsewhere(void **state) {
+  static float here[ROWS * COLS], elsewhere[ROWS * COLS];
+  backend_ops ops = *engine->backend->ops;
+  const backend_ops *own = engine->backend->ops;
+  (void)state;
+  ops.host_memory = 0;
+  viva_tensor *t = matrix_of(engine, VIVA_F32, ROWS, COLS, values);
+  for (size_t i = 0; i < ALL_FORMATS; i++) {
+    viva_packed_weight *p, *q;
+    fine(prepack_named(engine, all_formats[i], t, NULL, &p, &fault));
+    fine(viva_packed_weight_unpack(p, here, ROWS * COLS, &fault));
+    engine->backend->ops = &ops;
+    fine(prepack_named(engine, all_formats[i], t, NULL, &q, &fault));
+    fine(viva_packed_weight_unpack(q, elsewhere, ROWS * COLS, &fault));
+    engine->backend->ops = own;
+    same_packed(p, q);
+    assert_true(kit_same(here, elsewhere, ROWS * COLS));
+    viva_packed_weight_release(p), viva_packed_weight_release(q);
+  }
+  viva_tensor_release(t);
+}
+
 /* -- refusals */
 
 typedef viva_status (*prepack_fn)(viva_engine *, const viva_tensor *, const viva_prepack_options *,
@@ -542,6 +565,7 @@ int main(void) {
       cmocka_unit_test(bits_are_those_stated),
       cmocka_unit_test(strides_and_threads_make_no_difference),
       cmocka_unit_test(values_come_back),
+      cmocka_unit_test(memory_may_be_elsewhere),
       cmocka_unit_test(tensors_are_checked),
       cmocka_unit_test(sizes_are_checked),
       cmocka_unit_test(options_are_checked),

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cpu/cpu.h"
+#include "base/cpu.h"
 #include "lib/cpu_kit.h"
 
 /* Issue: at most 2^−20 of the sum of magnitudes. */
@@ -314,14 +316,50 @@ static void every_pair_of_codes_is_exact(void **state) {
   }
 }
 
+#if defined(__x86_64__)
+/* FP8 times E4M3 with the instructions of AVX512_BF16 and without: the same bits, so that a table has the same ones on
+ * every processor. */
+static void pairs_have_the_same_bits_without_their_instructions(void **state) {
+  static const size_t ks[] = {1, 31, 64, 97, 200, 4500};
+  static const size_t ms[] = {1, 3, 16, 30};
+  cpu_kit kit;
+  (void)state;
+  if (!cpu_get()->avx512_bf16 || !cpu_get()->avx512_vbmi || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
+    print_message("this processor has no AVX512_BF16\n");
+    skip();
+  }
+  for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++) {
+    for (size_t j = 0; j < sizeof ms / sizeof ms[0]; j++) {
+      uint64_t seed = i + j;
+      const size_t m = ms[j], n = 19, k = ks[i];
+      weight w = kit_packed(WEIGHT_FP8, n, k, 0, 0, SCALE_F32, &seed);
+      inputs in = inputs_make(&kit, m, n, k, INPUT_E4M3, &seed);
+      float *y[2] = {malloc(m * n * sizeof **y), malloc(m * n * sizeof **y)};
+      for (int native = 0; native < 2; native++) {
+        kernels_avx512_pairs(&cpu_of(kit.b)->kernels, native);
+        multiply(&kit, &in, &w, ACTIVATION_NONE, 0, m, y[native]);
+      }
+      assert_true(kit_same(y[0], y[1], m * n));
+      free(y[0]), free(y[1]);
+      inputs_free(&kit, &in);
+      kit_weight_free(&w);
+    }
+  }
+  kit_close(&kit);
+}
+#endif
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(reference_is_right),
-      cmocka_unit_test(avx2_is_right),
-      cmocka_unit_test(avx512_is_right),
-      cmocka_unit_test(threads_do_not_change_bits),
-      cmocka_unit_test(special_values_stay_in_their_row),
-      cmocka_unit_test(every_pair_of_codes_is_exact),
+    cmocka_unit_test(reference_is_right),
+    cmocka_unit_test(avx2_is_right),
+    cmocka_unit_test(avx512_is_right),
+    cmocka_unit_test(threads_do_not_change_bits),
+    cmocka_unit_test(special_values_stay_in_their_row),
+    cmocka_unit_test(every_pair_of_codes_is_exact),
+#if defined(__x86_64__)
+    cmocka_unit_test(pairs_have_the_same_bits_without_their_instructions),
+#endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #define GELU_TANH_SCALE 1.5957691216f
 #define GELU_TANH_CUBE  0.044715f
 
-/* erf, to 5e-14 (tests/backend_cpu/test_outer.c) */
+/* erf, to 1e-12 (tests/backend_cpu/test_outer.c) */
 #define ERF_FACTOR    1.1283791670955126 /* 2/√π */
 #define ERF_ONE       5.7                /* 1 − erf(5.7) is 7.6e-16 */
 #define ERF_PRECISION 1e-17

@@ -27,15 +27,23 @@
 
 #define FP8_SCALES 64 /* of one row, converted at a time */
 
-static void fp8_scales(const weight *w, size_t row, size_t first, size_t count, float *to) {
+/* LANES scales, or the first `count`; `type` is F32 or F16. */
+ALWAYS_INLINE vf fp8_load_scales(scale_type type, const char *from, size_t count) {
+  if (count >= LANES) return type == SCALE_F32 ? v_load((const float *)(const void *)from) : v_load_f16(from);
+  return type == SCALE_F32 ? v_load_part((const float *)(const void *)from, count) : v_load_part_f16(from, count);
+}
+
+/* Written whole vectors at a time: `to` has room for FP8_SCALES. */
+ALWAYS_INLINE void fp8_scales(const weight *w, size_t row, size_t first, size_t count, float *to) {
   const char *from = (const char *)w->scales + row * w->scale_row_bytes + first * scale_bytes(w->scale_type);
-  switch (w->scale_type) {
-  case SCALE_F32: memcpy(to, from, count * sizeof *to); break;
-  case SCALE_F16: f16_to_f32_n(from, to, count); break;
-  case SCALE_E8M0: e8m0_to_f32_n(from, to, count); break;
-  case SCALE_E4M3: e4m3_to_f32_n(from, to, count); break;
+  const vf factor = v_set(FP8_FACTOR);
+  if (w->scale_type == SCALE_F32 || w->scale_type == SCALE_F16) {
+    const scale_type type = w->scale_type;
+    for (size_t i = 0; i < count; i += LANES)
+      v_store(to + i, v_mul(fp8_load_scales(type, from + i * scale_bytes(type), count - i), factor));
+    return;
   }
-  for (size_t i = 0; i < count; i++) to[i] *= FP8_FACTOR;
+  for (size_t i = 0; i < count; i++) to[i] = weight_scale(w, row, first + i) * FP8_FACTOR;
 }
 
 /* Blocks that lie well in steps: others are widened by the plain entry. */

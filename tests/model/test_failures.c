@@ -18,6 +18,8 @@ typedef struct bench {
   memory_io *io;
   fail_alloc memory;
   const char *path;
+  const char *weights; /* NULL: as stored */
+  viva_activation_mode act;
   size_t vocab;
   viva_engine *engine;
   viva_model *model;
@@ -40,6 +42,8 @@ static viva_status op_engine(bench *b) {
 static viva_status load(bench *b, viva_load_mode mode, viva_model **model) {
   viva_model_options o = viva_model_options_default();
   o.load = mode;
+  o.weights = b->weights;
+  o.act = b->act;
   return viva_model_load(b->engine, b->path, &o, model, &b->error);
 }
 
@@ -205,9 +209,11 @@ static void sweep_making(bench *b, operation op) {
   }
 }
 
-static void allocations(const char *path) {
+static void allocations(const char *path, const char *weights, viva_activation_mode act) {
   bench b;
   begin(&b, path);
+  b.weights = weights;
+  b.act = act;
   sweep_making(&b, op_engine);
   sweep_making(&b, op_load);
   sweep_making(&b, op_session);
@@ -220,12 +226,80 @@ static void allocations(const char *path) {
 
 static void allocations_gguf(void **state) {
   (void)state;
-  allocations("/tiny.gguf");
+  allocations("/tiny.gguf", NULL, VIVA_ACT_AUTO);
 }
 
 static void allocations_folder(void **state) {
   (void)state;
-  allocations("/m");
+  allocations("/m", NULL, VIVA_ACT_AUTO);
+}
+
+/* A survey, every packed format, quantised rows. */
+static void allocations_packed(void **state) {
+  (void)state;
+  allocations("/tiny.gguf", "fp8-b16:f16,layers.0.mlp=nvfp4,layers.1.mlp=int4-24,q_proj=int8-24", VIVA_ACT_INT8);
+}
+
+/* ---- a model of handles */
+
+typedef struct parts {
+  viva_model_config config;
+  viva_packed_weight *w[9];
+  viva_tensor *norm;
+} parts;
+
+static viva_status make(bench *b, const parts *p, viva_model **model) {
+  viva_layer_parts one = {.size = sizeof one,
+                          .q = p->w[VIVA_PROJ_Q],
+                          .k = p->w[VIVA_PROJ_K],
+                          .v = p->w[VIVA_PROJ_V],
+                          .o = p->w[VIVA_PROJ_O],
+                          .gate = p->w[VIVA_PROJ_GATE],
+                          .up = p->w[VIVA_PROJ_UP],
+                          .down = p->w[VIVA_PROJ_DOWN],
+                          .attention_norm = p->norm,
+                          .mlp_norm = p->norm};
+  return viva_model_from_parts(b->engine, &p->config, p->w[VIVA_PROJ_EMBEDDING], &one, p->norm, p->w[VIVA_PROJ_HEAD],
+                               NULL, model, &b->error);
+}
+
+static void allocations_parts(void **state) {
+  (void)state;
+  bench b;
+  parts p = {.config = {.size = sizeof p.config}};
+  begin(&b, "/m");
+  b.weights = "fp8";
+  kit_ok(op_engine(&b), &b.error);
+  kit_ok(op_load(&b), &b.error);
+  kit_ok(viva_model_get_config(b.model, &p.config, &b.error), &b.error);
+  kit_ok(viva_tensor_create(b.engine, VIVA_F32, 1, &p.config.hidden_size, &p.norm, &b.error), &b.error);
+  for (uint64_t k = 1, failed = 1; failed; k++) { /* the handles */
+    int64_t live = b.memory.live;
+    viva_packed_weight *w = NULL;
+    arm(&b, k, 0);
+    viva_status status = viva_model_weight(b.model, 0, VIVA_PROJ_Q, &w, &b.error);
+    failed = (uint64_t)b.memory.failed;
+    arm(&b, 0, 0);
+    assert_int_equal(status, failed ? VIVA_E_MEMORY : VIVA_OK);
+    viva_packed_weight_release(w);
+    assert_int_equal(b.memory.live, live);
+  }
+  for (int i = 0; i < 9; i++) kit_ok(viva_model_weight(b.model, 0, (viva_projection)i, &p.w[i], &b.error), &b.error);
+  for (uint64_t k = 1, failed = 1; failed; k++) {
+    int64_t live = b.memory.live;
+    viva_model *model = (viva_model *)&p;
+    arm(&b, k, k % 2 == 0);
+    viva_status status = make(&b, &p, &model);
+    failed = (uint64_t)b.memory.failed;
+    arm(&b, 0, 0);
+    assert_int_equal(status, failed ? VIVA_E_MEMORY : VIVA_OK);
+    if (failed) assert_null(model);
+    viva_model_release(model);
+    assert_int_equal(b.memory.live, live);
+  }
+  for (int i = 0; i < 9; i++) viva_packed_weight_release(p.w[i]);
+  viva_tensor_release(p.norm);
+  end(&b);
 }
 
 static void sweep_files(bench *b, operation op, int fault, int persistent) {
@@ -270,6 +344,7 @@ static void files(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(allocations_gguf), cmocka_unit_test(allocations_folder),
+                                     cmocka_unit_test(allocations_packed), cmocka_unit_test(allocations_parts),
                                      cmocka_unit_test(files)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,9 +24,9 @@ ALWAYS_INLINE input64 step_input(weight_format format, int pairs, const int8_t *
 #define CODES_MOST  4096 /* columns of a panel */
 
 /* The scales of the lanes of v_dot64. */
-ALWAYS_INLINE vf lane_scales(weight_format format, const piece *p, size_t step) {
-  if (format == WEIGHT_NVFP4) return v_scales_quarters(piece_scale(format, p, step, 0));
-  return v_scales_halves(piece_scale(format, p, step, 0), piece_scale(format, p, step, STEP / 2));
+ALWAYS_INLINE vf lane_scales(weight_format format, const piece *p, const piece *like, size_t step) {
+  if (format == WEIGHT_NVFP4) return v_scales_quarters(piece_scale(format, p, like, step, 0));
+  return v_scales_halves(piece_scale(format, p, like, step, 0), piece_scale(format, p, like, step, STEP / 2));
 }
 
 ALWAYS_INLINE void fill_row(weight_format format, int blocked, const weight *w, size_t row, size_t col, size_t cols,
@@ -39,7 +39,7 @@ ALWAYS_INLINE void fill_row(weight_format format, int blocked, const weight *w, 
     v_store_codes(to, step_codes(format, step_of(format, w, r, step, &last)));
     if (!blocked) continue;
     if ((step - first) % PIECE == 0) piece_fill(format, w, r, step, end - step < PIECE ? end - step : PIECE, &p);
-    v_store(to_scales, lane_scales(format, &p, step));
+    v_store(to_scales, lane_scales(format, &p, &p, step));
   }
 }
 
@@ -60,15 +60,13 @@ typedef union lane_sums {
   vi i;
 } lane_sums;
 
-ALWAYS_INLINE void codes_add(int blocked, lane_sums *sum, vi dot, vf scales) {
+ALWAYS_INLINE void codes_add(int blocked, vf *f, vi *i, vi dot, vf scales) {
   if (blocked)
-    sum->f = v_fma(vi_float(dot), scales, sum->f);
+    *f = v_fma(vi_float(dot), scales, *f);
   else
-    sum->i = vi_add(sum->i, dot);
+    *i = vi_add(*i, dot);
 }
-ALWAYS_INLINE float codes_sum(int blocked, const lane_sums *sum) {
-  return blocked ? v_sum(sum->f) : (float)vi_sum(sum->i);
-}
+ALWAYS_INLINE float codes_sum(int blocked, vf f, vi i) { return blocked ? v_sum(f) : (float)vi_sum(i); }
 
 /* tile_rows rows of x times 4 rows of w. lanes: this tile's sums between blocks of K. */
 ALWAYS_INLINE void codes_tile(weight_format format, int blocked, int tile_rows, const panel_job *job, size_t row,
@@ -95,7 +93,7 @@ ALWAYS_INLINE void codes_tile(weight_format format, int blocked, int tile_rows, 
       const float *at = (const float *)(const void *)(from + job->w_stride) + c / STEP * LANES;
       const vf scales = blocked ? v_load(at) : v_zero();
       UNROLL
-      for (int i = 0; i < tile_rows; i++) codes_add(blocked, &sums[i][j], v_dot64(wv, xv[i]), scales);
+      for (int i = 0; i < tile_rows; i++) codes_add(blocked, &sums[i][j].f, &sums[i][j].i, v_dot64(wv, xv[i]), scales);
     }
   }
   for (int i = 0; i < tile_rows; i++) {
@@ -104,7 +102,7 @@ ALWAYS_INLINE void codes_tile(weight_format format, int blocked, int tile_rows, 
       if (!job->last) {
         vi_store(lanes + (i * CPU_PANEL_GROUP + j) * LANES, sums[i][j].i);
       } else if (y_col < job->n) {
-        float sum = codes_sum(blocked, &sums[i][j]) * job->w_scales[y_col] * job->x_scales[y_row];
+        float sum = codes_sum(blocked, sums[i][j].f, sums[i][j].i) * job->w_scales[y_col] * job->x_scales[y_row];
         if (job->bias) sum += job->bias[y_col];
         if (job->residual) sum += job->residual[y_row * job->y_stride + y_col];
         job->y[y_row * job->y_stride + y_col] = sum;
@@ -156,10 +154,11 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
   const size_t whole = w->cols / STEP, rest = w->cols % STEP, span = pieces ? PIECE : whole;
   const int8_t *x = in->codes;
   packed_row r[TILE_COLS];
-  lane_sums sums[TILE_COLS];
+  vf floats[TILE_COLS];
+  vi ints[TILE_COLS];
   piece p[TILE_COLS];
   UNROLL
-  for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), sums[j].i = vi_zero();
+  for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), floats[j] = v_zero(), ints[j] = vi_zero();
   for (size_t first = 0; first < whole; first += span) {
     const size_t end = whole - first < span ? whole : first + span;
     for (int j = 0; j < tile_cols && pieces; j++) piece_fill(format, w, r[j], first, end - first, &p[j]);
@@ -170,8 +169,9 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
       for (int j = 0; j < tile_cols; j++) {
         vf scales = v_zero();
         if (format == WEIGHT_NVFP4) scales = v_scales_e4m3(r[j].scales + step * STEP_SCALES);
-        if (pieces) scales = lane_scales(format, &p[j], step);
-        codes_add(blocked, &sums[j], v_dot64(step_codes(format, whole_step(format, r[j], step)), xv), scales);
+        if (pieces) scales = lane_scales(format, &p[j], &p[0], step);
+        codes_add(blocked, &floats[j], &ints[j], v_dot64(step_codes(format, whole_step(format, r[j], step)), xv),
+                  scales);
       }
     }
   }
@@ -186,14 +186,15 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
         scales = v_scales_e4m3(codes);
       }
       if (pieces) piece_fill(format, w, r[j], whole, 1, &p[j]);
-      if (pieces) scales = lane_scales(format, &p[j], whole);
-      codes_add(blocked, &sums[j], v_dot64(step_codes(format, step_of(format, w, r[j], whole, &last)), xv), scales);
+      if (pieces) scales = lane_scales(format, &p[j], &p[0], whole);
+      codes_add(blocked, &floats[j], &ints[j], v_dot64(step_codes(format, step_of(format, w, r[j], whole, &last)), xv),
+                scales);
     }
   }
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
     const size_t n = n0 + (size_t)j;
-    float sum = codes_sum(blocked, &sums[j]);
+    float sum = codes_sum(blocked, floats[j], ints[j]);
     if (format == WEIGHT_NVFP4) sum = sum * (NVFP4_UNIT * E4M3_UNIT) + nan_of(w, r[j]);
     few_finish(a, in, 0, n, sum * cpu_row_factor(k, w, n));
   }

@@ -96,10 +96,12 @@ ALWAYS_INLINE void piece_fill(weight_format format, const weight *w, packed_row 
   p->shift = shift;
 }
 
-/* Of a step's 16 columns from column on (INT4: 32). */
-ALWAYS_INLINE const float *piece_scale(weight_format format, const piece *p, size_t step, size_t column) {
-  const int shift = format == WEIGHT_NVFP4 ? 4 : p->shift;
-  return &p->scales[((step * STEP + column) >> shift) - p->first];
+/* Of a step's 16 columns from column on (INT4: 32). like: a piece of the same steps, for pieces of several rows the same
+ * one, so that the place is found once. */
+ALWAYS_INLINE const float *piece_scale(weight_format format, const piece *p, const piece *like, size_t step,
+                                       size_t column) {
+  const int shift = format == WEIGHT_NVFP4 ? 4 : like->shift;
+  return &p->scales[((step * STEP + column) >> shift) - like->first];
 }
 
 /* The scales of a step: NVFP4's 4 for 16 columns each; INT4's 2 for 32 each. */
@@ -107,12 +109,12 @@ typedef struct step_scales {
   const float *of[STEP_SCALES];
 } step_scales;
 
-ALWAYS_INLINE step_scales piece_step(weight_format format, const piece *p, size_t step) {
+ALWAYS_INLINE step_scales piece_step(weight_format format, const piece *p, const piece *like, size_t step) {
   step_scales s;
-  s.of[0] = piece_scale(format, p, step, 0);
-  s.of[1] = piece_scale(format, p, step, format == WEIGHT_NVFP4 ? 16 : 32);
-  s.of[2] = format == WEIGHT_NVFP4 ? piece_scale(format, p, step, 32) : NULL;
-  s.of[3] = format == WEIGHT_NVFP4 ? piece_scale(format, p, step, 48) : NULL;
+  s.of[0] = piece_scale(format, p, like, step, 0);
+  s.of[1] = piece_scale(format, p, like, step, format == WEIGHT_NVFP4 ? 16 : 32);
+  s.of[2] = format == WEIGHT_NVFP4 ? piece_scale(format, p, like, step, 32) : NULL;
+  s.of[3] = format == WEIGHT_NVFP4 ? piece_scale(format, p, like, step, 48) : NULL;
   return s;
 }
 
@@ -155,7 +157,7 @@ ALWAYS_INLINE void widen_steps(weight_format format, int blocked, const weight *
     if (blocked && (step - first) % PIECE == 0)
       piece_fill(format, w, r, step, end - step < PIECE ? end - step : PIECE, &p);
     step_values(format, blocked, w, step_of(format, w, r, step, &last),
-                blocked ? piece_step(format, &p, step) : (step_scales){{NULL}}, out);
+                blocked ? piece_step(format, &p, &p, step) : (step_scales){{NULL}}, out);
     size_t v = 0;
     for (; v < STEP_VF && (v + 1) * LANES <= count; v++) v_store(to + v * LANES, out[v]);
     if (v == STEP_VF) continue;
@@ -231,7 +233,7 @@ ALWAYS_INLINE void row_tile(weight_format format, int blocked, int tile_cols, co
       for (int j = 0; j < tile_cols; j++) {
         step_scales s = {{NULL}};
         if (format == WEIGHT_NVFP4) s = look_up(e4m3, r[j], step, STEP_SCALES);
-        if (pieces) s = piece_step(format, &p[j], step);
+        if (pieces) s = piece_step(format, &p[j], &p[0], step);
         sums[j] = row_step(format, blocked, w, whole_step(format, r[j], step), s, in->x + step * STEP, STEP, sums[j]);
       }
     }
@@ -244,7 +246,7 @@ ALWAYS_INLINE void row_tile(weight_format format, int blocked, int tile_cols, co
       step_scales s = {{NULL}};
       if (format == WEIGHT_NVFP4) s = look_up(e4m3, r[j], whole, (rest + NVFP4_BLOCK - 1) / NVFP4_BLOCK);
       if (pieces) piece_fill(format, w, r[j], whole, 1, &p[j]);
-      if (pieces) s = piece_step(format, &p[j], whole);
+      if (pieces) s = piece_step(format, &p[j], &p[0], whole);
       sums[j] = row_step(format, blocked, w, step_of(format, w, r[j], whole, &last), s, x, rest, sums[j]);
     }
   }

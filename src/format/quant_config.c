@@ -235,7 +235,7 @@ static viva_status read_modelopt_file(quant *q, const config_file *file) {
   return read_modelopt(q, file, v.text);
 }
 
-static viva_status read_file(quant *q, const char *name, viva_status (*read)(quant *q, const config_file *file),
+static viva_status read_file(quant *q, const char *name, viva_status (*parse)(quant *q, const config_file *file),
                              viva_error *error) {
   config_file file = {.rt = q->ck->rt, .arena = q->arena, .error = error};
   int exists;
@@ -244,7 +244,7 @@ static viva_status read_file(quant *q, const char *name, viva_status (*read)(qua
   TRY(path_exists(file.rt, file.path, &exists, error));
   if (!exists) return VIVA_OK;
   TRY(file_read_all(file.rt, q->arena, file.path, MAX_CONFIG_BYTES, &file.text, &file.bytes, error));
-  return read(q, &file);
+  return parse(q, &file);
 }
 
 viva_status quant_config_read(quant *q, viva_error *error) {

@@ -228,8 +228,9 @@ viva_status quant_scales_e4m3(const quant *q, const quant_matrix *m, uint64_t fi
   size_t count = (size_t)m->scale_cols;
   if (m->kind != QUANT_NVFP4 || first > m->rows || rows > m->rows - first)
     return checkpoint_fail(q->ck, m->codes, error, VIVA_E_ARGUMENT, "has no such rows of scales in E4M3");
-  TRY(checkpoint_read_part(q->ck, m->scales, first * count, to, rows * count, error));
-  for (size_t i = 0; i < rows * count; i++)
+  size_t bytes = rows * count; /* of a tensor that has at least as many */
+  TRY(checkpoint_read_part(q->ck, m->scales, first * count, to, bytes, error));
+  for (size_t i = 0; i < bytes; i++)
     if ((to[i] & 0x7f) == 0x7f)
       return checkpoint_fail(q->ck, m->scales, error, VIVA_E_FORMAT,
                              "the scale in row %llu, column %llu is NaN: the checkpoint is damaged",

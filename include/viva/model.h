@@ -50,9 +50,10 @@ typedef struct viva_model_options {
  *
  *   "fp8"    "fp8,mlp.down_proj=bf16,layers.0-1=bf16"    "nvfp4,lm_head=fp8"    "lm_head=fp8-b16:f16"
  *
- * The table in which tokens are looked up is F32 when the whole rule is "f32", else held in 16 bits (F16 where the file has
- * F16, else BF16). A head that is tied to it is that table when its format is the same, else a packed copy of its own: with
- * "fp8" the head is FP8, "fp8,lm_head=stored" leaves it alone. */
+ * The table in which tokens are looked up is never packed. It is as stored when the rule does not begin with a format for
+ * all, F32 or BF16 when that is f32 or bf16, else held in 16 bits: F16 where the file has F16 (with f16 also where it has
+ * F32 or block types), else BF16. A head that is tied to it is that table when its format is the same, else a packed copy
+ * of its own: with "fp8" the head is FP8, "fp8,lm_head=stored" leaves it alone. A pattern that fits no matrix is an error. */
 
 VIVA_API viva_model_options viva_model_options_default(void);
 

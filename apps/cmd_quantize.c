@@ -150,9 +150,8 @@ static void print_text(output *out, job *j, const viva_quantize_result *result) 
     output_format(out, "%8.4f%%  %-16s %s\n", 100 * j->list[i].error, j->list[i].format, j->list[i].name);
   units_bytes(result->bytes_before, from, sizeof from);
   units_bytes(result->bytes_after, to, sizeof to);
-  output_format(out,
-                "\n%s -> %s, %" PRIu64 " of %" PRIu64 " tensors packed matrices, error %.4f%%, %" PRIu64 " files\n",
-                from, to, result->packed, result->tensors, 100 * result->error, result->files);
+  output_format(out, "\n%s -> %s: %" PRIu64 " tensors, %" PRIu64 " packed matrices, %" PRIu64 " files; error %.4f%%\n",
+                from, to, result->tensors, result->packed, result->files, 100 * result->error);
 }
 
 /* ---- for programs */

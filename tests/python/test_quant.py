@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,45 @@ def test_model_gives_the_logits_of_its_values(engine, tmp_path, name):
     expected = logits_of(engine, dense, b"f32")
     assert np.ptp(expected) > 1  # not a model that says nothing
     assert np.array_equal(logits_of(engine, quantised, b"f32").view(np.uint32), expected.view(np.uint32))
+
+
+# ---- what viva writes, read by the package -------------------------------------------------------------------------------
+
+
+def dense_model(mk, folder):
+    hidden = CONFIG["hidden_size"]
+    tensors = {"model.embed_tokens.weight": ("F32", mk.weight(1, CONFIG["vocab_size"], hidden)),
+               "lm_head.weight": ("F32", mk.weight(2, CONFIG["vocab_size"], hidden)),
+               "model.norm.weight": ("F32", np.ones(hidden))}
+    for layer in range(CONFIG["num_hidden_layers"]):
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"model.layers.{layer}.{norm}.weight"] = ("F32", np.ones(hidden))
+        for i, (part, shape) in enumerate(MATRICES.items()):
+            tensors[f"model.layers.{layer}.{part}.weight"] = ("F32", mk.weight(100 * layer + i + 3, *shape))
+    return write_model(mk, folder, tensors, None)
+
+
+@pytest.mark.parametrize("word", ["fp8", "fp8-b16", "nvfp4"])
+def test_compressed_tensors_reads_what_viva_writes(program, tmp_path, word):
+    pytest.importorskip("compressed_tensors", reason="the reference")
+    import torch
+    from compressed_tensors.compressors.base import BaseCompressor
+    from compressed_tensors.quantization import QuantizationConfig
+    from safetensors.torch import load_file
+
+    source = dense_model(make(tmp_path), tmp_path / "source")
+    for start, end, rule in ((source, "packed", word), (tmp_path / "packed", "back", "f32")):
+        subprocess.run([program, "quantize", start, tmp_path / end, "--format", rule, "-q"], check=True)
+    config = json.loads((tmp_path / "packed" / "config.json").read_text())["quantization_config"]
+    packed = load_file(tmp_path / "packed" / "model.safetensors")
+    back = load_file(tmp_path / "back" / "model.safetensors")
+    modules = 0
+    for scheme in QuantizationConfig(**config).config_groups.values():
+        for module in scheme.targets:
+            state = {key.rpartition(".")[2]: value for key, value in packed.items() if key.rpartition(".")[0] == module}
+            theirs = BaseCompressor.get_value_from_registry(scheme.format).decompress(state, scheme)["weight"]
+            ours = back[f"{module}.weight"].to(theirs.dtype)  # NVFP4: rounded to BF16, as the package gives it
+            bits = [value.to(torch.float32).numpy().view(np.uint32) for value in (theirs, ours)]
+            assert np.array_equal(*bits), module
+            modules += 1
+    assert modules == CONFIG["num_hidden_layers"] * len(MATRICES) + 1

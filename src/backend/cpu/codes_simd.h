@@ -164,7 +164,7 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
     for (int j = 0; j < tile_cols && pieces; j++) piece_fill(format, w, r[j], first, end - first, &p[j]);
     for (size_t step = first; step < end; step++) {
       const input64 xv = step_input(format, w->pairs, x + step * STEP);
-      step_ahead(format, tile_cols, r[0], step);
+      step_ahead(format, tile_cols, w, r[0], step);
       UNROLL
       for (int j = 0; j < tile_cols; j++) {
         vf scales = v_zero();

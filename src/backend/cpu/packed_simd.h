@@ -134,14 +134,17 @@ ALWAYS_INLINE void step_values(weight_format format, int blocked, const weight *
   for (int v = 0; v < STEP_VF; v++) out[v] = v_mul(out[v], v_set(*s.of[v * LANES / (STEP / 2)]));
 }
 
-/* Asks for what follows tile_cols rows' steps, in the order of memory, see linear_simd.h. */
-ALWAYS_INLINE void step_ahead(weight_format format, int tile_cols, packed_row first, size_t step) {
-  const size_t bytes = (size_t)tile_cols * step_bytes(format);
-  const uint8_t *next = first.codes + FEW_AHEAD + step * bytes;
+/* Asks for the next tile_cols rows, in the order of memory (see linear_simd.h), as far as this step is in these. Less far
+ * ahead, in long rows, only the first of the next rows would be there when all begin. */
+ALWAYS_INLINE void step_ahead(weight_format format, int tile_cols, const weight *w, packed_row first, size_t step) {
+  const size_t bytes = (size_t)tile_cols * step_bytes(format), tile = (size_t)tile_cols * w->row_bytes;
+  const uint8_t *next = first.codes + (tile > FEW_AHEAD ? tile : FEW_AHEAD) + step * bytes;
   UNROLL
   for (size_t at = 0; at < bytes; at += LINE) __builtin_prefetch(next + at, 0, 3);
   if (format == WEIGHT_NVFP4)
-    __builtin_prefetch(first.scales + FEW_AHEAD / NVFP4_BLOCK_BYTES + step * (size_t)tile_cols * STEP_SCALES, 0, 3);
+    __builtin_prefetch(first.scales + (tile > FEW_AHEAD ? tile : FEW_AHEAD) / NVFP4_BLOCK_BYTES +
+                           step * (size_t)tile_cols * STEP_SCALES,
+                       0, 3);
 }
 
 /* -- widening */
@@ -228,7 +231,7 @@ ALWAYS_INLINE void row_tile(weight_format format, int blocked, int tile_cols, co
     const size_t end = whole - first < span ? whole : first + span;
     for (int j = 0; j < tile_cols && pieces; j++) piece_fill(format, w, r[j], first, end - first, &p[j]);
     for (size_t step = first; step < end; step++) {
-      step_ahead(format, tile_cols, r[0], step);
+      step_ahead(format, tile_cols, w, r[0], step);
       UNROLL
       for (int j = 0; j < tile_cols; j++) {
         step_scales s = {{NULL}};

@@ -3,6 +3,7 @@
  * The reference runs a few positions ahead: its logits of one block are kept, then the model goes over the same block.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,7 +126,7 @@ static viva_status score_windows(walk *w, const token_list *tokens, viva_error *
 static viva_status no_memory(viva_error *error) {
   memset(error, 0, sizeof *error);
   error->code = VIVA_E_MEMORY;
-  strcpy(error->message, "no memory for the logits of the reference");
+  snprintf(error->message, sizeof error->message, "no memory for the logits of the reference");
   return VIVA_E_MEMORY;
 }
 

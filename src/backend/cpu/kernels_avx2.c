@@ -5,9 +5,9 @@
 #include "backend/cpu/packed_avx2.h"
 /* after the vector words */
 #include "backend/cpu/attention_simd.h"
+#include "backend/cpu/codes_simd.h"
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/linear_simd.h"
-#include "backend/cpu/codes_simd.h"
 #include "backend/cpu/rows_simd.h"
 
 void kernels_avx2(cpu_kernels *k) {

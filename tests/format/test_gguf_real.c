@@ -145,8 +145,9 @@ static void check_cuts(const char *name) {
   viva_checkpoint *ck = open_model(NULL, path, VIVA_OK, NULL);
   uint64_t header = ck->gguf->header_bytes, whole = ck->files[0].io.stat.bytes;
   viva_checkpoint_close(ck);
-  cut_io cut = {.table = {cut_open, cut_stat, cut_stat_path, cut_read, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-                          cut_close, NULL, NULL}};
+  cut_io cut = {
+      .table = {
+          .open = cut_open, .stat = cut_stat, .stat_path = cut_stat_path, .read_at = cut_read, .close = cut_close}};
   cut.table.user = &cut;
   for (uint64_t i = 0; i < CUTS; i++) {
     viva_error error = {0};

@@ -9,6 +9,7 @@ Handles are released by finalizers, in whatever order and on whatever thread the
 """
 
 import ctypes as c
+import itertools
 import os
 import weakref
 
@@ -97,7 +98,7 @@ class Handle:
         self.close = weakref.finalize(self, release, self.pointer.value)  # close() may be called early; it runs once
 
 
-_wrapped = {}  # arrays that tensors still look at, by the address of their release function's user pointer
+_wrapped, _keys = {}, itertools.count(1)  # arrays that tensors still look at, by what their release function is given
 
 
 @RELEASE
@@ -113,7 +114,7 @@ def tensor(engine, array):
     shape = (c.c_uint64 * array.ndim)(*array.shape)
     strides = (c.c_int64 * array.ndim)(*(s // array.itemsize for s in array.strides))
     span = sum((n - 1) * s for n, s in zip(array.shape, array.strides)) + array.itemsize if array.size else 0
-    key = id(array)
+    key = next(_keys)
     _wrapped[key] = array
     try:
         return Handle(lib.viva_tensor_release, "viva_tensor_wrap", engine.pointer, c.c_void_p(array.ctypes.data),
@@ -142,8 +143,8 @@ class Weight(Handle):
     def linear(self, x, act=ACT_AUTO):
         options = lib.viva_linear_options_default()
         options.act, options.output_dtype = act, F32
-        y = Handle(lib.viva_tensor_release, "viva_linear", tensor(self.engine, x).pointer, self.pointer, None,
-                   c.byref(options))
+        given = tensor(self.engine, x)  # kept until the call has ended
+        y = Handle(lib.viva_tensor_release, "viva_linear", given.pointer, self.pointer, None, c.byref(options))
         shape = (*x.shape[:-1], self.info().out_features)
         view = (c.c_float * int(np.prod(shape))).from_address(lib.viva_tensor_elements(y.pointer))
         return np.array(view, np.float32).reshape(shape)  # a copy: y goes with this function
@@ -170,7 +171,8 @@ class Engine(Handle):
         return Weight(self, "viva_prepack_fp8_weight_blocked", self.pointer, weight.pointer, c.c_uint32(block), None)
 
     def prepack_nvfp4(self, array):
-        return Weight(self, "viva_prepack_nvfp4_weight", self.pointer, tensor(self, array).pointer, None)
+        weight = tensor(self, array)
+        return Weight(self, "viva_prepack_nvfp4_weight", self.pointer, weight.pointer, None)
 
     def bytes_held(self):
         stats = MemoryStats(size=c.sizeof(MemoryStats))

@@ -82,7 +82,7 @@ static viva_status begin(work *w, uint64_t rows, void *scratch, int with_codes, 
   if (w->first > m->rows || rows > m->rows - w->first)
     return checkpoint_fail(w->q->ck, m->codes, w->error, VIVA_E_ARGUMENT,
                            "rows %llu to %llu were asked for of a matrix of %llu", (unsigned long long)w->first,
-                           (unsigned long long)(w->first + rows), (unsigned long long)m->rows);
+                           (unsigned long long)w->first + rows, (unsigned long long)m->rows);
   if (lay_out(m, rows, &r) || (m->rows > 0 && m->codes->bytes % m->rows != 0))
     return checkpoint_fail(w->q->ck, m->codes, w->error, VIVA_E_UNSUPPORTED,
                            "its rows cannot be read one by one: they overflow, or do not begin at whole bytes");
@@ -116,8 +116,7 @@ static viva_status spread_row(const work *w, uint64_t row, uint8_t *to) {
     if (__builtin_popcount(kept) != 2)
       return checkpoint_fail(w->q->ck, m->mask, w->error, VIVA_E_FORMAT,
                              "keeps %d of the 4 columns from %llu on in row %llu; expected 2 (2:4)",
-                             __builtin_popcount(kept), (unsigned long long)(4 * group),
-                             (unsigned long long)(w->first + row));
+                             __builtin_popcount(kept), 4ull * group, (unsigned long long)(w->first + row));
     unsigned low = (unsigned)__builtin_ctz(kept), high = 31u - (unsigned)__builtin_clz(kept);
     memcpy(to + low * size, from, size);
     memcpy(to + high * size, from + size, size);
@@ -234,6 +233,6 @@ viva_status quant_scales_e4m3(const quant *q, const quant_matrix *m, uint64_t fi
     if ((to[i] & 0x7f) == 0x7f)
       return checkpoint_fail(q->ck, m->scales, error, VIVA_E_FORMAT,
                              "the scale in row %llu, column %llu is NaN: the checkpoint is damaged",
-                             (unsigned long long)(first + i / count), (unsigned long long)(i % count));
+                             (unsigned long long)first + i / count, (unsigned long long)i % count);
   return VIVA_OK;
 }

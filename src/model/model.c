@@ -72,15 +72,16 @@ viva_status viva_model_plan(viva_engine *engine, const char *path, const viva_mo
   return status;
 }
 
+#define PROJECTIONS 7 /* of a layer */
+
 /* The format in which most weights of the layers are. */
 static weight_format most_used(const viva_model *model) {
   uint64_t count[WEIGHT_FORMATS] = {0};
   int most = 0;
   for (size_t i = 0; i < model->layer_count; i++) {
     const layer *l = &model->layers[i];
-    const weight *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-    for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-      count[all[j]->format] += (uint64_t)all[j]->rows * all[j]->cols;
+    const weight *const all[PROJECTIONS] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    for (size_t j = 0; j < PROJECTIONS; j++) count[all[j]->format] += (uint64_t)all[j]->rows * all[j]->cols;
   }
   for (int f = 1; f < WEIGHT_FORMATS; f++)
     if (count[f] > count[most]) most = f;

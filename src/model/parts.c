@@ -260,7 +260,7 @@ static viva_status fill(maker *k, viva_packed_weight *embedding, const viva_tens
   TRY(read_options(m, options, error));
   m->layer_count = (size_t)m->config.num_layers;
   m->layers = mem_array(memory, m->layer_count, sizeof *m->layers);
-  m->parts = mem_array(memory, 2 + 7 * m->layer_count, sizeof *m->parts);
+  m->parts = mem_array(memory, 2 + 7 * m->layer_count, sizeof(void *));
   if (!m->layers || !m->parts) return error_set(error, VIVA_E_MEMORY, "no memory for %zu layers", m->layer_count);
   TRY(take_ends(k, embedding, head, error));
   for (size_t l = 0; l < m->layer_count; l++) TRY(take_layer(k, l, 0, error));

@@ -116,7 +116,7 @@ static viva_status spread_row(const work *w, uint64_t row, uint8_t *to) {
     if (__builtin_popcount(kept) != 2)
       return checkpoint_fail(w->q->ck, m->mask, w->error, VIVA_E_FORMAT,
                              "keeps %d of the 4 columns from %llu on in row %llu; expected 2 (2:4)",
-                             __builtin_popcount(kept), 4ull * group, (unsigned long long)(w->first + row));
+                             __builtin_popcount(kept), 4ull * group, (unsigned long long)w->first + row);
     unsigned low = (unsigned)__builtin_ctz(kept), high = 31u - (unsigned)__builtin_clz(kept);
     memcpy(to + low * size, from, size);
     memcpy(to + high * size, from + size, size);

@@ -86,7 +86,7 @@ int sparse_pack_row(const pack_spec *spec, const pack_twins *t, const float *val
   const size_t chunk_bytes =
       PACK_CHUNK / SPARSE_24_COLUMNS * (spec->format == WEIGHT_INT8_24 ? sizeof(int8_24_block) : sizeof(int4_24_block));
   uint8_t *scale_row = scales, *to = codes;
-  row_scales s;
+  row_scales s = {.whole = 1};
   int nonfinite = 0;
   if (pack_block(spec) == 0) nonfinite = whole_row_scale(spec, &s, values, cols, scales);
   for (size_t c = 0; c < cols; c += PACK_CHUNK, to += chunk_bytes) {

@@ -110,10 +110,10 @@ static inline __m128i choose16(const float *v, const float *size, __m256 scale, 
   const __m128i codes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
   const uint64_t places = bytes_of[low & 15] | (uint64_t)bytes_of[low >> 4] << 16 |
                           (uint64_t)bytes_of[high & 15] << 32 | (uint64_t)bytes_of[high >> 4] << 48;
-  const uint64_t first_column = 0x0c0c080804040000u; /* of each group of four */
+  const long long first_column = 0x0c0c080804040000; /* of each group of four */
   index[0] = (uint8_t)(nibble_of[low & 15] | nibble_of[low >> 4] << 4);
   index[1] = (uint8_t)(nibble_of[high & 15] | nibble_of[high >> 4] << 4);
-  return _mm_shuffle_epi8(codes, _mm_cvtsi64_si128((long long)(places + first_column)));
+  return _mm_shuffle_epi8(codes, _mm_cvtsi64_si128((long long)places + first_column));
 }
 
 static inline __m128i choose32(const float *v, const float *size, float scale, float limit, uint8_t index[4]) {

@@ -5,9 +5,8 @@
 
 #include "number/number.h"
 
-/* Row of the model (half-split order) of row r of the file, where llama.cpp's converter has interleaved the halves of
- * each head: file row 2i + j of a head is model row i + j · head_rows/2. */
-static size_t unpermuted(size_t r, size_t head_rows) {
+size_t piece_row(size_t r, size_t head_rows) {
+  if (head_rows == 0) return r;
   size_t in_head = r % head_rows;
   return r - in_head + in_head / 2 + in_head % 2 * (head_rows / 2);
 }
@@ -60,23 +59,21 @@ static viva_status source(const plan *p, const piece *w, uint8_t *buffer, const 
 
 /* ---- quantised in the file */
 
-/* Codes and scales of the piece, as spec says, into a packed matrix of all_rows at data, from row `at` on. scales: room for
- * the rows' scales in FP32. */
-static viva_status copy_native(const plan *p, const piece *w, const pack_spec *spec, uint8_t *data, size_t all_rows,
-                               size_t at, uint8_t *scratch, float *scales, viva_error *error) {
+viva_status piece_native(const plan *p, const piece *w, const piece_buffers *b, const pack_spec *spec, uint8_t *data,
+                         size_t all_rows, size_t at, viva_error *error) {
   const quant_matrix *m = &w->item->source;
   pack_sizes sizes;
   if (pack_measure(spec, all_rows, w->item->cols, &sizes))
     return checkpoint_fail(p->ck, w->item->view, error, VIVA_E_LIMIT, "the matrix is too large");
   uint8_t *to = data + sizes.scales_offset + at * sizes.scale_row_bytes;
-  TRY(quant_codes(p->quant, m, w->row, w->rows, data + at * sizes.row_bytes, scratch, error));
+  TRY(quant_codes(p->quant, m, w->row, w->rows, data + at * sizes.row_bytes, b->raw, error));
   if (spec->format == WEIGHT_NVFP4) return quant_scales_e4m3(p->quant, m, w->row, w->rows, to, error);
-  TRY(quant_scales_f32(p->quant, m, w->row, w->rows, scales, scratch, error));
+  TRY(quant_scales_f32(p->quant, m, w->row, w->rows, b->values, b->raw, error));
   size_t count = w->rows * (size_t)m->scale_cols; /* each is a value of the file's type: nothing is rounded */
   switch (spec->scale) {
-  case SCALE_F32: memcpy(to, scales, count * sizeof *scales); break;
-  case SCALE_F16: f16_from_f32_n(scales, to, count); break;
-  case SCALE_E8M0: e8m0_from_f32_n(scales, to, count); break;
+  case SCALE_F32: memcpy(to, b->values, count * sizeof *b->values); break;
+  case SCALE_F16: f16_from_f32_n(b->values, to, count); break;
+  case SCALE_E8M0: e8m0_from_f32_n(b->values, to, count); break;
   case SCALE_E4M3: break; /* NVFP4: above */
   }
   return VIVA_OK;
@@ -93,13 +90,13 @@ static viva_status read_quantised(const plan *p, const piece *w, const piece_buf
     return checkpoint_fail(p->ck, item->view, error, VIVA_E_UNSUPPORTED,
                            "the 2:4 matrix has scales for groups of %llu; 32, 64 or 128 can be read",
                            (unsigned long long)item->source.block_cols);
-  TRY(copy_native(p, w, &spec, copy, w->rows, 0, b->raw, b->values, error));
+  TRY(piece_native(p, w, b, &spec, copy, w->rows, 0, error));
   weight view = pack_view(&spec, w->rows, item->cols, copy);
   unpack_rows(&view, 0, w->rows, b->values, item->cols);
   return VIVA_OK;
 }
 
-static viva_status read_values(const plan *p, const piece *w, const piece_buffers *b, viva_error *error) {
+viva_status piece_values(const plan *p, const piece *w, const piece_buffers *b, viva_error *error) {
   const uint8_t *data;
   if (w->item->source.kind != QUANT_DENSE) return read_quantised(p, w, b, error);
   TRY(source(p, w, b->raw, &data, error));
@@ -126,7 +123,7 @@ static viva_status load_stored(const plan *p, const piece *w, const piece_buffer
   }
   TRY(source(p, w, b->raw, &data, error));
   for (size_t r = 0; r < w->rows; r++)
-    memcpy(dense_row(item, t, unpermuted(w->row + r, item->head_rows)), data + r * row_bytes, row_bytes);
+    memcpy(dense_row(item, t, piece_row(w->row + r, item->head_rows)), data + r * row_bytes, row_bytes);
   return VIVA_OK;
 }
 
@@ -134,7 +131,7 @@ static viva_status load_dense(const plan *p, const piece *w, const piece_buffers
                               viva_error *error) {
   const plan_item *item = w->item;
   weight_format format = item->spec.format;
-  TRY(read_values(p, w, b, error));
+  TRY(piece_values(p, w, b, error));
   if (exceeds(b->values, w->rows * item->cols, largest_finite(format)))
     return checkpoint_fail(p->ck, item->view, error, VIVA_E_NUMERIC,
                            "the tensor has values that are beyond the range of %s; load it with weights %s",
@@ -144,8 +141,7 @@ static viva_status load_dense(const plan *p, const piece *w, const piece_buffers
     return VIVA_OK;
   }
   for (size_t r = 0; r < w->rows; r++)
-    convert(format, b->values + r * item->cols, dense_row(item, t, unpermuted(w->row + r, item->head_rows)),
-            item->cols);
+    convert(format, b->values + r * item->cols, dense_row(item, t, piece_row(w->row + r, item->head_rows)), item->cols);
   return VIVA_OK;
 }
 
@@ -163,12 +159,12 @@ static viva_status load_packed(const plan *p, const piece *w, const piece_buffer
   const plan_item *item = w->item;
   uint8_t *to = t.base + (item->offset - t.begin);
   pack_place bad = {0};
-  if (item->native) return copy_native(p, w, &item->spec, to, item->rows, w->row, b->raw, b->values, error);
-  TRY(read_values(p, w, b, error));
+  if (item->native) return piece_native(p, w, b, &item->spec, to, item->rows, w->row, error);
+  TRY(piece_values(p, w, b, error));
   if (!item->head_rows)
     pack_rows(&item->spec, item->rows, item->cols, to, w->row, w->rows, b->values, item->cols, NULL, &bad);
   for (size_t r = 0; item->head_rows && r < w->rows && !bad.found; r++)
-    pack_rows(&item->spec, item->rows, item->cols, to, unpermuted(w->row + r, item->head_rows), 1,
+    pack_rows(&item->spec, item->rows, item->cols, to, piece_row(w->row + r, item->head_rows), 1,
               b->values + r * item->cols, item->cols, NULL, &bad);
   return bad.found ? not_finite(p, item, bad, error) : VIVA_OK;
 }
@@ -181,7 +177,7 @@ viva_status piece_load(const plan *p, const piece *w, const piece_buffers *b, pi
 viva_status piece_survey(const plan *p, const piece *w, const piece_buffers *b, pack_survey *survey,
                          viva_error *error) {
   const plan_item *item = w->item;
-  TRY(read_values(p, w, b, error));
+  TRY(piece_values(p, w, b, error));
   pack_survey_rows(&item->spec, b->values, item->cols, w->row, w->rows, item->cols, survey);
   return survey->bad.found ? not_finite(p, item, survey->bad, error) : VIVA_OK;
 }

@@ -112,8 +112,8 @@ size_t plan_raw_bytes(const plan_item *item, size_t rows) {
   pack_sizes sizes = {0};
   const quant_matrix *m = &item->source;
   if (m->kind == QUANT_DENSE) return (size_t)budget_mul(plan_file_row_bytes(item), rows);
-  /* 2:4 blocks are unpacked from a copy */
-  if (!item->native && native_spec(m, &spec) && pack_measure(&spec, rows, item->cols, &sizes)) return SIZE_MAX;
+  int blocks = m->kind == QUANT_INT8_24 || m->kind == QUANT_INT4_24; /* are unpacked from a copy */
+  if (blocks && native_spec(m, &spec) && pack_measure(&spec, rows, item->cols, &sizes)) return SIZE_MAX;
   return (size_t)budget_add(budget_add(quant_scratch_bytes(m, rows), sizes.bytes), PLAN_ALIGN);
 }
 

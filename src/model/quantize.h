@@ -19,12 +19,11 @@
 /* One tensor of the model on its way into the folder. */
 typedef struct quantize_output {
   const plan_item *item;
-  char name[96];       /* a matrix: the module, "model.layers.0.mlp.down_proj"; a vector: the tensor's name */
-  quant_matrix source; /* matrices only */
-  pack_spec spec;      /* as it is written; settled when it is packed */
-  int packed;          /* 0: dense */
-  int copied;          /* the file's codes and scales, as they are */
-  int surveyed;        /* spec was settled in a pass over the values */
+  char name[96];  /* a matrix: the module, "model.layers.0.mlp.down_proj"; a vector: the tensor's name */
+  pack_spec spec; /* as it is written; settled when it is packed */
+  int packed;     /* 0: dense */
+  int copied;     /* the file's codes and scales, as they are */
+  int surveyed;   /* spec was settled in a pass over the values */
   uint64_t bytes_before, bytes_after;
   size_t first_tensor;      /* of job.tensors */
   double error2, original2; /* Σ(written − original)², Σ original² */

@@ -58,31 +58,12 @@ static weight_format dense_format(file_type type) {
   }
 }
 
-/* What the matrix is read from: in a dense one, the tensor under its name in the file. */
-static viva_status source_of(const quantize_job *j, const plan_item *item, quant_matrix *source, viva_error *error) {
-  static const char ending[] = ".weight";
-  char name[96];
-  size_t length = strlen(item->view->name);
-  *source = item->source;
-  if (item->source.kind == QUANT_DENSE) {
-    if (length >= sizeof name || length < strlen(ending))
-      return checkpoint_fail(j->ck, item->view, error, VIVA_E_FORMAT,
-                             "the name of the tensor is too long or too short");
-    memcpy(name, item->view->name, length - strlen(ending));
-    name[length - strlen(ending)] = 0;
-    TRY(quant_find(j->p.quant, name, source, error));
-  }
-  source->value_type = TYPE_F32; /* the values that kernels compute with */
-  return VIVA_OK;
-}
-
 static viva_status set_matrix(quantize_job *j, quantize_output *out, viva_error *error) {
   const plan_item *item = out->item;
   int from_packed = item->source.kind != QUANT_DENSE;
   names_module(item->slot, item->layer, out->name, sizeof out->name);
-  TRY(source_of(j, item, &out->source, error));
-  out->bytes_before = out->source.codes->bytes + (out->source.scales ? out->source.scales->bytes : 0) +
-                      (out->source.mask ? out->source.mask->bytes : 0);
+  const quant_matrix *m = &item->source;
+  out->bytes_before = item->view->bytes + (m->scales ? m->scales->bytes : 0) + (m->mask ? m->mask->bytes : 0);
   out->spec = item->spec;
   out->copied = item->native;
   if (from_packed && j->dense) {
@@ -91,7 +72,7 @@ static viva_status set_matrix(quantize_job *j, quantize_output *out, viva_error 
   }
   if (out->copied && out->spec.multiplier)
     return checkpoint_fail(
-        j->ck, out->source.codes, error, VIVA_E_UNSUPPORTED,
+        j->ck, item->view, error, VIVA_E_UNSUPPORTED,
         "the matrix is stored in ModelOpt's form of NVFP4, which is not written; give a format for it");
   out->packed = !weight_dense(out->spec.format);
   return VIVA_OK;

@@ -5,13 +5,15 @@
  */
 #include <string.h>
 
+#include "model/budget.h"
+#include "model/piece.h"
 #include "model/quantize.h"
 
 enum { PIECES_PER_THREAD = 4 }; /* in one batch: progress and cancel come between batches */
 
 /* What one thread works with. */
 typedef struct buffers {
-  void *scratch;           /* quant_scratch_bytes */
+  uint8_t *raw;            /* plan_raw_bytes */
   float *values, *written; /* [rows][cols] of a piece */
   viva_status status;
   size_t failed; /* piece */
@@ -31,54 +33,26 @@ typedef struct rows_run {
   size_t first, end; /* rows of this batch */
   int survey;
   uint8_t *data; /* packed: the whole matrix; dense: this batch */
-  uint8_t *raw;  /* copied 2:4: scales of the whole matrix in the file's type, else NULL */
   buffers *threads;
   piece_result *pieces; /* of this batch */
 } rows_run;
 
 /* ---- reading */
 
-/* Row of the model (half-split order) of row r of the file: see model/load.c. */
-static size_t unpermuted(size_t r, size_t head_rows) {
-  size_t in_head = r % head_rows;
-  return r - in_head + in_head / 2 + in_head % 2 * (head_rows / 2);
-}
-
 /* to[rows] = from[rows] in the model's order. A piece begins with a head. */
 static void unpermute(const quantize_output *out, const void *from, void *to, size_t rows, size_t row_bytes) {
   for (size_t r = 0; r < rows; r++)
-    memcpy((uint8_t *)to + unpermuted(r, out->item->head_rows) * row_bytes, (const uint8_t *)from + r * row_bytes,
+    memcpy((uint8_t *)to + piece_row(r, out->item->head_rows) * row_bytes, (const uint8_t *)from + r * row_bytes,
            row_bytes);
-}
-
-/* A view of viva's own 2:4 blocks, whose codes are rows of a piece and whose scales are the file's. */
-static weight own_view(const rows_run *run, size_t row, size_t rows, const void *codes) {
-  const quant_matrix *m = &run->out->source;
-  pack_spec spec = {.format = m->kind == QUANT_INT8_24 ? WEIGHT_INT8_24 : WEIGHT_INT4_24,
-                    .block = m->scale_cols == 1 ? 0 : (uint32_t)m->block_cols,
-                    .scale = m->scale_type == TYPE_F16 ? SCALE_F16 : SCALE_F32,
-                    .pairs = m->pairs};
-  size_t scale_row = (size_t)(m->scales->bytes / m->rows);
-  weight w = pack_view(&spec, rows, (size_t)m->cols, codes);
-  w.scales = run->raw + row * scale_row;
-  w.scale_row_bytes = scale_row;
-  return w;
 }
 
 /* Rows [row, row + rows) as FP32 in the model's order, in t->values. */
 static viva_status read_values(const rows_run *run, size_t row, size_t rows, buffers *t) {
-  const quantize_output *out = run->out;
-  const quant_matrix *m = &out->source;
-  float *to = out->item->head_rows ? t->written : t->values;
-  if (m->kind == QUANT_INT8_24 || m->kind == QUANT_INT4_24) {
-    size_t row_bytes = (size_t)(m->codes->bytes / m->rows);
-    TRY(checkpoint_read_part(run->j->ck, m->codes, row * row_bytes, t->scratch, rows * row_bytes, &t->error));
-    weight w = own_view(run, row, rows, t->scratch);
-    unpack_rows(&w, 0, rows, to, out->item->cols);
-  } else {
-    TRY(quant_rows_f32(run->j->p.quant, m, row, rows, to, t->scratch, &t->error));
-  }
-  if (out->item->head_rows) unpermute(out, to, t->values, rows, out->item->cols * sizeof(float));
+  const plan_item *item = run->out->item;
+  piece w = {item, row, rows};
+  piece_buffers b = {t->raw, item->head_rows ? t->written : t->values};
+  TRY(piece_values(&run->j->p, &w, &b, &t->error));
+  if (item->head_rows) unpermute(run->out, b.values, t->values, rows, item->cols * sizeof(float));
   return VIVA_OK;
 }
 
@@ -86,7 +60,7 @@ static viva_status read_values(const rows_run *run, size_t row, size_t rows, buf
 
 static viva_status not_finite(const rows_run *run, pack_place bad, viva_error *error) {
   return checkpoint_fail(
-      run->j->ck, run->out->source.codes, error, VIVA_E_NUMERIC,
+      run->j->ck, run->out->item->view, error, VIVA_E_NUMERIC,
       "row %zu, column %zu is NaN or infinite, which a packed format cannot hold; the file is damaged, "
       "or leave this matrix as it is with a rule such as \"…,%s=stored\"",
       bad.row, bad.col, run->out->name);
@@ -135,7 +109,7 @@ static viva_status narrow_piece(const rows_run *run, size_t row, size_t rows, bu
   }
   for (size_t i = 0; i < count; i++)
     if (finite(t->values[i]) && !finite(t->written[i]))
-      return checkpoint_fail(run->j->ck, out->source.codes, &t->error, VIVA_E_NUMERIC,
+      return checkpoint_fail(run->j->ck, out->item->view, &t->error, VIVA_E_NUMERIC,
                              "the tensor has values that are beyond the range of %s; write it as %s",
                              out->spec.format == WEIGHT_F16 ? "F16 (65504)" : "BF16",
                              out->spec.format == WEIGHT_F16 ? "bf16" : "f32");
@@ -175,45 +149,33 @@ static viva_status first_error(const rows_run *run, size_t threads, viva_error *
   return first->status;
 }
 
-static size_t source_bytes(const quantize_output *out, size_t rows) {
-  const quant_matrix *m = &out->source;
-  if (m->kind == QUANT_INT8_24 || m->kind == QUANT_INT4_24) return (size_t)(m->codes->bytes / m->rows) * rows;
-  return quant_scratch_bytes(m, rows);
-}
-
 static viva_status begin_run(rows_run *run, size_t threads, size_t data_bytes, viva_error *error) {
   mem *m = &run->j->engine->rt->mem;
   size_t values = run->piece_rows * run->out->item->cols;
-  const quant_matrix *source = &run->out->source;
-  int own = source->kind == QUANT_INT8_24 || source->kind == QUANT_INT4_24;
   run->threads = mem_array(m, threads, sizeof *run->threads);
   run->pieces = mem_array(m, threads * PIECES_PER_THREAD, sizeof *run->pieces);
   run->data = data_bytes ? mem_zalloc(m, data_bytes) : NULL;
-  run->raw = own ? mem_alloc(m, (size_t)source->scales->bytes) : NULL;
-  int enough = run->threads && run->pieces && (run->data || !data_bytes) && (run->raw || !own);
+  int enough = run->threads && run->pieces && (run->data || !data_bytes);
   for (size_t t = 0; t < threads && enough; t++) {
     buffers *b = &run->threads[t];
-    b->scratch = mem_alloc(m, source_bytes(run->out, run->piece_rows));
+    b->raw = mem_alloc(m, plan_raw_bytes(run->out->item, run->piece_rows));
     b->values = mem_array(m, values, sizeof(float));
     b->written = mem_array(m, values, sizeof(float));
-    enough = b->scratch && b->values && b->written;
+    enough = b->raw && b->values && b->written;
   }
-  if (!enough) return error_set(error, VIVA_E_MEMORY, "no memory to pack %s", run->out->name);
-  if (!own) return VIVA_OK;
-  return checkpoint_read_part(run->j->ck, source->scales, 0, run->raw, (size_t)source->scales->bytes, error);
+  return enough ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to pack %s", run->out->name);
 }
 
 static void end_run(rows_run *run, size_t threads) {
   mem *m = &run->j->engine->rt->mem;
   for (size_t t = 0; t < threads && run->threads; t++) {
-    mem_free(m, run->threads[t].scratch);
+    mem_free(m, run->threads[t].raw);
     mem_free(m, run->threads[t].values);
     mem_free(m, run->threads[t].written);
   }
   mem_free(m, run->threads);
   mem_free(m, run->pieces);
   mem_free(m, run->data);
-  mem_free(m, run->raw);
 }
 
 viva_status quantize_progress(quantize_job *j, uint64_t bytes, viva_error *error) {
@@ -309,12 +271,12 @@ static viva_status convert_matrix(quantize_job *j, quantize_output *out, stream 
 static viva_status copy_rows(quantize_job *j, quantize_output *out, const tensor_view *view, stream *s,
                              viva_error *error) {
   mem *m = &j->engine->rt->mem;
-  size_t rows = out->item->rows, piece = plan_piece_rows(out->item);
+  size_t rows = out->item->rows, step = plan_piece_rows(out->item);
   uint64_t row_bytes = view->bytes / rows;
-  uint8_t *data = mem_alloc(m, (size_t)row_bytes * piece), *turned = mem_alloc(m, (size_t)row_bytes * piece);
+  uint8_t *data = mem_alloc(m, (size_t)row_bytes * step), *turned = mem_alloc(m, (size_t)row_bytes * step);
   viva_status status = data && turned ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
-  for (size_t row = 0; row < rows && !status; row += piece) {
-    size_t count = rows - row < piece ? rows - row : piece, bytes = (size_t)row_bytes * count;
+  for (size_t row = 0; row < rows && !status; row += step) {
+    size_t count = rows - row < step ? rows - row : step, bytes = (size_t)row_bytes * count;
     status = checkpoint_read_part(j->ck, view, row * row_bytes, data, bytes, error);
     if (!status && out->item->head_rows) unpermute(out, data, turned, count, (size_t)row_bytes);
     if (!status)
@@ -329,24 +291,20 @@ static viva_status copy_rows(quantize_job *j, quantize_output *out, const tensor
 /* Codes and scales of a packed matrix as the file has them; scales that several rows share are written for each. */
 static viva_status copy_packed(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
   mem *m = &j->engine->rt->mem;
-  const quant_matrix *q = &out->source;
-  size_t rows = out->item->rows;
+  piece all = {out->item, 0, out->item->rows};
   pack_sizes sizes;
-  if (pack_measure(&out->spec, rows, out->item->cols, &sizes))
+  if (pack_measure(&out->spec, all.rows, out->item->cols, &sizes))
     return error_set(error, VIVA_E_LIMIT, "a packed matrix is too large");
-  uint8_t *data = mem_zalloc(m, sizes.bytes), *scales = data ? data + sizes.scales_offset : NULL;
-  void *scratch = mem_alloc(m, quant_scratch_bytes(q, rows));
-  viva_status status = data && scratch ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
-  if (!status) status = quant_codes(j->p.quant, q, 0, rows, data, scratch, error);
-  if (!status && q->kind == QUANT_NVFP4)
-    status = quant_scales_e4m3(j->p.quant, q, 0, rows, scales, error);
-  else if (!status && out->spec.scale == SCALE_F32)
-    status = quant_scales_f32(j->p.quant, q, 0, rows, (float *)(void *)scales, scratch, error);
-  else if (!status)
-    status = checkpoint_read_part(j->ck, q->scales, 0, scales, rows * sizes.scale_row_bytes, error);
+  size_t scales = budget_mul(all.rows, out->item->source.scale_cols);
+  uint8_t *data = mem_zalloc(m, sizes.bytes);
+  piece_buffers b = {mem_alloc(m, plan_raw_bytes(out->item, all.rows)), mem_array(m, scales, sizeof(float))};
+  viva_status status =
+      data && b.raw && b.values ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
+  if (!status) status = piece_native(&j->p, &all, &b, &out->spec, data, all.rows, 0, error);
   if (!status) status = write_packed(j, out, data, s, error);
   if (!status) status = quantize_progress(j, out->bytes_before, error);
-  mem_free(m, scratch);
+  mem_free(m, b.values);
+  mem_free(m, b.raw);
   mem_free(m, data);
   return status;
 }
@@ -379,8 +337,8 @@ static int same_type(weight_format format, file_type type) {
 viva_status quantize_write(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
   if (out->copied) return copy_packed(j, out, s, error);
   if (out->packed) return convert_matrix(j, out, s, error);
-  const tensor_view *view = out->item->vector ? out->item->view : out->source.codes;
-  int dense = out->item->vector || out->source.kind == QUANT_DENSE;
+  const tensor_view *view = out->item->view;
+  int dense = out->item->source.kind == QUANT_DENSE;
   if (dense && same_type(out->spec.format, view->type)) return copy_rows(j, out, view, s, error);
   return out->item->vector ? narrow_vector(j, out, s, error) : convert_matrix(j, out, s, error);
 }

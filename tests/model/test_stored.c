@@ -188,7 +188,66 @@ static void mapped_codes_stay(void **state) {
   end(&w);
 }
 
+/* Sets a byte of a tensor in the folder's model.safetensors. */
+static void damage(const char *folder, const char *tensor, size_t at, unsigned char byte) {
+  char path[256];
+  viva_checkpoint *ck;
+  viva_error error = {0};
+  viva_tensor_info info = {.size = sizeof info};
+  snprintf(path, sizeof path, "%s/model.safetensors", folder);
+  kit_ok(viva_checkpoint_open(path, NULL, &ck, &error), &error);
+  kit_ok(viva_checkpoint_find(ck, tensor, &info, &error), &error);
+  assert_true(at < info.bytes);
+  FILE *f = fopen(path, "r+b");
+  assert_non_null(f);
+  assert_int_equal(fseek(f, (long)(info.offset + at), SEEK_SET), 0);
+  assert_int_equal(fputc(byte, f), byte);
+  assert_int_equal(fclose(f), 0);
+  viva_checkpoint_close(ck);
+}
+
+/* hidden 64: a row of q is one block, whose index follows its codes. 0x45: the first group names place 1 twice, the second is
+ * right. */
+static void damaged_index_is_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *format;
+    size_t row_bytes, codes;
+  } forms[] = {{"int8-24", 40, 32}, {"int4-24", 24, 16}};
+  static const char *const ways[] = {NULL, "f32", "fp8"};
+  world w;
+  begin(&w);
+  for (size_t i = 0; i < 2; i++) {
+    char from[128], to[128], out[128];
+    viva_error error = {0};
+    viva_model *model;
+    viva_quantize_options q = viva_quantize_options_default();
+    q.weights = forms[i].format;
+    path_of(&w, "even", from);
+    path_of(&w, "packed", to);
+    path_of(&w, "out", out);
+    kit_ok(viva_quantize(w.engine, from, to, &q, NULL, &error), &error);
+    damage(to, "model.layers.1.self_attn.q_proj.weight_packed", 3 * forms[i].row_bytes + forms[i].codes, 0x45);
+    for (size_t way = 0; way < 3; way++) {
+      viva_model_options o = viva_model_options_default();
+      o.weights = ways[way];
+      kit_error(viva_model_load(w.engine, to, &o, &model, &error), VIVA_E_FORMAT, &error,
+                "q_proj.weight_packed: at byte");
+      assert_non_null(strstr(error.message, "columns from 0 on in row 3"));
+      assert_null(model);
+    }
+    q.weights = "stored";
+    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, "in row 3");
+    q.weights = "dense";
+    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, "in row 3");
+    assert_int_not_equal(access(out, F_OK), 0);
+    remove_folder(to);
+  }
+  end(&w);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(stored_is_the_rule), cmocka_unit_test(mapped_codes_stay)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(stored_is_the_rule), cmocka_unit_test(mapped_codes_stay),
+                                     cmocka_unit_test(damaged_index_is_refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,12 +60,14 @@ static const quant_group *find_group(const quant *q, const char *module) {
   return best;
 }
 
-static const viva_module *find_viva(const quant *q, const char *module) {
-  const viva_module *const *list = (const viva_module *const *)(const void *)q->viva.items;
-  size_t low = 0, high = q->viva.count;
+/* The item of that name in a list of pointers to structs that begin with their name, sorted by it; or NULL. */
+static const void *find_named(void *const *list, size_t count, const char *name) {
+  size_t low = 0, high = count;
   while (low < high) {
     size_t middle = low + (high - low) / 2;
-    int compared = strcmp(list[middle]->name, module);
+    const char *found;
+    memcpy(&found, list[middle], sizeof found);
+    int compared = strcmp(found, name);
     if (compared == 0) return list[middle];
     if (compared < 0)
       low = middle + 1;
@@ -73,6 +75,10 @@ static const viva_module *find_viva(const quant *q, const char *module) {
       high = middle;
   }
   return NULL;
+}
+
+static const viva_module *find_viva(const quant *q, const char *module) {
+  return find_named((void *const *)(const void *)q->viva.items, q->viva.count, module);
 }
 
 typedef enum anchor { ANCHOR_NONE, ANCHOR_WEIGHT, ANCHOR_PACKED, ANCHOR_COMPRESSED } anchor;
@@ -169,18 +175,7 @@ static int by_name(const void *a, const void *b) {
 }
 
 static const quant_module *find_module(const quant *q, const char *name) {
-  const quant_module *const *list = (const quant_module *const *)(const void *)q->modules.items;
-  size_t low = 0, high = q->modules.count;
-  while (low < high) {
-    size_t middle = low + (high - low) / 2;
-    int compared = strcmp(list[middle]->name, name);
-    if (compared == 0) return list[middle];
-    if (compared < 0)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return NULL;
+  return find_named((void *const *)(const void *)q->modules.items, q->modules.count, name);
 }
 
 /* viva's list of modules is complete in both directions. */

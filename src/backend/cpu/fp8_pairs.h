@@ -205,12 +205,7 @@ ALWAYS_INLINE void pairs_tile(int native, int tile_rows, const panel_job *job, s
   const uint16_t *x = (const uint16_t *)job->codes + row * job->code_stride;
   const uint16_t *w = (const uint16_t *)job->w + col * job->w_stride;
   panel_sums sums;
-  UNROLL
-  for (int i = 0; i < tile_rows; i++) {
-    UNROLL
-    for (int j = 0; j < CPU_PANEL_GROUP; j++)
-      sums[i][j] = job->first ? v_zero() : v_load(lanes + (i * CPU_PANEL_GROUP + j) * LANES);
-  }
+  panel_begin(tile_rows, job, lanes, sums);
   for (size_t c = 0; c < job->w_stride; c += PAIRS_UNIT / 2) {
     __m512i wv[CPU_PANEL_GROUP];
     UNROLL
@@ -222,15 +217,7 @@ ALWAYS_INLINE void pairs_tile(int native, int tile_rows, const panel_job *job, s
       for (int j = 0; j < CPU_PANEL_GROUP; j++) sums[i][j] = pairs_fma(native, sums[i][j], xv, wv[j]);
     }
   }
-  if (job->last) {
-    panel_finish(tile_rows, job, row, col, sums);
-    return;
-  }
-  UNROLL
-  for (int i = 0; i < tile_rows; i++) {
-    UNROLL
-    for (int j = 0; j < CPU_PANEL_GROUP; j++) v_store(lanes + (i * CPU_PANEL_GROUP + j) * LANES, sums[i][j]);
-  }
+  panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
 #define PAIRS_TILE(rows)                                                                                               \

@@ -253,19 +253,18 @@ ALWAYS_INLINE void panel_finish(int tile_rows, const panel_job *job, size_t row,
     panel_write(job, row + (size_t)i, col, v_sum4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]));
 }
 
-/* tile_rows rows of x times 4 rows of w. lanes: this tile's sums between blocks of K. */
-ALWAYS_INLINE void panel_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
-  const float *x = job->x + row * job->x_stride, *w = job->w + col * job->w_stride;
-  panel_sums sums;
+/* A tile's sums at the beginning of a block of K, and what becomes of them at its end. lanes: where they wait between. */
+ALWAYS_INLINE void panel_begin(int tile_rows, const panel_job *job, const float *lanes, panel_sums sums) {
   UNROLL
   for (int i = 0; i < tile_rows; i++) {
     UNROLL
     for (int j = 0; j < CPU_PANEL_GROUP; j++)
       sums[i][j] = job->first ? v_zero() : v_load(lanes + (i * CPU_PANEL_GROUP + j) * LANES);
   }
-  size_t c = 0;
-  for (; c + LANES <= job->k; c += LANES) panel_step(tile_rows, x + c, job->x_stride, w + c, job->w_stride, 0, sums);
-  if (c < job->k) panel_step(tile_rows, x + c, job->x_stride, w + c, job->w_stride, job->k - c, sums);
+}
+
+ALWAYS_INLINE void panel_end(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes,
+                             panel_sums sums) {
   if (job->last) {
     panel_finish(tile_rows, job, row, col, sums);
     return;
@@ -275,6 +274,17 @@ ALWAYS_INLINE void panel_tile(int tile_rows, const panel_job *job, size_t row, s
     UNROLL
     for (int j = 0; j < CPU_PANEL_GROUP; j++) v_store(lanes + (i * CPU_PANEL_GROUP + j) * LANES, sums[i][j]);
   }
+}
+
+/* tile_rows rows of x times 4 rows of w. */
+ALWAYS_INLINE void panel_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+  const float *x = job->x + row * job->x_stride, *w = job->w + col * job->w_stride;
+  panel_sums sums;
+  panel_begin(tile_rows, job, lanes, sums);
+  size_t c = 0;
+  for (; c + LANES <= job->k; c += LANES) panel_step(tile_rows, x + c, job->x_stride, w + c, job->w_stride, 0, sums);
+  if (c < job->k) panel_step(tile_rows, x + c, job->x_stride, w + c, job->w_stride, job->k - c, sums);
+  panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
 #define PANEL_TILE(rows)                                                                                               \

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "backend/backend.h"
 #include "base/cpu.h"
+#include "bench.h"
 #include "number/number.h"
 
 enum { HIDDEN = 576, FFN = 1536, Q_HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, VOCAB = 49152, LAYERS = 30 };
@@ -38,12 +38,6 @@ static void fail(const char *what) {
   exit(1);
 }
 
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static float next_random(bench *t) { /* in (−1, 1); xorshift64 */
   t->random ^= t->random << 13, t->random ^= t->random >> 7, t->random ^= t->random << 17;
   return (float)(int32_t)(t->random >> 32) * 0x1p-31f;
@@ -65,13 +59,8 @@ static void read_slice(bench *t, const void *from, size_t bytes, times *all) {
   add_time(all, begin);
 }
 
-static int order(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 static double quartile(times *all) {
-  qsort(all->of, all->count, sizeof all->of[0], order);
+  qsort(all->of, all->count, sizeof all->of[0], by_value);
   return all->of[all->count / 4];
 }
 

@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "backend/backend.h"
 #include "base/cpu.h"
+#include "bench.h"
 #include "number/number.h"
 
 enum { GEMV_N = 4096, GEMV_K = 14336, SMALL_K = 2048, GEMM_M = 512, GEMM_N = 1536, GEMM_K = 1536 };
@@ -52,25 +52,9 @@ static void fail(const char *what) {
   exit(1);
 }
 
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static uint32_t next_random(bench *t) { /* xorshift64 */
   t->random ^= t->random << 13, t->random ^= t->random >> 7, t->random ^= t->random << 17;
   return (uint32_t)(t->random >> 32);
-}
-
-static int order(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *times, int count) {
-  qsort(times, (size_t)count, sizeof *times, order);
-  return times[count / 2];
 }
 
 static void *take(bench *t, size_t bytes) {
@@ -184,7 +168,8 @@ static void gemv(bench *t, const form *f, input_mode mode) {
     place(f, GEMV_N, GEMV_K, memory + (c + 1) % copies * bytes, &w);
     multiplied[r] = multiply_time(t, &in.args);
   }
-  const double took = median(multiplied, t->rounds), least = median(read, t->rounds), gigabytes = 1e-9 * (double)bytes;
+  const double took = median(multiplied, (size_t)t->rounds), least = median(read, (size_t)t->rounds),
+               gigabytes = 1e-9 * (double)bytes;
   printf("gemv  %-13s %-6s %6.2f GB/s  %6.2f Gweight/s  %5.3f of %.2f GB/s\n", f->name, mode_names[mode],
          gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, least / took, gigabytes / least);
   inputs_free(t, &in);
@@ -205,7 +190,7 @@ static void small(bench *t, const form *f, input_mode mode) {
     for (int i = 0; i < REPEAT; i++) t->ops->linear(t->b, &in.args, 1, NULL);
     times[r] = (seconds() - begin) / REPEAT;
   }
-  const double took = median(times, t->rounds) * t->threads; /* every thread has its part in its own L2 */
+  const double took = median(times, (size_t)t->rounds) * t->threads; /* every thread has its part in its own L2 */
   printf("small %-13s %-6s %6.2f GB/s  %6.2f Gweight/s a thread\n", f->name, mode_names[mode],
          1e-9 * (double)bytes / took, 1e-9 * (double)(n * SMALL_K) / took);
   inputs_free(t, &in);
@@ -226,7 +211,7 @@ static void gemm(bench *t, const form *f, input_mode mode) {
     times[r] = multiply_time(t, &in.args);
     bf16[r] = multiply_time(t, &plain.args);
   }
-  const double took = median(times, t->rounds), other = median(bf16, t->rounds);
+  const double took = median(times, (size_t)t->rounds), other = median(bf16, (size_t)t->rounds);
   printf("gemm  %-13s %-6s %7.1f GFLOP/s  %5.2f x bf16's %.1f\n", f->name, mode_names[mode],
          2e-9 * GEMM_M * GEMM_N * GEMM_K / took, other / took, 2e-9 * GEMM_M * GEMM_N * GEMM_K / other);
   inputs_free(t, &in), inputs_free(t, &plain);

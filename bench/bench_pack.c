@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench.h"
 #include "pack/pack.h"
 
 enum { MOST_ROUNDS = 99 };
@@ -50,21 +50,7 @@ typedef struct matrix {
 } matrix;
 
 /* Of this thread's processor time: other programs' turns do not count. */
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n) {
-  qsort(values, n, sizeof *values, by_value);
-  return values[n / 2];
-}
+static double own_seconds(void) { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 /* Gaussian weights, by Box and Muller over splitmix64. */
 static void fill(matrix *m) {
@@ -85,21 +71,21 @@ static double pack_seconds(const matrix *m, const pack_spec *asked, weight *w) {
   pack_spec spec = *asked;
   pack_survey survey = {0};
   pack_place bad;
-  const double begin = seconds();
+  const double begin = own_seconds();
   if (pack_needs_survey(&spec)) {
     pack_survey_rows(&spec, m->values, m->cols, 0, m->rows, m->cols, &survey);
     pack_settle(&spec, &survey);
   }
   pack_rows(&spec, m->rows, m->cols, m->packed, 0, m->rows, m->values, m->cols, NULL, &bad);
-  const double end = seconds();
+  const double end = own_seconds();
   *w = pack_view(&spec, m->rows, m->cols, m->packed);
   return end - begin;
 }
 
 static double unpack_seconds(const matrix *m, const weight *w) {
-  const double begin = seconds();
+  const double begin = own_seconds();
   unpack_rows(w, 0, m->rows, m->copy, m->cols);
-  return seconds() - begin;
+  return own_seconds() - begin;
 }
 
 static double decibels(const matrix *m) {
@@ -127,9 +113,9 @@ int main(int argc, char **argv) {
   fill(&m);
   memset(m.packed, 0, 2 * bytes);
   for (size_t r = 0; r < rounds; r++) {
-    const double begin = seconds();
+    const double begin = own_seconds();
     memcpy(m.copy, m.values, bytes);
-    copying[r] = seconds() - begin;
+    copying[r] = own_seconds() - begin;
     for (size_t c = 0; c < CASES; c++) {
       weight w;
       packing[c][r] = pack_seconds(&m, &cases[c].spec, &w);

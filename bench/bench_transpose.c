@@ -7,27 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench.h"
 #include "viva/checkpoint.h"
 
 enum { MOST_ROUNDS = 999 };
-
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n) {
-  qsort(values, n, sizeof *values, by_value);
-  return values[n / 2];
-}
 
 int main(int argc, char **argv) {
   size_t rows = argc > 2 ? strtoul(argv[1], NULL, 10) : 32000, cols = argc > 2 ? strtoul(argv[2], NULL, 10) : 2048;

@@ -1,41 +1,16 @@
 /* The linear calls against sums in double of the same codes: every format, activation mode, shape, type and stride; the order
- * of the epilogue; rounding, overflow, NaN rows; what is refused. */
-#include "engine_kit.h"
+ * of the epilogue; rounding, overflow, NaN rows. (What is refused: test_linear_checks.c.) */
+#include "linear_kit.h"
 
 #include <math.h>
-
-#include "lib/fail_alloc.h"
 
 /* Before the output's rounding: 2^-20 of the sum of magnitudes (viva/linear.h). */
 #define SUM_BOUND 0x1p-20
 /* One rounding to FP32 each for scales, bias and activation, and GELU's and SiLU's own error (rows_simd.h: some ulps). */
 #define STEP_BOUND 0x1p-20
 
-static viva_engine *engine;
-static size_t bytes_before;
-
-static int begin(void **state) {
-  (void)state;
-  engine = open_engine(VIVA_KERNELS_AUTO, 2);
-  bytes_before = bytes_now(engine);
-  return 0;
-}
-
-static int end(void **state) {
-  (void)state;
-  assert_int_equal(bytes_now(engine), bytes_before);
-  viva_engine_release(engine);
-  return 0;
-}
-
 static const viva_activation_mode modes[] = {VIVA_ACT_16, VIVA_ACT_FP8, VIVA_ACT_INT8, VIVA_ACT_INT4};
 #define MODES 4
-
-static viva_linear_options f32_output(viva_activation_mode mode) {
-  viva_linear_options o = viva_linear_options_default();
-  o.act = mode, o.output_dtype = VIVA_F32;
-  return o;
-}
 
 /* -- what is right */
 
@@ -131,15 +106,15 @@ static const struct {
 #define SHAPES (sizeof shapes / sizeof *shapes)
 
 static void check_products(const viva_tensor *y, viva_activation_mode mode, const float *x, const float *w,
-                           const float *bias, viva_epilogue_kind kind, size_t m, size_t k, size_t n,
+                           const float *added, viva_epilogue_kind kind, size_t m, size_t k, size_t n,
                            const char *format) {
   const float *got = viva_tensor_elements(y);
   for (size_t r = 0; r < m; r++)
     for (size_t c = 0; c < n; c++) {
       const product p = multiply(mode, x + r * k, w + c * k, k);
-      const double before = p.value + (bias ? (double)bias[c] : 0), expected = apply(kind, before);
+      const double before = p.value + (added ? (double)added[c] : 0), expected = apply(kind, before);
       /* GELU's and SiLU's slope is at most 1.13. */
-      const double bound = 1.13 * (p.bound + STEP_BOUND * (fabs(p.value) + fabs(before)) * (bias || kind)) +
+      const double bound = 1.13 * (p.bound + STEP_BOUND * (fabs(p.value) + fabs(before)) * (added || kind)) +
                            STEP_BOUND * (fabs(expected) + (kind ? fabs(before) : 0)) * (kind != 0) + 1e-37;
       if (!(fabs((double)got[r * n + c] - expected) <= bound))
         fail_msg("%s, mode %d, %zu x %zu x %zu, [%zu, %zu]: %.9g, expected %.9g within %.3g", format, (int)mode, m, k,
@@ -166,13 +141,13 @@ static void products_are_right(void **state) {
         const viva_linear_options o = f32_output(modes[a]);
         viva_tensor *y;
         fill_bell(x, m * k, 3, &seed);
-        viva_tensor *input = input_of((int)(turn % LAYOUTS), types[turn / LAYOUTS % 3], m, k, x);
-        fine(viva_linear(input, p, NULL, &o, &y, &fault));
-        assert_int_equal(y->rank, input->rank);
+        viva_tensor *rows = input_of((int)(turn % LAYOUTS), types[turn / LAYOUTS % 3], m, k, x);
+        fine(viva_linear(rows, p, NULL, &o, &y, &fault));
+        assert_int_equal(y->rank, rows->rank);
         assert_int_equal(y->shape[y->rank - 1], n);
         assert_int_equal(y->elements, m * n);
         check_products(y, modes[a], x, values, NULL, VIVA_EPILOGUE_NONE, m, k, n, all_formats[i]);
-        viva_tensor_release(y), viva_tensor_release(input);
+        viva_tensor_release(y), viva_tensor_release(rows);
       }
       free(values);
       viva_packed_weight_release(p);
@@ -180,62 +155,6 @@ static void products_are_right(void **state) {
     viva_tensor_release(t);
     free(x), free(w);
   }
-}
-
-typedef viva_status (*linear_fn)(const viva_tensor *, const viva_packed_weight *, const viva_tensor *,
-                                 const viva_linear_options *, viva_tensor **, viva_error *);
-
-/* What each call by name is: the formats it takes, what AUTO means there. */
-static const struct {
-  const char *name;
-  linear_fn call;
-  const char *format;
-  viva_activation_mode automatic;
-  viva_epilogue_kind kind;
-} calls[] = {{"fp8", viva_linear_fp8, "fp8", VIVA_ACT_FP8, VIVA_EPILOGUE_NONE},
-             {"fp8_w8a16", viva_linear_fp8_w8a16, "fp8", VIVA_ACT_16, VIVA_EPILOGUE_NONE},
-             {"gelu_fp8", viva_linear_gelu_fp8, "fp8", VIVA_ACT_FP8, VIVA_EPILOGUE_GELU_TANH},
-             {"int8_sparse", viva_linear_int8_sparse, "int8-24", VIVA_ACT_INT8, VIVA_EPILOGUE_NONE},
-             {"int4_sparse", viva_linear_int4_sparse, "int4-24", VIVA_ACT_INT8, VIVA_EPILOGUE_NONE},
-             {"nvfp4", viva_linear_nvfp4, "nvfp4", VIVA_ACT_16, VIVA_EPILOGUE_NONE}};
-#define CALLS (sizeof calls / sizeof *calls)
-
-#define M 5
-#define K 130
-#define N 24
-
-static float x_values[M * K], w_values[N * K], u_values[N * K], bias_values[N];
-static viva_tensor *input, *bias;
-
-static void prepare(void) {
-  uint64_t seed = 11;
-  fill_bell(x_values, M * K, 2, &seed);
-  fill_bell(w_values, N * K, 0.1f, &seed);
-  fill_bell(u_values, N * K, 0.1f, &seed);
-  fill_bell(bias_values, N, 1, &seed);
-  input = matrix_of(engine, VIVA_F32, M, K, x_values);
-  bias = tensor_of(engine, VIVA_F32, 1, (uint64_t[]){N}, bias_values);
-}
-
-static int prepare_input(void **state) {
-  (void)state;
-  prepare();
-  return 0;
-}
-
-static int drop_input(void **state) {
-  (void)state;
-  viva_tensor_release(input), viva_tensor_release(bias);
-  assert_int_equal(bytes_now(engine), bytes_before); /* each test gives all back */
-  return 0;
-}
-
-static viva_packed_weight *pack(const char *name, const float *values) {
-  viva_packed_weight *p;
-  viva_tensor *t = matrix_of(engine, VIVA_F32, N, K, values);
-  fine(prepack_named(engine, name, t, NULL, &p, &fault));
-  viva_tensor_release(t);
-  return p;
 }
 
 static int format_fits(const char *format, const char *wanted) { return strncmp(format, wanted, strlen(wanted)) == 0; }
@@ -588,216 +507,6 @@ static void rows_stand_alone(void **state) {
   viva_engine_release(alone);
 }
 
-/* -- refusals */
-
-static void inputs_are_checked(void **state) {
-  viva_error error = {0};
-  viva_tensor *y = (viva_tensor *)&error, *wrong, *empty, *whole, *scalar, *long_bias, *whole_bias;
-  viva_packed_weight *weights[CALLS];
-  (void)state;
-  fine(viva_tensor_create(engine, VIVA_F32, 2, (uint64_t[]){M, K + 1}, &wrong, &fault));
-  fine(viva_tensor_create(engine, VIVA_F32, 2, (uint64_t[]){0, K}, &empty, &fault));
-  fine(viva_tensor_create(engine, VIVA_F64, 2, (uint64_t[]){M, K}, &whole, &fault));
-  fine(viva_tensor_create(engine, VIVA_F32, 0, NULL, &scalar, &fault));
-  fine(viva_tensor_create(engine, VIVA_F32, 1, (uint64_t[]){N + 1}, &long_bias, &fault));
-  fine(viva_tensor_create(engine, VIVA_I32, 1, (uint64_t[]){N}, &whole_bias, &fault));
-  for (size_t c = 0; c < CALLS; c++) {
-    const viva_packed_weight *p = weights[c] = pack(calls[c].format, w_values);
-    const linear_fn call = calls[c].call;
-    refused(call(NULL, p, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "input: input is NULL");
-    assert_null(y);
-    refused(call(input, NULL, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "weight: weight is NULL");
-    refused(call(input, p, NULL, NULL, NULL, &error), VIVA_E_ARGUMENT, &error, "output: output is NULL");
-    refused(call(wrong, p, NULL, NULL, &y, &error), VIVA_E_SIZE, &error,
-            "input: input has the shape [5, 131]; its last size must be the weight's in, 130");
-    refused(call(scalar, p, NULL, NULL, &y, &error), VIVA_E_SIZE, &error, "input: input has the shape []");
-    refused(call(empty, p, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "no rows; give at least one");
-    refused(call(whole, p, NULL, NULL, &y, &error), VIVA_E_DTYPE, &error, "input: input holds F64");
-    refused(call(input, p, long_bias, NULL, &y, &error), VIVA_E_SIZE, &error,
-            "bias: bias has the shape [25]; expected [24]");
-    refused(call(input, p, scalar, NULL, &y, &error), VIVA_E_SIZE, &error, "bias: bias has the shape []");
-    refused(call(input, p, whole_bias, NULL, &y, &error), VIVA_E_DTYPE, &error, "bias: bias holds I32");
-    viva_linear_options o = viva_linear_options_default();
-    o.act = (viva_activation_mode)5;
-    refused(call(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "act: act is 5; expected 0 (auto) to 4");
-    o = viva_linear_options_default(), o.output_dtype = VIVA_F64;
-    refused(call(input, p, NULL, &o, &y, &error), VIVA_E_DTYPE, &error, "output_dtype: output_dtype is F64");
-    o.size = 1;
-    refused(call(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "viva_linear_options says");
-  }
-  viva_tensor *ends[] = {wrong, empty, whole, scalar, long_bias, whole_bias};
-  for (size_t i = 0; i < 6; i++) viva_tensor_release(ends[i]);
-  for (size_t c = 0; c < CALLS; c++) viva_packed_weight_release(weights[c]);
-}
-
-static void into_is_checked(void **state) {
-  viva_error error = {0};
-  viva_tensor *y, *wide, *line, *whole, *square, *shared, *part;
-  viva_linear_options o = viva_linear_options_default();
-  viva_packed_weight *p = pack("fp8", w_values);
-  (void)state;
-  fine(viva_tensor_create(engine, VIVA_F16, 2, (uint64_t[]){M, N + 1}, &wide, &fault));
-  fine(viva_tensor_create(engine, VIVA_F16, 1, (uint64_t[]){M * N}, &line, &fault));
-  fine(viva_tensor_create(engine, VIVA_F64, 2, (uint64_t[]){M, N}, &whole, &fault));
-  fine(viva_tensor_create(engine, VIVA_F16, 2, (uint64_t[]){M, N}, &square, &fault));
-  fine(viva_tensor_view(line, 2, (uint64_t[]){M, N}, (int64_t[]){0, 1}, 0, &shared, &fault));
-  o.into = wide;
-  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_SIZE, &error,
-          "into: into has the shape [5, 25]; expected [5, 24]");
-  o.into = line;
-  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_SIZE, &error, "into: into has the shape [120]");
-  o.into = whole;
-  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_DTYPE, &error, "into: into holds F64");
-  o.into = square, o.output_dtype = VIVA_F32;
-  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_DTYPE, &error,
-          "into: into holds F16, but output_dtype is F32");
-  o.into = shared, o.output_dtype = VIVA_DTYPE_NONE;
-  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "elements of into share memory");
-  fine(viva_tensor_slice(input, 1, 0, N, &part, &fault));
-  o.into = part;
-  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "into: into overlaps the input");
-  assert_null(y);
-  viva_tensor *ends[] = {wide, line, whole, square, shared, part};
-  for (size_t i = 0; i < 6; i++) viva_tensor_release(ends[i]);
-  viva_packed_weight_release(p);
-}
-
-static void epilogues_are_checked(void **state) {
-  viva_error error = {0};
-  viva_tensor *y;
-  viva_packed_weight *p = pack("nvfp4", w_values), *up = pack("fp8", u_values), *narrow, *foreign;
-  viva_engine *other = open_engine(VIVA_KERNELS_AUTO, 1);
-  viva_tensor *t = matrix_of(engine, VIVA_F32, N - 1, K, u_values),
-              *whole = matrix_of(engine, VIVA_F32, N, K, u_values);
-  (void)state;
-  fine(viva_prepack_fp8_weight(engine, t, NULL, &narrow, &fault));
-  fine(viva_prepack_fp8_weight(other, whole, NULL, &foreign, &fault));
-  viva_epilogue e = viva_epilogue_default();
-  e.kind = (viva_epilogue_kind)5;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "kind: the epilogue's kind is 5");
-  e = viva_epilogue_default(), e.up = up;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error,
-          "up: up belongs to the epilogue SWIGLU");
-  e = viva_epilogue_default(), e.up_bias = bias, e.kind = VIVA_EPILOGUE_SILU;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up_bias: up_bias belongs");
-  e = viva_epilogue_default(), e.after_bias = bias;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "after_bias: after_bias belongs");
-  e = viva_epilogue_default(), e.kind = VIVA_EPILOGUE_SWIGLU;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up: up is NULL");
-  e.up = narrow;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_SIZE, &error, "up: up is 23 x 130 [out, in]; gate is 24");
-  e.up = foreign;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up: gate and up live on different");
-  e.up = up, e.up_bias = input;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_SIZE, &error, "up_bias: up_bias has the shape [5, 130]");
-  e.up_bias = NULL, e.after_bias = input;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_SIZE, &error, "after_bias: after_bias has the shape");
-  refused(viva_linear_swiglu_fp8(input, p, NULL, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up: up is NULL");
-  refused(viva_linear_swiglu_fp8(input, NULL, up, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "gate: gate is");
-  refused(viva_linear_swiglu_fp8(input, p, up, input, NULL, &y, &error), VIVA_E_SIZE, &error, "bias: bias has");
-  e.size = 4;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "viva_epilogue says");
-  viva_packed_weight *ends[] = {p, up, narrow, foreign};
-  for (size_t i = 0; i < 4; i++) viva_packed_weight_release(ends[i]);
-  viva_tensor_release(t), viva_tensor_release(whole);
-  viva_engine_release(other);
-}
-
-/* Sums of integers are exact up to INPUT_INT8_MOST_K: one more is refused, other modes are not. */
-static void the_longest_integer_sum(void **state) {
-  const size_t k = INPUT_INT8_MOST_K;
-  float *long_row = malloc((k + 1) * sizeof *long_row);
-  (void)state;
-  assert_non_null(long_row);
-  for (size_t i = 0; i <= k; i++) long_row[i] = 127;
-  for (size_t more = 0; more <= 1; more++) {
-    viva_tensor *y, *t;
-    viva_packed_weight *p;
-    viva_error error = {0};
-    viva_linear_options o = f32_output(VIVA_ACT_INT8);
-    fine(viva_tensor_wrap(engine, long_row, (k + 1) * sizeof *long_row, VIVA_F32, 2, (uint64_t[]){1, k + more}, NULL,
-                          NULL, NULL, &t, &fault));
-    fine(viva_prepack_int8_sparse_24_weight(engine, t, NULL, &p, &fault));
-    const viva_status status = viva_linear_int8_sparse(t, p, NULL, &o, &y, &error);
-    if (!more) {
-      assert_int_equal(status, VIVA_OK);
-      /* 2 of 4 kept; of the last 3 columns 2 */
-      const double kept = (double)(k / 4 * 2 + (k % 4 < 2 ? k % 4 : 2));
-      assert_true(fabs(((const float *)viva_tensor_elements(y))[0] - kept * 127 * 127) <= 0x1p-23 * kept * 127 * 127);
-      viva_tensor_release(y);
-    } else {
-      refused(status, VIVA_E_LIMIT, &error, "act: the weight's in is 266288; sums of integer inputs are exact up to");
-    }
-    viva_tensor_release(t);
-    viva_packed_weight_release(p);
-  }
-  free(long_row);
-}
-
-static void no_memory_is_survived(void **state) {
-  static const char *const formats[] = {"fp8", "int4-24", "nvfp4"};
-  (void)state;
-  for (size_t n = 0; n < 3; n++)
-    for (uint64_t k = 1;; k++) {
-      fail_alloc memory;
-      viva_engine_options options = viva_engine_options_default();
-      viva_epilogue e = viva_epilogue_default();
-      viva_engine *own;
-      viva_packed_weight *gate, *up;
-      viva_tensor *y;
-      viva_error error = {0};
-      fail_alloc_init(&memory, 0, 0);
-      options.allocator = &memory.table, options.threads = 2;
-      fine(viva_engine_open(&options, &own, &fault));
-      viva_tensor *t = matrix_of(own, VIVA_F32, N, K, w_values), *x = matrix_of(own, VIVA_F32, M, K, x_values);
-      fine(prepack_named(own, formats[n], t, NULL, &gate, &fault));
-      fine(prepack_named(own, "bf16", t, NULL, &up, &fault));
-      e.kind = VIVA_EPILOGUE_SWIGLU, e.up = up, e.bias = e.after_bias = bias;
-      const viva_linear_options o = f32_output(VIVA_ACT_FP8);
-      memory.fail_at = memory.calls + k;
-      const viva_status status = viva_linear(x, gate, &e, &o, &y, &error);
-      assert_int_equal(status, memory.failed ? VIVA_E_MEMORY : VIVA_OK);
-      assert_true((y != NULL) == (status == VIVA_OK));
-      memory.fail_at = 0;
-      if (status != VIVA_OK) fine(viva_linear(x, gate, &e, &o, &y, &fault)); /* all are usable */
-      viva_tensor_release(t), viva_tensor_release(x), viva_tensor_release(y);
-      viva_packed_weight_release(gate), viva_packed_weight_release(up);
-      viva_engine_release(own);
-      assert_int_equal(memory.live, 0);
-      if (!memory.failed) break;
-    }
-}
-
-static void self_test_finds_no_difference(void **state) {
-  static const uint64_t sizes[][3] = {{128, 128, 128}, {256, 256, 256}, {17, 136, 384}, {512, 256, 4096}, {3, 5, 7}};
-  viva_error error = {0};
-  double difference;
-  (void)state;
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    difference = -1;
-    fine(viva_int4_sparse_self_test(engine, sizes[i][0], sizes[i][1], sizes[i][2], &difference, &fault));
-    assert_true(difference == 0);
-  }
-  refused(viva_int4_sparse_self_test(NULL, 1, 1, 1, &difference, &error), VIVA_E_ARGUMENT, &error, "engine is NULL");
-  refused(viva_int4_sparse_self_test(engine, 1, 1, 1, NULL, &error), VIVA_E_ARGUMENT, &error, "difference is NULL");
-  refused(viva_int4_sparse_self_test(engine, 0, 1, 1, &difference, &error), VIVA_E_ARGUMENT, &error, "0, 1 and 1");
-  refused(viva_int4_sparse_self_test(engine, 1, 65537, 1, &difference, &error), VIVA_E_ARGUMENT, &error, "65537");
-  for (uint64_t k = 1;; k++) {
-    fail_alloc memory;
-    viva_engine_options options = viva_engine_options_default();
-    viva_engine *own;
-    fail_alloc_init(&memory, 0, 0);
-    options.allocator = &memory.table, options.threads = 1;
-    fine(viva_engine_open(&options, &own, &fault));
-    memory.fail_at = memory.calls + k;
-    const viva_status status = viva_int4_sparse_self_test(own, 3, 5, 7, &difference, &error);
-    assert_int_equal(status, memory.failed ? VIVA_E_MEMORY : VIVA_OK);
-    viva_engine_release(own);
-    assert_int_equal(memory.live, 0);
-    if (!memory.failed) break;
-  }
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(products_are_right),
@@ -811,12 +520,6 @@ int main(void) {
       cmocka_unit_test_setup_teardown(into_memory_of_the_callers, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(damaged_rows_are_nan, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(rows_stand_alone, prepare_input, drop_input),
-      cmocka_unit_test_setup_teardown(inputs_are_checked, prepare_input, drop_input),
-      cmocka_unit_test_setup_teardown(into_is_checked, prepare_input, drop_input),
-      cmocka_unit_test_setup_teardown(epilogues_are_checked, prepare_input, drop_input),
-      cmocka_unit_test(the_longest_integer_sum),
-      cmocka_unit_test_setup_teardown(no_memory_is_survived, prepare_input, drop_input),
-      cmocka_unit_test(self_test_finds_no_difference),
   };
   return cmocka_run_group_tests(tests, begin, end);
 }

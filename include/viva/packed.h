@@ -11,7 +11,7 @@
  * Errors of all prepack calls: E_ARGUMENT (NULL; not 2-D; a size of 0; an option that this format does not have or that is
  * out of range: its name is the error's item), E_DTYPE, E_NUMERIC (a NaN or an infinity: the message gives row and column;
  * options.allow_nonfinite accepts them), E_LIMIT (a size overflows), E_MEMORY, E_CANCELLED. Bits for equal arguments are
- * equal, whatever the number of threads. docs/numerics.md has bits, errors and speeds side by side.
+ * equal, whatever the number of threads. docs/numerics.md has what each costs a model.
  */
 #ifndef VIVA_PACKED_H
 #define VIVA_PACKED_H

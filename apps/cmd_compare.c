@@ -67,6 +67,7 @@ static int open_pair(const compare_args *args, const operands *rest, pair *p) {
   reference.path = rest->items[0];
   reference.weights = args->reference_weights;
   reference.act = 0;
+  reference.weights_flag = "--ref-weights";
   model.path = rest->items[1];
   int code = model_open(&reference, "compare", &p->reference);
   if (code == 0) code = model_open(&model, "compare", &p->model);

@@ -210,7 +210,7 @@ static int quantize(output *out, const quantize_args *args, const char *from, co
   if (j.no_memory)
     code = message_fail(CODE_LIMIT, "no memory for the table of results; nothing was written");
   else if (status != VIVA_OK)
-    code = message_error(&error);
+    message_rename(&error, "weights", "--format"), code = message_error(&error);
   else if (args->json)
     print_json(out, &j, &result, progress_clock() - start);
   else if (!args->model.quiet)

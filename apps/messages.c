@@ -133,6 +133,10 @@ static void use_option_words(viva_error *error) {
   }
 }
 
+void message_rename(viva_error *error, const char *item, const char *flag) {
+  if (strcmp(error->item, item) == 0) snprintf(error->item, sizeof error->item, "%s", flag);
+}
+
 int message_error(const viva_error *error) {
   char text[1400]; /* file, item, message and the place */
   viva_error shown = *error;

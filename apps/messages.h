@@ -20,6 +20,9 @@ int message_code(viva_status status);
 /* "viva: FILE: ITEM: at byte N: MESSAGE". Returns the exit code. */
 int message_error(const viva_error *error);
 
+/* An error about the library's option `item` becomes one about the program's option `flag`, where their names differ. */
+void message_rename(viva_error *error, const char *item, const char *flag);
+
 /* "viva COMMAND: MESSAGE" and where help is; command may be NULL. Returns CODE_USAGE. */
 int message_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -141,6 +141,7 @@ int model_open(const model_args *args, const char *command, loaded *what) {
   what->seconds = progress_clock() - start;
   if (status != VIVA_OK) {
     model_close(what);
+    if (args->weights_flag != NULL) message_rename(&error, "weights", args->weights_flag);
     return message_error(&error);
   }
   what->act = find_act(what->model);

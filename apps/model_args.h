@@ -7,17 +7,18 @@
 #include "args.h"
 
 typedef struct model_args {
-  const char *path;      /* -m */
-  const char *tokenizer; /* --tokenizer */
-  uint64_t context;      /* -c */
-  uint64_t threads;      /* -t */
-  uint64_t num_layers;   /* --num-layers */
-  const char *weights;   /* --weights: a rule, or NULL: as stored */
-  int act;               /* --act: index */
-  int kv;                /* --kv: index */
-  int load;              /* --load: index */
-  int device;            /* --device: index */
-  int kernels;           /* --kernels: index */
+  const char *path;         /* -m */
+  const char *tokenizer;    /* --tokenizer */
+  uint64_t context;         /* -c */
+  uint64_t threads;         /* -t */
+  uint64_t num_layers;      /* --num-layers */
+  const char *weights;      /* --weights: a rule, or NULL: as stored */
+  const char *weights_flag; /* what the command calls it; NULL: --weights */
+  int act;                  /* --act: index */
+  int kv;                   /* --kv: index */
+  int load;                 /* --load: index */
+  int device;               /* --device: index */
+  int kernels;              /* --kernels: index */
   int quiet, verbose;
 } model_args;
 

@@ -53,7 +53,7 @@ typedef struct viva_quantize_result {
  * overwrite is 0; not enough space), E_CANCELLED.
  *
  * options: weights must be given
- * result:  NULL, or filled */
+ * result:  NULL, or filled (after a failure: with zeros) */
 VIVA_API viva_status viva_quantize(viva_engine *engine, const char *from, const char *to,
                                    const viva_quantize_options *options, viva_quantize_result *result,
                                    viva_error *error);

@@ -82,7 +82,8 @@ static viva_status run(quantize_job *j, const char *from, const char *to, viva_e
 
 static void sum_up(const quantize_job *j, viva_quantize_result *r) {
   double error2 = 0, original2 = 0;
-  *r = (viva_quantize_result){.size = sizeof *r, .tensors = j->tensor_count, .files = j->files};
+  r->tensors = j->tensor_count;
+  r->files = j->files;
   for (size_t i = 0; i < j->output_count; i++) {
     const quantize_output *out = &j->outputs[i];
     r->bytes_before += out->item->copy ? 0 : out->bytes_before; /* a tied table lies in the input once */
@@ -106,7 +107,7 @@ static void end(quantize_job *j) {
 viva_status viva_quantize(viva_engine *engine, const char *from, const char *to, const viva_quantize_options *options,
                           viva_quantize_result *result, viva_error *error) {
   viva_quantize_options o = viva_quantize_options_default();
-  viva_quantize_result filled;
+  viva_quantize_result filled = {.size = sizeof filled};
   if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; give what viva_engine_open gave");
   if (!from || !to) return error_set(error, VIVA_E_ARGUMENT, "%s is NULL; give a path", from ? "to" : "from");
   TRY(options_read(&o, options, "viva_quantize_options", error));
@@ -115,6 +116,7 @@ viva_status viva_quantize(viva_engine *engine, const char *from, const char *to,
     error_at(error, NULL, "weights", -1, VIVA_NO_OFFSET);
     return VIVA_E_ARGUMENT;
   }
+  if (result) TRY(options_fill(result, &filled, "viva_quantize_result", error)); /* a wrong size shows before the work */
   quantize_job j = {.engine = engine, .options = &o};
   viva_status status = run(&j, from, to, error);
   if (!status && result) {

@@ -84,11 +84,11 @@ viva_status quantize_write_gguf_files(quantize_job *j, const char *folder, viva_
 /* Both paths are looked at: E_ARGUMENT (the same, or one in the other), E_IO (to exists). */
 viva_status folder_check(runtime *rt, const viva_checkpoint *ck, const char *from, const char *to, int overwrite,
                          viva_error *error);
-/* Makes "TO.viva-N.tmp"; the path is from rt's memory. */
+/* Makes "TO.viva-N.tmp"; the path is from rt's memory, with the room that folder_remove needs. */
 viva_status folder_begin(runtime *rt, const char *to, char **temporary, viva_error *error);
 /* Gives it its name; what was there goes. After an error temporary is still there. */
 viva_status folder_commit(runtime *rt, const char *temporary, const char *to, viva_error *error);
-/* Removes a folder and the files in it. Best effort. */
-void folder_remove(runtime *rt, const char *path);
+/* Removes a folder and the files in it. Best effort. path is one of folder_begin's. */
+void folder_remove(runtime *rt, char *path);
 
 #endif

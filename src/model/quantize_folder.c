@@ -9,6 +9,7 @@
 #define MAX_LEFTOVERS 100 /* more unfinished folders than this for one path: something is wrong */
 #define MAX_DEPTH     256 /* folders above one another */
 #define SUFFIX_BYTES  24  /* ".viva-N.tmp" and the zero */
+#define NAME_BYTES    257 /* "/", the longest name of a file, and the zero */
 
 static viva_status no_memory(viva_error *error) { return error_set(error, VIVA_E_MEMORY, "no memory for a path"); }
 
@@ -34,11 +35,14 @@ static void cut_to_parent(char *path) {
 
 static int same_place(const io_stat *a, const io_stat *b) { return a->device == b->device && a->inode == b->inode; }
 
-/* 1 when the folder at path is `of`, or lies in it. path is changed; room for MAX_DEPTH × 3 bytes behind it. */
+/* 1 when the folder at path is `of`, or lies in it; a negative errno when that cannot be told. path is changed; room for
+ * MAX_DEPTH × 3 bytes behind it. */
 static int lies_in(runtime *rt, char *path, const io_stat *of) {
   io_stat at, before = {0};
   for (int depth = 0; depth < MAX_DEPTH; depth++) {
-    if (rt->io->stat_path(rt->io->user, path, &at) < 0) return 0;
+    int result = rt->io->stat_path(rt->io->user, path, &at);
+    if (result == -ENOENT || result == -EACCES) return 0; /* no such place; above, one that nobody looks into */
+    if (result < 0) return result;
     if (same_place(&at, of)) return 1;
     if (depth > 0 && same_place(&at, &before)) return 0; /* the root is its own parent */
     before = at;
@@ -85,34 +89,47 @@ static viva_status check_replaceable(runtime *rt, const char *to, viva_error *er
                     : "the folder has no config.json, so it is no model, and is not replaced: choose another name");
 }
 
+static viva_status look(runtime *rt, const char *path, io_stat *stat, viva_error *error) {
+  int result = rt->io->stat_path(rt->io->user, path, stat);
+  return result < 0 ? io_fail(error, "look at the input", path, result) : VIVA_OK;
+}
+
+/* What is at `to` already. path and above are changed. */
+static viva_status check_existing(runtime *rt, const char *to, char *path, char *above, const io_stat *input,
+                                  int overwrite, viva_error *error) {
+  io_stat output;
+  int result = rt->io->stat_path(rt->io->user, path, &output);
+  if (result == -ENOENT || result == -ENOTDIR) return VIVA_OK; /* make_folder says what is wrong, if anything is */
+  if (result < 0) return io_fail(error, "look at the output", to, result);
+  if ((result = lies_in(rt, above, &output)) < 0) return io_fail(error, "look above the input", to, result);
+  if (result)
+    return refuse(error, VIVA_E_ARGUMENT, to, "this folder holds the input: choose another name for the output");
+  if (same_place(&output, input))
+    return refuse(error, VIVA_E_ARGUMENT, to, "input and output are the same: choose another name for the output");
+  if (!output.is_folder)
+    return refuse(error, VIVA_E_IO, to, "expected the name of a folder, found a file: choose another name");
+  if (!overwrite)
+    return refuse(error, VIVA_E_IO, to, "the folder exists already: choose another name, or ask to overwrite it");
+  return check_replaceable(rt, to, error);
+}
+
+static viva_status check_place(runtime *rt, const char *to, char *path, const io_stat *input, viva_error *error) {
+  if (!input->is_folder) return VIVA_OK;
+  cut_to_parent(path);
+  int result = lies_in(rt, path, input);
+  if (result < 0) return io_fail(error, "look above the output", to, result);
+  return result ? refuse(error, VIVA_E_ARGUMENT, to, "the output lies in the input's folder: choose a place outside")
+                : VIVA_OK;
+}
+
 viva_status folder_check(runtime *rt, const viva_checkpoint *ck, const char *from, const char *to, int overwrite,
                          viva_error *error) {
-  io_stat input, input_folder, output;
+  io_stat input;
   if (to[0] == 0) return refuse(error, VIVA_E_ARGUMENT, NULL, "the path of the folder to write is empty");
   char *path = copy_path(rt, to, MAX_DEPTH * 3), *above = copy_path(rt, ck->folder, MAX_DEPTH * 3);
-  viva_status status = path && above ? VIVA_OK : no_memory(error);
-  int exists = 0, result = 0;
-  if (status == VIVA_OK) {
-    exists = rt->io->stat_path(rt->io->user, path, &output) == 0;
-    if ((result = rt->io->stat_path(rt->io->user, from, &input)) < 0 ||
-        (result = rt->io->stat_path(rt->io->user, above, &input_folder)) < 0)
-      status = io_fail(error, "look at the input", from, result);
-  }
-  if (status == VIVA_OK && exists && lies_in(rt, above, &output))
-    status = refuse(error, VIVA_E_ARGUMENT, to, "this folder holds the input: choose another name for the output");
-  else if (status == VIVA_OK && exists && same_place(&output, &input))
-    status = refuse(error, VIVA_E_ARGUMENT, to, "input and output are the same: choose another name for the output");
-  else if (status == VIVA_OK && exists && !output.is_folder)
-    status = refuse(error, VIVA_E_IO, to, "expected the name of a folder, found a file: choose another name");
-  else if (status == VIVA_OK && exists && !overwrite)
-    status = refuse(error, VIVA_E_IO, to, "the folder exists already: choose another name, or ask to overwrite it");
-  else if (status == VIVA_OK && exists)
-    status = check_replaceable(rt, to, error);
-  if (status == VIVA_OK && input.is_folder) {
-    cut_to_parent(path);
-    if (lies_in(rt, path, &input))
-      status = refuse(error, VIVA_E_ARGUMENT, to, "the output lies in the input's folder: choose a place outside");
-  }
+  viva_status status = path && above ? look(rt, from, &input, error) : no_memory(error);
+  if (!status) status = check_existing(rt, to, path, above, &input, overwrite, error);
+  if (!status) status = check_place(rt, to, path, &input, error);
   mem_free(&rt->mem, path);
   mem_free(&rt->mem, above);
   return status;
@@ -120,7 +137,7 @@ viva_status folder_check(runtime *rt, const viva_checkpoint *ck, const char *fro
 
 viva_status folder_begin(runtime *rt, const char *to, char **temporary, viva_error *error) {
   *temporary = NULL;
-  char *path = copy_path(rt, to, SUFFIX_BYTES);
+  char *path = copy_path(rt, to, SUFFIX_BYTES + NAME_BYTES);
   if (path == NULL) return no_memory(error);
   size_t length = strlen(path);
   int result = -EEXIST;
@@ -139,23 +156,22 @@ viva_status folder_begin(runtime *rt, const char *to, char **temporary, viva_err
 
 typedef struct removal {
   runtime *rt;
-  const char *folder;
+  char *path;
   int removed;
 } removal;
 
+/* Needs no memory: it also runs because there was none. */
 static int remove_one(void *arg, const char *name) {
   removal *r = arg;
-  char *path = copy_path(r->rt, r->folder, strlen(name) + 1);
-  if (path == NULL) return 1;
-  size_t length = strlen(path);
-  snprintf(path + length, strlen(name) + 2, "/%s", name);
-  r->removed += r->rt->io->remove(r->rt->io->user, path) == 0;
-  mem_free(&r->rt->mem, path);
+  size_t length = strlen(r->path);
+  snprintf(r->path + length, NAME_BYTES, "/%s", name);
+  r->removed += r->rt->io->remove(r->rt->io->user, r->path) == 0;
+  r->path[length] = 0;
   return 0;
 }
 
-void folder_remove(runtime *rt, const char *path) {
-  removal r = {.rt = rt, .folder = path};
+void folder_remove(runtime *rt, char *path) {
+  removal r = {.rt = rt, .path = path};
   do { /* a list that changes while it is read may leave names out */
     r.removed = 0;
     (void)rt->io->list(rt->io->user, path, remove_one, &r);
@@ -175,7 +191,7 @@ static viva_status move_away(runtime *rt, const char *to, char **old, viva_error
   io_stat found;
   *old = NULL;
   if (rt->io->stat_path(rt->io->user, to, &found) < 0) return VIVA_OK;
-  char *path = copy_path(rt, to, SUFFIX_BYTES);
+  char *path = copy_path(rt, to, SUFFIX_BYTES + NAME_BYTES);
   if (path == NULL) return no_memory(error);
   size_t length = strlen(path);
   int n = 0;

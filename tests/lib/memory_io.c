@@ -11,6 +11,7 @@ typedef struct memory_file {
   char *path; /* NULL: free slot */
   uint8_t *data;
   size_t bytes;
+  int is_folder; /* one that was made: it exists without files too */
 } memory_file;
 
 struct memory_io {
@@ -48,8 +49,6 @@ static memory_file *file_new(memory_io *m, const char *path) {
   for (size_t i = 0; i < MAX_FILES; i++) {
     if (m->files[i].path) continue;
     m->files[i].path = need(strdup(path));
-    m->files[i].data = NULL;
-    m->files[i].bytes = 0;
     return &m->files[i];
   }
   abort();
@@ -81,12 +80,28 @@ static void stat_file(const memory_io *m, const memory_file *file, io_stat *stat
   *stat = (io_stat){.bytes = file->bytes, .inode = (uint64_t)(file - m->files) + 1, .is_file = 1};
 }
 
+/* Folders have no slot of their own: their number is made of their name. */
+static void stat_folder(const char *path, io_stat *stat) {
+  uint64_t inode = 14695981039346656037u;
+  for (; *path != 0; path++) inode = (inode ^ (unsigned char)*path) * 1099511628211u;
+  *stat = (io_stat){.inode = inode, .device = 1, .is_folder = 1};
+}
+
+static int is_folder(const memory_io *m, const char *path) {
+  for (size_t i = 0; i < MAX_FILES; i++)
+    if (m->files[i].path &&
+        (name_in(path, m->files[i].path) || (m->files[i].is_folder && !strcmp(m->files[i].path, path))))
+      return 1;
+  return 0;
+}
+
 static int table_open(void *user, const char *path, io_open_mode mode) {
   memory_io *m = user;
   if (faulty(m)) return -m->fail_error;
   memory_file *file = file_find(m, path);
   if (mode == IO_CREATE_NEW && file) return -EEXIST;
   if (mode == IO_READ && !file) return -ENOENT;
+  if (mode == IO_READ && file->is_folder) return -EISDIR;
   for (int h = 0; h < MAX_HANDLES; h++) {
     if (m->handles[h]) continue;
     if (!file) file = file_new(m, path);
@@ -109,17 +124,14 @@ static int table_stat(void *user, int handle, io_stat *stat) {
 static int table_stat_path(void *user, const char *path, io_stat *stat) {
   memory_io *m = user;
   if (faulty(m)) return -m->fail_error;
+  if (is_folder(m, path)) {
+    stat_folder(path, stat);
+    return 0;
+  }
   const memory_file *file = file_find(m, path);
-  if (file) {
-    stat_file(m, file, stat);
-    return 0;
-  }
-  for (size_t i = 0; i < MAX_FILES; i++) {
-    if (!m->files[i].path || !name_in(path, m->files[i].path)) continue;
-    *stat = (io_stat){.is_folder = 1};
-    return 0;
-  }
-  return -ENOENT;
+  if (!file) return -ENOENT;
+  stat_file(m, file, stat);
+  return 0;
 }
 
 static size_t limited(const memory_io *m, size_t bytes) {
@@ -185,9 +197,28 @@ static int table_sync_folder(void *user, const char *folder) {
   return faulty(m) ? -m->fail_error : 0;
 }
 
+/* A folder, with all that lies in it. */
+static int rename_folder(memory_io *m, const char *from, const char *to) {
+  size_t before = strlen(from), after = strlen(to);
+  if (is_folder(m, to)) return -ENOTEMPTY;
+  for (size_t i = 0; i < MAX_FILES; i++) {
+    memory_file *file = &m->files[i];
+    if (!file->path || strncmp(file->path, from, before) != 0 || (file->path[before] != 0 && file->path[before] != '/'))
+      continue;
+    size_t rest = strlen(file->path + before) + 1;
+    char *path = need(malloc(after + rest));
+    memcpy(path, to, after);
+    memcpy(path + after, file->path + before, rest);
+    free(file->path);
+    file->path = path;
+  }
+  return 0;
+}
+
 static int table_rename(void *user, const char *from, const char *to) {
   memory_io *m = user;
   if (faulty(m)) return -m->fail_error;
+  if (is_folder(m, from)) return rename_folder(m, from, to);
   memory_file *file = file_find(m, from);
   if (!file) return -ENOENT;
   memory_file *old = file_find(m, to);
@@ -203,6 +234,26 @@ static int table_remove(void *user, const char *path) {
   if (faulty(m)) return -m->fail_error;
   memory_file *file = file_find(m, path);
   if (!file) return -ENOENT;
+  if (file->is_folder) return -EISDIR;
+  file_drop(file);
+  return 0;
+}
+
+static int table_make_folder(void *user, const char *path) {
+  memory_io *m = user;
+  if (faulty(m)) return -m->fail_error;
+  if (file_find(m, path) || is_folder(m, path)) return -EEXIST;
+  file_new(m, path)->is_folder = 1;
+  return 0;
+}
+
+static int table_remove_folder(void *user, const char *path) {
+  memory_io *m = user;
+  if (faulty(m)) return -m->fail_error;
+  for (size_t i = 0; i < MAX_FILES; i++)
+    if (m->files[i].path && name_in(path, m->files[i].path)) return -ENOTEMPTY;
+  memory_file *file = file_find(m, path);
+  if (!file || !file->is_folder) return file ? -ENOTDIR : -ENOENT;
   file_drop(file);
   return 0;
 }
@@ -218,14 +269,12 @@ static int table_close(void *user, int handle) {
 static int table_list(void *user, const char *folder, int (*visit)(void *arg, const char *name), void *arg) {
   memory_io *m = user;
   if (faulty(m)) return -m->fail_error;
-  int found = 0;
+  if (!is_folder(m, folder)) return -ENOENT;
   for (size_t i = 0; i < MAX_FILES; i++) {
     const char *name = m->files[i].path ? name_in(folder, m->files[i].path) : NULL;
-    if (!name || strchr(name, '/')) continue;
-    found = 1;
-    if (visit(arg, name)) return 0;
+    if (name && !strchr(name, '/') && visit(arg, name)) break;
   }
-  return found ? 0 : -ENOENT;
+  return 0;
 }
 
 memory_io *memory_io_create(void) {
@@ -243,6 +292,8 @@ memory_io *memory_io_create(void) {
                         .remove = table_remove,
                         .close = table_close,
                         .list = table_list,
+                        .make_folder = table_make_folder,
+                        .remove_folder = table_remove_folder,
                         .user = m};
   return m;
 }
@@ -266,6 +317,11 @@ void memory_io_put(memory_io *m, const char *path, const void *data, size_t byte
 
 void memory_io_put_text(memory_io *m, const char *path, const char *text) {
   memory_io_put(m, path, text, strlen(text));
+}
+
+void memory_io_drop(memory_io *m, const char *beginning) {
+  for (size_t i = 0; i < MAX_FILES; i++)
+    if (m->files[i].path && strncmp(m->files[i].path, beginning, strlen(beginning)) == 0) file_drop(&m->files[i]);
 }
 
 const void *memory_io_get(const memory_io *m, const char *path, size_t *bytes) {

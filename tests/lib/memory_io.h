@@ -7,8 +7,9 @@
  *   assert_int_equal(memory_io_open_count(m), 0);
  *   memory_io_free(m);
  *
- * A folder exists while a file lies in it. Contents are kept in blocks of their exact size, so that the sanitizers see
- * a read beyond the end. Reads of different handles may come from several threads; everything else from one.
+ * A folder exists while a file lies in it, or from make_folder to remove_folder. Contents are kept in blocks of their
+ * exact size, so that the sanitizers see a read beyond the end. Reads of different handles may come from several threads;
+ * everything else from one.
  */
 #ifndef TESTS_MEMORY_IO_H
 #define TESTS_MEMORY_IO_H
@@ -24,9 +25,11 @@ const io_table *memory_io_table(memory_io *m);
 /* Adds or replaces a file (copied). */
 void memory_io_put(memory_io *m, const char *path, const void *data, size_t bytes);
 void memory_io_put_text(memory_io *m, const char *path, const char *text);
+/* Removes the files and folders whose paths begin with this. */
+void memory_io_drop(memory_io *m, const char *beginning);
 /* The file's contents, or NULL when there is none. */
 const void *memory_io_get(const memory_io *m, const char *path, size_t *bytes);
-size_t memory_io_file_count(const memory_io *m);
+size_t memory_io_file_count(const memory_io *m); /* and folders that were made */
 /* Cuts a file that may be open, as another program would. */
 void memory_io_truncate(memory_io *m, const char *path, size_t bytes);
 

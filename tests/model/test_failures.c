@@ -138,6 +138,35 @@ static viva_status op_generate_on(bench *b) {
   return status;
 }
 
+/* The folder is there whole or not at all, and nothing lies beside it; one that was there stays until then. */
+static viva_status quantize(bench *b, int overwrite) {
+  viva_quantize_options o = viva_quantize_options_default();
+  viva_quantize_result result = {.size = sizeof result};
+  const char *marker = "/out/special_tokens_map.json"; /* neither model has one */
+  o.weights = b->weights ? b->weights : "fp8";
+  o.shard_bytes = 20000;
+  o.overwrite = overwrite;
+  if (overwrite) {
+    memory_io_put_text(b->io, "/out/config.json", "{}");
+    memory_io_put_text(b->io, marker, "{}");
+  }
+  size_t before = memory_io_file_count(b->io);
+  viva_status status = viva_quantize(b->engine, b->path, "/out", &o, &result, &b->error);
+  int old = memory_io_get(b->io, marker, NULL) != NULL;
+  if (status) assert_int_equal(memory_io_file_count(b->io), before);
+  if (status) assert_int_equal(old, overwrite);
+  if (!status) assert_false(old);
+  if (!status && !memory_io_failed(b->io)) { /* what was there may remain under another name when its removal fails */
+    assert_true(result.files > 3);
+    assert_int_equal(memory_io_file_count(b->io), before + result.files + 1 - (overwrite ? 2 : 0)); /* and the folder */
+  }
+  memory_io_drop(b->io, "/out");
+  return status;
+}
+
+static viva_status op_quantize(bench *b) { return quantize(b, 0); }
+static viva_status op_quantize_over(bench *b) { return quantize(b, 1); }
+
 typedef viva_status (*operation)(bench *);
 
 /* ---- the loops */
@@ -209,6 +238,24 @@ static void sweep_making(bench *b, operation op) {
   }
 }
 
+static void sweep_files(bench *b, operation op, int fault, int persistent) {
+  for (uint64_t k = 1;; k++) {
+    memory_io_fail(b->io, k, fault, persistent);
+    viva_status status = op(b);
+    int failed = memory_io_failed(b->io);
+    memory_io_fail(b->io, 0, 0, 0);
+    if (!failed) {
+      kit_ok(status, &b->error);
+      return;
+    }
+    if (status) { /* a close that fails after reading loses nothing */
+      assert_int_equal(status, VIVA_E_IO);
+      assert_true(b->error.message[0] != 0);
+    }
+    assert_true(k < 5000);
+  }
+}
+
 static void allocations(const char *path, const char *weights, viva_activation_mode act) {
   bench b;
   begin(&b, path);
@@ -218,8 +265,8 @@ static void allocations(const char *path, const char *weights, viva_activation_m
   sweep_making(&b, op_load);
   sweep_making(&b, op_session);
   sweep_making(&b, op_other);
-  static const operation all[] = {op_plan,   op_read_again, op_map_again, op_session_again,
-                                  op_decode, op_prefill,    op_generate,  op_generate_on};
+  static const operation all[] = {op_plan,    op_read_again, op_map_again,   op_session_again, op_decode,
+                                  op_prefill, op_generate,   op_generate_on, op_quantize,      op_quantize_over};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) sweep_allocations(&b, all[i]);
   end(&b);
 }
@@ -238,6 +285,25 @@ static void allocations_folder(void **state) {
 static void allocations_packed(void **state) {
   (void)state;
   allocations("/tiny.gguf", "fp8-b16:f16,layers.0.mlp=nvfp4,layers.1.mlp=int4-24,q_proj=int8-24", VIVA_ACT_INT8);
+}
+
+/* From a quantised folder: codes copied as they are, and the way back. */
+static void allocations_requantized(void **state) {
+  (void)state;
+  static const char *const rules[] = {"stored", "dense", "nvfp4"};
+  bench b;
+  begin(&b, "/m");
+  kit_ok(op_engine(&b), &b.error);
+  viva_quantize_options o = viva_quantize_options_default();
+  o.weights = "fp8,mlp=int8-24";
+  kit_ok(viva_quantize(b.engine, "/m", "/packed", &o, NULL, &b.error), &b.error);
+  b.path = "/packed";
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+    b.weights = rules[i];
+    sweep_allocations(&b, op_quantize);
+    sweep_files(&b, op_quantize, EIO, 0);
+  }
+  end(&b);
 }
 
 /* ---- a model of handles */
@@ -302,24 +368,6 @@ static void allocations_parts(void **state) {
   end(&b);
 }
 
-static void sweep_files(bench *b, operation op, int fault, int persistent) {
-  for (uint64_t k = 1;; k++) {
-    memory_io_fail(b->io, k, fault, persistent);
-    viva_status status = op(b);
-    int failed = memory_io_failed(b->io);
-    memory_io_fail(b->io, 0, 0, 0);
-    if (!failed) {
-      kit_ok(status, &b->error);
-      return;
-    }
-    if (status) { /* a close that fails after reading loses nothing */
-      assert_int_equal(status, VIVA_E_IO);
-      assert_true(b->error.message[0] != 0);
-    }
-    assert_true(k < 5000);
-  }
-}
-
 static void files(void **state) {
   (void)state;
   static const char *const paths[] = {"/tiny.gguf", "/m"};
@@ -333,6 +381,12 @@ static void files(void **state) {
         sweep_files(&b, all[i], EIO, persistent);
         sweep_files(&b, all[i], ENOMEM, persistent);
       }
+    for (int own = 0; own < 2; own++) { /* one fault: what was written can be removed again */
+      b.weights = own ? "int4-24" : NULL;
+      sweep_files(&b, op_quantize, EIO, 0);
+      sweep_files(&b, op_quantize_over, EIO, 0);
+    }
+    b.weights = NULL;
     memory_io_short(b.io, 3);
     kit_ok(op_load(&b), &b.error);
     memory_io_short(b.io, 0);
@@ -343,8 +397,8 @@ static void files(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(allocations_gguf), cmocka_unit_test(allocations_folder),
-                                     cmocka_unit_test(allocations_packed), cmocka_unit_test(allocations_parts),
-                                     cmocka_unit_test(files)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(allocations_gguf),        cmocka_unit_test(allocations_folder),
+                                     cmocka_unit_test(allocations_packed),      cmocka_unit_test(allocations_parts),
+                                     cmocka_unit_test(allocations_requantized), cmocka_unit_test(files)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

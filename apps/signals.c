@@ -35,6 +35,7 @@ void signals_install(void) {
   action.sa_handler = SIG_IGN;
   action.sa_flags = 0;
   sigaction(SIGPIPE, &action, NULL);
+  sigaction(SIGXFSZ, &action, NULL);
 }
 
 int signals_stopped(void) { return stopped != 0; }

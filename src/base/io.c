@@ -28,7 +28,7 @@ static const reason_row reasons[] = {
     {ENOMEM, "the system is out of memory", "free some memory, or choose a smaller model"},
     {ENOSPC, "no space is left on the device", "free some space and try again"},
     {EDQUOT, "the disk quota is used up", "free some space and try again"},
-    {EFBIG, "the file system does not allow files so large", "choose another place"},
+    {EFBIG, "no file may be so large here", "choose another place, or raise the limit with ulimit -f"},
     {EOVERFLOW, "the offset is larger than a file can be", NULL},
     {EROFS, "the file system is read-only", "choose another place"},
     {EIO, "the device reported an input/output error", "check the disk; fetch the file again"},

@@ -110,6 +110,9 @@ static void refuses(void **state) {
   kit_error(quantize(w, NULL, "b", &o, NULL, &error), VIVA_E_ARGUMENT, &error, "fp9");
   o = rule(NULL);
   kit_error(quantize(w, NULL, "b", &o, NULL, &error), VIVA_E_ARGUMENT, &error, "no format");
+  o = rule("fp8");
+  viva_quantize_result unsized = {.size = 0};
+  kit_error(quantize(w, NULL, "b", &o, &unsized, &error), VIVA_E_ARGUMENT, &error, "viva_quantize_result");
   assert_int_equal(count_names(w->root), names);
 }
 
@@ -168,6 +171,24 @@ static void cancelled(void **state) {
   } while (tries < 1000);
   assert_true(tries > 30); /* 15 matrices are surveyed, then written */
   assert_int_equal(count_names(w->root), 1);
+}
+
+static int stop_after(void *user, const viva_quantize_tensor *tensor) {
+  assert_true(tensor->bytes_after > 0);
+  return --*(int *)user < 0;
+}
+
+static void cancelled_by_listener(void **state) {
+  world *w = *state;
+  viva_error error = {0};
+  viva_quantize_options o = rule("fp8");
+  int left = 15; /* of 16 matrices: the last one says stop */
+  o.on_tensor = stop_after;
+  o.on_tensor_user = &left;
+  kit_error(quantize(w, NULL, "a", &o, NULL, &error), VIVA_E_CANCELLED, &error, "cancelled");
+  assert_int_equal(count_names(w->root), 0);
+  left = 16;
+  kit_ok(quantize(w, NULL, "a", &o, NULL, &error), &error);
 }
 
 typedef struct told {
@@ -259,8 +280,8 @@ static void tokenizer_of_gguf(void **state) {
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      TEST(refuses),  TEST(overwrites_models_only), TEST(full_disk), TEST(cancelled), TEST(tells),
-      TEST(way_back), TEST(tokenizer_of_gguf)};
+  const struct CMUnitTest tests[] = {TEST(refuses),   TEST(overwrites_models_only), TEST(full_disk),
+                                     TEST(cancelled), TEST(cancelled_by_listener),  TEST(tells),
+                                     TEST(way_back),  TEST(tokenizer_of_gguf)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

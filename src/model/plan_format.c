@@ -29,7 +29,7 @@ static scale_type stored_scale(const quant_matrix *m) {
 
 /* The quantised form of the file, where the kernels have it. */
 static int native_spec(const quant_matrix *m, pack_spec *spec) {
-  int fits = m->block_cols == 32 || m->block_cols == 64 || m->block_cols == 128;
+  int fits = m->block_cols == 16 || m->block_cols == 32 || m->block_cols == 64 || m->block_cols == 128;
   int whole =
       m->scale_cols <= 1 && !(fits && m->grouped); /* scales of groups go in before the sum, even a single one */
   uint32_t block = whole ? 0 : (uint32_t)m->block_cols;
@@ -38,7 +38,7 @@ static int native_spec(const quant_matrix *m, pack_spec *spec) {
   case QUANT_FP8:
     if (!m->scales) return 0;
     *spec = (pack_spec){.format = WEIGHT_FP8, .block = block, .scale = stored_scale(m)};
-    return whole || fits || m->block_cols == 16;
+    return whole || fits;
   case QUANT_NVFP4:
     *spec = (pack_spec){.format = WEIGHT_NVFP4,
                         .block = NVFP4_BLOCK,

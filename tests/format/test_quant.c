@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/num.h"
-#include "format/quant_open.h"
+#include "format/quant_text.h"
 #include "lib/fail_alloc.h"
 #include "number/number.h"
 
@@ -192,6 +192,42 @@ static void test_viva_24(void **state) {
   world_close(&w);
 }
 
+/* One scale for a row comes from a channel, or from a group or block as wide as the row: kernels treat them differently. */
+static void test_one_scale_a_row(void **state) {
+  (void)state;
+  static const char block[] = CT("float-quantized", FP8_ARGS ",\"strategy\":\"block\",\"block_structure\":[1,32]", "");
+  static const char viva_part[] =
+      "a.weight_packed U8 4,32 38|a.weight_scale F32 4,1 0000803f|a.weight_shape I64 2 " SHAPE;
+  static const struct {
+    const char *config, *tensors;
+    int grouped;
+  } cases[] = {{CT_CHANNEL, CODES SCALES, 0},
+               {METHOD("fbgemm_fp8", ""), CODES SCALES, 0},
+               {VIVA("fp8"), viva_part, 0},
+               {CT("float-quantized", FP8_ARGS ",\"group_size\":32", ""), CODES SCALES, 1},
+               {block, CODES SCALES, 1},
+               {METHOD("fp8", ",\"weight_block_size\":[1,128]"), CODES "|a.weight_scale_inv F32 4,1 0000803f", 1},
+               {VIVA("fp8-b32"), viva_part, 1},
+               {VIVA("fp8-b128"), viva_part, 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    gguf_world w = world_open(NULL);
+    viva_checkpoint *ck;
+    quant *q;
+    quant_matrix m;
+    viva_error error = {0};
+    memory_io_put_text(w.io, ST_FOLDER "/config.json", cases[i].config);
+    put_tensors(&w, cases[i].tensors);
+    assert_int_equal(quant_load(&w, VIVA_LOAD_READ, &ck, &q, &error), VIVA_OK);
+    assert_int_equal(quant_find(q, "a", &m, &error), VIVA_OK);
+    if (m.grouped != cases[i].grouped) fail_msg("%s: grouped %d", cases[i].config, m.grouped);
+    assert_int_equal(m.scale_rows, 4);
+    assert_int_equal(m.scale_cols, 1);
+    quant_close(q);
+    viva_checkpoint_close(ck);
+    world_close(&w);
+  }
+}
+
 static void test_find_errors(void **state) {
   (void)state;
   gguf_world w = world_open(NULL);
@@ -281,8 +317,9 @@ static void test_io_faults(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_golden_read), cmocka_unit_test(test_golden_mapped), cmocka_unit_test(test_viva_24),
-      cmocka_unit_test(test_find_errors), cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_io_faults),
+      cmocka_unit_test(test_golden_read), cmocka_unit_test(test_golden_mapped),   cmocka_unit_test(test_viva_24),
+      cmocka_unit_test(test_find_errors), cmocka_unit_test(test_one_scale_a_row), cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_io_faults),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,84 +7,7 @@
 
 #include <cmocka.h>
 
-#include "format/quant_open.h"
-
-/* Tensors are written as "NAME TYPE SHAPE FILL|…": FILL is hexadecimal, repeated to the tensor's size. */
-typedef struct tensor_text {
-  char name[96], type[16], shape[48], fill[40];
-} tensor_text;
-
-static size_t type_size(const char *type) {
-  static const struct {
-    const char *name;
-    size_t bytes;
-  } sizes[] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"U8", 1}, {"I8", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1}, {"I64", 8}};
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-    if (strcmp(sizes[i].name, type) == 0) return sizes[i].bytes;
-  fail_msg("type %s", type);
-  return 0;
-}
-
-static size_t tensor_bytes(const tensor_text *t) {
-  size_t bytes = type_size(t->type), size;
-  int used;
-  if (strcmp(t->shape, "-") == 0) return bytes;
-  for (const char *at = t->shape; sscanf(at, "%zu%n", &size, &used) == 1; at += used + (at[used] == ',')) bytes *= size;
-  return bytes;
-}
-
-static void put_tensors(gguf_world *w, const char *text) {
-  char header[8192], *end = header;
-  uint8_t *data = calloc(1, 1 << 20);
-  size_t at = 0;
-  end += sprintf(end, "{");
-  for (const char *t = text; t != NULL && *t != 0; t = strchr(t, '|') ? strchr(t, '|') + 1 : NULL) {
-    tensor_text one;
-    assert_int_equal(sscanf(t, " %95s %15s %47s %39[0-9a-f]", one.name, one.type, one.shape, one.fill), 4);
-    size_t bytes = tensor_bytes(&one), period = strlen(one.fill) / 2;
-    for (size_t i = 0; i < bytes; i++) {
-      unsigned byte;
-      assert_int_equal(sscanf(one.fill + 2 * (i % period), "%2x", &byte), 1);
-      data[at + i] = (uint8_t)byte;
-    }
-    end += sprintf(end, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
-                   end[-1] == '{' ? "" : ",", one.name, one.type, one.shape[0] == '-' ? "" : one.shape, at, at + bytes);
-    at += bytes;
-  }
-  sprintf(end, "}");
-  size_t n = strlen(header);
-  uint8_t *file = calloc(1, 8 + n + at);
-  for (size_t i = 0; i < 8; i++) file[i] = (uint8_t)(n >> (8 * i));
-  memcpy(file + 8, header, n);
-  memcpy(file + 8 + n, data, at);
-  memory_io_put(w->io, ST_PATH, file, 8 + n + at);
-  free(file);
-  free(data);
-}
-
-/* quantization_config as the shortest that a dialect needs */
-#define CT(format, weights, more)                                                                                      \
-  "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"" format                             \
-  "\",\"config_groups\":{\"g\":{\"targets\":[\"Linear\"],\"weights\":{" weights "}}}" more "}}"
-#define FP8_ARGS   "\"num_bits\":8,\"type\":\"float\""
-#define CHANNEL    FP8_ARGS ",\"strategy\":\"channel\""
-#define NVFP4_ARGS "\"num_bits\":4,\"type\":\"float\",\"strategy\":\"tensor_group\",\"group_size\":16"
-#define CT_CHANNEL CT("float-quantized", CHANNEL, "")
-#define CT_NVFP4   CT("nvfp4-pack-quantized", NVFP4_ARGS, "")
-#define CT_SPARSE                                                                                                      \
-  "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"sparsity_config\":{\"format\":\"sparse-24-"     \
-  "bitmask\"}}}"
-#define METHOD(word, more) "{\"quantization_config\":{\"quant_method\":\"" word "\"" more "}}"
-#define DEEPSEEK           METHOD("fp8", ",\"weight_block_size\":[2,16]")
-#define MODELOPT           METHOD("modelopt", ",\"quant_algo\":\"NVFP4\"")
-#define VIVA(word)         METHOD("viva", ",\"version\":1,\"modules\":{\"a\":{\"format\":\"" word "\"}}")
-
-#define CODES  "a.weight F8_E4M3 4,32 38b8"
-#define SCALES "|a.weight_scale F32 4,1 0000803f"
-#define PACKED "a.weight_packed U8 4,16 21|a.weight_scale F8_E4M3 4,2 38"
-#define GLOBAL "|a.weight_global_scale F32 1 00007a44" /* 1000 */
-#define SPARSE "a.compressed BF16 4,16 803f|a.bitmask U8 4,4 33|a.shape I64 2,1 "
-#define SHAPE  "04000000000000002000000000000000" /* 4, 32 */
+#include "format/quant_text.h"
 
 typedef struct hostile {
   const char *config, *tensors;
@@ -166,6 +89,18 @@ static const hostile shape_cases[] = {
      CODES "|a.weight_scale F32 2,6 00", VIVA_E_FORMAT, "expected [2, 7]"},
     {CT("float-quantized", FP8_ARGS ",\"strategy\":\"block\",\"block_structure\":[18446744073709551615,1]", ""),
      CODES "|a.weight_scale F32 2,6 00", VIVA_E_FORMAT, "expected [1, 32]"},
+    /* the scales of another strategy */
+    {CT_CHANNEL, CODES "|a.weight_scale F32 1 0000803f", VIVA_E_FORMAT, "expected [4, 1]"},
+    {CT_CHANNEL, CODES "|a.weight_scale F32 4,2 0000803f", VIVA_E_FORMAT, "expected [4, 1]"},
+    {CT("float-quantized", FP8_ARGS, ""), CODES SCALES, VIVA_E_FORMAT, "expected [1, 1]"},
+    {CT("float-quantized", FP8_ARGS ",\"group_size\":16", ""), CODES SCALES, VIVA_E_FORMAT, "expected [4, 2]"},
+    {CT("float-quantized", FP8_ARGS ",\"group_size\":32", ""), CODES "|a.weight_scale F32 4,2 0000803f", VIVA_E_FORMAT,
+     "expected [4, 1]"},
+    {CT("float-quantized", FP8_ARGS ",\"group_size\":64", ""), CODES SCALES, VIVA_E_FORMAT,
+     "has 32 columns, expected a multiple of the group_size 64"},
+    {METHOD("fp8", ""), CODES SCALES, VIVA_E_FORMAT, "has shape [4, 1] (rank 2), expected [1, 1]"},
+    {METHOD("fbgemm_fp8", ""), CODES "|a.weight_scale F32 1 0000803f", VIVA_E_FORMAT, "expected [4, 1]"},
+    {METHOD("modelopt", ",\"quant_algo\":\"FP8\""), CODES SCALES, VIVA_E_FORMAT, "expected [1, 1]"},
     {CT_NVFP4, "a.weight_packed U8 4,12 21|a.weight_scale F8_E4M3 4,2 38" GLOBAL, VIVA_E_FORMAT, "blocks of 16"},
     {CT_NVFP4, "a.weight_packed I8 4,16 21|a.weight_scale F8_E4M3 4,2 38" GLOBAL, VIVA_E_FORMAT, "U8"},
     {CT_NVFP4, "a.weight_packed U8 64 21", VIVA_E_FORMAT, "a matrix"},
@@ -214,6 +149,9 @@ static const hostile config_cases[] = {
     {METHOD("gptq", ""), CODES, VIVA_E_UNSUPPORTED, "\"gptq\""},
     {METHOD("bitsandbytes", ""), CODES, VIVA_E_UNSUPPORTED, "\"bitsandbytes\""},
     {METHOD("mxfp4", ""), CODES, VIVA_E_UNSUPPORTED, "\"mxfp4\""},
+    {METHOD("quark", ""), CODES, VIVA_E_UNSUPPORTED, "\"quark\""},
+    {METHOD("torchao", ""), CODES, VIVA_E_UNSUPPORTED, "\"torchao\""},
+    {METHOD("FP8", ""), CODES, VIVA_E_UNSUPPORTED, "\"FP8\""},
     {METHOD("modelopt", ",\"quant_algo\":\"W4A16_AWQ\""), CODES, VIVA_E_UNSUPPORTED, "W4A16_AWQ"},
     {METHOD("modelopt", ",\"quant_algo\":\"NVFP4_AWQ\""), CODES, VIVA_E_UNSUPPORTED, "NVFP4_AWQ"},
     {METHOD("modelopt", ",\"quant_algo\":\"MIXED_PRECISION\""), CODES, VIVA_E_UNSUPPORTED, "MIXED_PRECISION"},
@@ -258,6 +196,8 @@ static const hostile config_cases[] = {
     {CT("float-quantized", CHANNEL, ",\"sparsity_config\":{\"format\":\"sparse-bitmask\"}"), CODES SCALES,
      VIVA_E_UNSUPPORTED, "sparse-bitmask"},
     {CT("float-quantized", CHANNEL, ",\"sparsity_config\":[]"), CODES SCALES, VIVA_E_FORMAT, "expected an object"},
+    {METHOD("compressed-tensors", ""), CODES SCALES, VIVA_E_FORMAT, "no group"},
+    {METHOD("compressed-tensors", ",\"config_groups\":{\"FP8\":[\"b\"]}"), CODES SCALES, VIVA_E_FORMAT, "no group"},
     {METHOD("compressed-tensors", ",\"config_groups\":{\"W4A16\":[\"Linear\"]}"), CODES, VIVA_E_UNSUPPORTED, "W4A16"},
     {METHOD("compressed-tensors", ",\"config_groups\":{\"g\":3}"), CODES, VIVA_E_FORMAT, "expected a group"},
     {METHOD("compressed-tensors", ",\"config_groups\":[]"), CODES, VIVA_E_FORMAT, "expected an object"},

@@ -21,6 +21,9 @@ enum { COUNT = 12, VOCAB = 48 };
 
 /* Sizes that the shared layouts can have, and sizes that only viva's own can. */
 static const small_model even = {.hidden = 64, .ffn = 128, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = VOCAB};
+/* One block of 16, or of 32, is a whole row: its scale goes into each product all the same, as the rule has it. */
+static const small_model narrow = {
+    .hidden = 16, .ffn = 32, .heads = 2, .kv_heads = 1, .head_dim = 8, .vocab = VOCAB, .dtype = VIVA_BF16};
 static const small_model odd = {
     .hidden = 84, .ffn = 150, .heads = 3, .kv_heads = 1, .head_dim = 22, .vocab = VOCAB, .dtype = VIVA_BF16};
 
@@ -78,6 +81,7 @@ static void begin(world *w) {
   kit_ok(viva_engine_open(&o, &w->engine, &error), &error);
   put_model(w, "even", &even);
   put_model(w, "odd", &odd);
+  put_model(w, "narrow", &narrow);
 }
 
 static void end(world *w) {
@@ -119,12 +123,21 @@ static void compare(const world *w, const float *expected, const char *weights, 
 
 static void stored_is_the_rule(void **state) {
   (void)state;
-  static const char *const rules[] = {"fp8",     "fp8-b32", "fp8-b16:f16",   "nvfp4",
-                                      "int8-24", "int4-24", "fp8-b128:e8m0", "bf16,mlp=nvfp4,layers.0.self_attn=fp8"};
-  static const char *const models[] = {"even", "odd"};
+  static const char *const rules[] = {"fp8",
+                                      "fp8-b16",
+                                      "fp8-b32",
+                                      "fp8-b64",
+                                      "fp8-b128",
+                                      "fp8-b16:f16",
+                                      "nvfp4",
+                                      "int8-24",
+                                      "int4-24",
+                                      "fp8-b128:e8m0",
+                                      "bf16,mlp=nvfp4,layers.0.self_attn=fp8"};
+  static const char *const models[] = {"even", "odd", "narrow"};
   world w;
   begin(&w);
-  for (size_t m = 0; m < 2; m++) {
+  for (size_t m = 0; m < 3; m++) {
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
       float expected[COUNT * VOCAB], again[COUNT * VOCAB];
       char from[128], to[128];

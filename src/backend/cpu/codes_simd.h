@@ -1,10 +1,11 @@
 /* backend/cpu/codes_simd.h: NVFP4, INT8 2:4 and INT4 2:4 times rows of INT8 and INT4 codes, in the words of
- * packed_avx2.h or packed_avx512.h; and the table of both this file and packed_simd.h.
+ * packed_avx2.h or packed_avx512.h; and the table of this file, blocks_simd.h and packed_simd.h.
  *
  * v_dot64 multiplies and adds 64 columns exactly, into L lanes of 32 bits. Without scales of blocks they are added up as
- * integers. With them the L sums of each 64 columns become FP32 (exact: below 2^24), are multiplied with their scales and
+ * integers. NVFP4's L sums of each 64 columns become FP32 (exact: below 2^24), are multiplied with their scales and
  * added to the L lanes of the row, in the order of the columns; in the end the lanes are added as a tree. One row and
- * panels do the same operations. The codes of x are even columns first in each 64, see packed_avx2.h. */
+ * panels do the same operations. blocks_simd.h has INT4 2:4 with scales of blocks. The codes of x are even columns first
+ * in each 64, see packed_avx2.h. */
 #ifndef BACKEND_CPU_CODES_SIMD_H
 #define BACKEND_CPU_CODES_SIMD_H
 
@@ -23,12 +24,6 @@ ALWAYS_INLINE input64 step_input(weight_format format, int pairs, const int8_t *
 #define CODES_BYTES 2    /* a column: its code; and L scales of 4 bytes for each 64, where the weights have any */
 #define CODES_MOST  4096 /* columns of a panel */
 
-/* The scales of the lanes of v_dot64. */
-ALWAYS_INLINE vf lane_scales(weight_format format, const piece *p, const piece *like, size_t step) {
-  if (format == WEIGHT_NVFP4) return v_scales_quarters(piece_scale(format, p, like, step, 0));
-  return v_scales_halves(piece_scale(format, p, like, step, 0), piece_scale(format, p, like, step, STEP / 2));
-}
-
 ALWAYS_INLINE void fill_row(weight_format format, int blocked, const weight *w, size_t row, size_t col, size_t cols,
                             int8_t *to, float *to_scales) {
   const packed_row r = row_of(w, row);
@@ -39,7 +34,7 @@ ALWAYS_INLINE void fill_row(weight_format format, int blocked, const weight *w, 
     v_store_codes(to, step_codes(format, step_of(format, w, r, step, &last)));
     if (!blocked) continue;
     if ((step - first) % PIECE == 0) piece_fill(format, w, r, step, end - step < PIECE ? end - step : PIECE, &p);
-    v_store(to_scales, lane_scales(format, &p, &p, step));
+    v_store(to_scales, v_scales_quarters(piece_scale(format, &p, &p, step, 0)));
   }
 }
 
@@ -111,7 +106,8 @@ ALWAYS_INLINE void codes_tile(weight_format format, int blocked, int tile_rows, 
   }
 }
 
-ALWAYS_INLINE void codes_panel(weight_format format, int blocked, const panel_job *job) {
+/* A block of x times a panel, with the tiles of CODES_TILE_ROWS rows of x and of one. */
+static void codes_tiles(const panel_job *job, panel_tile_fn whole, panel_tile_fn one) {
   const size_t row_tiles = (job->m + CODES_TILE_ROWS - 1) / CODES_TILE_ROWS;
   const size_t tile_count = row_tiles * ((job->n + CPU_PANEL_GROUP - 1) / CPU_PANEL_GROUP);
   const size_t ahead_each = (job->ahead.bytes / tile_count / LINE + 1) * LINE;
@@ -122,11 +118,11 @@ ALWAYS_INLINE void codes_panel(weight_format format, int blocked, const panel_jo
       for (const size_t end = ahead + ahead_each; ahead < end && ahead < job->ahead.bytes; ahead += LINE)
         __builtin_prefetch(job->ahead.from + ahead, 0, 2);
       if (row + CODES_TILE_ROWS <= job->m) {
-        codes_tile(format, blocked, CODES_TILE_ROWS, job, row, col, lanes);
+        whole(job, row, col, lanes);
       } else {
         float *part = lanes;
         for (size_t i = row; i < job->m; i++) {
-          codes_tile(format, blocked, 1, job, i, col, part);
+          one(job, i, col, part);
           if (part) part += CPU_PANEL_GROUP * LANES;
         }
       }
@@ -150,29 +146,20 @@ ALWAYS_INLINE float nan_of(const weight *w, packed_row r) {
 ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_cols, const cpu_kernels *k,
                                   const linear_args *a, const cpu_input *in, size_t n0) {
   const weight *w = a->w;
-  const int pieces = blocked && format != WEIGHT_NVFP4;
-  const size_t whole = w->cols / STEP, rest = w->cols % STEP, span = pieces ? PIECE : whole;
+  const size_t whole = w->cols / STEP, rest = w->cols % STEP;
   const int8_t *x = in->codes;
   packed_row r[TILE_COLS];
   vf floats[TILE_COLS];
   vi ints[TILE_COLS];
-  piece p[TILE_COLS];
   UNROLL
   for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), floats[j] = v_zero(), ints[j] = vi_zero();
-  for (size_t first = 0; first < whole; first += span) {
-    const size_t end = whole - first < span ? whole : first + span;
-    for (int j = 0; j < tile_cols && pieces; j++) piece_fill(format, w, r[j], first, end - first, &p[j]);
-    for (size_t step = first; step < end; step++) {
-      const input64 xv = step_input(format, w->pairs, x + step * STEP);
-      step_ahead(format, tile_cols, w, r[0], step);
-      UNROLL
-      for (int j = 0; j < tile_cols; j++) {
-        vf scales = v_zero();
-        if (format == WEIGHT_NVFP4) scales = v_scales_e4m3(r[j].scales + step * STEP_SCALES);
-        if (pieces) scales = lane_scales(format, &p[j], &p[0], step);
-        codes_add(blocked, &floats[j], &ints[j], v_dot64(step_codes(format, whole_step(format, r[j], step)), xv),
-                  scales);
-      }
+  for (size_t step = 0; step < whole; step++) {
+    const input64 xv = step_input(format, w->pairs, x + step * STEP);
+    step_ahead(format, tile_cols, w, r[0], step);
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) {
+      const vf scales = blocked ? v_scales_e4m3(r[j].scales + step * STEP_SCALES) : v_zero();
+      codes_add(blocked, &floats[j], &ints[j], v_dot64(step_codes(format, whole_step(format, r[j], step)), xv), scales);
     }
   }
   if (rest > 0) {
@@ -181,12 +168,10 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
       last_step last;
       uint8_t codes[STEP_SCALES] = {0};
       vf scales = v_zero();
-      if (format == WEIGHT_NVFP4) {
+      if (blocked) {
         memcpy(codes, r[j].scales + whole * STEP_SCALES, (rest + NVFP4_BLOCK - 1) / NVFP4_BLOCK);
         scales = v_scales_e4m3(codes);
       }
-      if (pieces) piece_fill(format, w, r[j], whole, 1, &p[j]);
-      if (pieces) scales = lane_scales(format, &p[j], &p[0], whole);
       codes_add(blocked, &floats[j], &ints[j], v_dot64(step_codes(format, step_of(format, w, r[j], whole, &last)), xv),
                 scales);
     }
@@ -203,8 +188,8 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
 #define CODES_PIECE 1024 /* columns of TILE_COLS rows of w that are unpacked together for few rows of x */
 
 /* A few rows: as a panel of 4 rows of w, which stays in L1. */
-ALWAYS_INLINE void few_codes_rows(weight_format format, int blocked, const cpu_kernels *k, const linear_args *a,
-                                  const cpu_input *in, size_t n0, size_t rows) {
+static void few_codes_rows(const cpu_panel *form, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                           size_t n0, size_t rows) {
   const weight *w = a->w;
   _Alignas(64) float panel[TILE_COLS * CODES_PIECE * CODES_BYTES / sizeof(float)];
   _Alignas(64) float lanes[(CPU_FEW_ROWS + CODES_TILE_ROWS) * TILE_COLS * LANES];
@@ -224,23 +209,28 @@ ALWAYS_INLINE void few_codes_rows(weight_format format, int blocked, const cpu_k
                    .y_stride = a->y_stride};
   for (size_t col = 0; col < w->cols; col += CODES_PIECE) {
     job.k = w->cols - col < CODES_PIECE ? w->cols - col : CODES_PIECE;
-    job.w_stride = (job.k + STEP - 1) / STEP * STEP;
+    job.w_stride = (job.k + form->unit - 1) / form->unit * form->unit;
     job.codes = (const int8_t *)in->codes + col;
     job.first = col == 0;
     job.last = col + job.k == w->cols;
-    fill_codes(format, blocked, w, n0, rows, col, job.k, job.w_stride, panel);
-    codes_panel(format, blocked, &job);
+    form->fill(k, w, n0, rows, col, job.k, job.w_stride, panel);
+    form->multiply(&job);
   }
 }
 
-ALWAYS_INLINE void few_codes(weight_format format, int blocked, const cpu_kernels *k, const linear_args *a,
-                             const cpu_input *in, size_t begin, size_t end) {
-  size_t n = begin;
+static void few_codes_panel(const cpu_panel *form, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                            size_t begin, size_t end) {
+  for (size_t n = begin; n < end; n += TILE_COLS)
+    few_codes_rows(form, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
+}
+
+ALWAYS_INLINE void few_codes(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
+                             const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   if (a->m > 1) {
-    for (; n < end; n += TILE_COLS)
-      few_codes_rows(format, blocked, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
+    few_codes_panel(form, k, a, in, begin, end);
     return;
   }
+  size_t n = begin;
   for (; n + TILE_COLS <= end; n += TILE_COLS) codes_row_tile(format, blocked, TILE_COLS, k, a, in, n);
   for (; n < end; n++) codes_row_tile(format, blocked, 1, k, a, in, n);
 }
@@ -259,40 +249,52 @@ static void even_first(int8_t *codes, size_t count) {
 
 /* -- the table */
 
-#define PACKED_KERNELS(name, format, blocked)                                                                          \
+#define PACKED_FLOAT(name, format, blocked)                                                                            \
   static __attribute__((noinline)) void few_float_##name(const cpu_kernels *k, const linear_args *a,                   \
                                                          const cpu_input *in, size_t begin, size_t end) {              \
     few_float(format, blocked, k, a, in, begin, end);                                                                  \
   }                                                                                                                    \
-  static __attribute__((noinline)) void few_codes_##name(const cpu_kernels *k, const linear_args *a,                   \
-                                                         const cpu_input *in, size_t begin, size_t end) {              \
-    few_codes(format, blocked, k, a, in, begin, end);                                                                  \
-  }                                                                                                                    \
+  static void set_float_##name(cpu_kernels *k) {                                                                       \
+    k->product[blocked][format][INPUT_FLOAT].few = few_float_##name;                                                   \
+    k->product[blocked][format][INPUT_E4M3].few = few_float_##name;                                                    \
+  }
+
+#define PACKED_CODES(name, format, blocked)                                                                            \
   static void fill_codes_##name(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col,            \
                                 size_t cols, size_t stride, void *panel) {                                             \
     (void)k;                                                                                                           \
     fill_codes(format, blocked, w, row, rows, col, cols, stride, panel);                                               \
   }                                                                                                                    \
-  static __attribute__((noinline)) void codes_panel_##name(const panel_job *job) {                                     \
-    codes_panel(format, blocked, job);                                                                                 \
+  static                                                                                                               \
+      __attribute__((noinline)) void whole_tile_##name(const panel_job *job, size_t row, size_t col, float *lanes) {   \
+    codes_tile(format, blocked, CODES_TILE_ROWS, job, row, col, lanes);                                                \
   }                                                                                                                    \
+  static __attribute__((noinline)) void one_tile_##name(const panel_job *job, size_t row, size_t col, float *lanes) {  \
+    codes_tile(format, blocked, 1, job, row, col, lanes);                                                              \
+  }                                                                                                                    \
+  static void codes_panel_##name(const panel_job *job) { codes_tiles(job, whole_tile_##name, one_tile_##name); }       \
   static const cpu_panel panel_##name = {.column_bytes = CODES_BYTES,                                                  \
                                          .most_columns = CODES_MOST,                                                   \
                                          .unit = STEP,                                                                 \
                                          .codes = 1,                                                                   \
                                          .fill = fill_codes_##name,                                                    \
                                          .multiply = codes_panel_##name};                                              \
-  static void set_##name(cpu_kernels *k) {                                                                             \
-    k->product[blocked][format][INPUT_FLOAT].few = few_float_##name;                                                   \
-    k->product[blocked][format][INPUT_E4M3].few = few_float_##name;                                                    \
+  static __attribute__((noinline)) void few_codes_##name(const cpu_kernels *k, const linear_args *a,                   \
+                                                         const cpu_input *in, size_t begin, size_t end) {              \
+    few_codes(format, blocked, &panel_##name, k, a, in, begin, end);                                                   \
+  }                                                                                                                    \
+  static void set_codes_##name(cpu_kernels *k) {                                                                       \
     k->product[blocked][format][INPUT_INT8] = (cpu_product){few_codes_##name, &panel_##name};                          \
     k->product[blocked][format][INPUT_INT4] = (cpu_product){few_codes_##name, &panel_##name};                          \
   }
 
-PACKED_KERNELS(nvfp4, WEIGHT_NVFP4, 1)
-PACKED_KERNELS(int8_24, WEIGHT_INT8_24, 0)
-PACKED_KERNELS(int4_24, WEIGHT_INT4_24, 0)
-PACKED_KERNELS(int4_24_blocks, WEIGHT_INT4_24, 1)
+PACKED_FLOAT(nvfp4, WEIGHT_NVFP4, 1)
+PACKED_FLOAT(int8_24, WEIGHT_INT8_24, 0)
+PACKED_FLOAT(int4_24, WEIGHT_INT4_24, 0)
+PACKED_FLOAT(int4_24_blocks, WEIGHT_INT4_24, 1)
+PACKED_CODES(nvfp4, WEIGHT_NVFP4, 1)
+PACKED_CODES(int8_24, WEIGHT_INT8_24, 0)
+PACKED_CODES(int4_24, WEIGHT_INT4_24, 0)
 
 static void packed_kernels(cpu_kernels *k) {
   k->widen[WEIGHT_NVFP4] = widen_nvfp4;
@@ -300,10 +302,13 @@ static void packed_kernels(cpu_kernels *k) {
   k->widen[WEIGHT_INT4_24] = widen_int4_24;
   k->factor[WEIGHT_INT4_24] = INT4_UNIT;
   k->int8_codes = even_first;
-  set_nvfp4(k);
-  set_int8_24(k);
-  set_int4_24(k);
-  set_int4_24_blocks(k);
+  set_float_nvfp4(k);
+  set_float_int8_24(k);
+  set_float_int4_24(k);
+  set_float_int4_24_blocks(k);
+  set_codes_nvfp4(k);
+  set_codes_int8_24(k);
+  set_codes_int4_24(k);
 }
 
 #endif

@@ -111,7 +111,7 @@ static layer_cut cut_layer(const linear_job *job, const linear_args *a) {
     const size_t k = a->w->cols, parts = (k + form->most_columns - 1) / form->most_columns;
     cut.k_block = form->unit;
     if (parts == 1) cut.k_block = round_up(k, form->unit);
-    if (parts > 1) cut.k_block = round_up((k + parts - 1) / parts, CPU_CODE_UNIT);
+    if (parts > 1) cut.k_block = round_up((k + parts - 1) / parts, CPU_CUT_UNIT);
     cut.rows =
         CPU_PANEL_FLOATS * sizeof(float) / (cut.k_block * form->column_bytes) / CPU_PANEL_GROUP * CPU_PANEL_GROUP;
     /* Lane sums have room for the rows of the longest panel only. */

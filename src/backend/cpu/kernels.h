@@ -39,6 +39,7 @@ typedef struct cpu_input {
 } cpu_input;
 
 #define CPU_CODE_UNIT   64
+#define CPU_CUT_UNIT    128 /* where K is cut for panels: at multiples of this, so that kernels may add up so many together */
 #define CPU_INPUT_MODES (INPUT_INT4 + 1)
 
 static inline size_t cpu_code_bytes(input_mode mode) { return mode == INPUT_E4M3 ? 2 : 1; }
@@ -79,7 +80,7 @@ typedef struct cpu_kernels cpu_kernels;
 typedef struct cpu_panel {
   size_t column_bytes; /* of one column of one row in the panel, whatever `fill` adds included */
   size_t most_columns; /* of a panel, at most CPU_PANEL_FLOATS · 4 / 16 / column_bytes; longer K is cut */
-  size_t unit;         /* columns of a panel are padded to a multiple of this, and K is cut at multiples */
+  size_t unit;         /* columns of a panel are padded to a multiple of this, a divisor of CPU_CUT_UNIT */
   int codes;           /* the product reads job->codes, not job->x */
   int whole;           /* its weights are not divided by factor[format] */
   /* Rows [row, row + rows) × columns [col, col + cols) of w to the panel, rows `stride` columns apart, zero where padded

@@ -5,6 +5,7 @@
 #include "backend/cpu/packed_avx2.h"
 /* after the vector words */
 #include "backend/cpu/attention_simd.h"
+#include "backend/cpu/blocks_simd.h"
 #include "backend/cpu/codes_simd.h"
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/linear_simd.h"
@@ -15,6 +16,7 @@ void kernels_avx2(cpu_kernels *k) {
   linear_kernels(k);
   fp8_kernels(k);
   packed_kernels(k);
+  blocks_kernels(k);
   rows_kernels(k);
   attention_kernels(k);
 }

@@ -5,6 +5,7 @@
 #include "backend/cpu/packed_avx512.h"
 /* after the vector words */
 #include "backend/cpu/attention_simd.h"
+#include "backend/cpu/blocks_simd.h"
 #include "backend/cpu/codes_simd.h"
 #include "backend/cpu/fp8_pairs.h"
 #include "backend/cpu/fp8_simd.h"
@@ -18,6 +19,7 @@ void kernels_avx512(cpu_kernels *k) {
   fp8_kernels(k);
   kernels_avx512_pairs(k, cpu_get()->avx512_bf16 && cpu_get()->avx512_vbmi);
   packed_kernels(k);
+  blocks_kernels(k);
   rows_kernels(k);
   attention_kernels(k);
 }

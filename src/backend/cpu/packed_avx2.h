@@ -122,6 +122,8 @@ ALWAYS_INLINE vi v_dot64(codes64 w, input64 x) {
   const __m256i odd = _mm256_maddubs_epi16(_mm256_abs_epi8(x.odd), _mm256_sign_epi8(w.odd, x.odd));
   return _mm256_madd_epi16(_mm256_add_epi16(even, odd), _mm256_set1_epi16(1));
 }
+/* Sums of 64 columns as lanes of 8 columns: they are. */
+ALWAYS_INLINE vi v_join(const vi dots[1]) { return dots[0]; }
 static inline vi vi_zero(void) { return _mm256_setzero_si256(); }
 static inline vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 static inline vf vi_float(vi v) { return _mm256_cvtepi32_ps(v); }
@@ -140,9 +142,12 @@ ALWAYS_INLINE vf v_scales_quarters(const float from[4]) {
   const __m256 four = _mm256_castps128_ps256(_mm_loadu_ps(from));
   return _mm256_permutevar8x32_ps(four, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
 }
-/* One for each 32. */
-ALWAYS_INLINE vf v_scales_halves(const float *first, const float *second) {
-  return _mm256_insertf128_ps(_mm256_broadcast_ss(first), _mm_broadcast_ss(second), 1);
+/* Which block of 2^shift columns (16 or more) each lane of 8 columns is in; and its scale. */
+ALWAYS_INLINE vi v_blocks_of_lanes(int shift) {
+  return _mm256_srl_epi32(_mm256_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56), _mm_cvtsi32_si128(shift));
+}
+ALWAYS_INLINE vf v_scales_of_lanes(const float from[4], vi of_lane) {
+  return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)), of_lane);
 }
 
 #define E4M3_UNIT 256.0f

@@ -126,6 +126,10 @@ ALWAYS_INLINE vi v_dot64(codes64 w, input64 x) {
   const __m512i turned = _mm512_mask_sub_epi8(w, x.negative, _mm512_setzero_si512(), w);
   return _mm512_madd_epi16(_mm512_maddubs_epi16(x.magnitude, turned), _mm512_set1_epi16(1));
 }
+/* Two sums of 64 columns as one: lane l of columns 8l … 8l + 7 of the 128. */
+ALWAYS_INLINE vi v_join(const vi dots[2]) {
+  return _mm512_add_epi32(_mm512_shuffle_i64x2(dots[0], dots[1], 0x44), _mm512_shuffle_i64x2(dots[0], dots[1], 0xee));
+}
 static inline vi vi_zero(void) { return _mm512_setzero_si512(); }
 static inline vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 static inline vf vi_float(vi v) { return _mm512_cvtepi32_ps(v); }
@@ -140,9 +144,13 @@ ALWAYS_INLINE vf v_scales_quarters(const float from[4]) {
   const __m512i at = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1, 2, 2, 3, 3);
   return _mm512_permutexvar_ps(at, _mm512_castps128_ps512(_mm_loadu_ps(from)));
 }
-/* One for each 32. */
-ALWAYS_INLINE vf v_scales_halves(const float *first, const float *second) {
-  return _mm512_mask_mov_ps(_mm512_set1_ps(*first), 0xf0f0, _mm512_set1_ps(*second));
+/* Which block of 2^shift columns (32 or more) each lane of 8 columns is in; and its scale. */
+ALWAYS_INLINE vi v_blocks_of_lanes(int shift) {
+  const __m512i column = _mm512_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120);
+  return _mm512_srl_epi32(column, _mm_cvtsi32_si128(shift));
+}
+ALWAYS_INLINE vf v_scales_of_lanes(const float from[4], vi of_lane) {
+  return _mm512_permutexvar_ps(of_lane, _mm512_castps128_ps512(_mm_loadu_ps(from)));
 }
 
 #define E4M3_UNIT 256.0f

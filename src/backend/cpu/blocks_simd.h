@@ -1,0 +1,160 @@
+/* backend/cpu/blocks_simd.h: INT4 2:4 with scales of blocks times rows of INT8 and INT4 codes, in the words of
+ * packed_avx2.h or packed_avx512.h.
+ *
+ * Order of the sums: a span is 8·L columns, lane l of it columns 8l … 8l + 7. Each lane's sum is exact in 32 bits,
+ * becomes FP32, is multiplied with the scale of its block and added (fused) to the lane of the row, in the order of the
+ * columns; in the end the lanes are added as a tree. One row and panels do the same operations. */
+#ifndef BACKEND_CPU_BLOCKS_SIMD_H
+#define BACKEND_CPU_BLOCKS_SIMD_H
+
+#include "backend/cpu/codes_simd.h"
+
+#define SPAN       (8 * LANES) /* columns */
+#define SPAN_STEPS (SPAN / STEP)
+#define SPANS      (PIECE / SPAN_STEPS)
+
+/* The scales of a row's spans [first, first + SPANS) as FP32. */
+ALWAYS_INLINE void spans_fill(const weight *w, packed_row r, size_t first, piece *p) {
+  const size_t all = (w->cols + SPAN - 1) / SPAN, spans = all - first < SPANS ? all - first : SPANS;
+  piece_fill(WEIGHT_INT4_24, w, r, first * SPAN_STEPS, spans * SPAN_STEPS, p);
+}
+
+/* of_lane: v_blocks_of_lanes(p->shift). */
+ALWAYS_INLINE vf span_scales(const piece *p, const piece *like, vi of_lane, size_t span) {
+  return v_scales_of_lanes(&p->scales[(span * SPAN >> like->shift) - like->first], of_lane);
+}
+
+/* The codes of a span of w and of x; the last span of a row may have less steps. */
+ALWAYS_INLINE void span_codes(const weight *w, packed_row r, size_t span, codes64 to[SPAN_STEPS]) {
+  static const int8_t none[STEP] = {0};
+  UNROLL
+  for (size_t i = 0; i < SPAN_STEPS; i++) {
+    const size_t step = span * SPAN_STEPS + i;
+    to[i] =
+        step * STEP < w->cols ? step_codes(WEIGHT_INT4_24, whole_step(WEIGHT_INT4_24, r, step)) : v_load_codes(none);
+  }
+}
+ALWAYS_INLINE void span_input(const weight *w, const int8_t *x, size_t left, input64 to[SPAN_STEPS]) {
+  UNROLL
+  for (size_t i = 0; i < SPAN_STEPS; i++)
+    to[i] = step_input(WEIGHT_INT4_24, w->pairs, i * STEP < left ? x + i * STEP : x);
+}
+ALWAYS_INLINE vi span_dot(const codes64 w[SPAN_STEPS], const input64 x[SPAN_STEPS]) {
+  vi dots[SPAN_STEPS];
+  UNROLL
+  for (int i = 0; i < SPAN_STEPS; i++) dots[i] = v_dot64(w[i], x[i]);
+  return v_join(dots);
+}
+
+/* -- one row of x */
+
+ALWAYS_INLINE void blocks_row_tile(int tile_cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                   size_t n0) {
+  const weight *w = a->w;
+  const size_t spans = (w->cols + SPAN - 1) / SPAN;
+  const int8_t *x = in->codes;
+  const vi of_lane = v_blocks_of_lanes(__builtin_ctz(w->block));
+  packed_row r[TILE_COLS];
+  vf sums[TILE_COLS];
+  piece p[TILE_COLS];
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), sums[j] = v_zero();
+  for (size_t span = 0; span < spans; span++) {
+    if (span % SPANS == 0)
+      for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], span, &p[j]);
+    input64 xv[SPAN_STEPS];
+    span_input(w, x + span * SPAN, w->cols - span * SPAN, xv);
+    for (size_t i = 0; i < SPAN_STEPS; i++) step_ahead(WEIGHT_INT4_24, tile_cols, w, r[0], span * SPAN_STEPS + i);
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) {
+      codes64 codes[SPAN_STEPS];
+      span_codes(w, r[j], span, codes);
+      sums[j] = v_fma(vi_float(span_dot(codes, xv)), span_scales(&p[j], &p[0], of_lane, span), sums[j]);
+    }
+  }
+  UNROLL
+  for (int j = 0; j < tile_cols; j++)
+    few_finish(a, in, 0, n0 + (size_t)j, v_sum(sums[j]) * cpu_row_factor(k, w, n0 + (size_t)j));
+}
+
+/* -- panels: of each row, span by span, the codes of its steps and then the scales of its lanes */
+
+#define SPAN_BYTES (SPAN * CODES_BYTES)
+
+static void fill_blocks(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
+                        size_t stride, void *panel) {
+  const vi of_lane = v_blocks_of_lanes(__builtin_ctz(w->block));
+  const size_t first = col / SPAN, end = (col + cols + SPAN - 1) / SPAN;
+  char *to = panel;
+  piece p;
+  (void)k;
+  for (size_t i = 0; i < rows; i++, to += stride * CODES_BYTES) {
+    const packed_row r = row_of(w, row + i);
+    char *at = to;
+    for (size_t span = first; span < end; span++, at += SPAN_BYTES) {
+      codes64 codes[SPAN_STEPS];
+      if ((span - first) % SPANS == 0) spans_fill(w, r, span, &p);
+      span_codes(w, r, span, codes);
+      for (size_t s = 0; s < SPAN_STEPS; s++) v_store_codes((int8_t *)at + s * STEP, codes[s]);
+      v_store((float *)(void *)(at + SPAN), span_scales(&p, &p, of_lane, span));
+    }
+  }
+  memset(to, 0, (CPU_PANEL_GROUP - 1 - (rows + CPU_PANEL_GROUP - 1) % CPU_PANEL_GROUP) * stride * CODES_BYTES);
+}
+
+ALWAYS_INLINE void blocks_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+  const int8_t *x = (const int8_t *)job->codes + row * job->code_stride;
+  const char *w = (const char *)(const void *)job->w + col * job->w_stride * CODES_BYTES;
+  panel_sums sums;
+  panel_begin(tile_rows, job, lanes, sums);
+  for (size_t c = 0; c < job->k; c += SPAN) {
+    input64 xv[CODES_TILE_ROWS][SPAN_STEPS];
+    UNROLL
+    for (int i = 0; i < tile_rows; i++)
+      span_input(job->weight, x + (size_t)i * job->code_stride + c, job->k - c, xv[i]);
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++) {
+      const char *at = w + ((size_t)j * job->w_stride + c) * CODES_BYTES;
+      codes64 wv[SPAN_STEPS];
+      UNROLL
+      for (int s = 0; s < SPAN_STEPS; s++) wv[s] = v_load_codes((const int8_t *)at + s * STEP);
+      const vf scales = v_load((const float *)(const void *)(at + SPAN));
+      UNROLL
+      for (int i = 0; i < tile_rows; i++) sums[i][j] = v_fma(vi_float(span_dot(wv, xv[i])), scales, sums[i][j]);
+    }
+  }
+  panel_end(tile_rows, job, row, col, lanes, sums);
+}
+
+static __attribute__((noinline)) void blocks_whole(const panel_job *job, size_t row, size_t col, float *lanes) {
+  blocks_tile(CODES_TILE_ROWS, job, row, col, lanes);
+}
+static __attribute__((noinline)) void blocks_one(const panel_job *job, size_t row, size_t col, float *lanes) {
+  blocks_tile(1, job, row, col, lanes);
+}
+static void blocks_panel(const panel_job *job) { codes_tiles(job, blocks_whole, blocks_one); }
+
+static const cpu_panel blocks_form = {.column_bytes = CODES_BYTES,
+                                      .most_columns = CODES_MOST,
+                                      .unit = SPAN,
+                                      .codes = 1,
+                                      .fill = fill_blocks,
+                                      .multiply = blocks_panel};
+
+static __attribute__((noinline)) void few_blocks(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                                 size_t begin, size_t end) {
+  size_t n = begin;
+  if (a->m > 1) {
+    few_codes_panel(&blocks_form, k, a, in, begin, end);
+    return;
+  }
+  for (; n + TILE_COLS <= end; n += TILE_COLS) blocks_row_tile(TILE_COLS, k, a, in, n);
+  for (; n < end; n++) blocks_row_tile(1, k, a, in, n);
+}
+
+static void blocks_kernels(cpu_kernels *k) {
+  k->product[1][WEIGHT_INT4_24][INPUT_INT8] = (cpu_product){few_blocks, &blocks_form};
+  k->product[1][WEIGHT_INT4_24][INPUT_INT4] = (cpu_product){few_blocks, &blocks_form};
+}
+
+#endif

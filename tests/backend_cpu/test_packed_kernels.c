@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cpu/cpu.h"
+#include "base/cpu.h"
 #include "lib/cpu_kit.h"
 
 #define BOUND 0x1p-20 /* of Σ|x·w|: what backend.h promises */
@@ -207,13 +209,51 @@ static void cuts_do_not_change_bits(void **state) {
   free(x), free(all), free(some);
 }
 
+#if defined(__x86_64__)
+/* 2:4 times INT8 rows with the instructions of AVX512_VNNI and AVX512_VBMI and without: the same bits, so that a table has
+ * the same ones on every processor. */
+static void sparse_has_the_same_bits_without_its_instructions(void **state) {
+  static const size_t ks[] = {1, 63, 64, 65, 128, 191, 320, 4160, 4999};
+  static const size_t ms[] = {1, 3, 16, 30};
+  enum { MOST_KS = 4999, ROWS = 11 };
+  cpu_kit kit;
+  (void)state;
+  if (!cpu_get()->avx512_vnni || !cpu_get()->avx512_vbmi || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
+    print_message("this processor has no AVX512_VNNI or no AVX512_VBMI\n");
+    skip();
+  }
+  float *x = malloc(30 * MOST_KS * sizeof *x), y[2][30 * ROWS];
+  for (size_t v = 1; v < VARIANTS; v++) {
+    for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++) {
+      for (size_t j = 0; j < sizeof ms / sizeof ms[0]; j++) {
+        uint64_t seed = i + j;
+        weight w = kit_packed(variants[v].format, ROWS, ks[i], 0, variants[v].block, variants[v].scales, &seed);
+        w.pairs = ks[i] % SPARSE_24_COLUMNS == 0 && j % 2 == 0;
+        kit_fill(x, ms[j] * ks[i], &seed);
+        for (int native = 0; native < 2; native++) {
+          kernels_avx512_sparse(&cpu_of(kit.b)->kernels, native);
+          multiply(&kit, &w, INPUT_INT8, x, ms[j], y[native]);
+        }
+        assert_true(kit_same(y[0], y[1], ms[j] * ROWS));
+        kit_weight_free(&w);
+      }
+    }
+  }
+  free(x);
+  kit_close(&kit);
+}
+#endif
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_k_is_right),
-      cmocka_unit_test(groups_of_zeros_give_zero),
-      cmocka_unit_test(largest_codes_do_not_overflow),
-      cmocka_unit_test(nan_scale_gives_nan),
-      cmocka_unit_test(cuts_do_not_change_bits),
+    cmocka_unit_test(every_k_is_right),
+    cmocka_unit_test(groups_of_zeros_give_zero),
+    cmocka_unit_test(largest_codes_do_not_overflow),
+    cmocka_unit_test(nan_scale_gives_nan),
+    cmocka_unit_test(cuts_do_not_change_bits),
+#if defined(__x86_64__)
+    cmocka_unit_test(sparse_has_the_same_bits_without_its_instructions),
+#endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,8 +38,9 @@ typedef struct cpu_input {
   const float *scales; /* of the rows; FLOAT: NULL */
 } cpu_input;
 
-#define CPU_CODE_UNIT   64
-#define CPU_CUT_UNIT    128 /* where K is cut for panels: at multiples of this, so that kernels may add up so many together */
+#define CPU_CODE_UNIT 64
+#define CPU_CUT_UNIT                                                                                                   \
+  128 /* where K is cut for panels: at multiples of this, so that kernels may add up so many together */
 #define CPU_INPUT_MODES (INPUT_INT4 + 1)
 
 static inline size_t cpu_code_bytes(input_mode mode) { return mode == INPUT_E4M3 ? 2 : 1; }
@@ -210,6 +211,8 @@ void kernels_avx2(cpu_kernels *k);
 void kernels_avx512(cpu_kernels *k);
 /* FP8 times E4M3 rows in that table with the instructions of AVX512_BF16 and AVX512_VBMI, or without: the same bits. */
 void kernels_avx512_pairs(cpu_kernels *k, int native);
+/* 2:4 times INT8 and INT4 rows with those of AVX512_VNNI and AVX512_VBMI, or without: the same bits. */
+void kernels_avx512_sparse(cpu_kernels *k, int native);
 #endif
 
 /* The plain entries, which tuned tables fall back to. */

@@ -1,0 +1,373 @@
+/* backend/cpu/sparse_avx512.h: INT8 2:4 and INT4 2:4 times rows of INT8 and INT4 codes with AVX512_VNNI and AVX512_VBMI:
+ * the order of the sums is that of codes_simd.h and blocks_simd.h, so the bits are the same.
+ *
+ * One row of x: w stays as it is stored. A vector holds the 64 kept codes of 128 columns, byte 2g and 2g + 1 those of
+ * group g; from the index comes, byte for byte, which of the 128 codes of x belongs to it, and one permutation of two
+ * registers puts them there. So lane l has columns 8l … 8l + 7. VPDPBUSD wants one factor without sign: x is taken 128
+ * too large, and 128 Σw, made by a second VPDPBUSD, is taken off again.
+ *
+ * Panels: w widened to 64 codes a step, the rows' −128 Σw beside them.
+ *
+ * The instructions are written in assembly, as the rest of the file is compiled without them. */
+#ifndef BACKEND_CPU_SPARSE_AVX512_H
+#define BACKEND_CPU_SPARSE_AVX512_H
+
+#include "backend/cpu/blocks_simd.h"
+#include "backend/cpu/fp8_pairs.h"
+
+/* -- words */
+
+/* sums + 4 products a lane: bytes of u without sign, of s with. */
+ALWAYS_INLINE __m512i vnni_add(__m512i sums, __m512i u, __m512i s) {
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(u), "v"(s));
+  return sums;
+}
+/* Byte i of the result is byte index[i] of the table. */
+ALWAYS_INLINE __m512i vbmi_pick(__m512i index, __m512i table) {
+  __m512i picked;
+  __asm__("vpermb %2, %1, %0" : "=v"(picked) : "v"(index), "v"(table));
+  return picked;
+}
+/* Byte i of the result is the 8 bits from bit at[i] on of the same 64 bits of `from`. */
+ALWAYS_INLINE __m512i vbmi_shift(__m512i at, __m512i from) {
+  __m512i shifted;
+  __asm__("vpmultishiftqb %2, %1, %0" : "=v"(shifted) : "v"(at), "v"(from));
+  return shifted;
+}
+
+#define CODE_SIGN 128 /* flipped, that bit makes a signed code one without sign, 128 larger */
+
+ALWAYS_INLINE __m512i sparse_unsigned(__m512i codes) {
+  return _mm512_xor_si512(codes, _mm512_set1_epi8((char)CODE_SIGN));
+}
+/* + 128 Σw */
+ALWAYS_INLINE __m512i sparse_excess(__m512i sums, __m512i w) {
+  return vnni_add(sums, _mm512_set1_epi8((char)CODE_SIGN), w);
+}
+
+/* -- one row of x */
+
+/* Where the codes of a block's columns are in 64 codes of x, which are even columns first; pairs as weight.h says. */
+ALWAYS_INLINE __m512i sparse_order(int pairs) {
+  const __m512i eights =
+      _mm512_setr_epi64(0, 0x0404040404040404, 0x0808080808080808, 0x0c0c0c0c0c0c0c0c, 0x1010101010101010,
+                        0x1414141414141414, 0x1818181818181818, 0x1c1c1c1c1c1c1c1c);
+  return _mm512_add_epi8(eights, _mm512_set1_epi64(pairs ? 0x2322212003020100 : 0x2303220221012000));
+}
+
+/* 64 kept codes (INT4: 16 times too large), and in the low 16 bits of each 64 the index of the same 8 codes. */
+typedef struct kept128 {
+  __m512i codes, index;
+} kept128;
+
+ALWAYS_INLINE kept128 sparse_kept_int8(int steps, const uint8_t *at) {
+  const uint8_t *second = at + sizeof(int8_24_block);
+  const __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)at);
+  const __m256i high = steps == 2 ? _mm256_loadu_si256((const __m256i *)(const void *)second) : _mm256_setzero_si256();
+  __m128i index = _mm_loadl_epi64((const __m128i *)(const void *)(at + SPARSE_24_KEPT));
+  if (steps == 2)
+    index = _mm_unpacklo_epi64(index, _mm_loadl_epi64((const __m128i *)(const void *)(second + SPARSE_24_KEPT)));
+  kept128 kept = {v_half_pairs(low, high), _mm512_cvtepu16_epi64(index)};
+  return kept;
+}
+
+ALWAYS_INLINE kept128 sparse_kept_int4(int steps, const uint8_t *at) {
+  /* bytes of the two blocks of 24: 4 of codes, and 2 of the index, to each 64 bits */
+  const __m512i codes_at =
+      _mm512_setr_epi64(0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c, 0x1b1a1918, 0x1f1e1d1c, 0x23222120, 0x27262524);
+  const __m512i index_at = _mm512_setr_epi64(0x1110, 0x1312, 0x1514, 0x1716, 0x2928, 0x2b2a, 0x2d2c, 0x2f2e);
+  const __m512i nibbles = _mm512_set1_epi64(0x1814100c0804003c); /* bits −4, 0, 4 … 24 */
+  const __m512i bytes = _mm512_maskz_loadu_epi8(((__mmask64)1 << (size_t)steps * sizeof(int4_24_block)) - 1, at);
+  kept128 kept = {_mm512_and_si512(vbmi_shift(nibbles, vbmi_pick(codes_at, bytes)), _mm512_set1_epi8((char)0xf0)),
+                  vbmi_pick(index_at, bytes)};
+  return kept;
+}
+
+/* The codes of x, of the 128 columns in a and b, that belong to the kept ones. */
+ALWAYS_INLINE __m512i sparse_select(__m512i index, __m512i a, __m512i b) {
+  const __m512i fields = _mm512_set1_epi64(0x0e0c0a0806040200);
+  const __m512i group =
+      _mm512_add_epi8(_mm512_setr_epi64(0, 0x1010101010101010, 0x2020202020202020, 0x3030303030303030,
+                                        0x4040404040404040, 0x5050505050505050, 0x6060606060606060, 0x7070707070707070),
+                      _mm512_set1_epi64(0x0c0c080804040000));
+  /* (shifted & 3) | group */
+  const __m512i at = _mm512_ternarylogic_epi64(vbmi_shift(fields, index), _mm512_set1_epi8(3), group, 0xea);
+  return pairs_permute(at, a, b);
+}
+
+/* A tile of rows of w: their sums. */
+typedef struct sparse_sums {
+  vf floats[TILE_COLS];
+  vi ints[TILE_COLS], excess[TILE_COLS];
+} sparse_sums;
+
+/* One span: `steps` steps of it are there. */
+ALWAYS_INLINE void sparse_span(weight_format format, int blocked, int tile_cols, int steps, const packed_row *r,
+                               size_t span, const int8_t *x, __m512i order, const piece *p, vi of_lane,
+                               sparse_sums *sums) {
+  const __m512i a = sparse_unsigned(vbmi_pick(order, _mm512_loadu_si512(x)));
+  const __m512i b = steps == 2 ? sparse_unsigned(vbmi_pick(order, _mm512_loadu_si512(x + STEP))) : a;
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const uint8_t *at = r[j].codes + span * SPAN_STEPS * step_bytes(format);
+    const kept128 w = format == WEIGHT_INT8_24 ? sparse_kept_int8(steps, at) : sparse_kept_int4(steps, at);
+    const __m512i selected = sparse_select(w.index, a, b);
+    if (blocked) {
+      const vi dot = _mm512_sub_epi32(vnni_add(vi_zero(), selected, w.codes), sparse_excess(vi_zero(), w.codes));
+      sums->floats[j] = v_fma(vi_float(dot), span_scales(&p[j], &p[0], of_lane, span), sums->floats[j]);
+    } else {
+      sums->ints[j] = vnni_add(sums->ints[j], selected, w.codes);
+      sums->excess[j] = sparse_excess(sums->excess[j], w.codes);
+    }
+  }
+}
+
+/* What the tile asks for as it goes: the codes of the next rows, as step_ahead does, and their scales. */
+typedef struct sparse_ahead {
+  const uint8_t *codes, *scales;
+  size_t scales_step; /* bytes for a span of all rows of the tile */
+} sparse_ahead;
+
+ALWAYS_INLINE sparse_ahead sparse_ahead_of(int tile_cols, const weight *w, packed_row first) {
+  const size_t tile = (size_t)tile_cols * w->row_bytes,
+               rows = tile > FEW_AHEAD ? (size_t)tile_cols : FEW_AHEAD / w->row_bytes;
+  sparse_ahead ahead = {first.codes + (tile > FEW_AHEAD ? tile : FEW_AHEAD), first.scales + rows * w->scale_row_bytes,
+                        0};
+  if (w->block) ahead.scales_step = (size_t)tile_cols * SPAN * scale_bytes(w->scale_type) / w->block;
+  return ahead;
+}
+
+ALWAYS_INLINE void sparse_ask(weight_format format, int blocked, int tile_cols, const sparse_ahead *ahead,
+                              size_t span) {
+  const size_t bytes = (size_t)tile_cols * SPAN_STEPS * step_bytes(format);
+  UNROLL
+  for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(ahead->codes + span * bytes + i, 0, 3);
+  if (blocked) __builtin_prefetch(ahead->scales + span * ahead->scales_step, 0, 3);
+}
+
+ALWAYS_INLINE void sparse_row_tile(weight_format format, int blocked, int tile_cols, const cpu_kernels *k,
+                                   const linear_args *a, const cpu_input *in, size_t n0) {
+  const weight *w = a->w;
+  const size_t spans = w->cols / SPAN, rest = w->cols % SPAN;
+  const int8_t *x = in->codes;
+  const __m512i order = sparse_order(w->pairs);
+  const vi of_lane = blocked ? v_blocks_of_lanes(__builtin_ctz(w->block)) : vi_zero();
+  packed_row r[TILE_COLS];
+  sparse_sums sums;
+  piece p[TILE_COLS];
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    r[j] = row_of(w, n0 + (size_t)j);
+    sums.floats[j] = v_zero(), sums.ints[j] = sums.excess[j] = vi_zero();
+  }
+  const sparse_ahead ahead = sparse_ahead_of(tile_cols, w, r[0]);
+  for (size_t span = 0; span < spans; span++) {
+    if (blocked && span % SPANS == 0)
+      for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], span, &p[j]);
+    sparse_ask(format, blocked, tile_cols, &ahead, span);
+    sparse_span(format, blocked, tile_cols, 2, r, span, x + span * SPAN, order, p, of_lane, &sums);
+  }
+  if (rest > 0) {
+    if (blocked && spans % SPANS == 0)
+      for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], spans, &p[j]);
+    if (rest > STEP)
+      sparse_span(format, blocked, tile_cols, 2, r, spans, x + spans * SPAN, order, p, of_lane, &sums);
+    else
+      sparse_span(format, blocked, tile_cols, 1, r, spans, x + spans * SPAN, order, p, of_lane, &sums);
+  }
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const float sum = codes_sum(blocked, sums.floats[j], _mm512_sub_epi32(sums.ints[j], sums.excess[j]));
+    few_finish(a, in, 0, n0 + (size_t)j, sum * cpu_row_factor(k, w, n0 + (size_t)j));
+  }
+}
+
+ALWAYS_INLINE void few_sparse(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
+                              const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  size_t n = begin;
+  if (a->m > 1) {
+    few_codes_panel(form, k, a, in, begin, end);
+    return;
+  }
+  for (; n + TILE_COLS <= end; n += TILE_COLS) sparse_row_tile(format, blocked, TILE_COLS, k, a, in, n);
+  for (; n < end; n++) sparse_row_tile(format, blocked, 1, k, a, in, n);
+}
+
+/* -- panels: of each row the codes of its steps and then −128 Σw for each lane of them; with scales of blocks, span by
+ * span, the codes with the lanes of blocks_simd.h, that sum and the scales of the lanes */
+
+/* Two steps with the sums of lane l belonging to columns 8l … 8l + 7 of both: the even and the odd ones. */
+ALWAYS_INLINE void sparse_lanes(__m512i first, __m512i second, __m512i to[2]) {
+  to[0] = _mm512_shuffle_i64x2(first, second, 0x44);
+  to[1] = _mm512_shuffle_i64x2(first, second, 0xee);
+}
+
+ALWAYS_INLINE codes64 sparse_codes(weight_format format, const weight *w, packed_row r, size_t step) {
+  const codes64 codes = step_codes(format, whole_step(format, r, step));
+  return w->pairs ? v_unpair(codes) : codes;
+}
+
+ALWAYS_INLINE void sparse_fill_row(weight_format format, const weight *w, packed_row r, size_t col, size_t cols,
+                                   size_t stride, char *to) {
+  const size_t first = col / STEP, end = (col + cols + STEP - 1) / STEP;
+  vi excess = vi_zero();
+  for (size_t step = first; step < end; step++) {
+    const codes64 codes = sparse_codes(format, w, r, step);
+    v_store_codes((int8_t *)to + (step - first) * STEP, codes);
+    excess = sparse_excess(excess, codes);
+  }
+  vi_store((float *)(void *)(to + stride), _mm512_sub_epi32(vi_zero(), excess));
+}
+
+ALWAYS_INLINE void sparse_fill_blocks(const weight *w, packed_row r, size_t col, size_t cols, vi of_lane, char *to) {
+  const size_t first = col / SPAN, end = (col + cols + SPAN - 1) / SPAN;
+  piece p;
+  for (size_t span = first; span < end; span++, to += SPAN_BYTES) {
+    const size_t step = span * SPAN_STEPS;
+    __m512i codes[2];
+    if ((span - first) % SPANS == 0) spans_fill(w, r, span, &p);
+    sparse_lanes(sparse_codes(WEIGHT_INT4_24, w, r, step),
+                 (step + 1) * STEP < w->cols ? sparse_codes(WEIGHT_INT4_24, w, r, step + 1) : vi_zero(), codes);
+    v_store_codes((int8_t *)to, codes[0]);
+    v_store_codes((int8_t *)to + STEP, codes[1]);
+    const vi excess = sparse_excess(sparse_excess(vi_zero(), codes[0]), codes[1]);
+    vi_store((float *)(void *)(to + SPAN), _mm512_sub_epi32(vi_zero(), excess));
+    v_store((float *)(void *)(to + SPAN + STEP), span_scales(&p, &p, of_lane, span));
+  }
+}
+
+ALWAYS_INLINE void sparse_fill(weight_format format, int blocked, const weight *w, size_t row, size_t rows, size_t col,
+                               size_t cols, size_t stride, void *panel) {
+  const vi of_lane = blocked ? v_blocks_of_lanes(__builtin_ctz(w->block)) : vi_zero();
+  char *to = panel;
+  for (size_t i = 0; i < rows; i++, to += stride * CODES_BYTES) {
+    const packed_row r = row_of(w, row + i);
+    if (blocked)
+      sparse_fill_blocks(w, r, col, cols, of_lane, to);
+    else
+      sparse_fill_row(format, w, r, col, cols, stride, to);
+  }
+  memset(to, 0, (CPU_PANEL_GROUP - 1 - (rows + CPU_PANEL_GROUP - 1) % CPU_PANEL_GROUP) * stride * CODES_BYTES);
+}
+
+/* The sums of 4 vectors as FP32. */
+ALWAYS_INLINE __m128 vi_sum4(const vi v[4]) {
+  const vi ab = _mm512_add_epi32(_mm512_shuffle_i64x2(v[0], v[1], 0x44), _mm512_shuffle_i64x2(v[0], v[1], 0xee));
+  const vi cd = _mm512_add_epi32(_mm512_shuffle_i64x2(v[2], v[3], 0x44), _mm512_shuffle_i64x2(v[2], v[3], 0xee));
+  vi q = _mm512_add_epi32(_mm512_shuffle_i64x2(ab, cd, 0x88), _mm512_shuffle_i64x2(ab, cd, 0xdd));
+  q = _mm512_add_epi32(q, _mm512_shuffle_epi32(q, 0x4e));
+  q = _mm512_add_epi32(q, _mm512_shuffle_epi32(q, 0xb1));
+  const vi lanes = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm_cvtepi32_ps(_mm512_castsi512_si128(_mm512_permutexvar_epi32(lanes, q)));
+}
+
+/* tile_rows rows of x times 4 rows of w. */
+ALWAYS_INLINE void sparse_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+  const int8_t *x = (const int8_t *)job->codes + row * job->code_stride;
+  const size_t w_stride = job->w_stride * CODES_BYTES;
+  const int8_t *w = (const int8_t *)(const void *)job->w + col * w_stride;
+  vi sums[CODES_TILE_ROWS][CPU_PANEL_GROUP];
+  UNROLL
+  for (int j = 0; j < CPU_PANEL_GROUP; j++) {
+    const vi excess = _mm512_loadu_si512(w + (size_t)j * w_stride + job->w_stride);
+    UNROLL
+    for (int i = 0; i < tile_rows; i++)
+      sums[i][j] = job->first ? excess : vi_add(excess, vi_load(lanes + (i * CPU_PANEL_GROUP + j) * LANES));
+  }
+  for (size_t c = 0; c < job->k; c += STEP) {
+    __m512i xv[CODES_TILE_ROWS];
+    UNROLL
+    for (int i = 0; i < tile_rows; i++) xv[i] = sparse_unsigned(v_load_codes(x + (size_t)i * job->code_stride + c));
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++) {
+      const __m512i wv = v_load_codes(w + (size_t)j * w_stride + c);
+      UNROLL
+      for (int i = 0; i < tile_rows; i++) sums[i][j] = vnni_add(sums[i][j], xv[i], wv);
+    }
+  }
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    if (job->last) {
+      panel_write(job, row + (size_t)i, col, vi_sum4(sums[i]));
+      continue;
+    }
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++) vi_store(lanes + (i * CPU_PANEL_GROUP + j) * LANES, sums[i][j]);
+  }
+}
+
+ALWAYS_INLINE void sparse_blocks_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+  const int8_t *x = (const int8_t *)job->codes + row * job->code_stride;
+  const int8_t *w = (const int8_t *)(const void *)job->w + col * job->w_stride * CODES_BYTES;
+  panel_sums sums;
+  panel_begin(tile_rows, job, lanes, sums);
+  for (size_t c = 0; c < job->k; c += SPAN) {
+    __m512i xv[CODES_TILE_ROWS][2];
+    UNROLL
+    for (int i = 0; i < tile_rows; i++) {
+      const int8_t *from = x + (size_t)i * job->code_stride + c;
+      const __m512i first = sparse_unsigned(v_load_codes(from)); /* the second step may not be there; its w is 0 */
+      sparse_lanes(first, c + STEP < job->k ? sparse_unsigned(v_load_codes(from + STEP)) : first, xv[i]);
+    }
+    UNROLL
+    for (int j = 0; j < CPU_PANEL_GROUP; j++) {
+      const int8_t *at = w + ((size_t)j * job->w_stride + c) * CODES_BYTES;
+      const __m512i w0 = v_load_codes(at), w1 = v_load_codes(at + STEP), excess = v_load_codes(at + SPAN);
+      const vf scales = v_load((const float *)(const void *)(at + SPAN + STEP));
+      UNROLL
+      for (int i = 0; i < tile_rows; i++) {
+        const vi dot = vnni_add(vnni_add(excess, xv[i][0], w0), xv[i][1], w1);
+        sums[i][j] = v_fma(vi_float(dot), scales, sums[i][j]);
+      }
+    }
+  }
+  panel_end(tile_rows, job, row, col, lanes, sums);
+}
+
+/* -- the table */
+
+#define SPARSE_KERNELS(name, format, blocked, tile, padded)                                                            \
+  static void fill_##name(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,     \
+                          size_t stride, void *panel) {                                                                \
+    (void)k;                                                                                                           \
+    sparse_fill(format, blocked, w, row, rows, col, cols, stride, panel);                                              \
+  }                                                                                                                    \
+  static __attribute__((noinline)) void name##_whole(const panel_job *job, size_t row, size_t col, float *lanes) {     \
+    tile(CODES_TILE_ROWS, job, row, col, lanes);                                                                       \
+  }                                                                                                                    \
+  static __attribute__((noinline)) void name##_one(const panel_job *job, size_t row, size_t col, float *lanes) {       \
+    tile(1, job, row, col, lanes);                                                                                     \
+  }                                                                                                                    \
+  static void name##_panel(const panel_job *job) { codes_tiles(job, name##_whole, name##_one); }                       \
+  static const cpu_panel name##_form = {.column_bytes = CODES_BYTES,                                                   \
+                                        .most_columns = CODES_MOST,                                                    \
+                                        .unit = padded,                                                                \
+                                        .codes = 1,                                                                    \
+                                        .fill = fill_##name,                                                           \
+                                        .multiply = name##_panel};                                                     \
+  static __attribute__((noinline)) void few_##name(const cpu_kernels *k, const linear_args *a, const cpu_input *in,    \
+                                                   size_t begin, size_t end) {                                         \
+    few_sparse(format, blocked, &name##_form, k, a, in, begin, end);                                                   \
+  }                                                                                                                    \
+  static void set_##name(cpu_kernels *k) {                                                                             \
+    k->product[blocked][format][INPUT_INT8] = (cpu_product){few_##name, &name##_form};                                 \
+    k->product[blocked][format][INPUT_INT4] = (cpu_product){few_##name, &name##_form};                                 \
+  }
+
+SPARSE_KERNELS(sparse_int8, WEIGHT_INT8_24, 0, sparse_tile, STEP)
+SPARSE_KERNELS(sparse_int4, WEIGHT_INT4_24, 0, sparse_tile, STEP)
+SPARSE_KERNELS(sparse_int4_blocks, WEIGHT_INT4_24, 1, sparse_blocks_tile, SPAN)
+
+void kernels_avx512_sparse(cpu_kernels *k, int native) {
+  if (native) {
+    set_sparse_int8(k);
+    set_sparse_int4(k);
+    set_sparse_int4_blocks(k);
+    return;
+  }
+  set_codes_int8_24(k);
+  set_codes_int4_24(k);
+  blocks_kernels(k);
+}
+
+#endif

@@ -1,11 +1,11 @@
 /* bench/bench_linear.c: matrix products of every weight format and input mode, as shares of what the machine can do.
  *
- *   bench_linear [-t THREADS] [-r ROUNDS] [-k TABLE] [-f FORMAT] [gemv|small|gemm]...
+ *   bench_linear [-t THREADS] [-r ROUNDS] [-k TABLE] [-f FORMAT] [gemv|gemm]...
  *
- * gemv:  1 row times 4096 × 14336 weights that no cache holds, in turn with plain reading of as many bytes; the medians.
- *        Every round takes another copy of the weights.
- * small: 1 row times a matrix that stays in the L2 of one thread's core: Gweight/s and GB/s of one thread.
- * gemm:  512 rows times 1536 × 1536 (SmolLM2's widths), in turn with BF16: the ratio of the medians.
+ * gemv: 1 row times 4096 × 14336 weights that no cache holds, in turn with plain reading of as many bytes, and with one
+ *       thread on rows of the same length that stay in its L2, which is what the kernel computes at most; the medians. Every
+ *       round takes another copy of the weights.
+ * gemm: 512 rows times 1536 × 1536 (SmolLM2's widths), in turn with BF16: the ratio of the medians.
  * FORMAT is a name of the first column; TABLE is avx2, avx512 or reference (default: the best).
  */
 #include <stdio.h>
@@ -17,8 +17,9 @@
 #include "bench.h"
 #include "number/number.h"
 
-enum { GEMV_N = 4096, GEMV_K = 14336, SMALL_K = 2048, GEMM_M = 512, GEMM_N = 1536, GEMM_K = 1536 };
-#define SMALL_BYTES ((size_t)256 << 10)
+enum { GEMV_N = 4096, GEMV_K = 14336, GEMM_M = 512, GEMM_N = 1536, GEMM_K = 1536 };
+#define L2_BYTES    ((size_t)384 << 10) /* of weights: cores of today have 512 KiB and more */
+#define L2_REPEAT   8
 #define COLD_BYTES  ((size_t)256 << 20) /* several times the last-level cache */
 #define ROUNDS_MOST 1000
 
@@ -40,8 +41,8 @@ static const char *const mode_names[] = {"float", "e4m3", "int8", "int4"};
 
 typedef struct bench {
   runtime *rt;
-  pool *pool;
-  backend *b;
+  pool *pool, *one_thread;
+  backend *b, *alone; /* alone: on one thread */
   const backend_ops *ops;
   int threads, rounds;
   uint64_t random;
@@ -145,56 +146,54 @@ static void inputs_free(bench *t, inputs *in) {
   if (in->xq) t->ops->free(t->b, in->xq);
 }
 
-static double multiply_time(bench *t, const linear_args *args) {
+static double multiply_time(bench *t, backend *b, const linear_args *args) {
   const double begin = seconds();
-  t->ops->linear(t->b, args, 1, NULL);
+  t->ops->linear(b, args, 1, NULL);
   return seconds() - begin;
 }
 
 /* -- the three measurements */
 
-static void gemv(bench *t, const form *f, input_mode mode) {
+/* Copies of a matrix. */
+typedef struct copies {
   weight w;
-  const size_t bytes = place(f, GEMV_N, GEMV_K, NULL, &w), copies = COLD_BYTES / bytes + 2;
-  char *memory = take(t, copies * bytes);
-  place(f, GEMV_N, GEMV_K, memory, &w);
-  fill(t, f, memory, &w);
-  for (size_t c = 1; c < copies; c++) memcpy(memory + c * bytes, memory, bytes);
-  inputs in = inputs_make(t, mode, &w, 1);
-  double multiplied[ROUNDS_MOST], read[ROUNDS_MOST];
-  for (int r = 0; r < t->rounds; r++) {
-    const size_t c = (size_t)r * 2 % copies;
-    read[r] = t->ops->read_pass(t->b, memory + c * bytes, bytes);
-    place(f, GEMV_N, GEMV_K, memory + (c + 1) % copies * bytes, &w);
-    multiplied[r] = multiply_time(t, &in.args);
-  }
-  const double took = median(multiplied, (size_t)t->rounds), least = median(read, (size_t)t->rounds),
-               gigabytes = 1e-9 * (double)bytes;
-  printf("gemv  %-13s %-6s %6.2f GB/s  %6.2f Gweight/s  %5.3f of %.2f GB/s\n", f->name, mode_names[mode],
-         gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, least / took, gigabytes / least);
-  inputs_free(t, &in);
-  t->ops->free(t->b, memory);
+  char *memory;
+  size_t bytes, count;
+} copies;
+
+static copies copies_make(bench *t, const form *f, size_t n, size_t at_least) {
+  copies c = {0};
+  c.bytes = place(f, n, GEMV_K, NULL, &c.w);
+  c.count = at_least / c.bytes + 1;
+  c.memory = take(t, c.count * c.bytes);
+  place(f, n, GEMV_K, c.memory, &c.w);
+  fill(t, f, c.memory, &c.w);
+  for (size_t i = 1; i < c.count; i++) memcpy(c.memory + i * c.bytes, c.memory, c.bytes);
+  return c;
 }
 
-static void small(bench *t, const form *f, input_mode mode) {
-  enum { REPEAT = 64 };
-  weight w;
-  const size_t n = SMALL_BYTES / code_bytes(f->format, SMALL_K) / 4 * 4, bytes = place(f, n, SMALL_K, NULL, &w);
-  char *memory = take(t, bytes);
-  place(f, n, SMALL_K, memory, &w);
-  fill(t, f, memory, &w);
-  inputs in = inputs_make(t, mode, &w, 1);
-  double times[ROUNDS_MOST];
+static void gemv(bench *t, const form *f, input_mode mode) {
+  copies cold = copies_make(t, f, GEMV_N, COLD_BYTES + (size_t)GEMV_N * GEMV_K);
+  copies near = copies_make(t, f, L2_BYTES / code_bytes(f->format, GEMV_K) / 4 * 4, 0);
+  inputs in = inputs_make(t, mode, &cold.w, 1), in_near = inputs_make(t, mode, &near.w, 1);
+  double multiplied[ROUNDS_MOST], read[ROUNDS_MOST], alone[ROUNDS_MOST];
   for (int r = 0; r < t->rounds; r++) {
-    const double begin = seconds();
-    for (int i = 0; i < REPEAT; i++) t->ops->linear(t->b, &in.args, 1, NULL);
-    times[r] = (seconds() - begin) / REPEAT;
+    const size_t c = (size_t)r * 2 % cold.count;
+    read[r] = t->ops->read_pass(t->b, cold.memory + c * cold.bytes, cold.bytes);
+    place(f, GEMV_N, GEMV_K, cold.memory + (c + 1) % cold.count * cold.bytes, &cold.w);
+    multiplied[r] = multiply_time(t, t->b, &in.args);
+    multiply_time(t, t->alone, &in_near.args); /* into L2 */
+    alone[r] = 0;
+    for (int i = 0; i < L2_REPEAT; i++) alone[r] += multiply_time(t, t->alone, &in_near.args) / L2_REPEAT;
   }
-  const double took = median(times, (size_t)t->rounds) * t->threads; /* every thread has its part in its own L2 */
-  printf("small %-13s %-6s %6.2f GB/s  %6.2f Gweight/s a thread\n", f->name, mode_names[mode],
-         1e-9 * (double)bytes / took, 1e-9 * (double)(n * SMALL_K) / took);
-  inputs_free(t, &in);
-  t->ops->free(t->b, memory);
+  const double rounds_bytes = 1e-9 * (double)cold.bytes, took = median(multiplied, (size_t)t->rounds),
+               least = median(read, (size_t)t->rounds),
+               l2 = 1e-9 * (double)near.bytes / median(alone, (size_t)t->rounds);
+  printf("gemv  %-13s %-6s %6.2f GB/s  %6.2f Gweight/s  %5.3f of %.2f GB/s  %5.3f of L2's %d x %.2f GB/s\n", f->name,
+         mode_names[mode], rounds_bytes / took, 1e-9 * GEMV_N * GEMV_K / took, least / took, rounds_bytes / least,
+         rounds_bytes / took / l2 / t->threads, t->threads, l2);
+  inputs_free(t, &in), inputs_free(t, &in_near);
+  t->ops->free(t->b, cold.memory), t->ops->free(t->b, near.memory);
 }
 
 static void gemm(bench *t, const form *f, input_mode mode) {
@@ -208,8 +207,8 @@ static void gemm(bench *t, const form *f, input_mode mode) {
   inputs in = inputs_make(t, mode, &w, GEMM_M), plain = inputs_make(t, INPUT_FLOAT, &dense, GEMM_M);
   double times[ROUNDS_MOST], bf16[ROUNDS_MOST];
   for (int r = 0; r < t->rounds; r++) {
-    times[r] = multiply_time(t, &in.args);
-    bf16[r] = multiply_time(t, &plain.args);
+    times[r] = multiply_time(t, t->b, &in.args);
+    bf16[r] = multiply_time(t, t->b, &plain.args);
   }
   const double took = median(times, (size_t)t->rounds), other = median(bf16, (size_t)t->rounds);
   printf("gemm  %-13s %-6s %7.1f GFLOP/s  %5.2f x bf16's %.1f\n", f->name, mode_names[mode],
@@ -221,7 +220,7 @@ static void gemm(bench *t, const form *f, input_mode mode) {
 static const struct part {
   const char *name;
   void (*run)(bench *t, const form *f, input_mode mode);
-} parts[] = {{"gemv", gemv}, {"small", small}, {"gemm", gemm}};
+} parts[] = {{"gemv", gemv}, {"gemm", gemm}};
 enum { PARTS = sizeof parts / sizeof parts[0] };
 
 static const char *const tables[] = {"auto", "reference", "avx2", "avx512"};
@@ -249,8 +248,12 @@ int main(int argc, char **argv) {
   }
   if (t.rounds < 1 || t.rounds > ROUNDS_MOST) fail("ROUNDS is 1 to 1000");
   t.rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_ERROR);
-  if (!t.rt || pool_create(t.rt, t.threads, &t.pool, NULL) != VIVA_OK) fail("no threads");
-  if (t.ops->open(t.rt, t.pool, 0, (viva_cpu_kernels)table, &t.b, NULL) != VIVA_OK) fail("no such kernels here");
+  if (!t.rt || pool_create(t.rt, t.threads, &t.pool, NULL) != VIVA_OK ||
+      pool_create(t.rt, 1, &t.one_thread, NULL) != VIVA_OK)
+    fail("no threads");
+  if (t.ops->open(t.rt, t.pool, 0, (viva_cpu_kernels)table, &t.b, NULL) != VIVA_OK ||
+      t.ops->open(t.rt, t.one_thread, 0, (viva_cpu_kernels)table, &t.alone, NULL) != VIVA_OK)
+    fail("no such kernels here");
   viva_device_info info = {.size = sizeof info};
   t.ops->info(t.b, &info);
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -259,8 +262,8 @@ int main(int argc, char **argv) {
     for (size_t f = 0; f < FORMS && (wanted == 0 || wanted >> p & 1); f++)
       for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT4; mode++)
         if (!only || strcmp(only, forms[f].name) == 0) parts[p].run(&t, &forms[f], mode);
-  t.ops->close(t.b);
-  pool_free(t.pool);
+  t.ops->close(t.b), t.ops->close(t.alone);
+  pool_free(t.pool), pool_free(t.one_thread);
   runtime_release(t.rt);
   return 0;
 }

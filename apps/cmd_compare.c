@@ -123,7 +123,8 @@ static int measure_text(const compare_args *args, const input *text, pair *p) {
   if (code == 0) code = plan_windows(args, &tokens, &p->score);
   if (code == 0) {
     progress_start(&p->score.bar, "comparing", args->model.quiet);
-    viva_status status = score_text(p->reference.model, p->model.model, &tokens, &p->score, &error);
+    viva_status status =
+        score_text(p->reference.model, p->model.model, &tokens, (size_t)p->model.device.threads, &p->score, &error);
     progress_end(&p->score.bar);
     if (status != VIVA_OK) code = message_error(&error);
   }

@@ -30,7 +30,8 @@ typedef struct score {
 } score;
 
 /* Windows as viva perplexity has them. Fills s from windows on; kls is the caller's to free. E_CANCELLED: whole windows so far. */
-viva_status score_text(viva_model *reference, viva_model *model, const token_list *tokens, score *s, viva_error *error);
+viva_status score_text(viva_model *reference, viva_model *model, const token_list *tokens, size_t threads, score *s,
+                       viva_error *error);
 
 double score_perplexity(const score *s, int which);
 /* The value below which this share of all KLs lies. Sorts kls. */

@@ -21,10 +21,10 @@ static void print_map(output *out, const weight_errors *e) {
   for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, "%-5s", compare_projections[p]);
   output_text(out, "   ' ' < 0.01%  ':' 0.1%  '=' 0.6%  '*' 4%  '@' 100%\n");
   for (uint64_t l = 0; l < e->layers; l++) {
-    output_format(out, "%5" PRIu64 "  ", l);
+    output_format(out, "%5" PRIu64 " ", l);
     for (int p = 0; p < COMPARE_PROJECTIONS; p++) {
       char c = heat(e->layer[l][p]);
-      output_format(out, "%c%c%c%c ", c, c, c, c);
+      output_format(out, " %c%c%c%c", c, c, c, c);
     }
     output_text(out, "\n");
   }

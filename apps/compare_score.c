@@ -1,8 +1,9 @@
 /* compare_score.c: two models, position by position over the same windows.
  *
- * The reference runs a few positions ahead: its logits of one block are kept, then the model goes over the same block.
+ * Both models process a block of positions, then threads compare the logits, each at some of the positions.
  */
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,25 +11,30 @@
 #include "compare.h"
 #include "signals.h"
 
-enum { BLOCK = 32, TOP = 5 }; /* positions in a block; tokens that are compared at the top */
+enum { BLOCK = 64, TOP = 5 }; /* positions in a block; tokens that are compared at the top */
+
+/* What is found at one position. */
+typedef struct finding {
+  double kl, nll[2];
+  uint64_t same_top, shared_top_5;
+} finding;
 
 typedef struct walk {
   score *s;
   const viva_token *window;
   viva_session *sessions[2];
-  float *logits;  /* [BLOCK][vocab] of the reference */
-  uint64_t first; /* position of logits[0] */
-  uint64_t filled;
+  float *logits[2]; /* [BLOCK][vocab] of the reference and of the model */
   size_t vocab;
+  finding found[BLOCK];
+  size_t threads;
 } walk;
 
-/* log Σ exp(logits), in double. */
-static double log_sum(const float *logits, size_t n) {
+/* ---- one position */
+
+static float largest_of(const float *logits, size_t n) {
   float largest = logits[0];
   for (size_t i = 1; i < n; i++) largest = logits[i] > largest ? logits[i] : largest;
-  double sum = 0;
-  for (size_t i = 0; i < n; i++) sum += exp((double)logits[i] - (double)largest);
-  return log(sum) + (double)largest;
+  return largest;
 }
 
 /* The most probable tokens, ties to the lower id. */
@@ -43,50 +49,86 @@ static void find_top(const float *logits, size_t n, size_t top[TOP]) {
   for (size_t i = count; i < TOP; i++) top[i] = n; /* a vocabulary of fewer tokens */
 }
 
-static void compare_position(walk *w, uint64_t position, const float *a, const float *b) {
-  score *s = w->s;
-  double sum_a = log_sum(a, w->vocab), sum_b = log_sum(b, w->vocab), kl = 0;
-  for (size_t i = 0; i < w->vocab; i++) {
-    double log_a = (double)a[i] - sum_a;
-    kl += exp(log_a) * (log_a - ((double)b[i] - sum_b));
+/* log p = a − log_a and log q = b − log_b, so that KL = Σ p (log p − log q) = Σ p (a − b) − log_a + log_b. */
+static finding compare_position(const float *a, const float *b, size_t n, size_t next) {
+  double base_a = (double)largest_of(a, n), base_b = (double)largest_of(b, n), sum_a = 0, sum_b = 0, apart = 0;
+  for (size_t i = 0; i < n; i++) {
+    double e = exp((double)a[i] - base_a);
+    sum_a += e;
+    apart += e * ((double)a[i] - (double)b[i]);
+    sum_b += exp((double)b[i] - base_b);
   }
-  size_t top_a[TOP], top_b[TOP], next = (size_t)w->window[position + 1];
-  find_top(a, w->vocab, top_a);
-  find_top(b, w->vocab, top_b);
-  s->same_top += top_a[0] == top_b[0];
+  double log_a = log(sum_a) + base_a, log_b = log(sum_b) + base_b, kl = apart / sum_a - log_a + log_b;
+  size_t top_a[TOP], top_b[TOP];
+  find_top(a, n, top_a);
+  find_top(b, n, top_b);
+  finding p = {.nll = {log_a - (double)a[next], log_b - (double)b[next]}, .same_top = top_a[0] == top_b[0]};
+  p.kl = kl > 0 ? kl : 0; /* equal distributions may come out as minus a rounding error */
   for (size_t i = 0; i < TOP; i++)
-    for (size_t j = 0; j < TOP; j++) s->shared_top_5 += top_a[i] == top_b[j] && top_a[i] < w->vocab;
-  s->kls[s->kl.count] = kl > 0 ? kl : 0; /* equal distributions may come out as minus a rounding error */
-  stats_add(&s->kl, s->kls[s->kl.count]);
-  stats_add(&s->nll[0], sum_a - (double)a[next]);
-  stats_add(&s->nll[1], sum_b - (double)b[next]);
+    for (size_t j = 0; j < TOP; j++) p.shared_top_5 += top_a[i] == top_b[j] && top_a[i] < n;
+  return p;
 }
 
-static int keep_logits(void *user, uint64_t position, const float *logits, size_t vocab) {
-  walk *w = user;
-  if (w->filled == 0) w->first = position;
-  memcpy(w->logits + w->filled++ * vocab, logits, vocab * sizeof *logits);
-  return signals_stopped();
+/* ---- a block */
+
+/* What one thread does: every step-th position from first on. */
+typedef struct task {
+  walk *w;
+  const viva_token *next; /* [count]: the token that follows each position */
+  size_t first, step, count;
+} task;
+
+static void *run_task(void *arg) {
+  const task *t = arg;
+  walk *w = t->w;
+  for (size_t i = t->first; i < t->count; i += t->step)
+    w->found[i] =
+        compare_position(w->logits[0] + i * w->vocab, w->logits[1] + i * w->vocab, w->vocab, (size_t)t->next[i]);
+  return NULL;
 }
 
-static int take_logits(void *user, uint64_t position, const float *logits, size_t vocab) {
-  walk *w = user;
-  compare_position(w, position, w->logits + (position - w->first) * vocab, logits);
-  return signals_stopped();
+/* With a thread that cannot be had this one does its task. */
+static void compare_block(walk *w, const viva_token *next, size_t count) {
+  pthread_t threads[BLOCK];
+  task tasks[BLOCK];
+  int started[BLOCK] = {0};
+  size_t used = w->threads < count ? w->threads : count;
+  for (size_t t = 0; t < used; t++) {
+    tasks[t] = (task){w, next, t, used, count};
+    started[t] = t > 0 && pthread_create(&threads[t], NULL, run_task, &tasks[t]) == 0;
+  }
+  for (size_t t = 0; t < used; t++)
+    if (!started[t]) run_task(&tasks[t]);
+  for (size_t t = 0; t < used; t++)
+    if (started[t]) pthread_join(threads[t], NULL);
 }
+
+/* In the order of positions, so that the sums do not depend on the number of threads. */
+static void add_findings(walk *w, size_t count) {
+  score *s = w->s;
+  for (size_t i = 0; i < count; i++) {
+    const finding *p = &w->found[i];
+    s->kls[s->kl.count] = p->kl;
+    stats_add(&s->kl, p->kl);
+    for (int which = 0; which < 2; which++) stats_add(&s->nll[which], p->nll[which]);
+    s->same_top += p->same_top;
+    s->shared_top_5 += p->shared_top_5;
+  }
+}
+
+/* ---- windows */
 
 static int stop_when_asked(void *user, uint64_t done, uint64_t total) {
   (void)user, (void)done, (void)total;
   return signals_stopped();
 }
 
-/* Tokens [first, first + count) of the window through one model. */
-static viva_status run(walk *w, int which, uint64_t first, uint64_t count, viva_logits_fn on_logits,
-                       viva_error *error) {
+/* Tokens [first, first + count) of the window through one model, its logits to `logits` (NULL: not needed). */
+static viva_status run(walk *w, int which, uint64_t first, uint64_t count, float *logits, viva_error *error) {
   viva_prefill_options options = viva_prefill_options_default();
   options.progress = stop_when_asked;
-  options.on_logits = on_logits;
-  options.on_logits_user = w;
+  options.all_logits = logits;
+  options.all_logits_count = logits != NULL ? count * w->vocab : 0;
   return viva_session_prefill(w->sessions[which], w->window + first, count, &options, error);
 }
 
@@ -100,9 +142,11 @@ static viva_status score_window(walk *w, viva_error *error) {
   }
   for (uint64_t at = quiet; at < quiet + s->scored && status == VIVA_OK; at += BLOCK) {
     uint64_t left = quiet + s->scored - at, count = left < BLOCK ? left : BLOCK;
-    w->filled = 0;
-    status = run(w, 0, at, count, keep_logits, error);
-    if (status == VIVA_OK) status = run(w, 1, at, count, take_logits, error);
+    for (int which = 0; which < 2 && status == VIVA_OK; which++)
+      status = run(w, which, at, count, w->logits[which], error);
+    if (status != VIVA_OK) break;
+    compare_block(w, w->window + at + 1, count);
+    add_findings(w, count);
     progress_update(&s->bar, s->done * s->context + at + count, s->windows * s->context, "");
   }
   return status;
@@ -126,27 +170,28 @@ static viva_status score_windows(walk *w, const token_list *tokens, viva_error *
 static viva_status no_memory(viva_error *error) {
   memset(error, 0, sizeof *error);
   error->code = VIVA_E_MEMORY;
-  snprintf(error->message, sizeof error->message, "no memory for the logits of the reference");
+  snprintf(error->message, sizeof error->message, "no memory for the logits of both models");
   return VIVA_E_MEMORY;
 }
 
-viva_status score_text(viva_model *reference, viva_model *model, const token_list *tokens, score *s,
+viva_status score_text(viva_model *reference, viva_model *model, const token_list *tokens, size_t threads, score *s,
                        viva_error *error) {
-  walk w = {.s = s};
+  walk w = {.s = s, .threads = threads > 0 ? threads : 1};
   viva_model_config config = {.size = sizeof config};
   viva_session_options options = viva_session_options_default();
   options.capacity = s->context;
   viva_status status = viva_model_get_config(reference, &config, error);
   w.vocab = config.vocab_size;
-  w.logits = calloc(BLOCK * w.vocab, sizeof *w.logits);
+  for (int which = 0; which < 2; which++) w.logits[which] = calloc(BLOCK * w.vocab, sizeof *w.logits[which]);
   s->kls = calloc(s->windows * s->scored, sizeof *s->kls);
-  if (status == VIVA_OK && (w.logits == NULL || s->kls == NULL)) status = no_memory(error);
+  if (status == VIVA_OK && (w.logits[0] == NULL || w.logits[1] == NULL || s->kls == NULL)) status = no_memory(error);
   if (status == VIVA_OK) status = viva_session_create(reference, &options, &w.sessions[0], error);
   if (status == VIVA_OK) status = viva_session_create(model, &options, &w.sessions[1], error);
   if (status == VIVA_OK) status = score_windows(&w, tokens, error);
   viva_session_free(w.sessions[0]);
   viva_session_free(w.sessions[1]);
-  free(w.logits);
+  free(w.logits[0]);
+  free(w.logits[1]);
   return status;
 }
 

@@ -317,34 +317,42 @@ static void every_pair_of_codes_is_exact(void **state) {
 }
 
 #if defined(__x86_64__)
-/* FP8 times E4M3 with the instructions of AVX512_BF16 and without: the same bits, so that a table has the same ones on
- * every processor. */
-static void pairs_have_the_same_bits_without_their_instructions(void **state) {
+static void check_native(cpu_kit *kit, const variant *v, input_mode mode, size_t m, size_t n, size_t k) {
+  uint64_t seed = m + k;
+  weight w = kit_packed(v->format, n, k, 0, v->block, v->scales, &seed);
+  inputs in = inputs_make(kit, m, n, k, mode, &seed);
+  float *y[2] = {malloc(m * n * sizeof **y), malloc(m * n * sizeof **y)};
+  for (int native = 0; native < 2; native++) {
+    kernels_avx512_fp8(&cpu_of(kit->b)->kernels, native);
+    multiply(kit, &in, &w, ACTIVATION_NONE, 0, m, y[native]);
+  }
+  if (!kit_same(y[0], y[1], m * n))
+    fail_msg("block %u scales %d input %d m %zu k %zu: not the same bits", v->block, (int)v->scales, (int)mode, m, k);
+  free(y[0]), free(y[1]);
+  inputs_free(kit, &in);
+  kit_weight_free(&w);
+}
+
+/* FP8 with the instructions of AVX512_BF16 and AVX512_VBMI and without: the same bits, so that a table has the same ones
+ * on every processor. */
+static void fp8_has_the_same_bits_without_its_instructions(void **state) {
   static const size_t ks[] = {1, 31, 64, 97, 200, 4500};
-  static const size_t ms[] = {1, 3, 16, 30};
+  static const size_t ms[] = {1, 2, 3, 16, 30};
+  static const variant fp8[] = {{WEIGHT_FP8, 0, SCALE_F32, 0},   {WEIGHT_FP8, 16, SCALE_F16, 0},
+                                {WEIGHT_FP8, 32, SCALE_E8M0, 0}, {WEIGHT_FP8, 48, SCALE_F16, 0},
+                                {WEIGHT_FP8, 64, SCALE_F32, 0},  {WEIGHT_FP8, 80, SCALE_F32, 0},
+                                {WEIGHT_FP8, 96, SCALE_F16, 0},  {WEIGHT_FP8, 128, SCALE_F32, 0},
+                                {WEIGHT_FP8, 192, SCALE_F16, 0}, {WEIGHT_FP8, 256, SCALE_E8M0, 0}};
   cpu_kit kit;
   (void)state;
   if (!cpu_get()->avx512_bf16 || !cpu_get()->avx512_vbmi || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
     print_message("this processor has no AVX512_BF16\n");
     skip();
   }
-  for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++) {
-    for (size_t j = 0; j < sizeof ms / sizeof ms[0]; j++) {
-      uint64_t seed = i + j;
-      const size_t m = ms[j], n = 19, k = ks[i];
-      weight w = kit_packed(WEIGHT_FP8, n, k, 0, 0, SCALE_F32, &seed);
-      inputs in = inputs_make(&kit, m, n, k, INPUT_E4M3, &seed);
-      float *y[2] = {malloc(m * n * sizeof **y), malloc(m * n * sizeof **y)};
-      for (int native = 0; native < 2; native++) {
-        kernels_avx512_pairs(&cpu_of(kit.b)->kernels, native);
-        multiply(&kit, &in, &w, ACTIVATION_NONE, 0, m, y[native]);
-      }
-      assert_true(kit_same(y[0], y[1], m * n));
-      free(y[0]), free(y[1]);
-      inputs_free(&kit, &in);
-      kit_weight_free(&w);
-    }
-  }
+  for (size_t v = 0; v < sizeof fp8 / sizeof fp8[0]; v++)
+    for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT4; mode++)
+      for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++)
+        for (size_t j = 0; j < sizeof ms / sizeof ms[0]; j++) check_native(&kit, &fp8[v], mode, ms[j], 19, ks[i]);
   kit_close(&kit);
 }
 #endif
@@ -358,7 +366,7 @@ int main(void) {
     cmocka_unit_test(special_values_stay_in_their_row),
     cmocka_unit_test(every_pair_of_codes_is_exact),
 #if defined(__x86_64__)
-    cmocka_unit_test(pairs_have_the_same_bits_without_their_instructions),
+    cmocka_unit_test(fp8_has_the_same_bits_without_its_instructions),
 #endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,8 +109,9 @@ ALWAYS_INLINE __m512i pairs_codes(const uint8_t *from, size_t count) {
 #define PAIRS_ROWS 4
 #define PAIRS_COLS 4
 
-ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *a, const cpu_input *in, fp8_ahead ahead,
-                             size_t i0, size_t n0) {
+ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *a, const cpu_input *in, size_t i0,
+                             size_t n0) {
+  fp8_ahead ahead = fp8_ahead_of(a->w, cols, n0);
   const size_t width = a->w->cols;
   const pairs_words p = pairs_ready(native);
   const uint16_t *x = (const uint16_t *)in->codes + i0 * in->code_stride;
@@ -124,7 +125,7 @@ ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *
   }
   for (size_t c = 0; c < width; c += PAIRS_UNIT) {
     __m512i wide[PAIRS_COLS][2];
-    if (i0 == 0) fp8_ask(a->w, cols, w[0], &ahead); /* the other rows of x find the codes in L1 */
+    if (i0 == 0) fp8_ask(cols, 0, &ahead); /* the other rows of x find the codes in L1 */
     UNROLL
     for (int j = 0; j < cols; j++) {
       pairs_widen(native, &p, pairs_codes(w[j] + c, width - c), wide[j]);
@@ -147,18 +148,16 @@ ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *
   }
 }
 
-ALWAYS_INLINE void pairs_rows(int native, int cols, const linear_args *a, const cpu_input *in, fp8_ahead ahead,
-                              size_t n) {
+ALWAYS_INLINE void pairs_rows(int native, int cols, const linear_args *a, const cpu_input *in, size_t n) {
   size_t i = 0;
-  for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) pairs_few(native, PAIRS_ROWS, cols, a, in, ahead, i, n);
-  for (; i < a->m; i++) pairs_few(native, 1, cols, a, in, ahead, i, n);
+  for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) pairs_few(native, PAIRS_ROWS, cols, a, in, i, n);
+  for (; i < a->m; i++) pairs_few(native, 1, cols, a, in, i, n);
 }
 
 ALWAYS_INLINE void few_pairs(int native, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  const fp8_ahead ahead = fp8_ahead_of(a->w, PAIRS_COLS);
   size_t n = begin;
-  for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) pairs_rows(native, PAIRS_COLS, a, in, ahead, n);
-  for (; n < end; n++) pairs_rows(native, 1, a, in, ahead, n);
+  for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) pairs_rows(native, PAIRS_COLS, a, in, n);
+  for (; n < end; n++) pairs_rows(native, 1, a, in, n);
 }
 
 static void few_pairs_native(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin,
@@ -271,7 +270,7 @@ static void pairs_order(const float *values, uint16_t *codes, size_t count) {
     }
 }
 
-void kernels_avx512_pairs(cpu_kernels *k, int native) {
+static void pairs_kernels(cpu_kernels *k, int native) {
   k->bf16_codes = pairs_order;
   k->product[0][WEIGHT_FP8][INPUT_E4M3] =
       native ? (cpu_product){few_pairs_native, &pairs_native_form} : (cpu_product){few_pairs_plain, &pairs_plain_form};

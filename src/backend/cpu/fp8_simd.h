@@ -23,7 +23,7 @@
 #define FP8_STEP   (2 * LANES) /* codes converted at once */
 #define FP8_NAN    (480.0f / FP8_FACTOR)
 
-/* -- scales of blocks, times FP8_FACTOR */
+/* -- scales of blocks */
 
 #define FP8_SCALES 64 /* of one row, converted at a time */
 
@@ -33,17 +33,17 @@ ALWAYS_INLINE vf fp8_load_scales(scale_type type, const char *from, size_t count
   return type == SCALE_F32 ? v_load_part((const float *)(const void *)from, count) : v_load_part_f16(from, count);
 }
 
-/* Written whole vectors at a time: `to` has room for FP8_SCALES. */
-ALWAYS_INLINE void fp8_scales(const weight *w, size_t row, size_t first, size_t count, float *to) {
+/* Times `by`, written whole vectors at a time: `to` has room for FP8_SCALES. */
+ALWAYS_INLINE void fp8_scales(const weight *w, size_t row, size_t first, size_t count, float by, float *to) {
   const char *from = (const char *)w->scales + row * w->scale_row_bytes + first * scale_bytes(w->scale_type);
-  const vf factor = v_set(FP8_FACTOR);
+  const vf factor = v_set(by);
   if (w->scale_type == SCALE_F32 || w->scale_type == SCALE_F16) {
     const scale_type type = w->scale_type;
     for (size_t i = 0; i < count; i += LANES)
       v_store(to + i, v_mul(fp8_load_scales(type, from + i * scale_bytes(type), count - i), factor));
     return;
   }
-  for (size_t i = 0; i < count; i++) to[i] = weight_scale(w, row, first + i) * FP8_FACTOR;
+  for (size_t i = 0; i < count; i++) to[i] = weight_scale(w, row, first + i) * by;
 }
 
 /* Blocks that lie well in steps: others are widened by the plain entry. */
@@ -82,7 +82,7 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
         if (b >= first + known) {
           const size_t wanted = (col + count - 1) / w->block - b + 1;
           first = b, known = wanted < FP8_SCALES ? wanted : FP8_SCALES;
-          fp8_scales(w, row, first, known, scales);
+          fp8_scales(w, row, first, known, FP8_FACTOR, scales);
         }
         value[h] = v_mul(value[h], v_set(scales[b - first]));
       }
@@ -102,22 +102,39 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
 #define FP8_AHEAD     4096                  /* bytes of each row of w that are asked for ahead; 2 to 8 KiB are alike */
 
 /* Where a tile's rows are read ahead: at the end of the rows it goes on in the tile that follows. Few kernels that read a
- * byte a column. Without it every row would begin with waiting, which cost a tenth to a quarter of the bandwidth. */
+ * byte a column. Without it every row would begin with waiting, which cost a tenth to a quarter of the bandwidth. The
+ * scales of blocks are asked for a whole tile ahead, some at each step. */
 typedef struct fp8_ahead {
-  size_t tile, col; /* from the tile's first row on, bytes; column */
+  const char *codes, *scales; /* what is asked for next */
+  size_t col, cols;           /* column that `codes` is at, and their number */
+  size_t row_bytes, wrap;     /* wrap: from the end of a tile's first row to the next tile's */
+  size_t scale_step;          /* bytes for each line of codes; 0 without blocks */
 } fp8_ahead;
 
-ALWAYS_INLINE fp8_ahead fp8_ahead_of(const weight *w, int cols) {
-  const size_t width = w->cols ? w->cols : 1;
-  return (fp8_ahead){FP8_AHEAD / width * w->row_bytes * (size_t)cols, FP8_AHEAD % width};
+/* For the tile of `tile` rows from n0 on. */
+ALWAYS_INLINE fp8_ahead fp8_ahead_of(const weight *w, int tile, size_t n0) {
+  const size_t rows = (size_t)tile, cols = w->cols ? w->cols : 1, steps = (cols + LINE - 1) / LINE;
+  const size_t scales = weight_blocked(w) ? rows * w->scale_row_bytes : 0;
+  const char *codes = (const char *)w->data + (n0 + FP8_AHEAD / cols * rows) * w->row_bytes;
+  return (fp8_ahead){.codes = codes + FP8_AHEAD % cols,
+                     .scales = (const char *)w->scales + n0 * w->scale_row_bytes + scales,
+                     .col = FP8_AHEAD % cols,
+                     .cols = cols,
+                     .row_bytes = w->row_bytes,
+                     .wrap = rows * w->row_bytes - cols,
+                     .scale_step = (scales + steps - 1) / steps};
 }
 
-/* Asks for the next line of all rows. */
-ALWAYS_INLINE void fp8_ask(const weight *w, int cols, const uint8_t *first, fp8_ahead *at) {
+/* Asks for the next line of all rows, and for some scales of the next tile. */
+ALWAYS_INLINE void fp8_ask(int tile, int blocked, fp8_ahead *at) {
   UNROLL
-  for (int j = 0; j < cols; j++) __builtin_prefetch(first + at->tile + (size_t)j * w->row_bytes + at->col, 0, 3);
+  for (int j = 0; j < tile; j++) __builtin_prefetch(at->codes + (size_t)j * at->row_bytes, 0, 3);
+  at->codes += LINE;
   at->col += LINE;
-  if (at->col >= w->cols) at->col -= w->cols, at->tile += w->row_bytes * (size_t)cols;
+  if (at->col >= at->cols) at->col -= at->cols, at->codes += at->wrap;
+  if (!blocked) return;
+  __builtin_prefetch(at->scales, 0, 3);
+  at->scales += at->scale_step;
 }
 
 typedef vf fp8_sums[FP8_ROWS][FP8_COLS];
@@ -171,8 +188,9 @@ ALWAYS_INLINE void fp8_rest(int rows, int cols, int blocked, const fp8_tile *t, 
 
 /* All rows rows of x times cols rows of w from n0. block: 0, 16, or 32 for all multiples of 32. */
 ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, const linear_args *a,
-                           const cpu_input *in, fp8_ahead ahead, size_t n0) {
+                           const cpu_input *in, size_t n0) {
   const weight *w = a->w;
+  fp8_ahead ahead = fp8_ahead_of(w, cols, n0);
   const size_t width = w->cols;
   const size_t chunk = block == 0 ? width + 1 : (size_t)w->block * FP8_SCALES;
   const float *x = in->x;
@@ -191,10 +209,10 @@ ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, 
   for (size_t c = 0; c < width;) {
     const size_t first = c, end = width - c < chunk ? width : c + chunk;
     for (int j = 0; j < cols && block != 0; j++)
-      fp8_scales(w, n0 + (size_t)j, first / w->block, (end - first + w->block - 1) / w->block, scales[j]);
+      fp8_scales(w, n0 + (size_t)j, first / w->block, (end - first + w->block - 1) / w->block, FP8_FACTOR, scales[j]);
     size_t s = 0, left = w->block; /* block of the chunk, and its columns to come */
     for (; c + FP8_STEP <= end; c += FP8_STEP) {
-      if (c % LINE == 0) fp8_ask(w, cols, t.codes[0], &ahead);
+      if (c % LINE == 0) fp8_ask(cols, block != 0, &ahead);
       fp8_step(rows, cols, block != 0, 0, &t, c, s, block == 16 ? s + FP8_STEP / 16 - 1 : s, x, in->x_stride, sums,
                largest);
       if (block == 16) s += FP8_STEP / 16;
@@ -218,10 +236,9 @@ ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, 
 #define FP8_FEW(rows, cols, block)                                                                                     \
   static __attribute__((noinline)) void fp8_few_##rows##_##block(const cpu_kernels *k, const linear_args *a,           \
                                                                  const cpu_input *in, size_t begin, size_t end) {      \
-    const fp8_ahead ahead = fp8_ahead_of(a->w, cols);                                                                  \
     size_t n = begin;                                                                                                  \
-    for (; n + (cols) <= end; n += (cols)) fp8_few(rows, cols, block, k, a, in, ahead, n);                             \
-    for (; n < end; n++) fp8_few(rows, 1, block, k, a, in, ahead, n);                                                  \
+    for (; n + (cols) <= end; n += (cols)) fp8_few(rows, cols, block, k, a, in, n);                                    \
+    for (; n < end; n++) fp8_few(rows, 1, block, k, a, in, n);                                                         \
   }
 FP8_FEW(1, FP8_COLS, 0)
 FP8_FEW(2, FP8_SOME_COLS, 0)

@@ -9,16 +9,22 @@
 #include "backend/cpu/codes_simd.h"
 #include "backend/cpu/fp8_pairs.h"
 #include "backend/cpu/fp8_simd.h"
+#include "backend/cpu/fp8_vbmi.h"
 #include "backend/cpu/linear_simd.h"
 #include "backend/cpu/rows_simd.h"
 #include "backend/cpu/sparse_avx512.h"
 #include "base/cpu.h"
 
+void kernels_avx512_fp8(cpu_kernels *k, int native) {
+  fp8_kernels(k);
+  if (native) fp8_vbmi_kernels(k);
+  pairs_kernels(k, native);
+}
+
 void kernels_avx512(cpu_kernels *k) {
   k->name = "avx512";
   linear_kernels(k);
-  fp8_kernels(k);
-  kernels_avx512_pairs(k, cpu_get()->avx512_bf16 && cpu_get()->avx512_vbmi);
+  kernels_avx512_fp8(k, cpu_get()->avx512_bf16 && cpu_get()->avx512_vbmi);
   packed_kernels(k);
   kernels_avx512_sparse(k, cpu_get()->avx512_vnni && cpu_get()->avx512_vbmi);
   rows_kernels(k);

@@ -1,0 +1,205 @@
+/* backend/cpu/fp8_vbmi.h: FP8 weights with FP32 rows where the processor has AVX512_VBMI.
+ *
+ * 64 codes become BF16 by two permutations of bytes (fp8_pairs.h has the table), and a BF16 is the high half of an FP32. The
+ * codes are first put in the order in which that leaves them as columns 0–15, 16–31, 32–47, 48–63: the order of the sums
+ * is that of kernels.h, and the bits are those of fp8_simd.h, which needs half as many operations again. NaN codes become
+ * NaN by themselves, and nothing is left to multiply with at the end.
+ */
+#ifndef BACKEND_CPU_FP8_VBMI_H
+#define BACKEND_CPU_FP8_VBMI_H
+
+#include "backend/cpu/fp8_pairs.h"
+#include "backend/cpu/fp8_simd.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/linear_simd.h"
+
+#define VBMI_STEP  64
+#define VBMI_PARTS (VBMI_STEP / LANES)
+#define VBMI_COLS  4
+#define VBMI_ROWS  4 /* of x; more are multiplied with widened pieces */
+
+/* Place i of the codes holds byte vbmi_order[i]: unpacking leaves words, two of them a lane of 32 bits. */
+static const uint8_t vbmi_order[VBMI_STEP] = {0,  1,  2,  3,  16, 17, 18, 19, 32, 33, 34, 35, 48, 49, 50, 51,
+                                              4,  5,  6,  7,  20, 21, 22, 23, 36, 37, 38, 39, 52, 53, 54, 55,
+                                              8,  9,  10, 11, 24, 25, 26, 27, 40, 41, 42, 43, 56, 57, 58, 59,
+                                              12, 13, 14, 15, 28, 29, 30, 31, 44, 45, 46, 47, 60, 61, 62, 63};
+
+typedef struct vbmi_words {
+  pairs_words table;
+  __m512i order;
+} vbmi_words;
+
+ALWAYS_INLINE vbmi_words vbmi_ready(void) { return (vbmi_words){pairs_ready(1), _mm512_loadu_si512(vbmi_order)}; }
+
+ALWAYS_INLINE void vbmi_widen(const vbmi_words *p, __m512i codes, vf to[VBMI_PARTS]) {
+  const __m512i zero = _mm512_setzero_si512();
+  __m512i pairs[2];
+  __asm__("vpermb %1, %2, %0" : "=v"(codes) : "v"(codes), "v"(p->order));
+  pairs_widen(1, &p->table, codes, pairs);
+  UNROLL
+  for (int h = 0; h < 2; h++) {
+    to[2 * h] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, pairs[h]));
+    to[2 * h + 1] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, pairs[h]));
+  }
+}
+
+/* Blocks of 16, 32 and multiples of 64 columns lie well in steps. */
+static int vbmi_steps(const weight *w) {
+  return w->block == 0 || w->block == 16 || w->block == 32 || w->block % VBMI_STEP == 0;
+}
+
+/* -- widening */
+
+static void widen_fp8_vbmi(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  if (!vbmi_steps(w)) {
+    ref_widen_fp8(w, row, col, to, count);
+    return;
+  }
+  const vbmi_words p = vbmi_ready();
+  const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
+  float scales[FP8_SCALES];
+  size_t first = 0, known = 0; /* scales in the buffer */
+  for (size_t c = 0; c < count; c += VBMI_STEP) {
+    vf value[VBMI_PARTS];
+    vbmi_widen(&p, pairs_codes(codes + c, count - c), value);
+    UNROLL
+    for (int h = 0; h < VBMI_PARTS; h++) {
+      const size_t at = c + (size_t)h * LANES;
+      if (at >= count) break;
+      if (w->block != 0) {
+        const size_t b = (col + at) / w->block;
+        if (b >= first + known) {
+          const size_t wanted = (col + count - 1) / w->block - b + 1;
+          first = b, known = wanted < FP8_SCALES ? wanted : FP8_SCALES;
+          fp8_scales(w, row, first, known, 1, scales);
+        }
+        value[h] = v_mul(value[h], v_set(scales[b - first]));
+      }
+      if (count - at >= LANES)
+        v_store(to + at, value[h]);
+      else
+        v_store_part(to + at, value[h], count - at);
+    }
+  }
+}
+
+/* -- few rows of x */
+
+typedef vf vbmi_sums[VBMI_ROWS][VBMI_COLS];
+
+/* Rows of w of a tile, and where they are. */
+typedef struct vbmi_tile {
+  const uint8_t *codes[VBMI_COLS];
+  const float *scales[VBMI_COLS]; /* of the blocks from the chunk's first column on */
+} vbmi_tile;
+
+/* VBMI_STEP columns from c on, or the first `count`. s: block of the chunk that c is in. */
+ALWAYS_INLINE void vbmi_step(int rows, int cols, int block, size_t count, const vbmi_words *p, const vbmi_tile *t,
+                             size_t c, size_t s, const float *x, size_t x_stride, vbmi_sums sums) {
+  vf xv[VBMI_ROWS][VBMI_PARTS];
+  UNROLL
+  for (int i = 0; i < rows; i++) {
+    UNROLL
+    for (int h = 0; h < VBMI_PARTS; h++) {
+      const size_t at = (size_t)h * LANES;
+      const float *from = x + (size_t)i * x_stride + c + at;
+      if (count >= at + LANES)
+        xv[i][h] = v_load(from);
+      else
+        xv[i][h] = count > at ? v_load_part(from, count - at) : v_zero();
+    }
+  }
+  UNROLL
+  for (int j = 0; j < cols; j++) {
+    vf w[VBMI_PARTS];
+    vbmi_widen(p, pairs_codes(t->codes[j] + c, count), w);
+    UNROLL
+    for (int h = 0; h < VBMI_PARTS; h++) {
+      if (block != 0) {
+        const size_t b = (size_t)h * LANES / (size_t)block, most = (count - 1) / (size_t)block;
+        w[h] = v_mul(w[h], v_set(t->scales[j][s + (b < most ? b : most)]));
+      }
+      UNROLL
+      for (int i = 0; i < rows; i++) sums[i][j] = v_fma(w[h], xv[i][h], sums[i][j]);
+    }
+  }
+}
+
+/* rows rows of x from i0 times cols rows of w from n0. block: 0, 16, 32, or 64 for all multiples of it. */
+ALWAYS_INLINE void vbmi_few(int rows, int cols, int block, const linear_args *a, const cpu_input *in, size_t i0,
+                            size_t n0) {
+  const weight *w = a->w;
+  fp8_ahead ahead = fp8_ahead_of(w, cols, n0);
+  const vbmi_words p = vbmi_ready();
+  const size_t width = w->cols, chunk = block == 0 ? width + 1 : (size_t)w->block * FP8_SCALES;
+  const float *x = in->x + i0 * in->x_stride;
+  float scales[VBMI_COLS][FP8_SCALES];
+  vbmi_tile t;
+  vbmi_sums sums;
+  UNROLL
+  for (int j = 0; j < cols; j++) {
+    t.codes[j] = (const uint8_t *)w->data + (n0 + (size_t)j) * w->row_bytes;
+    t.scales[j] = scales[j];
+    UNROLL
+    for (int i = 0; i < rows; i++) sums[i][j] = v_zero();
+  }
+  for (size_t c = 0; c < width;) {
+    const size_t first = c, end = width - c < chunk ? width : c + chunk;
+    for (int j = 0; j < cols && block != 0; j++)
+      fp8_scales(w, n0 + (size_t)j, first / w->block, (end - first + w->block - 1) / w->block, 1, scales[j]);
+    size_t s = 0, left = w->block; /* block of the chunk, and its columns to come */
+    for (; c + VBMI_STEP <= end; c += VBMI_STEP) {
+      if (i0 == 0) fp8_ask(cols, block != 0, &ahead);
+      vbmi_step(rows, cols, block, VBMI_STEP, &p, &t, c, s, x, in->x_stride, sums);
+      if (block == 16 || block == 32) s += VBMI_STEP / (size_t)block;
+      if (block == 64 && (left -= VBMI_STEP) == 0) s++, left = w->block;
+    }
+    if (c < end) vbmi_step(rows, cols, block, end - c, &p, &t, c, s, x, in->x_stride, sums);
+    c = end;
+  }
+  UNROLL
+  for (int j = 0; j < cols; j++) {
+    const size_t n = n0 + (size_t)j;
+    const float scale = weight_row_scale(w, n);
+    UNROLL
+    for (int i = 0; i < rows; i++) few_finish(a, in, i0 + (size_t)i, n, v_sum(sums[i][j]) * scale);
+  }
+}
+
+/* Rows of w beyond the last whole tile are few: one of them and one of x at a time. */
+#define VBMI_FEW(block)                                                                                                \
+  static __attribute__((noinline)) void vbmi_few_##block(const linear_args *a, const cpu_input *in, size_t begin,      \
+                                                         size_t end) {                                                 \
+    size_t n = begin;                                                                                                  \
+    for (; n + VBMI_COLS <= end; n += VBMI_COLS) {                                                                     \
+      size_t i = 0;                                                                                                    \
+      for (; i + 4 <= a->m; i += 4) vbmi_few(4, VBMI_COLS, block, a, in, i, n);                                        \
+      for (; i + 2 <= a->m; i += 2) vbmi_few(2, VBMI_COLS, block, a, in, i, n);                                        \
+      for (; i < a->m; i++) vbmi_few(1, VBMI_COLS, block, a, in, i, n);                                                \
+    }                                                                                                                  \
+    for (; n < end; n++)                                                                                               \
+      for (size_t i = 0; i < a->m; i++) vbmi_few(1, 1, block, a, in, i, n);                                            \
+  }
+VBMI_FEW(0)
+VBMI_FEW(16)
+VBMI_FEW(32)
+VBMI_FEW(64)
+
+static void few_fp8_vbmi(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  const uint32_t block = a->w->block;
+  if (!vbmi_steps(a->w) || a->m > VBMI_ROWS)
+    few_widened(k, a, in, begin, end);
+  else if (block == 0)
+    vbmi_few_0(a, in, begin, end);
+  else
+    (block == 16 ? vbmi_few_16 : block == 32 ? vbmi_few_32 : vbmi_few_64)(a, in, begin, end);
+}
+
+static void fp8_vbmi_kernels(cpu_kernels *k) {
+  k->widen[WEIGHT_FP8] = widen_fp8_vbmi;
+  k->factor[WEIGHT_FP8] = 1;
+  for (int blocked = 0; blocked < 2; blocked++)
+    for (size_t mode = 0; mode < CPU_INPUT_MODES; mode++) k->product[blocked][WEIGHT_FP8][mode].few = few_fp8_vbmi;
+}
+
+#endif

@@ -82,7 +82,8 @@ VIVA_API viva_status viva_checkpoint_find(const viva_checkpoint *checkpoint, con
 VIVA_API viva_status viva_checkpoint_tensor_bytes(const viva_checkpoint *checkpoint, const char *name, size_t *bytes,
                                                   viva_error *error);
 
-/* Copies a tensor's bytes as stored. Errors: E_NOT_FOUND, E_SIZE (bytes is not exactly the tensor's), E_IO (short read).
+/* Copies a tensor's bytes as stored. Errors: E_NOT_FOUND, E_SIZE (bytes is not exactly the tensor's), E_IO (short
+ * read).
  *
  * data: bytes long, any alignment, the caller's */
 VIVA_API viva_status viva_checkpoint_read(const viva_checkpoint *checkpoint, const char *name, void *data, size_t bytes,

@@ -44,8 +44,8 @@ typedef struct viva_engine_options {
 VIVA_API viva_engine_options viva_engine_options_default(void);
 
 /* Opens an engine and starts its threads. On success *engine holds one reference, ended by viva_engine_release.
- * Errors: E_ARGUMENT (an option out of range: its name is the error's item; threads is at most 1024), E_MEMORY, E_NO_CUDA,
- * E_UNSUPPORTED (forced kernels).
+ * Errors: E_ARGUMENT (an option out of range: its name is the error's item; threads is at most 1024), E_MEMORY,
+ * E_NO_CUDA, E_UNSUPPORTED (forced kernels).
  *
  * options: NULL for the defaults
  * engine:  receives the handle; set to NULL on failure */

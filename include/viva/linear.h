@@ -4,19 +4,19 @@
  *   output  [..., out] F16 by default, rounded to nearest even; a finite value beyond 65504 becomes ±Inf and is counted
  *   bias    [out]      F32, F16 or BF16, or NULL
  *
- * Order: products are accumulated in FP32 (integer codes exactly), then scales, then bias, then the activation, then the
- * rounding to the output's type. Before that rounding the result is within 2^-20 · Σ|input · weight| of the exact value
- * for the same codes. A NaN or an infinity in an input row makes that whole output row NaN, and no other.
+ * Order: products are accumulated in FP32 (integer codes exactly), then scales, then bias, then the activation, then
+ * the rounding to the output's type. Before that rounding the result is within 2^-20 · Σ|input · weight| of the exact
+ * value for the same codes. A NaN or an infinity in an input row makes that whole output row NaN, and no other.
  * The bits of a row depend on that row, the weight and the options: not on the other rows, threads or earlier calls.
  *
  * Activation mode: `16` uses the input as it is (16 or 32 bits). FP8, INT8 and INT4 quantise each input row once:
- * code = nearest even of x / s with s = absmax / 448, / 127 or / 7 of the row (1 for a row of zeros). It is the call's or
+ * code = nearest even of x / s with s = absmax / 448, / 127 or / 7 of the row (1 where that is 0). It is the call's or
  * the caller's choice and never depends on the number of rows.
  *
- * Errors of all calls: E_ARGUMENT (NULL; an input without rows; a packed weight of another format than the call's name says;
- * handles of different engines; an option out of range), E_SIZE (the input's last dimension is not in, the bias's length is not
- * out, gate and up differ, options.into has another shape), E_DTYPE, E_LIMIT (a size overflows; integer inputs with in above
- * 266287), E_MEMORY. Thread-safe.
+ * Errors of all calls: E_ARGUMENT (NULL; an input without rows; a packed weight of another format than the call's name
+ * says; weights of different engines; an option out of range), E_SIZE (the input's last dimension is not in, the bias's
+ * length is not out, gate and up differ, options.into has another shape), E_DTYPE, E_LIMIT (a size overflows; integer
+ * inputs with in above 266287), E_MEMORY. Tensors may come from any engine on the same device. Thread-safe.
  */
 #ifndef VIVA_LINEAR_H
 #define VIVA_LINEAR_H
@@ -39,8 +39,8 @@ typedef struct viva_linear_options {
   size_t size;              /* sizeof(viva_linear_options) */
   viva_activation_mode act; /* AUTO: see each call */
   viva_dtype output_dtype;  /* NONE: F16 (or that of into). VIVA_F16, VIVA_BF16, VIVA_F32 */
-  viva_tensor *into;        /* NULL: a new tensor. Else written, and returned with one more reference. Must not overlap
-                               the input */
+  viva_tensor *into;        /* NULL: a new tensor. Else written, and returned with one more reference. The memory
+                               from its first to its last element must not overlap the input's */
   uint64_t *overflows;      /* NULL, or raised by the number of finite results that became infinite */
 } viva_linear_options;
 
@@ -65,8 +65,8 @@ VIVA_API viva_status viva_linear_gelu_fp8(const viva_tensor *input, const viva_p
                                           const viva_tensor *bias, const viva_linear_options *options,
                                           viva_tensor **output, viva_error *error);
 
-/* silu(input · gateᵀ) · (input · upᵀ) + bias, in FP32. One of the two at least is FP8, the other may have any format; the
- * input is quantised once for both. AUTO: FP8 activations. */
+/* silu(input · gateᵀ) · (input · upᵀ) + bias, in FP32. One of the two at least is FP8, the other may have any format;
+ * the input is quantised once for both. AUTO: FP8 activations. */
 VIVA_API viva_status viva_linear_swiglu_fp8(const viva_tensor *input, const viva_packed_weight *gate,
                                             const viva_packed_weight *up, const viva_tensor *bias,
                                             const viva_linear_options *options, viva_tensor **output,
@@ -115,9 +115,9 @@ VIVA_API viva_status viva_linear(const viva_tensor *input, const viva_packed_wei
                                  const viva_epilogue *epilogue, const viva_linear_options *options,
                                  viva_tensor **output, viva_error *error);
 
-/* Packs random integers into INT4 2:4 [n][k], unpacks them, multiplies m rows of INT4 activations with them, and compares
- * both with dense integers. *difference: the largest found, 0 when all is right. Errors: E_ARGUMENT (a size of 0 or above
- * 65536), E_MEMORY. */
+/* Packs random integers into INT4 2:4 [n][k], unpacks them, multiplies m rows of INT4 activations with them, and
+ * compares both with dense integers. *difference: the largest found, 0 when all is right. Errors: E_ARGUMENT (a size of
+ * 0 or above 65536), E_MEMORY. */
 VIVA_API viva_status viva_int4_sparse_self_test(viva_engine *engine, uint64_t m, uint64_t n, uint64_t k,
                                                 double *difference, viva_error *error);
 

@@ -1,17 +1,17 @@
 /* viva/packed.h: weight matrices in few bits.
  *
  * A viva_packed_weight is one matrix [out][in], packed once, on its engine's device. It is immutable, reference-counted
- * and shareable by threads, and it keeps what it needs alive: the engine, a mapped file, or the model it came from. Nobody
- * but the library frees its memory.
+ * and shareable by threads, and it keeps what it needs alive: the engine, a mapped file, or the model it came from.
+ * Nobody but the library frees its memory.
  *
- * Every prepack call takes the weight as a 2-D tensor [out][in] of F32, F16, BF16 or F64 with any strides. Weights that lie
- * [in][out] in memory are a transposed view (viva_tensor_transpose), which costs nothing. The tensor is only read during
- * the call.
+ * Every prepack call takes the weight as a 2-D tensor [out][in] of F32, F16, BF16 or F64 with any strides. Weights that
+ * lie [in][out] in memory are a transposed view (viva_tensor_transpose), which costs nothing. The tensor is only read
+ * during the call.
  *
- * Errors of all prepack calls: E_ARGUMENT (NULL; not 2-D; a size of 0; an option that this format does not have or that is
- * out of range: its name is the error's item), E_DTYPE, E_NUMERIC (a NaN or an infinity: the message gives row and column;
- * options.allow_nonfinite accepts them), E_LIMIT (a size overflows), E_MEMORY, E_CANCELLED. Bits for equal arguments are
- * equal, whatever the number of threads. docs/numerics.md has what each costs a model.
+ * Errors of all prepack calls: E_ARGUMENT (NULL; not 2-D; a size of 0; an option that this format does not have or that
+ * is out of range: its name is the error's item), E_DTYPE, E_NUMERIC (a NaN or an infinity: the message gives row and
+ * column; options.allow_nonfinite accepts them), E_LIMIT (a size overflows), E_MEMORY, E_CANCELLED. Bits for equal
+ * arguments are equal, whatever the number of threads. docs/numerics.md has what each costs a model.
  */
 #ifndef VIVA_PACKED_H
 #define VIVA_PACKED_H
@@ -44,24 +44,24 @@ typedef enum viva_scale_search {
 /* Which weights 2:4 keeps. */
 typedef enum viva_sparse_24 {
   VIVA_SPARSE_24_ELEMENTS = 0, /* the 2 largest magnitudes of every 4 along in (ties: the lower index) */
-  VIVA_SPARSE_24_PAIRS =
-      1 /* INT4 only: 2 of the 4 neighbouring pairs of every 8, as the original does; for comparison */
+  VIVA_SPARSE_24_PAIRS = 1     /* INT4 only, for comparison: 2 of the 4 neighbouring pairs of every 8 */
 } viva_sparse_24;
 
 #define VIVA_GROUP_CHANNEL UINT32_MAX /* viva_prepack_options.group: one scale for each output channel */
 
 /* Options that a format does not have must be left at their defaults. */
 typedef struct viva_prepack_options {
-  size_t size; /* sizeof(viva_prepack_options) */
-  viva_dtype
-      scale_dtype; /* NONE: FP8 F32, INT4 F16. FP8: VIVA_F32, F16, E8M0; INT4 2:4: F16, F32. A matrix with a scale
-                                 that does not fit the type gets F32 (see viva_packed_info) */
-  uint32_t group;  /* INT4 2:4: 0: 128; 32, 64, 128 weights along in to a scale, or VIVA_GROUP_CHANNEL */
-  viva_scale_search search; /* NVFP4 */
-  int32_t modelopt;         /* NVFP4: 1: keep the matrix's number as ModelOpt does, a multiplier absmax / 2688 */
-  viva_sparse_24 selection; /* INT4 2:4 */
-  int32_t allow_nonfinite;  /* 1: a NaN becomes the format's NaN (0 where it has none), an infinity its largest value */
-  const viva_tensor *keep; /* 2:4 formats: NULL, or BOOL or U8 [out][in], not 0 = kept: exactly 2 in every 4 along in */
+  size_t size;               /* sizeof(viva_prepack_options) */
+  viva_dtype scale_dtype;    /* FP8: F32 (NONE), F16, E8M0 (the next power of two that is not below);
+                                INT4 2:4: F16 (NONE), F32. A matrix with a scale beyond the type gets F32 */
+  uint32_t group;            /* INT4 2:4: 0: 128; 32, 64, 128 weights along in to a scale, or VIVA_GROUP_CHANNEL */
+  viva_scale_search search;  /* NVFP4 */
+  int32_t modelopt;          /* NVFP4: 1: keep the matrix's number as ModelOpt does, a multiplier absmax / 2688 */
+  viva_sparse_24 selection;  /* INT4 2:4 */
+  int32_t allow_nonfinite;   /* 1: a NaN becomes the format's NaN (0 where it has none), an infinity the largest
+                                value (in dense formats it stays infinite) */
+  const viva_tensor *keep;   /* 2:4: NULL, or BOOL or U8 [out][in], not 0 = kept: exactly 2 in every 4 along in
+                                (at most 2 in a last group of fewer) */
   viva_progress_fn progress; /* NULL: none. Rows; can cancel */
   void *progress_user;
 } viva_prepack_options;
@@ -83,22 +83,25 @@ VIVA_API viva_status viva_prepack_fp8_weight_blocked(viva_engine *engine, const 
                                                      const viva_prepack_options *options, viva_packed_weight **packed,
                                                      viva_error *error);
 
-/* INT8 2:4: scale = absmax / 127 of the channel, then 2 of every 4 kept. Any in. 5 bits a weight. */
+/* INT8 2:4: scale = absmax / 127 of the channel, then 2 of every 4 kept. Any in. 5 bits a weight, rows padded to 64. */
 VIVA_API viva_status viva_prepack_int8_sparse_24_weight(viva_engine *engine, const viva_tensor *weight,
                                                         const viva_prepack_options *options,
                                                         viva_packed_weight **packed, viva_error *error);
 
-/* INT4 2:4: codes −7 … 7, scale = absmax / 7 of the group. Any in. 3 bits a weight and the scales: 3.125 by default. */
+/* INT4 2:4: codes −7 … 7, scale = absmax / 7 of the group. Any in. 3 bits a weight, rows padded to 64, and the scales:
+ * 3.125 bits by default. */
 VIVA_API viva_status viva_prepack_int4_sparse_24_weight(viva_engine *engine, const viva_tensor *weight,
                                                         const viva_prepack_options *options,
                                                         viva_packed_weight **packed, viva_error *error);
 
-/* NVFP4. Any in (the last block may be short; files need a multiple of 16). 4.5 bits a weight. */
+/* NVFP4. Any in (the last block may be short; files need a multiple of 16). 4.5 bits a weight, rows padded to 16. A
+ * matrix whose largest magnitude is below about 1e-38 becomes zeros. */
 VIVA_API viva_status viva_prepack_nvfp4_weight(viva_engine *engine, const viva_tensor *weight,
                                                const viva_prepack_options *options, viva_packed_weight **packed,
                                                viva_error *error);
 
-/* F32, BF16 or F16, rounded to nearest even, so that a model mixes freely. A finite value beyond the range is E_NUMERIC.
+/* F32, BF16 or F16, rounded to nearest even, so that a model mixes freely. A finite value beyond the range is
+ * E_NUMERIC.
  *
  * dtype: VIVA_F32, VIVA_BF16, VIVA_F16 */
 VIVA_API viva_status viva_prepack_dense(viva_engine *engine, const viva_tensor *weight, viva_dtype dtype,

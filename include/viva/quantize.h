@@ -22,9 +22,8 @@ typedef struct viva_quantize_tensor {
 typedef int (*viva_quantize_fn)(void *user, const viva_quantize_tensor *tensor);
 
 typedef struct viva_quantize_options {
-  size_t size; /* sizeof(viva_quantize_options) */
-  const char
-      *weights; /* the rule of viva_model_options.weights, or "dense": BF16 (F16, F32 where the input has them) */
+  size_t size;          /* sizeof(viva_quantize_options) */
+  const char *weights;  /* the rule of viva_model_options.weights, or "dense": BF16, or F16, F32 as the input has */
   uint64_t shard_bytes; /* 0: 5 GB. A new file begins before one would grow beyond this */
   int32_t overwrite;    /* 1: an existing output folder is replaced at the end; never the input */
   int32_t reserved;
@@ -45,12 +44,13 @@ typedef struct viva_quantize_result {
 } viva_quantize_result;
 
 /* Reads the model at from (GGUF file, folder, safetensors file) and writes the folder to: config.json with
- * quantization_config, generation_config.json and the tokenizer's files when the input has them (a GGUF file's tokenizer is
- * written as tokenizer.json), and safetensors shards in the layouts of docs/formats.md: compressed-tensors' where it has one.
- * One matrix at a time is in memory. The folder is made under a temporary name beside `to` and renamed when it is complete:
- * after a failure or a cancel nothing is left. The matrices' bytes are those that viva_model_load would hold.
- * Errors: those of viva_model_plan; E_ARGUMENT (from and to are the same or one lies in the other; weights), E_IO (to exists and
- * overwrite is 0; not enough space), E_CANCELLED.
+ * quantization_config, generation_config.json and the tokenizer's files when the input has them (a GGUF file's
+ * tokenizer is written as tokenizer.json), and safetensors shards in the layouts of docs/formats.md:
+ * compressed-tensors' where it has one. One matrix at a time is in memory. The folder is made under a temporary name
+ * beside `to` and renamed when it is complete: after a failure or a cancel nothing is left. The matrices' bytes are
+ * those that viva_model_load would hold.
+ * Errors: those of viva_model_plan; E_ARGUMENT (from and to are the same or one lies in the other; weights), E_IO (to
+ * exists and overwrite is 0; not enough space), E_CANCELLED.
  *
  * options: weights must be given
  * result:  NULL, or filled (after a failure: with zeros) */

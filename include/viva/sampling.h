@@ -1,8 +1,10 @@
-/* viva/sampling.h: from logits to a token. Needs no model and no engine; every call is thread-safe and allocates nothing.
+/* viva/sampling.h: from logits to a token. Needs no model and no engine; every call is thread-safe and allocates
+ * nothing.
  *
- * The order is: repetition penalty, temperature, top-k, top-p, min-p, draw. Ties go to the lower id everywhere. The same
- * logits, options, sequence and position give the same token on every machine: exp is viva's own, sums run in a fixed
- * order, and the random number is Philox4x32-10 with key = seed and counter = (position, sequence) (docs/sampling.md).
+ * The order is: repetition penalty, temperature, top-k, top-p, min-p, draw. Ties go to the lower id everywhere. The
+ * same logits, options, sequence and position give the same token on every machine: exp is viva's own, sums run in a
+ * fixed order, and the random number is Philox4x32-10 with key = seed and counter = (position, sequence)
+ * (docs/sampling.md).
  */
 #ifndef VIVA_SAMPLING_H
 #define VIVA_SAMPLING_H

@@ -37,8 +37,8 @@ VIVA_API viva_status viva_tensor_create(viva_engine *engine, viva_dtype dtype, u
  * Errors: as create; E_SIZE (shape and strides reach outside bytes), E_ARGUMENT (data not aligned to its element).
  *
  * data, bytes: the memory, element [0, 0, …] first
- * strides:     NULL: row-major; else elements from one index to the next, for each of rank dimensions (that of a dimension of
- *              size 1 is not kept); 0 repeats; negative ones are made by viva_tensor_view
+ * strides:     NULL: row-major; else elements from one index to the next, for each of rank dimensions (that of a
+ *              dimension of size 1 is not kept); 0 repeats; negative ones are made by viva_tensor_view
  * release:     NULL: none */
 VIVA_API viva_status viva_tensor_wrap(viva_engine *engine, void *data, size_t bytes, viva_dtype dtype, uint32_t rank,
                                       const uint64_t *shape, const int64_t *strides, viva_tensor_release_fn release,
@@ -48,8 +48,9 @@ VIVA_API viva_status viva_tensor_wrap(viva_engine *engine, void *data, size_t by
 VIVA_API viva_tensor *viva_tensor_retain(viva_tensor *tensor);
 VIVA_API void viva_tensor_release(viva_tensor *tensor); /* NULL is allowed. Thread-safe */
 
-/* Another shape over the same storage: element [i, j, …] is at offset + i·strides[0] + j·strides[1] + … elements from the
- * storage's beginning. Errors: E_ARGUMENT, E_SIZE (it reaches outside the storage), E_MEMORY. */
+/* Another shape over the same storage: element [i, j, …] is at offset + i·strides[0] + j·strides[1] + … elements from
+ * the storage's beginning. strides NULL: row-major. Errors: E_ARGUMENT, E_SIZE (it reaches outside the storage),
+ * E_MEMORY. */
 VIVA_API viva_status viva_tensor_view(const viva_tensor *tensor, uint32_t rank, const uint64_t *shape,
                                       const int64_t *strides, int64_t offset, viva_tensor **view, viva_error *error);
 /* Axes a and b exchanged. */
@@ -77,8 +78,8 @@ VIVA_API viva_status viva_tensor_describe(const viva_tensor *tensor, viva_tensor
 /* Element [0, 0, …]; valid while the tensor lives. NULL for NULL. */
 VIVA_API void *viva_tensor_elements(const viva_tensor *tensor);
 
-/* Copies all elements as FP32, row-major. Errors: E_SIZE (count is not the number of elements), E_DTYPE (not F64, F32, F16
- * or BF16). */
+/* Copies all elements as FP32, row-major. Errors: E_SIZE (count is not the number of elements), E_DTYPE (not F64, F32,
+ * F16 or BF16). */
 VIVA_API viva_status viva_tensor_to_f32(const viva_tensor *tensor, float *values, size_t count, viva_error *error);
 
 #ifdef __cplusplus

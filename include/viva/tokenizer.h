@@ -1,7 +1,7 @@
 /* viva/tokenizer.h: text to token ids and back.
  *
- * A tokenizer is compiled once from a tokenizer.json, a folder that holds one, or a GGUF file. It is immutable and may be
- * used by any number of threads. Ids and text equal those of Hugging Face tokenizers. No engine is needed.
+ * A tokenizer is compiled once from a tokenizer.json, a folder that holds one, or a GGUF file. It is immutable and may
+ * be used by any number of threads. Ids and text equal those of Hugging Face tokenizers. No engine is needed.
  */
 #ifndef VIVA_TOKENIZER_H
 #define VIVA_TOKENIZER_H
@@ -66,7 +66,8 @@ typedef struct viva_decode_options {
 VIVA_API viva_decode_options viva_decode_options_default(void); /* skip_special 1 */
 
 /* Decodes ids to UTF-8. Byte sequences that are not UTF-8 become U+FFFD. An id outside the vocabulary is E_ARGUMENT.
- * Returns E_SIZE when capacity is too small: *bytes then holds the number needed (capacity 0 asks for just that). No zero
+ * Returns E_SIZE when capacity is too small: *bytes then holds the number needed (capacity 0 asks for just that). No
+ *                                            zero
  * byte is added. Thread-safe.
  *
  * text:  capacity bytes; may be NULL when capacity is 0

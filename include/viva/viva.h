@@ -12,7 +12,8 @@
  *     viva_model *model = NULL;
  *     viva_generate_result *result = NULL;
  *     viva_error error = {0};
- *     if (argc < 3 || viva_engine_open(NULL, &engine, &error) || viva_model_load(engine, argv[1], NULL, &model, &error) ||
+ *     if (argc < 3 || viva_engine_open(NULL, &engine, &error) || viva_model_load(engine, argv[1], NULL, &model, &error)
+ *     ||
  *         viva_generate(model, argv[2], strlen(argv[2]), NULL, &result, &error))
  *       fprintf(stderr, "%s\n", error.message);
  *     else
@@ -24,8 +25,8 @@
  * - A call returns VIVA_OK (0) or a negative viva_status; the optional viva_error says what, where, and what to do.
  * - On failure output handles are NULL, and the objects involved are as they were, unless the call says otherwise.
  * - Option structs begin with their size, by which the library knows older clients: fill them with their *_default()
- *   function, then change what you need. NULL means the defaults. Information structs that the caller provides have their
- *   size member set by the caller. A size that no version of viva had is E_ARGUMENT.
+ *   function, then change what you need. NULL means the defaults. Information structs that the caller provides have
+ *   their size member set by the caller. A size that no version of viva had is E_ARGUMENT.
  * - Handles that say "reference" are counted and thread-safe to retain and release; the others have one owner.
  * - The library never exits, aborts, prints, installs signal handlers or changes the locale. VIVA_NO_CUDA, read when an
  *   engine is opened, is the one environment variable it looks at.

@@ -1,4 +1,4 @@
-"""What is left of a `viva quantize` that is stopped, killed, or has nowhere to write; also for a user who may do anything."""
+"""What is left of a `viva quantize` that is stopped, killed, or has no room or memory; also for a user who may do anything."""
 
 import json
 import os
@@ -121,3 +121,25 @@ def test_positions_that_config_json_cannot_say(program, tmp_path):
     fails(quantize(program, ROPE, tmp_path / "out", "--format", "fp8"), 2, "rope_freqs.weight", "config.json cannot say",
           "quantize the Hugging Face folder")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", ["quantize", "compare"])
+def test_little_memory(program, tmp_path, command):
+    """Under every limit of address space: a message that there is no memory (or no thread), or the whole result."""
+    out = tmp_path / "out"
+    (tmp_path / "text").write_text(" ".join(str(i) for i in range(30)))
+    arguments = {"quantize": [TINY, out, "--format", "nvfp4", "--overwrite"],
+                 "compare": [TINY, TINY, "--weights", "nvfp4", "-f", tmp_path / "text", "-c", "32"]}[command]
+    codes = set()
+    for kib in range(4000, 36000, 800):
+        def limit(size=kib << 10):
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+        done = subprocess.run([program, command, *arguments, "-q", "-t", "2"], capture_output=True, text=True, timeout=300,
+                              preexec_fn=limit)
+        codes.add(done.returncode)
+        assert done.returncode in (0, 3, 127), (kib, done)  # 127: the system could not even start it
+        if done.returncode == 3:
+            assert "no memory" in done.stderr or "refused thread" in done.stderr, (kib, done.stderr)
+        assert set(os.listdir(tmp_path)) <= {"text", "out"}
+    assert {0, 3} <= codes

@@ -288,7 +288,6 @@ static void even_first(int8_t *codes, size_t count) {
     k->product[blocked][format][INPUT_INT4] = (cpu_product){few_codes_##name, &panel_##name};                          \
   }
 
-PACKED_FLOAT(nvfp4, WEIGHT_NVFP4, 1)
 PACKED_FLOAT(int8_24, WEIGHT_INT8_24, 0)
 PACKED_FLOAT(int4_24, WEIGHT_INT4_24, 0)
 PACKED_FLOAT(int4_24_blocks, WEIGHT_INT4_24, 1)
@@ -302,7 +301,6 @@ static void packed_kernels(cpu_kernels *k) {
   k->widen[WEIGHT_INT4_24] = widen_int4_24;
   k->factor[WEIGHT_INT4_24] = INT4_UNIT;
   k->int8_codes = even_first;
-  set_float_nvfp4(k);
   set_float_int8_24(k);
   set_float_int4_24(k);
   set_float_int4_24_blocks(k);

@@ -9,6 +9,7 @@
 #include "backend/cpu/codes_simd.h"
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/linear_simd.h"
+#include "backend/cpu/nvfp4_row.h"
 #include "backend/cpu/rows_simd.h"
 
 void kernels_avx2(cpu_kernels *k) {
@@ -16,6 +17,7 @@ void kernels_avx2(cpu_kernels *k) {
   linear_kernels(k);
   fp8_kernels(k);
   packed_kernels(k);
+  nvfp4_kernels(k);
   blocks_kernels(k);
   rows_kernels(k);
   attention_kernels(k);

@@ -11,6 +11,7 @@
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/fp8_vbmi.h"
 #include "backend/cpu/linear_simd.h"
+#include "backend/cpu/nvfp4_row.h"
 #include "backend/cpu/rows_simd.h"
 #include "backend/cpu/sparse_avx512.h"
 #include "base/cpu.h"
@@ -26,6 +27,7 @@ void kernels_avx512(cpu_kernels *k) {
   linear_kernels(k);
   kernels_avx512_fp8(k, cpu_get()->avx512_bf16 && cpu_get()->avx512_vbmi);
   packed_kernels(k);
+  nvfp4_kernels(k);
   kernels_avx512_sparse(k, cpu_get()->avx512_vnni && cpu_get()->avx512_vbmi);
   rows_kernels(k);
   attention_kernels(k);

@@ -8,6 +8,7 @@
 #include "pack/layout.h"
 
 #define CODES_TILE_ROWS 2 /* rows of x in a tile of integer products */
+#define NVFP4_TILE_COLS 4 /* rows of w at a time with one row of FP32 */
 
 /* 64 signed bytes: columns 0 2 … 62, and 1 3 … 63. */
 typedef struct codes64 {
@@ -91,6 +92,35 @@ ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
 
 /* 2 × the values of 32 bytes of NVFP4. */
 ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) { v_codes_to_float(v_nvfp4(from), out); }
+
+#define NVFP4_TILE_COLS 4 /* rows of w at a time: as many chains of additions hide the adder */
+
+/* 2 × the values of 16 bytes of NVFP4, as BF16, whose two bytes are looked up apart: 8 columns of a vector in the order
+ * 0 2 4 6 1 3 5 7, so that even columns, the low halves of the bytes, stay in the lower half of a register. */
+#define NVFP4_AT_ONCE 32
+
+ALWAYS_INLINE void v_nvfp4_lanes(const uint8_t *from, vf out[NVFP4_AT_ONCE / LANES]) {
+  const __m256i low_byte = v_both(_mm_setr_epi8(0, (char)0x80, 0, 0x40, (char)0x80, (char)0xc0, 0, 0x40, 0, (char)0x80,
+                                                0, 0x40, (char)0x80, (char)0xc0, 0, 0x40));
+  const __m256i high_byte =
+      v_both(_mm_setr_epi8(0, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x41, 0x41, (char)0x80, (char)0xbf, (char)0xc0, (char)0xc0,
+                           (char)0xc0, (char)0xc0, (char)0xc1, (char)0xc1));
+  const __m256i shift = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4), zero = _mm256_setzero_si256();
+  const __m256i twice = v_both(_mm_loadu_si128((const __m128i *)(const void *)from));
+  const __m256i at = _mm256_and_si256(_mm256_srlv_epi32(twice, shift), _mm256_set1_epi8(15));
+  const __m256i low = _mm256_shuffle_epi8(low_byte, at), high = _mm256_shuffle_epi8(high_byte, at);
+  const __m256i first = _mm256_unpacklo_epi8(low, high), second = _mm256_unpackhi_epi8(low, high);
+  out[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, first));
+  out[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, first));
+  out[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, second));
+  out[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, second));
+}
+ALWAYS_INLINE vf v_nvfp4_x(const float *from) {
+  return _mm256_permutevar8x32_ps(v_load(from), _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+}
+static inline vf v_nvfp4_in_order(vf v) {
+  return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
 
 /* -- integer products */
 

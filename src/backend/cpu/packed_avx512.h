@@ -9,6 +9,7 @@
 #include "pack/layout.h"
 
 #define CODES_TILE_ROWS 4 /* rows of x in a tile of integer products */
+#define NVFP4_TILE_COLS 4 /* rows of w at a time with one row of FP32 */
 
 /* 64 signed bytes: columns 0 2 … 62, 1 3 … 63. */
 typedef __m512i codes64;
@@ -92,15 +93,37 @@ ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
   out[3] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(high, 1)));
 }
 
-/* 2 × the values of 32 bytes of NVFP4: 16 of FP32 are a table of one register, whose index is the low 4 bits. */
+/* 2 × the values of E2M1: 16 of FP32 are a table of one register, whose index is the low 4 bits. */
+static inline __m512 v_nvfp4_values(void) {
+  return _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, -8, -12);
+}
+
+/* Of 32 bytes of NVFP4. */
 ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) {
-  const __m512 value = _mm512_setr_ps(0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, -8, -12);
+  const __m512 value = v_nvfp4_values();
   const __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)from), high = _mm256_srli_epi16(low, 4);
   const __m256i first = _mm256_unpacklo_epi8(low, high), second = _mm256_unpackhi_epi8(low, high);
   out[0] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(first)), value);
   out[1] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(second)), value);
   out[2] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(first, 1)), value);
   out[3] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(second, 1)), value);
+}
+
+/* Of a block, its columns in the order 0 8 1 9 … 7 15: the 8 bytes are read to all pairs of lanes, and one shift brings
+ * each lane its nibble. */
+#define NVFP4_AT_ONCE 16
+
+ALWAYS_INLINE void v_nvfp4_lanes(const uint8_t *from, vf out[NVFP4_AT_ONCE / LANES]) {
+  const __m512i shift = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
+  long long block;
+  memcpy(&block, from, sizeof block);
+  out[0] = _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_set1_epi64(block), shift), v_nvfp4_values());
+}
+ALWAYS_INLINE vf v_nvfp4_x(const float *from) {
+  return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15), v_load(from));
+}
+static inline vf v_nvfp4_in_order(vf v) {
+  return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15), v);
 }
 
 /* -- integer products */

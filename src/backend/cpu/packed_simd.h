@@ -182,28 +182,7 @@ static void widen_int4_24(const weight *w, size_t row, size_t col, float *to, si
     widen_steps(WEIGHT_INT4_24, 0, w, row, col, to, count);
 }
 
-/* -- one row of x, FP32 */
-
-/* NVFP4's scales are looked up: NVFP4_UNIT × the value of each code of E4M3. */
-#define E4M3_CODES 256
-
-static void fill_e4m3(float e4m3[E4M3_CODES]) {
-  uint8_t codes[E4M3_CODES];
-  for (size_t i = 0; i < E4M3_CODES; i++) codes[i] = (uint8_t)i;
-  e4m3_to_f32_n(codes, e4m3, E4M3_CODES);
-  for (size_t i = 0; i < E4M3_CODES; i++) e4m3[i] *= NVFP4_UNIT;
-}
-
-/* Of the first count blocks of a step of NVFP4; the others are not needed, their codes are 0. */
-ALWAYS_INLINE step_scales look_up(const float *e4m3, packed_row r, size_t step, size_t count) {
-  const uint8_t *codes = r.scales + step * STEP_SCALES;
-  step_scales s;
-  s.of[0] = e4m3 + codes[0];
-  s.of[1] = e4m3 + (1 < count ? codes[1] : 0);
-  s.of[2] = e4m3 + (2 < count ? codes[2] : 0);
-  s.of[3] = e4m3 + (3 < count ? codes[3] : 0);
-  return s;
-}
+/* -- one row of x, FP32, times 2:4 */
 
 /* A step of one row of w times x; of the last step only the vectors that hold columns. */
 ALWAYS_INLINE vf row_step(weight_format format, int blocked, const weight *w, const uint8_t *at, step_scales s,
@@ -216,12 +195,10 @@ ALWAYS_INLINE vf row_step(weight_format format, int blocked, const weight *w, co
   return sum;
 }
 
-/* e4m3: for NVFP4. */
 ALWAYS_INLINE void row_tile(weight_format format, int blocked, int tile_cols, const cpu_kernels *k,
-                            const linear_args *a, const cpu_input *in, const float *e4m3, size_t n0) {
+                            const linear_args *a, const cpu_input *in, size_t n0) {
   const weight *w = a->w;
-  const int pieces = blocked && format != WEIGHT_NVFP4;
-  const size_t whole = w->cols / STEP, rest = w->cols % STEP, span = pieces ? PIECE : whole;
+  const size_t whole = w->cols / STEP, rest = w->cols % STEP, span = blocked ? PIECE : whole;
   packed_row r[TILE_COLS];
   vf sums[TILE_COLS];
   piece p[TILE_COLS];
@@ -229,14 +206,13 @@ ALWAYS_INLINE void row_tile(weight_format format, int blocked, int tile_cols, co
   for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), sums[j] = v_zero();
   for (size_t first = 0; first < whole; first += span) {
     const size_t end = whole - first < span ? whole : first + span;
-    for (int j = 0; j < tile_cols && pieces; j++) piece_fill(format, w, r[j], first, end - first, &p[j]);
+    for (int j = 0; j < tile_cols && blocked; j++) piece_fill(format, w, r[j], first, end - first, &p[j]);
     for (size_t step = first; step < end; step++) {
       step_ahead(format, tile_cols, w, r[0], step);
       UNROLL
       for (int j = 0; j < tile_cols; j++) {
         step_scales s = {{NULL}};
-        if (format == WEIGHT_NVFP4) s = look_up(e4m3, r[j], step, STEP_SCALES);
-        if (pieces) s = piece_step(format, &p[j], &p[0], step);
+        if (blocked) s = piece_step(format, &p[j], &p[0], step);
         sums[j] = row_step(format, blocked, w, whole_step(format, r[j], step), s, in->x + step * STEP, STEP, sums[j]);
       }
     }
@@ -247,9 +223,8 @@ ALWAYS_INLINE void row_tile(weight_format format, int blocked, int tile_cols, co
     for (int j = 0; j < tile_cols; j++) {
       last_step last;
       step_scales s = {{NULL}};
-      if (format == WEIGHT_NVFP4) s = look_up(e4m3, r[j], whole, (rest + NVFP4_BLOCK - 1) / NVFP4_BLOCK);
-      if (pieces) piece_fill(format, w, r[j], whole, 1, &p[j]);
-      if (pieces) s = piece_step(format, &p[j], &p[0], whole);
+      if (blocked) piece_fill(format, w, r[j], whole, 1, &p[j]);
+      if (blocked) s = piece_step(format, &p[j], &p[0], whole);
       sums[j] = row_step(format, blocked, w, step_of(format, w, r[j], whole, &last), s, x, rest, sums[j]);
     }
   }
@@ -266,11 +241,9 @@ ALWAYS_INLINE void few_float(weight_format format, int blocked, const cpu_kernel
     few_widened(k, a, in, begin, end);
     return;
   }
-  float e4m3[E4M3_CODES];
-  if (format == WEIGHT_NVFP4) fill_e4m3(e4m3);
   size_t n = begin;
-  for (; n + TILE_COLS <= end; n += TILE_COLS) row_tile(format, blocked, TILE_COLS, k, a, in, e4m3, n);
-  for (; n < end; n++) row_tile(format, blocked, 1, k, a, in, e4m3, n);
+  for (; n + TILE_COLS <= end; n += TILE_COLS) row_tile(format, blocked, TILE_COLS, k, a, in, n);
+  for (; n < end; n++) row_tile(format, blocked, 1, k, a, in, n);
 }
 
 #endif

@@ -1,0 +1,100 @@
+/* backend/cpu/nvfp4_row.h: NVFP4 times one row of FP32 (or of E4M3, whose codes are there as FP32), in the words of
+ * packed_avx2.h or packed_avx512.h.
+ *
+ * Values are multiplied with the scale of their block, which is exact (2 bits times 4), and added up as kernels.h says:
+ * lane = column mod L. AVX-512 has the lanes in another place (v_nvfp4_x) until the end: so one row, few rows and panels of
+ * widened weights give the same bits. */
+#ifndef BACKEND_CPU_NVFP4_ROW_H
+#define BACKEND_CPU_NVFP4_ROW_H
+
+#include "backend/cpu/packed_simd.h"
+
+/* Scales are looked up: NVFP4_UNIT × the value of each code of E4M3. */
+#define E4M3_CODES 256
+
+static void fill_e4m3(float e4m3[E4M3_CODES]) {
+  uint8_t codes[E4M3_CODES];
+  for (size_t i = 0; i < E4M3_CODES; i++) codes[i] = (uint8_t)i;
+  e4m3_to_f32_n(codes, e4m3, E4M3_CODES);
+  for (size_t i = 0; i < E4M3_CODES; i++) e4m3[i] *= NVFP4_UNIT;
+}
+
+#define NVFP4_VF (NVFP4_AT_ONCE / LANES)
+
+/* A step of tile_cols rows of w times x; of the last step only the vectors that hold columns. */
+ALWAYS_INLINE void nvfp4_step(int tile_cols, const uint8_t *const codes[], const uint8_t *const scales[],
+                              const float *e4m3, const float *x, size_t columns, vf sums[]) {
+  UNROLL
+  for (size_t c = 0; c < STEP; c += NVFP4_AT_ONCE) {
+    vf xv[NVFP4_VF];
+    UNROLL
+    for (int v = 0; v < NVFP4_VF; v++) xv[v] = v_nvfp4_x(x + c + v * LANES);
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) {
+      vf value[NVFP4_VF];
+      v_nvfp4_lanes(codes[j] + c / 2, value);
+      UNROLL
+      for (size_t v = 0; v < NVFP4_VF; v++) {
+        const vf scale = v_set(e4m3[scales[j][(c + v * LANES) / NVFP4_BLOCK]]);
+        if (c + v * LANES < columns) sums[j] = v_fma(v_mul(value[v], scale), xv[v], sums[j]);
+      }
+    }
+  }
+}
+
+ALWAYS_INLINE void nvfp4_tile(int tile_cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                              const float *e4m3, size_t n0) {
+  const weight *w = a->w;
+  const size_t whole = w->cols / STEP, rest = w->cols % STEP;
+  const uint8_t *codes[NVFP4_TILE_COLS], *scales[NVFP4_TILE_COLS];
+  const packed_row first = row_of(w, n0);
+  vf sums[NVFP4_TILE_COLS];
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const packed_row r = row_of(w, n0 + (size_t)j);
+    codes[j] = r.codes, scales[j] = r.scales, sums[j] = v_zero();
+  }
+  for (size_t step = 0; step < whole; step++) {
+    step_ahead(WEIGHT_NVFP4, tile_cols, w, first, step);
+    nvfp4_step(tile_cols, codes, scales, e4m3, in->x + step * STEP, STEP, sums);
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) codes[j] += STEP / 2, scales[j] += STEP_SCALES;
+  }
+  if (rest > 0) {
+    float x[STEP] = {0};
+    memcpy(x, in->x + whole * STEP, rest * sizeof *x);
+    const size_t blocks = (rest + NVFP4_BLOCK - 1) / NVFP4_BLOCK;
+    uint8_t last_codes[NVFP4_TILE_COLS][STEP / 2] = {{0}}, last_scales[NVFP4_TILE_COLS][STEP_SCALES] = {{0}};
+    for (int j = 0; j < tile_cols; j++) {
+      memcpy(last_codes[j], codes[j], blocks * NVFP4_BLOCK_BYTES);
+      memcpy(last_scales[j], scales[j], blocks);
+      codes[j] = last_codes[j], scales[j] = last_scales[j];
+    }
+    nvfp4_step(tile_cols, codes, scales, e4m3, x, rest, sums);
+  }
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const size_t n = n0 + (size_t)j;
+    few_finish(a, in, 0, n, v_sum(v_nvfp4_in_order(sums[j])) * cpu_row_factor(k, w, n));
+  }
+}
+
+static __attribute__((noinline)) void nvfp4_few(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                                size_t begin, size_t end) {
+  if (a->m > 1) {
+    few_widened(k, a, in, begin, end);
+    return;
+  }
+  float e4m3[E4M3_CODES];
+  fill_e4m3(e4m3);
+  size_t n = begin;
+  for (; n + NVFP4_TILE_COLS <= end; n += NVFP4_TILE_COLS) nvfp4_tile(NVFP4_TILE_COLS, k, a, in, e4m3, n);
+  for (; n < end; n++) nvfp4_tile(1, k, a, in, e4m3, n);
+}
+
+static void nvfp4_kernels(cpu_kernels *k) {
+  k->product[1][WEIGHT_NVFP4][INPUT_FLOAT].few = nvfp4_few;
+  k->product[1][WEIGHT_NVFP4][INPUT_E4M3].few = nvfp4_few;
+}
+
+#endif

@@ -94,6 +94,8 @@ VIVA_API viva_status viva_checkpoint_read_bf16(const viva_checkpoint *checkpoint
                                                size_t bytes, viva_error *error);
 
 /* Reads any supported floating-point or GGUF block type as FP32 (dequantised exactly as the gguf Python package does).
+ * FP8 tensors give their codes' values: the scales that a quantized checkpoint holds beside them (NAME_scale and others)
+ * are tensors of their own, which viva_model_load applies and this call does not.
  * Errors: E_NOT_FOUND, E_DTYPE (integer types), E_UNSUPPORTED (a block type viva does not decode), E_SIZE, E_IO.
  *
  * values: elements FP32 values, in the order of shape (outermost first) */

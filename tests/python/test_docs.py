@@ -52,6 +52,29 @@ def test_example_generates_text(source, smollm2_path, program, tmp_path):
     assert missing.stderr != ""
 
 
+def test_readme_commands(smollm2_path, program, tmp_path):
+    """What README says after the program, with the prefix and the model's path replaced."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in re.search(r"^    make install PREFIX=.*\n(?:    .*\n)+", text, re.M)[0].splitlines()]
+    assert lines[0] == "make install PREFIX=$HOME/.local" and lines[-1].startswith("./example model.gguf ")
+    prefix = tmp_path / "prefix"
+    (tmp_path / "example.c").write_text(programs("README.md")[0], encoding="utf-8")
+    (tmp_path / "model.gguf").symlink_to(smollm2_path)
+    subprocess.run(["cmake", "--install", Path(program).parent, "--prefix", prefix], check=True,
+                   stdout=subprocess.DEVNULL)
+    script = "set -eu\n" + "\n".join(lines[1:]).replace("$HOME/.local", str(prefix))
+    shown = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert shown.returncode == 0, shown.stderr
+    assert "Paris" in shown.stdout
+
+
+def test_api_page_is_complete():
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    symbols = (ROOT / "tests/install/symbols.txt").read_text(encoding="utf-8").split()
+    assert len(symbols) > 100
+    assert [s for s in symbols if f"`{s}`" not in page] == []
+
+
 def test_inference_guide(smollm2_path, tmp_path):
     """The sections of the guide, joined, make a model of mixed formats from a folder and continue a text."""
     text = (ROOT / "docs/guide-inference.md").read_text(encoding="utf-8")

@@ -6,7 +6,8 @@
  *
  * Order: products are accumulated in FP32 (integer codes exactly), then scales, then bias, then the activation, then
  * the rounding to the output's type. Before that rounding the result is within 2^-20 · Σ|input · weight| of the exact
- * value for the same codes. A NaN or an infinity in an input row makes that whole output row NaN, and no other.
+ * value for the same codes. A NaN or an infinity in an input row makes that whole output row NaN, and no other. A sum
+ * of a finite row beyond FP32 is ±Inf, or NaN where infinities of both signs meet or SiLU or GELU takes −Inf.
  * The bits of a row depend on that row, the weight and the options: not on the other rows, threads or earlier calls.
  *
  * Activation mode: `16` uses the input as it is (16 or 32 bits). FP8, INT8 and INT4 quantise each input row once:
@@ -41,7 +42,8 @@ typedef struct viva_linear_options {
   viva_dtype output_dtype;  /* NONE: F16 (or that of into). VIVA_F16, VIVA_BF16, VIVA_F32 */
   viva_tensor *into;        /* NULL: a new tensor. Else written, and returned with one more reference. The memory
                                from its first to its last element must not overlap the input's */
-  uint64_t *overflows;      /* NULL, or raised by the number of finite results that became infinite */
+  uint64_t *overflows;      /* NULL, or raised by the number of infinite outputs of finite input rows. Not atomic:
+                               one counter for each thread */
 } viva_linear_options;
 
 VIVA_API viva_linear_options viva_linear_options_default(void);
@@ -99,7 +101,7 @@ typedef enum viva_epilogue_kind {
 typedef struct viva_epilogue {
   size_t size; /* sizeof(viva_epilogue) */
   viva_epilogue_kind kind;
-  int32_t reserved;
+  int32_t reserved; /* 0 */
   const viva_tensor *bias;       /* NULL or [out]: added before the activation */
   const viva_packed_weight *up;  /* SWIGLU: the second weight, of the same shape and any format */
   const viva_tensor *up_bias;    /* SWIGLU: NULL or [out] */

@@ -26,7 +26,9 @@
  * - On failure output handles are NULL, and the objects involved are as they were, unless the call says otherwise.
  * - Option structs begin with their size, by which the library knows older clients: fill them with their *_default()
  *   function, then change what you need. NULL means the defaults. Information structs that the caller provides have
- *   their size member set by the caller. A size that no version of viva had is E_ARGUMENT.
+ *   their size member set by the caller. A shorter struct is an older client's; a longer one is a newer client's and
+ *   must hold zeros where this library knows no member. A size that no struct has (below two members, no multiple of
+ *   sizeof(size_t)) is E_ARGUMENT.
  * - Handles that say "reference" are counted and thread-safe to retain and release; the others have one owner.
  * - The library never exits, aborts, prints, installs signal handlers or changes the locale. VIVA_NO_CUDA, read when an
  *   engine is opened, is the one environment variable it looks at.

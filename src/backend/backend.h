@@ -148,7 +148,7 @@ typedef struct backend_ops {
   viva_status (*load_rows)(backend *b, const outer_rows *from, size_t rows, size_t cols, float *to, size_t to_stride,
                            uint8_t *bad, viva_error *error);
   /* to = from (+ bias[cols], added in FP32), rounded to nearest even; a row that is bad becomes NaN throughout.
-   * *overflows (host) grows by the number of finite values that became infinite. bias: dev or NULL. */
+   * *overflows (host) grows by the number of infinite values written. bias: dev or NULL. */
   viva_status (*store_rows)(backend *b, const float *from, size_t from_stride, size_t rows, size_t cols,
                             const float *bias, const uint8_t *bad, const outer_rows *to, uint64_t *overflows,
                             viva_error *error);

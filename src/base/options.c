@@ -6,13 +6,12 @@
 /* No client can hold a struct longer than this: a larger size was never set. */
 #define LARGEST 4096
 
+/* A struct that begins with a size_t is a whole number of them long. So nothing that is copied ends within a pointer. */
 static viva_status read_size(const void *given, const char *name, size_t *size, viva_error *error) {
   memcpy(size, given, sizeof *size);
-  if (*size >= 2 * sizeof *size && *size <= LARGEST) return VIVA_OK;
-  error_set(error, VIVA_E_ARGUMENT,
-            "%s says it is %zu bytes long; set it with its default function, or set its size "
-            "member to its sizeof",
-            name, *size);
+  if (*size >= 2 * sizeof *size && *size <= LARGEST && *size % sizeof *size == 0) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "%s says it is %zu bytes long; set its size member to sizeof(%s)", name, *size,
+            name);
   error_at(error, NULL, "size", -1, VIVA_NO_OFFSET);
   return VIVA_E_ARGUMENT;
 }

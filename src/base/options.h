@@ -6,8 +6,8 @@
 
 /* Lays the caller's struct (whose first member, a size_t, says how long it is) over *options, which holds the defaults
  * and its own size. given NULL leaves the defaults. A shorter struct leaves the later fields at their defaults; a
- * longer one must hold zeros in the part that this version does not know. name is for the message. Errors: E_ARGUMENT.
- */
+ * longer one must hold zeros in the part that this version does not know. name is for the message. Errors: E_ARGUMENT
+ * (also a size that is no multiple of sizeof(size_t), which could end within a pointer). */
 viva_status options_read(void *options, const void *given, const char *name, viva_error *error);
 
 /* For structs that the caller provides and the library fills (their size member set by the caller): copies from the

@@ -7,8 +7,8 @@ static viva_status refuse(viva_error *error, viva_status code, const char *item)
   return code;
 }
 
-static viva_status missing(const char *item, viva_error *error) {
-  error_set(error, VIVA_E_ARGUMENT, "%s is NULL", item);
+static viva_status missing(const char *item, const char *expected, viva_error *error) {
+  error_set(error, VIVA_E_ARGUMENT, "%s is NULL; expected %s", item, expected);
   return refuse(error, VIVA_E_ARGUMENT, item);
 }
 
@@ -101,8 +101,12 @@ static viva_status read_epilogue(const linear_kind *kind, const viva_epilogue *g
               (int)VIVA_EPILOGUE_SWIGLU);
     return refuse(error, VIVA_E_ARGUMENT, "kind");
   }
+  if (e.reserved != 0) {
+    error_set(error, VIVA_E_ARGUMENT, "the epilogue's reserved is %d; expected 0", (int)e.reserved);
+    return refuse(error, VIVA_E_ARGUMENT, "reserved");
+  }
   const int swiglu = e.kind == VIVA_EPILOGUE_SWIGLU;
-  if (swiglu && !e.up) return missing("up", error);
+  if (swiglu && !e.up) return missing("up", "a packed weight of gate's shape", error);
   if (!swiglu && (e.up || e.up_bias || e.after_bias)) {
     const char *item = e.up ? "up" : e.up_bias ? "up_bias" : "after_bias";
     error_set(error, VIVA_E_ARGUMENT, "%s belongs to the epilogue SWIGLU; leave it NULL", item);
@@ -179,9 +183,10 @@ viva_status linear_check(const linear_kind *kind, const linear_request *request,
                          viva_dtype *output_dtype, viva_linear_options *options, viva_error *error) {
   *options = viva_linear_options_default();
   TRY(options_read(options, request->options, "viva_linear_options", error));
-  if (!request->output && !options->into) return missing("output", error);
-  if (!request->input) return missing("input", error);
-  if (!request->weight) return missing(kind->item, error);
+  if (!request->output && !options->into)
+    return missing("output", "a place for the new tensor's handle, or the option into", error);
+  if (!request->input) return missing("input", "a tensor [..., in]", error);
+  if (!request->weight) return missing(kind->item, "a packed weight", error);
   *job = (linear_job){.engine = request->weight->engine,
                       .weight = &request->weight->w,
                       .k = request->weight->w.cols,

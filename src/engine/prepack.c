@@ -138,14 +138,17 @@ static double source_value(const viva_tensor *t, size_t row, size_t col) {
 
 static viva_status refuse_value(const prepack_job *j, pack_place bad, viva_error *error) {
   const double value = source_value(j->plan->source, bad.row, bad.col);
-  if (isfinite(value)) {
+  if (isfinite(value) && isinf((float)value)) {
     error_set(error, VIVA_E_NUMERIC,
-              "the weight at row %zu, column %zu is beyond the largest value of %s; choose a "
-              "format with a wider range",
-              bad.row, bad.col,
-              j->spec.format == WEIGHT_F16    ? "F16 (65504)"
-              : j->spec.format == WEIGHT_BF16 ? "BF16"
-                                              : "F32");
+              "the weight at row %zu, column %zu is beyond the largest value of F32 (3.4e38), which every format is "
+              "packed from; scale the weights down",
+              bad.row, bad.col);
+  } else if (isfinite(value)) {
+    error_set(
+        error, VIVA_E_NUMERIC,
+        "the weight at row %zu, column %zu is beyond the largest value of %s; choose a format with a wider range, "
+        "such as F32",
+        bad.row, bad.col, j->spec.format == WEIGHT_F16 ? "F16 (65504)" : "BF16");
   } else {
     error_set(error, VIVA_E_NUMERIC,
               "the weight at row %zu, column %zu is %s; expected finite numbers (the option "
@@ -192,7 +195,8 @@ static viva_status run_pass(viva_engine *e, prepack_job *j, size_t threads, size
     TRY(check_slab(j, threads, error));
     row += rows;
     const uint64_t done = (pass * (uint64_t)j->rows + row) / passes;
-    if (plan->progress && plan->progress(plan->progress_user, done, j->rows) != 0)
+    const int stop = plan->progress && plan->progress(plan->progress_user, done, j->rows) != 0;
+    if (stop && done < j->rows) /* after the last row there is nothing left to cancel */
       return error_set(error, VIVA_E_CANCELLED, "cancelled by the caller after %llu of %zu rows",
                        (unsigned long long)done, j->rows);
   }
@@ -212,42 +216,83 @@ static viva_status too_big(const prepack_job *j, viva_error *error) {
   return error_set(error, VIVA_E_LIMIT, "the size of a packed matrix of %zu x %zu overflows", j->rows, j->cols);
 }
 
-/* Packs into memory of the backend: straight when the host can write there. */
-static viva_status pack(viva_engine *e, prepack_job *j, size_t threads, size_t passes, viva_packed_weight **packed,
-                        viva_error *error) {
+/* Where the packed matrix goes. */
+typedef struct room {
+  void *memory; /* of the backend */
+  void *data;   /* the same when the host can write there, else the host's */
+  size_t bytes;
+} room;
+
+static void leave_room(viva_engine *e, room *r) {
+  if (r->data != r->memory) mem_free(&e->rt->mem, r->data);
+  e->backend->ops->free(e->backend, r->memory);
+  *r = (room){0};
+}
+
+static viva_status take_room(viva_engine *e, size_t bytes, room *r, viva_error *error) {
   backend *b = e->backend;
+  *r = (room){.memory = b->ops->alloc(b, bytes), .bytes = bytes};
+  r->data = r->memory && !b->ops->host_memory ? mem_alloc(&e->rt->mem, bytes) : r->memory;
+  if (r->data) return VIVA_OK;
+  leave_room(e, r);
+  return error_set(error, VIVA_E_MEMORY, "no memory for a packed matrix of %zu bytes", bytes);
+}
+
+/* The most bytes that it can become: the survey may widen narrow scales to F32. */
+static int most_bytes(const prepack_job *j, size_t *bytes) {
+  pack_spec wide = j->spec;
+  pack_sizes as_asked, widened;
+  if (wide.format != WEIGHT_NVFP4) wide.scale = SCALE_F32;
+  if (pack_measure(&j->spec, j->rows, j->cols, &as_asked) || pack_measure(&wide, j->rows, j->cols, &widened)) return 1;
+  *bytes = as_asked.bytes > widened.bytes ? as_asked.bytes : widened.bytes;
+  return 0;
+}
+
+/* Packs into the room, which becomes the handle's on success. */
+static viva_status pack(viva_engine *e, prepack_job *j, size_t threads, size_t passes, const room *r,
+                        const pack_sizes *sizes, viva_packed_weight **packed, viva_error *error) {
+  backend *b = e->backend;
+  const size_t codes = sizes->row_bytes * j->rows; /* what lies between codes and scales is zero */
+  j->data = r->data;
+  memset((char *)j->data + codes, 0, sizes->scales_offset - codes);
+  TRY(run_pass(e, j, threads, passes - 1, passes, error));
+  if (r->data != r->memory) TRY(b->ops->upload(b, r->memory, r->data, sizes->bytes, error));
+  const weight view = pack_view(&j->spec, j->rows, j->cols, r->memory);
+  TRY(packed_own(e, &view, r->memory, packed, error));
+  if (r->data != r->memory) mem_free(&e->rt->mem, r->data);
+  return VIVA_OK;
+}
+
+/* Memory comes first: a matrix that has no place is refused before its rows, which may take hours, are read. */
+static viva_status run_passes(viva_engine *e, prepack_job *j, size_t threads, viva_packed_weight **packed,
+                              viva_error *error) {
+  const int surveyed = pack_needs_survey(&j->spec);
+  size_t most;
   pack_sizes sizes;
-  if (pack_measure(&j->spec, j->rows, j->cols, &sizes)) return too_big(j, error);
-  void *memory = b->ops->alloc(b, sizes.bytes);
-  j->data = memory && !b->ops->host_memory ? mem_alloc(&e->rt->mem, sizes.bytes) : memory;
-  viva_status status = VIVA_OK;
-  if (!j->data) status = error_set(error, VIVA_E_MEMORY, "no memory for a packed matrix of %zu bytes", sizes.bytes);
-  if (status == VIVA_OK) {
-    const size_t codes = sizes.row_bytes * j->rows; /* what lies between codes and scales is zero */
-    memset((char *)j->data + codes, 0, sizes.scales_offset - codes);
-    status = run_pass(e, j, threads, passes - 1, passes, error);
+  room r;
+  if (most_bytes(j, &most)) return too_big(j, error);
+  TRY(take_room(e, most, &r, error));
+  viva_status status = surveyed ? survey(e, j, threads, error) : VIVA_OK;
+  if (status == VIVA_OK && pack_measure(&j->spec, j->rows, j->cols, &sizes)) status = too_big(j, error);
+  if (status == VIVA_OK && sizes.bytes < r.bytes) { /* what stays is no larger than it must be */
+    leave_room(e, &r);
+    TRY(take_room(e, sizes.bytes, &r, error));
   }
-  if (status == VIVA_OK && j->data != memory) status = b->ops->upload(b, memory, j->data, sizes.bytes, error);
-  const weight view = pack_view(&j->spec, j->rows, j->cols, memory);
-  if (status == VIVA_OK) status = packed_own(e, &view, memory, packed, error);
-  if (j->data != memory) mem_free(&e->rt->mem, j->data);
-  if (status != VIVA_OK) b->ops->free(b, memory);
+  if (status == VIVA_OK) status = pack(e, j, threads, surveyed ? 2 : 1, &r, &sizes, packed, error);
+  if (status != VIVA_OK) leave_room(e, &r);
   return status;
 }
 
 viva_status prepack_run(viva_engine *engine, const prepack_plan *plan, viva_packed_weight **packed, viva_error *error) {
   mem *m = &engine->rt->mem;
   prepack_job j = {.plan = plan, .spec = plan->spec, .rows = plan->source->shape[0], .cols = plan->source->shape[1]};
-  pack_sizes sizes;
   uint64_t values;
   *packed = NULL;
   j.piece = piece_rows(plan->source);
   if (j.piece > j.rows) j.piece = j.rows;
   size_t threads = (size_t)pool_threads(engine->pool);
   if (threads > j.rows) threads = j.rows; /* a row is the least that one takes */
-  int overflow = pack_measure(&j.spec, j.rows, j.cols, &sizes) || ck_mul(threads * j.piece, j.cols, &values);
-  overflow = overflow || values > SIZE_MAX / sizeof(float);
-  if (overflow) return too_big(&j, error);
+  if (ck_mul(threads * j.piece, j.cols, &values) || values > SIZE_MAX / sizeof(float)) return too_big(&j, error);
   const int convert = !read_in_place(plan->source), turn = plan->keep && !keep_in_place(plan->keep);
   j.surveys = mem_array(m, threads, sizeof *j.surveys);
   j.bad_keep = mem_array(m, threads, sizeof *j.bad_keep);
@@ -257,9 +302,7 @@ viva_status prepack_run(viva_engine *engine, const prepack_plan *plan, viva_pack
   if (!j.surveys || !j.bad_keep || (convert && !j.values) || (turn && !j.keep))
     status = error_set(error, VIVA_E_MEMORY, "no memory to pack a matrix of %zu x %zu on %zu threads", j.rows, j.cols,
                        threads);
-  const int surveyed = pack_needs_survey(&j.spec);
-  if (status == VIVA_OK && surveyed) status = survey(engine, &j, threads, error);
-  if (status == VIVA_OK) status = pack(engine, &j, threads, surveyed ? 2 : 1, packed, error);
+  if (status == VIVA_OK) status = run_passes(engine, &j, threads, packed, error);
   mem_free(m, j.keep);
   mem_free(m, j.values);
   mem_free(m, j.bad_keep);

@@ -37,10 +37,11 @@ static viva_status set_shape(viva_tensor *t, viva_dtype dtype, uint32_t rank, co
   const size_t element = tensor_element_bytes(dtype);
   *t = (viva_tensor){.dtype = dtype, .rank = rank};
   if (element == 0)
-    return error_set(error, VIVA_E_ARGUMENT,
-                     "a tensor cannot have the type %s; expected one whose elements are whole "
-                     "bytes, of a number or a truth value",
-                     viva_dtype_name(dtype));
+    return error_set(
+        error, VIVA_E_ARGUMENT,
+        "a tensor cannot have the type %s; expected F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, "
+        "U8, BOOL, F8_E4M3, F8_E5M2 or F8_E8M0",
+        viva_dtype_name(dtype));
   if (rank > VIVA_TENSOR_MAX_RANK)
     return error_set(error, VIVA_E_ARGUMENT, "rank is %u; expected 0 to %d", (unsigned)rank, VIVA_TENSOR_MAX_RANK);
   if (rank > 0 && !shape) return error_set(error, VIVA_E_ARGUMENT, "shape is NULL; expected %u sizes", (unsigned)rank);

@@ -87,21 +87,21 @@ static void sizes_of_options(void **state) {
   viva_engine *engine;
   viva_device_info info = {.size = sizeof info};
   (void)state;
-  options.known.size = offsetof(viva_engine_options, kernels);
+  options.known.size = offsetof(viva_engine_options, log_level);
   options.known.threads = 1;
-  options.known.kernels = (viva_cpu_kernels)99; /* beyond the size: not looked at */
+  options.known.log_level = 99; /* beyond the size: not looked at */
   assert_int_equal(viva_engine_open(&options.known, &engine, NULL), VIVA_OK);
   assert_int_equal(viva_engine_info(engine, &info, NULL), VIVA_OK);
   assert_int_equal(info.threads, 1);
   viva_engine_release(engine);
 
-  options.known.kernels = VIVA_KERNELS_AUTO;
+  options.known.log_level = VIVA_LOG_WARN;
   options.known.size = sizeof options;
   assert_int_equal(viva_engine_open(&options.known, &engine, NULL), VIVA_OK); /* later fields are zero */
   viva_engine_release(engine);
   options.later[1] = 1;
   assert_int_equal(viva_engine_open(&options.known, &engine, NULL), VIVA_E_ARGUMENT);
-  static const size_t wrong[] = {0, 1, 8, SIZE_MAX};
+  static const size_t wrong[] = {0, 1, 8, offsetof(viva_engine_options, kernels), SIZE_MAX}; /* kernels: 20 */
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     options.known.size = wrong[i];
     assert_int_equal(viva_engine_open(&options.known, &engine, NULL), VIVA_E_ARGUMENT);

@@ -403,6 +403,30 @@ static void rounding_and_overflow(void **state) {
   viva_packed_weight_release(p);
 }
 
+/* Sums that FP32 has no room for are infinite before any rounding: counted for every type, but not in rows that are NaN. */
+static void sums_beyond_fp32(void **state) {
+  static const viva_dtype types[] = {VIVA_F16, VIVA_BF16, VIVA_F32};
+  float ones[N * K], rows[3 * K];
+  (void)state;
+  for (size_t i = 0; i < N * K; i++) ones[i] = 1;
+  for (size_t i = 0; i < K; i++) rows[i] = 3e38f, rows[K + i] = i ? 1 : NAN, rows[2 * K + i] = -3e38f;
+  viva_packed_weight *p = pack("f32", ones);
+  viva_tensor *t = matrix_of(engine, VIVA_F32, 3, K, rows), *y;
+  for (size_t n = 0; n < 3; n++) {
+    viva_linear_options o = viva_linear_options_default();
+    uint64_t overflows = 0;
+    float got[3 * N];
+    o.output_dtype = types[n], o.overflows = &overflows;
+    fine(viva_linear(t, p, NULL, &o, &y, &fault));
+    fine(viva_tensor_to_f32(y, got, 3 * N, &fault));
+    for (size_t i = 0; i < N; i++) assert_true(got[i] == INFINITY && isnan(got[N + i]) && got[2 * N + i] == -INFINITY);
+    assert_int_equal(overflows, 2 * N);
+    viva_tensor_release(y);
+  }
+  viva_tensor_release(t);
+  viva_packed_weight_release(p);
+}
+
 /* Into the caller's memory: transposed, with gaps, of each type; with and without an output handle. */
 static void into_memory_of_the_callers(void **state) {
   static const viva_dtype types[] = {VIVA_F32, VIVA_F16, VIVA_BF16};
@@ -435,6 +459,28 @@ static void into_memory_of_the_callers(void **state) {
     fine(viva_linear_fp8(input, p, NULL, &o, NULL, &fault)); /* no handle asked for */
     viva_tensor_release(plain), viva_tensor_release(t);
   }
+  viva_packed_weight_release(p);
+}
+
+/* Runs of rows that no one step leads through: which rows are NaN goes with each run. */
+static void damaged_rows_into_runs(void **state) {
+  enum { OUTER = 3, INNER = 2 };
+  float rows[OUTER * INNER * K];
+  uint64_t seed = 5;
+  (void)state;
+  fill_bell(rows, OUTER * INNER * K, 1, &seed);
+  rows[3 * K + 9] = NAN; /* the second row of the second run */
+  viva_packed_weight *p = pack("fp8", w_values);
+  viva_tensor *x = tensor_of(engine, VIVA_F32, 3, (uint64_t[]){OUTER, INNER, K}, rows), *t, *v;
+  fine(viva_tensor_create(engine, VIVA_F32, 1, (uint64_t[]){OUTER * (INNER + 1) * N}, &t, &fault));
+  fine(viva_tensor_view(t, 3, (uint64_t[]){OUTER, INNER, N}, (int64_t[]){(INNER + 1) * N, N, 1}, 0, &v, &fault));
+  viva_linear_options o = viva_linear_options_default();
+  o.into = v;
+  fine(viva_linear_fp8(x, p, NULL, &o, NULL, &fault));
+  float got[OUTER * INNER * N];
+  fine(viva_tensor_to_f32(v, got, OUTER * INNER * N, &fault));
+  for (size_t i = 0; i < OUTER * INNER * N; i++) assert_int_equal(isnan(got[i]) != 0, i / N == 3);
+  viva_tensor_release(x), viva_tensor_release(t), viva_tensor_release(v);
   viva_packed_weight_release(p);
 }
 
@@ -517,6 +563,8 @@ int main(void) {
       cmocka_unit_test(the_example_of_the_docs),
       cmocka_unit_test_setup_teardown(biases_of_every_type, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(rounding_and_overflow, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(sums_beyond_fp32, prepare_input, drop_input),
+      cmocka_unit_test_setup_teardown(damaged_rows_into_runs, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(into_memory_of_the_callers, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(damaged_rows_are_nan, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(rows_stand_alone, prepare_input, drop_input),

@@ -19,10 +19,13 @@ static void inputs_are_checked(void **state) {
   for (size_t c = 0; c < CALLS; c++) {
     const viva_packed_weight *p = weights[c] = pack(calls[c].format, w_values);
     const linear_fn call = calls[c].call;
-    refused(call(NULL, p, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "input: input is NULL");
+    refused(call(NULL, p, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error,
+            "input: input is NULL; expected a tensor [..., in]");
     assert_null(y);
-    refused(call(input, NULL, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "weight: weight is NULL");
-    refused(call(input, p, NULL, NULL, NULL, &error), VIVA_E_ARGUMENT, &error, "output: output is NULL");
+    refused(call(input, NULL, NULL, NULL, &y, &error), VIVA_E_ARGUMENT, &error,
+            "weight: weight is NULL; expected a packed weight");
+    refused(call(input, p, NULL, NULL, NULL, &error), VIVA_E_ARGUMENT, &error,
+            "output: output is NULL; expected a place");
     refused(call(wrong, p, NULL, NULL, &y, &error), VIVA_E_SIZE, &error,
             "input: input has the shape [5, 131]; its last size must be the weight's in, 130");
     refused(call(scalar, p, NULL, NULL, &y, &error), VIVA_E_SIZE, &error, "input: input has the shape []");
@@ -90,6 +93,9 @@ static void epilogues_are_checked(void **state) {
   viva_epilogue e = viva_epilogue_default();
   e.kind = (viva_epilogue_kind)5;
   refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "kind: the epilogue's kind is 5");
+  e = viva_epilogue_default(), e.reserved = 5;
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error,
+          "reserved: the epilogue's reserved is 5; expected 0");
   e = viva_epilogue_default(), e.up = up;
   refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error,
           "up: up belongs to the epilogue SWIGLU");
@@ -98,7 +104,8 @@ static void epilogues_are_checked(void **state) {
   e = viva_epilogue_default(), e.after_bias = bias;
   refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "after_bias: after_bias belongs");
   e = viva_epilogue_default(), e.kind = VIVA_EPILOGUE_SWIGLU;
-  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error, "up: up is NULL");
+  refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_ARGUMENT, &error,
+          "up: up is NULL; expected a packed weight of gate's shape");
   e.up = narrow;
   refused(viva_linear(input, p, &e, NULL, &y, &error), VIVA_E_SIZE, &error, "up: up is 23 x 130 [out, in]; gate is 24");
   e.up = foreign;

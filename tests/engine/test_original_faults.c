@@ -224,11 +224,39 @@ static void int4_24_by_elements(void **state) {
   viva_packed_weight_release(p), viva_packed_weight_release(q);
 }
 
+/* 7: sums were kept in F16, which ends at 65504. Here 4096 products of the largest codes are exact: 49 * 2^24. */
+static void sums_are_fp32(void **state) {
+  static const char *const names[] = {"fp8", "fp8-b16", "fp8-b32:e8m0", "fp8-b128"};
+  static const viva_activation_mode modes[] = {VIVA_ACT_FP8, VIVA_ACT_16};
+  enum { DEEP = 4096 };
+  static float largest[DEEP];
+  (void)state;
+  for (size_t i = 0; i < DEEP; i++) largest[i] = 448;
+  viva_tensor *t = matrix_of(engine, VIVA_F32, 1, DEEP, largest);
+  for (size_t n = 0; n < 4; n++)
+    for (size_t m = 0; m < 2; m++) {
+      viva_linear_options o = viva_linear_options_default();
+      viva_packed_weight *p;
+      viva_tensor *y;
+      o.act = modes[m], o.output_dtype = VIVA_F32;
+      fine(prepack_named(engine, names[n], t, NULL, &p, &fault));
+      fine(viva_linear_fp8(t, p, NULL, &o, &y, &fault));
+      assert_true(((const float *)viva_tensor_elements(y))[0] == 448.0f * 448 * DEEP);
+      viva_tensor_release(y);
+      viva_packed_weight_release(p);
+    }
+  viva_tensor_release(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_top_binade_is_kept),           cmocka_unit_test(bytes_are_told),
-      cmocka_unit_test(scale_then_bias_then_activation),  cmocka_unit_test(one_call_is_the_whole),
-      cmocka_unit_test(int8_24_in_every_order_and_batch), cmocka_unit_test(int4_24_by_elements),
+      cmocka_unit_test(the_top_binade_is_kept),
+      cmocka_unit_test(bytes_are_told),
+      cmocka_unit_test(scale_then_bias_then_activation),
+      cmocka_unit_test(one_call_is_the_whole),
+      cmocka_unit_test(int8_24_in_every_order_and_batch),
+      cmocka_unit_test(int4_24_by_elements),
+      cmocka_unit_test(sums_are_fp32),
   };
   return cmocka_run_group_tests(tests, begin, end);
 }

@@ -337,7 +337,8 @@ static void too_large_for_dense(void **state) {
   fine(viva_tensor_wrap(engine, (void *)(uintptr_t)f64, sizeof f64, VIVA_F64, 2, (uint64_t[]){1, 2}, NULL, NULL, NULL,
                         &t, &fault));
   refused(viva_prepack_fp8_weight(engine, t, NULL, &p, &error), VIVA_E_NUMERIC, &error,
-          "row 0, column 1 is beyond the largest value of F32");
+          "row 0, column 1 is beyond the largest value of F32 (3.4e38), which every format is packed from; scale");
+  refused(viva_prepack_dense(engine, t, VIVA_F16, NULL, &p, &error), VIVA_E_NUMERIC, &error, "value of F32 (3.4e38)");
   viva_tensor_release(t);
 }
 
@@ -462,12 +463,16 @@ static void progress_is_told_and_can_cancel(void **state) {
     assert_int_equal(w.last, N);
     assert_int_equal(w.total, N);
     assert_true(w.calls >= 2);
-    for (uint64_t stop = 1; stop <= 2; stop++) {
+    const uint64_t last = w.calls;
+    for (uint64_t stop = 1; stop < last; stop++) {
       w = (watch){.stop_at = stop};
       refused(prepack_named(engine, names[n], t, &o, &p, &error), VIVA_E_CANCELLED, &error, "cancelled by the caller");
       assert_null(p);
       assert_int_equal(bytes_now(engine), before);
     }
+    w = (watch){.stop_at = last}; /* all is done: there is nothing to cancel */
+    fine(prepack_named(engine, names[n], t, &o, &p, &fault));
+    viva_packed_weight_release(p);
   }
   viva_tensor_release(t);
   free(wide);
@@ -476,6 +481,42 @@ static void progress_is_told_and_can_cancel(void **state) {
 /* -- handles */
 
 static void count_one(void *keep) { ++*(int *)keep; }
+
+/* What no machine has is refused before a row is read, also where a survey of all rows comes first. */
+static void *small_alloc(void *user, size_t bytes) { return bytes > (size_t)user ? NULL : malloc(bytes); }
+static void *small_realloc(void *user, void *old, size_t bytes) {
+  return bytes > (size_t)user ? NULL : realloc(old, bytes);
+}
+static void small_free(void *user, void *memory) {
+  (void)user;
+  free(memory);
+}
+
+static void memory_comes_before_reading(void **state) {
+  static const uint64_t shapes[][2] = {{(uint64_t)1 << 40, 16}, {1, (uint64_t)1 << 40}};
+  const viva_allocator small = {small_alloc, small_realloc, small_free, (void *)((size_t)1 << 30)};
+  viva_engine_options options = viva_engine_options_default();
+  viva_prepack_options o = viva_prepack_options_default();
+  viva_engine *own;
+  (void)state;
+  options.allocator = &small, options.threads = 2;
+  fine(viva_engine_open(&options, &own, &fault));
+  viva_tensor *one = matrix_of(own, VIVA_F32, 1, 1, (const float[]){1}), *endless;
+  for (size_t s = 0; s < 2; s++) {
+    fine(viva_tensor_view(one, 2, shapes[s], (const int64_t[]){0, 0}, 0, &endless, &fault));
+    for (size_t i = 0; i < ALL_FORMATS; i++) {
+      viva_packed_weight *p;
+      viva_error error = {0};
+      watch w = {.stop_at = 1}; /* and were they read, not for hours */
+      o.progress = watch_rows, o.progress_user = &w;
+      refused(prepack_named(own, all_formats[i], endless, &o, &p, &error), VIVA_E_MEMORY, &error, "no memory");
+      assert_true(p == NULL && w.calls == 0);
+    }
+    viva_tensor_release(endless);
+  }
+  viva_tensor_release(one);
+  viva_engine_release(own);
+}
 
 static void views_keep_what_they_show(void **state) {
   int kept = 0;
@@ -575,6 +616,7 @@ int main(void) {
       cmocka_unit_test(the_mask_decides),
       cmocka_unit_test(nvfp4_dialects),
       cmocka_unit_test(progress_is_told_and_can_cancel),
+      cmocka_unit_test(memory_comes_before_reading),
       cmocka_unit_test(views_keep_what_they_show),
       cmocka_unit_test(null_handles),
       cmocka_unit_test(an_engine_may_go_first),

@@ -88,16 +88,14 @@ viva_status cpu_load_rows(backend *b, const outer_rows *from, size_t rows, size_
 
 /* -- store */
 
-/* Sums of a piece, or NaN; returns how many finite ones are past the type's limit. */
+/* Sums of a piece; returns how many the type makes infinite, those that FP32 made so included. */
 static uint64_t stored_values(const outer_job *job, size_t row, size_t col, size_t count, float *values) {
   const float *from = job->from + row * job->stride + col;
   uint64_t overflows = 0;
   for (size_t i = 0; i < count; i++) values[i] = job->bias ? from[i] + job->bias[col + i] : from[i];
   int nonfinite = 0;
   if (f32_absmax_n(values, count, &nonfinite) < job->type->limit && !nonfinite) return 0;
-  for (size_t i = 0; i < count; i++)
-    overflows +=
-        isfinite(from[i]) && (!job->bias || isfinite(job->bias[col + i])) && fabsf(values[i]) >= job->type->limit;
+  for (size_t i = 0; i < count; i++) overflows += fabsf(values[i]) >= job->type->limit; /* a NaN is not */
   return overflows;
 }
 

@@ -180,6 +180,40 @@ static void nan_scale_gives_nan(void **state) {
   free(x);
 }
 
+/* NVFP4: every value with every scale, one product a sum: exact, with FP32 and E4M3 rows, alone, few and many. */
+static void every_scale_and_value_is_exact(void **state) {
+  (void)state;
+  enum { SCALES = 256, VALUES = NVFP4_BLOCK, M = 2 * VALUES };
+  static float x[M * VALUES], y[M * SCALES];
+  for (size_t i = 0; i < M; i++) x[i * VALUES + i % VALUES] = FP8_LARGEST; /* its own code of E4M3, scale 1 */
+  for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
+    cpu_kit kit;
+    if (!kit_open(&kit, table, 1)) continue;
+    uint64_t seed = 1;
+    weight w = kit_packed(WEIGHT_NVFP4, SCALES, VALUES, 0, NVFP4_BLOCK, SCALE_E4M3, &seed);
+    w.global = 1;
+    for (size_t n = 0; n < SCALES; n++) {
+      uint8_t *codes = (uint8_t *)(uintptr_t)w.data + n * w.row_bytes;
+      for (size_t i = 0; i < VALUES / 2; i++) codes[i] = (uint8_t)(2 * i | (2 * i + 1) << 4);
+      ((uint8_t *)(uintptr_t)w.scales)[n * w.scale_row_bytes] = (uint8_t)n;
+    }
+    for (input_mode mode = INPUT_FLOAT; mode <= INPUT_E4M3; mode++) {
+      for (size_t m = 1; m <= M; m += m == 1 ? VALUES - 1 : VALUES) {
+        for (size_t row = 0; row + m <= M; row += m) {
+          multiply(&kit, &w, mode, x + row * VALUES, m, y);
+          for (size_t i = 0; i < m * SCALES; i++) {
+            const float value = e2m1_to_f32((uint8_t)((row + i / SCALES) % VALUES));
+            const float expected = FP8_LARGEST * value * e4m3_to_f32((uint8_t)(i % SCALES));
+            assert_true(isnan(expected) ? isnan(y[i]) : y[i] == expected);
+          }
+        }
+      }
+    }
+    kit_weight_free(&w);
+    kit_close(&kit);
+  }
+}
+
 /* One row, few rows, and panels; 1, 2 and 5 threads; a K longer than a panel. */
 static void cuts_do_not_change_bits(void **state) {
   (void)state;
@@ -210,6 +244,35 @@ static void cuts_do_not_change_bits(void **state) {
 }
 
 #if defined(__x86_64__)
+/* NVFP4 times E4M3 rows with the instruction of AVX512_BF16 and without: the same bits, as with 2:4 below. */
+static void nvfp4_has_the_same_bits_without_its_instruction(void **state) {
+  static const size_t ks[] = {1, 16, 63, 64, 65, 191, 320, 4160, 4999};
+  static const size_t ms[] = {1, 3, 16, 30};
+  enum { MOST_KS = 4999, ROWS = 11 };
+  cpu_kit kit;
+  (void)state;
+  if (!cpu_get()->avx512_bf16 || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
+    print_message("this processor has no AVX512_BF16\n");
+    skip();
+  }
+  float *x = malloc(30 * MOST_KS * sizeof *x), y[2][30 * ROWS];
+  for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++) {
+    for (size_t j = 0; j < sizeof ms / sizeof ms[0]; j++) {
+      uint64_t seed = i + j;
+      weight w = kit_packed(WEIGHT_NVFP4, ROWS, ks[i], 0, NVFP4_BLOCK, SCALE_E4M3, &seed);
+      kit_fill(x, ms[j] * ks[i], &seed);
+      for (int native = 0; native < 2; native++) {
+        kernels_avx512_nvfp4(&cpu_of(kit.b)->kernels, native);
+        multiply(&kit, &w, INPUT_E4M3, x, ms[j], y[native]);
+      }
+      assert_true(kit_same(y[0], y[1], ms[j] * ROWS));
+      kit_weight_free(&w);
+    }
+  }
+  free(x);
+  kit_close(&kit);
+}
+
 /* 2:4 times INT8 rows with the instructions of AVX512_VNNI and AVX512_VBMI and without: the same bits, so that a table has
  * the same ones on every processor. */
 static void sparse_has_the_same_bits_without_its_instructions(void **state) {
@@ -250,8 +313,10 @@ int main(void) {
     cmocka_unit_test(groups_of_zeros_give_zero),
     cmocka_unit_test(largest_codes_do_not_overflow),
     cmocka_unit_test(nan_scale_gives_nan),
+    cmocka_unit_test(every_scale_and_value_is_exact),
     cmocka_unit_test(cuts_do_not_change_bits),
 #if defined(__x86_64__)
+    cmocka_unit_test(nvfp4_has_the_same_bits_without_its_instruction),
     cmocka_unit_test(sparse_has_the_same_bits_without_its_instructions),
 #endif
   };

@@ -42,6 +42,8 @@ typedef struct cpu_input {
 #define CPU_CUT_UNIT                                                                                                   \
   128 /* where K is cut for panels: at multiples of this, so that kernels may add up so many together */
 #define CPU_INPUT_MODES (INPUT_INT4 + 1)
+#define CPU_E4M3_CODES  256
+#define CPU_E2M1_CODES  16
 
 static inline size_t cpu_code_bytes(input_mode mode) { return mode == INPUT_E4M3 ? 2 : 1; }
 
@@ -127,6 +129,7 @@ struct cpu_kernels {
   void (*narrow_f16)(const float *from, uint16_t *to, size_t count);
 
   cpu_product product[2][WEIGHT_FORMATS][CPU_INPUT_MODES]; /* [weight_blocked] */
+  uint16_t nvfp4_bf16[CPU_E4M3_CODES][CPU_E2M1_CODES];     /* scale × value as BF16, for nvfp4_pairs.h */
 
   /* y[i] = activation of y[i]; NONE is not asked for. */
   void (*activate)(activation act, float *y, size_t count);
@@ -211,6 +214,8 @@ void kernels_avx2(cpu_kernels *k);
 void kernels_avx512(cpu_kernels *k);
 /* FP8 in that table with the instructions of AVX512_BF16 and AVX512_VBMI, or without: the same bits. */
 void kernels_avx512_fp8(cpu_kernels *k, int native);
+/* NVFP4 times E4M3 rows with those of AVX512_BF16, or without: the same bits. */
+void kernels_avx512_nvfp4(cpu_kernels *k, int native);
 /* 2:4 times INT8 and INT4 rows with those of AVX512_VNNI and AVX512_VBMI, or without: the same bits. */
 void kernels_avx512_sparse(cpu_kernels *k, int native);
 #endif

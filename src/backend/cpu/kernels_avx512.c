@@ -11,6 +11,7 @@
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/fp8_vbmi.h"
 #include "backend/cpu/linear_simd.h"
+#include "backend/cpu/nvfp4_pairs.h"
 #include "backend/cpu/nvfp4_row.h"
 #include "backend/cpu/rows_simd.h"
 #include "backend/cpu/sparse_avx512.h"
@@ -22,12 +23,17 @@ void kernels_avx512_fp8(cpu_kernels *k, int native) {
   pairs_kernels(k, native);
 }
 
+void kernels_avx512_nvfp4(cpu_kernels *k, int native) {
+  nvfp4_kernels(k);
+  nvfp4_pairs_kernels(k, native);
+}
+
 void kernels_avx512(cpu_kernels *k) {
   k->name = "avx512";
   linear_kernels(k);
   kernels_avx512_fp8(k, cpu_get()->avx512_bf16 && cpu_get()->avx512_vbmi);
   packed_kernels(k);
-  nvfp4_kernels(k);
+  kernels_avx512_nvfp4(k, cpu_get()->avx512_bf16);
   kernels_avx512_sparse(k, cpu_get()->avx512_vnni && cpu_get()->avx512_vbmi);
   rows_kernels(k);
   attention_kernels(k);

@@ -24,6 +24,11 @@ static void on_bus(int number) {
   _exit(CODE_IO);
 }
 
+static int is_ignored(int number) {
+  struct sigaction action;
+  return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 void signals_install(void) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
@@ -32,6 +37,7 @@ void signals_install(void) {
   action.sa_flags = (int)SA_RESETHAND; /* the second signal kills; no SA_RESTART: a read of standard input ends */
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  if (!is_ignored(SIGHUP)) sigaction(SIGHUP, &action, NULL);
   action.sa_handler = SIG_IGN;
   action.sa_flags = 0;
   sigaction(SIGPIPE, &action, NULL);

@@ -2,8 +2,8 @@
 #ifndef APPS_SIGNALS_H
 #define APPS_SIGNALS_H
 
-/* SIGINT and SIGTERM: the first asks the work to stop, the second kills. SIGPIPE, and SIGXFSZ (a file beyond ulimit -f):
- * ignored, write(2) reports them. */
+/* SIGINT, SIGTERM, and SIGHUP unless it is ignored (nohup): the first asks the work to stop, the second kills. SIGPIPE, and
+ * SIGXFSZ (a file beyond ulimit -f): ignored, write(2) reports them. */
 void signals_install(void);
 
 /* 1 when a signal has asked to stop. */

@@ -59,17 +59,24 @@ static viva_status source(const plan *p, const piece *w, uint8_t *buffer, const 
 
 /* ---- quantised in the file */
 
-/* 2:4: every group names two places, the first before the second. */
-static viva_status check_index(const plan *p, const piece *w, const pack_spec *spec, const uint8_t *data,
-                               size_t all_rows, size_t at, viva_error *error) {
+/* 2:4: every group names two places, the first before the second, and no code is beyond ±127 or ±7. */
+static viva_status check_sparse(const plan *p, const piece *w, const pack_spec *spec, const uint8_t *data,
+                                size_t all_rows, size_t at, viva_error *error) {
   if (spec->format != WEIGHT_INT8_24 && spec->format != WEIGHT_INT4_24) return VIVA_OK;
   weight view = pack_view(spec, all_rows, w->item->cols, data);
   pack_place bad = pack_check_index(&view, at, w->rows);
+  if (bad.found)
+    return checkpoint_fail(p->ck, w->item->view, error, VIVA_E_FORMAT,
+                           "the index of the 4 columns from %zu on in row %zu does not name two places in rising "
+                           "order; the file is damaged",
+                           bad.col, w->row + (bad.row - at));
+  bad = pack_check_codes(&view, at, w->rows);
   if (!bad.found) return VIVA_OK;
+  int most = spec->format == WEIGHT_INT8_24 ? INT8_LARGEST : INT4_LARGEST;
   return checkpoint_fail(p->ck, w->item->view, error, VIVA_E_FORMAT,
-                         "the index of the 4 columns from %zu on in row %zu does not name two places in rising order; "
-                         "the file is damaged",
-                         bad.col, w->row + (bad.row - at));
+                         "the code in row %zu, column %zu is %d, expected -%d to %d; the file is damaged, or was not "
+                         "written by viva: write it again with viva quantize",
+                         w->row + (bad.row - at), bad.col, -most - 1, most, most);
 }
 
 viva_status piece_native(const plan *p, const piece *w, const piece_buffers *b, const pack_spec *spec, uint8_t *data,
@@ -80,7 +87,7 @@ viva_status piece_native(const plan *p, const piece *w, const piece_buffers *b, 
     return checkpoint_fail(p->ck, w->item->view, error, VIVA_E_LIMIT, "the matrix is too large");
   uint8_t *to = data + sizes.scales_offset + at * sizes.scale_row_bytes;
   TRY(quant_codes(p->quant, m, w->row, w->rows, data + at * sizes.row_bytes, b->raw, error));
-  TRY(check_index(p, w, spec, data, all_rows, at, error));
+  TRY(check_sparse(p, w, spec, data, all_rows, at, error));
   if (spec->format == WEIGHT_NVFP4) return quant_scales_e4m3(p->quant, m, w->row, w->rows, to, error);
   TRY(quant_scales_f32(p->quant, m, w->row, w->rows, b->values, b->raw, error));
   size_t count = w->rows * (size_t)m->scale_cols; /* each is a value of the file's type: nothing is rounded */

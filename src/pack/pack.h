@@ -107,4 +107,9 @@ void unpack_rows(const weight *w, size_t row, size_t rows, float *to, size_t str
  * value (unpack_rows: each code counts at its place, both when they name the same one), though none reads outside. */
 pack_place pack_check_index(const weight *w, size_t row, size_t rows);
 
+/* 2:4 formats whose index is right: the first code that viva never writes, −128 in INT8 and −8 in INT4, by its row and
+ * column; found 0: there is none. Kernels multiply bytes by their magnitude and sign, which the least code of two's
+ * complement has not in so many bits, so that its product differs from kernel to kernel: such a file is refused. */
+pack_place pack_check_codes(const weight *w, size_t row, size_t rows);
+
 #endif

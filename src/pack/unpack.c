@@ -38,15 +38,20 @@ static int code_at(weight_format format, const uint8_t *block, size_t i) {
   return int4_to_int((uint8_t)(block[i / 2] >> (4 * (i % 2))));
 }
 
+/* Position, within its block, of the weight that code i is of. */
+static size_t kept_place(weight_format format, const uint8_t *block, size_t i) {
+  const uint8_t *index = block + (format == WEIGHT_INT8_24 ? SPARSE_24_KEPT : SPARSE_24_KEPT / 2);
+  const size_t group = i / 2, nibble = (size_t)index[group / 2] >> (4 * (group % 2));
+  return SPARSE_24_GROUP * group + (nibble >> (2 * (i % 2)) & 3);
+}
+
 /* count: columns that there are of this block. */
 static void unpack_block(const weight *w, size_t row, const uint8_t *block, size_t column, size_t count, float *to) {
   size_t scale_index = w->block ? column / w->block : 0;
   float scale = weight_scale(w, row, scale_index);
-  const uint8_t *index = block + (w->format == WEIGHT_INT8_24 ? SPARSE_24_KEPT : SPARSE_24_KEPT / 2);
   for (size_t i = 0; i < count; i++) to[i] = 0;
   for (size_t i = 0; i < SPARSE_24_KEPT; i++) {
-    const size_t group = i / 2, nibble = (size_t)index[group / 2] >> (4 * (group % 2));
-    const size_t place = SPARSE_24_GROUP * group + (nibble >> (2 * (i % 2)) & 3);
+    const size_t place = kept_place(w->format, block, i);
     const size_t at = place / 8 * 8 + column_of(w->pairs, place % 8);
     if (at >= count) continue;
     if (w->block && (column + at) / w->block != scale_index) {
@@ -77,6 +82,35 @@ pack_place pack_check_index(const weight *w, size_t row, size_t rows) {
       const size_t nibble = (size_t)index[g % SPARSE_24_GROUPS / 2] >> (4 * (g % 2)) & 15;
       if ((nibble & 3) >= nibble >> 2) return (pack_place){1, r, g * SPARSE_24_GROUP};
     }
+  }
+  return (pack_place){0};
+}
+
+/* 1 when one of a block's codes is the least that two's complement has. */
+static int has_least(weight_format format, const uint8_t *block) {
+  int found = 0;
+  if (format == WEIGHT_INT8_24)
+    for (size_t i = 0; i < SPARSE_24_KEPT; i++) found |= block[i] == 0x80;
+  else
+    for (size_t i = 0; i < SPARSE_24_KEPT / 2; i++) found |= ((block[i] & 0x0f) == 0x08) | ((block[i] & 0xf0) == 0x80);
+  return found;
+}
+
+/* Column, within its block, of the first such code. */
+static size_t least_column(const weight *w, const uint8_t *block) {
+  const int least = w->format == WEIGHT_INT8_24 ? -INT8_LARGEST - 1 : -INT4_LARGEST - 1;
+  size_t i = 0;
+  while (i + 1 < SPARSE_24_KEPT && code_at(w->format, block, i) != least) i++;
+  const size_t place = kept_place(w->format, block, i);
+  return place / 8 * 8 + column_of(w->pairs, place % 8);
+}
+
+pack_place pack_check_codes(const weight *w, size_t row, size_t rows) {
+  const size_t bytes = w->format == WEIGHT_INT8_24 ? sizeof(int8_24_block) : sizeof(int4_24_block);
+  for (size_t r = row; r < row + rows; r++) {
+    const uint8_t *block = row_codes(w, r);
+    for (size_t c = 0; c < w->cols; c += SPARSE_24_COLUMNS, block += bytes)
+      if (has_least(w->format, block)) return (pack_place){1, r, c + least_column(w, block)};
   }
   return (pack_place){0};
 }

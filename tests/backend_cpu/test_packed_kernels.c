@@ -13,6 +13,7 @@
 #include "backend/cpu/cpu.h"
 #include "base/cpu.h"
 #include "lib/cpu_kit.h"
+#include "pack/pack.h"
 
 #define BOUND 0x1p-20 /* of Σ|x·w|: what backend.h promises */
 
@@ -152,6 +153,46 @@ static void largest_codes_do_not_overflow(void **state) {
     kit_close(&kit);
   }
   free(x);
+}
+
+/* Any byte i of a row that loading lets through. */
+static uint8_t file_byte(weight_format format, size_t i, uint64_t *state) {
+  static const uint8_t nibbles[6] = {4, 8, 9, 12, 13, 14};
+  const size_t kept = format == WEIGHT_INT8_24 ? SPARSE_24_KEPT : SPARSE_24_KEPT / 2;
+  const uint64_t random = kit_random(state) >> 16;
+  const uint8_t byte = (uint8_t)random;
+  if (format == WEIGHT_NVFP4) return byte;
+  if (i % (kept + SPARSE_24_GROUPS / 2) >= kept) return (uint8_t)(nibbles[random % 6] | nibbles[random / 6 % 6] << 4);
+  if (format == WEIGHT_INT8_24) return byte == 0x80 ? 0x81 : byte;
+  return (uint8_t)(byte | ((byte & 0x0f) == 0x08) | ((byte & 0xf0) == 0x80 ? 0x10 : 0));
+}
+
+/* Codes and indices as a file may have them: any that loading lets through, beyond the last column too. */
+static void any_codes_of_a_file_are_right(void **state) {
+  (void)state;
+  float x[MOST_M * MOST_K], y[MOST_M * N];
+  for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
+    cpu_kit kit;
+    if (!kit_open(&kit, table, 1)) continue;
+    for (size_t v = 0; v < VARIANTS; v++) {
+      for (size_t k = 1; k <= MOST_K; k += k % 64 < 4 ? 1 : 5) {
+        uint64_t seed = k + 1000 * v;
+        weight w = kit_packed(variants[v].format, N, k, 0, variants[v].block, variants[v].scales, &seed);
+        uint8_t *bytes = (uint8_t *)(uintptr_t)w.data;
+        for (size_t i = 0; i < N * w.row_bytes; i++) bytes[i] = file_byte(w.format, i % w.row_bytes, &seed);
+        if (w.format != WEIGHT_NVFP4)
+          assert_false(pack_check_index(&w, 0, N).found || pack_check_codes(&w, 0, N).found);
+        const size_t m = k % 3 == 0 ? MOST_M : 1 + k % 7;
+        whole_rows(x, m, k, &seed);
+        for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT8; mode += INPUT_INT8) {
+          multiply(&kit, &w, mode, x, m, y);
+          check_values(&w, x, m, y);
+        }
+        kit_weight_free(&w);
+      }
+    }
+    kit_close(&kit);
+  }
 }
 
 /* A NaN among NVFP4's scales makes its row NaN, in whatever block it is, and no other. */
@@ -312,6 +353,7 @@ int main(void) {
     cmocka_unit_test(every_k_is_right),
     cmocka_unit_test(groups_of_zeros_give_zero),
     cmocka_unit_test(largest_codes_do_not_overflow),
+    cmocka_unit_test(any_codes_of_a_file_are_right),
     cmocka_unit_test(nan_scale_gives_nan),
     cmocka_unit_test(every_scale_and_value_is_exact),
     cmocka_unit_test(cuts_do_not_change_bits),

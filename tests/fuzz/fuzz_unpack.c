@@ -54,6 +54,8 @@ static void unpack(const pack_spec *spec, size_t rows, size_t cols, const uint8_
   if (spec->format == WEIGHT_INT8_24 || spec->format == WEIGHT_INT4_24) {
     const pack_place place = pack_check_index(&w, 0, rows);
     require(!place.found || (place.row < rows && place.col < (cols + 63) / 64 * 64));
+    const pack_place least = pack_check_codes(&w, 0, rows);
+    require(!least.found || (least.row < rows && least.col < (cols + 63) / 64 * 64));
   }
   free(one);
   free(all);
@@ -73,7 +75,8 @@ static void pack(pack_spec spec, size_t rows, size_t cols, const uint8_t *data, 
   pack_rows(&spec, rows, cols, to, 0, rows, values, cols, NULL, &bad);
   require(bad.found == survey.bad.found && bad.row == survey.bad.row && bad.col == survey.bad.col);
   const weight w = pack_view(&spec, rows, cols, to);
-  if (spec.format == WEIGHT_INT8_24 || spec.format == WEIGHT_INT4_24) require(pack_check_index(&w, 0, rows).found == 0);
+  if (spec.format == WEIGHT_INT8_24 || spec.format == WEIGHT_INT4_24)
+    require(pack_check_index(&w, 0, rows).found == 0 && pack_check_codes(&w, 0, rows).found == 0);
   unpack(&spec, rows, cols, to);
   free(to);
   free(values);

@@ -259,8 +259,55 @@ static void damaged_index_is_refused(void **state) {
   end(&w);
 }
 
+/* −128 and −8 have no magnitude in as many bits: kernels would differ. The second row of q's second head, its fourth code. */
+static void least_codes_are_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *format;
+    size_t at;
+    unsigned char byte;
+    const char *said;
+  } forms[] = {{"int8-24", 17 * 40 + 3, 0x80, "is -128, expected -127 to 127"},
+               {"int4-24", 17 * 24 + 1, 0x80, "is -8, expected -7 to 7"},
+               {"int4-24-g32", 17 * 24 + 1, 0x88, "is -8, expected -7 to 7"}};
+  static const char *const ways[] = {NULL, "f32", "fp8"};
+  world w;
+  begin(&w);
+  for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+    char from[128], to[128], out[128];
+    viva_error error = {0};
+    viva_model *model;
+    viva_quantize_options q = viva_quantize_options_default();
+    q.weights = forms[i].format;
+    path_of(&w, "even", from);
+    path_of(&w, "packed", to);
+    path_of(&w, "out", out);
+    kit_ok(viva_quantize(w.engine, from, to, &q, NULL, &error), &error);
+    damage(to, "model.layers.1.self_attn.q_proj.weight_packed", forms[i].at, forms[i].byte);
+    for (size_t way = 0; way < 3; way++) {
+      for (int mode = VIVA_LOAD_READ; mode <= VIVA_LOAD_MMAP; mode++) {
+        viva_model_options o = viva_model_options_default();
+        o.weights = ways[way];
+        o.load = (viva_load_mode)mode;
+        kit_error(viva_model_load(w.engine, to, &o, &model, &error), VIVA_E_FORMAT, &error,
+                  "q_proj.weight_packed: at byte");
+        assert_non_null(strstr(error.message, forms[i].said));
+        assert_non_null(strstr(error.message, "the code in row 17, column "));
+      }
+    }
+    q.weights = "stored";
+    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, forms[i].said);
+    q.weights = "dense";
+    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, forms[i].said);
+    assert_int_not_equal(access(out, F_OK), 0);
+    remove_folder(to);
+  }
+  end(&w);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(stored_is_the_rule), cmocka_unit_test(mapped_codes_stay),
-                                     cmocka_unit_test(damaged_index_is_refused)};
+                                     cmocka_unit_test(damaged_index_is_refused),
+                                     cmocka_unit_test(least_codes_are_refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -543,6 +543,39 @@ static void test_index_that_is_none_of_the_six(void **state) {
   free(p.data);
 }
 
+static void test_codes_that_viva_never_writes(void **state) {
+  (void)state;
+  enum { ROWS = 3, COLS = 192 };
+  static const struct {
+    pack_spec spec;
+    size_t row_bytes, at; /* byte of row 1: in its second block */
+    uint8_t byte;
+    size_t col; /* index nibble 0xe: columns 2 and 3 of the group; of the pairs' order these are 4 and 6 */
+  } cases[] = {
+      {{.format = WEIGHT_INT8_24}, 120, 40 + 3, 0x80, 64 + 7},
+      {{.format = WEIGHT_INT8_24}, 120, 40 + 30, 0x80, 64 + 62},
+      {{.format = WEIGHT_INT4_24}, 72, 24 + 0, 0x18, 64 + 2},
+      {{.format = WEIGHT_INT4_24}, 72, 24 + 0, 0x81, 64 + 3},
+      {{.format = WEIGHT_INT4_24, .block = 32, .pairs = 1}, 72, 24 + 0, 0x81, 64 + 6},
+  };
+  float values[ROWS * COLS];
+  for (size_t i = 0; i < ROWS * COLS; i++) values[i] = i % 4 < 2 ? 0 : i % 3 ? -1 : 1; /* keeps 2 and 3 of each 4 */
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    packed p = pack(cases[i].spec, values, ROWS, COLS);
+    assert_int_equal(p.w.row_bytes, cases[i].row_bytes);
+    assert_int_equal(pack_check_codes(&p.w, 0, ROWS).found, 0);
+    p.data[cases[i].row_bytes + cases[i].at] = cases[i].byte;
+    if (cases[i].spec.pairs) p.data[cases[i].row_bytes + 24 + SPARSE_24_KEPT / 2] = 0xee;
+    const pack_place place = pack_check_codes(&p.w, 0, ROWS);
+    assert_int_equal(place.found, 1);
+    assert_int_equal(place.row, 1);
+    assert_int_equal(place.col, cases[i].col);
+    assert_int_equal(pack_check_codes(&p.w, 0, 1).found, 0);
+    assert_int_equal(pack_check_codes(&p.w, 2, 1).found, 0);
+    free(p.data);
+  }
+}
+
 static void test_scales_shared_by_all_rows(void **state) {
   (void)state;
   float row[32], back[64];
@@ -580,6 +613,7 @@ int main(void) {
       cmocka_unit_test(test_merge_keeps_the_first_place),
       cmocka_unit_test(test_packing_again_changes_nothing),
       cmocka_unit_test(test_index_that_is_none_of_the_six),
+      cmocka_unit_test(test_codes_that_viva_never_writes),
       cmocka_unit_test(test_scales_shared_by_all_rows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,7 +51,8 @@ def slow_model(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130),
+                                          (signal.SIGKILL, -signal.SIGKILL)])
 def test_stopped_in_the_middle(program, slow_model, tmp_path, number, code):
     out = tmp_path / "out"
     unfinished = tmp_path / "out.viva-0.tmp"
@@ -67,6 +68,17 @@ def test_stopped_in_the_middle(program, slow_model, tmp_path, number, code):
     assert quantize(program, TINY, out, "--format", "fp8").returncode == 0
     assert (out / "config.json").exists() and (out / "model.safetensors").exists()
     assert sorted(os.listdir(tmp_path)) == ["out"] + ([unfinished.name] if number == signal.SIGKILL else [])
+
+
+def test_nohup_goes_on_after_the_terminal(program, slow_model, tmp_path):
+    out = tmp_path / "out"
+    with subprocess.Popen([program, "quantize", slow_model, out, "--format", "fp8", "-q"],
+                          preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as child:
+        while not (tmp_path / "out.viva-0.tmp").exists() and child.poll() is None:
+            time.sleep(0.002)
+        child.send_signal(signal.SIGHUP)
+    assert child.returncode == 0
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_what_was_there_stays_until_the_new_one_is_complete(program, slow_model, tmp_path):

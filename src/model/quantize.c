@@ -116,7 +116,8 @@ viva_status viva_quantize(viva_engine *engine, const char *from, const char *to,
     error_at(error, NULL, "weights", -1, VIVA_NO_OFFSET);
     return VIVA_E_ARGUMENT;
   }
-  if (result) TRY(options_fill(result, &filled, "viva_quantize_result", error)); /* a wrong size shows before the work */
+  if (result)
+    TRY(options_fill(result, &filled, "viva_quantize_result", error)); /* a wrong size shows before the work */
   quantize_job j = {.engine = engine, .options = &o};
   viva_status status = run(&j, from, to, error);
   if (!status && result) {

@@ -154,7 +154,7 @@ static int store(const parser *p, const match *m, const char *text) {
   return in_range(o, real) ? 0 : wrong_number(p, o, text);
 }
 
-/* Twice the same value option, or two flags that set one field to different values. */
+/* Twice the same value option, or two options that set one field. */
 static int check_double(const parser *p, const match *m) {
   const option *o = m->opt;
   if (p->seen[m->number] && o->kind != OPTION_TEXTS && option_takes_value(o))
@@ -162,7 +162,7 @@ static int check_double(const parser *p, const match *m) {
   size_t first = m->number - (size_t)(o - m->group->options); /* number of the group's first option */
   for (size_t i = 0; i < m->group->count; i++) {
     const option *other = &m->group->options[i];
-    if (p->seen[first + i] && other->offset == o->offset && other->kind != o->kind)
+    if (p->seen[first + i] && other != o && other->offset == o->offset)
       return message_usage(p->spec->command, "--%s contradicts --%s: give one of them", o->name, other->name);
   }
   p->seen[m->number] = 1;

@@ -11,9 +11,9 @@ enum { BENCH_SAMPLES_MAX = 1000 };
 
 typedef struct bench_row {
   const char *path;
-  const char *model; /* viva_model_description */
-  const char *mode;  /* model_mode */
-  const char *act;   /* loaded.act */
+  const char *model;         /* viva_model_description */
+  const char *mode;          /* model_mode */
+  const char *weights, *act; /* of loaded */
   viva_memory_plan plan;
   viva_device_info device;
   uint64_t prompt;    /* tokens of a pp row, else 0 */
@@ -27,7 +27,7 @@ typedef struct bench_row {
 typedef enum bench_form { BENCH_MD, BENCH_CSV, BENCH_JSON, BENCH_JSONL } bench_form;
 
 /* What stands before the first row, a row (number: from 0), and what stands after the last one. */
-void bench_print_begin(output *out, bench_form form);
+void bench_print_begin(output *out, bench_form form, const bench_row *first);
 void bench_print_row(output *out, bench_form form, const bench_row *row, size_t number);
 void bench_print_end(output *out, bench_form form);
 

@@ -21,9 +21,16 @@ static double share(const bench_row *row) {
   return row->read_rate.mean > 0 ? 100.0 * bench_read(row) / row->read_rate.mean : 0.0;
 }
 
+/* The first column: the rows of one run have the same model in it. */
+static int model_column(const bench_row *row, char *text, size_t size) {
+  enum { LEAST = 30 };
+  size_t length = text_format(text, size, "%s%s%s", row->model, row->mode[0] ? ", " : "", row->mode);
+  return length > LEAST ? (int)length : LEAST;
+}
+
 static void print_md(output *out, const bench_row *row) {
-  char model[128], size[32], params[32], test[32], speed[64], read[32] = "", part[32] = "";
-  text_format(model, sizeof model, "%s%s%s", row->model, row->mode[0] ? ", " : "", row->mode);
+  char model[256], size[32], params[32], test[32], speed[64], read[32] = "", part[32] = "";
+  int width = model_column(row, model, sizeof model);
   units_bytes(row->plan.weight_bytes, size, sizeof size);
   units_count(row->plan.parameters, params, sizeof params);
   test_name(row, test, sizeof test);
@@ -33,8 +40,8 @@ static void print_md(output *out, const bench_row *row) {
     text_format(part, sizeof part, "%.1f", share(row));
   }
   /* The sign is one character of two bytes: one more in the width. */
-  output_format(out, "| %-30s | %10s | %10s | %-10s | %7" PRId32 " | %13s | %21s | %7s | %9s |\n", model, size, params,
-                backend(row), row->device.threads, test, speed, read, part);
+  output_format(out, "| %-*s | %10s | %10s | %-10s | %7" PRId32 " | %13s | %21s | %7s | %9s |\n", width, model, size,
+                params, backend(row), row->device.threads, test, speed, read, part);
 }
 
 /* A field of a CSV line: in quotes, with quotes doubled. */
@@ -44,18 +51,19 @@ static void csv_text(output *out, const char *text) {
     if (*text == '"') output_text(out, "\"");
     output_bytes(out, text, 1);
   }
-  output_text(out, "\",");
+  output_text(out, "\"");
 }
 
 static void print_csv(output *out, const bench_row *row) {
   const char *texts[] = {viva_version(), row->device.name, row->path, row->model, backend(row), row->device.kernels};
-  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) csv_text(out, texts[i]);
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) csv_text(out, texts[i]), output_text(out, ",");
   output_format(out, "%" PRIu64 ",%" PRIu64 ",%" PRId32 ",%" PRIu64 ",%" PRIu64 ",", row->plan.weight_bytes,
                 row->plan.parameters, row->device.threads, row->prompt, row->generated);
   output_format(out, "%.0f,%.0f,%.6f,%.6f,", row->nanoseconds.mean, stats_deviation(&row->nanoseconds), row->rate.mean,
                 stats_deviation(&row->rate));
-  output_format(out, "%" PRIu64 ",%.4f,%.4f,%.3f,%s\n", row->plan.bytes_per_token, bench_read(row) * 1e-9,
+  output_format(out, "%" PRIu64 ",%.4f,%.4f,%.3f,%s,", row->plan.bytes_per_token, bench_read(row) * 1e-9,
                 row->read_rate.mean * 1e-9, share(row), row->act ? row->act : "");
+  csv_text(out, row->weights), output_text(out, "\n");
 }
 
 static void print_object(output *out, const bench_row *row) {
@@ -65,6 +73,7 @@ static void print_object(output *out, const bench_row *row) {
   json_key(&json, "cpu_info"), json_text(&json, row->device.name);
   json_key(&json, "model_filename"), json_text(&json, row->path);
   json_key(&json, "model_type"), json_text(&json, row->model);
+  json_key(&json, "weights"), json_text(&json, row->weights);
   if (row->act) json_key(&json, "act"), json_text(&json, row->act);
   json_key(&json, "backends"), json_text(&json, backend(row));
   json_key(&json, "kernels"), json_text(&json, row->device.kernels);
@@ -87,17 +96,20 @@ static void print_object(output *out, const bench_row *row) {
   json_end(&json, '}');
 }
 
-void bench_print_begin(output *out, bench_form form) {
+void bench_print_begin(output *out, bench_form form, const bench_row *first) {
   if (form == BENCH_MD) {
-    output_format(out, "| %-30s | %10s | %10s | %-10s | %7s | %13s | %20s | %7s | %9s |\n", "model", "size", "params",
-                  "backend", "threads", "test", "t/s", "GB/s", "% of read");
-    output_text(out,
-                "| ------------------------------ | ---------: | ---------: | ---------- | ------: | ------------: "
-                "| -------------------: | ------: | --------: |\n");
+    char model[256];
+    int width = model_column(first, model, sizeof model);
+    output_format(out, "| %-*s | %10s | %10s | %-10s | %7s | %13s | %20s | %7s | %9s |\n", width, "model", "size",
+                  "params", "backend", "threads", "test", "t/s", "GB/s", "% of read");
+    output_text(out, "| ");
+    for (int i = 0; i < width; i++) output_text(out, "-");
+    output_text(out, " | ---------: | ---------: | ---------- | ------: | ------------: "
+                     "| -------------------: | ------: | --------: |\n");
   } else if (form == BENCH_CSV) {
     output_text(out, "viva_version,cpu_info,model_filename,model_type,backends,kernels,model_size,model_n_params,"
                      "n_threads,n_prompt,n_gen,avg_ns,stddev_ns,avg_ts,stddev_ts,bytes_per_token,gb_per_s,"
-                     "read_bandwidth_gb_per_s,read_share_percent,act\n");
+                     "read_bandwidth_gb_per_s,read_share_percent,act,weights\n");
   } else if (form == BENCH_JSON) {
     output_text(out, "[");
   }

@@ -136,6 +136,7 @@ static viva_status run_test(bench *b, uint64_t prompt, uint64_t generated, viva_
   row->path = b->args->model.path;
   row->model = viva_model_description(b->what.model);
   row->mode = model_mode(&b->what);
+  row->weights = b->what.weights;
   row->act = b->what.act;
   row->plan = b->what.plan;
   row->device = b->what.device;
@@ -145,7 +146,7 @@ static viva_status run_test(bench *b, uint64_t prompt, uint64_t generated, viva_
   viva_status status = measure(b, row, error);
   progress_end(&b->bar);
   if (status == VIVA_OK) {
-    if (*b->rows == 0) bench_print_begin(b->out, (bench_form)b->args->form);
+    if (*b->rows == 0) bench_print_begin(b->out, (bench_form)b->args->form, row);
     bench_print_row(b->out, (bench_form)b->args->form, row, (*b->rows)++);
     output_flush(b->out);
   }

@@ -143,6 +143,8 @@ static int compare(output *out, const compare_args *args, const operands *rest, 
                   .model = rest->items[1],
                   .reference_text = viva_model_description(p->reference.model),
                   .model_text = viva_model_description(p->model.model),
+                  .reference_weights = p->reference.weights,
+                  .weights = p->model.weights,
                   .mode = model_mode(&p->model),
                   .score = &p->score,
                   .errors = measured ? &p->errors : NULL};
@@ -158,7 +160,8 @@ static int run(output *out, void *values, const operands *rest) {
   if (rest->count < 2)
     return message_usage("compare", "expected two models, as in 'viva compare REF MODEL -f text.txt'");
   input text;
-  int code = input_read(&args->input, "compare", "text", args->model.quiet, &text);
+  int code = args->html != NULL ? compare_html_try(args->html) : 0;
+  if (code == 0) code = input_read(&args->input, "compare", "text", args->model.quiet, &text);
   if (code != 0) return code;
   pair *p = calloc(1, sizeof *p);
   code = p != NULL ? compare(out, args, rest, &text, p) : message_fail(CODE_LIMIT, "no memory to compare");

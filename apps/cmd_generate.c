@@ -184,6 +184,8 @@ static void print_json(output *out, const viva_generate_result *r, const loaded 
   json_key(&json, "decode_seconds"), json_double(&json, r->decode_seconds);
   json_key(&json, "total_tokens"), json_unsigned(&json, r->total_tokens);
   json_key(&json, "ms_per_token"), json_double(&json, r->ms_per_token);
+  json_key(&json, "model"), json_text(&json, viva_model_description(what->model));
+  json_key(&json, "weights"), json_text(&json, what->weights);
   if (what->act) json_key(&json, "act"), json_text(&json, what->act);
   if (r->token_logprobs != NULL) print_logprobs(&json, r);
   json_end(&json, '}');

@@ -159,6 +159,7 @@ static void print_result(output *out, const scoring *s, const loaded *what, int 
   json_key(&json, "text_tokens"), json_unsigned(&json, s->tokens->count);
   json_key(&json, "seconds"), json_double(&json, seconds);
   json_key(&json, "model"), json_text(&json, viva_model_description(what->model));
+  json_key(&json, "weights"), json_text(&json, what->weights);
   if (what->act) json_key(&json, "act"), json_text(&json, what->act);
   json_end(&json, '}');
   output_text(out, "\n");

@@ -25,8 +25,9 @@ typedef struct quantize_args {
 static const option format_options[] = {
     {0, OPTION_TEXT, "format", "RULE", AT(format),
      "what to write: fp8, fp8-b16 to fp8-b128, nvfp4, int8-24, int4-24, bf16, f16, f32, with exceptions as in "
-     "'fp8,mlp.down_proj=bf16'; or dense, to go back",
+     "'fp8,mlp.down_proj=bf16' (viva(1), WEIGHT FORMATS, has every word and suffix); or dense, to go back",
      0, 0},
+    {0, OPTION_TEXT, "to", "RULE", AT(format), "another name of --format", 0, 0},
     {0, OPTION_COUNT, "shard-size", "MB", AT(shard_megabytes), "no file of weights grows beyond this", 1, 1e9},
     {0, OPTION_SET, "overwrite", NULL, AT(overwrite), "replace the folder OUT when it is there", 0, 0},
     {'t', OPTION_COUNT, "threads", "N", AT(model.threads),
@@ -156,9 +157,11 @@ static void print_text(output *out, job *j, const viva_quantize_result *result) 
 
 /* ---- for programs */
 
-static void print_json(output *out, const job *j, const viva_quantize_result *result, double seconds) {
+static void print_json(output *out, const job *j, const viva_quantize_result *result, const char *rule,
+                       double seconds) {
   json_out json = {out, 0};
   json_begin(&json, '{');
+  json_key(&json, "weights"), json_text(&json, rule);
   json_key(&json, "bytes_before"), json_unsigned(&json, result->bytes_before);
   json_key(&json, "bytes_after"), json_unsigned(&json, result->bytes_after);
   json_key(&json, "tensors"), json_unsigned(&json, result->tensors);
@@ -212,7 +215,7 @@ static int quantize(output *out, const quantize_args *args, const char *from, co
   else if (status != VIVA_OK)
     message_rename(&error, "weights", "--format"), code = message_error(&error);
   else if (args->json)
-    print_json(out, &j, &result, progress_clock() - start);
+    print_json(out, &j, &result, args->format, progress_clock() - start);
   else if (!args->model.quiet)
     print_text(out, &j, &result);
   free(j.list);

@@ -61,6 +61,7 @@ void errors_free(weight_errors *errors);
 typedef struct comparison {
   const char *reference, *model;           /* paths */
   const char *reference_text, *model_text; /* what they are: "llama 135M FP8 …" */
+  const char *reference_weights, *weights; /* the rules they are held by, or "as stored" */
   const char *mode;                        /* of the model's activations, "" where nothing is packed */
   score *score;
   const weight_errors *errors; /* NULL: shapes differ */
@@ -68,6 +69,9 @@ typedef struct comparison {
 
 void compare_print(output *out, const comparison *c);
 void compare_json(output *out, const comparison *c, double seconds);
+
+/* Whether a page can be written to path: asked before hours of work. Returns 0, or the exit code after a message. */
+int compare_html_try(const char *path);
 
 /* Writes a page without anything from outside to path, whole or not at all. Returns 0, or the exit code after a message. */
 int compare_html(const char *path, const comparison *c);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "compare.h"
@@ -89,7 +90,8 @@ static void put_page(output *out, const comparison *c) {
   put_row(out, "same top token", text);
   snprintf(text, sizeof text, "%.2f%%", 20 * (double)s->shared_top_5 / tokens);
   put_row(out, "top-5 overlap", text);
-  snprintf(text, sizeof text, "%" PRIu64 " in %" PRIu64 " windows of %" PRIu64, s->kl.count, s->done, s->context);
+  snprintf(text, sizeof text, "%" PRIu64 " in %" PRIu64 " window%s of %" PRIu64, s->kl.count, s->done,
+           s->done == 1 ? "" : "s", s->context);
   put_row(out, "tokens scored", text);
   output_text(out, "</table>\n");
   if (c->errors != NULL) put_errors(out, c->errors);
@@ -113,16 +115,29 @@ static int publish(int fd, const char *temporary, const char *path, const compar
   return failure == 0 ? 0 : fail(path, "write the page", failure);
 }
 
-int compare_html(const char *path, const comparison *c) {
+/* c NULL: only tries. */
+static int write_page(const char *path, const comparison *c) {
   static const char suffix[] = ".viva.tmp";
   size_t bytes = strlen(path) + sizeof suffix;
   char *temporary = malloc(bytes);
   if (temporary == NULL) return message_fail(CODE_LIMIT, "no memory for a path");
   snprintf(temporary, bytes, "%s%s", path, suffix);
-  int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  int code = fd < 0 ? fail(temporary, "create the file", errno) : publish(fd, temporary, path, c);
+  int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666), code = 0;
+  if (fd < 0) {
+    code = fail(temporary, "create the file", errno);
+  } else if (c != NULL) {
+    code = publish(fd, temporary, path, c);
+  }
   if (fd >= 0) close(fd);
-  if (fd >= 0 && code != 0) unlink(temporary);
+  if (fd >= 0 && (c == NULL || code != 0)) unlink(temporary);
   free(temporary);
   return code;
 }
+
+int compare_html_try(const char *path) {
+  struct stat found;
+  if (stat(path, &found) == 0 && S_ISDIR(found.st_mode)) return fail(path, "write the page", EISDIR);
+  return write_page(path, NULL);
+}
+
+int compare_html(const char *path, const comparison *c) { return write_page(path, c); }

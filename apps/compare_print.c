@@ -7,6 +7,8 @@
 
 static double share(uint64_t part, uint64_t all) { return all > 0 ? (double)part / (double)all : 0; }
 
+static const char *plural(uint64_t count) { return count == 1 ? "" : "s"; }
+
 /* From no error to 100 %, two characters to each factor of about 10: a blank is below 0.01 %. */
 static char heat(double error) {
   static const char ramp[] = " .:-=+*#%@";
@@ -54,8 +56,8 @@ void compare_print(output *out, const comparison *c) {
                 score_kl_at(s, 0.99));
   output_format(out, "same top token   %.2f%%\ntop-5 overlap    %.2f%%\n", 100 * share(s->same_top, s->kl.count),
                 100 * share(s->shared_top_5, 5 * s->kl.count));
-  output_format(out, "(%" PRIu64 " tokens scored in %" PRIu64 " windows of %" PRIu64 ")\n", s->kl.count, s->done,
-                s->context);
+  output_format(out, "(%" PRIu64 " token%s scored in %" PRIu64 " window%s of %" PRIu64 ")\n", s->kl.count,
+                plural(s->kl.count), s->done, plural(s->done), s->context);
   if (c->errors == NULL) {
     output_text(out, "\nThe models have different shapes: their weights are not compared.\n");
     return;
@@ -88,6 +90,10 @@ void compare_json(output *out, const comparison *c, double seconds) {
   json_begin(&json, '{');
   json_key(&json, "reference"), json_text(&json, c->reference);
   json_key(&json, "model"), json_text(&json, c->model);
+  json_key(&json, "reference_held"), json_text(&json, c->reference_text);
+  json_key(&json, "model_held"), json_text(&json, c->model_text);
+  json_key(&json, "reference_weights"), json_text(&json, c->reference_weights);
+  json_key(&json, "weights"), json_text(&json, c->weights);
   json_key(&json, "mode"), json_text(&json, c->mode);
   json_key(&json, "reference_perplexity"), json_double(&json, score_perplexity(s, 0));
   json_key(&json, "perplexity"), json_double(&json, score_perplexity(s, 1));

@@ -21,9 +21,10 @@ const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS] = {
 
 const option model_hold_options[MODEL_HOLD_OPTIONS] = {
     {0, OPTION_TEXT, "weights", "RULE", offsetof(model_args, weights),
-     "hold every matrix as f32, bf16, f16, fp8, fp8-b16, -b32, -b64, -b128, nvfp4, int8-24 or int4-24, or by a rule "
-     "such "
-     "as fp8,mlp.down_proj=bf16,layers.0-1=bf16; when not given: as stored, GGUF's block types as bf16",
+     "hold every matrix as f32, bf16, f16, fp8, fp8-b16, -b32, -b64, -b128, nvfp4, int8-24, int4-24, or by a rule such "
+     "as fp8,mlp.down_proj=bf16,layers.0-1=bf16 (viva(1), WEIGHT FORMATS, has every word and suffix); when not given: "
+     "as "
+     "stored, GGUF's block types as bf16",
      0, 0},
     {0, OPTION_CHOICE, "act", "auto|16|fp8|int8", offsetof(model_args, act),
      "how activations enter packed weights: in 16 or more bits, or quantised row by row; auto is 16", 0, 0},
@@ -74,6 +75,8 @@ viva_model_options model_args_model(const model_args *args) {
   options.load = load[args->load];
   return options;
 }
+
+const char *model_args_weights(const model_args *args) { return args->weights != NULL ? args->weights : "as stored"; }
 
 int model_args_need_path(const model_args *args, const char *command) {
   if (args->path != NULL) return 0;
@@ -144,8 +147,11 @@ int model_open(const model_args *args, const char *command, loaded *what) {
     if (args->weights_flag != NULL) message_rename(&error, "weights", args->weights_flag);
     return message_error(&error);
   }
+  what->weights = model_args_weights(args);
   what->act = find_act(what->model);
   if (!args->quiet) say_what_is_open(what);
+  if (!args->quiet && what->act == NULL && viva_model_act(what->model) != VIVA_ACT_16)
+    message_note("--act changes nothing here: no matrix is held in a packed format");
   return 0;
 }
 

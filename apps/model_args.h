@@ -49,9 +49,13 @@ typedef struct loaded {
   viva_model *model;
   viva_device_info device;
   viva_memory_plan plan;
-  const char *act; /* how rows enter packed weights: "16", "fp8", "int8"; NULL: the model has none */
-  double seconds;  /* for engine and model */
+  const char *weights; /* the rule it is held by, or "as stored" */
+  const char *act;     /* how rows enter packed weights: "16", "fp8", "int8"; NULL: the model has none */
+  double seconds;      /* for engine and model */
 } loaded;
+
+/* The rule that --weights gave, or "as stored". */
+const char *model_args_weights(const model_args *args);
 
 /* "activations 16 bits", "activations fp8" ... for a figure of this model, "" where nothing is packed. Static. */
 const char *model_mode(const loaded *what);

@@ -18,7 +18,7 @@ _viva_options() {
     bench)
       echo "-m --model -p --n-prompt -n --n-gen -r --repetitions -t --threads --no-warmup -o --output" \
         "$hold $device $talk" ;;
-    quantize) echo "--format --shard-size --overwrite -t --threads --json $talk" ;;
+    quantize) echo "--format --to --shard-size --overwrite -t --threads --json $talk" ;;
     compare)
       echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --json" \
         "--tokenizer $hold $device $talk" ;;
@@ -32,7 +32,7 @@ _viva_values() {
   case $2 in
     -m | --model | --tokenizer | --html) echo path ;;
     -f | --file) echo path ;;
-    --format) echo "fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 bf16 f16 f32 dense" ;;
+    --format | --to) echo "fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 bf16 f16 f32 dense" ;;
     --weights | --ref-weights) echo "f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 stored" ;;
     --act) echo "auto 16 fp8 int8" ;;
     --kv) echo "f16 f32" ;;

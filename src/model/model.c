@@ -72,40 +72,6 @@ viva_status viva_model_plan(viva_engine *engine, const char *path, const viva_mo
   return status;
 }
 
-#define PROJECTIONS 7 /* of a layer */
-
-/* The format in which most weights of the layers are. */
-static weight_format most_used(const viva_model *model) {
-  uint64_t count[WEIGHT_FORMATS] = {0};
-  int most = 0;
-  for (size_t i = 0; i < model->layer_count; i++) {
-    const layer *l = &model->layers[i];
-    const weight *const all[PROJECTIONS] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-    for (size_t j = 0; j < PROJECTIONS; j++) count[all[j]->format] += (uint64_t)all[j]->rows * all[j]->cols;
-  }
-  for (int f = 1; f < WEIGHT_FORMATS; f++)
-    if (count[f] > count[most]) most = f;
-  return model->layer_count ? (weight_format)most : model->g.head.format;
-}
-
-/* "llama 135M BF16" */
-void model_describe(viva_model *model) {
-  static const char *const formats[WEIGHT_FORMATS] = {
-      [WEIGHT_F32] = "F32",     [WEIGHT_BF16] = "BF16",        [WEIGHT_F16] = "F16",         [WEIGHT_FP8] = "FP8",
-      [WEIGHT_NVFP4] = "NVFP4", [WEIGHT_INT8_24] = "INT8 2:4", [WEIGHT_INT4_24] = "INT4 2:4"};
-  const char *format = formats[most_used(model)];
-  uint64_t n = model->plan.parameters;
-  char size[32];
-  if (n >= 999500000)
-    snprintf(size, sizeof size, "%llu.%lluB", (unsigned long long)((n + 50000000) / 1000000000),
-             (unsigned long long)((n + 50000000) / 100000000 % 10));
-  else if (n >= 999500)
-    snprintf(size, sizeof size, "%lluM", (unsigned long long)((n + 500000) / 1000000));
-  else
-    snprintf(size, sizeof size, "%lluK", (unsigned long long)((n + 500) / 1000));
-  snprintf(model->description, sizeof model->description, "%s %s %s", model->config.model_type, size, format);
-}
-
 static int uses_mapping(const plan *p) {
   for (size_t i = 0; i < p->item_count; i++)
     if (p->items[i].in_place) return 1;

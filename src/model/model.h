@@ -41,13 +41,13 @@ struct viva_model {
   viva_checkpoint *checkpoint; /* kept open when weights lie in its mapping, else NULL */
   viva_tokenizer *tokenizer;   /* NULL: none */
   char *tokenizer_problem;     /* why there is none, for messages; NULL: the files have none */
-  char description[96];
+  char description[192];
 };
 
 /* The longest context of any model: sizes stay far from overflow below it. */
 #define MODEL_CONTEXT_MOST ((uint64_t)1 << 31)
 
-/* Sets model->description. */
+/* describe.c: sets model->description. */
 void model_describe(viva_model *model);
 
 heads model_heads(const viva_model_config *config);

@@ -246,6 +246,29 @@ static viva_status check_rule(const plan *p, viva_error *error) {
   return VIVA_OK;
 }
 
+/* Quantised matrices that the rule leaves as they are, in blocks that no kernel takes: not what the file seems to promise. */
+static void warn_unkept(const plan *p) {
+  const plan_item *first = NULL;
+  size_t count = 0;
+  for (size_t i = 0; i < p->item_count; i++) {
+    const plan_item *item = &p->items[i];
+    char name[96];
+    pack_spec spec;
+    if (!item->source.scales || item->native || item == p->embedding) continue;
+    names_module(item->slot, item->layer, name, sizeof name);
+    if (rule_format(&p->rule, name, &spec)) continue;
+    if (!first) first = item;
+    count++;
+  }
+  if (!count) return;
+  runtime_log(
+      p->engine->rt, VIVA_LOG_WARN,
+      "%s: %zu quantised matri%s held as BF16, first \"%s\": its scales are for blocks of %llu columns, and FP8 "
+      "is kept in blocks of 16, 32, 64 or 128, or whole rows",
+      p->ck->path, count, count == 1 ? "x is" : "ces are", first->view->name,
+      (unsigned long long)first->source.block_cols);
+}
+
 static viva_status collect(plan *p, viva_error *error) {
   mem *m = &p->engine->rt->mem;
   /* Every item is a tensor of its own, and a missing one ends the loop: the configuration's number of layers, which
@@ -262,6 +285,7 @@ static viva_status collect(plan *p, viva_error *error) {
     status = add_slots(p, names_layer, names_layer_count, l, error);
   if (!status) status = check_rule(p, error);
   if (!status) status = check_leftovers(p, used, error);
+  if (!status) warn_unkept(p);
   mem_free(m, used);
   return status;
 }

@@ -154,9 +154,8 @@ def logits_of(engine, folder, weights):
         return session.prefill([1, 7, 30, 5, 11, 40, 2], vocab_size=CONFIG["vocab_size"])
 
 
-@pytest.mark.parametrize("name", DIALECTS)
-def test_model_gives_the_logits_of_its_values(engine, tmp_path, name):
-    """A model computes with the FP32 products, before a decompressor's rounding."""
+def quantised_model(tmp_path, name):
+    """Folders with a model in a dialect, and with the values that it stands for."""
     quantise, config = DIALECTS[name]
     mk = make(tmp_path)
     hidden = CONFIG["hidden_size"]
@@ -172,11 +171,35 @@ def test_model_gives_the_logits_of_its_values(engine, tmp_path, name):
             tensors, values = quantise(mk, mk.weight(100 * layer + i + 3, *shape) * 2, module)
             packed |= tensors
             plain[f"{module}.weight"] = ("F32", values)
-    quantised = write_model(mk, tmp_path / "quantised", common | packed, config)
-    dense = write_model(mk, tmp_path / "dense", common | plain, None)
+    return (write_model(mk, tmp_path / "quantised", common | packed, config),
+            write_model(mk, tmp_path / "dense", common | plain, None))
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_model_gives_the_logits_of_its_values(engine, tmp_path, name):
+    """A model computes with the FP32 products, before a decompressor's rounding."""
+    quantised, dense = quantised_model(tmp_path, name)
     expected = logits_of(engine, dense, b"f32")
     assert np.ptp(expected) > 1  # not a model that says nothing
     assert np.array_equal(logits_of(engine, quantised, b"f32").view(np.uint32), expected.view(np.uint32))
+
+
+HELD = {"ct-tensor": "FP8", "ct-channel": "FP8", "ct-group": "FP8 b16", "ct-block": "BF16", "ct-nvfp4": "NVFP4",
+        "sparse-24-bitmask": "F32", "fp8-block": "BF16", "modelopt-nvfp4": "NVFP4"}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_is_held_is_said(program, tmp_path, name):
+    """FP8 in blocks that no kernel takes becomes BF16, with a warning; the rest is kept and named."""
+    quantised, _ = quantised_model(tmp_path, name)
+    words = [program, "bench", "-m", quantised, "-p", "4", "-n", "0", "-r", "1", "-o", "jsonl"]
+    run = subprocess.run(words, check=True, capture_output=True, text=True)
+    told = json.loads(run.stdout)
+    head = ", head F32" if HELD[name] != "F32" else ""
+    assert told["model_type"].endswith(" " + HELD[name] + head) and told["weights"] == "as stored"
+    assert ("14 quantised matrices are held as BF16" in run.stderr) == (HELD[name] == "BF16"), run.stderr
+    words += ["--weights", "f32"]
+    assert "held as BF16" not in subprocess.run(words, check=True, capture_output=True, text=True).stderr
 
 
 # ---- what viva writes, read by the package -------------------------------------------------------------------------------

@@ -24,14 +24,13 @@ ALWAYS_INLINE vf span_scales(const piece *p, const piece *like, vi of_lane, size
   return v_scales_of_lanes(&p->scales[(span * SPAN >> like->shift) - like->first], of_lane);
 }
 
-/* The codes of a span of w and of x; the last span of a row may have less steps. */
-ALWAYS_INLINE void span_codes(const weight *w, packed_row r, size_t span, codes64 to[SPAN_STEPS]) {
+/* The codes of a span of w and of x, of which `left` columns are there. */
+ALWAYS_INLINE void span_codes(packed_row r, size_t span, size_t left, codes64 to[SPAN_STEPS]) {
   static const int8_t none[STEP] = {0};
   UNROLL
   for (size_t i = 0; i < SPAN_STEPS; i++) {
-    const size_t step = span * SPAN_STEPS + i;
-    to[i] =
-        step * STEP < w->cols ? step_codes(WEIGHT_INT4_24, whole_step(WEIGHT_INT4_24, r, step)) : v_load_codes(none);
+    const uint8_t *at = whole_step(WEIGHT_INT4_24, r, span * SPAN_STEPS + i);
+    to[i] = i * STEP < left ? step_codes(WEIGHT_INT4_24, at) : v_load_codes(none);
   }
 }
 ALWAYS_INLINE void span_input(const weight *w, const int8_t *x, size_t left, input64 to[SPAN_STEPS]) {
@@ -48,33 +47,45 @@ ALWAYS_INLINE vi span_dot(const codes64 w[SPAN_STEPS], const input64 x[SPAN_STEP
 
 /* -- one row of x */
 
+ALWAYS_INLINE void blocks_row_span(int tile_cols, const weight *w, const packed_row *r, const int8_t *x, size_t span,
+                                   size_t left, const piece *p, vi of_lane, vf *sums) {
+  input64 xv[SPAN_STEPS];
+  span_input(w, x + span * SPAN, left, xv);
+  UNROLL
+  for (size_t i = 0; i < SPAN_STEPS; i++) step_ahead(WEIGHT_INT4_24, tile_cols, w, r[0], span * SPAN_STEPS + i);
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    codes64 codes[SPAN_STEPS];
+    span_codes(r[j], span, left, codes);
+    sums[j] = v_fma(vi_float(span_dot(codes, xv)), span_scales(&p[j], &p[0], of_lane, span), sums[j]);
+  }
+}
+
 ALWAYS_INLINE void blocks_row_tile(int tile_cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
                                    size_t n0) {
   const weight *w = a->w;
-  const size_t spans = (w->cols + SPAN - 1) / SPAN;
-  const int8_t *x = in->codes;
+  const size_t whole = w->cols / SPAN, rest = w->cols % SPAN;
   const vi of_lane = v_blocks_of_lanes(__builtin_ctz(w->block));
   packed_row r[TILE_COLS];
   vf sums[TILE_COLS];
   piece p[TILE_COLS];
   UNROLL
   for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), sums[j] = v_zero();
-  for (size_t span = 0; span < spans; span++) {
-    if (span % SPANS == 0)
-      for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], span, &p[j]);
-    input64 xv[SPAN_STEPS];
-    span_input(w, x + span * SPAN, w->cols - span * SPAN, xv);
-    for (size_t i = 0; i < SPAN_STEPS; i++) step_ahead(WEIGHT_INT4_24, tile_cols, w, r[0], span * SPAN_STEPS + i);
-    UNROLL
-    for (int j = 0; j < tile_cols; j++) {
-      codes64 codes[SPAN_STEPS];
-      span_codes(w, r[j], span, codes);
-      sums[j] = v_fma(vi_float(span_dot(codes, xv)), span_scales(&p[j], &p[0], of_lane, span), sums[j]);
-    }
+  for (size_t first = 0; first < whole; first += SPANS) {
+    const size_t end = whole - first < SPANS ? whole : first + SPANS;
+    for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], first, &p[j]);
+    for (size_t span = first; span < end; span++)
+      blocks_row_span(tile_cols, w, r, in->codes, span, SPAN, p, of_lane, sums);
+  }
+  if (rest > 0) {
+    for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], whole, &p[j]);
+    blocks_row_span(tile_cols, w, r, in->codes, whole, rest, p, of_lane, sums);
   }
   UNROLL
-  for (int j = 0; j < tile_cols; j++)
-    few_finish(a, in, 0, n0 + (size_t)j, v_sum(sums[j]) * cpu_row_factor(k, w, n0 + (size_t)j));
+  for (int j = 0; j < tile_cols; j++) {
+    const size_t n = n0 + (size_t)j;
+    few_finish(a, in, 0, n, v_sum(sums[j]) * cpu_row_factor(k, w, n));
+  }
 }
 
 /* -- panels: of each row, span by span, the codes of its steps and then the scales of its lanes */
@@ -94,7 +105,7 @@ static void fill_blocks(const cpu_kernels *k, const weight *w, size_t row, size_
     for (size_t span = first; span < end; span++, at += SPAN_BYTES) {
       codes64 codes[SPAN_STEPS];
       if ((span - first) % SPANS == 0) spans_fill(w, r, span, &p);
-      span_codes(w, r, span, codes);
+      span_codes(r, span, w->cols - span * SPAN, codes);
       for (size_t s = 0; s < SPAN_STEPS; s++) v_store_codes((int8_t *)at + s * STEP, codes[s]);
       v_store((float *)(void *)(at + SPAN), span_scales(&p, &p, of_lane, span));
     }

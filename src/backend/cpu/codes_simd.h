@@ -195,7 +195,8 @@ static void few_codes_rows(const cpu_panel *form, const cpu_kernels *k, const li
   _Alignas(64) float lanes[(CPU_FEW_ROWS + CODES_TILE_ROWS) * TILE_COLS * LANES];
   float w_scales[TILE_COLS] = {0};
   for (size_t j = 0; j < rows; j++) w_scales[j] = cpu_row_factor(k, w, n0 + j);
-  panel_job job = {.m = a->m,
+  panel_job job = {.x_stride = in->x_stride,
+                   .m = a->m,
                    .code_stride = in->code_stride,
                    .w = panel,
                    .n = rows,
@@ -207,10 +208,13 @@ static void few_codes_rows(const cpu_panel *form, const cpu_kernels *k, const li
                    .residual = a->residual ? a->residual + n0 : NULL,
                    .y = a->y + n0,
                    .y_stride = a->y_stride};
-  for (size_t col = 0; col < w->cols; col += CODES_PIECE) {
-    job.k = w->cols - col < CODES_PIECE ? w->cols - col : CODES_PIECE;
+  const size_t most = sizeof panel / TILE_COLS / form->column_bytes;
+  for (size_t col = 0; col < w->cols; col += most) {
+    job.k = w->cols - col < most ? w->cols - col : most;
     job.w_stride = (job.k + form->unit - 1) / form->unit * form->unit;
-    job.codes = (const int8_t *)in->codes + col;
+    job.col = col;
+    job.x = in->x + col;
+    if (form->codes) job.codes = (const int8_t *)in->codes + col;
     job.first = col == 0;
     job.last = col + job.k == w->cols;
     form->fill(k, w, n0, rows, col, job.k, job.w_stride, panel);
@@ -249,16 +253,6 @@ static void even_first(int8_t *codes, size_t count) {
 
 /* -- the table */
 
-#define PACKED_FLOAT(name, format, blocked)                                                                            \
-  static __attribute__((noinline)) void few_float_##name(const cpu_kernels *k, const linear_args *a,                   \
-                                                         const cpu_input *in, size_t begin, size_t end) {              \
-    few_float(format, blocked, k, a, in, begin, end);                                                                  \
-  }                                                                                                                    \
-  static void set_float_##name(cpu_kernels *k) {                                                                       \
-    k->product[blocked][format][INPUT_FLOAT].few = few_float_##name;                                                   \
-    k->product[blocked][format][INPUT_E4M3].few = few_float_##name;                                                    \
-  }
-
 #define PACKED_CODES(name, format, blocked)                                                                            \
   static void fill_codes_##name(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col,            \
                                 size_t cols, size_t stride, void *panel) {                                             \
@@ -288,9 +282,6 @@ static void even_first(int8_t *codes, size_t count) {
     k->product[blocked][format][INPUT_INT4] = (cpu_product){few_codes_##name, &panel_##name};                          \
   }
 
-PACKED_FLOAT(int8_24, WEIGHT_INT8_24, 0)
-PACKED_FLOAT(int4_24, WEIGHT_INT4_24, 0)
-PACKED_FLOAT(int4_24_blocks, WEIGHT_INT4_24, 1)
 PACKED_CODES(nvfp4, WEIGHT_NVFP4, 1)
 PACKED_CODES(int8_24, WEIGHT_INT8_24, 0)
 PACKED_CODES(int4_24, WEIGHT_INT4_24, 0)
@@ -301,9 +292,6 @@ static void packed_kernels(cpu_kernels *k) {
   k->widen[WEIGHT_INT4_24] = widen_int4_24;
   k->factor[WEIGHT_INT4_24] = INT4_UNIT;
   k->int8_codes = even_first;
-  set_float_int8_24(k);
-  set_float_int4_24(k);
-  set_float_int4_24_blocks(k);
   set_codes_nvfp4(k);
   set_codes_int8_24(k);
   set_codes_int4_24(k);

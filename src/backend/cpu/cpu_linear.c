@@ -10,6 +10,10 @@
  */
 #include "backend/cpu/cpu.h"
 
+#include <math.h>
+
+#include "number/number.h"
+
 typedef struct linear_job {
   cpu_backend *cpu;
   const linear_args *args;
@@ -226,6 +230,17 @@ static void linear_many(linear_job *job) {
   pool_for(job->cpu->pool, count_items(job), 1, panel_items, job);
 }
 
+/* -- rows of x with NaN or infinity, where the product may not have seen it */
+
+static void spoil_rows(void *arg, size_t begin, size_t end, size_t t) {
+  const linear_args *a = arg;
+  (void)t;
+  for (size_t i = begin; i < end; i++) {
+    if (f32_find_nonfinite_n(a->x + i * a->x_stride, a->w->cols) == a->w->cols) continue;
+    for (size_t n = 0; n < a->w->rows; n++) a->y[i * a->y_stride + n] = NAN;
+  }
+}
+
 /* -- activations: a pass of their own over y, so that a value's bits do not depend on the tile that made it */
 
 typedef struct activate_job {
@@ -248,6 +263,11 @@ viva_status cpu_linear(backend *b, const linear_args *args, size_t count, viva_e
     linear_few(&job);
   else
     linear_many(&job);
+  for (size_t i = 0; i < count; i++) {
+    linear_args a = args[i];
+    const cpu_panel *form = product_of(&job.cpu->kernels, &a)->panel;
+    if (a.input == INPUT_FLOAT && form && form->kept_only) cpu_spread(job.cpu, job.m, a.w->cols, spoil_rows, &a);
+  }
   for (size_t i = 0; i < count; i++)
     if (args[i].act != ACTIVATION_NONE)
       cpu_spread(job.cpu, job.m, 8 * args[i].w->rows, activate_rows, &(activate_job){&job.cpu->kernels, &args[i]});

@@ -11,6 +11,7 @@
 #include "backend/cpu/linear_simd.h"
 #include "backend/cpu/nvfp4_row.h"
 #include "backend/cpu/rows_simd.h"
+#include "backend/cpu/select_simd.h"
 
 void kernels_avx2(cpu_kernels *k) {
   k->name = "avx2";
@@ -18,6 +19,7 @@ void kernels_avx2(cpu_kernels *k) {
   fp8_kernels(k);
   packed_kernels(k);
   nvfp4_kernels(k);
+  select_kernels(k);
   blocks_kernels(k);
   rows_kernels(k);
   attention_kernels(k);

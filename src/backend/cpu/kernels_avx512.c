@@ -14,6 +14,7 @@
 #include "backend/cpu/nvfp4_pairs.h"
 #include "backend/cpu/nvfp4_row.h"
 #include "backend/cpu/rows_simd.h"
+#include "backend/cpu/select_simd.h"
 #include "backend/cpu/sparse_avx512.h"
 #include "base/cpu.h"
 
@@ -34,6 +35,7 @@ void kernels_avx512(cpu_kernels *k) {
   kernels_avx512_fp8(k, cpu_get()->avx512_bf16 && cpu_get()->avx512_vbmi);
   packed_kernels(k);
   kernels_avx512_nvfp4(k, cpu_get()->avx512_bf16);
+  select_kernels(k);
   kernels_avx512_sparse(k, cpu_get()->avx512_vnni && cpu_get()->avx512_vbmi);
   rows_kernels(k);
   attention_kernels(k);

@@ -122,6 +122,68 @@ static inline vf v_nvfp4_in_order(vf v) {
   return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
+/* -- 2:4 of two rows of w (select_simd.h): lanes 4g … 4g + 3 belong to group g of a vector of columns */
+
+/* Two times 64 bits of the rows, in turn, in each half. */
+ALWAYS_INLINE __m256i v_pair_words(const uint8_t *first, const uint8_t *second) {
+  return v_both(_mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)(const void *)first),
+                                   _mm_loadl_epi64((const __m128i *)(const void *)second)));
+}
+/* The lower or the higher 32 of each 64 bits, twice. */
+ALWAYS_INLINE __m256i v_twice_half(__m256i words, int high) {
+  return high ? _mm256_shuffle_epi32(words, 0xf5) : _mm256_shuffle_epi32(words, 0xa0);
+}
+/* The fields of vector v of a step in the low 2 bits. index: v_pair_words. */
+ALWAYS_INLINE __m256i v_pair_fields(__m256i index, int v) {
+  const __m256i at = _mm256_setr_epi32(0, 2, 0, 2, 4, 6, 4, 6);
+  return _mm256_srlv_epi32(v_twice_half(index, v / 4), _mm256_add_epi32(at, _mm256_set1_epi32(v % 4 * 8)));
+}
+/* Kept codes of two rows. */
+ALWAYS_INLINE void v_pair_int8(const uint8_t *first, const uint8_t *second, vf out[64 / LANES]) {
+  UNROLL
+  for (int i = 0; i < 2; i++) {
+    const __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(first + 16 * i));
+    const __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(second + 16 * i));
+    const __m128i low = _mm_unpacklo_epi16(a, b), high = _mm_unpackhi_epi16(a, b);
+    out[4 * i] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low));
+    out[4 * i + 1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(low, 8)));
+    out[4 * i + 2] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high));
+    out[4 * i + 3] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(high, 8)));
+  }
+}
+/* 16 × them: a nibble moved to the top, and down again but for 4 bits. */
+ALWAYS_INLINE void v_pair_int4(const uint8_t *first, const uint8_t *second, vf out[64 / LANES]) {
+  const __m256i up = _mm256_setr_epi32(28, 24, 28, 24, 20, 16, 20, 16);
+  UNROLL
+  for (int v = 0; v < 64 / LANES; v++) {
+    const __m256i words = v_pair_words(first + v / 4 * 8, second + v / 4 * 8);
+    const __m256i top =
+        _mm256_sllv_epi32(v_twice_half(words, v / 2 % 2), _mm256_sub_epi32(up, _mm256_set1_epi32(v % 2 * 16)));
+    out[v] = _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srai_epi32(top, 24), _mm256_set1_epi32(-16)));
+  }
+}
+ALWAYS_INLINE vf v_pair_scales(const float *first, const float *second) {
+  return _mm256_blend_ps(_mm256_broadcast_ss(first), _mm256_broadcast_ss(second), 0xcc);
+}
+/* From the same group, by the low 2 bits; from anywhere. */
+ALWAYS_INLINE vf v_select(vf x, __m256i fields) { return _mm256_permutevar_ps(x, fields); }
+ALWAYS_INLINE vf v_permute(vf x, __m256i lanes) { return _mm256_permutevar8x32_ps(x, lanes); }
+
+/* Where the columns are that blocks hold: weight.pairs. */
+ALWAYS_INLINE __m256i v_pair_order(void) { return _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7); }
+ALWAYS_INLINE vf v_paired(vf x) { return v_permute(x, v_pair_order()); }
+/* The lanes of x that v_select's fields mean. */
+ALWAYS_INLINE __m256i v_pair_lanes(__m256i fields, int pairs) {
+  const __m256i group = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4);
+  const __m256i lanes = _mm256_or_si256(_mm256_and_si256(fields, _mm256_set1_epi32(3)), group);
+  return pairs ? _mm256_permutevar8x32_epi32(v_pair_order(), lanes) : lanes;
+}
+/* The sums of two pairs of rows: groups as a tree, then first and second. */
+ALWAYS_INLINE __m128 v_sum_pairs(vf a, vf b) {
+  return _mm_hadd_ps(_mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)),
+                     _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1)));
+}
+
 /* -- integer products */
 
 ALWAYS_INLINE codes64 v_load_codes(const int8_t *from) {

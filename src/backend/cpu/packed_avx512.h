@@ -126,6 +126,67 @@ static inline vf v_nvfp4_in_order(vf v) {
   return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15), v);
 }
 
+/* -- 2:4 of two rows of w (select_simd.h): lanes 4g … 4g + 3 belong to group g of a vector of columns */
+
+/* Two times 64 bits of the rows, in turn, in each quarter. */
+ALWAYS_INLINE __m512i v_pair_words(const uint8_t *first, const uint8_t *second) {
+  return v_quarters(_mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)(const void *)first),
+                                       _mm_loadl_epi64((const __m128i *)(const void *)second)));
+}
+/* The lower or the higher 32 of each 64 bits, twice. */
+ALWAYS_INLINE __m512i v_twice_half(__m512i words, int high) {
+  return high ? _mm512_shuffle_epi32(words, (_MM_PERM_ENUM)0xf5) : _mm512_shuffle_epi32(words, (_MM_PERM_ENUM)0xa0);
+}
+/* The fields of vector v of a step in the low 2 bits. index: v_pair_words. */
+ALWAYS_INLINE __m512i v_pair_fields(__m512i index, int v) {
+  const __m512i at = _mm512_setr_epi32(0, 2, 0, 2, 4, 6, 4, 6, 8, 10, 8, 10, 12, 14, 12, 14);
+  return _mm512_srlv_epi32(v_twice_half(index, v / 2), v % 2 ? _mm512_add_epi32(at, _mm512_set1_epi32(16)) : at);
+}
+/* Kept codes of two rows. */
+ALWAYS_INLINE void v_pair_int8(const uint8_t *first, const uint8_t *second, vf out[64 / LANES]) {
+  UNROLL
+  for (int i = 0; i < 2; i++) {
+    const __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(first + 16 * i));
+    const __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(second + 16 * i));
+    out[2 * i] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_unpacklo_epi16(a, b)));
+    out[2 * i + 1] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_unpackhi_epi16(a, b)));
+  }
+}
+/* 16 × them; FP32 of 16 codes are a table of one register, whose index is the low 4 bits. */
+ALWAYS_INLINE void v_pair_int4(const uint8_t *first, const uint8_t *second, vf out[64 / LANES]) {
+  const __m512 value = _mm512_setr_ps(0, 16, 32, 48, 64, 80, 96, 112, -128, -112, -96, -80, -64, -48, -32, -16);
+  const __m512i at = _mm512_setr_epi32(0, 4, 0, 4, 8, 12, 8, 12, 16, 20, 16, 20, 24, 28, 24, 28);
+  UNROLL
+  for (int v = 0; v < 64 / LANES; v++) {
+    const __m512i words = v_pair_words(first + v / 2 * 8, second + v / 2 * 8);
+    out[v] = _mm512_permutexvar_ps(_mm512_srlv_epi32(v_twice_half(words, v % 2), at), value);
+  }
+}
+ALWAYS_INLINE vf v_pair_scales(const float *first, const float *second) {
+  return _mm512_mask_mov_ps(_mm512_set1_ps(*first), 0xcccc, _mm512_set1_ps(*second));
+}
+/* From the same group, by the low 2 bits; from anywhere. */
+ALWAYS_INLINE vf v_select(vf x, __m512i fields) { return _mm512_permutevar_ps(x, fields); }
+ALWAYS_INLINE vf v_permute(vf x, __m512i lanes) { return _mm512_permutexvar_ps(lanes, x); }
+
+/* Where the columns are that blocks hold: weight.pairs. */
+ALWAYS_INLINE __m512i v_pair_order(void) {
+  return _mm512_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+}
+ALWAYS_INLINE vf v_paired(vf x) { return v_permute(x, v_pair_order()); }
+/* The lanes of x that v_select's fields mean. */
+ALWAYS_INLINE __m512i v_pair_lanes(__m512i fields, int pairs) {
+  const __m512i group = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+  const __m512i lanes = _mm512_or_si512(_mm512_and_si512(fields, _mm512_set1_epi32(3)), group);
+  return pairs ? _mm512_permutexvar_epi32(lanes, v_pair_order()) : lanes;
+}
+/* The sums of two pairs of rows: groups as a tree, then first and second. */
+ALWAYS_INLINE __m128 v_sum_pairs(vf a, vf b) {
+  const __m256 c = v_halves(a), d = v_halves(b);
+  return _mm_hadd_ps(_mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1)),
+                     _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1)));
+}
+
 /* -- integer products */
 
 ALWAYS_INLINE codes64 v_load_codes(const int8_t *from) { return _mm512_loadu_si512(from); }

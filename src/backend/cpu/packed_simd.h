@@ -1,9 +1,6 @@
-/* backend/cpu/packed_simd.h: NVFP4, INT8 2:4 and INT4 2:4 times rows of FP32, written once in the words of packed_avx2.h or packed_avx512.h.
- * 64 columns are one step: 32, 40 or 24 bytes.
- *
- * Float input (and E4M3, whose codes are there as FP32): codes become FP32 in the order of the columns, are multiplied
- * with the scale of their block and added up as kernels.h says: lane = column mod L. So one row, few rows and panels of
- * widened weights give the same bits. */
+/* backend/cpu/packed_simd.h: what the products of NVFP4, INT8 2:4 and INT4 2:4 share (nvfp4_row.h, select_simd.h,
+ * codes_simd.h, blocks_simd.h), in the words of packed_avx2.h or packed_avx512.h: steps of 64 columns (32, 40 or 24
+ * bytes), the scales of blocks, and widening to FP32 in the order of the columns. */
 #ifndef BACKEND_CPU_PACKED_SIMD_H
 #define BACKEND_CPU_PACKED_SIMD_H
 
@@ -180,70 +177,6 @@ static void widen_int4_24(const weight *w, size_t row, size_t col, float *to, si
     widen_steps(WEIGHT_INT4_24, 1, w, row, col, to, count);
   else
     widen_steps(WEIGHT_INT4_24, 0, w, row, col, to, count);
-}
-
-/* -- one row of x, FP32, times 2:4 */
-
-/* A step of one row of w times x; of the last step only the vectors that hold columns. */
-ALWAYS_INLINE vf row_step(weight_format format, int blocked, const weight *w, const uint8_t *at, step_scales s,
-                          const float *x, size_t columns, vf sum) {
-  vf out[STEP_VF];
-  step_values(format, blocked, w, at, s, out);
-  UNROLL
-  for (size_t v = 0; v < STEP_VF; v++)
-    if (v * LANES < columns) sum = v_fma(out[v], v_load(x + v * LANES), sum);
-  return sum;
-}
-
-ALWAYS_INLINE void row_tile(weight_format format, int blocked, int tile_cols, const cpu_kernels *k,
-                            const linear_args *a, const cpu_input *in, size_t n0) {
-  const weight *w = a->w;
-  const size_t whole = w->cols / STEP, rest = w->cols % STEP, span = blocked ? PIECE : whole;
-  packed_row r[TILE_COLS];
-  vf sums[TILE_COLS];
-  piece p[TILE_COLS];
-  UNROLL
-  for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), sums[j] = v_zero();
-  for (size_t first = 0; first < whole; first += span) {
-    const size_t end = whole - first < span ? whole : first + span;
-    for (int j = 0; j < tile_cols && blocked; j++) piece_fill(format, w, r[j], first, end - first, &p[j]);
-    for (size_t step = first; step < end; step++) {
-      step_ahead(format, tile_cols, w, r[0], step);
-      UNROLL
-      for (int j = 0; j < tile_cols; j++) {
-        step_scales s = {{NULL}};
-        if (blocked) s = piece_step(format, &p[j], &p[0], step);
-        sums[j] = row_step(format, blocked, w, whole_step(format, r[j], step), s, in->x + step * STEP, STEP, sums[j]);
-      }
-    }
-  }
-  if (rest > 0) {
-    float x[STEP] = {0};
-    memcpy(x, in->x + whole * STEP, rest * sizeof *x);
-    for (int j = 0; j < tile_cols; j++) {
-      last_step last;
-      step_scales s = {{NULL}};
-      if (blocked) piece_fill(format, w, r[j], whole, 1, &p[j]);
-      if (blocked) s = piece_step(format, &p[j], &p[0], whole);
-      sums[j] = row_step(format, blocked, w, step_of(format, w, r[j], whole, &last), s, x, rest, sums[j]);
-    }
-  }
-  UNROLL
-  for (int j = 0; j < tile_cols; j++) {
-    const size_t n = n0 + (size_t)j;
-    few_finish(a, in, 0, n, v_sum(sums[j]) * cpu_row_factor(k, w, n));
-  }
-}
-
-ALWAYS_INLINE void few_float(weight_format format, int blocked, const cpu_kernels *k, const linear_args *a,
-                             const cpu_input *in, size_t begin, size_t end) {
-  if (a->m > 1) {
-    few_widened(k, a, in, begin, end);
-    return;
-  }
-  size_t n = begin;
-  for (; n + TILE_COLS <= end; n += TILE_COLS) row_tile(format, blocked, TILE_COLS, k, a, in, n);
-  for (; n < end; n++) row_tile(format, blocked, 1, k, a, in, n);
 }
 
 #endif

@@ -1,0 +1,242 @@
+/* backend/cpu/select_simd.h: INT8 2:4 and INT4 2:4 times rows of FP32 (and E4M3, whose codes are there as FP32), in the
+ * words of packed_avx2.h or packed_avx512.h. The weights are not widened to all their columns: x is put beside the kept
+ * ones, which halves the products.
+ *
+ * A vector has L columns of x, L/4 groups of 4, and as many places for two rows of w, a pair: in each 4 lanes first and
+ * second kept code of a group of the one row, then those of the other. A permutation brings the columns there.
+ *
+ * Order of the sums: a row has L/2 lanes. Kept code 2g + s (s: first or second) times its column is added, fused, to lane
+ * 2 · (g mod L/4) + s, in the order of g; in the end the lanes of different groups are added as a tree, then first and
+ * second. Weights are rounded once where blocks have scales. One row, few rows and panels do the same.
+ *
+ * Columns that are not kept are not looked at: kept_only in kernels.h. */
+#ifndef BACKEND_CPU_SELECT_SIMD_H
+#define BACKEND_CPU_SELECT_SIMD_H
+
+#include "backend/cpu/codes_simd.h"
+
+#define SELECT_PAIRS 2 /* pairs of rows of w at a time: CPU_PANEL_GROUP rows */
+
+/* -- words */
+
+/* A step of two rows of w: the kept weights, and which column of its group each belongs to (in the low 2 bits). */
+typedef struct pair_step {
+  vf w[STEP_VF];
+  vi fields[STEP_VF];
+} pair_step;
+
+/* first, second: the rows' blocks; scales: of their halves, where blocks have any. */
+ALWAYS_INLINE void select_step(weight_format format, int blocked, const uint8_t *first, const uint8_t *second,
+                               const step_scales scales[2], pair_step *to) {
+  const size_t kept = step_bytes(format) - SPARSE_24_GROUPS / 2;
+  const vi index = v_pair_words(first + kept, second + kept);
+  if (format == WEIGHT_INT8_24)
+    v_pair_int8(first, second, to->w);
+  else
+    v_pair_int4(first, second, to->w);
+  UNROLL
+  for (int v = 0; v < STEP_VF; v++) to->fields[v] = v_pair_fields(index, v);
+  if (!blocked) return;
+  const vf low = v_pair_scales(scales[0].of[0], scales[1].of[0]),
+           high = v_pair_scales(scales[0].of[1], scales[1].of[1]);
+  UNROLL
+  for (int v = 0; v < STEP_VF; v++) to->w[v] = v_mul(to->w[v], v < STEP_VF / 2 ? low : high);
+}
+
+/* -- one row of x */
+
+ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_kernels *k, const linear_args *a,
+                                   const cpu_input *in, size_t n0, size_t rows) {
+  const weight *w = a->w;
+  const size_t steps = (w->cols + STEP - 1) / STEP;
+  packed_row r[TILE_COLS];
+  vf sums[SELECT_PAIRS];
+  piece p[TILE_COLS];
+  UNROLL
+  for (int j = 0; j < TILE_COLS; j++) r[j] = row_of(w, n0 + ((size_t)j < rows ? (size_t)j : rows - 1));
+  UNROLL
+  for (int i = 0; i < SELECT_PAIRS; i++) sums[i] = v_zero();
+  for (size_t step = 0; step < steps; step++) {
+    const float *x = in->x + step * STEP;
+    const size_t left = w->cols - step * STEP;
+    float ordered[STEP];
+    if (blocked && step % PIECE == 0)
+      for (int j = 0; j < TILE_COLS; j++)
+        piece_fill(format, w, r[j], step, steps - step < PIECE ? steps - step : PIECE, &p[j]);
+    step_ahead(format, TILE_COLS, w, r[0], step);
+    if (left < STEP) {
+      memset(ordered, 0, sizeof ordered);
+      memcpy(ordered, x, left * sizeof *x);
+      x = ordered;
+    }
+    if (w->pairs) {
+      UNROLL
+      for (int v = 0; v < STEP_VF; v++) v_store(ordered + v * LANES, v_paired(v_load(x + v * LANES)));
+      x = ordered;
+    }
+    UNROLL
+    for (int i = 0; i < SELECT_PAIRS; i++) {
+      pair_step pair;
+      step_scales s[2] = {{{NULL}}, {{NULL}}};
+      UNROLL
+      for (int j = 0; j < 2 && blocked; j++) s[j] = piece_step(format, &p[2 * i + j], &p[0], step);
+      select_step(format, blocked, whole_step(format, r[2 * i], step), whole_step(format, r[2 * i + 1], step), s,
+                  &pair);
+      UNROLL
+      for (int v = 0; v < STEP_VF; v++)
+        sums[i] = v_fma(pair.w[v], v_select(v_load(x + v * LANES), pair.fields[v]), sums[i]);
+    }
+  }
+  float out[TILE_COLS];
+  _mm_storeu_ps(out, v_sum_pairs(sums[0], sums[1]));
+  for (size_t j = 0; j < rows; j++) few_finish(a, in, 0, n0 + j, out[j] * cpu_row_factor(k, w, n0 + j));
+}
+
+ALWAYS_INLINE void few_select(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
+                              const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  if (a->m > 1) {
+    few_codes_panel(form, k, a, in, begin, end);
+    return;
+  }
+  for (size_t n = begin; n < end; n += TILE_COLS)
+    select_row_tile(format, blocked, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
+}
+
+/* -- panels: of each pair of rows, vector by vector, the weights and the lanes of x that belong to them */
+
+#define SELECT_BYTES sizeof(float) /* a column of a row */
+
+ALWAYS_INLINE void fill_select(weight_format format, int blocked, const weight *w, size_t row, size_t rows, size_t col,
+                               size_t cols, size_t stride, float *panel) {
+  const size_t first = col / STEP, end = (col + cols + STEP - 1) / STEP;
+  piece p[2];
+  for (size_t i = 0; i < rows; i += 2, panel += 2 * stride) {
+    const packed_row r[2] = {row_of(w, row + i), row_of(w, row + (i + 1 < rows ? i + 1 : i))};
+    float *to = panel;
+    for (size_t step = first; step < end; step++) {
+      pair_step pair;
+      step_scales s[2] = {{{NULL}}, {{NULL}}};
+      for (int j = 0; j < 2 && blocked; j++) {
+        if ((step - first) % PIECE == 0)
+          piece_fill(format, w, r[j], step, end - step < PIECE ? end - step : PIECE, &p[j]);
+        s[j] = piece_step(format, &p[j], &p[0], step);
+      }
+      select_step(format, blocked, whole_step(format, r[0], step), whole_step(format, r[1], step), s, &pair);
+      UNROLL
+      for (int v = 0; v < STEP_VF; v++, to += 2 * LANES) {
+        v_store(to, pair.w[v]);
+        vi_store(to + LANES, v_pair_lanes(pair.fields[v], w->pairs));
+      }
+    }
+  }
+  if ((rows - 1) % CPU_PANEL_GROUP < 2) memset(panel, 0, 2 * stride * sizeof *panel);
+}
+
+typedef vf select_sums[PANEL_TILE_ROWS][SELECT_PAIRS];
+
+/* One vector of columns, or the first part of them where part is not 0. */
+ALWAYS_INLINE void select_columns(int tile_rows, const float *x, size_t x_stride, const float *w, size_t pair_stride,
+                                  size_t part, select_sums sums) {
+  vf wv[SELECT_PAIRS];
+  vi at[SELECT_PAIRS];
+  UNROLL
+  for (int j = 0; j < SELECT_PAIRS; j++) {
+    wv[j] = v_load(w + (size_t)j * pair_stride);
+    at[j] = vi_load(w + (size_t)j * pair_stride + LANES);
+  }
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    const float *row = x + (size_t)i * x_stride;
+    const vf xv = part == 0 ? v_load(row) : v_load_part(row, part);
+    UNROLL
+    for (int j = 0; j < SELECT_PAIRS; j++) sums[i][j] = v_fma(wv[j], v_permute(xv, at[j]), sums[i][j]);
+  }
+}
+
+/* tile_rows rows of x times 4 rows of w. */
+ALWAYS_INLINE void select_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+  const float *x = job->x + row * job->x_stride, *w = job->w + col * job->w_stride;
+  const size_t pair_stride = 2 * job->w_stride;
+  select_sums sums;
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    UNROLL
+    for (int j = 0; j < SELECT_PAIRS; j++)
+      sums[i][j] = job->first ? v_zero() : v_load(lanes + (i * SELECT_PAIRS + j) * LANES);
+  }
+  size_t c = 0;
+  for (; c + LANES <= job->k; c += LANES, w += 2 * LANES)
+    select_columns(tile_rows, x + c, job->x_stride, w, pair_stride, 0, sums);
+  if (c < job->k) select_columns(tile_rows, x + c, job->x_stride, w, pair_stride, job->k - c, sums);
+  UNROLL
+  for (int i = 0; i < tile_rows; i++) {
+    if (job->last) {
+      panel_write(job, row + (size_t)i, col, v_sum_pairs(sums[i][0], sums[i][1]));
+      continue;
+    }
+    UNROLL
+    for (int j = 0; j < SELECT_PAIRS; j++) v_store(lanes + (i * SELECT_PAIRS + j) * LANES, sums[i][j]);
+  }
+}
+
+#define SELECT_TILE(rows)                                                                                              \
+  static                                                                                                               \
+      __attribute__((noinline)) void select_tile_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {  \
+    select_tile(rows, job, row, col, lanes);                                                                           \
+  }
+SELECT_TILE(1)
+SELECT_TILE(2)
+SELECT_TILE(3)
+#if PANEL_TILE_ROWS > 3
+SELECT_TILE(4)
+SELECT_TILE(5)
+SELECT_TILE(6)
+#endif
+
+static void select_panel(const panel_job *job) {
+  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {
+    NULL,
+    select_tile_1,
+    select_tile_2,
+    select_tile_3,
+#if PANEL_TILE_ROWS > 3
+    select_tile_4,
+    select_tile_5,
+    select_tile_6,
+#endif
+  };
+  panel_tiles(job, tiles);
+}
+
+/* -- the table */
+
+#define SELECT_KERNELS(name, format, blocked)                                                                          \
+  static void fill_##name(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,     \
+                          size_t stride, void *panel) {                                                                \
+    (void)k;                                                                                                           \
+    fill_select(format, blocked, w, row, rows, col, cols, stride, panel);                                              \
+  }                                                                                                                    \
+  static const cpu_panel name##_form = {.column_bytes = SELECT_BYTES,                                                  \
+                                        .most_columns = CPU_PANEL_K,                                                   \
+                                        .unit = STEP,                                                                  \
+                                        .kept_only = 1,                                                                \
+                                        .fill = fill_##name,                                                           \
+                                        .multiply = select_panel};                                                     \
+  static __attribute__((noinline)) void few_##name(const cpu_kernels *k, const linear_args *a, const cpu_input *in,    \
+                                                   size_t begin, size_t end) {                                         \
+    few_select(format, blocked, &name##_form, k, a, in, begin, end);                                                   \
+  }
+
+SELECT_KERNELS(select_int8, WEIGHT_INT8_24, 0)
+SELECT_KERNELS(select_int4, WEIGHT_INT4_24, 0)
+SELECT_KERNELS(select_int4_blocks, WEIGHT_INT4_24, 1)
+
+static void select_kernels(cpu_kernels *k) {
+  for (input_mode mode = INPUT_FLOAT; mode <= INPUT_E4M3; mode++) {
+    k->product[0][WEIGHT_INT8_24][mode] = (cpu_product){few_select_int8, &select_int8_form};
+    k->product[0][WEIGHT_INT4_24][mode] = (cpu_product){few_select_int4, &select_int4_form};
+    k->product[1][WEIGHT_INT4_24][mode] = (cpu_product){few_select_int4_blocks, &select_int4_blocks_form};
+  }
+}
+
+#endif

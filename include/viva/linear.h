@@ -119,7 +119,7 @@ VIVA_API viva_status viva_linear(const viva_tensor *input, const viva_packed_wei
 
 /* Packs random integers into INT4 2:4 [n][k], unpacks them, multiplies m rows of INT4 activations with them, and
  * compares both with dense integers. *difference: the largest found, 0 when all is right. Errors: E_ARGUMENT (a size of
- * 0 or above 65536), E_MEMORY. */
+ * 0 or above 65536; m · n · k above 2^36, about a minute of work), E_MEMORY. */
 VIVA_API viva_status viva_int4_sparse_self_test(viva_engine *engine, uint64_t m, uint64_t n, uint64_t k,
                                                 double *difference, viva_error *error);
 

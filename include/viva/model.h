@@ -149,12 +149,19 @@ typedef struct viva_parts_options {
 
 VIVA_API viva_parts_options viva_parts_options_default(void);
 
+/* A configuration to begin with: of the family "llama", max_position_embeddings 2048, rms_norm_eps 1e-6, rope_theta
+ * 10000 without scaling, no biases, head not tied, no bos and no eos. To be set: hidden_size, intermediate_size,
+ * num_layers, num_heads, num_kv_heads, head_dim, rotary_dim (most often head_dim) and vocab_size. */
+VIVA_API viva_model_config viva_model_config_default(void);
+
 /* A model made of handles, which it retains; each layer and projection may have a format of its own. Everything is
  * checked against config. Equal weights give the same bits as viva_model_load with the same formats.
  * Errors: E_ARGUMENT (NULL, or present where config has none, or of another engine; config breaks a rule), E_SIZE (a shape:
  * the message names layer and projection, the shape found and that expected), E_DTYPE (the embedding is not dense), E_MEMORY.
  *
- * config:      as viva_checkpoint_config gives it: num_layers, sizes, RoPE, biases. permuted_qk must be 0
+ * config:      as viva_checkpoint_config gives it, or from viva_model_config_default: num_layers, sizes, RoPE, biases.
+ *              Read are the rope_ members that its rope_type uses. permuted_qk must be 0; bos_token is -1 (none) or, as
+ *              the eos_tokens, below vocab_size. An error about it names the member
  * embedding:   dense, [vocab][hidden]
  * layers:      config->num_layers of them, each with its size set
  * final_norm:  [hidden]

@@ -109,6 +109,12 @@ static const family families[] = {
 
 const char *config_supported(void) { return "llama, mistral, qwen2, qwen3"; }
 
+int config_runs(const char *model_type) {
+  for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+    if (strcmp(model_type, families[i].model_type) == 0) return 1;
+  return 0;
+}
+
 typedef struct reader {
   config_file file;
   config_value values[KEYS];

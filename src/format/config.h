@@ -12,8 +12,12 @@ viva_status config_parse(runtime *rt, const char *path, const char *text, size_t
                          const char *generation, size_t generation_bytes, viva_model_config *config, viva_error *error);
 
 /* The rules that hold for every runnable model, whatever file it came from (also called by gguf_config): ranges,
- * hidden % heads, heads % kv_heads, head_dim even, rope values finite and positive ... E_FORMAT with the key as item. */
+ * hidden % heads, heads % kv_heads, head_dim even, values of its RoPE type finite and positive ... E_FORMAT with the key as
+ * item. path NULL: a caller's struct, whose member is the item. */
 viva_status config_check(const viva_model_config *config, const char *path, viva_error *error);
+
+/* 1 for the model_type of a family that can be run. */
+int config_runs(const char *model_type);
 
 /* "llama, mistral, qwen2, qwen3": for messages. */
 const char *config_supported(void);

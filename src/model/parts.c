@@ -15,6 +15,17 @@ viva_parts_options viva_parts_options_default(void) {
   return (viva_parts_options){.size = sizeof(viva_parts_options), .kv = VIVA_F16};
 }
 
+viva_model_config viva_model_config_default(void) {
+  viva_model_config config;
+  config_init(&config);
+  memcpy(config.model_type, "llama", sizeof "llama");
+  memcpy(config.architecture, "LlamaForCausalLM", sizeof "LlamaForCausalLM");
+  config.max_position_embeddings = 2048;
+  config.rms_norm_eps = 1e-6;
+  config.rope_theta = 10000;
+  return config;
+}
+
 /* Which part fills which field of a layer: both are a matrix or both a vector. */
 static const struct {
   size_t field, part;
@@ -166,29 +177,64 @@ static viva_status take_vectors(maker *k, const viva_tensor *final_norm, viva_er
 
 /* ---- the model */
 
-static viva_status refuse_config(viva_error *error, const char *key) {
-  error_at(error, NULL, key, -1, VIVA_NO_OFFSET);
+static viva_status refuse_config(viva_error *error, const char *member) {
+  error_at(error, NULL, member, -1, VIVA_NO_OFFSET);
   return VIVA_E_ARGUMENT;
+}
+
+static viva_status check_family(const viva_model_config *c, viva_error *error) {
+  const char *end = memchr(c->model_type, 0, sizeof c->model_type);
+  char quoted[96];
+  if (end && config_runs(c->model_type)) return VIVA_OK;
+  if (end == c->model_type)
+    error_set(error, VIVA_E_ARGUMENT, "config names no family; the families that can be run are %s",
+              config_supported());
+  else
+    error_set(
+        error, VIVA_E_ARGUMENT, "\"%s\" cannot be run; the families that can are %s",
+        error_quote(quoted, sizeof quoted, c->model_type, end ? (size_t)(end - c->model_type) : sizeof c->model_type),
+        config_supported());
+  return refuse_config(error, "model_type");
+}
+
+/* The tokens that begin and end a text are ids of the vocabulary; bos may be -1: none. */
+static viva_status check_tokens(const viva_model_config *c, viva_error *error) {
+  const uint32_t most = sizeof c->eos_tokens / sizeof *c->eos_tokens;
+  char member[24];
+  if (c->num_eos > most) {
+    error_set(error, VIVA_E_ARGUMENT, "num_eos is %u; expected 0 to %u", (unsigned)c->num_eos, (unsigned)most);
+    return refuse_config(error, "num_eos");
+  }
+  if (c->bos_token < -1 || (c->bos_token >= 0 && (uint64_t)c->bos_token >= c->vocab_size)) {
+    error_set(error, VIVA_E_ARGUMENT, "bos_token is %d; expected -1 (none) or a token below vocab_size, %llu",
+              (int)c->bos_token, (unsigned long long)c->vocab_size);
+    return refuse_config(error, "bos_token");
+  }
+  for (uint32_t i = 0; i < c->num_eos; i++) {
+    if (c->eos_tokens[i] >= 0 && (uint64_t)c->eos_tokens[i] < c->vocab_size) continue;
+    snprintf(member, sizeof member, "eos_tokens[%u]", (unsigned)i);
+    error_set(error, VIVA_E_ARGUMENT, "%s is %d; expected a token below vocab_size, %llu (num_eos says how many)",
+              member, (int)c->eos_tokens[i], (unsigned long long)c->vocab_size);
+    return refuse_config(error, member);
+  }
+  return VIVA_OK;
 }
 
 static viva_status check_config(const viva_model_config *c, viva_error *error) {
   viva_error found = {0};
-  if (!memchr(c->model_type, 0, sizeof c->model_type) || !c->model_type[0]) {
-    error_set(error, VIVA_E_ARGUMENT, "config names no family; the families that can be run are %s",
-              config_supported());
-    return refuse_config(error, "model_type");
-  }
+  TRY(check_family(c, error));
   if (c->permuted_qk) {
     error_set(error, VIVA_E_ARGUMENT,
               "permuted_qk must be 0: the rows of q and k in half-split order, as Hugging Face and loaded models have "
               "them");
     return refuse_config(error, "permuted_qk");
   }
-  if (c->num_eos > sizeof c->eos_tokens / sizeof *c->eos_tokens || (unsigned)c->rope_type > VIVA_ROPE_YARN) {
-    error_set(error, VIVA_E_ARGUMENT, "num_eos (%u) or rope_type (%d) is out of range", c->num_eos, (int)c->rope_type);
-    return refuse_config(error, "config");
+  if (c->rope_type < VIVA_ROPE_DEFAULT || c->rope_type > VIVA_ROPE_YARN) {
+    error_set(error, VIVA_E_ARGUMENT, "rope_type is %d; expected %d (default) to %d (yarn)", (int)c->rope_type,
+              (int)VIVA_ROPE_DEFAULT, (int)VIVA_ROPE_YARN);
+    return refuse_config(error, "rope_type");
   }
-  if (config_check(c, NULL, &found) == VIVA_OK) return VIVA_OK;
+  if (config_check(c, NULL, &found) == VIVA_OK) return check_tokens(c, error);
   if (error) *error = found;
   if (error) error->code = VIVA_E_ARGUMENT;
   return VIVA_E_ARGUMENT;
@@ -281,13 +327,16 @@ viva_status viva_model_from_parts(viva_engine *engine, const viva_model_config *
                                   viva_error *error) {
   if (!model) return error_set(error, VIVA_E_ARGUMENT, "model is NULL; give a place for the handle");
   *model = NULL;
-  if (!engine || !config || !layers)
-    return error_set(error, VIVA_E_ARGUMENT, "engine, config and layers must not be NULL");
+  if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; open one with viva_engine_open");
+  if (!config)
+    return error_set(error, VIVA_E_ARGUMENT, "config is NULL; begin with viva_model_config_default or a file's");
+  if (!layers)
+    return error_set(error, VIVA_E_ARGUMENT, "layers is NULL; expected config->num_layers structs, each with its size");
   viva_model *m = mem_zalloc(&engine->rt->mem, sizeof *m);
   if (!m) return error_set(error, VIVA_E_MEMORY, "no memory for a model");
   m->references = 1;
   m->engine = viva_engine_retain(engine);
-  m->config.size = sizeof m->config;
+  m->config = viva_model_config_default();
   maker k = {.model = m, .engine = engine, .layers = layers, .layer_bytes = layers->size};
   viva_status status = options_read(&m->config, config, "viva_model_config", error);
   if (!status) status = fill(&k, embedding, final_norm, head, options, error);

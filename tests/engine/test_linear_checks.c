@@ -204,6 +204,10 @@ static void self_test_finds_no_difference(void **state) {
   refused(viva_int4_sparse_self_test(engine, 1, 1, 1, NULL, &error), VIVA_E_ARGUMENT, &error, "difference is NULL");
   refused(viva_int4_sparse_self_test(engine, 0, 1, 1, &difference, &error), VIVA_E_ARGUMENT, &error, "0, 1 and 1");
   refused(viva_int4_sparse_self_test(engine, 1, 65537, 1, &difference, &error), VIVA_E_ARGUMENT, &error, "65537");
+  static const uint64_t days[][3] = {{65536, 65536, 65536}, {4096, 4096, 4097}};
+  for (size_t i = 0; i < 2; i++)
+    refused(viva_int4_sparse_self_test(engine, days[i][0], days[i][1], days[i][2], &difference, &error),
+            VIVA_E_ARGUMENT, &error, "products would take minutes or days; expected at most 2^36");
   for (uint64_t k = 1;; k++) {
     fail_alloc memory;
     viva_engine_options options = viva_engine_options_default();

@@ -315,10 +315,20 @@ static void part_refusals(void **state) {
   REFUSED(p.head = NULL, VIVA_E_ARGUMENT, "head: head is NULL, but config says that it is not tied");
   REFUSED(p.head = p.layers[0].up, VIVA_E_SIZE, "head is [148, 72]");
   REFUSED(p.config.permuted_qk = 1, VIVA_E_ARGUMENT, "permuted_qk: permuted_qk must be 0");
-  REFUSED(p.config.num_heads = 5, VIVA_E_ARGUMENT, "is not a multiple of num_attention_heads");
-  REFUSED(p.config.num_eos = 17, VIVA_E_ARGUMENT, "num_eos (17)");
+  REFUSED(p.config.num_heads = 5, VIVA_E_ARGUMENT, "hidden_size: hidden_size 72 is not a multiple of num_heads 5");
+  REFUSED(p.config.num_eos = 17, VIVA_E_ARGUMENT, "num_eos: num_eos is 17; expected 0 to 16");
   REFUSED(p.config.model_type[0] = 0, VIVA_E_ARGUMENT, "config names no family");
-  REFUSED(memset(p.config.model_type, 'x', sizeof p.config.model_type), VIVA_E_ARGUMENT, "config names no family");
+  REFUSED(memset(p.config.model_type, 'x', sizeof p.config.model_type), VIVA_E_ARGUMENT, "xxx\" cannot be run");
+  REFUSED(strcpy(p.config.model_type, "gpt2"), VIVA_E_ARGUMENT,
+          "model_type: \"gpt2\" cannot be run; the families that can are llama, mistral");
+  REFUSED(p.config.rope_type = (viva_rope_type)77, VIVA_E_ARGUMENT, "rope_type: rope_type is 77; expected 0");
+  REFUSED(p.config.rope_type = (viva_rope_type)-1, VIVA_E_ARGUMENT, "rope_type: rope_type is -1; expected 0");
+  REFUSED((p.config.num_eos = 1, p.config.eos_tokens[0] = -5), VIVA_E_ARGUMENT,
+          "eos_tokens[0]: eos_tokens[0] is -5; expected a token below vocab_size, 60");
+  REFUSED((p.config.num_eos = 2, p.config.eos_tokens[0] = 59, p.config.eos_tokens[1] = 60), VIVA_E_ARGUMENT,
+          "eos_tokens[1]: eos_tokens[1] is 60; expected");
+  REFUSED(p.config.bos_token = 60, VIVA_E_ARGUMENT, "bos_token: bos_token is 60; expected -1 (none) or");
+  REFUSED(p.config.bos_token = -2, VIVA_E_ARGUMENT, "bos_token: bos_token is -2; expected -1 (none) or");
   REFUSED(p.config.size = 8, VIVA_E_ARGUMENT, "config");
   act = VIVA_ACT_INT4;
   REFUSED((void)p, VIVA_E_ARGUMENT, "act: the activations of a model");
@@ -326,7 +336,13 @@ static void part_refusals(void **state) {
   viva_model *model;
   kit_error(
       viva_model_from_parts(s.k.engine, &s.p.config, s.p.embedding, NULL, s.p.final_norm, NULL, NULL, &model, &error),
-      VIVA_E_ARGUMENT, &error, "layers must not be NULL");
+      VIVA_E_ARGUMENT, &error, "layers is NULL; expected config->num_layers structs");
+  kit_error(
+      viva_model_from_parts(s.k.engine, NULL, s.p.embedding, s.p.layers, s.p.final_norm, NULL, NULL, &model, &error),
+      VIVA_E_ARGUMENT, &error, "config is NULL; begin with viva_model_config_default");
+  kit_error(
+      viva_model_from_parts(NULL, &s.p.config, s.p.embedding, s.p.layers, s.p.final_norm, NULL, NULL, &model, &error),
+      VIVA_E_ARGUMENT, &error, "engine is NULL; open one");
 
   viva_packed_weight_release(foreign);
   viva_model_release(elsewhere);
@@ -334,9 +350,88 @@ static void part_refusals(void **state) {
   end(&s);
 }
 
+/* What a caller who has no file writes: the defaults and the sizes. */
+static viva_model_config by_hand(const small_model *of) {
+  viva_model_config c = viva_model_config_default();
+  c.hidden_size = of->hidden, c.intermediate_size = of->ffn, c.num_layers = of->layers;
+  c.num_heads = of->heads, c.num_kv_heads = of->kv_heads, c.head_dim = c.rotary_dim = of->head_dim;
+  c.vocab_size = of->vocab;
+  c.qkv_bias = c.o_bias = of->attention_bias, c.mlp_bias = of->mlp_bias;
+  return c;
+}
+
+static void config_from_the_header_alone(void **state) {
+  (void)state;
+  setup s;
+  begin(&s, &biased);
+  viva_error error = {0};
+  viva_model *from_file, *from_hand;
+  s.p.config.bos_token = -1, s.p.config.num_eos = 0;
+  kit_ok(make(s.k.engine, &s.p, VIVA_ACT_AUTO, &from_file, &error), &error);
+  const viva_model_config file = s.p.config, hand = s.p.config = by_hand(&biased);
+  assert_true(hand.size == sizeof hand && hand.bos_token == -1 && hand.num_eos == 0);
+  assert_string_equal(hand.model_type, "llama");
+  assert_true(hand.rms_norm_eps == 1e-6 && hand.rope_theta == 10000 && hand.max_position_embeddings == 2048);
+  s.p.config.rms_norm_eps = file.rms_norm_eps, s.p.config.rope_theta = file.rope_theta;
+  kit_ok(make(s.k.engine, &s.p, VIVA_ACT_AUTO, &from_hand, &error), &error);
+  float *x = logits_of(from_file), *y = logits_of(from_hand);
+  assert_memory_equal(x, y, COUNT * biased.vocab * sizeof *x);
+  free(x);
+  free(y);
+  viva_model_release(from_file);
+  viva_model_release(from_hand);
+  end(&s);
+}
+
+/* Members that a RoPE type uses are checked, the others may hold anything: here 0, which is out of every range. */
+static void rope_members_are_checked_where_used(void **state) {
+  static const struct {
+    const char *member;
+    size_t field;
+    unsigned types; /* bits of those that use it */
+  } members[] = {
+#define ROPE(name, types) {#name, offsetof(viva_model_config, name), types}
+      ROPE(rope_factor,
+           1u << VIVA_ROPE_LINEAR | 1u << VIVA_ROPE_DYNAMIC | 1u << VIVA_ROPE_LLAMA3 | 1u << VIVA_ROPE_YARN),
+      ROPE(rope_low_freq_factor, 1u << VIVA_ROPE_LLAMA3),
+      ROPE(rope_high_freq_factor, 1u << VIVA_ROPE_LLAMA3),
+      ROPE(rope_beta_fast, 1u << VIVA_ROPE_YARN),
+      ROPE(rope_beta_slow, 1u << VIVA_ROPE_YARN),
+      ROPE(rope_attention_factor, 1u << VIVA_ROPE_YARN),
+#undef ROPE
+  };
+  (void)state;
+  setup s;
+  begin(&s, &biased);
+  for (int type = VIVA_ROPE_DEFAULT; type <= VIVA_ROPE_YARN; type++) {
+    const int scaled = type == VIVA_ROPE_LLAMA3 || type == VIVA_ROPE_YARN;
+    for (size_t i = 0; i <= sizeof members / sizeof *members; i++) { /* the last: the original context */
+      viva_error error = {0};
+      viva_model *model;
+      viva_model_config *c = &s.p.config;
+      *c = by_hand(&biased);
+      c->rope_type = (viva_rope_type)type;
+      c->rope_original_context = scaled ? 512 : 0;
+      const int last = i == sizeof members / sizeof *members,
+                used = last ? scaled : (int)(members[i].types >> type & 1);
+      const char *member = last ? "rope_original_context" : members[i].member;
+      memset((char *)c + (last ? offsetof(viva_model_config, rope_original_context) : members[i].field), 0, 8);
+      const viva_status status = make(s.k.engine, &s.p, VIVA_ACT_AUTO, &model, &error);
+      if (status != (used ? VIVA_E_ARGUMENT : VIVA_OK)) fail_msg("type %d, %s: %s", type, member, error.message);
+      if (used) assert_string_equal(error.item, member);
+      viva_model_release(model);
+    }
+  }
+  end(&s);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(equals_the_rule), cmocka_unit_test(handles_outlive_their_model),
-                                     cmocka_unit_test(parts_are_retained), cmocka_unit_test(weight_refusals),
-                                     cmocka_unit_test(part_refusals)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(equals_the_rule),
+                                     cmocka_unit_test(handles_outlive_their_model),
+                                     cmocka_unit_test(parts_are_retained),
+                                     cmocka_unit_test(weight_refusals),
+                                     cmocka_unit_test(part_refusals),
+                                     cmocka_unit_test(config_from_the_header_alone),
+                                     cmocka_unit_test(rope_members_are_checked_where_used)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,12 +38,18 @@ def packed_logits(engine, path, prompts, weights, act):
 
 
 def test_fp8_b16_keeps_the_first_token(engine, smollm2_path, prompts, exact):
-    """With 16-bit activations the first token is FP32's, unless FP32's own two best are closer than the largest error."""
+    """With 16-bit activations the first token is FP32's, unless FP32's own two best are closer than the largest error;
+    measured: 15 of 16, with scales for whole channels 14. The largest error of a logit is 1.91, where a channel's scales
+    give 3.83: the bound of 2.9 lies between the two, so that it fails when the blocks' scales do not count."""
     found = packed_logits(engine, smollm2_path, prompts, "fp8-b16", ACT_16)
-    for expected, logits in zip(exact, found):
-        second, first = np.sort(expected)[-2:]
-        error = np.abs(logits - expected).max()
-        assert logits.argmax() == expected.argmax() or first - second < error
+    channels = packed_logits(engine, smollm2_path, prompts, "fp8", ACT_16)
+    errors = np.abs(found - exact).max(1)
+    second, first = np.sort(exact)[:, -2:].T
+    same = found.argmax(1) == exact.argmax(1)
+    assert errors.max() <= 2.9
+    assert (same | (first - second < errors)).all()
+    assert same.sum() >= 15
+    assert same.sum() >= (channels.argmax(1) == exact.argmax(1)).sum()
 
 
 # The mean divergence of the next token's distribution from FP32's, in nats, over the 16 prompts: about twice what was

@@ -338,11 +338,11 @@ static void check_native(cpu_kit *kit, const variant *v, input_mode mode, size_t
 static void fp8_has_the_same_bits_without_its_instructions(void **state) {
   static const size_t ks[] = {1, 31, 64, 97, 200, 4500};
   static const size_t ms[] = {1, 2, 3, 16, 30};
-  static const variant fp8[] = {{WEIGHT_FP8, 0, SCALE_F32, 0},   {WEIGHT_FP8, 16, SCALE_F16, 0},
-                                {WEIGHT_FP8, 32, SCALE_E8M0, 0}, {WEIGHT_FP8, 48, SCALE_F16, 0},
-                                {WEIGHT_FP8, 64, SCALE_F32, 0},  {WEIGHT_FP8, 80, SCALE_F32, 0},
-                                {WEIGHT_FP8, 96, SCALE_F16, 0},  {WEIGHT_FP8, 128, SCALE_F32, 0},
-                                {WEIGHT_FP8, 192, SCALE_F16, 0}, {WEIGHT_FP8, 256, SCALE_E8M0, 0}};
+  static const variant fp8[] = {
+      {WEIGHT_FP8, 0, SCALE_F32, 0},   {WEIGHT_FP8, 16, SCALE_F16, 0},  {WEIGHT_FP8, 24, SCALE_F16, 0},
+      {WEIGHT_FP8, 32, SCALE_E8M0, 0}, {WEIGHT_FP8, 48, SCALE_F16, 0},  {WEIGHT_FP8, 64, SCALE_F32, 0},
+      {WEIGHT_FP8, 80, SCALE_F32, 0},  {WEIGHT_FP8, 96, SCALE_F16, 0},  {WEIGHT_FP8, 128, SCALE_F32, 0},
+      {WEIGHT_FP8, 192, SCALE_F16, 0}, {WEIGHT_FP8, 256, SCALE_E8M0, 0}};
   cpu_kit kit;
   (void)state;
   if (!cpu_get()->avx512_bf16 || !cpu_get()->avx512_vbmi || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {

@@ -26,7 +26,8 @@ static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / 
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
 
 static const cpu_product *product_of(const cpu_kernels *k, const linear_args *a) {
-  return &k->product[weight_blocked(a->w)][a->w->format][a->input];
+  const cpu_product *of = k->product[weight_blocked(a->w)][a->w->format], *product = &of[a->input];
+  return product->panel && product->panel->fits && !product->panel->fits(a->w) ? &of[INPUT_FLOAT] : product;
 }
 
 /* -- few rows */

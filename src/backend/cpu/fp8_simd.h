@@ -27,23 +27,21 @@
 
 #define FP8_SCALES 64 /* of one row, converted at a time */
 
-/* LANES scales, or the first `count`; `type` is F32 or F16. */
+/* LANES scales, or the first `count` and what is finite. */
 ALWAYS_INLINE vf fp8_load_scales(scale_type type, const char *from, size_t count) {
-  if (count >= LANES) return type == SCALE_F32 ? v_load((const float *)(const void *)from) : v_load_f16(from);
-  return type == SCALE_F32 ? v_load_part((const float *)(const void *)from, count) : v_load_part_f16(from, count);
+  char part[LANES * sizeof(float)] = {0};
+  if (count < LANES) memcpy(part, from, count * scale_bytes(type)), from = part;
+  if (type == SCALE_F32) return v_load((const float *)(const void *)from);
+  return type == SCALE_F16 ? v_load_f16(from) : v_load_e8m0(from);
 }
 
 /* Times `by`, written whole vectors at a time: `to` has room for FP8_SCALES. */
 ALWAYS_INLINE void fp8_scales(const weight *w, size_t row, size_t first, size_t count, float by, float *to) {
   const char *from = (const char *)w->scales + row * w->scale_row_bytes + first * scale_bytes(w->scale_type);
   const vf factor = v_set(by);
-  if (w->scale_type == SCALE_F32 || w->scale_type == SCALE_F16) {
-    const scale_type type = w->scale_type;
-    for (size_t i = 0; i < count; i += LANES)
-      v_store(to + i, v_mul(fp8_load_scales(type, from + i * scale_bytes(type), count - i), factor));
-    return;
-  }
-  for (size_t i = 0; i < count; i++) to[i] = weight_scale(w, row, first + i) * by;
+  const scale_type type = w->scale_type;
+  for (size_t i = 0; i < count; i += LANES)
+    v_store(to + i, v_mul(fp8_load_scales(type, from + i * scale_bytes(type), count - i), factor));
 }
 
 /* Blocks that lie well in steps: others are widened by the plain entry. */

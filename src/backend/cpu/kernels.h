@@ -87,6 +87,8 @@ typedef struct cpu_panel {
   int codes;           /* the product reads job->codes, not job->x */
   int whole;           /* its weights are not divided by factor[format] */
   int kept_only; /* columns that 2:4 leaves out are not looked at: rows of x that are not finite become NaN after */
+  /* Not NULL: weights for which it gives 0 are multiplied as with FLOAT rows, few rows of x too. */
+  int (*fits)(const weight *w);
   /* Rows [row, row + rows) × columns [col, col + cols) of w to the panel, rows `stride` columns apart, zero where padded
    * (rows to a multiple of CPU_PANEL_GROUP). */
   void (*fill)(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols, size_t stride,

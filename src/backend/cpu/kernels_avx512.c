@@ -7,6 +7,7 @@
 #include "backend/cpu/attention_simd.h"
 #include "backend/cpu/blocks_simd.h"
 #include "backend/cpu/codes_simd.h"
+#include "backend/cpu/fp8_blocks.h"
 #include "backend/cpu/fp8_pairs.h"
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/fp8_vbmi.h"
@@ -22,6 +23,7 @@ void kernels_avx512_fp8(cpu_kernels *k, int native) {
   fp8_kernels(k);
   if (native) fp8_vbmi_kernels(k);
   pairs_kernels(k, native);
+  scaled_kernels(k, native);
 }
 
 void kernels_avx512_nvfp4(cpu_kernels *k, int native) {

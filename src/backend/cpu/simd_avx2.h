@@ -74,6 +74,15 @@ static inline void v_store_part_f16(void *to, vf v, size_t count) {
   memcpy(to, codes, count * sizeof codes[0]);
 }
 
+/* 8 codes of E8M0. 0 is 2^−127 and 255 is NaN: what their exponents say, and one bit more. */
+static inline vf v_load_e8m0(const void *from) {
+  __m256i codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
+  __m256i edge = _mm256_or_si256(_mm256_cmpeq_epi32(codes, _mm256_setzero_si256()),
+                                 _mm256_cmpeq_epi32(codes, _mm256_set1_epi32(255)));
+  __m256i bit = _mm256_and_si256(edge, _mm256_set1_epi32(0x00400000));
+  return _mm256_castsi256_ps(_mm256_or_si256(_mm256_slli_epi32(codes, 23), bit));
+}
+
 /* v · 2^n, rounded once; n is a whole number, v near 1 and n ≥ −150: two factors, as 2^n alone may not be normal. */
 static inline vf v_scale2(vf v, vf n) {
   __m256i whole = _mm256_cvtps_epi32(n);

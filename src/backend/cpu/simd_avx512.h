@@ -64,6 +64,15 @@ static inline void v_store_part_f16(void *to, vf v, size_t count) {
   _mm256_mask_storeu_epi16(to, v_first(count), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+/* 16 codes of E8M0. 0 is 2^−127 and 255 is NaN: what their exponents say, and one bit more. */
+static inline vf v_load_e8m0(const void *from) {
+  __m512i codes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from));
+  vmask edge = (vmask)(_mm512_cmpeq_epi32_mask(codes, _mm512_setzero_si512()) |
+                       _mm512_cmpeq_epi32_mask(codes, _mm512_set1_epi32(255)));
+  __m512i bits = _mm512_slli_epi32(codes, 23);
+  return _mm512_castsi512_ps(_mm512_mask_or_epi32(bits, edge, bits, _mm512_set1_epi32(0x00400000)));
+}
+
 /* v · 2^n, rounded once; n is a whole number. */
 static inline vf v_scale2(vf v, vf n) { return _mm512_scalef_ps(v, n); }
 static inline vf v_round(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -18,9 +18,9 @@
 static int scaled_fit(const weight *w) { return w->block % SCALED_QUARTER == 0; }
 
 /* sum + scales × the products of a unit. */
-ALWAYS_INLINE vf scaled_fma(int native, vf sum, const __m512i x[2], const __m512i w[2], vf scales) {
-  const vf unit = pairs_fma(native, pairs_fma(native, v_zero(), x[0], w[0]), x[1], w[1]);
-  return v_fma(unit, scales, sum);
+ALWAYS_INLINE vf scaled_fma(int native, vf sum, const uint16_t *x, const __m512i w[2], vf scales) {
+  const vf unit = pairs_fma_at(native, v_zero(), x, w[0]);
+  return v_fma(pairs_fma_at(native, unit, x + PAIRS_UNIT / 2, w[1]), scales, sum);
 }
 
 /* Four scales, one for each quarter, into its lanes. */
@@ -39,10 +39,15 @@ ALWAYS_INLINE vf scaled_spread2(const float *scales) {
 
 /* A scale for each quarter of the columns [col, col + cols), at most FP8_SCALES of them; zeros up to a whole unit. */
 static void scaled_quarters(const weight *w, size_t row, size_t col, size_t cols, float *to) {
-  const size_t count = (cols + SCALED_QUARTER - 1) / SCALED_QUARTER, first = col / w->block;
+  const size_t count = (cols + SCALED_QUARTER - 1) / SCALED_QUARTER, block = w->block, first = col / block;
   float raw[FP8_SCALES];
-  fp8_scales(w, row, first, (col + cols - 1) / w->block - first + 1, 1, raw);
-  for (size_t i = 0; i < count; i++) to[i] = raw[(col + i * SCALED_QUARTER) / w->block - first];
+  fp8_scales(w, row, first, (col + cols - 1) / block - first + 1, 1, raw);
+  const float *scale = raw;
+  size_t left = block - col % block;
+  for (size_t i = 0; i < count; i++) {
+    to[i] = *scale;
+    if ((left -= SCALED_QUARTER) == 0) scale++, left = block;
+  }
   for (size_t i = count; i % 4 != 0; i++) to[i] = 0;
 }
 
@@ -88,11 +93,8 @@ ALWAYS_INLINE void scaled_few(int native, int rows, int cols, int each, const li
         pairs_widen(native, &p, pairs_codes(codes[j] + c, width - c), wide);
         const vf lanes = scaled_lanes(each, scales[j] + s);
         UNROLL
-        for (int i = 0; i < rows; i++) {
-          const uint16_t *from = x + (size_t)i * in->code_stride + c;
-          const __m512i xv[2] = {_mm512_loadu_si512(from), _mm512_loadu_si512(from + PAIRS_UNIT / 2)};
-          sums[i][j] = scaled_fma(native, sums[i][j], xv, wide, lanes);
-        }
+        for (int i = 0; i < rows; i++)
+          sums[i][j] = scaled_fma(native, sums[i][j], x + (size_t)i * in->code_stride + c, wide, lanes);
       }
       if (each < 64) s += PAIRS_UNIT / (size_t)each;
       if (each == 64 && (left -= PAIRS_UNIT) == 0) s++, left = w->block;
@@ -178,9 +180,7 @@ static void scaled_fill_plain(const cpu_kernels *k, const weight *w, size_t row,
   scaled_fill(0, w, row, rows, col, cols, stride, panel);
 }
 
-#define SCALED_TILE_ROWS (PANEL_TILE_ROWS / 2) /* so that sums, units and scales of 4 rows of w stay in registers */
-
-/* Up to half a tile of panel_tiles. */
+/* Row by row of w: the sums of a whole tile leave registers for one unit and its scales. */
 ALWAYS_INLINE void scaled_tile(int native, int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
   const uint16_t *x = (const uint16_t *)job->codes + row * job->code_stride;
   const size_t stride = job->w_stride * SCALED_COLUMN_BYTES;
@@ -188,49 +188,34 @@ ALWAYS_INLINE void scaled_tile(int native, int tile_rows, const panel_job *job, 
   panel_sums sums;
   panel_begin(tile_rows, job, lanes, sums);
   for (size_t c = 0; c < job->w_stride; c += PAIRS_UNIT, w += SCALED_UNIT_BYTES) {
-    __m512i wide[CPU_PANEL_GROUP][2];
-    vf scales[CPU_PANEL_GROUP];
     UNROLL
     for (int j = 0; j < CPU_PANEL_GROUP; j++) {
       const char *from = w + (size_t)j * stride;
-      wide[j][0] = _mm512_loadu_si512(from), wide[j][1] = _mm512_loadu_si512(from + 64);
-      scales[j] = _mm512_loadu_ps(from + 128);
-    }
-    UNROLL
-    for (int i = 0; i < tile_rows; i++) {
-      const uint16_t *from = x + (size_t)i * job->code_stride + c;
-      const __m512i xv[2] = {_mm512_loadu_si512(from), _mm512_loadu_si512(from + PAIRS_UNIT / 2)};
+      const __m512i wide[2] = {_mm512_loadu_si512(from), _mm512_loadu_si512(from + 64)};
+      const vf scales = _mm512_loadu_ps(from + 128);
       UNROLL
-      for (int j = 0; j < CPU_PANEL_GROUP; j++) sums[i][j] = scaled_fma(native, sums[i][j], xv, wide[j], scales[j]);
+      for (int i = 0; i < tile_rows; i++)
+        sums[i][j] = scaled_fma(native, sums[i][j], x + (size_t)i * job->code_stride + c, wide, scales);
     }
   }
   panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
-#define SCALED_TILE(name, native, rows)                                                                                \
-  static __attribute__((noinline)) void scaled_##name##_##rows(const panel_job *job, size_t row, size_t col,           \
-                                                               float *lanes) {                                         \
-    scaled_tile(native, rows, job, row, col, lanes);                                                                   \
+#define SCALED_TILE(rows)                                                                                              \
+  static __attribute__((noinline)) void scaled_native_##rows(const panel_job *job, size_t row, size_t col,             \
+                                                             float *lanes) {                                           \
+    scaled_tile(1, rows, job, row, col, lanes);                                                                        \
+  }                                                                                                                    \
+  static                                                                                                               \
+      __attribute__((noinline)) void scaled_plain_##rows(const panel_job *job, size_t row, size_t col, float *lanes) { \
+    scaled_tile(0, rows, job, row, col, lanes);                                                                        \
   }
-SCALED_TILE(native, 1, 1)
-SCALED_TILE(native, 1, 2)
-SCALED_TILE(native, 1, 3)
-SCALED_TILE(plain, 0, 1)
-SCALED_TILE(plain, 0, 2)
-SCALED_TILE(plain, 0, 3)
-
-/* A tile of more rows is two of them. */
-#define SCALED_TWO(name, rows, second)                                                                                 \
-  static void scaled_##name##_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {                     \
-    scaled_##name##_3(job, row, col, lanes);                                                                           \
-    scaled_##name##_##second(job, row + 3, col, lanes ? lanes + 3 * CPU_PANEL_GROUP * LANES : NULL);                   \
-  }
-SCALED_TWO(native, 4, 1)
-SCALED_TWO(native, 5, 2)
-SCALED_TWO(native, 6, 3)
-SCALED_TWO(plain, 4, 1)
-SCALED_TWO(plain, 5, 2)
-SCALED_TWO(plain, 6, 3)
+SCALED_TILE(1)
+SCALED_TILE(2)
+SCALED_TILE(3)
+SCALED_TILE(4)
+SCALED_TILE(5)
+SCALED_TILE(6)
 
 static void scaled_panel_native(const panel_job *job) {
   static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {

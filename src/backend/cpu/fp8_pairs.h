@@ -54,6 +54,13 @@ ALWAYS_INLINE vf pairs_fma(int native, vf sum, __m512i x, __m512i w) {
                          sum);
 }
 
+/* The same with x where it lies in memory, for tiles that have no register left for it. */
+ALWAYS_INLINE vf pairs_fma_at(int native, vf sum, const uint16_t *x, __m512i w) {
+  if (!native) return pairs_fma(0, sum, _mm512_loadu_si512(x), w);
+  __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "m"(*(const __m512i_u *)(const void *)x));
+  return sum;
+}
+
 /* Bytes of a 128-entry table; an index's highest bit is not looked at. */
 ALWAYS_INLINE __m512i pairs_permute(__m512i index, __m512i low, __m512i high) {
   __asm__("vpermi2b %2, %1, %0" : "+v"(index) : "v"(low), "v"(high));

@@ -42,6 +42,16 @@ static void defaults(void *values) {
 /* Is the status about the model itself, so that the rest can still be shown? */
 static int is_about_model(viva_status status) { return message_code(status) == CODE_INPUT; }
 
+/* The plan has already said what is wrong or strange with it: silent, and empty when it cannot be read. */
+static void inspect_quantisation(const char *path, quantised_forms *q) {
+  viva_checkpoint *checkpoint = NULL;
+  q->what.size = sizeof q->what;
+  viva_status status = viva_checkpoint_open(path, NULL, &checkpoint, NULL);
+  if (status == VIVA_OK) status = viva_checkpoint_quantization(checkpoint, &q->what, inspect_form, q, NULL);
+  if (status != VIVA_OK) memset(q, 0, sizeof *q);
+  viva_checkpoint_close(checkpoint);
+}
+
 /* Configuration and plan, or why there is none. Returns 0, or the exit code after a message. */
 static int inspect_model(const model_args *args, inspection *in) {
   in->config.size = sizeof in->config;
@@ -56,6 +66,8 @@ static int inspect_model(const model_args *args, inspection *in) {
   if (status == VIVA_OK) status = viva_model_plan(engine, args->path, &model_options, &in->plan, &in->plan_error);
   viva_engine_release(engine);
   in->has_plan = status == VIVA_OK;
+  in->weights = model_args_weights(args);
+  inspect_quantisation(args->path, &in->quantised);
   return status == VIVA_OK || is_about_model(status) ? 0 : message_error(&in->plan_error);
 }
 

@@ -6,6 +6,19 @@
 
 #include "output.h"
 
+/* Quantised matrices by their form, and the names of tensors that no run uses. */
+enum { FORMS_MAX = 16, UNUSED_SHOWN = 8 };
+typedef struct form_count {
+  char form[48];
+  uint64_t matrices;
+} form_count;
+typedef struct quantised_forms {
+  viva_quantization what;
+  form_count rows[FORMS_MAX]; /* the last one is "others" when there are more */
+  char unused[UNUSED_SHOWN][128];
+  size_t count, unused_count;
+} quantised_forms;
+
 typedef struct inspection {
   const char *path;
   viva_checkpoint *checkpoint;
@@ -14,6 +27,8 @@ typedef struct inspection {
   viva_model_config config;
   viva_memory_plan plan;
   viva_error config_error, plan_error;
+  const char *weights;       /* what the plan is for: a rule, or "as stored" */
+  quantised_forms quantised; /* dialect "": nothing is */
 } inspection;
 
 typedef struct inspect_parts {
@@ -37,6 +52,9 @@ enum { CONFIG_FIELDS = 25, PLAN_FIELDS = 9 };
 extern const field config_fields[CONFIG_FIELDS]; /* in a viva_model_config */
 extern const field plan_fields[PLAN_FIELDS];     /* in a viva_memory_plan */
 const char *inspect_rope_name(viva_rope_type type);
+
+/* Fills forms->rows and unused: a viva_quantization_fn. user: a quantised_forms */
+void inspect_form(void *user, const char *name, const char *form);
 
 /* Tensors of one type. */
 typedef struct type_total {

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "inspect.h"
+#include "units.h"
 
 #define CONFIG(kind, name)                                                                                             \
   { #name, kind, offsetof(viva_model_config, name) }
@@ -72,4 +73,17 @@ void inspect_totals(const viva_checkpoint *checkpoint, type_totals *totals) {
     if (t < TYPE_TOTALS_MAX) add(&totals->rows[t], &info);
     add(&totals->all, &info);
   }
+}
+
+void inspect_form(void *user, const char *name, const char *form) {
+  quantised_forms *q = user;
+  if (form == NULL) {
+    if (q->unused_count < UNUSED_SHOWN) text_format(q->unused[q->unused_count++], sizeof q->unused[0], "%s", name);
+    return;
+  }
+  size_t i = 0;
+  while (i < q->count && strcmp(q->rows[i].form, form) != 0) i++;
+  if (i == FORMS_MAX) text_format(q->rows[--i].form, sizeof q->rows[i].form, "others");
+  if (i == q->count) text_format(q->rows[q->count++].form, sizeof q->rows[i].form, "%s", form);
+  q->rows[i].matrices++;
 }

@@ -45,6 +45,25 @@ static void print_total(json_out *json, const type_total *t) {
   json_end(json, '}');
 }
 
+static void print_quantised(json_out *json, const quantised_forms *q) {
+  json_key(json, "quantization"), json_begin(json, '{');
+  json_key(json, "dialect"), json_text(json, q->what.dialect);
+  json_key(json, "scheme"), json_text(json, q->what.scheme);
+  json_key(json, "matrices"), json_begin(json, '[');
+  for (size_t i = 0; i < q->count; i++) {
+    json_begin(json, '{');
+    json_key(json, "form"), json_text(json, q->rows[i].form);
+    json_key(json, "count"), json_unsigned(json, q->rows[i].matrices);
+    json_end(json, '}');
+  }
+  json_end(json, ']');
+  json_key(json, "unused_tensors"), json_unsigned(json, q->what.unused);
+  json_key(json, "unused_names"), json_begin(json, '[');
+  for (size_t i = 0; i < q->unused_count; i++) json_text(json, q->unused[i]);
+  json_end(json, ']');
+  json_end(json, '}');
+}
+
 static void print_model(json_out *json, const inspection *in) {
   type_totals totals;
   inspect_totals(in->checkpoint, &totals);
@@ -57,7 +76,9 @@ static void print_model(json_out *json, const inspection *in) {
   } else {
     json_key(json, "config_error"), print_reason(json, &in->config_error);
   }
+  if (in->quantised.what.dialect[0] != 0) print_quantised(json, &in->quantised);
   if (in->has_plan) {
+    json_key(json, "weights"), json_text(json, in->weights);
     json_key(json, "memory"), json_begin(json, '{');
     print_fields(json, plan_fields, PLAN_FIELDS, &in->plan);
     json_end(json, '}');

@@ -79,6 +79,22 @@ static void print_plan(output *out, const inspection *in) {
   output_format(out, "%11s   (%" PRIu64 ")\n", text, p->parameters);
 }
 
+static void print_quantised(output *out, const quantised_forms *q) {
+  if (q->what.dialect[0] == 0) return;
+  output_text(out, "\nQuantisation\n");
+  label(out, "dialect"), output_format(out, "%s\n", q->what.dialect);
+  if (q->what.scheme[0] != 0) label(out, "scheme"), output_visible(out, q->what.scheme, strlen(q->what.scheme));
+  if (q->what.scheme[0] != 0) output_text(out, "\n");
+  for (size_t i = 0; i < q->count; i++)
+    label(out, q->rows[i].form),
+        output_format(out, "%" PRIu64 " matri%s\n", q->rows[i].matrices, q->rows[i].matrices == 1 ? "x" : "ces");
+  if (q->what.unused == 0) return;
+  label(out, "not used"), output_format(out, "%" PRIu64 " tensor%s\n", q->what.unused, q->what.unused == 1 ? "" : "s");
+  for (size_t i = 0; i < q->unused_count; i++)
+    output_text(out, "    "), output_visible(out, q->unused[i], strlen(q->unused[i])), output_text(out, "\n");
+  if (q->what.unused > q->unused_count) output_text(out, "    ...\n");
+}
+
 static void print_total(output *out, const type_total *t) {
   char bytes[32], elements[32];
   units_bytes(t->bytes, bytes, sizeof bytes);
@@ -101,7 +117,12 @@ static void print_cut(output *out, const char *text) {
     shown = VALUE_LENGTH;
     while (shown > 0 && ((unsigned char)text[shown] & 0xC0) == 0x80) shown--;
   }
-  output_visible(out, text, shown);
+  for (size_t at = 0, part; at < shown; at += part + 1) { /* a backslash is the library's own */
+    part = strcspn(text + at, "\\");
+    if (part > shown - at) part = shown - at;
+    output_visible(out, text + at, part);
+    if (at + part < shown) output_text(out, "\\");
+  }
   output_text(out, shown < length ? "...\n" : "\n");
 }
 
@@ -156,6 +177,7 @@ void inspect_print_text(output *out, const inspection *in, const inspect_parts *
     label(out, "format"), output_format(out, "%s\n\n", viva_checkpoint_format(in->checkpoint));
     print_config(out, in);
     print_plan(out, in);
+    print_quantised(out, &in->quantised);
     print_totals(out, in);
   }
   if (parts->metadata) {

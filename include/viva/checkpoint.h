@@ -170,6 +170,27 @@ typedef struct viva_model_config {
 VIVA_API viva_status viva_checkpoint_config(const viva_checkpoint *checkpoint, viva_model_config *config,
                                             viva_error *error);
 
+/* How the weight matrices of a folder are quantised, by its own configuration. */
+typedef struct viva_quantization {
+  size_t size; /* sizeof(viva_quantization), set by the caller before the call */
+  char dialect
+      [32]; /* "compressed-tensors", "fp8", "fbgemm_fp8", "modelopt", "viva"; "": nothing is, and every GGUF file */
+  char scheme[64];   /* the dialect's word for it: "float-quantized", "NVFP4" ...; "" */
+  uint64_t matrices; /* that are quantised */
+  uint64_t unused;   /* tensors for quantised activations and KV caches, which a run chooses for itself */
+} viva_quantization;
+
+/* Told for each quantised matrix, ordered by name ("model.layers.0.mlp.down_proj"), with its form in the file ("FP8 channel",
+ * "FP8 block 128x128", "NVFP4" ...), then for each tensor that is not used, with form NULL. Texts are valid during the call. */
+typedef void (*viva_quantization_fn)(void *user, const char *name, const char *form);
+
+/* Errors: E_UNSUPPORTED (a scheme that viva does not read, by its name), E_FORMAT (configuration and tensors contradict
+ * each other), E_LIMIT, E_IO, E_MEMORY, E_ARGUMENT.
+ *
+ * on_tensor: NULL: only the numbers */
+VIVA_API viva_status viva_checkpoint_quantization(const viva_checkpoint *checkpoint, viva_quantization *quantization,
+                                                  viva_quantization_fn on_tensor, void *user, viva_error *error);
+
 /* BF16 → FP32, exact: appends 16 zero bits. from and to may be unaligned and must not overlap. Thread-safe. */
 VIVA_API void viva_bf16_to_f32(const void *from, void *to, size_t elements);
 

@@ -25,7 +25,8 @@ typedef struct viva_session viva_session;
 typedef struct viva_model_options {
   size_t size;         /* sizeof(viva_model_options) */
   const char *weights; /* NULL: as stored (F32, BF16, F16, FP8, NVFP4 and viva's own formats kept; GGUF block types
-                                 become BF16). Else a rule, see below. Norms and biases are F32 */
+                          become BF16, and, with a warning, FP8 in blocks that are not 16, 32, 64 or 128 columns wide).
+                          Else a rule, see below. Norms and biases are F32 */
   const char *tokenizer_path; /* NULL: beside the model (or in the GGUF file); a model without one works with ids */
   uint64_t context;           /* 0: the model's own. Default capacity of its sessions; RoPE "dynamic" scales to it */
   uint64_t num_layers;        /* 0: all. Else only the first so many (for debugging) */
@@ -96,7 +97,8 @@ VIVA_API viva_status viva_model_get_config(const viva_model *model, viva_model_c
 /* The plan it was loaded by (available_bytes as it was then). plan->size set by the caller. */
 VIVA_API viva_status viva_model_get_plan(const viva_model *model, viva_memory_plan *plan, viva_error *error);
 
-/* Text such as "llama 135M BF16". Belongs to the model. */
+/* What it holds: "llama 135M BF16", "llama 135M FP8 b16:e8m0 + NVFP4 in 30 matrices, head BF16". The most used format of the
+ * layers first, then others with the number of their matrices; the head when it differs. Belongs to the model. */
 VIVA_API const char *viva_model_description(const viva_model *model);
 
 /* Its tokenizer, or NULL when it has none. Belongs to the model: retain it to keep it longer. */

@@ -8,6 +8,7 @@
  *   quant_modules.c   the matrices of a checkpoint
  *   quant_matrix.c    the tensors of a matrix
  *   quant_rows.c      from matrices to values
+ *   quant_describe.c  what is quantised, in words
  */
 #ifndef FORMAT_QUANT_INNER_H
 #define FORMAT_QUANT_INNER_H

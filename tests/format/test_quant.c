@@ -13,29 +13,30 @@
 
 typedef struct golden {
   const char *folder, *scheme;
-  size_t ignored; /* tensors of activations and caches */
+  size_t ignored;   /* tensors of activations and caches */
+  const char *form; /* of the matrix whose name comes first */
 } golden;
 
 static const golden all[] = {
-    {"ct_tensor", "compressed-tensors float-quantized", 2},
-    {"ct_tensor_bf16", "compressed-tensors naive-quantized", 2},
-    {"ct_channel", "compressed-tensors float-quantized", 2},
-    {"ct_channel_bf16", "compressed-tensors float-quantized", 2},
-    {"ct_channel_f16", "compressed-tensors float-quantized", 2},
-    {"ct_group", "compressed-tensors float-quantized", 2},
-    {"ct_block", "compressed-tensors float-quantized", 2},
-    {"ct_nvfp4", "compressed-tensors nvfp4-pack-quantized", 2},
-    {"ct_nvfp4_f32", "compressed-tensors nvfp4-pack-quantized", 2},
-    {"ct_mixed", "compressed-tensors mixed-precision", 2},
-    {"fp8_block", "fp8 block", 0},
-    {"fp8_block_128", "fp8 block", 0},
-    {"fp8_tensor", "fp8 tensor", 4},
-    {"modelopt_fp8", "modelopt FP8", 4},
-    {"fbgemm", "fbgemm_fp8", 2},
-    {"modelopt_nvfp4", "modelopt NVFP4", 2},
-    {"sparse24", "compressed-tensors sparse-24-bitmask", 0},
-    {"sparse24_fp8", "compressed-tensors float-quantized", 0},
-    {"viva", "viva", 0},
+    {"ct_tensor", "compressed-tensors float-quantized", 2, "FP8 tensor"},
+    {"ct_tensor_bf16", "compressed-tensors naive-quantized", 2, "FP8 tensor"},
+    {"ct_channel", "compressed-tensors float-quantized", 2, "FP8 channel"},
+    {"ct_channel_bf16", "compressed-tensors float-quantized", 2, "FP8 channel"},
+    {"ct_channel_f16", "compressed-tensors float-quantized", 2, "FP8 channel"},
+    {"ct_group", "compressed-tensors float-quantized", 2, "FP8 group 16"},
+    {"ct_block", "compressed-tensors float-quantized", 2, "FP8 block 16x32"},
+    {"ct_nvfp4", "compressed-tensors nvfp4-pack-quantized", 2, "NVFP4"},
+    {"ct_nvfp4_f32", "compressed-tensors nvfp4-pack-quantized", 2, "NVFP4"},
+    {"ct_mixed", "compressed-tensors mixed-precision", 2, "NVFP4"},
+    {"fp8_block", "fp8 block", 0, "FP8 block 16x32"},
+    {"fp8_block_128", "fp8 block", 0, "FP8 block 128x128"},
+    {"fp8_tensor", "fp8 tensor", 4, "FP8 tensor"},
+    {"modelopt_fp8", "modelopt FP8", 4, "FP8 tensor"},
+    {"fbgemm", "fbgemm_fp8", 2, "FP8 channel"},
+    {"modelopt_nvfp4", "modelopt NVFP4", 2, "NVFP4"},
+    {"sparse24", "compressed-tensors sparse-24-bitmask", 0, "BF16 2:4"},
+    {"sparse24_fp8", "compressed-tensors float-quantized", 0, "FP8 2:4 channel"},
+    {"viva", "viva", 0, "FP8 group 32"},
 };
 
 /* A matrix of rows that are read in pieces of `step`. */
@@ -117,6 +118,43 @@ static void check_roles(const golden *g, const quant *q, const viva_checkpoint *
   assert_int_equal(count_roles(q, ck, QUANT_ROLE_PLAIN), plain);
 }
 
+/* What was told about the matrices and the tensors that are not used. */
+typedef struct told {
+  size_t matrices, unused;
+  char last[96], form[48];
+} told;
+
+static void hear(void *user, const char *name, const char *form) {
+  told *t = user;
+  if (form == NULL) {
+    t->unused++;
+    return;
+  }
+  assert_int_equal(t->unused, 0); /* they come last */
+  assert_true(strcmp(t->last, name) < 0);
+  snprintf(t->last, sizeof t->last, "%s", name);
+  if (t->matrices++ == 0) snprintf(t->form, sizeof t->form, "%s", form);
+}
+
+static void check_description(const golden *g, const quant *q, const viva_checkpoint *ck) {
+  viva_quantization what = {.size = sizeof what}, numbers = what;
+  viva_error error = {0};
+  told t = {0};
+  char scheme[128];
+  assert_int_equal(viva_checkpoint_quantization(ck, &what, hear, &t, &error), VIVA_OK);
+  snprintf(scheme, sizeof scheme, "%s%s%s", what.dialect, what.scheme[0] ? " " : "", what.scheme);
+  assert_string_equal(scheme, quant_scheme(q));
+  assert_string_equal(t.form, g->form);
+  assert_int_equal(what.matrices, t.matrices);
+  assert_int_equal(what.unused, t.unused);
+  assert_int_equal(t.unused, g->ignored);
+  assert_int_equal(viva_checkpoint_quantization(ck, &numbers, NULL, NULL, &error), VIVA_OK);
+  assert_memory_equal(&numbers, &what, sizeof what);
+  numbers.size = 4; /* before anyone is told */
+  assert_int_equal(viva_checkpoint_quantization(ck, &numbers, hear, NULL, &error), VIVA_E_ARGUMENT);
+  assert_int_equal(viva_checkpoint_quantization(NULL, &what, NULL, NULL, &error), VIVA_E_ARGUMENT);
+}
+
 static void check_golden(const golden *g, viva_load_mode load) {
   char folder[256];
   size_t bytes, at = 0;
@@ -129,6 +167,7 @@ static void check_golden(const golden *g, viva_load_mode load) {
   if (quant_load(&w, load, &ck, &q, &error) != VIVA_OK) fail_msg("%s: %s %s", g->folder, error.message, error.item);
   assert_string_equal(quant_scheme(q), g->scheme);
   check_roles(g, q, ck);
+  check_description(g, q, ck);
   snprintf(folder, sizeof folder, "tests/golden/quant/%s", g->folder);
   char *list = (char *)source_file(folder, "expected.txt", &bytes), *rest = list, *line;
   assert_non_null(list);

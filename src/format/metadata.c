@@ -65,7 +65,7 @@ static viva_status add_config(checkpoint_build *b, json *j, viva_error *error) {
 }
 
 /* A config.json that is missing or broken does not keep a checkpoint from being opened: viva_checkpoint_config says
- * what is wrong with it, and the log does here. */
+ * what is wrong with it, and so does all that needs it; the log does here, for those who want to know everything. */
 static viva_status try_config(checkpoint_build *b, viva_error *error) {
   viva_checkpoint *ck = b->ck;
   viva_error reason = {0};
@@ -88,7 +88,7 @@ static viva_status try_config(checkpoint_build *b, viva_error *error) {
     return status;
   }
   b->metadata.count = kept;
-  runtime_log(ck->rt, VIVA_LOG_WARN, "%s: not read: %s", path, reason.message);
+  runtime_log(ck->rt, VIVA_LOG_INFO, "%s: not read: %s", path, reason.message);
   return VIVA_OK;
 }
 

@@ -200,7 +200,7 @@ static viva_status read_groups(quant *q, const config_file *file, const config_v
     value.text = raw;
     value.kind = type == JSON_OBJECT ? VALUE_OBJECT : type == JSON_ARRAY ? VALUE_LIST : VALUE_BOOL;
     if (q->groups.count == MAX_GROUPS)
-      return config_fail(file, groups, VIVA_E_LIMIT, "there are more than %d groups", MAX_GROUPS);
+      return config_fail(file, groups, VIVA_E_UNSUPPORTED, "there are more than %d groups", MAX_GROUPS);
     if (value.kind == VALUE_BOOL)
       return config_fail(file, &value, VIVA_E_FORMAT, "expected a group as an object, or a list of targets");
     TRY(value.kind == VALUE_OBJECT ? read_group(q, file, &value, common) : read_preset(q, file, key, &value));

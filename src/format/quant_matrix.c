@@ -40,11 +40,10 @@ static const tensor_view *take_part(quant_making *k, const char *suffix) {
 static viva_status need_part(quant_making *k, const char *suffix, const tensor_view **view) {
   *view = take_part(k, suffix);
   if (*view != NULL) return VIVA_OK;
-  return checkpoint_fail(
-      k->q->ck, k->m.codes, k->error, VIVA_E_FORMAT,
-      "these codes mean nothing without the tensor NAME%s beside them, which the checkpoint does not "
-      "have; fetch or export it again",
-      suffix);
+  return checkpoint_fail(k->q->ck, k->m.codes, k->error, VIVA_E_FORMAT,
+                         "these codes mean nothing without the tensor %.200s%s, which the checkpoint does not have; "
+                         "fetch or export it again",
+                         k->module, suffix);
 }
 
 viva_status quant_fail(const quant_making *k, const tensor_view *view, const char *what) {
@@ -164,7 +163,11 @@ static viva_status nvfp4_global(quant_making *k, const char *suffix, int divides
   TRY(check_shape(k, view, 1, 1));
   TRY(checkpoint_read_part(ck, view, 0, &global, sizeof global, k->error));
   if (!isfinite(global) || global < 0 || (divides && global == 0))
-    return quant_fail(k, view, "expected a finite number above 0, found NaN, infinity, 0 or a negative one");
+    return checkpoint_fail(ck, view, k->error, VIVA_E_FORMAT, "expected a finite number above 0, found %s",
+                           isnan(global)   ? "NaN"
+                           : isinf(global) ? "an infinity"
+                           : global == 0   ? "0"
+                                           : "a negative one");
   if (divides ? global < 1 : global > 1)
     return quant_fail(
         k, view,

@@ -131,7 +131,8 @@ static viva_status add_module(quant *q, const tensor_view *codes, anchor kind, s
   if (codes->rank != 2 || codes->elements == 0) return quant_fail(&k, codes, "expected a matrix that is not empty");
   if (kind != ANCHOR_WEIGHT) q->roles[codes - q->ck->tensors] = QUANT_ROLE_PART;
   if (kind != ANCHOR_WEIGHT && quant_part(q->ck, name, module_bytes, ".weight") != NULL)
-    return quant_fail(&k, codes, "there is also a tensor NAME.weight: which of the two is the matrix?");
+    return checkpoint_fail(q->ck, codes, error, VIVA_E_FORMAT,
+                           "there is also a tensor %.200s.weight: which of the two is the matrix?", name);
   TRY(find_args(&k, kind));
   viva_status status = kind == ANCHOR_COMPRESSED       ? quant_make_sparse(&k)
                        : q->method == METHOD_VIVA      ? quant_make_viva(&k)
@@ -151,9 +152,9 @@ static viva_status orphan(const quant *q, const tensor_view *view, size_t module
                            "hf_quant_config.json) that says how; fetch the model's folder again");
   if (weight != NULL)
     return checkpoint_fail(q->ck, view, error, VIVA_E_FORMAT,
-                           "has no meaning here: NAME.weight has type %s, and is not what \"%s\" keeps beside such a "
+                           "has no meaning here: %.200s has type %s, and is not what \"%s\" keeps beside such a "
                            "tensor",
-                           type_name(weight->type), q->scheme);
+                           weight->name, type_name(weight->type), q->scheme);
   return checkpoint_fail(q->ck, view, error, VIVA_E_FORMAT, "has no meaning here: \"%s\" has no codes for it",
                          q->scheme);
 }
@@ -183,7 +184,8 @@ static viva_status check_viva(const quant *q, viva_error *error) {
   const viva_module *const *list = (const viva_module *const *)(const void *)q->viva.items;
   for (size_t i = 0; i < q->viva.count; i++) {
     if (find_module(q, list[i]->name) != NULL) continue;
-    error_set(error, VIVA_E_FORMAT, "the configuration lists this module, but there is no tensor NAME.weight_packed");
+    error_set(error, VIVA_E_FORMAT, "the configuration lists this module, but there is no tensor %.200s.weight_packed",
+              list[i]->name);
     error_at(error, q->config_path, list[i]->name, -1, VIVA_NO_OFFSET);
     return VIVA_E_FORMAT;
   }

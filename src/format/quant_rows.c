@@ -158,11 +158,27 @@ static void round_values(file_type type, float *values, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) values[i] = f16_to_f32(f16_from_f32(values[i]));
 }
 
-/* ---- calls */
+/* ---- codes */
 
 static file_type code_type(const quant_matrix *m) {
   return m->kind == QUANT_FP8 ? TYPE_F8_E4M3 : m->kind == QUANT_NVFP4 ? TYPE_F4 : m->codes->type;
 }
+
+/* No writer gives E4M3's NaN (0x7f, 0xff). codes: row's, one for each column. */
+static viva_status check_codes(const work *w, uint64_t row, const uint8_t *codes) {
+  const quant_matrix *m = w->m;
+  int found = 0;
+  size_t column = 0;
+  if (code_type(m) != TYPE_F8_E4M3) return VIVA_OK;
+  for (size_t i = 0; i < m->cols; i++) found |= (codes[i] & 0x7f) == 0x7f;
+  if (!found) return VIVA_OK;
+  while ((codes[column] & 0x7f) != 0x7f) column++;
+  return checkpoint_fail(w->q->ck, m->codes, w->error, VIVA_E_FORMAT,
+                         "the code in row %llu, column %zu is NaN: the checkpoint is damaged",
+                         (unsigned long long)(w->first + row), column);
+}
+
+/* ---- calls */
 
 static viva_status row_f32(work *w, uint64_t row, float *to) {
   const quant_matrix *m = w->m;
@@ -171,6 +187,7 @@ static viva_status row_f32(work *w, uint64_t row, float *to) {
     TRY(spread_row(w, row, w->spread));
     from = w->spread;
   }
+  TRY(check_codes(w, row, from));
   viva_status status = type_dequant(code_type(m), from, to, (size_t)m->cols, w->error);
   if (status != VIVA_OK) {
     error_at(w->error, w->q->ck->files[m->codes->file].path, m->codes->name, -1, m->codes->offset);
@@ -203,9 +220,14 @@ viva_status quant_codes(const quant *q, const quant_matrix *m, uint64_t first, s
   TRY(begin(&w, rows, scratch, 1, 0));
   if (m->kind != QUANT_SPARSE) {
     if (rows > 0) memcpy(to, w.codes, rows * (size_t)w.code_row);
+    for (size_t row = 0; row < rows; row++) TRY(check_codes(&w, row, w.codes + row * w.code_row));
     return VIVA_OK;
   }
-  for (size_t row = 0; row < rows; row++) TRY(spread_row(&w, row, (uint8_t *)to + row * (size_t)m->cols));
+  for (size_t row = 0; row < rows; row++) {
+    uint8_t *at = (uint8_t *)to + row * (size_t)m->cols;
+    TRY(spread_row(&w, row, at));
+    TRY(check_codes(&w, row, at));
+  }
   return VIVA_OK;
 }
 

@@ -75,6 +75,9 @@ viva_status quantize_file(quantize_job *j, const char *folder, const char *name,
 /* The member "quantization_config": {…}; nothing when no matrix is packed. */
 void quantize_put_config(const quantize_job *j, json_text *text);
 int quantize_any_packed(const quantize_job *j);
+/* The type that transformers is to compute in, as a JSON string: the table's, which is never packed; BF16 with NVFP4, which
+ * compressed-tensors unpacks to BF16 whatever the folder says (a product of two types fails there). */
+const char *quantize_dtype(const quantize_job *j);
 
 /* -- quantize_gguf.c */
 viva_status quantize_write_gguf_files(quantize_job *j, const char *folder, viva_error *error);

@@ -124,6 +124,18 @@ void quantize_put_config(const quantize_job *j, json_text *t) {
 
 /* ---- config.json of a Hugging Face folder */
 
+const char *quantize_dtype(const quantize_job *j) {
+  static const char *const names[] = {
+      [WEIGHT_F32] = "\"float32\"", [WEIGHT_BF16] = "\"bfloat16\"", [WEIGHT_F16] = "\"float16\""};
+  const char *name = names[WEIGHT_BF16];
+  for (size_t i = 0; i < j->output_count; i++) {
+    const quantize_output *out = &j->outputs[i];
+    if (out->spec.format == WEIGHT_NVFP4) return names[WEIGHT_BF16];
+    if (out->item->slot == &names_global[NAMES_EMBEDDING]) name = names[out->spec.format];
+  }
+  return name;
+}
+
 /* What describes the input's numbers, not the model. */
 static int dropped(json_string key, int head) {
   return json_string_is(key, "quantization_config") || json_string_is(key, "compression_config") ||
@@ -132,7 +144,7 @@ static int dropped(json_string key, int head) {
 
 static viva_status rewrite(quantize_job *j, json *in, json_text *t, viva_error *error) {
   json_string key, raw;
-  int members = 0;
+  int members = 0, typed = 0;
   json_text_put(t, "{");
   TRY(json_enter_object(in, error));
   while (json_next_key(in, &key)) {
@@ -141,11 +153,20 @@ static viva_status rewrite(quantize_job *j, json *in, json_text *t, viva_error *
     json_text_put(t, members++ ? ",\n  " : "\n  ");
     json_text_string(t, key.text, key.bytes);
     json_text_put(t, ": ");
-    json_text_bytes(t, raw.text, raw.bytes);
+    int type = json_string_is(key, "torch_dtype") || json_string_is(key, "dtype"); /* older and newer transformers */
+    typed |= type;
+    if (type)
+      json_text_put(t, quantize_dtype(j));
+    else
+      json_text_bytes(t, raw.text, raw.bytes);
   }
   TRY(json_leave(in, error));
   TRY(json_finish(in, error));
-  if (j->head) json_text_put(t, members ? ",\n  \"tie_word_embeddings\": false" : "\n  \"tie_word_embeddings\": false");
+  if (!typed) {
+    json_text_put(t, members++ ? ",\n  \"torch_dtype\": " : "\n  \"torch_dtype\": ");
+    json_text_put(t, quantize_dtype(j));
+  }
+  if (j->head) json_text_put(t, ",\n  \"tie_word_embeddings\": false");
   quantize_put_config(j, t);
   json_text_put(t, "\n}\n");
   return VIVA_OK;

@@ -101,7 +101,8 @@ static void put_config(const quantize_job *j, int quantized, json_text *t) {
   if (c->bos_token >= 0) put_integer(t, "bos_token_id", (uint64_t)c->bos_token);
   if (c->num_eos) json_text_put(t, ",\n  \"eos_token_id\": ");
   put_eos(c, t);
-  json_text_put(t, ",\n  \"torch_dtype\": \"bfloat16\"");
+  json_text_put(t, ",\n  \"torch_dtype\": ");
+  json_text_put(t, quantize_dtype(j));
   if (quantized) quantize_put_config(j, t);
   json_text_put(t, "\n}\n");
 }

@@ -59,14 +59,16 @@ static viva_status read_values(const rows_run *run, size_t row, size_t rows, buf
 /* ---- one piece */
 
 static viva_status not_finite(const rows_run *run, pack_place bad, viva_error *error) {
-  return checkpoint_fail(
-      run->j->ck, run->out->item->view, error, VIVA_E_NUMERIC,
-      "row %zu, column %zu is NaN or infinite, which a packed format cannot hold; the file is damaged, "
-      "or leave this matrix as it is with a rule such as \"…,%s=stored\"",
-      bad.row, bad.col, run->out->name);
+  const quantize_output *out = run->out;
+  const tensor_view *view = out->item->view;
+  if (out->item->slot == &names_global[NAMES_EMBEDDING] || run->j->dense) /* no rule has an exception for these */
+    return checkpoint_fail(run->j->ck, view, error, VIVA_E_NUMERIC,
+                           "row %zu, column %zu is NaN or infinite: the file is damaged", bad.row, bad.col);
+  return checkpoint_fail(run->j->ck, view, error, VIVA_E_NUMERIC,
+                         "row %zu, column %zu is NaN or infinite%s; the file is damaged, or leave this matrix as it is "
+                         "with a rule such as \"…,%s=stored\"",
+                         bad.row, bad.col, out->packed ? ", which a packed format cannot hold" : "", out->name);
 }
-
-static int finite(float value) { return (f32_bits(value) & 0x7fffffff) < 0x7f800000; }
 
 static void compare(const float *values, const float *written, size_t count, piece_result *result) {
   double error2 = 0, original2 = 0;
@@ -91,10 +93,12 @@ static viva_status pack_piece(const rows_run *run, size_t row, size_t rows, buff
   return VIVA_OK;
 }
 
-/* Rounded to nearest even. A finite value that has no finite form in 16 bits is refused, as when a model is loaded. */
+/* Rounded to nearest even. What is not finite is refused, and a finite value that has no finite form in 16 bits. */
 static viva_status narrow_piece(const rows_run *run, size_t row, size_t rows, buffers *t, piece_result *result) {
   quantize_output *out = run->out;
-  size_t count = rows * out->item->cols;
+  size_t count = rows * out->item->cols, bad = f32_find_nonfinite_n(t->values, count);
+  if (bad < count)
+    return not_finite(run, (pack_place){1, row + bad / out->item->cols, bad % out->item->cols}, &t->error);
   void *to = run->data + (row - run->first) * out->item->cols * weight_element_bytes(out->spec.format);
   switch (out->spec.format) {
   case WEIGHT_BF16:
@@ -107,12 +111,11 @@ static viva_status narrow_piece(const rows_run *run, size_t row, size_t rows, bu
     break;
   default: memcpy(to, t->values, count * sizeof(float)); return VIVA_OK;
   }
-  for (size_t i = 0; i < count; i++)
-    if (finite(t->values[i]) && !finite(t->written[i]))
-      return checkpoint_fail(run->j->ck, out->item->view, &t->error, VIVA_E_NUMERIC,
-                             "the tensor has values that are beyond the range of %s; write it as %s",
-                             out->spec.format == WEIGHT_F16 ? "F16 (65504)" : "BF16",
-                             out->spec.format == WEIGHT_F16 ? "bf16" : "f32");
+  if (f32_find_nonfinite_n(t->written, count) < count)
+    return checkpoint_fail(run->j->ck, out->item->view, &t->error, VIVA_E_NUMERIC,
+                           "the tensor has values that are beyond the range of %s; write it as %s",
+                           out->spec.format == WEIGHT_F16 ? "F16 (65504)" : "BF16",
+                           out->spec.format == WEIGHT_F16 ? "bf16" : "f32");
   compare(t->values, t->written, count, result);
   return VIVA_OK;
 }

@@ -153,10 +153,11 @@ viva_status session_argmax(viva_session *s, const float *logits, uint64_t positi
   int nan = 0;
   TRY(b->ops->argmax(b, logits, (size_t)s->model->config.vocab_size, id, &nan, error));
   if (!nan) return VIVA_OK;
-  return error_set(error, VIVA_E_NUMERIC,
-                   "a logit that follows the token at position %llu is not a number: the file holds weights that are "
-                   "no numbers, or they overflow in the type they are held in; try weights f32",
-                   (unsigned long long)position);
+  return error_set(
+      error, VIVA_E_NUMERIC,
+      "a logit that follows the token at position %llu is not a number: the file is damaged and holds "
+      "weights that are no numbers, or they overflow in the type they are held in, where weights f32 helps",
+      (unsigned long long)position);
 }
 
 void session_commit(viva_session *s, size_t tokens, viva_token next) {

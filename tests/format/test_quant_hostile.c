@@ -44,15 +44,15 @@ static const hostile good[] = {
 
 /* Missing and superfluous parts. */
 static const hostile part_cases[] = {
-    {CT_CHANNEL, CODES, VIVA_E_FORMAT, ".weight_scale"},
+    {CT_CHANNEL, CODES, VIVA_E_FORMAT, "without the tensor a.weight_scale, which"},
     {CT_CHANNEL, "a.weight_scale F32 4,1 0000803f", VIVA_E_FORMAT, "has no meaning here"},
-    {CT_CHANNEL, "a.weight BF16 4,32 803f" SCALES, VIVA_E_FORMAT, "NAME.weight has type BF16"},
+    {CT_CHANNEL, "a.weight BF16 4,32 803f" SCALES, VIVA_E_FORMAT, "meaning here: a.weight has type BF16"},
     {CT_CHANNEL, CODES SCALES "|a.weight_scale_2 F32 1 00", VIVA_E_FORMAT, "a.weight_scale_2"},
     {CT_CHANNEL, CODES SCALES "|a.weight_g_idx F32 4 00", VIVA_E_FORMAT, "a.weight_g_idx"},
     {CT_CHANNEL, CODES SCALES "|a.weight_zero_point U8 4 0001", VIVA_E_UNSUPPORTED, "zero points"},
     {CT_NVFP4, PACKED, VIVA_E_FORMAT, ".weight_global_scale"},
     {CT_NVFP4, "a.weight_packed U8 4,16 21" GLOBAL, VIVA_E_FORMAT, ".weight_scale"},
-    {CT_NVFP4, PACKED GLOBAL "|a.weight F32 4,32 00", VIVA_E_FORMAT, "which of the two"},
+    {CT_NVFP4, PACKED GLOBAL "|a.weight F32 4,32 00", VIVA_E_FORMAT, "also a tensor a.weight: which of the two"},
     {CT_SPARSE, "a.compressed BF16 4,16 803f|a.bitmask U8 4,4 33", VIVA_E_FORMAT, ".shape"},
     {CT_SPARSE, "a.compressed BF16 4,16 803f|a.shape I64 2 " SHAPE, VIVA_E_FORMAT, ".bitmask"},
     {CT_SPARSE, SPARSE SHAPE "|a.row_offsets I64 4 00", VIVA_E_FORMAT, "a.row_offsets"},
@@ -68,7 +68,7 @@ static const hostile part_cases[] = {
      VIVA_E_FORMAT, "a.pre_quant_scale"},
     {"{}", CODES SCALES, VIVA_E_UNSUPPORTED, "no quantization_config"},
     {"{}", "a.qweight F32 2,2 00", VIVA_E_UNSUPPORTED, "a.qweight"},
-    {VIVA("fp8"), "b.weight F32 2,2 00", VIVA_E_FORMAT, "NAME.weight_packed"},
+    {VIVA("fp8"), "b.weight F32 2,2 00", VIVA_E_FORMAT, "no tensor a.weight_packed"},
     {VIVA("fp8"), "b.weight_packed U8 2,2 00", VIVA_E_FORMAT, "does not have this one"},
     {VIVA("fp8"), "a.weight_packed U8 2,2 00", VIVA_E_FORMAT, ".weight_shape"},
 };
@@ -135,10 +135,10 @@ static const hostile shape_cases[] = {
 /* NVFP4's global number. */
 static const hostile global_cases[] = {
     {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 6f12833a", VIVA_E_FORMAT, "ModelOpt"}, /* 0.001 */
-    {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 00000000", VIVA_E_FORMAT, "above 0"},
-    {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 0000c07f", VIVA_E_FORMAT, "NaN"},
-    {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 0000807f", VIVA_E_FORMAT, "infinity"},
-    {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 00007ac4", VIVA_E_FORMAT, "negative"},
+    {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 00000000", VIVA_E_FORMAT, "above 0, found 0"},
+    {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 0000c07f", VIVA_E_FORMAT, "found NaN"},
+    {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 0000807f", VIVA_E_FORMAT, "found an infinity"},
+    {CT_NVFP4, PACKED "|a.weight_global_scale F32 1 00007ac4", VIVA_E_FORMAT, "found a negative one"},
     {MODELOPT, "a.weight U8 4,16 21|a.weight_scale F8_E4M3 4,2 38|a.weight_scale_2 F32 1 00007a44", VIVA_E_FORMAT,
      "compressed-tensors"},
 };
@@ -266,6 +266,18 @@ static void test_shapes(void **state) { (void)state, CHECK(shape_cases); }
 static void test_global(void **state) { (void)state, CHECK(global_cases); }
 static void test_configs(void **state) { (void)state, CHECK(config_cases); }
 
+/* A file of groups that no writer makes is not read; its tensors can still be looked at. */
+static void test_too_many_groups(void **state) {
+  (void)state;
+  static char config[16384];
+  size_t end = (size_t)sprintf(config, "{\"quantization_config\":{\"config_groups\":{");
+  for (int i = 0; i < 257; i++)
+    end += (size_t)sprintf(config + end, "%s\"UNQUANTIZED%d\":{\"weights\":null,\"targets\":[]}", i ? "," : "", i);
+  strcpy(config + end, "}}}");
+  const hostile h = {config, CODES, VIVA_E_UNSUPPORTED, "more than 256 groups"};
+  check_case(&h, NULL);
+}
+
 /* Both of ModelOpt's files. */
 static void test_two_files(void **state) {
   (void)state;
@@ -292,6 +304,8 @@ static void test_two_files(void **state) {
 static void test_values(void **state) {
   (void)state;
   static const hostile cases[] = {
+      {CT_CHANNEL, "a.weight F8_E4M3 4,32 383838383838383838383838383838383838ff" SCALES, VIVA_E_FORMAT,
+       "the code in row 0, column 18 is NaN"},
       {CT_CHANNEL, CODES "|a.weight_scale F32 4,1 0000803f0000c07f", VIVA_E_FORMAT, "row 1, column 0 is NaN"},
       {CT_CHANNEL, CODES "|a.weight_scale BF16 4,1 803f807f", VIVA_E_FORMAT, "row 1, column 0 is NaN"},
       {DEEPSEEK, CODES "|a.weight_scale_inv F8_E8M0 2,2 7f7f7fff", VIVA_E_FORMAT, "row 1, column 1 is NaN"},
@@ -344,9 +358,9 @@ static void test_cut_config(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_good),   cmocka_unit_test(test_parts),      cmocka_unit_test(test_shapes),
-      cmocka_unit_test(test_global), cmocka_unit_test(test_configs),    cmocka_unit_test(test_two_files),
-      cmocka_unit_test(test_values), cmocka_unit_test(test_cut_config),
+      cmocka_unit_test(test_good),      cmocka_unit_test(test_parts),   cmocka_unit_test(test_shapes),
+      cmocka_unit_test(test_global),    cmocka_unit_test(test_configs), cmocka_unit_test(test_too_many_groups),
+      cmocka_unit_test(test_two_files), cmocka_unit_test(test_values),  cmocka_unit_test(test_cut_config),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

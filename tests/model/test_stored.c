@@ -1,6 +1,7 @@
 /* A quantised folder, loaded as stored, is the model that the same weights rule makes of the original, bit for bit; so it
  * is from a mapping, where FP8 and NVFP4 stay in the file; and another rule packs it anew. */
 #include <dirent.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -305,9 +306,137 @@ static void least_codes_are_refused(void **state) {
   end(&w);
 }
 
+/* 0x7f and 0xff are E4M3's NaN. hidden 64: row 17 of q, column 5, whether the codes are kept or unpacked. */
+static void nan_codes_are_refused(void **state) {
+  (void)state;
+  static const char *const rules[] = {"fp8", "fp8-b16", "fp8,mlp=int4-24"};
+  static const char *const names[] = {"model.layers.1.self_attn.q_proj.weight",
+                                      "model.layers.1.self_attn.q_proj.weight",
+                                      "model.layers.1.self_attn.q_proj.weight_packed"};
+  static const char *const ways[] = {NULL, "f32", "nvfp4"}, *const again[] = {"stored", "dense", "fp8", "f32"};
+  world w;
+  begin(&w);
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+    char from[128], to[128], out[128];
+    viva_error error = {0};
+    viva_model *model;
+    viva_quantize_options q = viva_quantize_options_default();
+    q.weights = rules[i];
+    path_of(&w, "even", from);
+    path_of(&w, "packed", to);
+    path_of(&w, "out", out);
+    kit_ok(viva_quantize(w.engine, from, to, &q, NULL, &error), &error);
+    damage(to, names[i], 17 * 64 + 5, i ? 0xff : 0x7f);
+    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
+      viva_model_options o = viva_model_options_default();
+      o.weights = ways[way];
+      kit_error(viva_model_load(w.engine, to, &o, &model, &error), VIVA_E_FORMAT, &error, "q_proj.weight");
+      assert_non_null(strstr(error.message, "the code in row 17, column 5 is NaN"));
+    }
+    for (size_t way = 0; way < sizeof again / sizeof *again; way++) {
+      q.weights = again[way];
+      kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, "row 17, column 5 is NaN");
+      assert_int_not_equal(access(out, F_OK), 0);
+    }
+    remove_folder(to);
+  }
+  end(&w);
+}
+
+/* A rule that rounds would have no error to tell: 0 %, or none. */
+static void quantize_refuses_what_is_not_finite(void **state) {
+  (void)state;
+  static const struct {
+    const char *tensor, *rule, *said;
+    float value;
+  } cases[] = {
+      {"model.layers.1.mlp.up_proj.weight", "bf16", "row 0, column 0 is NaN or infinite; the file", NAN},
+      {"model.layers.1.mlp.up_proj.weight", "f16", "or leave this matrix as it is", INFINITY},
+      {"model.layers.1.mlp.up_proj.weight", "fp8", "infinite, which a packed format cannot hold", -INFINITY},
+      {"model.embed_tokens.weight", "fp8", "row 0, column 0 is NaN or infinite: the file is damaged", NAN},
+  };
+  world w;
+  begin(&w);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char from[128], out[128];
+    viva_error error = {0};
+    viva_quantize_options q = viva_quantize_options_default();
+    viva_quantize_result result = {.size = sizeof result};
+    small_model bad = even;
+    bad.poked = cases[i].tensor;
+    bad.poke = cases[i].value;
+    put_model(&w, "bad", &bad);
+    path_of(&w, "bad", from);
+    path_of(&w, "out", out);
+    q.weights = cases[i].rule;
+    kit_error(viva_quantize(w.engine, from, out, &q, &result, &error), VIVA_E_NUMERIC, &error, cases[i].said);
+    assert_string_equal(error.item, cases[i].tensor);
+    assert_int_not_equal(access(out, F_OK), 0);
+    q.weights = "fp8,layers.1.mlp.up_proj=stored"; /* what the message advises */
+    if (strstr(cases[i].tensor, "up_proj")) {
+      kit_ok(viva_quantize(w.engine, from, out, &q, &result, &error), &error);
+      assert_true(result.error > 0 && result.error < 0.1);
+      remove_folder(out);
+    }
+    remove_folder(from);
+  }
+  end(&w);
+}
+
+/* 1 when the folder's config.json has this text. */
+static int config_has(const char *folder, const char *text) {
+  char path[256], config[4096];
+  snprintf(path, sizeof path, "%s/config.json", folder);
+  FILE *f = fopen(path, "rb");
+  assert_non_null(f);
+  size_t bytes = fread(config, 1, sizeof config - 1, f);
+  fclose(f);
+  config[bytes] = 0;
+  return strstr(config, text) != NULL;
+}
+
+/* transformers computes in the type that config.json names, and fails where NVFP4, which it unpacks to BF16, meets another. */
+static void config_names_the_type_that_is_written(void **state) {
+  (void)state;
+  static const struct {
+    const char *input, *rule, *written;
+    viva_dtype dtype;
+  } cases[] = {
+      {"\"torch_dtype\":\"float32\",", "nvfp4", "\"torch_dtype\": \"bfloat16\"", VIVA_F32},
+      {"\"dtype\":\"float32\",", "fp8", "\"dtype\": \"bfloat16\"", VIVA_F32},
+      {"\"torch_dtype\":\"float16\",", "bf16,mlp=nvfp4", "\"torch_dtype\": \"bfloat16\"", VIVA_F16},
+      {"\"torch_dtype\":\"float16\",", "fp8", "\"torch_dtype\": \"float16\"", VIVA_F16},
+      {"\"torch_dtype\":\"bfloat16\",", "f32", "\"torch_dtype\": \"float32\"", VIVA_BF16},
+      {NULL, "bf16", "\"torch_dtype\": \"bfloat16\"", VIVA_F32},
+  };
+  world w;
+  begin(&w);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char from[128], to[128];
+    viva_error error = {0};
+    viva_quantize_options q = viva_quantize_options_default();
+    small_model model = even;
+    model.config = cases[i].input;
+    model.dtype = cases[i].dtype;
+    put_model(&w, "typed", &model);
+    path_of(&w, "typed", from);
+    path_of(&w, "packed", to);
+    q.weights = cases[i].rule;
+    kit_ok(viva_quantize(w.engine, from, to, &q, NULL, &error), &error);
+    assert_true(config_has(to, cases[i].written));
+    remove_folder(to);
+    remove_folder(from);
+  }
+  end(&w);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(stored_is_the_rule), cmocka_unit_test(mapped_codes_stay),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(stored_is_the_rule),
+                                     cmocka_unit_test(mapped_codes_stay),
                                      cmocka_unit_test(damaged_index_is_refused),
-                                     cmocka_unit_test(least_codes_are_refused)};
+                                     cmocka_unit_test(least_codes_are_refused),
+                                     cmocka_unit_test(nan_codes_are_refused),
+                                     cmocka_unit_test(quantize_refuses_what_is_not_finite),
+                                     cmocka_unit_test(config_names_the_type_that_is_written)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

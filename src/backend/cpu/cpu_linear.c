@@ -190,6 +190,7 @@ static void multiply(const linear_job *job, const linear_args *a, const layer_cu
     p.w_stride = round_up(p.k, form->unit);
     p.x = in.x + col;
     if (form->codes) p.codes = (const char *)in.codes + col * cpu_code_bytes(a->input);
+    if (form->pairs) p.codes = in.pairs + col;
     p.first = col == 0;
     p.last = col + p.k == k;
     p.lanes = p.first && p.last ? NULL : scratch + CPU_PANEL_FLOATS;

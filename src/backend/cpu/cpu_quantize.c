@@ -3,6 +3,7 @@
  *   scales  [m]       FP32, padded to a multiple of CPU_CODE_UNIT bytes
  *   values  [m][wide] the codes as FP32
  *   codes   [m][wide] INT8, INT4: one byte each; E4M3: as BF16, which holds them exactly
+ *   pairs   [m][wide] INT8, INT4: as BF16 too, written for tables with integer_pairs
  *
  * wide: k up to a multiple of CPU_CODE_UNIT, zeros beyond k.
  */
@@ -18,16 +19,19 @@ static size_t scales_bytes(size_t m) { return round_up(m * sizeof(float), CPU_CO
 
 size_t cpu_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k) {
   (void)b;
-  return scales_bytes(m) + m * round_up(k, CPU_CODE_UNIT) * (sizeof(float) + cpu_code_bytes(mode));
+  const size_t pairs = mode == INPUT_E4M3 ? 0 : sizeof(uint16_t);
+  return scales_bytes(m) + m * round_up(k, CPU_CODE_UNIT) * (sizeof(float) + cpu_code_bytes(mode) + pairs);
 }
 
 cpu_input cpu_input_of(const linear_args *a, size_t row) {
   if (a->input == INPUT_FLOAT) return (cpu_input){.x = a->x + row * a->x_stride, .x_stride = a->x_stride};
   const size_t wide = round_up(a->w->cols, CPU_CODE_UNIT);
   const char *values = (const char *)a->xq + scales_bytes(a->m), *codes = values + a->m * wide * sizeof(float);
+  const char *pairs = a->input == INPUT_E4M3 ? codes : codes + a->m * wide;
   return (cpu_input){.x = (const float *)(const void *)values + row * wide,
                      .x_stride = wide,
                      .codes = codes + row * wide * cpu_code_bytes(a->input),
+                     .pairs = (const uint16_t *)(const void *)pairs + row * wide,
                      .code_stride = wide,
                      .scales = (const float *)a->xq + row};
 }
@@ -39,6 +43,7 @@ typedef struct quantize_job {
   size_t x_stride, k, wide;
   float *scales, *values;
   char *codes;
+  uint16_t *pairs; /* NULL: not wanted */
 } quantize_job;
 
 #define PIECE 256 /* columns that go through the stack */
@@ -89,6 +94,7 @@ static void quantize_some(void *arg, size_t begin, size_t end, size_t t) {
     } else {
       integer_codes(job, x, scale, values, (int8_t *)codes);
     }
+    if (job->pairs) job->kernels->bf16_codes(values, job->pairs + i * job->wide, job->wide);
   }
 }
 
@@ -107,6 +113,8 @@ viva_status cpu_quantize_rows(backend *b, input_mode mode, const float *x, size_
                       .scales = to,
                       .values = values,
                       .codes = (char *)(values + m * wide)};
+  if (mode != INPUT_E4M3 && cpu->kernels.integer_pairs)
+    job.pairs = (uint16_t *)(void *)(job.codes + m * wide * cpu_code_bytes(mode));
   cpu_spread(cpu, m, wide, quantize_some, &job);
   return VIVA_OK;
 }

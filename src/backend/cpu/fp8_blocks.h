@@ -65,7 +65,7 @@ ALWAYS_INLINE void scaled_few(int native, int rows, int cols, int each, const li
   const weight *w = a->w;
   const size_t width = w->cols, chunk = FP8_SCALES * (each < 64 ? (size_t)each : w->block);
   const pairs_words p = pairs_ready(native);
-  const uint16_t *x = (const uint16_t *)in->codes + i0 * in->code_stride;
+  const uint16_t *x = in->pairs + i0 * in->code_stride;
   fp8_ahead ahead = fp8_ahead_of(w, cols, n0);
   const uint8_t *codes[PAIRS_COLS];
   float scales[PAIRS_COLS][FP8_SCALES];
@@ -234,6 +234,7 @@ static const cpu_panel scaled_native_form = {.column_bytes = SCALED_COLUMN_BYTES
                                              .most_columns = SCALED_MOST_COLUMNS,
                                              .unit = PAIRS_UNIT,
                                              .codes = 1,
+                                             .pairs = 1,
                                              .whole = 1,
                                              .fits = scaled_fit,
                                              .fill = scaled_fill_native,
@@ -242,14 +243,16 @@ static const cpu_panel scaled_plain_form = {.column_bytes = SCALED_COLUMN_BYTES,
                                             .most_columns = SCALED_MOST_COLUMNS,
                                             .unit = PAIRS_UNIT,
                                             .codes = 1,
+                                            .pairs = 1,
                                             .whole = 1,
                                             .fits = scaled_fit,
                                             .fill = scaled_fill_plain,
                                             .multiply = scaled_panel_plain};
 
 static void scaled_kernels(cpu_kernels *k, int native) {
-  k->product[1][WEIGHT_FP8][INPUT_E4M3] = native ? (cpu_product){few_scaled_native, &scaled_native_form}
-                                                 : (cpu_product){few_scaled_plain, &scaled_plain_form};
+  for (input_mode mode = INPUT_E4M3; mode <= INPUT_INT4; mode++)
+    k->product[1][WEIGHT_FP8][mode] = native ? (cpu_product){few_scaled_native, &scaled_native_form}
+                                             : (cpu_product){few_scaled_plain, &scaled_plain_form};
 }
 
 #endif

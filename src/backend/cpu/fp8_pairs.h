@@ -1,8 +1,9 @@
-/* backend/cpu/fp8_pairs.h: FP8 weights with one scale a row times E4M3 rows, both as BF16, which holds E4M3 exactly: AVX-512.
+/* backend/cpu/fp8_pairs.h: FP8 weights with one scale a row times rows of codes, both as BF16, which holds E4M3, INT8 and
+ * INT4 exactly: AVX-512.
  *
  * Order of the sums. 64 columns are two vectors of 16 pairs: the first has the pairs of columns 0–7, 16–23, 32–39 and 48–55,
  * the second those between (so unpacking bytes leaves them). Lane l of an output adds of each vector first the odd column of
- * its pair, then the even one, each fused: what VDPBF16PS does (products of two E4M3 are exact in FP32, no sum of them is
+ * its pair, then the even one, each fused: what VDPBF16PS does (products of such codes are exact in FP32, no sum of them is
  * subnormal, so its flushing changes nothing). Without that the same two fused operations are made one by one. K is
  * padded with zeros to 64; lanes are added up as everywhere.
  *
@@ -121,7 +122,7 @@ ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *
   fp8_ahead ahead = fp8_ahead_of(a->w, cols, n0);
   const size_t width = a->w->cols;
   const pairs_words p = pairs_ready(native);
-  const uint16_t *x = (const uint16_t *)in->codes + i0 * in->code_stride;
+  const uint16_t *x = in->pairs + i0 * in->code_stride;
   const uint8_t *w[PAIRS_COLS];
   vf sums[PAIRS_ROWS][PAIRS_COLS];
   UNROLL
@@ -257,6 +258,7 @@ static const cpu_panel pairs_native_form = {.column_bytes = sizeof(uint16_t),
                                             .most_columns = 2 * CPU_PANEL_K,
                                             .unit = PAIRS_UNIT,
                                             .codes = 1,
+                                            .pairs = 1,
                                             .whole = 1,
                                             .fill = pairs_fill_native,
                                             .multiply = pairs_panel_native};
@@ -264,23 +266,28 @@ static const cpu_panel pairs_plain_form = {.column_bytes = sizeof(uint16_t),
                                            .most_columns = 2 * CPU_PANEL_K,
                                            .unit = PAIRS_UNIT,
                                            .codes = 1,
+                                           .pairs = 1,
                                            .whole = 1,
                                            .fill = pairs_fill_plain,
                                            .multiply = pairs_panel_plain};
 
-/* BF16 codes of rows, in the order of pairs_widen. */
+/* BF16 codes of rows, in the order of pairs_widen: 8 of each 16 go to each vector. They are exact: high halves. */
 static void pairs_order(const float *values, uint16_t *codes, size_t count) {
-  for (size_t c = 0; c < count; c += PAIRS_UNIT)
-    for (size_t i = 0; i < PAIRS_UNIT; i++) {
-      const size_t quarter = i / 16, second = i / 8 % 2; /* 8 codes of each 16 go to each vector */
-      codes[c + second * (PAIRS_UNIT / 2) + quarter * 8 + i % 8] = bf16_from_f32(values[c + i]);
-    }
+  for (size_t c = 0; c < count; c += 16) {
+    const __m512i bits = _mm512_srli_epi32(_mm512_castps_si512(v_load(values + c)), 16);
+    const __m256i words = _mm512_cvtepi32_epi16(bits);
+    uint16_t *to = codes + c / PAIRS_UNIT * PAIRS_UNIT + c % PAIRS_UNIT / 2;
+    _mm_storeu_si128((__m128i *)(void *)to, _mm256_castsi256_si128(words));
+    _mm_storeu_si128((__m128i *)(void *)(to + PAIRS_UNIT / 2), _mm256_extracti128_si256(words, 1));
+  }
 }
 
 static void pairs_kernels(cpu_kernels *k, int native) {
   k->bf16_codes = pairs_order;
-  k->product[0][WEIGHT_FP8][INPUT_E4M3] =
-      native ? (cpu_product){few_pairs_native, &pairs_native_form} : (cpu_product){few_pairs_plain, &pairs_plain_form};
+  k->integer_pairs = 1;
+  for (input_mode mode = INPUT_E4M3; mode <= INPUT_INT4; mode++)
+    k->product[0][WEIGHT_FP8][mode] = native ? (cpu_product){few_pairs_native, &pairs_native_form}
+                                             : (cpu_product){few_pairs_plain, &pairs_plain_form};
 }
 
 #endif

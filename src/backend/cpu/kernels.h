@@ -33,9 +33,10 @@
 typedef struct cpu_input {
   const float *x; /* values, or codes as FP32 */
   size_t x_stride;
-  const void *codes;   /* INT8, INT4: int8_t; E4M3: BF16, in the order of the table's bf16_codes; FLOAT: NULL */
-  size_t code_stride;  /* codes */
-  const float *scales; /* of the rows; FLOAT: NULL */
+  const void *codes;     /* INT8, INT4: int8_t; E4M3: BF16, in the order of the table's bf16_codes; FLOAT: NULL */
+  const uint16_t *pairs; /* the same as BF16, in that order; INT8, INT4: where the table has integer_pairs */
+  size_t code_stride;    /* codes */
+  const float *scales;   /* of the rows; FLOAT: NULL */
 } cpu_input;
 
 #define CPU_CODE_UNIT 64
@@ -85,6 +86,7 @@ typedef struct cpu_panel {
   size_t most_columns; /* of a panel, at most CPU_PANEL_FLOATS · 4 / 16 / column_bytes; longer K is cut */
   size_t unit;         /* columns of a panel are padded to a multiple of this, a divisor of CPU_CUT_UNIT */
   int codes;           /* the product reads job->codes, not job->x */
+  int pairs;           /* and they are BF16 */
   int whole;           /* its weights are not divided by factor[format] */
   int kept_only; /* columns that 2:4 leaves out are not looked at: rows of x that are not finite become NaN after */
   /* Not NULL: weights for which it gives 0 are multiplied as with FLOAT rows, few rows of x too. */
@@ -138,6 +140,7 @@ struct cpu_kernels {
   void (*activate)(activation act, float *y, size_t count);
   /* Codes of E4M3 (as FP32 values) as BF16, in an order within each CPU_CODE_UNIT that the table's kernels like. */
   void (*bf16_codes)(const float *values, uint16_t *codes, size_t count);
+  int integer_pairs; /* INT8 and INT4 rows are wanted as BF16 beside their codes */
   /* Codes of INT8 and INT4 rows into the order that the table's kernels like within each CPU_CODE_UNIT; NULL: as they
    * are. */
   void (*int8_codes)(int8_t *codes, size_t count);

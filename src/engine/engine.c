@@ -179,7 +179,8 @@ viva_status viva_engine_memory(const viva_engine *engine, viva_memory_stats *sta
 
 viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double *bytes_per_second, viva_error *error) {
   TRY(need_engine(engine, error));
-  if (!bytes_per_second) return error_set(error, VIVA_E_ARGUMENT, "bytes_per_second is NULL");
+  if (!bytes_per_second)
+    return error_set(error, VIVA_E_ARGUMENT, "bytes_per_second is NULL; expected a place for the rate");
   backend *b = engine->backend;
   if (bytes == 0) bytes = BANDWIDTH_BYTES;
   void *memory = b->ops->alloc(b, bytes);

@@ -257,7 +257,9 @@ static void memory_is_counted(void **state) {
   const size_t bytes = (size_t)8 << 20;
   assert_int_equal(viva_engine_read_bandwidth(engine, bytes, &rate, NULL), VIVA_OK);
   assert_true(rate > 1e6);
-  assert_int_equal(viva_engine_read_bandwidth(engine, bytes, NULL, NULL), VIVA_E_ARGUMENT);
+  viva_error error = {0};
+  assert_int_equal(viva_engine_read_bandwidth(engine, bytes, NULL, &error), VIVA_E_ARGUMENT);
+  assert_string_equal(error.message, "bytes_per_second is NULL; expected a place for the rate");
   assert_int_equal(viva_engine_memory(engine, &after, NULL), VIVA_OK);
   assert_int_equal(after.current_bytes, before.current_bytes);
   assert_true(after.peak_bytes >= before.current_bytes + bytes);

@@ -9,7 +9,7 @@
 /* Quantised matrices by their form, and the names of tensors that no run uses. */
 enum { FORMS_MAX = 16, UNUSED_SHOWN = 8 };
 typedef struct form_count {
-  char form[48];
+  char form[64]; /* longer than any */
   uint64_t matrices;
 } form_count;
 typedef struct quantised_forms {

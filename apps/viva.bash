@@ -29,11 +29,12 @@ _viva_options() {
 
 # The words that can follow an option; "path" for a file name, "any" for what nobody can guess.
 _viva_values() {
+  local packed="fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 int4-24-g64 int4-24-g32 int4-24-channel"
   case $2 in
     -m | --model | --tokenizer | --html) echo path ;;
     -f | --file) echo path ;;
-    --format | --to) echo "fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 bf16 f16 f32 dense" ;;
-    --weights | --ref-weights) echo "f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 stored" ;;
+    --format | --to) echo "$packed bf16 f16 f32 dense" ;;
+    --weights | --ref-weights) echo "f32 bf16 f16 $packed stored" ;;
     --act) echo "auto 16 fp8 int8" ;;
     --kv) echo "f16 f32" ;;
     --load) echo "read mmap" ;;

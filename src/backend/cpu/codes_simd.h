@@ -208,7 +208,7 @@ static void few_codes_rows(const cpu_panel *form, const cpu_kernels *k, const li
                    .residual = a->residual ? a->residual + n0 : NULL,
                    .y = a->y + n0,
                    .y_stride = a->y_stride};
-  const size_t most = sizeof panel / TILE_COLS / form->column_bytes;
+  const size_t most = sizeof panel / TILE_COLS / form->column_bytes / CPU_CUT_UNIT * CPU_CUT_UNIT;
   for (size_t col = 0; col < w->cols; col += most) {
     job.k = w->cols - col < most ? w->cols - col : most;
     job.w_stride = (job.k + form->unit - 1) / form->unit * form->unit;

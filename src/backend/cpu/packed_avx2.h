@@ -178,6 +178,14 @@ ALWAYS_INLINE __m256i v_pair_lanes(__m256i fields, int pairs) {
   const __m256i lanes = _mm256_or_si256(_mm256_and_si256(fields, _mm256_set1_epi32(3)), group);
   return pairs ? _mm256_permutevar8x32_epi32(v_pair_order(), lanes) : lanes;
 }
+/* Numbers of lanes as bytes. */
+ALWAYS_INLINE void v_store_lanes(uint8_t *to, __m256i lanes) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+  _mm_storel_epi64((__m128i *)(void *)to, _mm_packus_epi16(words, words));
+}
+ALWAYS_INLINE __m256i v_load_lanes(const uint8_t *from) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)from));
+}
 /* The sums of two pairs of rows: groups as a tree, then first and second. */
 ALWAYS_INLINE __m128 v_sum_pairs(vf a, vf b) {
   return _mm_hadd_ps(_mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)),

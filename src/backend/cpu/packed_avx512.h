@@ -180,6 +180,13 @@ ALWAYS_INLINE __m512i v_pair_lanes(__m512i fields, int pairs) {
   const __m512i lanes = _mm512_or_si512(_mm512_and_si512(fields, _mm512_set1_epi32(3)), group);
   return pairs ? _mm512_permutexvar_epi32(lanes, v_pair_order()) : lanes;
 }
+/* Numbers of lanes as bytes. */
+ALWAYS_INLINE void v_store_lanes(uint8_t *to, __m512i lanes) {
+  _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8(lanes));
+}
+ALWAYS_INLINE __m512i v_load_lanes(const uint8_t *from) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)from));
+}
 /* The sums of two pairs of rows: groups as a tree, then first and second. */
 ALWAYS_INLINE __m128 v_sum_pairs(vf a, vf b) {
   const __m256 c = v_halves(a), d = v_halves(b);

@@ -102,17 +102,21 @@ ALWAYS_INLINE void few_select(weight_format format, int blocked, const cpu_panel
     select_row_tile(format, blocked, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
 }
 
-/* -- panels: of each pair of rows, vector by vector, the weights and the lanes of x that belong to them */
+/* -- panels: of each pair of rows, the weights, and then a byte for each: the lane of x that belongs to it. (Panels are
+ * read from L2 for every few rows of x, and with 4 bytes a lane that is what takes the time.) */
 
-#define SELECT_BYTES sizeof(float) /* a column of a row */
+#define SELECT_BYTES 3 /* a column of a row: half of its 5, rounded up */
+
+ALWAYS_INLINE size_t select_pair_bytes(size_t stride) { return 2 * SELECT_BYTES * stride; }
 
 ALWAYS_INLINE void fill_select(weight_format format, int blocked, const weight *w, size_t row, size_t rows, size_t col,
-                               size_t cols, size_t stride, float *panel) {
+                               size_t cols, size_t stride, char *panel) {
   const size_t first = col / STEP, end = (col + cols + STEP - 1) / STEP;
   piece p[2];
-  for (size_t i = 0; i < rows; i += 2, panel += 2 * stride) {
+  for (size_t i = 0; i < rows; i += 2, panel += select_pair_bytes(stride)) {
     const packed_row r[2] = {row_of(w, row + i), row_of(w, row + (i + 1 < rows ? i + 1 : i))};
-    float *to = panel;
+    float *to = (float *)(void *)panel;
+    uint8_t *lanes = (uint8_t *)(to + stride);
     for (size_t step = first; step < end; step++) {
       pair_step pair;
       step_scales s[2] = {{{NULL}}, {{NULL}}};
@@ -123,40 +127,41 @@ ALWAYS_INLINE void fill_select(weight_format format, int blocked, const weight *
       }
       select_step(format, blocked, whole_step(format, r[0], step), whole_step(format, r[1], step), s, &pair);
       UNROLL
-      for (int v = 0; v < STEP_VF; v++, to += 2 * LANES) {
+      for (int v = 0; v < STEP_VF; v++, to += LANES, lanes += LANES) {
         v_store(to, pair.w[v]);
-        vi_store(to + LANES, v_pair_lanes(pair.fields[v], w->pairs));
+        v_store_lanes(lanes, v_pair_lanes(pair.fields[v], w->pairs));
       }
     }
   }
-  if ((rows - 1) % CPU_PANEL_GROUP < 2) memset(panel, 0, 2 * stride * sizeof *panel);
+  if ((rows - 1) % CPU_PANEL_GROUP < 2) memset(panel, 0, select_pair_bytes(stride));
 }
 
 typedef vf select_sums[PANEL_TILE_ROWS][SELECT_PAIRS];
 
 /* One vector of columns, or the first part of them where part is not 0. */
-ALWAYS_INLINE void select_columns(int tile_rows, const float *x, size_t x_stride, const float *w, size_t pair_stride,
-                                  size_t part, select_sums sums) {
+ALWAYS_INLINE void select_columns(int tile_rows, const float *x, size_t x_stride, const char *w, const char *at,
+                                  size_t pair_bytes, size_t part, select_sums sums) {
   vf wv[SELECT_PAIRS];
-  vi at[SELECT_PAIRS];
+  vi lanes[SELECT_PAIRS];
   UNROLL
   for (int j = 0; j < SELECT_PAIRS; j++) {
-    wv[j] = v_load(w + (size_t)j * pair_stride);
-    at[j] = vi_load(w + (size_t)j * pair_stride + LANES);
+    wv[j] = v_load((const float *)(const void *)(w + (size_t)j * pair_bytes));
+    lanes[j] = v_load_lanes((const uint8_t *)at + (size_t)j * pair_bytes);
   }
   UNROLL
   for (int i = 0; i < tile_rows; i++) {
     const float *row = x + (size_t)i * x_stride;
     const vf xv = part == 0 ? v_load(row) : v_load_part(row, part);
     UNROLL
-    for (int j = 0; j < SELECT_PAIRS; j++) sums[i][j] = v_fma(wv[j], v_permute(xv, at[j]), sums[i][j]);
+    for (int j = 0; j < SELECT_PAIRS; j++) sums[i][j] = v_fma(wv[j], v_permute(xv, lanes[j]), sums[i][j]);
   }
 }
 
 /* tile_rows rows of x times 4 rows of w. */
 ALWAYS_INLINE void select_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
-  const float *x = job->x + row * job->x_stride, *w = job->w + col * job->w_stride;
-  const size_t pair_stride = 2 * job->w_stride;
+  const float *x = job->x + row * job->x_stride;
+  const size_t pair_bytes = select_pair_bytes(job->w_stride);
+  const char *w = (const char *)(const void *)job->w + col / 2 * pair_bytes, *at = w + job->w_stride * sizeof(float);
   select_sums sums;
   UNROLL
   for (int i = 0; i < tile_rows; i++) {
@@ -165,9 +170,10 @@ ALWAYS_INLINE void select_tile(int tile_rows, const panel_job *job, size_t row, 
       sums[i][j] = job->first ? v_zero() : v_load(lanes + (i * SELECT_PAIRS + j) * LANES);
   }
   size_t c = 0;
-  for (; c + LANES <= job->k; c += LANES, w += 2 * LANES)
-    select_columns(tile_rows, x + c, job->x_stride, w, pair_stride, 0, sums);
-  if (c < job->k) select_columns(tile_rows, x + c, job->x_stride, w, pair_stride, job->k - c, sums);
+  for (; c + LANES <= job->k; c += LANES)
+    select_columns(tile_rows, x + c, job->x_stride, w + c * sizeof(float), at + c, pair_bytes, 0, sums);
+  if (c < job->k)
+    select_columns(tile_rows, x + c, job->x_stride, w + c * sizeof(float), at + c, pair_bytes, job->k - c, sums);
   UNROLL
   for (int i = 0; i < tile_rows; i++) {
     if (job->last) {

@@ -131,7 +131,7 @@ ALWAYS_INLINE void step_values(weight_format format, int blocked, const weight *
   for (int v = 0; v < STEP_VF; v++) out[v] = v_mul(out[v], v_set(*s.of[v * LANES / (STEP / 2)]));
 }
 
-/* Asks for the next tile_cols rows, in the order of memory (see linear_simd.h), as far as this step is in these. Less far
+/* Asks for the next tile_cols rows and their scales, in the order of memory (see linear_simd.h), as far as this step is in these. Less far
  * ahead, in long rows, only the first of the next rows would be there when all begin. */
 ALWAYS_INLINE void step_ahead(weight_format format, int tile_cols, const weight *w, packed_row first, size_t step) {
   const size_t bytes = (size_t)tile_cols * step_bytes(format), tile = (size_t)tile_cols * w->row_bytes;
@@ -142,6 +142,13 @@ ALWAYS_INLINE void step_ahead(weight_format format, int tile_cols, const weight 
     __builtin_prefetch(first.scales + (tile > FEW_AHEAD ? tile : FEW_AHEAD) / NVFP4_BLOCK_BYTES +
                            step * (size_t)tile_cols * STEP_SCALES,
                        0, 3);
+  if (format == WEIGHT_INT4_24 && w->block) {
+    const size_t rows = tile > FEW_AHEAD ? (size_t)tile_cols : FEW_AHEAD / w->row_bytes;
+    const size_t columns = step * STEP * (size_t)tile_cols;
+    __builtin_prefetch(first.scales + rows * w->scale_row_bytes +
+                           (columns >> __builtin_ctz(w->block)) * scale_bytes(w->scale_type),
+                       0, 3);
+  }
 }
 
 /* -- widening */

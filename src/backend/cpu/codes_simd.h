@@ -1,5 +1,5 @@
 /* backend/cpu/codes_simd.h: NVFP4, INT8 2:4 and INT4 2:4 times rows of INT8 and INT4 codes, in the words of
- * packed_avx2.h or packed_avx512.h; and the table of this file, blocks_simd.h and packed_simd.h.
+ * packed_avx2.h or packed_avx512.h; and their table.
  *
  * v_dot64 multiplies and adds 64 columns exactly, into L lanes of 32 bits. Without scales of blocks they are added up as
  * integers. NVFP4's L sums of each 64 columns become FP32 (exact: below 2^24), are multiplied with their scales and

@@ -131,8 +131,8 @@ ALWAYS_INLINE void step_values(weight_format format, int blocked, const weight *
   for (int v = 0; v < STEP_VF; v++) out[v] = v_mul(out[v], v_set(*s.of[v * LANES / (STEP / 2)]));
 }
 
-/* Asks for the next tile_cols rows and their scales, in the order of memory (see linear_simd.h), as far as this step is in these. Less far
- * ahead, in long rows, only the first of the next rows would be there when all begin. */
+/* Asks for the next tile_cols rows and their scales, in the order of memory (see linear_simd.h), as far as this step is
+ * in these. Less far ahead, in long rows, only the first of the next rows would be there when all begin. */
 ALWAYS_INLINE void step_ahead(weight_format format, int tile_cols, const weight *w, packed_row first, size_t step) {
   const size_t bytes = (size_t)tile_cols * step_bytes(format), tile = (size_t)tile_cols * w->row_bytes;
   const uint8_t *next = first.codes + (tile > FEW_AHEAD ? tile : FEW_AHEAD) + step * bytes;

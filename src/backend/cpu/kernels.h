@@ -7,7 +7,8 @@
  * L, in the order of i; the lanes are then added as a tree, lane l to lane l + L/2, and so on down to one. There is one
  * accumulator a lane whatever the tile, so y[row][n] has the same bits however many rows are computed at once, in
  * whatever blocks, on however many threads. The latency of the adder is hidden by computing many outputs at once.
- * Products of codes and of 2:4 (fp8_pairs.h, codes_simd.h, blocks_simd.h, select_simd.h) have orders of their own, stated there, with the same promise.
+ * Products of codes and of 2:4 (fp8_pairs.h, codes_simd.h, blocks_simd.h, select_simd.h) have orders of their own, stated
+ * there, with the same promise.
  */
 #ifndef BACKEND_CPU_KERNELS_H
 #define BACKEND_CPU_KERNELS_H

@@ -3,8 +3,8 @@
  *   bench_linear [-t THREADS] [-r ROUNDS] [-k TABLE] [-f FORMAT] [gemv|gemm]...
  *
  * gemv: 1 row times 4096 × 14336 weights that no cache holds, in turn with plain reading of as many bytes, and with one
- *       thread on rows of the same length that stay in its L2, which is what the kernel computes at most; the medians. Every
- *       round takes another copy of the weights.
+ *       thread on rows of the same length that stay in its L2, times the threads: what the kernel computes at most. Medians, of
+ *       the shares too. Every round takes another copy of the weights.
  * gemm: 512 rows times 1536 × 1536 (SmolLM2's widths), in turn with BF16: the ratio of the medians.
  * FORMAT is a name of the first column; TABLE is avx2, avx512 or reference (default: the best).
  */
@@ -186,12 +186,17 @@ static void gemv(bench *t, const form *f, input_mode mode) {
     alone[r] = 0;
     for (int i = 0; i < L2_REPEAT; i++) alone[r] += multiply_time(t, t->alone, &in_near.args) / L2_REPEAT;
   }
-  const double rounds_bytes = 1e-9 * (double)cold.bytes, took = median(multiplied, (size_t)t->rounds),
-               least = median(read, (size_t)t->rounds),
-               l2 = 1e-9 * (double)near.bytes / median(alone, (size_t)t->rounds);
-  printf("gemv  %-13s %-6s %6.2f GB/s  %6.2f Gweight/s  %5.3f of %.2f GB/s  %5.3f of L2's %d x %.2f GB/s\n", f->name,
-         mode_names[mode], rounds_bytes / took, 1e-9 * GEMV_N * GEMV_K / took, least / took, rounds_bytes / least,
-         rounds_bytes / took / l2 / t->threads, t->threads, l2);
+  const double gigabytes = 1e-9 * (double)cold.bytes, near_gigabytes = 1e-9 * (double)near.bytes * t->threads;
+  double share[ROUNDS_MOST], of_l2[ROUNDS_MOST]; /* of what was measured beside it: the memory's speed drifts */
+  for (int r = 0; r < t->rounds; r++) {
+    share[r] = read[r] / multiplied[r];
+    of_l2[r] = gigabytes / multiplied[r] / (near_gigabytes / alone[r]);
+  }
+  const size_t rounds = (size_t)t->rounds;
+  const double took = median(multiplied, rounds);
+  printf("gemv  %-13s %-6s %6.2f GB/s  %6.2f Gweight/s  %5.3f of %.2f GB/s  %5.3f of L2's %.2f GB/s\n", f->name,
+         mode_names[mode], gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, median(share, rounds),
+         gigabytes / median(read, rounds), median(of_l2, rounds), near_gigabytes / median(alone, rounds));
   inputs_free(t, &in), inputs_free(t, &in_near);
   t->ops->free(t->b, cold.memory), t->ops->free(t->b, near.memory);
 }

@@ -97,39 +97,29 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
 #define FP8_ROWS      4 /* rows of x with which the codes are multiplied as they are stored; more are widened in pieces */
 #define FP8_COLS      4                     /* rows of w: so many chains of sums hide the adder's latency */
 #define FP8_SOME_COLS (LANES == 16 ? 4 : 2) /* with more rows of x: as the registers allow */
-#define FP8_AHEAD     4096                  /* bytes of each row of w that are asked for ahead; 2 to 8 KiB are alike */
+#define FP8_AHEAD     (16 << 10)            /* bytes that are asked for ahead at least */
 
-/* Where a tile's rows are read ahead: at the end of the rows it goes on in the tile that follows. Few kernels that read a
- * byte a column. Without it every row would begin with waiting, which cost a tenth to a quarter of the bandwidth. The
- * scales of blocks are asked for a whole tile ahead, some at each step. */
+/* What is asked for ahead: the rows of the tiles that follow, in the order of memory, as many lines in a step as it reads.
+ * A whole tile ahead, so that no row begins with waiting; scales of blocks too, some at each step. */
 typedef struct fp8_ahead {
   const char *codes, *scales; /* what is asked for next */
-  size_t col, cols;           /* column that `codes` is at, and their number */
-  size_t row_bytes, wrap;     /* wrap: from the end of a tile's first row to the next tile's */
   size_t scale_step;          /* bytes for each line of codes; 0 without blocks */
 } fp8_ahead;
 
 /* For the tile of `tile` rows from n0 on. */
 ALWAYS_INLINE fp8_ahead fp8_ahead_of(const weight *w, int tile, size_t n0) {
-  const size_t rows = (size_t)tile, cols = w->cols ? w->cols : 1, steps = (cols + LINE - 1) / LINE;
+  const size_t rows = (size_t)tile, steps = w->cols / LINE + 1, bytes = rows * w->row_bytes;
   const size_t scales = weight_blocked(w) ? rows * w->scale_row_bytes : 0;
-  const char *codes = (const char *)w->data + (n0 + FP8_AHEAD / cols * rows) * w->row_bytes;
-  return (fp8_ahead){.codes = codes + FP8_AHEAD % cols,
+  return (fp8_ahead){.codes = (const char *)w->data + n0 * w->row_bytes + (bytes < FP8_AHEAD ? FP8_AHEAD : bytes),
                      .scales = (const char *)w->scales + n0 * w->scale_row_bytes + scales,
-                     .col = FP8_AHEAD % cols,
-                     .cols = cols,
-                     .row_bytes = w->row_bytes,
-                     .wrap = rows * w->row_bytes - cols,
                      .scale_step = (scales + steps - 1) / steps};
 }
 
-/* Asks for the next line of all rows, and for some scales of the next tile. */
+/* Asks for as much as a step of 64 columns reads. */
 ALWAYS_INLINE void fp8_ask(int tile, int blocked, fp8_ahead *at) {
   UNROLL
-  for (int j = 0; j < tile; j++) __builtin_prefetch(at->codes + (size_t)j * at->row_bytes, 0, 3);
-  at->codes += LINE;
-  at->col += LINE;
-  if (at->col >= at->cols) at->col -= at->cols, at->codes += at->wrap;
+  for (int j = 0; j < tile; j++) __builtin_prefetch(at->codes + (size_t)j * LINE, 0, 3);
+  at->codes += (size_t)tile * LINE;
   if (!blocked) return;
   __builtin_prefetch(at->scales, 0, 3);
   at->scales += at->scale_step;

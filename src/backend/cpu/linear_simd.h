@@ -53,6 +53,12 @@ static void narrow_f16(const float *from, uint16_t *to, size_t count) {
 #define FEW_AHEAD 8192
 #define LINE      64
 
+/* A tile of several long rows is asked for whole, before: else its second row would begin with waiting. */
+ALWAYS_INLINE size_t few_ahead(int tile_cols, size_t row_bytes) {
+  const size_t tile = (size_t)tile_cols * row_bytes;
+  return tile_cols > 1 && tile > FEW_AHEAD ? tile : FEW_AHEAD;
+}
+
 typedef vf few_sums[FEW_TILE_ROWS][FEW_TILE_COLS];
 
 /* One step: LANES columns, or the first part of them where part is not 0. */
@@ -86,7 +92,7 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   const size_t bytes = weight_element_bytes(format), k = a->w->cols, w_stride = a->w->row_bytes;
   const size_t line = LINE / bytes; /* elements */
   const float *x = in->x + i0 * in->x_stride;
-  const char *w = (const char *)a->w->data + n0 * w_stride, *next = w + FEW_AHEAD;
+  const char *w = (const char *)a->w->data + n0 * w_stride, *next = w + few_ahead(tile_cols, w_stride);
   few_sums sums;
   UNROLL
   for (int i = 0; i < tile_rows; i++) {

@@ -101,7 +101,7 @@ typedef enum viva_epilogue_kind {
 typedef struct viva_epilogue {
   size_t size; /* sizeof(viva_epilogue) */
   viva_epilogue_kind kind;
-  int32_t reserved; /* 0 */
+  int32_t reserved;              /* 0 */
   const viva_tensor *bias;       /* NULL or [out]: added before the activation */
   const viva_packed_weight *up;  /* SWIGLU: the second weight, of the same shape and any format */
   const viva_tensor *up_bias;    /* SWIGLU: NULL or [out] */

@@ -173,9 +173,9 @@ static viva_status check_codes(const work *w, uint64_t row, const uint8_t *codes
   for (size_t i = 0; i < m->cols; i++) found |= (codes[i] & 0x7f) == 0x7f;
   if (!found) return VIVA_OK;
   while ((codes[column] & 0x7f) != 0x7f) column++;
+  const unsigned long long at = w->first + row;
   return checkpoint_fail(w->q->ck, m->codes, w->error, VIVA_E_FORMAT,
-                         "the code in row %llu, column %zu is NaN: the checkpoint is damaged",
-                         (unsigned long long)(w->first + row), column);
+                         "the code in row %llu, column %zu is NaN: the checkpoint is damaged", at, column);
 }
 
 /* ---- calls */

@@ -124,7 +124,7 @@ static viva_status check_place(runtime *rt, const char *to, char *path, const io
 
 viva_status folder_check(runtime *rt, const viva_checkpoint *ck, const char *from, const char *to, int overwrite,
                          viva_error *error) {
-  io_stat input;
+  io_stat input = {0};
   if (to[0] == 0) return refuse(error, VIVA_E_ARGUMENT, NULL, "the path of the folder to write is empty");
   char *path = copy_path(rt, to, MAX_DEPTH * 3), *above = copy_path(rt, ck->folder, MAX_DEPTH * 3);
   viva_status status = path && above ? look(rt, from, &input, error) : no_memory(error);

@@ -316,16 +316,15 @@ static void description(void **state) {
   begin(&k, 1);
   static const struct {
     const char *rule, *text;
-  } cases[] = {
-      {"fp8", " FP8"},
-      {"fp8-b16", " FP8 b16"},
-      {"fp8-b128:e8m0", " FP8 b128:e8m0"},
-      {"nvfp4", " NVFP4"},
-      {"int8-24", " INT8 2:4"},
-      {"int4-24-channel:f32", " INT4 2:4 channel:f32"},
-      {"int4-24,layers.0.self_attn=bf16", " INT4 2:4 + BF16 in 4 matrices"},
-      {"int4-24,layers.0.mlp.down_proj=bf16,lm_head=f32", " INT4 2:4 + BF16 in 1 matrix, head F32"},
-      {"fp8,q_proj=fp8-b16,k_proj=fp8-b32,v_proj=fp8-b64,o_proj=nvfp4", " + others"}};
+  } cases[] = {{"fp8", " FP8"},
+               {"fp8-b16", " FP8 b16"},
+               {"fp8-b128:e8m0", " FP8 b128:e8m0"},
+               {"nvfp4", " NVFP4"},
+               {"int8-24", " INT8 2:4"},
+               {"int4-24-channel:f32", " INT4 2:4 channel:f32"},
+               {"int4-24,layers.0.self_attn=bf16", " INT4 2:4 + BF16 in 4 matrices"},
+               {"int4-24,layers.0.mlp.down_proj=bf16,lm_head=f32", " INT4 2:4 + BF16 in 1 matrix, head F32"},
+               {"fp8,q_proj=fp8-b16,k_proj=fp8-b32,v_proj=fp8-b64,o_proj=nvfp4", " + others"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     viva_model *model = load(&k, "/odd", cases[i].rule, VIVA_ACT_AUTO);
     const char *text = viva_model_description(model);

@@ -57,7 +57,8 @@ def test_stopped_in_the_middle(program, slow_model, tmp_path, number, code):
     out = tmp_path / "out"
     unfinished = tmp_path / "out.viva-0.tmp"
     with subprocess.Popen([program, "quantize", slow_model, out, "--format", "nvfp4", "-q", "-t", "1"],
-                          stderr=subprocess.PIPE) as child:
+                          stderr=subprocess.PIPE,
+                          preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as child:  # nohup ignores it
         while not (unfinished / "model.safetensors").exists() and child.poll() is None:
             time.sleep(0.002)
         child.send_signal(number)

@@ -37,7 +37,7 @@ const option model_hold_options[MODEL_HOLD_OPTIONS] = {
 
 const option model_device_options[MODEL_DEVICE_OPTIONS] = {
     {0, OPTION_CHOICE, "device", "auto|cpu|cuda", offsetof(model_args, device), "what to run on", 0, 0},
-    {0, OPTION_CHOICE, "kernels", "auto|reference|avx2|avx512", offsetof(model_args, kernels),
+    {0, OPTION_CHOICE, "kernels", "auto|reference|avx2|avx512|avx512-bf16", offsetof(model_args, kernels),
      "which CPU kernels to use", 0, 0},
 };
 
@@ -51,7 +51,7 @@ void model_args_defaults(model_args *args) { memset(args, 0, sizeof *args); }
 viva_engine_options model_args_engine(const model_args *args) {
   static const viva_device_kind devices[] = {VIVA_DEVICE_AUTO, VIVA_DEVICE_CPU, VIVA_DEVICE_CUDA};
   static const viva_cpu_kernels kernels[] = {VIVA_KERNELS_AUTO, VIVA_KERNELS_REFERENCE, VIVA_KERNELS_AVX2,
-                                             VIVA_KERNELS_AVX512};
+                                             VIVA_KERNELS_AVX512, VIVA_KERNELS_AVX512_BF16};
   viva_engine_options options = viva_engine_options_default();
   options.device = devices[args->device];
   options.kernels = kernels[args->kernels];

@@ -39,7 +39,7 @@ _viva_values() {
     --kv) echo "f16 f32" ;;
     --load) echo "read mmap" ;;
     --device) echo "auto cpu cuda" ;;
-    --kernels) echo "auto reference avx2 avx512" ;;
+    --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
     -o | --output) echo "md csv json jsonl" ;;
     -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -c | --ctx-size | -t | --threads | -r | --repetitions | \
       --stop | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \

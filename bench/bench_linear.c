@@ -6,7 +6,7 @@
  *       thread on rows of the same length that stay in its L2, times the threads: what the kernel computes at most. Medians, of
  *       the shares too. Every round takes another copy of the weights.
  * gemm: 512 rows times 1536 × 1536 (SmolLM2's widths), in turn with BF16: the ratio of the medians.
- * FORMAT is a name of the first column; TABLE is avx2, avx512 or reference (default: the best).
+ * FORMAT is a name of the first column; TABLE is reference, avx2, avx512 or avx512-bf16 (default: the best).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,7 +241,8 @@ static const struct part {
 } parts[] = {{"gemv", gemv}, {"gemm", gemm}};
 enum { PARTS = sizeof parts / sizeof parts[0] };
 
-static const char *const tables[] = {"auto", "reference", "avx2", "avx512"};
+static const char *const tables[] = {"auto", "reference", "avx2", "avx512", "avx512-bf16"};
+enum { TABLES = sizeof tables / sizeof tables[0] };
 
 int main(int argc, char **argv) {
   bench t = {.ops = &backend_cpu, .threads = cpu_default_threads(), .rounds = 21, .random = 88172645463325252u};
@@ -257,7 +258,7 @@ int main(int argc, char **argv) {
     else if (strcmp(argv[i], "-f") == 0)
       only = value, i++;
     else if (strcmp(argv[i], "-k") == 0) {
-      for (table = 0; table < 4 && strcmp(value, tables[table]) != 0;) table++;
+      for (table = 0; table < TABLES && strcmp(value, tables[table]) != 0;) table++;
       i++;
     } else {
       for (unsigned p = 0; p < PARTS; p++)

@@ -47,6 +47,11 @@ static void read_name(char name[128]) {
   if (*start != 0) memcpy(name, start, strlen(start) + 1);
 }
 
+static int is_amd(void) {
+  uint32_t a, words[3] = {0};
+  return __get_cpuid(0, &a, &words[0], &words[2], &words[1]) && memcmp(words, "AuthenticAMD", sizeof words) == 0;
+}
+
 static void read_features(cpu_features *f) {
   uint32_t a, b, c, d;
   read_name(f->name);
@@ -63,6 +68,7 @@ static void read_features(cpu_features *f) {
   f->avx512_vnni = f->avx512 && (c & LEAF7_ECX_VNNI) != 0;
   if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
     f->avx512_bf16 = f->avx512 && (a & LEAF7_1_EAX_BF16) != 0;
+  f->fast_bf16 = f->avx512_bf16 && is_amd();
 }
 #else
 static void read_features(cpu_features *f) { (void)f; }

@@ -9,6 +9,7 @@ typedef struct cpu_features {
   unsigned avx2 : 1;   /* AVX2, FMA and F16C, enabled by the system */
   unsigned avx512 : 1; /* AVX-512 F, BW, DQ, VL, enabled by the system */
   unsigned avx512_bf16 : 1;
+  unsigned fast_bf16 : 1; /* VDPBF16PS takes no longer than an FMA: AMD's; Intel's takes twice as long */
   unsigned avx512_vbmi : 1;
   unsigned avx512_vnni : 1;
   char name[128]; /* the processor's name, or "unknown" */

@@ -178,7 +178,7 @@ static void check_rows_alone(cpu_kit *kit, const inputs *in) {
   free(out);
 }
 
-static const char *const tables[] = {"auto", "reference", "avx2", "avx512"};
+static const char *const tables[] = {"auto", "reference", "avx2", "avx512", "avx512-bf16"};
 
 static void check_setup(cpu_kit *kit, setup s, const char *table) {
   inputs in = inputs_make(s, s.h.head_dim * 31 + s.window);

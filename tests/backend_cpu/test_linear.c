@@ -105,7 +105,7 @@ static void check_rows_alone(cpu_kit *kit, const arguments *a) {
   kit_guarded_free(alone, a->y_count * sizeof(float));
 }
 
-static const char *const tables[] = {"auto", "reference", "avx2", "avx512"};
+static const char *const tables[] = {"auto", "reference", "avx2", "avx512", "avx512-bf16"};
 
 static void check_product(cpu_kit *kit, product p, const char *table) {
   arguments a = arguments_make(p, p.m * 1000003 + p.n * 1009 + p.k);

@@ -285,35 +285,6 @@ static void cuts_do_not_change_bits(void **state) {
 }
 
 #if defined(__x86_64__)
-/* NVFP4 times E4M3 rows with the instruction of AVX512_BF16 and without: the same bits, as with 2:4 below. */
-static void nvfp4_has_the_same_bits_without_its_instruction(void **state) {
-  static const size_t ks[] = {1, 16, 63, 64, 65, 191, 320, 4160, 4999};
-  static const size_t ms[] = {1, 3, 16, 30};
-  enum { MOST_KS = 4999, ROWS = 11 };
-  cpu_kit kit;
-  (void)state;
-  if (!cpu_get()->avx512_bf16 || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
-    print_message("this processor has no AVX512_BF16\n");
-    skip();
-  }
-  float *x = malloc(30 * MOST_KS * sizeof *x), y[2][30 * ROWS];
-  for (size_t i = 0; i < sizeof ks / sizeof ks[0]; i++) {
-    for (size_t j = 0; j < sizeof ms / sizeof ms[0]; j++) {
-      uint64_t seed = i + j;
-      weight w = kit_packed(WEIGHT_NVFP4, ROWS, ks[i], 0, NVFP4_BLOCK, SCALE_E4M3, &seed);
-      kit_fill(x, ms[j] * ks[i], &seed);
-      for (int native = 0; native < 2; native++) {
-        kernels_avx512_nvfp4(&cpu_of(kit.b)->kernels, native);
-        multiply(&kit, &w, INPUT_E4M3, x, ms[j], y[native]);
-      }
-      assert_true(kit_same(y[0], y[1], ms[j] * ROWS));
-      kit_weight_free(&w);
-    }
-  }
-  free(x);
-  kit_close(&kit);
-}
-
 /* 2:4 times INT8 rows with the instructions of AVX512_VNNI and AVX512_VBMI and without: the same bits, so that a table has
  * the same ones on every processor. */
 static void sparse_has_the_same_bits_without_its_instructions(void **state) {
@@ -358,7 +329,6 @@ int main(void) {
     cmocka_unit_test(every_scale_and_value_is_exact),
     cmocka_unit_test(cuts_do_not_change_bits),
 #if defined(__x86_64__)
-    cmocka_unit_test(nvfp4_has_the_same_bits_without_its_instruction),
     cmocka_unit_test(sparse_has_the_same_bits_without_its_instructions),
 #endif
   };

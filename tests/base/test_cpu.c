@@ -169,6 +169,7 @@ static void this_machine(void **state) {
   assert_true(cpu->name[0] != 0 && strlen(cpu->name) < sizeof cpu->name);
   assert_true(!cpu->avx512 || cpu->avx2);
   assert_true(!cpu->avx512_bf16 || cpu->avx512);
+  assert_true(!cpu->fast_bf16 || cpu->avx512_bf16);
   assert_true(!cpu->avx512_vnni || cpu->avx512);
 #if defined(__x86_64__)
   /* The compiler's own reading of CPUID. */

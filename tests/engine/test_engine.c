@@ -25,7 +25,8 @@ static void defaults_open(void **state) {
   assert_int_equal(info.kind, VIVA_DEVICE_CPU);
   assert_int_equal(info.threads, cpu_default_threads());
   const cpu_features *cpu = cpu_get();
-  assert_string_equal(info.kernels, cpu->avx2 && cpu->avx512 ? "avx512" : cpu->avx2 ? "avx2" : "reference");
+  const char *wide = cpu->fast_bf16 && cpu->avx512_vbmi ? "avx512-bf16" : "avx512";
+  assert_string_equal(info.kernels, cpu->avx2 && cpu->avx512 ? wide : cpu->avx2 ? "avx2" : "reference");
   assert_string_equal(info.name, cpu->name);
   viva_engine_release(engine);
 }
@@ -42,7 +43,7 @@ static void options_are_checked(void **state) {
       {"device", offsetof(viva_engine_options, device), 3, VIVA_E_ARGUMENT},
       {"device", offsetof(viva_engine_options, device), -1, VIVA_E_ARGUMENT},
       {"device_index", offsetof(viva_engine_options, device_index), -1, VIVA_E_ARGUMENT},
-      {"", offsetof(viva_engine_options, kernels), 4, VIVA_E_ARGUMENT},
+      {"", offsetof(viva_engine_options, kernels), 5, VIVA_E_ARGUMENT},
       {"", offsetof(viva_engine_options, kernels), -1, VIVA_E_ARGUMENT},
       {"log_level", offsetof(viva_engine_options, log_level), 4, VIVA_E_ARGUMENT},
       {"log_level", offsetof(viva_engine_options, log_level), -1, VIVA_E_ARGUMENT},
@@ -110,10 +111,11 @@ static void sizes_of_options(void **state) {
 }
 
 static void kernels_can_be_forced(void **state) {
-  static const char *const names[] = {"", "reference", "avx2", "avx512"};
-  const int have[] = {0, 1, cpu_get()->avx2, cpu_get()->avx2 && cpu_get()->avx512};
+  static const char *const names[] = {"", "reference", "avx2", "avx512", "avx512-bf16"};
+  const cpu_features *cpu = cpu_get();
+  const int have[] = {0, 1, cpu->avx2, cpu->avx2 && cpu->avx512, cpu->avx2 && cpu->avx512_bf16 && cpu->avx512_vbmi};
   (void)state;
-  for (viva_cpu_kernels k = VIVA_KERNELS_REFERENCE; k <= VIVA_KERNELS_AVX512; k++) {
+  for (viva_cpu_kernels k = VIVA_KERNELS_REFERENCE; k <= VIVA_KERNELS_AVX512_BF16; k++) {
     viva_engine_options options = viva_engine_options_default();
     viva_engine *engine;
     viva_error error = {0};

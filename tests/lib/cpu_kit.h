@@ -6,7 +6,7 @@
 
 /* The tables in viva_cpu_kernels, without AUTO. */
 #define KIT_FIRST_TABLE VIVA_KERNELS_REFERENCE
-#define KIT_LAST_TABLE  VIVA_KERNELS_AVX512
+#define KIT_LAST_TABLE  VIVA_KERNELS_AVX512_BF16
 
 typedef struct cpu_kit {
   runtime *rt;

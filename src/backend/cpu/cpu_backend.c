@@ -9,24 +9,25 @@
 /* -- kernels */
 
 static const char *const kernel_names[] = {
-    [VIVA_KERNELS_AUTO] = "auto",
-    [VIVA_KERNELS_REFERENCE] = "reference",
-    [VIVA_KERNELS_AVX2] = "avx2",
-    [VIVA_KERNELS_AVX512] = "avx512",
+    [VIVA_KERNELS_AUTO] = "auto",     [VIVA_KERNELS_REFERENCE] = "reference",     [VIVA_KERNELS_AVX2] = "avx2",
+    [VIVA_KERNELS_AVX512] = "avx512", [VIVA_KERNELS_AVX512_BF16] = "avx512-bf16",
 };
 
 /* The plain table, overridden by what this processor can run, up to the one asked for. */
 static viva_status choose_kernels(viva_cpu_kernels wanted, cpu_kernels *k, viva_error *error) {
-  if (wanted < VIVA_KERNELS_AUTO || wanted > VIVA_KERNELS_AVX512)
+  if (wanted < VIVA_KERNELS_AUTO || wanted > VIVA_KERNELS_AVX512_BF16)
     return error_set(error, VIVA_E_ARGUMENT, "kernels is %d; expected 0 (auto) to %d", (int)wanted,
-                     (int)VIVA_KERNELS_AVX512);
+                     (int)VIVA_KERNELS_AVX512_BF16);
   viva_cpu_kernels have = VIVA_KERNELS_REFERENCE;
   kernels_reference(k);
 #if defined(__x86_64__)
-  const viva_cpu_kernels limit = wanted == VIVA_KERNELS_AUTO ? VIVA_KERNELS_AVX512 : wanted;
   const cpu_features *cpu = cpu_get();
+  const viva_cpu_kernels best = cpu->fast_bf16 ? VIVA_KERNELS_AVX512_BF16 : VIVA_KERNELS_AVX512;
+  const viva_cpu_kernels limit = wanted == VIVA_KERNELS_AUTO ? best : wanted;
   if (limit >= VIVA_KERNELS_AVX2 && cpu->avx2) kernels_avx2(k), have = VIVA_KERNELS_AVX2;
   if (limit >= VIVA_KERNELS_AVX512 && cpu->avx2 && cpu->avx512) kernels_avx512(k), have = VIVA_KERNELS_AVX512;
+  if (limit >= VIVA_KERNELS_AVX512_BF16 && have == VIVA_KERNELS_AVX512 && cpu->avx512_bf16 && cpu->avx512_vbmi)
+    kernels_avx512_bf16(k), have = VIVA_KERNELS_AVX512_BF16;
 #endif
   if (wanted == VIVA_KERNELS_AUTO || have == wanted) return VIVA_OK;
   return error_set(error, VIVA_E_UNSUPPORTED, "this processor cannot run the %s kernels; the best it has are %s",

@@ -18,9 +18,9 @@
 static int scaled_fit(const weight *w) { return w->block % SCALED_QUARTER == 0; }
 
 /* sum + scales × the products of a unit. */
-ALWAYS_INLINE vf scaled_fma(int native, vf sum, const uint16_t *x, const __m512i w[2], vf scales) {
-  const vf unit = pairs_fma_at(native, v_zero(), x, w[0]);
-  return v_fma(pairs_fma_at(native, unit, x + PAIRS_UNIT / 2, w[1]), scales, sum);
+ALWAYS_INLINE vf scaled_fma(vf sum, const uint16_t *x, const __m512i w[2], vf scales) {
+  const vf unit = pairs_fma_at(v_zero(), x, w[0]);
+  return v_fma(pairs_fma_at(unit, x + PAIRS_UNIT / 2, w[1]), scales, sum);
 }
 
 /* Four scales, one for each quarter, into its lanes. */
@@ -60,11 +60,11 @@ ALWAYS_INLINE vf scaled_lanes(int each, const float *scales) {
 }
 
 /* rows rows of x from i0 times cols rows of w from n0. each: columns to a scale, 64 for all multiples of it. */
-ALWAYS_INLINE void scaled_few(int native, int rows, int cols, int each, const linear_args *a, const cpu_input *in,
-                              size_t i0, size_t n0) {
+ALWAYS_INLINE void scaled_few(int rows, int cols, int each, const linear_args *a, const cpu_input *in, size_t i0,
+                              size_t n0) {
   const weight *w = a->w;
   const size_t width = w->cols, chunk = FP8_SCALES * (each < 64 ? (size_t)each : w->block);
-  const pairs_words p = pairs_ready(native);
+  const pairs_words p = pairs_ready();
   const uint16_t *x = in->pairs + i0 * in->code_stride;
   fp8_ahead ahead = fp8_ahead_of(w, cols, n0);
   const uint8_t *codes[PAIRS_COLS];
@@ -90,11 +90,11 @@ ALWAYS_INLINE void scaled_few(int native, int rows, int cols, int each, const li
       UNROLL
       for (int j = 0; j < cols; j++) {
         __m512i wide[2];
-        pairs_widen(native, &p, pairs_codes(codes[j] + c, width - c), wide);
+        pairs_widen(&p, pairs_codes(codes[j] + c, width - c), wide);
         const vf lanes = scaled_lanes(each, scales[j] + s);
         UNROLL
         for (int i = 0; i < rows; i++)
-          sums[i][j] = scaled_fma(native, sums[i][j], x + (size_t)i * in->code_stride + c, wide, lanes);
+          sums[i][j] = scaled_fma(sums[i][j], x + (size_t)i * in->code_stride + c, wide, lanes);
       }
       if (each < 64) s += PAIRS_UNIT / (size_t)each;
       if (each == 64 && (left -= PAIRS_UNIT) == 0) s++, left = w->block;
@@ -109,38 +109,26 @@ ALWAYS_INLINE void scaled_few(int native, int rows, int cols, int each, const li
 }
 
 /* Rows of w beyond the last whole tile are few: one of them and one of x at a time. */
-#define SCALED_FEW(name, native, each)                                                                                 \
-  static __attribute__((noinline)) void scaled_few_##name##_##each(const linear_args *a, const cpu_input *in,          \
-                                                                   size_t begin, size_t end) {                         \
+#define SCALED_FEW(each)                                                                                               \
+  static __attribute__((noinline)) void scaled_few_##each(const linear_args *a, const cpu_input *in, size_t begin,     \
+                                                          size_t end) {                                                \
     size_t n = begin;                                                                                                  \
     for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) {                                                                   \
       size_t i = 0;                                                                                                    \
-      for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) scaled_few(native, PAIRS_ROWS, PAIRS_COLS, each, a, in, i, n);   \
-      for (; i < a->m; i++) scaled_few(native, 1, PAIRS_COLS, each, a, in, i, n);                                      \
+      for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) scaled_few(PAIRS_ROWS, PAIRS_COLS, each, a, in, i, n);           \
+      for (; i < a->m; i++) scaled_few(1, PAIRS_COLS, each, a, in, i, n);                                              \
     }                                                                                                                  \
     for (; n < end; n++)                                                                                               \
-      for (size_t i = 0; i < a->m; i++) scaled_few(native, 1, 1, each, a, in, i, n);                                   \
+      for (size_t i = 0; i < a->m; i++) scaled_few(1, 1, each, a, in, i, n);                                           \
   }
-SCALED_FEW(native, 1, 16)
-SCALED_FEW(native, 1, 32)
-SCALED_FEW(native, 1, 64)
-SCALED_FEW(plain, 0, 16)
-SCALED_FEW(plain, 0, 32)
-SCALED_FEW(plain, 0, 64)
+SCALED_FEW(16)
+SCALED_FEW(32)
+SCALED_FEW(64)
 
-static void few_scaled_native(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin,
-                              size_t end) {
+static void few_scaled(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   const uint32_t block = a->w->block;
   (void)k;
-  (block % 64 == 0 ? scaled_few_native_64
-   : block == 32   ? scaled_few_native_32
-                   : scaled_few_native_16)(a, in, begin, end);
-}
-static void few_scaled_plain(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin,
-                             size_t end) {
-  const uint32_t block = a->w->block;
-  (void)k;
-  (block % 64 == 0 ? scaled_few_plain_64 : block == 32 ? scaled_few_plain_32 : scaled_few_plain_16)(a, in, begin, end);
+  (block % 64 == 0 ? scaled_few_64 : block == 32 ? scaled_few_32 : scaled_few_16)(a, in, begin, end);
 }
 
 /* -- many rows: a panel's row is units of two vectors of pairs and the scales of their lanes */
@@ -149,10 +137,11 @@ static void few_scaled_plain(const cpu_kernels *k, const linear_args *a, const c
 #define SCALED_UNIT_BYTES   (SCALED_COLUMN_BYTES * PAIRS_UNIT)
 #define SCALED_CHUNK        (FP8_SCALES * SCALED_QUARTER)
 
-ALWAYS_INLINE void scaled_fill(int native, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
-                               size_t stride, void *panel) {
-  const pairs_words p = pairs_ready(native);
+static void scaled_fill(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
+                        size_t stride, void *panel) {
+  const pairs_words p = pairs_ready();
   char *to = panel;
+  (void)k;
   for (size_t i = 0; i < rows; i++) {
     const uint8_t *codes = (const uint8_t *)w->data + (row + i) * w->row_bytes + col;
     float scales[FP8_SCALES];
@@ -160,7 +149,7 @@ ALWAYS_INLINE void scaled_fill(int native, const weight *w, size_t row, size_t r
       const size_t in_chunk = c % SCALED_CHUNK, left = cols - c;
       if (in_chunk == 0) scaled_quarters(w, row + i, col + c, left < SCALED_CHUNK ? left : SCALED_CHUNK, scales);
       __m512i wide[2];
-      pairs_widen(native, &p, pairs_codes(codes + c, left), wide);
+      pairs_widen(&p, pairs_codes(codes + c, left), wide);
       _mm512_storeu_si512(to, wide[0]);
       _mm512_storeu_si512(to + 64, wide[1]);
       _mm512_storeu_ps(to + 128, scaled_spread4(scales + in_chunk / SCALED_QUARTER));
@@ -169,19 +158,8 @@ ALWAYS_INLINE void scaled_fill(int native, const weight *w, size_t row, size_t r
   memset(to, 0, (CPU_PANEL_GROUP - 1 - (rows + CPU_PANEL_GROUP - 1) % CPU_PANEL_GROUP) * stride * SCALED_COLUMN_BYTES);
 }
 
-static void scaled_fill_native(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
-                               size_t stride, void *panel) {
-  (void)k;
-  scaled_fill(1, w, row, rows, col, cols, stride, panel);
-}
-static void scaled_fill_plain(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
-                              size_t stride, void *panel) {
-  (void)k;
-  scaled_fill(0, w, row, rows, col, cols, stride, panel);
-}
-
 /* Row by row of w: the sums of a whole tile leave registers for one unit and its scales. */
-ALWAYS_INLINE void scaled_tile(int native, int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+ALWAYS_INLINE void scaled_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
   const uint16_t *x = (const uint16_t *)job->codes + row * job->code_stride;
   const size_t stride = job->w_stride * SCALED_COLUMN_BYTES;
   const char *w = (const char *)job->w + col * stride;
@@ -195,20 +173,16 @@ ALWAYS_INLINE void scaled_tile(int native, int tile_rows, const panel_job *job, 
       const vf scales = _mm512_loadu_ps(from + 128);
       UNROLL
       for (int i = 0; i < tile_rows; i++)
-        sums[i][j] = scaled_fma(native, sums[i][j], x + (size_t)i * job->code_stride + c, wide, scales);
+        sums[i][j] = scaled_fma(sums[i][j], x + (size_t)i * job->code_stride + c, wide, scales);
     }
   }
   panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
 #define SCALED_TILE(rows)                                                                                              \
-  static __attribute__((noinline)) void scaled_native_##rows(const panel_job *job, size_t row, size_t col,             \
-                                                             float *lanes) {                                           \
-    scaled_tile(1, rows, job, row, col, lanes);                                                                        \
-  }                                                                                                                    \
   static                                                                                                               \
-      __attribute__((noinline)) void scaled_plain_##rows(const panel_job *job, size_t row, size_t col, float *lanes) { \
-    scaled_tile(0, rows, job, row, col, lanes);                                                                        \
+      __attribute__((noinline)) void scaled_tile_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {  \
+    scaled_tile(rows, job, row, col, lanes);                                                                           \
   }
 SCALED_TILE(1)
 SCALED_TILE(2)
@@ -217,42 +191,27 @@ SCALED_TILE(4)
 SCALED_TILE(5)
 SCALED_TILE(6)
 
-static void scaled_panel_native(const panel_job *job) {
-  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {
-      NULL, scaled_native_1, scaled_native_2, scaled_native_3, scaled_native_4, scaled_native_5, scaled_native_6};
-  panel_tiles(job, tiles);
-}
-static void scaled_panel_plain(const panel_job *job) {
-  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {
-      NULL, scaled_plain_1, scaled_plain_2, scaled_plain_3, scaled_plain_4, scaled_plain_5, scaled_plain_6};
+static void scaled_panel(const panel_job *job) {
+  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {NULL,          scaled_tile_1, scaled_tile_2, scaled_tile_3,
+                                                           scaled_tile_4, scaled_tile_5, scaled_tile_6};
   panel_tiles(job, tiles);
 }
 
 #define SCALED_MOST_COLUMNS (CPU_PANEL_FLOATS * 4 / 16 / SCALED_UNIT_BYTES * PAIRS_UNIT)
 
-static const cpu_panel scaled_native_form = {.column_bytes = SCALED_COLUMN_BYTES,
-                                             .most_columns = SCALED_MOST_COLUMNS,
-                                             .unit = PAIRS_UNIT,
-                                             .codes = 1,
-                                             .pairs = 1,
-                                             .whole = 1,
-                                             .fits = scaled_fit,
-                                             .fill = scaled_fill_native,
-                                             .multiply = scaled_panel_native};
-static const cpu_panel scaled_plain_form = {.column_bytes = SCALED_COLUMN_BYTES,
-                                            .most_columns = SCALED_MOST_COLUMNS,
-                                            .unit = PAIRS_UNIT,
-                                            .codes = 1,
-                                            .pairs = 1,
-                                            .whole = 1,
-                                            .fits = scaled_fit,
-                                            .fill = scaled_fill_plain,
-                                            .multiply = scaled_panel_plain};
+static const cpu_panel scaled_form = {.column_bytes = SCALED_COLUMN_BYTES,
+                                      .most_columns = SCALED_MOST_COLUMNS,
+                                      .unit = PAIRS_UNIT,
+                                      .codes = 1,
+                                      .pairs = 1,
+                                      .whole = 1,
+                                      .fits = scaled_fit,
+                                      .fill = scaled_fill,
+                                      .multiply = scaled_panel};
 
-static void scaled_kernels(cpu_kernels *k, int native) {
+static void scaled_kernels(cpu_kernels *k) {
   for (input_mode mode = INPUT_E4M3; mode <= INPUT_INT4; mode++)
-    k->product[1][WEIGHT_FP8][mode] = native ? (cpu_product){few_scaled_native, &scaled_native_form}
-                                             : (cpu_product){few_scaled_plain, &scaled_plain_form};
+    k->product[1][WEIGHT_FP8][mode] = (cpu_product){few_scaled, &scaled_form};
 }
 
 #endif

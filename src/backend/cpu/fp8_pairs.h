@@ -1,14 +1,12 @@
 /* backend/cpu/fp8_pairs.h: FP8 weights with one scale a row times rows of codes, both as BF16, which holds E4M3, INT8 and
- * INT4 exactly: AVX-512.
+ * INT4 exactly: AVX-512 with AVX512_BF16 and AVX512_VBMI.
  *
  * Order of the sums. 64 columns are two vectors of 16 pairs: the first has the pairs of columns 0–7, 16–23, 32–39 and 48–55,
  * the second those between (so unpacking bytes leaves them). Lane l of an output adds of each vector first the odd column of
  * its pair, then the even one, each fused: what VDPBF16PS does (products of such codes are exact in FP32, no sum of them is
- * subnormal, so its flushing changes nothing). Without that the same two fused operations are made one by one. K is
- * padded with zeros to 64; lanes are added up as everywhere.
+ * subnormal, so its flushing changes nothing). K is padded with zeros to 64; lanes are added up as everywhere.
  *
- * `native` means AVX512_BF16 and AVX512_VBMI. Their two instructions are written in assembly, as the rest of the file must
- * run without them.
+ * The two instructions are written in assembly, as the rest of the file that includes this runs without them.
  */
 #ifndef BACKEND_CPU_FP8_PAIRS_H
 #define BACKEND_CPU_FP8_PAIRS_H
@@ -37,27 +35,19 @@ static const uint16_t pairs_table[128] = {
 
 /* -- words */
 
-/* native: low bytes of codes 0 … 63 and 64 … 127, then the high bytes. Else: words of 32 codes each. */
+/* Low bytes of codes 0 … 63 and 64 … 127, then the high bytes. */
 typedef struct pairs_words {
   __m512i table[4];
 } pairs_words;
 
 /* sum += the two products of each pair, the odd one first. */
-ALWAYS_INLINE vf pairs_fma(int native, vf sum, __m512i x, __m512i w) {
-  if (native) {
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
-    return sum;
-  }
-  const __m512i odd = _mm512_set1_epi32((int)0xffff0000u);
-  sum = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(x, odd)), _mm512_castsi512_ps(_mm512_and_si512(w, odd)),
-                        sum);
-  return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)), _mm512_castsi512_ps(_mm512_slli_epi32(w, 16)),
-                         sum);
+ALWAYS_INLINE vf pairs_fma(vf sum, __m512i x, __m512i w) {
+  __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+  return sum;
 }
 
 /* The same with x where it lies in memory, for tiles that have no register left for it. */
-ALWAYS_INLINE vf pairs_fma_at(int native, vf sum, const uint16_t *x, __m512i w) {
-  if (!native) return pairs_fma(0, sum, _mm512_loadu_si512(x), w);
+ALWAYS_INLINE vf pairs_fma_at(vf sum, const uint16_t *x, __m512i w) {
   __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "m"(*(const __m512i_u *)(const void *)x));
   return sum;
 }
@@ -74,37 +64,20 @@ ALWAYS_INLINE __m512i pairs_bytes(const uint16_t *from, int shift) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(a)), _mm512_cvtepi16_epi8(b), 1);
 }
 
-ALWAYS_INLINE pairs_words pairs_ready(int native) {
+ALWAYS_INLINE pairs_words pairs_ready(void) {
   pairs_words p;
   UNROLL
-  for (int i = 0; i < 4; i++)
-    p.table[i] = native ? pairs_bytes(pairs_table + 64 * (i % 2), i / 2 * 8) : _mm512_loadu_si512(pairs_table + 32 * i);
+  for (int i = 0; i < 4; i++) p.table[i] = pairs_bytes(pairs_table + 64 * (i % 2), i / 2 * 8);
   return p;
 }
 
-/* 32 codes as BF16; the permutations look at the low 6 bits of a word. */
-ALWAYS_INLINE __m512i pairs_widen_half(const pairs_words *p, __m256i codes) {
-  const __m512i wide = _mm512_cvtepu8_epi16(codes);
-  const __m512i small = _mm512_permutex2var_epi16(p->table[0], wide, p->table[1]);
-  const __m512i large = _mm512_permutex2var_epi16(p->table[2], wide, p->table[3]);
-  const __mmask32 is_large = _mm512_test_epi16_mask(wide, _mm512_set1_epi16(64));
-  const __m512i sign = _mm512_slli_epi16(_mm512_and_si512(wide, _mm512_set1_epi16(0x80)), 8);
-  return _mm512_or_si512(_mm512_mask_mov_epi16(small, is_large, large), sign);
-}
-
 /* 64 codes as two vectors of pairs. */
-ALWAYS_INLINE void pairs_widen(int native, const pairs_words *p, __m512i codes, __m512i to[2]) {
-  if (native) {
-    const __m512i low = pairs_permute(codes, p->table[0], p->table[1]);
-    const __m512i high = _mm512_or_si512(pairs_permute(codes, p->table[2], p->table[3]),
-                                         _mm512_and_si512(codes, _mm512_set1_epi8((char)0x80)));
-    to[0] = _mm512_unpacklo_epi8(low, high);
-    to[1] = _mm512_unpackhi_epi8(low, high);
-    return;
-  }
-  const __m512i halves = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), codes);
-  to[0] = pairs_widen_half(p, _mm512_castsi512_si256(halves));
-  to[1] = pairs_widen_half(p, _mm512_extracti64x4_epi64(halves, 1));
+ALWAYS_INLINE void pairs_widen(const pairs_words *p, __m512i codes, __m512i to[2]) {
+  const __m512i low = pairs_permute(codes, p->table[0], p->table[1]);
+  const __m512i high = _mm512_or_si512(pairs_permute(codes, p->table[2], p->table[3]),
+                                       _mm512_and_si512(codes, _mm512_set1_epi8((char)0x80)));
+  to[0] = _mm512_unpacklo_epi8(low, high);
+  to[1] = _mm512_unpackhi_epi8(low, high);
 }
 
 /* 64 codes, or the first `count` and zeros. */
@@ -117,11 +90,10 @@ ALWAYS_INLINE __m512i pairs_codes(const uint8_t *from, size_t count) {
 #define PAIRS_ROWS 4
 #define PAIRS_COLS 4
 
-ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *a, const cpu_input *in, size_t i0,
-                             size_t n0) {
+ALWAYS_INLINE void pairs_few(int rows, int cols, const linear_args *a, const cpu_input *in, size_t i0, size_t n0) {
   fp8_ahead ahead = fp8_ahead_of(a->w, cols, n0);
   const size_t width = a->w->cols;
-  const pairs_words p = pairs_ready(native);
+  const pairs_words p = pairs_ready();
   const uint16_t *x = in->pairs + i0 * in->code_stride;
   const uint8_t *w[PAIRS_COLS];
   vf sums[PAIRS_ROWS][PAIRS_COLS];
@@ -136,7 +108,7 @@ ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *
     if (i0 == 0) fp8_ask(cols, 0, &ahead); /* the other rows of x find the codes in L1 */
     UNROLL
     for (int j = 0; j < cols; j++) {
-      pairs_widen(native, &p, pairs_codes(w[j] + c, width - c), wide[j]);
+      pairs_widen(&p, pairs_codes(w[j] + c, width - c), wide[j]);
     }
     UNROLL
     for (int h = 0; h < 2; h++) {
@@ -144,7 +116,7 @@ ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *
       for (int i = 0; i < rows; i++) {
         const __m512i xv = _mm512_loadu_si512(x + (size_t)i * in->code_stride + c + (size_t)h * PAIRS_UNIT / 2);
         UNROLL
-        for (int j = 0; j < cols; j++) sums[i][j] = pairs_fma(native, sums[i][j], xv, wide[j][h]);
+        for (int j = 0; j < cols; j++) sums[i][j] = pairs_fma(sums[i][j], xv, wide[j][h]);
       }
     }
   }
@@ -156,40 +128,33 @@ ALWAYS_INLINE void pairs_few(int native, int rows, int cols, const linear_args *
   }
 }
 
-ALWAYS_INLINE void pairs_rows(int native, int cols, const linear_args *a, const cpu_input *in, size_t n) {
+ALWAYS_INLINE void pairs_rows(int cols, const linear_args *a, const cpu_input *in, size_t n) {
   size_t i = 0;
-  for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) pairs_few(native, PAIRS_ROWS, cols, a, in, i, n);
-  for (; i < a->m; i++) pairs_few(native, 1, cols, a, in, i, n);
+  for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) pairs_few(PAIRS_ROWS, cols, a, in, i, n);
+  for (; i < a->m; i++) pairs_few(1, cols, a, in, i, n);
 }
 
-ALWAYS_INLINE void few_pairs(int native, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+static __attribute__((noinline)) void few_pairs(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                                size_t begin, size_t end) {
   size_t n = begin;
-  for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) pairs_rows(native, PAIRS_COLS, a, in, n);
-  for (; n < end; n++) pairs_rows(native, 1, a, in, n);
-}
-
-static void few_pairs_native(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin,
-                             size_t end) {
   (void)k;
-  few_pairs(1, a, in, begin, end);
-}
-static void few_pairs_plain(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  (void)k;
-  few_pairs(0, a, in, begin, end);
+  for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) pairs_rows(PAIRS_COLS, a, in, n);
+  for (; n < end; n++) pairs_rows(1, a, in, n);
 }
 
 /* -- many rows */
 
 /* Two bytes a column, rows of whole units. */
-ALWAYS_INLINE void pairs_fill(int native, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
-                              size_t stride, void *panel) {
-  const pairs_words p = pairs_ready(native);
+static void pairs_fill(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
+                       size_t stride, void *panel) {
+  const pairs_words p = pairs_ready();
   uint16_t *to = panel;
+  (void)k;
   for (size_t i = 0; i < rows; i++, to += stride) {
     const uint8_t *codes = (const uint8_t *)w->data + (row + i) * w->row_bytes + col;
     for (size_t c = 0; c < cols; c += PAIRS_UNIT) {
       __m512i wide[2];
-      pairs_widen(native, &p, pairs_codes(codes + c, cols - c), wide);
+      pairs_widen(&p, pairs_codes(codes + c, cols - c), wide);
       _mm512_storeu_si512(to + c, wide[0]);
       _mm512_storeu_si512(to + c + PAIRS_UNIT / 2, wide[1]);
     }
@@ -197,18 +162,7 @@ ALWAYS_INLINE void pairs_fill(int native, const weight *w, size_t row, size_t ro
   memset(to, 0, (CPU_PANEL_GROUP - 1 - (rows + CPU_PANEL_GROUP - 1) % CPU_PANEL_GROUP) * stride * sizeof *to);
 }
 
-static void pairs_fill_native(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
-                              size_t stride, void *panel) {
-  (void)k;
-  pairs_fill(1, w, row, rows, col, cols, stride, panel);
-}
-static void pairs_fill_plain(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
-                             size_t stride, void *panel) {
-  (void)k;
-  pairs_fill(0, w, row, rows, col, cols, stride, panel);
-}
-
-ALWAYS_INLINE void pairs_tile(int native, int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+ALWAYS_INLINE void pairs_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
   const uint16_t *x = (const uint16_t *)job->codes + row * job->code_stride;
   const uint16_t *w = (const uint16_t *)job->w + col * job->w_stride;
   panel_sums sums;
@@ -221,7 +175,7 @@ ALWAYS_INLINE void pairs_tile(int native, int tile_rows, const panel_job *job, s
     for (int i = 0; i < tile_rows; i++) {
       const __m512i xv = _mm512_loadu_si512(x + (size_t)i * job->code_stride + c);
       UNROLL
-      for (int j = 0; j < CPU_PANEL_GROUP; j++) sums[i][j] = pairs_fma(native, sums[i][j], xv, wv[j]);
+      for (int j = 0; j < CPU_PANEL_GROUP; j++) sums[i][j] = pairs_fma(sums[i][j], xv, wv[j]);
     }
   }
   panel_end(tile_rows, job, row, col, lanes, sums);
@@ -229,12 +183,8 @@ ALWAYS_INLINE void pairs_tile(int native, int tile_rows, const panel_job *job, s
 
 #define PAIRS_TILE(rows)                                                                                               \
   static                                                                                                               \
-      __attribute__((noinline)) void pairs_native_##rows(const panel_job *job, size_t row, size_t col, float *lanes) { \
-    pairs_tile(1, rows, job, row, col, lanes);                                                                         \
-  }                                                                                                                    \
-  static                                                                                                               \
-      __attribute__((noinline)) void pairs_plain_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {  \
-    pairs_tile(0, rows, job, row, col, lanes);                                                                         \
+      __attribute__((noinline)) void pairs_tile_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {   \
+    pairs_tile(rows, job, row, col, lanes);                                                                            \
   }
 PAIRS_TILE(1)
 PAIRS_TILE(2)
@@ -243,33 +193,20 @@ PAIRS_TILE(4)
 PAIRS_TILE(5)
 PAIRS_TILE(6)
 
-static void pairs_panel_native(const panel_job *job) {
-  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {
-      NULL, pairs_native_1, pairs_native_2, pairs_native_3, pairs_native_4, pairs_native_5, pairs_native_6};
-  panel_tiles(job, tiles);
-}
-static void pairs_panel_plain(const panel_job *job) {
-  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {NULL,          pairs_plain_1, pairs_plain_2, pairs_plain_3,
-                                                           pairs_plain_4, pairs_plain_5, pairs_plain_6};
+static void pairs_panel(const panel_job *job) {
+  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {NULL,         pairs_tile_1, pairs_tile_2, pairs_tile_3,
+                                                           pairs_tile_4, pairs_tile_5, pairs_tile_6};
   panel_tiles(job, tiles);
 }
 
-static const cpu_panel pairs_native_form = {.column_bytes = sizeof(uint16_t),
-                                            .most_columns = 2 * CPU_PANEL_K,
-                                            .unit = PAIRS_UNIT,
-                                            .codes = 1,
-                                            .pairs = 1,
-                                            .whole = 1,
-                                            .fill = pairs_fill_native,
-                                            .multiply = pairs_panel_native};
-static const cpu_panel pairs_plain_form = {.column_bytes = sizeof(uint16_t),
-                                           .most_columns = 2 * CPU_PANEL_K,
-                                           .unit = PAIRS_UNIT,
-                                           .codes = 1,
-                                           .pairs = 1,
-                                           .whole = 1,
-                                           .fill = pairs_fill_plain,
-                                           .multiply = pairs_panel_plain};
+static const cpu_panel pairs_form = {.column_bytes = sizeof(uint16_t),
+                                     .most_columns = 2 * CPU_PANEL_K,
+                                     .unit = PAIRS_UNIT,
+                                     .codes = 1,
+                                     .pairs = 1,
+                                     .whole = 1,
+                                     .fill = pairs_fill,
+                                     .multiply = pairs_panel};
 
 /* BF16 codes of rows, in the order of pairs_widen: 8 of each 16 go to each vector. They are exact: high halves. */
 static void pairs_order(const float *values, uint16_t *codes, size_t count) {
@@ -282,12 +219,11 @@ static void pairs_order(const float *values, uint16_t *codes, size_t count) {
   }
 }
 
-static void pairs_kernels(cpu_kernels *k, int native) {
+static void pairs_kernels(cpu_kernels *k) {
   k->bf16_codes = pairs_order;
   k->integer_pairs = 1;
   for (input_mode mode = INPUT_E4M3; mode <= INPUT_INT4; mode++)
-    k->product[0][WEIGHT_FP8][mode] = native ? (cpu_product){few_pairs_native, &pairs_native_form}
-                                             : (cpu_product){few_pairs_plain, &pairs_plain_form};
+    k->product[0][WEIGHT_FP8][mode] = (cpu_product){few_pairs, &pairs_form};
 }
 
 #endif

@@ -29,13 +29,13 @@ typedef struct vbmi_words {
   __m512i order;
 } vbmi_words;
 
-ALWAYS_INLINE vbmi_words vbmi_ready(void) { return (vbmi_words){pairs_ready(1), _mm512_loadu_si512(vbmi_order)}; }
+ALWAYS_INLINE vbmi_words vbmi_ready(void) { return (vbmi_words){pairs_ready(), _mm512_loadu_si512(vbmi_order)}; }
 
 ALWAYS_INLINE void vbmi_widen(const vbmi_words *p, __m512i codes, vf to[VBMI_PARTS]) {
   const __m512i zero = _mm512_setzero_si512();
   __m512i pairs[2];
   __asm__("vpermb %1, %2, %0" : "=v"(codes) : "v"(codes), "v"(p->order));
-  pairs_widen(1, &p->table, codes, pairs);
+  pairs_widen(&p->table, codes, pairs);
   UNROLL
   for (int h = 0; h < 2; h++) {
     to[2 * h] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, pairs[h]));

@@ -219,10 +219,10 @@ void kernels_reference(cpu_kernels *k);
 #if defined(__x86_64__)
 void kernels_avx2(cpu_kernels *k);
 void kernels_avx512(cpu_kernels *k);
-/* FP8 in that table with the instructions of AVX512_BF16 and AVX512_VBMI, or without: the same bits. */
-void kernels_avx512_fp8(cpu_kernels *k, int native);
-/* NVFP4 times E4M3 rows with those of AVX512_BF16, or without: the same bits. */
-void kernels_avx512_nvfp4(cpu_kernels *k, int native);
+/* FP8 times FP32 rows in that table with the instructions of AVX512_VBMI, or without: the same bits. */
+void kernels_avx512_fp8(cpu_kernels *k, int vbmi);
+/* On top of that table: FP8 and NVFP4 times rows of codes as pairs of BF16 (AVX512_BF16 and AVX512_VBMI). */
+void kernels_avx512_bf16(cpu_kernels *k);
 /* 2:4 times INT8 and INT4 rows with those of AVX512_VNNI and AVX512_VBMI, or without: the same bits. */
 void kernels_avx512_sparse(cpu_kernels *k, int native);
 #endif

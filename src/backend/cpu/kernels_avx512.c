@@ -19,27 +19,27 @@
 #include "backend/cpu/sparse_avx512.h"
 #include "base/cpu.h"
 
-void kernels_avx512_fp8(cpu_kernels *k, int native) {
+void kernels_avx512_fp8(cpu_kernels *k, int vbmi) {
   fp8_kernels(k);
-  if (native) fp8_vbmi_kernels(k);
-  pairs_kernels(k, native);
-  scaled_kernels(k, native);
-}
-
-void kernels_avx512_nvfp4(cpu_kernels *k, int native) {
-  nvfp4_kernels(k);
-  nvfp4_pairs_kernels(k, native);
+  if (vbmi) fp8_vbmi_kernels(k);
 }
 
 void kernels_avx512(cpu_kernels *k) {
   k->name = "avx512";
   linear_kernels(k);
-  kernels_avx512_fp8(k, cpu_get()->avx512_bf16 && cpu_get()->avx512_vbmi);
+  kernels_avx512_fp8(k, cpu_get()->avx512_vbmi);
   packed_kernels(k);
-  kernels_avx512_nvfp4(k, cpu_get()->avx512_bf16);
+  nvfp4_kernels(k);
   select_kernels(k);
   kernels_avx512_sparse(k, cpu_get()->avx512_vnni && cpu_get()->avx512_vbmi);
   rows_kernels(k);
   attention_kernels(k);
+}
+
+void kernels_avx512_bf16(cpu_kernels *k) {
+  k->name = "avx512-bf16";
+  pairs_kernels(k);
+  scaled_kernels(k);
+  nvfp4_pairs_kernels(k);
 }
 #endif

@@ -1,10 +1,8 @@
-/* backend/cpu/nvfp4_pairs.h: NVFP4 times E4M3 rows, both as BF16: AVX-512.
+/* backend/cpu/nvfp4_pairs.h: NVFP4 times rows of codes, both as BF16: AVX-512 with AVX512_BF16.
  *
  * The value of a weight times the scale of its block has at most 6 significant bits and lies within 2^−10 … 2688: BF16 holds
  * it exactly. So weights become BF16 with their scales in them, and the products, the order of the sums and the panels'
  * tiles are those of fp8_pairs.h. k->nvfp4_bf16 has the 16 values of every scale; NaN scales have 16 NaN.
- *
- * `native` means AVX512_BF16.
  */
 #ifndef BACKEND_CPU_NVFP4_PAIRS_H
 #define BACKEND_CPU_NVFP4_PAIRS_H
@@ -56,8 +54,8 @@ ALWAYS_INLINE void nvfp4_widen_step(nvfp4_values *values, packed_row r, size_t s
 
 /* -- few rows */
 
-ALWAYS_INLINE void nvfp4_pairs_step(int native, int rows, int cols, nvfp4_values *values, const packed_row r[],
-                                    size_t step, size_t columns, const uint16_t *x, size_t x_stride,
+ALWAYS_INLINE void nvfp4_pairs_step(int rows, int cols, nvfp4_values *values, const packed_row r[], size_t step,
+                                    size_t columns, const uint16_t *x, size_t x_stride,
                                     vf sums[PAIRS_ROWS][PAIRS_COLS]) {
   __m512i wide[PAIRS_COLS][2];
   UNROLL
@@ -68,15 +66,15 @@ ALWAYS_INLINE void nvfp4_pairs_step(int native, int rows, int cols, nvfp4_values
     for (int i = 0; i < rows; i++) {
       const __m512i xv = _mm512_loadu_si512(x + (size_t)i * x_stride + step * STEP + (size_t)h * STEP / 2);
       UNROLL
-      for (int j = 0; j < cols; j++) sums[i][j] = pairs_fma(native, sums[i][j], xv, wide[j][h]);
+      for (int j = 0; j < cols; j++) sums[i][j] = pairs_fma(sums[i][j], xv, wide[j][h]);
     }
   }
 }
 
-ALWAYS_INLINE void nvfp4_pairs_tile(int native, int rows, int cols, const cpu_kernels *k, const linear_args *a,
-                                    const cpu_input *in, size_t i0, size_t n0) {
+ALWAYS_INLINE void nvfp4_pairs_tile(int rows, int cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                    size_t i0, size_t n0) {
   const size_t whole = a->w->cols / STEP, rest = a->w->cols % STEP;
-  const uint16_t *x = (const uint16_t *)in->codes + i0 * in->code_stride;
+  const uint16_t *x = in->pairs + i0 * in->code_stride;
   packed_row r[PAIRS_COLS];
   vf sums[PAIRS_ROWS][PAIRS_COLS];
   UNROLL
@@ -87,9 +85,9 @@ ALWAYS_INLINE void nvfp4_pairs_tile(int native, int rows, int cols, const cpu_ke
   }
   for (size_t step = 0; step < whole; step++) {
     if (i0 == 0) step_ahead(WEIGHT_NVFP4, cols, a->w, r[0], step); /* the other rows of x find the codes in L1 */
-    nvfp4_pairs_step(native, rows, cols, k->nvfp4_bf16, r, step, STEP, x, in->code_stride, sums);
+    nvfp4_pairs_step(rows, cols, k->nvfp4_bf16, r, step, STEP, x, in->code_stride, sums);
   }
-  if (rest > 0) nvfp4_pairs_step(native, rows, cols, k->nvfp4_bf16, r, whole, rest, x, in->code_stride, sums);
+  if (rest > 0) nvfp4_pairs_step(rows, cols, k->nvfp4_bf16, r, whole, rest, x, in->code_stride, sums);
   UNROLL
   for (int j = 0; j < cols; j++) {
     const float scale = cpu_row_factor(k, a->w, n0 + (size_t)j);
@@ -98,27 +96,18 @@ ALWAYS_INLINE void nvfp4_pairs_tile(int native, int rows, int cols, const cpu_ke
   }
 }
 
-ALWAYS_INLINE void nvfp4_pairs_rows(int native, int cols, const cpu_kernels *k, const linear_args *a,
-                                    const cpu_input *in, size_t n) {
+ALWAYS_INLINE void nvfp4_pairs_rows(int cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                    size_t n) {
   size_t i = 0;
-  for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) nvfp4_pairs_tile(native, PAIRS_ROWS, cols, k, a, in, i, n);
-  for (; i < a->m; i++) nvfp4_pairs_tile(native, 1, cols, k, a, in, i, n);
+  for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) nvfp4_pairs_tile(PAIRS_ROWS, cols, k, a, in, i, n);
+  for (; i < a->m; i++) nvfp4_pairs_tile(1, cols, k, a, in, i, n);
 }
 
-ALWAYS_INLINE void few_nvfp4_pairs(int native, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                   size_t begin, size_t end) {
-  size_t n = begin;
-  for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) nvfp4_pairs_rows(native, PAIRS_COLS, k, a, in, n);
-  for (; n < end; n++) nvfp4_pairs_rows(native, 1, k, a, in, n);
-}
-
-static __attribute__((noinline)) void few_nvfp4_native(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                       size_t begin, size_t end) {
-  few_nvfp4_pairs(1, k, a, in, begin, end);
-}
-static __attribute__((noinline)) void few_nvfp4_plain(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+static __attribute__((noinline)) void few_nvfp4_pairs(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
                                                       size_t begin, size_t end) {
-  few_nvfp4_pairs(0, k, a, in, begin, end);
+  size_t n = begin;
+  for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) nvfp4_pairs_rows(PAIRS_COLS, k, a, in, n);
+  for (; n < end; n++) nvfp4_pairs_rows(1, k, a, in, n);
 }
 
 /* -- many rows */
@@ -139,26 +128,21 @@ static void nvfp4_fill(const cpu_kernels *k, const weight *w, size_t row, size_t
   memset(to, 0, (CPU_PANEL_GROUP - 1 - (rows + CPU_PANEL_GROUP - 1) % CPU_PANEL_GROUP) * stride * sizeof *to);
 }
 
-static const cpu_panel nvfp4_native_form = {.column_bytes = sizeof(uint16_t),
-                                            .most_columns = 2 * CPU_PANEL_K,
-                                            .unit = STEP,
-                                            .codes = 1,
-                                            .fill = nvfp4_fill,
-                                            .multiply = pairs_panel_native};
-static const cpu_panel nvfp4_plain_form = {.column_bytes = sizeof(uint16_t),
+static const cpu_panel nvfp4_pairs_form = {.column_bytes = sizeof(uint16_t),
                                            .most_columns = 2 * CPU_PANEL_K,
                                            .unit = STEP,
                                            .codes = 1,
+                                           .pairs = 1,
                                            .fill = nvfp4_fill,
-                                           .multiply = pairs_panel_plain};
+                                           .multiply = pairs_panel};
 
-static void nvfp4_pairs_kernels(cpu_kernels *k, int native) {
+static void nvfp4_pairs_kernels(cpu_kernels *k) {
   for (size_t scale = 0; scale < CPU_E4M3_CODES; scale++) {
     for (size_t code = 0; code < CPU_E2M1_CODES; code++) /* exact, so it may be to nearest */
       k->nvfp4_bf16[scale][code] = bf16_from_f32(e4m3_to_f32((uint8_t)scale) * e2m1_to_f32((uint8_t)code));
   }
-  k->product[1][WEIGHT_NVFP4][INPUT_E4M3] =
-      native ? (cpu_product){few_nvfp4_native, &nvfp4_native_form} : (cpu_product){few_nvfp4_plain, &nvfp4_plain_form};
+  for (input_mode mode = INPUT_E4M3; mode <= INPUT_INT4; mode++)
+    k->product[1][WEIGHT_NVFP4][mode] = (cpu_product){few_nvfp4_pairs, &nvfp4_pairs_form};
 }
 
 #endif

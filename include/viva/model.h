@@ -34,27 +34,27 @@ typedef struct viva_model_options {
   viva_load_mode load;        /* READ */
   viva_progress_fn progress;  /* NULL: none. Bytes of the weights; can cancel */
   void *progress_user;
-  viva_activation_mode
-      act; /* how rows enter the layers whose weights are packed (FP8, NVFP4, 2:4; others take them as they
-                               are): the same for every number of rows. AUTO: 16 (docs/numerics.md) */
+  viva_activation_mode act; /* how rows enter layers whose weights are packed (FP8, NVFP4, 2:4), however many rows;
+                               AUTO: 16 (docs/numerics.md) */
   int32_t reserved;
 } viva_model_options;
 
 /* The rule of options.weights: a list, separated by commas. The first entry without '=' is the format of every matrix
  * (none: as stored); entries PATTERN=FORMAT change those whose name the pattern fits; later entries win.
  *
- *   format:  f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 int4-24-g32 int4-24-g64 int4-24-channel,
- *            or "stored". FP8 and INT4 formats may be followed by the scales' type, :f32, :f16 or (FP8) :e8m0; nvfp4 by the
- *            scale search, :mse, :absmax or :four-over-six
+ *   format:  f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 int4-24-g32 int4-24-g64
+ *            int4-24-channel, or "stored". FP8 and INT4 formats may be followed by the scales' type, :f32, :f16 or (FP8)
+ *            :e8m0; nvfp4 by the scale search, :mse, :absmax or :four-over-six
  *   pattern: parts of a Hugging Face name, whole words between dots: "mlp.down_proj", "layers.3", "layers.0-1",
  *            "layers.0-1.self_attn", "lm_head", "q_proj"; parts must follow each other in the name
  *
  *   "fp8"    "fp8,mlp.down_proj=bf16,layers.0-1=bf16"    "nvfp4,lm_head=fp8"    "lm_head=fp8-b16:f16"
  *
- * The table in which tokens are looked up is never packed. It is as stored when the rule does not begin with a format for
- * all, F32 or BF16 when that is f32 or bf16, else held in 16 bits: F16 where the file has F16 (with f16 also where it has
- * F32 or block types), else BF16. A head that is tied to it is that table when its format is the same, else a packed copy
- * of its own: with "fp8" the head is FP8, "fp8,lm_head=stored" leaves it alone. A pattern that fits no matrix is an error. */
+ * The table in which tokens are looked up is never packed. It is as stored when the rule does not begin with a format
+ * for all, F32 or BF16 when that is f32 or bf16, else held in 16 bits: F16 where the file has F16 (with f16 also where
+ * it has F32 or block types), else BF16. A head that is tied to it is that table when its format is the same, else a
+ * packed copy of its own: with "fp8" the head is FP8, "fp8,lm_head=stored" leaves it alone. A pattern that fits no
+ * matrix is an error. */
 
 VIVA_API viva_model_options viva_model_options_default(void);
 
@@ -80,8 +80,9 @@ VIVA_API viva_status viva_model_plan(viva_engine *engine, const char *path, cons
 
 /* Loads a model: a GGUF file, a folder with config.json and safetensors, a .safetensors file or an index beside one.
  * Reads headers, plans, refuses with the numbers when it does not fit, then reads the weights in parallel.
- * Errors: those of viva_model_plan and viva_tokenizer_load, E_LIMIT (does not fit: needed, available, the largest context
- * and the value of the weights option that would fit), E_IO, E_MEMORY, E_CANCELLED. A failed load leaves nothing behind.
+ * Errors: those of viva_model_plan and viva_tokenizer_load, E_LIMIT (does not fit: needed, available, the largest
+ * context and the value of the weights option that would fit), E_IO, E_MEMORY, E_CANCELLED. A failed load leaves
+ * nothing behind.
  *
  * options: NULL for the defaults
  * model:   receives one reference, ended by viva_model_release */
@@ -97,8 +98,8 @@ VIVA_API viva_status viva_model_get_config(const viva_model *model, viva_model_c
 /* The plan it was loaded by (available_bytes as it was then). plan->size set by the caller. */
 VIVA_API viva_status viva_model_get_plan(const viva_model *model, viva_memory_plan *plan, viva_error *error);
 
-/* What it holds: "llama 135M BF16", "llama 135M FP8 b16:e8m0 + NVFP4 in 30 matrices, head BF16". The most used format of the
- * layers first, then others with the number of their matrices; the head when it differs. Belongs to the model. */
+/* What it holds: "llama 135M BF16", "llama 135M FP8 b16:e8m0 + NVFP4 in 30 matrices, head BF16". The most used format
+ * of the layers first, then others with the number of their matrices; the head when it differs. Belongs to the model. */
 VIVA_API const char *viva_model_description(const viva_model *model);
 
 /* Its tokenizer, or NULL when it has none. Belongs to the model: retain it to keep it longer. */
@@ -158,8 +159,9 @@ VIVA_API viva_model_config viva_model_config_default(void);
 
 /* A model made of handles, which it retains; each layer and projection may have a format of its own. Everything is
  * checked against config. Equal weights give the same bits as viva_model_load with the same formats.
- * Errors: E_ARGUMENT (NULL, or present where config has none, or of another engine; config breaks a rule), E_SIZE (a shape:
- * the message names layer and projection, the shape found and that expected), E_DTYPE (the embedding is not dense), E_MEMORY.
+ * Errors: E_ARGUMENT (NULL, or present where config has none, or of another engine; config breaks a rule), E_SIZE (a
+ * shape: the message names layer and projection, the shape found and that expected), E_DTYPE (the embedding is not
+ * dense), E_MEMORY.
  *
  * config:      as viva_checkpoint_config gives it, or from viva_model_config_default: num_layers, sizes, RoPE, biases.
  *              Read are the rope_ members that its rope_type uses. permuted_qk must be 0; bos_token is -1 (none) or, as
@@ -209,16 +211,17 @@ typedef struct viva_prefill_options {
 VIVA_API viva_prefill_options viva_prefill_options_default(void);
 
 /* Appends count tokens to the session. Afterwards viva_session_logits gives the logits that follow the last one.
- * Errors: E_LIMIT (position + count > capacity: the three numbers), E_ARGUMENT (count 0, a token outside the vocabulary:
- * its index and value), E_SIZE (all_logits_count ≠ count × vocab_size), E_NUMERIC (NaN logits), E_CANCELLED, E_STATE (a
- * failed session: a viva_session_copy into it failed half-way; truncate it to 0 or copy into it again). After any error
- * the session is as it was before the call.
+ * Errors: E_LIMIT (position + count > capacity: the three numbers), E_ARGUMENT (count 0, a token outside the
+ * vocabulary: its index and value), E_SIZE (all_logits_count ≠ count × vocab_size), E_NUMERIC (NaN logits),
+ * E_CANCELLED, E_STATE (a failed session: a viva_session_copy into it failed half-way; truncate it to 0 or copy into it
+ * again). After any error the session is as it was before the call.
  *
  * options: NULL for the defaults: the last position's logits only */
 VIVA_API viva_status viva_session_prefill(viva_session *session, const viva_token *tokens, size_t count,
                                           const viva_prefill_options *options, viva_error *error);
 
-/* Appends one token; afterwards viva_session_logits gives the logits that follow it. Allocates nothing. Errors as above.
+/* Appends one token; afterwards viva_session_logits gives the logits that follow it. Allocates nothing. Errors as
+ * above.
  */
 VIVA_API viva_status viva_session_decode(viva_session *session, viva_token token, viva_error *error);
 
@@ -242,13 +245,13 @@ VIVA_API viva_status viva_session_logits(viva_session *session, const float **lo
 VIVA_API uint64_t viva_session_position(const viva_session *session); /* tokens in the cache */
 VIVA_API uint64_t viva_session_capacity(const viva_session *session);
 
-/* Forgets all tokens from position on (rewind); with its own position nothing changes. Errors: E_ARGUMENT (position > the
- * session's). */
+/* Forgets all tokens from position on (rewind); with its own position nothing changes. Errors: E_ARGUMENT (position >
+ * the session's). */
 VIVA_API viva_status viva_session_truncate(viva_session *session, uint64_t position, viva_error *error);
 
 /* Makes to hold what from holds (tokens, and logits if it has them): a shared prefix is processed once. Both must be
- * sessions of one model with one KV type (and one capacity, when the model's RoPE is dynamic); a session copied to itself
- * stays as it is. Errors: E_ARGUMENT, E_LIMIT (to's capacity < from's position). */
+ * sessions of one model with one KV type (and one capacity, when the model's RoPE is dynamic); a session copied to
+ * itself stays as it is. Errors: E_ARGUMENT, E_LIMIT (to's capacity < from's position). */
 VIVA_API viva_status viva_session_copy(viva_session *to, const viva_session *from, viva_error *error);
 
 /* ---- generation ------------------------------------------------------------------------------------------------- */
@@ -333,11 +336,11 @@ typedef struct viva_generate_result {
 } viva_generate_result;
 
 /* Continues a text. No forward pass is run whose token nobody uses. A stop by on_text is no error: stop_reason says so,
- * and the token just shown is in the result. A cancel by progress, while the prompt is processed, is E_CANCELLED: there is
- * no result yet.
- * Errors: E_ARGUMENT (a prompt without tokens; an option out of range: its name is the error's item), E_STATE (the model
- * has no tokenizer), E_LIMIT (the session's position + prompt + max_new_tokens > capacity: the numbers), and those of
- * viva_session_prefill. After an error a caller's session is where it was.
+ * and the token just shown is in the result. A cancel by progress, while the prompt is processed, is E_CANCELLED: there
+ * is no result yet.
+ * Errors: E_ARGUMENT (a prompt without tokens; an option out of range: its name is the error's item), E_STATE (the
+ * model has no tokenizer), E_LIMIT (the session's position + prompt + max_new_tokens > capacity: the numbers), and
+ * those of viva_session_prefill. After an error a caller's session is where it was.
  *
  * prompt:  bytes of UTF-8, need not end with a zero
  * options: NULL for the defaults

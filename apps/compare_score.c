@@ -63,7 +63,7 @@ static finding compare_position(const float *a, const float *b, size_t n, size_t
   find_top(a, n, top_a);
   find_top(b, n, top_b);
   finding p = {.nll = {log_a - (double)a[next], log_b - (double)b[next]}, .same_top = top_a[0] == top_b[0]};
-  p.kl = kl > 0 ? kl : 0; /* equal distributions may come out as minus a rounding error */
+  p.kl = kl < 0 ? 0 : kl; /* equal distributions may come out as minus a rounding error */
   for (size_t i = 0; i < TOP; i++)
     for (size_t j = 0; j < TOP; j++) p.shared_top_5 += top_a[i] == top_b[j] && top_a[i] < n;
   return p;

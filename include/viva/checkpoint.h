@@ -94,8 +94,8 @@ VIVA_API viva_status viva_checkpoint_read_bf16(const viva_checkpoint *checkpoint
                                                size_t bytes, viva_error *error);
 
 /* Reads any supported floating-point or GGUF block type as FP32 (dequantised exactly as the gguf Python package does).
- * FP8 tensors give their codes' values: the scales that a quantized checkpoint holds beside them (NAME_scale and others)
- * are tensors of their own, which viva_model_load applies and this call does not.
+ * FP8 tensors give their codes' values: the scales that a quantized checkpoint holds beside them (NAME_scale and
+ * others) are tensors of their own, which viva_model_load applies and this call does not.
  * Errors: E_NOT_FOUND, E_DTYPE (integer types), E_UNSUPPORTED (a block type viva does not decode), E_SIZE, E_IO.
  *
  * values: elements FP32 values, in the order of shape (outermost first) */
@@ -173,21 +173,23 @@ VIVA_API viva_status viva_checkpoint_config(const viva_checkpoint *checkpoint, v
 /* How the weight matrices of a folder are quantised, by its own configuration. */
 typedef struct viva_quantization {
   size_t size; /* sizeof(viva_quantization), set by the caller before the call */
-  char dialect
-      [32]; /* "compressed-tensors", "fp8", "fbgemm_fp8", "modelopt", "viva"; "": nothing is, and every GGUF file */
+  char dialect[32];  /* "compressed-tensors", "fp8", "fbgemm_fp8", "modelopt", "viva"; "": none, as in GGUF files */
   char scheme[64];   /* the dialect's word for it: "float-quantized", "NVFP4" ...; "" */
   uint64_t matrices; /* that are quantised */
   uint64_t unused;   /* tensors for quantised activations and KV caches, which a run chooses for itself */
 } viva_quantization;
 
-/* Told for each quantised matrix, ordered by name ("model.layers.0.mlp.down_proj"), with its form in the file ("FP8 channel",
- * "FP8 block 128x128", "NVFP4" ...), then for each tensor that is not used, with form NULL. Texts are valid during the call. */
+/* Told for each quantised matrix, ordered by name ("model.layers.0.mlp.down_proj"), with its form in the file
+ * ("FP8 channel", "FP8 block 128x128", "NVFP4" ...), then for each tensor that is not used, with form NULL. Texts are
+ * valid during the call. Must not close the checkpoint. */
 typedef void (*viva_quantization_fn)(void *user, const char *name, const char *form);
 
-/* Errors: E_UNSUPPORTED (a scheme that viva does not read, by its name), E_FORMAT (configuration and tensors contradict
- * each other), E_LIMIT, E_IO, E_MEMORY, E_ARGUMENT.
+/* Reads how the matrices are quantised: from quantization_config or hf_quant_config.json and the tensors' headers, not
+ * from their values. Thread-safe. Errors: E_UNSUPPORTED (a scheme that viva does not read, by its name), E_FORMAT
+ * (configuration and tensors contradict each other), E_LIMIT, E_IO, E_MEMORY, E_ARGUMENT.
  *
- * on_tensor: NULL: only the numbers */
+ * quantization: filled; after a failure its members but size are zero
+ * on_tensor:    NULL: only the numbers; user: its first argument */
 VIVA_API viva_status viva_checkpoint_quantization(const viva_checkpoint *checkpoint, viva_quantization *quantization,
                                                   viva_quantization_fn on_tensor, void *user, viva_error *error);
 

@@ -20,8 +20,8 @@ typedef enum viva_device_kind {
   VIVA_DEVICE_CUDA = 2 /* VIVA_E_NO_CUDA when there is none, or when the environment's VIVA_NO_CUDA is set */
 } viva_device_kind;
 
-/* Which CPU kernels to use. AUTO takes the best for this CPU: AVX512_BF16 where it multiplies pairs of BF16 in the time of
- * one FMA (AMD), not where it has the instruction but slower (Intel). The others force one table (for tests and
+/* Which CPU kernels to use. AUTO takes the best for this CPU: AVX512_BF16 where it multiplies pairs of BF16 in the time
+ * of one FMA (AMD), not where it has the instruction but slower (Intel). The others force one table (for tests and
  * comparisons) and give VIVA_E_UNSUPPORTED on a CPU that lacks it. One table gives the same bits on every CPU that can
  * run it. */
 typedef enum viva_cpu_kernels {

@@ -5,10 +5,12 @@
  *   bias    [out]      F32, F16 or BF16, or NULL
  *
  * Order: products are accumulated in FP32 (integer codes exactly), then scales, then bias, then the activation, then
- * the rounding to the output's type. Before that rounding the result is within 2^-20 · Σ|input · weight| of the exact
- * value for the same codes. A NaN or an infinity in an input row makes that whole output row NaN, and no other. A sum
- * of a finite row beyond FP32 is ±Inf, or NaN where infinities of both signs meet or SiLU or GELU takes −Inf.
- * The bits of a row depend on that row, the weight and the options: not on the other rows, threads or earlier calls.
+ * the rounding to the output's type. Before that rounding the result is within (in / 8 + 8) · 2^-24 · Σ|input · weight|
+ * of the exact value for the same codes, whatever they are (roundings all one way, as of equal terms), and within 2^-20
+ * · Σ|input · weight| for terms of both signs as models have them. A NaN or an infinity in an input row makes that
+ * whole output row NaN, and no other. A sum of a finite row beyond FP32 is ±Inf, or NaN where infinities of both signs
+ * meet or SiLU or GELU takes −Inf. The bits of a row depend on that row, the weight and the options: not on the other
+ * rows, threads or earlier calls.
  *
  * Activation mode: `16` uses the input as it is (16 or 32 bits). FP8, INT8 and INT4 quantise each input row once:
  * code = nearest even of x / s with s = absmax / 448, / 127 or / 7 of the row (1 where that is 0). It is the call's or

@@ -43,8 +43,8 @@ typedef struct viva_model_options {
  * (none: as stored); entries PATTERN=FORMAT change those whose name the pattern fits; later entries win.
  *
  *   format:  f32 bf16 f16 fp8 fp8-b16 fp8-b32 fp8-b64 fp8-b128 nvfp4 int8-24 int4-24 int4-24-g32 int4-24-g64
- *            int4-24-channel, or "stored". FP8 and INT4 formats may be followed by the scales' type, :f32, :f16 or (FP8)
- *            :e8m0; nvfp4 by the scale search, :mse, :absmax or :four-over-six
+ *            int4-24-channel, or "stored". FP8 and INT4 formats may be followed by the scales' type, :f32, :f16 or
+ *            (FP8) :e8m0; nvfp4 by the scale search, :mse, :absmax or :four-over-six
  *   pattern: parts of a Hugging Face name, whole words between dots: "mlp.down_proj", "layers.3", "layers.0-1",
  *            "layers.0-1.self_attn", "lm_head", "q_proj"; parts must follow each other in the name
  *

@@ -50,11 +50,11 @@ typedef struct viva_quantize_result {
  * beside `to` and renamed when it is complete: after a failure or a cancel nothing is left. The matrices' bytes are
  * those that viva_model_load would hold.
  * Errors: those of viva_model_plan; E_ARGUMENT (from and to are the same or one lies in the other; weights), E_IO (to
- * exists and overwrite is 0; not enough space), E_FORMAT (a code, scale, index or mask of the input is damaged), E_NUMERIC (a
- * value that is packed or rounded is NaN, infinite, or beyond the new type's range), E_CANCELLED.
+ * exists and overwrite is 0; not enough space), E_FORMAT (a code, scale, index or mask of the input is damaged),
+ * E_NUMERIC (a value that is packed or rounded is NaN, infinite, or beyond the new type's range), E_CANCELLED.
  *
  * options: weights must be given
- * result:  NULL, or filled (after a failure: with zeros) */
+ * result:  NULL, or filled (zeros after a failure; untouched when an argument is NULL or a size is wrong) */
 VIVA_API viva_status viva_quantize(viva_engine *engine, const char *from, const char *to,
                                    const viva_quantize_options *options, viva_quantize_result *result,
                                    viva_error *error);

@@ -67,8 +67,7 @@ VIVA_API viva_decode_options viva_decode_options_default(void); /* skip_special 
 
 /* Decodes ids to UTF-8. Byte sequences that are not UTF-8 become U+FFFD. An id outside the vocabulary is E_ARGUMENT.
  * Returns E_SIZE when capacity is too small: *bytes then holds the number needed (capacity 0 asks for just that). No
- *                                            zero
- * byte is added. Thread-safe.
+ * zero byte is added. Thread-safe.
  *
  * text:  capacity bytes; may be NULL when capacity is 0
  * bytes: receives the length */

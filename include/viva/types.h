@@ -69,8 +69,8 @@ typedef enum viva_log_level {
 typedef void (*viva_log_fn)(void *user, viva_log_level level, const char *message);
 
 /* Called now and then during a long job with the work done so far: bytes of weights when a model is loaded, tokens in a
- * prefill. Return 0 to go on, anything else to cancel: the job then ends with VIVA_E_CANCELLED, and every object is as
- * it was before. Called from the thread that started the job. */
+ * prefill. Return 0 to go on, anything else to cancel, also when done is total: the job then ends with
+ * VIVA_E_CANCELLED, and every object is as it was before. Called from the thread that started the job. */
 typedef int (*viva_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 /* How a model's files reach memory. READ: positioned reads, several at a time (the default); a file that shrinks is

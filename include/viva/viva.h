@@ -12,8 +12,8 @@
  *     viva_model *model = NULL;
  *     viva_generate_result *result = NULL;
  *     viva_error error = {0};
- *     if (argc < 3 || viva_engine_open(NULL, &engine, &error) || viva_model_load(engine, argv[1], NULL, &model, &error)
- *     ||
+ *     if (argc < 3 || viva_engine_open(NULL, &engine, &error) ||
+ *         viva_model_load(engine, argv[1], NULL, &model, &error) ||
  *         viva_generate(model, argv[2], strlen(argv[2]), NULL, &result, &error))
  *       fprintf(stderr, "%s\n", error.message);
  *     else

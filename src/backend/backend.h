@@ -42,7 +42,8 @@ typedef enum input_mode { INPUT_FLOAT = 0, INPUT_E4M3 = 1, INPUT_INT8 = 2, INPUT
  *
  * Blocked scales: FP8, INT4 2:4 and NVFP4 multiply code · block scale (rounded to FP32; exact for NVFP4) before the sum;
  * tuned kernels may instead scale the partial sum of a block, as long as the bits do not depend on m.
- * Error against FP64 of the same codes: at most 2^−20 Σ|x·w| before bias. */
+ * Error against FP64 of the same codes, before bias: at most (k / 8 + 8) 2^−24 Σ|x·w|, as at least 8 lanes are chains of
+ * fused additions; with terms of both signs at most 2^−20 Σ|x·w|. */
 typedef struct linear_args {
   size_t m;              /* rows of x; n and k are w's */
   const float *x;        /* dev [m][x_stride]; unused when input is not FLOAT */

@@ -195,8 +195,7 @@ static viva_status run_pass(viva_engine *e, prepack_job *j, size_t threads, size
     TRY(check_slab(j, threads, error));
     row += rows;
     const uint64_t done = (pass * (uint64_t)j->rows + row) / passes;
-    const int stop = plan->progress && plan->progress(plan->progress_user, done, j->rows) != 0;
-    if (stop && done < j->rows) /* after the last row there is nothing left to cancel */
+    if (plan->progress && plan->progress(plan->progress_user, done, j->rows) != 0)
       return error_set(error, VIVA_E_CANCELLED, "cancelled by the caller after %llu of %zu rows",
                        (unsigned long long)done, j->rows);
   }

@@ -211,13 +211,17 @@ static void quantize_on(cpu_kit *kit) {
       const weight w = {.cols = k};
       const linear_args a = {.m = m, .input = mode, .xq = xq, .w = &w};
       for (size_t r = 0; r < m; r++) {
-        const cpu_input in = cpu_input_of(&a, r);
+        const cpu_input in = cpu_input_of(&cpu_of(kit->b)->kernels, &a, r);
         float scale = f32_absmax_n(x + r * k, k, NULL) / largest[mode];
         if (r == 1) scale = 1;
         if (r == 2 || r == 3)
           assert_true(isnan(in.scales[0]));
         else
           assert_true(in.scales[0] == scale);
+        /* What the bytes above hold: pairs where the table multiplies them, and only there. */
+        const int pairs = mode == INPUT_E4M3 || cpu_of(kit->b)->kernels.integer_pairs;
+        assert_int_equal(in.pairs != NULL, pairs);
+        if (mode == INPUT_E4M3) assert_ptr_equal(in.pairs, in.codes);
         for (size_t c = 0; c < in.x_stride; c++) {
           float code = 0;
           if (c < k && r != 2 && r != 3) {

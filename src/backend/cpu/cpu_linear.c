@@ -40,8 +40,8 @@ static void few_groups(const linear_job *job, size_t begin, size_t end) {
   for (const linear_args *a = job->args; a < job->args + job->count && first < end; a++) {
     const size_t groups = groups_of(a), from = begin > first ? begin - first : 0, to = at_most(end - first, groups);
     if (from < to) {
-      const cpu_input in = cpu_input_of(a, 0);
       const cpu_kernels *k = &job->cpu->kernels;
+      const cpu_input in = cpu_input_of(k, a, 0);
       product_of(k, a)->few(k, a, &in, from * CPU_FEW_GROUP, at_most(to * CPU_FEW_GROUP, a->w->rows));
     }
     first += groups;
@@ -142,7 +142,7 @@ static void multiply_few(const linear_job *job, const linear_args *a, size_t row
   const cpu_kernels *k = &job->cpu->kernels;
   for (size_t i = x_row; i < x_row + m; i += CPU_FEW_ROWS) {
     linear_args some = *a;
-    const cpu_input in = cpu_input_of(a, i);
+    const cpu_input in = cpu_input_of(k, a, i);
     some.m = at_most(x_row + m - i, CPU_FEW_ROWS);
     some.y += i * a->y_stride;
     if (some.residual) some.residual += i * a->y_stride;
@@ -161,7 +161,7 @@ static void multiply(const linear_job *job, const linear_args *a, const layer_cu
     multiply_few(job, a, row, rows, x_row, m);
     return;
   }
-  const cpu_input in = cpu_input_of(a, x_row);
+  const cpu_input in = cpu_input_of(kernels, a, x_row);
   float w_scales[PANEL_MOST] = {0};
   for (size_t i = 0; i < rows && !weight_dense(a->w->format); i++)
     w_scales[i] = form->whole ? weight_row_scale(a->w, row + i) : cpu_row_factor(kernels, a->w, row + i);

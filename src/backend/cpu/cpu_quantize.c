@@ -3,7 +3,7 @@
  *   scales  [m]       FP32, padded to a multiple of CPU_CODE_UNIT bytes
  *   values  [m][wide] the codes as FP32
  *   codes   [m][wide] INT8, INT4: one byte each; E4M3: as BF16, which holds them exactly
- *   pairs   [m][wide] INT8, INT4: as BF16 too, written for tables with integer_pairs
+ *   pairs   [m][wide] INT8, INT4: as BF16 too, in tables with integer_pairs only
  *
  * wide: k up to a multiple of CPU_CODE_UNIT, zeros beyond k.
  */
@@ -17,21 +17,23 @@
 static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
 static size_t scales_bytes(size_t m) { return round_up(m * sizeof(float), CPU_CODE_UNIT); }
 
+/* Beside the codes: those of E4M3 are BF16 themselves. */
+static int has_pairs(const cpu_kernels *k, input_mode mode) { return mode != INPUT_E4M3 && k->integer_pairs; }
+
 size_t cpu_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k) {
-  (void)b;
-  const size_t pairs = mode == INPUT_E4M3 ? 0 : sizeof(uint16_t);
+  const size_t pairs = has_pairs(&cpu_of(b)->kernels, mode) ? sizeof(uint16_t) : 0;
   return scales_bytes(m) + m * round_up(k, CPU_CODE_UNIT) * (sizeof(float) + cpu_code_bytes(mode) + pairs);
 }
 
-cpu_input cpu_input_of(const linear_args *a, size_t row) {
+cpu_input cpu_input_of(const cpu_kernels *k, const linear_args *a, size_t row) {
   if (a->input == INPUT_FLOAT) return (cpu_input){.x = a->x + row * a->x_stride, .x_stride = a->x_stride};
   const size_t wide = round_up(a->w->cols, CPU_CODE_UNIT);
   const char *values = (const char *)a->xq + scales_bytes(a->m), *codes = values + a->m * wide * sizeof(float);
-  const char *pairs = a->input == INPUT_E4M3 ? codes : codes + a->m * wide;
+  const char *pairs = a->input == INPUT_E4M3 ? codes : has_pairs(k, a->input) ? codes + a->m * wide : NULL;
   return (cpu_input){.x = (const float *)(const void *)values + row * wide,
                      .x_stride = wide,
                      .codes = codes + row * wide * cpu_code_bytes(a->input),
-                     .pairs = (const uint16_t *)(const void *)pairs + row * wide,
+                     .pairs = pairs ? (const uint16_t *)(const void *)pairs + row * wide : NULL,
                      .code_stride = wide,
                      .scales = (const float *)a->xq + row};
 }
@@ -113,8 +115,7 @@ viva_status cpu_quantize_rows(backend *b, input_mode mode, const float *x, size_
                       .scales = to,
                       .values = values,
                       .codes = (char *)(values + m * wide)};
-  if (mode != INPUT_E4M3 && cpu->kernels.integer_pairs)
-    job.pairs = (uint16_t *)(void *)(job.codes + m * wide * cpu_code_bytes(mode));
+  if (has_pairs(job.kernels, mode)) job.pairs = (uint16_t *)(void *)(job.codes + m * wide * cpu_code_bytes(mode));
   cpu_spread(cpu, m, wide, quantize_some, &job);
   return VIVA_OK;
 }

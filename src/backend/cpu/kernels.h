@@ -29,20 +29,22 @@
 /* Positions that attention treats together. Blocks are aligned to the position, so a row's order is its own. */
 #define CPU_KV_BLOCK 64
 
+typedef struct cpu_kernels cpu_kernels;
+
 /* Rows of x as kernels see them. Quantised rows are there twice: their codes as FP32 values, so that every kernel for
  * float rows works on them, and as codes. Both are padded with zeros to a multiple of CPU_CODE_UNIT. */
 typedef struct cpu_input {
   const float *x; /* values, or codes as FP32 */
   size_t x_stride;
   const void *codes;     /* INT8, INT4: int8_t; E4M3: BF16, in the order of the table's bf16_codes; FLOAT: NULL */
-  const uint16_t *pairs; /* the same as BF16, in that order; INT8, INT4: where the table has integer_pairs */
+  const uint16_t *pairs; /* the same as BF16, in that order; INT8, INT4: NULL unless the table has integer_pairs */
   size_t code_stride;    /* codes */
   const float *scales;   /* of the rows; FLOAT: NULL */
 } cpu_input;
 
 #define CPU_CODE_UNIT 64
-#define CPU_CUT_UNIT                                                                                                   \
-  128 /* where K is cut for panels: at multiples of this, so that kernels may add up so many together */
+/* K is cut for panels at multiples of this, so that kernels may add up so many columns together. */
+#define CPU_CUT_UNIT    128
 #define CPU_INPUT_MODES (INPUT_INT4 + 1)
 #define CPU_E4M3_CODES  256
 #define CPU_E2M1_CODES  16
@@ -50,7 +52,7 @@ typedef struct cpu_input {
 static inline size_t cpu_code_bytes(input_mode mode) { return mode == INPUT_E4M3 ? 2 : 1; }
 
 /* Rows [row, …) of what an operation gets. */
-cpu_input cpu_input_of(const linear_args *a, size_t row);
+cpu_input cpu_input_of(const cpu_kernels *k, const linear_args *a, size_t row);
 
 /* Memory that will be read next, asked for while the processor multiplies. */
 typedef struct read_ahead {
@@ -78,8 +80,6 @@ typedef struct panel_job {
   size_t y_stride;
   read_ahead ahead; /* bytes 0: nothing */
 } panel_job;
-
-typedef struct cpu_kernels cpu_kernels;
 
 /* A form of widened weights and the product with them. */
 typedef struct cpu_panel {

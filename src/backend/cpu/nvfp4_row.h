@@ -10,13 +10,11 @@
 #include "backend/cpu/packed_simd.h"
 
 /* Scales are looked up: NVFP4_UNIT × the value of each code of E4M3. */
-#define E4M3_CODES 256
-
-static void fill_e4m3(float e4m3[E4M3_CODES]) {
-  uint8_t codes[E4M3_CODES];
-  for (size_t i = 0; i < E4M3_CODES; i++) codes[i] = (uint8_t)i;
-  e4m3_to_f32_n(codes, e4m3, E4M3_CODES);
-  for (size_t i = 0; i < E4M3_CODES; i++) e4m3[i] *= NVFP4_UNIT;
+static void fill_e4m3(float e4m3[CPU_E4M3_CODES]) {
+  uint8_t codes[CPU_E4M3_CODES];
+  for (size_t i = 0; i < CPU_E4M3_CODES; i++) codes[i] = (uint8_t)i;
+  e4m3_to_f32_n(codes, e4m3, CPU_E4M3_CODES);
+  for (size_t i = 0; i < CPU_E4M3_CODES; i++) e4m3[i] *= NVFP4_UNIT;
 }
 
 #define NVFP4_VF (NVFP4_AT_ONCE / LANES)
@@ -85,7 +83,7 @@ static __attribute__((noinline)) void nvfp4_few(const cpu_kernels *k, const line
     few_widened(k, a, in, begin, end);
     return;
   }
-  float e4m3[E4M3_CODES];
+  float e4m3[CPU_E4M3_CODES];
   fill_e4m3(e4m3);
   size_t n = begin;
   for (; n + NVFP4_TILE_COLS <= end; n += NVFP4_TILE_COLS) nvfp4_tile(NVFP4_TILE_COLS, k, a, in, e4m3, n);

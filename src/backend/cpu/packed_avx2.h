@@ -8,7 +8,7 @@
 #include "pack/layout.h"
 
 #define CODES_TILE_ROWS 2 /* rows of x in a tile of integer products */
-#define NVFP4_TILE_COLS 4 /* rows of w at a time with one row of FP32 */
+#define NVFP4_TILE_COLS 4 /* rows of w at a time with one row of FP32: as many chains of additions hide the adder */
 
 /* 64 signed bytes: columns 0 2 … 62, and 1 3 … 63. */
 typedef struct codes64 {
@@ -92,8 +92,6 @@ ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
 
 /* 2 × the values of 32 bytes of NVFP4. */
 ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) { v_codes_to_float(v_nvfp4(from), out); }
-
-#define NVFP4_TILE_COLS 4 /* rows of w at a time: as many chains of additions hide the adder */
 
 /* 2 × the values of 16 bytes of NVFP4, as BF16, whose two bytes are looked up apart: 8 columns of a vector in the order
  * 0 2 4 6 1 3 5 7, so that even columns, the low halves of the bytes, stay in the lower half of a register. */

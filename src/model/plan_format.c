@@ -29,7 +29,8 @@ static scale_type stored_scale(const quant_matrix *m) {
 
 /* The quantised form of the file, where the kernels have it. */
 static int native_spec(const quant_matrix *m, pack_spec *spec) {
-  int fits = m->block_cols == 16 || m->block_cols == 32 || m->block_cols == 64 || m->block_cols == 128;
+  int fits = m->block_cols == 32 || m->block_cols == 64 || m->block_cols == 128;
+  if (m->kind != QUANT_INT4_24) fits |= m->block_cols == 16; /* pack.h: 2:4 has no blocks of 16 */
   int whole =
       m->scale_cols <= 1 && !(fits && m->grouped); /* scales of groups go in before the sum, even a single one */
   uint32_t block = whole ? 0 : (uint32_t)m->block_cols;

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "model/plan.h"
 #include "model/rule.h"
 
 static rule read_rule(const char *text) {
@@ -121,7 +122,28 @@ static void wrong(void **state) {
   refused("a\n=fp8", "is no part of a name");
 }
 
+/* A file's groups are kept where pack.h has blocks of their size: of 16 FP8 only, of 8 none. */
+static void groups_that_are_kept(void **state) {
+  (void)state;
+  static const uint64_t groups[] = {8, 16, 32, 64, 128};
+  const tensor_view scales = {0};
+  for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+    plan_item item = {.source = {.kind = QUANT_FP8, .scales = &scales, .scale_type = TYPE_F16, .grouped = 1}};
+    pack_spec spec;
+    item.source.block_rows = 1, item.source.block_cols = groups[i], item.source.scale_cols = 2;
+    assert_int_equal(plan_native(&item, &spec), groups[i] >= 16);
+    if (groups[i] >= 16) assert_int_equal(spec.block, groups[i]);
+    item.source.kind = QUANT_INT4_24;
+    assert_int_equal(plan_native(&item, &spec), groups[i] >= 32);
+    if (groups[i] >= 32) assert_int_equal(spec.block, groups[i]);
+    item.source.scale_cols = 1; /* one group, of a whole row */
+    assert_int_equal(plan_native(&item, &spec), 1);
+    assert_int_equal(spec.block, groups[i] >= 32 ? groups[i] : 0);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(words), cmocka_unit_test(patterns), cmocka_unit_test(wrong)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(words), cmocka_unit_test(patterns), cmocka_unit_test(wrong),
+                                     cmocka_unit_test(groups_that_are_kept)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,12 +30,11 @@ typedef struct form {
   scale_type scales;
 } form;
 
-static const form forms[] = {
-    {"bf16", WEIGHT_BF16, 0, SCALE_F32},           {"fp8", WEIGHT_FP8, 0, SCALE_F32},
-    {"fp8-b16:f16", WEIGHT_FP8, 16, SCALE_F16},    {"fp8-b32:f16", WEIGHT_FP8, 32, SCALE_F16},
-    {"fp8-b128:f32", WEIGHT_FP8, 128, SCALE_F32},  {"nvfp4", WEIGHT_NVFP4, 16, SCALE_E4M3},
-    {"int8-24", WEIGHT_INT8_24, 0, SCALE_F32},     {"int4-24-b128", WEIGHT_INT4_24, 128, SCALE_F16},
-    {"int4-24-b32", WEIGHT_INT4_24, 32, SCALE_F16}};
+static const form forms[] = {{"bf16", WEIGHT_BF16, 0, SCALE_F32},           {"fp8", WEIGHT_FP8, 0, SCALE_F32},
+                             {"fp8-b16:f16", WEIGHT_FP8, 16, SCALE_F16},    {"fp8-b32:f16", WEIGHT_FP8, 32, SCALE_F16},
+                             {"fp8-b128:f32", WEIGHT_FP8, 128, SCALE_F32},  {"nvfp4", WEIGHT_NVFP4, 16, SCALE_E4M3},
+                             {"int8-24", WEIGHT_INT8_24, 0, SCALE_F32},     {"int4-24", WEIGHT_INT4_24, 128, SCALE_F16},
+                             {"int4-24-g32", WEIGHT_INT4_24, 32, SCALE_F16}};
 enum { FORMS = sizeof forms / sizeof forms[0] };
 static const char *const mode_names[] = {"float", "e4m3", "int8", "int4"};
 
@@ -165,7 +164,7 @@ static double multiply_time(bench *t, backend *b, const linear_args *args) {
   return seconds() - begin;
 }
 
-/* -- the three measurements */
+/* -- the two measurements */
 
 /* Copies of a matrix. */
 typedef struct copies {

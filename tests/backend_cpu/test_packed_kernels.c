@@ -1,5 +1,5 @@
-/* NVFP4 and 2:4 weights where their blocks end or are empty: every K up to 130, groups of zeros, every type of scale; and
- * equal bits however rows and threads are cut. test_linear_packed.c has the large shapes. */
+/* NVFP4 and 2:4 weights where their blocks end or are empty: every K up to 130, groups of zeros, every type of scale.
+ * test_packed_long.c has a K longer than a panel, test_linear_packed.c the large shapes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,59 +11,17 @@
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
+#include "backend_cpu/packed_variants.h"
 #include "base/cpu.h"
 #include "lib/cpu_kit.h"
 #include "pack/pack.h"
 
-#define BOUND 0x1p-20 /* of Σ|x·w|: what backend.h promises */
-
-typedef struct variant {
-  weight_format format;
-  uint32_t block;
-  scale_type scales;
-} variant;
-
-static const variant variants[] = {
-    {WEIGHT_NVFP4, 16, SCALE_E4M3},   {WEIGHT_INT8_24, 0, SCALE_F32},  {WEIGHT_INT4_24, 0, SCALE_F32},
-    {WEIGHT_INT4_24, 0, SCALE_F16},   {WEIGHT_INT4_24, 32, SCALE_F16}, {WEIGHT_INT4_24, 32, SCALE_F32},
-    {WEIGHT_INT4_24, 64, SCALE_F16},  {WEIGHT_INT4_24, 64, SCALE_F32}, {WEIGHT_INT4_24, 128, SCALE_F16},
-    {WEIGHT_INT4_24, 128, SCALE_F32},
-};
-enum { VARIANTS = sizeof variants / sizeof variants[0], MOST_K = 130, MOST_M = 33, N = 6 };
+enum { MOST_K = 130, MOST_M = 33 };
 
 /* Rows of whole numbers up to 127, the largest of them 127: quantised to INT8 they are their own codes, scale 1. */
 static void whole_rows(float *x, size_t m, size_t k, uint64_t *state) {
   for (size_t i = 0; i < m * k; i++) x[i] = (float)((int)(kit_random(state) % 255) - 127);
   for (size_t i = 0; i < m; i++) x[i * k] = 127;
-}
-
-static void multiply(cpu_kit *kit, const weight *w, input_mode mode, const float *x, size_t m, float *y) {
-  linear_args a = {.m = m, .x = x, .x_stride = w->cols, .input = mode, .w = w, .y = y, .y_stride = w->rows};
-  void *xq = NULL;
-  if (mode != INPUT_FLOAT) {
-    xq = kit->ops->alloc(kit->b, kit->ops->quantized_bytes(kit->b, mode, m, w->cols));
-    assert_non_null(xq);
-    assert_int_equal(kit->ops->quantize_rows(kit->b, mode, x, w->cols, m, w->cols, xq, NULL), VIVA_OK);
-    a.xq = xq;
-  }
-  assert_int_equal(kit->ops->linear(kit->b, &a, 1, NULL), VIVA_OK);
-  kit->ops->free(kit->b, xq);
-}
-
-static void check_values(const weight *w, const float *x, size_t m, const float *y) {
-  for (size_t i = 0; i < m; i++) {
-    for (size_t n = 0; n < w->rows; n++) {
-      double sum = 0, magnitude = 0;
-      for (size_t c = 0; c < w->cols; c++) {
-        const double term = (double)x[i * w->cols + c] * kit_weight_at(w, n, c);
-        sum += term, magnitude += fabs(term);
-      }
-      const double error = fabs((double)y[i * w->rows + n] - sum);
-      if (!(error <= BOUND * magnitude))
-        fail_msg("format %d block %u scales %d k %zu m %zu: y[%zu][%zu] = %.9g, expected %.9g", (int)w->format,
-                 w->block, (int)w->scale_type, w->cols, m, i, n, (double)y[i * w->rows + n], sum);
-    }
-  }
 }
 
 /* FP32 and INT8 rows see the same numbers here, so both are held to the same product. */
@@ -255,35 +213,6 @@ static void every_scale_and_value_is_exact(void **state) {
   }
 }
 
-/* One row, few rows, and panels; 1, 2 and 5 threads; a K longer than a panel. */
-static void cuts_do_not_change_bits(void **state) {
-  (void)state;
-  enum { K = 4999, M = 24, ROWS = 37 };
-  float *x = malloc(M * K * sizeof *x), *all = malloc(M * ROWS * sizeof *all), *some = malloc(M * ROWS * sizeof *some);
-  for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
-    for (size_t v = 0; v < VARIANTS; v++) {
-      uint64_t seed = v;
-      weight w = kit_packed(variants[v].format, ROWS, K, 0, variants[v].block, variants[v].scales, &seed);
-      kit_fill(x, M * K, &seed);
-      for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT4; mode++) {
-        for (int threads = 1; threads <= 5; threads += threads == 1 ? 1 : 3) {
-          cpu_kit kit;
-          if (!kit_open(&kit, table, threads)) continue;
-          multiply(&kit, &w, mode, x, M, threads == 1 ? all : some);
-          if (threads > 1) assert_true(kit_same(some, all, M * ROWS));
-          for (size_t m = 1; m <= 16 && threads == 2; m += 3) {
-            multiply(&kit, &w, mode, x, m, some);
-            assert_true(kit_same(some, all, m * ROWS));
-          }
-          kit_close(&kit);
-        }
-      }
-      kit_weight_free(&w);
-    }
-  }
-  free(x), free(all), free(some);
-}
-
 #if defined(__x86_64__)
 /* 2:4 times INT8 rows with the instructions of AVX512_VNNI and AVX512_VBMI and without: the same bits, so that a table has
  * the same ones on every processor. */
@@ -327,7 +256,6 @@ int main(void) {
     cmocka_unit_test(any_codes_of_a_file_are_right),
     cmocka_unit_test(nan_scale_gives_nan),
     cmocka_unit_test(every_scale_and_value_is_exact),
-    cmocka_unit_test(cuts_do_not_change_bits),
 #if defined(__x86_64__)
     cmocka_unit_test(sparse_has_the_same_bits_without_its_instructions),
 #endif

@@ -172,7 +172,7 @@ VIVA_API viva_status viva_checkpoint_config(const viva_checkpoint *checkpoint, v
 
 /* How the weight matrices of a folder are quantised, by its own configuration. */
 typedef struct viva_quantization {
-  size_t size; /* sizeof(viva_quantization), set by the caller before the call */
+  size_t size;       /* sizeof(viva_quantization), set by the caller before the call */
   char dialect[32];  /* "compressed-tensors", "fp8", "fbgemm_fp8", "modelopt", "viva"; "": none, as in GGUF files */
   char scheme[64];   /* the dialect's word for it: "float-quantized", "NVFP4" ...; "" */
   uint64_t matrices; /* that are quantised */

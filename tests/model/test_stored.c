@@ -220,127 +220,78 @@ static void damage(const char *folder, const char *tensor, size_t at, unsigned c
   viva_checkpoint_close(ck);
 }
 
+/* A byte of a folder that is changed, and what is said of it. */
+typedef struct changed_byte {
+  const char *format, *tensor;
+  size_t at;
+  unsigned char byte;
+  const char *where, *said; /* both are parts of every message */
+} changed_byte;
+
+/* Whether the matrix is kept, unpacked or packed anew; by loading (up to `mode`) and by quantizing, which writes nothing. */
+static void refused_everywhere(const changed_byte *c, viva_load_mode mode) {
+  static const char *const loaded[] = {NULL, "f32", "fp8", "nvfp4"}, *const again[] = {"stored", "dense", "fp8", "f32"};
+  char from[128], to[128], out[128];
+  viva_error error = {0};
+  viva_model *model;
+  viva_quantize_options q = viva_quantize_options_default();
+  world w;
+  begin(&w);
+  q.weights = c->format;
+  path_of(&w, "even", from);
+  path_of(&w, "packed", to);
+  path_of(&w, "out", out);
+  kit_ok(viva_quantize(w.engine, from, to, &q, NULL, &error), &error);
+  damage(to, c->tensor, c->at, c->byte);
+  for (size_t way = 0; way < sizeof loaded / sizeof *loaded; way++) {
+    viva_model_options o = viva_model_options_default();
+    o.weights = loaded[way];
+    for (o.load = VIVA_LOAD_READ; o.load <= mode; o.load++) {
+      kit_error(viva_model_load(w.engine, to, &o, &model, &error), VIVA_E_FORMAT, &error, c->where);
+      assert_non_null(strstr(error.message, c->said));
+      assert_string_equal(error.item, c->tensor);
+      assert_null(model);
+    }
+  }
+  for (size_t way = 0; way < sizeof again / sizeof *again; way++) {
+    q.weights = again[way];
+    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, c->where);
+    assert_non_null(strstr(error.message, c->said));
+    assert_int_not_equal(access(out, F_OK), 0);
+  }
+  end(&w);
+}
+
+#define Q_PROJ "model.layers.1.self_attn.q_proj.weight"
+
 /* hidden 64: a row of q is one block, whose index follows its codes. 0x45: the first group names place 1 twice, the second is
  * right. */
 static void damaged_index_is_refused(void **state) {
   (void)state;
-  static const struct {
-    const char *format;
-    size_t row_bytes, codes;
-  } forms[] = {{"int8-24", 40, 32}, {"int4-24", 24, 16}};
-  static const char *const ways[] = {NULL, "f32", "fp8"};
-  world w;
-  begin(&w);
-  for (size_t i = 0; i < 2; i++) {
-    char from[128], to[128], out[128];
-    viva_error error = {0};
-    viva_model *model;
-    viva_quantize_options q = viva_quantize_options_default();
-    q.weights = forms[i].format;
-    path_of(&w, "even", from);
-    path_of(&w, "packed", to);
-    path_of(&w, "out", out);
-    kit_ok(viva_quantize(w.engine, from, to, &q, NULL, &error), &error);
-    damage(to, "model.layers.1.self_attn.q_proj.weight_packed", 3 * forms[i].row_bytes + forms[i].codes, 0x45);
-    for (size_t way = 0; way < 3; way++) {
-      viva_model_options o = viva_model_options_default();
-      o.weights = ways[way];
-      kit_error(viva_model_load(w.engine, to, &o, &model, &error), VIVA_E_FORMAT, &error,
-                "q_proj.weight_packed: at byte");
-      assert_non_null(strstr(error.message, "columns from 0 on in row 3"));
-      assert_null(model);
-    }
-    q.weights = "stored";
-    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, "in row 3");
-    q.weights = "dense";
-    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, "in row 3");
-    assert_int_not_equal(access(out, F_OK), 0);
-    remove_folder(to);
-  }
-  end(&w);
+  static const changed_byte cases[] = {
+      {"int8-24", Q_PROJ "_packed", 3 * 40 + 32, 0x45, "at byte", "columns from 0 on in row 3"},
+      {"int4-24", Q_PROJ "_packed", 3 * 24 + 16, 0x45, "at byte", "columns from 0 on in row 3"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refused_everywhere(&cases[i], VIVA_LOAD_READ);
 }
 
 /* −128 and −8 have no magnitude in as many bits: kernels would differ. The second row of q's second head, its fourth code. */
 static void least_codes_are_refused(void **state) {
   (void)state;
-  static const struct {
-    const char *format;
-    size_t at;
-    unsigned char byte;
-    const char *said;
-  } forms[] = {{"int8-24", 17 * 40 + 3, 0x80, "is -128, expected -127 to 127"},
-               {"int4-24", 17 * 24 + 1, 0x80, "is -8, expected -7 to 7"},
-               {"int4-24-g32", 17 * 24 + 1, 0x88, "is -8, expected -7 to 7"}};
-  static const char *const ways[] = {NULL, "f32", "fp8"};
-  world w;
-  begin(&w);
-  for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-    char from[128], to[128], out[128];
-    viva_error error = {0};
-    viva_model *model;
-    viva_quantize_options q = viva_quantize_options_default();
-    q.weights = forms[i].format;
-    path_of(&w, "even", from);
-    path_of(&w, "packed", to);
-    path_of(&w, "out", out);
-    kit_ok(viva_quantize(w.engine, from, to, &q, NULL, &error), &error);
-    damage(to, "model.layers.1.self_attn.q_proj.weight_packed", forms[i].at, forms[i].byte);
-    for (size_t way = 0; way < 3; way++) {
-      for (int mode = VIVA_LOAD_READ; mode <= VIVA_LOAD_MMAP; mode++) {
-        viva_model_options o = viva_model_options_default();
-        o.weights = ways[way];
-        o.load = (viva_load_mode)mode;
-        kit_error(viva_model_load(w.engine, to, &o, &model, &error), VIVA_E_FORMAT, &error,
-                  "q_proj.weight_packed: at byte");
-        assert_non_null(strstr(error.message, forms[i].said));
-        assert_non_null(strstr(error.message, "the code in row 17, column "));
-      }
-    }
-    q.weights = "stored";
-    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, forms[i].said);
-    q.weights = "dense";
-    kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, forms[i].said);
-    assert_int_not_equal(access(out, F_OK), 0);
-    remove_folder(to);
-  }
-  end(&w);
+  static const changed_byte cases[] = {
+      {"int8-24", Q_PROJ "_packed", 17 * 40 + 3, 0x80, "the code in row 17, column ", "is -128, expected -127 to 127"},
+      {"int4-24", Q_PROJ "_packed", 17 * 24 + 1, 0x80, "the code in row 17, column ", "is -8, expected -7 to 7"},
+      {"int4-24-g32", Q_PROJ "_packed", 17 * 24 + 1, 0x88, "the code in row 17, column ", "is -8, expected -7 to 7"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refused_everywhere(&cases[i], VIVA_LOAD_MMAP);
 }
 
 /* 0x7f and 0xff are E4M3's NaN. hidden 64: row 17 of q, column 5, whether the codes are kept or unpacked. */
 static void nan_codes_are_refused(void **state) {
   (void)state;
-  static const char *const rules[] = {"fp8", "fp8-b16", "fp8,mlp=int4-24"};
-  static const char *const names[] = {"model.layers.1.self_attn.q_proj.weight",
-                                      "model.layers.1.self_attn.q_proj.weight",
-                                      "model.layers.1.self_attn.q_proj.weight_packed"};
-  static const char *const ways[] = {NULL, "f32", "nvfp4"}, *const again[] = {"stored", "dense", "fp8", "f32"};
-  world w;
-  begin(&w);
-  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-    char from[128], to[128], out[128];
-    viva_error error = {0};
-    viva_model *model;
-    viva_quantize_options q = viva_quantize_options_default();
-    q.weights = rules[i];
-    path_of(&w, "even", from);
-    path_of(&w, "packed", to);
-    path_of(&w, "out", out);
-    kit_ok(viva_quantize(w.engine, from, to, &q, NULL, &error), &error);
-    damage(to, names[i], 17 * 64 + 5, i ? 0xff : 0x7f);
-    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
-      viva_model_options o = viva_model_options_default();
-      o.weights = ways[way];
-      kit_error(viva_model_load(w.engine, to, &o, &model, &error), VIVA_E_FORMAT, &error, "q_proj.weight");
-      assert_non_null(strstr(error.message, "the code in row 17, column 5 is NaN"));
-    }
-    for (size_t way = 0; way < sizeof again / sizeof *again; way++) {
-      q.weights = again[way];
-      kit_error(viva_quantize(w.engine, to, out, &q, NULL, &error), VIVA_E_FORMAT, &error, "row 17, column 5 is NaN");
-      assert_int_not_equal(access(out, F_OK), 0);
-    }
-    remove_folder(to);
-  }
-  end(&w);
+  static const changed_byte cases[] = {
+      {"fp8", Q_PROJ, 17 * 64 + 5, 0x7f, "the code in row 17, column 5", "is NaN"},
+      {"fp8-b16", Q_PROJ, 17 * 64 + 5, 0xff, "the code in row 17, column 5", "is NaN"},
+      {"fp8,mlp=int4-24", Q_PROJ "_packed", 17 * 64 + 5, 0xff, "the code in row 17, column 5", "is NaN"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refused_everywhere(&cases[i], VIVA_LOAD_READ);
 }
 
 /* A rule that rounds would have no error to tell: 0 %, or none. */

@@ -179,23 +179,7 @@ ALWAYS_INLINE void scaled_tile(int tile_rows, const panel_job *job, size_t row, 
   panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
-#define SCALED_TILE(rows)                                                                                              \
-  static                                                                                                               \
-      __attribute__((noinline)) void scaled_tile_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {  \
-    scaled_tile(rows, job, row, col, lanes);                                                                           \
-  }
-SCALED_TILE(1)
-SCALED_TILE(2)
-SCALED_TILE(3)
-SCALED_TILE(4)
-SCALED_TILE(5)
-SCALED_TILE(6)
-
-static void scaled_panel(const panel_job *job) {
-  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {NULL,          scaled_tile_1, scaled_tile_2, scaled_tile_3,
-                                                           scaled_tile_4, scaled_tile_5, scaled_tile_6};
-  panel_tiles(job, tiles);
-}
+PANEL_OF_TILES(scaled_panel, scaled_tile)
 
 #define SCALED_MOST_COLUMNS (CPU_PANEL_FLOATS * 4 / 16 / SCALED_UNIT_BYTES * PAIRS_UNIT)
 

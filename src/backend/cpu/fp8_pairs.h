@@ -181,23 +181,7 @@ ALWAYS_INLINE void pairs_tile(int tile_rows, const panel_job *job, size_t row, s
   panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
-#define PAIRS_TILE(rows)                                                                                               \
-  static                                                                                                               \
-      __attribute__((noinline)) void pairs_tile_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {   \
-    pairs_tile(rows, job, row, col, lanes);                                                                            \
-  }
-PAIRS_TILE(1)
-PAIRS_TILE(2)
-PAIRS_TILE(3)
-PAIRS_TILE(4)
-PAIRS_TILE(5)
-PAIRS_TILE(6)
-
-static void pairs_panel(const panel_job *job) {
-  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {NULL,         pairs_tile_1, pairs_tile_2, pairs_tile_3,
-                                                           pairs_tile_4, pairs_tile_5, pairs_tile_6};
-  panel_tiles(job, tiles);
-}
+PANEL_OF_TILES(pairs_panel, pairs_tile)
 
 static const cpu_panel pairs_form = {.column_bytes = sizeof(uint16_t),
                                      .most_columns = 2 * CPU_PANEL_K,

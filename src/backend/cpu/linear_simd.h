@@ -293,20 +293,6 @@ ALWAYS_INLINE void panel_tile(int tile_rows, const panel_job *job, size_t row, s
   panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
-#define PANEL_TILE(rows)                                                                                               \
-  static                                                                                                               \
-      __attribute__((noinline)) void panel_tile_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {   \
-    panel_tile(rows, job, row, col, lanes);                                                                            \
-  }
-PANEL_TILE(1)
-PANEL_TILE(2)
-PANEL_TILE(3)
-#if PANEL_TILE_ROWS > 3
-PANEL_TILE(4)
-PANEL_TILE(5)
-PANEL_TILE(6)
-#endif
-
 typedef void (*panel_tile_fn)(const panel_job *job, size_t row, size_t col, float *lanes);
 
 /* A block of x times a panel; tiles: by rows of x. */
@@ -327,20 +313,30 @@ static void panel_tiles(const panel_job *job, const panel_tile_fn tiles[PANEL_TI
   }
 }
 
-static void panel(const panel_job *job) {
-  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {
-    NULL,
-    panel_tile_1,
-    panel_tile_2,
-    panel_tile_3,
+/* `panel`, the product of a whole panel, from `tile`, which takes the number of its rows as a constant. */
+#define PANEL_TILE(tile, rows)                                                                                         \
+  static __attribute__((noinline)) void tile##_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {    \
+    tile(rows, job, row, col, lanes);                                                                                  \
+  }
 #if PANEL_TILE_ROWS > 3
-    panel_tile_4,
-    panel_tile_5,
-    panel_tile_6,
+#define PANEL_MORE_TILES(tile) PANEL_TILE(tile, 4) PANEL_TILE(tile, 5) PANEL_TILE(tile, 6)
+#define PANEL_MORE_NAMES(tile) , tile##_4, tile##_5, tile##_6
+#else
+#define PANEL_MORE_TILES(tile)
+#define PANEL_MORE_NAMES(tile)
 #endif
-  };
-  panel_tiles(job, tiles);
-}
+#define PANEL_OF_TILES(panel, tile)                                                                                    \
+  PANEL_TILE(tile, 1)                                                                                                  \
+  PANEL_TILE(tile, 2)                                                                                                  \
+  PANEL_TILE(tile, 3)                                                                                                  \
+  PANEL_MORE_TILES(tile)                                                                                               \
+  static void panel(const panel_job *job) {                                                                            \
+    static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {NULL, tile##_1, tile##_2,                                 \
+                                                             tile##_3 PANEL_MORE_NAMES(tile)};                         \
+    panel_tiles(job, tiles);                                                                                           \
+  }
+
+PANEL_OF_TILES(panel, panel_tile)
 
 static const cpu_panel float_panel = {.column_bytes = sizeof(float),
                                       .most_columns = CPU_PANEL_K,

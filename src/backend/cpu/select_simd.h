@@ -185,34 +185,7 @@ ALWAYS_INLINE void select_tile(int tile_rows, const panel_job *job, size_t row, 
   }
 }
 
-#define SELECT_TILE(rows)                                                                                              \
-  static                                                                                                               \
-      __attribute__((noinline)) void select_tile_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {  \
-    select_tile(rows, job, row, col, lanes);                                                                           \
-  }
-SELECT_TILE(1)
-SELECT_TILE(2)
-SELECT_TILE(3)
-#if PANEL_TILE_ROWS > 3
-SELECT_TILE(4)
-SELECT_TILE(5)
-SELECT_TILE(6)
-#endif
-
-static void select_panel(const panel_job *job) {
-  static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {
-    NULL,
-    select_tile_1,
-    select_tile_2,
-    select_tile_3,
-#if PANEL_TILE_ROWS > 3
-    select_tile_4,
-    select_tile_5,
-    select_tile_6,
-#endif
-  };
-  panel_tiles(job, tiles);
-}
+PANEL_OF_TILES(select_panel, select_tile)
 
 /* -- the table */
 

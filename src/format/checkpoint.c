@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/ck.h"
-#include "format/build.h"
-#include "format/gguf.h"
+#include "format/checkpoint_build.h"
+#include "format/gguf/gguf.h"
 
 #define FIRST_BLOCK 16384 /* of the arena: a small model's names and views */
 

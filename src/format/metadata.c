@@ -1,5 +1,5 @@
 /* format/metadata.c: safetensors' __metadata__ and config.json's keys, as text for people. */
-#include "format/build.h"
+#include "format/checkpoint_build.h"
 
 #include <string.h>
 

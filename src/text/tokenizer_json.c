@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "text/components.h"
+#include "text/tokenizer_json_parts.h"
 
 #define QUOTE_SIZE 80
 

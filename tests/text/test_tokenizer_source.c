@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <time.h>
 
-#include "format/gguf.h"
+#include "format/gguf/gguf.h"
 #include "golden.h"
 #include "lib/fail_alloc.h"
 

@@ -1,0 +1,223 @@
+/* load/tokenizer_load.c: from files to text/: a tokenizer.json, a folder that holds one, or a GGUF file's metadata. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "format/gguf/gguf.h"
+#include "load/tokenizer_load.h"
+
+/* Gemma's tokenizer.json, the largest known, has 33 MB. */
+#define JSON_MOST ((uint64_t)512 << 20)
+
+static viva_status from_json(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
+  arena *a = arena_create(&rt->mem, 4096);
+  if (!a) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
+  const char *text;
+  size_t bytes;
+  viva_status status = file_read_all(rt, a, path, JSON_MOST, &text, &bytes, error);
+  if (!status) status = tokenizer_from_json(rt, path, text, bytes, out, error);
+  arena_free(a);
+  return status;
+}
+
+/* "FOLDER/tokenizer.json"; NULL: no memory. */
+static char *json_in(runtime *rt, const char *folder) {
+  static const char name[] = "tokenizer.json";
+  size_t length = strlen(folder), slash = length && folder[length - 1] != '/';
+  char *path = mem_alloc(&rt->mem, length + slash + sizeof name);
+  if (path) snprintf(path, length + slash + sizeof name, "%s%s%s", folder, slash ? "/" : "", name);
+  return path;
+}
+
+static viva_status from_folder(runtime *rt, const char *folder, viva_tokenizer **out, viva_error *error) {
+  char *path = json_in(rt, folder);
+  if (!path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
+  viva_status status = from_json(rt, path, out, error);
+  mem_free(&rt->mem, path);
+  return status;
+}
+
+/* ---- GGUF */
+
+static viva_status key_error(const viva_checkpoint *ck, const char *key, viva_error *error, const char *expected) {
+  error_set(error, VIVA_E_FORMAT, "expected %s; the file is damaged or was written by a faulty converter", expected);
+  error_at(error, ck->path, key, -1, VIVA_NO_OFFSET);
+  return VIVA_E_FORMAT;
+}
+
+static viva_status get_text(const viva_checkpoint *ck, arena *a, const char *key, const char **text,
+                            viva_error *error) {
+  const gguf_value *value = gguf_find(ck->gguf, key);
+  const char *found;
+  size_t bytes;
+  *text = NULL;
+  if (!value) return VIVA_OK;
+  if (gguf_string(value, &found, &bytes)) return key_error(ck, key, error, "a string");
+  *text = arena_text(a, found, bytes);
+  return *text ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
+}
+
+static viva_status get_texts(const viva_checkpoint *ck, arena *a, const char *key, const token_text **texts,
+                             size_t *count, viva_error *error) {
+  const gguf_value *value = gguf_find(ck->gguf, key);
+  *texts = NULL;
+  *count = 0;
+  if (!value) return VIVA_OK;
+  if (!value->is_array || value->type != GGUF_STRING) return key_error(ck, key, error, "an array of strings");
+  token_text *list = arena_alloc(a, ((size_t)value->count + 1) * sizeof *list);
+  if (!list) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
+  size_t at = 0, n = 0;
+  while (n < value->count && gguf_next_string(value, &at, &list[n].text, &list[n].bytes)) n++;
+  *texts = list;
+  *count = n;
+  return VIVA_OK;
+}
+
+static viva_status get_kinds(const viva_checkpoint *ck, arena *a, size_t tokens, const int32_t **kinds,
+                             viva_error *error) {
+  static const char key[] = "tokenizer.ggml.token_type";
+  const gguf_value *value = gguf_find(ck->gguf, key);
+  *kinds = NULL;
+  if (!value) return VIVA_OK;
+  if (!value->is_array || value->count != tokens) return key_error(ck, key, error, "an array with one type per token");
+  int32_t *list = arena_alloc(a, (tokens + 1) * sizeof *list);
+  if (!list) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
+  for (size_t i = 0; i < tokens; i++) {
+    int64_t kind;
+    if (gguf_element_i64(value, i, &kind) || kind < 0 || kind > TOKEN_BYTE)
+      return key_error(ck, key, error, "types from 0 to 6");
+    list[i] = (int32_t)kind;
+  }
+  *kinds = list;
+  return VIVA_OK;
+}
+
+static viva_status get_id(const viva_checkpoint *ck, const char *key, int64_t *id, viva_error *error) {
+  const gguf_value *value = gguf_find(ck->gguf, key);
+  *id = -1;
+  if (value && (gguf_i64(value, id) || *id < 0)) return key_error(ck, key, error, "a token id");
+  return VIVA_OK;
+}
+
+static viva_status get_flag(const viva_checkpoint *ck, const char *key, int *flag, viva_error *error) {
+  const gguf_value *value = gguf_find(ck->gguf, key);
+  *flag = 0;
+  if (value && gguf_bool(value, flag)) return key_error(ck, key, error, "true or false");
+  return VIVA_OK;
+}
+
+static viva_status read_source(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
+  s->path = ck->path;
+  TRY(get_text(ck, a, "tokenizer.ggml.model", &s->model, error));
+  TRY(get_text(ck, a, "tokenizer.ggml.pre", &s->pre, error));
+  TRY(get_texts(ck, a, "tokenizer.ggml.tokens", &s->tokens, &s->token_count, error));
+  TRY(get_texts(ck, a, "tokenizer.ggml.merges", &s->merges, &s->merge_count, error));
+  TRY(get_kinds(ck, a, s->token_count, &s->kinds, error));
+  TRY(get_id(ck, "tokenizer.ggml.bos_token_id", &s->bos, error));
+  TRY(get_id(ck, "tokenizer.ggml.eos_token_id", &s->eos, error));
+  TRY(get_id(ck, "tokenizer.ggml.unknown_token_id", &s->unk, error));
+  TRY(get_flag(ck, "tokenizer.ggml.add_bos_token", &s->add_bos, error));
+  return get_flag(ck, "tokenizer.ggml.add_eos_token", &s->add_eos, error);
+}
+
+viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
+  *s = (token_source){0};
+  TRY(read_source(ck, a, s, error));
+  if (!s->model || s->token_count == 0) {
+    error_set(error, VIVA_E_NOT_FOUND, "the GGUF file holds no tokenizer; give the path of a tokenizer.json");
+    error_at(error, ck->path, "tokenizer.ggml.model", -1, VIVA_NO_OFFSET);
+    return VIVA_E_NOT_FOUND;
+  }
+  /* Files from before the key existed have GPT-2's split, the only one there was. */
+  if (!s->pre) s->pre = "gpt-2";
+  return VIVA_OK;
+}
+
+static viva_status from_gguf(runtime *rt, const viva_checkpoint *ck, viva_tokenizer **out, viva_error *error) {
+  arena *a = arena_create(&rt->mem, (size_t)64 << 10);
+  if (!a) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
+  token_source s;
+  viva_status status = tokenizer_read_source(ck, a, &s, error);
+  if (!status) status = tokenizer_from_source(rt, &s, out, error);
+  arena_free(a);
+  return status;
+}
+
+static viva_status from_gguf_path(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
+  viva_checkpoint *ck;
+  TRY(checkpoint_open(rt, path, VIVA_LOAD_READ, &ck, error));
+  viva_status status = from_gguf(rt, ck, out, error);
+  viva_checkpoint_close(ck);
+  return status;
+}
+
+/* ---- whatever lies at path */
+
+/* Is this a file of a model's folder, with the tokenizer beside it? */
+static int is_beside(const char *path) {
+  static const char *const endings[] = {".safetensors", ".safetensors.index.json", "/config.json"};
+  size_t length = strlen(path);
+  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+    size_t bytes = strlen(endings[i]);
+    if (length >= bytes && memcmp(path + length - bytes, endings[i], bytes) == 0) return 1;
+  }
+  return strcmp(path, "config.json") == 0;
+}
+
+static viva_status from_beside(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
+  const char *slash = strrchr(path, '/');
+  size_t bytes = slash ? (size_t)(slash - path) + 1 : 0;
+  char *folder = mem_alloc(&rt->mem, bytes + sizeof "./");
+  if (!folder) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
+  if (slash) memcpy(folder, path, bytes);
+  memcpy(folder + bytes, slash ? "" : "./", slash ? 1 : sizeof "./");
+  viva_status status = from_folder(rt, folder, out, error);
+  mem_free(&rt->mem, folder);
+  return status;
+}
+
+static viva_status from_path(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
+  io_stat stat;
+  if (rt->io->stat_path(rt->io->user, path, &stat) == 0 && stat.is_folder) return from_folder(rt, path, out, error);
+  io_file file;
+  char magic[4] = {0};
+  TRY(io_open(rt->io, path, &file, error));
+  viva_status status = file.stat.bytes < 4 ? VIVA_OK : io_read(&file, magic, sizeof magic, 0, error);
+  io_close(&file);
+  if (status) return status;
+  if (is_beside(path)) return from_beside(rt, path, out, error);
+  return memcmp(magic, "GGUF", 4) == 0 ? from_gguf_path(rt, path, out, error) : from_json(rt, path, out, error);
+}
+
+viva_status tokenizer_load(runtime *rt, const viva_checkpoint *ck, const char *path, viva_tokenizer **out,
+                           char **problem, viva_error *error) {
+  viva_error local = {0};
+  viva_status status;
+  *out = NULL;
+  if (path) return from_path(rt, path, out, error);
+  status = ck->container == CONTAINER_GGUF ? from_gguf(rt, ck, out, &local) : from_folder(rt, ck->folder, out, &local);
+  if (status == VIVA_E_NOT_FOUND) return VIVA_OK;
+  if (status == VIVA_E_UNSUPPORTED) { /* the model itself can be run, with ids */
+    runtime_log(rt, VIVA_LOG_WARN, "%s: the model is loaded without its tokenizer: %s", ck->path, local.message);
+    *problem = mem_alloc(&rt->mem, sizeof local.message);
+    if (!*problem) return error_set(error, VIVA_E_MEMORY, "no memory for a message");
+    memcpy(*problem, local.message, sizeof local.message);
+    return VIVA_OK;
+  }
+  if (status && error) *error = local;
+  return status;
+}
+
+viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options, viva_tokenizer **tokenizer,
+                                viva_error *error) {
+  viva_tokenizer_options o = viva_tokenizer_options_default();
+  if (!tokenizer) return error_set(error, VIVA_E_ARGUMENT, "tokenizer is NULL; give a place for the handle");
+  *tokenizer = NULL;
+  if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; give a tokenizer.json, its folder or a GGUF file");
+  TRY(options_read(&o, options, "viva_tokenizer_options", error));
+  runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
+  if (!rt) return error_set(error, VIVA_E_MEMORY, "no memory for a tokenizer");
+  viva_status status = from_path(rt, path, tokenizer, error);
+  runtime_release(rt);
+  return status;
+}

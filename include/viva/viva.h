@@ -40,6 +40,7 @@
 #include "viva/engine.h"
 #include "viva/linear.h"
 #include "viva/model.h"
+#include "viva/npy.h"
 #include "viva/packed.h"
 #include "viva/quantize.h"
 #include "viva/sampling.h"

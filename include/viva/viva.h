@@ -37,6 +37,7 @@
 #define VIVA_H
 
 #include "viva/checkpoint.h"
+#include "viva/compress.h"
 #include "viva/engine.h"
 #include "viva/linear.h"
 #include "viva/model.h"

@@ -108,7 +108,7 @@ typedef struct viva_metadata {
   size_t size; /* sizeof(viva_metadata), set by the caller before the call */
   const char *key;
   const char *type_name; /* "string", "u32", "f32", "array of string" ... */
-  const char *text;      /* the value as text, control characters as \xNN; long ones are cut with "..." */
+  const char *text;      /* the value as text, control characters as \xNN; beyond 256 KiB cut with "..." */
   uint64_t count;        /* elements of an array (its type_name begins with "array of"), else 1 */
 } viva_metadata;
 

@@ -36,6 +36,7 @@
 #ifndef VIVA_H
 #define VIVA_H
 
+#include "viva/chat.h"
 #include "viva/checkpoint.h"
 #include "viva/compress.h"
 #include "viva/engine.h"

@@ -75,6 +75,11 @@ viva_status build_open_single(checkpoint_build *b, const char *path, viva_error 
 
 /* -- metadata.c */
 
+#define METADATA_MOST ((size_t)256 << 10) /* bytes of a value; longer ones are cut */
+
+/* text in printable form, whole up to METADATA_MOST, in the arena; NULL: no memory. */
+const char *metadata_text(viva_checkpoint *ck, const char *text, size_t bytes);
+
 /* Adds one entry; text is copied in printable form and cut. E_MEMORY. */
 viva_status metadata_add(checkpoint_build *b, json_string key, const char *type_name, json_string text, uint64_t count,
                          viva_error *error);

@@ -6,6 +6,7 @@
 
 #include "base/options.h"
 #include "engine/packed.h"
+#include "load/chat_load.h"
 #include "load/load.h"
 #include "load/tokenizer_load.h"
 
@@ -61,6 +62,7 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   model->act = p->act;
   TRY(decoder_make(&model->dec, &model->config, &engine->rt->mem, error));
   TRY(tokenizer_load(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));
+  TRY(chat_load(p->ck, &model->chat, error));
   TRY(load_weights(&model->dec, &model->block, p, o->progress, o->progress_user, error));
   model_describe(model);
   runtime_log(engine->rt, VIVA_LOG_INFO, "%s: %s", p->ck->path, model->description);
@@ -114,6 +116,7 @@ void viva_model_release(viva_model *model) {
   for (size_t i = 0; i < model->part_count; i++) viva_packed_weight_release(model->parts[i]);
   mem_free(m, model->parts);
   decoder_end(&model->dec, m);
+  chat_source_free(engine->rt, model->chat);
   mem_free(m, model->tokenizer_problem);
   viva_tokenizer_release(model->tokenizer);
   viva_checkpoint_close(model->checkpoint);

@@ -20,6 +20,7 @@ struct viva_model {
   void *block;                 /* dev: all weights that were copied; NULL when none was */
   viva_checkpoint *checkpoint; /* kept open when weights lie in its mapping, else NULL */
   viva_tokenizer *tokenizer;   /* NULL: none */
+  struct chat_source *chat;    /* templates and special tokens; NULL: the files have none */
   char *tokenizer_problem;     /* why there is none, for messages; NULL: the files have none */
   char description[192];
 };

@@ -103,9 +103,13 @@ static size_t space_after(added_scan *scan, size_t at) {
   return end;
 }
 
+static int is_marked(const added_scan *scan, size_t from, size_t to) {
+  return scan->marks && memchr(scan->marks + from, 1, to - from) != NULL;
+}
+
 void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, size_t bytes, int match_special) {
   /* space_begin > space_end: no run remembered */
-  *scan = (added_scan){set, text, bytes, match_special, 0, 0, 1, 0};
+  *scan = (added_scan){set, text, bytes, match_special, 0, 0, 1, 0, NULL};
 }
 
 void added_next(added_scan *scan, size_t *begin, size_t *end, viva_token *id) {
@@ -120,6 +124,7 @@ void added_next(added_scan *scan, size_t *begin, size_t *end, viva_token *id) {
     size_t from = scan->at, to = from + token->bytes;
     scan->at = to; /* also when a rule below drops the match, and before white space is taken along */
     if ((token->flags & ADDED_SPECIAL) && !scan->match_special) continue;
+    if ((token->flags & ADDED_SPECIAL) && is_marked(scan, from, to)) continue;
     if ((token->flags & ADDED_SINGLE_WORD) && (is_word_before(text, from) || is_word_after(text, to, scan->bytes)))
       continue;
     if (token->flags & ADDED_LSTRIP) from = space_before(text, from, scan->taken);

@@ -44,6 +44,7 @@ typedef struct added_scan {
   size_t at;                     /* where the search goes on */
   size_t taken;                  /* text up to here is used up */
   size_t space_begin, space_end; /* the last white space walked over behind a token */
+  const uint8_t *marks;          /* [bytes] NULL, or 1 where a text is that cannot be a special token */
 } added_scan;
 
 void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, size_t bytes, int match_special);

@@ -22,6 +22,7 @@ typedef struct encoding {
   uint8_t *prefixed; /* a piece with a space in front (ByteLevel's add_prefix_space) */
   size_t prefixed_capacity;
   int match_special;
+  const uint8_t *marks; /* NULL, or for each byte of the text whether it can not be a special token's */
   id_sink sink;
 } encoding;
 
@@ -63,11 +64,13 @@ static viva_status encode_plain(encoding *e, const uint8_t *text, size_t bytes, 
 }
 
 /* Text without added tokens as written, normalized. */
-static viva_status encode_normalized(encoding *e, const uint8_t *text, size_t bytes, viva_error *error) {
+static viva_status encode_normalized(encoding *e, const uint8_t *text, size_t bytes, const uint8_t *marks,
+                                     viva_error *error) {
   added_scan scan;
   size_t begin, end;
   viva_token id;
   added_begin(&scan, &e->t->normalized, text, bytes, e->match_special);
+  scan.marks = marks;
   do {
     added_next(&scan, &begin, &end, &id);
     if (end > begin) TRY(encode_plain(e, text + begin, end - begin, error));
@@ -76,12 +79,19 @@ static viva_status encode_normalized(encoding *e, const uint8_t *text, size_t by
   return VIVA_OK;
 }
 
-static viva_status encode_rest(encoding *e, const uint8_t *text, size_t bytes, viva_error *error) {
+static viva_status encode_rest(encoding *e, const uint8_t *text, size_t bytes, const uint8_t *marks,
+                               viva_error *error) {
   const uint8_t *normal = text;
   size_t normal_bytes = bytes;
+  int match_special = e->match_special;
   if (e->t->nfc && unicode_nfc(e->mem, text, bytes, &normal, &normal_bytes))
     return error_set(error, VIVA_E_MEMORY, "no memory to normalize a text of %zu bytes", bytes);
-  viva_status status = encode_normalized(e, normal, normal_bytes, error);
+  if (marks && normal != text) { /* bytes have moved: where some are marked, none can be a special token's */
+    if (memchr(marks, 1, bytes) != NULL) e->match_special = 0;
+    marks = NULL;
+  }
+  viva_status status = encode_normalized(e, normal, normal_bytes, marks, error);
+  e->match_special = match_special;
   if (normal != text) mem_free(e->mem, (void *)(uintptr_t)normal);
   return status;
 }
@@ -91,9 +101,10 @@ static viva_status encode_valid(encoding *e, const uint8_t *text, size_t bytes, 
   size_t begin, end;
   viva_token id;
   added_begin(&scan, &e->t->as_written, text, bytes, e->match_special);
+  scan.marks = e->marks;
   do {
     added_next(&scan, &begin, &end, &id);
-    if (end > begin) TRY(encode_rest(e, text + begin, end - begin, error));
+    if (end > begin) TRY(encode_rest(e, text + begin, end - begin, e->marks ? e->marks + begin : NULL, error));
     if (id >= 0) id_put(&e->sink, (uint32_t)id);
   } while (id >= 0);
   return VIVA_OK;
@@ -123,6 +134,30 @@ static viva_status encode_any(encoding *e, const char *text, size_t bytes, viva_
   return status;
 }
 
+static viva_status encode_text(const viva_tokenizer *tokenizer, const char *text, size_t bytes, const uint8_t *marks,
+                               const viva_encode_options *o, viva_token *ids, size_t capacity, size_t *count,
+                               viva_error *error) {
+  encoding e = {.t = tokenizer,
+                .mem = &tokenizer->rt->mem,
+                .match_special = o->match_special,
+                .marks = marks,
+                .sink = {ids, capacity, 0}};
+  e.bpe.mem = e.mem;
+  *count = 0;
+  if (o->add_special)
+    for (size_t i = 0; i < tokenizer->prefix_count; i++) id_put(&e.sink, (uint32_t)tokenizer->prefix[i]);
+  viva_status status = bytes ? encode_any(&e, text, bytes, error) : VIVA_OK;
+  if (o->add_special)
+    for (size_t i = 0; i < tokenizer->suffix_count; i++) id_put(&e.sink, (uint32_t)tokenizer->suffix[i]);
+  bpe_scratch_free(&e.bpe);
+  mem_free(e.mem, e.prefixed);
+  if (status != VIVA_OK) return status;
+  *count = e.sink.count;
+  if (e.sink.count > capacity)
+    return error_set(error, VIVA_E_SIZE, "the text has %zu ids; there is room for %zu", e.sink.count, capacity);
+  return VIVA_OK;
+}
+
 viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
                                   const viva_encode_options *options, viva_token *ids, size_t capacity, size_t *count,
                                   viva_error *error) {
@@ -134,20 +169,13 @@ viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *t
   }
   if (!tokenizer || !count || (!text && bytes > 0) || (!ids && capacity > 0))
     return error_set(error, VIVA_E_ARGUMENT, "tokenizer, count, text and ids must not be NULL");
-  *count = 0;
-  encoding e = {
-      .t = tokenizer, .mem = &tokenizer->rt->mem, .match_special = o.match_special, .sink = {ids, capacity, 0}};
-  e.bpe.mem = e.mem;
-  if (o.add_special)
-    for (size_t i = 0; i < tokenizer->prefix_count; i++) id_put(&e.sink, (uint32_t)tokenizer->prefix[i]);
-  viva_status status = bytes ? encode_any(&e, text, bytes, error) : VIVA_OK;
-  if (o.add_special)
-    for (size_t i = 0; i < tokenizer->suffix_count; i++) id_put(&e.sink, (uint32_t)tokenizer->suffix[i]);
-  bpe_scratch_free(&e.bpe);
-  mem_free(e.mem, e.prefixed);
-  if (status != VIVA_OK) return status;
-  *count = e.sink.count;
-  if (e.sink.count > capacity)
-    return error_set(error, VIVA_E_SIZE, "the text has %zu ids; there is room for %zu", e.sink.count, capacity);
-  return VIVA_OK;
+  return encode_text(tokenizer, text, bytes, NULL, &o, ids, capacity, count, error);
+}
+
+viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,
+                                    viva_token *ids, size_t capacity, size_t *count, viva_error *error) {
+  viva_encode_options o = viva_encode_options_default();
+  o.match_special = 1;
+  if (!utf8_valid(text, bytes)) return error_set(error, VIVA_E_FORMAT, "the text is not UTF-8");
+  return encode_text(t, text, bytes, marks, &o, ids, capacity, count, error);
 }

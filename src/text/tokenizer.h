@@ -12,6 +12,11 @@
 viva_status tokenizer_from_json(runtime *rt, const char *path, const char *text, size_t bytes, viva_tokenizer **out,
                                 viva_error *error);
 
+/* The ids of a text of which some bytes are marked (marks[i] is 1): special tokens are matched where no byte is. No frame is
+ * added. Errors: as viva_tokenizer_encode, and E_FORMAT (not UTF-8). */
+viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,
+                                    viva_token *ids, size_t capacity, size_t *count, viva_error *error);
+
 typedef struct token_text {
   const char *text;
   size_t bytes;

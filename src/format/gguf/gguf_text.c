@@ -6,7 +6,7 @@
 #include "base/num.h"
 #include "format/gguf/gguf_parse.h"
 
-#define MAX_TEXT     1024 /* longer strings are cut */
+#define MAX_TEXT     1024 /* of a number, or the elements of an array */
 #define MAX_ELEMENTS 8    /* of an array; the rest is "..." */
 #define MAX_ELEMENT  64   /* a longer string in an array is cut */
 
@@ -49,16 +49,17 @@ static void format_array(char *text, const gguf_value *value) {
   memcpy(text + length, value->count > MAX_ELEMENTS ? ", ...]" : "]", value->count > MAX_ELEMENTS ? 7 : 2);
 }
 
-static void format_value(char text[MAX_TEXT], const gguf_value *value) {
+/* NULL: no memory. */
+static const char *value_text(viva_checkpoint *ck, const gguf_value *value) {
   const char *string;
+  char text[MAX_TEXT];
   size_t bytes;
-  if (value->is_array) {
+  if (gguf_string(value, &string, &bytes) == 0) return metadata_text(ck, string, bytes);
+  if (value->is_array)
     format_array(text, value);
-  } else if (gguf_string(value, &string, &bytes) == 0) {
-    error_quote(text, MAX_TEXT, string, bytes);
-  } else {
+  else
     format_number(text, value, 0);
-  }
+  return arena_text(ck->arena, text, strlen(text));
 }
 
 viva_status describe_values(gguf_parse *p) {
@@ -68,11 +69,9 @@ viva_status describe_values(gguf_parse *p) {
   if (entries == NULL) return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
   for (size_t i = 0; i < g->value_count; i++) {
     const gguf_value *value = &g->values[i];
-    char text[MAX_TEXT];
-    format_value(text, value);
     entries[i] = (struct metadata_entry){.key = value->key,
                                          .type_name = gguf_type_name(value->type, value->is_array),
-                                         .text = arena_text(ck->arena, text, strlen(text)),
+                                         .text = value_text(ck, value),
                                          .count = value->count};
     if (entries[i].text == NULL) {
       return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");

@@ -164,7 +164,7 @@ typedef struct viva_model_config {
 } viva_model_config;
 
 /* The configuration. For an architecture that viva cannot run it fills what it finds and leaves model_type empty; for
- * one that it can run, every rule is checked (hidden % heads, heads % kv_heads, ranges).
+ * one that it can run, every rule is checked (heads % kv_heads, ranges).
  * Errors: E_NOT_FOUND (no config.json beside the weights), E_FORMAT (key and value in the error), E_UNSUPPORTED (a key
  * asks for what viva does not run), E_LIMIT (a config.json above 16 MiB), E_IO, E_MEMORY, E_ARGUMENT. */
 VIVA_API viva_status viva_checkpoint_config(const viva_checkpoint *checkpoint, viva_model_config *config,

@@ -37,9 +37,11 @@
 #define VIVA_H
 
 #include "viva/checkpoint.h"
+#include "viva/compress.h"
 #include "viva/engine.h"
 #include "viva/linear.h"
 #include "viva/model.h"
+#include "viva/npy.h"
 #include "viva/packed.h"
 #include "viva/quantize.h"
 #include "viva/sampling.h"

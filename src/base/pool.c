@@ -19,9 +19,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/ck.h"
+#include "base/clock.h"
 
 #define MAX_THREADS 4096 /* what the ticket's low half can hold, and more than any machine's cores */
 #define TICKET_BITS 16
@@ -57,12 +57,6 @@ struct pool {
   _Atomic uint32_t caller_sleeps;
 };
 
-static uint64_t now_ns(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
-
 static void cpu_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -90,14 +84,14 @@ static int spin_until(pool *p, pool_ready ready, uint64_t seen) {
     sched_yield();
     return ready(p, seen);
   }
-  uint64_t end = now_ns() + p->spin_ns;
+  uint64_t end = clock_ns() + p->spin_ns;
   do {
     for (int i = 0; i < PAUSES; i++) {
       if (ready(p, seen)) return 1;
       cpu_pause();
     }
     sched_yield(); /* nothing when the processor is ours alone; else perhaps the very thread we wait for needs it */
-  } while (now_ns() < end);
+  } while (clock_ns() < end);
   return 0;
 }
 

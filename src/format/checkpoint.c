@@ -24,7 +24,7 @@ viva_status build_open_single(checkpoint_build *b, const char *path, viva_error 
   if (io->stat.bytes >= sizeof first) TRY(io_read(io, first, sizeof first, 0, error));
   if (memcmp(first, gguf_magic, sizeof first) == 0) {
     ck->container = CONTAINER_GGUF;
-    return gguf_open(ck, error);
+    return gguf_open(b, error);
   }
   TRY(safetensors_read(b, 0, 1, error));
   return build_finish(b, error);

@@ -52,6 +52,40 @@ int names_format(const slot *s, container_kind kind, size_t number, char *buffer
   return 0;
 }
 
+/* The names that tell the prefix of a Hugging Face checkpoint: in every model of the families. */
+#define FIRST_NORM "layers.0.input_layernorm.weight"
+#define LAST_NORM  "norm.weight"
+#define USUAL      "model."
+
+static int has(const viva_checkpoint *ck, const char *prefix, size_t bytes, const char *name) {
+  char full[NAMES_BYTES];
+  snprintf(full, sizeof full, "%.*s%s", (int)bytes, prefix, name);
+  return checkpoint_find(ck, full) != NULL;
+}
+
+void names_find_spelling(const viva_checkpoint *ck, spelling *s) {
+  *s = (spelling){.kind = ck->container, .body = USUAL};
+  if (ck->container == CONTAINER_GGUF || has(ck, USUAL, sizeof USUAL - 1, FIRST_NORM)) return;
+  for (size_t i = 0; i < ck->tensor_count; i++) {
+    const char *name = ck->tensors[i].name;
+    size_t bytes = strlen(name), prefix = bytes - (sizeof FIRST_NORM - 1);
+    if (bytes < sizeof FIRST_NORM - 1 || prefix >= sizeof s->body || strcmp(name + prefix, FIRST_NORM) != 0) continue;
+    if (!has(ck, name, prefix, LAST_NORM)) continue;
+    snprintf(s->body, sizeof s->body, "%.*s", (int)prefix, name);
+    size_t outer = prefix >= sizeof USUAL - 1 ? prefix - (sizeof USUAL - 1) : 0; /* lm_head lies beside "model" */
+    if (strcmp(s->body + outer, USUAL) == 0) snprintf(s->head, sizeof s->head, "%.*s", (int)outer, name);
+    return;
+  }
+}
+
+int names_in_file(const spelling *how, const slot *s, size_t number, char *buffer, size_t size) {
+  char usual[96];
+  if (names_format(s, how->kind, number, usual, sizeof usual)) return 1;
+  int body = how->kind != CONTAINER_GGUF && strncmp(usual, USUAL, sizeof USUAL - 1) == 0;
+  snprintf(buffer, size, "%s%s", body ? how->body : how->head, usual + (body ? sizeof USUAL - 1 : 0));
+  return 0;
+}
+
 void names_module(const slot *s, size_t number, char *buffer, size_t size) {
   buffer[0] = 0;
   if (names_format(s, CONTAINER_SAFETENSORS, number, buffer, size)) return;

@@ -38,7 +38,21 @@ extern const size_t names_layer_count;
 #define NAMES_OUTPUT_NORM  2
 #define NAMES_ROPE_FACTORS 3
 
-/* The tensor's name in a checkpoint of this kind, or 1 when the kind has no such tensor. */
+#define NAMES_BYTES 192 /* of a tensor's name with any prefix */
+
+/* How a checkpoint spells the table's names. Folders put the model under "model.", under nothing (LlamaModel), under
+ * the name of a wrapper ("_orig_mod.model.") or of a part ("language_model.model."): one rule finds what is there. */
+typedef struct spelling {
+  container_kind kind;
+  char body[64]; /* instead of "model." */
+  char head[64]; /* before "lm_head.weight" */
+} spelling;
+void names_find_spelling(const viva_checkpoint *ck, spelling *s);
+
+/* The tensor's name in that checkpoint, or 1 when its kind has no such tensor. */
+int names_in_file(const spelling *how, const slot *s, size_t number, char *buffer, size_t size);
+
+/* The tensor's usual name in a checkpoint of this kind, or 1 when the kind has no such tensor. */
 int names_format(const slot *s, container_kind kind, size_t number, char *buffer, size_t size);
 
 /* The matrix's name in rules and messages: Hugging Face's without ".weight". */

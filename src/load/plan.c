@@ -31,6 +31,37 @@ static viva_status read_options(plan *p, const viva_model_options *o, viva_error
   return VIVA_OK;
 }
 
+/* What a model is that is none of the families, by a part of its architecture's name; "" when the name does not say. */
+static const char *describe_stranger(const char *architecture) {
+  static const struct {
+    const char *part, *what;
+  } strangers[] = {{"Classification", " (a classifier: its head gives no next token)"},
+                   {"QuestionAnswering", " (a classifier: its head gives no next token)"},
+                   {"RewardModel", " (a classifier: its head gives no next token)"},
+                   {"Bert", " (an encoder)"},
+                   {"bert", " (an encoder)"},
+                   {"XLMRoberta", " (an encoder)"},
+                   {"Electra", " (an encoder)"},
+                   {"T5", " (an encoder with a decoder)"},
+                   {"t5", " (an encoder with a decoder)"},
+                   {"Bart", " (an encoder with a decoder)"},
+                   {"Marian", " (an encoder with a decoder)"},
+                   {"Whisper", " (a model of speech)"},
+                   {"whisper", " (a model of speech)"},
+                   {"clip", " (an image encoder, the \"mmproj\" beside a model: give the language model's file)"},
+                   {"CLIP", " (an image encoder)"},
+                   {"Siglip", " (an image encoder)"},
+                   {"ViT", " (an image model)"},
+                   {"Llava", " (a model of images and text)"},
+                   {"VL", " (a model of images and text)"},
+                   {"vl", " (a model of images and text)"},
+                   {"Mllama", " (a model of images and text)"},
+                   {"ForConditionalGeneration", " (a model of images, sound or an encoder's text)"}};
+  for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++)
+    if (strstr(architecture, strangers[i].part) != NULL) return strangers[i].what;
+  return "";
+}
+
 static viva_status check_architecture(const plan *p, viva_error *error) {
   if (p->config.model_type[0]) return VIVA_OK;
   char quoted[96];
@@ -43,9 +74,10 @@ static viva_status check_architecture(const plan *p, viva_error *error) {
              VIVA_NO_OFFSET);
     return VIVA_E_FORMAT;
   }
-  error_set(error, VIVA_E_UNSUPPORTED, "models of the architecture \"%s\" cannot be run; the families that can are %s",
+  error_set(error, VIVA_E_UNSUPPORTED,
+            "models of the architecture \"%s\"%s cannot be run; the families that can are %s",
             error_quote(quoted, sizeof quoted, p->config.architecture, strlen(p->config.architecture)),
-            config_supported());
+            describe_stranger(p->config.architecture), config_supported());
   error_at(error, p->ck->path, "architecture", -1, VIVA_NO_OFFSET);
   return VIVA_E_UNSUPPORTED;
 }
@@ -135,12 +167,12 @@ static viva_status find(const plan *p, const slot *s, char *name, quant_matrix *
 
 static viva_status add_slots(plan *p, const slot *slots, size_t count, size_t number, viva_error *error) {
   for (size_t i = 0; i < count; i++) {
-    char name[96];
+    char name[NAMES_BYTES];
     plan_item *item;
     quant_matrix source;
     int optional = slots[i].need == NEED_EITHER || slots[i].need == NEED_IF_THERE;
     if (!names_needed(&slots[i], &p->config) && !optional) continue;
-    if (names_format(&slots[i], p->ck->container, number, name, sizeof name)) continue;
+    if (names_in_file(&p->names, &slots[i], number, name, sizeof name)) continue;
     TRY(find(p, &slots[i], name, &source, error));
     if (!source.codes && optional) continue;
     if (!source.codes) return missing(p, name, error);
@@ -172,9 +204,9 @@ static viva_status add_other_end(plan *p, viva_error *error) {
 
 /* Both, one, or none of embedding and head (the rule of transformers 5: see docs/formats-read.md). */
 static viva_status check_embedding(const plan *p, viva_error *error) {
-  char name[96];
+  char name[NAMES_BYTES];
   if (!p->embedding && !p->head) {
-    names_format(&names_global[NAMES_EMBEDDING], p->ck->container, 0, name, sizeof name);
+    names_in_file(&p->names, &names_global[NAMES_EMBEDDING], 0, name, sizeof name);
     return missing(p, name, error);
   }
   if ((!p->embedding || !p->head) && !p->config.tie_word_embeddings)
@@ -292,6 +324,7 @@ viva_status plan_begin(plan *p, viva_engine *engine, const viva_checkpoint *ck, 
   TRY(check_architecture(p, error));
   p->ck_layers = p->config.num_layers;
   TRY(read_options(p, options, error));
+  names_find_spelling(ck, &p->names);
   viva_status status = quant_open(ck, &p->quant, error);
   if (!status) status = collect(p, error);
   if (status) {

@@ -20,21 +20,44 @@ static viva_status from_json(runtime *rt, const char *path, viva_tokenizer **out
   return status;
 }
 
-/* "FOLDER/tokenizer.json"; NULL: no memory. */
-static char *json_in(runtime *rt, const char *folder) {
-  static const char name[] = "tokenizer.json";
-  size_t length = strlen(folder), slash = length && folder[length - 1] != '/';
-  char *path = mem_alloc(&rt->mem, length + slash + sizeof name);
-  if (path) snprintf(path, length + slash + sizeof name, "%s%s%s", folder, slash ? "/" : "", name);
+/* FOLDER/NAME; NULL: no memory. */
+static char *path_in(runtime *rt, const char *folder, const char *name) {
+  size_t length = strlen(folder), slash = length && folder[length - 1] != '/', size = length + slash + strlen(name) + 1;
+  char *path = mem_alloc(&rt->mem, size);
+  if (path) snprintf(path, size, "%s%s%s", folder, slash ? "/" : "", name);
   return path;
 }
 
+/* A folder whose tokenizer is in another form than tokenizer.json is told by that form's name. */
+static viva_status other_form(runtime *rt, const char *folder, viva_status status, viva_error *error) {
+  static const struct {
+    const char *file, *what;
+  } forms[] = {{"tokenizer.model", "tokenizer.model (SentencePiece)"},
+               {"tekken.json", "tekken.json (Mistral's own)"},
+               {"vocab.json", "vocab.json and merges.txt"}};
+  for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+    io_stat stat;
+    char *path = path_in(rt, folder, forms[i].file);
+    if (!path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
+    int exists = rt->io->stat_path(rt->io->user, path, &stat) == 0;
+    mem_free(&rt->mem, path);
+    if (!exists) continue;
+    error_set(error, VIVA_E_UNSUPPORTED,
+              "the folder has its tokenizer as %s only; viva reads tokenizer.json: save the tokenizer with "
+              "transformers' AutoTokenizer, or fetch tokenizer.json from a repository of the same model",
+              forms[i].what);
+    error_at(error, folder, forms[i].file, -1, VIVA_NO_OFFSET);
+    return VIVA_E_UNSUPPORTED;
+  }
+  return status;
+}
+
 static viva_status from_folder(runtime *rt, const char *folder, viva_tokenizer **out, viva_error *error) {
-  char *path = json_in(rt, folder);
+  char *path = path_in(rt, folder, "tokenizer.json");
   if (!path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
   viva_status status = from_json(rt, path, out, error);
   mem_free(&rt->mem, path);
-  return status;
+  return status == VIVA_E_NOT_FOUND ? other_form(rt, folder, status, error) : status;
 }
 
 /* ---- GGUF */
@@ -73,37 +96,81 @@ static viva_status get_texts(const viva_checkpoint *ck, arena *a, const char *ke
   return VIVA_OK;
 }
 
-static viva_status get_kinds(const viva_checkpoint *ck, arena *a, size_t tokens, const int32_t **kinds,
-                             viva_error *error) {
+/* A kind that is not known is an ordinary token's, as llama.cpp has it. */
+static viva_status get_kinds(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
   static const char key[] = "tokenizer.ggml.token_type";
   const gguf_value *value = gguf_find(ck->gguf, key);
-  *kinds = NULL;
+  size_t tokens = s->token_count, unknown = 0;
   if (!value) return VIVA_OK;
   if (!value->is_array || value->count != tokens) return key_error(ck, key, error, "an array with one type per token");
   int32_t *list = arena_alloc(a, (tokens + 1) * sizeof *list);
   if (!list) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
   for (size_t i = 0; i < tokens; i++) {
     int64_t kind;
-    if (gguf_element_i64(value, i, &kind) || kind < 0 || kind > TOKEN_BYTE)
-      return key_error(ck, key, error, "types from 0 to 6");
-    list[i] = (int32_t)kind;
+    if (gguf_element_i64(value, i, &kind)) return key_error(ck, key, error, "an array of integers");
+    unknown += kind < 0 || kind > TOKEN_BYTE;
+    list[i] = kind < 0 || kind > TOKEN_BYTE ? TOKEN_NORMAL : (int32_t)kind;
   }
-  *kinds = list;
+  if (unknown)
+    runtime_log(ck->rt, VIVA_LOG_WARN, "%s: %s: %zu tokens have a type that is not known; they count as ordinary text",
+                ck->path, key, unknown);
+  s->kinds = list;
   return VIVA_OK;
 }
 
-static viva_status get_id(const viva_checkpoint *ck, const char *key, int64_t *id, viva_error *error) {
+/* A file without types says nothing about which tokens are text: those that its keys name are not. */
+static viva_status default_kinds(arena *a, token_source *s, viva_error *error) {
+  const int64_t named[] = {s->bos, s->eos};
+  if (s->kinds || s->token_count == 0) return VIVA_OK;
+  int32_t *list = arena_alloc(a, s->token_count * sizeof *list);
+  if (!list) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
+  for (size_t i = 0; i < s->token_count; i++) list[i] = TOKEN_NORMAL;
+  for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+    if (named[i] >= 0) list[named[i]] = TOKEN_CONTROL;
+  s->kinds = list;
+  return VIVA_OK;
+}
+
+/* The id, or -1. An id outside the vocabulary names no token: such files are about, and the key is left out
+ * (level INFO: gguf_config warns of the same key). */
+static viva_status get_id(const viva_checkpoint *ck, const char *key, size_t tokens, viva_log_level level, int64_t *id,
+                          viva_error *error) {
   const gguf_value *value = gguf_find(ck->gguf, key);
   *id = -1;
-  if (value && (gguf_i64(value, id) || *id < 0)) return key_error(ck, key, error, "a token id");
+  if (value && gguf_i64(value, id)) return key_error(ck, key, error, "a token id");
+  if (*id < 0 || (uint64_t)*id < tokens) return VIVA_OK;
+  runtime_log(ck->rt, level, "%s: %s is %lld, outside the vocabulary of %zu: the key is left out", ck->path, key,
+              (long long)*id, tokens);
+  *id = -1;
   return VIVA_OK;
 }
 
-static viva_status get_flag(const viva_checkpoint *ck, const char *key, int *flag, viva_error *error) {
+/* missing: what the key means when it is not there. */
+static viva_status get_flag(const viva_checkpoint *ck, const char *key, int missing, int *flag, viva_error *error) {
   const gguf_value *value = gguf_find(ck->gguf, key);
-  *flag = 0;
+  *flag = missing;
   if (value && gguf_bool(value, flag)) return key_error(ck, key, error, "true or false");
   return VIVA_OK;
+}
+
+/* Whether a text begins with the BOS token when the file does not say so: llama.cpp, which files without the key were
+ * written for, goes by the vocabulary's kind and the pre-tokenizer's name (llama-vocab.cpp). */
+static int adds_bos(const token_source *s) {
+  static const char *const pres[] = {"llama-bpe", "llama3", "llama-v3",     "falcon3", "falcon-h1", "pixtral",
+                                     "midm-2.0",  "lfm2",   "jina-v5-nano", "tekken",  "chameleon"};
+  if (!s->model || s->bos < 0) return 0;
+  if (strcmp(s->model, "llama") == 0) return 1;
+  for (size_t i = 0; s->pre && i < sizeof pres / sizeof *pres; i++)
+    if (strcmp(s->pre, pres[i]) == 0) return 1;
+  return 0;
+}
+
+/* A token that is asked for and not named cannot be added. */
+static void check_frame(const viva_checkpoint *ck, int64_t id, const char *name, int *flag) {
+  if (!*flag || id >= 0) return;
+  runtime_log(ck->rt, VIVA_LOG_WARN,
+              "%s: tokenizer.ggml.add_%s_token is true, but no such token is named: none is added", ck->path, name);
+  *flag = 0;
 }
 
 static viva_status read_source(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
@@ -112,12 +179,24 @@ static viva_status read_source(const viva_checkpoint *ck, arena *a, token_source
   TRY(get_text(ck, a, "tokenizer.ggml.pre", &s->pre, error));
   TRY(get_texts(ck, a, "tokenizer.ggml.tokens", &s->tokens, &s->token_count, error));
   TRY(get_texts(ck, a, "tokenizer.ggml.merges", &s->merges, &s->merge_count, error));
-  TRY(get_kinds(ck, a, s->token_count, &s->kinds, error));
-  TRY(get_id(ck, "tokenizer.ggml.bos_token_id", &s->bos, error));
-  TRY(get_id(ck, "tokenizer.ggml.eos_token_id", &s->eos, error));
-  TRY(get_id(ck, "tokenizer.ggml.unknown_token_id", &s->unk, error));
-  TRY(get_flag(ck, "tokenizer.ggml.add_bos_token", &s->add_bos, error));
-  return get_flag(ck, "tokenizer.ggml.add_eos_token", &s->add_eos, error);
+  TRY(get_kinds(ck, a, s, error));
+  TRY(get_id(ck, "tokenizer.ggml.bos_token_id", s->token_count, VIVA_LOG_INFO, &s->bos, error));
+  TRY(get_id(ck, "tokenizer.ggml.eos_token_id", s->token_count, VIVA_LOG_INFO, &s->eos, error));
+  TRY(get_id(ck, "tokenizer.ggml.unknown_token_id", s->token_count, VIVA_LOG_WARN, &s->unk, error));
+  TRY(get_flag(ck, "tokenizer.ggml.add_bos_token", adds_bos(s), &s->add_bos, error));
+  TRY(get_flag(ck, "tokenizer.ggml.add_eos_token", 0, &s->add_eos, error));
+  check_frame(ck, s->bos, "bos", &s->add_bos);
+  check_frame(ck, s->eos, "eos", &s->add_eos);
+  return default_kinds(a, s, error);
+}
+
+/* Byte-level BPE without merges would cut every text into single bytes and say nothing. */
+static viva_status check_merges(const viva_checkpoint *ck, const token_source *s, viva_error *error) {
+  if (strcmp(s->model, "gpt2") != 0 || s->merge_count > 0) return VIVA_OK;
+  error_set(error, VIVA_E_FORMAT,
+            "the file has no merges, without which its vocabulary is of no use: convert it again");
+  error_at(error, ck->path, "tokenizer.ggml.merges", -1, VIVA_NO_OFFSET);
+  return VIVA_E_FORMAT;
 }
 
 viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
@@ -129,8 +208,13 @@ viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_sou
     return VIVA_E_NOT_FOUND;
   }
   /* Files from before the key existed have GPT-2's split, the only one there was. */
-  if (!s->pre) s->pre = "gpt-2";
-  return VIVA_OK;
+  if (!s->pre) {
+    s->pre = "gpt-2";
+    if (strcmp(s->model, "gpt2") == 0)
+      runtime_log(ck->rt, VIVA_LOG_WARN, "%s: tokenizer.ggml.pre is missing; texts are cut as GPT-2 cuts them",
+                  ck->path);
+  }
+  return check_merges(ck, s, error);
 }
 
 static viva_status from_gguf(runtime *rt, const viva_checkpoint *ck, viva_tokenizer **out, viva_error *error) {

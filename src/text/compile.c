@@ -20,6 +20,45 @@ int split_merge(token_text merge, token_text parts[2]) {
   return 0;
 }
 
+/* The later ones of added tokens with one text are left out, as the reference leaves them out. */
+static viva_status drop_doubles(runtime *rt, tokenizer_spec *spec, viva_error *error) {
+  mem *m = &rt->mem;
+  char quoted[QUOTE_SIZE];
+  size_t count = spec->added_count, kept = 0;
+  added_set set = {0};
+  added_token *tokens = mem_array(m, count, sizeof *tokens);
+  unsigned char *doubles = mem_array(m, count + 1, 1);
+  if (!tokens || !doubles) {
+    mem_free(m, tokens);
+    mem_free(m, doubles);
+    return error_set(error, VIVA_E_MEMORY, "no memory for %zu added tokens", count);
+  }
+  for (size_t i = 0; i < count; i++)
+    tokens[i] = (added_token){(const uint8_t *)spec->added[i].text.text, spec->added[i].text.bytes, (viva_token)i, 0};
+  added_create(&set, tokens, count);
+  /* Equal texts lie beside each other now, in any order: of each run the one that came first in the file stays. */
+  for (size_t i = 1, first = 0; i < count; i++) {
+    const added_token *a = &set.tokens[i - 1], *b = &set.tokens[i];
+    int same = a->bytes == b->bytes && memcmp(a->text, b->text, a->bytes) == 0;
+    if (!same) first = i;
+    if (!same || b->bytes == 0) continue;
+    viva_token keep = set.tokens[first].id < b->id ? set.tokens[first].id : b->id;
+    doubles[keep == b->id ? set.tokens[first].id : b->id] = 1;
+    set.tokens[first].id = keep;
+  }
+  for (size_t i = 0; i < count; i++) {
+    if (doubles[i])
+      runtime_log(rt, VIVA_LOG_WARN, "%s: added token '%s' is there twice; the first counts", spec->path,
+                  quote(quoted, spec->added[i].text));
+    else
+      spec->added[kept++] = spec->added[i];
+  }
+  spec->added_count = kept;
+  mem_free(m, doubles);
+  added_destroy(m, &set);
+  return VIVA_OK;
+}
+
 /* Puts the added tokens into the list of entries: those that the model's vocabulary (known) has keep their id there;
  * the others get the next ids in order of appearance, as the reference gives them whatever the file says. */
 static void place_added(runtime *rt, tokenizer_spec *spec, const vocab *known) {
@@ -56,6 +95,7 @@ static viva_status check_places(const tokenizer_spec *spec, const vocab *v, viva
 /* The model's vocabulary is compiled first, to look the added tokens up; when all are in it, it is the vocabulary. */
 static viva_status compile_vocab(runtime *rt, tokenizer_spec *spec, vocab *out, viva_error *error) {
   size_t model_count = spec->entry_count;
+  TRY(drop_doubles(rt, spec, error));
   TRY(vocab_create(&rt->mem, spec->entries, model_count, out, error));
   place_added(rt, spec, out);
   if (spec->entry_count > model_count) {
@@ -102,13 +142,6 @@ static viva_status compile_added(viva_tokenizer *t, tokenizer_spec *spec, viva_e
   }
   added_create(&t->as_written, tokens[0], count[0]);
   added_create(&t->normalized, tokens[1], count[1]);
-  for (int s = 0; s < 2; s++)
-    for (size_t i = 1; i < count[s]; i++)
-      if (tokens[s][i].id == tokens[s][i - 1].id) {
-        char quoted[QUOTE_SIZE];
-        return error_set(error, VIVA_E_FORMAT, "the added token '%s' is there twice",
-                         quote(quoted, vocab_text(&t->vocab, (uint32_t)tokens[s][i].id)));
-      }
   return VIVA_OK;
 }
 

@@ -57,7 +57,9 @@ static viva_status read_tokens(const token_source *s, source_parts *p, tokenizer
     if (!utf8_valid(t.text, t.bytes))
       return error_set(error, VIVA_E_FORMAT, "token %zu is not UTF-8: '%s'", i,
                        error_quote(quoted, sizeof quoted, t.text, t.bytes));
-    p->entries[i] = (vocab_entry){t, (uint32_t)i, 0};
+    /* What pads a vocabulary to a round size is no text, also when a model says it. */
+    uint8_t hidden = s->kinds && s->kinds[i] == TOKEN_UNUSED ? VOCAB_SPECIAL : 0;
+    p->entries[i] = (vocab_entry){t, (uint32_t)i, hidden};
     uint32_t flags;
     if (!s->kinds || !added_flags(s->kinds[i], &flags)) continue;
     p->added[spec->added_count++] = (spec_added){t, (int64_t)i, (int64_t)i, flags};

@@ -315,7 +315,7 @@ static void part_refusals(void **state) {
   REFUSED(p.head = NULL, VIVA_E_ARGUMENT, "head: head is NULL, but config says that it is not tied");
   REFUSED(p.head = p.layers[0].up, VIVA_E_SIZE, "head is [148, 72]");
   REFUSED(p.config.permuted_qk = 1, VIVA_E_ARGUMENT, "permuted_qk: permuted_qk must be 0");
-  REFUSED(p.config.num_heads = 5, VIVA_E_ARGUMENT, "hidden_size: hidden_size 72 is not a multiple of num_heads 5");
+  REFUSED(p.config.num_heads = 5, VIVA_E_ARGUMENT, "num_kv_heads: num_heads 5 is not a multiple of num_kv_heads 2");
   REFUSED(p.config.num_eos = 17, VIVA_E_ARGUMENT, "num_eos: num_eos is 17; expected 0 to 16");
   REFUSED(p.config.model_type[0] = 0, VIVA_E_ARGUMENT, "config names no family");
   REFUSED(memset(p.config.model_type, 'x', sizeof p.config.model_type), VIVA_E_ARGUMENT, "xxx\" cannot be run");

@@ -76,7 +76,7 @@ static const char *const keys[KEYS] = {"architectures",
 static const struct {
   enum key key;
   size_t field;
-  int required, may_be_null;
+  int required, may_be_unset; /* null, or -1 */
 } integers[] = {
     {HIDDEN, FIELD(hidden_size), 1, 0}, {INTERMEDIATE, FIELD(intermediate_size), 1, 0},
     {LAYERS, FIELD(num_layers), 1, 0},  {HEADS, FIELD(num_heads), 1, 0},
@@ -151,6 +151,18 @@ static viva_status visit_architecture(void *arg, const config_value *element) {
   return config_string(first->file, element, &first->text);
 }
 
+/* A model with another head than the one that gives the next token. */
+static int is_classifier(json_string architecture) {
+  static const char *const ends[] = {"Classification", "QuestionAnswering", "RewardModel"};
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+    size_t bytes = strlen(ends[i]);
+    if (architecture.bytes >= bytes && memcmp(architecture.text + architecture.bytes - bytes, ends[i], bytes) == 0)
+      return 1;
+  }
+  return 0;
+}
+
+/* model_type decides, as transformers' AutoModelForCausalLM does; without it the architecture's name does. */
 static viva_status find_family(reader *r) {
   const config_file *file = &r->file;
   first_string architecture = {.file = file};
@@ -161,10 +173,14 @@ static viva_status find_family(reader *r) {
   TRY(config_string(file, &r->values[MODEL_TYPE], &type));
   json_string name = architecture.text.bytes > 0 ? architecture.text : type;
   error_quote(r->config->architecture, sizeof r->config->architecture, name.text, name.bytes);
+  if (is_classifier(architecture.text)) return VIVA_OK;
   for (size_t i = 0; name.bytes > 0 && i < sizeof families / sizeof *families; i++) {
     const family *f = &families[i];
-    if (architecture.text.bytes > 0 && !json_string_is(architecture.text, f->architecture)) continue;
-    if (type.bytes > 0 && !json_string_is(type, f->model_type)) continue;
+    int fits = type.bytes > 0 ? json_string_is(type, f->model_type) : json_string_is(name, f->architecture);
+    if (!fits) continue;
+    if (!json_string_is(name, f->architecture) && architecture.text.bytes > 0)
+      runtime_log(file->rt, VIVA_LOG_WARN, "%s: architectures says \"%s\"; it is run as %s, which model_type says",
+                  file->path, r->config->architecture, f->architecture);
     r->family = f;
     snprintf(r->config->model_type, sizeof r->config->model_type, "%s", f->model_type);
     return VIVA_OK;
@@ -178,6 +194,12 @@ static uint64_t *integer_field(reader *r, size_t i) {
   return (uint64_t *)(void *)((char *)r->config + integers[i].field);
 }
 
+/* A key that is null where no null is meant is read as missing, and told. */
+static void tell_null(const reader *r, enum key key, const char *meaning) {
+  if (r->values[key].kind == VALUE_NULL)
+    runtime_log(r->file.rt, VIVA_LOG_WARN, "%s: %s is null; it is read as %s", r->file.path, keys[key], meaning);
+}
+
 static viva_status read_integers(reader *r) {
   viva_model_config *c = r->config;
   const family *f = r->family;
@@ -186,23 +208,22 @@ static viva_status read_integers(reader *r) {
     const config_value *value = &r->values[integers[i].key];
     if (integers[i].required && value->kind == VALUE_ABSENT)
       return config_fail(&r->file, value, VIVA_E_FORMAT, "the key is missing, and a %s model needs it", f->model_type);
-    if (value->kind == VALUE_NULL && !integers[i].may_be_null) return config_wrong_kind(&r->file, value, "an integer");
+    if (value->kind == VALUE_NULL && integers[i].required) return config_wrong_kind(&r->file, value, "an integer");
+    if (integers[i].may_be_unset && config_unset(value)) continue;
     TRY(config_integer(&r->file, value, integer_field(r, i)));
   }
   if (c->num_heads == 0) return config_wrong_kind(&r->file, &r->values[HEADS], "an integer of 1 or more");
   const config_value *kv_heads = &r->values[KV_HEADS], *head_dim = &r->values[HEAD_DIM];
-  if (!config_given(kv_heads))
+  tell_null(r, POSITIONS, "the family's own default");
+  if (config_unset(kv_heads))
     c->num_kv_heads = kv_heads->kind == VALUE_ABSENT && f->kv_heads ? f->kv_heads : c->num_heads;
-  if (!config_given(head_dim))
-    c->head_dim = head_dim->kind == VALUE_ABSENT && f->head_dim ? f->head_dim : c->hidden_size / c->num_heads;
+  if (!config_unset(head_dim)) return VIVA_OK;
+  if (head_dim->kind != VALUE_ABSENT || f->head_dim == 0) return config_derive_head_dim(c, r->file.path, r->file.error);
+  c->head_dim = f->head_dim;
   return VIVA_OK;
 }
 
 /* -- biases, activation, ties */
-
-static viva_status refuse_null(const reader *r, enum key key, const char *expected) {
-  return r->values[key].kind == VALUE_NULL ? config_wrong_kind(&r->file, &r->values[key], expected) : VIVA_OK;
-}
 
 static int32_t bias(bias_rule rule, int32_t key) { return rule == BIAS_ALWAYS || (rule == BIAS_KEY && key); }
 
@@ -212,8 +233,8 @@ static viva_status read_switches(reader *r) {
   int32_t attention_bias = 0, mlp_bias = 0;
   json_string act = {"silu", 4};
   char quoted[64];
-  TRY(refuse_null(r, TIED, "true or false"));
-  TRY(refuse_null(r, EPS, "a number"));
+  tell_null(r, TIED, "false");
+  tell_null(r, EPS, "1e-6");
   TRY(config_boolean(&r->file, &r->values[TIED], &c->tie_word_embeddings));
   TRY(config_boolean(&r->file, &r->values[ATTENTION_BIAS], &attention_bias));
   TRY(config_boolean(&r->file, &r->values[MLP_BIAS], &mlp_bias));
@@ -236,11 +257,18 @@ typedef struct token_visit {
   viva_model_config *config;
 } token_visit;
 
-static viva_status read_token(const config_file *file, const config_value *value, viva_token *token) {
+/* An id, or -1 for none: null and -1 mean that, and one that no token can have is told and left out. */
+static viva_status read_token(const config_file *file, const config_value *value, uint64_t vocab, viva_token *token) {
   uint64_t id = 0;
+  *token = -1;
+  if (vocab == 0) vocab = INT32_MAX; /* of a model that viva does not run */
+  if (config_unset(value)) return VIVA_OK;
   TRY(config_integer(file, value, &id));
-  if (id > INT32_MAX) return config_wrong_kind(file, value, "the id of a token");
-  *token = (viva_token)id;
+  if (id < vocab && id <= INT32_MAX)
+    *token = (viva_token)id;
+  else
+    runtime_log(file->rt, VIVA_LOG_WARN, "%s: %s is %" PRIu64 ", outside the vocabulary of %" PRIu64 ": it is left out",
+                file->path, value->key, id, vocab);
   return VIVA_OK;
 }
 
@@ -251,7 +279,8 @@ static viva_status visit_eos(void *arg, const config_value *element) {
   const uint32_t room = sizeof c->eos_tokens / sizeof *c->eos_tokens;
   viva_token token = -1;
   if (element->kind != VALUE_NUMBER) return config_wrong_kind(v->file, element, "the id of a token");
-  TRY(read_token(v->file, element, &token));
+  TRY(read_token(v->file, element, c->vocab_size, &token));
+  if (token < 0) return VIVA_OK;
   for (uint32_t i = 0; i < c->num_eos; i++)
     if (c->eos_tokens[i] == token) return VIVA_OK;
   if (c->num_eos == room)
@@ -282,7 +311,7 @@ static viva_status read_tokens(reader *r) {
   viva_model_config *c = r->config;
   const config_value *bos = &r->values[BOS], *eos = &r->values[EOS];
   c->bos_token = bos->kind == VALUE_ABSENT ? r->family->bos : -1;
-  if (config_given(bos)) TRY(read_token(&r->file, bos, &c->bos_token));
+  if (config_given(bos)) TRY(read_token(&r->file, bos, c->vocab_size, &c->bos_token));
   if (eos->kind != VALUE_ABSENT) return read_eos(&r->file, eos, c);
   if (r->family->eos >= 0 && c->num_eos == 0) c->eos_tokens[c->num_eos++] = r->family->eos;
   return VIVA_OK;
@@ -344,7 +373,7 @@ static void read_other(reader *r) {
   (void)config_double(&silent, &r->values[ROPE_THETA], &c->rope_theta);
   (void)config_boolean(&silent, &r->values[TIED], &c->tie_word_embeddings);
   (void)config_integer(&silent, &r->values[WINDOW], &c->sliding_window);
-  if (config_given(&r->values[BOS])) (void)read_token(&silent, &r->values[BOS], &c->bos_token);
+  if (config_given(&r->values[BOS])) (void)read_token(&silent, &r->values[BOS], c->vocab_size, &c->bos_token);
   (void)read_eos(&silent, &r->values[EOS], c);
 }
 
@@ -357,6 +386,9 @@ viva_status config_parse(runtime *rt, const char *path, const char *text, size_t
   viva_status status = r.file.arena ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for reading %s", path);
   if (status == VIVA_OK) status = config_read_object(&r.file, (json_string){text, bytes}, keys, KEYS, r.values, NULL);
   if (status == VIVA_OK) status = find_family(&r);
+  /* Ids are held against it, also those of generation_config.json. A wrong one is refused with the other sizes. */
+  if (status == VIVA_OK && r.values[VOCAB].kind == VALUE_NUMBER && r.values[VOCAB].number.kind == JSON_INT)
+    config->vocab_size = r.values[VOCAB].number.u;
   if (status == VIVA_OK && generation != NULL)
     status = read_generation(&r, generation_path, generation, generation_bytes);
   if (status == VIVA_OK && r.family != NULL) status = read_runnable(&r);

@@ -100,11 +100,6 @@ static viva_status check_doubles(const viva_model_config *config, const char *pa
 static viva_status check_heads(const viva_model_config *c, const char *path, viva_error *error) {
   const char *heads = item(path, "num_attention_heads", "num_heads");
   const char *kv_heads = item(path, "num_key_value_heads", "num_kv_heads");
-  if (c->hidden_size % c->num_heads != 0) {
-    error_set(error, VIVA_E_FORMAT, "hidden_size %" PRIu64 " is not a multiple of %s %" PRIu64, c->hidden_size, heads,
-              c->num_heads);
-    return fail(path, "hidden_size", error);
-  }
   if (c->num_heads % c->num_kv_heads != 0) {
     error_set(error, VIVA_E_FORMAT, "%s %" PRIu64 " is not a multiple of %s %" PRIu64, heads, c->num_heads, kv_heads,
               c->num_kv_heads);
@@ -142,6 +137,15 @@ static viva_status check_rope(const viva_model_config *c, const char *path, viva
     return fail(path, item(path, "head_dim", "rotary_dim"), error);
   }
   return VIVA_OK;
+}
+
+viva_status config_derive_head_dim(viva_model_config *c, const char *path, viva_error *error) {
+  c->head_dim = c->num_heads > 0 ? c->hidden_size / c->num_heads : 0;
+  if (c->num_heads == 0 || c->hidden_size % c->num_heads == 0) return VIVA_OK;
+  error_set(error, VIVA_E_FORMAT,
+            "hidden_size %" PRIu64 " is not a multiple of %s %" PRIu64 ", and there is no head_dim", c->hidden_size,
+            item(path, "num_attention_heads", "num_heads"), c->num_heads);
+  return fail(path, "hidden_size", error);
 }
 
 viva_status config_check(const viva_model_config *config, const char *path, viva_error *error) {

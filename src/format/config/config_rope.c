@@ -67,11 +67,16 @@ static int rope_equal(const rope *a, const rope *b) {
 }
 
 static viva_status read_type(const config_file *file, const config_value *values, viva_rope_type *type) {
-  const config_value *value = values[ROPE_TYPE].kind != VALUE_ABSENT ? &values[ROPE_TYPE] : &values[ROPE_OLD_TYPE];
+  const config_value *value = config_given(&values[ROPE_TYPE]) ? &values[ROPE_TYPE] : &values[ROPE_OLD_TYPE];
   json_string name = {"default", 7};
   char quoted[64];
   *type = VIVA_ROPE_DEFAULT;
   TRY(config_string(file, value, &name));
+  if (!config_given(value) && config_given(&values[ROPE_FACTOR]))
+    runtime_log(file->rt, VIVA_LOG_WARN,
+                "%s: the RoPE scaling has a factor but no rope_type; it is read as default, "
+                "which does not scale",
+                file->path);
   for (size_t i = 0; i < sizeof rope_types / sizeof *rope_types; i++) {
     if (!json_string_is(name, rope_types[i].name)) continue;
     *type = rope_types[i].type;
@@ -82,9 +87,10 @@ static viva_status read_type(const config_file *file, const config_value *values
                      error_quote(quoted, sizeof quoted, name.text, name.bytes));
 }
 
-/* A key without which a type has no meaning. */
-static viva_status require(const config_file *file, const config_value *values, enum rope_key key) {
-  if (values[key].kind != VALUE_ABSENT) return VIVA_OK;
+/* A key without which a type has no meaning. yarn's factor may be null: it then follows from the two lengths. */
+static viva_status require(const config_file *file, const config_value *values, enum rope_key key, int may_derive) {
+  if (config_given(&values[key]) || (key == ROPE_FACTOR && may_derive && values[key].kind == VALUE_NULL))
+    return VIVA_OK;
   return config_fail(file, &values[key], VIVA_E_FORMAT, "this RoPE type needs the key \"%s\"", rope_keys[key]);
 }
 
@@ -102,7 +108,6 @@ static viva_status read_or_default(const config_file *file, const config_value *
 static viva_status read_yarn(const config_file *file, const config_value *values, const viva_model_config *config,
                              rope *r) {
   double mscale = 0, mscale_all = 0;
-  TRY(require(file, values, ROPE_FACTOR));
   if (!config_given(&values[ROPE_FACTOR]) && r->original > 0)
     r->factor = (double)config->max_position_embeddings / (double)r->original;
   TRY(read_or_default(file, &values[ROPE_FAST], &r->fast));
@@ -116,9 +121,8 @@ static viva_status read_yarn(const config_file *file, const config_value *values
 }
 
 static viva_status read_llama3(const config_file *file, const config_value *values, rope *r) {
-  TRY(require(file, values, ROPE_FACTOR));
-  TRY(require(file, values, ROPE_LOW));
-  TRY(require(file, values, ROPE_HIGH));
+  TRY(require(file, values, ROPE_LOW, 0));
+  TRY(require(file, values, ROPE_HIGH, 0));
   TRY(config_double(file, &values[ROPE_LOW], &r->low));
   return config_double(file, &values[ROPE_HIGH], &r->high);
 }
@@ -142,7 +146,7 @@ static viva_status resolve(const config_file *file, const config_value *values, 
   TRY(config_double(file, source->partial, &r->partial));
   TRY(config_double(file, &values[ROPE_PARTIAL], &r->partial));
   if (r->type == VIVA_ROPE_DEFAULT) return VIVA_OK;
-  TRY(require(file, values, ROPE_FACTOR));
+  TRY(require(file, values, ROPE_FACTOR, r->type == VIVA_ROPE_YARN));
   TRY(config_double(file, &values[ROPE_FACTOR], &r->factor));
   if (r->type == VIVA_ROPE_LLAMA3 || r->type == VIVA_ROPE_YARN) {
     TRY(config_integer(file, &values[ROPE_ORIGINAL], &r->original));

@@ -80,6 +80,11 @@ viva_status config_wrong_kind(const config_file *file, const config_value *value
 
 int config_given(const config_value *value) { return value->kind != VALUE_ABSENT && value->kind != VALUE_NULL; }
 
+int config_unset(const config_value *value) {
+  return !config_given(value) ||
+         (value->kind == VALUE_NUMBER && value->number.kind == JSON_INT && value->number.i == -1);
+}
+
 viva_status config_integer(const config_file *file, const config_value *value, uint64_t *out) {
   if (!config_given(value)) return VIVA_OK;
   int fits = value->kind == VALUE_NUMBER && value->number.kind != JSON_DOUBLE &&

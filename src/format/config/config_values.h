@@ -55,6 +55,9 @@ viva_status config_wrong_kind(const config_file *file, const config_value *value
 /* 1 when the key is there and not null. */
 int config_given(const config_value *value);
 
+/* 1 when the key is missing, null, or -1: writers say "none" in all three ways. */
+int config_unset(const config_value *value);
+
 /* A given value of the right kind, or E_FORMAT; *out stays as it is when the value is not given. */
 viva_status config_integer(const config_file *file, const config_value *value, uint64_t *out); /* ≥ 0 */
 viva_status config_double(const config_file *file, const config_value *value, double *out);

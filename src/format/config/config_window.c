@@ -60,14 +60,14 @@ static viva_status read_layer_types(const config_file *file, const config_value 
 
 viva_status config_window(const config_file *file, const window_source *source, viva_model_config *config) {
   int32_t switched = 0;
-  uint64_t window = source->window->kind == VALUE_NULL ? 0 : DEFAULT_WINDOW, from = DEFAULT_FULL_LAYERS;
-  TRY(config_integer(file, source->window, &window));
+  int none = source->window->kind != VALUE_ABSENT && config_unset(source->window);
+  uint64_t window = none ? 0 : DEFAULT_WINDOW, from = DEFAULT_FULL_LAYERS;
+  if (!none) TRY(config_integer(file, source->window, &window));
   TRY(config_boolean(file, source->in_use, &switched));
   TRY(config_integer(file, source->full_layers, &from));
   if (source->rule == WINDOW_NEVER) return VIVA_OK; /* a Llama's layers are all full, whatever the keys say */
   int in_use = source->rule == WINDOW_ALL || switched;
-  if (in_use && window == 0 && source->window->kind == VALUE_NUMBER)
-    return config_wrong_kind(file, source->window, "null or an integer of 1 or more");
+  if (in_use && window == 0 && !none) return config_wrong_kind(file, source->window, "null or an integer of 1 or more");
   if (!in_use) window = 0;
   if (config_given(source->layer_types)) return read_layer_types(file, source->layer_types, window, config);
   if (source->rule == WINDOW_ALL) from = 0;

@@ -81,18 +81,21 @@ static viva_status parse(gguf_parse *p) {
   r->item_bytes = 0;
   TRY(keep_header(p));
   TRY(finish_values(p));
-  TRY(describe_values(p));
+  if (p->file == 0) TRY(describe_values(p));
   return finish_tensors(p);
 }
 
-viva_status gguf_open(viva_checkpoint *ck, viva_error *error) {
+viva_status gguf_read_part(viva_checkpoint *ck, uint32_t file, gguf **out, viva_error *error) {
   mem *m = &ck->rt->mem;
-  gguf_parse p = {.ck = ck, .values = {.item_bytes = sizeof(raw_value)}, .tensors = {.item_bytes = sizeof(raw_tensor)}};
-  reader_init(&p.reader, ck->rt, &ck->files[0].io, error);
+  gguf_parse p = {.ck = ck,
+                  .file = file,
+                  .values = {.item_bytes = sizeof(raw_value)},
+                  .tensors = {.item_bytes = sizeof(raw_tensor)}};
+  reader_init(&p.reader, ck->rt, &ck->files[file].io, error);
   viva_status status = parse(&p);
   reader_free(&p.reader);
   grow_free(m, &p.values);
   grow_free(m, &p.tensors);
-  if (status == VIVA_OK) ck->gguf = p.g;
+  if (status == VIVA_OK) *out = p.g;
   return status;
 }

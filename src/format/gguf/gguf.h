@@ -12,7 +12,7 @@
 #ifndef FORMAT_GGUF_GGUF_H
 #define FORMAT_GGUF_GGUF_H
 
-#include "format/checkpoint.h"
+#include "format/checkpoint_build.h"
 
 typedef enum gguf_type {
   GGUF_U8 = 0,
@@ -53,11 +53,15 @@ typedef struct gguf {
 /* "u32", or "array of u32". */
 const char *gguf_type_name(gguf_type type, int is_array);
 
-/* Reads and checks a whole GGUF header into ck (files[0] is open): ck->gguf, and ck->tensors sorted by name. ck->rt and
- * ck->arena are used; what a failed call leaves in the arena goes with it. Stricter than ggml: names and keys are UTF-8
+/* Reads and checks a whole GGUF header into b->ck (files[0] is open): ck->gguf, and ck->tensors sorted by name. A model
+ * in several files is opened with all of them (gguf_split.c). What a failed call leaves in the arena goes with it.
+ * Stricter than ggml: names and keys are UTF-8
  * and unique, tensors do not overlap, dimensions are at least 1, the alignment is 8 to 2^20. Bytes after the last
  * tensor and gaps between tensors are allowed, as ggml allows them. */
-viva_status gguf_open(viva_checkpoint *ck, viva_error *error);
+viva_status gguf_open(checkpoint_build *b, viva_error *error);
+
+/* 1 for the name of a part behind the first: NAME-00002-of-00003.gguf. */
+int gguf_is_later_part(const char *path);
 
 /* NULL when there is none. */
 const gguf_value *gguf_find(const gguf *g, const char *key);

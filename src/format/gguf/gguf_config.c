@@ -15,6 +15,8 @@ static const struct {
   int permuted_qk, qk_norm;
 } families[] = {{"llama", "llama", 1, 0}, {"qwen2", "qwen2", 0, 0}, {"qwen3", "qwen3", 0, 1}};
 
+#define KIND_CONTROL 3 /* of tokenizer.ggml.token_type */
+
 #define KEY_BYTES 128 /* an architecture is at most 63 bytes, the longest key 40 */
 
 #define FIELD(name) offsetof(viva_model_config, name)
@@ -137,21 +139,31 @@ static viva_status refuse_unknown_effects(const gguf_config_reader *r) {
     snprintf(problem, sizeof problem, "the model uses %s, which viva does not run", unknown_effects[i].what);
     return gguf_config_fail(r, VIVA_E_UNSUPPORTED, value, problem);
   }
-  uint64_t parts;
-  const gguf_value *split = gguf_find(r->g, "split.count");
-  if (split != NULL && gguf_u64(split, &parts) == 0 && parts > 1) {
-    return gguf_config_fail(r, VIVA_E_UNSUPPORTED, split,
-                            "the file is one part of a split model: join the parts first (llama-gguf-split --merge)");
-  }
   return VIVA_OK;
+}
+
+/* config_check names the keys as config.json does. */
+static void rename_item(const gguf_config_reader *r) {
+  for (size_t i = 0; r->error != NULL && i < sizeof integers / sizeof *integers; i++) {
+    if (strcmp(r->error->item, integers[i].checked_as) != 0) continue;
+    char name[KEY_BYTES];
+    name_key(r, integers[i].key, name);
+    error_at(r->error, NULL, name, -1, VIVA_NO_OFFSET);
+    return;
+  }
 }
 
 /* What follows from other values when the file does not say. */
 static viva_status read_heads(const gguf_config_reader *r) {
   viva_model_config *c = r->config;
-  uint64_t derived = c->num_heads > 0 ? c->hidden_size / c->num_heads : 0;
   if (c->num_kv_heads == 0 && gguf_config_find(r, "attention.head_count_kv") == NULL) c->num_kv_heads = c->num_heads;
-  if (c->head_dim == 0 && gguf_config_find(r, "attention.key_length") == NULL) c->head_dim = derived;
+  if (c->head_dim == 0 && gguf_config_find(r, "attention.key_length") == NULL) {
+    viva_status status = config_derive_head_dim(c, r->ck->files[0].path, r->runnable ? r->error : NULL);
+    if (status != VIVA_OK && r->runnable) {
+      rename_item(r);
+      return status;
+    }
+  }
   if (c->rotary_dim == 0 && gguf_config_find(r, "rope.dimension_count") == NULL) c->rotary_dim = c->head_dim;
   const gguf_value *value_length = gguf_config_find(r, "attention.value_length");
   uint64_t length;
@@ -175,29 +187,80 @@ static viva_status read_vocabulary(const gguf_config_reader *r) {
   }
   r->config->vocab_size = rows;
   if (!r->runnable || tokens == NULL || tokens->count == rows) return VIVA_OK;
+  if (tokens->count < rows) { /* padded rows, which no text reaches */
+    runtime_log(r->ck->rt, VIVA_LOG_WARN, "%s: token_embd.weight has %" PRIu64 " rows for %" PRIu64 " tokens",
+                r->ck->path, rows, tokens->count);
+    return VIVA_OK;
+  }
   char problem[128];
   snprintf(problem, sizeof problem, "%" PRIu64 " tokens, but token_embd.weight has %" PRIu64 " rows", tokens->count,
            rows);
   return gguf_config_fail(r, VIVA_E_FORMAT, tokens, problem);
 }
 
-/* 1 and the id when the key holds one. */
+/* The id that the key holds, or -1. Files with ids outside their vocabulary (4294967295 for "none") are about: as
+ * llama.cpp does, such a key is told and left out. */
 static viva_status read_token(const gguf_config_reader *r, const char *key, viva_token *id) {
   const gguf_value *value = gguf_find(r->g, key);
-  uint64_t number;
+  int64_t number;
   *id = -1;
   if (value == NULL) return VIVA_OK;
+  if (gguf_i64(value, &number)) return wrong_kind(r, value, "a token's number");
   uint64_t limit = r->config->vocab_size < INT32_MAX ? r->config->vocab_size : INT32_MAX;
-  if (gguf_u64(value, &number)) return wrong_kind(r, value, "a token's number");
-  if (number < limit) {
+  if (number >= 0 && (uint64_t)number < limit)
     *id = (viva_token)number;
-    return VIVA_OK;
+  else if (number != -1 && r->runnable)
+    runtime_log(r->ck->rt, VIVA_LOG_WARN,
+                "%s: %s is %" PRId64 ", outside the vocabulary of %" PRIu64 ": the key is left out", r->ck->path, key,
+                number, r->config->vocab_size);
+  return VIVA_OK;
+}
+
+static void add_end(viva_model_config *c, viva_token id) {
+  if (id < 0 || c->num_eos == sizeof c->eos_tokens / sizeof *c->eos_tokens) return;
+  for (uint32_t i = 0; i < c->num_eos; i++)
+    if (c->eos_tokens[i] == id) return;
+  c->eos_tokens[c->num_eos++] = id;
+}
+
+static int is_control(const gguf *g, uint64_t id) {
+  const gguf_value *kinds = gguf_find(g, "tokenizer.ggml.token_type");
+  int64_t kind;
+  return kinds == NULL || !kinds->is_array || gguf_element_i64(kinds, id, &kind) != 0 || kind == KIND_CONTROL;
+}
+
+/* Tokens that end a text, a turn or a message whatever the keys say: first files of an Instruct model name the end of
+ * text only. The texts are those that llama.cpp goes by (llama-vocab.cpp, special_eog_ids). */
+static void find_ends(const gguf_config_reader *r) {
+  static const char strike[] = "</s>"; /* ends a text, or in Gemma's vocabulary text struck through */
+  static const char *const ends[] = {"<|eot_id|>",
+                                     "<|im_end|>",
+                                     "<|end|>",
+                                     "<|return|>",
+                                     "<|call|>",
+                                     "<|flush|>",
+                                     "<|calls|>",
+                                     "<end_of_turn>",
+                                     "<|eom_id|>",
+                                     "<|endoftext|>",
+                                     strike,
+                                     "<EOT>",
+                                     "_<EOT>",
+                                     "[EOT]",
+                                     "[EOS]",
+                                     "<|end_of_text|>",
+                                     "<end_of_utterance>",
+                                     "<eos>"};
+  const gguf_value *tokens = gguf_find(r->g, "tokenizer.ggml.tokens");
+  const char *text;
+  size_t at = 0, bytes;
+  if (tokens == NULL || !tokens->is_array || tokens->type != GGUF_STRING) return;
+  for (uint64_t id = 0; id < r->config->vocab_size && gguf_next_string(tokens, &at, &text, &bytes); id++) {
+    if (bytes < 4 || strchr("<[_", text[0]) == NULL) continue;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+      if (strlen(ends[i]) == bytes && memcmp(ends[i], text, bytes) == 0 && (ends[i] != strike || is_control(r->g, id)))
+        add_end(r->config, (viva_token)id);
   }
-  if (!r->runnable) return VIVA_OK;
-  char problem[128];
-  snprintf(problem, sizeof problem, "token %" PRIu64 " is outside the vocabulary of %" PRIu64, number,
-           r->config->vocab_size);
-  return gguf_config_fail(r, VIVA_E_FORMAT, value, problem);
 }
 
 /* End of text, of turn, of message: generation stops at each. */
@@ -209,11 +272,10 @@ static viva_status read_special_tokens(const gguf_config_reader *r) {
   c->num_eos = 0;
   for (size_t i = 0; i < sizeof end_keys / sizeof *end_keys; i++) {
     viva_token id;
-    uint32_t known = 0;
     TRY(read_token(r, end_keys[i], &id));
-    while (known < c->num_eos && c->eos_tokens[known] != id) known++;
-    if (id >= 0 && known == c->num_eos) c->eos_tokens[c->num_eos++] = id;
+    add_end(c, id);
   }
+  find_ends(r);
   return VIVA_OK;
 }
 
@@ -244,17 +306,6 @@ static void find_family(gguf_config_reader *r) {
     snprintf(c->model_type, sizeof c->model_type, "%s", families[i].model_type);
     c->permuted_qk = families[i].permuted_qk;
     r->qk_norm = families[i].qk_norm;
-  }
-}
-
-/* config_check names the keys as config.json does. */
-static void rename_item(const gguf_config_reader *r) {
-  for (size_t i = 0; r->error != NULL && i < sizeof integers / sizeof *integers; i++) {
-    if (strcmp(r->error->item, integers[i].checked_as) != 0) continue;
-    char name[KEY_BYTES];
-    name_key(r, integers[i].key, name);
-    error_at(r->error, NULL, name, -1, VIVA_NO_OFFSET);
-    return;
   }
 }
 

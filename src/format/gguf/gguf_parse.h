@@ -35,11 +35,15 @@ typedef struct raw_tensor {
 
 typedef struct gguf_parse {
   viva_checkpoint *ck;
-  gguf *g; /* in the arena */
+  uint32_t file; /* index into ck->files */
+  gguf *g;       /* in the arena */
   gguf_reader reader;
   grow values;  /* of raw_value */
   grow tensors; /* of raw_tensor */
 } gguf_parse;
+
+/* gguf.c: reads and checks the header of ck->files[file]; its tensors are added at the end of ck->tensors. */
+viva_status gguf_read_part(viva_checkpoint *ck, uint32_t file, gguf **out, viva_error *error);
 
 /* gguf_values.c: count key-value pairs; sets g->alignment. */
 viva_status parse_values(gguf_parse *p, uint64_t count);
@@ -51,7 +55,7 @@ viva_status describe_values(gguf_parse *p);
 
 /* gguf_tensors.c: count tensor descriptions. */
 viva_status parse_tensors(gguf_parse *p, uint64_t count);
-/* With g->data_offset known: ck->tensors. Refuses double names, and data outside the file or overlapping. */
+/* With g->data_offset known: adds to ck->tensors, sorted. Refuses double names, data outside the file or overlapping. */
 viva_status finish_tensors(gguf_parse *p);
 
 #endif

@@ -108,6 +108,7 @@ static viva_status place(gguf_parse *p, const raw_tensor *tensor, tensor_view *v
   *view = (tensor_view){.name = name,
                         .type = tensor->type,
                         .rank = tensor->rank,
+                        .file = p->file,
                         .elements = tensor->elements,
                         .bytes = tensor->bytes,
                         .offset = p->g->data_offset + tensor->offset};
@@ -144,11 +145,14 @@ static viva_status refuse_overlap(gguf_parse *p, const tensor_view *views, size_
   return VIVA_OK;
 }
 
-/* Sorts the views by name into ck->tensors. */
+/* Adds the views, sorted by name, to ck->tensors. */
 static viva_status keep_sorted(gguf_parse *p, const tensor_view *views, size_t count, const void **order) {
-  tensor_view *sorted = arena_alloc(p->ck->arena, count * sizeof *sorted); /* as large as the list that exists */
-  if (sorted == NULL)
-    return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of tensors");
+  viva_checkpoint *ck = p->ck;
+  size_t before = ck->tensor_count;
+  tensor_view *all = arena_alloc(ck->arena, (before + count) * sizeof *all); /* as large as the lists that exist */
+  if (all == NULL) return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of tensors");
+  if (before > 0) memcpy(all, ck->tensors, before * sizeof *all);
+  tensor_view *sorted = all + before;
   for (size_t i = 0; i < count; i++) order[i] = &views[i];
   sort_pointers(order, count, compare_names);
   for (size_t i = 0; i < count; i++) {
@@ -157,8 +161,8 @@ static viva_status keep_sorted(gguf_parse *p, const tensor_view *views, size_t c
       return fail_at_view(p, &sorted[i], "this tensor stands in the file twice", "");
     }
   }
-  p->ck->tensors = sorted;
-  p->ck->tensor_count = count;
+  ck->tensors = all;
+  ck->tensor_count = before + count;
   return VIVA_OK;
 }
 

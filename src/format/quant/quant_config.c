@@ -36,28 +36,46 @@ typedef struct names_visit {
   const config_file *file;
   name_list *names;
   name_syntax syntax;
+  int may_fail; /* what is not understood is told and left out */
 } names_visit;
 
 static viva_status visit_name(void *arg, const config_value *element) {
   names_visit *v = arg;
   if (element->kind != VALUE_STRING) return config_wrong_kind(v->file, element, "names of modules as strings");
-  viva_status status = names_add(&v->q->ck->rt->mem, v->q->arena, v->names, v->syntax, element->text, v->file->error);
+  viva_error reason = {0};
+  viva_status status = names_add(&v->q->ck->rt->mem, v->q->arena, v->names, v->syntax, element->text,
+                                 v->may_fail ? &reason : v->file->error);
+  if (status == VIVA_E_UNSUPPORTED && v->may_fail) {
+    runtime_log(v->file->rt, VIVA_LOG_WARN, "%s: %s: %s. It is left out: the tensors say what is dense", v->file->path,
+                element->key, reason.message);
+    return VIVA_OK;
+  }
+  if (status != VIVA_OK && v->may_fail && v->file->error != NULL) *v->file->error = reason;
   if (status != VIVA_OK) error_at(v->file->error, v->file->path, element->key, -1, element->offset);
   return status;
 }
 
-viva_status quant_names(quant *q, const config_file *file, const config_value *list, name_syntax syntax,
-                        name_list *names) {
-  names_visit v = {q, file, names, syntax};
+static viva_status read_names(names_visit *v, const config_value *list) {
   if (!config_given(list)) return VIVA_OK;
-  if (list->kind != VALUE_LIST) return config_wrong_kind(file, list, "a list of names of modules");
-  TRY(config_read_list(file, list, visit_name, &v));
-  names_seal(names);
+  if (list->kind != VALUE_LIST) return config_wrong_kind(v->file, list, "a list of names of modules");
+  TRY(config_read_list(v->file, list, visit_name, v));
+  names_seal(v->names);
   return VIVA_OK;
 }
 
-/* A dialect with one scheme for every module. */
-static viva_status one_group(quant *q, const config_file *file, quant_scheme_args args) {
+viva_status quant_names(quant *q, const config_file *file, const config_value *list, name_syntax syntax,
+                        name_list *names) {
+  names_visit v = {q, file, names, syntax, 0};
+  return read_names(&v, list);
+}
+
+viva_status quant_ignored_names(quant *q, const config_file *file, const config_value *list, name_syntax syntax,
+                                name_list *names) {
+  names_visit v = {q, file, names, syntax, 1};
+  return read_names(&v, list);
+}
+
+viva_status quant_one_group(quant *q, const config_file *file, quant_scheme_args args) {
   quant_group *g = quant_add_group(q, file->error);
   if (g == NULL) return VIVA_E_MEMORY;
   g->args = args;
@@ -83,8 +101,23 @@ static viva_status visit_size(void *arg, const config_value *element) {
   return VIVA_OK;
 }
 
+/* "128x128": digits, an x, digits. 1 when it is that. */
+static int read_product(json_string text, uint64_t sizes[2]) {
+  size_t at = 0;
+  for (int i = 0; i < 2; i++) {
+    sizes[i] = 0;
+    size_t first = at;
+    for (; at < text.bytes && text.text[at] >= '0' && text.text[at] <= '9' && at - first < 9; at++)
+      sizes[i] = sizes[i] * 10 + (uint64_t)(text.text[at] - '0');
+    if (sizes[i] == 0) return 0;
+    if (i == 0 && (at == text.bytes || text.text[at++] != 'x')) return 0;
+  }
+  return at == text.bytes;
+}
+
 viva_status quant_block_sizes(const config_file *file, const config_value *list, uint64_t sizes[2]) {
   sizes_visit v = {.file = file};
+  if (list->kind == VALUE_STRING && read_product(list->text, sizes)) return VIVA_OK;
   if (list->kind != VALUE_LIST) return config_wrong_kind(file, list, "a list of two sizes");
   TRY(config_read_list(file, list, visit_size, &v));
   if (v.count != 2)
@@ -111,63 +144,19 @@ static viva_status read_fp8(quant *q, const config_file *file, json_string objec
     args.block_rows = sizes[0];
     args.block_cols = sizes[1];
   }
-  TRY(quant_names(q, file, &v[SKIPPED], NAMES_PARTS, &q->ignore));
+  TRY(quant_ignored_names(q, file, &v[SKIPPED], NAMES_PARTS, &q->ignore));
   TRY(quant_set_scheme(q, file, "fp8",
                        config_given(&v[BLOCK]) ? (json_string){"block", 5} : (json_string){"tensor", 6}));
-  return one_group(q, file, args);
+  return quant_one_group(q, file, args);
 }
 
 static viva_status read_fbgemm(quant *q, const config_file *file, json_string object) {
   static const char *const keys[] = {"modules_to_not_convert"};
   config_value skipped;
   TRY(config_read_object(file, object, keys, 1, &skipped, NULL));
-  TRY(quant_names(q, file, &skipped, NAMES_PARTS, &q->ignore));
+  TRY(quant_ignored_names(q, file, &skipped, NAMES_PARTS, &q->ignore));
   TRY(quant_set_scheme(q, file, "fbgemm_fp8", (json_string){"", 0}));
-  return one_group(q, file, (quant_scheme_args){.layout = LAYOUT_FP8, .strategy = STRATEGY_CHANNEL});
-}
-
-/* ---- ModelOpt */
-
-static const quant_scheme_args *modelopt_args(json_string algo) {
-  static const quant_scheme_args fp8 = {.layout = LAYOUT_FP8, .strategy = STRATEGY_TENSOR};
-  static const quant_scheme_args nvfp4 = {
-      .layout = LAYOUT_NVFP4, .strategy = STRATEGY_GROUP, .block_rows = 1, .block_cols = 16};
-  return json_string_is(algo, "FP8") ? &fp8 : json_string_is(algo, "NVFP4") ? &nvfp4 : NULL;
-}
-
-/* object: "quantization_config" or "quantization". The same keys may come from both files; the algorithm must then be
- * the same. */
-static viva_status read_modelopt(quant *q, const config_file *file, json_string object) {
-  enum { ALGO, GROUP, EXCLUDE, IGNORE, INNER, KEYS };
-  static const char *const keys[KEYS] = {"quant_algo", "group_size", "exclude_modules", "ignore", "quantization"};
-  config_value v[KEYS];
-  json_string algo = {0};
-  uint64_t group = 16;
-  TRY(config_read_object(file, object, keys, KEYS, v, NULL));
-  if (!config_given(&v[ALGO]) && v[INNER].kind == VALUE_OBJECT)
-    TRY(config_read_object(file, v[INNER].text, keys, KEYS, v, NULL));
-  TRY(quant_names(q, file, &v[EXCLUDE], NAMES_WILDCARDS, &q->ignore));
-  TRY(quant_names(q, file, &v[IGNORE], NAMES_WILDCARDS, &q->ignore));
-  TRY(config_string(file, &v[ALGO], &algo));
-  TRY(config_integer(file, &v[GROUP], &group));
-  if (!config_given(&v[ALGO])) return VIVA_OK; /* the other file may have it */
-  const quant_scheme_args *args = modelopt_args(algo);
-  char quoted[80];
-  error_quote(quoted, sizeof quoted, algo.text, algo.bytes);
-  if (args == NULL)
-    return config_fail(file, &v[ALGO], VIVA_E_UNSUPPORTED, "ModelOpt's %s is not one that viva reads (FP8, NVFP4)",
-                       quoted);
-  if (args->layout == LAYOUT_NVFP4 && group != args->block_cols)
-    return config_fail(file, &v[GROUP], VIVA_E_UNSUPPORTED, "expected groups of 16 for NVFP4, found %llu",
-                       (unsigned long long)group);
-  if (q->groups.count == 0) {
-    TRY(quant_set_scheme(q, file, "modelopt", algo));
-    return one_group(q, file, *args);
-  }
-  const quant_group *other = (const quant_group *)(const void *)q->groups.items;
-  if (other->args.layout != args->layout)
-    return config_fail(file, &v[ALGO], VIVA_E_FORMAT, "config.json says %s, this file says %s", q->scheme, quoted);
-  return VIVA_OK;
+  return quant_one_group(q, file, (quant_scheme_args){.layout = LAYOUT_FP8, .strategy = STRATEGY_CHANNEL});
 }
 
 /* ---- the files */
@@ -181,7 +170,7 @@ typedef struct dialect {
 static const dialect known[] = {{"compressed-tensors", METHOD_COMPRESSED_TENSORS, quant_read_compressed_tensors},
                                 {"fp8", METHOD_FP8, read_fp8},
                                 {"fbgemm_fp8", METHOD_FBGEMM, read_fbgemm},
-                                {"modelopt", METHOD_MODELOPT, read_modelopt},
+                                {"modelopt", METHOD_MODELOPT, quant_read_modelopt},
                                 {"viva", METHOD_VIVA, quant_read_viva}};
 
 /* Writers that gave no quant_method are known by their other keys. */
@@ -232,7 +221,7 @@ static viva_status read_modelopt_file(quant *q, const config_file *file) {
   if (v.kind != VALUE_OBJECT) return config_wrong_kind(file, &v, "an object");
   q->method = METHOD_MODELOPT;
   q->config_path = file->path;
-  return read_modelopt(q, file, v.text);
+  return quant_read_modelopt(q, file, v.text);
 }
 
 static viva_status read_file(quant *q, const char *name, viva_status (*parse)(quant *q, const config_file *file),
@@ -247,13 +236,30 @@ static viva_status read_file(quant *q, const char *name, viva_status (*parse)(qu
   return parse(q, &file);
 }
 
+/* A scheme that viva does not read refuses a checkpoint only when its tensors are quantised: configurations outlive the
+ * quantisation in merged and converted models. quant_find_modules decides. */
+static viva_status keep_unread(quant *q, viva_status status, const viva_error *local, viva_error *error) {
+  if (status == VIVA_E_UNSUPPORTED) {
+    q->unread = *local;
+    q->method = METHOD_NONE;
+    q->scheme = "";
+    return VIVA_OK;
+  }
+  if (status != VIVA_OK && error != NULL) *error = *local;
+  return status;
+}
+
 viva_status quant_config_read(quant *q, viva_error *error) {
-  TRY(read_file(q, "config.json", read_config, error));
-  TRY(read_file(q, "hf_quant_config.json", read_modelopt_file, error));
-  if (q->method == METHOD_MODELOPT && q->groups.count == 0) {
+  viva_error local = {0};
+  viva_status status = read_file(q, "config.json", read_config, &local);
+  if (status == VIVA_OK) status = read_file(q, "hf_quant_config.json", read_modelopt_file, &local);
+  TRY(keep_unread(q, status, &local, error));
+  if (q->method == METHOD_MODELOPT && q->groups.count == 0 && !q->algo_null) {
+    int mixed = q->scheme[0] != 0; /* set with the algorithm */
     error_set(error, VIVA_E_FORMAT,
-              "neither config.json nor hf_quant_config.json has a quant_algo; expected FP8 or NVFP4");
-    error_at(error, q->config_path, "quant_algo", -1, VIVA_NO_OFFSET);
+              mixed ? "the algorithm is MIXED_PRECISION, but no layer's is told"
+                    : "neither config.json nor hf_quant_config.json has a quant_algo; expected FP8 or NVFP4");
+    error_at(error, q->config_path, mixed ? "quantized_layers" : "quant_algo", -1, VIVA_NO_OFFSET);
     return VIVA_E_FORMAT;
   }
   return VIVA_OK;

@@ -230,7 +230,7 @@ viva_status quant_read_compressed_tensors(quant *q, const config_file *file, jso
   TRY(find_format(file, &v[FORMAT], &format));
   if (format != NULL) q->sparse |= format->sparse;
   TRY(read_sparsity(q, file, &v[SPARSITY]));
-  TRY(quant_names(q, file, &v[IGNORE], NAMES_COMPRESSED_TENSORS, &q->ignore));
+  TRY(quant_ignored_names(q, file, &v[IGNORE], NAMES_COMPRESSED_TENSORS, &q->ignore));
   if (config_given(&v[GROUPS])) TRY(read_groups(q, file, &v[GROUPS], format != NULL ? format->kind : FORMAT_ANY));
   const char *word = format != NULL ? format->word : q->sparse ? "sparse-24-bitmask" : "";
   TRY(quant_set_scheme(q, file, "compressed-tensors", (json_string){word, strlen(word)}));

@@ -3,6 +3,7 @@
  *   quant.c           opening, looking up
  *   quant_config.c    which files say how the weights are quantised, and the dialects' own keys
  *   quant_groups.c    compressed-tensors' groups
+ *   quant_modelopt.c  ModelOpt's algorithms
  *   quant_viva.c      viva's own words
  *   quant_pattern.c   regular expressions and wildcards of names
  *   quant_modules.c   the matrices of a checkpoint
@@ -91,12 +92,14 @@ struct quant {
   quant_method method;
   const char *scheme;
   const char *config_path; /* the file that says so */
-  grow groups;             /* of quant_group: compressed-tensors; others have at most one, for every module */
-  name_list ignore;        /* modules that are dense */
-  int sparse;              /* sparse-24-bitmask may be used */
-  grow viva;               /* of viva_module *, sorted */
-  grow modules;            /* of quant_module *, sorted by name */
-  unsigned char *roles;    /* quant_role of each of ck->tensors */
+  viva_error unread;    /* why the configuration could not be read, E_UNSUPPORTED; counts when something is quantised */
+  grow groups;          /* of quant_group: compressed-tensors, ModelOpt's mixtures; others have one, for every module */
+  name_list ignore;     /* modules that are dense */
+  int algo_null;        /* ModelOpt: quant_algo is null, nothing is quantised */
+  int sparse;           /* sparse-24-bitmask may be used */
+  grow viva;            /* of viva_module *, sorted */
+  grow modules;         /* of quant_module *, sorted by name */
+  unsigned char *roles; /* quant_role of each of ck->tensors */
 };
 
 /* -- quant_config.c */
@@ -111,14 +114,23 @@ viva_status quant_set_scheme(quant *q, const config_file *file, const char *dial
 viva_status quant_names(quant *q, const config_file *file, const config_value *list, name_syntax syntax,
                         name_list *names);
 
-/* Two sizes of 1 or more: rows and columns of a block. */
+/* As quant_names, for modules that are left dense: a pattern that is not understood is told and left out, because the
+ * tensors themselves say what is dense. */
+viva_status quant_ignored_names(quant *q, const config_file *file, const config_value *list, name_syntax syntax,
+                                name_list *names);
+
+/* Two sizes of 1 or more, rows and columns of a block: [128, 128], or "128x128" in older files. */
 viva_status quant_block_sizes(const config_file *file, const config_value *list, uint64_t sizes[2]);
 
 /* A new group at the end of q->groups; NULL with an error: no memory. */
 quant_group *quant_add_group(quant *q, viva_error *error);
 
-/* -- quant_groups.c, quant_viva.c: a dialect's part of the object "quantization_config" */
+/* A dialect with one scheme for every module. */
+viva_status quant_one_group(quant *q, const config_file *file, quant_scheme_args args);
 
+/* -- quant_groups.c, quant_modelopt.c, quant_viva.c: a dialect's part of the object "quantization_config" */
+
+viva_status quant_read_modelopt(quant *q, const config_file *file, json_string object);
 viva_status quant_read_compressed_tensors(quant *q, const config_file *file, json_string object);
 viva_status quant_read_viva(quant *q, const config_file *file, json_string object);
 

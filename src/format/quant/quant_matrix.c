@@ -4,8 +4,9 @@
  *   compressed-tensors FP8  weight E4M3          weight_scale
  *   NVFP4                   weight_packed U8     weight_scale E4M3    weight_global_scale (divides)
  *   sparse-24-bitmask       compressed           weight_scale (FP8)   bitmask U8, shape I64[2]
- *   fp8 in blocks           weight E4M3          weight_scale_inv (multiplies; some files say weight_scale)
+ *   fp8 in blocks           weight E4M3          weight_scale_inv (multiplies, whatever its name says)
  *   fp8, fbgemm_fp8         weight E4M3          weight_scale
+ *                                                (FP8 scales have more names: scale_names)
  *   modelopt FP8            weight E4M3          weight_scale
  *   modelopt NVFP4          weight U8            weight_scale E4M3    weight_scale_2 (multiplies)
  *   viva                    weight_packed U8     weight_scale         weight_shape I64[2], weight_global_scale
@@ -130,14 +131,24 @@ static viva_status set_scales(quant_making *k, const tensor_view *view, const fi
   return check_shape(k, view, m->scale_rows, m->scale_cols);
 }
 
+/* What writers call the scale that FP8 codes are multiplied with, the usual name first: transformers' FP8Linear writes
+ * weight_scale_inv for one number too, ComfyUI scale_weight, DeepSeek's own code scale, TensorRT-LLM the last. */
+static const char *const scale_names[] = {".weight_scale", ".weight_scale_inv", ".scale_weight", ".scale",
+                                          ".weights_scaling_factor"};
+
+static viva_status take_fp8_scale(quant_making *k, const char *usual, const tensor_view **view) {
+  *view = take_part(k, usual);
+  for (size_t i = 0; *view == NULL && i < sizeof scale_names / sizeof *scale_names; i++)
+    *view = take_part(k, scale_names[i]);
+  return *view != NULL ? VIVA_OK : need_part(k, usual, view);
+}
+
 static viva_status fp8_scales(quant_making *k) {
   static const file_type types[] = {TYPE_F32, TYPE_BF16, TYPE_F16};
   static const file_type deepseek[] = {TYPE_F32, TYPE_BF16, TYPE_F8_E8M0};
   const tensor_view *view = NULL;
   int blocks = k->q->method == METHOD_FP8 && k->args.strategy == STRATEGY_BLOCK;
-  if (blocks) view = take_part(k, ".weight_scale_inv");
-  if (view == NULL && blocks) view = take_part(k, ".weight_scale");
-  if (view == NULL) TRY(need_part(k, blocks ? ".weight_scale_inv" : ".weight_scale", &view));
+  TRY(take_fp8_scale(k, blocks ? ".weight_scale_inv" : ".weight_scale", &view));
   TRY(set_scales(k, view, blocks ? deepseek : types, 3));
   /* compressed-tensors multiplies in its scales' type; others are read as FP32 products */
   if (k->q->method == METHOD_COMPRESSED_TENSORS) k->m.value_type = view->type;

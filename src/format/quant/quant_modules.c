@@ -8,13 +8,30 @@
 #include "format/quant/quant_inner.h"
 
 /* Of activations and of KV caches, which are not quantised by what a file says. */
-static const char *const ignored[] = {"input_scale",      "input_zero_point",  "input_global_scale",
-                                      "output_scale",     "output_zero_point", "output_global_scale",
-                                      "activation_scale", "input_scale_ub",    "q_scale",
-                                      "k_scale",          "v_scale",           "kv_scale",
-                                      "prob_scale",       "q_zero_point",      "k_zero_point",
-                                      "v_zero_point",     "k_global_scale",    "v_global_scale",
-                                      "q_global_scale"};
+static const char *const ignored[] = {"input_scale",
+                                      "input_zero_point",
+                                      "input_global_scale",
+                                      "output_scale",
+                                      "output_zero_point",
+                                      "output_global_scale",
+                                      "activation_scale",
+                                      "input_scale_ub",
+                                      "q_scale",
+                                      "k_scale",
+                                      "v_scale",
+                                      "kv_scale",
+                                      "prob_scale",
+                                      "q_zero_point",
+                                      "k_zero_point",
+                                      "v_zero_point",
+                                      "k_global_scale",
+                                      "v_global_scale",
+                                      "q_global_scale",
+                                      "act_scale",
+                                      "scale_input",
+                                      "input_activation_scale",
+                                      "activation_scaling_factor",
+                                      "kv_cache_scaling_factor"};
 
 /* Tensors that mean something only beside codes. */
 static const char *const parts[] = {"weight_scale",
@@ -29,6 +46,8 @@ static const char *const parts[] = {"weight_scale",
                                     "scale_packed",
                                     "compressed",
                                     "bitmask",
+                                    "scale_weight",
+                                    "weights_scaling_factor",
                                     "row_offsets",
                                     "qweight",
                                     "qzeros",
@@ -85,8 +104,10 @@ typedef enum anchor { ANCHOR_NONE, ANCHOR_WEIGHT, ANCHOR_PACKED, ANCHOR_COMPRESS
 
 /* Whether a tensor holds codes. */
 static anchor find_anchor(const quant *q, const tensor_view *view, const char *last) {
-  const quant_group *first = q->groups.count > 0 ? (const quant_group *)(const void *)q->groups.items : NULL;
-  int nvfp4 = q->method == METHOD_MODELOPT && first->args.layout == LAYOUT_NVFP4;
+  const quant_group *groups = (const quant_group *)(const void *)q->groups.items;
+  int nvfp4 = 0;
+  for (size_t i = 0; q->method == METHOD_MODELOPT && i < q->groups.count; i++)
+    nvfp4 |= groups[i].args.layout == LAYOUT_NVFP4;
   if (strcmp(last, "weight") == 0 && q->method != METHOD_VIVA && view->rank == 2)
     return view->type == TYPE_F8_E4M3 || (nvfp4 && view->type == TYPE_U8) ? ANCHOR_WEIGHT : ANCHOR_NONE;
   if (strcmp(last, "weight_packed") == 0 && (q->method == METHOD_COMPRESSED_TENSORS || q->method == METHOD_VIVA))
@@ -144,6 +165,29 @@ static viva_status add_module(quant *q, const tensor_view *codes, anchor kind, s
 
 /* ---- all of them */
 
+/* Does this tensor only make sense in a quantised checkpoint? Integers are codes, or masks, or zero points. */
+static int is_quantised(const tensor_view *view) {
+  size_t module_bytes;
+  const char *last = last_part(view->name, &module_bytes);
+  if (module_bytes == 0) return 0;
+  if (is_one_of(last, parts, sizeof parts / sizeof *parts)) return 1;
+  return view->rank == 2 && view->type != TYPE_F32 && view->type != TYPE_F16 && view->type != TYPE_BF16 &&
+         view->type != TYPE_F64;
+}
+
+/* The configuration has a scheme that viva does not read. Without a quantised tensor it is a stale one. */
+static viva_status judge_unread(const quant *q, viva_error *error) {
+  for (size_t i = 0; i < q->ck->tensor_count; i++) {
+    if (!is_quantised(&q->ck->tensors[i])) continue;
+    if (error != NULL) *error = q->unread;
+    return q->unread.code;
+  }
+  runtime_log(q->ck->rt, VIVA_LOG_WARN,
+              "%s: no tensor is quantised; the configuration's section about it is left out (%s)", q->ck->path,
+              q->unread.message);
+  return VIVA_OK;
+}
+
 static viva_status orphan(const quant *q, const tensor_view *view, size_t module_bytes, viva_error *error) {
   const tensor_view *weight = quant_part(q->ck, view->name, module_bytes, ".weight");
   if (q->method == METHOD_NONE)
@@ -195,6 +239,7 @@ static viva_status check_viva(const quant *q, viva_error *error) {
 viva_status quant_find_modules(quant *q, viva_error *error) {
   const viva_checkpoint *ck = q->ck;
   size_t module_bytes;
+  if (q->unread.code != VIVA_OK) return judge_unread(q, error);
   for (size_t i = 0; q->method != METHOD_NONE && i < ck->tensor_count; i++) {
     const tensor_view *view = &ck->tensors[i];
     anchor kind = find_anchor(q, view, last_part(view->name, &module_bytes));

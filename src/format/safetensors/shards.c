@@ -11,6 +11,7 @@
 
 #include "base/ck.h"
 #include "format/checkpoint_build.h"
+#include "format/gguf/gguf.h"
 
 #define INDEX_NAME      "model.safetensors.index.json"
 #define SINGLE_NAME     "model.safetensors"
@@ -144,37 +145,59 @@ static const char *name_of(const char *path) {
   return slash ? slash + 1 : path;
 }
 
-/* Every mapping must be true. order is by tensor, as ck->tensors is. */
-static viva_status check_mappings(const index_reader *r, const void **order, viva_error *error) {
+/* What the index says and the shards do not: told once, because the shards are what a model is read from, and a tensor
+ * that it needs is missed by name later. */
+typedef struct index_doubts {
+  size_t unlisted, absent, elsewhere;
+  const char *first_unlisted, *first_absent, *first_elsewhere;
+} index_doubts;
+
+static void doubt(size_t *count, const char **first, const char *tensor) {
+  if (++*count == 1) *first = tensor;
+}
+
+static void tell_doubts(const index_reader *r, const index_doubts *d) {
+  runtime *rt = r->b->ck->rt;
+  if (d->unlisted)
+    runtime_log(rt, VIVA_LOG_WARN, "%s: %zu tensors of the shards are not in the index, first %s", r->path, d->unlisted,
+                d->first_unlisted);
+  if (d->absent)
+    runtime_log(rt, VIVA_LOG_WARN, "%s: %zu tensors of the index are in no shard, first %s", r->path, d->absent,
+                d->first_absent);
+  if (d->elsewhere)
+    runtime_log(rt, VIVA_LOG_WARN, "%s: %zu tensors are in another shard than the index says, first %s", r->path,
+                d->elsewhere, d->first_elsewhere);
+}
+
+/* order is by tensor, as ck->tensors is. */
+static void compare_index(const index_reader *r, const void **order) {
   const viva_checkpoint *ck = r->b->ck;
+  index_doubts d = {0};
   size_t next = 0, count = r->mappings.count;
   uint64_t total = 0;
   for (size_t i = 0; i < ck->tensor_count; i++) {
     const tensor_view *view = &ck->tensors[i];
-    const mapping *m = next < count ? order[next] : NULL;
-    int compared = m != NULL ? strcmp(m->tensor, view->name) : 1;
-    if (compared < 0) break; /* mapped, but in no shard: reported below */
+    const mapping *m = NULL;
+    int compared = 1;
+    for (; next < count; next++) {
+      m = order[next];
+      compared = strcmp(m->tensor, view->name);
+      if (compared >= 0) break;
+      doubt(&d.absent, &d.first_absent, m->tensor);
+    }
     if (ck_add(total, view->bytes, &total)) total = UINT64_MAX;
-    const char *path = ck->files[view->file].path;
-    if (compared > 0) {
-      runtime_log(ck->rt, VIVA_LOG_WARN, "%s: the tensor %s in %s is not in the index", r->path, view->name, path);
+    if (next == count || compared != 0) {
+      doubt(&d.unlisted, &d.first_unlisted, view->name);
       continue;
     }
     next++;
-    if (strcmp(m->shard, name_of(path)) != 0)
-      return checkpoint_fail(ck, view, error, VIVA_E_FORMAT, "the index %s says this tensor is in %s, but it is in %s",
-                             r->path, m->shard, name_of(path));
+    if (strcmp(m->shard, name_of(ck->files[view->file].path)) != 0) doubt(&d.elsewhere, &d.first_elsewhere, view->name);
   }
-  if (next < count) {
-    const mapping *m = order[next];
-    error_set(error, VIVA_E_FORMAT, "the index says this tensor is in %s, but no shard holds it", m->shard);
-    error_at(error, r->path, m->tensor, -1, VIVA_NO_OFFSET);
-    return VIVA_E_FORMAT;
-  }
+  for (; next < count; next++) doubt(&d.absent, &d.first_absent, ((const mapping *)order[next])->tensor);
+  tell_doubts(r, &d);
   if (r->has_total && r->total != total)
     runtime_log(ck->rt, VIVA_LOG_INFO, "%s: total_size is %" PRIu64 ", the tensors have %" PRIu64 " bytes", r->path,
                 r->total, total);
-  return VIVA_OK;
 }
 
 static viva_status open_mapped(index_reader *r, viva_error *error) {
@@ -185,7 +208,7 @@ static viva_status open_mapped(index_reader *r, viva_error *error) {
   if (status == VIVA_OK) status = build_finish(r->b, error);
   if (status == VIVA_OK) {
     sort_pointers(order, r->mappings.count, compare_tensors);
-    status = check_mappings(r, order, error);
+    compare_index(r, order);
   }
   mem_free(m, order);
   return status;
@@ -222,7 +245,7 @@ static int visit(void *arg, const char *name) {
                : path_ends_with(name, GGUF_END)      ? &l->gguf
                                                      : NULL;
   if (path_ends_with(name, ".bin") || path_ends_with(name, ".pth")) l->pytorch = 1;
-  if (list == NULL || name[0] == '.') return 0;
+  if (list == NULL || name[0] == '.' || gguf_is_later_part(name)) return 0; /* the first part opens the others */
   const char **place = grow_add(&l->ck->rt->mem, list);
   if (place != NULL) *place = path_join(l->ck->arena, l->ck->folder, name);
   l->no_memory = place == NULL || *place == NULL;
@@ -247,8 +270,34 @@ static viva_status open_all(checkpoint_build *b, const grow *paths, viva_error *
   return status == VIVA_OK ? build_finish(b, error) : status;
 }
 
+/* Keeps the last name that is seen, in the arena. */
+typedef struct one_name {
+  arena *a;
+  const char *name;
+} one_name;
+
+static int visit_snapshot(void *arg, const char *name) {
+  one_name *one = arg;
+  if (name[0] != '.') one->name = arena_text(one->a, name, strlen(name));
+  return 0;
+}
+
+/* The root of a model in Hugging Face's cache: snapshots/REVISION/ holds it. 1 and an error when the folder is one. */
+static int is_cache_root(const viva_checkpoint *ck, viva_error *error) {
+  const char *folder = path_join(ck->arena, ck->folder, "snapshots");
+  one_name one = {ck->arena, NULL};
+  if (folder == NULL || !path_is_folder(ck->rt, folder)) return 0;
+  (void)ck->rt->io->list(ck->rt->io->user, folder, visit_snapshot, &one);
+  if (one.name == NULL) return 0;
+  error_set(error, VIVA_E_NOT_FOUND, "this is the root of a cached repository; give the snapshot in it: %s/%s", folder,
+            one.name);
+  error_at(error, ck->path, NULL, 0, VIVA_NO_OFFSET);
+  return 1;
+}
+
 static viva_status no_checkpoint(const listing *l, viva_error *error) {
   const viva_checkpoint *ck = l->ck;
+  if (l->gguf.count == 0 && is_cache_root(ck, error)) return VIVA_E_NOT_FOUND;
   if (l->gguf.count > 1)
     error_set(error, VIVA_E_ARGUMENT, "the folder holds %zu GGUF files; give the path of one of them", l->gguf.count);
   else
@@ -288,9 +337,10 @@ viva_status shards_open_folder(checkpoint_build *b, const char *path, viva_error
   const char *index = path_join(ck->arena, path, INDEX_NAME);
   const char *single = path_join(ck->arena, path, SINGLE_NAME);
   if (index == NULL || single == NULL) return build_no_memory(path, "a path", error);
-  TRY(path_exists(ck->rt, index, &exists, error));
-  if (exists) return shards_open_index(b, index, error);
+  /* The single file comes first, as in transformers: an index beside it is a stale one. */
   TRY(path_exists(ck->rt, single, &exists, error));
   if (exists) return build_open_single(b, single, error);
+  TRY(path_exists(ck->rt, index, &exists, error));
+  if (exists) return shards_open_index(b, index, error);
   return scan(b, error);
 }

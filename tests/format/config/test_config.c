@@ -197,10 +197,10 @@ static void test_other_architectures(void **state) {
   assert_int_equal(c.hidden_size, 0);
   assert_int_equal(c.bos_token, -1);
   assert_int_equal(c.size, sizeof c);
-  /* the two keys must agree, and the task must be the model's */
+  /* the task must be the model's, and the family one of ours */
   static const char *const others[] = {
       "{\"architectures\":[\"LlamaForSequenceClassification\"],\"model_type\":\"llama\"," SIZES "}",
-      "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"qwen2\"," SIZES "}",
+      "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"mixtral\"," SIZES "}",
       "{\"architectures\":[\"MixtralForCausalLM\"]," SIZES "}",
       "{\"architectures\":[\"x\\u0001y\"]}",
       "{\"model_type\":\"Llama\"}",
@@ -216,6 +216,66 @@ static void test_other_architectures(void **state) {
   assert_int_equal(parse(long_name, &c, NULL), VIVA_OK);
   assert_int_equal(strlen(c.architecture), sizeof c.architecture - 1);
   assert_non_null(strstr(config_supported(), "qwen3"));
+}
+
+/* model_type decides, whatever architectures says, as in transformers' AutoModelForCausalLM. */
+static void test_family_by_model_type(void **state) {
+  (void)state;
+  static const char *const spellings[] = {"LLaMAForCausalLM", "LlamaModel", "MistralForCausalLM", "x"};
+  viva_model_config c;
+  for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+    char text[1024];
+    snprintf(text, sizeof text, "{\"architectures\":[\"%s\"],\"model_type\":\"llama\"," SIZES "}", spellings[i]);
+    assert_int_equal(parse(text, &c, NULL), VIVA_OK);
+    assert_string_equal(c.model_type, "llama");
+    assert_string_equal(c.architecture, spellings[i]);
+  }
+}
+
+/* Missing, null and -1 are three spellings of "none", and an id that no token has is left out. */
+static void test_unset_values(void **state) {
+  (void)state;
+#define WIDTHS                                                                                                         \
+  "\"hidden_size\":64,\"intermediate_size\":128,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"vocab_size\":256"
+  static const char *const none[] = {"null", "-1"};
+  viva_model_config c;
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+    char text[1024];
+    snprintf(text, sizeof text,
+             "{\"model_type\":\"llama\"," WIDTHS ",\"num_key_value_heads\":%s,\"head_dim\":%s,\"sliding_window\":%s,"
+             "\"bos_token_id\":%s,\"eos_token_id\":%s}",
+             none[i], none[i], none[i], none[i], none[i]);
+    assert_int_equal(parse(text, &c, NULL), VIVA_OK);
+    assert_int_equal(c.num_kv_heads, c.num_heads);
+    assert_int_equal(c.head_dim, c.hidden_size / c.num_heads);
+    assert_int_equal(c.bos_token, -1);
+    assert_int_equal(c.num_eos, 0);
+  }
+  assert_int_equal(parse("{\"model_type\":\"llama\"," SIZES ",\"tie_word_embeddings\":null,\"rms_norm_eps\":null,"
+                         "\"max_position_embeddings\":null,\"bos_token_id\":4294967295,\"eos_token_id\":[1,999999,-1]}",
+                         &c, NULL),
+                   VIVA_OK);
+  assert_int_equal(c.tie_word_embeddings, 0);
+  assert_true(c.rms_norm_eps == 1e-6);
+  assert_int_equal(c.max_position_embeddings, 2048);
+  assert_int_equal(c.bos_token, -1);
+  assert_int_equal(c.num_eos, 1);
+  assert_int_equal(c.eos_tokens[0], 1);
+}
+
+#define WIDTH28                                                                                                        \
+  "{\"model_type\":\"llama\",\"hidden_size\":28,\"intermediate_size\":48,\"num_hidden_layers\":1,"                     \
+  "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"vocab_size\":8"
+
+/* A head_dim of the file's own divides nothing; one that follows from the width must. */
+static void test_head_dim(void **state) {
+  (void)state;
+  viva_model_config c;
+  viva_error error = {0};
+  assert_int_equal(parse(WIDTH28 ",\"head_dim\":8}", &c, NULL), VIVA_OK);
+  assert_int_equal(c.head_dim, 8);
+  assert_int_equal(parse(WIDTH28 "}", &c, &error), VIVA_E_FORMAT);
+  assert_non_null(strstr(error.message, "not a multiple of num_attention_heads 6"));
 }
 
 /* Without architectures the model_type decides; a task list may have more entries. */
@@ -488,14 +548,25 @@ static void test_io_failures(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_equals_transformers),     cmocka_unit_test(test_every_hostile_file_is_refused),
-      cmocka_unit_test(test_errors_are_optional),     cmocka_unit_test(test_place_of_an_error),
-      cmocka_unit_test(test_other_architectures),     cmocka_unit_test(test_family_by_one_key),
-      cmocka_unit_test(test_partial_rotation),        cmocka_unit_test(test_nested_rope),
-      cmocka_unit_test(test_contradicting_spellings), cmocka_unit_test(test_generation_config),
-      cmocka_unit_test(test_beside_the_weights),      cmocka_unit_test(test_too_large),
-      cmocka_unit_test(test_shorter_struct),          cmocka_unit_test(test_every_truncation_and_change),
-      cmocka_unit_test(test_allocation_failures),     cmocka_unit_test(test_io_failures),
+      cmocka_unit_test(test_equals_transformers),
+      cmocka_unit_test(test_every_hostile_file_is_refused),
+      cmocka_unit_test(test_errors_are_optional),
+      cmocka_unit_test(test_place_of_an_error),
+      cmocka_unit_test(test_other_architectures),
+      cmocka_unit_test(test_family_by_one_key),
+      cmocka_unit_test(test_family_by_model_type),
+      cmocka_unit_test(test_unset_values),
+      cmocka_unit_test(test_head_dim),
+      cmocka_unit_test(test_partial_rotation),
+      cmocka_unit_test(test_nested_rope),
+      cmocka_unit_test(test_contradicting_spellings),
+      cmocka_unit_test(test_generation_config),
+      cmocka_unit_test(test_beside_the_weights),
+      cmocka_unit_test(test_too_large),
+      cmocka_unit_test(test_shorter_struct),
+      cmocka_unit_test(test_every_truncation_and_change),
+      cmocka_unit_test(test_allocation_failures),
+      cmocka_unit_test(test_io_failures),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

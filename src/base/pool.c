@@ -13,15 +13,14 @@
  */
 #include "base/pool.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/ck.h"
 #include "base/clock.h"
+#include "base/thread.h"
 
 #define MAX_THREADS 4096 /* what the ticket's low half can hold, and more than any machine's cores */
 #define TICKET_BITS 16
@@ -181,19 +180,14 @@ static void pool_end(pool *p, size_t started) {
   runtime_release(rt);
 }
 
-/* Starts the workers with all signals blocked, so that the program's handlers run in its own threads. Returns how many
- * were started. */
+/* Starts the workers. Returns how many were started. */
 static size_t start_workers(pool *p) {
-  sigset_t all, before;
-  sigfillset(&all);
-  if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0) return 0;
   size_t started = 0;
   for (; started + 1 < p->threads; started++) {
     worker *w = &p->workers[started];
     *w = (worker){.pool = p, .t = started + 1};
-    if (pthread_create(&w->thread, NULL, worker_main, w) != 0) break;
+    if (thread_start(&w->thread, worker_main, w) != 0) break;
   }
-  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
   return started;
 }
 

@@ -174,10 +174,9 @@ static void pool_end(pool *p, size_t started) {
   pthread_cond_destroy(&p->work);
   pthread_mutex_destroy(&p->sleep);
   pthread_mutex_destroy(&p->users);
-  runtime *rt = p->rt;
-  mem_free(&rt->mem, p->workers);
-  mem_free(&rt->mem, p);
-  runtime_release(rt);
+  mem *m = &p->rt->mem;
+  mem_free(m, p->workers);
+  mem_free(m, p);
 }
 
 /* Starts the workers. Returns how many were started. */
@@ -210,7 +209,7 @@ viva_status pool_create(runtime *rt, int threads, pool **out, viva_error *error)
     mem_free(&rt->mem, p);
     return error_set(error, VIVA_E_MEMORY, "no memory for %d threads", threads);
   }
-  p->rt = runtime_retain(rt);
+  p->rt = rt;
   p->threads = (size_t)threads;
   p->spin_ns = p->threads <= usable_processors() ? SPIN_NS : 0;
   pthread_mutex_init(&p->users, NULL);

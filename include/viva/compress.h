@@ -173,6 +173,164 @@ typedef struct viva_stream_chunk {
 VIVA_API viva_status viva_compressed_segment(const viva_compressed *compressed, uint64_t index,
                                              viva_stream_chunk *chunk, viva_error *error);
 
+/* -- streams */
+
+/* A stream compresses values that come piece by piece: viva_stream_create is the original's new_stream, viva_stream_process
+ * its process_chunk. Values are gathered into segments of config.segment; each complete one becomes a chunk. With a given
+ * global scale the blocks that are complete after a call are handed out at once, as a shorter chunk. However the values are
+ * cut into calls, and whatever the number of workers, the blocks are those of viva_compress with the same scale, or with the
+ * same segment.
+ *
+ *   viva_stream_options options = viva_stream_options_default();
+ *   options.on_chunk = write_chunk, options.user = file;
+ *   viva_stream_create(engine, &config, &options, &stream, &error);
+ *   while (read_some(values, &count)) viva_stream_process(stream, values, count, NULL, &error);
+ *   viva_stream_finish(stream, &state, &error);
+ *   viva_stream_free(stream);
+ *
+ * Supervision: one worker owns a chunk. A chunk that fails (no memory, a NaN) is tried once more, then stored raw and told so
+ * for itself alone, while the others go on; so is one that a worker has had longer than the deadline: it is not waited
+ * for, and another thread takes the worker's place. More failures than max_failures within failure_window_ms (those of data,
+ * E_NUMERIC, do not count) stop the stream: E_LIMIT, which names the chunk. Threads share memory: a wild pointer in one is
+ * the end of the process, which no supervisor mends. A thread that hangs for ever keeps its chunk's memory.
+ *
+ * One thread at a time may use a stream, but for viva_stream_cancel. */
+typedef struct viva_stream viva_stream;
+
+/* Told of each chunk in order, by the thread that is in process or finish. Return 0 to go on, anything else to cancel. */
+typedef int (*viva_stream_fn)(void *user, const viva_stream_chunk *chunk);
+
+typedef struct viva_stream_options {
+  size_t size;          /* sizeof(viva_stream_options) */
+  int32_t workers;      /* 0: the calls compress themselves, with the engine's threads; 1 … 256: threads of its own */
+  uint32_t queue;       /* chunks under way at most, after which process waits; 0: 2 · workers + 2 */
+  uint64_t row_length;  /* with config.row_blocks: values to a row */
+  uint32_t deadline_ms; /* a worker may have a chunk this long; 0: for ever. Not without workers */
+  uint32_t max_failures;      /* 3 */
+  uint32_t failure_window_ms; /* 5000 */
+  int32_t reserved;
+  viva_stream_fn on_chunk; /* must be given */
+  void *user;
+  viva_progress_fn
+      progress; /* NULL: none. Bytes handed out so far of bytes taken so far, after each chunk; can cancel */
+  void *progress_user;
+} viva_stream_options;
+
+VIVA_API viva_stream_options viva_stream_options_default(void);
+
+typedef struct viva_stream_state {
+  size_t size; /* sizeof(viva_stream_state), set by the caller before the call */
+  viva_compression_config config;
+  uint64_t processed_chunks; /* handed out */
+  uint64_t total_bytes_in;   /* 4 · values taken */
+  uint64_t total_bytes_out;  /* of the chunks handed out: data, and 4 for each global scale */
+  uint64_t values_out;       /* values in those chunks */
+  uint64_t raw_chunks;       /* stored as they are; of them: */
+  uint64_t failed_chunks, late_chunks, missed_chunks;
+  uint64_t failures;     /* of attempts */
+  uint64_t copied_bytes; /* values that had to be gathered; the others were read where the caller has them */
+} viva_stream_state;
+
+/* Errors: E_ARGUMENT, E_LIMIT (the system refused a thread), E_MEMORY. config NULL: viva_nvfp4_config. */
+VIVA_API viva_status viva_stream_create(viva_engine *engine, const viva_compression_config *config,
+                                        const viva_stream_options *options, viva_stream **stream, viva_error *error);
+
+/* Takes count values; waits while the queue is full. Errors: E_CANCELLED, E_LIMIT (too many failures), E_MEMORY, E_STATE
+ * (after finish). A stream that has failed gives the same error again.
+ *
+ * state: NULL, or filled, also after an error */
+VIVA_API viva_status viva_stream_process(viva_stream *stream, const float *values, size_t count,
+                                         viva_stream_state *state, viva_error *error);
+
+/* Compresses the rest, waits for all chunks and hands them out. Errors: as process. */
+VIVA_API viva_status viva_stream_finish(viva_stream *stream, viva_stream_state *state, viva_error *error);
+
+VIVA_API viva_status viva_stream_get_state(const viva_stream *stream, viva_stream_state *state, viva_error *error);
+VIVA_API void
+viva_stream_cancel(viva_stream *stream); /* the call under way, or the next, ends with E_CANCELLED. Thread-safe */
+VIVA_API void viva_stream_free(viva_stream *stream); /* NULL is allowed. Drops what was not finished */
+
+/* -- containers: compressed tensors on disk and in pipes (docs/formats.md)
+ *
+ *   writing   viva_container_create(engine, "model.viva", NULL, NULL, &writer, &error);
+ *             viva_container_add(writer, &tensor, compressed, &error);          or begin, then chunk by chunk of a stream
+ *             viva_container_finish(writer, &error);
+ *   reading   viva_container_open(engine, "model.viva", NULL, &container, &error);
+ *             viva_container_load(container, 0, &compressed, &error);           with VIVA_LOAD_MMAP nothing is copied
+ *
+ * Each chunk has a checksum; an index stands at the end. A file written to a path appears whole or not at all; what a killed
+ * writer leaves is PATH.viva-N.tmp, which opens with `recover` up to its last whole chunk. */
+typedef struct viva_container_writer viva_container_writer;
+typedef struct viva_container viva_container;
+
+typedef struct viva_container_tensor {
+  size_t size;      /* sizeof(viva_container_tensor) */
+  const char *name; /* zero-ended UTF-8, up to 4096 bytes; of what is read: the container's. "" is a name */
+  viva_dtype dtype; /* of the original; kept, of no effect. 0: not known */
+  uint32_t rank;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  uint64_t row_length;    /* with config.row_blocks; else 0 */
+  uint64_t elements;      /* writing: the product of shape, or VIVA_UNKNOWN: a stream that ends some time (rank 0) */
+  uint64_t chunks, bytes; /* set by reading; bytes: of data, and 4 for each chunk */
+  int32_t complete; /* set by reading; 0: a file that was cut: shape is [elements], of the chunks that are there */
+  int32_t reserved;
+  viva_compression_config config; /* size may be 0 when writing with viva_container_add: the compressed tensor's */
+} viva_container_tensor;
+
+#define VIVA_UNKNOWN UINT64_MAX
+
+/* Takes all of the bytes. Return 0, or anything else to end with E_IO. */
+typedef int (*viva_write_fn)(void *user, const void *bytes, size_t count);
+/* Up to count bytes to `bytes`; returns how many (0: the end), or a negative number to end with E_IO. */
+typedef int64_t (*viva_read_fn)(void *user, void *bytes, size_t count);
+
+/* Begins a file at path, or (path NULL) goes out through write. Errors: E_ARGUMENT, E_IO, E_MEMORY. */
+VIVA_API viva_status viva_container_create(viva_engine *engine, const char *path, viva_write_fn write, void *user,
+                                           viva_container_writer **writer, viva_error *error);
+/* Begins a tensor; its chunks follow, in order, before the next one begins. Errors: E_ARGUMENT, E_IO, E_SIZE (the tensor
+ * before has not got all its values), E_MEMORY. A writer that has failed stays failed. */
+VIVA_API viva_status viva_container_begin(viva_container_writer *writer, const viva_container_tensor *tensor,
+                                          viva_error *error);
+VIVA_API viva_status viva_container_chunk(viva_container_writer *writer, const viva_stream_chunk *chunk,
+                                          viva_error *error);
+/* Begins a tensor and writes all its chunks; rank, shape, elements and config are the compressed tensor's. */
+VIVA_API viva_status viva_container_add(viva_container_writer *writer, const viva_container_tensor *tensor,
+                                        const viva_compressed *compressed, viva_error *error);
+/* Writes the index; the file gets its name. Frees the writer, also when it fails. */
+VIVA_API viva_status viva_container_finish(viva_container_writer *writer, viva_error *error);
+VIVA_API void
+viva_container_abort(viva_container_writer *writer); /* NULL is allowed. Removes what was written to a path */
+
+typedef struct viva_container_options {
+  size_t size;         /* sizeof(viva_container_options) */
+  viva_load_mode mode; /* READ; MMAP: compressed tensors are views of the mapped file */
+  int32_t recover;     /* 1: a file without its end opens up to the last whole chunk; 0: it is E_FORMAT */
+} viva_container_options;
+
+VIVA_API viva_container_options viva_container_options_default(void);
+
+/* Untrusted input: nothing in a file can make this crash, hang, or give values whose checksum is wrong. Any number of
+ * threads may load from one container. Errors: E_IO, E_FORMAT (with the place), E_UNSUPPORTED (a later version), E_MEMORY. */
+VIVA_API viva_status viva_container_open(viva_engine *engine, const char *path, const viva_container_options *options,
+                                         viva_container **container, viva_error *error);
+VIVA_API void viva_container_close(viva_container *container); /* NULL is allowed. What was loaded stays valid */
+VIVA_API size_t viva_container_count(const viva_container *container);
+/* Errors: E_NOT_FOUND (index is not below count). */
+VIVA_API viva_status viva_container_info(const viva_container *container, size_t index, viva_container_tensor *tensor,
+                                         viva_error *error);
+/* Errors: E_NOT_FOUND, E_FORMAT (a checksum, an array or a size is wrong: with the place), E_IO, E_MEMORY. */
+VIVA_API viva_status viva_container_load(viva_container *container, size_t index, viva_compressed **compressed,
+                                         viva_error *error);
+
+/* Told first of each tensor (chunk and values NULL), then of each of its chunks with the values in FP32, which live during
+ * the call. Return 0 to go on, anything else to cancel. */
+typedef int (*viva_container_fn)(void *user, const viva_container_tensor *tensor, const viva_stream_chunk *chunk,
+                                 const float *values);
+/* Reads a container from its beginning to its end, as it comes through a pipe; holds one chunk at a time. Errors: as open
+ * and load; E_FORMAT also where it ends too early: what was told before is right. E_CANCELLED. */
+VIVA_API viva_status viva_container_scan(viva_engine *engine, viva_read_fn read, void *read_user,
+                                         viva_container_fn visit, void *user, viva_error *error);
+
 /* -- statistics */
 
 typedef struct viva_compression_stats {

@@ -20,11 +20,11 @@ extern "C" {
 
 typedef struct viva_npy viva_npy;
 
-/* Opens either kind of file (told apart by its first bytes) and checks every header in it. Members of a .npz that are not
- * called *.npy are left out. Untrusted input: nothing in a file can make this crash, hang or allocate more than a small
- * multiple of the file's size. Any number of threads may read from one handle.
- * Errors: E_IO, E_FORMAT (place and rule in the error), E_UNSUPPORTED (objects, records, texts, more than 8 dimensions;
- * encrypted members, methods other than "stored" and "deflate"), E_LIMIT, E_MEMORY, E_ARGUMENT.
+/* Opens either kind of file (told apart by its first bytes) and checks every header in it. Members of a .npz that
+ * are not called *.npy are left out. Untrusted input: nothing in a file can make this crash, hang or allocate more
+ * than a small multiple of the file's size. Any number of threads may read from one handle. Errors: E_IO, E_FORMAT
+ * (place and rule in the error), E_UNSUPPORTED (objects, records, texts, more than 8 dimensions; encrypted members,
+ * methods other than "stored" and "deflate"), E_LIMIT, E_MEMORY, E_ARGUMENT.
  *
  * options: NULL for the defaults: allocator, log */
 VIVA_API viva_status viva_npy_open(const char *path, const viva_checkpoint_options *options, viva_npy **file,
@@ -42,15 +42,15 @@ VIVA_API viva_status viva_npy_info(const viva_npy *file, size_t index, viva_tens
 /* The index of the array called name. Errors: E_ARGUMENT, E_NOT_FOUND. */
 VIVA_API viva_status viva_npy_find(const viva_npy *file, const char *name, size_t *index, viva_error *error);
 
-/* Copies an array's elements: row-major, in this machine's byte order, whatever the file's. A member's checksum is checked.
- * Errors: E_NOT_FOUND, E_SIZE (bytes is not exactly the array's), E_FORMAT (damaged data), E_IO, E_MEMORY.
+/* Copies an array's elements: row-major, in this machine's byte order, whatever the file's. A member's checksum is
+ * checked. Errors: E_NOT_FOUND, E_SIZE (bytes is not exactly the array's), E_FORMAT (damaged data), E_IO, E_MEMORY.
  *
  * data: bytes long, any alignment, the caller's */
 VIVA_API viva_status viva_npy_read(const viva_npy *file, size_t index, void *data, size_t bytes, viva_error *error);
 
 /* Writes one array, byte for byte as numpy.save does; its name is not used. The file appears whole or not at all, as
- * with viva_safetensors_write. Errors: E_ARGUMENT (sizes contradict shapes), E_DTYPE (a type that NumPy lacks: BF16 and the
- * 8-bit floats; convert them to F32), E_IO, E_MEMORY.
+ * with viva_safetensors_write. Errors: E_ARGUMENT (sizes contradict shapes), E_DTYPE (a type that NumPy lacks: BF16
+ * and the 8-bit floats; convert them to F32), E_IO, E_MEMORY.
  *
  * options: NULL for the defaults (its allocator is used) */
 VIVA_API viva_status viva_npy_write(const char *path, const viva_tensor_data *array,

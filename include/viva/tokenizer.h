@@ -58,6 +58,21 @@ VIVA_API viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, cons
                                            const viva_encode_options *options, viva_token *ids, size_t capacity,
                                            size_t *count, viva_error *error);
 
+/* A range of bytes of a text: [begin, end). */
+typedef struct viva_span {
+  size_t begin, end;
+} viva_span;
+
+/* As viva_tokenizer_encode, and tells where in the text each id comes from, as the reference does: the tokens of
+ * add_special have the range [0, 0), a token that is a part of a character the whole character, and a tokenizer whose
+ * rule says so leaves white space out.
+ *
+ * offsets:  capacity elements; may be NULL when capacity is 0 */
+VIVA_API viva_status viva_tokenizer_encode_offsets(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
+                                                   const viva_encode_options *options, viva_token *ids,
+                                                   viva_span *offsets, size_t capacity, size_t *count,
+                                                   viva_error *error);
+
 typedef struct viva_decode_options {
   size_t size;          /* sizeof(viva_decode_options) */
   int32_t skip_special; /* 1: special tokens give no text. 0: their written form */

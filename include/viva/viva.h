@@ -48,6 +48,7 @@
 #include "viva/sampling.h"
 #include "viva/status.h"
 #include "viva/tensor.h"
+#include "viva/tensor_ops.h"
 #include "viva/tokenizer.h"
 #include "viva/types.h"
 #include "viva/version.h"

@@ -13,15 +13,14 @@
  */
 #include "base/pool.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/ck.h"
 #include "base/clock.h"
+#include "base/thread.h"
 
 #define MAX_THREADS 4096 /* what the ticket's low half can hold, and more than any machine's cores */
 #define TICKET_BITS 16
@@ -175,25 +174,19 @@ static void pool_end(pool *p, size_t started) {
   pthread_cond_destroy(&p->work);
   pthread_mutex_destroy(&p->sleep);
   pthread_mutex_destroy(&p->users);
-  runtime *rt = p->rt;
-  mem_free(&rt->mem, p->workers);
-  mem_free(&rt->mem, p);
-  runtime_release(rt);
+  mem *m = &p->rt->mem;
+  mem_free(m, p->workers);
+  mem_free(m, p);
 }
 
-/* Starts the workers with all signals blocked, so that the program's handlers run in its own threads. Returns how many
- * were started. */
+/* Starts the workers. Returns how many were started. */
 static size_t start_workers(pool *p) {
-  sigset_t all, before;
-  sigfillset(&all);
-  if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0) return 0;
   size_t started = 0;
   for (; started + 1 < p->threads; started++) {
     worker *w = &p->workers[started];
     *w = (worker){.pool = p, .t = started + 1};
-    if (pthread_create(&w->thread, NULL, worker_main, w) != 0) break;
+    if (thread_start(&w->thread, worker_main, w) != 0) break;
   }
-  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
   return started;
 }
 
@@ -216,7 +209,7 @@ viva_status pool_create(runtime *rt, int threads, pool **out, viva_error *error)
     mem_free(&rt->mem, p);
     return error_set(error, VIVA_E_MEMORY, "no memory for %d threads", threads);
   }
-  p->rt = runtime_retain(rt);
+  p->rt = rt;
   p->threads = (size_t)threads;
   p->spin_ns = p->threads <= usable_processors() ? SPIN_NS : 0;
   pthread_mutex_init(&p->users, NULL);

@@ -41,8 +41,7 @@ static viva_status encode_all(const coder *c, const flat_values *flat, viva_comp
     const size_t count = flat->count - at < each ? flat->count - at : each;
     segment *s = &made->segments[made->count];
     TRY(segment_encode(c, flat->values + at, count, at, s, error));
-    made->count++;
-    made->blocks += s->blocks;
+    compressed_count(made);
   }
   return VIVA_OK;
 }

@@ -25,6 +25,15 @@ viva_compressed *compressed_make(runtime *rt, const viva_compression_config *con
   return c;
 }
 
+void compressed_count(viva_compressed *c) {
+  segment *s = &c->segments[c->count];
+  const segment *before = c->count > 0 ? s - 1 : NULL;
+  s->first_value = before ? before->first_value + before->grid.values : 0;
+  s->first_block = c->blocks;
+  c->blocks += s->blocks;
+  c->count++;
+}
+
 viva_compressed *viva_compressed_retain(viva_compressed *compressed) {
   if (compressed) atomic_fetch_add_explicit(&compressed->references, 1, memory_order_relaxed);
   return compressed;
@@ -113,7 +122,8 @@ viva_status viva_compressed_segment(const viva_compressed *compressed, uint64_t 
   if (!compressed) return error_set(error, VIVA_E_ARGUMENT, "compressed is NULL");
   if (index >= compressed->count) return none_of(error, "segment", index, compressed->count);
   viva_stream_chunk filled;
-  chunk_view(&compressed->segments[index], index, index * compressed->segments[0].grid.values, &filled);
+  const segment *s = &compressed->segments[index];
+  chunk_view(s, index, s->first_value, &filled);
   return options_fill(chunk, &filled, "viva_stream_chunk", error);
 }
 
@@ -139,9 +149,14 @@ viva_status viva_compressed_block(const viva_compressed *compressed, uint64_t in
                                   viva_error *error) {
   if (!compressed) return error_set(error, VIVA_E_ARGUMENT, "compressed is NULL");
   if (index >= compressed->blocks) return none_of(error, "block", index, compressed->blocks);
-  const size_t each = compressed->segments[0].blocks;
+  size_t low = 0, high = compressed->count; /* of the segments [low, high) one has it */
+  while (high - low > 1) {
+    const size_t middle = low + (high - low) / 2;
+    *(compressed->segments[middle].first_block <= index ? &low : &high) = middle;
+  }
+  const segment *s = &compressed->segments[low];
   viva_micro_block filled;
-  block_view(&compressed->segments[index / each], (size_t)(index % each), &filled);
+  block_view(s, (size_t)(index - s->first_block), &filled);
   return options_fill(block, &filled, "viva_micro_block", error);
 }
 

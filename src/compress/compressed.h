@@ -11,7 +11,7 @@ struct viva_compressed {
   uint32_t rank;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   uint64_t elements, blocks;
-  size_t count; /* of segments; all but the last have as many values as the first */
+  size_t count; /* of segments */
   segment *segments;
   int owned;                   /* the segments' data are rt's */
   void (*release)(void *keep); /* or they lie in what keep keeps alive; NULL: none */
@@ -20,6 +20,9 @@ struct viva_compressed {
 
 /* A handle without segments, with room for `segments`; rank and shape are the caller's to set. NULL: no memory. */
 viva_compressed *compressed_make(runtime *rt, const viva_compression_config *config, size_t segments);
+
+/* Segment [count] was filled: it becomes part of the tensor. */
+void compressed_count(viva_compressed *c);
 
 /* Fills a chunk's view of a segment. */
 void chunk_view(const segment *s, uint64_t id, uint64_t first_value, viva_stream_chunk *chunk);

@@ -43,6 +43,7 @@ typedef struct block_run {
 block_run grid_run(const block_grid *g, size_t from, size_t end);
 
 typedef struct segment {
+  uint64_t first_value, first_block; /* in its tensor */
   block_grid grid;
   viva_codec codec;
   int symmetric;

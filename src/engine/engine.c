@@ -78,7 +78,6 @@ static viva_status choose_device(const viva_engine_options *o, const backend_ops
 static void engine_end(viva_engine *e) {
   runtime *rt = e->rt;
   if (e->backend) e->backend->ops->close(e->backend);
-  pool_free(e->pool);
   mem_free(&rt->mem, e);
   runtime_release(rt);
 }
@@ -87,6 +86,7 @@ static viva_status engine_start(const viva_engine_options *o, const backend_ops 
                                 viva_error *error) {
   const int threads = o->threads > 0 ? (int)o->threads : cpu_default_threads();
   TRY(pool_create(e->rt, threads, &e->pool, error));
+  e->rt->pool = e->pool;
   TRY(ops->open(e->rt, e->pool, index, o->kernels, &e->backend, error));
   viva_device_info info = {.size = sizeof info};
   ops->info(e->backend, &info);

@@ -118,6 +118,24 @@ static viva_status get_kinds(const viva_checkpoint *ck, arena *a, token_source *
   return VIVA_OK;
 }
 
+static viva_status get_scores(const viva_checkpoint *ck, arena *a, size_t tokens, const float **scores,
+                              viva_error *error) {
+  static const char key[] = "tokenizer.ggml.scores";
+  const gguf_value *value = gguf_find(ck->gguf, key);
+  *scores = NULL;
+  if (!value) return VIVA_OK;
+  if (!value->is_array || value->count != tokens) return key_error(ck, key, error, "an array with one score per token");
+  float *list = arena_alloc(a, (tokens + 1) * sizeof *list);
+  if (!list) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
+  for (size_t i = 0; i < tokens; i++) {
+    double score;
+    if (gguf_element_f64(value, i, &score)) return key_error(ck, key, error, "an array of numbers");
+    list[i] = (float)score;
+  }
+  *scores = list;
+  return VIVA_OK;
+}
+
 /* A file without types says nothing about which tokens are text: those that its keys name are not. */
 static viva_status default_kinds(arena *a, token_source *s, viva_error *error) {
   const int64_t named[] = {s->bos, s->eos};
@@ -179,10 +197,13 @@ static viva_status read_source(const viva_checkpoint *ck, arena *a, token_source
   TRY(get_text(ck, a, "tokenizer.ggml.pre", &s->pre, error));
   TRY(get_texts(ck, a, "tokenizer.ggml.tokens", &s->tokens, &s->token_count, error));
   TRY(get_texts(ck, a, "tokenizer.ggml.merges", &s->merges, &s->merge_count, error));
+  TRY(get_scores(ck, a, s->token_count, &s->scores, error));
   TRY(get_kinds(ck, a, s, error));
   TRY(get_id(ck, "tokenizer.ggml.bos_token_id", s->token_count, VIVA_LOG_INFO, &s->bos, error));
   TRY(get_id(ck, "tokenizer.ggml.eos_token_id", s->token_count, VIVA_LOG_INFO, &s->eos, error));
   TRY(get_id(ck, "tokenizer.ggml.unknown_token_id", s->token_count, VIVA_LOG_WARN, &s->unk, error));
+  token_source_default_ids(s);
+  TRY(get_flag(ck, "tokenizer.ggml.add_space_prefix", TOKEN_UNSAID, &s->add_space_prefix, error));
   TRY(get_flag(ck, "tokenizer.ggml.add_bos_token", adds_bos(s), &s->add_bos, error));
   TRY(get_flag(ck, "tokenizer.ggml.add_eos_token", 0, &s->add_eos, error));
   check_frame(ck, s->bos, "bos", &s->add_bos);
@@ -190,9 +211,11 @@ static viva_status read_source(const viva_checkpoint *ck, arena *a, token_source
   return default_kinds(a, s, error);
 }
 
-/* Byte-level BPE without merges would cut every text into single bytes and say nothing. */
+/* BPE without merges (or, for SentencePiece's kind, scores) would cut every text into single bytes and say nothing. */
 static viva_status check_merges(const viva_checkpoint *ck, const token_source *s, viva_error *error) {
-  if (strcmp(s->model, "gpt2") != 0 || s->merge_count > 0) return VIVA_OK;
+  int is_llama = strcmp(s->model, "llama") == 0;
+  int needs = is_llama || strcmp(s->model, "gpt2") == 0 || strcmp(s->model, "gemma4") == 0;
+  if (!needs || s->merge_count > 0 || (is_llama && s->scores)) return VIVA_OK;
   error_set(error, VIVA_E_FORMAT,
             "the file has no merges, without which its vocabulary is of no use: convert it again");
   error_at(error, ck->path, "tokenizer.ggml.merges", -1, VIVA_NO_OFFSET);
@@ -208,6 +231,7 @@ viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_sou
     return VIVA_E_NOT_FOUND;
   }
   /* Files from before the key existed have GPT-2's split, the only one there was. */
+  if (s->pre && strcmp(s->pre, "default") == 0) s->pre = "gpt-2";
   if (!s->pre) {
     s->pre = "gpt-2";
     if (strcmp(s->model, "gpt2") == 0)

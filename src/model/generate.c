@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "base/options.h"
 #include "model/generation.h"
+#include "text/tokenizer.h"
 
 viva_generate_options viva_generate_options_default(void) {
   viva_generate_options o = {.size = sizeof(viva_generate_options),
@@ -154,9 +155,19 @@ static viva_status set_session(generation *g, viva_error *error) {
 
 /* ---- all of it */
 
+/* Is there text before what will be generated? Special tokens are none. */
+static int continues_text(const generation *g) {
+  const viva_token *prompt = g->tokens.data;
+  if (g->start > 0) return 1;
+  for (size_t i = 0; i < g->prompt_count; i++)
+    if (!viva_tokenizer_is_special(g->model->tokenizer, prompt[i])) return 1;
+  return 0;
+}
+
 static viva_status set_up_text(generation *g, viva_error *error) {
   if (!g->model->tokenizer) return VIVA_OK;
   TRY(viva_decoder_create(g->model->tokenizer, NULL, &g->decoder, error));
+  if (continues_text(g)) decoder_continue(g->decoder);
   if (!g->o.stop_count) return VIVA_OK;
   g->stop = stop_create(g->mem, g->o.stop_strings, g->o.stop_count);
   return g->stop ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for the stop strings");

@@ -4,7 +4,8 @@
 #include "format/config/config.h"
 #include "load/tokenizer_load.h"
 #include "quantize/quantize.h"
-#include "text/split.h"
+#include "text/gguf_pre.h"
+#include "text/score_merges.h"
 
 /* ---- config.json */
 
@@ -172,37 +173,53 @@ static void put_added(const token_source *s, json_text *t) {
   int listed = 0;
   json_text_put(t, "  \"added_tokens\": [");
   for (size_t i = 0; i < s->token_count; i++) {
-    int32_t kind = s->kinds ? s->kinds[i] : TOKEN_NORMAL;
-    if (kind != TOKEN_USER && kind != TOKEN_CONTROL && kind != TOKEN_UNKNOWN) continue;
+    int special;
+    if (!token_source_added(s, i, &special)) continue;
     json_text_put(t, listed++ ? ",\n    {\"id\": " : "\n    {\"id\": ");
     json_text_u64(t, i);
     json_text_put(t, ", \"content\": ");
     json_text_string(t, s->tokens[i].text, s->tokens[i].bytes);
     json_text_put(
         t, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": ");
-    json_text_put(t, kind == TOKEN_USER ? "false}" : "true}");
+    json_text_put(t, special ? "true}" : "false}");
   }
   json_text_put(t, "\n  ],\n");
 }
 
-/* The scanners of the file's pre-tokenizer as the components that stand for them. */
-static void put_splits(const split_name *name, json_text *t) {
+static int is_gpt2(const char *stage) { return split_pattern_find(stage, strlen(stage)) == split_gpt2; }
+
+static void put_stage(const char *stage, json_text *t) {
+  if (strcmp(stage, PRE_DIGITS) == 0) {
+    json_text_put(t, "{\"type\": \"Digits\", \"individual_digits\": true}");
+  } else if (strcmp(stage, PRE_DIGIT_RUNS) == 0) {
+    json_text_put(t, "{\"type\": \"Digits\", \"individual_digits\": false}");
+  } else if (strcmp(stage, PRE_PUNCTUATION) == 0) {
+    json_text_put(t, "{\"type\": \"Punctuation\", \"behavior\": \"Contiguous\"}");
+  } else {
+    json_text_put(t, "{\"type\": \"Split\", \"pattern\": {\"Regex\": ");
+    json_text_quoted(t, stage);
+    json_text_put(t, "}, \"behavior\": \"Isolated\", \"invert\": false}");
+  }
+}
+
+/* The stages of the file's pre-tokenizer as components; GPT-2's pattern in front of ByteLevel is ByteLevel's own. */
+static void put_splits(const gguf_pre *pre, json_text *t) {
+  enum { MOST = sizeof pre->stages / sizeof *pre->stages };
   json_text_put(t, "  \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [");
-  int whole = 0; /* 1: the last one was ByteLevel's own */
-  for (uint32_t i = 0; i < name->stage_count; i++) {
+  int spelled = 0;
+  for (size_t i = 0; i < MOST && pre->stages[i]; i++) {
+    const char *next = i + 1 < MOST ? pre->stages[i + 1] : NULL;
+    int before = next ? strcmp(next, PRE_ALPHABET) == 0 : !spelled;
     if (i) json_text_put(t, ", ");
-    whole = name->stages[i] == split_gpt2;
-    if (whole) {
-      json_text_put(t, BYTE_LEVEL "true}");
-    } else if (name->stages[i] == split_each_digit) {
-      json_text_put(t, "{\"type\": \"Digits\", \"individual_digits\": true}");
+    if (strcmp(pre->stages[i], PRE_ALPHABET) == 0 || (before && is_gpt2(pre->stages[i]))) {
+      json_text_put(t, is_gpt2(pre->stages[i]) ? BYTE_LEVEL "true}" : BYTE_LEVEL "false}");
+      spelled = 1;
+      if (is_gpt2(pre->stages[i]) && next) i++; /* the alphabet's own place is taken */
     } else {
-      json_text_put(t, "{\"type\": \"Split\", \"pattern\": {\"Regex\": ");
-      json_text_quoted(t, split_pattern_of(name->stages[i]));
-      json_text_put(t, "}, \"behavior\": \"Isolated\", \"invert\": false}");
+      put_stage(pre->stages[i], t);
     }
   }
-  if (!whole) json_text_put(t, ", " BYTE_LEVEL "false}");
+  if (!spelled) json_text_put(t, ", " BYTE_LEVEL "false}");
   json_text_put(t, "]},\n");
 }
 
@@ -242,32 +259,86 @@ static void put_template(const token_source *s, json_text *t) {
   json_text_put(t, "}},\n");
 }
 
-static void put_model(const token_source *s, const split_name *name, json_text *t) {
-  json_text_put(t, "  \"decoder\": " BYTE_LEVEL "true},\n  \"model\": {\n    \"type\": \"BPE\", \"dropout\": null, "
-                   "\"unk_token\": null, \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null,\n"
-                   "    \"fuse_unk\": false, \"byte_fallback\": false, \"ignore_merges\": ");
-  json_text_put(t, name->ignore_merges ? "true,\n    \"vocab\": {" : "false,\n    \"vocab\": {");
-  for (size_t i = 0; i < s->token_count; i++) {
-    json_text_put(t, i ? ",\n      " : "\n      ");
+#define MARK "\\u2581" /* what SentencePiece writes for a space */
+
+static void put_sentencepiece_rules(const token_source *s, json_text *t) {
+  json_text_put(t, "  \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [");
+  if (s->add_space_prefix) json_text_put(t, "{\"type\": \"Prepend\", \"prepend\": \"" MARK "\"}, ");
+  json_text_put(
+      t, "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"" MARK "\"}]},\n"
+         "  \"pre_tokenizer\": null,\n  \"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", "
+         "\"pattern\": {\"String\": \"" MARK "\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, "
+         "{\"type\": \"Fuse\"}");
+  if (s->add_space_prefix) json_text_put(t, ", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}");
+  json_text_put(t, "]},\n");
+}
+
+static void put_rules(const token_source *s, const gguf_pre *pre, json_text *t) {
+  if (pre) {
+    json_text_put(t, pre->nfc ? "  \"normalizer\": {\"type\": \"NFC\"},\n" : "  \"normalizer\": null,\n");
+    put_splits(pre, t);
+    json_text_put(t, "  \"decoder\": " BYTE_LEVEL "true},\n");
+  } else {
+    put_sentencepiece_rules(s, t);
+  }
+}
+
+static void put_model(const token_source *s, const gguf_pre *pre, json_text *t) {
+  json_text_put(t, "  \"model\": {\n    \"type\": \"BPE\", \"dropout\": null, \"unk_token\": ");
+  if (!pre && s->unk >= 0)
+    json_text_string(t, s->tokens[s->unk].text, s->tokens[s->unk].bytes);
+  else
+    json_text_put(t, "null");
+  json_text_put(t, ", \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null,\n    \"fuse_unk\": ");
+  json_text_put(t, pre ? "false, \"byte_fallback\": false" : "true, \"byte_fallback\": true");
+  json_text_put(t, ", \"ignore_merges\": ");
+  json_text_put(t, pre && pre->ignore_merges ? "true,\n    \"vocab\": {" : "false,\n    \"vocab\": {");
+  for (size_t i = 0, listed = 0; i < s->token_count; i++) {
+    if (s->tokens[i].bytes == 0) continue;
+    json_text_put(t, listed++ ? ",\n      " : "\n      ");
     json_text_string(t, s->tokens[i].text, s->tokens[i].bytes);
     json_text_put(t, ": ");
     json_text_u64(t, i);
   }
   json_text_put(t, "\n    },\n    \"merges\": [");
+}
+
+static void put_merges(const token_source *s, json_text *t) {
   for (size_t i = 0; i < s->merge_count; i++) {
     json_text_put(t, i ? ",\n      " : "\n      ");
     json_text_string(t, s->merges[i].text, s->merges[i].bytes);
   }
-  json_text_put(t, "\n    ]\n  }\n}\n");
 }
 
-static void put_tokenizer(const token_source *s, const split_name *name, json_text *t) {
+static viva_status put_scores(mem *m, const token_source *s, json_text *t, viva_error *error) {
+  token_text *merges;
+  size_t count;
+  TRY(score_merges(m, s->tokens, s->scores, s->token_count, &merges, &count, error));
+  for (size_t i = 0; i < count; i++) {
+    json_text_put(t, i ? ",\n      [" : "\n      [");
+    json_text_string(t, merges[2 * i].text, merges[2 * i].bytes);
+    json_text_put(t, ", ");
+    json_text_string(t, merges[2 * i + 1].text, merges[2 * i + 1].bytes);
+    json_text_put(t, "]");
+  }
+  mem_free(m, merges);
+  return VIVA_OK;
+}
+
+static viva_status put_tokenizer(token_source *s, json_text *t, mem *m, viva_error *error) {
+  const gguf_pre *pre;
+  TRY(token_source_settle(s, &pre, error));
   json_text_put(t, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
   put_added(s, t);
-  json_text_put(t, name->nfc ? "  \"normalizer\": {\"type\": \"NFC\"},\n" : "  \"normalizer\": null,\n");
-  put_splits(name, t);
+  put_rules(s, pre, t);
   put_template(s, t);
-  put_model(s, name, t);
+  put_model(s, pre, t);
+  if (s->scores && s->merge_count == 0)
+    TRY(put_scores(m, s, t, error));
+  else
+    put_merges(s, t);
+  json_text_put(t, "\n    ]\n  }\n}\n");
+  return VIVA_OK;
 }
 
 /* A vocabulary that viva cannot use would make a tokenizer.json that lies. */
@@ -287,7 +358,11 @@ static viva_status write_tokenizer(quantize_job *j, const char *folder, arena *a
     return status;
   }
   json_text t = json_text_begin(&j->engine->rt->mem);
-  put_tokenizer(&s, split_name_find(s.pre), &t);
+  status = put_tokenizer(&s, &t, &j->engine->rt->mem, error);
+  if (status) {
+    json_text_free(&t);
+    return status;
+  }
   status = t.no_memory ? build_no_memory(folder, "tokenizer.json", error)
                        : quantize_file(j, folder, "tokenizer.json", t.text.items, t.text.count, error);
   json_text_free(&t);

@@ -112,7 +112,7 @@ void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, si
   *scan = (added_scan){set, text, bytes, match_special, 0, 0, 1, 0, NULL};
 }
 
-void added_next(added_scan *scan, size_t *begin, size_t *end, viva_token *id) {
+void added_next(added_scan *scan, added_match *match) {
   const uint8_t *text = scan->text;
   if (scan->set->count == 0) scan->at = scan->bytes;
   while (scan->at < scan->bytes) {
@@ -129,13 +129,10 @@ void added_next(added_scan *scan, size_t *begin, size_t *end, viva_token *id) {
       continue;
     if (token->flags & ADDED_LSTRIP) from = space_before(text, from, scan->taken);
     if (token->flags & ADDED_RSTRIP) to = space_after(scan, to);
-    *begin = scan->taken;
-    *end = from > scan->taken ? from : scan->taken; /* from lies before taken when rstrip reached over this token */
-    *id = token->id;
+    /* from lies before taken when rstrip reached over this token */
+    *match = (added_match){scan->taken, from > scan->taken ? from : scan->taken, from, to, token->id};
     scan->taken = to;
     return;
   }
-  *begin = scan->taken;
-  *end = scan->bytes;
-  *id = -1;
+  *match = (added_match){scan->taken, scan->bytes, scan->bytes, scan->bytes, -1};
 }

@@ -49,8 +49,13 @@ typedef struct added_scan {
 
 void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, size_t bytes, int match_special);
 
-/* The next match: text[*begin .. *end) is what lies before it (possibly nothing), *id the token. At the end of the
- * text: the rest, and *id = -1 (then nothing more may be asked). */
-void added_next(added_scan *scan, size_t *begin, size_t *end, viva_token *id);
+typedef struct added_match {
+  size_t begin, end;             /* what lies before the token (possibly nothing) */
+  size_t token_begin, token_end; /* the token, with the white space that it takes along */
+  viva_token id;                 /* -1: none is left; begin and end are the rest */
+} added_match;
+
+/* The next match. After id -1 nothing more may be asked. */
+void added_next(added_scan *scan, added_match *match);
 
 #endif

@@ -1,6 +1,5 @@
 #include "text/split.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "text/unicode.h"
@@ -123,7 +122,7 @@ static size_t digits_piece(const uint8_t *text, size_t at, size_t end, int toget
 size_t split_each_digit(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 0); }
 size_t split_digit_runs(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 1); }
 
-void split_begin(split_pieces *pieces, const pretokenizer *rule, const uint8_t *text, size_t bytes) {
+void split_begin(split_pieces *pieces, const split_rule *rule, const uint8_t *text, size_t bytes) {
   pieces->rule = rule;
   pieces->text = text;
   pieces->at = 0;
@@ -167,31 +166,4 @@ const char *split_pattern_of(split_scanner scanner) {
   for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
     if (patterns[i].scanner == scanner) return patterns[i].pattern;
   return NULL;
-}
-
-/* The pre-tokenizer and flags that the models which carry each name have in their tokenizer.json. */
-static const split_name names[] = {
-    {"gpt-2", {split_gpt2}, 1, 0, 0},
-    {"gpt2", {split_gpt2}, 1, 0, 0},
-    {"smollm", {split_each_digit, split_gpt2}, 2, 0, 0},
-    {"llama-bpe", {split_llama3}, 1, 1, 0},
-    {"llama3", {split_llama3}, 1, 1, 0},
-    {"llama-v3", {split_llama3}, 1, 1, 0},
-    {"qwen2", {split_qwen2}, 1, 0, 1},
-    {"deepseek-r1-qwen", {split_qwen2}, 1, 0, 1},
-};
-
-const split_name *split_name_find(const char *name) {
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strcmp(names[i].name, name) == 0) return &names[i];
-  return NULL;
-}
-
-void split_name_list(char *buffer, size_t size) {
-  size_t at = 0;
-  if (size > 0) buffer[0] = 0;
-  for (size_t i = 0; i < sizeof names / sizeof *names && at < size; i++) {
-    int n = snprintf(buffer + at, size - at, "%s%s", i ? ", " : "", names[i].name);
-    at += n > 0 ? (size_t)n : 0;
-  }
 }

@@ -21,6 +21,9 @@ void viva_tokenizer_release(viva_tokenizer *tokenizer) {
   bpe_destroy(m, &tokenizer->bpe);
   added_destroy(m, &tokenizer->as_written);
   added_destroy(m, &tokenizer->normalized);
+  decode_table_destroy(m, &tokenizer->decode);
+  arena_free(tokenizer->parts);
+  mem_free(m, tokenizer->renamed);
   mem_free(m, tokenizer->prefix);
   mem_free(m, tokenizer->suffix);
   mem_free(m, tokenizer);

@@ -1,9 +1,9 @@
 /* text/tokenizer_json_parts.h: the normalizer, pre_tokenizer, post_processor and decoder of a tokenizer.json.
  *
- * All four are objects with a "type"; a Sequence holds others. They are read into one flat struct that has room for
- * every option known here, and then turned into a part of the description, where every type that is not known is
- * refused by name. To support another type: its options go into `component`, its meaning into the function of its
- * section.
+ * All four are objects with a "type"; a Sequence holds others, and one inside another counts as its members. They are
+ * read into a flat list of structs that have room for every option known here (this file), and then turned into a part
+ * of the description (tokenizer_json_rules.c, tokenizer_json_post.c), where every type that is not known is refused by name. To
+ * support another type: its options go into `component`, its meaning into the table of its section.
  */
 #ifndef TEXT_TOKENIZER_JSON_PARTS_H
 #define TEXT_TOKENIZER_JSON_PARTS_H
@@ -25,30 +25,39 @@ typedef struct template_special {
 } template_special;
 
 typedef struct component {
+  struct component *next;
   json_string type;
-  int individual_digits, add_prefix_space, use_regex, invert;
-  json_string behavior;
-  json_string regex;      /* Split's pattern; text NULL: none, or a plain string */
-  template_piece *pieces; /* TemplateProcessing's "single" */
+  int individual_digits, add_prefix_space, use_regex, trim_offsets, invert, split, strip_left, strip_right;
+  uint64_t start, stop;
+  json_string behavior, content, prepend, replacement, prepend_scheme, suffix;
+  json_string regex, literal; /* a pattern's; text NULL: not given */
+  int64_t cls, sep;           /* Roberta's; -1: not given */
+  template_piece *pieces;     /* TemplateProcessing's "single" */
   template_special *specials;
 } component;
 
-#define COMPONENTS_MAX 16
+#define COMPONENT_UNSET (-1) /* of add_prefix_space and split, whose default differs from type to type */
 
 typedef struct components {
-  component list[COMPONENTS_MAX]; /* a Sequence's members, or the one component */
-  size_t count;                   /* 0: null */
+  component *first; /* a Sequence's members, or the one component; NULL: null */
+  size_t count;
 } components;
 
 /* Reads the value at hand: null, a component, or a Sequence whose members are under list_key ("normalizers" ...).
- * section is for messages. Errors: E_FORMAT, E_UNSUPPORTED (a Sequence in a Sequence, too many members), E_MEMORY. */
+ * section is for messages. Errors: E_FORMAT, E_UNSUPPORTED (too many members), E_MEMORY. */
 viva_status components_read(json *j, const char *section, const char *list_key, components *out, viva_error *error);
 
-/* Each sets its part of spec, or refuses what it does not know by name (E_UNSUPPORTED). */
+int component_is(const component *c, const char *type);
+
+/* "SECTION type 'X' is not supported; known: ..." (E_UNSUPPORTED) */
+viva_status component_refuse(const char *section, const component *c, const char *known, viva_error *error);
+
+/* Each sets its part of spec, or refuses what it does not know by name (E_UNSUPPORTED). What they make lies in
+ * spec->parts. */
 viva_status normalizer_apply(const components *c, tokenizer_spec *spec, viva_error *error);
 viva_status pretokenizer_apply(const components *c, tokenizer_spec *spec, viva_error *error);
-viva_status decoder_apply(const components *c, viva_error *error);
-/* Sets prefix, suffix, bos, eos and add_bos; the lists lie in a. */
+viva_status decoder_apply(const components *c, tokenizer_spec *spec, viva_error *error);
+/* Sets prefix, suffix, bos, eos, add_bos and the trims of offsets; the lists lie in a. */
 viva_status postprocessor_apply(const components *c, arena *a, tokenizer_spec *spec, viva_error *error);
 
 #endif

@@ -96,6 +96,12 @@ def test_case_padded_ids(program, name):
     assert run.returncode == 0 and run.stdout == "hello", run.stderr
 
 
+@pytest.mark.parametrize("name", ["smaug", "falcon3"])
+def test_case_pre_tokenizer_names(program, name):
+    run = viva(program, "tokenize", "-m", case(f"16-pre-tokenizer-aliases/{name}.gguf"), "-p", "hello world", "--ids")
+    assert run.stdout == "[262, 267]\n", run.stderr
+
+
 # ---- GGUF
 
 def read_gguf(path):

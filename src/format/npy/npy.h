@@ -31,8 +31,8 @@ typedef struct npy_header {
   size_t header_bytes; /* data begins here */
 } npy_header;
 
-/* Reads a header from the first bytes of an array: all of it, when it is shorter than NPY_MAX_HEADER_BYTES. The error has no
- * place yet but the offset. E_FORMAT, E_UNSUPPORTED, E_LIMIT. */
+/* Reads a header from the first bytes of an array: all of it, when it is shorter than NPY_MAX_HEADER_BYTES. The
+ * error has no place yet but the offset. E_FORMAT, E_UNSUPPORTED, E_LIMIT. */
 viva_status npy_header_read(const void *bytes, size_t count, npy_header *header, viva_error *error);
 
 /* Writes the header that numpy.save writes, at most NPY_HEADER_ROOM bytes; 0 when NumPy has no such type. */

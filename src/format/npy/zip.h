@@ -4,8 +4,8 @@
  *   directory:  for each member "PK\1\2" (46 bytes), name, extra, comment
  *   end:        [zip64 end record, its locator,] "PK\5\6" (22 bytes), comment: found by looking from the file's end
  *
- * Sizes and offsets of 0xffffffff stand in the zip64 extra field (id 1) of the entry. The directory rules; of a local header
- * only the lengths of its name and extra field are used, to find the data.
+ * Sizes and offsets of 0xffffffff stand in the zip64 extra field (id 1) of the entry. The directory rules; of a local
+ * header only the lengths of its name and extra field are used, to find the data.
  */
 #ifndef FORMAT_NPY_ZIP_H
 #define FORMAT_NPY_ZIP_H
@@ -42,8 +42,8 @@ uint32_t zip_crc(uint32_t crc, const void *bytes, size_t count);
 
 typedef enum inflate_result { INFLATE_END, INFLATE_FULL, INFLATE_SHORT, INFLATE_BAD } inflate_result;
 
-/* Unpacks raw deflate data (RFC 1951) into out, and says why it stopped: the stream's end, out is full, in is at its end,
- * or the data is no deflate stream. *made: bytes written; *used: bytes of in that were touched. */
+/* Unpacks raw deflate data (RFC 1951) into out, and says why it stopped: the stream's end, out is full, in is at its
+ * end, or the data is no deflate stream. *made: bytes written; *used: bytes of in that were touched. */
 inflate_result zip_inflate(const void *in, size_t in_bytes, void *out, size_t room, size_t *made, size_t *used);
 
 #endif

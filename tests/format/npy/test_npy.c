@@ -1,5 +1,5 @@
-/* tests/format/npy/test_npy.c: .npy and .npz: what is written is read again; every cut and changed byte is refused or read the
- * same; failing memory and files. NumPy's own files are compared in tests/python/test_npy.py. */
+/* tests/format/npy/test_npy.c: .npy and .npz: what is written is read again; every cut and changed byte is refused
+ * or read the same; failing memory and files. NumPy's own files are compared in tests/python/test_npy.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

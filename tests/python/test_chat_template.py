@@ -254,3 +254,35 @@ def test_arguments():
     assert len(render(TEMPLATES["qwen2.5"], {"messages": long}, capacity=1 << 22)) > 600000
     many = [{"role": r, "content": "hello"} for r in ("user", "assistant")] * 2000
     assert render(TEMPLATES["macros"].replace("loop.index > 12", "false"), {"messages": many}).count("<|im_start|>") == 4001
+
+
+# ---- tokens
+
+def chat_tokens(model, messages, tools=None, **names):
+    import viva_ctypes
+    lib = ctypes.CDLL(os.environ["VIVA_LIBRARY"])
+    options = ChatOptions(ctypes.sizeof(ChatOptions), None, None, 0, dumps(messages), dumps(tools), None, dumps(names), 1, 0, NOW)
+    ids, count, error = (ctypes.c_int32 * 65536)(), ctypes.c_size_t(), viva_ctypes.ErrorInfo()
+    handle = model.handle if hasattr(model, "handle") else model
+    status = lib.viva_chat_tokens(handle, ctypes.byref(options), ids, ctypes.c_size_t(65536), ctypes.byref(count),
+                                  ctypes.byref(error))
+    assert status == 0, error.message
+    return list(ids[:count.value])
+
+
+def test_user_text_is_no_special_token(smollm2):
+    tokenizer = smollm2.tokenizer()
+    end = tokenizer.encode("<|im_end|>", match_special=1)
+    begin = tokenizer.encode("<|im_start|>", match_special=1)
+    assert len(end) == len(begin) == 1
+    for given in chat_templates.conversations(60):
+        messages = [m for m in given["messages"] if isinstance(m["content"], str)]
+        if not messages:
+            continue
+        ids = chat_tokens(smollm2, messages)
+        head = messages[0]["role"] != "system"  # the template adds a system message of its own
+        assert ids.count(end[0]) == len(messages) + head
+        assert ids.count(begin[0]) == len(messages) + head + 1
+        text = render(TEMPLATES["smollm2"], {"messages": messages, "add_generation_prompt": True})
+        if not any(word in m["content"] for m in messages for word in chat_templates.SPECIAL):
+            assert ids == tokenizer.encode(text, match_special=1)

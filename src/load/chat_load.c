@@ -1,6 +1,7 @@
 /* load/chat_load.c
  *
- *   tokenizer_config.json  "chat_template": "..." or [{"name": "default", "template": "..."}, ...]; "bos_token": "<s>" or
+ *   tokenizer_config.json  "chat_template": "..." or [{"name": "default", "template": "..."}, ...]; "bos_token": "<s>"
+ *   or
  *                          {"content": "<s>", ...}
  *   chat_template.jinja    the template alone; comes before tokenizer_config.json's
  *   GGUF                   tokenizer.chat_template, tokenizer.chat_template.NAME; special tokens by their ids

@@ -5,8 +5,8 @@
 
 #include "text/jinja.h"
 
-/* What a template may take: fixed, and more for each byte that it is given. A conversation of a thousand messages through the
- * longest known templates takes a tenth of this. */
+/* What a template may take: fixed, and more for each byte that it is given. A conversation of a thousand messages
+ * through the longest known templates takes a tenth of this. */
 #define STEPS_FIXED    400000
 #define STEPS_PER_BYTE 64
 #define ROOM_FIXED     ((size_t)5 << 20)
@@ -43,7 +43,8 @@ static viva_status take_list(jinja *j, json *in, jinja_value *value) {
   return j->status ? j->status : json_leave(in, j->error);
 }
 
-/* A role that is a plain word cannot be, or begin, a special token; templates build tokens with it ('<|' + role + '|>'). */
+/* A role that is a plain word cannot be, or begin, a special token; templates build tokens with it ('<|' + role +
+ * '|>'). */
 static int is_plain_word(json_string s) {
   for (size_t i = 0; i < s.bytes; i++) {
     char c = s.text[i];

@@ -1,17 +1,20 @@
-/* text/jinja.h: a small interpreter of the Jinja that chat templates are written in. Private to jinja_*.c and chat_template.c.
+/* text/jinja.h: a small interpreter of the Jinja that chat templates are written in. Private to jinja_*.c and
+ * chat_template.c.
  *
- *   text ─ jinja_lex.c ─ tokens ─ jinja_parse.c, jinja_expression.c ─ nodes ─ jinja_run.c, jinja_eval.c ─ text with marks
+ *   template ─ jinja_lex.c ─ tokens ─ jinja_parse.c, jinja_expression.c ─ nodes ─ jinja_run.c, jinja_eval.c ─ text
  *
- * What it gives is what Jinja2 gives in the environment of transformers' apply_chat_template: trim_blocks, lstrip_blocks,
- * loop controls, the sandbox's immutable values, its own tojson. Errors are sticky: the first one stays in j->status, after
- * which every function returns at once with what it has. A template is a stranger's program, therefore:
+ * What it gives is what Jinja2 gives in the environment of transformers' apply_chat_template: trim_blocks,
+ * lstrip_blocks, loop controls, the sandbox's immutable values, its own tojson. Errors are sticky: the first one stays
+ * in j->status, after which every function returns at once with what it has. A template is a stranger's program,
+ * therefore:
  *
  *   - each step, and each byte that is copied, is counted against j->steps; each allocation against j->room;
  *   - depth (of expressions, blocks, calls) is bounded, since it is C's stack;
  *   - nothing can be reached but the values that are handed over, and nothing of them can be changed.
  *
- * Each byte of a string carries a mark: 1 when it comes from a message (or a tool, a document), 0 when the template wrote it.
- * Marks go along through every operation, so that special tokens in a user's text can be told from the template's own.
+ * Each byte of a string carries a mark: 1 when it comes from a message (or a tool, a document), 0 when the template
+ * wrote it. Marks go along through every operation, so that special tokens in a user's text can be told from the
+ * template's own.
  */
 #ifndef TEXT_JINJA_H
 #define TEXT_JINJA_H
@@ -323,7 +326,8 @@ int jinja_is_space(uint32_t code);
 jinja_text jinja_strip(jinja_text t, const jinja_text *characters, int left, int right); /* NULL: white space */
 jinja_text jinja_replace(jinja *j, jinja_text t, jinja_text from, jinja_text to, int64_t most);
 typedef enum jinja_case { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_WORDS, CASE_CAPITAL } jinja_case;
-/* TITLE: str.title, a capital behind each character without case; WORDS: the filter's, behind white space and - ( { [ <. */
+/* TITLE: str.title, a capital behind each character without case; WORDS: the filter's, behind white space and - ( { [
+ * <. */
 jinja_text jinja_change_case(jinja *j, jinja_text t, jinja_case how);
 jinja_value jinja_split_lines(jinja *j, jinja_text t, int keep_ends);
 

@@ -1,7 +1,7 @@
 /* text/jinja_run.c: statements, names and what is printed.
  *
- * A for loop, a macro, a block of with or generation has names of its own: what is set there is gone behind it, and each
- * turn of a loop begins anew. An if has none.
+ * A for loop, a macro, a block of with or generation has names of its own: what is set there is gone behind it, and
+ * each turn of a loop begins anew. An if has none.
  */
 #include <string.h>
 

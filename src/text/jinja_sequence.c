@@ -9,8 +9,8 @@ jinja_value jinja_fold(jinja *j, jinja_value v) {
   return v.kind == J_STRING ? jinja_string(j, jinja_change_case(j, *v.as.string, CASE_LOWER)) : v;
 }
 
-/* "a.b.0" of an item: each part a member, or an index when it is a number. missing: what stands for a part that is not there,
- * or NULL. */
+/* "a.b.0" of an item: each part a member, or an index when it is a number. missing: what stands for a part that is not
+ * there, or NULL. */
 static jinja_value attribute_or(jinja *j, jinja_value item, const jinja_value *path, const jinja_value *missing) {
   if (path->kind == J_INT) return jinja_item(j, &item, path);
   jinja_text t = jinja_to_text(j, path);

@@ -1,5 +1,5 @@
-/* text/jinja_text.c: strings of the interpreter: UTF-8 with a mark for each byte. Positions are those of characters, as in
- * Python, wherever a template can see them.
+/* text/jinja_text.c: strings of the interpreter: UTF-8 with a mark for each byte. Positions are those of characters,
+ * as in Python, wherever a template can see them.
  */
 #include <string.h>
 
@@ -138,8 +138,8 @@ jinja_text jinja_replace(jinja *j, jinja_text t, jinja_text from, jinja_text to,
   return jinja_output_text(&out);
 }
 
-/* ---- upper and lower case: Latin, Greek, Cyrillic and Armenian, whose capitals lie at fixed distances. Other scripts with
- * cases (Georgian, Cherokee, ...) stay as they are. */
+/* ---- upper and lower case: Latin, Greek, Cyrillic and Armenian, whose capitals lie at fixed distances. Other scripts
+ * with cases (Georgian, Cherokee, ...) stay as they are. */
 
 static uint32_t to_lower(uint32_t c) {
   if ((c >= 'A' && c <= 'Z') || (c >= 0xc0 && c <= 0xde && c != 0xd7) || (c >= 0x391 && c <= 0x3ab && c != 0x3a2) ||

@@ -1,5 +1,6 @@
-/* Any text as a chat template, with messages that use its operations. What is rendered is UTF-8 with a mark of 0 or 1 for each
- * byte; a refusal has words and is none of the inside's; memory stays within its bound. The same input gives the same text.
+/* Any text as a chat template, with messages that use its operations. What is rendered is UTF-8 with a mark of 0 or 1
+ * for each byte; a refusal has words and is none of the inside's; memory stays within its bound. The same input gives
+ * the same text.
  */
 #include <stdlib.h>
 #include <string.h>

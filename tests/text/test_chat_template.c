@@ -1,5 +1,5 @@
-/* Chat templates: where each byte comes from, limits of time and memory, failures of allocation. What is rendered is compared
- * with Jinja's own in tests/python/test_chat_template.py.
+/* Chat templates: where each byte comes from, limits of time and memory, failures of allocation. What is rendered is
+ * compared with Jinja's own in tests/python/test_chat_template.py.
  */
 #include <setjmp.h>
 #include <stdarg.h>

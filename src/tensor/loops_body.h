@@ -123,8 +123,8 @@ ANY_TYPE(u8)
   BINARY(T##_floor_divide, T, T, floor_divide_##T(x, y))                                                               \
   BINARY(T##_remainder, T, T, remainder_##T(x, y))                                                                     \
   BINARY(T##_power, T, T, pow##f(x, y))                                                                                \
-  BINARY(T##_maximum, T, T, (x >= y) | (x != x) ? x : y)                                                               \
-  BINARY(T##_minimum, T, T, (x <= y) | (x != x) ? x : y)                                                               \
+  BINARY(T##_maximum, T, T, ((x >= y) | (x != x)) ? x : y)                                                             \
+  BINARY(T##_minimum, T, T, ((x <= y) | (x != x)) ? x : y)                                                             \
   UNARY(T##_negative, T, T, -x)                                                                                        \
   UNARY(T##_absolute, T, T, fabs##f(x))                                                                                \
   UNARY(T##_sign, T, T, x > 0 ? (T)1 : x < 0 ? (T)-1 : x == 0 ? (T)0 : x)                                              \

@@ -99,8 +99,8 @@ typedef float f32_value;
 typedef int64_t i64_value;
 typedef uint64_t u64_value;
 
-#define LARGER  ((x >= y) | (x != x) ? x : y)
-#define SMALLER ((x <= y) | (x != x) ? x : y)
+#define LARGER  (((x >= y) | (x != x)) ? x : y)
+#define SMALLER (((x <= y) | (x != x)) ? x : y)
 
 PIECE(sum_f64, double, double, f64, 0, e, x + y)
 PIECE(sum_f32, float, float, f64, 0, e, x + y)

@@ -27,6 +27,7 @@ static const status_code codes[] = {
     {VIVA_E_STATE, CODE_INPUT},
     {VIVA_E_NUMERIC, CODE_INPUT},
     {VIVA_E_INTERNAL, CODE_FAULT},
+    {VIVA_E_DEVICE, CODE_LIMIT},
 };
 
 int message_code(viva_status status) {

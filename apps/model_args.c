@@ -28,7 +28,7 @@ const option model_hold_options[MODEL_HOLD_OPTIONS] = {
      0, 0},
     {0, OPTION_CHOICE, "act", "auto|16|fp8|int8", offsetof(model_args, act),
      "how activations enter packed weights: in 16 or more bits, or quantised row by row; auto is 16", 0, 0},
-    {0, OPTION_CHOICE, "kv", "f16|f32", offsetof(model_args, kv), "type of the KV cache", 0, 0},
+    {0, OPTION_CHOICE, "kv", "f16|f32|fp8", offsetof(model_args, kv), "type of the KV cache", 0, 0},
     {0, OPTION_CHOICE, "load", "read|mmap", offsetof(model_args, load), "read the files into memory, or map them", 0,
      0},
     {0, OPTION_COUNT, "num-layers", "N", offsetof(model_args, num_layers),
@@ -63,7 +63,7 @@ viva_engine_options model_args_engine(const model_args *args) {
 
 viva_model_options model_args_model(const model_args *args) {
   static const viva_activation_mode act[] = {VIVA_ACT_AUTO, VIVA_ACT_16, VIVA_ACT_FP8, VIVA_ACT_INT8};
-  static const viva_dtype kv[] = {VIVA_F16, VIVA_F32};
+  static const viva_dtype kv[] = {VIVA_F16, VIVA_F32, VIVA_E4M3};
   static const viva_load_mode load[] = {VIVA_LOAD_READ, VIVA_LOAD_MMAP};
   viva_model_options options = viva_model_options_default();
   options.weights = args->weights;

@@ -36,7 +36,7 @@ _viva_values() {
     --format | --to) echo "$packed bf16 f16 f32 dense" ;;
     --weights | --ref-weights) echo "f32 bf16 f16 $packed stored" ;;
     --act) echo "auto 16 fp8 int8" ;;
-    --kv) echo "f16 f32" ;;
+    --kv) echo "f16 f32 fp8" ;;
     --load) echo "read mmap" ;;
     --device) echo "auto cpu cuda" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;

@@ -55,7 +55,8 @@ static void add_time(times *all, double begin) {
 
 static void read_slice(bench *t, const void *from, size_t bytes, times *all) {
   const double begin = seconds();
-  t->ops->read_pass(t->b, from, bytes);
+  double taken;
+  t->ops->read_pass(t->b, from, bytes, &taken, NULL);
   add_time(all, begin);
 }
 
@@ -65,7 +66,8 @@ static double quartile(times *all) {
 }
 
 static void *take(bench *t, size_t bytes) {
-  void *memory = t->ops->alloc(t->b, bytes);
+  void *memory;
+  if (t->ops->alloc(t->b, bytes, &memory, NULL) != VIVA_OK) memory = NULL;
   if (!memory) fail("out of memory");
   memset(memory, 0, bytes);
   return memory;
@@ -150,7 +152,7 @@ static void gemv(bench *t, const char *table) {
       const double took = quartile(&multiplied), least = quartile(&read), gigabytes = 1e-9 * (double)(slice * bytes);
       printf("  %-5s %-10s %6zu x %-5zu  %6.1f GB/s  %5.3f of %.1f\n", format_names[f], shapes[s].name, shapes[s].n,
              shapes[s].k, gigabytes / took, least / took, gigabytes / least);
-      t->ops->free(t->b, y), t->ops->free(t->b, x), t->ops->free(t->b, data);
+      t->ops->free(t->b, y, NULL), t->ops->free(t->b, x, NULL), t->ops->free(t->b, data, NULL);
     }
   }
 }
@@ -183,7 +185,7 @@ static void gemm(bench *t, const char *table) {
         printf("  %-7.1f", 2e-9 * (double)(rows[i] * n * k) / best);
       }
       printf("\n");
-      t->ops->free(t->b, y), t->ops->free(t->b, x), t->ops->free(t->b, data);
+      t->ops->free(t->b, y, NULL), t->ops->free(t->b, x, NULL), t->ops->free(t->b, data, NULL);
     }
   }
 }
@@ -199,7 +201,8 @@ typedef struct net {
   weight head;
   char *data; /* all weights, one after the other */
   size_t bytes;
-  uint16_t *k_cache, *v_cache; /* of all layers */
+  void *pages[(CONTEXT + KV_PAGE - 1) / KV_PAGE];
+  uint32_t positions[PREFILL], sequence[PREFILL];
   float *gain, *cos_sin;
   float *hidden, *normed, *q, *k, *v, *attended, *gate, *up, *logits;
 } net;
@@ -210,7 +213,7 @@ static void place(bench *t, net *m, weight *w, weight_format f, size_t rows, siz
 }
 
 static void net_make(bench *t, net *m, weight_format f) {
-  const size_t q = Q_HEADS * HEAD_DIM, kv = KV_HEADS * HEAD_DIM, cache = LAYERS * kv * CONTEXT;
+  const size_t q = Q_HEADS * HEAD_DIM, kv = KV_HEADS * HEAD_DIM;
   const size_t count =
       LAYERS * (2 * (size_t)HIDDEN * q + 2 * HIDDEN * kv + 3 * (size_t)HIDDEN * FFN) + (size_t)VOCAB * HIDDEN;
   *m = (net){.data = take(t, count * weight_element_bytes(f))};
@@ -220,7 +223,8 @@ static void net_make(bench *t, net *m, weight_format f) {
     place(t, m, &l->down, f, HIDDEN, FFN);
   }
   place(t, m, &m->head, f, VOCAB, HIDDEN);
-  m->k_cache = take(t, cache * sizeof(uint16_t)), m->v_cache = take(t, cache * sizeof(uint16_t));
+  const kv_layout layout = kv_layout_of(KV_F16, (head_shape){Q_HEADS, KV_HEADS, HEAD_DIM});
+  for (size_t i = 0; i < sizeof m->pages / sizeof *m->pages; i++) m->pages[i] = take(t, LAYERS * layout.layer_bytes);
   m->gain = take_floats(t, HIDDEN), m->cos_sin = take_floats(t, PREFILL * HEAD_DIM);
   m->hidden = take_floats(t, PREFILL * HIDDEN), m->normed = take_floats(t, PREFILL * HIDDEN);
   m->q = take_floats(t, PREFILL * q), m->k = take_floats(t, PREFILL * kv), m->v = take_floats(t, PREFILL * kv);
@@ -229,9 +233,10 @@ static void net_make(bench *t, net *m, weight_format f) {
 }
 
 static void net_free(bench *t, net *m) {
-  void *const parts[] = {m->data, m->k_cache, m->v_cache, m->gain,     m->cos_sin, m->hidden, m->normed,
-                         m->q,    m->k,       m->v,       m->attended, m->gate,    m->up,     m->logits};
-  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) t->ops->free(t->b, parts[i]);
+  void *const parts[] = {m->data, m->gain, m->cos_sin,  m->hidden, m->normed, m->q,
+                         m->k,    m->v,    m->attended, m->gate,   m->up,     m->logits};
+  for (size_t i = 0; i < sizeof m->pages / sizeof *m->pages; i++) t->ops->free(t->b, m->pages[i], NULL);
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) t->ops->free(t->b, parts[i], NULL);
 }
 
 static linear_args layer_of(size_t m, const float *x, const weight *w, const float *residual, float *y) {
@@ -242,18 +247,26 @@ static linear_args layer_of(size_t m, const float *x, const weight *w, const flo
 static void net_step(bench *t, net *m, size_t position, size_t rows) {
   const head_shape h = {Q_HEADS, KV_HEADS, HEAD_DIM};
   const size_t q = Q_HEADS * HEAD_DIM, kv = KV_HEADS * HEAD_DIM;
+  const batch_span span = {.rows = (uint32_t)rows, .position = (uint32_t)position};
+  const batch step = {.rows = rows,
+                      .span_count = 1,
+                      .kv = kv_layout_of(KV_F16, h),
+                      .positions = m->positions,
+                      .sequence = m->sequence,
+                      .cos_sin = m->cos_sin,
+                      .spans = &span,
+                      .pages = m->pages};
+  for (size_t r = 0; r < rows; r++) m->positions[r] = (uint32_t)(position + r);
   for (size_t i = 0; i < LAYERS; i++) {
     const layer *l = &m->layers[i];
-    const kv_span span = {m->k_cache + i * kv * CONTEXT, m->v_cache + i * kv * CONTEXT, CONTEXT, position, 0, rows};
     t->ops->rmsnorm(t->b, m->hidden, m->normed, rows, HIDDEN, 1, HIDDEN, m->gain, 1e-5f, NULL);
     t->ops->linear(t->b,
                    (linear_args[]){layer_of(rows, m->normed, &l->q, NULL, m->q),
                                    layer_of(rows, m->normed, &l->k, NULL, m->k),
                                    layer_of(rows, m->normed, &l->v, NULL, m->v)},
                    3, NULL);
-    t->ops->rope_append(t->b, &(rope_append_args){h, HEAD_DIM, m->cos_sin, m->q, m->k, m->v, q, kv, &span, 1, KV_F16},
-                        NULL);
-    t->ops->attention(t->b, &(attention_args){h, 0.125f, 0, m->q, q, m->attended, q, &span, 1, KV_F16}, NULL);
+    t->ops->rope_append(t->b, &(rope_append_args){&step, i, h, HEAD_DIM, m->q, m->k, m->v, q, kv}, NULL);
+    t->ops->attention(t->b, &(attention_args){&step, i, 0, h, 0.125f, 0, m->q, q, m->attended, q}, NULL);
     t->ops->linear(t->b, (linear_args[]){layer_of(rows, m->attended, &l->o, m->hidden, m->hidden)}, 1, NULL);
     t->ops->rmsnorm(t->b, m->hidden, m->normed, rows, HIDDEN, 1, HIDDEN, m->gain, 1e-5f, NULL);
     t->ops->linear(t->b,
@@ -265,10 +278,10 @@ static void net_step(bench *t, net *m, size_t position, size_t rows) {
   }
   const float *last = m->hidden + (rows - 1) * HIDDEN;
   viva_token id;
-  int nan;
+  uint8_t nan;
   t->ops->rmsnorm(t->b, last, m->normed, 1, HIDDEN, 1, HIDDEN, m->gain, 1e-5f, NULL);
   t->ops->linear(t->b, (linear_args[]){layer_of(1, m->normed, &m->head, NULL, m->logits)}, 1, NULL);
-  t->ops->argmax(t->b, m->logits, VOCAB, &id, &nan, NULL);
+  t->ops->top(t->b, m->logits, 1, VOCAB, 1, &id, NULL, &nan, NULL);
 }
 
 static void decode(bench *t, const char *table) {

@@ -58,7 +58,8 @@ static uint32_t next_random(bench *t) { /* xorshift64 */
 }
 
 static void *take(bench *t, size_t bytes) {
-  void *memory = t->ops->alloc(t->b, bytes);
+  void *memory;
+  if (t->ops->alloc(t->b, bytes, &memory, NULL) != VIVA_OK) memory = NULL;
   if (!memory) fail("out of memory");
   return memory;
 }
@@ -154,8 +155,8 @@ static inputs inputs_make(bench *t, input_mode mode, const weight *w, size_t m) 
 }
 
 static void inputs_free(bench *t, inputs *in) {
-  t->ops->free(t->b, in->x), t->ops->free(t->b, in->y);
-  if (in->xq) t->ops->free(t->b, in->xq);
+  t->ops->free(t->b, in->x, NULL), t->ops->free(t->b, in->y, NULL);
+  if (in->xq) t->ops->free(t->b, in->xq, NULL);
 }
 
 static double multiply_time(bench *t, backend *b, const linear_args *args) {
@@ -191,7 +192,7 @@ static void gemv(bench *t, const form *f, input_mode mode) {
   double multiplied[ROUNDS_MOST], read[ROUNDS_MOST], alone[ROUNDS_MOST];
   for (int r = 0; r < t->rounds; r++) {
     const size_t c = (size_t)r * 2 % cold.count;
-    read[r] = t->ops->read_pass(t->b, cold.memory + c * cold.bytes, cold.bytes);
+    t->ops->read_pass(t->b, cold.memory + c * cold.bytes, cold.bytes, &read[r], NULL);
     place(f, GEMV_N, GEMV_K, cold.memory + (c + 1) % cold.count * cold.bytes, &cold.w);
     multiplied[r] = multiply_time(t, t->b, &in.args);
     multiply_time(t, t->alone, &in_near.args); /* into L2 */
@@ -210,7 +211,7 @@ static void gemv(bench *t, const form *f, input_mode mode) {
          mode_names[mode], gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, median(share, rounds),
          gigabytes / median(read, rounds), median(of_l2, rounds), near_gigabytes / median(alone, rounds));
   inputs_free(t, &in), inputs_free(t, &in_near);
-  t->ops->free(t->b, cold.memory), t->ops->free(t->b, near.memory);
+  t->ops->free(t->b, cold.memory, NULL), t->ops->free(t->b, near.memory, NULL);
 }
 
 static void gemm(bench *t, const form *f, input_mode mode) {
@@ -231,7 +232,7 @@ static void gemm(bench *t, const form *f, input_mode mode) {
   printf("gemm  %-13s %-6s %7.1f GFLOP/s  %5.2f x bf16's %.1f\n", f->name, mode_names[mode],
          2e-9 * GEMM_M * GEMM_N * GEMM_K / took, other / took, 2e-9 * GEMM_M * GEMM_N * GEMM_K / other);
   inputs_free(t, &in), inputs_free(t, &plain);
-  t->ops->free(t->b, memory), t->ops->free(t->b, beside);
+  t->ops->free(t->b, memory, NULL), t->ops->free(t->b, beside, NULL);
 }
 
 static const struct part {

@@ -30,13 +30,15 @@ typedef struct viva_model_options {
   const char *tokenizer_path; /* NULL: beside the model (or in the GGUF file); a model without one works with ids */
   uint64_t context;           /* 0: the model's own. Default capacity of its sessions; RoPE "dynamic" scales to it */
   uint64_t num_layers;        /* 0: all. Else only the first so many (for debugging) */
-  viva_dtype kv;              /* VIVA_F16 (default) or VIVA_F32: type of the KV cache in the memory plan */
+  viva_dtype kv;              /* VIVA_F16 (default), VIVA_F32 or VIVA_E4M3: type of the KV caches */
   viva_load_mode load;        /* READ */
   viva_progress_fn progress;  /* NULL: none. Bytes of the weights; can cancel */
   void *progress_user;
   viva_activation_mode act; /* how rows enter layers whose weights are packed (FP8, NVFP4, 2:4), however many rows;
                                AUTO: 16 (docs/numerics.md) */
   int32_t reserved;
+  uint64_t
+      cache_bytes; /* 0: no limit. Else the most that the KV caches of all sessions take together, for each KV type */
 } viva_model_options;
 
 /* The rule of options.weights: a list, separated by commas. The first entry without '=' is the format of every matrix
@@ -70,6 +72,7 @@ typedef struct viva_memory_plan {
   uint64_t available_bytes; /* on the engine's device now; 0 when unknown */
   uint64_t context;         /* the context this plan is for */
   uint64_t largest_context; /* that fits, up to the model's own limit or, if larger, context; 0: none */
+  uint64_t page_bytes;      /* of 64 positions of the KV cache */
 } viva_memory_plan;
 
 /* Plans without loading. Errors: those of viva_checkpoint_open and viva_checkpoint_config, E_UNSUPPORTED (architecture:
@@ -145,9 +148,10 @@ typedef struct viva_layer_parts {
 typedef struct viva_parts_options {
   size_t size;               /* sizeof(viva_parts_options) */
   viva_activation_mode act;  /* AUTO: 16 */
-  viva_dtype kv;             /* VIVA_F16 or VIVA_F32 */
+  viva_dtype kv;             /* VIVA_F16, VIVA_F32 or VIVA_E4M3 */
   uint64_t context;          /* 0: config's max_position_embeddings */
   viva_tokenizer *tokenizer; /* NULL: none. Retained */
+  uint64_t cache_bytes;      /* as in viva_model_options */
 } viva_parts_options;
 
 VIVA_API viva_parts_options viva_parts_options_default(void);
@@ -181,9 +185,12 @@ VIVA_API viva_status viva_model_from_parts(viva_engine *engine, const viva_model
 
 typedef struct viva_session_options {
   size_t size;            /* sizeof(viva_session_options) */
-  uint64_t capacity;      /* 0: the model's context. Tokens the KV cache holds; allocated now, once */
-  viva_dtype kv;          /* VIVA_DTYPE_NONE: the model's option. VIVA_F16 or VIVA_F32 */
+  uint64_t capacity;      /* 0: the model's context. The most tokens that the session can hold */
+  viva_dtype kv;          /* VIVA_DTYPE_NONE: the model's option. VIVA_F16, VIVA_F32 or VIVA_E4M3 */
   uint32_t prefill_chunk; /* 0: chosen. Most tokens processed at once in prefill; results do not depend on it */
+  int32_t reserve; /* 1: all pages of the capacity are taken now, so that no step can fail for memory. 0: a page is
+                             taken when it is needed, and a step that finds none is E_LIMIT */
+  int32_t reserved;
 } viva_session_options;
 
 VIVA_API viva_session_options viva_session_options_default(void);
@@ -213,16 +220,14 @@ VIVA_API viva_prefill_options viva_prefill_options_default(void);
 /* Appends count tokens to the session. Afterwards viva_session_logits gives the logits that follow the last one.
  * Errors: E_LIMIT (position + count > capacity: the three numbers), E_ARGUMENT (count 0, a token outside the
  * vocabulary: its index and value), E_SIZE (all_logits_count ≠ count × vocab_size), E_NUMERIC (NaN logits),
- * E_CANCELLED, E_STATE (a failed session: a viva_session_copy into it failed half-way; truncate it to 0 or copy into it
- * again). After any error the session is as it was before the call.
+ * E_CANCELLED. After any error the session is as it was before the call.
  *
  * options: NULL for the defaults: the last position's logits only */
 VIVA_API viva_status viva_session_prefill(viva_session *session, const viva_token *tokens, size_t count,
                                           const viva_prefill_options *options, viva_error *error);
 
-/* Appends one token; afterwards viva_session_logits gives the logits that follow it. Allocates nothing. Errors as
- * above.
- */
+/* Appends one token; afterwards viva_session_logits gives the logits that follow it. Allocates nothing in a session that
+ * reserves. Errors as above. */
 VIVA_API viva_status viva_session_decode(viva_session *session, viva_token token, viva_error *error);
 
 /* As viva_session_decode and viva_argmax in one: nothing but the token goes in and out, the logits stay on the
@@ -237,6 +242,74 @@ VIVA_API viva_status viva_session_decode_argmax(viva_session *session, viva_toke
 VIVA_API viva_status viva_sessions_decode(viva_session *const *sessions, const viva_token *tokens, size_t count,
                                           viva_error *error);
 
+/* ---- steps */
+
+typedef enum viva_step_logits {
+  VIVA_STEP_NONE = 0, /* tokens go into the cache, no logits are made */
+  VIVA_STEP_LAST = 1, /* those that follow the last token: the session's, as after a prefill */
+  VIVA_STEP_ALL = 2   /* those of every token; the session keeps the last ones */
+} viva_step_logits;
+
+/* One of the largest logits of a row. */
+typedef struct viva_top {
+  viva_token id;
+  float logit;
+} viva_top;
+
+/* What a step does for one session. */
+typedef struct viva_step_part {
+  size_t size; /* sizeof(viva_step_part); the parts of an array have one size */
+  viva_session *session;
+  const viva_token *tokens;
+  size_t count;
+  viva_step_logits logits;
+  uint32_t top_k;    /* 0, or so many of the largest logits of each row that has some are written to top */
+  viva_top *top;     /* [1 (LAST) or count (ALL)][top_k], the largest first, equal ones by rising id */
+  float *all_logits; /* ALL: NULL, or room for count × vocab_size values */
+} viva_step_part;
+
+VIVA_API viva_step_part viva_step_part_default(void); /* LAST */
+
+typedef struct viva_step_options {
+  size_t size;               /* sizeof(viva_step_options) */
+  viva_progress_fn progress; /* NULL, or called after each pass with tokens done and all; can cancel */
+  void *progress_user;
+} viva_step_options;
+
+VIVA_API viva_step_options viva_step_options_default(void);
+
+/* Appends each part's tokens to its session, reading the weights once for all: prefill of some beside decode of others. All
+ * must be different sessions of one model with one KV type. The result of each row is bit for bit that of separate calls.
+ * No parts: nothing happens, VIVA_OK. Steps of different sessions may run in several threads.
+ * Errors: those of viva_session_prefill, and E_LIMIT when no page of the KV cache is left. The error's item names the part
+ * ("parts[3]"), the message its token; no session has changed.
+ *
+ * parts:   count structs, each with its size set
+ * options: NULL for the defaults */
+VIVA_API viva_status viva_step(const viva_step_part *parts, size_t count, const viva_step_options *options,
+                               viva_error *error);
+
+/* The KV caches of a model's sessions: pages of page_tokens positions, shared where sessions were copied. */
+typedef struct viva_cache_info {
+  size_t size;             /* sizeof(viva_cache_info), set by the caller before the call */
+  uint64_t page_tokens;    /* 64 */
+  uint64_t page_bytes;     /* of the model's own KV type */
+  uint64_t pages;          /* that exist, of all KV types, in use or free */
+  uint64_t pages_in_use;   /* held by sessions; a shared page counts once */
+  uint64_t pages_shared;   /* held by more than one */
+  uint64_t pages_promised; /* free, but kept for sessions that reserve */
+  uint64_t bytes;          /* of all pages */
+  uint64_t limit_bytes;    /* cache_bytes of the options; 0: none */
+} viva_cache_info;
+
+/* Thread-safe. Errors: E_ARGUMENT. */
+VIVA_API viva_status viva_model_cache_info(const viva_model *model, viva_cache_info *info, viva_error *error);
+
+/* Gives back to the device what the model keeps for later steps and sessions: free pages, idle work spaces. Thread-safe. */
+VIVA_API void viva_model_trim(viva_model *model);
+
+/* ---- a session's state */
+
 /* The last logits: vocab_size values that belong to the session and are valid until its next call that changes it.
  * Errors: E_STATE (nothing was processed yet, or tokens were truncated since). */
 VIVA_API viva_status viva_session_logits(viva_session *session, const float **logits, size_t *vocab_size,
@@ -249,9 +322,11 @@ VIVA_API uint64_t viva_session_capacity(const viva_session *session);
  * the session's). */
 VIVA_API viva_status viva_session_truncate(viva_session *session, uint64_t position, viva_error *error);
 
-/* Makes to hold what from holds (tokens, and logits if it has them): a shared prefix is processed once. Both must be
- * sessions of one model with one KV type (and one capacity, when the model's RoPE is dynamic); a session copied to
- * itself stays as it is. Errors: E_ARGUMENT, E_LIMIT (to's capacity < from's position). */
+/* Makes to hold what from holds (tokens, and logits if it has them): a shared prefix is processed once. Nothing is copied:
+ * both hold the same pages, and the one that writes to a shared page first gets a page of its own, 64 positions. Both must be
+ * sessions of one model with one KV type (and one capacity, when the model's RoPE is dynamic); a session copied to itself
+ * stays as it is. Errors: E_ARGUMENT, E_LIMIT (to's capacity < from's position; no page left to promise to a session that
+ * reserves), E_MEMORY. On an error nothing has changed. */
 VIVA_API viva_status viva_session_copy(viva_session *to, const viva_session *from, viva_error *error);
 
 /* ---- generation ------------------------------------------------------------------------------------------------- */

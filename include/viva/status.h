@@ -37,7 +37,8 @@ extern "C" {
   X(E_NO_CUDA, -11, "no usable CUDA device, or CUDA is switched off")                                                  \
   X(E_STATE, -12, "the object is in a state that does not allow this call")                                            \
   X(E_NUMERIC, -13, "a value is NaN or infinite where a number is needed")                                             \
-  X(E_INTERNAL, -14, "a fault in viva itself: please report it")
+  X(E_INTERNAL, -14, "a fault in viva itself: please report it")                                                       \
+  X(E_DEVICE, -15, "the device failed or was lost: release everything on its engine and open a new one")
 
 typedef enum viva_status {
 #define VIVA_STATUS_ENUM(name, value, text) VIVA_##name = value,

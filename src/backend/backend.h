@@ -4,8 +4,9 @@
  * new format is right before it is fast, and every tuned entry is tested against the reference with the same arguments.
  *
  * Pointers named dev are in the backend's memory (for the CPU: ordinary memory); the others are the host's. Activations
- * are FP32, [rows][features], rows contiguous unless a stride is given. Operations on one stream of calls happen in
- * order; results are visible to the host after download. No operation allocates.
+ * are FP32, [rows][features], rows contiguous unless a stride is given. There is one queue for each engine: operations happen
+ * in the order of the calls, whichever thread makes them; results are visible to the host after download, top or step_end.
+ * No operation allocates. A device that is lost makes every later call return E_DEVICE.
  *
  * Numbers. Every output row is computed as if it were alone: its bits depend on its own inputs and on the weight's shape,
  * never on the number of rows, on their order, on threads or on other rows. That is what makes prefill equal decode.
@@ -13,10 +14,12 @@
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
+#include "backend/batch.h"
 #include "backend/decoder.h"
-#include "base/pool.h"
 #include "viva/engine.h"
 
+typedef struct pool pool;       /* base/pool.h */
+typedef struct runtime runtime; /* base/runtime.h */
 typedef struct backend backend;
 
 /* What is applied to product + bias. GELU tanh: v/2 · (1 + tanh(√(2/π) · (v + 0.044715 v³))); GELU erf:
@@ -33,6 +36,10 @@ typedef enum activation {
  * a NaN or an infinity gets the scale NaN and zero codes, so that every output of it is NaN. */
 typedef enum input_mode { INPUT_FLOAT = 0, INPUT_E4M3 = 1, INPUT_INT8 = 2, INPUT_INT4 = 3 } input_mode;
 
+/* How products are added up. FULL: as below. FAST: a device may use sums of fewer bits where that is faster (its header says
+ * which); one that has no such sums treats both alike. */
+typedef enum accumulation { ACCUMULATE_FULL = 0, ACCUMULATE_FAST = 1 } accumulation;
+
 /* Longest K of an integer product whose sum cannot leave 32 bits: 2 of 4 weights, 127 · 127 each. Callers refuse more. */
 #define INPUT_INT8_MOST_K ((size_t)266287)
 
@@ -45,13 +52,14 @@ typedef enum input_mode { INPUT_FLOAT = 0, INPUT_E4M3 = 1, INPUT_INT8 = 2, INPUT
  * Error against FP64 of the same codes, before bias: at most (k / 8 + 8) 2^−24 Σ|x·w|, as at least 8 lanes are chains of
  * fused additions; with terms of both signs at most 2^−20 Σ|x·w|. */
 typedef struct linear_args {
-  size_t m;              /* rows of x; n and k are w's */
-  const float *x;        /* dev [m][x_stride]; unused when input is not FLOAT */
-  size_t x_stride;       /* elements, ≥ k */
-  input_mode input;      /* of all args of a call */
-  const void *xq;        /* dev: quantize_rows' result for this m and k; NULL for FLOAT */
-  const weight *w;       /* host struct, dev data */
-  const float *bias;     /* dev [n] or NULL */
+  size_t m;          /* rows of x; n and k are w's */
+  const float *x;    /* dev [m][x_stride]; unused when input is not FLOAT */
+  size_t x_stride;   /* elements, ≥ k */
+  input_mode input;  /* of all args of a call */
+  const void *xq;    /* dev: quantize_rows' result for this m and k; NULL for FLOAT */
+  const weight *w;   /* host struct, dev data */
+  const float *bias; /* dev [n] or NULL */
+  accumulation accumulate;
   activation act;        /* with an activation residual must be NULL */
   const float *residual; /* dev [m][y_stride] or NULL; may be y itself */
   float *y;              /* dev [m][y_stride] */
@@ -65,48 +73,36 @@ typedef struct outer_rows {
   ptrdiff_t row_stride, col_stride; /* elements */
 } outer_rows;
 
-/* One session's part of the rows of a step: rows [first_row, first_row + rows) are its tokens at positions
- * [position, position + rows). Caches of one layer: [kv_heads][capacity][head_dim] of kv_type. */
-typedef struct kv_span {
-  void *k, *v;     /* dev */
-  size_t capacity; /* tokens */
-  size_t position;
-  size_t first_row, rows;
-} kv_span;
-
-typedef enum kv_type { KV_F16 = 0, KV_F32 = 1 } kv_type;
-
-/* Rotates q and k in place (half-split pairing: i with i + rotary_dim/2; dimensions from rotary_dim on stay) and appends k
- * and v to the caches. */
+/* Rotates q and k in place (half-split pairing: i with i + rotary_dim/2; dimensions from rotary_dim on stay) and writes k and
+ * v into the pages of the batch's rows. */
 typedef struct rope_append_args {
+  const batch *step; /* as step_begin returned it */
+  size_t layer;
   head_shape h;
   size_t rotary_dim;
-  const float *cos_sin; /* dev [m][rotary_dim]: cos of rotary_dim/2 angles, then sin, of each row's position */
-  float *q;             /* dev [m][q_heads × head_dim], rows q_stride apart */
-  float *k, *v;         /* dev [m][kv_heads × head_dim], rows kv_stride apart */
+  float *q;     /* dev [rows][q_heads × head_dim], rows q_stride apart */
+  float *k, *v; /* dev [rows][kv_heads × head_dim], rows kv_stride apart */
   size_t q_stride, kv_stride;
-  const kv_span *spans; /* host; together they cover all rows */
-  size_t span_count;
-  kv_type type;
 } rope_append_args;
 
 /* out = softmax(q · Kᵀ · scale) · V for each row and head over cache positions [first, p], p the row's position,
  * first = window ? max(0, p − window + 1) : 0. The row's own k and v are in the cache already. */
 typedef struct attention_args {
+  const batch *step;
+  size_t layer;
+  int kept; /* 0: all rows, each to its own place. 1: only the kept ones, to out's rows 0, 1, 2 ... */
   head_shape h;
   float scale;
   size_t window;  /* 0: full */
-  const float *q; /* dev [m][q_heads × head_dim], rows q_stride apart */
+  const float *q; /* dev [rows][q_heads × head_dim], rows q_stride apart */
   size_t q_stride;
-  float *out; /* dev [m][q_heads × head_dim], rows out_stride apart */
+  float *out; /* dev [rows or kept][q_heads × head_dim], rows out_stride apart */
   size_t out_stride;
-  const kv_span *spans;
-  size_t span_count;
-  kv_type type;
 } attention_args;
 
 typedef struct backend_ops {
   const char *name; /* "cpu" */
+  viva_device_kind kind;
 
   /* -- lifetime */
   /* 0 when index is past the last device of this kind. Fills info without opening anything. */
@@ -118,16 +114,29 @@ typedef struct backend_ops {
   void (*info)(backend *b, viva_device_info *info);
 
   /* -- memory */
-  void *(*alloc)(backend *b, size_t bytes); /* dev, 64-byte aligned; NULL: none */
-  void (*free)(backend *b, void *dev);
+  /* *dev: 64-byte aligned, NULL on failure. Errors: E_MEMORY. */
+  viva_status (*alloc)(backend *b, size_t bytes, void **dev, viva_error *error);
+  viva_status (*free)(backend *b, void *dev, viva_error *error); /* NULL is allowed */
   viva_status (*upload)(backend *b, void *dev, const void *host, size_t bytes, viva_error *error);
   viva_status (*download)(backend *b, void *host, const void *dev, size_t bytes, viva_error *error); /* waits */
   viva_status (*copy)(backend *b, void *dev_to, const void *dev_from, size_t bytes, viva_error *error);
-  /* 1 when dev memory can be read and written by the host directly (CPU): then files may be read or mapped into it. */
-  int host_memory;
+
+  /* -- second forms of weights (optional: both or none). `count` matrices that read the same rows (q, k and v; gate and up;
+   * or one alone). A backend may keep the bytes of pack/ only, or hold them in another order or expanded beside them. */
+  /* Bytes of the second form of weights of these formats and shapes (data and scales may be NULL); 0: it wants none. Asked
+   * by the memory plan before anything is read. */
+  size_t (*weight_bytes)(backend *b, const weight *group, size_t count);
+  /* Makes it at dev, which stays valid as long as the weights, and sets `prepared` of each. */
+  viva_status (*weight_prepare)(backend *b, weight *group, size_t count, void *dev, viva_error *error);
+
+  /* -- steps */
+  /* Opens a step: *dev is host with its arrays in the device's memory, at `place` (dev, host->block_bytes bytes) unless the
+   * backend reads the host's own. Valid until step_end, which every successful step_begin is followed by. */
+  viva_status (*step_begin)(backend *b, const batch *host, void *place, batch *dev, viva_error *error);
+  viva_status (*step_end)(backend *b, viva_error *error);
 
   /* -- operations */
-  /* out[i][0..cols) = table row tokens[i], as FP32. tokens: host [m], each < table->rows. */
+  /* out[i][0..cols) = table row tokens[i], as FP32. tokens: dev [m], each < table->rows. */
   viva_status (*embed)(backend *b, const weight *table, const viva_token *tokens, size_t m, float *out,
                        viva_error *error);
   /* y = x · rsqrt(mean(x²) + eps) · gain, for rows × groups vectors of n: group g of row r begins at
@@ -154,10 +163,21 @@ typedef struct backend_ops {
   /* out = silu(gate) · up over rows × n; silu(v) = v / (1 + e^−v). out may be gate or up. Rows stride apart. */
   viva_status (*silu_mul)(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);
-  /* Index of the largest of n values, the lowest among equals; *nan = 1 when one is NaN. Results to the host. */
-  viva_status (*argmax)(backend *b, const float *values, size_t n, viva_token *id, int *nan, viva_error *error);
-  /* Reads bytes of dev memory with all threads as fast as it can, once. Returns seconds; for the bandwidth ceiling. */
-  double (*read_pass)(backend *b, const void *dev, size_t bytes);
+  /* to[i] = from[rows[i]] for i < count; vectors of n, stride apart in both. to does not overlap from. */
+  viva_status (*take_rows)(backend *b, const float *from, const uint32_t *rows, size_t count, size_t n, size_t stride,
+                           float *to, viva_error *error);
+  /* For each of `rows` vectors of n (n apart) the k largest values with their indices, the largest first, equal ones by
+   * rising index. Results to the host: ids and values [rows][k], values may be NULL; nan [rows]: 1 when one of the
+   * row's values is NaN (its other results are then of no use). 1 ≤ k ≤ n. */
+  viva_status (*top)(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids, float *values,
+                     uint8_t *nan, viva_error *error);
+  /* Optional: a whole step, from tokens to the logits (dev [kept][vocab]) of the kept rows, in place of the operations
+   * above; the same numbers within the backend's bound. mode: how rows enter packed weights. */
+  viva_status (*decode_step)(backend *b, const decoder *d, const batch *step, input_mode mode, float *logits,
+                             viva_error *error);
+  size_t decode_rows; /* most rows of a step that decode_step takes, at most 32; 0 without it */
+  /* Reads bytes of dev memory as fast as it can, once; for the bandwidth ceiling. */
+  viva_status (*read_pass)(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);
 
   /* Bytes of dev scratch memory the backend keeps for steps of up to m rows, context tokens and width features, for
    * the memory plan. reserve makes sure it exists; afterwards steps of this size allocate nothing. */
@@ -165,12 +185,15 @@ typedef struct backend_ops {
   viva_status (*reserve)(backend *b, size_t m, size_t context, size_t width, viva_error *error);
 } backend_ops;
 
-/* Every backend begins with its table. */
+/* Every backend begins with this. */
 struct backend {
   const backend_ops *ops;
+  /* 1 when dev memory is the host's too (CPU): files may be read or mapped into it. */
+  int host_memory;
 };
 
-/* The CPU backend, plain and tuned. */
+/* Every backend of this build, NULL at the end; the first is the CPU's, which every build has. */
+extern const backend_ops *const backends[];
 extern const backend_ops backend_cpu;
 
 #endif

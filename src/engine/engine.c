@@ -55,15 +55,29 @@ static int cuda_switched_off(void) {
   return value && value[0] != 0 && strcmp(value, "0") != 0;
 }
 
-/* The table for a device kind, and the index within it. AUTO is the CPU as long as there is no backend for GPUs. */
+/* The backend of a kind; NULL: this build has none. */
+static const backend_ops *backend_of(viva_device_kind kind) {
+  for (const backend_ops *const *at = backends; *at; at++)
+    if ((*at)->kind == kind) return *at;
+  return NULL;
+}
+
+/* The table for a device kind, and the index within it. AUTO is a GPU when there is one, else the CPU. */
 static viva_status choose_device(const viva_engine_options *o, const backend_ops **ops, int *index, viva_error *error) {
   const int off = cuda_switched_off();
+  const backend_ops *cuda = backend_of(VIVA_DEVICE_CUDA);
+  viva_device_info info = {.size = sizeof info};
   *ops = &backend_cpu;
   *index = 0;
   switch (o->device) {
-  case VIVA_DEVICE_AUTO: return VIVA_OK;
+  case VIVA_DEVICE_AUTO:
+    if (cuda && !off && cuda->device(0, &info)) *ops = cuda;
+    return VIVA_OK;
   case VIVA_DEVICE_CPU: *index = o->device_index; return VIVA_OK;
   case VIVA_DEVICE_CUDA:
+    *ops = cuda;
+    *index = o->device_index;
+    if (cuda && !off) return VIVA_OK;
     error_set(error, VIVA_E_NO_CUDA, "%s; choose the device AUTO or CPU",
               off ? "VIVA_NO_CUDA is set" : "this build has no CUDA backend");
     return error_option(error, VIVA_E_NO_CUDA, "device");
@@ -151,9 +165,18 @@ viva_status viva_engine_info(const viva_engine *engine, viva_device_info *info, 
 
 viva_status viva_device_list(size_t index, viva_device_info *info, viva_error *error) {
   viva_device_info found = {.size = sizeof found};
-  if (!backend_cpu.device(index, &found))
-    return error_set(error, VIVA_E_NOT_FOUND, "device %zu was asked for; this machine has 1 that viva can use", index);
-  return options_fill(info, &found, "viva_device_info", error);
+  size_t before = 0; /* devices of the backends so far */
+  for (const backend_ops *const *at = backends; *at; at++) {
+    size_t own = 0;
+    if ((*at)->kind == VIVA_DEVICE_CUDA && cuda_switched_off()) continue;
+    while ((*at)->device(own, &found)) {
+      if (before + own == index) return options_fill(info, &found, "viva_device_info", error);
+      own++;
+    }
+    before += own;
+  }
+  return error_set(error, VIVA_E_NOT_FOUND, "device %zu was asked for; this machine has %zu that viva can use", index,
+                   before);
 }
 
 viva_status viva_engine_memory(const viva_engine *engine, viva_memory_stats *stats, viva_error *error) {
@@ -177,16 +200,18 @@ viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double
     return error_set(error, VIVA_E_ARGUMENT, "bytes_per_second is NULL; expected a place for the rate");
   backend *b = engine->backend;
   if (bytes == 0) bytes = BANDWIDTH_BYTES;
-  void *memory = b->ops->alloc(b, bytes);
-  if (!memory) return error_set(error, VIVA_E_MEMORY, "no memory for %zu bytes to read", bytes);
+  void *memory;
+  TRY(b->ops->alloc(b, bytes, &memory, error));
   /* Written once: untouched pages are all the same page of zeros, which the caches hold. */
-  if (b->ops->host_memory) memset(memory, 1, bytes);
+  if (b->host_memory) memset(memory, 1, bytes);
   double best = 0;
-  for (int i = 0; i < BANDWIDTH_PASSES; i++) {
-    const double seconds = b->ops->read_pass(b, memory, bytes);
+  viva_status status = VIVA_OK;
+  for (int i = 0; i < BANDWIDTH_PASSES && !status; i++) {
+    double seconds = 0;
+    status = b->ops->read_pass(b, memory, bytes, &seconds, error);
     if (seconds > 0 && (double)bytes / seconds > best) best = (double)bytes / seconds;
   }
-  b->ops->free(b, memory);
+  b->ops->free(b, memory, NULL);
   *bytes_per_second = best;
-  return VIVA_OK;
+  return status;
 }

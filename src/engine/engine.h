@@ -3,6 +3,7 @@
 #define ENGINE_ENGINE_H
 
 #include "backend/backend.h"
+#include "base/pool.h"
 
 struct viva_engine {
   runtime *rt;      /* one reference */

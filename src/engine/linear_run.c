@@ -48,10 +48,8 @@ static viva_status make_workspace(const linear_job *job, workspace *s, viva_erro
              take(job->bias != NULL, line, &bytes, &bias) || take(job->up_bias != NULL, line, &bytes, &up_bias) ||
              take(job->after_bias != NULL, line, &bytes, &after) || take(s->chunk, 1, &bytes, &bad) || bytes > SIZE_MAX;
   if (overflow) return too_big(job, error);
-  uint8_t *at = s->memory = b->ops->alloc(b, (size_t)bytes);
-  if (!at)
-    return error_set(error, VIVA_E_MEMORY, "no memory for the %llu bytes of a linear call's work space",
-                     (unsigned long long)bytes);
+  TRY(b->ops->alloc(b, (size_t)bytes, &s->memory, error));
+  uint8_t *at = s->memory;
   s->x = (float *)(void *)(at + x);
   s->xq = quantised ? at + xq : NULL;
   s->y = (float *)(void *)(at + y);
@@ -134,6 +132,6 @@ viva_status linear_run(linear_job *job, viva_error *error) {
   TRY(b->ops->reserve(b, chunk, 0, job->k > job->n ? job->k : job->n, error));
   TRY(make_workspace(job, &s, error));
   const viva_status status = run(job, &s, error);
-  b->ops->free(b, s.memory);
+  b->ops->free(b, s.memory, NULL);
   return status;
 }

@@ -31,10 +31,23 @@ viva_status packed_view(viva_engine *engine, const weight *view, void (*keep_rel
   return make(engine, &like, packed, error);
 }
 
+/* The second form that the backend wants of the matrix alone. */
+static viva_status prepare(backend *b, viva_packed_weight *p, viva_error *error) {
+  const size_t bytes = b->ops->weight_bytes ? b->ops->weight_bytes(b, &p->w, 1) : 0;
+  if (bytes == 0) return VIVA_OK;
+  TRY(b->ops->alloc(b, bytes, &p->prepared, error));
+  const viva_status status = b->ops->weight_prepare(b, &p->w, 1, p->prepared, error);
+  if (status) b->ops->free(b, p->prepared, NULL);
+  return status;
+}
+
 viva_status packed_own(viva_engine *engine, const weight *view, void *memory, viva_packed_weight **packed,
                        viva_error *error) {
-  const viva_packed_weight like = {.w = *view, .memory = memory};
-  return make(engine, &like, packed, error);
+  viva_packed_weight like = {.w = *view, .memory = memory};
+  TRY(prepare(engine->backend, &like, error));
+  const viva_status status = make(engine, &like, packed, error);
+  if (status) engine->backend->ops->free(engine->backend, like.prepared, NULL);
+  return status;
 }
 
 viva_packed_weight *viva_packed_weight_retain(viva_packed_weight *packed) {
@@ -46,7 +59,8 @@ void viva_packed_weight_release(viva_packed_weight *packed) {
   if (!packed) return;
   if (atomic_fetch_sub_explicit(&packed->references, 1, memory_order_acq_rel) != 1) return;
   viva_engine *engine = packed->engine;
-  if (packed->memory) engine->backend->ops->free(engine->backend, packed->memory);
+  engine->backend->ops->free(engine->backend, packed->prepared, NULL);
+  engine->backend->ops->free(engine->backend, packed->memory, NULL);
   if (packed->keep_release) packed->keep_release(packed->keep);
   mem_free(&engine->rt->mem, packed);
   viva_engine_release(engine); /* last: the memory above was its */
@@ -158,7 +172,7 @@ viva_status viva_packed_weight_unpack(const viva_packed_weight *packed, float *v
   if (!values) return error_set(error, VIVA_E_ARGUMENT, "values is NULL; expected a place for %zu floats", count);
   void *memory = NULL;
   viva_status status = VIVA_OK;
-  if (!e->backend->ops->host_memory) status = bring(e, &packed->w, &host, &memory, error);
+  if (!e->backend->host_memory) status = bring(e, &packed->w, &host, &memory, error);
   unpack_work work = {.w = &host, .to = values};
   if (status == VIVA_OK) pool_for(e->pool, host.rows, 1, unpack_body, &work);
   mem_free(&e->rt->mem, memory);

@@ -10,6 +10,7 @@ struct viva_packed_weight {
   viva_engine *engine; /* one reference, the last thing given back */
   weight w;            /* its data and scales lie in memory, or in what keep keeps */
   void *memory;        /* of the engine's backend; NULL for a view */
+  void *prepared;      /* of the backend: the second form that it wanted; NULL: none, or a view's */
   void (*keep_release)(void *keep);
   void *keep;
 };

@@ -224,14 +224,16 @@ typedef struct room {
 
 static void leave_room(viva_engine *e, room *r) {
   if (r->data != r->memory) mem_free(&e->rt->mem, r->data);
-  e->backend->ops->free(e->backend, r->memory);
+  e->backend->ops->free(e->backend, r->memory, NULL);
   *r = (room){0};
 }
 
 static viva_status take_room(viva_engine *e, size_t bytes, room *r, viva_error *error) {
   backend *b = e->backend;
-  *r = (room){.memory = b->ops->alloc(b, bytes), .bytes = bytes};
-  r->data = r->memory && !b->ops->host_memory ? mem_alloc(&e->rt->mem, bytes) : r->memory;
+  *r = (room){.bytes = bytes};
+  const viva_status status = b->ops->alloc(b, bytes, &r->memory, error);
+  if (status && status != VIVA_E_MEMORY) return status;
+  r->data = r->memory && !b->host_memory ? mem_alloc(&e->rt->mem, bytes) : r->memory;
   if (r->data) return VIVA_OK;
   leave_room(e, r);
   return error_set(error, VIVA_E_MEMORY, "no memory for a packed matrix of %zu bytes", bytes);

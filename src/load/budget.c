@@ -30,8 +30,7 @@ row_layout budget_rows(const viva_model_config *config) {
   row_layout r = {.hidden = (size_t)config->hidden_size,
                   .q = (size_t)(config->num_heads * config->head_dim),
                   .kv = (size_t)(config->num_kv_heads * config->head_dim),
-                  .ffn = (size_t)config->intermediate_size,
-                  .cos_sin = (size_t)config->rotary_dim};
+                  .ffn = (size_t)config->intermediate_size};
   size_t hidden = padded(r.hidden), q = padded(r.q), kv = padded(r.kv), ffn = padded(r.ffn);
   r.norm_at = hidden;
   r.q_at = r.gate_at = 2 * hidden;
@@ -39,8 +38,7 @@ row_layout budget_rows(const viva_model_config *config) {
   r.v_at = r.k_at + kv;
   r.out_at = r.v_at + kv;
   r.up_at = r.gate_at + ffn;
-  r.cos_sin_at = larger(r.out_at + q, r.up_at + ffn);
-  r.floats = r.cos_sin_at + padded(r.cos_sin);
+  r.floats = larger(r.out_at + q, r.up_at + ffn);
   return r;
 }
 
@@ -60,8 +58,11 @@ size_t budget_chunk(const viva_model_config *config, uint64_t capacity, uint32_t
 }
 
 uint64_t budget_kv(const viva_model_config *config, size_t layers, uint64_t capacity, kv_type kv) {
-  uint64_t vector = budget_mul(config->num_kv_heads * config->head_dim, kv == KV_F16 ? 2 : 4);
-  return budget_mul(budget_mul(vector, capacity), 2 * (uint64_t)layers);
+  static const uint64_t bytes[KV_TYPES] = {[KV_F16] = 2, [KV_F32] = 4, [KV_FP8] = 1};
+  uint64_t vector = budget_mul(budget_mul(config->num_kv_heads, config->head_dim), bytes[kv]);
+  if (kv == KV_FP8) vector = budget_add(vector, budget_mul(config->num_kv_heads, 2));
+  uint64_t pages = capacity / KV_PAGE + (capacity % KV_PAGE != 0);
+  return budget_mul(budget_mul(vector, pages * KV_PAGE), 2 * (uint64_t)layers);
 }
 
 uint64_t budget_quantized(const budget_case *c, size_t chunk) {
@@ -74,11 +75,13 @@ uint64_t budget_quantized(const budget_case *c, size_t chunk) {
   return most;
 }
 
+#define LOGIT_ROWS 2 /* the session's, and the one being made */
+
 uint64_t budget_work(const budget_case *c, uint64_t capacity, size_t chunk) {
-  uint64_t rows = budget_mul(budget_rows(c->config).floats * sizeof(float), chunk);
-  uint64_t logits = budget_mul(c->config->vocab_size, 2 * sizeof(float));
+  uint64_t row = budget_mul(budget_add(budget_rows(c->config).floats, c->config->rotary_dim), sizeof(float));
+  uint64_t logits = budget_mul(c->config->vocab_size, LOGIT_ROWS * sizeof(float));
   uint64_t scratch = c->backend->ops->scratch_bytes(c->backend, chunk, (size_t)capacity, budget_width(c->config));
-  return budget_add(budget_add(rows, logits), budget_add(scratch, budget_quantized(c, chunk)));
+  return budget_add(budget_add(budget_mul(row, chunk), logits), budget_add(scratch, budget_quantized(c, chunk)));
 }
 
 uint64_t budget_context(const budget_case *c, uint64_t fixed, uint64_t available, uint64_t limit) {

@@ -7,6 +7,9 @@
 /* The longest context of any model: sizes stay far from overflow below it. */
 #define BUDGET_CONTEXT_MOST ((uint64_t)1 << 31)
 
+/* Rows of logits that the head makes at once. */
+#define BUDGET_LOGIT_ROWS 32
+
 /* Saturating arithmetic on sizes. */
 uint64_t budget_add(uint64_t a, uint64_t b);
 uint64_t budget_mul(uint64_t a, uint64_t b);
@@ -23,11 +26,11 @@ typedef struct budget_case {
 /* Where the activations of a step lie: offsets in floats for one row; a buffer of m rows begins at offset · m. Every
  * row is padded to 64 bytes. q, k, v and out share their place with gate and up: they are never alive together. */
 typedef struct row_layout {
-  size_t hidden, q, kv, ffn, cos_sin; /* strides */
-  size_t x_at, norm_at, cos_sin_at;   /* residual stream, its norm, cos and sin */
-  size_t q_at, k_at, v_at, out_at;    /* attention */
-  size_t gate_at, up_at;              /* MLP */
-  size_t floats;                      /* in all */
+  size_t hidden, q, kv, ffn;       /* strides */
+  size_t x_at, norm_at;            /* residual stream, its norm */
+  size_t q_at, k_at, v_at, out_at; /* attention */
+  size_t gate_at, up_at;           /* MLP */
+  size_t floats;                   /* in all */
 } row_layout;
 
 row_layout budget_rows(const viva_model_config *config);

@@ -188,7 +188,7 @@ static void extent(const piece *w, int whole, uint64_t *begin, uint64_t *end) {
 }
 
 static viva_status fill_batches(loader *l, backend *b, void *block, viva_error *error) {
-  int staged = !b->ops->host_memory;
+  int staged = !b->host_memory;
   uint64_t before = l->done;
   for (size_t begin = 0, end; begin < l->count; begin = end) {
     uint64_t from, to, next;
@@ -232,7 +232,7 @@ static viva_status fill_block(void *block, const plan *p, viva_progress_fn progr
               .total = budget_add(p->surveyed_bytes, p->block_bytes)};
   uint8_t *staging = NULL;
   int missing = loader_begin(&l, is_loaded);
-  if (!missing && !b->ops->host_memory) {
+  if (!missing && !b->host_memory) {
     staging = l.target.base = mem_alloc(l.m, largest_batch(&l));
     missing = !staging;
   }
@@ -243,18 +243,6 @@ static viva_status fill_block(void *block, const plan *p, viva_progress_fn progr
 }
 
 /* ---- pointers */
-
-static void set_pointer(decoder *d, const void *block, const plan *p, const plan_item *item) {
-  char *owner = item->layer == PLAN_GLOBAL ? (char *)d : (char *)&d->layers[item->layer];
-  const void *data = item->in_place ? checkpoint_mapped(p->ck, item->view) : (const uint8_t *)block + item->offset;
-  if (item->vector) {
-    const float *vector = data;
-    memcpy(owner + item->slot->field, &vector, sizeof vector);
-    return;
-  }
-  weight w = plan_view(p, item, data);
-  memcpy(owner + item->slot->field, &w, sizeof w);
-}
 
 static viva_status load_rope_factors(decoder *d, const plan *p, viva_error *error) {
   const plan_item *item = p->rope_factors;
@@ -275,14 +263,23 @@ static viva_status load_rope_factors(decoder *d, const plan *p, viva_error *erro
   return VIVA_OK;
 }
 
+static viva_status allocate(backend *b, uint64_t bytes, void **block, viva_error *error) {
+  const viva_status status = b->ops->alloc(b, (size_t)bytes, block, error);
+  return status == VIVA_E_MEMORY
+             ? error_set(error, VIVA_E_MEMORY, "no memory for %llu bytes of weights", (unsigned long long)bytes)
+             : status;
+}
+
 viva_status load_weights(decoder *d, void **block, plan *p, viva_progress_fn progress, void *user, viva_error *error) {
   backend *b = p->engine->backend;
-  if (p->block_bytes && !(*block = b->ops->alloc(b, (size_t)p->block_bytes)))
-    return error_set(error, VIVA_E_MEMORY, "no memory for %llu bytes of weights", (unsigned long long)p->block_bytes);
+  if (p->block_bytes) TRY(allocate(b, p->block_bytes, block, error));
   TRY(fill_block(*block, p, progress, user, error));
   if (p->rope_factors) TRY(load_rope_factors(d, p, error));
-  for (size_t i = 0; i < p->item_count; i++)
-    if (&p->items[i] != p->rope_factors) set_pointer(d, *block, p, &p->items[i]);
+  for (size_t i = 0; i < p->item_count; i++) {
+    const plan_item *item = &p->items[i];
+    plan_set(p, item, item->in_place ? checkpoint_mapped(p->ck, item->view) : (const uint8_t *)*block + item->offset,
+             d);
+  }
   if (!p->head) d->head = d->embedding;
   if (!p->embedding) d->embedding = d->head;
   return VIVA_OK;

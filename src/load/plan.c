@@ -7,11 +7,6 @@
 #include "format/config/config.h"
 #include "load/budget.h"
 
-#define BLOCK_ALIGN 64 /* of each weight in the block */
-
-/* Values converted at once: their FP32 form stays in the second-level cache. */
-#define PIECE_VALUES ((size_t)64 << 10)
-
 static viva_status read_options(plan *p, const viva_model_options *o, viva_error *error) {
   viva_model_config *c = &p->config;
   TRY(rule_read(o->weights, &p->rule, error));

@@ -90,6 +90,10 @@ size_t plan_raw_bytes(const plan_item *item, size_t rows);
 /* The view of an item whose bytes lie at data. */
 weight plan_view(const plan *p, const plan_item *item, const void *data);
 
+/* Sets the item's matrix or vector, whose bytes lie at data, in a decoder of the plan's configuration. (RoPE's factors are
+ * the host's: nothing is set.) */
+void plan_set(const plan *p, const plan_item *item, const void *data, decoder *d);
+
 /* 1 when the file's bytes are what will be held. */
 int plan_as_stored(const plan_item *item);
 

@@ -3,6 +3,8 @@
 #include "load/budget.h"
 #include "load/plan.h"
 
+#include <string.h>
+
 /* Values converted at once: their FP32 form stays in the second-level cache. */
 #define PIECE_VALUES ((size_t)64 << 10)
 
@@ -133,7 +135,7 @@ static int native_in_place(const plan *p, const plan_item *item) {
 }
 
 static int usable_in_place(const plan *p, const plan_item *item) {
-  if (!p->engine->backend->ops->host_memory || item->head_rows) return 0;
+  if (!p->engine->backend->host_memory || item->head_rows) return 0;
   if (item->native) return native_in_place(p, item);
   return plan_as_stored(item) && aligned(checkpoint_mapped(p->ck, item->view), weight_element_bytes(item->spec.format));
 }
@@ -161,4 +163,16 @@ plan_item plan_item_under(const plan *p, const plan_item *item, const rule *r) {
   other.spec = choose(r, item, type_get(item->view->type), &other.native);
   plan_size(p, &other);
   return other;
+}
+
+void plan_set(const plan *p, const plan_item *item, const void *data, decoder *d) {
+  char *owner = item->layer == PLAN_GLOBAL ? (char *)d : (char *)&d->layers[item->layer];
+  if (item == p->rope_factors) return;
+  if (item->vector) {
+    const float *vector = data;
+    memcpy(owner + item->slot->field, &vector, sizeof vector);
+    return;
+  }
+  const weight w = plan_view(p, item, data);
+  memcpy(owner + item->slot->field, &w, sizeof w);
 }

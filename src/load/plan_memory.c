@@ -41,6 +41,22 @@ static uint64_t largest_context(const plan *p, uint64_t weight_bytes, const load
   return budget_context(&c, budget_add(weight_bytes, loading_bytes(p, l)), p->memory.available_bytes, limit);
 }
 
+/* What the backend's second forms of these matrices take. Saturates; when there is no memory to find out, the load says so. */
+static uint64_t prepared_bytes(const plan *p) {
+  mem *m = &p->engine->rt->mem;
+  backend *b = p->engine->backend;
+  decoder d;
+  if (!b->ops->weight_bytes) return 0;
+  uint64_t bytes = 0;
+  if (decoder_make(&d, &p->config, m, NULL) == VIVA_OK) {
+    for (size_t i = 0; i < p->item_count; i++) plan_set(p, &p->items[i], NULL, &d);
+    if (!p->head) d.head = d.embedding;
+    bytes = decoder_prepared_bytes(b, &d);
+  }
+  decoder_end(&d, m);
+  return bytes;
+}
+
 /* Places every copied weight and fills the numbers. Called again when the head turns out to be the embedding. */
 void plan_measure(plan *p) {
   viva_memory_plan *n = &p->memory;
@@ -61,11 +77,13 @@ void plan_measure(plan *p) {
     if (ck_align(p->block_bytes, PLAN_ALIGN, &p->block_bytes)) p->block_bytes = UINT64_MAX;
     add_piece(&l, item);
   }
+  n->weight_bytes = budget_add(n->weight_bytes, prepared_bytes(p));
   p->piece_bytes = l.piece_bytes;
   p->piece_values = l.piece_values;
   size_t chunk = budget_chunk(&p->config, p->context, 0);
   n->size = sizeof *n;
   n->context = p->context;
+  n->page_bytes = budget_kv(&p->config, c.layers, KV_PAGE, p->kv);
   n->kv_bytes = budget_kv(&p->config, c.layers, p->context, p->kv);
   n->work_bytes = budget_add(budget_work(&c, p->context, chunk), loading_bytes(p, &l));
   n->needed_bytes = budget_add(n->weight_bytes, budget_add(n->kv_bytes, n->work_bytes));

@@ -1,105 +1,118 @@
-/* model/decode.c: one token for each of one or several sessions; the weights are read once for all. */
+/* model/decode.c: steps as clients call them: one token of one session, one of each of several, any of any. */
 #include <stdio.h>
 
-#include "model/session.h"
+#include "base/options.h"
+#include "model/step.h"
 
-static void at_session(viva_error *error, size_t index) {
+static viva_status missing(viva_error *error, const char *unit, size_t index, const char *what) {
   char item[32];
-  snprintf(item, sizeof item, "sessions[%zu]", index);
-  error_at(error, NULL, item, -1, VIVA_NO_OFFSET);
+  snprintf(item, sizeof item, "%s[%zu]", unit, index);
+  error_set(error, VIVA_E_ARGUMENT, "%s", what);
+  return error_option(error, VIVA_E_ARGUMENT, item);
 }
 
-static viva_status check_one(viva_session *const *sessions, const viva_token *tokens, size_t i, viva_error *error) {
-  viva_session *s = sessions[i];
-  if (s->model != sessions[0]->model)
-    return error_set(error, VIVA_E_ARGUMENT, "the session belongs to another model than sessions[0]");
-  if (s->kv != sessions[0]->kv)
-    return error_set(error, VIVA_E_ARGUMENT, "the session's KV type is not that of sessions[0]; decode them apart");
-  if (s->marked) return error_set(error, VIVA_E_ARGUMENT, "the session is given twice");
-  s->marked = 1;
-  return session_check(s, &tokens[i], 1, error);
-}
-
-static viva_status check(viva_session *const *sessions, const viva_token *tokens, size_t count, viva_error *error) {
-  if (!sessions || !tokens || count == 0)
-    return error_set(error, VIVA_E_ARGUMENT, "sessions and tokens must not be NULL, and at least one must be given");
-  for (size_t i = 0; i < count; i++) {
-    if (sessions[i]) continue;
-    error_set(error, VIVA_E_ARGUMENT, "the session is NULL");
-    at_session(error, i);
-    return VIVA_E_ARGUMENT;
-  }
-  viva_status status = VIVA_OK;
-  for (size_t i = 0; i < count; i++) sessions[i]->marked = 0;
-  for (size_t i = 0; i < count && !status; i++) {
-    status = check_one(sessions, tokens, i, error);
-    if (status) at_session(error, i);
-  }
-  return status;
-}
-
-/* Logits of rows of a batch, each to its session's logits[1]. */
-static viva_status spread(viva_session *const *sessions, size_t rows, viva_session *work, viva_error *error) {
-  backend *b = work->model->engine->backend;
-  size_t vocab = (size_t)work->model->config.vocab_size;
-  for (size_t first = 0; first < rows; first += SESSION_LOGIT_ROWS) {
-    size_t n = rows - first < SESSION_LOGIT_ROWS ? rows - first : SESSION_LOGIT_ROWS;
-    TRY(forward_head(work, first, n, work->many, error));
-    for (size_t r = 0; r < n; r++)
-      TRY(b->ops->copy(b, sessions[first + r]->logits[1], work->many + r * vocab, vocab * sizeof(float), error));
-  }
-  return VIVA_OK;
-}
-
-/* Steps of at most work->chunk rows. No session changes but in logits[1] and beyond its position in the cache. */
-static viva_status run(viva_session *const *sessions, const viva_token *tokens, size_t count, viva_session *work,
-                       viva_error *error) {
-  for (size_t first = 0, rows; first < count; first += rows) {
-    rows = count - first < work->chunk ? count - first : work->chunk;
-    step st = {.sessions = sessions + first,
-               .session_count = rows,
-               .position = sessions[first]->position,
-               .tokens = tokens + first,
-               .rows = rows};
-    TRY(forward_layers(work, &st, error));
-    if (count == 1)
-      TRY(forward_head(work, 0, 1, work->logits[1], error));
-    else
-      TRY(spread(sessions + first, rows, work, error));
-  }
-  return VIVA_OK;
-}
-
-viva_status viva_sessions_decode(viva_session *const *sessions, const viva_token *tokens, size_t count,
-                                 viva_error *error) {
-  TRY(check(sessions, tokens, count, error));
-  if (count > 1) TRY(session_reserve_many(sessions[0], error));
-  TRY(run(sessions, tokens, count, sessions[0], error));
-  for (size_t i = 0; i < count; i++) { /* all are checked before one changes */
-    viva_session *s = sessions[i];
-    viva_status status = session_argmax(s, s->logits[1], s->position, &s->made, error);
-    if (status) {
-      at_session(error, i);
-      return status;
-    }
-  }
-  for (size_t i = 0; i < count; i++) session_commit(sessions[i], 1, sessions[i]->made);
-  return VIVA_OK;
-}
+/* ---- one token each */
 
 viva_status viva_session_decode(viva_session *session, viva_token token, viva_error *error) {
-  viva_token next;
   if (!session) return error_set(error, VIVA_E_ARGUMENT, "session is NULL");
-  TRY(session_check(session, &token, 1, error));
-  TRY(run(&session, &token, 1, session, error));
-  TRY(session_argmax(session, session->logits[1], session->position, &next, error));
-  session_commit(session, 1, next);
-  return VIVA_OK;
+  step_part part = {.session = session, .tokens = &token, .count = 1, .keep = STEP_LAST};
+  return step_one(&part, &(step_call){.unit = NULL}, error);
 }
 
 viva_status viva_session_decode_argmax(viva_session *session, viva_token token, viva_token *next, viva_error *error) {
   if (!next) return error_set(error, VIVA_E_ARGUMENT, "next is NULL; give a place for the token");
   TRY(viva_session_decode(session, token, error));
-  *next = session->next;
+  *next = session->logits->best;
   return VIVA_OK;
+}
+
+viva_status viva_sessions_decode(viva_session *const *sessions, const viva_token *tokens, size_t count,
+                                 viva_error *error) {
+  if (!sessions || !tokens || count == 0)
+    return error_set(error, VIVA_E_ARGUMENT, "sessions and tokens must not be NULL, and at least one must be given");
+  for (size_t i = 0; i < count; i++)
+    if (!sessions[i]) return missing(error, "sessions", i, "the session is NULL");
+  viva_model *m = sessions[0]->model;
+  workspace *w;
+  TRY(work_borrow(&m->work, &w, error));
+  step_part *parts = step_parts(m, w, count);
+  viva_status status = parts ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for a step of %zu sessions", count);
+  for (size_t i = 0; i < count && parts; i++) {
+    parts[i].session = sessions[i];
+    parts[i].tokens = &tokens[i];
+    parts[i].count = 1;
+  }
+  if (!status) status = step_run(m, w, parts, count, &(step_call){.unit = "sessions", .tokens_are_parts = 1}, error);
+  work_return(&m->work, w);
+  return status;
+}
+
+/* ---- any number of tokens each */
+
+viva_step_options viva_step_options_default(void) { return (viva_step_options){.size = sizeof(viva_step_options)}; }
+
+viva_step_part viva_step_part_default(void) {
+  return (viva_step_part){.size = sizeof(viva_step_part), .logits = VIVA_STEP_LAST};
+}
+
+/* The parts lie as far apart as the caller's struct is long. */
+static viva_status read_part(const viva_step_part *parts, size_t i, viva_step_part *part, viva_error *error) {
+  const size_t bytes = parts->size;
+  *part = viva_step_part_default();
+  if (options_read(part, (const char *)parts + i * bytes, "viva_step_part", error) == VIVA_OK) return VIVA_OK;
+  char item[32];
+  snprintf(item, sizeof item, "parts[%zu]", i);
+  return error_option(error, VIVA_E_ARGUMENT, item);
+}
+
+static viva_status check_part(const viva_step_part *part, size_t i, viva_error *error) {
+  if (!part->session) return missing(error, "parts", i, "session is NULL");
+  const size_t vocab = part->session->model->dec.vocab;
+  if (part->logits < VIVA_STEP_NONE || part->logits > VIVA_STEP_ALL)
+    return missing(error, "parts", i, "logits is none of VIVA_STEP_NONE, VIVA_STEP_LAST and VIVA_STEP_ALL");
+  if (part->all_logits && part->logits != VIVA_STEP_ALL)
+    return missing(error, "parts", i, "all_logits is given, but logits is not VIVA_STEP_ALL");
+  if (part->top_k == 0) return VIVA_OK;
+  if (!part->top) return missing(error, "parts", i, "top is NULL, but top_k is not 0");
+  if (part->logits == VIVA_STEP_NONE) return missing(error, "parts", i, "top_k is given, but logits is VIVA_STEP_NONE");
+  if (part->top_k > vocab) return missing(error, "parts", i, "top_k is larger than the vocabulary");
+  return VIVA_OK;
+}
+
+static viva_status fill_parts(const viva_step_part *parts, size_t count, step_part *to, viva_error *error) {
+  static const step_keep keep[] = {
+      [VIVA_STEP_NONE] = STEP_NONE, [VIVA_STEP_LAST] = STEP_LAST, [VIVA_STEP_ALL] = STEP_ALL};
+  for (size_t i = 0; i < count; i++) {
+    viva_step_part part;
+    TRY(read_part(parts, i, &part, error));
+    TRY(check_part(&part, i, error));
+    to[i] = (step_part){.session = part.session,
+                        .tokens = part.tokens,
+                        .count = part.count,
+                        .keep = keep[part.logits],
+                        .all_logits = part.all_logits,
+                        .top = part.top_k,
+                        .top_results = part.top};
+  }
+  return VIVA_OK;
+}
+
+viva_status viva_step(const viva_step_part *parts, size_t count, const viva_step_options *options, viva_error *error) {
+  viva_step_options o = viva_step_options_default();
+  viva_step_part first;
+  workspace *w;
+  TRY(options_read(&o, options, "viva_step_options", error));
+  if (count == 0) return VIVA_OK;
+  if (!parts) return error_set(error, VIVA_E_ARGUMENT, "parts is NULL, but count is %zu", count);
+  TRY(read_part(parts, 0, &first, error));
+  TRY(check_part(&first, 0, error));
+  viva_model *m = first.session->model;
+  TRY(work_borrow(&m->work, &w, error));
+  step_part *inner = step_parts(m, w, count);
+  viva_status status = inner ? fill_parts(parts, count, inner, error)
+                             : error_set(error, VIVA_E_MEMORY, "no memory for a step of %zu parts", count);
+  const step_call call = {.unit = "parts", .progress = o.progress, .progress_user = o.progress_user};
+  if (!status) status = step_run(m, w, inner, count, &call, error);
+  work_return(&m->work, w);
+  return status;
 }

@@ -1,51 +1,26 @@
 /* model/forward.c: the Llama graph as a sequence of the backend's operations.
  *
- *   x = embedding[token]
- *   each layer:  n = rmsnorm(x);  q, k, v = linear(n) (+ bias);  q, k = rmsnorm per head (Qwen3);  rope, append to
- * cache x = x + linear(attention(q, cache)) n = rmsnorm(x);  x = x + linear(silu(linear(n)) · linear(n)) logits =
- * linear(rmsnorm(x))
+ *     x = embedding[token]
+ *     each layer:
+ *       n = rmsnorm(x)
+ *       q, k, v = linear(n) (+ bias);  q, k = rmsnorm per head (Qwen3);  rope, into the cache
+ *       x = x + linear(attention(q, cache))
+ *       n = rmsnorm(x)
+ *       x = x + linear(silu(linear(n)) · linear(n))
+ *     logits = linear(rmsnorm(x))
  *
- * Rows never meet but in attention, through the cache; so a row's bits do not depend on which rows are beside it.
+ * Rows never meet but in attention, through the cache; so a row's bits do not depend on which rows are beside it. Behind the
+ * last layer's cache only the kept rows matter: there they are taken together at the front.
  */
-#include <math.h>
-
-#include "model/session.h"
+#include "model/step.h"
 
 typedef struct pass {
-  viva_session *s;
-  const viva_model *m;
   backend *b;
-  size_t rows;
-  const kv_span *spans;
-  size_t span_count;
+  const decoder *d;
+  input_mode mode; /* how rows enter packed weights */
+  const workspace *w;
+  const batch *step;
 } pass;
-
-static float *at(const viva_session *s, size_t offset) { return s->activations + offset * s->chunk; }
-
-/* Spans of the step's rows, without the layer's cache; cos and sin of their positions. */
-static viva_status prepare(viva_session *s, const step *st, viva_error *error) {
-  size_t dim = s->rows.cos_sin;
-  for (size_t r = 0; r < st->rows; r++) {
-    const viva_session *of = st->session_count == 1 ? st->sessions[0] : st->sessions[r];
-    size_t position = st->session_count == 1 ? st->position + r : of->position;
-    rope_row(&of->rope, position, s->cos_sin + r * dim);
-    if (r < st->session_count)
-      s->spans[r] = (kv_span){.capacity = of->capacity,
-                              .position = position,
-                              .first_row = r,
-                              .rows = st->session_count == 1 ? st->rows : 1};
-  }
-  backend *b = s->model->engine->backend;
-  return b->ops->upload(b, at(s, s->rows.cos_sin_at), s->cos_sin, st->rows * dim * sizeof(float), error);
-}
-
-static void select_layer(viva_session *s, const step *st, size_t number) {
-  for (size_t i = 0; i < st->session_count; i++) {
-    const viva_session *of = st->sessions[i];
-    s->spans[i].k = (char *)of->cache + 2 * number * of->cache_half;
-    s->spans[i].v = (char *)s->spans[i].k + of->cache_half;
-  }
-}
 
 static linear_args linear(size_t rows, const float *x, size_t x_stride, const weight *w, const float *bias, float *y,
                           size_t y_stride) {
@@ -64,79 +39,77 @@ static linear_args linear(size_t rows, const float *x, size_t x_stride, const we
 static viva_status multiply(const pass *p, const linear_args *args, size_t count, viva_error *error) {
   linear_args packed[3], dense[3];
   size_t packed_count = 0, dense_count = 0;
-  if (p->m->act == INPUT_FLOAT) return p->b->ops->linear(p->b, args, count, error);
+  if (p->mode == INPUT_FLOAT) return p->b->ops->linear(p->b, args, count, error);
   for (size_t i = 0; i < count; i++) {
     if (weight_dense(args[i].w->format)) {
       dense[dense_count++] = args[i];
       continue;
     }
     packed[packed_count] = args[i];
-    packed[packed_count].input = p->m->act;
-    packed[packed_count++].xq = p->s->quantized;
+    packed[packed_count].input = p->mode;
+    packed[packed_count++].xq = p->w->quantized;
   }
   if (packed_count) {
-    TRY(p->b->ops->quantize_rows(p->b, p->m->act, args->x, args->x_stride, args->m, args->w->cols, p->s->quantized,
+    TRY(p->b->ops->quantize_rows(p->b, p->mode, args->x, args->x_stride, args->m, args->w->cols, p->w->quantized,
                                  error));
     TRY(p->b->ops->linear(p->b, packed, packed_count, error));
   }
   return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
 }
 
-/* Normed rows → q, k, v, turned and appended to the cache. */
-static viva_status project(const pass *p, const decoder_layer *l, viva_error *error) {
-  const viva_model_config *c = &p->m->config;
-  const row_layout *w = &p->s->rows;
+/* Normed rows → q, k, v, turned, and k and v in the cache. */
+static viva_status project(const pass *p, const decoder_layer *l, size_t number, viva_error *error) {
+  const row_layout *w = &p->w->layout;
   backend *b = p->b;
-  float *x = at(p->s, w->x_at), *norm = at(p->s, w->norm_at);
-  float *q = at(p->s, w->q_at), *k = at(p->s, w->k_at), *v = at(p->s, w->v_at), eps = (float)c->rms_norm_eps;
-  head_shape h = p->m->dec.heads;
-  TRY(b->ops->rmsnorm(b, x, norm, p->rows, w->hidden, 1, w->hidden, l->attention_norm, eps, error));
-  linear_args qkv[3] = {linear(p->rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
-                        linear(p->rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
-                        linear(p->rows, norm, w->hidden, &l->v, l->v_bias, v, w->kv)};
+  const size_t rows = p->step->rows;
+  const head_shape h = p->d->heads;
+  float *x = work_at(p->w, w->x_at), *norm = work_at(p->w, w->norm_at);
+  float *q = work_at(p->w, w->q_at), *k = work_at(p->w, w->k_at), *v = work_at(p->w, w->v_at), eps = p->d->eps;
+  TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->attention_norm, eps, error));
+  linear_args qkv[3] = {linear(rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
+                        linear(rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
+                        linear(rows, norm, w->hidden, &l->v, l->v_bias, v, w->kv)};
   TRY(multiply(p, qkv, 3, error));
-  if (l->q_norm) TRY(b->ops->rmsnorm(b, q, q, p->rows, w->q, h.q_heads, h.head_dim, l->q_norm, eps, error));
-  if (l->k_norm) TRY(b->ops->rmsnorm(b, k, k, p->rows, w->kv, h.kv_heads, h.head_dim, l->k_norm, eps, error));
-  rope_append_args turn = {.h = h,
-                           .rotary_dim = w->cos_sin,
-                           .cos_sin = at(p->s, w->cos_sin_at),
-                           .q = q,
-                           .k = k,
-                           .v = v,
-                           .q_stride = w->q,
-                           .kv_stride = w->kv,
-                           .spans = p->spans,
-                           .span_count = p->span_count,
-                           .type = p->s->kv};
+  if (l->q_norm) TRY(b->ops->rmsnorm(b, q, q, rows, w->q, h.q_heads, h.head_dim, l->q_norm, eps, error));
+  if (l->k_norm) TRY(b->ops->rmsnorm(b, k, k, rows, w->kv, h.kv_heads, h.head_dim, l->k_norm, eps, error));
+  const rope_append_args turn = {.step = p->step,
+                                 .layer = number,
+                                 .h = h,
+                                 .rotary_dim = p->d->rotary_dim,
+                                 .q = q,
+                                 .k = k,
+                                 .v = v,
+                                 .q_stride = w->q,
+                                 .kv_stride = w->kv};
   return b->ops->rope_append(b, &turn, error);
 }
 
-/* Attention and MLP of rows from first on. */
-static viva_status mix(const pass *p, const decoder_layer *l, size_t first, size_t window, viva_error *error) {
-  const viva_model_config *c = &p->m->config;
-  const row_layout *w = &p->s->rows;
+/* Attention and MLP of all rows, or of the kept ones, which then are the first ones of x. */
+static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int kept, viva_error *error) {
+  const row_layout *w = &p->w->layout;
   backend *b = p->b;
-  size_t rows = p->rows - first;
-  float *x = at(p->s, w->x_at) + first * w->hidden, *norm = at(p->s, w->norm_at) + first * w->hidden;
-  float *gate = at(p->s, w->gate_at), *up = at(p->s, w->up_at), *out = at(p->s, w->out_at);
-  kv_span rest = p->spans[0]; /* first is not 0 for one session only */
-  rest.position += first;
-  rest.rows -= first;
-  attention_args attention = {.h = p->m->dec.heads,
-                              .scale = (float)(1 / sqrt((double)c->head_dim)),
-                              .window = window,
-                              .q = at(p->s, w->q_at) + first * w->q,
-                              .q_stride = w->q,
-                              .out = out,
-                              .out_stride = w->q,
-                              .spans = first ? &rest : p->spans,
-                              .span_count = p->span_count,
-                              .type = p->s->kv};
+  const size_t rows = kept ? p->step->kept : p->step->rows;
+  float *x = work_at(p->w, w->x_at), *norm = work_at(p->w, w->norm_at), *residual = x;
+  float *gate = work_at(p->w, w->gate_at), *up = work_at(p->w, w->up_at), *out = work_at(p->w, w->out_at);
+  const attention_args attention = {.step = p->step,
+                                    .layer = number,
+                                    .kept = kept,
+                                    .h = p->d->heads,
+                                    .scale = p->d->attention_scale,
+                                    .window = l->window,
+                                    .q = work_at(p->w, w->q_at),
+                                    .q_stride = w->q,
+                                    .out = out,
+                                    .out_stride = w->q};
   TRY(b->ops->attention(b, &attention, error));
+  if (kept) {
+    residual = norm;
+    TRY(b->ops->take_rows(b, x, p->step->kept_rows, rows, w->hidden, w->hidden, residual, error));
+  }
   linear_args o = linear(rows, out, w->q, &l->o, l->o_bias, x, w->hidden);
-  o.residual = x;
+  o.residual = residual;
   TRY(multiply(p, &o, 1, error));
-  TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->mlp_norm, (float)c->rms_norm_eps, error));
+  TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->mlp_norm, p->d->eps, error));
   linear_args gate_up[2] = {linear(rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
                             linear(rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
   TRY(multiply(p, gate_up, 2, error));
@@ -146,30 +119,26 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t first, size
   return multiply(p, &down, 1, error);
 }
 
-viva_status forward_layers(viva_session *s, const step *st, viva_error *error) {
-  const viva_model *m = s->model;
-  pass p = {
-      .s = s, .m = m, .b = m->engine->backend, .rows = st->rows, .spans = s->spans, .span_count = st->session_count};
-  TRY(prepare(s, st, error));
-  TRY(p.b->ops->embed(p.b, &m->dec.embedding, st->tokens, st->rows, at(s, s->rows.x_at), error));
-  for (size_t i = 0; i < m->dec.layer_count; i++) {
-    const decoder_layer *l = &m->dec.layers[i];
-    size_t window = i >= m->config.sliding_from_layer ? (size_t)m->config.sliding_window : 0;
-    size_t first = i + 1 == m->dec.layer_count ? st->keep : 0; /* behind the last layer's cache only kept rows matter */
-    select_layer(s, st, i);
-    TRY(project(&p, l, error));
-    if (first < st->rows) TRY(mix(&p, l, first, window, error));
+viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const workspace *w, const batch *dev,
+                           viva_error *error) {
+  const pass p = {b, d, mode, w, dev};
+  TRY(b->ops->embed(b, &d->embedding, dev->tokens, dev->rows, work_at(w, w->layout.x_at), error));
+  for (size_t i = 0; i < d->layer_count; i++) {
+    const decoder_layer *l = &d->layers[i];
+    const int last = i + 1 == d->layer_count;
+    TRY(project(&p, l, i, error));
+    if (last && dev->kept == 0) break; /* the cache is all that was wanted */
+    TRY(mix(&p, l, i, last && dev->kept < dev->rows, error));
   }
   return VIVA_OK;
 }
 
-viva_status forward_head(viva_session *s, size_t first, size_t rows, float *logits, viva_error *error) {
-  const viva_model *m = s->model;
-  const row_layout *w = &s->rows;
-  const pass p = {.s = s, .m = m, .b = m->engine->backend, .rows = rows};
-  float *x = at(s, w->x_at) + first * w->hidden, *norm = at(s, w->norm_at);
-  TRY(p.b->ops->rmsnorm(p.b, x, norm, rows, w->hidden, 1, w->hidden, m->dec.output_norm, (float)m->config.rms_norm_eps,
-                        error));
-  linear_args head = linear(rows, norm, w->hidden, &m->dec.head, NULL, logits, (size_t)m->config.vocab_size);
+viva_status forward_head(backend *b, const decoder *d, input_mode mode, const workspace *w, size_t first, size_t rows,
+                         float *logits, viva_error *error) {
+  const row_layout *l = &w->layout;
+  const pass p = {b, d, mode, w, NULL};
+  float *x = work_at(w, l->x_at) + first * l->hidden, *norm = work_at(w, l->norm_at);
+  TRY(b->ops->rmsnorm(b, x, norm, rows, l->hidden, 1, l->hidden, d->output_norm, d->eps, error));
+  linear_args head = linear(rows, norm, l->hidden, &d->head, NULL, logits, d->vocab);
   return multiply(&p, &head, 1, error);
 }

@@ -184,7 +184,7 @@ static viva_status run(generation *g, const char *prompt, size_t bytes, const vi
   else if (buffer_add(g->mem, &g->tokens, ids, count * sizeof *ids))
     return error_set(error, VIVA_E_MEMORY, "no memory for the prompt's tokens");
   g->prompt_count = g->tokens.bytes / sizeof(viva_token);
-  if (g->prompt_count == 0 && !(g->o.session && g->o.session->has_logits))
+  if (g->prompt_count == 0 && !(g->o.session && g->o.session->logits))
     return error_set(
         error, VIVA_E_ARGUMENT,
         "the prompt has no tokens, so there is nothing to continue; give some text, or ask for a BOS token");

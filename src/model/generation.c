@@ -122,7 +122,7 @@ static viva_status add_logprobs(generation *g, const float *logits, size_t vocab
 static viva_status choose(generation *g, viva_token *id, viva_error *error) {
   const float *logits;
   size_t vocab;
-  *id = g->session->next;
+  *id = g->session->logits->best;
   if (is_greedy(g) && !g->o.logprobs) return VIVA_OK;
   TRY(viva_session_logits(g->session, &logits, &vocab, error));
   if (!is_greedy(g))

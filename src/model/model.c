@@ -42,6 +42,51 @@ viva_status viva_model_plan(viva_engine *engine, const char *path, const viva_mo
   return status;
 }
 
+void model_begin_pools(viva_model *model, uint64_t cache_bytes) {
+  viva_engine *e = model->engine;
+  const budget_case sizes = {.backend = e->backend,
+                             .config = &model->config,
+                             .layers = model->dec.layer_count,
+                             .kv = model->kv,
+                             .act = model->act};
+  for (int type = 0; type < KV_TYPES; type++)
+    kv_pool_begin(&model->pages[type], e->backend, &e->rt->mem, kv_layout_of((kv_type)type, model->dec.heads),
+                  model->dec.layer_count, cache_bytes);
+  work_pool_begin(&model->work, &sizes, &e->rt->mem);
+  model->has_pools = 1;
+}
+
+static void end_pools(viva_model *model) {
+  if (!model->has_pools) return;
+  for (int type = 0; type < KV_TYPES; type++) kv_pool_end(&model->pages[type]);
+  work_pool_end(&model->work);
+}
+
+void viva_model_trim(viva_model *model) {
+  if (!model) return;
+  for (int type = 0; type < KV_TYPES; type++) kv_pool_trim(&model->pages[type]);
+  work_pool_trim(&model->work);
+}
+
+viva_status viva_model_cache_info(const viva_model *model, viva_cache_info *info, viva_error *error) {
+  if (!model) return error_set(error, VIVA_E_ARGUMENT, "model is NULL");
+  viva_cache_info found = {.size = sizeof found,
+                           .page_tokens = KV_PAGE,
+                           .page_bytes = model->pages[model->kv].page_bytes,
+                           .limit_bytes = model->cache_bytes};
+  for (int type = 0; type < KV_TYPES; type++) {
+    kv_pool *p = (kv_pool *)&model->pages[type]; /* locking is all that changes */
+    pthread_mutex_lock(&p->lock);
+    found.pages += p->total;
+    found.pages_in_use += p->total - p->free_count;
+    found.pages_shared += p->shared;
+    found.pages_promised += p->promised;
+    found.bytes += p->total * p->page_bytes;
+    pthread_mutex_unlock(&p->lock);
+  }
+  return options_fill(info, &found, "viva_cache_info", error);
+}
+
 static int uses_mapping(const plan *p) {
   for (size_t i = 0; i < p->item_count; i++)
     if (p->items[i].in_place) return 1;
@@ -60,10 +105,13 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   model->context = p->context;
   model->kv = p->kv;
   model->act = p->act;
+  model->cache_bytes = o->cache_bytes;
   TRY(decoder_make(&model->dec, &model->config, &engine->rt->mem, error));
+  model_begin_pools(model, o->cache_bytes);
   TRY(tokenizer_load(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));
   TRY(chat_load(p->ck, &model->chat, error));
   TRY(load_weights(&model->dec, &model->block, p, o->progress, o->progress_user, error));
+  TRY(decoder_prepare(engine->backend, &model->dec, &model->prepared, error));
   model_describe(model);
   runtime_log(engine->rt, VIVA_LOG_INFO, "%s: %s", p->ck->path, model->description);
   return VIVA_OK;
@@ -112,7 +160,9 @@ void viva_model_release(viva_model *model) {
   if (!model || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1) return;
   viva_engine *engine = model->engine;
   mem *m = &engine->rt->mem;
-  if (model->block) engine->backend->ops->free(engine->backend, model->block);
+  end_pools(model);
+  engine->backend->ops->free(engine->backend, model->prepared, NULL);
+  engine->backend->ops->free(engine->backend, model->block, NULL);
   for (size_t i = 0; i < model->part_count; i++) viva_packed_weight_release(model->parts[i]);
   mem_free(m, model->parts);
   decoder_end(&model->dec, m);

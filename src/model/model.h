@@ -4,6 +4,8 @@
 
 #include "engine/engine.h"
 #include "format/checkpoint.h"
+#include "model/kv_pool.h"
+#include "model/workspace.h"
 #include "viva/model.h"
 
 struct viva_model {
@@ -12,11 +14,16 @@ struct viva_model {
   viva_model_config config;
   viva_memory_plan plan;
   uint64_t context; /* default capacity of sessions */
-  kv_type kv;
+  kv_type kv;       /* default of sessions */
+  kv_pool pages[KV_TYPES];
+  work_pool work;
+  int has_pools; /* pages and work have begun */
+  uint64_t cache_bytes;
   input_mode act; /* of the layers whose weights are packed */
   decoder dec;
   viva_packed_weight **parts; /* of a model made of handles: the handles; else NULL */
   size_t part_count;
+  void *prepared;              /* dev: the second forms of the weights, or NULL */
   void *block;                 /* dev: all weights that were copied; NULL when none was */
   viva_checkpoint *checkpoint; /* kept open when weights lie in its mapping, else NULL */
   viva_tokenizer *tokenizer;   /* NULL: none */
@@ -24,6 +31,9 @@ struct viva_model {
   char *tokenizer_problem;     /* why there is none, for messages; NULL: the files have none */
   char description[192];
 };
+
+/* Once config, decoder and options are set: the pools that sessions and steps take from. */
+void model_begin_pools(viva_model *model, uint64_t cache_bytes);
 
 /* describe.c: sets model->description. */
 void model_describe(viva_model *model);

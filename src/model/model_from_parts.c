@@ -259,6 +259,8 @@ static void fill_plan(viva_model *m, const maker *k) {
     n->weight_bytes = budget_add(n->weight_bytes, held_bytes(w));
     n->bytes_per_token = budget_add(n->bytes_per_token, table_only ? w->row_bytes : held_bytes(w));
   }
+  n->weight_bytes = budget_add(n->weight_bytes, decoder_prepared_bytes(c.backend, &m->dec));
+  n->page_bytes = m->pages[m->kv].page_bytes;
   n->kv_bytes = budget_kv(&m->config, m->dec.layer_count, m->context, m->kv);
   n->work_bytes = budget_work(&c, m->context, budget_chunk(&m->config, m->context, 0));
   n->needed_bytes = budget_add(n->weight_bytes, budget_add(n->kv_bytes, n->work_bytes));
@@ -280,6 +282,7 @@ static viva_status read_options(viva_model *m, const viva_parts_options *given, 
     return error_option(error, VIVA_E_ARGUMENT, "context");
   }
   m->tokenizer = viva_tokenizer_retain(o.tokenizer);
+  m->cache_bytes = o.cache_bytes;
   return VIVA_OK;
 }
 
@@ -306,16 +309,18 @@ static viva_status fill(maker *k, viva_packed_weight *embedding, const viva_tens
   TRY(check_config(&m->config, error));
   TRY(read_options(m, options, error));
   TRY(decoder_make(&m->dec, &m->config, memory, error));
+  model_begin_pools(m, m->cache_bytes);
   m->parts = mem_array(memory, 2 + 7 * m->dec.layer_count, sizeof(void *));
   if (!m->parts) return error_set(error, VIVA_E_MEMORY, "no memory for %zu layers", m->dec.layer_count);
   TRY(take_ends(k, embedding, head, error));
   for (size_t l = 0; l < m->dec.layer_count; l++) TRY(take_layer(k, l, 0, error));
   TRY(take_vectors(k, final_norm, error));
-  m->block = b->ops->alloc(b, k->floats * sizeof(float));
+  TRY(b->ops->alloc(b, k->floats * sizeof(float), &m->block, error));
   k->vectors = mem_array(memory, k->floats, sizeof(float));
-  if (!m->block || !k->vectors) return error_set(error, VIVA_E_MEMORY, "no memory for norms and biases");
+  if (!k->vectors) return error_set(error, VIVA_E_MEMORY, "no memory for norms and biases");
   TRY(take_vectors(k, final_norm, error));
   TRY(b->ops->upload(b, m->block, k->vectors, k->floats * sizeof(float), error));
+  TRY(decoder_prepare(b, &m->dec, &m->prepared, error));
   fill_plan(m, k);
   model_describe(m);
   return VIVA_OK;

@@ -4,24 +4,30 @@
 #include "base/options.h"
 
 viva_session_options viva_session_options_default(void) {
-  return (viva_session_options){.size = sizeof(viva_session_options)};
+  return (viva_session_options){.size = sizeof(viva_session_options), .reserve = 1};
 }
 
 /* ---- create, free */
 
 static budget_case session_case(const viva_session *s) {
   const viva_model *m = s->model;
-  return (budget_case){
-      .backend = m->engine->backend, .config = &m->config, .layers = m->dec.layer_count, .kv = s->kv, .act = m->act};
+  return (budget_case){.backend = m->engine->backend,
+                       .config = &m->config,
+                       .layers = m->dec.layer_count,
+                       .kv = s->cache.pool->layout.type,
+                       .act = m->act};
 }
 
+/* What the pools have already needs no more memory. */
 static viva_status check_memory(const viva_session *s, viva_error *error) {
+  viva_model *m = s->model;
   const budget_case c = session_case(s);
-  uint64_t kv = budget_kv(c.config, c.layers, s->capacity, s->kv);
-  uint64_t work = budget_work(&c, s->capacity, s->chunk);
-  uint64_t available = budget_available(c.backend), needed = budget_add(kv, work);
+  const uint64_t kv = s->cache.reserves ? budget_kv(c.config, c.layers, s->capacity, c.kv) : 0;
+  const uint64_t work = budget_work(&c, s->capacity, s->chunk);
+  const uint64_t available = budget_available(c.backend), needed = budget_add(kv, work);
+  const uint64_t have = kv_pool_free_bytes(s->cache.pool) + (work_pool_idle(&m->work) ? work : 0);
   char texts[3][32];
-  if (available == 0 || needed <= available) return VIVA_OK;
+  if (available == 0 || needed <= budget_add(available, have)) return VIVA_OK;
   return error_set(error, VIVA_E_LIMIT,
                    "a session of %zu tokens needs %s (KV cache %s), but %s are available; the largest capacity that "
                    "fits is %llu tokens",
@@ -31,50 +37,54 @@ static viva_status check_memory(const viva_session *s, viva_error *error) {
 
 static viva_status read_options(viva_session *s, const viva_session_options *given, viva_error *error) {
   viva_session_options o = viva_session_options_default();
+  viva_model *m = s->model;
+  kv_type kv = m->kv;
   TRY(options_read(&o, given, "viva_session_options", error));
-  s->kv = s->model->kv;
-  if (o.kv != VIVA_DTYPE_NONE) TRY(decoder_kv_option(o.kv, &s->kv, error));
-  uint64_t capacity = o.capacity ? o.capacity : s->model->context;
+  if (o.kv != VIVA_DTYPE_NONE) TRY(decoder_kv_option(o.kv, &kv, error));
+  if (o.reserve != 0 && o.reserve != 1) {
+    error_set(error, VIVA_E_ARGUMENT, "reserve can be 0 or 1, not %d", (int)o.reserve);
+    return error_option(error, VIVA_E_ARGUMENT, "reserve");
+  }
+  uint64_t capacity = o.capacity ? o.capacity : m->context;
   if (capacity > BUDGET_CONTEXT_MOST)
     return error_set(error, VIVA_E_LIMIT, "a capacity of %llu tokens is asked for; the most is %llu",
                      (unsigned long long)capacity, (unsigned long long)BUDGET_CONTEXT_MOST);
   s->capacity = (size_t)capacity;
-  s->chunk = budget_chunk(&s->model->config, capacity, o.prefill_chunk);
+  s->chunk = budget_chunk(&m->config, capacity, o.prefill_chunk);
+  s->cache = (kv_table){.pool = &m->pages[kv], .reserves = o.reserve, .most = kv_pages_of(s->capacity)};
   return VIVA_OK;
 }
 
-static viva_status allocate(viva_session *s, viva_error *error) {
-  const viva_model *m = s->model;
-  backend *b = m->engine->backend;
-  mem *memory = &m->engine->rt->mem;
-  size_t vocab = (size_t)m->config.vocab_size;
-  size_t pairs = s->rows.cos_sin / 2;
-  uint64_t cache = budget_kv(&m->config, m->dec.layer_count, s->capacity, s->kv);
-  s->cache_half = (size_t)(cache / (2 * m->dec.layer_count));
-  s->cache = b->ops->alloc(b, (size_t)cache);
-  s->activations = b->ops->alloc(b, s->rows.floats * s->chunk * sizeof(float));
-  s->logits[0] = b->ops->alloc(b, vocab * sizeof(float));
-  s->logits[1] = b->ops->alloc(b, vocab * sizeof(float));
-  s->cos_sin = mem_alloc(memory, s->chunk * s->rows.cos_sin * sizeof(float));
-  s->spans = mem_array(memory, s->chunk, sizeof *s->spans);
-  s->rope.inv_freq = mem_array(memory, pairs, sizeof(float));
-  if (!b->ops->host_memory) s->host_logits = mem_array(memory, vocab, sizeof(float));
-  const budget_case sizes = session_case(s);
-  size_t quantized = (size_t)budget_quantized(&sizes, s->chunk);
-  if (quantized) s->quantized = b->ops->alloc(b, quantized);
-  if (!s->cache || !s->activations || (quantized && !s->quantized) || !s->logits[0] || !s->logits[1] || !s->cos_sin ||
-      !s->spans || !s->rope.inv_freq || (!b->ops->host_memory && !s->host_logits))
-    return error_set(error, VIVA_E_MEMORY, "no memory for a session of %zu tokens", s->capacity);
-  return b->ops->reserve(b, s->chunk, s->capacity, budget_width(&m->config), error);
+/* Everything that decoding needs, so that it cannot fail for memory. */
+static viva_status reserve(viva_session *s, viva_error *error) {
+  viva_model *m = s->model;
+  workspace *w;
+  work_pool_reserving(&m->work, 1);
+  s->relies = 1;
+  TRY(kv_hold(&s->cache, s->capacity, error));
+  TRY(logits_take(&m->work, &s->spare[0], error));
+  TRY(logits_take(&m->work, &s->spare[1], error));
+  TRY(work_borrow(&m->work, &w, error));
+  viva_status status =
+      work_fit(&m->work, w, s->chunk, (batch_room){.rows = s->chunk, .spans = 1, .pages = s->cache.most}, error);
+  if (!status) status = work_reserve_top(&m->work, w, 1, error);
+  work_return(&m->work, w);
+  return status;
 }
 
 static viva_status fill(viva_session *s, const viva_session_options *options, viva_error *error) {
   const viva_model *m = s->model;
+  mem *memory = &m->engine->rt->mem;
+  backend *b = m->engine->backend;
   TRY(read_options(s, options, error));
   TRY(check_memory(s, error));
-  s->rows = budget_rows(&m->config);
-  TRY(allocate(s, error));
-  return rope_init(&s->rope, &m->config, s->capacity, m->dec.rope_factors, s->rope.inv_freq, error);
+  s->cache.pages = mem_array(memory, s->cache.most, sizeof(kv_page *));
+  s->rope_angles.inv_freq = mem_array(memory, m->dec.rotary_dim / 2, sizeof(float));
+  if (!s->cache.pages || !s->rope_angles.inv_freq)
+    return error_set(error, VIVA_E_MEMORY, "no memory for a session of %zu tokens", s->capacity);
+  if (s->cache.reserves) TRY(reserve(s, error));
+  TRY(b->ops->reserve(b, s->chunk, s->capacity, budget_width(&m->config), error));
+  return rope_init(&s->rope_angles, &m->config, s->capacity, m->dec.rope_factors, s->rope_angles.inv_freq, error);
 }
 
 viva_status viva_session_create(viva_model *model, const viva_session_options *options, viva_session **session,
@@ -86,73 +96,62 @@ viva_status viva_session_create(viva_model *model, const viva_session_options *o
   if (!s) return error_set(error, VIVA_E_MEMORY, "no memory for a session");
   s->model = viva_model_retain(model);
   viva_status status = fill(s, options, error);
-  if (status)
-    viva_session_free(s);
-  else
+  if (!status)
     *session = s;
+  else {
+    viva_session_free(s);
+    viva_model_trim(model); /* what it had taken already is no use to anyone */
+  }
   return status;
-}
-
-static void free_dev(backend *b, void *memory) {
-  if (memory) b->ops->free(b, memory);
 }
 
 void viva_session_free(viva_session *session) {
   if (!session) return;
   viva_model *model = session->model;
-  backend *b = model->engine->backend;
   mem *m = &model->engine->rt->mem;
-  free_dev(b, session->cache);
-  free_dev(b, session->activations);
-  free_dev(b, session->quantized);
-  free_dev(b, session->logits[0]);
-  free_dev(b, session->logits[1]);
-  free_dev(b, session->many);
-  mem_free(m, session->many_host);
-  mem_free(m, session->host_logits);
-  mem_free(m, session->cos_sin);
-  mem_free(m, session->spans);
-  mem_free(m, session->rope.inv_freq);
+  kv_release(&session->cache);
+  if (session->relies) work_pool_reserving(&model->work, -1);
+  logits_drop(&model->work, session->logits);
+  logits_drop(&model->work, session->spare[0]);
+  logits_drop(&model->work, session->spare[1]);
+  mem_free(m, session->cache.pages);
+  mem_free(m, session->rope_angles.inv_freq);
   mem_free(m, session);
   viva_model_release(model);
 }
 
-viva_status session_reserve_many(viva_session *s, viva_error *error) {
-  backend *b = s->model->engine->backend;
-  size_t bytes = SESSION_LOGIT_ROWS * (size_t)s->model->config.vocab_size * sizeof(float);
-  if (!s->many) s->many = b->ops->alloc(b, bytes);
-  if (!s->many_host && !b->ops->host_memory) s->many_host = mem_alloc(&s->model->engine->rt->mem, bytes);
-  if (s->many && (s->many_host || b->ops->host_memory)) return VIVA_OK;
-  return error_set(error, VIVA_E_MEMORY, "no memory for %d rows of logits", SESSION_LOGIT_ROWS);
+/* ---- what steps need of a session */
+
+viva_status session_check_room(const viva_session *s, size_t count, viva_error *error) {
+  if (count <= s->capacity - s->position) return VIVA_OK;
+  return error_set(error, VIVA_E_LIMIT,
+                   "the session is full: it holds %zu tokens, %zu more are given, its capacity is %zu; truncate it or "
+                   "make one with a larger capacity",
+                   s->position, count, s->capacity);
 }
 
-/* ---- state */
-
-viva_status session_check(const viva_session *s, const viva_token *tokens, size_t count, viva_error *error) {
-  uint64_t vocab = s->model->config.vocab_size;
-  if (s->failed)
-    return error_set(error, VIVA_E_STATE,
-                     "the session holds nothing since a copy into it failed; truncate it to 0 or copy into it again");
-  /* The count first: when it is wrong, tokens may end before it. */
-  if (count > s->capacity - s->position)
-    return error_set(
-        error, VIVA_E_LIMIT,
-        "the session is full: it holds %zu tokens, %zu more are given, its capacity is %zu; truncate it or "
-        "make one with a larger capacity",
-        s->position, count, s->capacity);
-  for (size_t i = 0; i < count; i++) {
-    if (tokens[i] >= 0 && (uint64_t)tokens[i] < vocab) continue;
-    return error_set(error, VIVA_E_ARGUMENT, "tokens[%zu] is %ld, outside the vocabulary of %llu tokens (0 to %llu)", i,
-                     (long)tokens[i], (unsigned long long)vocab, (unsigned long long)vocab - 1);
+viva_status session_take_row(viva_session *s, logits_row **row, viva_error *error) {
+  for (size_t i = 0; i < 2; i++) {
+    if (!s->spare[i]) continue;
+    *row = s->spare[i];
+    (*row)->host_valid = 0;
+    s->spare[i] = NULL;
+    return VIVA_OK;
   }
-  return VIVA_OK;
+  return logits_take(&s->model->work, row, error);
 }
 
-viva_status session_argmax(viva_session *s, const float *logits, uint64_t position, viva_token *id, viva_error *error) {
-  backend *b = s->model->engine->backend;
-  int nan = 0;
-  TRY(b->ops->argmax(b, logits, (size_t)s->model->config.vocab_size, id, &nan, error));
-  if (!nan) return VIVA_OK;
+void session_put_row(viva_session *s, logits_row *row) {
+  for (size_t i = 0; i < 2 && row && s->cache.reserves && row->holders == 1; i++) {
+    if (s->spare[i]) continue;
+    s->spare[i] = row;
+    return;
+  }
+  logits_drop(&s->model->work, row);
+}
+
+viva_status session_not_a_number(const viva_session *s, uint64_t position, viva_error *error) {
+  (void)s;
   return error_set(
       error, VIVA_E_NUMERIC,
       "a logit that follows the token at position %llu is not a number: the file is damaged and holds "
@@ -160,31 +159,17 @@ viva_status session_argmax(viva_session *s, const float *logits, uint64_t positi
       (unsigned long long)position);
 }
 
-void session_commit(viva_session *s, size_t tokens, viva_token next) {
-  float *made = s->logits[1];
-  s->logits[1] = s->logits[0];
-  s->logits[0] = made;
-  s->has_logits = 1;
-  s->host_valid = 0;
-  s->next = next;
-  s->position += tokens;
-}
+/* ---- state */
 
 viva_status viva_session_logits(viva_session *session, const float **logits, size_t *vocab_size, viva_error *error) {
   if (!session || !logits) return error_set(error, VIVA_E_ARGUMENT, "session and logits must not be NULL");
   *logits = NULL;
-  if (!session->has_logits)
+  if (!session->logits)
     return error_set(error, VIVA_E_STATE,
                      "there are no logits: nothing was processed yet, or the session was truncated since; prefill or "
                      "decode first");
-  backend *b = session->model->engine->backend;
-  size_t vocab = (size_t)session->model->config.vocab_size;
-  if (!b->ops->host_memory && !session->host_valid) {
-    TRY(b->ops->download(b, session->host_logits, session->logits[0], vocab * sizeof(float), error));
-    session->host_valid = 1;
-  }
-  *logits = b->ops->host_memory ? session->logits[0] : session->host_logits;
-  if (vocab_size) *vocab_size = vocab;
+  TRY(logits_host(&session->model->work, session->logits, logits, error));
+  if (vocab_size) *vocab_size = session->model->dec.vocab;
   return VIVA_OK;
 }
 
@@ -197,10 +182,11 @@ viva_status viva_session_truncate(viva_session *session, uint64_t position, viva
   if (position > session->position)
     return error_set(error, VIVA_E_ARGUMENT, "cannot truncate to %llu tokens: the session holds %zu",
                      (unsigned long long)position, session->position);
-  session->failed = 0; /* a failed session is at position 0 */
   if (position == session->position) return VIVA_OK;
   session->position = (size_t)position;
-  session->has_logits = 0;
+  session_put_row(session, session->logits);
+  session->logits = NULL;
+  kv_give_up(&session->cache, session->position);
   return VIVA_OK;
 }
 
@@ -209,9 +195,8 @@ viva_status viva_session_truncate(viva_session *session, uint64_t position, viva
 static viva_status check_copy(const viva_session *to, const viva_session *from, viva_error *error) {
   const viva_model_config *c = &from->model->config;
   if (to->model != from->model) return error_set(error, VIVA_E_ARGUMENT, "the two sessions belong to different models");
-  if (to->kv != from->kv)
+  if (to->cache.pool != from->cache.pool)
     return error_set(error, VIVA_E_ARGUMENT, "the two sessions have different KV types; make both with one");
-  if (from->failed) return session_check(from, NULL, 0, error);
   if (c->rope_type == VIVA_ROPE_DYNAMIC && to->capacity != from->capacity)
     return error_set(error, VIVA_E_ARGUMENT,
                      "this model's RoPE scaling is dynamic: both sessions need one capacity, not %zu and %zu",
@@ -222,33 +207,13 @@ static viva_status check_copy(const viva_session *to, const viva_session *from, 
   return VIVA_OK;
 }
 
-static viva_status copy_cache(viva_session *to, const viva_session *from, viva_error *error) {
-  const viva_model *m = from->model;
-  backend *b = m->engine->backend;
-  size_t kv_heads = (size_t)m->config.num_kv_heads;
-  size_t to_head = to->cache_half / kv_heads, from_head = from->cache_half / kv_heads;
-  size_t used = from_head / from->capacity * from->position;
-  if (!used) return VIVA_OK;
-  for (size_t i = 0; i < 2 * m->dec.layer_count * kv_heads; i++)
-    TRY(b->ops->copy(b, (char *)to->cache + i * to_head, (char *)from->cache + i * from_head, used, error));
-  return VIVA_OK;
-}
-
 viva_status viva_session_copy(viva_session *to, const viva_session *from, viva_error *error) {
   if (!to || !from) return error_set(error, VIVA_E_ARGUMENT, "to and from must not be NULL");
   if (to == from) return VIVA_OK;
   TRY(check_copy(to, from, error));
-  backend *b = to->model->engine->backend;
-  size_t bytes = (size_t)to->model->config.vocab_size * sizeof(float);
-  viva_status status = VIVA_OK;
-  if (from->has_logits) status = b->ops->copy(b, to->logits[1], from->logits[0], bytes, error);
-  if (status) return status;
-  to->position = 0; /* from here on the old contents are lost */
-  to->has_logits = 0;
-  to->failed = 1;
-  TRY(copy_cache(to, from, error));
-  to->failed = 0;
+  TRY(kv_share(&to->cache, &from->cache, from->position, error));
   to->position = from->position;
-  if (from->has_logits) session_commit(to, 0, from->next);
+  session_put_row(to, to->logits);
+  to->logits = logits_share(&to->model->work, from->logits);
   return VIVA_OK;
 }

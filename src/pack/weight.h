@@ -40,6 +40,7 @@ typedef struct weight {
   /* 2:4: columns were chosen by pairs (2 of 4 pairs of every 8). Then the blocks hold the columns of each 8 in the order
    * 0 2 4 6 1 3 5 7, in which such a choice is 2 of every 4. */
   int pairs;
+  const void *prepared; /* the backend's second form (weight_prepare), or NULL */
 } weight;
 
 static inline int weight_dense(weight_format format) { return format <= WEIGHT_F16; }

@@ -9,7 +9,7 @@
 #include "load/piece.h"
 #include "quantize/quantize.h"
 
-enum { PIECES_PER_THREAD = 4 }; /* in one batch: progress and cancel come between batches */
+enum { PIECES_PER_THREAD = 4 }; /* in one slab: progress and cancel come between batches */
 
 /* What one thread works with. */
 typedef struct buffers {
@@ -30,11 +30,11 @@ typedef struct rows_run {
   quantize_job *j;
   quantize_output *out;
   size_t piece_rows;
-  size_t first, end; /* rows of this batch */
+  size_t first, end; /* rows of this slab */
   int survey;
-  uint8_t *data; /* packed: the whole matrix; dense: this batch */
+  uint8_t *data; /* packed: the whole matrix; dense: this slab */
   buffers *threads;
-  piece_result *pieces; /* of this batch */
+  piece_result *pieces; /* of this slab */
 } rows_run;
 
 /* ---- reading */
@@ -188,7 +188,7 @@ viva_status quantize_progress(quantize_job *j, uint64_t bytes, viva_error *error
   return VIVA_OK;
 }
 
-/* Adds up what the pieces of a batch gave; a dense batch goes to its file. */
+/* Adds up what the pieces of a slab gave; a dense slab goes to its file. */
 static viva_status finish_batch(rows_run *run, size_t count, stream *s, pack_survey *survey, viva_error *error) {
   quantize_output *out = run->out;
   size_t rows = run->end - run->first;
@@ -208,10 +208,10 @@ static viva_status finish_batch(rows_run *run, size_t count, stream *s, pack_sur
 
 static viva_status run_batches(rows_run *run, stream *s, pack_survey *survey, viva_error *error) {
   pool *workers = run->j->engine->pool;
-  size_t threads = (size_t)pool_threads(workers), batch = run->piece_rows * threads * PIECES_PER_THREAD;
+  size_t threads = (size_t)pool_threads(workers), slab = run->piece_rows * threads * PIECES_PER_THREAD;
   size_t all = run->out->item->rows;
   for (run->first = 0; run->first < all; run->first = run->end) {
-    run->end = all - run->first < batch ? all : run->first + batch;
+    run->end = all - run->first < slab ? all : run->first + slab;
     size_t count = (run->end - run->first + run->piece_rows - 1) / run->piece_rows;
     pool_for(workers, count, 1, run_pieces, run);
     TRY(first_error(run, threads, error));
@@ -259,8 +259,8 @@ static viva_status write_packed(quantize_job *j, quantize_output *out, const uin
 static viva_status convert_matrix(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
   size_t threads = (size_t)pool_threads(j->engine->pool), cols = out->item->cols, rows = out->item->rows;
   rows_run run = {.j = j, .out = out, .piece_rows = plan_piece_rows(out->item)};
-  size_t batch = run.piece_rows * threads * PIECES_PER_THREAD;
-  pack_sizes sizes = {.bytes = (batch < rows ? batch : rows) * cols * weight_element_bytes(out->spec.format)};
+  size_t slab = run.piece_rows * threads * PIECES_PER_THREAD;
+  pack_sizes sizes = {.bytes = (slab < rows ? slab : rows) * cols * weight_element_bytes(out->spec.format)};
   if (out->packed && pack_measure(&out->spec, rows, cols, &sizes))
     return error_set(error, VIVA_E_LIMIT, "a packed matrix is too large");
   viva_status status = begin_run(&run, threads, sizes.bytes, error);

@@ -26,13 +26,13 @@ static void multiply(cpu_kit *kit, const weight *w, input_mode mode, const float
   linear_args a = {.m = m, .x = x, .x_stride = w->cols, .input = mode, .w = w, .y = y, .y_stride = w->rows};
   void *xq = NULL;
   if (mode != INPUT_FLOAT) {
-    xq = kit->ops->alloc(kit->b, kit->ops->quantized_bytes(kit->b, mode, m, w->cols));
+    assert_int_equal(kit->ops->alloc(kit->b, kit->ops->quantized_bytes(kit->b, mode, m, w->cols), &xq, NULL), VIVA_OK);
     assert_non_null(xq);
     assert_int_equal(kit->ops->quantize_rows(kit->b, mode, x, w->cols, m, w->cols, xq, NULL), VIVA_OK);
     a.xq = xq;
   }
   assert_int_equal(kit->ops->linear(kit->b, &a, 1, NULL), VIVA_OK);
-  kit->ops->free(kit->b, xq);
+  kit->ops->free(kit->b, xq, NULL);
 }
 
 /* bound: of Σ|x·w| */

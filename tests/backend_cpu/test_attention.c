@@ -10,64 +10,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/cpu_kit.h"
-#include "number/number.h"
+#include "lib/paged_kit.h"
 
-#define EPSILON   0x1p-24
-#define MAX_SPANS 4
+#define EPSILON 0x1p-24
 
 typedef struct setup {
   head_shape h;
   size_t window;
   kv_type type;
-  struct {
-    size_t position, rows;
-  } spans[MAX_SPANS];
+  kit_range spans[KIT_SPANS];
   size_t span_count;
 } setup;
 
-/* Arguments in guarded memory. The caches hold values up to the last row's position and NaN in the rest. */
+/* Arguments in guarded memory. Pages hold values up to the last row's position and NaN in the rest. */
 typedef struct inputs {
   setup s;
-  attention_args a;
-  kv_span spans[MAX_SPANS];
+  paged_kit k;
   float *q, *out;
-  size_t rows, cache_bytes[MAX_SPANS], q_bytes;
+  size_t rows, q_bytes;
 } inputs;
 
-#define SPARE 3 /* places of a cache that are not in use yet */
-
-static void fill_cache(const inputs *in, void *cache, size_t capacity, size_t used, uint64_t *state) {
-  const head_shape h = in->s.h;
-  for (size_t head = 0; head < h.kv_heads; head++) {
-    for (size_t i = 0; i < used * h.head_dim; i++) {
-      const size_t at = head * capacity * h.head_dim + i;
-      const float value = kit_uniform(state);
-      if (in->s.type == KV_F16)
-        ((uint16_t *)cache)[at] = f16_from_f32(value);
-      else
-        ((float *)cache)[at] = value;
-    }
-  }
-}
-
 static inputs inputs_make(setup s, uint64_t seed) {
-  inputs in = {.s = s};
+  inputs in = {.s = s, .k = paged_kit_make(s.h, s.type, 1, s.spans, s.span_count)};
   const size_t width = s.h.q_heads * s.h.head_dim;
-  for (size_t i = 0; i < s.span_count; i++) {
-    const size_t used = s.spans[i].position + s.spans[i].rows, spare = i % 2 == 0 ? SPARE : 0;
-    const size_t count = s.h.kv_heads * (used + spare) * s.h.head_dim;
-    in.cache_bytes[i] = count * (s.type == KV_F16 ? 2 : 4);
-    in.spans[i] = (kv_span){kit_guarded(in.cache_bytes[i]),
-                            kit_guarded(in.cache_bytes[i]),
-                            used + spare,
-                            s.spans[i].position,
-                            in.rows,
-                            s.spans[i].rows};
-    fill_cache(&in, in.spans[i].k, used + spare, used, &seed);
-    fill_cache(&in, in.spans[i].v, used + spare, used, &seed);
-    in.rows += s.spans[i].rows;
-  }
+  paged_kit_fill(&in.k, &seed);
+  in.rows = in.k.b.rows;
   in.q_bytes = in.rows * width * sizeof(float);
   in.q = kit_guarded(in.q_bytes);
   in.out = kit_guarded(in.q_bytes);
@@ -75,43 +42,44 @@ static inputs inputs_make(setup s, uint64_t seed) {
   return in;
 }
 
-static attention_args args_of(const inputs *in) {
+static attention_args args_of(const inputs *in, const batch *step) {
   const size_t width = in->s.h.q_heads * in->s.h.head_dim;
-  return (attention_args){in->s.h,
-                          1.0f / sqrtf((float)in->s.h.head_dim),
-                          in->s.window,
-                          in->q,
-                          width,
-                          in->out,
-                          width,
-                          in->spans,
-                          in->s.span_count,
-                          in->s.type};
+  return (attention_args){.step = step,
+                          .h = in->s.h,
+                          .scale = 1.0f / sqrtf((float)in->s.h.head_dim),
+                          .window = in->s.window,
+                          .q = in->q,
+                          .q_stride = width,
+                          .out = in->out,
+                          .out_stride = width};
+}
+
+/* The batch with these spans in place of its own. */
+static batch with_spans(const inputs *in, const batch_span *spans, size_t count) {
+  batch b = in->k.b;
+  b.spans = spans;
+  b.span_count = count;
+  return b;
 }
 
 static void inputs_free(inputs *in) {
-  for (size_t i = 0; i < in->s.span_count; i++) {
-    kit_guarded_free(in->spans[i].k, in->cache_bytes[i]);
-    kit_guarded_free(in->spans[i].v, in->cache_bytes[i]);
-  }
+  paged_kit_free(&in->k);
   kit_guarded_free(in->q, in->q_bytes);
   kit_guarded_free(in->out, in->q_bytes);
 }
 
-static double cache_at(const inputs *in, const void *cache, size_t at) {
-  return in->s.type == KV_F16 ? (double)f16_to_f32(((const uint16_t *)cache)[at]) : (double)((const float *)cache)[at];
-}
-
 static void attend(cpu_kit *kit, const inputs *in) {
-  const attention_args a = args_of(in);
+  const batch step = with_spans(in, in->k.spans, in->s.span_count);
+  const attention_args a = args_of(in, &step);
   assert_int_equal(kit->ops->attention(kit->b, &a, NULL), VIVA_OK);
 }
 
 /* One row and head in double. *bound: a score is off by at most (head_dim/8 + 6) roundings of Σ|q·k|·scale, which moves
  * a weight by that much of itself, in numerator and denominator; each exponential by 2 ulp; sums over n positions and
  * the block-wise scaling by n + n/64 + 8 roundings. Values are at most 1. */
-static void attend_double(const inputs *in, const kv_span *span, size_t row, size_t head, double *out, double *bound) {
+static void attend_double(const inputs *in, size_t index, size_t row, size_t head, double *out, double *bound) {
   const head_shape h = in->s.h;
+  const batch_span *span = &in->k.spans[index];
   const size_t dim = h.head_dim, kv = head / (h.q_heads / h.kv_heads), p = span->position + row;
   const size_t first = in->s.window != 0 && p + 1 > in->s.window ? p + 1 - in->s.window : 0;
   const float *q = in->q + (span->first_row + row) * h.q_heads * dim + head * dim;
@@ -121,7 +89,7 @@ static void attend_double(const inputs *in, const kv_span *span, size_t row, siz
     double magnitude = 0;
     score[j] = 0;
     for (size_t d = 0; d < dim; d++) {
-      const double term = (double)q[d] * cache_at(in, span->k, (kv * span->capacity + j) * dim + d) * scale;
+      const double term = (double)q[d] * paged_kit_get(&in->k, index, KIT_KEY, kv, j, d) * scale;
       score[j] += term, magnitude += fabs(term);
     }
     if (score[j] > max) max = score[j];
@@ -131,7 +99,7 @@ static void attend_double(const inputs *in, const kv_span *span, size_t row, siz
   for (size_t j = first; j <= p; j++) {
     const double e = exp(score[j] - max);
     total += e;
-    for (size_t d = 0; d < dim; d++) out[d] += e * cache_at(in, span->v, (kv * span->capacity + j) * dim + d);
+    for (size_t d = 0; d < dim; d++) out[d] += e * paged_kit_get(&in->k, index, KIT_VALUE, kv, j, d);
   }
   for (size_t d = 0; d < dim; d++) out[d] /= total;
   const double n = (double)(p + 1 - first);
@@ -142,16 +110,17 @@ static void attend_double(const inputs *in, const kv_span *span, size_t row, siz
 static void check_against_double(const inputs *in, const char *table) {
   const head_shape h = in->s.h;
   double *expected = malloc(h.head_dim * sizeof *expected), bound;
-  for (const kv_span *span = in->spans; span < in->spans + in->s.span_count; span++) {
+  for (size_t i = 0; i < in->s.span_count; i++) {
+    const batch_span *span = &in->k.spans[i];
     for (size_t row = 0; row < span->rows; row++) {
       for (size_t head = 0; head < h.q_heads; head++) {
-        attend_double(in, span, row, head, expected, &bound);
+        attend_double(in, i, row, head, expected, &bound);
         const float *out = in->out + ((span->first_row + row) * h.q_heads + head) * h.head_dim;
         for (size_t d = 0; d < h.head_dim; d++)
           if (!(fabs((double)out[d] - expected[d]) <= bound))
             fail_msg("%s, heads %zu/%zu of %zu, window %zu, position %zu row %zu head %zu [%zu]: %.9g, expected %.9g "
                      "within %.3g",
-                     table, h.q_heads, h.kv_heads, h.head_dim, in->s.window, span->position, row, head, d,
+                     table, h.q_heads, h.kv_heads, h.head_dim, in->s.window, (size_t)span->position, row, head, d,
                      (double)out[d], expected[d], bound);
       }
     }
@@ -159,16 +128,43 @@ static void check_against_double(const inputs *in, const char *table) {
   free(expected);
 }
 
+/* The last rows of each span alone, as a last layer wants them: they lie together in out. */
+static void check_kept(cpu_kit *kit, const inputs *in) {
+  const size_t width = in->s.h.q_heads * in->s.h.head_dim;
+  batch_span kept[KIT_SPANS];
+  batch step = with_spans(in, in->k.spans, in->s.span_count);
+  float *out = malloc(in->q_bytes);
+  step.kept_spans = kept;
+  step.kept_span_count = in->s.span_count;
+  for (size_t i = 0; i < in->s.span_count; i++) {
+    const batch_span *span = &in->k.spans[i];
+    const uint32_t rows = (span->rows + 1) / 2, skipped = span->rows - rows;
+    kept[i] = (batch_span){.first_row = span->first_row + skipped,
+                           .rows = rows,
+                           .out_row = (uint32_t)step.kept,
+                           .position = span->position + skipped,
+                           .first_page = span->first_page};
+    step.kept += rows;
+  }
+  attention_args a = args_of(in, &step);
+  a.kept = 1, a.out = out;
+  assert_int_equal(kit->ops->attention(kit->b, &a, NULL), VIVA_OK);
+  for (size_t i = 0; i < in->s.span_count; i++)
+    assert_true(kit_same(out + kept[i].out_row * width, in->out + kept[i].first_row * width, kept[i].rows * width));
+  free(out);
+}
+
 /* Every row as a span of its own gives the same bits. */
 static void check_rows_alone(cpu_kit *kit, const inputs *in) {
   const size_t width = in->s.h.q_heads * in->s.h.head_dim;
   float *out = malloc(in->q_bytes);
-  for (const kv_span *span = in->spans; span < in->spans + in->s.span_count; span++) {
-    for (size_t row = 0; row < span->rows; row++) {
-      kv_span one = *span;
-      one.position += row, one.first_row += row, one.rows = 1;
-      attention_args a = args_of(in);
-      a.spans = &one, a.span_count = 1, a.out = out;
+  for (const batch_span *span = in->k.spans; span < in->k.spans + in->s.span_count; span++) {
+    for (uint32_t row = 0; row < span->rows; row++) {
+      batch_span one = *span;
+      one.position += row, one.first_row += row, one.out_row += row, one.rows = 1;
+      const batch step = with_spans(in, &one, 1);
+      attention_args a = args_of(in, &step);
+      a.out = out;
       assert_int_equal(kit->ops->attention(kit->b, &a, NULL), VIVA_OK);
     }
   }
@@ -185,6 +181,7 @@ static void check_setup(cpu_kit *kit, setup s, const char *table) {
   attend(kit, &in);
   check_against_double(&in, table);
   check_rows_alone(kit, &in);
+  check_kept(kit, &in);
   inputs_free(&in);
 }
 
@@ -197,7 +194,7 @@ static void every_shape_is_right(void **state) {
   for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {
     cpu_kit kit;
     if (!kit_open(&kit, table, 2)) continue;
-    for (kv_type type = KV_F16; type <= KV_F32; type++) {
+    for (kv_type type = KV_F16; type < KV_TYPES; type++) {
       for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
         check_setup(&kit, (setup){{4, 2, dims[i]}, 0, type, {{0, 70}, {61, 5}, {130, 1}}, 3}, tables[table]);
       for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
@@ -266,10 +263,12 @@ static void chunks_do_not_change_bits(void **state) {
     attend(&kit, &in);
     for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; c++) {
       for (size_t row = 0; row < in.rows; row += chunks[c]) {
-        kv_span part = in.spans[0];
-        part.position = part.first_row = row, part.rows = in.rows - row < chunks[c] ? in.rows - row : chunks[c];
-        attention_args a = args_of(&in);
-        a.spans = &part, a.out = out;
+        batch_span part = in.k.spans[0];
+        part.position = part.first_row = part.out_row = (uint32_t)row;
+        part.rows = (uint32_t)(in.rows - row < chunks[c] ? in.rows - row : chunks[c]);
+        const batch step = with_spans(&in, &part, 1);
+        attention_args a = args_of(&in, &step);
+        a.out = out;
         assert_int_equal(kit.ops->attention(kit.b, &a, NULL), VIVA_OK);
       }
       assert_true(memcmp(out, in.out, in.q_bytes) == 0);
@@ -289,7 +288,7 @@ static void nan_stays_where_it_belongs(void **state) {
     const size_t dim = 24, q_heads = 4;
     inputs in = inputs_make((setup){{q_heads, 2, dim}, 50, KV_F32, {{10, 90}}, 1}, 4);
     in.q[(7 * q_heads + 1) * dim + 3] = NAN;
-    ((float *)in.spans[0].v)[(1 * in.spans[0].capacity + 40) * dim + 5] = NAN; /* kv head 1, position 40 */
+    paged_kit_set(&in.k, 0, KIT_VALUE, 1, 40, 5, NAN);
     attend(&kit, &in);
     for (size_t row = 0; row < 90; row++) {
       for (size_t head = 0; head < q_heads; head++) {
@@ -313,10 +312,11 @@ static void extreme_scores(void **state) {
     if (!kit_open(&kit, table, 1)) continue;
     enum { DIM = 2, ROWS = 200 };
     inputs in = inputs_make((setup){{1, 1, DIM}, 0, KV_F32, {{0, ROWS}}, 1}, 4);
-    float *k = in.spans[0].k, *v = in.spans[0].v;
     for (size_t p = 0; p < ROWS; p++) {
-      k[p * DIM] = p == 150 ? 1e30f : p < 64 ? -INFINITY : (float)p * -1e28f, k[p * DIM + 1] = 0;
-      v[p * DIM] = (float)p, v[p * DIM + 1] = 1;
+      paged_kit_set(&in.k, 0, KIT_KEY, 0, p, 0, p == 150 ? 1e30f : p < 64 ? -INFINITY : (float)p * -1e28f);
+      paged_kit_set(&in.k, 0, KIT_KEY, 0, p, 1, 0);
+      paged_kit_set(&in.k, 0, KIT_VALUE, 0, p, 0, (float)p);
+      paged_kit_set(&in.k, 0, KIT_VALUE, 0, p, 1, 1);
       in.q[p * DIM] = 1, in.q[p * DIM + 1] = 0;
     }
     attend(&kit, &in);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "backend/cpu/cpu.h"
-#include "lib/cpu_kit.h"
+#include "lib/paged_kit.h"
 #include "number/number.h"
 
 #define EPSILON 0x1p-24
@@ -172,11 +172,14 @@ static void append_on(cpu_kit *kit) {
       v[2 * i] = middle, v[2 * i + 1] = -nextafterf(middle, i % 2 ? 0 : INFINITY);
     }
     memset(q, 0, sizeof q), memset(k, 0, sizeof k);
-    uint16_t k_cache[DIM], v_cache[DIM];
-    const kv_span span = {k_cache, v_cache, 1, 0, 0, 1};
-    const rope_append_args a = {{1, 1, DIM}, 0, v, q, k, v, DIM, DIM, &span, 1, KV_F16};
+    paged_kit cache = paged_kit_make((head_shape){1, 1, DIM}, KV_F16, 1, &(kit_range){0, 1}, 1);
+    cache.b.spans = cache.spans;
+    const rope_append_args a = {
+        .step = &cache.b, .h = cache.h, .q = q, .k = k, .v = v, .q_stride = DIM, .kv_stride = DIM};
     kit->ops->rope_append(kit->b, &a, NULL);
-    for (size_t i = 0; i < DIM; i++) assert_int_equal(v_cache[i], f16_from_f32(v[i]));
+    for (size_t i = 0; i < DIM; i++)
+      assert_true(paged_kit_get(&cache, 0, KIT_VALUE, 0, 0, i) == (double)f16_to_f32(f16_from_f32(v[i])));
+    paged_kit_free(&cache);
   }
 }
 
@@ -189,25 +192,34 @@ static void rope_on(cpu_kit *kit) {
   static const size_t dims[] = {2, 6, 16, 20, 34, 64, 66, 128};
   uint64_t seed = 1;
   for (size_t j = 0; j < sizeof dims / sizeof dims[0]; j++) {
-    const size_t dim = dims[j], rotary = j % 2 ? dim : dim / 4 * 2, q_heads = 4, kv_heads = 2, rows = 6, capacity = 9;
-    const size_t half = rotary / 2, cache = kv_heads * capacity * dim, q_count = rows * q_heads * dim;
+    const size_t dim = dims[j], rotary = j % 2 ? dim : dim / 4 * 2, q_heads = 4, kv_heads = 2, rows = 6;
+    const size_t half = rotary / 2, q_count = rows * q_heads * dim;
     const size_t kv_count = rows * kv_heads * dim;
     float *q = kit_guarded(q_count * sizeof *q), *k = kit_guarded(kv_count * sizeof *k);
     float *v = kit_guarded(kv_count * sizeof *v), *cos_sin = kit_guarded(rows * rotary * sizeof(float));
-    float *caches[4];
-    for (size_t i = 0; i < 4; i++) caches[i] = kit_guarded(cache * sizeof(float));
     kit_fill(q, q_count, &seed), kit_fill(k, kv_count, &seed), kit_fill(v, kv_count, &seed);
     kit_fill(cos_sin, rows * rotary, &seed);
     float *q0 = memcpy(malloc(q_count * sizeof *q), q, q_count * sizeof *q);
     float *k0 = memcpy(malloc(kv_count * sizeof *k), k, kv_count * sizeof *k);
-    /* two sessions, the later rows first */
-    const kv_span spans[] = {{caches[0], caches[1], capacity, 7, 4, 2}, {caches[2], caches[3], capacity, 3, 0, 4}};
-    const rope_append_args a = {{q_heads, kv_heads, dim}, rotary, cos_sin, q,     k, v, q_heads * dim,
-                                kv_heads * dim,           spans,  2,       KV_F32};
+    /* two sessions, the second across the end of a page; layer 1 of 2 */
+    const kit_range ranges[] = {{3, 4}, {KV_PAGE - 1, 2}};
+    paged_kit cache = paged_kit_make((head_shape){q_heads, kv_heads, dim}, KV_F32, 2, ranges, 2);
+    cache.b.spans = cache.spans;
+    cache.b.cos_sin = cos_sin;
+    const rope_append_args a = {.step = &cache.b,
+                                .layer = 1,
+                                .h = cache.h,
+                                .rotary_dim = rotary,
+                                .q = q,
+                                .k = k,
+                                .v = v,
+                                .q_stride = q_heads * dim,
+                                .kv_stride = kv_heads * dim};
     kit->ops->rope_append(kit->b, &a, NULL);
     for (size_t r = 0; r < rows; r++) {
-      const kv_span *span = &spans[r < 4];
-      const size_t position = span->position + r - span->first_row;
+      const size_t span = cache.sequence[r], position = cache.positions[r];
+      const char *page =
+          (const char *)cache.pages[cache.spans[span].first_page + position / KV_PAGE] + cache.b.kv.layer_bytes;
       for (size_t h = 0; h < q_heads + kv_heads; h++) {
         const float *from = h < q_heads ? q0 + (r * q_heads + h) * dim : k0 + (r * kv_heads + h - q_heads) * dim;
         const float *to = h < q_heads ? q + (r * q_heads + h) * dim : k + (r * kv_heads + h - q_heads) * dim;
@@ -223,19 +235,23 @@ static void rope_on(cpu_kit *kit) {
           assert_true(fabs((double)to[i] - exact) <= 2 * EPSILON * (fabs(x) + fabs(y))); /* |c|, |s| ≤ 1 */
         }
         if (h < q_heads) continue;
-        const size_t at = ((h - q_heads) * capacity + position) * dim;
-        assert_true(kit_same((const float *)span->k + at, to, dim));
-        assert_true(kit_same((const float *)span->v + at, v + (r * kv_heads + h - q_heads) * dim, dim));
+        const char *at = page + ((h - q_heads) * KV_PAGE + position % KV_PAGE) * dim * sizeof(float);
+        assert_true(kit_same((const float *)(const void *)at, to, dim));
+        assert_true(kit_same((const float *)(const void *)(at + cache.b.kv.values_at),
+                             v + (r * kv_heads + h - q_heads) * dim, dim));
       }
     }
     /* places of no row stay as they were */
-    for (size_t i = 0; i < dim; i++) assert_true(isnan(((const float *)spans[0].k)[i]));
+    for (size_t i = 0; i < dim; i++) {
+      assert_true(isnan(paged_kit_get(&cache, 0, KIT_KEY, 0, 3, i))); /* layer 0 */
+      assert_true(isnan(((const float *)(const void *)((const char *)cache.pages[0] + cache.b.kv.layer_bytes))[i]));
+    }
+    paged_kit_free(&cache);
     free(q0), free(k0);
     kit_guarded_free(q, q_count * sizeof *q);
     kit_guarded_free(k, kv_count * sizeof *k);
     kit_guarded_free(v, kv_count * sizeof *v);
     kit_guarded_free(cos_sin, rows * rotary * sizeof(float));
-    for (size_t i = 0; i < 4; i++) kit_guarded_free(caches[i], cache * sizeof(float));
   }
 }
 
@@ -244,9 +260,54 @@ static void rope_rotates_and_appends(void **state) {
   on_tables(rope_on, 2);
 }
 
+/* FP8: codes are within half a step of E4M3 of value / scale; the scale is absmax / 448 as F16. */
+static void append_fp8_on(cpu_kit *kit) {
+  enum { DIM = 40, ROWS = 60 };
+  uint64_t seed = 5;
+  const head_shape h = {1, 2, DIM};
+  float q[ROWS * DIM] = {0}, k[ROWS * 2 * DIM], v[ROWS * 2 * DIM];
+  paged_kit cache = paged_kit_make(h, KV_FP8, 1, &(kit_range){40, ROWS}, 1);
+  cache.b.spans = cache.spans;
+  for (size_t r = 0; r < ROWS; r++)
+    for (size_t i = 0; i < 2 * DIM; i++) {
+      const float size = r == 0 ? 0 : ldexpf(1, (int)r - 30);
+      k[r * 2 * DIM + i] = kit_uniform(&seed) * size;
+      v[r * 2 * DIM + i] = kit_uniform(&seed) * size;
+    }
+  k[7 * 2 * DIM + 3] = INFINITY;
+  const rope_append_args a = {.step = &cache.b, .h = h, .q = q, .k = k, .v = v, .q_stride = DIM, .kv_stride = 2 * DIM};
+  kit->ops->rope_append(kit->b, &a, NULL);
+  for (size_t r = 0; r < ROWS; r++)
+    for (size_t head = 0; head < 2; head++)
+      for (kit_side side = KIT_KEY; side <= KIT_VALUE; side++) {
+        const float *from = (side == KIT_KEY ? k : v) + (r * 2 + head) * DIM;
+        float absmax = 0;
+        for (size_t i = 0; i < DIM; i++) absmax = fabsf(from[i]) > absmax ? fabsf(from[i]) : absmax;
+        for (size_t i = 0; i < DIM; i++) {
+          const double found = paged_kit_get(&cache, 0, side, head, 40 + r, i);
+          if (absmax > 448 * 65504.0f) {
+            assert_true(isnan(found));
+            continue;
+          }
+          /* half of E4M3's last place (2^-4 of the value, or of its subnormals 2^-10 of a scale), which is at most 2^-10
+           * or F16's smallest number above absmax / 448 */
+          const double unit = (double)absmax / 448 * (1 + 0x1p-10) + 0x1p-24;
+          assert_true(fabs(found - (double)from[i]) <= fmax(fabs((double)from[i]) / 16, unit / 1024));
+        }
+      }
+  paged_kit_free(&cache);
+}
+
+static void append_fp8(void **state) {
+  (void)state;
+  on_tables(append_fp8_on, 2);
+}
+
 static viva_token argmax_of(cpu_kit *kit, const float *values, size_t n, int *nan) {
   viva_token id = -1;
-  assert_int_equal(kit->ops->argmax(kit->b, values, n, &id, nan, NULL), VIVA_OK);
+  uint8_t found = 0;
+  assert_int_equal(kit->ops->top(kit->b, values, 1, n, 1, &id, NULL, &found, NULL), VIVA_OK);
+  *nan = found;
   return id;
 }
 
@@ -278,7 +339,56 @@ static void argmax_on(cpu_kit *kit) {
   }
   viva_error error = {0};
   viva_token id;
-  assert_int_equal(kit->ops->argmax(kit->b, NULL, 0, &id, &nan, &error), VIVA_E_ARGUMENT);
+  uint8_t flag;
+  assert_int_equal(kit->ops->top(kit->b, NULL, 1, 0, 1, &id, NULL, &flag, &error), VIVA_E_ARGUMENT);
+  assert_int_equal(kit->ops->top(kit->b, (float[]){1}, 1, 1, 2, &id, NULL, &flag, &error), VIVA_E_ARGUMENT);
+}
+
+/* Against sorting: values with many equal ones, every k that matters. */
+static void top_on(cpu_kit *kit) {
+  enum { N = 300, ROWS = 3 };
+  static const size_t ks[] = {1, 2, 3, 17, N - 1, N};
+  uint64_t seed = 8;
+  float values[ROWS * N], best[ROWS * N];
+  viva_token ids[ROWS * N];
+  uint8_t nan[ROWS];
+  for (size_t i = 0; i < ROWS * N; i++) values[i] = (float)(int)(kit_uniform(&seed) * 40);
+  values[N + 5] = NAN;
+  for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
+    const size_t k = ks[i];
+    assert_int_equal(kit->ops->top(kit->b, values, ROWS, N, k, ids, best, nan, NULL), VIVA_OK);
+    for (size_t r = 0; r < ROWS; r++) {
+      assert_int_equal(nan[r], r == 1);
+      for (size_t j = 0; j < k && r != 1; j++) {
+        const float v = values[r * N + (size_t)ids[r * k + j]];
+        size_t before = 0; /* values that come before this one */
+        for (size_t at = 0; at < N; at++)
+          before += values[r * N + at] > v || (values[r * N + at] == v && at < (size_t)ids[r * k + j]);
+        assert_true(best[r * k + j] == v && before == j);
+      }
+    }
+  }
+}
+
+static void top_is_sorted(void **state) {
+  (void)state;
+  on_tables(top_on, 2);
+}
+
+static void take_on(cpu_kit *kit) {
+  float from[5 * 8], to[3 * 8];
+  uint64_t seed = 2;
+  kit_fill(from, 40, &seed), kit_fill(to, 24, &seed);
+  const float beyond = to[6];
+  assert_int_equal(kit->ops->take_rows(kit->b, from, (uint32_t[]){0, 3, 4}, 3, 6, 8, to, NULL), VIVA_OK);
+  for (size_t i = 0; i < 6; i++)
+    assert_true(to[i] == from[i] && to[8 + i] == from[24 + i] && to[16 + i] == from[32 + i]);
+  assert_true(to[6] == beyond);
+}
+
+static void rows_are_taken(void **state) {
+  (void)state;
+  on_tables(take_on, 2);
 }
 
 static void argmax_takes_the_first(void **state) {
@@ -315,7 +425,9 @@ static void read_pass_reads(void **state) {
     if (!kit_open(&kit, table, 2)) continue;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
       char *memory = kit_guarded(sizes[i]);
-      assert_true(kit.ops->read_pass(kit.b, memory, sizes[i]) >= 0);
+      double seconds = -1;
+      assert_int_equal(kit.ops->read_pass(kit.b, memory, sizes[i], &seconds, NULL), VIVA_OK);
+      assert_true(seconds >= 0);
       kit_guarded_free(memory, sizes[i]);
     }
     kit_close(&kit);
@@ -340,15 +452,17 @@ static void tables_and_memory(void **state) {
   assert_int_equal(kit.ops->device(1, &info), 0);
 
   const size_t before = kit.rt->mem.current;
-  char *memory = kit.ops->alloc(kit.b, 1000), text[] = "abc", back[4] = {0};
+  void *block;
+  assert_int_equal(kit.ops->alloc(kit.b, 1000, &block, NULL), VIVA_OK);
+  char *memory = block, text[] = "abc", back[4] = {0};
   assert_int_equal((uintptr_t)memory % 64, 0);
   assert_int_equal(kit.ops->upload(kit.b, memory, text, 4, NULL), VIVA_OK);
   assert_int_equal(kit.ops->copy(kit.b, memory + 2, memory, 4, NULL), VIVA_OK); /* overlapping */
   assert_int_equal(kit.ops->download(kit.b, back, memory + 2, 4, NULL), VIVA_OK);
   assert_string_equal(back, "abc");
   assert_int_equal(kit.ops->upload(kit.b, NULL, NULL, 0, NULL), VIVA_OK);
-  kit.ops->free(kit.b, memory);
-  kit.ops->free(kit.b, NULL);
+  kit.ops->free(kit.b, memory, NULL);
+  kit.ops->free(kit.b, NULL, NULL);
   assert_int_equal(kit.rt->mem.current, before);
   /* the work space is there from the beginning, whatever the step */
   const size_t bytes = kit.ops->scratch_bytes(kit.b, 1, 1, 1);
@@ -365,6 +479,9 @@ int main(void) {
       cmocka_unit_test(rmsnorm_is_right),
       cmocka_unit_test(embed_is_exact),
       cmocka_unit_test(append_rounds_to_nearest_even),
+      cmocka_unit_test(append_fp8),
+      cmocka_unit_test(top_is_sorted),
+      cmocka_unit_test(rows_are_taken),
       cmocka_unit_test(rope_rotates_and_appends),
       cmocka_unit_test(argmax_takes_the_first),
       cmocka_unit_test(threads_do_not_change_bits),

@@ -8,8 +8,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "lib/cpu_kit.h"
-#include "number/number.h"
+#include "lib/paged_kit.h"
 
 enum { USERS = 4, REPEATS = 8, ROWS = 20, HIDDEN = 96, DIM = 32, Q_HEADS = 3, CAPACITY = 800, WIDTH = Q_HEADS * DIM };
 
@@ -18,7 +17,7 @@ typedef struct user {
   cpu_kit *kit;
   const weight *w;
   float x[ROWS * HIDDEN], y[ROWS * HIDDEN], q[WIDTH], out[WIDTH], normed[ROWS * HIDDEN];
-  uint16_t k[CAPACITY * DIM], v[CAPACITY * DIM];
+  paged_kit cache;
   int wrong;
 } user;
 
@@ -35,8 +34,16 @@ static void work(user *u) {
   ops->linear(u->kit->b, &many, 1, NULL);
   ops->linear(u->kit->b, &few, 1, NULL);
   for (size_t position = 20; position < CAPACITY; position += 700) {
-    const kv_span span = {u->k, u->v, CAPACITY, position, 0, 1};
-    const attention_args a = {{Q_HEADS, 1, DIM}, 0.2f, 0, u->q, WIDTH, u->out, WIDTH, &span, 1, KV_F16};
+    const batch_span span = {.rows = 1, .position = (uint32_t)position};
+    batch step = u->cache.b;
+    step.spans = &span;
+    const attention_args a = {.step = &step,
+                              .h = u->cache.h,
+                              .scale = 0.2f,
+                              .q = u->q,
+                              .q_stride = WIDTH,
+                              .out = u->out,
+                              .out_stride = WIDTH};
     ops->attention(u->kit->b, &a, NULL);
   }
 }
@@ -66,16 +73,15 @@ static void users_do_not_disturb_each_other(void **state) {
       user *u = &users[i];
       *u = (user){.kit = &kit, .w = &w};
       kit_fill(u->x, ROWS * HIDDEN, &seed), kit_fill(u->q, WIDTH, &seed);
-      for (size_t j = 0; j < CAPACITY * DIM; j++) {
-        u->k[j] = f16_from_f32(kit_uniform(&seed));
-        u->v[j] = f16_from_f32(kit_uniform(&seed));
-      }
+      u->cache = paged_kit_make((head_shape){Q_HEADS, 1, DIM}, KV_F16, 1, &(kit_range){0, CAPACITY}, 1);
+      paged_kit_fill(&u->cache, &seed);
       expected[i] = *u;
       work(&expected[i]);
     }
     for (size_t i = 0; i < USERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, run_user, &users[i]), 0);
     for (size_t i = 0; i < USERS; i++) pthread_join(threads[i], NULL);
     for (size_t i = 0; i < USERS; i++) assert_int_equal(users[i].wrong, 0);
+    for (size_t i = 0; i < USERS; i++) paged_kit_free(&users[i].cache);
     kit_weight_free(&w);
     kit_close(&kit);
   }

@@ -33,12 +33,13 @@ static void every_status_has_its_own_name_and_text(void **state) {
   }
   assert_string_equal(viva_status_name(VIVA_E_FORMAT), "VIVA_E_FORMAT");
   assert_int_equal(VIVA_E_INTERNAL, -14);
+  assert_int_equal(VIVA_E_DEVICE, -15);
 }
 
 static void unknown_values_have_a_text(void **state) {
   (void)state;
   assert_string_equal(viva_status_name((viva_status)1), "unknown status");
-  assert_string_equal(viva_status_text((viva_status)-15), "unknown status");
+  assert_string_equal(viva_status_text((viva_status)-16), "unknown status");
   assert_string_equal(viva_dtype_name((viva_dtype)23), "unknown type");
   assert_string_equal(viva_dtype_name((viva_dtype)-1), "unknown type");
 }

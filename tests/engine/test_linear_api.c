@@ -291,10 +291,10 @@ static void swiglu_of_mixed_formats(void **state) {
 
 /* The lines of docs/api.md: weights [in][out] of the caller's, a SwiGLU pair in two formats. */
 static void the_example_of_the_docs(void **state) {
-  enum { in = 64, out = 24, batch = 3 };
+  enum { in = 64, out = 24, count = 3 };
   static uint16_t gate_data[in * out], up_data[in * out];
-  static float x_data[batch * in];
-  uint64_t shape[2] = {in, out}, rows[2] = {batch, in}, seed = 1;
+  static float x_data[count * in];
+  uint64_t shape[2] = {in, out}, rows[2] = {count, in}, seed = 1;
   const uint16_t *data[2] = {gate_data, up_data};
   viva_tensor *flat, *turned, *x, *y;
   viva_packed_weight *pair[2];
@@ -302,7 +302,7 @@ static void the_example_of_the_docs(void **state) {
   (void)state;
   for (size_t i = 0; i < in * out; i++)
     gate_data[i] = bf16_from_f32(bell(&seed)), up_data[i] = bf16_from_f32(bell(&seed));
-  fill_bell(x_data, batch * in, 1, &seed);
+  fill_bell(x_data, count * in, 1, &seed);
   for (size_t i = 0; i < 2; i++) {
     fine(viva_tensor_wrap(engine, (void *)(uintptr_t)data[i], sizeof gate_data, VIVA_BF16, 2, shape, NULL, NULL, NULL,
                           &flat, &fault));
@@ -316,7 +316,7 @@ static void the_example_of_the_docs(void **state) {
   fine(viva_linear(x, pair[0], &epilogue, NULL, &y, &fault));
   assert_int_equal(y->dtype, VIVA_F16);
   float *g = unpacked(pair[0]), *u = unpacked(pair[1]);
-  for (size_t r = 0; r < batch; r++)
+  for (size_t r = 0; r < count; r++)
     for (size_t c = 0; c < out; c++) {
       const double expected = silu(multiply(VIVA_ACT_16, x_data + r * in, g + c * in, in).value) *
                               multiply(VIVA_ACT_16, x_data + r * in, u + c * in, in).value;

@@ -3,6 +3,7 @@
 #define TESTS_CPU_KIT_H
 
 #include "backend/backend.h"
+#include "base/pool.h"
 
 /* The tables in viva_cpu_kernels, without AUTO. */
 #define KIT_FIRST_TABLE VIVA_KERNELS_REFERENCE

@@ -132,7 +132,7 @@ static void last_of_all(void **state) {
 /* More sessions than rows of logits at once (32), and with a chunk of 7 more than one step holds. */
 enum { SESSIONS = 37 };
 
-static void batch(const subject *s, viva_dtype kv, uint32_t chunk) {
+static void many_sessions(const subject *s, viva_dtype kv, uint32_t chunk) {
   kit k;
   viva_error error = {0};
   begin(&k, 2);
@@ -169,7 +169,7 @@ static void batch(const subject *s, viva_dtype kv, uint32_t chunk) {
 
 static void batches(void **state) {
   (void)state;
-  for (size_t i = 0; i < SUBJECTS; i++) batch(&subjects[i], i % 2 ? VIVA_F32 : VIVA_F16, i % 3 ? 7 : 0);
+  for (size_t i = 0; i < SUBJECTS; i++) many_sessions(&subjects[i], i % 2 ? VIVA_F32 : VIVA_F16, i % 3 ? 7 : 0);
 }
 
 int main(void) {

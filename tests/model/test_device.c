@@ -1,5 +1,5 @@
-/* A device whose memory the host cannot touch: the CPU backend behind pointers that are no addresses. What model/ computes
- * on it is what it computes on the CPU, bit for bit; a pointer used on the wrong side would be a crash. */
+/* On a device whose memory the host cannot touch (lib/far_device.h): what model/ computes there is what it computes on the
+ * CPU, bit for bit, in every format and mode. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,160 +10,8 @@
 
 #include <cmocka.h>
 
+#include "lib/far_device.h"
 #include "lib/model_kit.h"
-
-#define FAR ((uintptr_t)1 << 60) /* added to a device pointer: no address of a process */
-
-typedef struct far_backend {
-  backend base;
-  backend_ops ops;
-  backend *cpu;
-  int copies_left;    /* copies until one fails; −1: none does */
-  uint64_t available; /* bytes of memory that it says it has; 0: as the CPU */
-} far_backend;
-
-static backend *cpu_of_far(backend *b) { return ((far_backend *)b)->cpu; }
-
-static void *near(const void *dev) {
-  if (dev && (uintptr_t)dev < FAR) fail_msg("a host pointer where the device's memory is meant");
-  return dev ? (void *)((uintptr_t)dev - FAR) : NULL;
-}
-
-static weight near_weight(const weight *w) {
-  weight copy = *w;
-  copy.data = near(w->data);
-  return copy;
-}
-
-static void *far_alloc(backend *b, size_t bytes) {
-  void *memory = backend_cpu.alloc(cpu_of_far(b), bytes);
-  return memory ? (void *)((uintptr_t)memory + FAR) : NULL;
-}
-
-static void far_free(backend *b, void *dev) { backend_cpu.free(cpu_of_far(b), near(dev)); }
-
-static void far_info(backend *b, viva_device_info *info) {
-  backend_cpu.info(cpu_of_far(b), info);
-  if (((far_backend *)b)->available) info->memory_available = ((far_backend *)b)->available;
-}
-
-static viva_status far_upload(backend *b, void *dev, const void *host, size_t bytes, viva_error *error) {
-  return backend_cpu.upload(cpu_of_far(b), near(dev), host, bytes, error);
-}
-
-static viva_status far_download(backend *b, void *host, const void *dev, size_t bytes, viva_error *error) {
-  return backend_cpu.download(cpu_of_far(b), host, near(dev), bytes, error);
-}
-
-static viva_status far_copy(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
-  far_backend *far = (far_backend *)b;
-  if (far->copies_left >= 0 && far->copies_left-- == 0) return error_set(error, VIVA_E_INTERNAL, "the device fell off");
-  return backend_cpu.copy(far->cpu, near(to), near(from), bytes, error);
-}
-
-static viva_status far_embed(backend *b, const weight *table, const viva_token *tokens, size_t m, float *out,
-                             viva_error *error) {
-  weight w = near_weight(table);
-  return backend_cpu.embed(cpu_of_far(b), &w, tokens, m, near(out), error);
-}
-
-static viva_status far_rmsnorm(backend *b, const float *x, float *y, size_t rows, size_t stride, size_t groups,
-                               size_t n, const float *gain, float eps, viva_error *error) {
-  return backend_cpu.rmsnorm(cpu_of_far(b), near(x), near(y), rows, stride, groups, n, near(gain), eps, error);
-}
-
-static viva_status far_linear(backend *b, const linear_args *args, size_t count, viva_error *error) {
-  linear_args copy[3];
-  weight weights[3];
-  assert_true(count <= 3);
-  for (size_t i = 0; i < count; i++) {
-    weights[i] = near_weight(args[i].w);
-    copy[i] = args[i];
-    copy[i].w = &weights[i];
-    copy[i].x = near(args[i].x);
-    copy[i].y = near(args[i].y);
-    copy[i].bias = near(args[i].bias);
-    copy[i].residual = near(args[i].residual);
-  }
-  return backend_cpu.linear(cpu_of_far(b), copy, count, error);
-}
-
-/* The spans are the host's, what they point to is the device's. */
-static void near_spans(const kv_span *spans, size_t count, kv_span *copy) {
-  assert_true(count <= 64);
-  for (size_t i = 0; i < count; i++) {
-    copy[i] = spans[i];
-    copy[i].k = near(spans[i].k);
-    copy[i].v = near(spans[i].v);
-  }
-}
-
-static viva_status far_rope_append(backend *b, const rope_append_args *args, viva_error *error) {
-  kv_span spans[64];
-  rope_append_args copy = *args;
-  near_spans(args->spans, args->span_count, spans);
-  copy.spans = spans;
-  copy.cos_sin = near(args->cos_sin);
-  copy.q = near(args->q);
-  copy.k = near(args->k);
-  copy.v = near(args->v);
-  return backend_cpu.rope_append(cpu_of_far(b), &copy, error);
-}
-
-static viva_status far_attention(backend *b, const attention_args *args, viva_error *error) {
-  kv_span spans[64];
-  attention_args copy = *args;
-  near_spans(args->spans, args->span_count, spans);
-  copy.spans = spans;
-  copy.q = near(args->q);
-  copy.out = near(args->out);
-  return backend_cpu.attention(cpu_of_far(b), &copy, error);
-}
-
-static viva_status far_silu_mul(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
-                                size_t stride, viva_error *error) {
-  return backend_cpu.silu_mul(cpu_of_far(b), near(gate), near(up), near(out), rows, n, stride, error);
-}
-
-static viva_status far_argmax(backend *b, const float *values, size_t n, viva_token *id, int *nan, viva_error *error) {
-  return backend_cpu.argmax(cpu_of_far(b), near(values), n, id, nan, error);
-}
-
-static size_t far_scratch_bytes(backend *b, size_t m, size_t context, size_t width) {
-  return backend_cpu.scratch_bytes(cpu_of_far(b), m, context, width);
-}
-
-static viva_status far_reserve(backend *b, size_t m, size_t context, size_t width, viva_error *error) {
-  return backend_cpu.reserve(cpu_of_far(b), m, context, width, error);
-}
-
-static void far_begin(far_backend *far, kit *k) {
-  far->ops = (backend_ops){.name = "far",
-                           .info = far_info,
-                           .alloc = far_alloc,
-                           .free = far_free,
-                           .upload = far_upload,
-                           .download = far_download,
-                           .copy = far_copy,
-                           .embed = far_embed,
-                           .rmsnorm = far_rmsnorm,
-                           .linear = far_linear,
-                           .rope_append = far_rope_append,
-                           .attention = far_attention,
-                           .silu_mul = far_silu_mul,
-                           .argmax = far_argmax,
-                           .scratch_bytes = far_scratch_bytes,
-                           .reserve = far_reserve};
-  far->base.ops = &far->ops;
-  far->cpu = k->engine->backend;
-  far->copies_left = -1;
-  far->available = 0;
-  k->engine->backend = &far->base;
-}
-
-static void far_end(far_backend *far, kit *k) { k->engine->backend = far->cpu; }
-
-/* ---- */
 
 enum { COUNT = 50 };
 
@@ -173,12 +21,16 @@ typedef struct outcome {
   size_t vocab;
 } outcome;
 
-static void use(kit *k, const char *path, viva_load_mode mode, outcome *out) {
+static void use(kit *k, const char *path, const char *weights, viva_activation_mode act, viva_dtype kv,
+                viva_load_mode mode, outcome *out) {
   viva_error error = {0};
   viva_token tokens[COUNT];
   viva_model_options o = viva_model_options_default();
   viva_prefill_options p = viva_prefill_options_default();
   o.load = mode;
+  o.weights = weights;
+  o.act = act;
+  o.kv = kv;
   viva_model *model = kit_load(k, path, &o);
   viva_session *a = kit_session(model, 64, 20, VIVA_DTYPE_NONE), *b = kit_session(model, 60, 20, VIVA_DTYPE_NONE);
   out->all = calloc(COUNT * out->vocab, sizeof(float));
@@ -206,6 +58,21 @@ static void use(kit *k, const char *path, viva_load_mode mode, outcome *out) {
   viva_model_release(model);
 }
 
+static void compare(kit *k, const char *path, size_t vocab, const char *weights, viva_activation_mode act,
+                    viva_dtype kv, viva_load_mode mode, int flags) {
+  outcome cpu = {.vocab = vocab}, device = cpu;
+  far_device far;
+  use(k, path, weights, act, kv, mode, &cpu);
+  far_begin(&far, k->engine, flags);
+  use(k, path, weights, act, kv, mode, &device);
+  far_end(&far);
+  assert_memory_equal(cpu.all, device.all, COUNT * cpu.vocab * sizeof(float));
+  assert_memory_equal(cpu.next, device.next, sizeof cpu.next);
+  assert_memory_equal(cpu.batch, device.batch, sizeof cpu.batch);
+  free(cpu.all);
+  free(device.all);
+}
+
 static void same_bits(void **state) {
   (void)state;
   static const struct {
@@ -213,65 +80,79 @@ static void same_bits(void **state) {
     size_t vocab;
   } models[] = {{"/tiny.gguf", 299}, {"/qwen3", 40}, {"/large", 3000}};
   kit k;
-  far_backend far;
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
   small_model_put(k.io, "/qwen3", &(small_model){.model_type = "qwen3", .attention_bias = 1, .dtype = VIVA_BF16});
   /* 36 MB in pieces of 256 KB: its staging buffer is filled and uploaded more than once */
   small_model_put(k.io, "/large", &(small_model){.vocab = 3000, .hidden = 1500, .ffn = 900, .heads = 5, .kv_heads = 5});
   for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-    for (int mode = VIVA_LOAD_READ; mode <= VIVA_LOAD_MMAP; mode++) {
-      outcome cpu = {.vocab = models[i].vocab}, device = cpu;
-      use(&k, models[i].path, (viva_load_mode)mode, &cpu);
-      far_begin(&far, &k);
-      use(&k, models[i].path, (viva_load_mode)mode, &device);
-      far_end(&far, &k);
-      assert_memory_equal(cpu.all, device.all, COUNT * cpu.vocab * sizeof(float));
-      assert_memory_equal(cpu.next, device.next, sizeof cpu.next);
-      assert_memory_equal(cpu.batch, device.batch, sizeof cpu.batch);
-      free(cpu.all);
-      free(device.all);
-    }
+    for (int mode = VIVA_LOAD_READ; mode <= VIVA_LOAD_MMAP; mode++)
+      compare(&k, models[i].path, models[i].vocab, NULL, VIVA_ACT_16, VIVA_F16, (viva_load_mode)mode,
+              mode == VIVA_LOAD_READ ? FAR_PREPARE | FAR_DECODE : 0);
   kit_end(&k);
 }
 
-/* A copy that breaks off leaves the target empty, and it says so until it is cleared or copied into again. */
-static void failed_copy(void **state) {
-  (void)state;
+/* Every weight format, every mode of activations, every type of cache. */
+static void formats_and_modes(void **state) {
+  static const char *const weights[] = {"f32",
+                                        "bf16",
+                                        "f16",
+                                        "fp8",
+                                        "fp8-b16",
+                                        "fp8-b32:f16",
+                                        "fp8-b64:e8m0",
+                                        "nvfp4",
+                                        "int8-24",
+                                        "int4-24",
+                                        "int4-24-g32",
+                                        "int4-24-channel",
+                                        "nvfp4,mlp.down_proj=bf16,lm_head=fp8"};
+  static const viva_activation_mode modes[] = {VIVA_ACT_16, VIVA_ACT_FP8, VIVA_ACT_INT8};
+  static const viva_dtype kv[] = {VIVA_F16, VIVA_F32, VIVA_E4M3};
   kit k;
-  far_backend far;
-  viva_error error = {0};
-  viva_token tokens[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-  const float *logits;
+  (void)state;
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
-  far_begin(&far, &k);
-  viva_model *model = kit_load(&k, "/tiny.gguf", NULL);
-  viva_session *a = kit_session(model, 0, 0, VIVA_F16), *b = kit_session(model, 0, 0, VIVA_F16);
-  kit_ok(viva_session_prefill(a, tokens, 8, NULL, &error), &error);
-  kit_ok(viva_session_prefill(b, tokens, 3, NULL, &error), &error);
-  far.copies_left = 0; /* before anything of b is lost */
-  kit_error(viva_session_copy(b, a, &error), VIVA_E_INTERNAL, &error, "fell off");
-  assert_int_equal(viva_session_position(b), 3);
-  kit_ok(viva_session_decode(b, 4, &error), &error);
-  for (int way = 0; way < 2; way++) {
-    far.copies_left = 3;
-    kit_error(viva_session_copy(b, a, &error), VIVA_E_INTERNAL, &error, "fell off");
-    far.copies_left = -1;
-    assert_int_equal(viva_session_position(b), 0);
-    kit_error(viva_session_decode(b, 4, &error), VIVA_E_STATE, &error, "truncate it to 0 or copy into it again");
-    kit_error(viva_session_prefill(b, tokens, 8, NULL, &error), VIVA_E_STATE, &error, "truncate it to 0");
-    kit_error(viva_session_logits(b, &logits, NULL, &error), VIVA_E_STATE, &error, "no logits");
-    kit_error(viva_session_copy(a, b, &error), VIVA_E_STATE, &error, "holds nothing");
-    if (way == 0)
-      kit_ok(viva_session_truncate(b, 0, &error), &error);
-    else
-      kit_ok(viva_session_copy(b, a, &error), &error);
-    kit_ok(viva_session_decode(b, 4, &error), &error);
+  small_model_put(
+      k.io, "/m",
+      &(small_model){
+          .hidden = 128, .ffn = 192, .heads = 4, .kv_heads = 2, .head_dim = 32, .vocab = 96, .dtype = VIVA_BF16});
+  for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
+    for (size_t j = 0; j < sizeof modes / sizeof *modes; j++)
+      compare(&k, "/m", 96, weights[i], modes[j], kv[(i + j) % 3], VIVA_LOAD_READ,
+              i % 2 ? FAR_PREPARE : FAR_PREPARE | FAR_DECODE);
+  kit_end(&k);
+}
+
+/* Lost in the middle of a step: one clear status from then on, every session as it was, everything freed. */
+static void a_lost_device(void **state) {
+  kit k;
+  far_device far;
+  viva_error error = {0};
+  viva_token tokens[80];
+  (void)state;
+  kit_begin(&k, 1, VIVA_KERNELS_AUTO);
+  kit_tokens(tokens, 80, 299, 1);
+  for (long calls = 0;; calls += 5) {
+    far_begin(&far, k.engine, FAR_PREPARE);
+    viva_model *model = kit_load(&k, "/tiny.gguf", NULL);
+    viva_session *a = kit_session(model, 100, 30, VIVA_F16), *b = kit_session(model, 100, 0, VIVA_F16);
+    kit_ok(viva_session_prefill(a, tokens, 7, NULL, &error), &error);
+    far.calls_left = calls;
+    const viva_step_part parts[] = {
+        {.size = sizeof parts[0], .session = a, .tokens = tokens, .count = 70, .logits = VIVA_STEP_LAST},
+        {.size = sizeof parts[0], .session = b, .tokens = tokens, .count = 3, .logits = VIVA_STEP_ALL}};
+    const viva_status status = viva_step(parts, 2, NULL, &error);
+    if (status) {
+      kit_error(status, VIVA_E_DEVICE, &error, "the device fell off");
+      kit_error(viva_session_decode(b, 1, &error), VIVA_E_DEVICE, &error, "the device fell off");
+      assert_int_equal(viva_session_position(a), 7);
+      assert_int_equal(viva_session_position(b), 0);
+    }
+    viva_session_free(a);
+    viva_session_free(b);
+    viva_model_release(model);
+    far_end(&far);
+    if (status == VIVA_OK) break;
   }
-  assert_int_equal(viva_session_position(a), 8);
-  viva_session_free(a);
-  viva_session_free(b);
-  viva_model_release(model);
-  far_end(&far, &k);
   kit_end(&k);
 }
 
@@ -279,23 +160,23 @@ static void failed_copy(void **state) {
 static void small_devices(void **state) {
   (void)state;
   kit k;
-  far_backend far;
+  far_device far;
   viva_error error = {0};
   viva_memory_plan p = {.size = sizeof p}, smaller = {.size = sizeof smaller};
   char advice[128];
   viva_model_options o = viva_model_options_default();
   kit_begin(&k, 1, VIVA_KERNELS_AUTO);
   small_model_put(k.io, "/m", &(small_model){.vocab = 20000, .hidden = 64, .context = 100000, .layers = 1});
-  far_begin(&far, &k);
+  far_begin(&far, k.engine, 0);
   kit_ok(viva_model_plan(k.engine, "/m", NULL, &p, &error), &error);
   uint64_t table = 20000 * 64 * 4, per_token = 2 * 2 * 8 * 2;
-  assert_int_equal(p.kv_bytes, 100000 * per_token);
+  assert_int_equal(p.kv_bytes, 100032 * per_token); /* whole pages */
   far.available = p.needed_bytes;
   viva_model_release(kit_load(&k, "/m", NULL));
   far.available = p.needed_bytes - 1;
   kit_refused(&k, "/m", NULL, VIVA_E_LIMIT,
-              "the largest context that fits is 99999 tokens; with weights bf16 all of it fits");
-  o.context = 99999;
+              "the largest context that fits is 99968 tokens; with weights bf16 all of it fits");
+  o.context = 99968;
   viva_model_release(kit_load(&k, "/m", &o));
   far.available = p.needed_bytes - table; /* less than the weights in BF16 save */
   kit_refused(&k, "/m", NULL, VIVA_E_LIMIT, "the largest context that fits is ");
@@ -312,12 +193,12 @@ static void small_devices(void **state) {
   viva_model_release(kit_load(&k, "/m", &o));
   far.available = 900;
   kit_refused(&k, "/m", NULL, VIVA_E_LIMIT, "but 900 bytes are available; no context fits");
-  far_end(&far, &k);
+  far_end(&far);
   kit_end(&k);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(failed_copy),
-                                     cmocka_unit_test(small_devices)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(formats_and_modes),
+                                     cmocka_unit_test(a_lost_device), cmocka_unit_test(small_devices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

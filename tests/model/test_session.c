@@ -159,7 +159,7 @@ static void session_options(void **state) {
   viva_session_options o = viva_session_options_default();
   o.kv = VIVA_BF16;
   kit_error(viva_session_create(f->model, &o, &s, &f->error), VIVA_E_ARGUMENT, &f->error,
-            "kv: the KV cache can be F16 or F32, not BF16");
+            "kv: the KV cache can be F16, F32 or E4M3 (FP8), not BF16");
   o.kv = VIVA_DTYPE_NONE;
   o.capacity = (uint64_t)1 << 40;
   kit_error(viva_session_create(f->model, &o, &s, &f->error), VIVA_E_LIMIT, &f->error, "the most is 2147483648");

@@ -35,6 +35,11 @@ typedef struct block_range {
   size_t begin, end;
 } block_range;
 
+static void widen_e4m3_scaled(const uint8_t *codes, float scale, float *to, size_t count) {
+  e4m3_to_f32_n(codes, to, count);
+  for (size_t i = 0; i < count; i++) to[i] *= scale;
+}
+
 static attend_work work_begin(const attend_tile *t) {
   attend_work w = {.dim = t->a->h.head_dim, .queries = t->rows * t->heads};
   w.padded = (w.dim + LANES - 1) / LANES * LANES;
@@ -69,19 +74,23 @@ static void clear_sums(const attend_work *w, float *sums, softmax_state *states)
   for (size_t i = 0; i < w->queries; i++) states[i] = (softmax_state){-INFINITY, 0};
 }
 
-/* Positions [begin, begin + count) of a cache, widened and padded. */
-static void load_rows(const attend_tile *t, const attend_work *w, const void *cache, size_t begin, size_t count,
-                      float *to) {
-  const size_t from = (t->kv_head * t->span->capacity + begin) * w->dim;
-  if (t->a->type == KV_F16 && w->dim == w->padded) {
-    widen_f16_n((const uint16_t *)cache + from, to, count * w->dim);
+/* Positions `in` of one head of a page, widened and padded. scales: FP8 only. */
+static void load_rows(const attend_tile *t, const attend_work *w, const char *head, const uint16_t *scales,
+                      block_range in, float *to) {
+  const kv_type type = t->a->step->kv.type;
+  const size_t count = in.end - in.begin, from = in.begin * w->dim;
+  if (type == KV_F16 && w->dim == w->padded) {
+    widen_f16_n((const uint16_t *)(const void *)head + from, to, count * w->dim);
     return;
   }
   for (size_t i = 0; i < count; i++, to += w->padded) {
-    if (t->a->type == KV_F16)
-      widen_f16_n((const uint16_t *)cache + from + i * w->dim, to, w->dim);
+    const size_t at = from + i * w->dim;
+    if (type == KV_F16)
+      widen_f16_n((const uint16_t *)(const void *)head + at, to, w->dim);
+    else if (type == KV_FP8)
+      widen_e4m3_scaled((const uint8_t *)head + at, f16_to_f32(scales[in.begin + i]), to, w->dim);
     else
-      memcpy(to, (const float *)cache + from + i * w->dim, w->dim * sizeof *to);
+      memcpy(to, (const float *)(const void *)head + at, w->dim * sizeof *to);
     memset(to + w->dim, 0, (w->padded - w->dim) * sizeof *to);
   }
 }
@@ -122,13 +131,11 @@ static float softmax_block(float *scores, block_range in, softmax_state *state) 
 /* Keys or values of one block as they lie in memory: position 0 is the block's. */
 typedef struct block_rows {
   weight_format format;
-  const char *from, *end; /* end: of the tile's last position; beyond it nothing is asked for */
-  size_t stride;          /* bytes */
-  int cold;               /* nothing of this block was asked for yet */
+  const char *from;
+  const char *next; /* of the following block, which is asked for meanwhile; NULL: this is the last */
+  size_t stride;    /* bytes */
+  int cold;         /* nothing of this block was asked for yet */
 } block_rows;
-
-/* Caches that are read as they are stored are asked for so far ahead. */
-#define CACHE_AHEAD 8192
 
 ALWAYS_INLINE void ask_for(const char *from, size_t bytes) {
   for (size_t line = 0; line < bytes; line += LINE) __builtin_prefetch(from + line, 0, 3);
@@ -147,7 +154,7 @@ ALWAYS_INLINE void score_tile(weight_format format, int rows, int positions, con
     UNROLL
     for (int j = 0; j < positions; j++) sums[i][j] = v_zero();
   }
-  if (keys->end - key > CACHE_AHEAD) ask_for(key + CACHE_AHEAD, (size_t)positions * keys->stride);
+  if (keys->next) ask_for(keys->next + p * keys->stride, (size_t)positions * keys->stride);
   if (values->cold) ask_for(values->from + p * values->stride, (size_t)positions * values->stride);
   for (size_t d = 0; d < w->dim; d += LANES) {
     vf k[4];
@@ -192,7 +199,7 @@ ALWAYS_INLINE void weigh_tile(weight_format format, int rows, int cols, const at
   }
   for (size_t p = in.begin; p < in.end; p++, value += values->stride) {
     vf v[SUM_TILE_COLS];
-    if (values->end - value > CACHE_AHEAD) ask_for(value + CACHE_AHEAD, (size_t)cols * LANES * bytes);
+    if (values->next) ask_for(values->next + (value - values->from), (size_t)cols * LANES * bytes);
     UNROLL
     for (int j = 0; j < cols; j++) v[j] = load_as(format, value + (size_t)j * LANES * bytes);
     UNROLL
@@ -265,28 +272,44 @@ static block_range seen(const attend_tile *t, size_t query, size_t block) {
  * saves. */
 #define DIRECT_QUERIES (2 * SUM_TILE_ROWS)
 
-static int is_direct(const attend_work *w) { return w->queries <= DIRECT_QUERIES && w->dim == w->padded; }
+static int is_direct(const attend_tile *t, const attend_work *w) {
+  return w->queries <= DIRECT_QUERIES && w->dim == w->padded && t->a->step->kv.type != KV_FP8;
+}
+
+/* Keys (at 0) or values of a page, of the tile's head. */
+static const char *head_in(const attend_tile *t, size_t position, size_t at) {
+  return attention_page(t->a, t->span, position) + at + t->kv_head * t->a->step->kv.head_bytes;
+}
+
+static const uint16_t *scales_in(const attend_tile *t, size_t position, size_t at) {
+  const char *page = attention_page(t->a, t->span, position);
+  return (const uint16_t *)(const void *)(page + at + t->kv_head * KV_PAGE * sizeof(uint16_t));
+}
 
 /* A block of a cache in place. */
-static block_rows cache_block(const attend_tile *t, const attend_work *w, const void *cache, size_t block, int cold) {
-  const weight_format format = t->a->type == KV_F16 ? WEIGHT_F16 : WEIGHT_F32;
-  const size_t stride = w->dim * weight_element_bytes(format);
-  const char *head = (const char *)cache + t->kv_head * t->span->capacity * stride;
-  const char *end = head + (row_position(t, w->queries - 1) + 1) * stride;
-  return (block_rows){format, head + block * stride, end, stride, cold};
+static block_rows cache_block(const attend_tile *t, const attend_work *w, size_t at, size_t block, int cold) {
+  const weight_format format = t->a->step->kv.type == KV_F16 ? WEIGHT_F16 : WEIGHT_F32;
+  const size_t next = block + CPU_KV_BLOCK, last = row_position(t, w->queries - 1);
+  return (block_rows){.format = format,
+                      .from = head_in(t, block, at),
+                      .next = next <= last ? head_in(t, next, at) : NULL,
+                      .stride = w->dim * weight_element_bytes(format),
+                      .cold = cold};
 }
 
 /* Scores of all queries for positions `in` of a block. Returns where its values are. */
 static block_rows score_block(const attend_tile *t, const attend_work *w, size_t block, block_range in, int cold) {
-  if (is_direct(w)) {
-    const block_rows keys = cache_block(t, w, t->span->k, block, cold);
-    const block_rows values = cache_block(t, w, t->span->v, block, cold);
+  const kv_layout *kv = &t->a->step->kv;
+  if (is_direct(t, w)) {
+    const block_rows keys = cache_block(t, w, 0, block, cold);
+    const block_rows values = cache_block(t, w, kv->values_at, block, cold);
     for (size_t i = 0; i < w->queries; i += SUM_TILE_ROWS)
       attend_rows[w->queries - i < SUM_TILE_ROWS ? w->queries - i : SUM_TILE_ROWS].score(w, i, &keys, &values, in);
     return values;
   }
-  load_rows(t, w, t->span->k, block + in.begin, in.end - in.begin, w->k);
-  load_rows(t, w, t->span->v, block + in.begin, in.end - in.begin, w->v + in.begin * w->padded);
+  load_rows(t, w, head_in(t, block, 0), scales_in(t, block, kv->key_scales_at), in, w->k);
+  load_rows(t, w, head_in(t, block, kv->values_at), scales_in(t, block, kv->value_scales_at), in,
+            w->v + in.begin * w->padded);
   panel(&(panel_job){.x = w->q,
                      .x_stride = w->padded,
                      .m = w->queries,
@@ -298,8 +321,8 @@ static block_rows score_block(const attend_tile *t, const attend_work *w, size_t
                      .last = 1,
                      .y = w->scores + in.begin,
                      .y_stride = CPU_KV_BLOCK});
-  const char *from = (const char *)w->v;
-  return (block_rows){.format = WEIGHT_F32, .from = from, .end = from, .stride = w->padded * sizeof(float)};
+  return (block_rows){
+      .format = WEIGHT_F32, .from = (const char *)(const void *)w->v, .stride = w->padded * sizeof(float)};
 }
 
 /* All queries of the tile over positions `all` of the block that begins at `block`. */
@@ -352,7 +375,7 @@ static void write_out(const attend_tile *t, const attend_work *w) {
   for (size_t i = 0; i < w->queries; i++) {
     const float *from = w->row_sums + i * w->padded;
     float *to =
-        t->a->out + (t->span->first_row + t->row + i / t->heads) * t->a->out_stride + (t->head + i % t->heads) * w->dim;
+        t->a->out + (t->span->out_row + t->row + i / t->heads) * t->a->out_stride + (t->head + i % t->heads) * w->dim;
     const vf total = v_set(w->row_state[i].weight);
     size_t d = 0;
     for (; d + LANES <= w->dim; d += LANES) v_store(to + d, v_div(v_load(from + d), total));

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "backend/cpu/kernels.h"
+#include "base/pool.h"
 
 /* Floats for the chunks of rows whose attention is cut over positions (decode of few rows with long contexts). */
 #define CPU_PARTIAL_FLOATS ((size_t)1 << 18)
@@ -55,7 +56,10 @@ viva_status cpu_rope_append(backend *b, const rope_append_args *args, viva_error
 viva_status cpu_attention(backend *b, const attention_args *args, viva_error *error);
 viva_status cpu_silu_mul(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                          size_t stride, viva_error *error);
-viva_status cpu_argmax(backend *b, const float *values, size_t n, viva_token *id, int *nan, viva_error *error);
-double cpu_read_pass(backend *b, const void *dev, size_t bytes);
+viva_status cpu_take_rows(backend *b, const float *from, const uint32_t *rows, size_t count, size_t n, size_t stride,
+                          float *to, viva_error *error);
+viva_status cpu_top(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids, float *values,
+                    uint8_t *nan, viva_error *error);
+viva_status cpu_read_pass(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);
 
 #endif

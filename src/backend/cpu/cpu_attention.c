@@ -12,6 +12,8 @@
 typedef struct attention_job {
   cpu_backend *cpu;
   const attention_args *a;
+  const batch_span *spans; /* all, or the kept ones */
+  size_t span_count;
   size_t run;   /* rows of an item */
   size_t heads; /* q heads of an item at most; slices is how many of these make a kv head's group */
   size_t group, slices;
@@ -23,12 +25,12 @@ typedef struct attention_job {
 static size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
 static size_t parts_of(size_t count, size_t part) { return (count + part - 1) / part; }
 
-static size_t span_items(const attention_job *job, const kv_span *span) {
+static size_t span_items(const attention_job *job, const batch_span *span) {
   return parts_of(span->rows, job->run) * job->a->h.kv_heads * job->slices;
 }
 
 /* The tile of item `i` of a span, without scratch. */
-static attend_tile tile_of(const attention_job *job, const kv_span *span, size_t i) {
+static attend_tile tile_of(const attention_job *job, const batch_span *span, size_t i) {
   const size_t runs = parts_of(span->rows, job->run), turn = i % runs, group = i / runs;
   const size_t run = turn % 2 == 0 ? turn / 2 : runs - 1 - turn / 2; /* 0, last, 1, last − 1 … */
   const size_t kv_head = group / job->slices, slice = group % job->slices;
@@ -61,7 +63,7 @@ static void attend_run(const attention_job *job, attend_tile tile) {
 static void attend_items(void *arg, size_t begin, size_t end, size_t t) {
   const attention_job *job = arg;
   size_t first = 0;
-  for (const kv_span *s = job->a->spans; s < job->a->spans + job->a->span_count && first < end; s++) {
+  for (const batch_span *s = job->spans; s < job->spans + job->span_count && first < end; s++) {
     const size_t items = span_items(job, s);
     const size_t from = begin > first ? begin - first : 0, to = at_most(end - first, items);
     for (size_t i = from; i < to; i++) {
@@ -77,7 +79,7 @@ static void attend_items(void *arg, size_t begin, size_t end, size_t t) {
 
 static attend_tile row_tile(const attention_job *job, size_t item) {
   const size_t each = job->a->h.kv_heads * job->slices;
-  return tile_of(job, job->a->spans + item / each, item % each);
+  return tile_of(job, job->spans + item / each, item % each);
 }
 
 typedef struct chunk_range {
@@ -148,9 +150,9 @@ static int cut_positions(const attention_job *job, size_t items) {
   const size_t taken = parts_of(items, threads) * threads;
   if (taken - items <= taken / 8) return 0;
   size_t longest = 0;
-  for (size_t i = 0; i < job->a->span_count; i++) {
-    if (job->a->spans[i].rows != 1) return 0;
-    const attend_tile tile = tile_of(job, &job->a->spans[i], 0);
+  for (size_t i = 0; i < job->span_count; i++) {
+    if (job->spans[i].rows != 1) return 0;
+    const attend_tile tile = tile_of(job, &job->spans[i], 0);
     const size_t chunks = row_chunks(&tile).count;
     if (chunks > longest) longest = chunks;
   }
@@ -163,11 +165,12 @@ static int cut_positions(const attention_job *job, size_t items) {
 #define ALONE_WORK       32768 /* products of queries and keys: what one thread does in the time the others wake up */
 
 /* Products of queries and keys, or the limit if there are more. */
-static size_t count_work(const attention_args *a, size_t limit) {
+static size_t count_work(const attention_job *job, size_t limit) {
+  const attention_args *a = job->a;
   size_t work = 0;
-  for (size_t i = 0; i < a->span_count && work < limit; i++) {
-    const kv_span *span = &a->spans[i];
-    const size_t end = span->position + span->rows, seen = a->window != 0 && a->window < end ? a->window : end;
+  for (size_t i = 0; i < job->span_count && work < limit; i++) {
+    const batch_span *span = &job->spans[i];
+    const size_t end = (size_t)span->position + span->rows, seen = a->window != 0 && a->window < end ? a->window : end;
     if (seen > limit || span->rows > limit) return limit;
     work += span->rows * seen * a->h.q_heads * a->h.head_dim;
   }
@@ -176,21 +179,26 @@ static size_t count_work(const attention_args *a, size_t limit) {
 
 static size_t count_items(const attention_job *job) {
   size_t items = 0;
-  for (size_t i = 0; i < job->a->span_count; i++) items += span_items(job, &job->a->spans[i]);
+  for (size_t i = 0; i < job->span_count; i++) items += span_items(job, &job->spans[i]);
   return items;
 }
 
 viva_status cpu_attention(backend *b, const attention_args *args, viva_error *error) {
   cpu_backend *cpu = cpu_of(b);
   (void)error;
-  attention_job job = {.cpu = cpu, .a = args, .group = args->h.q_heads / args->h.kv_heads};
+  const batch *step = args->step;
+  attention_job job = {.cpu = cpu,
+                       .a = args,
+                       .spans = args->kept ? step->kept_spans : step->spans,
+                       .span_count = args->kept ? step->kept_span_count : step->span_count,
+                       .group = args->h.q_heads / args->h.kv_heads};
   job.heads = at_most(job.group, CPU_ATTEND_QUERIES);
   job.slices = parts_of(job.group, job.heads);
   job.run = cpu->kernels.attend_rows > job.heads ? cpu->kernels.attend_rows / job.heads : 1;
   while (job.run > 1 && count_items(&job) < ITEMS_PER_THREAD * cpu->threads) job.run /= 2;
   const size_t items = count_items(&job);
   if (items == 0) return VIVA_OK;
-  if (count_work(args, ALONE_WORK) < ALONE_WORK) {
+  if (count_work(&job, ALONE_WORK) < ALONE_WORK) {
     pthread_mutex_lock(&cpu->partial_lock);
     job.alone = cpu->partial + CPU_PARTIAL_FLOATS;
     attend_items(&job, 0, items, 0);

@@ -84,7 +84,7 @@ static viva_status cpu_open(runtime *rt, pool *p, int device_index, viva_cpu_ker
     return error_set(error, VIVA_E_MEMORY, "no memory for the work space of %zu threads (%zu bytes each)", threads,
                      CPU_SCRATCH_FLOATS * sizeof(float));
   }
-  *cpu = (cpu_backend){.base.ops = &backend_cpu,
+  *cpu = (cpu_backend){.base = {.ops = &backend_cpu, .host_memory = 1},
                        .rt = runtime_retain(rt),
                        .pool = p,
                        .threads = threads,
@@ -105,13 +105,38 @@ static void cpu_info(backend *b, viva_device_info *info) {
 
 /* -- memory */
 
-static void *cpu_alloc(backend *b, size_t bytes) { return mem_alloc(&cpu_of(b)->rt->mem, bytes); }
-static void cpu_free(backend *b, void *dev) { mem_free(&cpu_of(b)->rt->mem, dev); }
+static viva_status cpu_alloc(backend *b, size_t bytes, void **dev, viva_error *error) {
+  *dev = mem_alloc(&cpu_of(b)->rt->mem, bytes);
+  return *dev ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for %zu bytes", bytes);
+}
+
+static viva_status cpu_free(backend *b, void *dev, viva_error *error) {
+  (void)error;
+  mem_free(&cpu_of(b)->rt->mem, dev);
+  return VIVA_OK;
+}
 
 static viva_status move(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
   (void)b;
   (void)error;
   if (bytes > 0) memmove(to, from, bytes);
+  return VIVA_OK;
+}
+
+/* -- steps */
+
+/* The host's arrays are the device's. */
+static viva_status cpu_step_begin(backend *b, const batch *host, void *place, batch *dev, viva_error *error) {
+  (void)b;
+  (void)place;
+  (void)error;
+  *dev = *host;
+  return VIVA_OK;
+}
+
+static viva_status cpu_step_end(backend *b, viva_error *error) {
+  (void)b;
+  (void)error;
   return VIVA_OK;
 }
 
@@ -134,6 +159,7 @@ static viva_status cpu_reserve(backend *b, size_t m, size_t context, size_t widt
 
 const backend_ops backend_cpu = {
     .name = "cpu",
+    .kind = VIVA_DEVICE_CPU,
     .device = cpu_device,
     .open = cpu_open,
     .close = cpu_close,
@@ -143,7 +169,8 @@ const backend_ops backend_cpu = {
     .upload = move,
     .download = move,
     .copy = move,
-    .host_memory = 1,
+    .step_begin = cpu_step_begin,
+    .step_end = cpu_step_end,
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .linear = cpu_linear,
@@ -154,7 +181,8 @@ const backend_ops backend_cpu = {
     .rope_append = cpu_rope_append,
     .attention = cpu_attention,
     .silu_mul = cpu_silu_mul,
-    .argmax = cpu_argmax,
+    .take_rows = cpu_take_rows,
+    .top = cpu_top,
     .read_pass = cpu_read_pass,
     .scratch_bytes = cpu_scratch_bytes,
     .reserve = cpu_reserve,

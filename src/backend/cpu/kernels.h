@@ -27,7 +27,7 @@
 #define CPU_MAX_LANES   16
 
 /* Positions that attention treats together. Blocks are aligned to the position, so a row's order is its own. */
-#define CPU_KV_BLOCK 64
+#define CPU_KV_BLOCK KV_PAGE
 
 typedef struct cpu_kernels cpu_kernels;
 
@@ -116,7 +116,7 @@ typedef struct softmax_state {
  * one chunk size (attention_chunk). */
 typedef struct attend_tile {
   const attention_args *a;
-  const kv_span *span;
+  const batch_span *span;
   size_t row, rows; /* rows of the span, from 0 */
   size_t kv_head, head, heads;
   float *scratch; /* CPU_SCRATCH_FLOATS */
@@ -197,6 +197,12 @@ static inline size_t attention_chunk(size_t positions) {
 /* Floats of one chunk's result. */
 static inline size_t attention_partial(size_t queries, size_t head_dim) {
   return queries * ((head_dim + CPU_MAX_LANES - 1) / CPU_MAX_LANES * CPU_MAX_LANES + 2);
+}
+
+/* Keys (and, values_at further, values) of a span's block of CPU_KV_BLOCK positions, for all heads of the layer. */
+static inline const char *attention_page(const attention_args *a, const batch_span *span, size_t position) {
+  const batch *step = a->step;
+  return (const char *)step->pages[span->first_page + position / KV_PAGE] + a->layer * step->kv.layer_bytes;
 }
 
 /* First position that the row at `position` looks at. */

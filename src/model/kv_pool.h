@@ -1,0 +1,77 @@
+/* model/kv_pool.h: the pages of a model's KV caches, counted and shared.
+ *
+ * A page holds KV_PAGE positions of all layers (backend/kv.h). Sessions hold pages; a page that several hold is shared and
+ * not written: who must write takes a page of their own first (kv_writable). Pages that nobody holds stay in the pool.
+ *
+ * A reserving session holds all pages of its capacity from the beginning. When such a page is shared, the pool keeps a free
+ * page for each copy that reserving holders may still have to make: those pages are promised, and not given to others. Of
+ * h holders, r of them reserving, at most min(r, h - 1) will need one, because the last one writes in place.
+ *
+ * Thread-safe; one pool for each KV type of a model.
+ */
+#ifndef MODEL_KV_POOL_H
+#define MODEL_KV_POOL_H
+
+#include <pthread.h>
+
+#include "backend/backend.h"
+#include "base/mem.h"
+
+typedef struct kv_page {
+  void *dev;
+  uint32_t holders, reserving;
+  struct kv_page *next; /* in the list of free pages, or of all */
+  struct kv_page *all;
+} kv_page;
+
+typedef struct kv_pool {
+  pthread_mutex_t lock;
+  backend *b;
+  mem *memory;
+  kv_layout layout;
+  size_t page_bytes;
+  size_t most;  /* pages; SIZE_MAX: as many as there is memory for */
+  size_t total; /* pages that exist: held or free */
+  size_t free_count, promised;
+  size_t shared; /* pages with more than one holder */
+  kv_page *all, *free;
+} kv_pool;
+
+void kv_pool_begin(kv_pool *p, backend *b, mem *memory, kv_layout layout, size_t layers, uint64_t most_bytes);
+/* Nobody holds a page any more. */
+void kv_pool_end(kv_pool *p);
+
+/* Gives the pages that nobody holds, and that are not promised, back to the device. */
+void kv_pool_trim(kv_pool *p);
+
+/* Bytes of the pages that anyone may take. */
+uint64_t kv_pool_free_bytes(kv_pool *p);
+
+/* One timeline's pages. The owner sets pool and reserves, and makes room in `pages` for `most`. */
+typedef struct kv_table {
+  kv_pool *pool;
+  int reserves;
+  kv_page **pages; /* [most]; the first `count` are held */
+  size_t count, most;
+} kv_table;
+
+/* Holds pages for the positions below `positions`. On failure nothing changed. Errors: E_LIMIT (the budget), E_MEMORY. */
+viva_status kv_hold(kv_table *t, size_t positions, viva_error *error);
+
+/* Makes the pages of positions [begin, end) the table's own, as far as they hold something (positions below begin): a shared
+ * page that is to be written is copied first. Holds new pages as kv_hold does. Errors: as kv_hold, and the device's. */
+viva_status kv_writable(kv_table *t, size_t begin, size_t end, viva_error *error);
+
+/* Gives up the pages behind the first `positions`; a reserving table keeps them. */
+void kv_give_up(kv_table *t, size_t positions);
+
+/* Gives up all. */
+void kv_release(kv_table *t);
+
+/* to holds the pages of the first `positions` of from, and, when it reserves, its own for the rest. On failure nothing
+ * changed. Errors: as kv_hold. */
+viva_status kv_share(kv_table *to, const kv_table *from, size_t positions, viva_error *error);
+
+static inline size_t kv_pages_of(size_t positions) { return (positions + KV_PAGE - 1) / KV_PAGE; }
+
+#endif

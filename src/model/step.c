@@ -1,0 +1,237 @@
+/* model/step.c */
+#include "model/step.h"
+
+#include <stdio.h>
+
+/* ---- errors */
+
+static void at_part(viva_error *error, const step_call *call, size_t index) {
+  char item[32];
+  if (!call->unit) return;
+  snprintf(item, sizeof item, "%s[%zu]", call->unit, index);
+  error_at(error, NULL, item, -1, VIVA_NO_OFFSET);
+}
+
+/* ---- check */
+
+static viva_status check_tokens(const step_part *part, size_t first, viva_error *error) {
+  const size_t vocab = part->session->model->dec.vocab;
+  for (size_t i = 0; i < part->count; i++) {
+    const viva_token t = part->tokens[i];
+    if (t >= 0 && (size_t)t < vocab) continue;
+    return error_set(error, VIVA_E_ARGUMENT, "tokens[%zu] is %ld, outside the vocabulary of %zu tokens (0 to %zu)",
+                     first + i, (long)t, vocab, vocab - 1);
+  }
+  return VIVA_OK;
+}
+
+static viva_status check_part(const step_part *parts, size_t i, const step_call *call, viva_error *error) {
+  viva_session *s = parts[i].session;
+  if (s->model != parts[0].session->model)
+    return error_set(error, VIVA_E_ARGUMENT, "the session belongs to another model than %s[0]", call->unit);
+  if (s->cache.pool != parts[0].session->cache.pool)
+    return error_set(error, VIVA_E_ARGUMENT, "the session's KV type is not that of %s[0]; step them apart", call->unit);
+  if (s->marked) return error_set(error, VIVA_E_ARGUMENT, "the session is given twice");
+  s->marked = 1;
+  if (parts[i].count == 0 || !parts[i].tokens)
+    return error_set(error, VIVA_E_ARGUMENT, "no tokens are given; at least one is needed");
+  TRY(session_check_room(s, parts[i].count, error)); /* first: when it is wrong, tokens may end before it */
+  return check_tokens(&parts[i], call->tokens_are_parts ? i : 0, error);
+}
+
+static viva_status check(const step_part *parts, size_t count, const step_call *call, viva_error *error) {
+  viva_status status = VIVA_OK;
+  for (size_t i = 0; i < count; i++) parts[i].session->marked = 0;
+  for (size_t i = 0; i < count && !status; i++) {
+    status = check_part(parts, i, call, error);
+    if (status) at_part(error, call, i);
+  }
+  return status;
+}
+
+/* ---- what a step takes */
+
+static viva_status take(viva_model *m, workspace *w, step_part *parts, size_t count, size_t most_rows,
+                        const step_call *call, viva_error *error) {
+  batch_room room = {.rows = most_rows, .spans = count};
+  size_t top = 1;
+  int host = 0;
+  for (size_t i = 0; i < count; i++) {
+    room.pages += kv_pages_of(parts[i].session->capacity);
+    if (parts[i].top > top) top = parts[i].top;
+    host |= parts[i].on_logits != NULL;
+    room.kept += parts[i].keep == STEP_ALL ? parts[i].count : parts[i].keep == STEP_LAST;
+  }
+  TRY(work_fit(&m->work, w, most_rows, room, error));
+  TRY(work_reserve_top(&m->work, w, top, error));
+  if (host) TRY(work_reserve_host(&m->work, w, error));
+  for (size_t i = 0; i < count; i++) {
+    viva_session *s = parts[i].session;
+    viva_status status = kv_writable(&s->cache, s->position, s->position + parts[i].count, error);
+    if (!status && parts[i].keep != STEP_NONE) status = session_take_row(s, &parts[i].row, error);
+    if (!status) continue;
+    at_part(error, call, i);
+    return status;
+  }
+  return VIVA_OK;
+}
+
+/* The sessions hold what they held before. */
+static void give_back(step_part *parts, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    viva_session *s = parts[i].session;
+    session_put_row(s, parts[i].row);
+    parts[i].row = NULL;
+    kv_give_up(&s->cache, s->position);
+  }
+}
+
+static void commit(step_part *parts, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    viva_session *s = parts[i].session;
+    session_put_row(s, s->logits);
+    s->logits = parts[i].row;
+    s->position += parts[i].count;
+  }
+}
+
+/* ---- passes */
+
+typedef struct pass_rows {
+  viva_model *m;
+  workspace *w;
+  step_part *parts;
+  size_t count;
+  const step_call *call;
+} pass_rows;
+
+/* One row of logits, number r of those in w->logits (or where they were made), goes to whom it belongs. */
+static viva_status deliver(const pass_rows *p, step_part *part, const float *logits, size_t r, viva_error *error) {
+  backend *b = p->m->engine->backend;
+  const workspace *w = p->w;
+  const size_t vocab = p->m->dec.vocab, top = w->top;
+  const float *row = logits + r * vocab;
+  /* The row's token, counted from the part's first. */
+  const size_t token = part->keep == STEP_ALL ? part->kept_done : part->count - 1;
+  const uint64_t position = part->session->position + token;
+  if (w->nan[r]) return session_not_a_number(part->session, position, error);
+  if (part->all_logits) TRY(b->ops->download(b, part->all_logits + token * vocab, row, vocab * sizeof(float), error));
+  for (size_t i = 0; i < part->top; i++)
+    part->top_results[part->kept_done * part->top + i] =
+        (viva_top){w->top_ids[r * top + i], w->top_values[r * top + i]};
+  part->kept_done++;
+  if (token + 1 == part->count) {
+    part->row->best = w->top_ids[r * top];
+    if (row != part->row->dev) TRY(b->ops->copy(b, part->row->dev, row, vocab * sizeof(float), error));
+  }
+  if (!part->on_logits) return VIVA_OK;
+  if (part->on_logits(part->on_logits_user, position, (b->host_memory ? row : w->host_logits + r * vocab), vocab))
+    return error_set(error, VIVA_E_CANCELLED, "the logits callback asked to stop");
+  return VIVA_OK;
+}
+
+/* The part that kept row number `row` of this pass belongs to. */
+static size_t part_of(const pass_rows *p, size_t row) {
+  size_t i = 0;
+  for (size_t first = 0; row >= first + step_kept(&p->parts[i]); i++) first += step_kept(&p->parts[i]);
+  return i;
+}
+
+/* A single row is made where it will stay. */
+static float *logits_place(const pass_rows *p, size_t first, size_t rows) {
+  const step_part *part = &p->parts[part_of(p, first)];
+  return rows == 1 && part->done + part->taken == part->count ? part->row->dev : p->w->logits;
+}
+
+/* made: the logits are there already. */
+static viva_status block_of_logits(const pass_rows *p, size_t first, size_t rows, int made, viva_error *error) {
+  backend *b = p->m->engine->backend;
+  workspace *w = p->w;
+  const size_t vocab = p->m->dec.vocab;
+  size_t i = part_of(p, first), left = 0, wanted = 1, host = 0;
+  float *logits = logits_place(p, first, rows);
+  for (size_t j = 0; j < p->count; j++) {
+    if (p->parts[j].top > wanted) wanted = p->parts[j].top;
+    host |= p->parts[j].on_logits != NULL;
+  }
+  if (!made) TRY(forward_head(b, &p->m->dec, p->m->act, w, first, rows, logits, error));
+  w->top = wanted;
+  TRY(b->ops->top(b, logits, rows, vocab, wanted, w->top_ids, wanted > 1 ? w->top_values : NULL, w->nan, error));
+  if (host && !b->host_memory) TRY(b->ops->download(b, w->host_logits, logits, rows * vocab * sizeof(float), error));
+  for (size_t j = 0; j < i; j++) left += step_kept(&p->parts[j]);
+  for (size_t r = 0; r < rows; r++) {
+    while (first + r >= left + step_kept(&p->parts[i])) left += step_kept(&p->parts[i++]);
+    viva_status status = deliver(p, &p->parts[i], logits, r, error);
+    if (!status) continue;
+    at_part(error, p->call, i);
+    return status;
+  }
+  return VIVA_OK;
+}
+
+static viva_status run_pass(const pass_rows *p, const batch *host, viva_error *error) {
+  backend *b = p->m->engine->backend;
+  batch dev;
+  const int whole = b->ops->decode_step && host->rows <= b->ops->decode_rows && host->kept > 0;
+  TRY(b->ops->step_begin(b, host, p->w->batch_dev, &dev, error));
+  viva_status status = whole
+                           ? b->ops->decode_step(b, &p->m->dec, &dev, p->m->act, logits_place(p, 0, host->kept), error)
+                           : forward_layers(b, &p->m->dec, p->m->act, p->w, &dev, error);
+  for (size_t first = 0, rows; first < host->kept && !status; first += rows) {
+    rows = host->kept - first < BUDGET_LOGIT_ROWS ? host->kept - first : BUDGET_LOGIT_ROWS;
+    status = block_of_logits(p, first, rows, whole, error);
+  }
+  const viva_status ended = b->ops->step_end(b, status ? NULL : error);
+  return status ? status : ended;
+}
+
+static viva_status run_passes(const pass_rows *p, size_t total, size_t most_rows, viva_error *error) {
+  const step_call *call = p->call;
+  for (size_t done = 0; done < total;) {
+    const batch host = step_batch(p->m, p->w, p->parts, p->count, most_rows);
+    TRY(run_pass(p, &host, error));
+    for (size_t i = 0; i < p->count; i++) p->parts[i].done += p->parts[i].taken;
+    done += host.rows;
+    if (call->progress && call->progress(call->progress_user, done, total))
+      return error_set(error, VIVA_E_CANCELLED, "the step was cancelled after %zu of %zu tokens", done, total);
+  }
+  return VIVA_OK;
+}
+
+viva_status step_run(viva_model *m, workspace *w, step_part *parts, size_t count, const step_call *call,
+                     viva_error *error) {
+  size_t total = 0, most_rows = 0;
+  TRY(check(parts, count, call, error));
+  for (size_t i = 0; i < count; i++) {
+    total += parts[i].count; /* below count × 2^31 */
+    if (parts[i].session->chunk > most_rows) most_rows = parts[i].session->chunk;
+  }
+  if (total < most_rows) most_rows = total;
+  viva_status status = take(m, w, parts, count, most_rows, call, error);
+  const pass_rows passes = {.m = m, .w = w, .parts = parts, .count = count, .call = call};
+  if (!status) status = run_passes(&passes, total, most_rows, error);
+  if (status)
+    give_back(parts, count);
+  else
+    commit(parts, count);
+  return status;
+}
+
+step_part *step_parts(viva_model *m, workspace *w, size_t count) {
+  if (w->parts_room < count) {
+    mem_free(m->work.memory, w->parts);
+    w->parts = mem_array(m->work.memory, count, sizeof *w->parts);
+    w->parts_room = w->parts ? count : 0;
+  }
+  for (size_t i = 0; i < count && w->parts; i++) w->parts[i] = (step_part){.keep = STEP_LAST};
+  return w->parts;
+}
+
+viva_status step_one(step_part *part, const step_call *call, viva_error *error) {
+  viva_model *m = part->session->model;
+  workspace *w;
+  TRY(work_borrow(&m->work, &w, error));
+  viva_status status = step_run(m, w, part, 1, call, error);
+  work_return(&m->work, w);
+  return status;
+}

@@ -1,0 +1,42 @@
+/* tests/lib/far_device.h: a device whose memory the host may not touch: the guard of backend.h.
+ *
+ * It computes with the CPU's kernels on memory that is mapped without rights outside its own calls, so whatever would fault on
+ * a GPU faults here; and every pointer of a call is checked for the side that it must be on. What is computed on it is what
+ * the CPU computes, bit for bit. It has every optional slot: second forms of weights (without which it does not multiply) and
+ * whole decode steps.
+ */
+#ifndef TESTS_FAR_DEVICE_H
+#define TESTS_FAR_DEVICE_H
+
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "model/workspace.h"
+
+typedef struct far_device {
+  backend base;
+  backend_ops ops;
+  backend *cpu; /* the engine's own, whose kernels it uses */
+  viva_engine *engine;
+  pthread_mutex_t lock;
+  uint8_t *arena; /* [arena_bytes], no rights outside a call */
+  size_t arena_bytes, used;
+  struct far_block *blocks;
+  int open;           /* calls within calls */
+  int steps_open;     /* step_begin without step_end */
+  uint64_t available; /* bytes of memory that it says it has; 0: as the CPU */
+  long calls_left;    /* calls until it is lost; -1: it stays */
+  int lost;
+  size_t allocations, downloads; /* counted */
+} far_device;
+
+enum {
+  FAR_PREPARE = 1, /* with weight_bytes and weight_prepare */
+  FAR_DECODE = 2   /* with decode_step, for up to 4 rows */
+};
+
+/* The engine computes on the device until far_end. Everything made on it must be gone by then. */
+void far_begin(far_device *far, viva_engine *engine, int flags);
+void far_end(far_device *far);
+
+#endif

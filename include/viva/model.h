@@ -368,7 +368,8 @@ typedef struct viva_generate_options {
    * sampling options). */
   uint32_t logprobs;
 
-  const char *const *stop_strings; /* NULL, or stop_count zero-ended UTF-8 strings, none empty */
+  /* NULL, or stop_count zero-ended UTF-8 strings, none empty. One that is the text of a special token means that token. */
+  const char *const *stop_strings;
   size_t stop_count;
   viva_text_fn on_text; /* NULL: none */
   void *on_text_user;
@@ -381,6 +382,14 @@ typedef struct viva_generate_options {
   uint64_t sequence;         /* 0: counter for the random numbers, see viva_sample; the position is the session's */
   viva_progress_fn progress; /* NULL, or called during prefill with tokens done and total; can cancel */
   void *progress_user;
+
+  /* Ids at which the text ends, beside the model's end tokens, whatever stop_on_eos says: VIVA_STOP_EOS. */
+  const viva_token *stop_tokens;
+  size_t stop_token_count;
+
+  /* 1: the session then holds every generated token, the last one too. */
+  int32_t keep_last;
+  int32_t reserved;
 } viva_generate_options;
 
 VIVA_API viva_generate_options viva_generate_options_default(void);

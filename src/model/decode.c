@@ -87,6 +87,7 @@ static viva_status fill_parts(const viva_step_part *parts, size_t count, step_pa
     TRY(read_part(parts, i, &part, error));
     TRY(check_part(&part, i, error));
     to[i] = (step_part){.session = part.session,
+                        .number = i,
                         .tokens = part.tokens,
                         .count = part.count,
                         .keep = keep[part.logits],

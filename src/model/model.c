@@ -184,6 +184,12 @@ viva_status viva_model_get_plan(const viva_model *model, viva_memory_plan *memor
   return options_fill(memory, &model->plan, "viva_memory_plan", error);
 }
 
+viva_status model_no_tokenizer(const viva_model *model, viva_error *error) {
+  return error_set(error, VIVA_E_STATE, "the model has no tokenizer%s%s",
+                   model->tokenizer_problem ? ": " : "; give the path of one when it is loaded, or ids",
+                   model->tokenizer_problem ? model->tokenizer_problem : "");
+}
+
 const char *viva_model_description(const viva_model *model) { return model ? model->description : ""; }
 
 viva_tokenizer *viva_model_tokenizer(const viva_model *model) { return model ? model->tokenizer : NULL; }

@@ -41,4 +41,7 @@ void model_describe(viva_model *model);
 /* For an error that was set: names the option; returns E_ARGUMENT. */
 viva_status model_option_error(viva_error *error, const char *option);
 
+/* E_STATE: it has no tokenizer, and why. */
+viva_status model_no_tokenizer(const viva_model *model, viva_error *error);
+
 #endif

@@ -1,7 +1,7 @@
 /* model/result.c: what viva_generate gives back: one block of memory. */
 #include <string.h>
 
-#include "model/generation.h"
+#include "model/generator.h"
 
 typedef struct result_box {
   viva_generate_result result; /* first: the caller's pointer is the box's */
@@ -15,12 +15,17 @@ static const void *place(char **at, const buffer *b) {
   return begin;
 }
 
-viva_status generation_result(const generation *g, viva_generate_result **result, viva_error *error) {
+viva_status viva_generator_result(const viva_generator *generator, viva_generate_result **result, viva_error *error) {
+  const viva_generator *g = generator;
+  if (!result) return error_set(error, VIVA_E_ARGUMENT, "result is NULL; give a place for it");
+  *result = NULL;
+  if (!g) return error_set(error, VIVA_E_ARGUMENT, "generator is NULL");
   runtime *rt = g->model->engine->rt;
   size_t bytes = sizeof(result_box) + g->chosen.bytes + g->top.bytes + g->tokens.bytes + g->text.bytes + 1;
   result_box *box = mem_zalloc(&rt->mem, bytes);
   if (!box) return error_set(error, VIVA_E_MEMORY, "no memory for the result");
   box->rt = runtime_retain(rt);
+  const buffer text = {.data = g->text.data, .bytes = g->shown}; /* not what is held back */
   viva_generate_result *r = &box->result;
   char *at = (char *)(box + 1);
   const viva_logprob *chosen = place(&at, &g->chosen), *top = place(&at, &g->top);
@@ -30,8 +35,8 @@ viva_status generation_result(const generation *g, viva_generate_result **result
                               .prompt_count = g->prompt_count,
                               .tokens = tokens + g->prompt_count,
                               .token_count = g->count,
-                              .text = place(&at, &g->text),
-                              .text_bytes = g->text.bytes,
+                              .text = place(&at, &text),
+                              .text_bytes = g->shown,
                               .stop_reason = g->reason,
                               .logprobs = g->o.logprobs,
                               .total_tokens = g->prompt_count + g->count,

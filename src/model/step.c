@@ -44,7 +44,7 @@ static viva_status check(const step_part *parts, size_t count, const step_call *
   for (size_t i = 0; i < count; i++) parts[i].session->marked = 0;
   for (size_t i = 0; i < count && !status; i++) {
     status = check_part(parts, i, call, error);
-    if (status) at_part(error, call, i);
+    if (status) at_part(error, call, parts[i].number);
   }
   return status;
 }
@@ -70,7 +70,7 @@ static viva_status take(viva_model *m, workspace *w, step_part *parts, size_t co
     viva_status status = kv_writable(&s->cache, s->position, s->position + parts[i].count, error);
     if (!status && parts[i].keep != STEP_NONE) status = session_take_row(s, &parts[i].row, error);
     if (!status) continue;
-    at_part(error, call, i);
+    at_part(error, call, parts[i].number);
     return status;
   }
   return VIVA_OK;
@@ -163,7 +163,7 @@ static viva_status block_of_logits(const pass_rows *p, size_t first, size_t rows
     while (first + r >= left + step_kept(&p->parts[i])) left += step_kept(&p->parts[i++]);
     viva_status status = deliver(p, &p->parts[i], logits, r, error);
     if (!status) continue;
-    at_part(error, p->call, i);
+    at_part(error, p->call, p->parts[i].number);
     return status;
   }
   return VIVA_OK;
@@ -223,7 +223,7 @@ step_part *step_parts(viva_model *m, workspace *w, size_t count) {
     w->parts = mem_array(m->work.memory, count, sizeof *w->parts);
     w->parts_room = w->parts ? count : 0;
   }
-  for (size_t i = 0; i < count && w->parts; i++) w->parts[i] = (step_part){.keep = STEP_LAST};
+  for (size_t i = 0; i < count && w->parts; i++) w->parts[i] = (step_part){.keep = STEP_LAST, .number = i};
   return w->parts;
 }
 

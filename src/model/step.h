@@ -25,6 +25,8 @@ typedef struct step_part {
   size_t top;            /* with a place for results: so many for each row kept */
   viva_top *top_results; /* [kept rows][top], or NULL */
 
+  size_t number; /* in error messages; step_parts counts them */
+
   /* While the step runs: */
   size_t done, taken; /* tokens of passes that are over; of this one */
   size_t kept_done;   /* rows of logits made so far */

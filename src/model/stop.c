@@ -1,5 +1,7 @@
 /* model/stop.c: Knuth, Morris and Pratt's automaton for each string: constant time for a byte, whatever the strings. */
 #include "model/stop.h"
+#include "engine/engine.h"
+#include "viva/generator.h"
 
 #include <string.h>
 
@@ -66,4 +68,50 @@ size_t stop_held(const stop_matcher *s) {
   for (size_t i = 0; i < s->count; i++)
     if (s->patterns[i].matched > longest) longest = s->patterns[i].matched;
   return longest;
+}
+
+/* ---- for clients */
+
+struct viva_stop_matcher {
+  viva_engine *engine;
+  stop_matcher *matcher;
+};
+
+viva_status viva_stop_matcher_create(viva_engine *engine, const char *const *strings, size_t count,
+                                     viva_stop_matcher **matcher, viva_error *error) {
+  if (!matcher) return error_set(error, VIVA_E_ARGUMENT, "matcher is NULL; give a place for the handle");
+  *matcher = NULL;
+  if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; open one with viva_engine_open");
+  if (!strings && count) return error_set(error, VIVA_E_ARGUMENT, "strings is NULL, but count is %zu", count);
+  for (size_t i = 0; i < count; i++)
+    if (!strings[i] || !strings[i][0])
+      return error_set(error, VIVA_E_ARGUMENT, "stop string %zu is %s", i, strings[i] ? "empty" : "NULL");
+  mem *m = &engine->rt->mem;
+  viva_stop_matcher *s = mem_zalloc(m, sizeof *s);
+  if (s) s->matcher = stop_create(m, strings, count);
+  if (!s || !s->matcher) {
+    mem_free(m, s);
+    return error_set(error, VIVA_E_MEMORY, "no memory for the stop strings");
+  }
+  s->engine = viva_engine_retain(engine);
+  *matcher = s;
+  return VIVA_OK;
+}
+
+void viva_stop_matcher_free(viva_stop_matcher *matcher) {
+  if (!matcher) return;
+  viva_engine *engine = matcher->engine;
+  stop_free(&engine->rt->mem, matcher->matcher);
+  mem_free(&engine->rt->mem, matcher);
+  viva_engine_release(engine);
+}
+
+viva_status viva_stop_matcher_feed(viva_stop_matcher *matcher, const char *text, size_t bytes, size_t *taken,
+                                   size_t *matched, size_t *held, viva_error *error) {
+  if (!matcher || !taken || !matched || !held || (!text && bytes))
+    return error_set(error, VIVA_E_ARGUMENT, "matcher, text, taken, matched and held must not be NULL");
+  *matched = 0;
+  for (*taken = 0; *taken < bytes && !*matched;) *matched = stop_feed(matcher->matcher, text[(*taken)++]);
+  *held = *matched ? 0 : stop_held(matcher->matcher);
+  return VIVA_OK;
 }

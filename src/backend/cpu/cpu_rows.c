@@ -2,8 +2,8 @@
 #include "backend/cpu/cpu.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "number/number.h"
 
 /* Below this many elements a loop runs on the calling thread: waking the others costs about 2 µs, the time in which one
@@ -253,17 +253,11 @@ static void read_units(void *arg, size_t begin, size_t end, size_t t) {
   memcpy(cpu_scratch(job->cpu, t), &sum, sizeof sum);
 }
 
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 viva_status cpu_read_pass(backend *b, const void *dev, size_t bytes, double *taken, viva_error *error) {
   (void)error;
   cpu_backend *cpu = cpu_of(b);
-  const double begin = seconds();
+  const uint64_t begin = clock_ns();
   pool_for(cpu->pool, (bytes + READ_UNIT - 1) / READ_UNIT, 1, read_units, &(read_job){cpu, dev, bytes});
-  *taken = seconds() - begin;
+  *taken = 1e-9 * (double)(clock_ns() - begin);
   return VIVA_OK;
 }

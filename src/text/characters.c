@@ -11,14 +11,8 @@ size_t unicode_lower_case(uint32_t code, uint32_t out[2]) {
     out[1] = DOT_ABOVE;
     return 2;
   }
-  size_t low = 0, high = UNICODE_LOWER;
-  while (low < high) {
-    size_t mid = (low + high) / 2;
-    if (unicode_lower[mid].last < code)
-      low = mid + 1;
-    else
-      high = mid;
-  }
+  const size_t low =
+      unicode_search(unicode_lower, UNICODE_LOWER, sizeof *unicode_lower, offsetof(unicode_lower_range, last), code);
   const unicode_lower_range *r = &unicode_lower[low];
   if (low < UNICODE_LOWER && r->first <= code && (code - r->first) % r->stride == 0)
     out[0] = (uint32_t)((int32_t)code + r->distance);
@@ -26,13 +20,7 @@ size_t unicode_lower_case(uint32_t code, uint32_t out[2]) {
 }
 
 int unicode_is_punctuation(uint32_t code) {
-  size_t low = 0, high = UNICODE_PUNCTUATION;
-  while (low < high) {
-    size_t mid = (low + high) / 2;
-    if (unicode_punctuation[mid].last < code)
-      low = mid + 1;
-    else
-      high = mid;
-  }
+  const size_t low = unicode_search(unicode_punctuation, UNICODE_PUNCTUATION, sizeof *unicode_punctuation,
+                                    offsetof(unicode_range, last), code);
   return low < UNICODE_PUNCTUATION && unicode_punctuation[low].first <= code;
 }

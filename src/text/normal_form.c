@@ -33,26 +33,14 @@ typedef struct form_part {
 
 static uint32_t combining_class(uint32_t code) {
   if (code < FIRST_COMBINING) return 0;
-  size_t low = 0, high = UNICODE_COMBINING;
-  while (low < high) {
-    size_t mid = (low + high) / 2;
-    if (unicode_combining[mid].end < code)
-      low = mid + 1;
-    else
-      high = mid;
-  }
+  const size_t low = unicode_search(unicode_combining, UNICODE_COMBINING, sizeof *unicode_combining,
+                                    offsetof(unicode_combining_range, end), code);
   return low < UNICODE_COMBINING && unicode_combining[low].begin <= code ? unicode_combining[low].combining_class : 0;
 }
 
 static const unicode_decomposition *decomposition_find(uint32_t code) {
-  size_t low = 0, high = UNICODE_DECOMPOSITIONS;
-  while (low < high) {
-    size_t mid = (low + high) / 2;
-    if (unicode_decompositions[mid].code < code)
-      low = mid + 1;
-    else
-      high = mid;
-  }
+  const size_t low = unicode_search(unicode_decompositions, UNICODE_DECOMPOSITIONS, sizeof *unicode_decompositions,
+                                    offsetof(unicode_decomposition, code), code);
   return low < UNICODE_DECOMPOSITIONS && unicode_decompositions[low].code == code ? &unicode_decompositions[low] : NULL;
 }
 
@@ -76,14 +64,8 @@ static uint32_t compose(uint32_t first, uint32_t second) {
 }
 
 static const unicode_compatible *compatible_find(uint32_t code) {
-  size_t low = 0, high = UNICODE_COMPATIBLES;
-  while (low < high) {
-    size_t mid = (low + high) / 2;
-    if (unicode_compatibles[mid].code < code)
-      low = mid + 1;
-    else
-      high = mid;
-  }
+  const size_t low = unicode_search(unicode_compatibles, UNICODE_COMPATIBLES, sizeof *unicode_compatibles,
+                                    offsetof(unicode_compatible, code), code);
   return low < UNICODE_COMPATIBLES && unicode_compatibles[low].code == code ? &unicode_compatibles[low] : NULL;
 }
 

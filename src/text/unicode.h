@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -116,6 +117,21 @@ extern const unicode_compatible unicode_compatibles[UNICODE_COMPATIBLES + 1];
 extern const uint32_t unicode_compatible_parts[];
 extern const unicode_lower_range unicode_lower[UNICODE_LOWER];
 extern const unicode_range unicode_punctuation[UNICODE_PUNCTUATION];
+
+/* The first of count rising rows, row_bytes long, whose uint32_t at key_at is at least code; count: there is none. */
+static inline size_t unicode_search(const void *rows, size_t count, size_t row_bytes, size_t key_at, uint32_t code) {
+  size_t low = 0, high = count;
+  while (low < high) {
+    const size_t mid = (low + high) / 2;
+    uint32_t key;
+    memcpy(&key, (const char *)rows + mid * row_bytes + key_at, sizeof key);
+    if (key < code)
+      low = mid + 1;
+    else
+      high = mid;
+  }
+  return low;
+}
 
 /* The lower case of code as one or two characters; returns how many. */
 size_t unicode_lower_case(uint32_t code, uint32_t out[2]);

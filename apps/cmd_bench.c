@@ -196,7 +196,10 @@ static int run_engine(output *out, const bench_args *args, uint64_t threads, siz
 
 static int run(output *out, void *values, const operands *rest) {
   const bench_args *args = values;
-  (void)rest;
+  if (rest->count == 1 && strcmp(rest->items[0], "compress") == 0)
+    return bench_compress(out, args->model.path, args->threads.items[0]);
+  if (rest->count > 0)
+    return message_usage("bench", "expected nothing or the word compress, found '%s'", rest->items[0]);
   int code = model_args_need_path(&args->model, "bench");
   if (code != 0) return code;
   if (largest(&args->prompts) + largest(&args->generated) == 0)
@@ -210,16 +213,20 @@ static int run(output *out, void *values, const operands *rest) {
 
 const command command_bench = {
     .name = "bench",
-    .synopsis = "-m MODEL [OPTIONS]",
+    .synopsis = "[compress] -m MODEL [OPTIONS]",
     .summary = "Measures tokens per second, beside the read bandwidth",
     .details =
         "\nRows ppN are one prefill of N tokens, rows tgN are N tokens decoded one by one. Lists such as '128,512'\n"
         "give one row each. t/s is the average of the repetitions and their standard deviation. GB/s is what tg\n"
         "reads of the weights; '% of read' compares it with the read bandwidth of the same threads, measured\n"
-        "between the repetitions. Tokenizing and sampling are not in the times.\n",
+        "between the repetitions. Tokenizing and sampling are not in the times.\n"
+        "\n'viva bench compress' measures the compression engine instead: on uniform data and, with -m, on the\n"
+        "largest matrix of a file; -t chooses its threads, the other options do not matter.\n",
     .examples = "  viva bench -m model.gguf\n"
-                "  viva bench -m model.gguf -p 0 -n 64,128 -t 1,2,4 -o csv\n",
+                "  viva bench -m model.gguf -p 0 -n 64,128 -t 1,2,4 -o csv\n"
+                "  viva bench compress -m model.gguf\n",
     COMMAND_GROUPS(groups),
+    .max_operands = 1,
     .values_size = sizeof(bench_args),
     .defaults = defaults,
     .run = run,

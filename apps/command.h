@@ -30,6 +30,10 @@ extern const command command_perplexity;
 extern const command command_quantize;
 extern const command command_compare;
 extern const command command_bench;
+extern const command command_compress;
+extern const command command_decompress;
+extern const command command_analyze;
+extern const command command_memory;
 extern const command command_devices;
 
 /* "viva NAME --help". The defaults shown are those that command->defaults stores. Returns the exit code. */

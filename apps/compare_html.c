@@ -1,39 +1,10 @@
 /* compare_html.c: the result as one page of HTML: nothing in it comes from outside the file. */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "compare.h"
-#include "messages.h"
-#include "utf8.h"
-
-/* Text between tags: markup and bytes that are no UTF-8 lose their meaning. */
-static void put_text(output *out, const char *text) {
-  size_t left = strlen(text);
-  while (left > 0) {
-    size_t length = utf8_length(text, left);
-    if (*text == '&')
-      output_text(out, "&amp;");
-    else if (*text == '<')
-      output_text(out, "&lt;");
-    else if (*text == '>')
-      output_text(out, "&gt;");
-    else if (*text == '"')
-      output_text(out, "&quot;");
-    else if (length == 0 || (unsigned char)*text < 0x20)
-      output_text(out, "\xef\xbf\xbd");
-    else
-      output_bytes(out, text, length);
-    text += length > 0 ? length : 1;
-    left -= length > 0 ? length : 1;
-  }
-}
+#include "page.h"
 
 /* White for 0.01 % and less, dark red for 100 %. */
 static void put_cell(output *out, double error, const char *format) {
@@ -41,7 +12,7 @@ static void put_cell(output *out, double error, const char *format) {
   place = place < 0 ? 0 : place > 1 ? 1 : place;
   output_format(out, "<td style=\"background:hsl(12,85%%,%.0f%%)%s\" title=\"", 98 - 58 * place,
                 place > 0.75 ? ";color:#fff" : "");
-  put_text(out, format);
+  page_text(out, format);
   output_format(out, "\">%.3f</td>", 100 * error);
 }
 
@@ -62,7 +33,7 @@ static void put_errors(output *out, const weight_errors *e) {
 
 static void put_row(output *out, const char *name, const char *text) {
   output_format(out, "<tr><th>%s</th><td>", name);
-  put_text(out, text);
+  page_text(out, text);
   output_text(out, "</td></tr>\n");
 }
 
@@ -70,12 +41,8 @@ static void put_page(output *out, const comparison *c) {
   score *s = c->score;
   char text[160];
   double tokens = s->kl.count > 0 ? (double)s->kl.count : 1;
-  output_text(out,
-              "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>viva compare</title>\n<style>"
-              "body{font:15px system-ui,sans-serif;margin:2em}table{border-collapse:collapse;margin-bottom:1em}"
-              "th{text-align:left;font-weight:600;padding:3px 9px}td{padding:3px 9px}"
-              ".map td,.map th{text-align:right;font-variant-numeric:tabular-nums}</style></head><body>\n"
-              "<h1>viva compare</h1>\n<table>\n");
+  page_begin(out, "viva compare", ".map td,.map th{text-align:right;font-variant-numeric:tabular-nums}");
+  output_text(out, "<table>\n");
   put_row(out, "reference", c->reference);
   put_row(out, "", c->reference_text);
   put_row(out, "model", c->model);
@@ -98,46 +65,8 @@ static void put_page(output *out, const comparison *c) {
   output_text(out, "</body></html>\n");
 }
 
-static int fail(const char *path, const char *action, int number) {
-  return message_fail(CODE_IO, "%s: cannot %s: %s", path, action, strerror(number));
-}
+static void put_comparison(output *out, const void *what) { put_page(out, what); }
 
-/* The page to the disk, then its name. */
-static int publish(int fd, const char *temporary, const char *path, const comparison *c) {
-  output *out = malloc(sizeof *out);
-  if (out == NULL) return message_fail(CODE_LIMIT, "no memory for the page");
-  output_open(out, fd);
-  put_page(out, c);
-  int failure = output_flush(out);
-  free(out);
-  if (failure == 0 && fsync(fd) != 0 && errno != EINVAL) failure = errno;
-  if (failure == 0 && rename(temporary, path) != 0) failure = errno;
-  return failure == 0 ? 0 : fail(path, "write the page", failure);
-}
+int compare_html_try(const char *path) { return page_try(path); }
 
-/* c NULL: only tries. */
-static int write_page(const char *path, const comparison *c) {
-  static const char suffix[] = ".viva.tmp";
-  size_t bytes = strlen(path) + sizeof suffix;
-  char *temporary = malloc(bytes);
-  if (temporary == NULL) return message_fail(CODE_LIMIT, "no memory for a path");
-  snprintf(temporary, bytes, "%s%s", path, suffix);
-  int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666), code = 0;
-  if (fd < 0) {
-    code = fail(temporary, "create the file", errno);
-  } else if (c != NULL) {
-    code = publish(fd, temporary, path, c);
-  }
-  if (fd >= 0) close(fd);
-  if (fd >= 0 && (c == NULL || code != 0)) unlink(temporary);
-  free(temporary);
-  return code;
-}
-
-int compare_html_try(const char *path) {
-  struct stat found;
-  if (stat(path, &found) == 0 && S_ISDIR(found.st_mode)) return fail(path, "write the page", EISDIR);
-  return write_page(path, NULL);
-}
-
-int compare_html(const char *path, const comparison *c) { return write_page(path, c); }
+int compare_html(const char *path, const comparison *c) { return page_write(path, put_comparison, c); }

@@ -10,8 +10,9 @@
 #include "suggest.h"
 
 static const command *const commands[] = {
-    &command_generate, &command_tokenize, &command_detokenize, &command_inspect, &command_perplexity,
-    &command_bench,    &command_quantize, &command_compare,    &command_devices,
+    &command_generate, &command_tokenize, &command_detokenize, &command_inspect,  &command_perplexity,
+    &command_bench,    &command_quantize, &command_compare,    &command_compress, &command_decompress,
+    &command_analyze,  &command_memory,   &command_devices,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

@@ -22,6 +22,12 @@ _viva_options() {
     compare)
       echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --json" \
         "--tokenizer $hold $device $talk" ;;
+    compress)
+      echo "-o --output --tensor -t --threads --workers --json -q --quiet --codec --bits --block --symmetric --max-error" \
+        "--measure --bound --search --segment --row-blocks --keep-nonfinite" ;;
+    decompress) echo "-o --output --tensor --recover --mmap -t --threads -q --quiet" ;;
+    analyze) echo "--tensor --max-error --measure --html --json -t --threads" ;;
+    memory) echo "--size -f --file --no-measure --json" ;;
     devices) echo "--json" ;;
   esac
   echo "-h --help"
@@ -40,16 +46,20 @@ _viva_values() {
     --load) echo "read mmap" ;;
     --device) echo "auto cpu cuda" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
-    -o | --output) echo "md csv json jsonl" ;;
+    -o | --output) [[ $1 == bench ]] && echo "md csv json jsonl" || echo path ;;
+    --codec) echo "affine nvfp4 adaptive" ;;
+    --measure) echo "mean largest rms" ;;
+    --bound) echo "report fit fit-blocks raw" ;;
+    --search) echo "mse absmax four-over-six" ;;
     -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -c | --ctx-size | -t | --threads | -r | --repetitions | \
       --stop | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
-      --stride | --chunks | --shard-size) echo any ;;
+      --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size) echo any ;;
   esac
 }
 
 _viva() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-  local commands="generate tokenize detokenize inspect perplexity bench quantize compare devices help"
+  local commands="generate tokenize detokenize inspect perplexity bench quantize compare compress decompress analyze memory devices help"
   local values
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
@@ -63,7 +73,7 @@ _viva() {
   [[ $previous == = ]] && previous=${COMP_WORDS[COMP_CWORD - 2]}
   [[ $word == = ]] && previous=${COMP_WORDS[COMP_CWORD - 1]} word=
   values=$(_viva_values "$command" "$previous")
-  if [[ $values == path || (-z $values && $command == @(inspect|quantize|compare) && $word != -*) ]]; then
+  if [[ $values == path || (-z $values && $command == @(inspect|quantize|compare|compress|decompress|analyze) && $word != -*) ]]; then
     compopt -o filenames 2>/dev/null
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
   elif [[ -n $values && $values != any ]]; then

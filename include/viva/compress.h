@@ -462,6 +462,46 @@ enum { VIVA_MEASURED_LEVELS = 6 }; /* registers, L1, L2, L3, RAM, storage */
 VIVA_API viva_status viva_measure_memory(viva_engine *engine, const char *path, viva_measured_level *levels,
                                          viva_error *error);
 
+/* -- the benchmark */
+
+/* Receives one line of a report, without its end. */
+typedef void (*viva_line_fn)(void *user, const char *line);
+
+typedef struct viva_bench_options {
+  size_t size;               /* sizeof(viva_bench_options) */
+  const viva_tensor *tensor; /* NULL; else measured as well, beside the original's uniform [1024, 512] */
+  const char *tensor_name;   /* for the report */
+  double seconds;            /* of each measurement; 0: 0.2 */
+} viva_bench_options;
+
+VIVA_API viva_bench_options viva_bench_options_default(void);
+
+typedef struct viva_bench_row {
+  const char *data;  /* "uniform [1024, 512]", or tensor_name */
+  const char *codec; /* "affine 4 bits / 16" … : static */
+  viva_compression_stats stats;
+  double compress_gb_per_s, decompress_gb_per_s; /* 10^9 bytes of FP32 a second, by all of the engine's threads */
+} viva_bench_row;
+
+enum { VIVA_BENCH_ROWS = 12 };
+
+typedef struct viva_bench_result {
+  size_t size; /* sizeof(viva_bench_result), set by the caller before the call */
+  uint64_t count;
+  double copy_gb_per_s;  /* plain copying of FP32 by the same threads, to compare with */
+  double write_gb_per_s; /* plain writing */
+  viva_bench_row rows[VIVA_BENCH_ROWS];
+} viva_bench_result;
+
+/* The original's benchmark: its NVFP4 and INT8, the real NVFP4, and what viva_analyze_and_compress chooses, measured here;
+ * then its memory hierarchy and its figures of silicon, marked as the model they are. Tells each line of the report to write
+ * (NULL: none) and returns the figures. Errors: as viva_compress.
+ *
+ * result: NULL, or filled */
+VIVA_API viva_status viva_compression_benchmark(viva_engine *engine, const viva_bench_options *options,
+                                                viva_line_fn write, void *user, viva_bench_result *result,
+                                                viva_error *error);
+
 #ifdef __cplusplus
 }
 #endif

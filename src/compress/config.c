@@ -30,7 +30,7 @@ viva_compression_config viva_nvfp4_e2m1_config(void) {
 }
 
 static viva_status wrong(viva_error *error, const char *field, const char *expected) {
-  error_set(error, VIVA_E_ARGUMENT, "%s is out of range: expected %s", field, expected);
+  error_set(error, VIVA_E_ARGUMENT, "expected %s", expected);
   error_at(error, NULL, field, -1, VIVA_NO_OFFSET);
   return VIVA_E_ARGUMENT;
 }

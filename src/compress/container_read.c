@@ -184,9 +184,11 @@ static int recover_one(viva_container *c, uint64_t offset, record *r) {
 static viva_status recover(viva_container *c) {
   record r;
   for (uint64_t at = CONTAINER_UNIT; recover_one(c, at, &r);) at = after(at, &r);
-  for (size_t i = 0; i < c->count; i++) /* a later tensor proves that one before it is whole, the last has no proof */
-    (void)tensor_settle(&c->entries[i].t, &c->entries[i].at,
-                        i + 1 < c->count || c->entries[i].t.elements == c->entries[i].at.values);
+  for (size_t i = 0; i < c->count; i++) { /* a stream's end is known when a later tensor follows */
+    entry *e = &c->entries[i];
+    const int complete = e->t.elements == VIVA_UNKNOWN ? i + 1 < c->count : e->t.elements == e->at.values;
+    (void)tensor_settle(&e->t, &e->at, complete);
+  }
   return VIVA_OK;
 }
 

@@ -27,7 +27,7 @@ viva_stream_options viva_stream_options_default(void) {
 }
 
 static viva_status wrong(viva_error *error, const char *field, const char *expected) {
-  error_set(error, VIVA_E_ARGUMENT, "%s is out of range: expected %s", field, expected);
+  error_set(error, VIVA_E_ARGUMENT, "expected %s", expected);
   error_at(error, NULL, field, -1, VIVA_NO_OFFSET);
   return VIVA_E_ARGUMENT;
 }

@@ -262,6 +262,41 @@ static void memory_measured(void **state) {
   kit_engine_close(engine, own);
 }
 
+/* -- the benchmark */
+
+static void count_lines(void *user, const char *line) {
+  char *all = user;
+  if (strlen(all) + strlen(line) + 2 < 8192) strcat(strcat(all, line), "\n");
+}
+
+static void benchmark(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(2);
+  const size_t own = kit_bytes(engine);
+  float v[4096];
+  static char text[8192];
+  viva_bench_options o = viva_bench_options_default();
+  viva_bench_result r = {.size = sizeof r};
+  viva_error error = {0};
+  kit_values(0, 0.02f, v, 4096, 91);
+  viva_tensor *t = kit_tensor(engine, v, 64, 64);
+  o.tensor = t, o.tensor_name = "weights", o.seconds = 0.001;
+  const viva_status status = viva_compression_benchmark(engine, &o, count_lines, text, &r, &error);
+  kit_good(status, error);
+  assert_true(r.count == 10 && r.copy_gb_per_s > 0 && r.write_gb_per_s > 0);
+  for (size_t i = 0; i < r.count; i++) {
+    assert_true(r.rows[i].compress_gb_per_s > 0 && r.rows[i].decompress_gb_per_s > 0 && r.rows[i].stats.sqnr_db > 5);
+    assert_string_equal(r.rows[i].data, i < 5 ? "uniform [1024, 512]" : "weights");
+  }
+  assert_true(fabs(r.rows[0].stats.mean_error - 0.0129) < 0.0002 && fabs(r.rows[2].stats.mean_error - 0.0443) < 0.001);
+  assert_non_null(strstr(text, "A model, not a measurement: the original's silicon"));
+  assert_non_null(strstr(text, "0.2441 us"));
+  o.seconds = -1;
+  assert_int_equal(viva_compression_benchmark(engine, &o, NULL, NULL, NULL, &error), VIVA_E_ARGUMENT);
+  viva_tensor_release(t);
+  kit_engine_close(engine, own);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(statistics_by_definition),
@@ -272,6 +307,7 @@ int main(void) {
       cmocka_unit_test(nvfp4_quality),
       cmocka_unit_test(memory_model),
       cmocka_unit_test(memory_measured),
+      cmocka_unit_test(benchmark),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

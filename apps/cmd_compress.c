@@ -1,0 +1,309 @@
+/* cmd_compress.c: viva compress: tensors of files, or floats from a pipe, into a container. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arrays.h"
+#include "command.h"
+#include "compress_args.h"
+#include "json_out.h"
+#include "progress.h"
+#include "signals.h"
+#include "units.h"
+
+enum { PIECE_VALUES = 1 << 16 };
+
+typedef struct args {
+  compress_args how;
+  const char *to;
+  text_list tensors;
+} args;
+
+#define AT(field)  offsetof(args, field)
+#define HOW(field) (offsetof(args, how) + offsetof(compress_args, field))
+
+static const option file_options[] = {
+    {'o', OPTION_TEXT, "output", "PATH", AT(to), "the container to write; '-': standard output", 0, 0},
+    {0, OPTION_TEXTS, "tensor", "NAME", AT(tensors), "only this tensor; may be given several times", 0, 0},
+    {'t', OPTION_COUNT, "threads", "N", HOW(threads),
+     "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
+    {0, OPTION_COUNT, "workers", "N", HOW(workers),
+     "from a pipe: threads that compress chunks beside the reading; 0: none", 0, 256},
+    {0, OPTION_SET, "json", NULL, HOW(json), "print one JSON object instead of the table", 0, 0},
+    {'q', OPTION_SET, "quiet", NULL, HOW(quiet), "print errors only", 0, 0},
+};
+
+static const option_group groups[] = {
+    OPTION_GROUP("Files", file_options, 0),
+    OPTION_GROUP("Compression", compress_codec_options, AT(how)),
+};
+
+static void defaults(void *values) {
+  args *a = values;
+  memset(a, 0, sizeof *a);
+  compress_args_defaults(&a->how);
+}
+
+typedef struct job {
+  output *out;   /* the table; NULL when the container goes there, or nothing is wanted */
+  output *bytes; /* the container, or NULL: to a path */
+  const args *a;
+  viva_engine *engine;
+  viva_container_writer *writer;
+  viva_error error;
+  json_out json;
+  uint64_t before, after, tensors;
+} job;
+
+static int put_bytes(void *user, const void *bytes, size_t count) {
+  output_bytes(user, bytes, count);
+  return output_failed(user);
+}
+
+/* -- the table */
+
+static void print_begin(job *j) {
+  if (j->out == NULL || !j->a->how.json) return;
+  j->json = (json_out){j->out, 0};
+  json_begin(&j->json, '{');
+  json_key(&j->json, "tensors"), json_begin(&j->json, '[');
+}
+
+/* What was done about the bound, or "". */
+static void remark(const viva_compressed_info *info, char *text, size_t size) {
+  text[0] = 0;
+  if (!info->bound_met)
+    text_format(text, size, "above the bound");
+  else if (info->segments_raw > 0)
+    text_format(text, size, "%" PRIu64 " of %" PRIu64 " segments raw", info->segments_raw, info->segments);
+  else if (info->blocks_raised > 0)
+    text_format(text, size, "%" PRIu64 " of %" PRIu64 " blocks with more bits", info->blocks_raised, info->blocks);
+}
+
+static void print_tensor(job *j, const char *name, const viva_compressed_info *info) {
+  char text[64];
+  j->before += 4 * info->num_elements;
+  j->after += info->memory_bytes;
+  j->tensors++;
+  if (j->out == NULL) return;
+  if (j->a->how.json) {
+    json_begin(&j->json, '{');
+    json_key(&j->json, "name"), json_text(&j->json, name);
+    json_key(&j->json, "codec"), json_text(&j->json, info->config.codec == VIVA_CODEC_NVFP4 ? "nvfp4" : "affine");
+    json_key(&j->json, "bits"), json_unsigned(&j->json, info->config.bits_per_value);
+    json_key(&j->json, "block"), json_unsigned(&j->json, info->config.block_size);
+    json_key(&j->json, "values"), json_unsigned(&j->json, info->num_elements);
+    json_key(&j->json, "bytes"), json_unsigned(&j->json, info->memory_bytes);
+    json_key(&j->json, "error_percent"), json_double(&j->json, info->error_pct);
+    json_key(&j->json, "bound_met"), json_boolean(&j->json, info->bound_met);
+    json_key(&j->json, "blocks_raised"), json_unsigned(&j->json, info->blocks_raised);
+    json_key(&j->json, "segments_raw"), json_unsigned(&j->json, info->segments_raw);
+    json_end(&j->json, '}');
+    return;
+  }
+  remark(info, text, sizeof text);
+  if (j->tensors == 1)
+    output_format(j->out, "%-40s %12s %12s %7s %9s\n", "tensor", "values", "bytes", "ratio", "error %");
+  output_format(j->out, "%-40s %12" PRIu64 " %12" PRIu64 " %7.3f %9.4f%s%s\n", name[0] != 0 ? name : "(array)",
+                info->num_elements, info->memory_bytes, info->compression_ratio, info->error_pct,
+                text[0] != 0 ? "  " : "", text);
+}
+
+static void print_end(job *j) {
+  if (j->out == NULL) return;
+  const double ratio = j->after > 0 ? (double)j->before / (double)j->after : 0;
+  if (j->a->how.json) {
+    json_end(&j->json, ']');
+    json_key(&j->json, "bytes_before"), json_unsigned(&j->json, j->before);
+    json_key(&j->json, "bytes_after"), json_unsigned(&j->json, j->after);
+    json_key(&j->json, "ratio"), json_double(&j->json, ratio);
+    json_end(&j->json, '}');
+    output_text(j->out, "\n");
+    return;
+  }
+  char from[32], to[32];
+  units_bytes(j->before, from, sizeof from);
+  units_bytes(j->after, to, sizeof to);
+  output_format(j->out, "\n%" PRIu64 " tensors, %s in FP32 -> %s: ratio %.3f\n", j->tensors, from, to, ratio);
+}
+
+/* The library's names of what was wrong become the program's. */
+static void name_options(viva_error *error) {
+  message_rename(error, "block_size", "--block");
+  message_rename(error, "bits_per_value", "--bits");
+  message_rename(error, "symmetric", "--symmetric");
+  message_rename(error, "max_error_pct", "--max-error");
+  message_rename(error, "segment", "--segment");
+  message_rename(error, "row_length", "--row-blocks");
+}
+
+/* -- files */
+
+static viva_status compress_tensor(job *j, const viva_tensor_info *info, const viva_tensor *values) {
+  const compress_args *how = &j->a->how;
+  const viva_compression_config config = compress_args_config(how);
+  const viva_analyze_options options = compress_args_analyze(how);
+  const viva_container_tensor described = {.size = sizeof described, .name = info->name, .dtype = info->dtype};
+  viva_compressed_info made = {.size = sizeof made};
+  viva_compressed *c = NULL;
+  viva_status status = how->codec == CODEC_ADAPTIVE
+                           ? viva_analyze_and_compress(j->engine, values, &options, &c, &j->error)
+                           : viva_compress(j->engine, values, &config, &c, &j->error);
+  if (status == VIVA_OK) status = viva_container_add(j->writer, &described, c, &j->error);
+  if (status == VIVA_OK) status = viva_compressed_describe(c, &made, &j->error);
+  if (status == VIVA_OK) print_tensor(j, info->name, &made);
+  viva_compressed_release(c);
+  return status;
+}
+
+static viva_status compress_array(job *j, const arrays *a, size_t index) {
+  viva_tensor_info info;
+  viva_tensor *values = NULL;
+  viva_status status = arrays_info(a, index, &info, &j->error);
+  if (status != VIVA_OK || !arrays_wanted(&j->a->tensors, info.name)) return status;
+  if (!arrays_real(&info)) {
+    if (!j->a->how.quiet) message_note("%s: left out: %s is no type of real numbers", info.name, info.type_name);
+    return VIVA_OK;
+  }
+  status = arrays_read(a, index, &values, &j->error);
+  if (status == VIVA_OK) status = compress_tensor(j, &info, values);
+  name_options(&j->error);
+  if (status != VIVA_OK && j->error.item[0] == 0) text_format(j->error.item, sizeof j->error.item, "%s", info.name);
+  viva_tensor_release(values);
+  return status;
+}
+
+static int compress_file(job *j, const char *path) {
+  arrays a;
+  if (arrays_open(j->engine, path, &a, &j->error) != VIVA_OK) return message_error(&j->error);
+  int code = arrays_check_names(&a, &j->a->tensors, path);
+  for (size_t i = 0; i < arrays_count(&a) && code == CODE_OK; i++) {
+    if (signals_stopped())
+      code = message_fail(CODE_INTERRUPTED, "stopped; nothing was written");
+    else if (compress_array(j, &a, i) != VIVA_OK)
+      code = message_error(&j->error);
+  }
+  arrays_close(&a);
+  return code;
+}
+
+/* -- a pipe */
+
+static int on_chunk(void *user, const viva_stream_chunk *chunk) {
+  job *j = user;
+  return viva_container_chunk(j->writer, chunk, &j->error) != VIVA_OK;
+}
+
+static int on_progress(void *user, uint64_t done, uint64_t total) {
+  (void)user, (void)done, (void)total;
+  return signals_stopped();
+}
+
+/* Reads floats until the end. Returns 0, or the exit code after a message. */
+static int feed(job *j, viva_stream *stream) {
+  static float values[PIECE_VALUES];
+  size_t have = 0; /* bytes of an unfinished piece */
+  for (;;) {
+    const ssize_t got = read(STDIN_FILENO, (char *)values + have, sizeof values - have);
+    if (got < 0 && errno == EINTR && !signals_stopped()) continue;
+    if (got < 0) return message_fail(CODE_IO, "standard input: cannot read: %s", strerror(errno));
+    if (got == 0) break;
+    have += (size_t)got;
+    const size_t whole = have / sizeof *values;
+    const viva_status status = viva_stream_process(stream, values, whole, NULL, &j->error);
+    if (status == VIVA_E_CANCELLED && signals_stopped()) return message_fail(CODE_INTERRUPTED, "stopped");
+    if (status != VIVA_OK) return message_error(&j->error);
+    memmove(values, (char *)values + whole * sizeof *values, have % sizeof *values);
+    have %= sizeof *values;
+  }
+  return have == 0 ? CODE_OK : message_fail(CODE_INPUT, "standard input: its size is no multiple of 4 bytes");
+}
+
+static int compress_pipe(job *j) {
+  const compress_args *how = &j->a->how;
+  const viva_compression_config config = compress_args_config(how);
+  viva_stream_options options = viva_stream_options_default();
+  const viva_container_tensor t = {
+      .size = sizeof t, .name = "", .dtype = VIVA_F32, .elements = VIVA_UNKNOWN, .config = config};
+  viva_stream *stream = NULL;
+  viva_stream_state state = {.size = sizeof state};
+  options.workers = (int32_t)how->workers;
+  options.on_chunk = on_chunk;
+  options.user = j;
+  options.progress = on_progress;
+  viva_status status = viva_stream_create(j->engine, &config, &options, &stream, &j->error);
+  if (status == VIVA_OK) status = viva_container_begin(j->writer, &t, &j->error);
+  name_options(&j->error);
+  int code = status == VIVA_OK ? feed(j, stream) : message_error(&j->error);
+  if (code == CODE_OK && viva_stream_finish(stream, &state, &j->error) != VIVA_OK) code = message_error(&j->error);
+  viva_stream_free(stream);
+  if (code != CODE_OK) return code;
+  viva_compressed_info info = {
+      .config = config, .num_elements = state.values_out, .memory_bytes = state.total_bytes_out};
+  info.segments = state.processed_chunks;
+  info.segments_raw = state.raw_chunks;
+  info.bound_met = 1;
+  info.compression_ratio = state.total_bytes_out > 0 ? (double)state.total_bytes_in / (double)state.total_bytes_out : 0;
+  print_tensor(j, "(standard input)", &info);
+  return CODE_OK;
+}
+
+/* -- the run */
+
+static int compress_all(job *j, const operands *rest) {
+  print_begin(j);
+  int code = CODE_OK;
+  for (size_t i = 0; i < rest->count && code == CODE_OK; i++)
+    code = strcmp(rest->items[i], "-") == 0 ? compress_pipe(j) : compress_file(j, rest->items[i]);
+  if (code != CODE_OK) {
+    viva_container_abort(j->writer);
+    return code;
+  }
+  if (viva_container_finish(j->writer, &j->error) != VIVA_OK) return message_error(&j->error);
+  print_end(j);
+  return CODE_OK;
+}
+
+static int run(output *out, void *values, const operands *rest) {
+  const args *a = values;
+  job j = {.a = a};
+  if (rest->count == 0) return message_usage("compress", "expected a file, or '-' for floats from standard input");
+  if (a->to == NULL) return message_usage("compress", "no output: give a path with -o, or '-o -' for standard output");
+  const int piped = strcmp(a->to, "-") == 0;
+  if (piped && out->terminal)
+    return message_usage("compress", "a container is not for a terminal: give a path with -o");
+  for (size_t i = 0; i < rest->count; i++)
+    if (strcmp(rest->items[i], "-") == 0 && a->how.codec == CODEC_ADAPTIVE)
+      return message_usage("compress", "--codec adaptive needs to see all of a tensor: it cannot read a pipe");
+  j.out = piped || a->how.quiet ? NULL : out;
+  int code = compress_args_engine(&a->how, &j.engine);
+  if (code != CODE_OK) return code;
+  if (viva_container_create(j.engine, piped ? NULL : a->to, piped ? put_bytes : NULL, out, &j.writer, &j.error) !=
+      VIVA_OK)
+    code = message_error(&j.error);
+  else
+    code = compress_all(&j, rest);
+  viva_engine_release(j.engine);
+  return code;
+}
+
+const command command_compress = {
+    .name = "compress",
+    .synopsis = "FILE... -o OUT [OPTIONS]",
+    .summary = "Compresses tensors in micro-blocks",
+    .details =
+        "\nFILE is a safetensors or GGUF file, a model's folder, a .npy or .npz file, floats without a header (.f32,\n"
+        ".raw, .bin), or '-': floats from standard input, in constant memory. OUT is a container\n"
+        "(docs/formats.md) with a checksum for each chunk; 'viva decompress' reads it. A file appears whole or\n"
+        "not at all. The error is measured for each segment, and the worst one shown.\n",
+    .examples = "  viva compress model.safetensors -o model.viva\n"
+                "  viva compress weights.npy -o weights.viva --codec affine --bits 5 --block 32 --bound fit\n"
+                "  generator | viva compress - -o - --workers 2 | ssh host 'cat >data.viva'\n",
+    COMMAND_GROUPS(groups),
+    .max_operands = 1000,
+    .values_size = sizeof(args),
+    .defaults = defaults,
+    .run = run,
+};

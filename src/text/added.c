@@ -38,6 +38,11 @@ void added_create(added_set *set, added_token *tokens, size_t count) {
     while (at < count && tokens[at].text[0] == byte) at++;
   }
   set->first[256] = count;
+  set->only = count ? tokens[0].text[0] : -1;
+  for (size_t byte = 0; byte < 256; byte++) {
+    set->begins[byte] = set->first[byte] < set->first[byte + 1];
+    if (set->begins[byte] && set->only != (int)byte) set->only = -1;
+  }
 }
 
 void added_destroy(mem *m, added_set *set) {
@@ -112,10 +117,20 @@ void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, si
   *scan = (added_scan){set, text, bytes, match_special, 0, 0, 1, 0, NULL};
 }
 
+/* The next place where a token could begin. */
+static size_t skip(const added_set *set, const uint8_t *text, size_t at, size_t end) {
+  if (set->only >= 0) {
+    const uint8_t *found = memchr(text + at, set->only, end - at);
+    return found ? (size_t)(found - text) : end;
+  }
+  while (at < end && !set->begins[text[at]]) at++;
+  return at;
+}
+
 void added_next(added_scan *scan, added_match *match) {
   const uint8_t *text = scan->text;
   if (scan->set->count == 0) scan->at = scan->bytes;
-  while (scan->at < scan->bytes) {
+  while (scan->at < scan->bytes && (scan->at = skip(scan->set, text, scan->at, scan->bytes)) < scan->bytes) {
     const added_token *token = longest_at(scan->set, text + scan->at, scan->bytes - scan->at);
     if (!token) {
       scan->at++;

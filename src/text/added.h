@@ -29,6 +29,8 @@ typedef struct added_set {
   added_token *tokens;
   size_t count;
   size_t first[257];
+  uint8_t begins[256]; /* 1: a token begins with this byte */
+  int only;            /* the one byte that all tokens begin with, or -1 */
 } added_set;
 
 /* Sorts tokens (texts must differ) and takes the array over. tokens must be a block of m. */

@@ -155,15 +155,14 @@ static void put_whole(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t
   id_put(sink, id);
 }
 
-viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
-                       viva_error *error) {
-  if (b->rules.ignore_merges) {
-    int64_t whole = whole_piece(b, piece, bytes);
-    if (whole >= 0) {
-      put_whole(b, piece, bytes, (uint32_t)whole, sink);
-      return VIVA_OK;
-    }
-  }
+int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
+  int64_t whole = b->rules.ignore_merges ? whole_piece(b, piece, bytes) : -1;
+  if (whole >= 0) put_whole(b, piece, bytes, (uint32_t)whole, sink);
+  return whole >= 0;
+}
+
+viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
+                            viva_error *error) {
   if (bytes >= PIECE_MOST)
     return error_set(error, VIVA_E_LIMIT, "a word of %zu bytes: at most %d are possible", bytes, PIECE_MOST - 1);
   size_t symbols = bpe_symbols_most(b, bytes);
@@ -174,4 +173,10 @@ viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece,
   TRY(scratch_reserve(scratch, symbols, error));
   encode_long(b, scratch, piece, bytes, sink);
   return VIVA_OK;
+}
+
+viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
+                       viva_error *error) {
+  if (bpe_whole_piece(b, piece, bytes, sink)) return VIVA_OK;
+  return bpe_merge_piece(b, scratch, piece, bytes, sink, error);
 }

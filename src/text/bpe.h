@@ -111,4 +111,9 @@ void bpe_scratch_free(bpe_scratch *scratch);
 viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                        viva_error *error);
 
+/* The two halves of it: under ignore_merges, 1 when the piece is a token, which is then put; and merging alone. */
+int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink);
+viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
+                            viva_error *error);
+
 #endif

@@ -219,7 +219,8 @@ static viva_status compile_model(viva_tokenizer *t, const tokenizer_spec *spec, 
   TRY(keep_text(t->parts, &rules.prefix, error));
   TRY(keep_text(t->parts, &rules.suffix, error));
   if (rules.byte_level) TRY(vocab_index_bytes(&t->rt->mem, &t->vocab, error));
-  return bpe_create(&t->rt->mem, &t->vocab, &rules, spec->merges, spec->merge_count, &t->bpe, error);
+  TRY(bpe_create(&t->rt->mem, &t->vocab, &rules, spec->merges, spec->merge_count, &t->bpe, error));
+  return joints_create(&t->rt->mem, &t->bpe, &t->joints, error);
 }
 
 static viva_status compile_decoder(viva_tokenizer *t, const tokenizer_spec *spec, viva_error *error) {

@@ -7,22 +7,25 @@
 #include "text/added.h"
 #include "text/bpe.h"
 #include "text/decode_table.h"
+#include "text/joints.h"
 #include "text/normalize.h"
 #include "text/pretokenize.h"
 #include "text/vocab.h"
 
-#define TRIMS_MAX 4 /* processors that take white space out of offsets */
+#define TOKENIZER_IDLE 8 /* calls at a time that find their memory ready */
+#define TRIMS_MAX      4 /* processors that take white space out of offsets */
 
 struct viva_tokenizer {
   runtime *rt;
   _Atomic uint32_t references;
   vocab vocab;
   bpe bpe;
+  joints joints;
   normalizer normal;
   pretokenizer pre;
   decode_table decode;
-  arena *parts;        /* what the normalizer, the pre-tokenizer and the decoder point to */
-  token_text *renamed; /* [vocab.count] what each id is to the decoder; NULL: its text in the vocabulary */
+  arena *parts;         /* what the normalizer, the pre-tokenizer and the decoder point to */
+  token_text *renamed;  /* [vocab.count] what each id is to the decoder; NULL: its text in the vocabulary */
   added_set as_written; /* looked for first, in the text as it is */
   added_set normalized; /* then these, in what is left, after normalization */
   viva_token *prefix;   /* what add_special puts before a text ... */
@@ -33,6 +36,7 @@ struct viva_tokenizer {
   int add_bos;
   int trim_prefix_space[TRIMS_MAX]; /* of each trimming of offsets: a first space is left */
   size_t trim_count;
+  _Atomic(struct encode_memory *) idle[TOKENIZER_IDLE]; /* memory of calls that are over, for those to come */
 };
 
 static inline token_text tokenizer_decoded_text(const viva_tokenizer *t, uint32_t id) {
@@ -61,7 +65,7 @@ typedef struct tokenizer_spec {
   size_t stage_count;
   const decode_op *decode_ops;
   size_t decode_count;
-  bpe_rules rules; /* but byte_level, which follows from the stages; texts need not outlive the call */
+  bpe_rules rules;       /* but byte_level, which follows from the stages; texts need not outlive the call */
   const int64_t *prefix; /* checked against the vocabulary */
   size_t prefix_count;
   const int64_t *suffix;

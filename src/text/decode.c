@@ -37,6 +37,7 @@ static void sink_grow(text_sink *sink, size_t more) {
 }
 
 static void text_store(text_sink *sink, const void *text, size_t bytes) {
+  if (bytes == 0) return;
   if (sink->mem && bytes > sink->capacity - sink->bytes) sink_grow(sink, bytes);
   if (sink->is_full) return;
   if (sink->bytes <= sink->capacity && bytes <= sink->capacity - sink->bytes)

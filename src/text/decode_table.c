@@ -81,20 +81,22 @@ static void strip_ends(const decode_op *op, const uint8_t *text, size_t *begin, 
   token_text c = op->content;
   for (size_t i = 0; i < op->start && *end - *begin >= c.bytes && memcmp(text + *begin, c.text, c.bytes) == 0; i++)
     *begin += c.bytes;
-  for (size_t i = 0; i < op->stop && *end - *begin >= c.bytes && memcmp(text + *end - c.bytes, c.text, c.bytes) == 0; i++)
+  for (size_t i = 0; i < op->stop && *end - *begin >= c.bytes && memcmp(text + *end - c.bytes, c.text, c.bytes) == 0;
+       i++)
     *end -= c.bytes;
 }
 
 /* Appends what `op` makes of text. */
-static viva_status apply(const decode_op *op, regex_memory *memory, text_view in, int is_first, int is_last, mapped *out,
-                         viva_error *error) {
+static viva_status apply(const decode_op *op, regex_memory *memory, text_view in, int is_first, int is_last,
+                         mapped *out, viva_error *error) {
   static const token_text space = {" ", 1}, nothing = {"", 0};
   const pattern content = {.kind = PATTERN_LITERAL, .literal = op->content};
   size_t begin = 0, end = in.count;
   switch (op->kind) {
   case DECODE_REPLACE: return normalize_replace(&op->pattern, op->content, memory, in, out, error);
   case DECODE_METASPACE:
-    return normalize_replace(&content, is_first && op->scheme != PREPEND_NEVER ? nothing : space, memory, in, out, error);
+    return normalize_replace(&content, is_first && op->scheme != PREPEND_NEVER ? nothing : space, memory, in, out,
+                             error);
   case DECODE_SUFFIX: return normalize_replace(&content, is_last ? nothing : space, memory, in, out, error);
   case DECODE_STRIP: strip_ends(op, in.bytes, &begin, &end); break;
   default: break;
@@ -256,19 +258,21 @@ static viva_status fuse(const string_list *in, int byte_level, mapped *bytes, st
   for (size_t i = 0, begin = 0; i < in->count; begin = in->ends[i++]) {
     int all;
     if (in->ends[i] > begin)
-      bytes->count += decode_alphabet((const char *)text.bytes + begin, in->ends[i] - begin, bytes->bytes + bytes->count, &all);
+      bytes->count +=
+          decode_alphabet((const char *)text.bytes + begin, in->ends[i] - begin, bytes->bytes + bytes->count, &all);
   }
   for (size_t at = 0; at < bytes->count;) {
     uint32_t code;
     size_t invalid, n = utf8_decode((const char *)bytes->bytes + at, bytes->count - at, &code, &invalid);
-    if (mapped_put(&out->text, n ? (const char *)bytes->bytes + at : "\xef\xbf\xbd", n ? n : 3, none)) return no_memory(error);
+    if (mapped_put(&out->text, n ? (const char *)bytes->bytes + at : "\xef\xbf\xbd", n ? n : 3, none))
+      return no_memory(error);
     at += n ? n : invalid;
   }
   return string_end(out, error);
 }
 
-static viva_status run_op(const decode_op *op, const string_list *in, string_list *out, mapped *spare, regex_memory *memory,
-                          viva_error *error) {
+static viva_status run_op(const decode_op *op, const string_list *in, string_list *out, mapped *spare,
+                          regex_memory *memory, viva_error *error) {
   text_view text = mapped_view(&in->text);
   out->text.count = out->count = spare->count = 0;
   if (op->kind == DECODE_BYTE_FALLBACK) return byte_fallback(in, spare, out, error);

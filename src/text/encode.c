@@ -19,9 +19,52 @@ static viva_status no_memory(viva_error *error) {
   return error_set(error, VIVA_E_MEMORY, "no memory to encode a text");
 }
 
+/* A long piece (a whole text, where there is no pre-tokenizer), cut at joints. */
+static viva_status encode_joints(encoding *e, text_view text, viva_error *error) {
+  const uint8_t *limit = text.bytes + text.count;
+  size_t from[WORDS_AT_ONCE + 1], count = 0;
+  from[0] = 0;
+  while (from[count] < text.count) {
+    from[count + 1] = joints_next(&e->t->joints, text.bytes, from[count], text.count);
+    if (++count < WORDS_AT_ONCE) continue;
+    TRY(words_encode_many(&e->words, text.bytes, from, count, limit, error));
+    from[0] = from[count];
+    count = 0;
+  }
+  return words_encode_many(&e->words, text.bytes, from, count, limit, error);
+}
+
+/* Is the piece long, and nothing but joints decides where it may be cut? (Whole pieces are then not looked up.) */
+static int is_joined_text(const encoding *e, size_t bytes) {
+  return bytes > LONG_WORD_BYTES && e->t->joints.usable && !e->t->bpe.rules.ignore_merges;
+}
+
 static viva_status encode_piece(encoding *e, text_view text, size_t begin, size_t end, viva_error *error) {
   if (e->offsets) return encode_piece_offsets(e, view_part(text, begin, end), error);
-  return bpe_encode(&e->t->bpe, &e->memory->bpe, text.bytes + begin, end - begin, &e->sink, error);
+  if (is_joined_text(e, end - begin)) return encode_joints(e, view_part(text, begin, end), error);
+  return words_encode(&e->words, text.bytes + begin, end - begin, text.bytes + text.count, error);
+}
+
+/* Pieces one after the other, as a rule of scanners cuts them: gathered, and then encoded together. */
+static viva_status encode_split(encoding *e, text_view text, viva_error *error) {
+  const split_rule *rule = &e->t->pre.rule;
+  const uint8_t *limit = text.bytes + text.count;
+  split_scanner only = rule->stage_count == 1 ? rule->stages[0] : NULL;
+  size_t from[WORDS_AT_ONCE + 1], count = 0, begin;
+  split_pieces pieces;
+  split_begin(&pieces, rule, text.bytes, text.count);
+  from[0] = 0;
+  while (from[count] < text.count) {
+    if (only)
+      from[count + 1] = only(text.bytes, from[count], text.count);
+    else
+      (void)split_next(&pieces, &begin, &from[count + 1]);
+    if (++count < WORDS_AT_ONCE) continue;
+    TRY(words_encode_many(&e->words, text.bytes, from, count, limit, error));
+    from[0] = from[count];
+    count = 0;
+  }
+  return words_encode_many(&e->words, text.bytes, from, count, limit, error);
 }
 
 /* Text without added tokens. begins: it begins the whole text. */
@@ -29,6 +72,7 @@ static viva_status encode_plain(encoding *e, text_view text, int begins, viva_er
   const pretokenizer *pre = &e->t->pre;
   size_t begin, end, count;
   if (pre->only_scanners) {
+    if (!e->offsets && pre->rule.stage_count > 0) return encode_split(e, text, error);
     split_pieces pieces;
     split_begin(&pieces, &pre->rule, text.bytes, text.count);
     while (split_next(&pieces, &begin, &end)) TRY(encode_piece(e, text, begin, end, error));
@@ -128,38 +172,26 @@ static void put_frame(encoding *e, const viva_token *ids, size_t count) {
   }
 }
 
-static void memory_begin(encode_memory *memory, mem *m, int with_origins) {
-  mapped *texts[] = {&memory->whole, &memory->normal[0], &memory->normal[1], &memory->pre.texts[0],
-                     &memory->pre.texts[1]};
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-    *texts[i] = (mapped){.mem = m, .with_origins = with_origins};
-  memory->bpe.mem = memory->regexes.mem = memory->piece.mem = m;
-}
-
-static void memory_free(encode_memory *memory) {
-  mapped_free(&memory->whole);
-  mapped_free(&memory->normal[0]);
-  mapped_free(&memory->normal[1]);
-  pre_memory_free(&memory->pre);
-  bpe_scratch_free(&memory->bpe);
-  regex_memory_free(&memory->regexes);
-  piece_memory_free(&memory->piece);
-}
+#define WORTH_REMEMBERING 512 /* bytes of text from which the memory of words pays */
 
 static viva_status encode_text(encoding *e, const char *text, size_t bytes, int add_special, viva_error *error) {
   const viva_tokenizer *t = e->t;
-  encode_memory memory = {0};
   /* Where something moved text before a stage that asks for its begin, origins tell where it was. */
   int moves = t->pre.needs_first && (t->normal.count > 0 || t->pre.count > 1);
-  memory_begin(&memory, &t->rt->mem, e->offsets || moves);
-  e->memory = &memory;
+  e->memory = encode_memory_take(t, e->offsets || moves);
+  if (!e->memory) return no_memory(error);
+  if (bytes >= WORTH_REMEMBERING && word_memory_create(&e->memory->words)) {
+    encode_memory_give(t, e->memory);
+    return no_memory(error);
+  }
+  e->words = (word_encoder){&t->bpe, &t->joints, &e->memory->words, &e->memory->bpe, &e->sink};
   e->text = text;
   e->bytes = bytes;
   if (add_special) put_frame(e, t->prefix, t->prefix_count);
   e->first = e->sink.count;
   viva_status status = bytes ? encode_any(e, text, bytes, error) : VIVA_OK;
   if (add_special) put_frame(e, t->suffix, t->suffix_count);
-  memory_free(&memory);
+  encode_memory_give(t, e->memory);
   return status;
 }
 

@@ -3,6 +3,7 @@
 #define TEXT_ENCODE_H
 
 #include "text/compile.h"
+#include "text/words.h"
 
 /* The ids of one piece and how many bytes each stands for (offsets only). */
 typedef struct piece_memory {
@@ -14,6 +15,7 @@ typedef struct piece_memory {
 
 void piece_memory_free(piece_memory *memory);
 
+/* What a call needs, kept by the tokenizer from call to call. */
 typedef struct encode_memory {
   mapped whole;     /* the text, when it had to be copied or its origins are kept */
   mapped normal[2]; /* normalized text */
@@ -21,11 +23,19 @@ typedef struct encode_memory {
   bpe_scratch bpe;
   regex_memory regexes;
   piece_memory piece;
+  word_memory words;
 } encode_memory;
+
+/* Takes memory that lies idle, or makes it. NULL: no memory. */
+encode_memory *encode_memory_take(const viva_tokenizer *t, int with_origins);
+/* Gives it back; what one large text needed is freed. */
+void encode_memory_give(const viva_tokenizer *t, encode_memory *memory);
+void encode_memory_free(encode_memory *memory); /* NULL is allowed */
 
 typedef struct encoding {
   const viva_tokenizer *t;
   encode_memory *memory;
+  word_encoder words;
   int match_special;
   const uint8_t *marks; /* NULL, or for each byte of text 1 where it is no special token's */
   id_sink sink;

@@ -18,7 +18,8 @@ int mapped_reserve(mapped *text, size_t more) {
   if (!bytes) return 1;
   text->bytes = bytes;
   if (text->with_origins) {
-    origin *origins = room > SIZE_MAX / sizeof *origins ? NULL : mem_resize(text->mem, text->origins, room * sizeof *origins);
+    origin *origins =
+        room > SIZE_MAX / sizeof *origins ? NULL : mem_resize(text->mem, text->origins, room * sizeof *origins);
     if (!origins) return 1;
     text->origins = origins;
   }

@@ -186,7 +186,8 @@ void normal_form_mark(normal_form form, uint64_t marks[NORMAL_FORM_WORDS]) {
   } else {
     mark_range(marks, HANGUL_S, HANGUL_S + HANGUL_S_COUNT - 1);
   }
-  for (size_t i = 0; i < UNICODE_COMBINING; i++) mark_range(marks, unicode_combining[i].begin, unicode_combining[i].end);
+  for (size_t i = 0; i < UNICODE_COMBINING; i++)
+    mark_range(marks, unicode_combining[i].begin, unicode_combining[i].end);
   if (compatible)
     for (size_t i = 0; i < UNICODE_COMPATIBLES; i++) mark(marks, unicode_compatibles[i].code);
 }

@@ -51,12 +51,14 @@ static void find_class(const pattern *p, const uint8_t *text, size_t at, size_t 
   size_t bytes;
   *found = 0;
   for (; at < end; at += bytes) {
-    int kind = p->kind == PATTERN_WORDS ? word_kind(unicode_read_class(text + at, &bytes)) : is_one(p, text + at, &bytes);
+    int kind =
+        p->kind == PATTERN_WORDS ? word_kind(unicode_read_class(text + at, &bytes)) : is_one(p, text + at, &bytes);
     if (!kind) continue;
     *found = 1;
     *begin = at;
     *match_end = at + bytes;
-    while (p->kind == PATTERN_WORDS && *match_end < end && word_kind(unicode_read_class(text + *match_end, &bytes)) == kind)
+    while (p->kind == PATTERN_WORDS && *match_end < end &&
+           word_kind(unicode_read_class(text + *match_end, &bytes)) == kind)
       *match_end += bytes;
     return;
   }

@@ -32,8 +32,8 @@ static viva_status add_piece(piece_list *list, size_t begin, size_t end, viva_er
   if (list->count == memory->room[list->which]) {
     size_t room = list->count * 2 + 256;
     text_piece *grown = room > SIZE_MAX / sizeof *grown
-                       ? NULL
-                       : mem_resize(memory->texts[0].mem, memory->pieces[list->which], room * sizeof *grown);
+                            ? NULL
+                            : mem_resize(memory->texts[0].mem, memory->pieces[list->which], room * sizeof *grown);
     if (!grown) return no_memory(error);
     memory->pieces[list->which] = grown;
     memory->room[list->which] = room;
@@ -102,8 +102,8 @@ static int begins_with(text_view text, size_t begin, size_t end, token_text what
 }
 
 /* Writes one piece anew; the new one begins where out ended. */
-static viva_status rewrite(const pre_stage *stage, regex_memory *regexes, text_view in, text_piece p, int begins, mapped *out,
-                           viva_error *error) {
+static viva_status rewrite(const pre_stage *stage, regex_memory *regexes, text_view in, text_piece p, int begins,
+                           mapped *out, viva_error *error) {
   static const token_text space = {" ", 1};
   text_view part = view_part(in, p.begin, p.end);
   if (stage->kind == STAGE_ALPHABET) return normalize_byte_level(part, out) ? no_memory(error) : VIVA_OK;
@@ -114,7 +114,8 @@ static viva_status rewrite(const pre_stage *stage, regex_memory *regexes, text_v
   int first = in.origins ? part.origins[0].begin == 0 : begins && p.begin == 0;
   int has = part.bytes[0] == ' ' || begins_with(part, 0, part.count, stage->replacement);
   if (!has && (stage->scheme == PREPEND_ALWAYS || (stage->scheme == PREPEND_FIRST && first)))
-    if (mapped_put(out, stage->replacement.text, stage->replacement.bytes, view_origin(part, 0))) return no_memory(error);
+    if (mapped_put(out, stage->replacement.text, stage->replacement.bytes, view_origin(part, 0)))
+      return no_memory(error);
   const pattern blank = {.kind = PATTERN_LITERAL, .literal = space};
   return normalize_replace(&blank, stage->replacement, regexes, part, out, error);
 }

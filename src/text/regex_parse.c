@@ -17,9 +17,7 @@ typedef struct parser {
   viva_error *error;
 } parser;
 
-static viva_status no_memory(parser *p) {
-  return error_set(p->error, VIVA_E_MEMORY, "no memory to compile a pattern");
-}
+static viva_status no_memory(parser *p) { return error_set(p->error, VIVA_E_MEMORY, "no memory to compile a pattern"); }
 
 static viva_status refuse(parser *p, const char *what) {
   char quoted[160];
@@ -255,8 +253,9 @@ static viva_status atom(parser *p, regex_node **out) {
     const char *text;
     regex_op op;
     uint32_t how;
-  } tests[] = {{"^", REGEX_LINE_BEGIN, 0}, {"$", REGEX_LINE_END, 0},   {"\\A", REGEX_TEXT_BEGIN, 0}, {"\\z", REGEX_TEXT_END, 0},
-               {"\\Z", REGEX_TEXT_LAST, 0}, {"\\b", REGEX_WORD_EDGE, 0}, {"\\B", REGEX_WORD_EDGE, 1}};
+  } tests[] = {{"^", REGEX_LINE_BEGIN, 0}, {"$", REGEX_LINE_END, 0},    {"\\A", REGEX_TEXT_BEGIN, 0},
+               {"\\z", REGEX_TEXT_END, 0}, {"\\Z", REGEX_TEXT_LAST, 0}, {"\\b", REGEX_WORD_EDGE, 0},
+               {"\\B", REGEX_WORD_EDGE, 1}};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
     if (accept_text(p, tests[i].text)) return test_node(p, tests[i].op, tests[i].how, out);
   if (accept_text(p, "(")) return group(p, out);

@@ -70,8 +70,8 @@ static void sort(cut *cuts, size_t count, const uint32_t *lengths) {
 static viva_status cut_token(const vocab *v, uint32_t id, float score, cut_list *list, viva_error *error) {
   token_text t = vocab_text(v, id);
   if (t.bytes > SCORE_TOKEN_MOST)
-    return error_set(error, VIVA_E_UNSUPPORTED, "token %u has %zu bytes; with scores at most %d are possible", id, t.bytes,
-                     SCORE_TOKEN_MOST);
+    return error_set(error, VIVA_E_UNSUPPORTED, "token %u has %zu bytes; with scores at most %d are possible", id,
+                     t.bytes, SCORE_TOKEN_MOST);
   uint32_t code, length = 0;
   for (size_t at = 0; at < t.bytes;) {
     at += unicode_read((const uint8_t *)t.text + at, &code);
@@ -84,7 +84,8 @@ static viva_status cut_token(const vocab *v, uint32_t id, float score, cut_list 
   return VIVA_OK;
 }
 
-static viva_status list_cuts(const vocab *v, const float *scores, uint32_t *lengths, cut_list *list, viva_error *error) {
+static viva_status list_cuts(const vocab *v, const float *scores, uint32_t *lengths, cut_list *list,
+                             viva_error *error) {
   for (uint32_t id = 0; id < v->count; id++) {
     token_text t = vocab_text(v, id);
     for (size_t i = 0; i < t.bytes; i++) lengths[id] += ((uint8_t)t.text[i] & 0xc0) != 0x80;
@@ -95,7 +96,8 @@ static viva_status list_cuts(const vocab *v, const float *scores, uint32_t *leng
   return VIVA_OK;
 }
 
-static viva_status write_merges(const token_text *tokens, const cut_list *list, token_text **merges, viva_error *error) {
+static viva_status write_merges(const token_text *tokens, const cut_list *list, token_text **merges,
+                                viva_error *error) {
   *merges = mem_array(list->mem, list->count, 2 * sizeof **merges);
   if (!*merges) return no_memory(error);
   for (size_t i = 0; i < list->count; i++) {

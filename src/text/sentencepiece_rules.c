@@ -1,9 +1,12 @@
 #include "text/sentencepiece_rules.h"
 
 /* U+2581, what SentencePiece writes for a space. */
-#define MARK   {"\xe2\x96\x81", 3}
-#define SPACE  {" ", 1}
-#define AT(it) {.kind = PATTERN_LITERAL, .literal = it}
+#define MARK                                                                                                           \
+  { "\xe2\x96\x81", 3 }
+#define SPACE                                                                                                          \
+  { " ", 1 }
+#define AT(it)                                                                                                         \
+  { .kind = PATTERN_LITERAL, .literal = it }
 
 void sentencepiece_rules(int space_prefix, tokenizer_spec *spec) {
   static const normal_op normal[] = {{.kind = NORMAL_PREPEND, .content = MARK},

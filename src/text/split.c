@@ -25,9 +25,23 @@ static inline kind kind_at(const uint8_t *text, size_t at, size_t end, size_t *n
   return kind_of(class);
 }
 
+static inline int is_ascii_letter(uint8_t byte) { return (uint8_t)((byte | 0x20) - 'a') < 26; }
+
+/* The end of the run of letters that begins at `at`; most are ASCII. */
+static size_t letters_end(const uint8_t *text, size_t at, size_t end) {
+  for (;;) {
+    while (at < end && is_ascii_letter(text[at])) at++;
+    if (at == end || text[at] < 0x80) return at;
+    size_t next;
+    if (kind_at(text, at, end, &next) != LETTER) return at;
+    at = next;
+  }
+}
+
 /* The end of the run of characters of that kind that begins at `at`. */
 static size_t run_end(const uint8_t *text, size_t at, size_t end, kind wanted) {
   size_t next;
+  if (wanted == LETTER) return letters_end(text, at, end);
   while (kind_at(text, at, end, &next) == wanted) at = next;
   return at;
 }
@@ -72,6 +86,9 @@ static size_t contraction_end_any_case(const uint8_t *text, size_t at, size_t en
 
 /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
 size_t split_gpt2(const uint8_t *text, size_t at, size_t end) {
+  /* A word, or a space and a word: what most pieces are. */
+  if (is_ascii_letter(text[at])) return letters_end(text, at + 1, end);
+  if (text[at] == ' ' && at + 1 < end && is_ascii_letter(text[at + 1])) return letters_end(text, at + 2, end);
   size_t contraction = contraction_end(text, at, end);
   if (contraction > at) return contraction;
   size_t next, after = at;
@@ -87,6 +104,8 @@ size_t split_gpt2(const uint8_t *text, size_t at, size_t end) {
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
  * ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
 static size_t split_cl100k(const uint8_t *text, size_t at, size_t end, int digits) {
+  if (is_ascii_letter(text[at])) return letters_end(text, at + 1, end);
+  if (text[at] == ' ' && at + 1 < end && is_ascii_letter(text[at + 1])) return letters_end(text, at + 2, end);
   size_t contraction = contraction_end_any_case(text, at, end);
   if (contraction > at) return contraction;
   size_t next, after;

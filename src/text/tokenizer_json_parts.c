@@ -3,7 +3,7 @@
 #include <string.h>
 
 #define QUOTE_SIZE  80
-#define MEMBERS_MAX 64 /* of a Sequence */
+#define MEMBERS_MAX 64  /* of a Sequence */
 #define SPECIAL_MAX 256 /* special tokens, pieces and ids of a template: each is looked for among the others */
 
 int component_is(const component *c, const char *type) { return json_string_is(c->type, type); }
@@ -138,10 +138,14 @@ static viva_status read_option(json *j, json_string key, component *c, viva_erro
   const struct {
     const char *key;
     int *flag;
-  } flags[] = {{"individual_digits", &c->individual_digits}, {"add_prefix_space", &c->add_prefix_space},
-               {"use_regex", &c->use_regex},                 {"trim_offsets", &c->trim_offsets},
-               {"invert", &c->invert},                       {"split", &c->split},
-               {"strip_left", &c->strip_left},               {"strip_right", &c->strip_right}};
+  } flags[] = {{"individual_digits", &c->individual_digits},
+               {"add_prefix_space", &c->add_prefix_space},
+               {"use_regex", &c->use_regex},
+               {"trim_offsets", &c->trim_offsets},
+               {"invert", &c->invert},
+               {"split", &c->split},
+               {"strip_left", &c->strip_left},
+               {"strip_right", &c->strip_right}};
   const struct {
     const char *key;
     json_string *text;
@@ -204,7 +208,8 @@ static viva_status read_component(json *j, member_list *list, viva_error *error)
   TRY(json_leave(j, error));
   if (!self->type.text) return json_fail(j, error, "the %s has no type", list->section);
   if (component_is(self, "Sequence"))
-    return has_members ? VIVA_OK : json_fail(j, error, "the %s is a Sequence without %s", list->section, list->list_key);
+    return has_members ? VIVA_OK
+                       : json_fail(j, error, "the %s is a Sequence without %s", list->section, list->list_key);
   if (list->count++ == MEMBERS_MAX)
     return error_set(error, VIVA_E_UNSUPPORTED, "%s: a Sequence of more than %d is not supported", list->section,
                      MEMBERS_MAX);

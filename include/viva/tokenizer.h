@@ -26,7 +26,7 @@ VIVA_API viva_tokenizer_options viva_tokenizer_options_default(void);
 /* Loads a tokenizer. Untrusted input, as for viva_checkpoint_open.
  * Errors: E_IO, E_FORMAT, E_UNSUPPORTED (a component viva does not know: named), E_NOT_FOUND, E_MEMORY, E_ARGUMENT.
  *
- * path:      tokenizer.json, a folder with one, or a GGUF file; for another file of a model's folder (safetensors, an
+ * path:      tokenizer.json, tokenizer.model, a folder with one, or a GGUF file; for another file of a model's folder (safetensors, an
  *            index, config.json) the tokenizer.json beside it
  * tokenizer: receives one reference, ended by viva_tokenizer_release */
 VIVA_API viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options,

@@ -9,15 +9,23 @@
 /* Gemma's tokenizer.json, the largest known, has 33 MB. */
 #define JSON_MOST ((uint64_t)512 << 20)
 
-static viva_status from_json(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
+typedef viva_status (*tokenizer_reader)(runtime *rt, const char *path, const char *text, size_t bytes,
+                                        viva_tokenizer **out, viva_error *error);
+
+static viva_status from_file(runtime *rt, const char *path, tokenizer_reader reader, viva_tokenizer **out,
+                             viva_error *error) {
   arena *a = arena_create(&rt->mem, 4096);
   if (!a) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
   const char *text;
   size_t bytes;
   viva_status status = file_read_all(rt, a, path, JSON_MOST, &text, &bytes, error);
-  if (!status) status = tokenizer_from_json(rt, path, text, bytes, out, error);
+  if (!status) status = reader(rt, path, text, bytes, out, error);
   arena_free(a);
   return status;
+}
+
+static viva_status from_json(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
+  return from_file(rt, path, tokenizer_from_json, out, error);
 }
 
 /* FOLDER/NAME; NULL: no memory. */
@@ -28,13 +36,11 @@ static char *path_in(runtime *rt, const char *folder, const char *name) {
   return path;
 }
 
-/* A folder whose tokenizer is in another form than tokenizer.json is told by that form's name. */
+/* A folder whose tokenizer is in another form than those that viva reads is told by that form's name. */
 static viva_status other_form(runtime *rt, const char *folder, viva_status status, viva_error *error) {
   static const struct {
     const char *file, *what;
-  } forms[] = {{"tokenizer.model", "tokenizer.model (SentencePiece)"},
-               {"tekken.json", "tekken.json (Mistral's own)"},
-               {"vocab.json", "vocab.json and merges.txt"}};
+  } forms[] = {{"tekken.json", "tekken.json (Mistral's own)"}, {"vocab.json", "vocab.json and merges.txt"}};
   for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
     io_stat stat;
     char *path = path_in(rt, folder, forms[i].file);
@@ -57,7 +63,14 @@ static viva_status from_folder(runtime *rt, const char *folder, viva_tokenizer *
   if (!path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
   viva_status status = from_json(rt, path, out, error);
   mem_free(&rt->mem, path);
-  return status == VIVA_E_NOT_FOUND ? other_form(rt, folder, status, error) : status;
+  if (status != VIVA_E_NOT_FOUND) return status;
+  path = path_in(rt, folder, "tokenizer.model");
+  if (!path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
+  io_stat stat;
+  int exists = rt->io->stat_path(rt->io->user, path, &stat) == 0;
+  if (exists) status = from_file(rt, path, tokenizer_from_sentencepiece, out, error);
+  mem_free(&rt->mem, path);
+  return exists ? status : other_form(rt, folder, status, error);
 }
 
 /* ---- GGUF */
@@ -261,14 +274,16 @@ static viva_status from_gguf_path(runtime *rt, const char *path, viva_tokenizer 
 
 /* ---- whatever lies at path */
 
+static int ends_with(const char *path, const char *ending) {
+  size_t length = strlen(path), bytes = strlen(ending);
+  return length >= bytes && memcmp(path + length - bytes, ending, bytes) == 0;
+}
+
 /* Is this a file of a model's folder, with the tokenizer beside it? */
 static int is_beside(const char *path) {
   static const char *const endings[] = {".safetensors", ".safetensors.index.json", "/config.json"};
-  size_t length = strlen(path);
-  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-    size_t bytes = strlen(endings[i]);
-    if (length >= bytes && memcmp(path + length - bytes, endings[i], bytes) == 0) return 1;
-  }
+  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+    if (ends_with(path, endings[i])) return 1;
   return strcmp(path, "config.json") == 0;
 }
 
@@ -294,6 +309,7 @@ static viva_status from_path(runtime *rt, const char *path, viva_tokenizer **out
   io_close(&file);
   if (status) return status;
   if (is_beside(path)) return from_beside(rt, path, out, error);
+  if (ends_with(path, ".model")) return from_file(rt, path, tokenizer_from_sentencepiece, out, error);
   return memcmp(magic, "GGUF", 4) == 0 ? from_gguf_path(rt, path, out, error) : from_json(rt, path, out, error);
 }
 

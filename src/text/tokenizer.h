@@ -17,6 +17,10 @@ viva_status tokenizer_from_json(runtime *rt, const char *path, const char *text,
 viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,
                                     viva_token *ids, size_t capacity, size_t *count, viva_error *error);
 
+/* From the bytes of SentencePiece's tokenizer.model, of the kind BPE; others are refused by name (E_UNSUPPORTED). */
+viva_status tokenizer_from_sentencepiece(runtime *rt, const char *path, const char *text, size_t bytes,
+                                         viva_tokenizer **out, viva_error *error);
+
 typedef struct token_text {
   const char *text;
   size_t bytes;

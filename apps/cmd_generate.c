@@ -137,7 +137,8 @@ static viva_generate_options library_options(const generate_args *args, stream *
 static void hint_at_template(const generate_args *args, const loaded *what, const input *prompt) {
   if (args->chat || args->model.quiet || !chat_model_has_template(what->model)) return;
   if (memmem(prompt->bytes, prompt->count, "<|", 2) != NULL) return; /* a prompt that was put into its form by hand */
-  message_note("the model has a chat template, which is not applied to this prompt; --chat applies it");
+  message_note("the model has a chat template, which is not applied to this prompt: --chat applies it, and viva chat "
+               "is a conversation");
 }
 
 /* --chat: one message of the user. */

@@ -23,6 +23,7 @@ typedef struct command {
 #define COMMAND_GROUPS(list) .groups = (list), .group_count = sizeof(list) / sizeof((list)[0])
 
 extern const command command_generate;
+extern const command command_chat;
 extern const command command_tokenize;
 extern const command command_detokenize;
 extern const command command_inspect;

@@ -10,13 +10,14 @@
 #include "suggest.h"
 
 static const command *const commands[] = {
-    &command_generate, &command_tokenize, &command_detokenize, &command_inspect,  &command_perplexity,
-    &command_bench,    &command_quantize, &command_compare,    &command_compress, &command_decompress,
-    &command_analyze,  &command_memory,   &command_devices,
+    &command_generate,   &command_chat,    &command_tokenize, &command_detokenize, &command_inspect,
+    &command_perplexity, &command_bench,   &command_quantize, &command_compare,    &command_compress,
+    &command_decompress, &command_analyze, &command_memory,   &command_devices,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static const command *command_find(const char *name) {
+  if (strcmp(name, "run") == 0) name = "chat"; /* as other programs call it */
   for (size_t i = 0; i < COMMAND_COUNT; i++)
     if (strcmp(commands[i]->name, name) == 0) return commands[i];
   return NULL;

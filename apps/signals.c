@@ -12,10 +12,7 @@ static volatile sig_atomic_t stopped;
 static char bus_line[768];
 static size_t bus_length;
 
-static void on_stop(int number) {
-  (void)number;
-  stopped = 1;
-}
+static void on_stop(int number) { stopped = number; }
 
 static void on_bus(int number) {
   (void)number;
@@ -45,6 +42,13 @@ void signals_install(void) {
 }
 
 int signals_stopped(void) { return stopped != 0; }
+
+int signals_resume(void) {
+  if (stopped != SIGINT && stopped != 0) return 0;
+  stopped = 0;
+  signals_install();
+  return 1;
+}
 
 void signals_mapped(const char *path) {
   bus_length = text_format(bus_line, sizeof bus_line,

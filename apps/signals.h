@@ -9,6 +9,10 @@ void signals_install(void);
 /* 1 when a signal has asked to stop. */
 int signals_stopped(void);
 
+/* After a Ctrl-C that has been answered: 1, and the next one asks again instead of killing. 0 when it was another signal,
+ * which asks the program to end. */
+int signals_resume(void);
+
 /* Says which path is mapped from now on: SIGBUS then writes one line that names it and ends with exit code 4. */
 void signals_mapped(const char *path);
 

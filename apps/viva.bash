@@ -9,6 +9,9 @@ _viva_options() {
       echo "-m --model -p --prompt -f --file -n --n-predict -c --ctx-size -t --threads --stop --ignore-eos --chat" \
         "--no-special --bos --no-bos --temp --top-k --top-p --min-p --repeat-penalty --seed --json --logprobs" \
         "--tokenizer $hold $device $talk" ;;
+    chat)
+      echo "-m --model -p --prompt --system -n --n-predict -c --ctx-size -t --threads --temp --top-k --top-p --min-p" \
+        "--repeat-penalty --seed --tokenizer $hold $device $talk" ;;
     tokenize) echo "-m --model -p --prompt -f --file --ids --special --bos" ;;
     detokenize) echo "-m --model -f --file --special" ;;
     inspect) echo "-m --model --tensors --metadata --json -c --ctx-size $hold" ;;
@@ -52,14 +55,14 @@ _viva_values() {
     --bound) echo "report fit fit-blocks raw" ;;
     --search) echo "mse absmax four-over-six" ;;
     -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -c | --ctx-size | -t | --threads | -r | --repetitions | \
-      --stop | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
+      --stop | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
       --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size) echo any ;;
   esac
 }
 
 _viva() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-  local commands="generate tokenize detokenize inspect perplexity bench quantize compare compress decompress analyze memory devices help"
+  local commands="generate chat tokenize detokenize inspect perplexity bench quantize compare compress decompress analyze memory devices help"
   local values
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then

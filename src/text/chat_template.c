@@ -136,17 +136,15 @@ static viva_status set_names(jinja *j, const chat_template_input *in) {
   TRY(set_json(j, "tools", in->tools));
   TRY(set_json(j, "documents", in->documents));
   jinja_assign(j, jinja_literal("add_generation_prompt"), jinja_bool(in->add_generation_prompt));
-  if (in->variables) {
-    TRY(take_json(j, "variables", in->variables, JSON_OBJECT, &value));
-    for (size_t i = 0; i < value.as.dict->count; i++)
-      jinja_assign(j, *value.as.dict->members[i].key.as.string, value.as.dict->members[i].value);
-  }
-  if (!in->messages) {
-    jinja_assign(j, jinja_literal("messages"), plain_messages(j, in));
-    return j->status;
-  }
-  TRY(take_json(j, "messages", in->messages, JSON_ARRAY, &value));
+  if (in->messages)
+    TRY(take_json(j, "messages", in->messages, JSON_ARRAY, &value));
+  else
+    value = plain_messages(j, in);
   jinja_assign(j, jinja_literal("messages"), value);
+  if (!in->variables) return j->status;
+  TRY(take_json(j, "variables", in->variables, JSON_OBJECT, &value)); /* last: a name here is what the caller wants */
+  for (size_t i = 0; i < value.as.dict->count; i++)
+    jinja_assign(j, *value.as.dict->members[i].key.as.string, value.as.dict->members[i].value);
   return j->status;
 }
 

@@ -15,14 +15,14 @@
 #include "lib/fail_alloc.h"
 #include "text/chat_template.h"
 
-static const char *const names[] = {"bos_token", "<s>", "eos_token", "</s>"};
+static const char *const names[] = {"bos_token", "<s>", "eos_token", "</s>", "unk_token", "<unk>"};
 
 static chat_template_input input(const char *template, const char *messages) {
   return (chat_template_input){.text = template,
                                .bytes = strlen(template),
                                .messages = messages,
                                .tokens = names,
-                               .token_count = 2,
+                               .token_count = 3,
                                .add_generation_prompt = 1};
 }
 
@@ -195,10 +195,71 @@ static void test_plain_messages(void **state) {
   free_text(&out);
 }
 
+/* ---- tests/golden/chat_templates.txt: what jinja2 gives (tests/mk/mkgolden_chat.py) */
+
+typedef struct record {
+  char *template, *variables, *text; /* text NULL: refused */
+} record;
+
+static char *take(FILE *file, long bytes) {
+  char *text = malloc((size_t)bytes + 1);
+  assert_non_null(text);
+  assert_int_equal(fread(text, 1, (size_t)bytes, file), bytes);
+  text[bytes] = 0;
+  return text;
+}
+
+static int next_record(FILE *file, record *r, long *text_bytes) {
+  long sizes[2];
+  if (fscanf(file, "%ld %ld %ld", &sizes[0], &sizes[1], text_bytes) != 3) return 0;
+  assert_int_equal(fgetc(file), '\n');
+  r->template = take(file, sizes[0]);
+  r->variables = take(file, sizes[1]);
+  r->text = *text_bytes >= 0 ? take(file, *text_bytes) : NULL;
+  assert_int_equal(fgetc(file), '\n');
+  return 1;
+}
+
+/* messages, tools and the rest are all names here: what a template sees is the same. */
+static void check_record(const record *r, long text_bytes) {
+  chat_template_input in = input(r->template, NULL);
+  chat_text out = {0};
+  viva_error error = {0};
+  in.variables = r->variables;
+  in.messages = "[]";
+  in.add_generation_prompt = 0;
+  in.now = 1790000000;
+  viva_status status = render(&in, &out, &error);
+  if ((status != VIVA_OK) != (r->text == NULL)) fail_msg("%.300s: %s", r->template, error.message);
+  if (r->text && (out.bytes != (size_t)text_bytes || memcmp(out.text, r->text, out.bytes) != 0))
+    fail_msg("%.300s with %s:\nexpected '%s'\nfound    '%s'", r->template, r->variables, r->text, out.text);
+  free_text(&out);
+}
+
+static void test_golden(void **state) {
+  (void)state;
+  char path[1024];
+  snprintf(path, sizeof path, "%s/tests/golden/chat_templates.txt", getenv("VIVA_SOURCE_DIR"));
+  FILE *file = fopen(path, "rb");
+  assert_non_null(file);
+  record r;
+  long text_bytes;
+  size_t count = 0;
+  for (; next_record(file, &r, &text_bytes); count++) {
+    check_record(&r, text_bytes);
+    free(r.template), free(r.variables), free(r.text);
+  }
+  fclose(file);
+  assert_true(count >= 100);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_marks),          cmocka_unit_test(test_refusals),
-      cmocka_unit_test(test_limits),         cmocka_unit_test(test_allocation_failures),
+      cmocka_unit_test(test_golden),
+      cmocka_unit_test(test_marks),
+      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_allocation_failures),
       cmocka_unit_test(test_plain_messages),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

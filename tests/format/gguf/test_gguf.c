@@ -287,12 +287,104 @@ static void test_large_header(void **state) {
   free(data);
 }
 
+/* ---- a model in several files */
+
+enum { U16 = 2, PARTS = 3 };
+
+static void key_u16(gguf_build *b, const char *key, uint16_t value) {
+  gb_key(b, key, U16);
+  gb_raw(b, &value, sizeof value);
+}
+
+/* Part i of PARTS: one tensor of four numbers, all i. no and count are what its keys say. */
+static void put_part(gguf_world *w, const char *path, const char *tensor, uint16_t no, uint16_t count) {
+  gguf_build b;
+  const uint64_t four = 4;
+  float values[4] = {no, no, no, no};
+  gb_begin(&b);
+  key_u16(&b, "split.no", no);
+  key_u16(&b, "split.count", count);
+  gb_tensor(&b, tensor, 1, &four, 0, 0);
+  gb_end(&b, sizeof values);
+  memcpy(b.bytes + b.at - sizeof values, values, sizeof values);
+  memory_io_put(w->io, path, b.bytes, b.at);
+}
+
+static void put_parts(gguf_world *w) {
+  put_part(w, "/s/m-00001-of-00003.gguf", "b", 0, PARTS);
+  put_part(w, "/s/m-00002-of-00003.gguf", "c", 1, PARTS);
+  put_part(w, "/s/m-00003-of-00003.gguf", "a", 2, PARTS);
+}
+
+/* The first part opens them all, by its name or as the one model of its folder. */
+static void test_parts(void **state) {
+  (void)state;
+  static const char *const paths[] = {"/s/m-00001-of-00003.gguf", "/s"};
+  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+    gguf_world w = world_open(NULL);
+    viva_checkpoint *ck;
+    put_parts(&w);
+    assert_int_equal(checkpoint_open(w.rt, paths[i], i ? VIVA_LOAD_MMAP : VIVA_LOAD_READ, &ck, NULL), VIVA_OK);
+    assert_int_equal(ck->tensor_count, PARTS);
+    assert_int_equal(ck->file_count, PARTS);
+    static const float expected[] = {2, 0, 1}; /* a, b, c */
+    for (size_t t = 0; t < PARTS; t++) {
+      float value[4];
+      const char name[2] = {(char)('a' + t), 0};
+      assert_int_equal(viva_checkpoint_read_f32(ck, name, value, 4, NULL), VIVA_OK);
+      assert_true(value[3] == expected[t]);
+    }
+    viva_checkpoint_close(ck);
+    world_close(&w);
+  }
+}
+
+static void expect_part_error(gguf_world *w, const char *path, viva_status status, const char *fragment) {
+  viva_checkpoint *ck;
+  viva_error error = {0};
+  assert_int_equal(checkpoint_open(w->rt, path, VIVA_LOAD_READ, &ck, &error), status);
+  if (!strstr(error.message, fragment)) fail_msg("expected \"%s\", got: %s", fragment, error.message);
+  world_close(w);
+}
+
+static void test_parts_refused(void **state) {
+  (void)state;
+  gguf_world w = world_open(NULL);
+  put_parts(&w);
+  expect_part_error(&w, "/s/m-00002-of-00003.gguf", VIVA_E_UNSUPPORTED, "this is part 2 of a model in 3 files");
+  w = world_open(NULL);
+  put_part(&w, "/s/m-00001-of-00003.gguf", "b", 0, PARTS);
+  expect_part_error(&w, "/s/m-00001-of-00003.gguf", VIVA_E_NOT_FOUND, "part 2 of 3 is missing");
+  w = world_open(NULL);
+  put_part(&w, "/s/other.gguf", "b", 0, PARTS);
+  expect_part_error(&w, "/s/other.gguf", VIVA_E_UNSUPPORTED, "its own should end with -00001-of-00003.gguf");
+  w = world_open(NULL);
+  put_parts(&w);
+  put_part(&w, "/s/m-00003-of-00003.gguf", "a", 1, PARTS);
+  expect_part_error(&w, "/s/m-00001-of-00003.gguf", VIVA_E_FORMAT, "do not say that it is part 3 of 3");
+  w = world_open(NULL);
+  put_parts(&w);
+  put_part(&w, "/s/m-00003-of-00003.gguf", "b", 2, PARTS);
+  expect_part_error(&w, "/s/m-00001-of-00003.gguf", VIVA_E_FORMAT, "there is a tensor of this name in");
+  w = world_open(NULL);
+  put_part(&w, "/s/m-00001-of-00003.gguf", "b", 5, PARTS);
+  expect_part_error(&w, "/s/m-00001-of-00003.gguf", VIVA_E_FORMAT, "part 6 of 3 does not exist");
+  assert_true(gguf_is_later_part("x-00002-of-00003.gguf") && !gguf_is_later_part("x-00001-of-00003.gguf"));
+  assert_true(!gguf_is_later_part("x-0000a-of-00003.gguf") && !gguf_is_later_part("x.gguf"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_integers_of_every_width), cmocka_unit_test(test_floats_bools_and_strings),
-      cmocka_unit_test(test_metadata_as_text),        cmocka_unit_test(test_long_arrays_are_cut),
-      cmocka_unit_test(test_tensors_of_every_type),   cmocka_unit_test(test_alignments_and_versions),
-      cmocka_unit_test(test_header_is_read_once),     cmocka_unit_test(test_large_header),
+      cmocka_unit_test(test_integers_of_every_width),
+      cmocka_unit_test(test_floats_bools_and_strings),
+      cmocka_unit_test(test_metadata_as_text),
+      cmocka_unit_test(test_long_arrays_are_cut),
+      cmocka_unit_test(test_tensors_of_every_type),
+      cmocka_unit_test(test_alignments_and_versions),
+      cmocka_unit_test(test_header_is_read_once),
+      cmocka_unit_test(test_large_header),
+      cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_parts_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -247,6 +247,19 @@ static void test_warnings(void **state) {
   }
 }
 
+/* A cached repository's root holds its files below snapshots/REVISION. */
+static void test_cache_root(void **state) {
+  (void)state;
+  gguf_world w = world_open(NULL);
+  viva_checkpoint *ck;
+  viva_error error = {0};
+  memory_io_put_text(w.io, "/c/refs/main", "0123abcd");
+  memory_io_put_text(w.io, "/c/snapshots/0123abcd", "");
+  assert_int_equal(checkpoint_open(w.rt, "/c", VIVA_LOAD_READ, &ck, &error), VIVA_E_NOT_FOUND);
+  assert_non_null(strstr(error.message, "give the snapshot in it: /c/snapshots/0123abcd"));
+  world_close(&w);
+}
+
 static viva_status use(gguf_world *w, viva_load_mode load, viva_error *error) {
   viva_checkpoint *ck;
   uint8_t data[32];
@@ -358,6 +371,7 @@ int main(void) {
       cmocka_unit_test(test_every_hostile_index_is_refused),
       cmocka_unit_test(test_missing_shard_is_named),
       cmocka_unit_test(test_warnings),
+      cmocka_unit_test(test_cache_root),
       cmocka_unit_test(test_allocation_failures),
       cmocka_unit_test(test_io_failures),
       cmocka_unit_test(test_links_of_a_cache),

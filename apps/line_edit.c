@@ -1,0 +1,138 @@
+#include "line_edit.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef VIVA_LIBEDIT
+#include <histedit.h>
+#endif
+
+#include "signals.h"
+
+struct line_edit {
+  int terminal;
+  char *line; /* read without libedit: grows */
+  size_t room;
+#ifdef VIVA_LIBEDIT
+  EditLine *el; /* NULL: standard input is no terminal */
+  History *history;
+  const char *prompt;
+#endif
+};
+
+/* ---- with libedit */
+
+#ifdef VIVA_LIBEDIT
+
+enum { HISTORY_LINES = 1000 };
+
+static char *show_prompt(EditLine *el) {
+  void *edit = NULL;
+  el_get(el, EL_CLIENTDATA, &edit);
+  return (char *)(uintptr_t)(edit ? ((const line_edit *)edit)->prompt : "");
+}
+
+static void open_editor(line_edit *edit) {
+  HistEvent event;
+  edit->el = el_init("viva", stdin, stderr, stderr); /* the answer alone goes to standard output */
+  edit->history = history_init();
+  if (!edit->el) return;
+  el_set(edit->el, EL_CLIENTDATA, edit);
+  el_set(edit->el, EL_PROMPT, show_prompt);
+  el_set(edit->el, EL_EDITOR, "emacs");
+  el_set(edit->el, EL_SIGNAL, 0); /* the program's own handlers stay */
+  if (edit->history) {
+    history(edit->history, &event, H_SETSIZE, HISTORY_LINES);
+    el_set(edit->el, EL_HIST, history, edit->history);
+  }
+}
+
+static line_status edit_line(line_edit *edit, const char *prompt, const char **line) {
+  int count = 0;
+  HistEvent event;
+  edit->prompt = prompt;
+  errno = 0;
+  const char *got = el_gets(edit->el, &count);
+  if (signals_stopped()) {
+    el_reset(edit->el);
+    fputs("\n", stderr);
+    return LINE_INTERRUPTED;
+  }
+  if (!got || count <= 0) {
+    fputs("\n", stderr);
+    return LINE_END;
+  }
+  if (edit->history && count > 1) history(edit->history, &event, H_ENTER, got);
+  size_t bytes = (size_t)count - (got[count - 1] == '\n');
+  if (bytes + 1 > edit->room) {
+    char *grown = realloc(edit->line, bytes + 1);
+    if (!grown) return LINE_FAILED;
+    edit->line = grown;
+    edit->room = bytes + 1;
+  }
+  memcpy(edit->line, got, bytes);
+  edit->line[bytes] = 0;
+  *line = edit->line;
+  return LINE_READ;
+}
+
+#endif
+
+/* ---- without */
+
+static line_status plain_line(line_edit *edit, const char *prompt, const char **line) {
+  size_t used = 0;
+  if (edit->terminal) fputs(prompt, stderr);
+  for (;;) {
+    char c;
+    if (used + 1 >= edit->room) {
+      char *grown = realloc(edit->line, 2 * edit->room + 256);
+      if (!grown) return LINE_FAILED;
+      edit->line = grown;
+      edit->room = 2 * edit->room + 256;
+    }
+    ssize_t got = read(STDIN_FILENO, &c, 1);
+    if (got < 0 && errno == EINTR && !signals_stopped()) continue;
+    if (got < 0) return errno == EINTR ? LINE_INTERRUPTED : LINE_FAILED;
+    if (got == 0 && used == 0) return LINE_END;
+    if (got == 0 || c == '\n') break;
+    edit->line[used++] = c;
+  }
+  edit->line[used] = 0;
+  *line = edit->line;
+  return LINE_READ;
+}
+
+line_edit *line_edit_open(void) {
+  line_edit *edit = calloc(1, sizeof *edit);
+  if (!edit) return NULL;
+  edit->terminal = isatty(STDIN_FILENO) == 1;
+#ifdef VIVA_LIBEDIT
+  if (edit->terminal) open_editor(edit);
+#endif
+  return edit;
+}
+
+void line_edit_close(line_edit *edit) {
+  if (!edit) return;
+#ifdef VIVA_LIBEDIT
+  if (edit->history) history_end(edit->history);
+  if (edit->el) el_end(edit->el);
+#endif
+  free(edit->line);
+  free(edit);
+}
+
+int line_edit_terminal(const line_edit *edit) { return edit->terminal; }
+
+line_status line_edit_read(line_edit *edit, const char *prompt, const char **line) {
+  *line = "";
+#ifdef VIVA_LIBEDIT
+  if (edit->el) return edit_line(edit, prompt, line);
+#endif
+  return plain_line(edit, prompt, line);
+}

@@ -1,0 +1,163 @@
+"""viva chat in a pseudo-terminal, as a person uses it, and through pipes."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+import test_files
+
+TEMPLATE = ("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+SECONDS = 120  # no step takes longer, even on a busy machine
+
+
+@pytest.fixture(scope="module")
+def tiny_chat(tmp_path_factory):
+    """The tiny model of random weights, with a chat template."""
+    path = tmp_path_factory.mktemp("chat") / "tiny.gguf"
+    path.write_bytes(test_files.read_gguf(test_files.TINY).set("tokenizer.chat_template", "string", TEMPLATE).pack())
+    return path
+
+
+class Terminal:
+    """A program in a pseudo-terminal. What it writes is kept in self.seen."""
+
+    def __init__(self, *command):
+        self.seen = ""
+        try:
+            self.pid, self.fd = pty.fork()
+        except OSError as reason:
+            pytest.skip(f"there is no pseudo-terminal here: {reason}")
+        if self.pid == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(command[0], [str(c) for c in command])
+
+    def read(self, seconds):
+        """What comes within that time; "" at the end."""
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return None
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:
+            return ""
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]", "", data.decode(errors="replace"))
+        self.seen += text
+        return text
+
+    def wait(self, pattern, since=0):
+        """Reads until the pattern is there behind `since`; returns where it ends."""
+        end = time.monotonic() + SECONDS
+        while not (found := re.compile(pattern).search(self.seen, since)):
+            assert time.monotonic() < end and self.read(1) != "", f"no {pattern!r} in {self.seen[since:]!r}"
+        return found.end()
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def close(self):
+        end = time.monotonic() + SECONDS
+        while self.read(1) != "":
+            assert time.monotonic() < end, self.seen
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+PROMPT = r"> "
+
+
+def test_three_turns(program, tiny_chat):
+    t = Terminal(program, "chat", "-m", tiny_chat, "--temp", "0", "-n", "4")
+    at = t.wait(PROMPT, t.wait("/help lists the commands"))
+    for question in ("hello", "and then", "why"):
+        t.type(question + "\n")
+        at = t.wait(PROMPT, t.wait(re.escape(question), at))
+    t.type("/stats\n")
+    at = t.wait(r"6 messages, \d+ of 128 tokens of context", at)
+    t.type("/help\n")
+    at = t.wait(PROMPT, t.wait("/regen", at))
+    fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 30, 0, 0))  # the window changes its size
+    os.kill(t.pid, signal.SIGWINCH)
+    t.type("/clear\n")
+    at = t.wait(PROMPT, t.wait("the conversation begins anew", at))
+    t.type("/stats\n")
+    at = t.wait(PROMPT, t.wait("0 messages", at))
+    t.type("\x03")  # at the prompt
+    at = t.wait(PROMPT, t.wait("Ctrl-C again", at))
+    t.type("\x04")
+    assert t.close() == 0
+
+
+def test_interrupt_within_an_answer(program, smollm2_path):
+    t = Terminal(program, "chat", "-m", smollm2_path, "--temp", "0", "--repeat-penalty", "1.05", "-n", "300")
+    at = t.wait(PROMPT, t.wait("/help lists the commands"))
+    t.type("Write a very long story about a lighthouse and a storm.\n")
+    at = t.wait(r"(\w+ ){6}", t.wait(r"storm\.", at))
+    t.type("\x03")
+    at = t.wait(PROMPT, at)  # the answer stops, the program does not
+    t.type("/stats\n")
+    at = t.wait(r"2 messages", at)
+    at = t.wait(PROMPT, t.wait(r"stopped: (on_text|callback|cancelled|stop\w*)", at))
+    t.type("What is the capital of France?\n")
+    at = t.wait(PROMPT, t.wait(r"\w", t.wait(re.escape("France?"), at)))  # what it says depends on where it was stopped
+    t.type("\x04")
+    assert t.close() == 0
+
+
+def test_context_that_fills(program, tiny_chat):
+    t = Terminal(program, "chat", "-m", tiny_chat, "--temp", "0", "-n", "2", "-c", "60")
+    at = t.wait(PROMPT)
+    for i in range(40):
+        t.type("some words to say here\n")
+        at = t.wait(r"(> $|oldest exchange)", at)
+        if "oldest exchange" in t.seen:
+            break
+    t.type("f\n")
+    at = t.wait(PROMPT, at)
+    t.type("\x04")
+    assert t.close() == 0 and "the context 60" in t.seen
+
+
+def piped(program, model, text, *options, most=4):
+    return subprocess.run([program, "chat", "-m", model, "--temp", "0", "-n", str(most), "-q", *options], input=text, text=True,
+                          capture_output=True, timeout=SECONDS)
+
+
+def test_pipes_and_files(program, tiny_chat, tmp_path):
+    saved = tmp_path / "talk.json"
+    first = piped(program, tiny_chat, f'hello\n"""two\nlines"""\none \\\nmore\n/save {saved}\n')
+    assert first.returncode == 0 and first.stdout
+    messages = json.loads(saved.read_text())
+    assert [m["content"] for m in messages[::2]] == ["hello", "two\nlines", "one \nmore"]
+    saved.write_text(json.dumps([{"role": "user", "content": "h\u00e4 \U0001F600 \"\\/\n"}, {"role": "assistant", "content": "x"}]))
+    again = piped(program, tiny_chat, f"gone\n/load {saved}\nnext\n/save {saved}\n")
+    assert again.returncode == 0
+    messages = json.loads(saved.read_text())
+    assert len(messages) == 4 and messages[0]["content"] == "h\u00e4 \U0001F600 \"\\/\n" and messages[2]["content"] == "next"
+    saved.write_text('[{"role": "user"}]')
+    assert "expected a JSON array" in piped(program, tiny_chat, f"/load {saved}\n").stderr
+
+
+def test_one_question(program, tiny_chat, smollm2_path):
+    one = piped(program, smollm2_path, "", "-p", "What is the capital of France?", most=20)
+    assert one.returncode == 0 and "Paris" in one.stdout
+    assert one.stdout == piped(program, smollm2_path, "What is the capital of France?\n", most=20).stdout
+    named = subprocess.run([program, "run", "-m", tiny_chat, "-p", "x", "--system", "y", "-q"], capture_output=True)
+    assert named.returncode == 0
+    bare = piped(program, test_files.TINY, "x\n")
+    assert bare.returncode == 2 and "no chat template" in bare.stderr
+
+
+def test_cache_is_kept(program, tiny_chat):
+    """The second answer computes the new part of its prompt alone, and says what a new conversation would say."""
+    talk = subprocess.run([program, "chat", "-m", tiny_chat, "--temp", "0", "-n", "4"], input="hello\nagain\n/stats\n",
+                          text=True, capture_output=True, timeout=SECONDS)
+    new, held = (int(re.search(p, talk.stderr)[1]) for p in (r"(\d+) tokens of its prompt were new", r"(\d+) of 128 tokens"))
+    assert new < held - 10, talk.stderr

@@ -50,7 +50,7 @@ int bench_compress(output *out, const char *path, uint64_t threads) {
   compress_args how;
   viva_engine *engine = NULL;
   viva_error error = {0};
-  arrays a = {NULL};
+  arrays a = {.engine = NULL};
   compress_args_defaults(&how);
   how.threads = threads;
   int code = compress_args_engine(&how, &engine);

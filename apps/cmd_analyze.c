@@ -113,7 +113,7 @@ static void print_json(output *out, const analyses *all) {
 static int run(output *out, void *values, const operands *rest) {
   const args *given = values;
   viva_engine *engine = NULL;
-  arrays from = {NULL};
+  arrays from = {.engine = NULL};
   if (rest->count != 1) return message_usage("analyze", "expected one file, as in 'viva analyze model.safetensors'");
   if (given->how.max_error <= 0) return message_usage("analyze", "--max-error must be above 0");
   analyses all = {.file = rest->items[0]};

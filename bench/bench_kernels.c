@@ -13,6 +13,7 @@
 
 #include "backend/backend.h"
 #include "base/cpu.h"
+#include "base/pool.h"
 #include "bench.h"
 #include "number/number.h"
 

@@ -155,7 +155,7 @@ static int check_count(const args *a, const char *from, size_t count) {
 static int convert(viva_engine *engine, const args *a, const char *from, viva_container *c) {
   viva_error error = {0};
   const size_t most = viva_container_count(c);
-  loaded_arrays l = {calloc(most + 1, sizeof *l.list), calloc(most + 1, sizeof *l.tensors), 0};
+  loaded_arrays l = {.list = calloc(most + 1, sizeof *l.list), .tensors = calloc(most + 1, sizeof(viva_tensor *))};
   viva_status status = VIVA_OK;
   int code = CODE_OK;
   if (l.list == NULL || l.tensors == NULL) code = message_fail(CODE_LIMIT, "no memory for %zu tensors", most);

@@ -260,8 +260,8 @@ viva_status crew_create(const coder *c, const viva_stream_options *options, size
   *w = (crew){.c = *c, .options = *options, .capacity = capacity};
   atomic_init(&w->references, 1);
   const size_t workers = (size_t)options->workers, slots = workers ? options->queue : 1;
-  w->slots = mem_array(m, slots, sizeof *w->slots);
-  w->workers = mem_array(m, workers, sizeof *w->workers);
+  w->slots = mem_array(m, slots, sizeof(slot *));
+  w->workers = mem_array(m, workers, sizeof(crew_worker *));
   if (!w->slots || !w->workers || init_locks(w)) {
     mem_free(m, w->slots), mem_free(m, w->workers), mem_free(m, w);
     return error_set(error, VIVA_E_MEMORY, "no memory for a stream of %zu workers", workers);

@@ -44,7 +44,7 @@ static viva_status refuse_nonfinite(const float *values, size_t count, uint64_t 
   const size_t at = f32_find_nonfinite_n(values, count);
   return error_set(error, VIVA_E_NUMERIC,
                    "value %llu is %s; mend the data, or keep such blocks in 32 bits with keep_nonfinite",
-                   (unsigned long long)(first + at), values[at] != values[at] ? "NaN" : "infinite");
+                   (unsigned long long)first + at, values[at] != values[at] ? "NaN" : "infinite");
 }
 
 /* -- filling a segment whose bits are known */

@@ -4,7 +4,7 @@
 static void set_up(encode_memory *memory, mem *m, int with_origins) {
   mapped *texts[] = {&memory->whole, &memory->normal[0], &memory->normal[1], &memory->pre.texts[0],
                      &memory->pre.texts[1]};
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+  for (size_t i = 0; i < sizeof texts / sizeof(mapped *); i++) {
     texts[i]->mem = m;
     texts[i]->count = 0;
     /* Room for bytes is no room for origins. */

@@ -12,7 +12,7 @@ static void require(int condition) {
 
 static void check_runnable(const viva_model_config *c) {
   require(config_check(c, "config.json", NULL) == VIVA_OK);
-  require(c->hidden_size % c->num_heads == 0 && c->num_heads % c->num_kv_heads == 0);
+  require(c->head_dim > 0 && c->num_heads % c->num_kv_heads == 0); /* heads need not make up hidden_size */
   require(c->rotary_dim % 2 == 0 && c->rotary_dim <= c->head_dim);
   require(c->sliding_window == 0 || c->sliding_from_layer < c->num_layers);
   require(isfinite(c->rope_attention_factor) && isfinite(c->rope_theta) && isfinite(c->rope_factor));

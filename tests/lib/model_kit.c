@@ -31,7 +31,10 @@ void kit_begin(kit *k, int threads, viva_cpu_kernels kernels) {
   o.log = log_message;
   o.log_user = k;
   viva_status status = engine_open(&o, memory_io_table(k->io), &k->engine, &error);
-  if (status == VIVA_E_UNSUPPORTED) skip(); /* this processor lacks the kernels */
+  if (status == VIVA_E_UNSUPPORTED) { /* this processor lacks the kernels */
+    memory_io_free(k->io);
+    skip();
+  }
   kit_ok(status, &error);
   k->base_bytes = bytes_in_use(k->engine);
 }

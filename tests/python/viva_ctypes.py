@@ -32,11 +32,13 @@ class CheckpointOptions(c.Structure):
 class ModelOptions(c.Structure):
     _fields_ = [("size", c.c_size_t), ("weights", c.c_char_p), ("tokenizer_path", c.c_char_p), ("context", c.c_uint64),
                 ("num_layers", c.c_uint64), ("kv", c.c_int), ("load", c.c_int), ("progress", c.c_void_p),
-                ("progress_user", c.c_void_p), ("act", c.c_int), ("reserved", c.c_int32)]
+                ("progress_user", c.c_void_p), ("act", c.c_int), ("reserved", c.c_int32),
+                ("cache_bytes", c.c_uint64)]
 
 
 class SessionOptions(c.Structure):
-    _fields_ = [("size", c.c_size_t), ("capacity", c.c_uint64), ("kv", c.c_int), ("prefill_chunk", c.c_uint32)]
+    _fields_ = [("size", c.c_size_t), ("capacity", c.c_uint64), ("kv", c.c_int), ("prefill_chunk", c.c_uint32),
+                ("reserve", c.c_int32), ("reserved", c.c_int32)]
 
 
 class PrefillOptions(c.Structure):
@@ -56,7 +58,9 @@ class GenerateOptions(c.Structure):
                 ("stop_on_eos", c.c_int32), ("match_special", c.c_int32), ("add_bos", c.c_int32),
                 ("logprobs", c.c_uint32), ("stop_strings", c.POINTER(c.c_char_p)), ("stop_count", c.c_size_t),
                 ("on_text", c.c_void_p), ("on_text_user", c.c_void_p), ("session", c.c_void_p),
-                ("sequence", c.c_uint64), ("progress", c.c_void_p), ("progress_user", c.c_void_p)]
+                ("sequence", c.c_uint64), ("progress", c.c_void_p), ("progress_user", c.c_void_p),
+                ("stop_tokens", c.POINTER(c.c_int32)), ("stop_token_count", c.c_size_t), ("keep_last", c.c_int32),
+                ("reserved", c.c_int32)]
 
 
 class GenerateResult(c.Structure):

@@ -253,11 +253,11 @@ static void read_units(void *arg, size_t begin, size_t end, size_t t) {
   memcpy(cpu_scratch(job->cpu, t), &sum, sizeof sum);
 }
 
-viva_status cpu_read_pass(backend *b, const void *dev, size_t bytes, double *taken, viva_error *error) {
+viva_status cpu_read_pass(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error) {
   (void)error;
   cpu_backend *cpu = cpu_of(b);
   const uint64_t begin = clock_ns();
   pool_for(cpu->pool, (bytes + READ_UNIT - 1) / READ_UNIT, 1, read_units, &(read_job){cpu, dev, bytes});
-  *taken = 1e-9 * (double)(clock_ns() - begin);
+  *seconds = 1e-9 * (double)(clock_ns() - begin);
   return VIVA_OK;
 }

@@ -13,8 +13,7 @@
  *   share memory.
  * - Types are promoted as by NumPy 2 (BF16 as by ml_dtypes; with F16 and wider integers it gives F32 or F64, where
  *   NumPy refuses). F16 and BF16 are computed in F32 and rounded once. Integers wrap. E4M3, E5M2, E2M1 and E8M0 are
- *   storage: they are converted (viva_tensor_astype), copied and moved, nothing else. docs/tensor.md has the table of
- *   operations and types.
+ *   storage: they are converted (viva_tensor_astype), copied and moved, nothing else.
  * - Axes may be negative: −1 is the last.
  * - Large tensors are shared out to the engine's threads; no result depends on their number.
  * - Errors: E_ARGUMENT (a NULL, an axis or option out of range, an empty reduction that has no value), E_SIZE (shapes

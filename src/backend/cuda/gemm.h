@@ -1,0 +1,76 @@
+/* gemm.h: products of many rows on sm_90a: what is asked for, and what runs it. Plain structs for C and CUDA.
+ *
+ *   y[m][n] = act(x[m][k] · w[n][k]ᵀ · channel_scale[n] · row_scale[m] + bias[n])
+ *
+ * The kernels compute the transpose: a tile is 128 output channels × 256 rows of x, because the sparse tensor cores
+ * take only their first operand 2:4, and because registers can hold only the first operand's codes while they are
+ * widened.
+ *
+ *              tokens (rows of x), 256 a tile
+ *            ┌───────────────┬──────
+ *   channels │ warpgroup 1   │            two blocks of a cluster stand above each other: both need the same rows of x,
+ *        128 ├───────────────┤            and each brings half of them for both
+ *            │ warpgroup 2   │
+ *            ├───────────────┼──────
+ *            │ second block  │
+ */
+#ifndef CUDA_GEMM_H
+#define CUDA_GEMM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Which codes meet. */
+typedef enum gemm_kind {
+  GEMM_FP8_FAST = 0, /* E4M3 × E4M3, summed in the tensor core (14 bits beside the largest) */
+  GEMM_FP8_FULL = 1, /* the same, every 128 of K added in FP32 */
+  GEMM_FP8_F16 = 2,  /* E4M3 weights, F16 rows; codes become F16 on the way to the tensor core */
+  GEMM_NVFP4_F16 = 3,
+  GEMM_INT8_24 = 4, /* INT8 2:4 weights, INT8 rows, sums in integers */
+  GEMM_F16_F16 = 5, /* F16 weights and rows: what gemm_expand.h makes of every other pair */
+  GEMM_KINDS = 6
+} gemm_kind;
+
+typedef enum gemm_output { GEMM_F16 = 0, GEMM_BF16 = 1, GEMM_F32 = 2 } gemm_output;
+
+typedef enum gemm_act {
+  GEMM_PLAIN = 0,
+  GEMM_GELU = 1,  /* tanh form */
+  GEMM_SWIGLU = 2 /* silu(gate) · up; n counts gates */
+} gemm_act;
+
+typedef struct gemm_problem {
+  gemm_kind kind;
+  gemm_output output;
+  gemm_act act;
+  int m, n, k; /* rows of x, output channels, length of the products */
+} gemm_problem;
+
+/* Everything lies in the device's memory. SWIGLU: what belongs to the gates comes first, what belongs to the ups
+ * follows directly: w and index [2n][k], channel_scale, bias [2n]. */
+typedef struct gemm_operands {
+  const void *x;              /* [m][k] E4M3, F16 or INT8 */
+  const void *w;              /* [n][k] E4M3 or F16; [n][k/2] NVFP4 bytes; [n][k/2] kept INT8 codes */
+  const void *index;          /* NVFP4: [n][k/16] E4M3 scales; INT8 2:4: [n][k/8] bytes of nibbles; else unused */
+  const float *channel_scale; /* [n] or NULL: 1 */
+  const float *row_scale;     /* [m] or NULL: 1 */
+  const float *bias;          /* [n] or NULL */
+  const float *after_bias;    /* SWIGLU: [n] added after the product, or NULL */
+  float scale;                /* of the whole matrix; 1 */
+  void *y;                    /* [m][n] */
+} gemm_operands;
+
+/* Why a problem is refused, in words that complete "the kernel needs ..."; NULL when it runs. */
+const char *gemm_refusal(const gemm_problem *p);
+
+/* Queues the product on a stream (cudaStream_t). 0, or a cudaError_t. */
+int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

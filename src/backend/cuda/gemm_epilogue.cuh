@@ -1,0 +1,160 @@
+/* gemm_epilogue.cuh: from a warpgroup's sums to y: scales, bias, activation, rounding, and the way out through shared
+ * memory (16-byte pieces, exchanged by the swizzle, so that neither side meets a bank twice).
+ *
+ *   sums: channels down, tokens across (gemm_wgmma.cuh)     y: a row for each token, channels along it
+ */
+#ifndef CUDA_GEMM_EPILOGUE_CUH
+#define CUDA_GEMM_EPILOGUE_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "backend/cuda/gemm.h"
+#include "backend/cuda/gemm_products.cuh"
+
+struct gemm_args {
+  int m, n, k;
+  const float *channel_scale; /* [n], SWIGLU [2n]; or NULL */
+  const float *row_scale;     /* [m] or NULL */
+  const float *bias;          /* [n], SWIGLU [2n]; or NULL */
+  const float *after_bias;    /* SWIGLU [n] or NULL */
+  float scale;                /* of all */
+  const uint8_t *block_scale; /* NVFP4: [n or 2n][k/16] */
+};
+
+/* v / (1 + e^-v); -Inf gives NaN, as on the CPU. */
+__device__ __forceinline__ float silu(float v) { return __fdividef(v, 1 + __expf(-v)); }
+
+/* v/2 (1 + tanh(u)) = v / (1 + e^-2u), u = √(2/π) (v + 0.044715 v³): no difference of near values for v < 0. */
+__device__ __forceinline__ float gelu_tanh(float v) {
+  const float two_root = 1.5957691216057308f; /* 2 √(2/π) */
+  return __fdividef(v, 1 + __expf(-two_root * (v + 0.044715f * v * v * v)));
+}
+
+template <gemm_output OUTPUT> __device__ __forceinline__ uint32_t pack_16(float low, float high) {
+  __half2 f = __floats2half2_rn(low, high);
+  __nv_bfloat162 b = __floats2bfloat162_rn(low, high);
+  return OUTPUT == GEMM_BF16 ? *(uint32_t *)&b : *(uint32_t *)&f;
+}
+
+/* One thread's numbers for its two rows of a tile: h 0 and 1. */
+struct gemm_row_pair {
+  int channel[2]; /* of y, kept inside [0, n); SWIGLU: both the same, h 0 the gate and 1 the up */
+  float scale[2], bias[2], after;
+
+  template <gemm_act ACT> __device__ void load(const gemm_args &args, int first) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      channel[h] = min(first + (ACT == GEMM_SWIGLU ? 0 : 8 * h), args.n - 1);
+      int row = matrix_row<ACT>(args, h);
+      scale[h] = args.channel_scale ? args.scale * __ldg(args.channel_scale + row) : args.scale;
+      bias[h] = args.bias ? __ldg(args.bias + row) : 0;
+    }
+    after = ACT == GEMM_SWIGLU && args.after_bias ? __ldg(args.after_bias + channel[0]) : 0;
+  }
+
+  template <gemm_act ACT> __device__ int matrix_row(const gemm_args &args, int h) const {
+    return channel[h] + (ACT == GEMM_SWIGLU && h ? args.n : 0);
+  }
+
+  __device__ float value(float sum, int h, float row_scale) const { return sum * scale[h] * row_scale + bias[h]; }
+};
+
+/* Tokens of one round through shared memory, and bytes of a token's row in it. */
+template <gemm_act ACT, gemm_output OUTPUT> struct gemm_round {
+  static constexpr int BYTES = OUTPUT == GEMM_F32 ? 4 : 2;
+  static constexpr int CHANNELS = ACT == GEMM_SWIGLU ? GEMM_GROUP_ROWS / 2 : GEMM_GROUP_ROWS;
+  static constexpr int ROW = CHANNELS * BYTES > 128 ? 128 : CHANNELS *BYTES; /* the widest swizzle */
+  static constexpr int BOXES = CHANNELS * BYTES / ROW;                       /* side by side */
+  static constexpr int TOKENS = GEMM_ROUND_BYTES / (CHANNELS * BYTES);
+  static_assert(TOKENS % 32 == 0 && GEMM_TOKENS % (2 * TOKENS) == 0, "pairs of rounds, of whole groups of four pieces");
+};
+
+/* Results of 8 · 4 tokens (SWIGLU) or 8 · 2, 16 bits each. d: the first one's sums. scale: of the thread's two tokens
+ * of each 8. to: this round's memory. token: the first, of the round. */
+template <gemm_act ACT, gemm_output OUTPUT, class Sum>
+__device__ __forceinline__ void write_16(const Sum *d, const float2 *scale, uint32_t to, int token,
+                                         const gemm_row_pair &rows, const gemm_place &at) {
+  uint32_t packed[4];
+  if (ACT == GEMM_SWIGLU) { /* 4 × 8 tokens × 8 channels; rows of 64 bytes */
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const Sum *s = d + 4 * i;
+      float low = silu(rows.value((float)s[0], 0, scale[i].x)) * rows.value((float)s[2], 1, scale[i].x) + rows.after;
+      float high = silu(rows.value((float)s[1], 0, scale[i].y)) * rows.value((float)s[3], 1, scale[i].y) + rows.after;
+      packed[i] = pack_16<OUTPUT>(low, high);
+    }
+    uint32_t t = (uint32_t)token + at.lane; /* 8 · (lane / 8) + lane % 8 */
+    store_matrix_x4_transposed(to + t * 64 + ((at.warp ^ (t >> 1 & 3)) << 4), packed[0], packed[1], packed[2],
+                               packed[3]);
+  } else { /* 2 × 8 tokens × 16 channels; rows of 128 bytes */
+#pragma unroll
+    for (int i = 0; i < 4; i++) { /* 8 tokens, h: 0 0, 0 1, 1 0, 1 1 */
+      const Sum *s = d + 2 * i;
+      float low = rows.value((float)s[0], i & 1, scale[i / 2].x), high = rows.value((float)s[1], i & 1, scale[i / 2].y);
+      if (ACT == GEMM_GELU) low = gelu_tanh(low), high = gelu_tanh(high);
+      packed[i] = pack_16<OUTPUT>(low, high);
+    }
+    uint32_t t = (uint32_t)token + 8 * (at.lane >> 4) + (at.lane & 7);
+    uint32_t piece = 2 * at.warp + (at.lane >> 3 & 1);
+    store_matrix_x4_transposed(to + t * 128 + ((piece ^ (t & 7)) << 4), packed[0], packed[1], packed[2], packed[3]);
+  }
+}
+
+/* The same in FP32, 8 tokens. Rows of 128 bytes are 32 channels; 64 channels are two boxes of TOKENS rows. */
+template <gemm_act ACT, class Sum, int TOKENS>
+__device__ __forceinline__ void write_32(const Sum *d, float2 scale, uint32_t to, int token, const gemm_row_pair &rows,
+                                         const gemm_place &at) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    int h = i / 2;
+    if (ACT == GEMM_SWIGLU && h) break;
+    float by = i & 1 ? scale.y : scale.x;
+    float v = rows.value((float)d[i], h, by);
+    if (ACT == GEMM_SWIGLU) v = silu(v) * rows.value((float)d[i + 2], 1, by) + rows.after;
+    uint32_t channel = ACT == GEMM_SWIGLU ? 8 * at.warp + at.lane / 4 : 16 * at.warp + at.lane / 4 + 8 * (uint32_t)h;
+    uint32_t t = (uint32_t)token + 2 * at.quad() + (i & 1);
+    uint32_t piece = channel % 32 / 4;
+    store_shared_f32(to + channel / 32 * TOKENS * 128 + t * 128 + ((piece ^ (t & 7)) << 4) + channel % 4 * 4, v);
+  }
+}
+
+/* Writes a warpgroup's tile: channels from channel on, tokens from token on. row_scale: shared, [256]; store: shared,
+ * two rounds' memory, of which one is written while the copy engine reads the other. */
+template <gemm_act ACT, gemm_output OUTPUT, class Sum>
+__device__ __forceinline__ void write_tile(const Sum (&d)[128], const gemm_row_pair &rows, const gemm_place &at,
+                                           const CUtensorMap *y, uint32_t store, const float *row_scale, int channel,
+                                           int token) {
+  typedef gemm_round<ACT, OUTPUT> round;
+  constexpr int EIGHTS = round::TOKENS / 8, AT_ONCE = OUTPUT == GEMM_F32 ? 1 : ACT == GEMM_SWIGLU ? 4 : 2;
+  const bool leader = at.warp == 0 && at.lane == 0;
+#pragma unroll
+  for (int first = 0; first < GEMM_TOKENS; first += round::TOKENS) {
+    const uint32_t to = store + first / round::TOKENS % 2 * GEMM_ROUND_BYTES;
+    if (leader) tma_store_wait_read_but_one();
+    named_barrier_sync(1 + at.group, 128);
+    float2 scale[EIGHTS]; /* all at once: what is stored below may not be overtaken by loads */
+#pragma unroll
+    for (int i = 0; i < EIGHTS; i++) scale[i] = *(const float2 *)(row_scale + first + 8 * i + 2 * at.quad());
+#pragma unroll
+    for (int i = 0; i < EIGHTS; i += AT_ONCE) {
+      const Sum *sums = d + 4 * (first / 8 + i);
+      if (OUTPUT == GEMM_F32)
+        write_32<ACT, Sum, round::TOKENS>(sums, scale[i], to, 8 * i, rows, at);
+      else
+        write_16<ACT, OUTPUT>(sums, scale + i, to, 8 * i, rows, at);
+    }
+    async_proxy_fence();
+    named_barrier_sync(1 + at.group, 128);
+    if (leader) {
+#pragma unroll
+      for (int box = 0; box < round::BOXES; box++) {
+        tma_store_2d(y, to + box * round::TOKENS * round::ROW, channel + box * (round::ROW / round::BYTES),
+                     token + first);
+      }
+      tma_store_commit();
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,24 @@
+/* gemm_kernels.h: which compiled kernel runs a problem. */
+#ifndef CUDA_GEMM_KERNELS_H
+#define CUDA_GEMM_KERNELS_H
+
+#include "backend/cuda/gemm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A kernel and the shared memory of a block; NULL where there is none for this activation and bytes of a result. */
+typedef struct gemm_code {
+  const void *kernel;
+  int shared_bytes;
+} gemm_code;
+
+gemm_code gemm_fp8_code(gemm_kind kind, gemm_act act, gemm_output output);
+gemm_code gemm_f16_code(gemm_kind kind, gemm_act act, gemm_output output);
+gemm_code gemm_int8_24_code(gemm_act act, gemm_output output);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

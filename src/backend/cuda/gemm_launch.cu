@@ -1,0 +1,93 @@
+/* gemm_launch.cu: queues a product: encodes its boxes, picks the kernel, launches. */
+#include <cuda_runtime.h>
+
+#include "backend/cuda/gemm_kernel.cuh"
+#include "backend/cuda/gemm_kernels.h"
+#include "backend/cuda/gemm_plan.h"
+
+typedef CUresult (*encode_function)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
+                                    const cuuint64_t *, const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave,
+                                    CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+/* The driver's function, asked of the runtime, so that no program needs libcuda to start. NULL: an older driver. */
+static encode_function find_encode(void) {
+  void *function = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  cudaError_t status =
+      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+  return status == cudaSuccess && found == cudaDriverEntryPointSuccess ? (encode_function)function : nullptr;
+}
+
+static cudaError_t encode_box(encode_function encode, const gemm_box *box, CUtensorMap *map) {
+  static const cuuint32_t every[4] = {1, 1, 1, 1};
+  if (box->rank == 0) return cudaSuccess;
+  CUtensorMapDataType type = box->element == GEMM_BYTE   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                             : box->element == GEMM_HALF ? CU_TENSOR_MAP_DATA_TYPE_UINT16
+                                                         : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+  CUtensorMapSwizzle swizzle = box->swizzle == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
+                               : box->swizzle == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                    : CU_TENSOR_MAP_SWIZZLE_NONE;
+  static_assert(sizeof(cuuint64_t) == sizeof(uint64_t), "sizes and strides are handed over as they are");
+  CUresult result = encode(map, type, (cuuint32_t)box->rank, (void *)box->data, (const cuuint64_t *)box->size,
+                           (const cuuint64_t *)box->stride, box->box, every, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                           CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+static gemm_code find_code(const gemm_problem *p) {
+  switch (p->kind) {
+  case GEMM_FP8_FAST:
+  case GEMM_FP8_FULL: return gemm_fp8_code(p->kind, p->act, p->output);
+  case GEMM_FP8_F16:
+  case GEMM_F16_F16:
+  case GEMM_NVFP4_F16: return gemm_f16_code(p->kind, p->act, p->output);
+  case GEMM_INT8_24: return gemm_int8_24_code(p->act, p->output);
+  default: return {nullptr, 0};
+  }
+}
+
+int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream) {
+  if (gemm_refusal(p)) return cudaErrorInvalidValue;
+  gemm_code code = find_code(p);
+  encode_function encode = find_encode();
+  if (!code.kernel || !encode) return cudaErrorNotSupported;
+
+  gemm_boxes boxes;
+  gemm_maps maps = {};
+  gemm_plan(p, o, &boxes);
+  cudaError_t status = encode_box(encode, &boxes.x, &maps.x);
+  if (status == cudaSuccess) status = encode_box(encode, &boxes.w, &maps.w);
+  if (status == cudaSuccess) status = encode_box(encode, &boxes.index, &maps.index);
+  if (status == cudaSuccess) status = encode_box(encode, &boxes.y, &maps.y);
+  if (status != cudaSuccess) return status;
+
+  gemm_args args = {p->m,
+                    p->n,
+                    p->k,
+                    o->channel_scale,
+                    o->row_scale,
+                    o->bias,
+                    o->after_bias,
+                    o->scale,
+                    p->kind == GEMM_NVFP4_F16 ? (const uint8_t *)o->index : nullptr};
+  int device, sms;
+  status = cudaGetDevice(&device);
+  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
+  if (status == cudaSuccess)
+    status = cudaFuncSetAttribute(code.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, code.shared_bytes);
+  if (status != cudaSuccess) return status;
+
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3((unsigned)gemm_blocks(p, sms));
+  config.blockDim = dim3(GEMM_THREADS);
+  config.dynamicSmemBytes = (size_t)code.shared_bytes;
+  config.stream = (cudaStream_t)stream;
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim.x = GEMM_CLUSTER;
+  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  void *parameters[] = {&maps, &args};
+  return cudaLaunchKernelExC(&config, code.kernel, parameters);
+}

@@ -1,0 +1,38 @@
+/* gemm_plan.h: what a product's kernel is told about memory: the boxes that the copy engine moves. No CUDA in here, so
+ * that the arithmetic is tested without a GPU. */
+#ifndef CUDA_GEMM_PLAN_H
+#define CUDA_GEMM_PLAN_H
+
+#include "backend/cuda/gemm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum gemm_element { GEMM_BYTE = 1, GEMM_HALF = 2, GEMM_FLOAT = 4 } gemm_element; /* their bytes */
+
+/* A tensor in the device's memory and the box of it that is moved at once; innermost dimension first. */
+typedef struct gemm_box {
+  const void *data;
+  gemm_element element;
+  int rank;           /* 2 or 4; 0: not used */
+  uint64_t size[4];   /* elements */
+  uint64_t stride[3]; /* bytes from one to the next of dimensions 1 and up */
+  uint32_t box[4];    /* elements */
+  uint32_t swizzle;   /* bytes of a row in shared memory whose 16-byte pieces are exchanged: 128, 64; 0: none */
+} gemm_box;
+
+typedef struct gemm_boxes {
+  gemm_box x, w, index, y;
+} gemm_boxes;
+
+/* The problem is one that gemm_refusal accepts. */
+void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes);
+
+/* Blocks to launch: whole clusters, at most one block for each of sms multiprocessors. */
+int gemm_blocks(const gemm_problem *p, int sms);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,125 @@
+/* The boxes of the large products: what the copy engine demands of them, and which rows a tile gets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "backend/cuda/gemm_plan.h"
+#include "backend/cuda/gemm_tile.h"
+
+static const int multiples[GEMM_KINDS] = {16, 16, 16, 64, 128, 8}; /* of K, in the order of gemm_kind */
+
+static void test_refuses(void **state) {
+  (void)state;
+  for (int kind = 0; kind < GEMM_KINDS; kind++) {
+    gemm_problem p = {(gemm_kind)kind, GEMM_F16, GEMM_PLAIN, 1, 8, multiples[kind]};
+    assert_null(gemm_refusal(&p));
+    p.k += multiples[kind] / 2;
+    assert_non_null(gemm_refusal(&p));
+    p.k = 0;
+    assert_non_null(gemm_refusal(&p));
+  }
+  const gemm_problem wrong[] = {{GEMM_KINDS, GEMM_F16, GEMM_PLAIN, 1, 8, 128},
+                                {GEMM_FP8_FAST, GEMM_F16, GEMM_PLAIN, 0, 8, 128},
+                                {GEMM_FP8_FAST, GEMM_F16, GEMM_PLAIN, 1, 12, 128},
+                                {GEMM_FP8_FAST, GEMM_F32, GEMM_GELU, 1, 8, 128}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_non_null(gemm_refusal(&wrong[i]));
+}
+
+/* Limits of cuTensorMapEncodeTiled: strides in multiples of 16 bytes, at most 256 elements a side, rows of a box in
+ * multiples of 16 bytes and as wide as the swizzle. */
+static void check_box(const gemm_box *b) {
+  assert_true(b->rank == 2 || b->rank == 4);
+  for (int i = 0; i < b->rank; i++) {
+    assert_in_range(b->box[i], 1, 256);
+    assert_true(b->size[i] >= 1);
+    if (i > 0) assert_int_equal(b->stride[i - 1] % 16, 0);
+  }
+  uint32_t row = b->box[0] * (uint32_t)b->element;
+  assert_int_equal(row % 16, 0);
+  if (b->swizzle) assert_int_equal(row, b->swizzle);
+}
+
+static uint64_t box_bytes(const gemm_box *b) {
+  uint64_t bytes = (uint64_t)b->element;
+  for (int i = 0; i < b->rank; i++) bytes *= b->box[i];
+  return bytes;
+}
+
+static void test_boxes(void **state) {
+  (void)state;
+  static const int w_rows[GEMM_KINDS] = {128, 128, 64, 32, 64, 128}; /* bytes of a stage's row of w */
+  for (int kind = 0; kind < GEMM_KINDS; kind++) {
+    for (int act = GEMM_PLAIN; act <= GEMM_SWIGLU; act++) {
+      for (int output = GEMM_F16; output <= GEMM_F32; output++) {
+        gemm_problem p = {(gemm_kind)kind, (gemm_output)output, (gemm_act)act, 300, 264, 3 * 128};
+        if (gemm_refusal(&p)) continue;
+        gemm_operands o = {.x = &p, .w = &p, .index = &p, .y = &p};
+        gemm_boxes boxes;
+        gemm_plan(&p, &o, &boxes);
+        check_box(&boxes.x);
+        check_box(&boxes.w);
+        check_box(&boxes.y);
+        assert_int_equal(box_bytes(&boxes.x), GEMM_TOKENS / GEMM_CLUSTER * 128);
+        /* Widened codes take the gates and the ups of a tile in two boxes. */
+        int halves = act == GEMM_SWIGLU && (kind == GEMM_FP8_F16 || kind == GEMM_NVFP4_F16) ? 2 : 1;
+        assert_int_equal(box_bytes(&boxes.w) * (uint64_t)halves, GEMM_CHANNELS * w_rows[kind]);
+        assert_int_equal(boxes.index.rank != 0, kind == GEMM_INT8_24);
+        if (boxes.index.rank) assert_int_equal(box_bytes(&boxes.index), GEMM_CHANNELS * 16);
+        assert_int_equal(boxes.y.size[0], 264);
+        assert_int_equal(boxes.y.size[1], 300);
+        uint64_t sides = act == GEMM_SWIGLU || output != GEMM_F32 ? 1 : 2; /* boxes side by side */
+        assert_int_equal(box_bytes(&boxes.y) * sides, GEMM_ROUND_BYTES);
+      }
+    }
+  }
+}
+
+/* Rows of a joined box are 8 gates, 8 ups of the same channels, and so on, and none lies past the end. */
+static void test_joined_rows(void **state) {
+  (void)state;
+  const int n = 72, k = 256;
+  gemm_problem p = {GEMM_FP8_FAST, GEMM_F16, GEMM_SWIGLU, 1, n, k};
+  gemm_operands o = {.x = &p, .w = NULL, .y = &p};
+  gemm_boxes boxes;
+  gemm_plan(&p, &o, &boxes);
+  const gemm_box *w = &boxes.w;
+  assert_int_equal(w->rank, 4);
+  for (uint64_t group = 0; group < w->size[3]; group++) {
+    for (uint64_t part = 0; part < w->size[2]; part++) {
+      for (uint64_t row = 0; row < w->size[1]; row++) {
+        uint64_t byte = row * w->stride[0] + part * w->stride[1] + group * w->stride[2];
+        assert_int_equal(byte / (uint64_t)k, part * (uint64_t)n + group * 8 + row);
+      }
+    }
+  }
+  assert_int_equal(w->size[1] * w->size[2] * w->size[3], 2 * n);
+}
+
+static void test_blocks(void **state) {
+  (void)state;
+  gemm_problem p = {GEMM_FP8_FAST, GEMM_F16, GEMM_PLAIN, 1, 8, 128};
+  assert_int_equal(gemm_blocks(&p, 132), 2); /* one cluster */
+  p.n = 257;
+  assert_int_equal(gemm_blocks(&p, 132), 4);
+  p.m = 257;
+  assert_int_equal(gemm_blocks(&p, 132), 8);
+  p.act = GEMM_SWIGLU;
+  assert_int_equal(gemm_blocks(&p, 132), 12); /* 128 channels of y for each pair of blocks */
+  p.m = p.n = 8192;
+  assert_int_equal(gemm_blocks(&p, 132), 132);
+  assert_int_equal(gemm_blocks(&p, 131), 130);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_refuses),
+      cmocka_unit_test(test_boxes),
+      cmocka_unit_test(test_joined_rows),
+      cmocka_unit_test(test_blocks),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -56,9 +56,9 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
     plan->kernel = k.streamed;
     plan->shared_bytes = (size_t)GEMV_WARPS * k.streamed_depth * (2 * k.record_bytes + m * 256) + sums;
   }
-  /* every block the same number of tiles, as far as that goes */
-  const size_t each = (o.tiles + multiprocessors - 1) / multiprocessors;
-  plan->blocks = (int)((o.tiles + each - 1) / each);
+  /* One on every multiprocessor, even where fewer would have equal work: on one that is left idle the kernel after this one
+   * would put two of its blocks. */
+  plan->blocks = o.tiles < (size_t)multiprocessors ? (int)o.tiles : multiprocessors;
   return cudaFuncSetAttribute(plan->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)plan->shared_bytes);
 }
 
@@ -81,8 +81,8 @@ cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream
   a.records = (int)o.records;
   a.pairs = p->w.pairs;
   a.record_bytes = (int)o.record_bytes;
-  while (1u << a.scales.block_shift < p->w.block) a.scales.block_shift++;
-  a.scales.type = p->w.scale_type;
+  while (1u << a.block_shift < p->w.block) a.block_shift++;
+  a.type = p->w.scale_type;
   a.activation = p->activation;
   a.output = p->output;
   void *arguments[] = {&a};

@@ -2,7 +2,7 @@
  * 1 to 16 rows of x beside it, one struct for each format:
  *
  *   SPARSE            x is in the order of 2:4
- *   RECORD            bytes, at most
+ *   CODES, RECORD     bytes of its codes, and in all, at most
  *   SUMS              independent accumulators of an output, so that products need not wait for each other
  *   multiply          adds the record's products to sums
  *   total             the sum of an output's accumulators, in a fixed order
@@ -21,41 +21,38 @@ static __device__ __forceinline__ float2 half2_to_float2(uint32_t pair) {
   return __half22float2(*reinterpret_cast<const __half2 *>(&pair));
 }
 
-/* Scales of blocks, whose size and type are the weight's: for rows g and g + 8, as they lie in a record: [block][g][2]. */
-struct gemv_scales {
-  int block_shift; /* log2 of the columns of a block */
-  scale_type type;
+/* 2^(code − 127); FP32 has the same exponent, whose 0 is the subnormal 2^−127 and whose 255 is NaN. */
+static __device__ __forceinline__ float e8m0_to_float(uint32_t code) {
+  return __uint_as_float(code == 0 ? 0x400000u : code == 255 ? 0x7fc00000u : code << 23);
+}
 
-  __device__ __forceinline__ float2 load(uint32_t scales, int column, int lane) const {
-    const int at = (column >> block_shift) * 16 + lane / 4 * 2;
-    if (type == SCALE_F32) {
-      const uint2 v = load_shared_8(scales + at * 4);
-      return make_float2(__uint_as_float(v.x), __uint_as_float(v.y));
-    }
-    if (type == SCALE_F16) return half2_to_float2(load_shared_4(scales + at * 2));
-    /* E8M0: the exponent of FP32, whose 0 is 2^−127, a subnormal, and whose 255 is NaN */
-    const uint32_t v = load_shared_2(scales + at), a = v & 0xffu, b = v >> 8;
-    return make_float2(e8m0(a), e8m0(b));
-  }
-  static __device__ __forceinline__ float e8m0(uint32_t code) {
-    return __uint_as_float(code == 0 ? 0x400000u : code == 255 ? 0x7fc00000u : code << 23);
-  }
-};
+/* Scales of the block at a column of the record for rows g and g + 8, as they lie there: [block][g][2]. */
+template <int SCALE>
+static __device__ __forceinline__ float2 gemv_scale_pair(const uint8_t *scales, int block_shift, int column, int lane) {
+  const int at = (column >> block_shift) * 16 + lane / 4 * 2;
+  if constexpr (SCALE == SCALE_F32) return *reinterpret_cast<const float2 *>(scales + at * 4);
+  if constexpr (SCALE == SCALE_F16) return half2_to_float2(*reinterpret_cast<const uint32_t *>(scales + at * 2));
+  const uint32_t v = *reinterpret_cast<const uint16_t *>(scales + at);
+  return make_float2(e8m0_to_float(v & 0xffu), e8m0_to_float(v >> 8));
+}
 
-/* Where a lane finds its operands, as 32-bit addresses of shared memory. Eight rows of x are one column tile of `mma`; lane
- * 4 g + t reads row 8 i + g of tile i, or the last row there is when that is none: what it adds up then is dropped. */
+/* Where a lane finds its operands in shared memory. Eight rows of x are one column tile of `mma`; lane 4 g + t reads row
+ * 8 i + g of tile i, or the last row there is when that is none: what it adds up then is dropped. */
 template <int TILES> struct gemv_operands {
-  uint32_t codes; /* the record */
-  uint32_t x;     /* granule of the record's first column */
-  uint32_t x_stride; /* bytes of a granule of all rows */
-  uint32_t row[TILES]; /* of x: byte in a granule, this lane's t included */
+  const uint8_t *codes; /* the record */
+  const uint8_t *x;     /* granule of the record's first column */
+  int x_stride;         /* bytes of a granule of all rows */
+  int row[TILES];       /* of x: byte in a granule, this lane's t included */
   int lane;
-  gemv_scales scales; /* of formats with blocks or groups */
+  int block_shift; /* log2 of the columns of a block or group */
+  scale_type type; /* of its scale */
 
   __device__ __forceinline__ uint4 x_vector(int granule, int tile) const {
-    return load_shared_16(x + granule * x_stride + row[tile]);
+    return *reinterpret_cast<const uint4 *>(x + granule * x_stride + row[tile]);
   }
-  __device__ __forceinline__ uint4 vector(int i) const { return load_shared_16(codes + (i * GEMV_LANES + lane) * 16); }
+  __device__ __forceinline__ uint4 vector(int i) const {
+    return *reinterpret_cast<const uint4 *>(codes + (i * GEMV_LANES + lane) * 16);
+  }
 };
 
 template <int N> static __device__ __forceinline__ float sum_in_pairs(const float (&sums)[N][4], int j) {
@@ -76,7 +73,7 @@ static __device__ __forceinline__ void add_scaled(float (&c)[4], const float (&z
 
 template <bool BF16> struct gemv_dense {
   static constexpr bool SPARSE = false;
-  static constexpr int RECORD = 4096, SUMS = 2;
+  static constexpr int CODES = 4096, RECORD = CODES, SUMS = 2;
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
@@ -129,7 +126,7 @@ static __device__ __forceinline__ void fp8_decode(uint4 w, uint32_t (&a)[8]) {
 
 struct gemv_fp8 { /* a scale for each row */
   static constexpr bool SPARSE = false;
-  static constexpr int RECORD = 2048, SUMS = 2;
+  static constexpr int CODES = 2048, RECORD = CODES, SUMS = 2;
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
@@ -152,14 +149,14 @@ struct gemv_fp8_blocks { /* blocks of 16, 32, 64, 128 columns */
   static constexpr bool SPARSE = false;
   static constexpr int CODES = 2048, RECORD = CODES + 512, SUMS = 2; /* RECORD: at most, blocks of 16 with FP32 scales */
 
-  template <int TILES>
-  static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+  template <int SCALE, int TILES>
+  static __device__ __forceinline__ void multiply_typed(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
 #pragma unroll
     for (int granule = 0; granule < 4; granule++) {
       uint32_t a[8];
       fp8_decode(at.vector(granule), a);
-      const float2 s0 = at.scales.load(at.codes + CODES, granule * 32, at.lane);
-      const float2 s1 = at.scales.load(at.codes + CODES, granule * 32 + 16, at.lane);
+      const float2 s0 = gemv_scale_pair<SCALE>(at.codes + CODES, at.block_shift, granule * 32, at.lane);
+      const float2 s1 = gemv_scale_pair<SCALE>(at.codes + CODES, at.block_shift, granule * 32 + 16, at.lane);
 #pragma unroll
       for (int i = 0; i < TILES; i++) {
         const uint4 x = at.x_vector(granule, i);
@@ -169,6 +166,14 @@ struct gemv_fp8_blocks { /* blocks of 16, 32, 64, 128 columns */
         add_scaled(c[i][0], z[0], s0);
         add_scaled(c[i][1], z[1], s1);
       }
+    }
+  }
+  template <int TILES>
+  static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    switch (at.type) {
+    case SCALE_F32: multiply_typed<SCALE_F32>(c, at); break;
+    case SCALE_F16: multiply_typed<SCALE_F16>(c, at); break;
+    default: multiply_typed<SCALE_E8M0>(c, at); break;
     }
   }
   static __device__ __forceinline__ float total(const float (&c)[SUMS][4], int j) { return sum_in_pairs(c, j); }
@@ -191,7 +196,7 @@ struct gemv_nvfp4 {
     for (int v = 0; v < 2; v++) {
       const uint4 w = at.vector(v);
       const uint32_t words[4] = {w.x, w.y, w.z, w.w};
-      const uint2 s = load_shared_8(at.codes + CODES + v * 64 + at.lane / 4 * 8);
+      const uint2 s = *reinterpret_cast<const uint2 *>(at.codes + CODES + v * 64 + at.lane / 4 * 8);
       uint32_t scales[4]; /* of a block: rows g, g + 8 */
       e4m3_to_half2(s.x, &scales[0], &scales[1]);
       e4m3_to_half2(s.y, &scales[2], &scales[3]);
@@ -228,22 +233,26 @@ struct gemv_nvfp4_few {
 
   static __device__ __forceinline__ void multiply(float (&c)[1][SUMS][4], const gemv_operands<1> &at) {
     const int mine = at.lane / 8, t = at.lane % 4; /* columns 2 mine, 2 mine + 1 of x are lanes 8 mine … + 7 */
+    uint32_t words[2][4], scales[2], unused;
+    uint2 x[2];
+    float z[2][4] = {};
 #pragma unroll
     for (int v = 0; v < 2; v++) {
       const uint4 w = at.vector(v);
-      const uint32_t words[4] = {w.x, w.y, w.z, w.w};
-      const uint32_t s = load_shared_2(at.codes + CODES + v * 64 + at.lane / 4 * 8 + t * 2);
-      const uint2 x = load_shared_8(at.x + (v * 2 + mine / 2) * at.x_stride + at.row[0] + mine % 2 * 8);
-      float z[4] = {};
-#pragma unroll
-      for (int block = 0; block < 4; block++) {
-        const uint32_t q = words[block], b0 = mine == block ? x.x : 0, b1 = mine == block ? x.y : 0;
-        mma_f16(z, fp4_pair(q, 0), fp4_pair(q, 1), fp4_pair(q, 2), fp4_pair(q, 3), b0, b1);
-      }
-      uint32_t scales, unused;
-      e4m3_to_half2(s, &scales, &unused);
-      add_scaled(c[0][0], z, half2_to_float2(scales));
+      words[v][0] = w.x, words[v][1] = w.y, words[v][2] = w.z, words[v][3] = w.w;
+      x[v] = *reinterpret_cast<const uint2 *>(at.x + (v * 2 + mine / 2) * at.x_stride + at.row[0] + mine % 2 * 8);
+      const uint16_t s = *reinterpret_cast<const uint16_t *>(at.codes + CODES + v * 64 + at.lane / 4 * 8 + t * 2);
+      e4m3_to_half2(s, &scales[v], &unused);
     }
+#pragma unroll
+    for (int block = 0; block < 4; block++)
+#pragma unroll
+      for (int v = 0; v < 2; v++) {
+        const uint32_t q = words[v][block], b0 = mine == block ? x[v].x : 0, b1 = mine == block ? x[v].y : 0;
+        mma_f16(z[v], fp4_pair(q, 0), fp4_pair(q, 1), fp4_pair(q, 2), fp4_pair(q, 3), b0, b1);
+      }
+#pragma unroll
+    for (int v = 0; v < 2; v++) add_scaled(c[0][0], z[v], half2_to_float2(scales[v]));
   }
   /* Lanes t = 0 … 3 hold blocks 0 … 3 of the same two outputs. */
   static __device__ __forceinline__ float total(const float (&c)[SUMS][4], int j) {
@@ -269,7 +278,7 @@ struct gemv_int8_24 {
 #pragma unroll
     for (int v = 0; v < 2; v++) {
       const uint4 w = at.vector(v);
-      const uint32_t positions = load_shared_4(at.codes + CODES + (v * GEMV_LANES + at.lane) * 4);
+      const uint32_t positions = *reinterpret_cast<const uint32_t *>(at.codes + CODES + (v * GEMV_LANES + at.lane) * 4);
       const uint32_t a[8] = {int8_pair<0>(w.x), int8_pair<1>(w.x), int8_pair<0>(w.y), int8_pair<1>(w.y),
                              int8_pair<0>(w.z), int8_pair<1>(w.z), int8_pair<0>(w.w), int8_pair<1>(w.w)};
 #pragma unroll
@@ -299,34 +308,40 @@ template <bool GROUPS> struct gemv_int4_24 {
     a[3] = fma_half2(and_or(next, high, exponent), 0x2c002c00u, 0xd480d480u);
   }
 
-  template <int SPAN, int TILES>
+  template <int SPAN, int SCALE, int TILES>
   static __device__ __forceinline__ void span(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at, uint32_t word,
                                               uint32_t positions) {
     uint32_t a[4];
     decode(word, a);
-    float2 scale = {};
-    if constexpr (GROUPS) scale = at.scales.load(at.codes + CODES + POSITIONS, SPAN * 32, at.lane);
 #pragma unroll
     for (int i = 0; i < TILES; i++) {
       const uint4 x = at.x_vector(SPAN, i);
       if constexpr (GROUPS) {
         float z[4] = {};
         mma_sparse_f16<SPAN % 2>(z, a[0], a[1], a[2], a[3], x, positions);
-        add_scaled(c[i][SPAN % 2], z, scale);
+        add_scaled(c[i][SPAN % 2], z,
+                   gemv_scale_pair<SCALE>(at.codes + CODES + POSITIONS, at.block_shift, SPAN * 32, at.lane));
       } else {
         mma_sparse_f16<SPAN % 2>(c[i][SPAN % 2], a[0], a[1], a[2], a[3], x, positions);
       }
     }
   }
 
+  template <int SCALE, int TILES>
+  static __device__ __forceinline__ void multiply_typed(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    const uint4 w = at.vector(0);
+    const uint2 positions = *reinterpret_cast<const uint2 *>(at.codes + CODES + at.lane * 8);
+    span<0, SCALE>(c, at, w.x, positions.x);
+    span<1, SCALE>(c, at, w.y, positions.x);
+    span<2, SCALE>(c, at, w.z, positions.y);
+    span<3, SCALE>(c, at, w.w, positions.y);
+  }
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
-    const uint4 w = at.vector(0);
-    const uint2 positions = load_shared_8(at.codes + CODES + at.lane * 8);
-    span<0>(c, at, w.x, positions.x);
-    span<1>(c, at, w.y, positions.x);
-    span<2>(c, at, w.z, positions.y);
-    span<3>(c, at, w.w, positions.y);
+    if (GROUPS && at.type == SCALE_F16)
+      multiply_typed<SCALE_F16>(c, at);
+    else
+      multiply_typed<SCALE_F32>(c, at);
   }
   static __device__ __forceinline__ float total(const float (&c)[SUMS][4], int j) { return sum_in_pairs(c, j); }
 };

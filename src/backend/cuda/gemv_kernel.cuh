@@ -20,7 +20,9 @@
 #include "backend/cuda/gemv.h"
 #include "backend/cuda/gemv_formats.cuh"
 
+#ifndef GEMV_WARPS
 #define GEMV_WARPS   8
+#endif
 #define GEMV_THREADS (GEMV_WARPS * GEMV_LANES)
 #define GEMV_SUM_PAD (GEMV_WARPS + 1) /* sums of an output lie in different banks */
 
@@ -36,7 +38,8 @@ struct gemv_args {
   size_t x_stride, y_stride;
   int m, n, k, tiles, records, pairs;
   int record_bytes;  /* ≤ RECORD, which is what a slot of a ring has */
-  gemv_scales scales;
+  int block_shift; /* log2 of the columns of a block or group */
+  scale_type type; /* of its scale */
   gemv_activation activation;
   gemv_output output;
 };
@@ -45,7 +48,9 @@ struct gemv_args {
 
 /* Bytes of a ring: enough to be on the way that a multiprocessor's share of the memory's bandwidth times its latency is
  * covered (48 KB), small enough that the next kernel's ring fits beside it. */
-#define GEMV_RING_BYTES      (80 * 1024)
+#ifndef GEMV_RING_BYTES
+#define GEMV_RING_BYTES (80 * 1024)
+#endif
 #define GEMV_LONG_RING_BYTES (200 * 1024)
 
 /* Slots of a warp's ring. STREAMED ones hold two records and 128 columns of x, and no other kernel fits beside them. */
@@ -56,22 +61,25 @@ template <class F> struct gemv_depth {
   static constexpr int STREAMED = LONG_FITS < 2 ? 2 : LONG_FITS > 6 ? 6 : LONG_FITS;
 };
 
-/* A record of `bytes`, at most MOST, a multiple of 16. */
-template <int MOST>
-static __device__ __forceinline__ void gemv_copy_record(uint32_t to, const uint8_t *from, int bytes, int lane,
+/* A record of `bytes`, LEAST to MOST, a multiple of 16. */
+template <int LEAST, int MOST>
+static __device__ __forceinline__ void gemv_copy_record(uint8_t *slot, const uint8_t *from, int bytes, int lane,
                                                         uint64_t policy) {
   static_assert(MOST % 16 == 0, "a record is copied by 16 bytes");
+  const uint32_t to = shared_address(slot) + lane * 16;
+  from += lane * 16;
 #pragma unroll
   for (int i = 0; i < MOST; i += 512)
-    if (i + lane * 16 < bytes) copy_async_16(to + i + lane * 16, from + i + lane * 16, policy);
+    if (i + 512 <= LEAST || i + lane * 16 < bytes) copy_async_16(to + i, from + i, policy);
 }
 
 /* -- x */
 
 /* The 128 columns of a record for all rows, to granules at `to`: [granule][m][t][16 bytes]. Columns from k on are zero. */
 template <bool SPARSE>
-static __device__ __forceinline__ void gemv_copy_x(uint32_t to, const gemv_args &a, int record, int lane) {
+static __device__ __forceinline__ void gemv_copy_x(uint8_t *place, const gemv_args &a, int record, int lane) {
   const int granule_bytes = a.m * 64;
+  uint32_t to = shared_address(place);
   if constexpr (!SPARSE) { /* lane: piece lane % 8 of granule lane / 8 */
     const int col = record * GEMV_RECORD + lane * 4, left = a.k - col;
     const uint32_t bytes = left >= 4 ? 8 : left > 0 ? left * 2 : 0;
@@ -93,7 +101,7 @@ static __device__ __forceinline__ void gemv_copy_x(uint32_t to, const gemv_args 
 }
 
 /* The same where the weight's columns are in the order of `pairs`: single values, gathered. */
-static __device__ __forceinline__ void gemv_gather_x(uint32_t to, const gemv_args &a, int record, int lane) {
+static __device__ __forceinline__ void gemv_gather_x(uint8_t *to, const gemv_args &a, int record, int lane) {
 #pragma unroll 1
   for (int half = 0; half < 2; half++)
 #pragma unroll 1
@@ -103,12 +111,13 @@ static __device__ __forceinline__ void gemv_gather_x(uint32_t to, const gemv_arg
       const __half *row = a.x + m * a.x_stride;
       const uint32_t low = first < a.k ? __half_as_ushort(row[first]) : 0u;
       const uint32_t high = second < a.k ? __half_as_ushort(row[second]) : 0u;
-      store_shared_4(to + (half * 2 + lane / 16) * a.m * 64 + gemv_sparse_piece(lane % 16) + m * 64, low | high << 16);
+      uint8_t *at = to + (half * 2 + lane / 16) * a.m * 64 + gemv_sparse_piece(lane % 16) + m * 64;
+      *reinterpret_cast<uint32_t *>(at) = low | high << 16;
     }
 }
 
 template <class F>
-static __device__ __forceinline__ void gemv_take_x(uint32_t to, const gemv_args &a, int record, int lane) {
+static __device__ __forceinline__ void gemv_take_x(uint8_t *to, const gemv_args &a, int record, int lane) {
   if (F::SPARSE && a.pairs)
     gemv_gather_x(to, a, record, lane);
   else
@@ -118,7 +127,8 @@ static __device__ __forceinline__ void gemv_take_x(uint32_t to, const gemv_args 
 template <int TILES, bool FEW>
 static __device__ __forceinline__ void gemv_place_lane(gemv_operands<TILES> &at, const gemv_args &a, int lane) {
   const int m = a.m;
-  at.scales = a.scales;
+  at.block_shift = a.block_shift;
+  at.type = a.type;
   at.lane = lane;
   at.x_stride = m * 64;
 #pragma unroll
@@ -191,14 +201,14 @@ static __device__ __forceinline__ void gemv_put_sums(const gemv_args &a, float *
 
 template <class F, int TILES, bool FEW>
 __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_constant__ gemv_args a) {
-  extern __shared__ uint4 gemv_memory[];
+  extern __shared__ __align__(16) uint8_t gemv_memory[];
   constexpr int DEPTH = gemv_depth<F>::RESIDENT;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int first = (int)((long long)a.tiles * blockIdx.x / gridDim.x);
   const int end = (int)((long long)a.tiles * (blockIdx.x + 1) / gridDim.x);
-  const uint32_t ring = shared_address(gemv_memory) + warp * (DEPTH * F::RECORD);
-  const uint32_t x = shared_address(gemv_memory) + GEMV_WARPS * DEPTH * F::RECORD;
-  float *const sums = reinterpret_cast<float *>(gemv_memory) + (GEMV_WARPS * DEPTH * F::RECORD + a.records * a.m * 256) / 4;
+  uint8_t *const ring = gemv_memory + warp * (DEPTH * F::RECORD);
+  uint8_t *const x = gemv_memory + GEMV_WARPS * DEPTH * F::RECORD;
+  float *const sums = reinterpret_cast<float *>(x + a.records * a.m * 256);
   const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   const uint64_t policy = policy_evict_first();
 
@@ -207,7 +217,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
   const uint8_t *from = a.w + ((size_t)first * a.records + warp) * a.record_bytes;
   auto copy_next = [&]() {
     if (copy_tile < end) {
-      gemv_copy_record<F::RECORD>(ring + copy_slot * F::RECORD, from, a.record_bytes, lane, policy);
+      gemv_copy_record<F::CODES, F::RECORD>(ring + copy_slot * F::RECORD, from, a.record_bytes, lane, policy);
       const int step = copy_record + GEMV_WARPS < a.records ? GEMV_WARPS : a.records - copy_record + warp;
       from += (size_t)step * a.record_bytes;
       copy_record += GEMV_WARPS;
@@ -252,14 +262,14 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
 
 template <class F>
 __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_constant__ gemv_args a) {
-  extern __shared__ uint4 gemv_memory[];
+  extern __shared__ __align__(16) uint8_t gemv_memory[];
   constexpr int DEPTH = gemv_depth<F>::STREAMED, TILES = 2; /* for up to 8 rows, too */
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int slot_bytes = 2 * F::RECORD + a.m * 256; /* records of two tiles, columns of x */
   const int first = (int)((long long)a.tiles * blockIdx.x / gridDim.x);
   const int end = (int)((long long)a.tiles * (blockIdx.x + 1) / gridDim.x);
-  const uint32_t ring = shared_address(gemv_memory) + warp * DEPTH * slot_bytes;
-  float *const sums = reinterpret_cast<float *>(gemv_memory) + GEMV_WARPS * DEPTH * slot_bytes / 4;
+  uint8_t *const ring = gemv_memory + warp * DEPTH * slot_bytes;
+  float *const sums = reinterpret_cast<float *>(gemv_memory + GEMV_WARPS * DEPTH * slot_bytes);
   const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   const uint64_t policy = policy_evict_first();
   const size_t tile_bytes = (size_t)a.records * a.record_bytes;
@@ -267,9 +277,9 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
   int copy_record = warp, copy_tile = warp < a.records ? first : end, copy_slot = 0;
   auto copy_weights = [&](int record, int tile, int to_slot) {
     const uint8_t *from = a.w + tile * tile_bytes + (size_t)record * a.record_bytes;
-    const uint32_t to = ring + to_slot * slot_bytes;
-    gemv_copy_record<F::RECORD>(to, from, a.record_bytes, lane, policy);
-    if (tile + 1 < end) gemv_copy_record<F::RECORD>(to + F::RECORD, from + tile_bytes, a.record_bytes, lane, policy);
+    uint8_t *const to = ring + to_slot * slot_bytes;
+    gemv_copy_record<F::CODES, F::RECORD>(to, from, a.record_bytes, lane, policy);
+    if (tile + 1 < end) gemv_copy_record<F::CODES, F::RECORD>(to + F::RECORD, from + tile_bytes, a.record_bytes, lane, policy);
   };
   auto advance = [&]() {
     copy_record += GEMV_WARPS;

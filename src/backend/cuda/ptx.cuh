@@ -4,38 +4,10 @@
 
 #include <cstdint>
 
-/* -- shared memory, by its 32-bit address */
+/* The 32-bit address of shared memory, which the asynchronous copies take. */
 
 static __device__ __forceinline__ uint32_t shared_address(const void *p) {
   return (uint32_t)__cvta_generic_to_shared(p);
-}
-
-static __device__ __forceinline__ uint32_t load_shared_2(uint32_t at) {
-  uint16_t v;
-  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(at));
-  return v;
-}
-
-static __device__ __forceinline__ uint32_t load_shared_4(uint32_t at) {
-  uint32_t v;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(at));
-  return v;
-}
-
-static __device__ __forceinline__ uint2 load_shared_8(uint32_t at) {
-  uint2 v;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
-  return v;
-}
-
-static __device__ __forceinline__ uint4 load_shared_16(uint32_t at) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
-  return v;
-}
-
-static __device__ __forceinline__ void store_shared_4(uint32_t at, uint32_t v) {
-  asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
 }
 
 /* -- copies from global to shared memory that the thread does not wait for */

@@ -1,7 +1,8 @@
 /* lab/gemv/gemv_lab.cu: products of 1 to 16 rows with weights of every format.
  *
  *   gemv_lab check                      every version against FP64, at awkward shapes; bits over neighbours and repeats
- *   gemv_lab time CSV [FORMAT …]        the table of shapes, as kernels of a graph */
+ *   gemv_lab time CSV [FORMAT …]        the table of shapes, as kernels of a graph
+ *   gemv_lab profile FORMAT SHAPE ROWS  three launches, for a profiler */
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -30,21 +31,21 @@ static size_t shared_most;
 struct checked {
   lab_weight host;
   void *ordered; /* device */
-  std::vector<uint16_t> x; /* [16][k4] */
+  std::vector<uint16_t> x; /* [16][k8] */
   uint16_t *x_device;
-  size_t k4; /* k rounded up to 4 */
+  size_t k8; /* k rounded up to 8 */
 };
 
 static checked make_checked(const lab_format *f, size_t n, size_t k, uint64_t seed) {
   checked c = {};
   c.host = lab_weight_make(f, n, k, seed);
   c.ordered = device_copy(static_cast<const uint8_t *>(c.host.ordered), gemv_order_of(&c.host.w).bytes);
-  c.k4 = (k + 3) / 4 * 4;
-  std::vector<float> values(GEMV_MOST_ROWS * c.k4);
+  c.k8 = (k + 7) / 8 * 8;
+  std::vector<float> values(GEMV_MOST_ROWS * c.k8);
   lab_normal(values.data(), values.size(), seed + 1);
   for (float v : values) c.x.push_back(lab_f16(v));
   for (int m = 0; m < GEMV_MOST_ROWS; m++) /* must not be used */
-    for (size_t i = k; i < c.k4; i++) c.x[m * c.k4 + i] = 0x7e00;
+    for (size_t i = k; i < c.k8; i++) c.x[m * c.k8 + i] = 0x7e00;
   c.x_device = device_copy(c.x.data(), c.x.size());
   return c;
 }
@@ -61,7 +62,7 @@ static gemv_problem problem_of(const checked &c, int m, float *y) {
   p.ordered = c.ordered;
   p.m = m;
   p.x = c.x_device;
-  p.x_stride = c.k4;
+  p.x_stride = c.k8;
   p.y = y;
   p.y_stride = c.host.w.rows;
   return p;
@@ -87,7 +88,7 @@ static int check_shape(const version &v, const lab_format *f, size_t n, size_t k
   for (int m = 0; m < GEMV_MOST_ROWS; m++)
     for (size_t i = 0; i < n; i++) {
       double absolute;
-      const double expected = lab_dot(c.host.values + i * k, c.x.data() + m * c.k4, k, &absolute);
+      const double expected = lab_dot(c.host.values + i * k, c.x.data() + m * c.k8, k, &absolute);
       const double error = fabs(all[m * n + i] - expected) / absolute;
       if (!(error <= worst)) worst = error;
       squares += error * error;
@@ -144,7 +145,7 @@ static int check_epilogue(const version &v, gemv_activation activation, gemv_out
       double absolute, value[2];
       for (size_t h = 0; h < 2; h++) {
         const size_t row = activation == GEMV_SWIGLU ? 2 * j + h : j;
-        value[h] = lab_dot(c.host.values + row * k, c.x.data() + i * c.k4, k, &absolute) * scales[i] + bias[row];
+        value[h] = lab_dot(c.host.values + row * k, c.x.data() + i * c.k8, k, &absolute) * scales[i] + bias[row];
       }
       double expected = activated(activation, value[0]);
       if (activation == GEMV_SWIGLU) expected *= value[1];
@@ -203,15 +204,12 @@ static void fill_arena(uint8_t *arena, const lab_format *f) {
   lab_weight_free(&w);
 }
 
-static void time_shape(const version &v, const lab_format *f, const shape &s, uint8_t *arena, double bandwidth,
-                       FILE *csv) {
-  uint16_t *x = device_new<uint16_t>(GEMV_MOST_ROWS * s.k);
-  float *y = device_new<float>(GEMV_MOST_ROWS * s.n);
+/* A problem whose weight begins at arena, x and y included; all rows of x. */
+static gemv_problem timed_problem(const lab_format *f, const shape &s, uint8_t *arena) {
   std::vector<float> values(GEMV_MOST_ROWS * s.k);
   std::vector<uint16_t> codes;
   lab_normal(values.data(), values.size(), 9);
   for (float value : values) codes.push_back(lab_f16(value));
-  CHECK(cudaMemcpy(x, codes.data(), codes.size() * 2, cudaMemcpyHostToDevice));
   gemv_problem p = {};
   p.w.format = f->format;
   p.w.rows = s.n;
@@ -219,10 +217,23 @@ static void time_shape(const version &v, const lab_format *f, const shape &s, ui
   p.w.block = f->block;
   p.w.scale_type = f->scale;
   p.w.pairs = f->pairs;
-  p.x = x;
+  p.ordered = arena;
+  p.m = GEMV_MOST_ROWS;
+  p.x = device_copy(codes.data(), codes.size());
   p.x_stride = s.k;
-  p.y = y;
+  p.y = device_new<float>(GEMV_MOST_ROWS * s.n);
   p.y_stride = s.n;
+  return p;
+}
+
+static void free_timed(const gemv_problem &p) {
+  CHECK(cudaFree(const_cast<uint16_t *>(p.x)));
+  CHECK(cudaFree(p.y));
+}
+
+static void time_shape(const version &v, const lab_format *f, const shape &s, uint8_t *arena, double bandwidth,
+                       FILE *csv) {
+  gemv_problem p = timed_problem(f, s, arena);
   const gemv_order o = gemv_order_of(&p.w);
   const size_t span = (o.bytes + 255) / 256 * 256, copies = std::min<size_t>(40, ARENA / span);
   printf("%-4s %-12s %-10s %6.1f MB", v.name, f->name, s.name, o.bytes * 1e-6);
@@ -230,7 +241,6 @@ static void time_shape(const version &v, const lab_format *f, const shape &s, ui
   for (int m : {1, 2, 4, 8, 16}) {
     p.m = m;
     gemv_plan plan;
-    p.ordered = arena;
     CHECK(v.plan(&p, multiprocessors, shared_most, &plan));
     plan.dependent = 1;
     const double us = time_graph(40, 21, [&](int i, cudaStream_t stream) {
@@ -247,8 +257,7 @@ static void time_shape(const version &v, const lab_format *f, const shape &s, ui
             o.bytes / us * 1e-3, share, us / first, plan.blocks, plan.shared_bytes);
   }
   printf("\n");
-  CHECK(cudaFree(x));
-  CHECK(cudaFree(y));
+  free_timed(p);
 }
 
 static int time_all(const char *path, int count, char **names) {
@@ -271,6 +280,24 @@ static int time_all(const char *path, int count, char **names) {
   return fclose(csv);
 }
 
+static int profile(const char *format, const char *name, int rows) {
+  uint8_t *arena = device_new<uint8_t>(ARENA);
+  for (int f = 0; f < lab_format_count; f++)
+    for (const shape &s : shapes)
+      if (strcmp(lab_formats[f].name, format) == 0 && strcmp(s.name, name) == 0) {
+        fill_arena(arena, &lab_formats[f]);
+        gemv_problem p = timed_problem(&lab_formats[f], s, arena);
+        p.m = rows;
+        gemv_plan plan;
+        CHECK(gemv_plan_make(&p, multiprocessors, shared_most, &plan));
+        for (int i = 0; i < 3; i++) CHECK(gemv_launch(&p, &plan, 0));
+        CHECK(cudaDeviceSynchronize());
+        free_timed(p);
+      }
+  CHECK(cudaFree(arena));
+  return 0;
+}
+
 int main(int argc, char **argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   cudaDeviceProp device;
@@ -279,6 +306,7 @@ int main(int argc, char **argv) {
   shared_most = device.sharedMemPerBlockOptin;
   if (argc == 2 && strcmp(argv[1], "check") == 0) return check_all();
   if (argc >= 3 && strcmp(argv[1], "time") == 0) return time_all(argv[2], argc - 3, argv + 3);
-  fprintf(stderr, "usage: %s check | time CSV [FORMAT...]\n", argv[0]);
+  if (argc == 5 && strcmp(argv[1], "profile") == 0) return profile(argv[2], argv[3], atoi(argv[4]));
+  fprintf(stderr, "usage: %s check | time CSV [FORMAT...] | profile FORMAT SHAPE ROWS\n", argv[0]);
   return 2;
 }

@@ -13,26 +13,32 @@
  *   rows 0 .. 15      [ record 0       | record 1       | …
  *   rows 16 .. 31     [ record R       | record R + 1   | …          R = ⌈columns / 128⌉
  *
- * Codes of a record are vectors of 16 bytes, [vector / 32][lane]. Lane 4 g + t holds rows g and g + 8, and of the columns:
+ * Codes of a record are vectors of 16 bytes, [vector / 32][lane]. Lane 4 g + t holds rows g and g + 8; of a block of 16 columns
+ * it holds four pairs, p = 0 … 3: row g + 8 (p mod 2), columns 2t, 2t + 1 and, of p = 2 and 3, 8 more.
  *
- *   16 bits   8 × 32 vectors, each 16 columns from c = 16 v: columns c + 4 t … + 3 as four pairs
- *               row g: 4t, 4t+1 | row g+8: 4t, 4t+1 | row g: 4t+2, 4t+3 | row g+8: 4t+2, 4t+3
- *   FP8       4 × 32 vectors, each 32 columns: two blocks of 16
- *               row g: block 0, 4t … 4t+3 | row g: block 1 | row g+8: block 0 | row g+8: block 1
- *   NVFP4     2 × 32 vectors, each 64 columns: a word for each of four blocks of 16. A word has the pairs p = 0 … 3 of the
- *             16-bit order; of pair p the first code lies in the low half of the word, the second in the high half, its
- *             sign at bit 15 − p, its magnitude at bits 11 − 3p … 9 − 3p: one or two shifts and a mask make an FP16
- *   INT8 2:4  2 × 32 vectors, each 64 columns: two spans of 32, 8 bytes each: of pair p = 0 … 3 the two kept codes of group
- *             t + 4 (p / 2) of the span (a group: 4 columns) in row g + 8 (p mod 2), each + 128
- *   INT4 2:4  32 vectors, 128 columns: a word for each of four spans of 32; of pair p, as above, the first code at bits
- *             4p … 4p+3, the second 16 higher, each + 8
+ *            column  0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15
+ *   row g            t = 0 t = 1 t = 2 t = 3 t = 0 t = 1 t = 2 t = 3
+ *                    ------- p = 0 --------- ------- p = 2 ---------
+ *   row g + 8        ------- p = 1 --------- ------- p = 3 ---------
  *
- *   positions: [span pair][lane] words: lane t has span t / 2, groups 4 (t mod 2) … + 3, row g in the low half, g + 8 in the
- *             high half, a nibble for each group, as layout.h has it. INT8: word v of a lane at [v][lane]; INT4: [lane][v]
+ *   16 bits   8 × 32 vectors, each a block: pairs 0, 1, 2, 3
+ *   FP8       4 × 32 vectors, each two blocks: pairs 0, 2 of the first; 0, 2 of the second; 1, 3 of the first; of the second
+ *   NVFP4     2 × 32 vectors, each four blocks, a word for each. Of pair p the first code lies in the low half of the word,
+ *             the second in the high half, its sign at bit 15 − p, its magnitude at bits 11 − 3p … 9 − 3p: one or two
+ *             shifts and a mask make an FP16 of it
+ *
+ * 2:4 has spans of 32 columns in place of blocks, and groups of 4 columns, of which two codes are kept, in place of pairs: pair p
+ * is row g + 8 (p mod 2), group t and, of p = 2 and 3, 4 more.
+ *
+ *   INT8 2:4  2 × 32 vectors, each two spans: pairs 0, 1, 2, 3 of each; codes + 128
+ *   INT4 2:4  32 vectors, four spans, a word for each: of pair p the first code at bits 4p … 4p+3, the second 16 higher; + 8
+ *
+ *   positions: words. Lane t has span t / 2 of 64 columns, groups 4 (t mod 2) … + 3, row g in the low half, g + 8 in the high half, a
+ *             nibble for each group, as layout.h has it. INT8: [64 columns][lane]; INT4: [lane][64 columns]
  *   scales:   FP8, INT4: [block of the record][g][row g, row g + 8] of the type they have. NVFP4: [64 columns][g][block 0 … 3][row
  *             g, row g + 8]
  *
- * The rows of x are taken into shared memory in the order that gemv_x_piece describes. */
+ * Rows of x stay in the order of their columns. */
 #ifndef PACK_GEMV_ORDER_H
 #define PACK_GEMV_ORDER_H
 
@@ -48,8 +54,7 @@
 #define GEMV_RECORD  128 /* columns */
 #define GEMV_LANES   32
 #define GEMV_VECTOR  16 /* bytes */
-#define GEMV_GRANULE 32 /* columns of x that a lane's vector of 16 bytes comes from */
-#define GEMV_PIECES  8  /* of 8 bytes, which are what is moved of a granule of dense rows; of 4 bytes twice as many */
+#define GEMV_PIECE   8  /* columns of x that are moved together: 16 bytes of FP16 */
 
 #define GEMV_NVFP4_SCALE 16384.0f /* the decoded code is its value · 2^−14 */
 
@@ -131,13 +136,13 @@ GEMV_SHARED uint32_t gemv_index(const weight *w, size_t row, size_t col) {
 /* -- words of the new order. row, col: of the record's first code; lane and what are places in it */
 
 GEMV_SHARED uint32_t gemv_word_16(const weight *w, size_t row, size_t col, uint32_t lane, uint32_t pair) {
-  return gemv_pair16(w, row + lane / 4 + (pair & 1) * 8, col + lane % 4 * 4 + pair / 2 * 2);
+  return gemv_pair16(w, row + lane / 4 + (pair & 1) * 8, col + lane % 4 * 2 + pair / 2 * 8);
 }
 
 GEMV_SHARED uint32_t gemv_word_fp8(const weight *w, size_t row, size_t col, uint32_t lane, uint32_t word) {
   uint32_t all = 0;
   for (uint32_t i = 0; i < 4; i++)
-    all |= gemv_code_fp8(w, row + lane / 4 + word / 2 * 8, col + (word & 1) * 16 + lane % 4 * 4 + i) << 8 * i;
+    all |= gemv_code_fp8(w, row + lane / 4 + word / 2 * 8, col + (word & 1) * 16 + lane % 4 * 2 + i / 2 * 8 + (i & 1)) << 8 * i;
   return all;
 }
 
@@ -145,7 +150,7 @@ GEMV_SHARED uint32_t gemv_word_nvfp4(const weight *w, size_t row, size_t col, ui
   uint32_t all = 0;
   for (uint32_t p = 0; p < 4; p++)
     for (uint32_t i = 0; i < 2; i++) {
-      const uint32_t code = gemv_code_fp4(w, row + lane / 4 + (p & 1) * 8, col + block * 16 + lane % 4 * 4 + p / 2 * 2 + i);
+      const uint32_t code = gemv_code_fp4(w, row + lane / 4 + (p & 1) * 8, col + block * 16 + lane % 4 * 2 + p / 2 * 8 + i);
       all |= (code >> 3) << (16 * i + 15 - p) | (code & 7u) << (16 * i + 9 - 3 * p);
     }
   return all;
@@ -205,18 +210,6 @@ GEMV_SHARED uint8_t gemv_record_scale(const weight *w, size_t row, size_t col, u
   if (at >= w->rows || c >= w->cols) return 0;
   return ((const uint8_t *)w->scales)[at * w->scale_row_bytes + c / w->block * size + i % size];
 }
-
-/* -- x in shared memory: [granule of 32 columns][row][t][16 bytes] of FP16, from which lane 4 g + t takes row g's vector
- *
- *   dense formats   4t … 4t+3 | 16 + 4t … 16 + 4t+3                pieces of 8 bytes: 4 columns
- *   2:4             2t, 2t+1 | 8 + 2t … | 16 + 2t … | 24 + 2t …    pieces of 4 bytes: 2 columns
- *
- * Place in bytes of piece p of a granule, among the 64 bytes of a row: columns 4p … or 2p …. */
-GEMV_SHARED uint32_t gemv_dense_piece(uint32_t p) { return p % 4 * 16 + p / 4 * 8; }
-GEMV_SHARED uint32_t gemv_sparse_piece(uint32_t p) { return p % 4 * 16 + p / 4 * 4; }
-
-/* The stored column of `pairs` weights at place p: the blocks hold columns 0 2 4 6 1 3 5 7 of each 8. */
-GEMV_SHARED uint32_t gemv_pairs_column(uint32_t p) { return (p & ~7u) | (p % 8 < 4 ? p % 8 * 2 : p % 8 * 2 - 7); }
 
 /* to: gemv_order_of(w).bytes. w is in the host's memory; not F32. Rows of tiles [tile, tile + tiles). */
 void gemv_order_tiles(const weight *w, size_t tile, size_t tiles, void *to);

@@ -8,23 +8,24 @@ typedef struct gemv_kernels {
   const void *resident[2]; /* up to 8 rows, up to 16 */
   const void *streamed;
   const void *few;                       /* 1 or 2 rows, NULL: resident[0] */
-  int record_bytes, depth, streamed_depth;
+  int record_most, depth[2], streamed_depth;
 } gemv_kernels;
 
 template <class F> static gemv_kernels kernels_of() {
   gemv_kernels k = {};
-  k.resident[0] = reinterpret_cast<const void *>(gemv_resident<F, 1, false>);
-  k.resident[1] = reinterpret_cast<const void *>(gemv_resident<F, 2, false>);
+  k.resident[0] = reinterpret_cast<const void *>(gemv_resident<F, 1>);
+  k.resident[1] = reinterpret_cast<const void *>(gemv_resident<F, 2>);
   k.streamed = reinterpret_cast<const void *>(gemv_streamed<F>);
-  k.record_bytes = F::RECORD;
-  k.depth = gemv_depth<F>::RESIDENT;
-  k.streamed_depth = gemv_depth<F>::STREAMED;
+  k.record_most = F::RECORD;
+  k.depth[0] = gemv_depth<F, 1>::RESIDENT;
+  k.depth[1] = gemv_depth<F, 2>::RESIDENT;
+  k.streamed_depth = gemv_depth<F, 2>::STREAMED;
   return k;
 }
 
 static gemv_kernels nvfp4_kernels() {
   gemv_kernels k = kernels_of<gemv_nvfp4>();
-  k.few = reinterpret_cast<const void *>(gemv_resident<gemv_nvfp4_few, 1, true>);
+  k.few = reinterpret_cast<const void *>(gemv_resident<gemv_nvfp4_few, 1>);
   return k;
 }
 
@@ -44,17 +45,16 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
   const gemv_kernels k = kernels_for(&p->w);
   const gemv_order o = gemv_order_of(&p->w);
   *plan = {};
-  if (!k.resident[0] || p->m < 1 || p->m > GEMV_MOST_ROWS) return cudaErrorInvalidValue;
-  if ((int)o.record_bytes > k.record_bytes) return cudaErrorInvalidValue;
-  const size_t m = (size_t)p->m, tiles_of_x = (m + 7) / 8;
-  const size_t sums = 2 * m * GEMV_TILE * GEMV_SUM_PAD * sizeof(float);
-  const size_t resident = (size_t)GEMV_WARPS * k.depth * k.record_bytes + o.records * m * 256 + sums;
+  if (!k.resident[0] || p->m < 1 || p->m > GEMV_MOST_ROWS || (int)o.record_bytes > k.record_most)
+    return cudaErrorInvalidValue;
+  const int wide = p->m > 8; /* two column tiles of x */
+  const size_t resident = gemv_resident_bytes(k.record_most, k.depth[wide], o.records, p->m);
   if (resident <= shared_most) {
-    plan->kernel = k.few && m <= 2 ? k.few : k.resident[tiles_of_x - 1];
+    plan->kernel = k.few && p->m <= 2 ? k.few : k.resident[wide];
     plan->shared_bytes = resident;
   } else {
     plan->kernel = k.streamed;
-    plan->shared_bytes = (size_t)GEMV_WARPS * k.streamed_depth * (2 * k.record_bytes + m * 256) + sums;
+    plan->shared_bytes = gemv_streamed_bytes(k.record_most, k.streamed_depth, p->m);
   }
   /* One on every multiprocessor, even where fewer would have equal work: on one that is left idle the kernel after this one
    * would put two of its blocks. */

@@ -34,8 +34,8 @@ typedef struct gemv_problem {
   weight w;             /* format, sizes, block and scale_type are used; its pointers are not */
   const void *ordered;  /* [gemv_order_of(&w).bytes], 16-byte aligned */
   int m;                /* 1 … 16 */
-  const uint16_t *x;    /* FP16 [m][x_stride], 8-byte aligned */
-  size_t x_stride;      /* elements, a multiple of 4, ≥ k rounded up to 4; what lies between k and that is not used */
+  const uint16_t *x;    /* FP16 [m][x_stride], 16-byte aligned */
+  size_t x_stride;      /* elements, a multiple of 8, ≥ k; what lies between is not used */
   const float *x_scales; /* [m] or NULL: 1 */
   const float *bias;     /* [n] or NULL */
   gemv_activation activation;

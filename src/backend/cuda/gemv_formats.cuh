@@ -1,9 +1,9 @@
 /* backend/cuda/gemv_formats.cuh: what a warp does with one record of weights (16 rows × 128 columns, pack/gemv_order.h) and the
  * 1 to 16 rows of x beside it, one struct for each format:
  *
- *   SPARSE            x is in the order of 2:4
  *   CODES, RECORD     bytes of its codes, and in all, at most
  *   SUMS              independent accumulators of an output, so that products need not wait for each other
+ *   TOGETHER          records that a warp multiplies without waiting in between
  *   multiply          adds the record's products to sums
  *   total             the sum of an output's accumulators, in a fixed order
  *
@@ -13,6 +13,11 @@
 #define BACKEND_CUDA_GEMV_FORMATS_CUH
 
 #include <cuda_fp16.h>
+#ifndef GEMV_T_NVFP4
+#define GEMV_T_NVFP4 2
+#define GEMV_T_INT8 2
+#define GEMV_T_INT4 2
+#endif
 
 #include "backend/cuda/ptx.cuh"
 #include "pack/gemv_order.h"
@@ -36,24 +41,46 @@ static __device__ __forceinline__ float2 gemv_scale_pair(const uint8_t *scales, 
   return make_float2(e8m0_to_float(v & 0xffu), e8m0_to_float(v >> 8));
 }
 
-/* Where a lane finds its operands in shared memory. Eight rows of x are one column tile of `mma`; lane 4 g + t reads row
- * 8 i + g of tile i, or the last row there is when that is none: what it adds up then is dropped. */
+/* Where a lane finds its operands in shared memory. x lies there as [piece of 8 columns][row][16 bytes], a piece x_stride
+ * bytes after the one before. */
 template <int TILES> struct gemv_operands {
   const uint8_t *codes; /* the record */
-  const uint8_t *x;     /* granule of the record's first column */
-  int x_stride;         /* bytes of a granule of all rows */
-  int row[TILES];       /* of x: byte in a granule, this lane's t included */
+  uint32_t x;           /* bytes from the first column there is to the record's first */
+  uint32_t x_stride;
+  uint32_t row[TILES]; /* address that load_matrices takes of this lane for eight rows of x, but for x */
   int lane;
   int block_shift; /* log2 of the columns of a block or group */
   scale_type type; /* of its scale */
 
+  /* 32 columns of the eight rows of a tile: columns 8 i + 2 t, + 1 of row g in word i. */
   __device__ __forceinline__ uint4 x_vector(int granule, int tile) const {
-    return *reinterpret_cast<const uint4 *>(x + granule * x_stride + row[tile]);
+    return load_matrices(row[tile] + x + granule * 4 * x_stride);
   }
   __device__ __forceinline__ uint4 vector(int i) const {
     return *reinterpret_cast<const uint4 *>(codes + (i * GEMV_LANES + lane) * 16);
   }
 };
+
+/* The same for gemv_nvfp4_few. */
+struct gemv_few_operands {
+  const uint8_t *codes;
+  uint32_t x, x_stride;
+  uint32_t row[2], step[2];
+  int lane;
+
+  __device__ __forceinline__ uint4 vector(int i) const {
+    return *reinterpret_cast<const uint4 *>(codes + (i * GEMV_LANES + lane) * 16);
+  }
+};
+
+/* All of a record's x. */
+template <int TILES>
+static __device__ __forceinline__ void gemv_load_x(const gemv_operands<TILES> &at, uint4 (&x)[4][TILES]) {
+#pragma unroll
+  for (int granule = 0; granule < 4; granule++)
+#pragma unroll
+    for (int i = 0; i < TILES; i++) x[granule][i] = at.x_vector(granule, i);
+}
 
 template <int N> static __device__ __forceinline__ float sum_in_pairs(const float (&sums)[N][4], int j) {
   if constexpr (N == 1) return sums[0][j];
@@ -72,22 +99,23 @@ static __device__ __forceinline__ void add_scaled(float (&c)[4], const float (&z
 /* -- 16 bits */
 
 template <bool BF16> struct gemv_dense {
-  static constexpr bool SPARSE = false;
+  template <int TILES> using operands = gemv_operands<TILES>;
+  static constexpr int TOGETHER = 1;
   static constexpr int CODES = 4096, RECORD = CODES, SUMS = 2;
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    uint4 x[4][TILES];
+    gemv_load_x(at, x);
 #pragma unroll
     for (int granule = 0; granule < 4; granule++) {
-      uint4 x[TILES];
-#pragma unroll
-      for (int i = 0; i < TILES; i++) x[i] = at.x_vector(granule, i);
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const uint4 w = at.vector(granule * 2 + half);
 #pragma unroll
         for (int i = 0; i < TILES; i++) {
-          const uint32_t b0 = half ? x[i].z : x[i].x, b1 = half ? x[i].w : x[i].y;
+          const uint4 b = x[granule][i];
+          const uint32_t b0 = half ? b.z : b.x, b1 = half ? b.w : b.y;
           if constexpr (BF16)
             multiply_bf16(c[i], w, b0, b1);
           else
@@ -125,20 +153,23 @@ static __device__ __forceinline__ void fp8_decode(uint4 w, uint32_t (&a)[8]) {
 }
 
 struct gemv_fp8 { /* a scale for each row */
-  static constexpr bool SPARSE = false;
+  template <int TILES> using operands = gemv_operands<TILES>;
+  static constexpr int TOGETHER = 1;
   static constexpr int CODES = 2048, RECORD = CODES, SUMS = 2;
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    uint4 x[4][TILES];
+    gemv_load_x(at, x);
 #pragma unroll
     for (int granule = 0; granule < 4; granule++) {
       uint32_t a[8];
       fp8_decode(at.vector(granule), a);
 #pragma unroll
       for (int i = 0; i < TILES; i++) {
-        const uint4 x = at.x_vector(granule, i);
-        mma_f16(c[i][0], a[0], a[1], a[2], a[3], x.x, x.y);
-        mma_f16(c[i][1], a[4], a[5], a[6], a[7], x.z, x.w);
+        const uint4 b = x[granule][i];
+        mma_f16(c[i][0], a[0], a[1], a[2], a[3], b.x, b.y);
+        mma_f16(c[i][1], a[4], a[5], a[6], a[7], b.z, b.w);
       }
     }
   }
@@ -146,11 +177,14 @@ struct gemv_fp8 { /* a scale for each row */
 };
 
 struct gemv_fp8_blocks { /* blocks of 16, 32, 64, 128 columns */
-  static constexpr bool SPARSE = false;
+  template <int TILES> using operands = gemv_operands<TILES>;
+  static constexpr int TOGETHER = 1;
   static constexpr int CODES = 2048, RECORD = CODES + 512, SUMS = 2; /* RECORD: at most, blocks of 16 with FP32 scales */
 
   template <int SCALE, int TILES>
   static __device__ __forceinline__ void multiply_typed(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    uint4 x[4][TILES];
+    gemv_load_x(at, x);
 #pragma unroll
     for (int granule = 0; granule < 4; granule++) {
       uint32_t a[8];
@@ -159,10 +193,10 @@ struct gemv_fp8_blocks { /* blocks of 16, 32, 64, 128 columns */
       const float2 s1 = gemv_scale_pair<SCALE>(at.codes + CODES, at.block_shift, granule * 32 + 16, at.lane);
 #pragma unroll
       for (int i = 0; i < TILES; i++) {
-        const uint4 x = at.x_vector(granule, i);
+        const uint4 b = x[granule][i];
         float z[2][4] = {};
-        mma_f16(z[0], a[0], a[1], a[2], a[3], x.x, x.y);
-        mma_f16(z[1], a[4], a[5], a[6], a[7], x.z, x.w);
+        mma_f16(z[0], a[0], a[1], a[2], a[3], b.x, b.y);
+        mma_f16(z[1], a[4], a[5], a[6], a[7], b.z, b.w);
         add_scaled(c[i][0], z[0], s0);
         add_scaled(c[i][1], z[1], s1);
       }
@@ -187,7 +221,8 @@ static __device__ __forceinline__ uint32_t fp4_pair(uint32_t word, int p) {
 }
 
 struct gemv_nvfp4 {
-  static constexpr bool SPARSE = false;
+  template <int TILES> using operands = gemv_operands<TILES>;
+  static constexpr int TOGETHER = GEMV_T_NVFP4;
   static constexpr int CODES = 1024, RECORD = CODES + 128, SUMS = 4;
 
   template <int TILES>
@@ -200,11 +235,13 @@ struct gemv_nvfp4 {
       uint32_t scales[4]; /* of a block: rows g, g + 8 */
       e4m3_to_half2(s.x, &scales[0], &scales[1]);
       e4m3_to_half2(s.y, &scales[2], &scales[3]);
+      uint4 x[2][TILES];
+#pragma unroll
+      for (int granule = 0; granule < 2; granule++)
+#pragma unroll
+        for (int i = 0; i < TILES; i++) x[granule][i] = at.x_vector(v * 2 + granule, i);
 #pragma unroll
       for (int granule = 0; granule < 2; granule++) {
-        uint4 x[TILES];
-#pragma unroll
-        for (int i = 0; i < TILES; i++) x[i] = at.x_vector(v * 2 + granule, i);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           const int block = granule * 2 + half;
@@ -214,7 +251,8 @@ struct gemv_nvfp4 {
 #pragma unroll
           for (int i = 0; i < TILES; i++) {
             float z[4] = {};
-            mma_f16(z, a0, a1, a2, a3, half ? x[i].z : x[i].x, half ? x[i].w : x[i].y);
+            const uint4 b = x[granule][i];
+            mma_f16(z, a0, a1, a2, a3, half ? b.z : b.x, half ? b.w : b.y);
             add_scaled(c[i][block], z, scale);
           }
         }
@@ -226,29 +264,33 @@ struct gemv_nvfp4 {
 
 /* The same for 1 or 2 rows of x, with the same bits and half the work: block b's product lands in columns 2b, 2b + 1 of one
  * `mma` sum, because x is zero for the other columns. So lane t has block t's sums, and scales them alone. Adding a product
- * with zero changes nothing. */
+ * with zero changes nothing. The zeros come from memory: a lane's row[h], for blocks 2 h and 2 h + 1, is either a row of x, with
+ * step[h] all ones, or 16 zero bytes that do not move, with step[h] 0. */
 struct gemv_nvfp4_few {
-  static constexpr bool SPARSE = false;
+  template <int TILES> using operands = gemv_few_operands;
+  static constexpr int TOGETHER = GEMV_T_NVFP4;
   static constexpr int CODES = gemv_nvfp4::CODES, RECORD = gemv_nvfp4::RECORD, SUMS = 1;
 
-  static __device__ __forceinline__ void multiply(float (&c)[1][SUMS][4], const gemv_operands<1> &at) {
-    const int mine = at.lane / 8, t = at.lane % 4; /* columns 2 mine, 2 mine + 1 of x are lanes 8 mine … + 7 */
+  static __device__ __forceinline__ void multiply(float (&c)[1][SUMS][4], const gemv_few_operands &at) {
     uint32_t words[2][4], scales[2], unused;
-    uint2 x[2];
+    uint4 x[2][2];
     float z[2][4] = {};
 #pragma unroll
     for (int v = 0; v < 2; v++) {
+#pragma unroll
+      for (int h = 0; h < 2; h++)
+        x[v][h] = load_matrices(at.row[h] + (at.x + (v * 2 + h) * 4 * at.x_stride & at.step[h]));
       const uint4 w = at.vector(v);
       words[v][0] = w.x, words[v][1] = w.y, words[v][2] = w.z, words[v][3] = w.w;
-      x[v] = *reinterpret_cast<const uint2 *>(at.x + (v * 2 + mine / 2) * at.x_stride + at.row[0] + mine % 2 * 8);
-      const uint16_t s = *reinterpret_cast<const uint16_t *>(at.codes + CODES + v * 64 + at.lane / 4 * 8 + t * 2);
-      e4m3_to_half2(s, &scales[v], &unused);
+      const uint8_t *s = at.codes + CODES + v * 64 + at.lane / 4 * 8 + at.lane % 4 * 2;
+      e4m3_to_half2(*reinterpret_cast<const uint16_t *>(s), &scales[v], &unused);
     }
 #pragma unroll
     for (int block = 0; block < 4; block++)
 #pragma unroll
       for (int v = 0; v < 2; v++) {
-        const uint32_t q = words[v][block], b0 = mine == block ? x[v].x : 0, b1 = mine == block ? x[v].y : 0;
+        const uint4 b = x[v][block / 2];
+        const uint32_t q = words[v][block], b0 = block % 2 ? b.z : b.x, b1 = block % 2 ? b.w : b.y;
         mma_f16(z[v], fp4_pair(q, 0), fp4_pair(q, 1), fp4_pair(q, 2), fp4_pair(q, 3), b0, b1);
       }
 #pragma unroll
@@ -270,11 +312,14 @@ template <int FIRST> static __device__ __forceinline__ uint32_t int8_pair(uint32
 }
 
 struct gemv_int8_24 {
-  static constexpr bool SPARSE = true;
+  template <int TILES> using operands = gemv_operands<TILES>;
+  static constexpr int TOGETHER = GEMV_T_INT8;
   static constexpr int CODES = 1024, RECORD = CODES + 256, SUMS = 2;
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    uint4 x[4][TILES];
+    gemv_load_x(at, x);
 #pragma unroll
     for (int v = 0; v < 2; v++) {
       const uint4 w = at.vector(v);
@@ -283,8 +328,8 @@ struct gemv_int8_24 {
                              int8_pair<0>(w.z), int8_pair<1>(w.z), int8_pair<0>(w.w), int8_pair<1>(w.w)};
 #pragma unroll
       for (int i = 0; i < TILES; i++) {
-        mma_sparse_f16<0>(c[i][0], a[0], a[1], a[2], a[3], at.x_vector(v * 2, i), positions);
-        mma_sparse_f16<1>(c[i][1], a[4], a[5], a[6], a[7], at.x_vector(v * 2 + 1, i), positions);
+        mma_sparse_f16<0>(c[i][0], a[0], a[1], a[2], a[3], x[v * 2][i], positions);
+        mma_sparse_f16<1>(c[i][1], a[4], a[5], a[6], a[7], x[v * 2 + 1][i], positions);
       }
     }
   }
@@ -294,7 +339,8 @@ struct gemv_int8_24 {
 /* -- INT4 2:4. GROUPS: a scale for each 32, 64 or 128 columns, else for each row */
 
 template <bool GROUPS> struct gemv_int4_24 {
-  static constexpr bool SPARSE = true;
+  template <int TILES> using operands = gemv_operands<TILES>;
+  static constexpr int TOGETHER = GEMV_T_INT4;
   static constexpr int CODES = 512, POSITIONS = 256, SUMS = 2;
   static constexpr int RECORD = CODES + POSITIONS + (GROUPS ? 256 : 0); /* at most: groups of 32 with FP32 scales */
 
@@ -309,32 +355,33 @@ template <bool GROUPS> struct gemv_int4_24 {
   }
 
   template <int SPAN, int SCALE, int TILES>
-  static __device__ __forceinline__ void span(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at, uint32_t word,
-                                              uint32_t positions) {
+  static __device__ __forceinline__ void span(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at,
+                                              const uint4 (&x)[4][TILES], uint32_t word, uint32_t positions) {
     uint32_t a[4];
     decode(word, a);
 #pragma unroll
     for (int i = 0; i < TILES; i++) {
-      const uint4 x = at.x_vector(SPAN, i);
       if constexpr (GROUPS) {
         float z[4] = {};
-        mma_sparse_f16<SPAN % 2>(z, a[0], a[1], a[2], a[3], x, positions);
+        mma_sparse_f16<SPAN % 2>(z, a[0], a[1], a[2], a[3], x[SPAN][i], positions);
         add_scaled(c[i][SPAN % 2], z,
                    gemv_scale_pair<SCALE>(at.codes + CODES + POSITIONS, at.block_shift, SPAN * 32, at.lane));
       } else {
-        mma_sparse_f16<SPAN % 2>(c[i][SPAN % 2], a[0], a[1], a[2], a[3], x, positions);
+        mma_sparse_f16<SPAN % 2>(c[i][SPAN % 2], a[0], a[1], a[2], a[3], x[SPAN][i], positions);
       }
     }
   }
 
   template <int SCALE, int TILES>
   static __device__ __forceinline__ void multiply_typed(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    uint4 x[4][TILES];
+    gemv_load_x(at, x);
     const uint4 w = at.vector(0);
     const uint2 positions = *reinterpret_cast<const uint2 *>(at.codes + CODES + at.lane * 8);
-    span<0, SCALE>(c, at, w.x, positions.x);
-    span<1, SCALE>(c, at, w.y, positions.x);
-    span<2, SCALE>(c, at, w.z, positions.y);
-    span<3, SCALE>(c, at, w.w, positions.y);
+    span<0, SCALE>(c, at, x, w.x, positions.x);
+    span<1, SCALE>(c, at, x, w.y, positions.x);
+    span<2, SCALE>(c, at, x, w.z, positions.y);
+    span<3, SCALE>(c, at, x, w.w, positions.y);
   }
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {

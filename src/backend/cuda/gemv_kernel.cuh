@@ -1,6 +1,6 @@
 /* backend/cuda/gemv_kernel.cuh: the kernel for 1 to 16 rows of x, for any format of gemv_formats.cuh.
  *
- *   grid     a block for each run of consecutive tiles (16 rows of w), about one block a multiprocessor
+ *   grid     a block for each run of consecutive tiles (16 rows of w), one block a multiprocessor
  *   block    8 warps; warp i takes records i, i + 8, … of a tile, so each warp has a slice of the columns
  *
  *            records of a tile   0 1 2 3 4 5 6 7 8 9 …
@@ -20,11 +20,12 @@
 #include "backend/cuda/gemv.h"
 #include "backend/cuda/gemv_formats.cuh"
 
-#ifndef GEMV_WARPS
 #define GEMV_WARPS   8
-#endif
 #define GEMV_THREADS (GEMV_WARPS * GEMV_LANES)
 #define GEMV_SUM_PAD (GEMV_WARPS + 1) /* sums of an output lie in different banks */
+#define GEMV_PIECES  (GEMV_RECORD / GEMV_PIECE)
+
+static_assert(GEMV_THREADS >= GEMV_MOST_ROWS * GEMV_TILE, "each output of a tile has a thread");
 
 /* What the kernel is told. */
 struct gemv_args {
@@ -38,26 +39,27 @@ struct gemv_args {
   size_t x_stride, y_stride;
   int m, n, k, tiles, records, pairs;
   int record_bytes;  /* ≤ RECORD, which is what a slot of a ring has */
-  int block_shift; /* log2 of the columns of a block or group */
-  scale_type type; /* of its scale */
+  int block_shift;   /* log2 of the columns of a block or group */
+  scale_type type;   /* of its scale */
   gemv_activation activation;
   gemv_output output;
 };
 
 /* -- a warp's ring */
 
-/* Bytes of a ring: enough to be on the way that a multiprocessor's share of the memory's bandwidth times its latency is
- * covered (48 KB), small enough that the next kernel's ring fits beside it. */
+/* Bytes of a block's rings: enough on the way to cover a multiprocessor's share of bandwidth times latency (48 KB), small
+ * enough that x fits beside them, and for few rows the next kernel's block too. */
 #ifndef GEMV_RING_BYTES
 #define GEMV_RING_BYTES (80 * 1024)
 #endif
-#define GEMV_LONG_RING_BYTES (200 * 1024)
+#define GEMV_WIDE_RING_BYTES (64 * 1024)  /* beside 16 rows of 4096 columns */
+#define GEMV_LONG_RING_BYTES (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
 
-/* Slots of a warp's ring. STREAMED ones hold two records and 128 columns of x, and no other kernel fits beside them. */
-template <class F> struct gemv_depth {
-  static constexpr int FITS = GEMV_RING_BYTES / GEMV_WARPS / F::RECORD;
-  static constexpr int RESIDENT = FITS < 3 ? 3 : FITS > 12 ? 12 : FITS;
-  static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_MOST_ROWS * 256);
+/* Slots of a warp's ring, for TILES column tiles of x. */
+template <class F, int TILES> struct gemv_depth {
+  static constexpr int FITS = (TILES == 1 ? GEMV_RING_BYTES : GEMV_WIDE_RING_BYTES) / GEMV_WARPS / F::RECORD;
+  static constexpr int RESIDENT = FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : FITS > 12 ? 12 : FITS;
+  static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_MOST_ROWS * 272);
   static constexpr int STREAMED = LONG_FITS < 2 ? 2 : LONG_FITS > 6 ? 6 : LONG_FITS;
 };
 
@@ -73,72 +75,70 @@ static __device__ __forceinline__ void gemv_copy_record(uint8_t *slot, const uin
     if (i + 512 <= LEAST || i + lane * 16 < bytes) copy_async_16(to + i, from + i, policy);
 }
 
-/* -- x */
+/* -- x: [piece of 8 columns][row][16 bytes], a piece an odd number of 16 bytes after the one before, so that neither a column of
+ * pieces nor a row of them falls on one bank */
 
-/* The 128 columns of a record for all rows, to granules at `to`: [granule][m][t][16 bytes]. Columns from k on are zero. */
-template <bool SPARSE>
-static __device__ __forceinline__ void gemv_copy_x(uint8_t *place, const gemv_args &a, int record, int lane) {
-  const int granule_bytes = a.m * 64;
-  uint32_t to = shared_address(place);
-  if constexpr (!SPARSE) { /* lane: piece lane % 8 of granule lane / 8 */
-    const int col = record * GEMV_RECORD + lane * 4, left = a.k - col;
-    const uint32_t bytes = left >= 4 ? 8 : left > 0 ? left * 2 : 0;
-    const __half *from = a.x + (bytes ? col : 0);
-    to += lane / 8 * granule_bytes + gemv_dense_piece(lane % 8);
+static __host__ __device__ __forceinline__ int gemv_x_stride(int m) { return (m | 1) * 16; }
+
+/* Eight columns of `pairs` weights: the blocks hold columns 0 2 4 6 1 3 5 7 of each 8. */
+static __device__ __forceinline__ uint4 gemv_pairs_order(uint4 v) {
+  return make_uint4(__byte_perm(v.x, v.y, 0x5410), __byte_perm(v.z, v.w, 0x5410), __byte_perm(v.x, v.y, 0x7632),
+                    __byte_perm(v.z, v.w, 0x7632));
+}
+
+/* The 128 columns of a record for all rows. Columns from k on are zero; what fills x up to 8 columns is not used. */
+static __device__ __forceinline__ void gemv_take_x(uint8_t *to, const gemv_args &a, int record, int lane) {
+  const int piece = lane % GEMV_PIECES, col = record * GEMV_RECORD + piece * GEMV_PIECE, left = a.k - col;
+  const uint32_t bytes = left >= GEMV_PIECE ? 16 : left > 0 ? left * 2 : 0;
+  const __half *from = a.x + (bytes ? col : 0);
+  to += piece * gemv_x_stride(a.m);
 #pragma unroll 1
-    for (int m = 0; m < a.m; m++) copy_async_8(to + m * 64, from + m * a.x_stride, bytes);
-  } else {
-#pragma unroll
-    for (int half = 0; half < 2; half++) { /* lane: piece lane % 16 of granule 2 half + lane / 16 */
-      const int col = record * GEMV_RECORD + half * 64 + lane * 2, left = a.k - col;
-      const uint32_t bytes = left >= 2 ? 4 : left > 0 ? 2 : 0;
-      const uint32_t at = to + (half * 2 + lane / 16) * granule_bytes + gemv_sparse_piece(lane % 16);
-      const __half *from = a.x + (bytes ? col : 0);
-#pragma unroll 1
-      for (int m = 0; m < a.m; m++) copy_async_4(at + m * 64, from + m * a.x_stride, bytes);
-    }
+  for (int m = lane / GEMV_PIECES; m < a.m; m += GEMV_LANES / GEMV_PIECES) {
+    copy_async_part(shared_address(to + m * 16), from + m * a.x_stride, bytes);
   }
 }
 
-/* The same where the weight's columns are in the order of `pairs`: single values, gathered. */
-static __device__ __forceinline__ void gemv_gather_x(uint8_t *to, const gemv_args &a, int record, int lane) {
+/* With the order of `pairs` it is done again in place, by the lanes that copied it, once it is there. */
+static __device__ __forceinline__ void gemv_reorder_x(uint8_t *at, const gemv_args &a, int lane) {
+  at += lane % GEMV_PIECES * gemv_x_stride(a.m);
 #pragma unroll 1
-  for (int half = 0; half < 2; half++)
-#pragma unroll 1
-    for (int m = 0; m < a.m; m++) {
-      const int place = record * GEMV_RECORD + half * 64 + lane * 2;
-      const int first = (int)gemv_pairs_column(place), second = (int)gemv_pairs_column(place + 1);
-      const __half *row = a.x + m * a.x_stride;
-      const uint32_t low = first < a.k ? __half_as_ushort(row[first]) : 0u;
-      const uint32_t high = second < a.k ? __half_as_ushort(row[second]) : 0u;
-      uint8_t *at = to + (half * 2 + lane / 16) * a.m * 64 + gemv_sparse_piece(lane % 16) + m * 64;
-      *reinterpret_cast<uint32_t *>(at) = low | high << 16;
-    }
+  for (int m = lane / GEMV_PIECES; m < a.m; m += GEMV_LANES / GEMV_PIECES) {
+    uint4 *const piece = reinterpret_cast<uint4 *>(at + m * 16);
+    *piece = gemv_pairs_order(*piece);
+  }
 }
 
-template <class F>
-static __device__ __forceinline__ void gemv_take_x(uint8_t *to, const gemv_args &a, int record, int lane) {
-  if (F::SPARSE && a.pairs)
-    gemv_gather_x(to, a, record, lane);
-  else
-    gemv_copy_x<F::SPARSE>(to, a, record, lane);
-}
-
-template <int TILES, bool FEW>
-static __device__ __forceinline__ void gemv_place_lane(gemv_operands<TILES> &at, const gemv_args &a, int lane) {
-  const int m = a.m;
-  at.block_shift = a.block_shift;
-  at.type = a.type;
-  at.lane = lane;
-  at.x_stride = m * 64;
+/* x: where the first column there is begins. A lane gives load_matrices a row of 16 bytes: row lane % 8 of the eight, or the
+ * last row there is when that is none: what it adds up then is dropped. zeros: 16 bytes. */
+template <int TILES>
+static __device__ __forceinline__ void gemv_place(gemv_operands<TILES> *at, const gemv_args &a, uint32_t x, uint32_t zeros,
+                                                  int lane) {
+  (void)zeros;
+  at->lane = lane;
+  at->block_shift = a.block_shift;
+  at->type = a.type;
+  at->x_stride = gemv_x_stride(a.m);
 #pragma unroll
   for (int i = 0; i < TILES; i++) {
-    const int row = FEW ? lane / 4 % 2 : i * 8 + lane / 4;
-    at.row[i] = (row < m ? row : m - 1) * 64 + lane % 4 * 16;
+    const int row = i * 8 + lane % 8;
+    at->row[i] = x + lane / 8 * at->x_stride + (row < a.m ? row : a.m - 1) * 16;
   }
 }
 
-/* -- what becomes of a sum */
+static __device__ __forceinline__ void gemv_place(gemv_few_operands *at, const gemv_args &a, uint32_t x, uint32_t zeros,
+                                                  int lane) {
+  at->lane = lane;
+  at->x_stride = gemv_x_stride(a.m);
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const bool used = lane % 8 / 2 == 2 * h + lane / 16; /* of the block that this lane's matrix is of */
+    const int row = lane % 2 < a.m ? lane % 2 : 0;
+    at->row[h] = used ? x + lane / 8 * at->x_stride + row * 16 : zeros;
+    at->step[h] = used ? ~0u : 0u;
+  }
+}
+
+/* -- what becomes of a sum. Thread o has output (row of x o / 16, row of w o % 16) of a tile: sums [m][16][GEMV_SUM_PAD] */
 
 static __device__ __forceinline__ float gemv_silu(float v) { return v / (1.0f + expf(-v)); }
 
@@ -151,9 +151,24 @@ static __device__ __forceinline__ float gemv_activate(gemv_activation activation
   }
 }
 
+/* What a thread needs for its output, asked for when the tile begins, so that it is there when the tile ends. */
+struct gemv_factors {
+  float row_scale, x_scale, bias, residual;
+};
+
+static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile) {
+  const int o = threadIdx.x, m = o / GEMV_TILE, n = tile * GEMV_TILE + o % GEMV_TILE;
+  gemv_factors f = {0, 1, 0, 0};
+  if (m >= a.m || n >= a.n) return f;
+  f.row_scale = a.row_scales[n];
+  if (a.x_scales) f.x_scale = a.x_scales[m];
+  if (a.bias) f.bias = a.bias[n];
+  if (a.residual) f.residual = a.residual[m * a.y_stride + n];
+  return f;
+}
+
 static __device__ __forceinline__ void gemv_store(const gemv_args &a, int m, int n, float v) {
   const size_t at = m * a.y_stride + n;
-  if (a.residual) v += a.residual[at];
   switch (a.output) {
   case GEMV_F16: static_cast<__half *>(a.y)[at] = __float2half_rn(v); break;
   case GEMV_BF16: static_cast<__nv_bfloat16 *>(a.y)[at] = __float2bfloat16_rn(v); break;
@@ -161,8 +176,8 @@ static __device__ __forceinline__ void gemv_store(const gemv_args &a, int m, int
   }
 }
 
-/* Thread o has output (row of x o / 16, row of w o % 16) of a tile: sums [m][16][GEMV_SUM_PAD]. */
-static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const float *sums, int tile) {
+static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const gemv_factors &f, const float *sums,
+                                                     int tile) {
   const int o = threadIdx.x, m = o / GEMV_TILE, n = tile * GEMV_TILE + o % GEMV_TILE;
   if (o / 32 * 2 >= a.m) return; /* whole warps */
   const bool there = m < a.m && n < a.n;
@@ -171,15 +186,13 @@ static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const f
     const float *parts = sums + o * GEMV_SUM_PAD;
 #pragma unroll
     for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
-    v *= a.row_scales[n];
-    if (a.x_scales) v *= a.x_scales[m];
-    if (a.bias) v += a.bias[n];
+    v = v * f.row_scale * f.x_scale + f.bias;
   }
   if (a.activation == GEMV_SWIGLU) {
     const float up = __shfl_xor_sync(~0u, v, 1);
     if (there && n % 2 == 0) gemv_store(a, m, n / 2, gemv_silu(v) * up);
   } else if (there) {
-    gemv_store(a, m, n, gemv_activate(a.activation, v));
+    gemv_store(a, m, n, gemv_activate(a.activation, v) + f.residual);
   }
 }
 
@@ -197,19 +210,25 @@ static __device__ __forceinline__ void gemv_put_sums(const gemv_args &a, float *
     }
 }
 
-/* -- the kernels. Dynamic shared memory: rings, x (resident), sums of two tiles */
+/* -- RESIDENT. Dynamic shared memory: rings, x, sums of two tiles, 16 zero bytes */
 
-template <class F, int TILES, bool FEW>
+static inline size_t gemv_resident_bytes(int record_most, int depth, size_t records, int m) {
+  const size_t sums = 2 * (size_t)m * GEMV_TILE * GEMV_SUM_PAD * sizeof(float);
+  return (size_t)GEMV_WARPS * depth * record_most + records * GEMV_PIECES * gemv_x_stride(m) + sums + 16;
+}
+
+template <class F, int TILES>
 __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_constant__ gemv_args a) {
   extern __shared__ __align__(16) uint8_t gemv_memory[];
-  constexpr int DEPTH = gemv_depth<F>::RESIDENT;
+  constexpr int DEPTH = gemv_depth<F, TILES>::RESIDENT, TOGETHER = F::TOGETHER;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int first = (int)((long long)a.tiles * blockIdx.x / gridDim.x);
   const int end = (int)((long long)a.tiles * (blockIdx.x + 1) / gridDim.x);
+  const int x_of_record = GEMV_PIECES * gemv_x_stride(a.m), sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   uint8_t *const ring = gemv_memory + warp * (DEPTH * F::RECORD);
   uint8_t *const x = gemv_memory + GEMV_WARPS * DEPTH * F::RECORD;
-  float *const sums = reinterpret_cast<float *>(x + a.records * a.m * 256);
-  const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
+  float *const sums = reinterpret_cast<float *>(x + a.records * x_of_record);
+  uint4 *const zeros = reinterpret_cast<uint4 *>(sums + 2 * sums_of_tile);
   const uint64_t policy = policy_evict_first();
 
   /* the next record to copy, and where it goes */
@@ -218,13 +237,14 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
   auto copy_next = [&]() {
     if (copy_tile < end) {
       gemv_copy_record<F::CODES, F::RECORD>(ring + copy_slot * F::RECORD, from, a.record_bytes, lane, policy);
-      const int step = copy_record + GEMV_WARPS < a.records ? GEMV_WARPS : a.records - copy_record + warp;
-      from += (size_t)step * a.record_bytes;
       copy_record += GEMV_WARPS;
+      int step = GEMV_WARPS;
       if (copy_record >= a.records) {
+        step = a.records - copy_record + warp + GEMV_WARPS;
         copy_record = warp;
         copy_tile++;
       }
+      from += (size_t)step * a.record_bytes;
       copy_slot = copy_slot + 1 < DEPTH ? copy_slot + 1 : 0;
     }
     copy_async_commit();
@@ -232,54 +252,83 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
 
   launch_dependents();
 #pragma unroll
-  for (int i = 0; i < DEPTH - 1; i++) copy_next();
+  for (int i = 0; i < DEPTH - TOGETHER; i++) copy_next();
+  if (threadIdx.x == 0) *zeros = make_uint4(0, 0, 0, 0);
   wait_for_previous();
-  for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_take_x<F>(x + r * a.m * 256, a, r, lane);
+  for (int i = 0, mine = (a.records - warp + GEMV_WARPS - 1) / GEMV_WARPS, r; i < mine; i++) {
+    r = warp + (int)((i + blockIdx.x) % mine) * GEMV_WARPS; /* not all blocks ask for the same first */
+    gemv_take_x(x + r * x_of_record, a, r, lane);
+  }
+  gemv_factors factors = gemv_load_factors(a, first);
   copy_async_commit();
   copy_async_wait<0>();
-  __syncwarp();
+  if (a.pairs)
+    for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_reorder_x(x + r * x_of_record, a, lane);
+  __syncthreads();
 
-  gemv_operands<TILES> at;
-  gemv_place_lane<TILES, FEW>(at, a, lane);
+  typename F::template operands<TILES> at;
+  gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
   int slot = 0;
   for (int tile = first; tile < end; tile++) {
     float c[TILES][F::SUMS][4] = {};
-    for (int r = warp; r < a.records; r += GEMV_WARPS) {
-      copy_async_wait<DEPTH - 2>();
-      __syncwarp(); /* the record is there for all lanes, and all have read the one before, whose place is filled now */
-      copy_next();
+    int r = warp;
+    auto multiply = [&]() {
       at.codes = ring + slot * F::RECORD;
-      at.x = x + r * a.m * 256;
+      at.x = r * x_of_record;
       F::multiply(c, at);
       slot = slot + 1 < DEPTH ? slot + 1 : 0;
+      r += GEMV_WARPS;
+    };
+    /* TOGETHER records at a time, so that the latencies of one are hidden behind another */
+    while (r + (TOGETHER - 1) * GEMV_WARPS < a.records) {
+      copy_async_wait<DEPTH - 2 * TOGETHER>();
+      __syncwarp(); /* they are there for all lanes, and all lanes have read those before, whose place is filled now */
+#pragma unroll
+      for (int i = 0; i < TOGETHER; i++) copy_next();
+#pragma unroll
+      for (int i = 0; i < TOGETHER; i++) multiply();
+    }
+    while (TOGETHER > 1 && r < a.records) {
+      copy_async_wait<DEPTH - 2 * TOGETHER>();
+      __syncwarp();
+      copy_next();
+      multiply();
     }
     float *const mine = sums + (tile & 1) * sums_of_tile;
     gemv_put_sums<F, TILES>(a, mine, c, warp, lane);
     __syncthreads(); /* also: the sums of the tile before have been read */
-    gemv_epilogue(a, mine, tile);
+    gemv_epilogue(a, factors, mine, tile);
+    if (tile + 1 < end) factors = gemv_load_factors(a, tile + 1);
   }
 }
 
-template <class F>
-__global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_constant__ gemv_args a) {
+/* -- STREAMED. Dynamic shared memory: rings of slots of two records and 128 columns of x, sums of two tiles */
+
+static inline size_t gemv_streamed_bytes(int record_most, int depth, int m) {
+  const size_t slot = 2 * (size_t)record_most + GEMV_PIECES * gemv_x_stride(m);
+  return GEMV_WARPS * depth * slot + 2 * (size_t)m * GEMV_TILE * GEMV_SUM_PAD * sizeof(float);
+}
+
+template <class F> __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_constant__ gemv_args a) {
   extern __shared__ __align__(16) uint8_t gemv_memory[];
-  constexpr int DEPTH = gemv_depth<F>::STREAMED, TILES = 2; /* for up to 8 rows, too */
+  constexpr int TILES = 2, DEPTH = gemv_depth<F, TILES>::STREAMED; /* for up to 8 rows, too */
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int slot_bytes = 2 * F::RECORD + a.m * 256; /* records of two tiles, columns of x */
+  const int slot_bytes = 2 * F::RECORD + GEMV_PIECES * gemv_x_stride(a.m);
   const int first = (int)((long long)a.tiles * blockIdx.x / gridDim.x);
   const int end = (int)((long long)a.tiles * (blockIdx.x + 1) / gridDim.x);
+  const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   uint8_t *const ring = gemv_memory + warp * DEPTH * slot_bytes;
   float *const sums = reinterpret_cast<float *>(gemv_memory + GEMV_WARPS * DEPTH * slot_bytes);
-  const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   const uint64_t policy = policy_evict_first();
   const size_t tile_bytes = (size_t)a.records * a.record_bytes;
 
   int copy_record = warp, copy_tile = warp < a.records ? first : end, copy_slot = 0;
-  auto copy_weights = [&](int record, int tile, int to_slot) {
-    const uint8_t *from = a.w + tile * tile_bytes + (size_t)record * a.record_bytes;
-    uint8_t *const to = ring + to_slot * slot_bytes;
+  auto copy_weights = [&]() {
+    const uint8_t *from = a.w + copy_tile * tile_bytes + (size_t)copy_record * a.record_bytes;
+    uint8_t *const to = ring + copy_slot * slot_bytes;
     gemv_copy_record<F::CODES, F::RECORD>(to, from, a.record_bytes, lane, policy);
-    if (tile + 1 < end) gemv_copy_record<F::CODES, F::RECORD>(to + F::RECORD, from + tile_bytes, a.record_bytes, lane, policy);
+    if (copy_tile + 1 < end)
+      gemv_copy_record<F::CODES, F::RECORD>(to + F::RECORD, from + tile_bytes, a.record_bytes, lane, policy);
   };
   auto advance = [&]() {
     copy_record += GEMV_WARPS;
@@ -291,41 +340,43 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
   };
   auto copy_next = [&]() {
     if (copy_tile < end) {
-      copy_weights(copy_record, copy_tile, copy_slot);
-      gemv_take_x<F>(ring + copy_slot * slot_bytes + 2 * F::RECORD, a, copy_record, lane);
+      copy_weights();
+      gemv_take_x(ring + copy_slot * slot_bytes + 2 * F::RECORD, a, copy_record, lane);
       advance();
     }
     copy_async_commit();
   };
 
   launch_dependents();
-  int x_record = copy_record; /* the first DEPTH − 1 slots get their weights before, their x after the wait */
-#pragma unroll
-  for (int i = 0; i < DEPTH - 1; i++)
+  for (int i = 0; i < DEPTH - 1; i++) /* these slots get their weights before, their x after the wait */
     if (copy_tile < end) {
-      copy_weights(copy_record, copy_tile, copy_slot);
+      copy_weights();
       advance();
     }
   wait_for_previous();
-  for (int i = 0; i < copy_slot; i++) {
-    gemv_take_x<F>(ring + i * slot_bytes + 2 * F::RECORD, a, x_record, lane);
-    x_record = x_record + GEMV_WARPS < a.records ? x_record + GEMV_WARPS : warp;
+  for (int i = 0, r = warp; i < copy_slot; i++) {
+    gemv_take_x(ring + i * slot_bytes + 2 * F::RECORD, a, r, lane);
+    r = r + GEMV_WARPS < a.records ? r + GEMV_WARPS : warp;
   }
   copy_async_commit();
   copy_async_wait<0>();
   __syncwarp();
 
   gemv_operands<TILES> at;
-  gemv_place_lane<TILES, false>(at, a, lane);
+  gemv_place(&at, a, shared_address(ring), 0, lane);
   int slot = 0;
   for (int tile = first; tile < end; tile += 2) {
     float c[2][TILES][F::SUMS][4] = {};
+    gemv_factors factors[2] = {gemv_load_factors(a, tile), {}};
+    if (tile + 1 < end) factors[1] = gemv_load_factors(a, tile + 1);
     for (int r = warp; r < a.records; r += GEMV_WARPS) {
       copy_async_wait<DEPTH - 2>();
+      uint8_t *const here = ring + slot * slot_bytes;
+      if (a.pairs) gemv_reorder_x(here + 2 * F::RECORD, a, lane);
       __syncwarp();
       copy_next();
-      at.codes = ring + slot * slot_bytes;
-      at.x = at.codes + 2 * F::RECORD;
+      at.x = slot * slot_bytes + 2 * F::RECORD;
+      at.codes = here;
       F::multiply(c[0], at);
       at.codes += F::RECORD;
       if (tile + 1 < end) F::multiply(c[1], at);
@@ -336,7 +387,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < 2; i++)
-      if (tile + i < end) gemv_epilogue(a, sums + i * sums_of_tile, tile + i);
+      if (tile + i < end) gemv_epilogue(a, factors[i], sums + i * sums_of_tile, tile + i);
     __syncthreads(); /* before these sums are overwritten */
   }
 }

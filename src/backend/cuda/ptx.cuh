@@ -18,13 +18,10 @@ static __device__ __forceinline__ void copy_async_16(uint32_t to, const void *fr
                : "memory");
 }
 
-/* `bytes` of 8 or 4, the rest becomes zero. from is aligned to 8 or 4 and is not read when bytes is 0. */
-static __device__ __forceinline__ void copy_async_8(uint32_t to, const void *from, uint32_t bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-}
-
-static __device__ __forceinline__ void copy_async_4(uint32_t to, const void *from, uint32_t bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+/* The first `bytes` of 16; the rest becomes zero, and from is not read when bytes is 0. For what all multiprocessors read at
+ * once: through L1 a line is asked for whole, where `cg` asks for four sectors, which queue at their slice of L2. */
+static __device__ __forceinline__ void copy_async_part(uint32_t to, const void *from, uint32_t bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
 static __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -38,6 +35,16 @@ static __device__ __forceinline__ uint64_t policy_evict_first() {
   uint64_t policy;
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   return policy;
+}
+
+/* Four matrices of 8 rows of 16 bytes, row lane % 8 of matrix lane / 8 at this lane's address. Lane 4 g + t gets of each matrix
+ * the 4 bytes t of row g: the columns of x that `mma` wants from it. */
+static __device__ __forceinline__ uint4 load_matrices(uint32_t row) {
+  uint4 v;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(row));
+  return v;
 }
 
 /* -- kernels that follow each other (programmatic dependent launch; before sm_90 they simply follow) */

@@ -82,6 +82,26 @@ static int detokenize(output *out, const viva_tokenizer *tokenizer, const token_
   return status == VIVA_OK ? CODE_OK : message_error(&error);
 }
 
+/* Rows of the model's table that no token stands for (Qwen pads to 151,936) have no text, and generation may give them:
+ * their ids are left out, as generate leaves them out. Ids beyond the table stay, and are refused. */
+static void drop_padding(const char *path, const viva_tokenizer *tokenizer, token_list *tokens) {
+  uint64_t known = viva_tokenizer_vocab_size(tokenizer), rows = 0;
+  size_t kept = 0;
+  int beyond = 0;
+  for (size_t i = 0; i < tokens->count; i++) beyond |= tokens->ids[i] >= 0 && (uint64_t)tokens->ids[i] >= known;
+  if (!beyond) return;
+  viva_checkpoint *checkpoint;
+  viva_model_config config = {.size = sizeof config};
+  if (viva_checkpoint_open(path, NULL, &checkpoint, NULL) != VIVA_OK) return; /* a tokenizer.json alone */
+  if (viva_checkpoint_config(checkpoint, &config, NULL) == VIVA_OK) rows = config.vocab_size;
+  viva_checkpoint_close(checkpoint);
+  for (size_t i = 0; i < tokens->count; i++) {
+    uint64_t id = (uint64_t)tokens->ids[i];
+    if (tokens->ids[i] < 0 || id < known || id >= rows) tokens->ids[kept++] = tokens->ids[i];
+  }
+  tokens->count = kept;
+}
+
 static int run(output *out, void *values, const operands *rest) {
   const detokenize_args *args = values;
   if (args->path == NULL)
@@ -90,6 +110,7 @@ static int run(output *out, void *values, const operands *rest) {
   viva_tokenizer *tokenizer = NULL;
   int code = read_ids(args, rest, &tokens);
   if (code == 0) code = model_open_tokenizer(args->path, &tokenizer);
+  if (code == 0) drop_padding(args->path, tokenizer, &tokens);
   if (code == 0) code = detokenize(out, tokenizer, &tokens, args->special);
   viva_tokenizer_release(tokenizer);
   tokens_free(&tokens);

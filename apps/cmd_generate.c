@@ -1,12 +1,15 @@
 /* cmd_generate.c: viva generate: continues a text. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "chat_model.h"
 #include "command.h"
 #include "input.h"
 #include "json_out.h"
 #include "model_args.h"
 #include "signals.h"
+#include "tokens.h"
 #include "units.h"
 
 typedef struct generate_args {
@@ -16,7 +19,7 @@ typedef struct generate_args {
   double temperature, top_p, min_p, repeat_penalty;
   uint64_t top_k, seed, logprobs;
   text_list stops;
-  int stop_on_eos, match_special, add_bos, json;
+  int stop_on_eos, match_special, add_bos, json, chat;
 } generate_args;
 
 #define AT(field) offsetof(generate_args, field)
@@ -34,6 +37,11 @@ static const option length_options[] = {
      0, 0},
     {0, OPTION_SET, "bos", NULL, AT(add_bos), "put the BOS token before the prompt, whatever the model's rule", 0, 0},
     {0, OPTION_CLEAR, "no-bos", NULL, AT(add_bos), "never put it there", 0, 0},
+};
+
+static const option chat_options[] = {
+    {0, OPTION_SET, "chat", NULL, AT(chat),
+     "the prompt is a user's message: put it into the model's chat template and answer it", 0, 0},
 };
 
 static const option sampling_options[] = {
@@ -55,6 +63,7 @@ static const option output_options[] = {
 static const option_group groups[] = {
     OPTION_GROUP("Model", model_path_options, AT(model)),
     OPTION_GROUP("Prompt", input_options, AT(input)),
+    OPTION_GROUP("Conversation", chat_options, 0),
     OPTION_GROUP("Length and text", length_options, 0),
     OPTION_GROUP("Sampling", sampling_options, 0),
     OPTION_GROUP("Output", output_options, 0),
@@ -122,6 +131,27 @@ static viva_generate_options library_options(const generate_args *args, stream *
   o.on_text_user = s;
   o.progress = on_prefill;
   return o;
+}
+
+/* An instruct model that gets a bare text continues it, or ends it at once; few people want that. */
+static void hint_at_template(const generate_args *args, const loaded *what, const input *prompt) {
+  if (args->chat || args->model.quiet || !chat_model_has_template(what->model)) return;
+  if (memmem(prompt->bytes, prompt->count, "<|", 2) != NULL) return; /* a prompt that was put into its form by hand */
+  message_note("the model has a chat template, which is not applied to this prompt; --chat applies it");
+}
+
+/* --chat: one message of the user. */
+static int chat_prompt(const loaded *what, const input *prompt, token_list *tokens) {
+  char *text = malloc(prompt->count + 1);
+  if (text == NULL) return message_fail(CODE_LIMIT, "no memory for the prompt");
+  if (prompt->count > 0) memcpy(text, prompt->bytes, prompt->count);
+  text[prompt->count] = 0;
+  int code = CODE_OK;
+  if (strlen(text) != prompt->count) code = message_fail(CODE_INPUT, "a message cannot hold a zero byte");
+  const viva_chat_message message = {"user", text};
+  if (code == CODE_OK) code = chat_model_tokens(what->model, &message, 1, NULL, tokens);
+  free(text);
+  return code;
 }
 
 /* -n -1: what the prompt leaves of the context. */
@@ -192,6 +222,15 @@ static void print_json(output *out, const viva_generate_result *r, const loaded 
   output_text(out, "\n");
 }
 
+/* An end that comes first needs a word: nothing else is to be seen. */
+static void explain_nothing(const generate_args *args, const viva_generate_result *r, const loaded *what) {
+  if (r->text_bytes > 0 || r->stop_reason != VIVA_STOP_EOS) return;
+  message_note("there is no text: the most probable token was the end of the text%s",
+               !args->chat && chat_model_has_template(what->model)
+                   ? "; --chat puts the prompt into the form of a question"
+                   : "; --ignore-eos goes on after it");
+}
+
 static void print_summary(const viva_generate_result *r, const loaded *what) {
   char rate[128] = "";
   if (r->ms_per_token > 0)
@@ -208,15 +247,28 @@ static int generate(output *out, const generate_args *args, const loaded *what, 
   stream s = {out, args->json, 0};
   viva_generate_options options = library_options(args, &s);
   viva_status status = VIVA_OK;
-  if (args->n_predict < 0) status = room_for_text(what, args, prompt, &options.max_new_tokens, &error);
-  if (status == VIVA_OK) status = viva_generate(what->model, prompt->bytes, prompt->count, &options, &result, &error);
+  token_list chat = {NULL, 0};
+  if (args->chat) {
+    int code = chat_prompt(what, prompt, &chat);
+    if (code != CODE_OK) return code;
+    if (args->n_predict < 0)
+      options.max_new_tokens = what->plan.context > chat.count ? what->plan.context - chat.count : 0;
+    status = viva_generate_tokens(what->model, chat.ids, chat.count, &options, &result, &error);
+    tokens_free(&chat);
+  } else {
+    if (args->n_predict < 0) status = room_for_text(what, args, prompt, &options.max_new_tokens, &error);
+    if (status == VIVA_OK) status = viva_generate(what->model, prompt->bytes, prompt->count, &options, &result, &error);
+  }
   /* A terminal's next line begins at its left edge; a pipe gets the text and nothing else. */
   if (out->terminal && s.open_line) output_text(out, "\n");
   output_flush(out);
   if (status == VIVA_E_CANCELLED) return message_fail(CODE_INTERRUPTED, "stopped before the first token");
   if (status != VIVA_OK) return message_error(&error);
   if (args->json) print_json(out, result, what);
-  if (!args->model.quiet && !output_failed(out)) print_summary(result, what);
+  if (!args->model.quiet && !output_failed(out)) {
+    explain_nothing(args, result, what);
+    print_summary(result, what);
+  }
   viva_generate_result_free(result);
   return CODE_OK;
 }
@@ -233,7 +285,10 @@ static int run(output *out, void *values, const operands *rest) {
   if (code != 0) return code;
   loaded what;
   code = model_open(&args->model, "generate", &what);
-  if (code == 0) code = generate(out, args, &what, &prompt);
+  if (code == 0) {
+    hint_at_template(args, &what, &prompt);
+    code = generate(out, args, &what, &prompt);
+  }
   model_close(&what);
   input_free(&prompt);
   return code;
@@ -247,6 +302,7 @@ const command command_generate = {
                "is taken byte for byte and is not repeated. A line end is added only on a terminal. Ctrl-C ends the\n"
                "text where it is, with exit code 0.\n",
     .examples = "  viva generate -m model.gguf -p 'The capital of France is'\n"
+                "  viva generate -m model.gguf --chat -p 'What is the capital of France?'\n"
                 "  viva generate -m model.gguf -f prompt.txt -n 200 --temp 0.8 --top-p 0.95 --seed 7\n"
                 "  echo 'Once upon a time' | viva generate -m folder --json\n",
     COMMAND_GROUPS(groups),

@@ -6,7 +6,7 @@ _viva_options() {
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)
-      echo "-m --model -p --prompt -f --file -n --n-predict -c --ctx-size -t --threads --stop --ignore-eos" \
+      echo "-m --model -p --prompt -f --file -n --n-predict -c --ctx-size -t --threads --stop --ignore-eos --chat" \
         "--no-special --bos --no-bos --temp --top-k --top-p --min-p --repeat-penalty --seed --json --logprobs" \
         "--tokenizer $hold $device $talk" ;;
     tokenize) echo "-m --model -p --prompt -f --file --ids --special --bos" ;;

@@ -240,7 +240,7 @@ static linear_args layer_of(size_t m, const float *x, const weight *w, const flo
 
 /* Rows at positions [position, position + m), and logits of the last. */
 static void net_step(bench *t, net *m, size_t position, size_t rows) {
-  const heads h = {Q_HEADS, KV_HEADS, HEAD_DIM};
+  const head_shape h = {Q_HEADS, KV_HEADS, HEAD_DIM};
   const size_t q = Q_HEADS * HEAD_DIM, kv = KV_HEADS * HEAD_DIM;
   for (size_t i = 0; i < LAYERS; i++) {
     const layer *l = &m->layers[i];

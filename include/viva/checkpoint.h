@@ -108,7 +108,7 @@ typedef struct viva_metadata {
   size_t size; /* sizeof(viva_metadata), set by the caller before the call */
   const char *key;
   const char *type_name; /* "string", "u32", "f32", "array of string" ... */
-  const char *text;      /* the value as text, control characters as \xNN; long ones are cut with "..." */
+  const char *text;      /* the value as text, control characters as \xNN; beyond 256 KiB cut with "..." */
   uint64_t count;        /* elements of an array (its type_name begins with "array of"), else 1 */
 } viva_metadata;
 
@@ -164,7 +164,7 @@ typedef struct viva_model_config {
 } viva_model_config;
 
 /* The configuration. For an architecture that viva cannot run it fills what it finds and leaves model_type empty; for
- * one that it can run, every rule is checked (hidden % heads, heads % kv_heads, ranges).
+ * one that it can run, every rule is checked (heads % kv_heads, ranges).
  * Errors: E_NOT_FOUND (no config.json beside the weights), E_FORMAT (key and value in the error), E_UNSUPPORTED (a key
  * asks for what viva does not run), E_LIMIT (a config.json above 16 MiB), E_IO, E_MEMORY, E_ARGUMENT. */
 VIVA_API viva_status viva_checkpoint_config(const viva_checkpoint *checkpoint, viva_model_config *config,

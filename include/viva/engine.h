@@ -57,7 +57,8 @@ VIVA_API viva_status viva_engine_open(const viva_engine_options *options, viva_e
 /* One more reference to the engine; returns it. Thread-safe. */
 VIVA_API viva_engine *viva_engine_retain(viva_engine *engine);
 
-/* Gives one reference back; the last one stops the threads. NULL is allowed. Thread-safe. */
+/* Gives one reference back. The threads stop with the last one, or with the last tensor made on the engine, which may
+ * outlive it. NULL is allowed. Thread-safe. */
 VIVA_API void viva_engine_release(viva_engine *engine);
 
 /* What the engine runs on. Strings belong to the engine. */

@@ -26,7 +26,7 @@ VIVA_API viva_tokenizer_options viva_tokenizer_options_default(void);
 /* Loads a tokenizer. Untrusted input, as for viva_checkpoint_open.
  * Errors: E_IO, E_FORMAT, E_UNSUPPORTED (a component viva does not know: named), E_NOT_FOUND, E_MEMORY, E_ARGUMENT.
  *
- * path:      tokenizer.json, a folder with one, or a GGUF file; for another file of a model's folder (safetensors, an
+ * path:      tokenizer.json, tokenizer.model, a folder with one, or a GGUF file; for another file of a model's folder (safetensors, an
  *            index, config.json) the tokenizer.json beside it
  * tokenizer: receives one reference, ended by viva_tokenizer_release */
 VIVA_API viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options,
@@ -57,6 +57,21 @@ VIVA_API viva_encode_options viva_encode_options_default(void);
 VIVA_API viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
                                            const viva_encode_options *options, viva_token *ids, size_t capacity,
                                            size_t *count, viva_error *error);
+
+/* A range of bytes of a text: [begin, end). */
+typedef struct viva_span {
+  size_t begin, end;
+} viva_span;
+
+/* As viva_tokenizer_encode, and tells where in the text each id comes from, as the reference does: the tokens of
+ * add_special have the range [0, 0), a token that is a part of a character the whole character, and a tokenizer whose
+ * rule says so leaves white space out.
+ *
+ * offsets:  capacity elements; may be NULL when capacity is 0 */
+VIVA_API viva_status viva_tokenizer_encode_offsets(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
+                                                   const viva_encode_options *options, viva_token *ids,
+                                                   viva_span *offsets, size_t capacity, size_t *count,
+                                                   viva_error *error);
 
 typedef struct viva_decode_options {
   size_t size;          /* sizeof(viva_decode_options) */

@@ -36,15 +36,19 @@
 #ifndef VIVA_H
 #define VIVA_H
 
+#include "viva/chat.h"
 #include "viva/checkpoint.h"
+#include "viva/compress.h"
 #include "viva/engine.h"
 #include "viva/linear.h"
 #include "viva/model.h"
+#include "viva/npy.h"
 #include "viva/packed.h"
 #include "viva/quantize.h"
 #include "viva/sampling.h"
 #include "viva/status.h"
 #include "viva/tensor.h"
+#include "viva/tensor_ops.h"
 #include "viva/tokenizer.h"
 #include "viva/types.h"
 #include "viva/version.h"

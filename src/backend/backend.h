@@ -13,8 +13,8 @@
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
+#include "backend/decoder.h"
 #include "base/pool.h"
-#include "pack/weight.h"
 #include "viva/engine.h"
 
 typedef struct backend backend;
@@ -76,14 +76,10 @@ typedef struct kv_span {
 
 typedef enum kv_type { KV_F16 = 0, KV_F32 = 1 } kv_type;
 
-typedef struct heads {
-  size_t q_heads, kv_heads, head_dim; /* q_heads is a multiple of kv_heads */
-} heads;
-
 /* Rotates q and k in place (half-split pairing: i with i + rotary_dim/2; dimensions from rotary_dim on stay) and appends k
  * and v to the caches. */
 typedef struct rope_append_args {
-  heads h;
+  head_shape h;
   size_t rotary_dim;
   const float *cos_sin; /* dev [m][rotary_dim]: cos of rotary_dim/2 angles, then sin, of each row's position */
   float *q;             /* dev [m][q_heads × head_dim], rows q_stride apart */
@@ -97,7 +93,7 @@ typedef struct rope_append_args {
 /* out = softmax(q · Kᵀ · scale) · V for each row and head over cache positions [first, p], p the row's position,
  * first = window ? max(0, p − window + 1) : 0. The row's own k and v are in the cache already. */
 typedef struct attention_args {
-  heads h;
+  head_shape h;
   float scale;
   size_t window;  /* 0: full */
   const float *q; /* dev [m][q_heads × head_dim], rows q_stride apart */

@@ -33,6 +33,11 @@ static size_t quote_character(const char *text, size_t bytes, char out[4], size_
   return 4;
 }
 
+viva_status error_option(viva_error *error, viva_status code, const char *option) {
+  error_at(error, NULL, option, -1, VIVA_NO_OFFSET);
+  return code;
+}
+
 const char *error_quote(char *buffer, size_t size, const char *text, size_t bytes) {
   if (size == 0) return buffer;
   const size_t mark = 3;       /* "..." */

@@ -12,6 +12,9 @@ viva_status error_set(viva_error *error, viva_status code, const char *format, .
  * printable UTF-8 are escaped as \xNN. item_bytes < 0 means a zero-ended item. */
 void error_at(viva_error *error, const char *file, const char *item, ptrdiff_t item_bytes, uint64_t offset);
 
+/* For an error that was set: its item is an option or an argument. Returns code. */
+viva_status error_option(viva_error *error, viva_status code, const char *option);
+
 /* Copies text for a message: control characters and invalid UTF-8 as \xNN, cut with "..." at size. Returns buffer. */
 const char *error_quote(char *buffer, size_t size, const char *text, size_t bytes);
 

@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "base/big.h"
+#include "base/bigint.h"
 #include "base/num.h"
 
 __extension__ typedef unsigned __int128 wide;

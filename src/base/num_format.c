@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "base/big.h"
+#include "base/bigint.h"
 #include "base/num.h"
 
 #define MAX_DIGITS 17 /* enough for every double */

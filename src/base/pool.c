@@ -13,15 +13,14 @@
  */
 #include "base/pool.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/ck.h"
+#include "base/clock.h"
+#include "base/thread.h"
 
 #define MAX_THREADS 4096 /* what the ticket's low half can hold, and more than any machine's cores */
 #define TICKET_BITS 16
@@ -57,12 +56,6 @@ struct pool {
   _Atomic uint32_t caller_sleeps;
 };
 
-static uint64_t now_ns(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
-
 static void cpu_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -90,14 +83,14 @@ static int spin_until(pool *p, pool_ready ready, uint64_t seen) {
     sched_yield();
     return ready(p, seen);
   }
-  uint64_t end = now_ns() + p->spin_ns;
+  uint64_t end = clock_ns() + p->spin_ns;
   do {
     for (int i = 0; i < PAUSES; i++) {
       if (ready(p, seen)) return 1;
       cpu_pause();
     }
     sched_yield(); /* nothing when the processor is ours alone; else perhaps the very thread we wait for needs it */
-  } while (now_ns() < end);
+  } while (clock_ns() < end);
   return 0;
 }
 
@@ -181,25 +174,19 @@ static void pool_end(pool *p, size_t started) {
   pthread_cond_destroy(&p->work);
   pthread_mutex_destroy(&p->sleep);
   pthread_mutex_destroy(&p->users);
-  runtime *rt = p->rt;
-  mem_free(&rt->mem, p->workers);
-  mem_free(&rt->mem, p);
-  runtime_release(rt);
+  mem *m = &p->rt->mem;
+  mem_free(m, p->workers);
+  mem_free(m, p);
 }
 
-/* Starts the workers with all signals blocked, so that the program's handlers run in its own threads. Returns how many
- * were started. */
+/* Starts the workers. Returns how many were started. */
 static size_t start_workers(pool *p) {
-  sigset_t all, before;
-  sigfillset(&all);
-  if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0) return 0;
   size_t started = 0;
   for (; started + 1 < p->threads; started++) {
     worker *w = &p->workers[started];
     *w = (worker){.pool = p, .t = started + 1};
-    if (pthread_create(&w->thread, NULL, worker_main, w) != 0) break;
+    if (thread_start(&w->thread, worker_main, w) != 0) break;
   }
-  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
   return started;
 }
 
@@ -222,7 +209,7 @@ viva_status pool_create(runtime *rt, int threads, pool **out, viva_error *error)
     mem_free(&rt->mem, p);
     return error_set(error, VIVA_E_MEMORY, "no memory for %d threads", threads);
   }
-  p->rt = runtime_retain(rt);
+  p->rt = rt;
   p->threads = (size_t)threads;
   p->spin_ns = p->threads <= usable_processors() ? SPIN_NS : 0;
   pthread_mutex_init(&p->users, NULL);

@@ -14,7 +14,7 @@ typedef struct pool pool;
 /* Items [begin, end), thread number t < pool_threads(): for indexing scratch memory. */
 typedef void (*pool_body)(void *arg, size_t begin, size_t end, size_t t);
 
-/* threads ≥ 1, the caller counted. Errors: E_MEMORY, E_LIMIT (the system refused a thread; none is left running). */
+/* threads ≥ 1, the caller counted. rt must outlive the pool. Errors: E_MEMORY, E_LIMIT (the system refused a thread; none is left running). */
 viva_status pool_create(runtime *rt, int threads, pool **out, viva_error *error);
 void pool_free(pool *p); /* NULL is allowed */
 int pool_threads(const pool *p);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/pool.h"
 
 #define LOG_BYTES 1024 /* a longer message is cut with "..." */
 
@@ -36,6 +37,7 @@ runtime *runtime_retain(runtime *rt) {
 void runtime_release(runtime *rt) {
   if (rt == NULL) return;
   if (atomic_fetch_sub_explicit(&rt->references, 1, memory_order_acq_rel) != 1) return;
+  pool_free(rt->pool);
   mem last; /* outlives the block that holds rt->mem */
   mem_init(&last, &rt->mem.table);
   mem_free(&last, rt);

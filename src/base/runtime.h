@@ -13,6 +13,7 @@ typedef struct runtime {
   viva_log_fn log;    /* may be NULL */
   void *log_user;
   viva_log_level log_level;
+  struct pool *pool; /* NULL until an engine gives its threads; freed with the runtime, whose tensors may use them */
   _Atomic uint32_t references;
 } runtime;
 

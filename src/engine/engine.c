@@ -24,31 +24,25 @@ viva_engine_options viva_engine_options_default(void) {
   return (viva_engine_options){.size = sizeof(viva_engine_options), .log_level = VIVA_LOG_WARN};
 }
 
-/* An error about one option. */
-static viva_status refuse(viva_error *error, viva_status code, const char *option) {
-  error_at(error, NULL, option, -1, VIVA_NO_OFFSET);
-  return code;
-}
-
 static viva_status check_options(const viva_engine_options *o, viva_error *error) {
   if (o->threads < 0 || o->threads > MAX_THREADS) {
     error_set(error, VIVA_E_ARGUMENT, "threads is %d; expected 0 (one for each physical core) to %d", (int)o->threads,
               MAX_THREADS);
-    return refuse(error, VIVA_E_ARGUMENT, "threads");
+    return error_option(error, VIVA_E_ARGUMENT, "threads");
   }
   if (o->device_index < 0) {
     error_set(error, VIVA_E_ARGUMENT, "device_index is %d; expected 0 or more", (int)o->device_index);
-    return refuse(error, VIVA_E_ARGUMENT, "device_index");
+    return error_option(error, VIVA_E_ARGUMENT, "device_index");
   }
   if (o->log_level < VIVA_LOG_ERROR || o->log_level > VIVA_LOG_DEBUG) {
     error_set(error, VIVA_E_ARGUMENT, "log_level is %d; expected %d (errors) to %d (debug)", (int)o->log_level,
               (int)VIVA_LOG_ERROR, (int)VIVA_LOG_DEBUG);
-    return refuse(error, VIVA_E_ARGUMENT, "log_level");
+    return error_option(error, VIVA_E_ARGUMENT, "log_level");
   }
   const viva_allocator *a = o->allocator;
   if (a && (!a->alloc || !a->realloc || !a->free)) {
     error_set(error, VIVA_E_ARGUMENT, "alloc, realloc and free must all be given");
-    return refuse(error, VIVA_E_ARGUMENT, "allocator");
+    return error_option(error, VIVA_E_ARGUMENT, "allocator");
   }
   return VIVA_OK;
 }
@@ -72,10 +66,10 @@ static viva_status choose_device(const viva_engine_options *o, const backend_ops
   case VIVA_DEVICE_CUDA:
     error_set(error, VIVA_E_NO_CUDA, "%s; choose the device AUTO or CPU",
               off ? "VIVA_NO_CUDA is set" : "this build has no CUDA backend");
-    return refuse(error, VIVA_E_NO_CUDA, "device");
+    return error_option(error, VIVA_E_NO_CUDA, "device");
   }
   error_set(error, VIVA_E_ARGUMENT, "device is %d; expected 0 (auto), 1 (CPU) or 2 (CUDA)", (int)o->device);
-  return refuse(error, VIVA_E_ARGUMENT, "device");
+  return error_option(error, VIVA_E_ARGUMENT, "device");
 }
 
 /* -- lifetime */
@@ -84,7 +78,6 @@ static viva_status choose_device(const viva_engine_options *o, const backend_ops
 static void engine_end(viva_engine *e) {
   runtime *rt = e->rt;
   if (e->backend) e->backend->ops->close(e->backend);
-  pool_free(e->pool);
   mem_free(&rt->mem, e);
   runtime_release(rt);
 }
@@ -93,6 +86,7 @@ static viva_status engine_start(const viva_engine_options *o, const backend_ops 
                                 viva_error *error) {
   const int threads = o->threads > 0 ? (int)o->threads : cpu_default_threads();
   TRY(pool_create(e->rt, threads, &e->pool, error));
+  e->rt->pool = e->pool;
   TRY(ops->open(e->rt, e->pool, index, o->kernels, &e->backend, error));
   viva_device_info info = {.size = sizeof info};
   ops->info(e->backend, &info);

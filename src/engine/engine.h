@@ -5,8 +5,8 @@
 #include "backend/backend.h"
 
 struct viva_engine {
-  runtime *rt; /* one reference */
-  pool *pool;
+  runtime *rt;      /* one reference */
+  pool *pool;       /* the runtime's */
   backend *backend; /* backend->ops is the table */
   _Atomic uint32_t references;
 };

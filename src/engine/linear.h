@@ -2,8 +2,8 @@
 #ifndef ENGINE_LINEAR_H
 #define ENGINE_LINEAR_H
 
-#include "engine/folded.h"
 #include "engine/packed.h"
+#include "engine/tensor_rows.h"
 #include "viva/linear.h"
 
 /* What is given to a call, as it is in its arguments. */

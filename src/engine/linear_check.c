@@ -2,14 +2,9 @@
 #include "base/options.h"
 #include "engine/linear.h"
 
-static viva_status refuse(viva_error *error, viva_status code, const char *item) {
-  error_at(error, NULL, item, -1, VIVA_NO_OFFSET);
-  return code;
-}
-
 static viva_status missing(const char *item, const char *expected, viva_error *error) {
   error_set(error, VIVA_E_ARGUMENT, "%s is NULL; expected %s", item, expected);
-  return refuse(error, VIVA_E_ARGUMENT, item);
+  return error_option(error, VIVA_E_ARGUMENT, item);
 }
 
 /* What products take and give. */
@@ -18,7 +13,7 @@ static int is_activation(viva_dtype dtype) { return dtype == VIVA_F32 || dtype =
 static viva_status check_dtype(const viva_tensor *t, const char *item, viva_error *error) {
   if (is_activation(t->dtype)) return VIVA_OK;
   error_set(error, VIVA_E_DTYPE, "%s holds %s; expected F32, F16 or BF16", item, viva_dtype_name(t->dtype));
-  return refuse(error, VIVA_E_DTYPE, item);
+  return error_option(error, VIVA_E_DTYPE, item);
 }
 
 /* -- options and modes */
@@ -31,17 +26,17 @@ static viva_status read_mode(const linear_kind *kind, viva_activation_mode act, 
                                      [VIVA_ACT_INT4] = INPUT_INT4};
   if (act < VIVA_ACT_AUTO || act > VIVA_ACT_INT4) {
     error_set(error, VIVA_E_ARGUMENT, "act is %d; expected 0 (auto) to %d", (int)act, (int)VIVA_ACT_INT4);
-    return refuse(error, VIVA_E_ARGUMENT, "act");
+    return error_option(error, VIVA_E_ARGUMENT, "act");
   }
   if (kind->only_16 && act != VIVA_ACT_AUTO && act != VIVA_ACT_16) {
     error_set(error, VIVA_E_ARGUMENT, "%s takes the input as it is: act must be AUTO or 16", kind->name);
-    return refuse(error, VIVA_E_ARGUMENT, "act");
+    return error_option(error, VIVA_E_ARGUMENT, "act");
   }
   *mode = modes[act == VIVA_ACT_AUTO ? kind->automatic : act];
   if ((*mode != INPUT_INT8 && *mode != INPUT_INT4) || k <= INPUT_INT8_MOST_K) return VIVA_OK;
   error_set(error, VIVA_E_LIMIT, "the weight's in is %zu; sums of integer inputs are exact up to %zu; use another act",
             k, INPUT_INT8_MOST_K);
-  return refuse(error, VIVA_E_LIMIT, "act");
+  return error_option(error, VIVA_E_LIMIT, "act");
 }
 
 /* -- weights */
@@ -61,17 +56,17 @@ static viva_status check_format(const linear_kind *kind, const weight *w, const 
   else
     error_set(error, VIVA_E_ARGUMENT, "%s takes weights of %s; this one is %s (viva_linear takes any)", kind->name,
               wanted, packed_name(w, have));
-  return refuse(error, VIVA_E_ARGUMENT, kind->item);
+  return error_option(error, VIVA_E_ARGUMENT, kind->item);
 }
 
 static viva_status check_up(const linear_job *job, const viva_packed_weight *up, viva_error *error) {
   if (up->engine != job->engine) {
     error_set(error, VIVA_E_ARGUMENT, "gate and up live on different engines; pack both on one");
-    return refuse(error, VIVA_E_ARGUMENT, "up");
+    return error_option(error, VIVA_E_ARGUMENT, "up");
   }
   if (up->w.rows == job->n && up->w.cols == job->k) return VIVA_OK;
   error_set(error, VIVA_E_SIZE, "up is %zu x %zu [out, in]; gate is %zu x %zu", up->w.rows, up->w.cols, job->n, job->k);
-  return refuse(error, VIVA_E_SIZE, "up");
+  return error_option(error, VIVA_E_SIZE, "up");
 }
 
 /* -- epilogue */
@@ -82,7 +77,7 @@ static viva_status check_bias(const viva_tensor *bias, const char *item, size_t 
   if (bias->rank != 1 || bias->shape[0] != n) {
     error_set(error, VIVA_E_SIZE, "%s has the shape %s; expected [%zu], one for each output of the weight", item,
               tensor_shape_text(bias, text), n);
-    return refuse(error, VIVA_E_SIZE, item);
+    return error_option(error, VIVA_E_SIZE, item);
   }
   return check_dtype(bias, item, error);
 }
@@ -99,18 +94,18 @@ static viva_status read_epilogue(const linear_kind *kind, const viva_epilogue *g
   if (e.kind < VIVA_EPILOGUE_NONE || e.kind > VIVA_EPILOGUE_SWIGLU) {
     error_set(error, VIVA_E_ARGUMENT, "the epilogue's kind is %d; expected 0 (none) to %d", (int)e.kind,
               (int)VIVA_EPILOGUE_SWIGLU);
-    return refuse(error, VIVA_E_ARGUMENT, "kind");
+    return error_option(error, VIVA_E_ARGUMENT, "kind");
   }
   if (e.reserved != 0) {
     error_set(error, VIVA_E_ARGUMENT, "the epilogue's reserved is %d; expected 0", (int)e.reserved);
-    return refuse(error, VIVA_E_ARGUMENT, "reserved");
+    return error_option(error, VIVA_E_ARGUMENT, "reserved");
   }
   const int swiglu = e.kind == VIVA_EPILOGUE_SWIGLU;
   if (swiglu && !e.up) return missing("up", "a packed weight of gate's shape", error);
   if (!swiglu && (e.up || e.up_bias || e.after_bias)) {
     const char *item = e.up ? "up" : e.up_bias ? "up_bias" : "after_bias";
     error_set(error, VIVA_E_ARGUMENT, "%s belongs to the epilogue SWIGLU; leave it NULL", item);
-    return refuse(error, VIVA_E_ARGUMENT, item);
+    return error_option(error, VIVA_E_ARGUMENT, item);
   }
   TRY(check_format(kind, job->weight, swiglu ? &e.up->w : NULL, error));
   if (swiglu) TRY(check_up(job, e.up, error));
@@ -130,12 +125,12 @@ static viva_status read_input(const viva_tensor *input, linear_job *job, viva_er
   if (input->rank == 0 || input->shape[input->rank - 1] != job->k) {
     error_set(error, VIVA_E_SIZE, "input has the shape %s; its last size must be the weight's in, %zu",
               tensor_shape_text(input, text), job->k);
-    return refuse(error, VIVA_E_SIZE, "input");
+    return error_option(error, VIVA_E_SIZE, "input");
   }
   if (input->elements == 0) {
     error_set(error, VIVA_E_ARGUMENT, "input has the shape %s: no rows; give at least one",
               tensor_shape_text(input, text));
-    return refuse(error, VIVA_E_ARGUMENT, "input");
+    return error_option(error, VIVA_E_ARGUMENT, "input");
   }
   TRY(check_dtype(input, "input", error));
   job->input = fold(input);
@@ -152,23 +147,23 @@ static viva_status check_into(const viva_tensor *into, const viva_tensor *input,
   if (!same) {
     error_set(error, VIVA_E_SIZE, "into has the shape %s; expected %s", tensor_shape_text(into, have),
               tensor_shape_text(&like, wanted));
-    return refuse(error, VIVA_E_SIZE, "into");
+    return error_option(error, VIVA_E_SIZE, "into");
   }
   TRY(check_dtype(into, "into", error));
   if (!tensor_distinct(into)) {
     error_set(error, VIVA_E_ARGUMENT, "elements of into share memory; give a tensor in which each has its own");
-    return refuse(error, VIVA_E_ARGUMENT, "into");
+    return error_option(error, VIVA_E_ARGUMENT, "into");
   }
   if (!tensor_overlap(into, input)) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "into overlaps the input; give other memory");
-  return refuse(error, VIVA_E_ARGUMENT, "into");
+  return error_option(error, VIVA_E_ARGUMENT, "into");
 }
 
 static viva_status read_output(const linear_request *request, const viva_linear_options *o, size_t n, viva_dtype *dtype,
                                viva_error *error) {
   if (o->output_dtype != VIVA_DTYPE_NONE && !is_activation(o->output_dtype)) {
     error_set(error, VIVA_E_DTYPE, "output_dtype is %s; expected F16, BF16 or F32", viva_dtype_name(o->output_dtype));
-    return refuse(error, VIVA_E_DTYPE, "output_dtype");
+    return error_option(error, VIVA_E_DTYPE, "output_dtype");
   }
   *dtype = o->output_dtype != VIVA_DTYPE_NONE ? o->output_dtype : o->into ? o->into->dtype : VIVA_F16;
   if (!o->into) return VIVA_OK;
@@ -176,7 +171,7 @@ static viva_status read_output(const linear_request *request, const viva_linear_
   if (o->into->dtype == *dtype) return VIVA_OK;
   error_set(error, VIVA_E_DTYPE, "into holds %s, but output_dtype is %s; leave one of the two out",
             viva_dtype_name(o->into->dtype), viva_dtype_name(*dtype));
-  return refuse(error, VIVA_E_DTYPE, "into");
+  return error_option(error, VIVA_E_DTYPE, "into");
 }
 
 viva_status linear_check(const linear_kind *kind, const linear_request *request, linear_job *job,

@@ -26,11 +26,6 @@ static const format_options formats[WEIGHT_FORMATS] = {
     [WEIGHT_INT4_24] = {"INT4 2:4", HAS_SCALE | HAS_GROUP | HAS_PAIRS | HAS_KEEP, {VIVA_F16, VIVA_F32}},
 };
 
-static viva_status refuse(viva_error *error, viva_status code, const char *item) {
-  error_at(error, NULL, item, -1, VIVA_NO_OFFSET);
-  return code;
-}
-
 /* An option that the format does not have was set. */
 static viva_status check_absent(const format_options *f, const viva_prepack_options *o, viva_error *error) {
   const struct {
@@ -49,7 +44,7 @@ static viva_status check_absent(const format_options *f, const viva_prepack_opti
     if (!options[i].set || f->has & options[i].bit) continue;
     error_set(error, VIVA_E_ARGUMENT, "%s weights have no option %s; leave it at its default", f->name,
               options[i].name);
-    return refuse(error, VIVA_E_ARGUMENT, options[i].name);
+    return error_option(error, VIVA_E_ARGUMENT, options[i].name);
   }
   return VIVA_OK;
 }
@@ -58,7 +53,7 @@ static viva_status check_absent(const format_options *f, const viva_prepack_opti
 static viva_status check_choice(const char *name, int value, int most, viva_error *error) {
   if (value >= 0 && value <= most) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "%s is %d; expected 0 to %d", name, value, most);
-  return refuse(error, VIVA_E_ARGUMENT, name);
+  return error_option(error, VIVA_E_ARGUMENT, name);
 }
 
 static viva_status choose_scale(const format_options *f, viva_dtype wanted, scale_type *scale, viva_error *error) {
@@ -70,14 +65,14 @@ static viva_status choose_scale(const format_options *f, viva_dtype wanted, scal
   }
   error_set(error, VIVA_E_ARGUMENT, "scale_dtype is %s; the scales of %s weights can be F32, F16%s",
             viva_dtype_name(dtype), f->name, f->scales[2] ? " or F8_E8M0" : "");
-  return refuse(error, VIVA_E_ARGUMENT, "scale_dtype");
+  return error_option(error, VIVA_E_ARGUMENT, "scale_dtype");
 }
 
 static viva_status choose_group(uint32_t group, uint32_t *block, viva_error *error) {
   *block = group == 0 ? 128 : group == VIVA_GROUP_CHANNEL ? 0 : group;
   if (*block == 0 || *block == 32 || *block == 64 || *block == 128) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "group is %u; expected 32, 64, 128 or VIVA_GROUP_CHANNEL", (unsigned)group);
-  return refuse(error, VIVA_E_ARGUMENT, "group");
+  return error_option(error, VIVA_E_ARGUMENT, "group");
 }
 
 /* The format's part of the options, with format and (for FP8) block set. */
@@ -97,7 +92,7 @@ static viva_status read_spec(const viva_prepack_options *o, pack_spec *spec, viv
   spec->allow_nonfinite = o->allow_nonfinite;
   if (!spec->pairs || !o->keep) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "keep chooses the weights itself; leave selection at its default");
-  return refuse(error, VIVA_E_ARGUMENT, "selection");
+  return error_option(error, VIVA_E_ARGUMENT, "selection");
 }
 
 /* -- tensors */
@@ -106,21 +101,21 @@ static viva_status check_matrix(const viva_tensor *matrix, viva_error *error) {
   char text[128];
   if (!matrix) {
     error_set(error, VIVA_E_ARGUMENT, "weight is NULL; expected a tensor [out][in]");
-    return refuse(error, VIVA_E_ARGUMENT, "weight");
+    return error_option(error, VIVA_E_ARGUMENT, "weight");
   }
   if (matrix->rank != 2) {
     error_set(error, VIVA_E_ARGUMENT, "weight has the shape %s; expected two sizes, [out, in]",
               tensor_shape_text(matrix, text));
-    return refuse(error, VIVA_E_ARGUMENT, "weight");
+    return error_option(error, VIVA_E_ARGUMENT, "weight");
   }
   if (!tensor_is_real(matrix->dtype)) {
     error_set(error, VIVA_E_DTYPE, "weight holds %s; expected F32, F16, BF16 or F64", viva_dtype_name(matrix->dtype));
-    return refuse(error, VIVA_E_DTYPE, "weight");
+    return error_option(error, VIVA_E_DTYPE, "weight");
   }
   if (matrix->elements == 0) {
     error_set(error, VIVA_E_ARGUMENT, "weight has the shape %s; both sizes must be at least 1",
               tensor_shape_text(matrix, text));
-    return refuse(error, VIVA_E_ARGUMENT, "weight");
+    return error_option(error, VIVA_E_ARGUMENT, "weight");
   }
   return VIVA_OK;
 }
@@ -130,12 +125,12 @@ static viva_status check_keep(const viva_tensor *matrix, const viva_tensor *keep
   if (!keep) return VIVA_OK;
   if (keep->dtype != VIVA_BOOL && keep->dtype != VIVA_U8) {
     error_set(error, VIVA_E_DTYPE, "keep holds %s; expected BOOL or U8", viva_dtype_name(keep->dtype));
-    return refuse(error, VIVA_E_DTYPE, "keep");
+    return error_option(error, VIVA_E_DTYPE, "keep");
   }
   if (keep->rank == 2 && keep->shape[0] == matrix->shape[0] && keep->shape[1] == matrix->shape[1]) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "keep has the shape %s; expected that of the weight, %s",
             tensor_shape_text(keep, text), tensor_shape_text(matrix, expected));
-  return refuse(error, VIVA_E_ARGUMENT, "keep");
+  return error_option(error, VIVA_E_ARGUMENT, "keep");
 }
 
 static viva_status prepack(viva_engine *engine, const viva_tensor *matrix, pack_spec spec,
@@ -166,7 +161,7 @@ viva_status viva_prepack_fp8_weight_blocked(viva_engine *engine, const viva_tens
   if (packed) *packed = NULL;
   if (block != 16 && block != 32 && block != 64 && block != 128) {
     error_set(error, VIVA_E_ARGUMENT, "block is %u; expected 16, 32, 64 or 128 weights to a scale", (unsigned)block);
-    return refuse(error, VIVA_E_ARGUMENT, "block");
+    return error_option(error, VIVA_E_ARGUMENT, "block");
   }
   return prepack(engine, matrix, (pack_spec){.format = WEIGHT_FP8, .block = block}, options, packed, error);
 }
@@ -194,7 +189,7 @@ viva_status viva_prepack_dense(viva_engine *engine, const viva_tensor *matrix, v
   if (packed) *packed = NULL;
   if (dtype != VIVA_F32 && dtype != VIVA_BF16 && dtype != VIVA_F16) {
     error_set(error, VIVA_E_ARGUMENT, "dtype is %s; expected F32, BF16 or F16", viva_dtype_name(dtype));
-    return refuse(error, VIVA_E_ARGUMENT, "dtype");
+    return error_option(error, VIVA_E_ARGUMENT, "dtype");
   }
   const weight_format format = dtype == VIVA_F32 ? WEIGHT_F32 : dtype == VIVA_BF16 ? WEIGHT_BF16 : WEIGHT_F16;
   return prepack(engine, matrix, (pack_spec){.format = format}, options, packed, error);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/ck.h"
-#include "format/build.h"
-#include "format/gguf.h"
+#include "format/checkpoint_build.h"
+#include "format/gguf/gguf.h"
 
 #define FIRST_BLOCK 16384 /* of the arena: a small model's names and views */
 
@@ -24,7 +24,7 @@ viva_status build_open_single(checkpoint_build *b, const char *path, viva_error 
   if (io->stat.bytes >= sizeof first) TRY(io_read(io, first, sizeof first, 0, error));
   if (memcmp(first, gguf_magic, sizeof first) == 0) {
     ck->container = CONTAINER_GGUF;
-    return gguf_open(ck, error);
+    return gguf_open(b, error);
   }
   TRY(safetensors_read(b, 0, 1, error));
   return build_finish(b, error);

@@ -3,7 +3,7 @@
 #ifndef FORMAT_JSON_TEXT_H
 #define FORMAT_JSON_TEXT_H
 
-#include "format/build.h"
+#include "format/checkpoint_build.h"
 
 typedef struct json_text {
   mem *m;

@@ -1,20 +1,27 @@
 /* format/metadata.c: safetensors' __metadata__ and config.json's keys, as text for people. */
-#include "format/build.h"
+#include "format/checkpoint_build.h"
 
 #include <string.h>
 
-enum { TEXT_BYTES = 1024 /* longer values are cut */ };
-
 #define MAX_CONFIG_BYTES ((uint64_t)16 << 20) /* the largest real ones, with long label lists, have some 100 KB */
+
+const char *metadata_text(viva_checkpoint *ck, const char *text, size_t bytes) {
+  mem *m = &ck->rt->mem;
+  size_t taken = bytes < METADATA_MOST ? bytes : METADATA_MOST,
+         size = 4 * taken + 4; /* an escape has four characters */
+  char *printable = mem_alloc(m, size);
+  if (printable == NULL) return NULL;
+  error_quote(printable, bytes > taken ? taken : size, text, bytes);
+  const char *copy = arena_text(ck->arena, printable, strlen(printable));
+  mem_free(m, printable);
+  return copy;
+}
 
 viva_status metadata_add(checkpoint_build *b, json_string key, const char *type_name, json_string text, uint64_t count,
                          viva_error *error) {
-  char printable[TEXT_BYTES];
   viva_checkpoint *ck = b->ck;
-  error_quote(printable, sizeof printable, key.text, key.bytes);
-  const char *key_copy = arena_text(ck->arena, printable, strlen(printable));
-  error_quote(printable, sizeof printable, text.text, text.bytes);
-  const char *text_copy = arena_text(ck->arena, printable, strlen(printable));
+  const char *key_copy = metadata_text(ck, key.text, key.bytes);
+  const char *text_copy = metadata_text(ck, text.text, text.bytes);
   struct metadata_entry *entry = grow_add(&ck->rt->mem, &b->metadata);
   if (key_copy == NULL || text_copy == NULL || entry == NULL) return build_no_memory(ck->path, "the metadata", error);
   *entry = (struct metadata_entry){key_copy, type_name, text_copy, count};

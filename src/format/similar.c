@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "format/build.h"
+#include "format/checkpoint_build.h"
 
 /* Work is bounded whatever the file holds: so many names, each so long. */
 enum { MAX_NAMES = 20000, MAX_NAME = 128, MAX_SHOWN = 3 };

@@ -5,7 +5,7 @@
 
 #include "base/ck.h"
 #include "base/cpu.h"
-#include "format/dequant.h"
+#include "format/gguf/dequant.h"
 
 /* safetensors name, GGUF name, GGUF id, block elements, block bits, dtype, decoder */
 static const type_info types[TYPE_COUNT] = {

@@ -24,8 +24,8 @@ static int alike(const weight *a, const weight *b) {
 
 static size_t count_kinds(const viva_model *model, kind kinds[KINDS_MAX]) {
   size_t count = 0;
-  for (size_t i = 0; i < model->layer_count; i++) {
-    const layer *l = &model->layers[i];
+  for (size_t i = 0; i < model->dec.layer_count; i++) {
+    const decoder_layer *l = &model->dec.layers[i];
     const weight *const all[PROJECTIONS] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
     for (size_t j = 0; j < PROJECTIONS; j++) {
       size_t k = 0;
@@ -82,7 +82,7 @@ void model_describe(viva_model *model) {
   else
     snprintf(part, sizeof part, "%lluK", (unsigned long long)((n + 500) / 1000));
   snprintf(text, size, "%s %s ", model->config.model_type, part);
-  const weight *head = &model->g.head;
+  const weight *head = &model->dec.head;
   kind kinds[KINDS_MAX] = {{.like = head}};
   size_t count = count_kinds(model, kinds);
   sort_kinds(kinds, count);

@@ -83,13 +83,13 @@ static viva_status multiply(const pass *p, const linear_args *args, size_t count
 }
 
 /* Normed rows → q, k, v, turned and appended to the cache. */
-static viva_status project(const pass *p, const layer *l, viva_error *error) {
+static viva_status project(const pass *p, const decoder_layer *l, viva_error *error) {
   const viva_model_config *c = &p->m->config;
   const row_layout *w = &p->s->rows;
   backend *b = p->b;
   float *x = at(p->s, w->x_at), *norm = at(p->s, w->norm_at);
   float *q = at(p->s, w->q_at), *k = at(p->s, w->k_at), *v = at(p->s, w->v_at), eps = (float)c->rms_norm_eps;
-  heads h = model_heads(c);
+  head_shape h = p->m->dec.heads;
   TRY(b->ops->rmsnorm(b, x, norm, p->rows, w->hidden, 1, w->hidden, l->attention_norm, eps, error));
   linear_args qkv[3] = {linear(p->rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
                         linear(p->rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
@@ -112,7 +112,7 @@ static viva_status project(const pass *p, const layer *l, viva_error *error) {
 }
 
 /* Attention and MLP of rows from first on. */
-static viva_status mix(const pass *p, const layer *l, size_t first, size_t window, viva_error *error) {
+static viva_status mix(const pass *p, const decoder_layer *l, size_t first, size_t window, viva_error *error) {
   const viva_model_config *c = &p->m->config;
   const row_layout *w = &p->s->rows;
   backend *b = p->b;
@@ -122,7 +122,7 @@ static viva_status mix(const pass *p, const layer *l, size_t first, size_t windo
   kv_span rest = p->spans[0]; /* first is not 0 for one session only */
   rest.position += first;
   rest.rows -= first;
-  attention_args attention = {.h = model_heads(c),
+  attention_args attention = {.h = p->m->dec.heads,
                               .scale = (float)(1 / sqrt((double)c->head_dim)),
                               .window = window,
                               .q = at(p->s, w->q_at) + first * w->q,
@@ -151,11 +151,11 @@ viva_status forward_layers(viva_session *s, const step *st, viva_error *error) {
   pass p = {
       .s = s, .m = m, .b = m->engine->backend, .rows = st->rows, .spans = s->spans, .span_count = st->session_count};
   TRY(prepare(s, st, error));
-  TRY(p.b->ops->embed(p.b, &m->g.embedding, st->tokens, st->rows, at(s, s->rows.x_at), error));
-  for (size_t i = 0; i < m->layer_count; i++) {
-    const layer *l = &m->layers[i];
+  TRY(p.b->ops->embed(p.b, &m->dec.embedding, st->tokens, st->rows, at(s, s->rows.x_at), error));
+  for (size_t i = 0; i < m->dec.layer_count; i++) {
+    const decoder_layer *l = &m->dec.layers[i];
     size_t window = i >= m->config.sliding_from_layer ? (size_t)m->config.sliding_window : 0;
-    size_t first = i + 1 == m->layer_count ? st->keep : 0; /* behind the last layer's cache only kept rows matter */
+    size_t first = i + 1 == m->dec.layer_count ? st->keep : 0; /* behind the last layer's cache only kept rows matter */
     select_layer(s, st, i);
     TRY(project(&p, l, error));
     if (first < st->rows) TRY(mix(&p, l, first, window, error));
@@ -168,8 +168,8 @@ viva_status forward_head(viva_session *s, size_t first, size_t rows, float *logi
   const row_layout *w = &s->rows;
   const pass p = {.s = s, .m = m, .b = m->engine->backend, .rows = rows};
   float *x = at(s, w->x_at) + first * w->hidden, *norm = at(s, w->norm_at);
-  TRY(p.b->ops->rmsnorm(p.b, x, norm, rows, w->hidden, 1, w->hidden, m->g.output_norm, (float)m->config.rms_norm_eps,
+  TRY(p.b->ops->rmsnorm(p.b, x, norm, rows, w->hidden, 1, w->hidden, m->dec.output_norm, (float)m->config.rms_norm_eps,
                         error));
-  linear_args head = linear(rows, norm, w->hidden, &m->g.head, NULL, logits, (size_t)m->config.vocab_size);
+  linear_args head = linear(rows, norm, w->hidden, &m->dec.head, NULL, logits, (size_t)m->config.vocab_size);
   return multiply(&p, &head, 1, error);
 }

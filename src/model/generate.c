@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "base/options.h"
 #include "model/generation.h"
+#include "text/tokenizer.h"
 
 viva_generate_options viva_generate_options_default(void) {
   viva_generate_options o = {.size = sizeof(viva_generate_options),
@@ -24,7 +25,7 @@ static viva_status check_stop_strings(const generation *g, viva_error *error) {
   if (!o->stop_count) return VIVA_OK;
   if (!o->stop_strings) {
     error_set(error, VIVA_E_ARGUMENT, "stop_strings is NULL, but stop_count is %zu", o->stop_count);
-    return model_option_error(error, "stop_strings");
+    return error_option(error, VIVA_E_ARGUMENT, "stop_strings");
   }
   for (size_t i = 0; i < o->stop_count; i++) {
     const char *text = o->stop_strings[i];
@@ -33,7 +34,7 @@ static viva_status check_stop_strings(const generation *g, viva_error *error) {
               !text     ? "NULL"
               : text[0] ? "not valid UTF-8"
                         : "empty; leave it out to have none");
-    return model_option_error(error, "stop_strings");
+    return error_option(error, VIVA_E_ARGUMENT, "stop_strings");
   }
   if (g->model->tokenizer) return VIVA_OK;
   error_set(error, VIVA_E_STATE, "stop strings need text, but the model has no tokenizer%s%s",
@@ -52,7 +53,7 @@ static viva_status check_sampling(const generation *g, viva_error *error) {
 static viva_status check_flag(int32_t value, const char *name, viva_error *error) {
   if (value == 0 || value == 1) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "%s can be 0 or 1, not %d", name, (int)value);
-  return model_option_error(error, name);
+  return error_option(error, VIVA_E_ARGUMENT, name);
 }
 
 static viva_status check_options(const generation *g, viva_error *error) {
@@ -61,16 +62,16 @@ static viva_status check_options(const generation *g, viva_error *error) {
   TRY(check_flag(o->match_special, "match_special", error));
   if (o->add_bos < -1 || o->add_bos > 1) {
     error_set(error, VIVA_E_ARGUMENT, "add_bos can be -1, 0 or 1, not %d", (int)o->add_bos);
-    return model_option_error(error, "add_bos");
+    return error_option(error, VIVA_E_ARGUMENT, "add_bos");
   }
   if (o->logprobs > g->model->config.vocab_size) {
     error_set(error, VIVA_E_ARGUMENT, "%u log probabilities are asked for, but the vocabulary has %llu tokens",
               (unsigned)o->logprobs, (unsigned long long)g->model->config.vocab_size);
-    return model_option_error(error, "logprobs");
+    return error_option(error, VIVA_E_ARGUMENT, "logprobs");
   }
   if (o->session && o->session->model != g->model) {
     error_set(error, VIVA_E_ARGUMENT, "the session belongs to another model");
-    return model_option_error(error, "session");
+    return error_option(error, VIVA_E_ARGUMENT, "session");
   }
   TRY(check_sampling(g, error));
   return check_stop_strings(g, error);
@@ -86,7 +87,7 @@ static viva_status add_bos(generation *g, viva_error *error) {
   if (bos < 0) bos = g->model->config.bos_token;
   if (bos < 0) {
     error_set(error, VIVA_E_ARGUMENT, "a BOS token is asked for, but neither the tokenizer nor the model has one");
-    return model_option_error(error, "add_bos");
+    return error_option(error, VIVA_E_ARGUMENT, "add_bos");
   }
   return buffer_add(g->mem, &g->tokens, &bos, sizeof bos)
              ? error_set(error, VIVA_E_MEMORY, "no memory for the prompt's tokens")
@@ -154,9 +155,19 @@ static viva_status set_session(generation *g, viva_error *error) {
 
 /* ---- all of it */
 
+/* Is there text before what will be generated? Special tokens are none. */
+static int continues_text(const generation *g) {
+  const viva_token *prompt = g->tokens.data;
+  if (g->start > 0) return 1;
+  for (size_t i = 0; i < g->prompt_count; i++)
+    if (!viva_tokenizer_is_special(g->model->tokenizer, prompt[i])) return 1;
+  return 0;
+}
+
 static viva_status set_up_text(generation *g, viva_error *error) {
   if (!g->model->tokenizer) return VIVA_OK;
   TRY(viva_decoder_create(g->model->tokenizer, NULL, &g->decoder, error));
+  if (continues_text(g)) decoder_continue(g->decoder);
   if (!g->o.stop_count) return VIVA_OK;
   g->stop = stop_create(g->mem, g->o.stop_strings, g->o.stop_count);
   return g->stop ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for the stop strings");

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "model/real.h"
+#include "number/math_f64.h"
 #include "text/sampling_inner.h"
 
 static void select_top(const float *logits, size_t n, double log_sum, viva_logprob *top, size_t count, uint64_t *keys) {
@@ -23,8 +23,8 @@ viva_status logprobs_of(const float *logits, size_t n, viva_token id, viva_logpr
   if (!isfinite(largest))
     return error_set(error, VIVA_E_NUMERIC, "the largest logit is infinite, so there are no probabilities");
   double sum = 0; /* in the order of the ids: the same bits everywhere */
-  for (size_t i = 0; i < n; i++) sum += sampling_exp((double)logits[i] - (double)largest);
-  double log_sum = (double)largest + real_log(sum);
+  for (size_t i = 0; i < n; i++) sum += math_exp((double)logits[i] - (double)largest);
+  double log_sum = (double)largest + math_log(sum);
   *chosen = (viva_logprob){id, (float)((double)logits[id] - log_sum)};
   select_top(logits, n, log_sum, top, count, scratch);
   return VIVA_OK;

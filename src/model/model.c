@@ -6,42 +6,12 @@
 
 #include "base/options.h"
 #include "engine/packed.h"
-#include "model/load.h"
-#include "model/plan.h"
+#include "load/chat_load.h"
+#include "load/load.h"
+#include "load/tokenizer_load.h"
 
 viva_model_options viva_model_options_default(void) {
   return (viva_model_options){.size = sizeof(viva_model_options), .kv = VIVA_F16, .load = VIVA_LOAD_READ};
-}
-
-heads model_heads(const viva_model_config *config) {
-  return (heads){.q_heads = (size_t)config->num_heads,
-                 .kv_heads = (size_t)config->num_kv_heads,
-                 .head_dim = (size_t)config->head_dim};
-}
-
-viva_status model_option_error(viva_error *error, const char *option) {
-  error_at(error, NULL, option, -1, VIVA_NO_OFFSET);
-  return VIVA_E_ARGUMENT;
-}
-
-viva_status model_kv_option(viva_dtype dtype, kv_type *kv, viva_error *error) {
-  *kv = dtype == VIVA_F32 ? KV_F32 : KV_F16;
-  if (dtype == VIVA_F16 || dtype == VIVA_F32) return VIVA_OK;
-  error_set(error, VIVA_E_ARGUMENT, "the KV cache can be F16 or F32, not %s", viva_dtype_name(dtype));
-  return model_option_error(error, "kv");
-}
-
-viva_status model_act_option(viva_activation_mode act, input_mode *mode, viva_error *error) {
-  switch (act) {
-  case VIVA_ACT_AUTO: /* docs/numerics.md: 16 bits are what is safe */
-  case VIVA_ACT_16: *mode = INPUT_FLOAT; return VIVA_OK;
-  case VIVA_ACT_FP8: *mode = INPUT_E4M3; return VIVA_OK;
-  case VIVA_ACT_INT8: *mode = INPUT_INT8; return VIVA_OK;
-  case VIVA_ACT_INT4: break;
-  }
-  error_set(error, VIVA_E_ARGUMENT, "the activations of a model can be VIVA_ACT_AUTO, 16, FP8 or INT8, not %d%s",
-            (int)act, act == VIVA_ACT_INT4 ? " (INT4, which the linear calls have)" : "");
-  return model_option_error(error, "act");
 }
 
 static viva_status open_checkpoint(viva_engine *engine, const char *path, const viva_model_options *options,
@@ -52,7 +22,7 @@ static viva_status open_checkpoint(viva_engine *engine, const char *path, const 
   TRY(options_read(o, options, "viva_model_options", error));
   if (o->load != VIVA_LOAD_READ && o->load != VIVA_LOAD_MMAP) {
     error_set(error, VIVA_E_ARGUMENT, "load can be VIVA_LOAD_READ or VIVA_LOAD_MMAP, not %d", (int)o->load);
-    return model_option_error(error, "load");
+    return error_option(error, VIVA_E_ARGUMENT, "load");
   }
   return checkpoint_open(engine->rt, path, o->load, ck, error);
 }
@@ -90,11 +60,10 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   model->context = p->context;
   model->kv = p->kv;
   model->act = p->act;
-  model->layer_count = (size_t)p->config.num_layers;
-  model->layers = mem_array(&engine->rt->mem, model->layer_count, sizeof *model->layers);
-  if (!model->layers) return error_set(error, VIVA_E_MEMORY, "no memory for %zu layers", model->layer_count);
-  TRY(model_tokenizer(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));
-  TRY(load_weights(model, p, o->progress, o->progress_user, error));
+  TRY(decoder_make(&model->dec, &model->config, &engine->rt->mem, error));
+  TRY(tokenizer_load(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));
+  TRY(chat_load(p->ck, &model->chat, error));
+  TRY(load_weights(&model->dec, &model->block, p, o->progress, o->progress_user, error));
   model_describe(model);
   runtime_log(engine->rt, VIVA_LOG_INFO, "%s: %s", p->ck->path, model->description);
   return VIVA_OK;
@@ -146,8 +115,8 @@ void viva_model_release(viva_model *model) {
   if (model->block) engine->backend->ops->free(engine->backend, model->block);
   for (size_t i = 0; i < model->part_count; i++) viva_packed_weight_release(model->parts[i]);
   mem_free(m, model->parts);
-  mem_free(m, model->layers);
-  mem_free(m, model->rope_factors);
+  decoder_end(&model->dec, m);
+  chat_source_free(engine->rt, model->chat);
   mem_free(m, model->tokenizer_problem);
   viva_tokenizer_release(model->tokenizer);
   viva_checkpoint_close(model->checkpoint);

@@ -19,7 +19,7 @@ static viva_status check(const viva_session *s, const viva_token *tokens, size_t
   if (!ck_mul(count, s->model->config.vocab_size, &floats) && floats == o->all_logits_count) return VIVA_OK;
   error_set(error, VIVA_E_SIZE, "all_logits has room for %zu values, but %zu tokens give %zu x %llu",
             o->all_logits_count, count, count, (unsigned long long)s->model->config.vocab_size);
-  model_option_error(error, "all_logits_count");
+  error_option(error, VIVA_E_ARGUMENT, "all_logits_count");
   return VIVA_E_SIZE;
 }
 

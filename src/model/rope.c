@@ -5,13 +5,13 @@
 #include "model/rope.h"
 
 #include "base/error.h"
-#include "model/real.h"
+#include "number/math_f64.h"
 
 #define PI 3.14159265358979323846
 
 /* 1 / base^(2i/d), as 1.0 / (base ** (torch.arange(0, d, 2) / d)) */
 static float position_frequency(double base, size_t i, size_t d) {
-  return (float)real_pow((double)(float)base, (double)((float)(2 * i) / (float)d));
+  return (float)math_pow((double)(float)base, (double)((float)(2 * i) / (float)d));
 }
 
 static void plain(const viva_model_config *config, double base, float divisor, rope *r) {
@@ -25,7 +25,7 @@ static void dynamic(const viva_model_config *config, uint64_t context, rope *r) 
   uint64_t trained = config->max_position_embeddings;
   if (context > trained && config->rotary_dim > 2) {
     double ratio = config->rope_factor * (double)context / (double)trained - (config->rope_factor - 1);
-    base *= real_pow(ratio, d / (d - 2));
+    base *= math_pow(ratio, d / (d - 2));
   }
   plain(config, base, 1, r);
 }
@@ -51,7 +51,7 @@ static void llama3(const viva_model_config *config, rope *r) {
 /* The dimension that turns `rotations` times over the trained context. */
 static double correction_dim(const viva_model_config *config, double rotations) {
   double context = (double)config->rope_original_context, d = (double)config->rotary_dim;
-  return d * real_log(context / (rotations * 2 * PI)) / (2 * real_log(config->rope_theta));
+  return d * math_log(context / (rotations * 2 * PI)) / (2 * math_log(config->rope_theta));
 }
 
 static double floor_of(double x) {
@@ -113,7 +113,7 @@ void rope_row(const rope *r, size_t position, float *out) {
   for (size_t i = 0; i < r->pairs; i++) {
     float angle = (float)position * r->inv_freq[i];
     double sine, cosine;
-    real_sin_cos((double)angle, &sine, &cosine);
+    math_sin_cos((double)angle, &sine, &cosine);
     cosines[i] = (float)cosine * r->scaling;
     sines[i] = (float)sine * r->scaling;
   }

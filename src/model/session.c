@@ -12,7 +12,7 @@ viva_session_options viva_session_options_default(void) {
 static budget_case session_case(const viva_session *s) {
   const viva_model *m = s->model;
   return (budget_case){
-      .backend = m->engine->backend, .config = &m->config, .layers = m->layer_count, .kv = s->kv, .act = m->act};
+      .backend = m->engine->backend, .config = &m->config, .layers = m->dec.layer_count, .kv = s->kv, .act = m->act};
 }
 
 static viva_status check_memory(const viva_session *s, viva_error *error) {
@@ -33,11 +33,11 @@ static viva_status read_options(viva_session *s, const viva_session_options *giv
   viva_session_options o = viva_session_options_default();
   TRY(options_read(&o, given, "viva_session_options", error));
   s->kv = s->model->kv;
-  if (o.kv != VIVA_DTYPE_NONE) TRY(model_kv_option(o.kv, &s->kv, error));
+  if (o.kv != VIVA_DTYPE_NONE) TRY(decoder_kv_option(o.kv, &s->kv, error));
   uint64_t capacity = o.capacity ? o.capacity : s->model->context;
-  if (capacity > MODEL_CONTEXT_MOST)
+  if (capacity > BUDGET_CONTEXT_MOST)
     return error_set(error, VIVA_E_LIMIT, "a capacity of %llu tokens is asked for; the most is %llu",
-                     (unsigned long long)capacity, (unsigned long long)MODEL_CONTEXT_MOST);
+                     (unsigned long long)capacity, (unsigned long long)BUDGET_CONTEXT_MOST);
   s->capacity = (size_t)capacity;
   s->chunk = budget_chunk(&s->model->config, capacity, o.prefill_chunk);
   return VIVA_OK;
@@ -49,8 +49,8 @@ static viva_status allocate(viva_session *s, viva_error *error) {
   mem *memory = &m->engine->rt->mem;
   size_t vocab = (size_t)m->config.vocab_size;
   size_t pairs = s->rows.cos_sin / 2;
-  uint64_t cache = budget_kv(&m->config, m->layer_count, s->capacity, s->kv);
-  s->cache_half = (size_t)(cache / (2 * m->layer_count));
+  uint64_t cache = budget_kv(&m->config, m->dec.layer_count, s->capacity, s->kv);
+  s->cache_half = (size_t)(cache / (2 * m->dec.layer_count));
   s->cache = b->ops->alloc(b, (size_t)cache);
   s->activations = b->ops->alloc(b, s->rows.floats * s->chunk * sizeof(float));
   s->logits[0] = b->ops->alloc(b, vocab * sizeof(float));
@@ -74,7 +74,7 @@ static viva_status fill(viva_session *s, const viva_session_options *options, vi
   TRY(check_memory(s, error));
   s->rows = budget_rows(&m->config);
   TRY(allocate(s, error));
-  return rope_init(&s->rope, &m->config, s->capacity, m->g.rope_factors, s->rope.inv_freq, error);
+  return rope_init(&s->rope, &m->config, s->capacity, m->dec.rope_factors, s->rope.inv_freq, error);
 }
 
 viva_status viva_session_create(viva_model *model, const viva_session_options *options, viva_session **session,
@@ -229,7 +229,7 @@ static viva_status copy_cache(viva_session *to, const viva_session *from, viva_e
   size_t to_head = to->cache_half / kv_heads, from_head = from->cache_half / kv_heads;
   size_t used = from_head / from->capacity * from->position;
   if (!used) return VIVA_OK;
-  for (size_t i = 0; i < 2 * m->layer_count * kv_heads; i++)
+  for (size_t i = 0; i < 2 * m->dec.layer_count * kv_heads; i++)
     TRY(b->ops->copy(b, (char *)to->cache + i * to_head, (char *)from->cache + i * from_head, used, error));
   return VIVA_OK;
 }

@@ -2,7 +2,8 @@
 #ifndef MODEL_SESSION_H
 #define MODEL_SESSION_H
 
-#include "model/budget.h"
+#include "load/budget.h"
+#include "model/model.h"
 #include "model/rope.h"
 
 /* Rows of logits made at once when all positions' are wanted. */

@@ -1,5 +1,5 @@
 /* pack/fp8.c: rows of E4M3 codes with a scale for the row or for each block. */
-#include "pack/twins.h"
+#include "pack/pack_kernels.h"
 
 static int pack_whole(const pack_spec *spec, const float *values, size_t cols, void *codes, void *scales) {
   int nonfinite = 0;

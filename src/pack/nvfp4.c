@@ -1,5 +1,5 @@
 /* pack/nvfp4.c: rows of E2M1 codes with an E4M3 scale for each 16, chosen by one of three rules. */
-#include "pack/twins.h"
+#include "pack/pack_kernels.h"
 
 #define FOUR          4.0f /* Four-over-Six: the block's largest weight becomes 4 in place of 6 */
 #define TRIED         16   /* codes that the search takes, from BINADE below that of absmax / 6 */

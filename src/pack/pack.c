@@ -2,7 +2,7 @@
 #include "pack/pack.h"
 
 #include "base/ck.h"
-#include "pack/twins.h"
+#include "pack/pack_kernels.h"
 
 /* -- sizes */
 

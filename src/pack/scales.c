@@ -1,5 +1,5 @@
 /* pack/scales.c: one rule for the scales of FP8 and of the 2:4 formats. */
-#include "pack/twins.h"
+#include "pack/pack_kernels.h"
 
 #define F16_LEAST   0x1p-19f /* 6 significant bits: F16's subnormals are multiples of 2^-24 */
 #define F16_LARGEST 65504.0f

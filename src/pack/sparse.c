@@ -1,5 +1,5 @@
 /* pack/sparse.c: rows of 2:4 blocks, by magnitude, by a mask or by pairs. */
-#include "pack/twins.h"
+#include "pack/pack_kernels.h"
 
 typedef struct block_values {
   float v[SPARSE_24_COLUMNS], size[SPARSE_24_COLUMNS];

@@ -1,6 +1,6 @@
 /* pack/survey.c: what must be known of a whole matrix before its rows are packed. */
 #include "pack/pack.h"
-#include "pack/twins.h"
+#include "pack/pack_kernels.h"
 
 #define GLOBAL_MOST  0x1p118f /* so that global / scale is finite for E4M3's least scale, 2^-9 */
 #define GLOBAL_LEAST 0x1p-118f

@@ -2,7 +2,7 @@
  * further than its group.
  */
 #include "pack/pack.h"
-#include "pack/twins.h"
+#include "pack/pack_kernels.h"
 
 static const uint8_t *row_codes(const weight *w, size_t row) { return (const uint8_t *)w->data + row * w->row_bytes; }
 

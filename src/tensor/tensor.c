@@ -14,9 +14,9 @@
 
 size_t tensor_element_bytes(viva_dtype dtype) {
   static const uint8_t bytes[] = {
-      [VIVA_F64] = 8,  [VIVA_F32] = 4,  [VIVA_F16] = 2,  [VIVA_BF16] = 2, [VIVA_I64] = 8, [VIVA_I32] = 4,
-      [VIVA_I16] = 2,  [VIVA_I8] = 1,   [VIVA_U64] = 8,  [VIVA_U32] = 4,  [VIVA_U16] = 2, [VIVA_U8] = 1,
-      [VIVA_BOOL] = 1, [VIVA_E4M3] = 1, [VIVA_E5M2] = 1, [VIVA_E8M0] = 1, [VIVA_C64] = 0};
+      [VIVA_F64] = 8,  [VIVA_F32] = 4,  [VIVA_F16] = 2,  [VIVA_BF16] = 2, [VIVA_I64] = 8,  [VIVA_I32] = 4,
+      [VIVA_I16] = 2,  [VIVA_I8] = 1,   [VIVA_U64] = 8,  [VIVA_U32] = 4,  [VIVA_U16] = 2,  [VIVA_U8] = 1,
+      [VIVA_BOOL] = 1, [VIVA_E4M3] = 1, [VIVA_E5M2] = 1, [VIVA_E8M0] = 1, [VIVA_E2M1] = 1, [VIVA_C64] = 0};
   return (size_t)dtype < sizeof bytes ? bytes[dtype] : 0;
 }
 
@@ -40,7 +40,7 @@ static viva_status set_shape(viva_tensor *t, viva_dtype dtype, uint32_t rank, co
     return error_set(
         error, VIVA_E_ARGUMENT,
         "a tensor cannot have the type %s; expected F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, "
-        "U8, BOOL, F8_E4M3, F8_E5M2 or F8_E8M0",
+        "U8, BOOL, F8_E4M3, F8_E5M2, F8_E8M0 or F4",
         viva_dtype_name(dtype));
   if (rank > VIVA_TENSOR_MAX_RANK)
     return error_set(error, VIVA_E_ARGUMENT, "rank is %u; expected 0 to %d", (unsigned)rank, VIVA_TENSOR_MAX_RANK);
@@ -121,13 +121,16 @@ static viva_status place(const viva_tensor *t, tensor_storage *s, int64_t offset
   return VIVA_OK;
 }
 
-static viva_status storage_make(runtime *rt, void *data, size_t bytes, int owned, tensor_storage **out,
+typedef enum storage_kind { WRAPPED, ZEROS, UNDEFINED } storage_kind;
+
+static viva_status storage_make(runtime *rt, void *data, size_t bytes, storage_kind kind, tensor_storage **out,
                                 viva_error *error) {
   *out = NULL;
   tensor_storage *s = mem_alloc(&rt->mem, sizeof *s);
   if (!s) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
-  *s = (tensor_storage){.data = data, .bytes = bytes, .owned = owned};
-  if (owned && !(s->data = mem_zalloc(&rt->mem, bytes))) {
+  *s = (tensor_storage){.data = data, .bytes = bytes, .owned = kind != WRAPPED};
+  if (kind != WRAPPED) s->data = kind == ZEROS ? mem_zalloc(&rt->mem, bytes) : mem_alloc(&rt->mem, bytes);
+  if (kind != WRAPPED && !s->data) {
     mem_free(&rt->mem, s);
     return error_set(error, VIVA_E_MEMORY, "no memory for a tensor of %zu bytes", bytes);
   }
@@ -137,16 +140,26 @@ static viva_status storage_make(runtime *rt, void *data, size_t bytes, int owned
   return VIVA_OK;
 }
 
-viva_status tensor_create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
-                          viva_error *error) {
+static viva_status create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, storage_kind kind,
+                          viva_tensor **out, viva_error *error) {
   viva_tensor t;
   tensor_storage *s;
   *out = NULL;
   TRY(set_shape(&t, dtype, rank, shape, NULL, error));
-  TRY(storage_make(rt, NULL, t.elements * tensor_element_bytes(dtype), 1, &s, error));
+  TRY(storage_make(rt, NULL, t.elements * tensor_element_bytes(dtype), kind, &s, error));
   const viva_status status = place(&t, s, 0, out, error);
   if (status != VIVA_OK) storage_release(s);
   return status;
+}
+
+viva_status tensor_create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
+                          viva_error *error) {
+  return create(rt, dtype, rank, shape, ZEROS, out, error);
+}
+
+viva_status tensor_empty(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
+                         viva_error *error) {
+  return create(rt, dtype, rank, shape, UNDEFINED, out, error);
 }
 
 viva_status tensor_wrap(runtime *rt, void *data, size_t bytes, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
@@ -164,7 +177,7 @@ viva_status tensor_wrap(runtime *rt, void *data, size_t bytes, viva_dtype dtype,
                      tensor_element_bytes(dtype));
   if (bytes > PTRDIFF_MAX) return error_set(error, VIVA_E_LIMIT, "%zu bytes are more than memory can hold", bytes);
   TRY(check_reach(&t, 0, bytes, error));
-  TRY(storage_make(rt, data, bytes, 0, &s, error));
+  TRY(storage_make(rt, data, bytes, WRAPPED, &s, error));
   const viva_status status = place(&t, s, 0, out, error);
   if (status != VIVA_OK)
     storage_release(s); /* release is not yet the storage's: after a failure data is the caller's */

@@ -22,7 +22,7 @@ typedef struct tensor_storage {
 struct viva_tensor {
   _Atomic uint32_t references;
   tensor_storage *storage;
-  viva_dtype dtype; /* whole bytes only: F64 … BOOL, E4M3, E5M2, E8M0 */
+  viva_dtype dtype; /* whole bytes only: F64 … BOOL, E4M3, E5M2, E8M0, E2M1 (a code in each byte) */
   uint32_t rank;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   int64_t strides[VIVA_TENSOR_MAX_RANK]; /* elements; may be 0 or negative; of no effect where the shape is 1 */
@@ -33,6 +33,9 @@ struct viva_tensor {
 /* As the public calls, on a runtime (retained by the storage). */
 viva_status tensor_create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
                           viva_error *error);
+/* The same with undefined elements: for results that are about to be written. */
+viva_status tensor_empty(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
+                         viva_error *error);
 viva_status tensor_wrap(runtime *rt, void *data, size_t bytes, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                         const int64_t *strides, viva_tensor_release_fn release, void *user, viva_tensor **out,
                         viva_error *error);

@@ -38,6 +38,11 @@ void added_create(added_set *set, added_token *tokens, size_t count) {
     while (at < count && tokens[at].text[0] == byte) at++;
   }
   set->first[256] = count;
+  set->only = count ? tokens[0].text[0] : -1;
+  for (size_t byte = 0; byte < 256; byte++) {
+    set->begins[byte] = set->first[byte] < set->first[byte + 1];
+    if (set->begins[byte] && set->only != (int)byte) set->only = -1;
+  }
 }
 
 void added_destroy(mem *m, added_set *set) {
@@ -103,15 +108,29 @@ static size_t space_after(added_scan *scan, size_t at) {
   return end;
 }
 
-void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, size_t bytes, int match_special) {
-  /* space_begin > space_end: no run remembered */
-  *scan = (added_scan){set, text, bytes, match_special, 0, 0, 1, 0};
+static int is_marked(const added_scan *scan, size_t from, size_t to) {
+  return scan->marks && memchr(scan->marks + from, 1, to - from) != NULL;
 }
 
-void added_next(added_scan *scan, size_t *begin, size_t *end, viva_token *id) {
+void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, size_t bytes, int match_special) {
+  /* space_begin > space_end: no run remembered */
+  *scan = (added_scan){set, text, bytes, match_special, 0, 0, 1, 0, NULL};
+}
+
+/* The next place where a token could begin. */
+static size_t skip(const added_set *set, const uint8_t *text, size_t at, size_t end) {
+  if (set->only >= 0) {
+    const uint8_t *found = memchr(text + at, set->only, end - at);
+    return found ? (size_t)(found - text) : end;
+  }
+  while (at < end && !set->begins[text[at]]) at++;
+  return at;
+}
+
+void added_next(added_scan *scan, added_match *match) {
   const uint8_t *text = scan->text;
   if (scan->set->count == 0) scan->at = scan->bytes;
-  while (scan->at < scan->bytes) {
+  while (scan->at < scan->bytes && (scan->at = skip(scan->set, text, scan->at, scan->bytes)) < scan->bytes) {
     const added_token *token = longest_at(scan->set, text + scan->at, scan->bytes - scan->at);
     if (!token) {
       scan->at++;
@@ -120,17 +139,15 @@ void added_next(added_scan *scan, size_t *begin, size_t *end, viva_token *id) {
     size_t from = scan->at, to = from + token->bytes;
     scan->at = to; /* also when a rule below drops the match, and before white space is taken along */
     if ((token->flags & ADDED_SPECIAL) && !scan->match_special) continue;
+    if ((token->flags & ADDED_SPECIAL) && is_marked(scan, from, to)) continue;
     if ((token->flags & ADDED_SINGLE_WORD) && (is_word_before(text, from) || is_word_after(text, to, scan->bytes)))
       continue;
     if (token->flags & ADDED_LSTRIP) from = space_before(text, from, scan->taken);
     if (token->flags & ADDED_RSTRIP) to = space_after(scan, to);
-    *begin = scan->taken;
-    *end = from > scan->taken ? from : scan->taken; /* from lies before taken when rstrip reached over this token */
-    *id = token->id;
+    /* from lies before taken when rstrip reached over this token */
+    *match = (added_match){scan->taken, from > scan->taken ? from : scan->taken, from, to, token->id};
     scan->taken = to;
     return;
   }
-  *begin = scan->taken;
-  *end = scan->bytes;
-  *id = -1;
+  *match = (added_match){scan->taken, scan->bytes, scan->bytes, scan->bytes, -1};
 }

@@ -29,6 +29,8 @@ typedef struct added_set {
   added_token *tokens;
   size_t count;
   size_t first[257];
+  uint8_t begins[256]; /* 1: a token begins with this byte */
+  int only;            /* the one byte that all tokens begin with, or -1 */
 } added_set;
 
 /* Sorts tokens (texts must differ) and takes the array over. tokens must be a block of m. */
@@ -44,12 +46,18 @@ typedef struct added_scan {
   size_t at;                     /* where the search goes on */
   size_t taken;                  /* text up to here is used up */
   size_t space_begin, space_end; /* the last white space walked over behind a token */
+  const uint8_t *marks;          /* [bytes] NULL, or 1 where a text is that cannot be a special token */
 } added_scan;
 
 void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, size_t bytes, int match_special);
 
-/* The next match: text[*begin .. *end) is what lies before it (possibly nothing), *id the token. At the end of the
- * text: the rest, and *id = -1 (then nothing more may be asked). */
-void added_next(added_scan *scan, size_t *begin, size_t *end, viva_token *id);
+typedef struct added_match {
+  size_t begin, end;             /* what lies before the token (possibly nothing) */
+  size_t token_begin, token_end; /* the token, with the white space that it takes along */
+  viva_token id;                 /* -1: none is left; begin and end are the rest */
+} added_match;
+
+/* The next match. After id -1 nothing more may be asked. */
+void added_next(added_scan *scan, added_match *match);
 
 #endif

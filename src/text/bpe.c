@@ -1,131 +1,12 @@
 #include "text/bpe.h"
 
-#include <string.h>
-
-#include "base/num.h"
-
-#define QUOTE_SIZE 80
-
-/* ---- the table of merges ---- */
-
-static size_t merge_hash(const bpe *b, uint32_t left, uint32_t right) {
-  return (size_t)hash_mix(((uint64_t)left << 32 | right) ^ b->vocab->seed[0]);
-}
-
-static inline uint32_t merge_rank(const bpe *b, uint32_t left, uint32_t right) {
-  for (size_t i = merge_hash(b, left, right) & b->mask;; i = (i + 1) & b->mask) {
-    const bpe_merge *slot = &b->slots[i];
-    if ((slot->left == left && slot->right == right) || slot->rank == BPE_NO_RANK) return slot->rank;
-  }
-}
-
-static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
-  size_t i = merge_hash(b, left, right) & b->mask;
-  while (b->slots[i].rank != BPE_NO_RANK && (b->slots[i].left != left || b->slots[i].right != right))
-    i = (i + 1) & b->mask;
-  b->slots[i] = (bpe_merge){left, right, rank};
-}
-
-static viva_status absent(size_t index, const char *role, const char *text, size_t bytes, viva_error *error) {
-  char quoted[QUOTE_SIZE];
-  return error_set(error, VIVA_E_FORMAT, "merge %zu names %s '%s', which is not in the vocabulary", index, role,
-                   error_quote(quoted, sizeof quoted, text, bytes));
-}
-
-/* An id of the model's own vocabulary: merges do not see tokens that were only added. */
-static int64_t find_in_model(const vocab *v, const char *text, size_t bytes) {
-  int64_t id = vocab_find(v, text, bytes);
-  return id >= 0 && (v->flags[id] & VOCAB_MODEL) ? id : -1;
-}
-
-static viva_status compile_merges(bpe *b, const token_text *merges, size_t merge_count, char *joined,
-                                  viva_error *error) {
-  for (size_t i = 0; i < merge_count; i++) {
-    token_text l = merges[2 * i], r = merges[2 * i + 1];
-    int64_t left = find_in_model(b->vocab, l.text, l.bytes);
-    if (left < 0) return absent(i, "the left part", l.text, l.bytes, error);
-    int64_t right = find_in_model(b->vocab, r.text, r.bytes);
-    if (right < 0) return absent(i, "the right part", r.text, r.bytes, error);
-    memcpy(joined, l.text, l.bytes);
-    memcpy(joined + l.bytes, r.text, r.bytes);
-    int64_t result = find_in_model(b->vocab, joined, l.bytes + r.bytes);
-    if (result < 0) return absent(i, "the result", joined, l.bytes + r.bytes, error);
-    b->results[i] = (uint32_t)result;
-    merge_put(b, (uint32_t)left, (uint32_t)right, (uint32_t)i);
-  }
-  return VIVA_OK;
-}
-
-static void find_byte_ids(bpe *b) {
-  for (int byte = 0; byte < 256; byte++) {
-    char text[4];
-    int64_t id = find_in_model(b->vocab, text, utf8_encode(byte_alphabet_char((uint8_t)byte), text));
-    b->byte_ids[byte] = id < 0 ? BPE_NO_ID : (uint32_t)id;
-  }
-}
-
-void bpe_destroy(mem *m, bpe *b) {
-  mem_free(m, b->slots);
-  mem_free(m, b->results);
-  b->slots = NULL;
-  b->results = NULL;
-}
-
-viva_status bpe_create(mem *m, const vocab *v, const token_text *merges, size_t merge_count, bpe *out,
-                       viva_error *error) {
-  memset(out, 0, sizeof *out);
-  if (merge_count >= BPE_NO_RANK)
-    return error_set(error, VIVA_E_FORMAT, "%zu merges: ranks would not fit 32 bits", merge_count);
-  size_t slots = 16, longest = 0;
-  while (slots / 2 < merge_count) slots *= 2;
-  for (size_t i = 0; i < merge_count; i++) {
-    size_t bytes = merges[2 * i].bytes + merges[2 * i + 1].bytes; /* both in memory: no overflow */
-    if (bytes > longest) longest = bytes;
-  }
-  bpe b = {.vocab = v, .mask = slots - 1, .unknown = BPE_NO_ID};
-  b.slots = mem_alloc(m, slots * sizeof *b.slots);
-  b.results = mem_array(m, merge_count, sizeof *b.results);
-  char *joined = mem_alloc(m, longest);
-  viva_status status = VIVA_OK;
-  if (!b.slots || !b.results || !joined)
-    status = error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
-  if (status == VIVA_OK) {
-    memset(b.slots, 0xff, slots * sizeof *b.slots); /* every rank BPE_NO_RANK */
-    status = compile_merges(&b, merges, merge_count, joined, error);
-  }
-  mem_free(m, joined);
-  if (status != VIVA_OK) {
-    bpe_destroy(m, &b);
-    return status;
-  }
-  find_byte_ids(&b);
-  *out = b;
-  return VIVA_OK;
-}
-
-/* ---- merging ---- */
-
-/* First symbols of a piece: one for each byte that the vocabulary has. Writes at most bytes ids; returns how many. */
-static size_t first_symbols(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t *ids) {
-  size_t count = 0;
-  int after_unknown = 0;
-  for (size_t i = 0; i < bytes; i++) {
-    uint32_t id = b->byte_ids[piece[i]];
-    int is_unknown = id == BPE_NO_ID;
-    if (is_unknown) id = after_unknown && b->fuse_unknown ? BPE_NO_ID : b->unknown;
-    after_unknown = is_unknown;
-    if (id != BPE_NO_ID) ids[count++] = id;
-  }
-  return count;
-}
-
-/* Pieces up to this many bytes merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
+/* Pieces up to this many symbols merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
 #define SHORT_PIECE 40
 
 static void encode_short(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
   uint32_t ids[SHORT_PIECE], ranks[SHORT_PIECE]; /* ranks[i]: of the pair (i, i + 1) */
-  size_t count = first_symbols(b, piece, bytes, ids);
-  for (size_t i = 0; i + 1 < count; i++) ranks[i] = merge_rank(b, ids[i], ids[i + 1]);
+  size_t count = bpe_symbols(b, piece, bytes, ids, NULL);
+  for (size_t i = 0; i + 1 < count; i++) ranks[i] = bpe_rank(b, ids[i], ids[i + 1]);
   while (count > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < count; i++)
@@ -135,8 +16,8 @@ static void encode_short(const bpe *b, const uint8_t *piece, size_t bytes, id_si
     count--;
     for (size_t i = best + 1; i < count; i++) ids[i] = ids[i + 1];
     for (size_t i = best + 1; i + 1 < count; i++) ranks[i] = ranks[i + 1];
-    if (best + 1 < count) ranks[best] = merge_rank(b, ids[best], ids[best + 1]);
-    if (best > 0) ranks[best - 1] = merge_rank(b, ids[best - 1], ids[best]);
+    if (best + 1 < count) ranks[best] = bpe_rank(b, ids[best], ids[best + 1]);
+    if (best > 0) ranks[best - 1] = bpe_rank(b, ids[best - 1], ids[best]);
   }
   for (size_t i = 0; i < count; i++) id_put(sink, ids[i]);
 }
@@ -148,7 +29,8 @@ typedef struct bpe_symbol {
   uint32_t rank;       /* of the pair with next; an entry of the heap with another rank is out of date */
 } bpe_symbol;
 
-#define NO_SYMBOL UINT32_MAX
+#define NO_SYMBOL  UINT32_MAX
+#define PIECE_MOST INT32_MAX /* bytes of a piece: positions have 32 bits, and the affixes of a file come on top */
 
 /* A heap of rank << 32 | position: the smallest is the lowest rank, and the leftmost among equals. */
 typedef struct merge_heap {
@@ -186,21 +68,28 @@ static uint64_t heap_pop(merge_heap *h) {
 /* Looks the pair that begins at symbol `at` up again and queues it. */
 static void queue_pair(const bpe *b, bpe_symbol *symbols, uint32_t at, merge_heap *heap) {
   bpe_symbol *s = &symbols[at];
-  s->rank = s->next == NO_SYMBOL ? BPE_NO_RANK : merge_rank(b, s->id, symbols[s->next].id);
+  s->rank = s->next == NO_SYMBOL ? BPE_NO_RANK : bpe_rank(b, s->id, symbols[s->next].id);
   if (s->rank != BPE_NO_RANK) heap_push(heap, (uint64_t)s->rank << 32 | at);
+}
+
+/* The bytes that symbol `at` stands for: the lengths of the first symbols that were merged into it. */
+static uint32_t span(const bpe_scratch *scratch, uint32_t at, uint32_t next, uint32_t count) {
+  uint32_t total = 0;
+  for (uint32_t i = at; i < (next == NO_SYMBOL ? count : next); i++) total += scratch->lengths[i];
+  return total;
 }
 
 static void encode_long(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink) {
   bpe_symbol *symbols = scratch->symbols;
   merge_heap heap = {scratch->heap, 0};
   /* The heap's upper half holds the ids until the lower half has been filled. */
-  uint32_t *ids = (uint32_t *)(heap.keys + bytes);
-  uint32_t count = (uint32_t)first_symbols(b, piece, bytes, ids);
+  uint32_t *ids = (uint32_t *)(heap.keys + scratch->capacity);
+  uint32_t count = (uint32_t)bpe_symbols(b, piece, bytes, ids, sink->lengths ? scratch->lengths : NULL);
   for (uint32_t i = 0; i < count; i++) symbols[i].id = ids[i];
   for (uint32_t i = 0; i < count; i++) {
     symbols[i].prev = i ? i - 1 : NO_SYMBOL;
     symbols[i].next = i + 1 < count ? i + 1 : NO_SYMBOL;
-    symbols[i].rank = i + 1 < count ? merge_rank(b, symbols[i].id, symbols[i + 1].id) : BPE_NO_RANK;
+    symbols[i].rank = i + 1 < count ? bpe_rank(b, symbols[i].id, symbols[i + 1].id) : BPE_NO_RANK;
     if (symbols[i].rank != BPE_NO_RANK) heap.keys[heap.count++] = (uint64_t)symbols[i].rank << 32 | i;
   }
   for (size_t i = heap.count / 2; i-- > 0;) heap_down(&heap, i);
@@ -219,50 +108,75 @@ static void encode_long(const bpe *b, bpe_scratch *scratch, const uint8_t *piece
     queue_pair(b, symbols, at, &heap);
   }
   for (uint32_t i = 0; i < count; i = symbols[i].next) {
+    if (sink->lengths && sink->count < sink->capacity)
+      sink->lengths[sink->count] = span(scratch, i, symbols[i].next, count);
     id_put(sink, symbols[i].id);
     if (symbols[i].next == NO_SYMBOL) break;
   }
 }
 
 /* Room for a piece: a merge takes one entry off the heap and adds at most two, and there are fewer merges than symbols,
- * so the heap never holds more than twice as many entries as the piece has bytes. */
-static viva_status scratch_reserve(bpe_scratch *scratch, size_t bytes, viva_error *error) {
-  if (bytes <= scratch->capacity) return VIVA_OK;
+ * so the heap never holds more than twice as many entries as there are symbols. */
+static viva_status scratch_reserve(bpe_scratch *scratch, size_t symbols, viva_error *error) {
+  if (symbols <= scratch->capacity) return VIVA_OK;
   bpe_scratch_free(scratch);
-  scratch->symbols = mem_array(scratch->mem, bytes, sizeof *scratch->symbols);
-  scratch->heap = mem_array(scratch->mem, bytes, 2 * sizeof *scratch->heap);
-  if (scratch->symbols && scratch->heap) {
-    scratch->capacity = bytes;
+  size_t room = symbols + symbols / 2;
+  scratch->symbols = mem_alloc(scratch->mem, room * sizeof *scratch->symbols);
+  scratch->heap = mem_alloc(scratch->mem, room * 2 * sizeof *scratch->heap);
+  scratch->lengths = mem_alloc(scratch->mem, room * sizeof *scratch->lengths);
+  if (scratch->symbols && scratch->heap && scratch->lengths) {
+    scratch->capacity = room;
     return VIVA_OK;
   }
   bpe_scratch_free(scratch);
-  return error_set(error, VIVA_E_MEMORY, "no memory to encode a word of %zu bytes", bytes);
+  return error_set(error, VIVA_E_MEMORY, "no memory to encode a word of %zu symbols", symbols);
 }
 
 void bpe_scratch_free(bpe_scratch *scratch) {
   mem_free(scratch->mem, scratch->symbols);
   mem_free(scratch->mem, scratch->heap);
-  scratch->symbols = NULL;
-  scratch->heap = NULL;
-  scratch->capacity = 0;
+  mem_free(scratch->mem, scratch->lengths);
+  *scratch = (bpe_scratch){.mem = scratch->mem};
+}
+
+static int64_t whole_piece(const bpe *b, const uint8_t *piece, size_t bytes) {
+  const vocab *v = b->vocab;
+  if (b->rules.byte_level) return vocab_find_bytes(v, piece, bytes);
+  int64_t id = vocab_find(v, (const char *)piece, bytes);
+  return id >= 0 && (v->flags[id] & VOCAB_MODEL) ? id : -1;
+}
+
+static void put_whole(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t id, id_sink *sink) {
+  size_t spelled = 0;
+  if (sink->lengths && sink->count < sink->capacity) {
+    for (size_t i = 0; i < bytes; i++) spelled += bpe_spelled(b, piece[i]);
+    sink->lengths[sink->count] = (uint32_t)spelled;
+  }
+  id_put(sink, id);
+}
+
+int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
+  int64_t whole = b->rules.ignore_merges ? whole_piece(b, piece, bytes) : -1;
+  if (whole >= 0) put_whole(b, piece, bytes, (uint32_t)whole, sink);
+  return whole >= 0;
+}
+
+viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
+                            viva_error *error) {
+  if (bytes >= PIECE_MOST)
+    return error_set(error, VIVA_E_LIMIT, "a word of %zu bytes: at most %d are possible", bytes, PIECE_MOST - 1);
+  size_t symbols = bpe_symbols_most(b, bytes);
+  if (symbols <= SHORT_PIECE && !sink->lengths) {
+    encode_short(b, piece, bytes, sink);
+    return VIVA_OK;
+  }
+  TRY(scratch_reserve(scratch, symbols, error));
+  encode_long(b, scratch, piece, bytes, sink);
+  return VIVA_OK;
 }
 
 viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                        viva_error *error) {
-  if (b->ignore_merges) {
-    int64_t whole = vocab_find_bytes(b->vocab, piece, bytes);
-    if (whole >= 0) {
-      id_put(sink, (uint32_t)whole);
-      return VIVA_OK;
-    }
-  }
-  if (bytes <= SHORT_PIECE) {
-    encode_short(b, piece, bytes, sink);
-    return VIVA_OK;
-  }
-  if (bytes >= NO_SYMBOL)
-    return error_set(error, VIVA_E_LIMIT, "a word of %zu bytes: at most 2^32 - 2 are possible", bytes);
-  TRY(scratch_reserve(scratch, bytes, error));
-  encode_long(b, scratch, piece, bytes, sink);
-  return VIVA_OK;
+  if (bpe_whole_piece(b, piece, bytes, sink)) return VIVA_OK;
+  return bpe_merge_piece(b, scratch, piece, bytes, sink, error);
 }

@@ -1,9 +1,9 @@
 /* text/bpe.h: byte-pair encoding of one piece.
  *
- * A piece begins as one symbol for each byte. The pair of neighbours with the lowest rank merges, the leftmost one
- * among equals, until no pair is in the table. Short pieces do this in an array on the stack; long ones with a linked
- * list and a heap, n·log n whatever the text. (Room for later: a cache of words in front of bpe_encode, inside
- * bpe_scratch.)
+ * A piece begins as symbols: one for each byte (byte-level vocabularies) or for each character. The pair of neighbours
+ * with the lowest rank merges, the leftmost one among equals, until no pair is in the table. Short pieces do this in an
+ * array on the stack; long ones with a linked list and a heap, n·log n whatever the text. words.h puts a memory of
+ * pieces in front.
  */
 #ifndef TEXT_BPE_H
 #define TEXT_BPE_H
@@ -18,28 +18,76 @@ typedef struct bpe_merge {
 #define BPE_NO_RANK UINT32_MAX
 #define BPE_NO_ID   UINT32_MAX
 
+/* A character that is a token. */
+typedef struct bpe_character {
+  uint32_t code; /* BPE_NO_ID: free slot */
+  uint32_t id;
+} bpe_character;
+
+/* The model's rules beside its merges. */
+typedef struct bpe_rules {
+  int byte_level;     /* symbols are bytes, written in the byte alphabet in the vocabulary */
+  int ignore_merges;  /* a piece that is a token is taken whole */
+  int byte_fallback;  /* a symbol that the vocabulary lacks becomes its bytes, <0xNN>, when all are tokens */
+  int fuse_unknown;   /* one unknown for a run of them */
+  token_text unknown; /* takes the place of any other; text NULL: it is left out, as the reference does */
+  token_text prefix;  /* continuing_subword_prefix: before every symbol but the first; "" for none */
+  token_text suffix;  /* end_of_word_suffix: behind the last symbol */
+} bpe_rules;
+
 typedef struct bpe {
   const vocab *vocab;
   bpe_merge *slots; /* open addressing by (left, right) */
   size_t mask;
-  uint32_t *results;      /* [merges]: by rank, the id that the pair becomes */
-  uint32_t byte_ids[256]; /* the token of each byte; BPE_NO_ID: the vocabulary lacks it */
-  uint32_t unknown;  /* takes the place of such a byte; BPE_NO_ID: such a byte is left out, as the reference does */
-  int fuse_unknown;  /* one unknown for a run of them */
-  int ignore_merges; /* a piece that is a token is taken whole */
+  uint32_t *results;          /* [merges]: by rank, the id that the pair becomes */
+  uint32_t byte_ids[256];     /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
+  uint32_t fallback_ids[256]; /* of <0xNN> */
+  bpe_character *characters;  /* open addressing by code; NULL when byte-level */
+  size_t character_mask;
+  bpe_rules rules;     /* prefix and suffix point into vocab-lived memory of the tokenizer */
+  uint32_t unknown;    /* BPE_NO_ID: none */
+  int complete;        /* every symbol becomes a token: nothing is unknown or left out */
+  size_t most_symbols; /* that one byte of a piece can become: 1 or 2 */
 } bpe;
 
 /* Compiles merges: pairs of texts, left then right, in order of rank. Of a pair given twice the later rank counts, as
- * in the reference. v must outlive the result. Sets all but unknown, fuse_unknown and ignore_merges. Errors: E_FORMAT
- * (a merge that names an absent token: which, and its index), E_MEMORY. */
-viva_status bpe_create(mem *m, const vocab *v, const token_text *merges, size_t merge_count, bpe *out,
-                       viva_error *error);
+ * in the reference. v and the rules' texts must outlive the result. Errors: E_FORMAT (a merge that names an absent
+ * token: which, and its index; an unknown token that is not there and may be asked for), E_MEMORY. */
+viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const token_text *merges, size_t merge_count,
+                       bpe *out, viva_error *error);
 void bpe_destroy(mem *m, bpe *b);
 
-/* Where ids go: those that fit are stored, all are counted. */
+static inline size_t bpe_merge_slot(const bpe *b, uint32_t left, uint32_t right) {
+  return (size_t)hash_mix(((uint64_t)left << 32 | right) ^ b->vocab->seed[0]) & b->mask;
+}
+
+static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
+  for (size_t i = bpe_merge_slot(b, left, right);; i = (i + 1) & b->mask) {
+    const bpe_merge *merge = &b->slots[i];
+    if ((merge->left == left && merge->right == right) || merge->rank == BPE_NO_RANK) return merge->rank;
+  }
+}
+
+/* How many bytes a byte of a piece counts for in lengths: as it is spelled, in the byte alphabet where symbols are bytes.
+ * (The reference drops a symbol that it has no token for, and its offsets then count on as if it had not been there:
+ * which is seen only in spelled bytes.) */
+static inline size_t bpe_spelled(const bpe *b, uint8_t byte) {
+  return b->rules.byte_level && byte_alphabet_char(byte) >= 0x80 ? 2 : 1;
+}
+
+/* The first symbols of a piece: their ids, and how many spelled bytes each stands for (lengths may be NULL). ids has room
+ * for bpe_symbols_most. Returns how many there are. */
+size_t bpe_symbols(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t *ids, uint32_t *lengths);
+static inline size_t bpe_symbols_most(const bpe *b, size_t bytes) {
+  return b->most_symbols * bytes + b->rules.prefix.bytes + b->rules.suffix.bytes;
+}
+
+/* Where ids go: those that fit are stored, all are counted. lengths, when it is not NULL, gets how many spelled
+ * bytes of the piece each id stands for. */
 typedef struct id_sink {
   viva_token *ids;
   size_t capacity, count;
+  uint32_t *lengths; /* as many as ids */
 } id_sink;
 
 static inline void id_put(id_sink *sink, uint32_t id) {
@@ -47,18 +95,25 @@ static inline void id_put(id_sink *sink, uint32_t id) {
   sink->count++;
 }
 
-/* Memory of one encode call, kept from piece to piece. Zeroed at first; ended by bpe_scratch_free. */
+/* Memory of one encode call, kept from piece to piece. Zeroed but for mem at first; ended by bpe_scratch_free. */
 typedef struct bpe_scratch {
   mem *mem;
   struct bpe_symbol *symbols;
   uint64_t *heap;
-  size_t capacity; /* bytes of the longest piece they are for */
+  uint32_t *lengths;
+  size_t capacity; /* symbols */
 } bpe_scratch;
 
 void bpe_scratch_free(bpe_scratch *scratch);
 
-/* Encodes one piece (any bytes). Errors: E_MEMORY, E_LIMIT (a piece of 2^32 - 1 bytes or more). */
+/* Encodes one piece (valid UTF-8 unless byte-level; not empty). Errors: E_MEMORY, E_LIMIT (a piece of 2^31 bytes or
+ * more). */
 viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                        viva_error *error);
+
+/* The two halves of it: under ignore_merges, 1 when the piece is a token, which is then put; and merging alone. */
+int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink);
+viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
+                            viva_error *error);
 
 #endif

@@ -65,24 +65,65 @@ static viva_status compile_vocab(runtime *rt, tokenizer_spec *spec, vocab *out, 
   return check_places(spec, out, error);
 }
 
-/* A token that is looked for after normalization would have to be normalized itself; none that changes is known. */
-static viva_status check_normal(mem *m, token_text text, viva_error *error) {
-  const uint8_t *normal;
-  size_t bytes;
-  if (unicode_nfc(m, (const uint8_t *)text.text, text.bytes, &normal, &bytes))
-    return error_set(error, VIVA_E_MEMORY, "no memory to normalize a token of %zu bytes", text.bytes);
-  int same = bytes == text.bytes && memcmp(normal, text.text, bytes) == 0;
-  if (normal != (const uint8_t *)text.text) mem_free(m, (void *)(uintptr_t)normal);
-  char quoted[QUOTE_SIZE];
-  return same ? VIVA_OK
-              : error_set(error, VIVA_E_UNSUPPORTED, "added token '%s' is marked normalized, and NFC changes it",
-                          quote(quoted, text));
+/* Of an added token that is described more than once the last description counts, as in the reference: marks the others
+ * with an empty text. */
+static viva_status drop_repeated(viva_tokenizer *t, tokenizer_spec *spec, viva_error *error) {
+  uint32_t *last = mem_array(&t->rt->mem, t->vocab.count, sizeof *last);
+  if (!last) return error_set(error, VIVA_E_MEMORY, "no memory for %zu added tokens", spec->added_count);
+  for (size_t i = 0; i < spec->added_count; i++) {
+    spec_added *a = &spec->added[i];
+    if (a->text.bytes == 0) continue;
+    uint32_t before = last[a->place];
+    last[a->place] = (uint32_t)i + 1;
+    if (before) spec->added[before - 1].text.bytes = 0;
+  }
+  mem_free(&t->rt->mem, last);
+  return VIVA_OK;
+}
+
+/* What an added token is looked for as: its text, normalized when it is marked so. */
+static viva_status added_text(viva_tokenizer *t, const spec_added *a, token_text *out, viva_error *error) {
+  mem *m = &t->rt->mem;
+  *out = vocab_text(&t->vocab, (uint32_t)a->place);
+  if (!(a->flags & ADDED_NORMALIZED) || t->normal.count == 0) return VIVA_OK;
+  regex_memory memory = {.mem = m};
+  mapped buffers[2] = {{.mem = m}, {.mem = m}};
+  text_view text;
+  regex_allow(&memory, out->bytes);
+  viva_status status =
+      normalize(&t->normal, &memory, (text_view){(const uint8_t *)out->text, NULL, out->bytes}, buffers, &text, error);
+  int same = !status && text.count == out->bytes && memcmp(text.bytes, out->text, text.count) == 0;
+  if (!status && !same) {
+    const char *kept = arena_text(t->parts, text.count ? (const char *)text.bytes : "", text.count);
+    if (!kept) status = error_set(error, VIVA_E_MEMORY, "no memory for an added token of %zu bytes", text.count);
+    char quoted[QUOTE_SIZE];
+    if (text.count == 0)
+      status = error_set(error, VIVA_E_FORMAT, "added token '%s' is marked normalized, and nothing is left of it",
+                         quote(quoted, *out));
+    *out = (token_text){kept, text.count};
+  }
+  mapped_free(&buffers[0]);
+  mapped_free(&buffers[1]);
+  regex_memory_free(&memory);
+  return status;
+}
+
+/* The decoder sees an added token as it is looked for. */
+static viva_status rename_token(viva_tokenizer *t, uint32_t id, token_text text, viva_error *error) {
+  if (!t->renamed) {
+    t->renamed = mem_array(&t->rt->mem, t->vocab.count, sizeof *t->renamed);
+    if (!t->renamed) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", t->vocab.count);
+    for (uint32_t i = 0; i < t->vocab.count; i++) t->renamed[i] = vocab_text(&t->vocab, i);
+  }
+  t->renamed[id] = text;
+  return VIVA_OK;
 }
 
 /* Sorts the added tokens into the two sets and marks the special ones. */
 static viva_status compile_added(viva_tokenizer *t, tokenizer_spec *spec, viva_error *error) {
   mem *m = &t->rt->mem;
   size_t count[2] = {0, 0}, at[2] = {0, 0};
+  TRY(drop_repeated(t, spec, error));
   for (size_t i = 0; i < spec->added_count; i++)
     if (spec->added[i].text.bytes > 0) count[(spec->added[i].flags & ADDED_NORMALIZED) != 0]++;
   added_token *tokens[2] = {mem_array(m, count[0], sizeof **tokens), mem_array(m, count[1], sizeof **tokens)};
@@ -94,21 +135,25 @@ static viva_status compile_added(viva_tokenizer *t, tokenizer_spec *spec, viva_e
     const spec_added *a = &spec->added[i];
     if (a->text.bytes == 0) continue; /* never matches; the reference leaves it out */
     uint32_t id = (uint32_t)a->place;
-    token_text text = vocab_text(&t->vocab, id);
+    token_text text;
     int second = (a->flags & ADDED_NORMALIZED) != 0;
-    if (second && spec->nfc) TRY(check_normal(m, text, error));
-    if (a->flags & ADDED_SPECIAL) t->vocab.flags[id] |= VOCAB_SPECIAL;
+    TRY(added_text(t, a, &text, error));
+    int is_renamed = text.text != vocab_text(&t->vocab, id).text;
+    if (is_renamed) TRY(rename_token(t, id, text, error));
+    /* The reference skips special tokens by their text, so a renamed one is not skipped. */
+    if ((a->flags & ADDED_SPECIAL) && !is_renamed) t->vocab.flags[id] |= VOCAB_SPECIAL;
     tokens[second][at[second]++] = (added_token){(const uint8_t *)text.text, text.bytes, (viva_token)id, a->flags};
   }
   added_create(&t->as_written, tokens[0], count[0]);
   added_create(&t->normalized, tokens[1], count[1]);
   for (int s = 0; s < 2; s++)
-    for (size_t i = 1; i < count[s]; i++)
-      if (tokens[s][i].id == tokens[s][i - 1].id) {
-        char quoted[QUOTE_SIZE];
-        return error_set(error, VIVA_E_FORMAT, "the added token '%s' is there twice",
-                         quote(quoted, vocab_text(&t->vocab, (uint32_t)tokens[s][i].id)));
-      }
+    for (size_t i = 1; i < count[s]; i++) {
+      const added_token *a = &tokens[s][i - 1], *b = &tokens[s][i];
+      char quoted[QUOTE_SIZE];
+      if (a->bytes == b->bytes && memcmp(a->text, b->text, a->bytes) == 0)
+        return error_set(error, VIVA_E_FORMAT, "two added tokens are looked for as '%s': ids %d and %d",
+                         quote(quoted, (token_text){(const char *)a->text, a->bytes}), a->id, b->id);
+    }
   return VIVA_OK;
 }
 
@@ -133,42 +178,80 @@ static viva_status check_id(const viva_tokenizer *t, const char *role, int64_t i
                    (long long)id, t->vocab.count);
 }
 
-/* The token for bytes that the vocabulary lacks. It matters, and must exist, only when there are such bytes. */
-static viva_status compile_unknown(viva_tokenizer *t, const tokenizer_spec *spec, viva_error *error) {
-  int complete = 1;
-  for (int byte = 0; byte < 256; byte++) complete &= t->bpe.byte_ids[byte] != BPE_NO_ID;
-  if (complete) return VIVA_OK;
-  if (spec->byte_fallback)
-    return error_set(error, VIVA_E_UNSUPPORTED,
-                     "model: byte_fallback with a vocabulary that lacks single bytes is not supported");
-  if (!spec->unknown.text) return VIVA_OK;
-  int64_t id = vocab_find(&t->vocab, spec->unknown.text, spec->unknown.bytes);
-  char quoted[QUOTE_SIZE];
-  if (id < 0 || !(t->vocab.flags[id] & VOCAB_MODEL))
-    return error_set(error, VIVA_E_FORMAT, "the unknown token '%s' is not in the vocabulary, which lacks single bytes",
-                     quote(quoted, spec->unknown));
-  t->bpe.unknown = (uint32_t)id;
-  t->bpe.fuse_unknown = spec->fuse_unknown;
-  return VIVA_OK;
+/* The scanner that does what a stage does, or NULL. */
+static split_scanner stage_scanner(const pre_stage *stage) {
+  if (stage->kind != STAGE_SPLIT) return NULL;
+  if (stage->pattern.kind == PATTERN_NUMERIC && !stage->invert) {
+    if (stage->behavior == SPLIT_ISOLATED) return split_each_digit;
+    return stage->behavior == SPLIT_CONTIGUOUS ? split_digit_runs : NULL;
+  }
+  /* The known patterns leave nothing between their matches, so removing what does not match isolates the matches. */
+  int isolates = stage->behavior == SPLIT_ISOLATED || (stage->behavior == SPLIT_REMOVED && stage->invert);
+  return stage->pattern.kind == PATTERN_SCANNER && isolates ? stage->pattern.scanner : NULL;
+}
+
+static void compile_pretokenizer(const tokenizer_spec *spec, pretokenizer *pre) {
+  size_t count = spec->stage_count;
+  pre->byte_level = count > 0 && spec->stages[count - 1].kind == STAGE_ALPHABET;
+  if (pre->byte_level) count--;
+  pre->stages = spec->stages;
+  pre->count = count;
+  pre->only_scanners = count <= SPLIT_MAX_STAGES;
+  for (size_t i = 0; i < count; i++) {
+    const pre_stage *stage = &spec->stages[i];
+    split_scanner scanner = stage_scanner(stage);
+    pre->only_scanners &= scanner != NULL;
+    if (pre->only_scanners) pre->rule.stages[pre->rule.stage_count++] = scanner;
+    pre->needs_first |= stage->kind == STAGE_METASPACE && stage->scheme == PREPEND_FIRST;
+  }
+}
+
+static viva_status keep_text(arena *a, token_text *text, viva_error *error) {
+  if (!text->text) return VIVA_OK;
+  text->text = arena_text(a, text->text, text->bytes);
+  return text->text ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for a tokenizer");
+}
+
+static viva_status compile_model(viva_tokenizer *t, const tokenizer_spec *spec, viva_error *error) {
+  bpe_rules rules = spec->rules;
+  rules.byte_level = t->pre.byte_level;
+  TRY(keep_text(t->parts, &rules.unknown, error));
+  TRY(keep_text(t->parts, &rules.prefix, error));
+  TRY(keep_text(t->parts, &rules.suffix, error));
+  if (rules.byte_level) TRY(vocab_index_bytes(&t->rt->mem, &t->vocab, error));
+  TRY(bpe_create(&t->rt->mem, &t->vocab, &rules, spec->merges, spec->merge_count, &t->bpe, error));
+  return joints_create(&t->rt->mem, &t->bpe, &t->joints, error);
+}
+
+static viva_status compile_decoder(viva_tokenizer *t, const tokenizer_spec *spec, viva_error *error) {
+  mem *m = &t->rt->mem;
+  token_text *texts = t->renamed ? t->renamed : mem_array(m, t->vocab.count, sizeof *texts);
+  if (!texts) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", t->vocab.count);
+  if (!t->renamed)
+    for (uint32_t id = 0; id < t->vocab.count; id++) texts[id] = vocab_text(&t->vocab, id);
+  viva_status status =
+      decode_table_create(m, spec->decode_ops, spec->decode_count, &t->vocab, texts, &t->decode, error);
+  if (!t->renamed) mem_free(m, texts);
+  return status;
 }
 
 static viva_status compile_parts(viva_tokenizer *t, tokenizer_spec *spec, viva_error *error) {
   for (size_t i = 0; i < spec->entry_count; i++) spec->entries[i].flags |= VOCAB_MODEL;
   TRY(compile_vocab(t->rt, spec, &t->vocab, error));
-  if (spec->ignore_merges) TRY(vocab_index_bytes(&t->rt->mem, &t->vocab, error));
-  TRY(bpe_create(&t->rt->mem, &t->vocab, spec->merges, spec->merge_count, &t->bpe, error));
-  t->bpe.ignore_merges = spec->ignore_merges;
-  TRY(compile_unknown(t, spec, error));
+  compile_pretokenizer(spec, &t->pre);
+  t->normal = spec->normal;
+  TRY(compile_model(t, spec, error));
   TRY(compile_added(t, spec, error));
+  TRY(compile_decoder(t, spec, error));
   TRY(compile_frame(t, spec->prefix, spec->prefix_count, &t->prefix, &t->prefix_count, error));
   TRY(compile_frame(t, spec->suffix, spec->suffix_count, &t->suffix, &t->suffix_count, error));
   TRY(check_id(t, "bos", spec->bos, error));
   TRY(check_id(t, "eos", spec->eos, error));
-  t->pre = spec->pre;
-  t->nfc = spec->nfc;
   t->bos = (viva_token)spec->bos;
   t->eos = (viva_token)spec->eos;
   t->add_bos = spec->add_bos;
+  t->trim_count = spec->trim_count;
+  memcpy(t->trim_prefix_space, spec->trim_prefix_space, sizeof t->trim_prefix_space);
   return VIVA_OK;
 }
 
@@ -177,6 +260,8 @@ viva_status tokenizer_compile(runtime *rt, tokenizer_spec *spec, viva_tokenizer 
   viva_tokenizer *t = mem_zalloc(&rt->mem, sizeof *t);
   if (!t) return error_set(error, VIVA_E_MEMORY, "no memory for a tokenizer");
   t->rt = runtime_retain(rt);
+  t->parts = spec->parts;
+  spec->parts = NULL;
   atomic_init(&t->references, 1);
   viva_status status = compile_parts(t, spec, error);
   if (status != VIVA_OK) {

@@ -6,16 +6,26 @@
 
 #include "text/added.h"
 #include "text/bpe.h"
-#include "text/split.h"
+#include "text/decode_table.h"
+#include "text/joints.h"
+#include "text/normalize.h"
+#include "text/pretokenize.h"
 #include "text/vocab.h"
+
+#define TOKENIZER_IDLE 8 /* calls at a time that find their memory ready */
+#define TRIMS_MAX      4 /* processors that take white space out of offsets */
 
 struct viva_tokenizer {
   runtime *rt;
   _Atomic uint32_t references;
   vocab vocab;
   bpe bpe;
+  joints joints;
+  normalizer normal;
   pretokenizer pre;
-  int nfc;
+  decode_table decode;
+  arena *parts;         /* what the normalizer, the pre-tokenizer and the decoder point to */
+  token_text *renamed;  /* [vocab.count] what each id is to the decoder; NULL: its text in the vocabulary */
   added_set as_written; /* looked for first, in the text as it is */
   added_set normalized; /* then these, in what is left, after normalization */
   viva_token *prefix;   /* what add_special puts before a text ... */
@@ -24,7 +34,14 @@ struct viva_tokenizer {
   size_t suffix_count;
   viva_token bos, eos; /* -1: none */
   int add_bos;
+  int trim_prefix_space[TRIMS_MAX]; /* of each trimming of offsets: a first space is left */
+  size_t trim_count;
+  _Atomic(struct encode_memory *) idle[TOKENIZER_IDLE]; /* memory of calls that are over, for those to come */
 };
+
+static inline token_text tokenizer_decoded_text(const viva_tokenizer *t, uint32_t id) {
+  return t->renamed ? t->renamed[id] : vocab_text(&t->vocab, id);
+}
 
 /* An added token as described. */
 typedef struct spec_added {
@@ -42,19 +59,25 @@ typedef struct tokenizer_spec {
   size_t merge_count;
   spec_added *added;
   size_t added_count;
-  pretokenizer pre;
-  int nfc;
-  int ignore_merges;
-  token_text unknown; /* text NULL: none */
-  int fuse_unknown;
-  int byte_fallback;
+  arena *parts; /* what the parts below point to; tokenizer_compile takes it over and leaves NULL */
+  normalizer normal;
+  const pre_stage *stages;
+  size_t stage_count;
+  const decode_op *decode_ops;
+  size_t decode_count;
+  bpe_rules rules;       /* but byte_level, which follows from the stages; texts need not outlive the call */
   const int64_t *prefix; /* checked against the vocabulary */
   size_t prefix_count;
   const int64_t *suffix;
   size_t suffix_count;
   int64_t bos, eos; /* -1: none */
   int add_bos;
+  int trim_prefix_space[TRIMS_MAX];
+  size_t trim_count;
 } tokenizer_spec;
+
+/* An operation that writes a normal form; its marks lie in a. Errors: E_MEMORY. */
+viva_status normal_form_op(arena *a, normal_form form, normal_op *op, viva_error *error);
 
 /* "left right" → its two parts. Returns 1 unless there is exactly one space. */
 int split_merge(token_text merge, token_text parts[2]);

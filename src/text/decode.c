@@ -1,5 +1,4 @@
-/* Decoding: ids → bytes of each token → UTF-8, at once or as a stream. Both go through put_bytes, so that they agree.
- */
+/* Decoding: ids → what each token gives → text, at once or as a stream. Both go through put_token, so that they agree. */
 #include <string.h>
 
 #include "base/num.h"
@@ -18,16 +17,48 @@ typedef struct held_bytes {
   size_t count; /* 0 to 3 */
 } held_bytes;
 
-/* Text that grows; what does not fit is counted only. */
+/* Where text goes; what does not fit is counted only, or, in a stream's own memory, makes it larger. */
 typedef struct text_sink {
   char *text;
   size_t capacity, bytes;
+  const decode_table *table;
+  size_t strip; /* copies of the table's strip_text that may still come off the front */
+  mem *mem;     /* of a stream, else NULL */
+  int is_full;  /* there was no memory to make it larger */
 } text_sink;
 
-static void text_put(text_sink *sink, const void *text, size_t bytes) {
+static void sink_grow(text_sink *sink, size_t more) {
+  size_t capacity = 2 * sink->bytes + more + 64;
+  char *text = mem_resize(sink->mem, sink->text, capacity);
+  sink->is_full |= !text;
+  if (!text) return;
+  sink->text = text;
+  sink->capacity = capacity;
+}
+
+static void text_store(text_sink *sink, const void *text, size_t bytes) {
+  if (bytes == 0) return;
+  if (sink->mem && bytes > sink->capacity - sink->bytes) sink_grow(sink, bytes);
+  if (sink->is_full) return;
   if (sink->bytes <= sink->capacity && bytes <= sink->capacity - sink->bytes)
     memcpy(sink->text + sink->bytes, text, bytes);
   sink->bytes += bytes;
+}
+
+/* text is whole characters. */
+static void text_put(text_sink *sink, const void *text, size_t bytes) {
+  const char *from = text;
+  while (sink->strip > 0 && bytes > 0) {
+    token_text c = sink->table->strip_text;
+    if (bytes < c.bytes || memcmp(from, c.text, c.bytes) != 0) {
+      sink->strip = 0;
+      break;
+    }
+    from += c.bytes;
+    bytes -= c.bytes;
+    sink->strip--;
+  }
+  text_store(sink, from, bytes);
 }
 
 /* How many bytes a sequence with this first byte has; 0: it begins none. */
@@ -85,21 +116,112 @@ static void put_bytes(held_bytes *held, const uint8_t *bytes, size_t count, text
   }
 }
 
-static void put_end(held_bytes *held, text_sink *sink) {
-  if (held->count > 0) text_put(sink, REPLACEMENT, REPLACEMENT_BYTES);
-  held->count = 0;
+/* What decoding remembers from token to token. */
+typedef struct decoding {
+  const viva_tokenizer *t;
+  held_bytes held; /* JOIN_BYTES */
+  mapped run;      /* JOIN_FALLBACK: the byte tokens since the last other one. JOIN_CHAIN: nothing */
+  int is_begun;    /* a token gave its text (or was a hole: those count for nothing) */
+  token_text *all; /* JOIN_CHAIN: all tokens' texts */
+  size_t count, room;
+  int skip_special;
+  text_sink sink;
+} decoding;
+
+static decoding decoding_begin(const viva_tokenizer *t, int skip_special, char *text, size_t capacity) {
+  return (decoding){.t = t,
+                    .run = {.mem = &t->rt->mem},
+                    .skip_special = skip_special,
+                    .sink = {.text = text, .capacity = capacity, .table = &t->decode, .strip = t->decode.strip}};
+}
+
+static void decoding_free(decoding *d) {
+  mem_free(d->run.mem, d->all);
+  d->all = NULL;
+  d->room = 0;
+  mapped_free(&d->run);
+}
+
+static viva_status no_memory(viva_error *error) {
+  return error_set(error, VIVA_E_MEMORY, "no memory to decode tokens");
+}
+
+/* The bytes of a run, once it has ended: characters when all of it is UTF-8, else a U+FFFD for each byte. */
+static void end_run(decoding *d) {
+  size_t bytes = d->run.count;
+  if (bytes == 0) return;
+  d->run.count = 0;
+  if (utf8_valid((const char *)d->run.bytes, bytes)) {
+    text_put(&d->sink, d->run.bytes, bytes);
+    return;
+  }
+  for (size_t i = 0; i < bytes; i++) text_put(&d->sink, REPLACEMENT, REPLACEMENT_BYTES);
+}
+
+static viva_status put_first(decoding *d, viva_token id, viva_error *error) {
+  mapped text = {.mem = d->run.mem};
+  viva_status status = decode_first(&d->t->decode, tokenizer_decoded_text(d->t, (uint32_t)id), &text, error);
+  if (status == VIVA_OK) text_put(&d->sink, text.bytes, text.count);
+  mapped_free(&text);
+  return status;
+}
+
+static viva_status put_listed(decoding *d, viva_token id, viva_error *error) {
+  if (d->count == d->room) {
+    size_t room = 2 * d->room + 64;
+    token_text *all = room > SIZE_MAX / sizeof *all ? NULL : mem_resize(d->run.mem, d->all, room * sizeof *all);
+    if (!all) return no_memory(error);
+    d->all = all;
+    d->room = room;
+  }
+  d->all[d->count++] = tokenizer_decoded_text(d->t, (uint32_t)id);
+  return VIVA_OK;
 }
 
 /* Adds one token. Ids in a hole of the vocabulary have no text, as in the reference. */
-static viva_status put_token(const viva_tokenizer *t, viva_token id, int skip_special, held_bytes *held,
-                             text_sink *sink, viva_error *error) {
-  const vocab *v = &t->vocab;
+static viva_status put_token(decoding *d, viva_token id, viva_error *error) {
+  const vocab *v = &d->t->vocab;
+  const decode_table *table = &d->t->decode;
+  static const origin none = {0, 0};
   if (id < 0 || (size_t)id >= v->count)
     return error_set(error, VIVA_E_ARGUMENT, "id %d is outside the vocabulary: ids are 0 to %lld", id,
                      (long long)v->count - 1);
-  if (skip_special && (v->flags[id] & VOCAB_SPECIAL)) return VIVA_OK;
-  put_bytes(held, v->bytes + v->bytes_at[id], v->bytes_at[id + 1] - v->bytes_at[id], sink);
+  if (d->skip_special && (v->flags[id] & VOCAB_SPECIAL)) return VIVA_OK;
+  if (!(v->flags[id] & VOCAB_EXISTS)) return VIVA_OK;
+  int is_first = !d->is_begun;
+  d->is_begun = 1;
+  if (table->join == JOIN_CHAIN) return put_listed(d, id, error);
+  const uint8_t *bytes = table->bytes + table->at[id];
+  size_t count = table->at[id + 1] - table->at[id];
+  if (table->join == JOIN_BYTES) {
+    put_bytes(&d->held, bytes, count, &d->sink);
+    return VIVA_OK;
+  }
+  if (table->join == JOIN_FALLBACK) {
+    if (table->is_byte[id]) return mapped_put(&d->run, bytes, 1, none) ? no_memory(error) : VIVA_OK;
+    end_run(d);
+  }
+  if (table->join == JOIN_SPACE && !is_first) text_put(&d->sink, " ", 1);
+  if (is_first && table->first_differs) return put_first(d, id, error);
+  text_put(&d->sink, bytes, count);
   return VIVA_OK;
+}
+
+static viva_status put_chain(decoding *d, viva_error *error) {
+  mapped text = {.mem = d->run.mem};
+  viva_status status = d->count ? decode_chain(&d->t->decode, d->all, d->count, &text, error) : VIVA_OK;
+  if (status == VIVA_OK && text.count) text_store(&d->sink, text.bytes, text.count);
+  mapped_free(&text);
+  d->count = 0;
+  return status;
+}
+
+static viva_status put_end(decoding *d, viva_error *error) {
+  if (d->held.count > 0) text_put(&d->sink, REPLACEMENT, REPLACEMENT_BYTES);
+  d->held.count = 0;
+  end_run(d);
+  d->is_begun = 0;
+  return d->t->decode.join == JOIN_CHAIN ? put_chain(d, error) : VIVA_OK;
 }
 
 static viva_status take_options(const viva_decode_options *options, viva_decode_options *out, viva_error *error) {
@@ -119,21 +241,21 @@ viva_status viva_tokenizer_decode(const viva_tokenizer *tokenizer, const viva_to
   if (!tokenizer || !bytes || (!ids && count > 0) || (!text && capacity > 0))
     return error_set(error, VIVA_E_ARGUMENT, "tokenizer, ids, text and bytes must not be NULL");
   *bytes = 0;
-  held_bytes held = {.count = 0};
-  text_sink sink = {text, capacity, 0};
-  for (size_t i = 0; i < count; i++) TRY(put_token(tokenizer, ids[i], o.skip_special, &held, &sink, error));
-  put_end(&held, &sink);
-  *bytes = sink.bytes;
-  if (sink.bytes > capacity)
-    return error_set(error, VIVA_E_SIZE, "the text has %zu bytes; there is room for %zu", sink.bytes, capacity);
+  decoding d = decoding_begin(tokenizer, o.skip_special, text, capacity);
+  viva_status status = VIVA_OK;
+  for (size_t i = 0; i < count && status == VIVA_OK; i++) status = put_token(&d, ids[i], error);
+  if (status == VIVA_OK) status = put_end(&d, error);
+  decoding_free(&d);
+  if (status != VIVA_OK) return status;
+  *bytes = d.sink.bytes;
+  if (d.sink.bytes > capacity)
+    return error_set(error, VIVA_E_SIZE, "the text has %zu bytes; there is room for %zu", d.sink.bytes, capacity);
   return VIVA_OK;
 }
 
 struct viva_decoder {
   viva_tokenizer *tokenizer;
-  viva_decode_options options;
-  held_bytes held;
-  text_sink sink;
+  decoding d;
 };
 
 viva_status viva_decoder_create(viva_tokenizer *tokenizer, const viva_decode_options *options, viva_decoder **decoder,
@@ -142,9 +264,9 @@ viva_status viva_decoder_create(viva_tokenizer *tokenizer, const viva_decode_opt
   viva_decode_options o;
   TRY(take_options(options, &o, error));
   if (!tokenizer || !decoder) return error_set(error, VIVA_E_ARGUMENT, "tokenizer and decoder must not be NULL");
-  /* A push shows at most one U+FFFD for each byte of a token and of what was held, so it never allocates. */
   mem *m = &tokenizer->rt->mem;
-  size_t capacity = (tokenizer->vocab.longest + sizeof(held_bytes)) * REPLACEMENT_BYTES;
+  /* Room for any one token, so that most streams never ask for memory again. */
+  size_t capacity = (tokenizer->decode.longest + sizeof(held_bytes)) * REPLACEMENT_BYTES;
   viva_decoder *d = mem_zalloc(m, sizeof *d);
   char *text = mem_alloc(m, capacity);
   if (!d || !text) {
@@ -153,35 +275,48 @@ viva_status viva_decoder_create(viva_tokenizer *tokenizer, const viva_decode_opt
     return error_set(error, VIVA_E_MEMORY, "no memory for a decoder");
   }
   d->tokenizer = viva_tokenizer_retain(tokenizer);
-  d->options = o;
-  d->sink = (text_sink){text, capacity, 0};
+  d->d = decoding_begin(tokenizer, o.skip_special, text, capacity);
+  d->d.sink.mem = m;
   *decoder = d;
   return VIVA_OK;
+}
+
+void decoder_continue(viva_decoder *decoder) {
+  decoder->d.is_begun = 1;
+  decoder->d.sink.strip = 0;
 }
 
 void viva_decoder_free(viva_decoder *decoder) {
   if (!decoder) return;
   viva_tokenizer *t = decoder->tokenizer;
-  mem_free(&t->rt->mem, decoder->sink.text);
+  decoding_free(&decoder->d);
+  mem_free(&t->rt->mem, decoder->d.sink.text);
   mem_free(&t->rt->mem, decoder);
   viva_tokenizer_release(t);
+}
+
+static viva_status show(viva_decoder *decoder, viva_status status, const char **text, size_t *bytes,
+                        viva_error *error) {
+  text_sink *sink = &decoder->d.sink;
+  if (status == VIVA_OK && sink->is_full) status = no_memory(error);
+  sink->is_full = 0;
+  if (status != VIVA_OK) return status;
+  *text = sink->text;
+  *bytes = sink->bytes;
+  return VIVA_OK;
 }
 
 viva_status viva_decoder_push(viva_decoder *decoder, viva_token id, const char **text, size_t *bytes,
                               viva_error *error) {
   if (!decoder || !text || !bytes) return error_set(error, VIVA_E_ARGUMENT, "decoder, text and bytes must not be NULL");
-  decoder->sink.bytes = 0;
-  TRY(put_token(decoder->tokenizer, id, decoder->options.skip_special, &decoder->held, &decoder->sink, error));
-  *text = decoder->sink.text;
-  *bytes = decoder->sink.bytes;
-  return VIVA_OK;
+  decoder->d.sink.bytes = 0;
+  return show(decoder, put_token(&decoder->d, id, error), text, bytes, error);
 }
 
 viva_status viva_decoder_finish(viva_decoder *decoder, const char **text, size_t *bytes, viva_error *error) {
   if (!decoder || !text || !bytes) return error_set(error, VIVA_E_ARGUMENT, "decoder, text and bytes must not be NULL");
-  decoder->sink.bytes = 0;
-  put_end(&decoder->held, &decoder->sink);
-  *text = decoder->sink.text;
-  *bytes = decoder->sink.bytes;
-  return VIVA_OK;
+  decoder->d.sink.bytes = 0;
+  viva_status status = put_end(&decoder->d, error);
+  decoder->d.sink.strip = decoder->tokenizer->decode.strip;
+  return show(decoder, status, text, bytes, error);
 }

@@ -1,131 +1,203 @@
 /* Encoding: text → (added tokens | pieces) → ids.
  *
- *   text ─ invalid UTF-8 replaced ─ added tokens as written ─ NFC ─ normalized added tokens ─ pre-tokenizer ─ BPE
+ *   text ─ invalid UTF-8 replaced ─ added tokens as written ─ normalizer ─ normalized added tokens ─ pre-tokenizer ─ BPE
  *
  * Each stage sees only what the one before left over, as in the reference.
  */
+#include "text/encode.h"
+
 #include <string.h>
 
 #include "base/num.h"
-#include "text/compile.h"
 #include "text/unicode.h"
 
 viva_encode_options viva_encode_options_default(void) {
   return (viva_encode_options){.size = sizeof(viva_encode_options)};
 }
 
-/* One call: scratch memory and where the ids go. */
-typedef struct encoding {
-  const viva_tokenizer *t;
-  mem *mem;
-  bpe_scratch bpe;
-  uint8_t *prefixed; /* a piece with a space in front (ByteLevel's add_prefix_space) */
-  size_t prefixed_capacity;
-  int match_special;
-  id_sink sink;
-} encoding;
+static viva_status no_memory(viva_error *error) {
+  return error_set(error, VIVA_E_MEMORY, "no memory to encode a text");
+}
 
-/* One piece of the stages, under add_prefix_space. */
-static viva_status encode_prefixed(encoding *e, const uint8_t *piece, size_t bytes, viva_error *error) {
-  if (bytes + 1 > e->prefixed_capacity) {
-    size_t capacity = 2 * bytes + 64;
-    uint8_t *grown = mem_resize(e->mem, e->prefixed, capacity);
-    if (!grown) return error_set(error, VIVA_E_MEMORY, "no memory to encode a word of %zu bytes", bytes);
-    e->prefixed = grown;
-    e->prefixed_capacity = capacity;
+/* A long piece (a whole text, where there is no pre-tokenizer), cut at joints. */
+static viva_status encode_joints(encoding *e, text_view text, viva_error *error) {
+  const uint8_t *limit = text.bytes + text.count;
+  size_t from[WORDS_AT_ONCE + 1], count = 0;
+  from[0] = 0;
+  while (from[count] < text.count) {
+    from[count + 1] = joints_next(&e->t->joints, text.bytes, from[count], text.count);
+    if (++count < WORDS_AT_ONCE) continue;
+    TRY(words_encode_many(&e->words, text.bytes, from, count, limit, error));
+    from[0] = from[count];
+    count = 0;
   }
-  size_t length = 0;
-  if (piece[0] != ' ') e->prefixed[length++] = ' ';
-  memcpy(e->prefixed + length, piece, bytes);
-  length += bytes;
-  split_scanner scanner = e->t->pre.prefix_scanner;
-  for (size_t at = 0; at < length;) {
-    size_t end = scanner ? scanner(e->prefixed, at, length) : length;
-    TRY(bpe_encode(&e->t->bpe, &e->bpe, e->prefixed + at, end - at, &e->sink, error));
-    at = end;
+  return words_encode_many(&e->words, text.bytes, from, count, limit, error);
+}
+
+/* Is the piece long, and nothing but joints decides where it may be cut? (Whole pieces are then not looked up.) */
+static int is_joined_text(const encoding *e, size_t bytes) {
+  return bytes > LONG_WORD_BYTES && e->t->joints.usable && !e->t->bpe.rules.ignore_merges;
+}
+
+static viva_status encode_piece(encoding *e, text_view text, size_t begin, size_t end, viva_error *error) {
+  if (e->offsets) return encode_piece_offsets(e, view_part(text, begin, end), error);
+  if (is_joined_text(e, end - begin)) return encode_joints(e, view_part(text, begin, end), error);
+  return words_encode(&e->words, text.bytes + begin, end - begin, text.bytes + text.count, error);
+}
+
+/* Pieces one after the other, as a rule of scanners cuts them: gathered, and then encoded together. */
+static viva_status encode_split(encoding *e, text_view text, viva_error *error) {
+  const split_rule *rule = &e->t->pre.rule;
+  const uint8_t *limit = text.bytes + text.count;
+  split_scanner only = rule->stage_count == 1 ? rule->stages[0] : NULL;
+  size_t from[WORDS_AT_ONCE + 1], count = 0, begin;
+  split_pieces pieces;
+  split_begin(&pieces, rule, text.bytes, text.count);
+  from[0] = 0;
+  while (from[count] < text.count) {
+    if (only)
+      from[count + 1] = only(text.bytes, from[count], text.count);
+    else
+      (void)split_next(&pieces, &begin, &from[count + 1]);
+    if (++count < WORDS_AT_ONCE) continue;
+    TRY(words_encode_many(&e->words, text.bytes, from, count, limit, error));
+    from[0] = from[count];
+    count = 0;
   }
+  return words_encode_many(&e->words, text.bytes, from, count, limit, error);
+}
+
+/* Text without added tokens. begins: it begins the whole text. */
+static viva_status encode_plain(encoding *e, text_view text, int begins, viva_error *error) {
+  const pretokenizer *pre = &e->t->pre;
+  size_t begin, end, count;
+  if (pre->only_scanners) {
+    if (!e->offsets && pre->rule.stage_count > 0) return encode_split(e, text, error);
+    split_pieces pieces;
+    split_begin(&pieces, &pre->rule, text.bytes, text.count);
+    while (split_next(&pieces, &begin, &end)) TRY(encode_piece(e, text, begin, end, error));
+    return VIVA_OK;
+  }
+  const text_piece *list;
+  encode_memory *memory = e->memory;
+  regex_allow(&memory->regexes, text.count);
+  TRY(pretokenize(pre, &memory->pre, &memory->regexes, text, begins, &text, &list, &count, error));
+  for (size_t i = 0; i < count; i++) TRY(encode_piece(e, text, list[i].begin, list[i].end, error));
   return VIVA_OK;
 }
 
-/* Text without added tokens. */
-static viva_status encode_plain(encoding *e, const uint8_t *text, size_t bytes, viva_error *error) {
-  const pretokenizer *pre = &e->t->pre;
-  split_pieces pieces;
-  size_t begin, end;
-  split_begin(&pieces, pre, text, bytes);
-  while (split_next(&pieces, &begin, &end)) {
-    if (pre->prefix_space)
-      TRY(encode_prefixed(e, text + begin, end - begin, error));
-    else
-      TRY(bpe_encode(&e->t->bpe, &e->bpe, text + begin, end - begin, &e->sink, error));
-  }
-  return VIVA_OK;
+static void put_added(encoding *e, text_view text, const added_match *match) {
+  if (e->offsets) encode_added_offsets(e, view_part(text, match->token_begin, match->token_end));
+  id_put(&e->sink, (uint32_t)match->id);
+}
+
+/* Whether special tokens are matched in text, which normalization made of before; *marks: where they are not. Where bytes
+ * have moved, marks no longer say where: then one mark keeps all of before from being a special token. */
+static int special_in(const encoding *e, text_view text, text_view before, const uint8_t **marks) {
+  const uint8_t *whole = (const uint8_t *)e->text;
+  if (!e->marks) return e->match_special;
+  int same = text.bytes >= before.bytes && text.bytes + text.count <= before.bytes + before.count;
+  if (same) *marks = e->marks + (text.bytes - whole);
+  return e->match_special && (same || memchr(e->marks + (before.bytes - whole), 1, before.count) == NULL);
 }
 
 /* Text without added tokens as written, normalized. */
-static viva_status encode_normalized(encoding *e, const uint8_t *text, size_t bytes, viva_error *error) {
+static viva_status encode_normalized(encoding *e, text_view text, text_view before, int begins, viva_error *error) {
   added_scan scan;
-  size_t begin, end;
-  viva_token id;
-  added_begin(&scan, &e->t->normalized, text, bytes, e->match_special);
+  added_match match;
+  const uint8_t *marks = NULL;
+  added_begin(&scan, &e->t->normalized, text.bytes, text.count, special_in(e, text, before, &marks));
+  scan.marks = marks;
   do {
-    added_next(&scan, &begin, &end, &id);
-    if (end > begin) TRY(encode_plain(e, text + begin, end - begin, error));
-    if (id >= 0) id_put(&e->sink, (uint32_t)id);
-  } while (id >= 0);
+    added_next(&scan, &match);
+    if (match.end > match.begin)
+      TRY(encode_plain(e, view_part(text, match.begin, match.end), begins && match.begin == 0, error));
+    if (match.id >= 0) put_added(e, text, &match);
+  } while (match.id >= 0);
   return VIVA_OK;
 }
 
-static viva_status encode_rest(encoding *e, const uint8_t *text, size_t bytes, viva_error *error) {
-  const uint8_t *normal = text;
-  size_t normal_bytes = bytes;
-  if (e->t->nfc && unicode_nfc(e->mem, text, bytes, &normal, &normal_bytes))
-    return error_set(error, VIVA_E_MEMORY, "no memory to normalize a text of %zu bytes", bytes);
-  viva_status status = encode_normalized(e, normal, normal_bytes, error);
-  if (normal != text) mem_free(e->mem, (void *)(uintptr_t)normal);
-  return status;
+static viva_status encode_rest(encoding *e, text_view text, int begins, viva_error *error) {
+  encode_memory *memory = e->memory;
+  text_view before = text;
+  regex_allow(&memory->regexes, text.count);
+  TRY(normalize(&e->t->normal, &memory->regexes, text, memory->normal, &text, error));
+  return text.count ? encode_normalized(e, text, before, begins, error) : VIVA_OK;
 }
 
-static viva_status encode_valid(encoding *e, const uint8_t *text, size_t bytes, viva_error *error) {
+static viva_status encode_valid(encoding *e, text_view text, viva_error *error) {
   added_scan scan;
-  size_t begin, end;
-  viva_token id;
-  added_begin(&scan, &e->t->as_written, text, bytes, e->match_special);
+  added_match match;
+  added_begin(&scan, &e->t->as_written, text.bytes, text.count, e->match_special);
+  scan.marks = e->marks; /* then the text is valid, and is what they are for */
   do {
-    added_next(&scan, &begin, &end, &id);
-    if (end > begin) TRY(encode_rest(e, text + begin, end - begin, error));
-    if (id >= 0) id_put(&e->sink, (uint32_t)id);
-  } while (id >= 0);
+    added_next(&scan, &match);
+    if (match.end > match.begin) TRY(encode_rest(e, view_part(text, match.begin, match.end), match.begin == 0, error));
+    if (match.id >= 0) put_added(e, text, &match);
+  } while (match.id >= 0);
   return VIVA_OK;
 }
 
-/* Copies text with U+FFFD for each maximal invalid part; returns the length. out NULL: only counts. */
-static size_t replace_invalid(const char *text, size_t bytes, uint8_t *out) {
-  size_t length = 0;
+/* Copies text with U+FFFD for each maximal invalid part. */
+static viva_status replace_invalid(const char *text, size_t bytes, mapped *out, viva_error *error) {
   for (size_t at = 0; at < bytes;) {
     uint32_t code;
     size_t invalid, n = utf8_decode(text + at, bytes - at, &code, &invalid);
-    if (out) memcpy(out + length, n ? text + at : "\xef\xbf\xbd", n ? n : 3);
-    length += n ? n : 3;
-    at += n ? n : invalid;
+    origin of = {at, at + (n ? n : invalid)};
+    if (mapped_put(out, n ? text + at : "\xef\xbf\xbd", n ? n : 3, of)) return no_memory(error);
+    at = of.end;
   }
-  return length;
+  return VIVA_OK;
 }
 
 static viva_status encode_any(encoding *e, const char *text, size_t bytes, viva_error *error) {
-  if (utf8_valid(text, bytes)) return encode_valid(e, (const uint8_t *)text, bytes, error);
-  size_t length = replace_invalid(text, bytes, NULL);
-  uint8_t *valid = mem_alloc(e->mem, length);
-  if (!valid) return error_set(error, VIVA_E_MEMORY, "no memory for a copy of a text of %zu bytes", bytes);
-  replace_invalid(text, bytes, valid);
-  viva_status status = encode_valid(e, valid, length, error);
-  mem_free(e->mem, valid);
+  mapped *whole = &e->memory->whole;
+  text_view view = {(const uint8_t *)text, NULL, bytes};
+  whole->count = 0;
+  if (!utf8_valid(text, bytes)) {
+    TRY(replace_invalid(text, bytes, whole, error));
+    view = mapped_view(whole);
+  } else if (whole->with_origins) {
+    if (mapped_reserve(whole, bytes)) return no_memory(error);
+    mapped_identity(view.bytes, bytes, 0, whole->origins);
+    view.origins = whole->origins;
+  }
+  return encode_valid(e, view, error);
+}
+
+static void put_frame(encoding *e, const viva_token *ids, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (e->offsets && e->sink.count < e->sink.capacity) e->offsets[e->sink.count] = (viva_span){0, 0};
+    id_put(&e->sink, (uint32_t)ids[i]);
+  }
+}
+
+#define WORTH_REMEMBERING 512 /* bytes of text from which the memory of words pays */
+
+static viva_status encode_text(encoding *e, const char *text, size_t bytes, int add_special, viva_error *error) {
+  const viva_tokenizer *t = e->t;
+  /* Where something moved text before a stage that asks for its begin, origins tell where it was. */
+  int moves = t->pre.needs_first && (t->normal.count > 0 || t->pre.count > 1);
+  e->memory = encode_memory_take(t, e->offsets || moves);
+  if (!e->memory) return no_memory(error);
+  if (bytes >= WORTH_REMEMBERING && word_memory_create(&e->memory->words)) {
+    encode_memory_give(t, e->memory);
+    return no_memory(error);
+  }
+  e->words = (word_encoder){&t->bpe, &t->joints, &e->memory->words, &e->memory->bpe, &e->sink};
+  e->text = text;
+  e->bytes = bytes;
+  if (add_special) put_frame(e, t->prefix, t->prefix_count);
+  e->first = e->sink.count;
+  viva_status status = bytes ? encode_any(e, text, bytes, error) : VIVA_OK;
+  if (add_special) put_frame(e, t->suffix, t->suffix_count);
+  encode_memory_give(t, e->memory);
   return status;
 }
 
-viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
-                                  const viva_encode_options *options, viva_token *ids, size_t capacity, size_t *count,
-                                  viva_error *error) {
+static viva_status encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
+                          const viva_encode_options *options, viva_token *ids, viva_span *offsets, size_t capacity,
+                          size_t *count, viva_error *error) {
   viva_encode_options o = viva_encode_options_default();
   if (options) {
     if (options->size < sizeof o)
@@ -135,19 +207,37 @@ viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *t
   if (!tokenizer || !count || (!text && bytes > 0) || (!ids && capacity > 0))
     return error_set(error, VIVA_E_ARGUMENT, "tokenizer, count, text and ids must not be NULL");
   *count = 0;
-  encoding e = {
-      .t = tokenizer, .mem = &tokenizer->rt->mem, .match_special = o.match_special, .sink = {ids, capacity, 0}};
-  e.bpe.mem = e.mem;
-  if (o.add_special)
-    for (size_t i = 0; i < tokenizer->prefix_count; i++) id_put(&e.sink, (uint32_t)tokenizer->prefix[i]);
-  viva_status status = bytes ? encode_any(&e, text, bytes, error) : VIVA_OK;
-  if (o.add_special)
-    for (size_t i = 0; i < tokenizer->suffix_count; i++) id_put(&e.sink, (uint32_t)tokenizer->suffix[i]);
-  bpe_scratch_free(&e.bpe);
-  mem_free(e.mem, e.prefixed);
-  if (status != VIVA_OK) return status;
+  encoding e = {.t = tokenizer, .match_special = o.match_special, .offsets = offsets};
+  e.sink = (id_sink){ids, capacity, 0, NULL};
+  TRY(encode_text(&e, text, bytes, o.add_special, error));
   *count = e.sink.count;
   if (e.sink.count > capacity)
     return error_set(error, VIVA_E_SIZE, "the text has %zu ids; there is room for %zu", e.sink.count, capacity);
   return VIVA_OK;
+}
+
+viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
+                                  const viva_encode_options *options, viva_token *ids, size_t capacity, size_t *count,
+                                  viva_error *error) {
+  return encode(tokenizer, text, bytes, options, ids, NULL, capacity, count, error);
+}
+
+viva_status viva_tokenizer_encode_offsets(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
+                                          const viva_encode_options *options, viva_token *ids, viva_span *offsets,
+                                          size_t capacity, size_t *count, viva_error *error) {
+  viva_span nothing; /* only counting: never written */
+  if (!offsets && capacity > 0) return error_set(error, VIVA_E_ARGUMENT, "offsets must not be NULL");
+  return encode(tokenizer, text, bytes, options, ids, offsets ? offsets : &nothing, capacity, count, error);
+}
+
+viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,
+                                    viva_token *ids, size_t capacity, size_t *count, viva_error *error) {
+  encoding e = {.t = t, .match_special = 1, .marks = marks};
+  *count = 0;
+  if (!utf8_valid(text, bytes)) return error_set(error, VIVA_E_FORMAT, "the text is not UTF-8");
+  e.sink = (id_sink){ids, capacity, 0, NULL};
+  TRY(encode_text(&e, text, bytes, 0, error));
+  *count = e.sink.count;
+  if (e.sink.count <= capacity) return VIVA_OK;
+  return error_set(error, VIVA_E_SIZE, "the text has %zu ids; there is room for %zu", e.sink.count, capacity);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "number/math_f64.h"
 #include "text/sampling_inner.h"
 
 viva_sampling_options viva_sampling_options_default(void) {
@@ -56,8 +57,8 @@ viva_status viva_softmax(const float *logits, size_t n, float *probabilities, vi
   if (!probabilities) return error_set(error, VIVA_E_ARGUMENT, "probabilities must not be NULL");
   TRY(largest_finite(logits, n, &largest, error));
   double sum = 0;
-  for (size_t i = 0; i < n; i++) sum += sampling_exp((double)logits[i] - (double)largest);
-  for (size_t i = 0; i < n; i++) probabilities[i] = (float)(sampling_exp((double)logits[i] - (double)largest) / sum);
+  for (size_t i = 0; i < n; i++) sum += math_exp((double)logits[i] - (double)largest);
+  for (size_t i = 0; i < n; i++) probabilities[i] = (float)(math_exp((double)logits[i] - (double)largest) / sum);
   return VIVA_OK;
 }
 
@@ -148,7 +149,7 @@ static const uint64_t *order(workspace *w, size_t n, int32_t top_k, size_t *coun
 static void weigh(const uint64_t *keys, size_t *count, float temperature, double *weights) {
   double largest = (double)key_logit(keys[0]);
   for (size_t i = 0; i < *count; i++) {
-    weights[i] = sampling_exp(((double)key_logit(keys[i]) - largest) / (double)temperature);
+    weights[i] = math_exp(((double)key_logit(keys[i]) - largest) / (double)temperature);
     if (weights[i] == 0) *count = i;
   }
 }

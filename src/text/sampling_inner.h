@@ -5,12 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* e^x for x ≤ 0: the same bits on every machine, as it is made of additions and multiplications of doubles in a fixed
- * order (the build forbids contraction). Relative error at most 2^-51; 0 below EXP_LOWEST, where e^x would be
- * subnormal; exactly 1 for 0. */
-double sampling_exp(double x);
-#define EXP_LOWEST (-708.0)
-
 /* Philox4x32 with 10 rounds (Salmon and others, "Parallel random numbers: as easy as 1, 2, 3", 2011). */
 void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 

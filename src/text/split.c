@@ -1,6 +1,5 @@
 #include "text/split.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "text/unicode.h"
@@ -26,9 +25,23 @@ static inline kind kind_at(const uint8_t *text, size_t at, size_t end, size_t *n
   return kind_of(class);
 }
 
+static inline int is_ascii_letter(uint8_t byte) { return (uint8_t)((byte | 0x20) - 'a') < 26; }
+
+/* The end of the run of letters that begins at `at`; most are ASCII. */
+static size_t letters_end(const uint8_t *text, size_t at, size_t end) {
+  for (;;) {
+    while (at < end && is_ascii_letter(text[at])) at++;
+    if (at == end || text[at] < 0x80) return at;
+    size_t next;
+    if (kind_at(text, at, end, &next) != LETTER) return at;
+    at = next;
+  }
+}
+
 /* The end of the run of characters of that kind that begins at `at`. */
 static size_t run_end(const uint8_t *text, size_t at, size_t end, kind wanted) {
   size_t next;
+  if (wanted == LETTER) return letters_end(text, at, end);
   while (kind_at(text, at, end, &next) == wanted) at = next;
   return at;
 }
@@ -73,6 +86,9 @@ static size_t contraction_end_any_case(const uint8_t *text, size_t at, size_t en
 
 /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
 size_t split_gpt2(const uint8_t *text, size_t at, size_t end) {
+  /* A word, or a space and a word: what most pieces are. */
+  if (is_ascii_letter(text[at])) return letters_end(text, at + 1, end);
+  if (text[at] == ' ' && at + 1 < end && is_ascii_letter(text[at + 1])) return letters_end(text, at + 2, end);
   size_t contraction = contraction_end(text, at, end);
   if (contraction > at) return contraction;
   size_t next, after = at;
@@ -88,6 +104,8 @@ size_t split_gpt2(const uint8_t *text, size_t at, size_t end) {
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
  * ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
 static size_t split_cl100k(const uint8_t *text, size_t at, size_t end, int digits) {
+  if (is_ascii_letter(text[at])) return letters_end(text, at + 1, end);
+  if (text[at] == ' ' && at + 1 < end && is_ascii_letter(text[at + 1])) return letters_end(text, at + 2, end);
   size_t contraction = contraction_end_any_case(text, at, end);
   if (contraction > at) return contraction;
   size_t next, after;
@@ -123,7 +141,7 @@ static size_t digits_piece(const uint8_t *text, size_t at, size_t end, int toget
 size_t split_each_digit(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 0); }
 size_t split_digit_runs(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 1); }
 
-void split_begin(split_pieces *pieces, const pretokenizer *rule, const uint8_t *text, size_t bytes) {
+void split_begin(split_pieces *pieces, const split_rule *rule, const uint8_t *text, size_t bytes) {
   pieces->rule = rule;
   pieces->text = text;
   pieces->at = 0;
@@ -167,31 +185,4 @@ const char *split_pattern_of(split_scanner scanner) {
   for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
     if (patterns[i].scanner == scanner) return patterns[i].pattern;
   return NULL;
-}
-
-/* The pre-tokenizer and flags that the models which carry each name have in their tokenizer.json. */
-static const split_name names[] = {
-    {"gpt-2", {split_gpt2}, 1, 0, 0},
-    {"gpt2", {split_gpt2}, 1, 0, 0},
-    {"smollm", {split_each_digit, split_gpt2}, 2, 0, 0},
-    {"llama-bpe", {split_llama3}, 1, 1, 0},
-    {"llama3", {split_llama3}, 1, 1, 0},
-    {"llama-v3", {split_llama3}, 1, 1, 0},
-    {"qwen2", {split_qwen2}, 1, 0, 1},
-    {"deepseek-r1-qwen", {split_qwen2}, 1, 0, 1},
-};
-
-const split_name *split_name_find(const char *name) {
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strcmp(names[i].name, name) == 0) return &names[i];
-  return NULL;
-}
-
-void split_name_list(char *buffer, size_t size) {
-  size_t at = 0;
-  if (size > 0) buffer[0] = 0;
-  for (size_t i = 0; i < sizeof names / sizeof *names && at < size; i++) {
-    int n = snprintf(buffer + at, size - at, "%s%s", i ? ", " : "", names[i].name);
-    at += n > 0 ? (size_t)n : 0;
-  }
 }

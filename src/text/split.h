@@ -24,41 +24,26 @@ size_t split_digit_runs(const uint8_t *text, size_t at, size_t end); /* Digits(i
 
 #define SPLIT_MAX_STAGES 8
 
-typedef struct pretokenizer {
+/* A pre-tokenizer that only cuts, by scanners. */
+typedef struct split_rule {
   split_scanner stages[SPLIT_MAX_STAGES];
   uint32_t stage_count;
-  /* ByteLevel(add_prefix_space): each piece of the stages that does not begin with a space gets one in front, and is
-   * then cut by prefix_scanner (NULL: not cut). */
-  int prefix_space;
-  split_scanner prefix_scanner;
-} pretokenizer;
+} split_rule;
 
 /* Goes through the pieces of text in order. */
 typedef struct split_pieces {
-  const pretokenizer *rule;
+  const split_rule *rule;
   const uint8_t *text;
   size_t at;
   size_t limit[SPLIT_MAX_STAGES + 1]; /* limit[0]: end of the text; limit[s + 1]: end of the piece of stage s */
 } split_pieces;
 
-void split_begin(split_pieces *pieces, const pretokenizer *rule, const uint8_t *text, size_t bytes);
+void split_begin(split_pieces *pieces, const split_rule *rule, const uint8_t *text, size_t bytes);
 int split_next(split_pieces *pieces, size_t *begin, size_t *end); /* 0 after the last */
 
 /* The scanner of a Split pattern of tokenizer.json, compared as written; NULL: not known. */
 split_scanner split_pattern_find(const char *pattern, size_t bytes);
 /* The other way round; NULL: it has none. */
 const char *split_pattern_of(split_scanner scanner);
-
-/* What GGUF's tokenizer.ggml.pre stands for. */
-typedef struct split_name {
-  const char *name;
-  split_scanner stages[2];
-  uint32_t stage_count;
-  int ignore_merges; /* a piece that is a token is taken whole */
-  int nfc;           /* text is normalized first */
-} split_name;
-
-const split_name *split_name_find(const char *name); /* NULL: not known */
-void split_name_list(char *buffer, size_t size);     /* all known names, for a message */
 
 #endif

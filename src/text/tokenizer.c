@@ -1,7 +1,7 @@
 /* The tokenizer's handle, and questions about its vocabulary. Encoding is in encode.c, decoding in decode.c. */
 #include "viva/tokenizer.h"
 
-#include "text/compile.h"
+#include "text/encode.h"
 
 viva_tokenizer_options viva_tokenizer_options_default(void) {
   return (viva_tokenizer_options){.size = sizeof(viva_tokenizer_options)};
@@ -17,10 +17,15 @@ void viva_tokenizer_release(viva_tokenizer *tokenizer) {
   if (atomic_fetch_sub_explicit(&tokenizer->references, 1, memory_order_acq_rel) != 1) return;
   runtime *rt = tokenizer->rt;
   mem *m = &rt->mem;
+  for (size_t i = 0; i < TOKENIZER_IDLE; i++) encode_memory_free(atomic_load(&tokenizer->idle[i]));
   vocab_destroy(m, &tokenizer->vocab);
+  joints_destroy(m, &tokenizer->joints);
   bpe_destroy(m, &tokenizer->bpe);
   added_destroy(m, &tokenizer->as_written);
   added_destroy(m, &tokenizer->normalized);
+  decode_table_destroy(m, &tokenizer->decode);
+  arena_free(tokenizer->parts);
+  mem_free(m, tokenizer->renamed);
   mem_free(m, tokenizer->prefix);
   mem_free(m, tokenizer->suffix);
   mem_free(m, tokenizer);

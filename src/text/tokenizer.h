@@ -12,6 +12,15 @@
 viva_status tokenizer_from_json(runtime *rt, const char *path, const char *text, size_t bytes, viva_tokenizer **out,
                                 viva_error *error);
 
+/* The ids of a text of which some bytes are marked (marks[i] is 1): special tokens are matched where no byte is. No frame is
+ * added. Errors: as viva_tokenizer_encode, and E_FORMAT (not UTF-8). */
+viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,
+                                    viva_token *ids, size_t capacity, size_t *count, viva_error *error);
+
+/* From the bytes of SentencePiece's tokenizer.model, of the kind BPE; others are refused by name (E_UNSUPPORTED). */
+viva_status tokenizer_from_sentencepiece(runtime *rt, const char *path, const char *text, size_t bytes,
+                                         viva_tokenizer **out, viva_error *error);
+
 typedef struct token_text {
   const char *text;
   size_t bytes;
@@ -30,17 +39,29 @@ typedef enum token_kind {
 /* A GGUF vocabulary. Arrays and texts must live until tokenizer_from_source returns. */
 typedef struct token_source {
   const char *path;         /* for messages */
-  const char *model;        /* tokenizer.ggml.model: "gpt2" here; others are refused by name */
-  const char *pre;          /* tokenizer.ggml.pre: "smollm", "gpt-2", ... unknown: E_UNSUPPORTED listing the known */
+  const char *model;        /* tokenizer.ggml.model: "gpt2", "llama", "gemma4"; others are refused by name */
+  const char *pre;          /* of gpt2, tokenizer.ggml.pre: "smollm" ... unknown: E_UNSUPPORTED listing the known */
   const token_text *tokens; /* [token_count]; id = index */
   const int32_t *kinds;     /* [token_count] of token_kind, or NULL: all normal */
   size_t token_count;
   const token_text *merges; /* [merge_count], "left right" */
   size_t merge_count;
+  const float
+      *scores; /* [token_count], of "llama": the merge that makes the token of highest score comes first; NULL */
   int64_t bos, eos, unk; /* as in the file; -1: absent. Outside the vocabulary: E_FORMAT */
-  int add_bos, add_eos;  /* 0 or 1 */
+  int add_bos, add_eos;  /* 0 or 1; TOKEN_UNSAID: the file does not say, the kind's rule counts */
+  int add_space_prefix;  /* the same */
 } token_source;
 
+#define TOKEN_UNSAID (-1)
+
+/* Ids that a SentencePiece vocabulary's unknown, bos and eos tokens have when nothing names them. */
+void token_source_default_ids(token_source *s);
+
 viva_status tokenizer_from_source(runtime *rt, const token_source *source, viva_tokenizer **out, viva_error *error);
+
+/* The stream goes on behind a text that was there before (a prompt): what only the first token of a text loses, its space,
+ * stays. */
+void decoder_continue(viva_decoder *decoder);
 
 #endif

@@ -1,4 +1,4 @@
-/* A tokenizer from a tokenizer.json of the byte-level family.
+/* A tokenizer from a tokenizer.json.
  *
  *   { "version": "1.0", "truncation", "padding": ignored,
  *     "added_tokens": [{ "id", "content", "single_word", "lstrip", "rstrip", "normalized", "special" }],
@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "text/components.h"
+#include "text/tokenizer_json_parts.h"
 
 #define QUOTE_SIZE 80
 
@@ -135,15 +135,13 @@ static viva_status read_merges(json_source *s, viva_error *error) {
   return json_leave(&s->j, error);
 }
 
-/* null or "" is no affix; any other would change how words are cut into symbols. */
-static viva_status read_affix(json *j, const char *name, viva_error *error) {
+/* null or "" is no affix. */
+static viva_status read_affix(json *j, token_text *out, viva_error *error) {
   json_string text;
   if (json_peek(j) == JSON_NULL) return json_take_null(j, error);
   TRY(json_take_string(j, &text, error));
-  if (text.bytes == 0) return VIVA_OK;
-  char quoted[QUOTE_SIZE];
-  return error_set(error, VIVA_E_UNSUPPORTED, "model: %s '%s' is not supported", name,
-                   error_quote(quoted, sizeof quoted, text.text, text.bytes));
+  if (text.bytes > 0) *out = as_text(text);
+  return VIVA_OK;
 }
 
 static viva_status read_dropout(json *j, viva_error *error) {
@@ -157,7 +155,7 @@ static viva_status read_unknown(json_source *s, viva_error *error) {
   json_string text;
   if (json_peek(&s->j) == JSON_NULL) return json_take_null(&s->j, error);
   TRY(json_take_string(&s->j, &text, error));
-  if (text.bytes > 0) s->spec.unknown = as_text(text); /* GPT-2's files say "" for none */
+  if (text.bytes > 0) s->spec.rules.unknown = as_text(text); /* GPT-2's files say "" for none */
   return VIVA_OK;
 }
 
@@ -189,17 +187,17 @@ static viva_status read_model(json_source *s, viva_error *error) {
     else if (json_string_is(key, "unk_token"))
       status = read_unknown(s, error);
     else if (json_string_is(key, "fuse_unk"))
-      status = read_flag(j, &s->spec.fuse_unknown, error);
+      status = read_flag(j, &s->spec.rules.fuse_unknown, error);
     else if (json_string_is(key, "byte_fallback"))
-      status = read_flag(j, &s->spec.byte_fallback, error);
+      status = read_flag(j, &s->spec.rules.byte_fallback, error);
     else if (json_string_is(key, "ignore_merges"))
-      status = read_flag(j, &s->spec.ignore_merges, error);
+      status = read_flag(j, &s->spec.rules.ignore_merges, error);
     else if (json_string_is(key, "dropout"))
       status = read_dropout(j, error);
     else if (json_string_is(key, "continuing_subword_prefix"))
-      status = read_affix(j, "continuing_subword_prefix", error);
+      status = read_affix(j, &s->spec.rules.prefix, error);
     else if (json_string_is(key, "end_of_word_suffix"))
-      status = read_affix(j, "end_of_word_suffix", error);
+      status = read_affix(j, &s->spec.rules.suffix, error);
     else
       status = json_skip(j, error);
     if (status != VIVA_OK) return status;
@@ -259,7 +257,7 @@ static viva_status describe(json_source *s, viva_error *error) {
   TRY(normalizer_apply(&s->normalizer, &s->spec, error));
   TRY(pretokenizer_apply(&s->pre_tokenizer, &s->spec, error));
   TRY(postprocessor_apply(&s->post_processor, s->arena, &s->spec, error));
-  TRY(decoder_apply(&s->decoder, error));
+  TRY(decoder_apply(&s->decoder, &s->spec, error));
   /* Room for the added tokens that the model's vocabulary lacks. */
   vocab_entry *entries = mem_resize(&s->rt->mem, s->entries, (s->entry_count + s->added_count) * sizeof *entries);
   if (!entries) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", s->entry_count + s->added_count);
@@ -274,7 +272,8 @@ static viva_status describe(json_source *s, viva_error *error) {
 
 static viva_status from_json(json_source *s, const char *text, size_t bytes, viva_tokenizer **out, viva_error *error) {
   s->arena = arena_create(&s->rt->mem, 64 * 1024);
-  if (!s->arena) return error_set(error, VIVA_E_MEMORY, "no memory to read tokenizer.json");
+  s->spec.parts = arena_create(&s->rt->mem, 1024);
+  if (!s->arena || !s->spec.parts) return error_set(error, VIVA_E_MEMORY, "no memory to read tokenizer.json");
   json_begin(&s->j, s->rt, s->arena, s->spec.path, text, bytes);
   TRY(read_file(s, error));
   TRY(describe(s, error));
@@ -291,6 +290,7 @@ viva_status tokenizer_from_json(runtime *rt, const char *path, const char *text,
   viva_status status = from_json(s, text, bytes, out, error);
   if (status != VIVA_OK) error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
   arena_free(s->arena);
+  arena_free(s->spec.parts);
   mem_free(&rt->mem, s->entries);
   mem_free(&rt->mem, s->merges);
   mem_free(&rt->mem, s->added);

@@ -1,8 +1,11 @@
-/* A tokenizer from a GGUF file's vocabulary. */
+/* A tokenizer from a vocabulary and its kind, as GGUF and SentencePiece files have them. */
 #include <string.h>
 
 #include "base/num.h"
 #include "text/compile.h"
+#include "text/gguf_pre.h"
+#include "text/score_merges.h"
+#include "text/sentencepiece_rules.h"
 
 #define QUOTE_SIZE 80
 
@@ -19,56 +22,132 @@ static void parts_free(mem *m, source_parts *p) {
   mem_free(m, p->merges);
 }
 
-static viva_status read_rule(const token_source *s, tokenizer_spec *spec, viva_error *error) {
-  char quoted[QUOTE_SIZE], known[256];
-  const char *model = s->model ? s->model : "", *pre = s->pre ? s->pre : "";
-  if (strcmp(model, "gpt2") != 0) {
-    error_set(error, VIVA_E_UNSUPPORTED, "tokenizer model '%s' is not supported; known: gpt2",
-              error_quote(quoted, sizeof quoted, model, strlen(model)));
-    error_at(error, s->path, "tokenizer.ggml.model", -1, VIVA_NO_OFFSET);
-    return VIVA_E_UNSUPPORTED;
+static viva_status refuse(const token_source *s, const char *item, const char *what, const char *name,
+                          const char *known, viva_error *error) {
+  char quoted[QUOTE_SIZE];
+  error_set(error, VIVA_E_UNSUPPORTED, "%s '%s' is not supported; known: %s", what,
+            error_quote(quoted, sizeof quoted, name, strlen(name)), known);
+  error_at(error, s->path, item, -1, VIVA_NO_OFFSET);
+  return VIVA_E_UNSUPPORTED;
+}
+
+/* What the file leaves unsaid is decided by the kind. */
+static int said(int value, int otherwise) { return value == TOKEN_UNSAID ? otherwise : value; }
+
+static viva_status settle_gpt2(token_source *s, const gguf_pre **pre, viva_error *error) {
+  char known[1024];
+  const char *name = s->pre ? s->pre : "";
+  *pre = gguf_pre_find(name);
+  if (!*pre) {
+    gguf_pre_list(known, sizeof known);
+    return refuse(s, "tokenizer.ggml.pre", "pre-tokenizer", name, known, error);
   }
-  const split_name *name = split_name_find(pre);
-  if (!name) {
-    split_name_list(known, sizeof known);
-    error_set(error, VIVA_E_UNSUPPORTED, "pre-tokenizer '%s' is not supported; known: %s",
-              error_quote(quoted, sizeof quoted, pre, strlen(pre)), known);
-    error_at(error, s->path, "tokenizer.ggml.pre", -1, VIVA_NO_OFFSET);
-    return VIVA_E_UNSUPPORTED;
-  }
-  for (uint32_t i = 0; i < name->stage_count; i++) spec->pre.stages[i] = name->stages[i];
-  spec->pre.stage_count = name->stage_count;
-  spec->ignore_merges = name->ignore_merges;
-  spec->nfc = name->nfc;
+  s->add_bos = said(s->add_bos, (*pre)->add_bos && s->bos >= 0);
   return VIVA_OK;
+}
+
+/* Ids that SentencePiece models have when the file does not name them. */
+static int64_t id_said(int64_t id, int64_t otherwise, size_t count) {
+  return id == -1 && (uint64_t)otherwise < count ? otherwise : id;
+}
+
+void token_source_default_ids(token_source *s) {
+  if (!s->model || strcmp(s->model, "llama") != 0) return;
+  s->unk = id_said(s->unk, 0, s->token_count);
+  s->bos = id_said(s->bos, 1, s->token_count);
+  s->eos = id_said(s->eos, 2, s->token_count);
+}
+
+static void settle_llama(token_source *s) {
+  token_source_default_ids(s);
+  s->add_bos = said(s->add_bos, s->bos >= 0);
+  s->add_space_prefix = said(s->add_space_prefix, 1);
+}
+
+static void settle_gemma4(token_source *s) {
+  s->add_bos = s->bos >= 0; /* also where the file says no: converters got it wrong (llama.cpp, pull request 21500) */
+  s->add_space_prefix = said(s->add_space_prefix, 0);
+}
+
+viva_status token_source_settle(token_source *s, const gguf_pre **pre, viva_error *error) {
+  const char *model = s->model ? s->model : "";
+  *pre = NULL;
+  if (strcmp(model, "gpt2") == 0)
+    TRY(settle_gpt2(s, pre, error));
+  else if (strcmp(model, "llama") == 0)
+    settle_llama(s);
+  else if (strcmp(model, "gemma4") == 0)
+    settle_gemma4(s);
+  else
+    return refuse(s, "tokenizer.ggml.model", "tokenizer model", model, "gpt2, llama, gemma4", error);
+  s->add_eos = said(s->add_eos, 0);
+  s->add_space_prefix = said(s->add_space_prefix, 0);
+  return VIVA_OK;
+}
+
+static viva_status read_rule(token_source *s, tokenizer_spec *spec, viva_error *error) {
+  static const decode_op byte_level[] = {{.kind = DECODE_BYTE_LEVEL}};
+  const gguf_pre *pre;
+  TRY(token_source_settle(s, &pre, error));
+  if (!pre) {
+    sentencepiece_rules(s->add_space_prefix, spec);
+    return VIVA_OK;
+  }
+  spec->decode_ops = byte_level;
+  spec->decode_count = 1;
+  return gguf_pre_apply(pre, spec, error);
+}
+
+/* Tokens that end a turn, whatever type a converter gave them. */
+static int ends_turn(token_text t) {
+  static const char *const texts[] = {
+      "<|eot_id|>",      "<|im_end|>", "<|end|>", "<end_of_turn>",      "<|endoftext|>", "<|eom_id|>",
+      "<|end_of_text|>", "<EOT>",      "_<EOT>",  "<end_of_utterance>", "[EOT]",         "<｜end▁of▁sentence｜>"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    if (strlen(texts[i]) == t.bytes && memcmp(texts[i], t.text, t.bytes) == 0) return 1;
+  return 0;
 }
 
 /* Control tokens are special; user-defined ones are added. Both are matched as written. Unknown is special too, as
  * programs that read GGUF treat it; the other kinds are ordinary. */
-static int added_flags(int32_t kind, uint32_t *flags) {
-  *flags = kind == TOKEN_USER ? 0 : ADDED_SPECIAL;
+int token_source_added(const token_source *s, size_t i, int *special) {
+  if (!s->kinds || s->tokens[i].bytes == 0) return 0;
+  int32_t kind = ends_turn(s->tokens[i]) ? TOKEN_CONTROL : s->kinds[i];
+  *special = kind != TOKEN_USER;
   return kind == TOKEN_USER || kind == TOKEN_CONTROL || kind == TOKEN_UNKNOWN;
 }
 
 static viva_status read_tokens(const token_source *s, source_parts *p, tokenizer_spec *spec, viva_error *error) {
   char quoted[QUOTE_SIZE];
+  size_t empty = SIZE_MAX; /* of the tokens without a text the last keeps its place; the others are holes */
+  for (size_t i = 0; i < s->token_count; i++)
+    if (s->tokens[i].bytes == 0) empty = i;
   for (size_t i = 0; i < s->token_count; i++) {
     token_text t = s->tokens[i];
     if (!utf8_valid(t.text, t.bytes))
       return error_set(error, VIVA_E_FORMAT, "token %zu is not UTF-8: '%s'", i,
                        error_quote(quoted, sizeof quoted, t.text, t.bytes));
-    p->entries[i] = (vocab_entry){t, (uint32_t)i, 0};
-    uint32_t flags;
-    if (!s->kinds || !added_flags(s->kinds[i], &flags)) continue;
-    p->added[spec->added_count++] = (spec_added){t, (int64_t)i, (int64_t)i, flags};
+    /* What pads a vocabulary to a round size is no text, also when a model says it. */
+    uint8_t hidden = s->kinds && s->kinds[i] == TOKEN_UNUSED ? VOCAB_SPECIAL : 0;
+    if (t.bytes > 0 || i == empty) p->entries[spec->entry_count++] = (vocab_entry){t, (uint32_t)i, hidden};
+    int special;
+    if (!token_source_added(s, i, &special)) continue;
+    p->added[spec->added_count++] = (spec_added){t, (int64_t)i, (int64_t)i, special ? ADDED_SPECIAL : 0};
   }
   spec->entries = p->entries;
-  spec->entry_count = s->token_count;
   spec->added = p->added;
   return VIVA_OK;
 }
 
-static viva_status read_merges(const token_source *s, source_parts *p, tokenizer_spec *spec, viva_error *error) {
+static viva_status read_merges(runtime *rt, const token_source *s, source_parts *p, tokenizer_spec *spec,
+                               viva_error *error) {
+  if (s->scores && s->merge_count == 0) {
+    TRY(score_merges(&rt->mem, s->tokens, s->scores, s->token_count, &p->merges, &spec->merge_count, error));
+    spec->merges = p->merges;
+    return VIVA_OK;
+  }
+  p->merges = mem_array(&rt->mem, s->merge_count, 2 * sizeof *p->merges);
+  if (!p->merges) return error_set(error, VIVA_E_MEMORY, "no memory for %zu merges", s->merge_count);
   for (size_t i = 0; i < s->merge_count; i++)
     if (split_merge(s->merges[i], &p->merges[2 * i])) {
       char quoted[QUOTE_SIZE];
@@ -80,37 +159,49 @@ static viva_status read_merges(const token_source *s, source_parts *p, tokenizer
   return VIVA_OK;
 }
 
-static viva_status from_source(runtime *rt, const token_source *s, source_parts *p, viva_tokenizer **out,
-                               viva_error *error) {
-  tokenizer_spec spec = {.path = s->path, .bos = s->bos, .eos = s->eos, .add_bos = s->add_bos && s->bos >= 0};
-  TRY(read_rule(s, &spec, error));
+static viva_status check_source(const token_source *s, viva_error *error) {
   if (s->token_count > INT32_MAX)
     return error_set(error, VIVA_E_FORMAT, "%zu tokens: ids would not fit 31 bits", s->token_count);
   if (s->unk != -1 && (s->unk < 0 || (uint64_t)s->unk >= s->token_count))
     return error_set(error, VIVA_E_FORMAT, "the unknown token is id %lld; the vocabulary has %zu tokens",
                      (long long)s->unk, s->token_count);
-  if ((s->add_bos && s->bos == -1) || (s->add_eos && s->eos == -1))
+  if ((s->add_bos == 1 && s->bos == -1) || (s->add_eos == 1 && s->eos == -1))
     return error_set(error, VIVA_E_FORMAT, "the file asks for a %s token before or behind each text but names none",
-                     s->add_bos && s->bos == -1 ? "bos" : "eos");
+                     s->add_bos == 1 && s->bos == -1 ? "bos" : "eos");
+  return VIVA_OK;
+}
+
+static viva_status from_source(runtime *rt, token_source *s, source_parts *p, tokenizer_spec *spec,
+                               viva_tokenizer **out, viva_error *error) {
+  spec->parts = arena_create(&rt->mem, 1024);
+  if (!spec->parts) return error_set(error, VIVA_E_MEMORY, "no memory for a tokenizer");
+  TRY(read_rule(s, spec, error));
+  TRY(check_source(s, error));
   p->entries = mem_array(&rt->mem, s->token_count, sizeof *p->entries);
   p->added = mem_array(&rt->mem, s->token_count, sizeof *p->added);
-  p->merges = mem_array(&rt->mem, s->merge_count, 2 * sizeof *p->merges);
-  if (!p->entries || !p->added || !p->merges)
+  if (!p->entries || !p->added)
     return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens and %zu merges", s->token_count, s->merge_count);
-  TRY(read_tokens(s, p, &spec, error));
-  TRY(read_merges(s, p, &spec, error));
-  spec.prefix = &s->bos;
-  spec.prefix_count = s->add_bos ? 1 : 0;
-  spec.suffix = &s->eos;
-  spec.suffix_count = s->add_eos ? 1 : 0;
-  return tokenizer_compile(rt, &spec, out, error);
+  TRY(read_tokens(s, p, spec, error));
+  TRY(read_merges(rt, s, p, spec, error));
+  if (s->unk >= 0 && spec->rules.byte_fallback) spec->rules.unknown = s->tokens[s->unk];
+  spec->bos = s->bos;
+  spec->eos = s->eos;
+  spec->add_bos = s->add_bos == 1 && s->bos >= 0;
+  spec->prefix = &s->bos;
+  spec->prefix_count = s->add_bos == 1 ? 1 : 0;
+  spec->suffix = &s->eos;
+  spec->suffix_count = s->add_eos == 1 ? 1 : 0;
+  return tokenizer_compile(rt, spec, out, error);
 }
 
 viva_status tokenizer_from_source(runtime *rt, const token_source *source, viva_tokenizer **out, viva_error *error) {
   *out = NULL;
   source_parts p = {0};
-  viva_status status = from_source(rt, source, &p, out, error);
+  token_source s = *source;
+  tokenizer_spec spec = {.path = source->path, .bos = -1, .eos = -1};
+  viva_status status = from_source(rt, &s, &p, &spec, out, error);
   parts_free(&rt->mem, &p);
+  arena_free(spec.parts);
   if (status != VIVA_OK) error_at(error, source->path, NULL, 0, VIVA_NO_OFFSET);
   return status;
 }

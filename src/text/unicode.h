@@ -78,7 +78,7 @@ static inline uint8_t unicode_read_class_before(const uint8_t *text, size_t *byt
   return unicode_read_class(text - n, bytes);
 }
 
-/* ---- NFC (Unicode 9.0) ---- */
+/* ---- normal forms (Unicode 9.0), lower case, punctuation ---- */
 
 typedef struct unicode_decomposition {
   uint32_t code, first, second; /* second 0: a single character */
@@ -89,15 +89,38 @@ typedef struct unicode_combining_range {
   uint32_t combining_class;
 } unicode_combining_range;
 
+typedef struct unicode_compatible {
+  uint32_t code, at; /* its parts are unicode_compatible_parts[at .. the next one's at) */
+} unicode_compatible;
+
+typedef struct unicode_range {
+  uint32_t first, last;
+} unicode_range;
+
+typedef struct unicode_lower_range {
+  uint32_t first, last;
+  int32_t distance;
+  uint32_t stride; /* 2: every other character */
+} unicode_lower_range;
+
 #define UNICODE_DECOMPOSITIONS 2060
 #define UNICODE_COMPOSITIONS   940
 #define UNICODE_COMBINING      333
+#define UNICODE_COMPATIBLES    3678
+#define UNICODE_LOWER          185
+#define UNICODE_PUNCTUATION    156
 extern const unicode_decomposition unicode_decompositions[UNICODE_DECOMPOSITIONS];
 extern const uint16_t unicode_compositions[UNICODE_COMPOSITIONS]; /* indices into unicode_decompositions */
 extern const unicode_combining_range unicode_combining[UNICODE_COMBINING];
+extern const unicode_compatible unicode_compatibles[UNICODE_COMPATIBLES + 1];
+extern const uint32_t unicode_compatible_parts[];
+extern const unicode_lower_range unicode_lower[UNICODE_LOWER];
+extern const unicode_range unicode_punctuation[UNICODE_PUNCTUATION];
 
-/* NFC of text (valid UTF-8). *out is text itself when nothing had to be looked at, else a new block of m, to be freed
- * by the caller when it differs from text. Returns 1 when there is no memory. */
-int unicode_nfc(mem *m, const uint8_t *text, size_t bytes, const uint8_t **out, size_t *out_bytes);
+/* The lower case of code as one or two characters; returns how many. */
+size_t unicode_lower_case(uint32_t code, uint32_t out[2]);
+
+/* What the Punctuation pre-tokenizer cuts at. */
+int unicode_is_punctuation(uint32_t code);
 
 #endif

@@ -29,26 +29,6 @@ static int sort_by_id(mem *m, vocab_entry *entries, size_t count) {
   return 0;
 }
 
-/* What a token decodes to: its characters as bytes when all are in the byte alphabet, else its text as it is. Writes at
- * most text.bytes bytes; returns how many. */
-static size_t decoded(token_text text, uint8_t *out, int *all_bytes) {
-  size_t count = 0;
-  for (size_t at = 0; at < text.bytes;) {
-    uint32_t code;
-    size_t invalid, n = utf8_decode(text.text + at, text.bytes - at, &code, &invalid);
-    int byte = n ? byte_alphabet_byte(code) : -1;
-    if (byte < 0) {
-      *all_bytes = 0;
-      memcpy(out, text.text, text.bytes);
-      return text.bytes;
-    }
-    out[count++] = (uint8_t)byte;
-    at += n;
-  }
-  *all_bytes = 1;
-  return count;
-}
-
 /* Slots for count entries (below 2^31), at most half full. */
 static size_t table_size(size_t count) {
   size_t size = 16;
@@ -120,34 +100,24 @@ static int allocate(mem *m, const vocab_entry *entries, size_t count, vocab *v) 
   v->by_text_mask = table_size(count) - 1;
   v->flags = mem_array(m, v->count, sizeof *v->flags);
   v->text_at = mem_array(m, v->count + 1, sizeof *v->text_at);
-  v->bytes_at = mem_array(m, v->count + 1, sizeof *v->bytes_at);
   v->texts = mem_alloc(m, total);
-  v->bytes = mem_alloc(m, total);
   v->by_text = mem_array(m, v->by_text_mask + 1, sizeof *v->by_text);
-  return !v->flags || !v->text_at || !v->bytes_at || !v->texts || !v->bytes || !v->by_text;
+  return !v->flags || !v->text_at || !v->texts || !v->by_text;
 }
 
-/* Copies the texts and works out the bytes; ids without an entry become holes of no length. */
+/* Copies the texts; ids without an entry become holes of no length. */
 static void fill(const vocab_entry *entries, size_t count, vocab *v) {
-  size_t text_at = 0, bytes_at = 0, entry = 0;
+  size_t text_at = 0, entry = 0;
   for (size_t id = 0; id < v->count; id++) {
     v->text_at[id] = text_at;
-    v->bytes_at[id] = bytes_at;
     if (entry == count || entries[entry].id != id) continue;
     const vocab_entry *e = &entries[entry++];
-    int all_bytes = 0;
-    size_t bytes = 0;
-    if (e->text.bytes) {
-      memcpy(v->texts + text_at, e->text.text, e->text.bytes);
-      bytes = decoded(e->text, v->bytes + bytes_at, &all_bytes);
-    }
-    v->flags[id] = (uint8_t)(e->flags | VOCAB_EXISTS | (all_bytes ? VOCAB_BYTES : 0));
+    if (e->text.bytes) memcpy(v->texts + text_at, e->text.text, e->text.bytes);
+    v->flags[id] = e->flags | VOCAB_EXISTS;
     text_at += e->text.bytes;
-    bytes_at += bytes;
-    if (bytes > v->longest) v->longest = bytes;
+    if (e->text.bytes > v->longest) v->longest = e->text.bytes;
   }
   v->text_at[v->count] = text_at;
-  v->bytes_at[v->count] = bytes_at;
 }
 
 static viva_status index_texts(vocab *v, viva_error *error) {
@@ -170,18 +140,38 @@ static viva_status index_texts(vocab *v, viva_error *error) {
   return VIVA_OK;
 }
 
+/* A token as bytes, when every character is in the byte alphabet. Writes at most text.bytes bytes; returns how many. */
+static size_t alphabet_bytes(token_text text, uint8_t *out) {
+  size_t count = 0;
+  for (size_t at = 0; at < text.bytes;) {
+    uint32_t code;
+    size_t invalid, n = utf8_decode(text.text + at, text.bytes - at, &code, &invalid);
+    int byte = n ? byte_alphabet_byte(code) : -1;
+    if (byte < 0) return 0;
+    out[count++] = (uint8_t)byte;
+    at += n;
+  }
+  return count;
+}
+
 /* The byte alphabet is one to one, so distinct texts have distinct bytes. */
 viva_status vocab_index_bytes(mem *m, vocab *v, viva_error *error) {
   v->by_bytes_mask = v->by_text_mask;
   v->by_bytes = mem_array(m, v->by_bytes_mask + 1, sizeof *v->by_bytes);
-  if (!v->by_bytes) return error_set(error, VIVA_E_MEMORY, "no memory for an index of %zu tokens", v->count);
+  v->bytes_at = mem_array(m, v->count + 1, sizeof *v->bytes_at);
+  v->bytes = mem_alloc(m, v->text_at[v->count]);
+  if (!v->by_bytes || !v->bytes_at || !v->bytes)
+    return error_set(error, VIVA_E_MEMORY, "no memory for an index of %zu tokens", v->count);
+  size_t at = 0;
   for (uint32_t id = 0; id < v->count; id++) {
-    if ((v->flags[id] & (VOCAB_MODEL | VOCAB_BYTES)) != (VOCAB_MODEL | VOCAB_BYTES)) continue;
-    const uint8_t *text = v->bytes + v->bytes_at[id];
-    size_t bytes = v->bytes_at[id + 1] - v->bytes_at[id], slot = 0;
-    table_find(v->by_bytes, v->by_bytes_mask, hash_bytes(v->seed, text, bytes), (const char *)v->bytes, v->bytes_at,
-               text, bytes, &slot);
+    v->bytes_at[id] = at;
+    size_t bytes = v->flags[id] & VOCAB_MODEL ? alphabet_bytes(vocab_text(v, id), v->bytes + at) : 0, slot = 0;
+    v->bytes_at[id + 1] = at + bytes;
+    if (bytes == 0) continue;
+    table_find(v->by_bytes, v->by_bytes_mask, hash_bytes(v->seed, v->bytes + at, bytes), (const char *)v->bytes,
+               v->bytes_at, v->bytes + at, bytes, &slot);
     v->by_bytes[slot] = id + 1;
+    at += bytes;
   }
   return VIVA_OK;
 }

@@ -15,10 +15,9 @@ typedef struct vocab_entry {
 } vocab_entry;
 
 enum {
-  VOCAB_EXISTS = 1,  /* the id is not a hole */
-  VOCAB_MODEL = 2,   /* in the BPE model's vocabulary (added tokens need not be) */
-  VOCAB_SPECIAL = 4, /* skipped by decoding when asked */
-  VOCAB_BYTES = 8    /* every character is one of the byte alphabet's: merging can produce it */
+  VOCAB_EXISTS = 1, /* the id is not a hole */
+  VOCAB_MODEL = 2,  /* in the BPE model's vocabulary (added tokens need not be) */
+  VOCAB_SPECIAL = 4 /* skipped by decoding when asked */
 };
 
 typedef struct vocab {
@@ -26,13 +25,13 @@ typedef struct vocab {
   uint8_t *flags;  /* [count] */
   size_t *text_at; /* [count + 1]: token id is texts[text_at[id] .. text_at[id + 1]) */
   char *texts;
-  size_t *bytes_at; /* [count + 1]: what it decodes to is bytes[bytes_at[id] .. bytes_at[id + 1]) */
+  size_t *bytes_at; /* [count + 1]: in the byte alphabet, token id is bytes[bytes_at[id] .. bytes_at[id + 1]) */
   uint8_t *bytes;
-  size_t longest;    /* the most bytes that one token decodes to */
+  size_t longest;    /* the most bytes of one token's text */
   uint64_t seed[2];  /* of the hash tables; made from the content, so that no file can aim at collisions */
   uint32_t *by_text; /* open addressing over texts: id + 1, 0 = free */
   size_t by_text_mask;
-  uint32_t *by_bytes; /* the same over bytes, of tokens with MODEL and BYTES; made by vocab_index_bytes */
+  uint32_t *by_bytes; /* the same over bytes, of tokens with MODEL and BYTES; all three made by vocab_index_bytes */
   size_t by_bytes_mask;
 } vocab;
 
@@ -48,7 +47,7 @@ static inline int vocab_has(const vocab *v, int64_t id) {
   return id >= 0 && (uint64_t)id < v->count && (v->flags[id] & VOCAB_EXISTS);
 }
 
-/* Makes vocab_find_bytes possible. Errors: E_MEMORY. */
+/* Makes bytes, and vocab_find_bytes possible. Errors: E_MEMORY. */
 viva_status vocab_index_bytes(mem *m, vocab *v, viva_error *error);
 
 /* -1: not there */

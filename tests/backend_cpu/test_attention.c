@@ -17,7 +17,7 @@
 #define MAX_SPANS 4
 
 typedef struct setup {
-  heads h;
+  head_shape h;
   size_t window;
   kv_type type;
   struct {
@@ -38,7 +38,7 @@ typedef struct inputs {
 #define SPARE 3 /* places of a cache that are not in use yet */
 
 static void fill_cache(const inputs *in, void *cache, size_t capacity, size_t used, uint64_t *state) {
-  const heads h = in->s.h;
+  const head_shape h = in->s.h;
   for (size_t head = 0; head < h.kv_heads; head++) {
     for (size_t i = 0; i < used * h.head_dim; i++) {
       const size_t at = head * capacity * h.head_dim + i;
@@ -111,7 +111,7 @@ static void attend(cpu_kit *kit, const inputs *in) {
  * a weight by that much of itself, in numerator and denominator; each exponential by 2 ulp; sums over n positions and
  * the block-wise scaling by n + n/64 + 8 roundings. Values are at most 1. */
 static void attend_double(const inputs *in, const kv_span *span, size_t row, size_t head, double *out, double *bound) {
-  const heads h = in->s.h;
+  const head_shape h = in->s.h;
   const size_t dim = h.head_dim, kv = head / (h.q_heads / h.kv_heads), p = span->position + row;
   const size_t first = in->s.window != 0 && p + 1 > in->s.window ? p + 1 - in->s.window : 0;
   const float *q = in->q + (span->first_row + row) * h.q_heads * dim + head * dim;
@@ -140,7 +140,7 @@ static void attend_double(const inputs *in, const kv_span *span, size_t row, siz
 }
 
 static void check_against_double(const inputs *in, const char *table) {
-  const heads h = in->s.h;
+  const head_shape h = in->s.h;
   double *expected = malloc(h.head_dim * sizeof *expected), bound;
   for (const kv_span *span = in->spans; span < in->spans + in->s.span_count; span++) {
     for (size_t row = 0; row < span->rows; row++) {
@@ -190,8 +190,8 @@ static void check_setup(cpu_kit *kit, setup s, const char *table) {
 
 static void every_shape_is_right(void **state) {
   static const size_t dims[] = {2, 4, 6, 8, 14, 16, 18, 30, 32, 34, 48, 64, 66, 80, 96, 128, 130, 256, 258};
-  static const heads groups[] = {{1, 1, 20}, {2, 2, 16}, {4, 2, 64}, {9, 3, 64},
-                                 {8, 1, 32}, {7, 1, 8},  {60, 1, 8}, {100, 2, 4}};
+  static const head_shape groups[] = {{1, 1, 20}, {2, 2, 16}, {4, 2, 64}, {9, 3, 64},
+                                      {8, 1, 32}, {7, 1, 8},  {60, 1, 8}, {100, 2, 4}};
   static const size_t windows[] = {1, 2, 5, 63, 64, 65, 100, 1000};
   (void)state;
   for (viva_cpu_kernels table = KIT_FIRST_TABLE; table <= KIT_LAST_TABLE; table++) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format/config.h"
+#include "format/config/config.h"
 
 static void require(int condition) {
   if (!condition) abort();

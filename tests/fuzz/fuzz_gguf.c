@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "format/checkpoint.h"
-#include "format/gguf.h"
+#include "format/gguf/gguf.h"
 #include "lib/memory_io.h"
 
 #define PATH         "/f.gguf"

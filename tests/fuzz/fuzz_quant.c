@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format/quant.h"
+#include "format/quant/quant.h"
 #include "lib/memory_io.h"
 
 enum { MAX_DATA = 1 << 16, MAX_HEADER = 1 << 16, MAX_VALUES = 1 << 16 };

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "format/checkpoint.h"
-#include "format/safetensors.h"
+#include "format/safetensors/safetensors.h"
 #include "lib/memory_io.h"
 
 enum { MAX_TENSORS = 64, MAX_ELEMENTS = 1 << 16 };

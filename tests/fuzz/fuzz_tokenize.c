@@ -1,5 +1,6 @@
-/* Any text against small vocabularies. Ids lie in the vocabulary, a stream shows what decode shows, and a vocabulary
- * without normalization and stripping gives the text back. */
+/* Any text against small vocabularies. Ids lie in the vocabulary, a stream shows what decode shows, a vocabulary without
+ * normalization and stripping gives the text back; and the fast way (words remembered, pieces cut at joints, with a text
+ * long enough for both) gives the ids of the slow one, which is the one that tells offsets. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define LARGEST 4096 /* bytes of text looked at */
 
 /* Tokenizers of the 256 bytes and some merges. 0: gives text back. 1: strips, normalizes, takes whole tokens. 2: puts
- * spaces in front. 3: lacks most bytes. */
-enum { TOKENIZERS = 4 };
+ * spaces in front. 3: lacks most bytes. 4: of SentencePiece's kind, as Llama 2. 5: the same with Metaspace. */
+enum { TOKENIZERS = 6, BYTE_LEVEL = 4 };
 
 static const char gives_back[] =
     "\"added_tokens\":[{\"id\":265,\"content\":\"<s>\",\"special\":true},{\"id\":266,\"content\":\"<t\",\"normalized\":"
@@ -34,7 +35,33 @@ static const char prefixes[] =
     "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}]}";
 static const char lacks[] = "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}";
 
-static const char *const configurations[TOKENIZERS] = {gives_back, strips, prefixes, lacks};
+static const char llama[] =
+    "\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true}],\"normalizer\":{\"type\":\"Sequence\","
+    "\"normalizers\":["
+    "{\"type\":\"Prepend\",\"prepend\":\"_\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" "
+    "\"},\"content\":\"_\"}]},"
+    "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"_\"},\"content\":"
+    "\" \"},"
+    "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}";
+static const char mark[] =
+    "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\",\"split\":true},"
+    "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\"}";
+
+static const char *const configurations[TOKENIZERS] = {gives_back, strips, prefixes, lacks, llama, mark};
+
+/* The whole file of a tokenizer of SentencePiece's kind. */
+static size_t write_characters(int which, char *text, size_t size) {
+  static const char vocabulary[] = "\"<s>\":0,\"a\":1,\"b\":2,\"ab\":3,\"abab\":4,\"_\":5,\"_a\":6,\"__\":7,"
+                                   "\"\xc3\xa9\":8,\"a\xc3\xa9\":9,\"e\":10,\"ee\":11";
+  size_t at =
+      (size_t)snprintf(text, size,
+                       "{%s,\"model\":{\"unk_token\":\"<s>\",\"fuse_unk\":true,\"byte_fallback\":true,\"merges\":["
+                       "\"a b\",\"_ a\",\"ab ab\",\"_ _\",\"a \xc3\xa9\",\"e e\"],\"vocab\":{%s",
+                       configurations[which], vocabulary);
+  for (int byte = 0; byte < 256; byte++)
+    at += (size_t)snprintf(text + at, size - at, ",\"<0x%02X>\":%d", (unsigned)byte, 12 + byte);
+  return at + (size_t)snprintf(text + at, size - at, "}}}");
+}
 
 static viva_tokenizer *make(int which) {
   static const char *const merges[] = {"a", "b", "ab", "ab", "\xc4\xa0", "a", "\xc4\xa0\x61", "b", "b", "c", "a", "bc",
@@ -60,6 +87,7 @@ static viva_tokenizer *make(int which) {
     at += (size_t)snprintf(text + at, sizeof text - at, "%s[\"%s\",\"%s\"]", i ? "," : "", merges[2 * i],
                            merges[2 * i + 1]);
   at += (size_t)snprintf(text + at, sizeof text - at, "]}}");
+  if (which >= BYTE_LEVEL) at = write_characters(which, text, sizeof text);
   viva_tokenizer *t;
   viva_error error;
   runtime *rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
@@ -95,6 +123,25 @@ static void check_stream(viva_tokenizer *t, const viva_token *ids, size_t count,
   viva_decoder_free(d);
 }
 
+/* The text again and again, so that words come back and the memory of them is used. */
+static void check_fast(const viva_tokenizer *t, const char *text, size_t bytes, const viva_encode_options *options) {
+  enum { LONG = 600 };
+  static char repeated[LONG];
+  static viva_token fast[4 * LONG], slow[4 * LONG];
+  static viva_span spans[4 * LONG];
+  size_t n = 0, fast_count, slow_count;
+  if (bytes == 0) return;
+  while (n + bytes <= LONG) {
+    memcpy(repeated + n, text, bytes);
+    n += bytes;
+  }
+  if (viva_tokenizer_encode(t, repeated, n, options, fast, 4 * LONG, &fast_count, NULL)) abort();
+  if (viva_tokenizer_encode_offsets(t, repeated, n, options, slow, spans, 4 * LONG, &slow_count, NULL)) abort();
+  if (fast_count != slow_count || memcmp(fast, slow, fast_count * sizeof *fast) != 0) abort();
+  for (size_t i = 0; i < slow_count; i++)
+    if (spans[i].begin > spans[i].end || spans[i].end > n) abort();
+}
+
 /* The text with U+FFFD for what is not UTF-8. */
 static size_t as_valid(const char *text, size_t size, char *out) {
   size_t n = 0;
@@ -122,6 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (viva_tokenizer_encode(t, text, bytes, &options, ids, sizeof ids / sizeof *ids, &count, NULL)) abort();
   for (size_t i = 0; i < count; i++)
     if (ids[i] < 0 || (size_t)ids[i] >= viva_tokenizer_vocab_size(t)) abort();
+  if (data[0] >> 6 & 1) check_fast(t, text, bytes, &options);
   size_t n = decode(t, ids, count, decoded, sizeof decoded);
   check_stream(t, ids, count, decoded, n);
   if (which == 0 && (n != as_valid(text, bytes, valid) || memcmp(decoded, valid, n) != 0)) abort();

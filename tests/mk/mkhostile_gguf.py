@@ -129,18 +129,21 @@ def versions() -> None:
 
 def configurations() -> None:
     """These open; their configuration is refused."""
-    for token in (8, 2**31, 2**32 - 1):
-        case(f"b03_eos_{token}", with_key("tokenizer.ggml.eos_token_id", "u32", token), "outside the vocabulary of 8")
-        case(f"b03_bos_{token}", with_key("tokenizer.ggml.bos_token_id", "u32", token), "outside the vocabulary of 8")
-    case("b03_eos_minus_1", with_key("tokenizer.ggml.eos_token_id", "i32", -1), "expected a token's number")
+    case("b03_eos_string", with_key("tokenizer.ggml.eos_token_id", "string", "2"), "expected a token's number")
     case("a19_heads_0", with_key("llama.attention.head_count", "u32", 0), "llama.attention.head_count")
     case("a19_hidden_as_string", with_key("llama.embedding_length", "string", "x"), "found string")
     case("a19_layers_missing", tiny_llama().drop("llama.block_count").pack(), "the key is missing")
-    case("a19_rows_are_not_tokens", with_key("tokenizer.ggml.tokens", "array", ["a"], element="string"), "has 8 rows")
+    case("a19_rows_are_not_tokens", with_key("tokenizer.ggml.tokens", "array", ["a"] * 9, element="string"), "has 8 rows")
     case("experts", with_key("llama.expert_count", "u32", 8), "a mixture of experts", UNSUPPORTED)
     case("heads_per_layer", with_key("llama.attention.head_count_kv", "array", [2, 1]), "from layer to layer", UNSUPPORTED)
     case("longrope", with_key("llama.rope.scaling.type", "string", "longrope"), "none, linear and yarn", UNSUPPORTED)
-    case("split", with_key("split.count", "u16", 3), "one part of a split model", UNSUPPORTED)
+    case("split", with_key("split.count", "u16", 3), "the others are found by their names", UNSUPPORTED)
+    for no, count, fragment, status in ((1, 3, "this is part 2 of a model in 3 files", UNSUPPORTED),
+                                        (3, 3, "part 4 of 3 does not exist", FORMAT),
+                                        (0, 10000, "part 1 of 10000 does not exist", FORMAT),
+                                        (2**32 - 1, 2, "part 4294967296 of 2 does not exist", FORMAT)):
+        case(f"split_{no}_of_{count}", tiny_llama().set("split.no", "u32", no).set("split.count", "u32", count).pack(),
+             fragment, status)
 
 
 def every_type() -> Gguf:

@@ -81,7 +81,8 @@ static void damaged_values(void **state) {
   assert_non_null(key);
   key[25 + 16] = 99; /* behind the value's type, its elements' type and its count: the first element */
   memory_io_put(k->io, "/bad.gguf", file, bytes);
-  kit_refused(k, "/bad.gguf", NULL, VIVA_E_FORMAT, "tokenizer.ggml.token_type: expected types from 0 to 6");
+  viva_model_release(kit_load(k, "/bad.gguf", NULL)); /* a kind that is not known is an ordinary token's */
+  assert_non_null(strstr(k->log, "1 tokens have a type that is not known"));
   free(file);
 }
 

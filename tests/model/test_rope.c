@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "model/real.h"
 #include "model/rope.h"
+#include "number/math_f64.h"
 #include "number/number.h"
 
 /* Distance in units of the last place; floats of one sign. */
@@ -101,15 +101,15 @@ static void elementary_functions(void **state) {
     random = random * 6364136223846793005u + 1442695040888963407u;
     double unit = (double)(random >> 11) * 0x1p-53, sine, cosine;
     double x = (unit - 0.5) * 2e7 * pow(10, -(double)(i % 80) / 8);
-    real_sin_cos(x, &sine, &cosine);
+    math_sin_cos(x, &sine, &cosine);
     assert_true(fabs(sine - sin(x)) < 0x1p-48 && fabs(cosine - cos(x)) < 0x1p-48);
     double base = exp((unit - 0.5) * 80);
-    assert_true(fabs(real_log(base) - log(base)) <= 0x1p-48 * fmax(1, fabs(log(base))));
+    assert_true(fabs(math_log(base) - log(base)) <= 0x1p-48 * fmax(1, fabs(log(base))));
     double exponent = ((double)(random & 0xffff) / 65536 - 0.5) * 2;
-    double error = fabs(real_pow(base, exponent) / pow(base, exponent) - 1);
+    double error = fabs(math_pow(base, exponent) / pow(base, exponent) - 1);
     assert_true(error < 0x1p-46); /* the logarithm's error, times up to 40 */
   }
-  assert_true(real_pow(10000, 0) == 1 && real_log(1) == 0);
+  assert_true(math_pow(10000, 0) == 1 && math_log(1) == 0);
 }
 
 /* Parameters that a file may hold although no model does. */

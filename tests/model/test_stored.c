@@ -186,7 +186,7 @@ static void mapped_codes_stay(void **state) {
     kit_ok(viva_quantize(w.engine, from, to, &o, NULL, &error), &error);
     viva_model *model = load(&w, "packed", NULL, VIVA_LOAD_MMAP);
     assert_non_null(model->checkpoint);
-    const char *block = model->block, *codes = model->layers[1].down.data;
+    const char *block = model->block, *codes = model->dec.layers[1].down.data;
     size_t held = model->block ? mem_size(model->block) : 0;
     assert_true(!block || codes < block || codes >= block + held);
     assert_true(held < even.hidden * even.ffn); /* less than one matrix was copied */

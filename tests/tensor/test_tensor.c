@@ -124,7 +124,7 @@ static void arithmetic_is_checked(void **state) {
           "overflows");
   refused(tensor_create(rt, VIVA_F32, 9, (uint64_t[9]){1}, &t, &error), VIVA_E_ARGUMENT, &error, "rank is 9");
   refused(tensor_create(rt, VIVA_F32, 1, NULL, &t, &error), VIVA_E_ARGUMENT, &error, "shape is NULL");
-  refused(tensor_create(rt, VIVA_E2M1, 1, (uint64_t[]){2}, &t, &error), VIVA_E_ARGUMENT, &error, "expected F64, F32,");
+  refused(tensor_create(rt, VIVA_E2M3, 1, (uint64_t[]){2}, &t, &error), VIVA_E_ARGUMENT, &error, "expected F64, F32,");
   refused(tensor_create(rt, VIVA_C64, 1, (uint64_t[]){2}, &t, &error), VIVA_E_ARGUMENT, &error, "expected F64, F32,");
   refused(tensor_create(rt, (viva_dtype)-1, 1, (uint64_t[]){2}, &t, &error), VIVA_E_ARGUMENT, &error,
           "expected F64, F32,");

@@ -28,6 +28,8 @@ static int find(const model *m, size_t count, const char *text) {
   return -1;
 }
 
+static const bpe_rules plain = {.byte_level = 1};
+
 static int start(void **state) {
   model *m = calloc(1, sizeof *m);
   m->rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
@@ -49,7 +51,7 @@ static int start(void **state) {
     entries[i] = (vocab_entry){{m->texts[i], strlen(m->texts[i])}, (uint32_t)i, VOCAB_MODEL};
   *state = m;
   return vocab_create(&m->rt->mem, entries, TOKENS, &m->vocab, NULL) ||
-         bpe_create(&m->rt->mem, &m->vocab, m->merges, MERGES, &m->bpe, NULL);
+         bpe_create(&m->rt->mem, &m->vocab, &plain, m->merges, MERGES, &m->bpe, NULL);
 }
 
 static int stop(void **state) {
@@ -95,7 +97,7 @@ static void test_merging(void **state) {
       random = golden_mix(random, 1);
       piece[i] = random % 40 ? (char)('a' + random / 64 % 2) : 'x'; /* x is not in the vocabulary */
     }
-    id_sink sink = {ids, 160, 0};
+    id_sink sink = {ids, 160, 0, NULL};
     assert_int_equal(bpe_encode(&m->bpe, &scratch, (const uint8_t *)piece, bytes, &sink, NULL), VIVA_OK);
     size_t count = slow(m, piece, bytes, expected);
     assert_int_equal(sink.count, count);
@@ -107,7 +109,7 @@ static void test_merging(void **state) {
 static void check_unknown(model *m, const char *piece, const viva_token *expected, size_t count) {
   bpe_scratch scratch = {.mem = &m->rt->mem};
   viva_token ids[64];
-  id_sink sink = {ids, 64, 0};
+  id_sink sink = {ids, 64, 0, NULL};
   assert_int_equal(bpe_encode(&m->bpe, &scratch, (const uint8_t *)piece, strlen(piece), &sink, NULL), VIVA_OK);
   assert_int_equal(sink.count, count);
   assert_memory_equal(ids, expected, count * sizeof *ids);
@@ -122,9 +124,9 @@ static void test_unknown(void **state) {
   check_unknown(m, "bxyb", left_out, 2);
   m->bpe.unknown = 0;
   check_unknown(m, "xx", (const viva_token[]){0, 0}, find(m, TOKENS, "aa") < 0 ? 2 : 1);
-  m->bpe.fuse_unknown = 1;
+  m->bpe.rules.fuse_unknown = 1;
   check_unknown(m, "xyx", (const viva_token[]){0}, 1);
-  m->bpe.fuse_unknown = 0;
+  m->bpe.rules.fuse_unknown = 0;
   m->bpe.unknown = BPE_NO_ID;
 }
 
@@ -139,7 +141,7 @@ static void test_absent(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     bpe b;
     viva_error error;
-    assert_int_equal(bpe_create(&m->rt->mem, &m->vocab, cases[i].merge, 1, &b, &error), VIVA_E_FORMAT);
+    assert_int_equal(bpe_create(&m->rt->mem, &m->vocab, &plain, cases[i].merge, 1, &b, &error), VIVA_E_FORMAT);
     assert_non_null(strstr(error.message, cases[i].message));
   }
 }

@@ -42,7 +42,7 @@ static void test_pieces(void **state) {
 /* Stages cut within the pieces of the stage before: a digit ends the word, and the space before it stays alone. */
 static void test_stages(void **state) {
   (void)state;
-  const pretokenizer rule = {.stages = {split_each_digit, split_gpt2}, .stage_count = 2};
+  const split_rule rule = {.stages = {split_each_digit, split_gpt2}, .stage_count = 2};
   static const char text[] = "it's 12  apples";
   static const size_t expected[] = {2, 4, 5, 6, 7, 8, 15};
   split_pieces pieces;
@@ -61,7 +61,7 @@ static void test_stages(void **state) {
 
 static void test_no_stages(void **state) {
   (void)state;
-  const pretokenizer rule = {.stage_count = 0};
+  const split_rule rule = {.stage_count = 0};
   split_pieces pieces;
   size_t begin, end;
   split_begin(&pieces, &rule, (const uint8_t *)"a b", 3);
@@ -77,16 +77,6 @@ static void test_tables(void **state) {
   assert_ptr_equal(split_pattern_find(gpt2, strlen(gpt2)), split_gpt2);
   assert_null(split_pattern_find(gpt2, strlen(gpt2) - 1));
   assert_null(split_pattern_find("(a+)+$", 6));
-  assert_int_equal(split_name_find("smollm")->stage_count, 2);
-  assert_int_equal(split_name_find("llama-bpe")->ignore_merges, 1);
-  assert_int_equal(split_name_find("qwen2")->nfc, 1);
-  assert_null(split_name_find("smollm2"));
-  char list[256], cut[10];
-  split_name_list(list, sizeof list);
-  assert_string_equal(list, "gpt-2, gpt2, smollm, llama-bpe, llama3, llama-v3, qwen2, deepseek-r1-qwen");
-  split_name_list(cut, sizeof cut);
-  assert_string_equal(cut, "gpt-2, gp");
-  split_name_list(cut, 0);
 }
 
 int main(void) {

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <time.h>
 
-#include "format/gguf.h"
+#include "format/gguf/gguf.h"
 #include "golden.h"
 #include "lib/fail_alloc.h"
 
@@ -22,7 +22,17 @@ static const token_text merges[] = {TEXT("a b")};
 enum { TOKENS = sizeof tokens / sizeof *tokens };
 
 static token_source small_source(void) {
-  return (token_source){"m.gguf", "gpt2", "smollm", tokens, kinds, TOKENS, merges, 1, -1, -1, -1, 0, 0};
+  return (token_source){.path = "m.gguf",
+                        .model = "gpt2",
+                        .pre = "smollm",
+                        .tokens = tokens,
+                        .kinds = kinds,
+                        .token_count = TOKENS,
+                        .merges = merges,
+                        .merge_count = 1,
+                        .bos = -1,
+                        .eos = -1,
+                        .unk = -1};
 }
 
 static viva_status make(const token_source *s, viva_tokenizer **t, viva_error *error) {
@@ -99,9 +109,9 @@ static void test_refused(void **state) {
   } expected[24];
   size_t n = 0;
 #define REFUSED(change, code, text) (s[n].change, expected[n].status = code, expected[n++].message = text)
-  REFUSED(model = "llama", VIVA_E_UNSUPPORTED, "tokenizer model 'llama' is not supported; known: gpt2");
+  REFUSED(model = "t5", VIVA_E_UNSUPPORTED, "tokenizer model 't5' is not supported; known: gpt2, llama, gemma4");
   REFUSED(model = NULL, VIVA_E_UNSUPPORTED, "tokenizer model ''");
-  REFUSED(pre = "tekken", VIVA_E_UNSUPPORTED, "pre-tokenizer 'tekken' is not supported; known: gpt-2, gpt2, smollm");
+  REFUSED(pre = "teken", VIVA_E_UNSUPPORTED, "pre-tokenizer 'teken' is not supported; known: gpt-2 gpt2 phi-2");
   REFUSED(pre = NULL, VIVA_E_UNSUPPORTED, "pre-tokenizer ''");
   REFUSED(token_count = (size_t)INT32_MAX + 2, VIVA_E_FORMAT, "2147483649 tokens"); /* row B2: nothing is read */
   REFUSED(bos = TOKENS, VIVA_E_FORMAT, "the bos token is id 8");                    /* row B3 */

@@ -1,0 +1,226 @@
+/* compress/analyze.c: chooses a format: the smallest candidate whose error is within the bound.
+ *
+ * A candidate's error is predicted by compressing a sample with it: runs of SAMPLE_RUN values spread evenly over the tensor,
+ * with the tensor's own global scale. Nothing here depends on the data's scale but through its largest magnitude, by which
+ * everything is divided.
+ */
+#include <math.h>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "compress/compress_inner.h"
+#include "engine/engine.h"
+#include "number/number.h"
+#include "tensor/tensor.h"
+
+#define SAMPLE_VALUES ((size_t)1 << 18)
+#define SAMPLE_RUN    256 /* whole blocks of every candidate */
+#define SEED_SPARSE   0.5
+#define SEED_RANGE    1000
+#define SCALE_BITS    64 /* of an affine block: scale and zero point */
+
+/* With rising bits for each value. */
+static const struct {
+  const char *name;
+  viva_codec codec;
+  uint32_t block, bits;
+  int symmetric;
+} table[VIVA_FORMAT_CANDIDATES] = {
+    {"affine 2 bits / 128", VIVA_CODEC_AFFINE, 128, 2, 0},
+    {"affine 3 bits / 128", VIVA_CODEC_AFFINE, 128, 3, 0},
+    {"nvfp4", VIVA_CODEC_NVFP4, 16, 4, 0},
+    {"affine 4 bits / 64", VIVA_CODEC_AFFINE, 64, 4, 0},
+    {"affine 5 bits / 64", VIVA_CODEC_AFFINE, 64, 5, 0},
+    {"affine 6 bits / 64", VIVA_CODEC_AFFINE, 64, 6, 0},
+    {"affine 7 bits / 64", VIVA_CODEC_AFFINE, 64, 7, 0},
+    {"affine 8 bits / 64", VIVA_CODEC_AFFINE, 64, 8, 0},
+    {"int8 / 32", VIVA_CODEC_AFFINE, 32, 8, 1},
+};
+
+static double bits_per_value(size_t i) {
+  const double scale = table[i].codec == VIVA_CODEC_NVFP4 ? 8 : SCALE_BITS;
+  return table[i].bits + scale / table[i].block;
+}
+
+viva_analyze_options viva_analyze_options_default(void) {
+  return (viva_analyze_options){.size = sizeof(viva_analyze_options), .max_error_pct = 2.0};
+}
+
+static viva_status read_options(const viva_analyze_options *given, viva_analyze_options *o, viva_error *error) {
+  *o = viva_analyze_options_default();
+  TRY(options_read(o, given, "viva_analyze_options", error));
+  const char *bad = NULL;
+  if (o->rule != VIVA_ANALYZE_BOUND && o->rule != VIVA_ANALYZE_SEED_RULE) bad = "rule";
+  if (o->error < VIVA_MEASURE_MEAN || o->error > VIVA_MEASURE_RMS) bad = "error";
+  if (!(o->max_error_pct > 0) || isinf(o->max_error_pct)) bad = "max_error_pct";
+  if (!bad) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "%s is out of range; the error bound must be a finite number above 0", bad);
+  error_at(error, NULL, bad, -1, VIVA_NO_OFFSET);
+  return VIVA_E_ARGUMENT;
+}
+
+/* -- prediction */
+
+/* Runs of values in one piece; the data themselves when there are not more than wanted. */
+static viva_status take_sample(const flat_values *flat, size_t wanted, flat_values *sample, viva_error *error) {
+  *sample = (flat_values){flat->rt, flat->values, NULL, flat->count};
+  if (flat->count <= wanted) return VIVA_OK;
+  const size_t runs = wanted / SAMPLE_RUN + 1, step = flat->count / runs / SAMPLE_RUN * SAMPLE_RUN;
+  if (step <= SAMPLE_RUN) return VIVA_OK;
+  sample->count = runs * SAMPLE_RUN;
+  sample->owned = mem_array(&flat->rt->mem, sample->count, sizeof *sample->owned);
+  if (!sample->owned) return error_set(error, VIVA_E_MEMORY, "no memory for a sample of %zu values", sample->count);
+  for (size_t i = 0; i < runs; i++)
+    memcpy(sample->owned + i * SAMPLE_RUN, flat->values + i * step, SAMPLE_RUN * sizeof *sample->owned);
+  sample->values = sample->owned;
+  return VIVA_OK;
+}
+
+static viva_compression_config candidate_config(size_t i, const viva_analyze_options *o) {
+  viva_compression_config config = viva_nvfp4_config();
+  config.codec = table[i].codec;
+  config.block_size = table[i].block;
+  config.bits_per_value = table[i].bits;
+  config.symmetric = table[i].symmetric;
+  config.max_error_pct = o->max_error_pct;
+  config.error = o->error;
+  return config;
+}
+
+static viva_status predict(const coder *like, const flat_values *sample, float absmax, viva_format_candidate *to,
+                           viva_error *error) {
+  coder c;
+  segment s;
+  error_sums sums;
+  viva_compression_config config = to->config;
+  config.global_scale = absmax;
+  TRY(coder_make(&config, 0, like->rt, like->pool, &c, error));
+  TRY(segment_encode(&c, sample->values, sample->count, 0, &s, error));
+  const viva_status status = segment_errors(&s, &c, sample->values, &sums, error);
+  to->error_pct = error_percent(&sums, sample->count, error_unit(absmax), absmax, to->config.error);
+  to->sqnr_db = decibels(sums.signal, sums.square);
+  mem_free(&c.rt->mem, s.data);
+  return status;
+}
+
+static void describe_candidate(size_t i, const viva_analyze_options *o, viva_format_candidate *to) {
+  *to = (viva_format_candidate){.size = sizeof *to,
+                                .name = table[i].name,
+                                .config = candidate_config(i, o),
+                                .bits_per_value = bits_per_value(i),
+                                .sqnr_db = INFINITY};
+}
+
+/* What all predictions share. */
+typedef struct prediction {
+  coder c;
+  flat_values sample;
+  float absmax;
+} prediction;
+
+static viva_status predict_open(viva_engine *engine, const flat_values *flat, const viva_analyze_options *o,
+                                prediction *p, viva_error *error) {
+  int nonfinite = 0;
+  p->sample = (flat_values){.rt = engine->rt};
+  p->c = (coder){.rt = engine->rt, .pool = engine->pool, .kernels = compress_kernels_best()};
+  p->absmax = f32_absmax_n(flat->values, flat->count, &nonfinite);
+  if (nonfinite)
+    return error_set(error, VIVA_E_NUMERIC, "value %zu is NaN or infinite: no format is chosen for such data",
+                     f32_find_nonfinite_n(flat->values, flat->count));
+  const size_t wanted = o->error == VIVA_MEASURE_LARGEST ? SIZE_MAX : o->sample ? (size_t)o->sample : SAMPLE_VALUES;
+  return take_sample(flat, wanted, &p->sample, error);
+}
+
+static viva_status predict_one(const prediction *p, size_t i, const viva_analyze_options *o, viva_format_candidate *to,
+                               viva_error *error) {
+  describe_candidate(i, o, to);
+  return p->absmax == 0 ? VIVA_OK : predict(&p->c, &p->sample, p->absmax, to, error);
+}
+
+static viva_status need(const viva_engine *engine, const viva_tensor *tensor, viva_error *error) {
+  if (engine && tensor) return VIVA_OK;
+  return error_set(error, VIVA_E_ARGUMENT, "%s is NULL", engine ? "tensor" : "engine");
+}
+
+viva_status viva_analyze_candidates(viva_engine *engine, const viva_tensor *tensor, const viva_analyze_options *options,
+                                    viva_format_candidate *candidates, viva_error *error) {
+  viva_analyze_options o;
+  flat_values flat;
+  prediction p;
+  TRY(need(engine, tensor, error));
+  if (!candidates) return error_set(error, VIVA_E_ARGUMENT, "candidates is NULL");
+  TRY(read_options(options, &o, error));
+  const size_t size = candidates[0].size; /* of each: they lie that far apart in a client of another age */
+  TRY(flat_open(tensor, engine->rt, &flat, error));
+  viva_status status = predict_open(engine, &flat, &o, &p, error);
+  for (size_t i = 0; i < VIVA_FORMAT_CANDIDATES && status == VIVA_OK; i++) {
+    viva_format_candidate one;
+    status = predict_one(&p, i, &o, &one, error);
+    if (status == VIVA_OK) status = options_fill((char *)candidates + i * size, &one, "viva_format_candidate", error);
+  }
+  flat_close(&p.sample);
+  flat_close(&flat);
+  return status;
+}
+
+/* -- choice */
+
+static viva_status by_seed_rule(const coder *c, const flat_values *flat, const viva_tensor *tensor,
+                                viva_compressed **out, viva_error *error) {
+  viva_distribution_stats d;
+  coder chosen;
+  TRY(distribution_of(c, flat->values, flat->count, &d, error));
+  const int wide = !(d.sparsity > SEED_SPARSE) && d.dynamic_range > SEED_RANGE;
+  const viva_compression_config config = wide ? viva_int8_config() : viva_nvfp4_config();
+  TRY(coder_make(&config, 0, c->rt, c->pool, &chosen, error));
+  return compress_flat(&chosen, flat, tensor->rank, tensor->shape, out, error);
+}
+
+/* Compresses with a configuration; *out stays NULL when the bound is missed. */
+static viva_status try_config(const coder *c, const viva_compression_config *config, const flat_values *flat,
+                              const viva_tensor *tensor, viva_compressed **out, viva_error *error) {
+  coder chosen;
+  viva_compressed_info info = {.size = sizeof info};
+  TRY(coder_make(config, 0, c->rt, c->pool, &chosen, error));
+  TRY(compress_flat(&chosen, flat, tensor->rank, tensor->shape, out, error));
+  TRY(viva_compressed_describe(*out, &info, error));
+  if (info.bound_met) return VIVA_OK;
+  viva_compressed_release(*out);
+  *out = NULL;
+  return VIVA_OK;
+}
+
+static viva_status by_bound(const prediction *p, const viva_analyze_options *o, const flat_values *flat,
+                            const viva_tensor *tensor, viva_compressed **out, viva_error *error) {
+  viva_format_candidate one;
+  for (size_t i = 0; i < VIVA_FORMAT_CANDIDATES; i++) {
+    TRY(predict_one(p, i, o, &one, error));
+    if (one.error_pct > o->max_error_pct) continue;
+    TRY(try_config(&p->c, &one.config, flat, tensor, out, error));
+    if (*out) return VIVA_OK;
+  }
+  viva_compression_config widest = candidate_config(VIVA_FORMAT_CANDIDATES - 2, o); /* 8 bits, then more */
+  widest.bound = VIVA_COMPRESS_FIT;
+  return try_config(&p->c, &widest, flat, tensor, out, error);
+}
+
+viva_status viva_analyze_and_compress(viva_engine *engine, const viva_tensor *tensor,
+                                      const viva_analyze_options *options, viva_compressed **compressed,
+                                      viva_error *error) {
+  viva_analyze_options o;
+  flat_values flat;
+  prediction p;
+  if (!compressed) return error_set(error, VIVA_E_ARGUMENT, "compressed is NULL; expected a place for the handle");
+  *compressed = NULL;
+  TRY(need(engine, tensor, error));
+  TRY(read_options(options, &o, error));
+  TRY(flat_open(tensor, engine->rt, &flat, error));
+  viva_status status = predict_open(engine, &flat, &o, &p, error);
+  if (status == VIVA_OK && o.rule == VIVA_ANALYZE_SEED_RULE)
+    status = by_seed_rule(&p.c, &flat, tensor, compressed, error);
+  else if (status == VIVA_OK)
+    status = by_bound(&p, &o, &flat, tensor, compressed, error);
+  flat_close(&p.sample);
+  flat_close(&flat);
+  return status;
+}

@@ -1,0 +1,45 @@
+/* load/piece.h: some rows of one tensor, from the file to the place where they are held.
+ *
+ * A piece is read (or found in the mapping), decoded to FP32, un-permuted, and rounded or packed into its place; a tensor
+ * that is held as stored is read straight into it. Pieces of one tensor are independent of each other.
+ */
+#ifndef LOAD_PIECE_H
+#define LOAD_PIECE_H
+
+#include "load/plan.h"
+
+typedef struct piece {
+  const plan_item *item;
+  size_t row, rows;
+} piece;
+
+/* Of one thread. */
+typedef struct piece_buffers {
+  uint8_t *raw;  /* [plan.piece_bytes] */
+  float *values; /* [plan.piece_values] */
+} piece_buffers;
+
+/* Where byte `begin` of the block of weights is. It is never behind a packed item's first byte, nor a dense piece's. */
+typedef struct piece_target {
+  uint8_t *base;
+  uint64_t begin;
+} piece_target;
+
+/* Row of the model (half-split order) of row r of the file, where llama.cpp's converter has interleaved the halves of
+ * each head: file row 2i + j of a head is model row i + j · head_rows/2. head_rows 0: r. */
+size_t piece_row(size_t r, size_t head_rows);
+
+/* b->values = the piece's rows as FP32, in the file's order. */
+viva_status piece_values(const plan *p, const piece *w, const piece_buffers *b, viva_error *error);
+
+/* Codes and scales of the piece, quantised in the file as spec (plan_native) says, into a packed matrix of all_rows at data,
+ * from row `at` on. Needs b->raw, and b->values for the rows' scales. */
+viva_status piece_native(const plan *p, const piece *w, const piece_buffers *b, const pack_spec *spec, uint8_t *data,
+                         size_t all_rows, size_t at, viva_error *error);
+
+viva_status piece_load(const plan *p, const piece *w, const piece_buffers *b, piece_target t, viva_error *error);
+
+/* Adds the piece's rows to *survey (zeroed by the caller). */
+viva_status piece_survey(const plan *p, const piece *w, const piece_buffers *b, pack_survey *survey, viva_error *error);
+
+#endif

@@ -1,0 +1,123 @@
+/* pack/pack_kernels_plain.c: the inner loops of packing in plain C: the definition of each. */
+#include "base/cpu.h"
+#include "pack/pack_kernels.h"
+
+#define MAGNITUDE 0x7fffffffu
+#define INFINITE  0x7f800000u
+
+static int block_absmax(const float *values, size_t count, size_t block, float *to) {
+  int nonfinite = 0;
+  for (size_t c = 0; c < count; c += block) {
+    const size_t left = count - c < block ? count - c : block;
+    uint32_t largest = 0; /* magnitudes are in the order of their bits */
+    for (size_t i = 0; i < left; i++) {
+      const uint32_t magnitude = f32_bits(values[c + i]) & MAGNITUDE;
+      if (magnitude >= INFINITE)
+        nonfinite = 1;
+      else if (magnitude > largest)
+        largest = magnitude;
+    }
+    to[c / block] = f32_from_bits(largest);
+  }
+  return nonfinite;
+}
+
+static void block_divide(const float *values, size_t count, size_t block, const float *by, float *to) {
+  for (size_t i = 0; i < count; i++) to[i] = values[i] / by[i / block];
+}
+
+static void block_multiply(const float *values, size_t count, size_t block, const float *by, float *to) {
+  for (size_t i = 0; i < count; i++) to[i] = values[i] * by[i / block];
+}
+
+static void sizes(const float *values, size_t count, float *to) {
+  for (size_t i = 0; i < count; i++) {
+    const uint32_t magnitude = f32_bits(values[i]) & MAGNITUDE;
+    to[i] = f32_from_bits(magnitude > INFINITE ? 0 : magnitude);
+  }
+}
+
+static void pair_up(const float *from_v, const float *from_size, float *v, float *size) {
+  static const uint8_t order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+  for (size_t at = 0; at < SPARSE_24_COLUMNS; at += 8) {
+    float old_v[8], old_size[8];
+    memcpy(old_v, from_v + at, sizeof old_v);
+    memcpy(old_size, from_size + at, sizeof old_size);
+    for (size_t i = 0; i < 8; i++) {
+      v[at + i] = old_v[order[i]];
+      size[at + i] = old_size[order[i]] + old_size[order[i] ^ 1];
+    }
+  }
+}
+
+/* Positions of the 2 largest of 4, ties to the lower; the lower position first. */
+static void two_largest(const float size[SPARSE_24_GROUP], size_t *first, size_t *second) {
+  size_t best = 0, next;
+  for (size_t i = 1; i < SPARSE_24_GROUP; i++)
+    if (size[i] > size[best]) best = i;
+  next = best == 0 ? 1 : 0;
+  for (size_t i = next + 1; i < SPARSE_24_GROUP; i++)
+    if (i != best && size[i] > size[next]) next = i;
+  *first = best < next ? best : next;
+  *second = best < next ? next : best;
+}
+
+/* kept[0 .. 32) = v / scale of the kept ones. */
+static void choose(const sparse_input *in, float kept[SPARSE_24_KEPT], uint8_t index[SPARSE_24_GROUPS / 2]) {
+  memset(index, 0, SPARSE_24_GROUPS / 2);
+  for (size_t g = 0; g < SPARSE_24_GROUPS; g++) {
+    const float *v = in->v + SPARSE_24_GROUP * g, scale = in->scales[g / (SPARSE_24_GROUPS / 2)];
+    size_t first, second;
+    two_largest(in->size + SPARSE_24_GROUP * g, &first, &second);
+    kept[2 * g] = v[first] / scale;
+    kept[2 * g + 1] = v[second] / scale;
+    index[g / 2] = (uint8_t)(index[g / 2] | (first | second << 2) << (4 * (g % 2)));
+  }
+}
+
+static void sparse_int8(const sparse_input *in, int8_t codes[SPARSE_24_KEPT], uint8_t index[SPARSE_24_GROUPS / 2]) {
+  float kept[SPARSE_24_KEPT];
+  choose(in, kept, index);
+  for (size_t i = 0; i < SPARSE_24_KEPT; i++) codes[i] = int8_from_f32(kept[i]);
+}
+
+static void sparse_int4(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2],
+                        uint8_t index[SPARSE_24_GROUPS / 2]) {
+  float kept[SPARSE_24_KEPT];
+  choose(in, kept, index);
+  for (size_t i = 0; i < SPARSE_24_KEPT / 2; i++)
+    codes[i] = (uint8_t)(int4_from_f32(kept[2 * i]) | int4_from_f32(kept[2 * i + 1]) << 4);
+}
+
+static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, size_t count) {
+  float least = f32_from_bits(INFINITE);
+  size_t best = count;
+  for (size_t t = 0; t < count; t++) {
+    float sum = 0;
+    for (size_t i = 0; i < NVFP4_BLOCK; i++) {
+      const float scaled = values[i] * factors[t], d = scaled - e2m1_to_f32(e2m1_from_f32(scaled));
+      sum += d * d;
+    }
+    if (!(sum * squares[t] < least)) continue;
+    least = sum * squares[t];
+    best = t;
+  }
+  return best;
+}
+
+const pack_twins *pack_twins_plain(void) {
+  static const pack_twins table = {.block_absmax = block_absmax,
+                                   .block_divide = block_divide,
+                                   .block_multiply = block_multiply,
+                                   .sizes = sizes,
+                                   .pair_up = pair_up,
+                                   .sparse_int8 = sparse_int8,
+                                   .sparse_int4 = sparse_int4,
+                                   .nvfp4_least = nvfp4_least};
+  return &table;
+}
+
+const pack_twins *pack_twins_best(void) {
+  const pack_twins *avx2 = pack_twins_avx2();
+  return avx2 && cpu_get()->avx2 ? avx2 : pack_twins_plain();
+}

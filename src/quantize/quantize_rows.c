@@ -1,0 +1,347 @@
+/* quantize/quantize_rows.c: one matrix: its rows are cut into pieces that the threads read, unpack, pack and compare.
+ *
+ * Only the packed matrix is held as a whole; FP32 values exist a few pieces at a time. Sums of errors are added piece after
+ * piece, so that they do not depend on the number of threads.
+ */
+#include <string.h>
+
+#include "load/budget.h"
+#include "load/piece.h"
+#include "quantize/quantize.h"
+
+enum { PIECES_PER_THREAD = 4 }; /* in one batch: progress and cancel come between batches */
+
+/* What one thread works with. */
+typedef struct buffers {
+  uint8_t *raw;            /* plan_raw_bytes */
+  float *values, *written; /* [rows][cols] of a piece */
+  viva_status status;
+  size_t failed; /* piece */
+  viva_error error;
+} buffers;
+
+/* What came out of one piece. */
+typedef struct piece_result {
+  pack_survey survey;
+  double error2, original2;
+} piece_result;
+
+typedef struct rows_run {
+  quantize_job *j;
+  quantize_output *out;
+  size_t piece_rows;
+  size_t first, end; /* rows of this batch */
+  int survey;
+  uint8_t *data; /* packed: the whole matrix; dense: this batch */
+  buffers *threads;
+  piece_result *pieces; /* of this batch */
+} rows_run;
+
+/* ---- reading */
+
+/* to[rows] = from[rows] in the model's order. A piece begins with a head. */
+static void unpermute(const quantize_output *out, const void *from, void *to, size_t rows, size_t row_bytes) {
+  for (size_t r = 0; r < rows; r++)
+    memcpy((uint8_t *)to + piece_row(r, out->item->head_rows) * row_bytes, (const uint8_t *)from + r * row_bytes,
+           row_bytes);
+}
+
+/* Rows [row, row + rows) as FP32 in the model's order, in t->values. */
+static viva_status read_values(const rows_run *run, size_t row, size_t rows, buffers *t) {
+  const plan_item *item = run->out->item;
+  piece w = {item, row, rows};
+  piece_buffers b = {t->raw, item->head_rows ? t->written : t->values};
+  TRY(piece_values(&run->j->p, &w, &b, &t->error));
+  if (item->head_rows) unpermute(run->out, b.values, t->values, rows, item->cols * sizeof(float));
+  return VIVA_OK;
+}
+
+/* ---- one piece */
+
+static viva_status not_finite(const rows_run *run, pack_place bad, viva_error *error) {
+  const quantize_output *out = run->out;
+  const tensor_view *view = out->item->view;
+  if (out->item->slot == &names_global[NAMES_EMBEDDING] || run->j->dense) /* no rule has an exception for these */
+    return checkpoint_fail(run->j->ck, view, error, VIVA_E_NUMERIC,
+                           "row %zu, column %zu is NaN or infinite: the file is damaged", bad.row, bad.col);
+  return checkpoint_fail(run->j->ck, view, error, VIVA_E_NUMERIC,
+                         "row %zu, column %zu is NaN or infinite%s; the file is damaged, or leave this matrix as it is "
+                         "with a rule such as \"…,%s=stored\"",
+                         bad.row, bad.col, out->packed ? ", which a packed format cannot hold" : "", out->name);
+}
+
+static void compare(const float *values, const float *written, size_t count, piece_result *result) {
+  double error2 = 0, original2 = 0;
+  for (size_t i = 0; i < count; i++) {
+    double difference = (double)written[i] - (double)values[i];
+    error2 += difference * difference;
+    original2 += (double)values[i] * (double)values[i];
+  }
+  result->error2 = error2;
+  result->original2 = original2;
+}
+
+static viva_status pack_piece(const rows_run *run, size_t row, size_t rows, buffers *t, piece_result *result) {
+  quantize_output *out = run->out;
+  size_t all = out->item->rows, cols = out->item->cols;
+  pack_place bad = {0};
+  pack_rows(&out->spec, all, cols, run->data, row, rows, t->values, cols, NULL, &bad);
+  if (bad.found) return not_finite(run, bad, &t->error);
+  weight w = pack_view(&out->spec, all, cols, run->data);
+  unpack_rows(&w, row, rows, t->written, cols);
+  compare(t->values, t->written, rows * cols, result);
+  return VIVA_OK;
+}
+
+/* Rounded to nearest even. What is not finite is refused, and a finite value that has no finite form in 16 bits. */
+static viva_status narrow_piece(const rows_run *run, size_t row, size_t rows, buffers *t, piece_result *result) {
+  quantize_output *out = run->out;
+  size_t count = rows * out->item->cols, bad = f32_find_nonfinite_n(t->values, count);
+  if (bad < count)
+    return not_finite(run, (pack_place){1, row + bad / out->item->cols, bad % out->item->cols}, &t->error);
+  void *to = run->data + (row - run->first) * out->item->cols * weight_element_bytes(out->spec.format);
+  switch (out->spec.format) {
+  case WEIGHT_BF16:
+    bf16_from_f32_n(t->values, to, count);
+    bf16_to_f32_n(to, t->written, count);
+    break;
+  case WEIGHT_F16:
+    f16_from_f32_n(t->values, to, count);
+    f16_to_f32_n(to, t->written, count);
+    break;
+  default: memcpy(to, t->values, count * sizeof(float)); return VIVA_OK;
+  }
+  if (f32_find_nonfinite_n(t->written, count) < count)
+    return checkpoint_fail(run->j->ck, out->item->view, &t->error, VIVA_E_NUMERIC,
+                           "the tensor has values that are beyond the range of %s; write it as %s",
+                           out->spec.format == WEIGHT_F16 ? "F16 (65504)" : "BF16",
+                           out->spec.format == WEIGHT_F16 ? "bf16" : "f32");
+  compare(t->values, t->written, count, result);
+  return VIVA_OK;
+}
+
+static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
+  rows_run *run = arg;
+  buffers *t = &run->threads[thread];
+  size_t cols = run->out->item->cols;
+  for (size_t i = begin; i < end && !t->status; i++) {
+    size_t row = run->first + i * run->piece_rows, left = run->end - row;
+    size_t rows = left < run->piece_rows ? left : run->piece_rows;
+    piece_result *result = &run->pieces[i];
+    *result = (piece_result){.error2 = 0};
+    t->failed = i;
+    t->status = read_values(run, row, rows, t);
+    if (t->status) return;
+    if (run->survey)
+      pack_survey_rows(&run->out->spec, t->values, cols, row, rows, cols, &result->survey);
+    else if (run->out->packed)
+      t->status = pack_piece(run, row, rows, t, result);
+    else
+      t->status = narrow_piece(run, row, rows, t, result);
+  }
+}
+
+/* ---- batches */
+
+static viva_status first_error(const rows_run *run, size_t threads, viva_error *error) {
+  const buffers *first = NULL;
+  for (size_t t = 0; t < threads; t++)
+    if (run->threads[t].status && (!first || run->threads[t].failed < first->failed)) first = &run->threads[t];
+  if (!first) return VIVA_OK;
+  if (error) *error = first->error;
+  return first->status;
+}
+
+static viva_status begin_run(rows_run *run, size_t threads, size_t data_bytes, viva_error *error) {
+  mem *m = &run->j->engine->rt->mem;
+  size_t values = run->piece_rows * run->out->item->cols;
+  run->threads = mem_array(m, threads, sizeof *run->threads);
+  run->pieces = mem_array(m, threads * PIECES_PER_THREAD, sizeof *run->pieces);
+  run->data = data_bytes ? mem_zalloc(m, data_bytes) : NULL;
+  int enough = run->threads && run->pieces && (run->data || !data_bytes);
+  for (size_t t = 0; t < threads && enough; t++) {
+    buffers *b = &run->threads[t];
+    b->raw = mem_alloc(m, plan_raw_bytes(run->out->item, run->piece_rows));
+    b->values = mem_array(m, values, sizeof(float));
+    b->written = mem_array(m, values, sizeof(float));
+    enough = b->raw && b->values && b->written;
+  }
+  return enough ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to pack %s", run->out->name);
+}
+
+static void end_run(rows_run *run, size_t threads) {
+  mem *m = &run->j->engine->rt->mem;
+  for (size_t t = 0; t < threads && run->threads; t++) {
+    mem_free(m, run->threads[t].raw);
+    mem_free(m, run->threads[t].values);
+    mem_free(m, run->threads[t].written);
+  }
+  mem_free(m, run->threads);
+  mem_free(m, run->pieces);
+  mem_free(m, run->data);
+}
+
+viva_status quantize_progress(quantize_job *j, uint64_t bytes, viva_error *error) {
+  j->done += bytes;
+  if (j->options->progress && j->options->progress(j->options->progress_user, j->done, j->total))
+    return error_set(error, VIVA_E_CANCELLED, "quantizing was cancelled");
+  return VIVA_OK;
+}
+
+/* Adds up what the pieces of a batch gave; a dense batch goes to its file. */
+static viva_status finish_batch(rows_run *run, size_t count, stream *s, pack_survey *survey, viva_error *error) {
+  quantize_output *out = run->out;
+  size_t rows = run->end - run->first;
+  for (size_t i = 0; i < count; i++) {
+    if (run->survey) pack_survey_merge(survey, &run->pieces[i].survey);
+    out->error2 += run->pieces[i].error2;
+    out->original2 += run->pieces[i].original2;
+  }
+  if (!out->packed) { /* these need no survey */
+    size_t row_bytes = out->item->cols * weight_element_bytes(out->spec.format);
+    TRY(stream_write(s, out->first_tensor, (uint64_t)run->first * row_bytes, run->data, (uint64_t)rows * row_bytes,
+                     error));
+  }
+  uint64_t done = out->bytes_before * run->end / out->item->rows - out->bytes_before * run->first / out->item->rows;
+  return quantize_progress(run->j, done, error);
+}
+
+static viva_status run_batches(rows_run *run, stream *s, pack_survey *survey, viva_error *error) {
+  pool *workers = run->j->engine->pool;
+  size_t threads = (size_t)pool_threads(workers), batch = run->piece_rows * threads * PIECES_PER_THREAD;
+  size_t all = run->out->item->rows;
+  for (run->first = 0; run->first < all; run->first = run->end) {
+    run->end = all - run->first < batch ? all : run->first + batch;
+    size_t count = (run->end - run->first + run->piece_rows - 1) / run->piece_rows;
+    pool_for(workers, count, 1, run_pieces, run);
+    TRY(first_error(run, threads, error));
+    TRY(finish_batch(run, count, s, survey, error));
+  }
+  return VIVA_OK;
+}
+
+/* ---- whole matrices */
+
+viva_status quantize_survey(quantize_job *j, quantize_output *out, viva_error *error) {
+  size_t threads = (size_t)pool_threads(j->engine->pool);
+  rows_run run = {.j = j, .out = out, .survey = 1, .piece_rows = plan_piece_rows(out->item)};
+  pack_survey survey = {0};
+  viva_status status = begin_run(&run, threads, 0, error);
+  if (!status) status = run_batches(&run, NULL, &survey, error);
+  if (!status && survey.bad.found) status = not_finite(&run, survey.bad, error);
+  if (!status) pack_settle(&out->spec, &survey);
+  end_run(&run, threads);
+  return status;
+}
+
+/* The small tensors behind codes and scales: quantize_plan.c has their order. */
+static viva_status write_numbers(const quantize_job *j, const quantize_output *out, stream *s, viva_error *error) {
+  size_t next = out->first_tensor + 2;
+  if (out->spec.format == WEIGHT_NVFP4)
+    TRY(stream_write(s, next++, 0, &out->spec.global, sizeof out->spec.global, error));
+  if (!j->own) return VIVA_OK;
+  int64_t shape[2] = {(int64_t)out->item->rows, (int64_t)out->item->cols};
+  return stream_write(s, next, 0, shape, sizeof shape, error);
+}
+
+static viva_status write_packed(quantize_job *j, quantize_output *out, const uint8_t *data, stream *s,
+                                viva_error *error) {
+  pack_sizes sizes;
+  size_t rows = out->item->rows;
+  if (pack_measure(&out->spec, rows, out->item->cols, &sizes))
+    return error_set(error, VIVA_E_LIMIT, "a packed matrix is too large");
+  TRY(stream_write(s, out->first_tensor, 0, data, (uint64_t)rows * sizes.row_bytes, error));
+  TRY(stream_write(s, out->first_tensor + 1, 0, data + sizes.scales_offset, (uint64_t)rows * sizes.scale_row_bytes,
+                   error));
+  return write_numbers(j, out, s, error);
+}
+
+static viva_status convert_matrix(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
+  size_t threads = (size_t)pool_threads(j->engine->pool), cols = out->item->cols, rows = out->item->rows;
+  rows_run run = {.j = j, .out = out, .piece_rows = plan_piece_rows(out->item)};
+  size_t batch = run.piece_rows * threads * PIECES_PER_THREAD;
+  pack_sizes sizes = {.bytes = (batch < rows ? batch : rows) * cols * weight_element_bytes(out->spec.format)};
+  if (out->packed && pack_measure(&out->spec, rows, cols, &sizes))
+    return error_set(error, VIVA_E_LIMIT, "a packed matrix is too large");
+  viva_status status = begin_run(&run, threads, sizes.bytes, error);
+  if (!status) status = run_batches(&run, s, NULL, error);
+  if (!status && out->packed) status = write_packed(j, out, run.data, s, error);
+  end_run(&run, threads);
+  return status;
+}
+
+/* Rows of the file's bytes, in the model's order, without looking at the values. */
+static viva_status copy_rows(quantize_job *j, quantize_output *out, const tensor_view *view, stream *s,
+                             viva_error *error) {
+  mem *m = &j->engine->rt->mem;
+  size_t rows = out->item->rows, step = plan_piece_rows(out->item);
+  uint64_t row_bytes = view->bytes / rows;
+  uint8_t *data = mem_alloc(m, (size_t)row_bytes * step), *turned = mem_alloc(m, (size_t)row_bytes * step);
+  viva_status status = data && turned ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
+  for (size_t row = 0; row < rows && !status; row += step) {
+    size_t count = rows - row < step ? rows - row : step, bytes = (size_t)row_bytes * count;
+    status = checkpoint_read_part(j->ck, view, row * row_bytes, data, bytes, error);
+    if (!status && out->item->head_rows) unpermute(out, data, turned, count, (size_t)row_bytes);
+    if (!status)
+      status = stream_write(s, out->first_tensor, row * row_bytes, out->item->head_rows ? turned : data, bytes, error);
+    if (!status) status = quantize_progress(j, bytes, error);
+  }
+  mem_free(m, data);
+  mem_free(m, turned);
+  return status;
+}
+
+/* Codes and scales of a packed matrix as the file has them; scales that several rows share are written for each. */
+static viva_status copy_packed(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
+  mem *m = &j->engine->rt->mem;
+  piece all = {out->item, 0, out->item->rows};
+  pack_sizes sizes;
+  if (pack_measure(&out->spec, all.rows, out->item->cols, &sizes))
+    return error_set(error, VIVA_E_LIMIT, "a packed matrix is too large");
+  size_t scales = budget_mul(all.rows, out->item->source.scale_cols);
+  uint8_t *data = mem_zalloc(m, sizes.bytes);
+  piece_buffers b = {mem_alloc(m, plan_raw_bytes(out->item, all.rows)), mem_array(m, scales, sizeof(float))};
+  viva_status status =
+      data && b.raw && b.values ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
+  if (!status) status = piece_native(&j->p, &all, &b, &out->spec, data, all.rows, 0, error);
+  if (!status) status = write_packed(j, out, data, s, error);
+  if (!status) status = quantize_progress(j, out->bytes_before, error);
+  mem_free(m, b.values);
+  mem_free(m, b.raw);
+  mem_free(m, data);
+  return status;
+}
+
+/* F64, which nothing needs in full, as F32; every other type of vector stays what it is. */
+static viva_status narrow_vector(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
+  mem *m = &j->engine->rt->mem;
+  const tensor_view *view = out->item->view;
+  size_t count = (size_t)view->elements;
+  void *raw = mem_alloc(m, (size_t)view->bytes);
+  float *values = mem_array(m, 2 * count, sizeof(float)), *turned = values ? values + count : NULL;
+  viva_status status = raw && values ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
+  if (!status) status = checkpoint_read_part(j->ck, view, 0, raw, (size_t)view->bytes, error);
+  if (!status) status = type_dequant(view->type, raw, values, count, error);
+  if (!status && out->item->head_rows) unpermute(out, values, turned, count, sizeof(float));
+  if (!status)
+    status =
+        stream_write(s, out->first_tensor, 0, out->item->head_rows ? turned : values, count * sizeof(float), error);
+  if (!status) status = quantize_progress(j, view->bytes, error);
+  mem_free(m, raw);
+  mem_free(m, values);
+  return status;
+}
+
+static int same_type(weight_format format, file_type type) {
+  static const file_type types[] = {[WEIGHT_F32] = TYPE_F32, [WEIGHT_BF16] = TYPE_BF16, [WEIGHT_F16] = TYPE_F16};
+  return types[format] == type;
+}
+
+viva_status quantize_write(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
+  if (out->copied) return copy_packed(j, out, s, error);
+  if (out->packed) return convert_matrix(j, out, s, error);
+  const tensor_view *view = out->item->view;
+  int dense = out->item->source.kind == QUANT_DENSE;
+  if (dense && same_type(out->spec.format, view->type)) return copy_rows(j, out, view, s, error);
+  return out->item->vector ? narrow_vector(j, out, s, error) : convert_matrix(j, out, s, error);
+}

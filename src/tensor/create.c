@@ -1,0 +1,80 @@
+/* tensor/create.c: constant tensors, sequences, the identity. */
+#include "tensor/create.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "tensor/cast.h"
+#include "viva/tensor_ops.h"
+
+/* A tensor of this type from one of F64, which is released. */
+static viva_status narrow(viva_tensor *wide, viva_dtype dtype, viva_tensor **out, viva_error *error) {
+  const viva_status status = operand_dense(wide, dtype, out, error);
+  viva_tensor_release(wide);
+  return status;
+}
+
+viva_status create_full(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, double value,
+                        viva_tensor **out, viva_error *error) {
+  TRY(tensor_empty(rt, dtype, rank, shape, out, error));
+  const viva_status status = viva_tensor_fill(*out, value, error);
+  if (status != VIVA_OK) viva_tensor_release(*out), *out = NULL;
+  return status;
+}
+
+viva_status create_from_data(runtime *rt, const void *data, size_t bytes, viva_dtype dtype, uint32_t rank,
+                             const uint64_t *shape, viva_tensor **out, viva_error *error) {
+  TRY(tensor_empty(rt, dtype, rank, shape, out, error));
+  const size_t need = (*out)->elements * tensor_element_bytes(dtype);
+  if (bytes == need && (data || need == 0)) {
+    if (need > 0) memcpy((*out)->data, data, need);
+    return VIVA_OK;
+  }
+  viva_tensor_release(*out);
+  *out = NULL;
+  return error_set(error, VIVA_E_SIZE, "data has %zu bytes; the shape needs %zu", data ? bytes : 0, need);
+}
+
+#define MAX_COUNT 9007199254740992.0 /* 2^53: beyond, counting in doubles skips numbers */
+
+viva_status create_arange(runtime *rt, viva_dtype dtype, double start, double stop, double step, viva_tensor **out,
+                          viva_error *error) {
+  const double count = ceil((stop - start) / step);
+  if (step == 0 || !isfinite(count))
+    return error_set(error, VIVA_E_ARGUMENT, "arange from %g to %g in steps of %g does not end", start, stop, step);
+  if (count > MAX_COUNT) return error_set(error, VIVA_E_LIMIT, "arange would have %g elements", count);
+  const uint64_t shape[1] = {count > 0 ? (uint64_t)count : 0};
+  viva_tensor *wide;
+  TRY(tensor_empty(rt, VIVA_F64, 1, shape, &wide, error));
+  double *values = (double *)(void *)wide->data;
+  for (uint64_t i = 0; i < shape[0]; i++) values[i] = start + (double)i * step;
+  return narrow(wide, dtype, out, error);
+}
+
+viva_status create_spaced(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
+                          viva_tensor **out, viva_error *error) {
+  viva_tensor *wide;
+  const uint64_t shape[1] = {count};
+  TRY(tensor_empty(rt, VIVA_F64, 1, shape, &wide, error));
+  double *values = (double *)(void *)wide->data;
+  const double step = count > 1 ? (stop - start) / (double)(count - 1) : 0;
+  for (uint64_t i = 0; i < count; i++) values[i] = (double)i * step + start;
+  if (count > 1) values[count - 1] = stop;
+  for (uint64_t i = 0; base != 0 && i < count; i++) values[i] = pow(base, values[i]);
+  return narrow(wide, dtype, out, error);
+}
+
+viva_status create_eye(runtime *rt, viva_dtype dtype, uint64_t rows, uint64_t columns, int64_t k, viva_tensor **out,
+                       viva_error *error) {
+  const uint64_t shape[2] = {rows, columns};
+  const double one = 1;
+  const uint64_t down = k < 0 ? 0 - (uint64_t)k : 0, right = k > 0 ? (uint64_t)k : 0;
+  TRY(tensor_create(rt, dtype, 2, shape, out, error));
+  if (down >= rows || right >= columns) return VIVA_OK;
+  const uint64_t high = rows - down, wide = columns - right;
+  const int64_t element = (int64_t)tensor_element_bytes(dtype);
+  char *first = (*out)->data + (int64_t)(down * columns + right) * element;
+  cast_line(dtype, first, ((int64_t)columns + 1) * element, VIVA_F64, (const char *)&one, 0, high < wide ? high : wide);
+  return VIVA_OK;
+}

@@ -1,0 +1,23 @@
+/* tensor/create.h: tensors of given values. The public calls are in engine/tensors.c, which knows engines. */
+#ifndef TENSOR_CREATE_H
+#define TENSOR_CREATE_H
+
+#include "tensor/operand.h"
+
+viva_status create_full(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, double value,
+                        viva_tensor **out, viva_error *error);
+viva_status create_from_data(runtime *rt, const void *data, size_t bytes, viva_dtype dtype, uint32_t rank,
+                             const uint64_t *shape, viva_tensor **out, viva_error *error);
+viva_status create_arange(runtime *rt, viva_dtype dtype, double start, double stop, double step, viva_tensor **out,
+                          viva_error *error);
+/* base 0: the numbers themselves, else powers of base. */
+viva_status create_spaced(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
+                          viva_tensor **out, viva_error *error);
+viva_status create_eye(runtime *rt, viva_dtype dtype, uint64_t rows, uint64_t columns, int64_t k, viva_tensor **out,
+                       viva_error *error);
+
+/* normal 0: low + u·(high − low) with u in [0, 1); 1: mean a, deviation b. */
+viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t seed,
+                          uint64_t stream, int normal, double a, double b, viva_tensor **out, viva_error *error);
+
+#endif

@@ -1,0 +1,101 @@
+/* tensor/elementwise.c: operations that give each element from the elements at its place.
+ *
+ * An operation is a loop of the table. Operands of another type than it computes in are converted piece by piece into
+ * small buffers beside it, so that no whole copy is made.
+ */
+#include "tensor/elementwise.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "tensor/cast.h"
+#include "tensor/walk.h"
+
+enum { PIECE_BYTES = 2048 }; /* of each operand: three of them stay in the first cache */
+
+typedef struct task {
+  loop_fn loop;
+  int operands;                     /* with the result */
+  viva_dtype types[WALK_OPERANDS];  /* as stored */
+  viva_dtype wanted[WALK_OPERANDS]; /* as the loop has them */
+  size_t piece;                     /* elements; 0: nothing is converted */
+} task;
+
+static void run_pieces(const task *t, char *const *p, const int64_t *step, size_t n) {
+  _Alignas(64) char buffer[WALK_OPERANDS][PIECE_BYTES];
+  for (size_t done = 0; done < n; done += t->piece) {
+    const size_t part = n - done < t->piece ? n - done : t->piece;
+    char *q[WALK_OPERANDS];
+    int64_t q_step[WALK_OPERANDS];
+    for (int k = 0; k < t->operands; k++) {
+      q[k] = p[k] + (int64_t)done * step[k];
+      q_step[k] = step[k];
+      if (t->types[k] == t->wanted[k]) continue;
+      q_step[k] = k > 0 && step[k] == 0 ? 0 : (int64_t)tensor_element_bytes(t->wanted[k]);
+      if (k > 0) cast_line(t->wanted[k], buffer[k], q_step[k], t->types[k], q[k], step[k], q_step[k] ? part : 1);
+      q[k] = buffer[k];
+    }
+    t->loop(q, q_step, part);
+    if (t->types[0] != t->wanted[0])
+      cast_line(t->types[0], p[0] + (int64_t)done * step[0], step[0], t->wanted[0], buffer[0], q_step[0], part);
+  }
+}
+
+static void run_line(void *arg, char *const *p, const int64_t *step, size_t n) {
+  const task *t = arg;
+  if (t->piece == 0)
+    t->loop(p, step, n);
+  else
+    run_pieces(t, p, step, n);
+}
+
+void elementwise_run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count) {
+  task t = {.loop = loop, .operands = count};
+  walk w;
+  size_t widest = 1;
+  for (int k = 0; k < count; k++) {
+    t.types[k] = operands[k]->dtype;
+    t.wanted[k] = wanted[k];
+    const size_t bytes = tensor_element_bytes(wanted[k]);
+    if (t.types[k] != t.wanted[k]) t.piece = 1;
+    widest = bytes > widest ? bytes : widest;
+  }
+  if (t.piece) t.piece = PIECE_BYTES / widest;
+  walk_make(&w, operands[0]->rank, operands[0]->shape, operands, count);
+  walk_run(&w, operands[0]->storage->rt->pool, run_line, &t);
+}
+
+/* -- results */
+
+viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor *out, const viva_tensor *const *inputs,
+                             int count, viva_error *error) {
+  const viva_tensor *operands[WALK_OPERANDS] = {out};
+  viva_tensor *copies[WALK_OPERANDS] = {NULL};
+  uint32_t rank;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  TRY(broadcast_shape(inputs, count, &rank, shape, error));
+  TRY(operand_out(out, rank, shape, error));
+  viva_status status = VIVA_OK;
+  for (int k = 0; k < count && status == VIVA_OK; k++) {
+    operands[k + 1] = inputs[k];
+    if (!operand_clashes(out, inputs[k])) continue;
+    status = operand_copy(inputs[k], inputs[k]->dtype, &copies[k], error);
+    operands[k + 1] = copies[k];
+  }
+  if (status == VIVA_OK) elementwise_run(loop, wanted, operands, count + 1);
+  for (int k = 0; k < count; k++) viva_tensor_release(copies[k]);
+  return status;
+}
+
+viva_status elementwise_new(loop_fn loop, const viva_dtype *wanted, viva_dtype result, viva_tensor **out,
+                            const viva_tensor *const *inputs, int count, viva_error *error) {
+  const viva_tensor *operands[WALK_OPERANDS];
+  uint32_t rank;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  TRY(broadcast_shape(inputs, count, &rank, shape, error));
+  TRY(tensor_empty(inputs[0]->storage->rt, result, rank, shape, out, error));
+  operands[0] = *out;
+  for (int k = 0; k < count; k++) operands[k + 1] = inputs[k];
+  elementwise_run(loop, wanted, operands, count + 1);
+  return VIVA_OK;
+}

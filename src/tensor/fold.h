@@ -1,0 +1,23 @@
+/* tensor/fold.h: one reduction of a tensor over some of its axes, into a dense tensor of what was kept. */
+#ifndef TENSOR_FOLD_H
+#define TENSOR_FOLD_H
+
+#include "tensor/operand.h"
+#include "tensor/reducers.h"
+
+typedef struct fold {
+  reducer_op op;
+  viva_dtype type; /* F64, F32, I64 or U64: elements are converted to it */
+  const viva_tensor *in;
+  uint32_t reduced;          /* bit i: axis i goes */
+  const viva_tensor *shifts; /* for RED_SQUARES: F64, the shape of the result with keepdims; NULL: 0 */
+} fold;
+
+/* The type in which values come out. */
+viva_dtype fold_result(reducer_op op, viva_dtype type);
+
+/* to: dense, of fold_result's type, one element for each index of the kept axes. The order of additions depends on the shape and the
+ * strides alone, not on the number of threads. RED_MAX and RED_MIN need at least one element for each result. */
+void fold_run(const fold *f, viva_tensor *to);
+
+#endif

@@ -1,0 +1,79 @@
+/* tensor/random.c: random tensors by counter: Philox 4×32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers:
+ * as easy as 1, 2, 3", 2011). Sines, logarithms and roots are our own or IEEE's, so that the numbers are the same on
+ * every machine. */
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/pool.h"
+#include "number/math_f64.h"
+#include "tensor/cast.h"
+#include "tensor/create.h"
+#include "tensor/walk.h"
+
+enum { ROUNDS = 10, PER_BLOCK = 2, PIECE = 256 };
+
+#define TWO_PI 6.28318530717958647692
+
+static void philox(uint64_t seed, uint64_t stream, uint64_t number, uint64_t out[PER_BLOCK]) {
+  uint32_t c[4] = {(uint32_t)number, (uint32_t)(number >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
+  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+  for (int i = 0; i < ROUNDS; i++) {
+    const uint64_t a = (uint64_t)c[0] * 0xd2511f53u, b = (uint64_t)c[2] * 0xcd9e8d57u;
+    const uint32_t c1 = c[1], c3 = c[3];
+    c[0] = (uint32_t)(b >> 32) ^ c1 ^ k0, c[1] = (uint32_t)b;
+    c[2] = (uint32_t)(a >> 32) ^ c3 ^ k1, c[3] = (uint32_t)a;
+    k0 += 0x9e3779b9u, k1 += 0xbb67ae85u; /* the golden ratio, the root of 3 */
+  }
+  out[0] = (uint64_t)c[1] << 32 | c[0];
+  out[1] = (uint64_t)c[3] << 32 | c[2];
+}
+
+/* 53 bits, in [0, 1). */
+static double unit(uint64_t bits) { return (double)(bits >> 11) * 0x1p-53; }
+
+typedef struct drawing {
+  viva_tensor *to;
+  uint64_t seed, stream;
+  int normal;
+  double a, b;
+} drawing;
+
+static void draw_pair(const drawing *d, uint64_t number, double pair[PER_BLOCK]) {
+  uint64_t bits[PER_BLOCK];
+  philox(d->seed, d->stream, number, bits);
+  if (!d->normal) {
+    for (int i = 0; i < PER_BLOCK; i++) pair[i] = d->a + unit(bits[i]) * (d->b - d->a);
+    return;
+  }
+  double sine, cosine;
+  const double radius = sqrt(-2.0 * math_log(1.0 - unit(bits[0]))); /* of (0, 1] */
+  math_sin_cos(TWO_PI * unit(bits[1]), &sine, &cosine);
+  pair[0] = d->a + d->b * radius * cosine;
+  pair[1] = d->a + d->b * radius * sine;
+}
+
+static void draw(void *arg, size_t begin, size_t end, size_t thread) {
+  const drawing *d = arg;
+  const int64_t element = (int64_t)tensor_element_bytes(d->to->dtype);
+  double values[PIECE], pair[PER_BLOCK];
+  (void)thread;
+  for (size_t i = begin; i < end; i += PIECE) { /* begin is a multiple of the grain, which is even */
+    const size_t n = end - i < PIECE ? end - i : PIECE;
+    for (size_t k = 0; k < n; k++) {
+      if (k % PER_BLOCK == 0) draw_pair(d, (i + k) / PER_BLOCK, pair);
+      values[k] = pair[k % PER_BLOCK];
+    }
+    cast_line(d->to->dtype, d->to->data + (int64_t)i * element, element, VIVA_F64, (const char *)values, sizeof *values,
+              n);
+  }
+}
+
+viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t seed,
+                          uint64_t stream, int normal, double a, double b, viva_tensor **out, viva_error *error) {
+  if (!dtype_is_float(dtype)) return operand_refuse("a random tensor", dtype, VIVA_DTYPE_NONE, error);
+  TRY(tensor_empty(rt, dtype, rank, shape, out, error));
+  drawing d = {.to = *out, .seed = seed, .stream = stream, .normal = normal, .a = a, .b = b};
+  pool_for(rt->pool, (*out)->elements, PARALLEL_ELEMENTS / 8, draw, &d);
+  return VIVA_OK;
+}

@@ -1,0 +1,207 @@
+/* tensor/reduce.c: the public reductions: types, axes, what to fold and what to make of it. */
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "tensor/arg.h"
+#include "tensor/fold.h"
+#include "tensor/ops.h"
+#include "tensor/scalar.h"
+
+static const char *const names[VIVA_REDUCTION_COUNT] = {[VIVA_SUM] = "sum",
+                                                        [VIVA_PROD] = "prod",
+                                                        [VIVA_MEAN] = "mean",
+                                                        [VIVA_MAX] = "max",
+                                                        [VIVA_MIN] = "min",
+                                                        [VIVA_VAR] = "var",
+                                                        [VIVA_STD] = "std",
+                                                        [VIVA_NORM] = "norm",
+                                                        [VIVA_ANY] = "any",
+                                                        [VIVA_ALL] = "all",
+                                                        [VIVA_COUNT_NONZERO] = "count_nonzero",
+                                                        [VIVA_ARGMAX] = "argmax",
+                                                        [VIVA_ARGMIN] = "argmin"};
+
+const char *viva_reduction_name(viva_reduction op) { return (unsigned)op < VIVA_REDUCTION_COUNT ? names[op] : NULL; }
+
+viva_dtype viva_reduction_type(viva_reduction op, viva_dtype a) {
+  if (!dtype_is_compute(a)) return VIVA_DTYPE_NONE;
+  switch (op) {
+  case VIVA_SUM:
+  case VIVA_PROD: return dtype_sum_of(a);
+  case VIVA_MEAN:
+  case VIVA_VAR:
+  case VIVA_STD:
+  case VIVA_NORM: return dtype_is_float(a) ? a : VIVA_F64;
+  case VIVA_MAX:
+  case VIVA_MIN: return a;
+  case VIVA_ANY:
+  case VIVA_ALL: return VIVA_BOOL;
+  case VIVA_COUNT_NONZERO:
+  case VIVA_ARGMAX:
+  case VIVA_ARGMIN: return VIVA_I64;
+  default: return VIVA_DTYPE_NONE;
+  }
+}
+
+/* The type to fold in: one of the four of reducers.h. */
+static viva_dtype fold_type(viva_dtype a) {
+  if (dtype_is_float(a)) return dtype_kernel(a);
+  return dtype_is_signed(a) ? VIVA_I64 : VIVA_U64;
+}
+
+/* A reduction whose arguments are checked. */
+typedef struct reduction {
+  viva_reduction op;
+  const viva_tensor *a;
+  uint32_t mask; /* bit i: axis i goes */
+  int keep;
+  uint32_t rank; /* of the result */
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  size_t per_result;
+} reduction;
+
+static viva_status check_axes(reduction *r, const int32_t *axes, uint32_t count, viva_error *error) {
+  if (!axes) r->mask = (1u << r->a->rank) - 1;
+  for (uint32_t i = 0; axes && i < count; i++) {
+    uint32_t axis;
+    TRY(operand_axis(r->a, axes[i], &axis, error));
+    if (r->mask >> axis & 1)
+      return error_set(error, VIVA_E_ARGUMENT, "%s: axis %d is named twice", names[r->op], (int)axes[i]);
+    r->mask |= 1u << axis;
+  }
+  r->per_result = 1;
+  for (uint32_t i = 0; i < r->a->rank; i++) {
+    const int goes = r->mask >> i & 1;
+    if (goes) r->per_result *= (size_t)r->a->shape[i];
+    if (!goes || r->keep) r->shape[r->rank++] = goes ? 1 : r->a->shape[i];
+  }
+  return VIVA_OK;
+}
+
+static int has_value_of_nothing(viva_reduction op) {
+  return op == VIVA_SUM || op == VIVA_PROD || op == VIVA_NORM || op == VIVA_ANY || op == VIVA_ALL ||
+         op == VIVA_COUNT_NONZERO;
+}
+
+static viva_status prepare(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count, int keep,
+                           reduction *r, viva_error *error) {
+  char text[128];
+  *r = (reduction){.op = op, .a = a, .keep = keep};
+  if (!viva_reduction_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no reduction %d", (int)op);
+  TRY(operand_need(a, "a", error));
+  if (viva_reduction_type(op, a->dtype) == VIVA_DTYPE_NONE)
+    return operand_refuse(names[op], a->dtype, VIVA_DTYPE_NONE, error);
+  TRY(check_axes(r, axes, count, error));
+  size_t results = 1;
+  for (uint32_t i = 0; i < r->rank; i++) results *= (size_t)r->shape[i];
+  if (r->per_result == 0 && results > 0 && !has_value_of_nothing(op))
+    return error_set(error, VIVA_E_ARGUMENT,
+                     "%s of nothing has no value: the tensor %s has an empty axis that is reduced", names[op],
+                     tensor_shape_text(a, text));
+  return VIVA_OK;
+}
+
+/* -- folding */
+
+/* Folds into a new dense tensor of fold_result's type. */
+static viva_status fold_new(const reduction *r, reducer_op op, const viva_tensor *a, viva_dtype type,
+                            const viva_tensor *shifts, viva_tensor **out, viva_error *error) {
+  const fold f = {.op = op, .type = type, .in = a, .reduced = r->mask, .shifts = shifts};
+  TRY(tensor_empty(r->a->storage->rt, fold_result(op, type), r->rank, r->shape, out, error));
+  fold_run(&f, *out);
+  return VIVA_OK;
+}
+
+/* Each F64 value divided by the count, and perhaps its root. */
+static void finish(viva_tensor *wide, double divisor, int root) {
+  double *values = (double *)(void *)wide->data;
+  for (size_t i = 0; i < wide->elements; i++) {
+    values[i] /= divisor;
+    if (root) values[i] = sqrt(values[i]);
+  }
+}
+
+static viva_status fold_mean(const reduction *r, viva_tensor **out, viva_error *error) {
+  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
+  TRY(fold_new(r, RED_SUM, r->a, type, NULL, out, error));
+  finish(*out, (double)r->per_result, 0);
+  return VIVA_OK;
+}
+
+static viva_status fold_variance(const reduction *r, viva_tensor **out, viva_error *error) {
+  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
+  viva_tensor *means;
+  TRY(fold_mean(r, &means, error));
+  const viva_status status = fold_new(r, RED_SQUARES, r->a, type, means, out, error);
+  viva_tensor_release(means);
+  if (status == VIVA_OK) finish(*out, (double)r->per_result, r->op == VIVA_STD);
+  return status;
+}
+
+static viva_status fold_norm(const reduction *r, viva_tensor **out, viva_error *error) {
+  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
+  viva_tensor *zeros;
+  TRY(tensor_create(r->a->storage->rt, VIVA_F64, r->rank, r->shape, &zeros, error));
+  const viva_status status = fold_new(r, RED_SQUARES, r->a, type, zeros, out, error);
+  viva_tensor_release(zeros);
+  if (status == VIVA_OK) finish(*out, 1, 1);
+  return status;
+}
+
+/* How many are not 0, from a BOOL (or byte) tensor that says which. */
+static viva_status fold_count(const reduction *r, viva_tensor **out, viva_error *error) {
+  viva_tensor *truth;
+  TRY(operand_dense(r->a, VIVA_BOOL, &truth, error));
+  const viva_status status = fold_new(r, RED_SUM, truth, VIVA_I64, NULL, out, error);
+  viva_tensor_release(truth);
+  if (status != VIVA_OK) return status;
+  int64_t *counts = (int64_t *)(void *)(*out)->data;
+  for (size_t i = 0; r->op != VIVA_COUNT_NONZERO && i < (*out)->elements; i++)
+    counts[i] = r->op == VIVA_ANY ? counts[i] > 0 : counts[i] == (int64_t)r->per_result;
+  return VIVA_OK;
+}
+
+/* The values, dense, in a type that holds them. */
+static viva_status reduce_wide(const reduction *r, viva_tensor **out, viva_error *error) {
+  const viva_dtype type = fold_type(r->a->dtype);
+  switch (r->op) {
+  case VIVA_SUM: return fold_new(r, RED_SUM, r->a, type, NULL, out, error);
+  case VIVA_PROD: return fold_new(r, RED_PROD, r->a, type, NULL, out, error);
+  case VIVA_MAX: return fold_new(r, RED_MAX, r->a, type, NULL, out, error);
+  case VIVA_MIN: return fold_new(r, RED_MIN, r->a, type, NULL, out, error);
+  case VIVA_MEAN: return fold_mean(r, out, error);
+  case VIVA_VAR:
+  case VIVA_STD: return fold_variance(r, out, error);
+  case VIVA_NORM: return fold_norm(r, out, error);
+  case VIVA_ARGMAX:
+  case VIVA_ARGMIN: return arg_new(r->a, r->mask, r->op == VIVA_ARGMAX, r->rank, r->shape, out, error);
+  default: return fold_count(r, out, error);
+  }
+}
+
+/* -- public */
+
+viva_status viva_tensor_reduce(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
+                               int32_t keepdims, viva_tensor **out, viva_error *error) {
+  reduction r;
+  viva_tensor *wide;
+  TRY(operand_place(out, error));
+  TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
+  TRY(reduce_wide(&r, &wide, error));
+  const viva_status status = operand_dense(wide, viva_reduction_type(op, a->dtype), out, error);
+  viva_tensor_release(wide);
+  return status;
+}
+
+viva_status viva_tensor_reduce_into(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
+                                    int32_t keepdims, viva_tensor *out, viva_error *error) {
+  reduction r;
+  viva_tensor *wide;
+  TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
+  TRY(operand_out(out, r.rank, r.shape, error));
+  TRY(reduce_wide(&r, &wide, error)); /* apart from out, which may overlap a */
+  operand_move(out, wide);
+  viva_tensor_release(wide);
+  return VIVA_OK;
+}

@@ -1,0 +1,19 @@
+/* tensor/scalar.h: a number as a tensor without axes, on the stack. */
+#ifndef TENSOR_SCALAR_H
+#define TENSOR_SCALAR_H
+
+#include "tensor/operand.h"
+
+typedef struct scalar {
+  viva_tensor tensor; /* an operand while the struct stays where it is; not to be retained */
+  tensor_storage storage;
+  _Alignas(8) char value[8];
+} scalar;
+
+/* value converted to a type as viva_tensor_astype does. */
+void scalar_of(scalar *s, viva_dtype dtype, double value);
+
+/* A Python number beside a: see viva_tensor_binary_scalar. E_LIMIT. */
+viva_status scalar_beside(scalar *s, const viva_tensor *a, double value, viva_error *error);
+
+#endif

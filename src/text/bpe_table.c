@@ -1,0 +1,260 @@
+/* The tables of merging: pairs, and the first symbols of a piece. */
+#include <string.h>
+
+#include "base/num.h"
+#include "text/bpe.h"
+#include "text/unicode.h"
+
+#define QUOTE_SIZE 80
+
+/* ---- merges ---- */
+
+static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
+  size_t i = bpe_merge_slot(b, left, right);
+  while (b->slots[i].rank != BPE_NO_RANK && (b->slots[i].left != left || b->slots[i].right != right))
+    i = (i + 1) & b->mask;
+  b->slots[i] = (bpe_merge){left, right, rank};
+}
+
+static viva_status absent(size_t index, const char *role, const char *text, size_t bytes, viva_error *error) {
+  char quoted[QUOTE_SIZE];
+  return error_set(error, VIVA_E_FORMAT, "merge %zu names %s '%s', which is not in the vocabulary", index, role,
+                   error_quote(quoted, sizeof quoted, text, bytes));
+}
+
+/* An id of the model's own vocabulary: merges do not see tokens that were only added. */
+static int64_t find_in_model(const vocab *v, const char *text, size_t bytes) {
+  int64_t id = vocab_find(v, text, bytes);
+  return id >= 0 && (v->flags[id] & VOCAB_MODEL) ? id : -1;
+}
+
+static viva_status compile_merges(bpe *b, const token_text *merges, size_t merge_count, char *joined,
+                                  viva_error *error) {
+  size_t prefix = b->rules.prefix.bytes;
+  for (size_t i = 0; i < merge_count; i++) {
+    token_text l = merges[2 * i], r = merges[2 * i + 1];
+    int64_t left = find_in_model(b->vocab, l.text, l.bytes);
+    if (left < 0) return absent(i, "the left part", l.text, l.bytes, error);
+    int64_t right = find_in_model(b->vocab, r.text, r.bytes);
+    if (right < 0) return absent(i, "the right part", r.text, r.bytes, error);
+    size_t skip = prefix < r.bytes ? prefix : 0;
+    memcpy(joined, l.text, l.bytes);
+    memcpy(joined + l.bytes, r.text + skip, r.bytes - skip);
+    int64_t result = find_in_model(b->vocab, joined, l.bytes + r.bytes - skip);
+    if (result < 0) return absent(i, "the result", joined, l.bytes + r.bytes - skip, error);
+    b->results[i] = (uint32_t)result;
+    merge_put(b, (uint32_t)left, (uint32_t)right, (uint32_t)i);
+  }
+  return VIVA_OK;
+}
+
+static viva_status create_merges(mem *m, bpe *b, const token_text *merges, size_t merge_count, viva_error *error) {
+  size_t slots = 16, longest = 0;
+  if (merge_count >= INT32_MAX)
+    return error_set(error, VIVA_E_FORMAT, "%zu merges: ranks would not fit 31 bits", merge_count);
+  while (slots / 2 < merge_count) slots *= 2;
+  for (size_t i = 0; i < merge_count; i++) {
+    size_t bytes = merges[2 * i].bytes + merges[2 * i + 1].bytes; /* both in memory: no overflow */
+    if (bytes > longest) longest = bytes;
+  }
+  b->mask = slots - 1;
+  b->slots = mem_alloc(m, slots * sizeof *b->slots);
+  b->results = mem_array(m, merge_count, sizeof *b->results);
+  char *joined = mem_alloc(m, longest);
+  viva_status status = VIVA_OK;
+  if (!b->slots || !b->results || !joined)
+    status = error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
+  if (status == VIVA_OK) {
+    memset(b->slots, 0xff, slots * sizeof *b->slots); /* every rank BPE_NO_RANK */
+    status = compile_merges(b, merges, merge_count, joined, error);
+  }
+  mem_free(m, joined);
+  return status;
+}
+
+/* ---- first symbols ---- */
+
+static uint32_t id_of(const vocab *v, const char *text, size_t bytes) {
+  int64_t id = find_in_model(v, text, bytes);
+  return id < 0 ? BPE_NO_ID : (uint32_t)id;
+}
+
+static void find_byte_ids(bpe *b) {
+  static const char digits[] = "0123456789ABCDEF";
+  for (uint32_t byte = 0; byte < 256; byte++) {
+    char text[4], fallback[6] = "<0x00>";
+    uint32_t code = b->rules.byte_level ? byte_alphabet_char((uint8_t)byte) : byte;
+    b->byte_ids[byte] = code < 0x80 || b->rules.byte_level ? id_of(b->vocab, text, utf8_encode(code, text)) : BPE_NO_ID;
+    fallback[3] = digits[byte >> 4];
+    fallback[4] = digits[byte & 15];
+    b->fallback_ids[byte] = b->rules.byte_fallback ? id_of(b->vocab, fallback, sizeof fallback) : BPE_NO_ID;
+  }
+}
+
+static size_t character_slot(const bpe *b, uint32_t code) {
+  size_t i = (size_t)hash_mix(code ^ b->vocab->seed[1]) & b->character_mask;
+  while (b->characters[i].code != code && b->characters[i].code != BPE_NO_ID) i = (i + 1) & b->character_mask;
+  return i;
+}
+
+/* The one character that a token is, or BPE_NO_ID. */
+static uint32_t only_character(token_text t) {
+  uint32_t code;
+  if (t.bytes == 0 || t.bytes > 4) return BPE_NO_ID;
+  return unicode_read((const uint8_t *)t.text, &code) == t.bytes ? code : BPE_NO_ID;
+}
+
+static viva_status create_characters(mem *m, bpe *b, viva_error *error) {
+  const vocab *v = b->vocab;
+  size_t count = 0, slots = 16;
+  for (uint32_t id = 0; id < v->count; id++)
+    count += (v->flags[id] & VOCAB_MODEL) && only_character(vocab_text(v, id)) != BPE_NO_ID;
+  while (slots / 2 < count) slots *= 2;
+  b->characters = mem_alloc(m, slots * sizeof *b->characters);
+  if (!b->characters) return error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu characters", count);
+  memset(b->characters, 0xff, slots * sizeof *b->characters);
+  b->character_mask = slots - 1;
+  for (uint32_t id = 0; id < v->count; id++) {
+    uint32_t code = v->flags[id] & VOCAB_MODEL ? only_character(vocab_text(v, id)) : BPE_NO_ID;
+    if (code != BPE_NO_ID) b->characters[character_slot(b, code)] = (bpe_character){code, id};
+  }
+  return VIVA_OK;
+}
+
+/* Symbols that are being collected, with the reference's rule for unknown ones: an unknown waits until a known symbol
+ * follows it (or the end), and bytes do not count as one. */
+typedef struct symbol_list {
+  uint32_t *ids, *lengths;
+  size_t count;
+  size_t waiting; /* bytes of the unknown that waits; 0: none */
+} symbol_list;
+
+static void put(symbol_list *list, uint32_t id, size_t length) {
+  if (list->lengths) list->lengths[list->count] = (uint32_t)length;
+  list->ids[list->count++] = id;
+}
+
+static void put_waiting(const bpe *b, symbol_list *list) {
+  if (list->waiting) put(list, b->unknown, list->waiting);
+  list->waiting = 0;
+}
+
+/* One symbol: its id, or its spelling (with affixes) when the vocabulary lacks it. */
+static void put_symbol(const bpe *b, symbol_list *list, uint32_t id, const char *text, size_t bytes, size_t length) {
+  if (id != BPE_NO_ID) {
+    put_waiting(b, list);
+    put(list, id, length);
+    return;
+  }
+  if (b->rules.byte_fallback) {
+    size_t known = 0;
+    while (known < bytes && b->fallback_ids[(uint8_t)text[known]] != BPE_NO_ID) known++;
+    if (known == bytes) {
+      for (size_t i = 0; i < bytes; i++) put(list, b->fallback_ids[(uint8_t)text[i]], 1);
+      return;
+    }
+  }
+  if (b->unknown == BPE_NO_ID) return;
+  if (!b->rules.fuse_unknown) put_waiting(b, list);
+  list->waiting += length;
+}
+
+#define AFFIX_MOST 64 /* bytes of prefix and suffix together */
+
+/* Symbols with affixes are looked up by their text. */
+static void put_affixed(const bpe *b, symbol_list *list, const char *text, size_t bytes, int is_first, int is_last) {
+  char whole[AFFIX_MOST + 4];
+  size_t n = 0;
+  if (!is_first) {
+    memcpy(whole, b->rules.prefix.text, b->rules.prefix.bytes);
+    n = b->rules.prefix.bytes;
+  }
+  memcpy(whole + n, text, bytes);
+  n += bytes;
+  if (is_last) {
+    memcpy(whole + n, b->rules.suffix.text, b->rules.suffix.bytes);
+    n += b->rules.suffix.bytes;
+  }
+  put_symbol(b, list, id_of(b->vocab, whole, n), whole, n, bytes);
+}
+
+size_t bpe_symbols(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t *ids, uint32_t *lengths) {
+  symbol_list list = {ids, lengths, 0, 0};
+  int affixed = b->rules.prefix.bytes || b->rules.suffix.bytes;
+  if (b->rules.byte_level && b->complete && !lengths && !affixed) {
+    for (size_t i = 0; i < bytes; i++) ids[i] = b->byte_ids[piece[i]];
+    return bytes;
+  }
+  for (size_t at = 0, n = 1; at < bytes; at += n) {
+    char spelled[4];
+    const char *text = (const char *)piece + at;
+    size_t length;
+    uint32_t code, id = BPE_NO_ID;
+    if (b->rules.byte_level) {
+      length = utf8_encode(byte_alphabet_char(piece[at]), spelled);
+      text = spelled;
+      id = b->byte_ids[piece[at]];
+    } else {
+      length = n = unicode_read(piece + at, &code);
+      if (!affixed) id = code < 0x80 ? b->byte_ids[code] : b->characters[character_slot(b, code)].id;
+    }
+    if (affixed)
+      put_affixed(b, &list, text, length, at == 0, at + n == bytes);
+    else
+      put_symbol(b, &list, id, text, length, length);
+  }
+  put_waiting(b, &list);
+  return list.count;
+}
+
+/* Is there a token for whatever a piece may hold? */
+static int is_complete(const bpe *b) {
+  int bytes = 1, fallback = 1;
+  for (int byte = 0; byte < 256; byte++) {
+    bytes &= b->byte_ids[byte] != BPE_NO_ID;
+    fallback &= b->fallback_ids[byte] != BPE_NO_ID;
+  }
+  return !b->rules.prefix.bytes && !b->rules.suffix.bytes && (fallback || (b->rules.byte_level && bytes));
+}
+
+static viva_status find_unknown(bpe *b, viva_error *error) {
+  char quoted[QUOTE_SIZE];
+  token_text unknown = b->rules.unknown;
+  b->unknown = unknown.text ? id_of(b->vocab, unknown.text, unknown.bytes) : BPE_NO_ID;
+  b->complete = is_complete(b);
+  if (!unknown.text || b->unknown != BPE_NO_ID || b->complete) return VIVA_OK;
+  return error_set(error, VIVA_E_FORMAT, "the unknown token '%s' is not in the vocabulary, which lacks single %s",
+                   error_quote(quoted, sizeof quoted, unknown.text, unknown.bytes),
+                   b->rules.byte_level ? "bytes" : "characters");
+}
+
+void bpe_destroy(mem *m, bpe *b) {
+  mem_free(m, b->slots);
+  mem_free(m, b->results);
+  mem_free(m, b->characters);
+  b->slots = NULL;
+  b->results = NULL;
+  b->characters = NULL;
+}
+
+static viva_status create(mem *m, bpe *b, const token_text *merges, size_t merge_count, viva_error *error) {
+  if (b->rules.prefix.bytes + b->rules.suffix.bytes > AFFIX_MOST)
+    return error_set(error, VIVA_E_UNSUPPORTED,
+                     "a continuing_subword_prefix and end_of_word_suffix of more than %d bytes", AFFIX_MOST);
+  TRY(create_merges(m, b, merges, merge_count, error));
+  if (!b->rules.byte_level) TRY(create_characters(m, b, error));
+  find_byte_ids(b);
+  /* Where a symbol's bytes each become a token, a byte of the alphabet can be two, and an affix some more on each. */
+  b->most_symbols = 1;
+  if (b->rules.byte_fallback && b->rules.byte_level) b->most_symbols = 2;
+  if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
+  return find_unknown(b, error);
+}
+
+viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const token_text *merges, size_t merge_count,
+                       bpe *out, viva_error *error) {
+  *out = (bpe){.vocab = v, .rules = *rules};
+  viva_status status = create(m, out, merges, merge_count, error);
+  if (status != VIVA_OK) bpe_destroy(m, out);
+  return status;
+}

@@ -1,0 +1,30 @@
+/* text/joints.h: between which characters no token lies, so that a long piece can be cut there and each part be merged, and
+ * remembered, alone.
+ *
+ * A merge makes a token. Where no token of the vocabulary has the last character of what lies before a place followed by the
+ * first one behind it, no merge can reach over the place, and both sides merge as if the other were not there: the ids are
+ * the same. The sets below may say "joined" of more pairs than are; never of fewer.
+ */
+#ifndef TEXT_JOINTS_H
+#define TEXT_JOINTS_H
+
+#include "text/bpe.h"
+
+#define JOINTS_BITS 20 /* of the set of pairs: 128 KiB */
+
+typedef struct joints {
+  int usable;                /* 0: pieces must not be cut */
+  uint64_t ascii[128][2];    /* bit b of row a: a and b are joined */
+  uint64_t *pairs;           /* pairs of characters, by hash */
+  uint64_t *before, *behind; /* characters, by hash, that a token has with a part of another behind, or before it */
+  uint64_t halves[256][4];   /* last byte of one and first byte of another character, of which a token has parts only */
+} joints;
+
+/* Errors: E_MEMORY. */
+viva_status joints_create(mem *m, const bpe *b, joints *out, viva_error *error);
+void joints_destroy(mem *m, joints *j);
+
+/* The first place behind `at` where text[at .. end) may be cut, or end. text is valid UTF-8. */
+size_t joints_next(const joints *j, const uint8_t *text, size_t at, size_t end);
+
+#endif

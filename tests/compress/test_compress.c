@@ -1,0 +1,476 @@
+/* Compressed tensors: the original's golden numbers, sizes, bounds, special values, views, other types. */
+#include "compress_kit.h"
+
+#include "number/number.h"
+
+static viva_compressed *compress(viva_engine *engine, const viva_tensor *t, const viva_compression_config *config) {
+  viva_compressed *c = NULL;
+  viva_error error = {0};
+  const viva_status status = viva_compress(engine, t, config, &c, &error);
+  kit_good(status, error);
+  return c;
+}
+
+static viva_compressed_info describe(const viva_compressed *c) {
+  viva_compressed_info info = {.size = sizeof info};
+  assert_int_equal(viva_compressed_describe(c, &info, NULL), VIVA_OK);
+  return info;
+}
+
+static void back(viva_engine *engine, const viva_compressed *c, float *values, size_t count) {
+  viva_error error = {0};
+  const viva_status status = viva_decompress_into(engine, c, values, count, &error);
+  kit_good(status, error);
+}
+
+/* original-api.md A.10: values 0 … 15 give codes 0 … 15, 20 bytes, ratio 3.2 and come back exactly. */
+static void golden_sixteen(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(1);
+  const size_t own = kit_bytes(engine);
+  float values[16], got[16];
+  int32_t codes[16];
+  for (int i = 0; i < 16; i++) values[i] = (float)i;
+  const viva_compression_config config = viva_nvfp4_config();
+  assert_true(config.block_size == 16 && config.bits_per_value == 4 && !config.symmetric &&
+              config.max_error_pct == 2.0);
+  viva_tensor *t = kit_tensor(engine, values, 4, 4);
+  viva_compressed *c = compress(engine, t, &config);
+  const viva_compressed_info info = describe(c);
+  assert_int_equal(info.blocks, 1);
+  assert_int_equal(info.memory_bytes, 20);
+  assert_int_equal(info.seed_memory_bytes, 20);
+  assert_true(info.compression_ratio == 3.2 && info.global_scale == 15 && info.num_elements == 16 && info.bound_met);
+  assert_true(info.rank == 2 && info.shape[0] == 4 && info.shape[1] == 4);
+  viva_micro_block block = {.size = sizeof block};
+  assert_int_equal(viva_compressed_block(c, 0, &block, NULL), VIVA_OK);
+  assert_true(block.scale == 15 && block.zero_point == 0 && block.count == 16 && block.bits == 4);
+  assert_int_equal(viva_micro_block_codes(&block, codes, 16, NULL), VIVA_OK);
+  for (int i = 0; i < 16; i++) assert_int_equal(codes[i], i);
+  back(engine, c, got, 16);
+  assert_memory_equal(got, values, sizeof values);
+  viva_tensor *whole = NULL;
+  assert_int_equal(viva_decompress(engine, c, &whole, NULL), VIVA_OK);
+  assert_memory_equal(viva_tensor_elements(whole), values, sizeof values);
+  assert_int_equal(viva_compressed_block(c, 1, &block, NULL), VIVA_E_NOT_FOUND);
+  viva_tensor_release(whole);
+  viva_compressed_release(c);
+  viva_tensor_release(t);
+  kit_engine_close(engine, own);
+}
+
+/* A.10: [1024, 512]: 32768 blocks, 524292 bytes, 3.99997; INT8: 16384 blocks, 655364 bytes, 3.19998. D.3: the mean error of
+ * uniform data is 0.0129, with true NVFP4 (absmax) 0.0443. */
+static void golden_megabyte(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(2);
+  enum { COUNT = 1024 * 512 };
+  float *values = kit_floats(COUNT);
+  kit_values(2, 1, values, COUNT, 5);
+  viva_tensor *t = kit_tensor(engine, values, 1024, 512);
+  viva_compression_config nvfp4 = viva_nvfp4_config(), int8 = viva_int8_config(), real = viva_nvfp4_e2m1_config();
+  real.search = VIVA_SEARCH_ABSMAX;
+  const struct {
+    const viva_compression_config *config;
+    uint64_t blocks, bytes, seed;
+    double ratio, error, within;
+  } cases[] = {{&nvfp4, 32768, 524292, 524292, 3.99997, 0.0129, 0.0002},
+               {&int8, 16384, 655364, 655364, 3.19998, 0.0019, 0.0002}, /* uniform: 0.97 / 127 / 4 */
+               {&real, 32768, 32768 * 9 + 4, 524292, 7.11, 0.0443, 0.0005}};
+  for (size_t i = 0; i < 3; i++) {
+    viva_compressed *c = compress(engine, t, cases[i].config);
+    const viva_compressed_info info = describe(c);
+    viva_compression_stats stats = {.size = sizeof stats};
+    assert_int_equal(viva_compression_statistics(engine, t, c, &stats, NULL), VIVA_OK);
+    assert_int_equal(info.blocks, cases[i].blocks);
+    assert_int_equal(info.memory_bytes, cases[i].bytes);
+    assert_int_equal(info.seed_memory_bytes, cases[i].seed);
+    assert_true(fabs(info.compression_ratio - cases[i].ratio) < 0.002);
+    assert_true(fabs(stats.mean_error - cases[i].error) < cases[i].within);
+    assert_true(stats.original_bytes == 4 * COUNT && stats.compressed_bytes == info.memory_bytes);
+    assert_true(stats.blocks_processed == info.blocks && stats.compression_ratio == info.compression_ratio);
+    assert_true(fabs(stats.mean_error_pct - info.error_pct) < 1e-6);
+    assert_int_equal(info.bound_met, info.error_pct <= cases[i].config->max_error_pct);
+    viva_compressed_release(c);
+  }
+  viva_tensor_release(t);
+  free(values);
+  viva_engine_release(engine);
+}
+
+/* viva_compression_statistics against sums in double. */
+static void statistics_are_right(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(2);
+  enum { COUNT = 30 * 1001 };
+  float *values = kit_floats(COUNT), *got = kit_floats(COUNT);
+  for (int which = 0; which < KIT_DISTRIBUTIONS; which++) {
+    for (int power = -60; power <= 60; power += 60) {
+      double sum = 0, square = 0, signal = 0, largest = 0, absmax = 0;
+      kit_values(which, ldexpf(1, power), values, COUNT, 6 + (uint64_t)which);
+      viva_tensor *t = kit_tensor(engine, values, 30, 1001);
+      viva_compression_config config = viva_nvfp4_config();
+      config.segment = which % 2 ? 16 * 100 : 0;
+      viva_compressed *c = compress(engine, t, &config);
+      back(engine, c, got, COUNT);
+      for (size_t i = 0; i < COUNT; i++) {
+        const double d = fabs((double)values[i] - (double)got[i]);
+        sum += d, square += d * d, signal += (double)values[i] * (double)values[i];
+        largest = fmax(largest, d), absmax = fmax(absmax, fabs((double)values[i]));
+      }
+      viva_compression_stats s = {.size = sizeof s};
+      assert_int_equal(viva_compression_statistics(engine, t, c, &s, NULL), VIVA_OK);
+      assert_true(fabs(s.mean_error / (sum / COUNT) - 1) < 1e-5);
+      assert_true(fabs(s.max_error / largest - 1) < 1e-5);
+      assert_true(fabs(s.rms_error / sqrt(square / COUNT) - 1) < 1e-5);
+      assert_true(fabs(s.sqnr_db - 10 * log10(signal / square)) < 1e-4);
+      assert_true(fabs(s.mean_error_pct / (100 * sum / COUNT / absmax) - 1) < 1e-5);
+      viva_compressed_release(c);
+      viva_tensor_release(t);
+    }
+  }
+  free(values), free(got);
+  viva_engine_release(engine);
+}
+
+/* D.3 item 9: the original loses every negative value in symmetric mode. */
+static void symmetric_mode_keeps_signs(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(1);
+  enum { COUNT = 4096 };
+  float *values = kit_floats(COUNT);
+  kit_values(0, 1, values, COUNT, 7);
+  viva_tensor *t = kit_tensor(engine, values, 1, COUNT);
+  const viva_compression_config config = viva_int8_config();
+  viva_compressed *c = compress(engine, t, &config);
+  viva_compression_stats stats = {.size = sizeof stats};
+  assert_int_equal(viva_compression_statistics(engine, t, c, &stats, NULL), VIVA_OK);
+  assert_true(stats.sqnr_db > 40); /* 8 bits, a scale for each 32: about 46 dB; with signs lost 3 dB */
+  viva_micro_block block = {.size = sizeof block};
+  int32_t codes[32], least = 0, most = 0;
+  for (uint64_t b = 0; b < COUNT / 32; b++) {
+    assert_int_equal(viva_compressed_block(c, b, &block, NULL), VIVA_OK);
+    assert_true(block.zero_point == 0);
+    assert_int_equal(viva_micro_block_codes(&block, codes, 32, NULL), VIVA_OK);
+    for (int i = 0; i < 32; i++) least = codes[i] < least ? codes[i] : least, most = codes[i] > most ? codes[i] : most;
+  }
+  assert_true(least == -127 && most == 127);
+  viva_compressed_release(c);
+  viva_tensor_release(t);
+  free(values);
+  viva_engine_release(engine);
+}
+
+/* Blocks from any shape, size, mode: each value is within half a step; sizes are as documented; threads change nothing. */
+static void any_shape(void **state) {
+  (void)state;
+  viva_engine *one = kit_engine(1), *two = kit_engine(3);
+  uint64_t seed = 8;
+  for (int round = 0; round < 400; round++) {
+    const uint64_t rows = kit_next(&seed) % 40, cols = kit_next(&seed) % (round % 8 ? 90 : 3000);
+    const size_t count = (size_t)(rows * cols);
+    float *values = kit_floats(count), *got = kit_floats(count), *other = kit_floats(count);
+    kit_values(round % KIT_DISTRIBUTIONS, ldexpf(1, round % 100 - 50), values, count, seed);
+    viva_compression_config config = viva_nvfp4_config();
+    config.codec = round % 3 == 0 ? VIVA_CODEC_NVFP4 : VIVA_CODEC_AFFINE;
+    config.search = (viva_scale_search)(round % 9 / 3);
+    if (config.codec == VIVA_CODEC_AFFINE) {
+      config.block_size = 8 + (uint32_t)(kit_next(&seed) % 249);
+      config.bits_per_value = 2 + (uint32_t)(kit_next(&seed) % 7);
+      config.symmetric = (int)(kit_next(&seed) % 2);
+    }
+    config.row_blocks = (int)(kit_next(&seed) % 2);
+    if (round % 5 == 1) config.segment = (config.row_blocks ? cols : config.block_size) * (1 + kit_next(&seed) % 9);
+    viva_tensor *t = kit_tensor(one, values, rows, cols);
+    viva_compressed *a = compress(one, t, &config), *b = compress(two, t, &config);
+    const viva_compressed_info info = describe(a);
+    uint64_t bytes = info.segments ? 0 : 4, blocks = 0;
+    for (uint64_t s = 0; s < info.segments; s++) {
+      viva_stream_chunk x = {.size = sizeof x}, y = {.size = sizeof y};
+      assert_int_equal(viva_compressed_segment(a, s, &x, NULL), VIVA_OK);
+      assert_int_equal(viva_compressed_segment(b, s, &y, NULL), VIVA_OK);
+      assert_true(x.bytes == y.bytes && x.error_pct == y.error_pct && x.global_scale == y.global_scale && x.id == s);
+      assert_memory_equal(x.data, y.data, x.bytes);
+      blocks += x.blocks;
+      bytes += 4 + x.blocks *
+                       (config.codec == VIVA_CODEC_NVFP4 ? 9 : 8 + (config.block_size * config.bits_per_value + 7) / 8);
+    }
+    assert_int_equal(info.blocks, blocks);
+    assert_int_equal(info.memory_bytes, bytes);
+    if (config.row_blocks)
+      assert_int_equal(blocks, count ? rows * ((cols + config.block_size - 1) / config.block_size) : 0);
+    back(one, a, got, count);
+    back(two, b, other, count);
+    assert_memory_equal(got, other, count * sizeof *got);
+    for (uint64_t k = 0, at = 0; k < blocks && config.codec == VIVA_CODEC_AFFINE; k++) {
+      viva_micro_block block = {.size = sizeof block};
+      int32_t codes[256];
+      assert_int_equal(viva_compressed_block(a, k, &block, NULL), VIVA_OK);
+      assert_int_equal(viva_micro_block_codes(&block, codes, block.count, NULL), VIVA_OK);
+      for (uint32_t i = 0; i < block.count; i++, at++) {
+        const double step = (double)block.global_scale / (double)block.scale;
+        assert_true(got[at] == ((float)codes[i] / block.scale + block.zero_point) * block.global_scale);
+        assert_true(fabs((double)got[at] - (double)values[at]) <= 0.5001 * step + 2e-7 * (double)block.global_scale);
+      }
+    }
+    viva_compressed_release(a), viva_compressed_release(b);
+    viva_tensor_release(t);
+    free(values), free(got), free(other);
+  }
+  viva_engine_release(one), viva_engine_release(two);
+}
+
+/* The bytes of NVFP4 are those of the packed weight: one definition. */
+static void nvfp4_is_the_packed_weight(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(2);
+  enum { ROWS = 37, COLS = 16 * 33 };
+  float *values = kit_floats(ROWS * COLS), *packed_values = kit_floats(ROWS * COLS), *got = kit_floats(ROWS * COLS);
+  kit_values(4, 0.02f, values, ROWS * COLS, 9);
+  viva_tensor *t = kit_tensor(engine, values, ROWS, COLS);
+  for (int search = 0; search < 3; search++) {
+    viva_prepack_options options = viva_prepack_options_default();
+    viva_compression_config config = viva_nvfp4_e2m1_config();
+    viva_packed_weight *packed = NULL;
+    viva_packed_info info = {.size = sizeof info};
+    options.search = config.search = (viva_scale_search)search;
+    assert_int_equal(viva_prepack_nvfp4_weight(engine, t, &options, &packed, NULL), VIVA_OK);
+    assert_int_equal(viva_packed_weight_describe(packed, &info, NULL), VIVA_OK);
+    assert_int_equal(viva_packed_weight_unpack(packed, packed_values, ROWS * COLS, NULL), VIVA_OK);
+    viva_compressed *c = compress(engine, t, &config);
+    back(engine, c, got, ROWS * COLS);
+    assert_memory_equal(got, packed_values, ROWS * COLS * sizeof *got);
+    assert_true(info.global_scale == 2688 / describe(c).global_scale);
+    viva_compressed_release(c);
+    viva_packed_weight_release(packed);
+  }
+  viva_tensor_release(t);
+  free(values), free(packed_values), free(got);
+  viva_engine_release(engine);
+}
+
+/* -- bounds */
+
+static void bounds_hold(void **state) {
+  (void)state;
+  static const viva_compress_bound bounds[3] = {VIVA_COMPRESS_FIT, VIVA_COMPRESS_FIT_BLOCKS, VIVA_COMPRESS_RAW};
+  static const double percents[5] = {5, 1, 0.1, 0.005, 1e-6};
+  viva_engine *engine = kit_engine(2);
+  enum { COUNT = 3 * 1100 };
+  float *values = kit_floats(COUNT), *got = kit_floats(COUNT);
+  size_t raised = 0, wide = 0, raw = 0;
+  for (int round = 0; round < 3 * 5 * 3 * 12 * 2; round++) {
+    const int which = round / 90 % 12;
+    viva_compression_config config = round / 1080 ? viva_nvfp4_e2m1_config() : viva_nvfp4_config();
+    config.bound = bounds[round % 3];
+    config.max_error_pct = percents[round / 3 % 5];
+    config.error = (viva_error_measure)(round / 15 % 3);
+    config.segment = round % 2 ? 16 * 64 : 0;
+    kit_values(which, ldexpf(1, which * 10 - 60), values, COUNT, 10);
+    viva_tensor *t = kit_tensor(engine, values, 3, COUNT / 3);
+    viva_compressed *c = compress(engine, t, &config);
+    const viva_compressed_info info = describe(c);
+    assert_true(info.bound_met && info.error_pct <= config.max_error_pct);
+    back(engine, c, got, COUNT);
+    for (uint64_t s = 0, at = 0; s < info.segments; s++) { /* the measure, by hand */
+      viva_stream_chunk chunk = {.size = sizeof chunk};
+      assert_int_equal(viva_compressed_segment(c, s, &chunk, NULL), VIVA_OK);
+      double sum = 0, square = 0, largest = 0;
+      const double n = (double)chunk.values;
+      for (size_t i = 0; i < chunk.values; i++, at++) {
+        const double d = fabs((double)got[at] - (double)values[at]);
+        sum += d, square += d * d, largest = fmax(largest, d);
+      }
+      const double error = config.error == VIVA_MEASURE_MEAN  ? sum / n
+                           : config.error == VIVA_MEASURE_RMS ? sqrt(square / n)
+                                                              : largest;
+      if (chunk.compressed) /* a raw chunk has no scale, and no error */
+        assert_true(100 * error / (double)chunk.global_scale <= config.max_error_pct * (1 + 1e-6));
+      else
+        assert_true(error == 0);
+      assert_true(chunk.fate ==
+                  (config.bound == VIVA_COMPRESS_RAW && !chunk.compressed ? VIVA_CHUNK_MISSED_BOUND : VIVA_CHUNK_OK));
+    }
+    raised += info.blocks_raised > 0, wide += info.blocks_16 > 0, raw += info.segments_raw > 0;
+    viva_compressed_release(c);
+    viva_tensor_release(t);
+  }
+  assert_true(raised > 100 && wide > 50 && raw > 50); /* every way out was taken */
+  free(values), free(got);
+  viva_engine_release(engine);
+}
+
+/* -- special values */
+
+static void special_values(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(2);
+  const size_t own = kit_bytes(engine);
+  for (int codec = 0; codec < 2; codec++) {
+    viva_compression_config config = codec ? viva_nvfp4_e2m1_config() : viva_nvfp4_config();
+    viva_error error = {0};
+    float values[40], got[40];
+    viva_compressed *c = NULL;
+    /* empty: no block, 4 bytes, ratio 0 */
+    viva_tensor *t = kit_tensor(engine, values, 0, 7);
+    c = compress(engine, t, &config);
+    viva_compressed_info info = describe(c);
+    assert_true(info.blocks == 0 && info.memory_bytes == 4 && info.compression_ratio == 0 && info.bound_met);
+    viva_tensor *whole = NULL;
+    assert_int_equal(viva_decompress(engine, c, &whole, NULL), VIVA_OK);
+    viva_tensor_release(whole), viva_compressed_release(c), viva_tensor_release(t);
+    /* one element, zeros, a constant */
+    for (int kind = 0; kind < 3; kind++) {
+      const size_t count = kind == 0 ? 1 : 40;
+      for (size_t i = 0; i < count; i++) values[i] = kind == 1 ? 0 : -0.3f;
+      t = kit_tensor(engine, values, 1, count);
+      c = compress(engine, t, &config);
+      back(engine, c, got, count);
+      for (size_t i = 0; i < count; i++)
+        assert_true(codec ? fabsf(got[i] - values[i]) < 1e-6f : got[i] == values[i]); /* NVFP4: 6 · 448 / 2688 */
+      viva_compressed_release(c), viva_tensor_release(t);
+    }
+    /* subnormals are values like others (NVFP4's number for the matrix ends at 2^118: what is below is 0) */
+    for (size_t i = 0; i < 40; i++) values[i] = (float)i * 1e-42f;
+    t = kit_tensor(engine, values, 1, 40);
+    c = compress(engine, t, &config);
+    back(engine, c, got, 40);
+    for (size_t i = 0; i < 40 && !codec; i++) assert_true(fabsf(got[i] - values[i]) <= 0.04f * 39e-42f);
+    viva_compressed_release(c), viva_tensor_release(t);
+    /* NaN and infinities: refused with the index, or kept exactly */
+    for (size_t i = 0; i < 40; i++) values[i] = (float)i;
+    values[17] = NAN, values[20] = -INFINITY;
+    t = kit_tensor(engine, values, 1, 40);
+    assert_int_equal(viva_compress(engine, t, &config, &c, &error), VIVA_E_NUMERIC);
+    assert_null(c);
+    assert_non_null(strstr(error.message, "value 17 is NaN"));
+    config.keep_nonfinite = 1;
+    c = compress(engine, t, &config);
+    info = describe(c);
+    assert_true(info.blocks == 3 && info.blocks_32 == 1 && info.blocks_raised == 1 && info.global_scale == 39);
+    back(engine, c, got, 40);
+    assert_memory_equal(got + 16, values + 16, 16 * sizeof *got);
+    for (size_t i = 0; i < 40; i++)
+      assert_true(i / 16 == 1 || fabsf(got[i] - values[i]) <= 39.0f / 6); /* half of what lies between 4 and 6 */
+    viva_compressed_release(c), viva_tensor_release(t);
+  }
+  kit_engine_close(engine, own);
+}
+
+static void other_types(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(1);
+  uint16_t halves[6 * 32];
+  float values[6 * 32], got[6 * 32], expected[6 * 32];
+  uint64_t seed = 11;
+  for (size_t i = 0; i < 6 * 32; i++) {
+    halves[i] = bf16_from_f32((float)kit_gauss(&seed));
+    values[i] = bf16_to_f32(halves[i]);
+  }
+  const uint64_t shape[2] = {6, 32};
+  viva_tensor *t = NULL, *turned = NULL, *whole = NULL;
+  assert_int_equal(viva_tensor_wrap(engine, halves, sizeof halves, VIVA_BF16, 2, shape, NULL, NULL, NULL, &t, NULL),
+                   VIVA_OK);
+  assert_int_equal(viva_tensor_transpose(t, 0, 1, &turned, NULL), VIVA_OK);
+  viva_compression_config config = viva_nvfp4_config();
+  viva_compressed *c = compress(engine, turned, &config);
+  back(engine, c, got, 6 * 32);
+  for (size_t i = 0; i < 32; i++)
+    for (size_t j = 0; j < 6; j++) expected[i * 6 + j] = values[j * 32 + i];
+  viva_tensor *flat = kit_tensor(engine, expected, 32, 6);
+  viva_compressed *d = compress(engine, flat, &config);
+  assert_int_equal(viva_decompress(engine, d, &whole, NULL), VIVA_OK);
+  assert_memory_equal(viva_tensor_elements(whole), got, sizeof got);
+  viva_compressed_release(c), viva_compressed_release(d);
+  viva_tensor_release(t), viva_tensor_release(turned), viva_tensor_release(flat), viva_tensor_release(whole);
+  viva_engine_release(engine);
+}
+
+/* -- what is refused */
+
+static void refused(viva_engine *engine, const viva_tensor *t, const viva_compression_config *config,
+                    const char *field) {
+  viva_compressed *c = (viva_compressed *)1;
+  viva_error error = {0};
+  assert_int_equal(viva_compress(engine, t, config, &c, &error), VIVA_E_ARGUMENT);
+  assert_null(c);
+  assert_string_equal(error.item, field);
+}
+
+static void wrong_arguments(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(1);
+  float values[64] = {1};
+  viva_tensor *t = kit_tensor(engine, values, 2, 32), *other = kit_tensor(engine, values, 32, 2);
+  viva_compression_config c;
+#define REFUSED(base, name, value) c = base(), c.name = value, refused(engine, t, &c, #name)
+  REFUSED(viva_nvfp4_config, block_size, 7);
+  REFUSED(viva_nvfp4_config, block_size, 257);
+  REFUSED(viva_nvfp4_config, bits_per_value, 1);
+  REFUSED(viva_nvfp4_config, bits_per_value, 9);
+  REFUSED(viva_nvfp4_e2m1_config, block_size, 32);
+  REFUSED(viva_nvfp4_e2m1_config, bits_per_value, 5);
+  REFUSED(viva_nvfp4_e2m1_config, symmetric, 1);
+  REFUSED(viva_nvfp4_config, codec, (viva_codec)2);
+  REFUSED(viva_nvfp4_config, max_error_pct, -1);
+  REFUSED(viva_nvfp4_config, max_error_pct, (double)NAN);
+  REFUSED(viva_nvfp4_config, error, (viva_error_measure)3);
+  REFUSED(viva_nvfp4_config, bound, (viva_compress_bound)4);
+  REFUSED(viva_nvfp4_config, search, (viva_scale_search)3);
+  REFUSED(viva_nvfp4_config, global_scale, NAN);
+  REFUSED(viva_nvfp4_config, global_scale, 1e-35f); /* 1 is more than 2^100 times that */
+  REFUSED(viva_nvfp4_config, segment, 17);
+#undef REFUSED
+  viva_compressed *made = NULL;
+  viva_error error = {0};
+  assert_int_equal(viva_compress(NULL, t, NULL, &made, &error), VIVA_E_ARGUMENT);
+  assert_int_equal(viva_compress(engine, NULL, NULL, &made, &error), VIVA_E_ARGUMENT);
+  assert_int_equal(viva_compress(engine, t, NULL, NULL, &error), VIVA_E_ARGUMENT);
+  c = viva_nvfp4_config();
+  made = compress(engine, t, &c);
+  float got[64];
+  assert_int_equal(viva_decompress_into(engine, made, got, 63, &error), VIVA_E_SIZE);
+  viva_compression_stats stats = {.size = sizeof stats};
+  assert_int_equal(viva_compression_statistics(engine, other, made, &stats, &error), VIVA_E_SIZE);
+  viva_compressed_release(made);
+  viva_tensor_release(t), viva_tensor_release(other);
+  viva_engine_release(engine);
+}
+
+/* A given scale: what is compressed with it does not depend on the rest. */
+static void given_scale(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(1);
+  enum { COUNT = 640 };
+  float values[COUNT], a[COUNT], b[COUNT];
+  kit_values(0, 1, values, COUNT, 12);
+  for (int codec = 0; codec < 2; codec++) {
+    viva_compression_config config = codec ? viva_nvfp4_e2m1_config() : viva_nvfp4_config();
+    config.global_scale = 2.5f;
+    viva_tensor *all = kit_tensor(engine, values, 1, COUNT), *part = kit_tensor(engine, values + 320, 1, 320);
+    viva_compressed *x = compress(engine, all, &config), *y = compress(engine, part, &config);
+    back(engine, x, a, COUNT), back(engine, y, b, 320);
+    assert_memory_equal(a + 320, b, 320 * sizeof *a);
+    assert_true(describe(x).global_scale == 2.5f);
+    viva_compressed_release(x), viva_compressed_release(y);
+    viva_tensor_release(all), viva_tensor_release(part);
+  }
+  viva_engine_release(engine);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(golden_sixteen),
+      cmocka_unit_test(golden_megabyte),
+      cmocka_unit_test(statistics_are_right),
+      cmocka_unit_test(symmetric_mode_keeps_signs),
+      cmocka_unit_test(any_shape),
+      cmocka_unit_test(nvfp4_is_the_packed_weight),
+      cmocka_unit_test(bounds_hold),
+      cmocka_unit_test(special_values),
+      cmocka_unit_test(other_types),
+      cmocka_unit_test(wrong_arguments),
+      cmocka_unit_test(given_scale),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

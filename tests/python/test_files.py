@@ -1,0 +1,239 @@
+"""Files as people have them: each is read as its writer meant it, or refused by its true cause (docs/formats-read.md).
+
+The cases of ../shared/cases/files run where that folder is; the kinds that they are examples of are made here from the
+small models of the project.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import gguf
+import gguf_folder
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = ROOT / "tests/golden/tiny.gguf"
+CASES = ROOT.parent / "shared/cases/files"
+sys.path.insert(0, str(ROOT / "tests/mk"))
+import mkgguf  # noqa: E402
+
+NUMBERS = ["-n", "8", "--weights", "f32", "--kv", "f32", "--temp", "0", "--json"]
+
+
+def viva(program, *arguments, **more):
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120, **more)
+
+
+def generate(program, model, *arguments):
+    """The tokens of the prompt, those that were generated, and stderr."""
+    run = viva(program, "generate", "-m", model, "-p", "hello world", *NUMBERS, *arguments)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    return found["prompt_tokens"], found["tokens"], run.stderr
+
+
+def refused(program, model, fragment):
+    run = viva(program, "generate", "-m", model, "-p", "hello", "-n", "1")
+    assert run.returncode == 2 and fragment in run.stderr, run.stderr
+
+
+# ---- the cases: what is given, what is expected
+
+DENSE = [4, 81, 180, 38, 44, 145, 225, 272]
+CODES = [271, 252, 91, 57, 77, 271, 77, 271]
+EXPECTED = [
+    ("01-gguf-llama-bpe-bos/model.gguf", [0, 262, 267], None),
+    ("01-gguf-llama-bpe-bos/hf", [0, 262, 267], None),
+    ("05-explicit-head-dim/hf", None, [266, 147, 280, 165, 243, 71, 47, 69]),
+    ("05-explicit-head-dim/model.gguf", None, [266, 147, 280, 165, 243, 71, 47, 69]),
+    ("06-architecture-spelling/hf", None, DENSE),
+    ("08-stale-index/single", None, DENSE),
+    ("08-stale-index/tied", None, [267] * 8),
+    ("09-special-token-outside/eos.gguf", None, DENSE),
+    ("09-special-token-outside/unk.gguf", None, DENSE),
+    ("11-fp8-per-tensor-names/inv", None, CODES),
+    ("11-fp8-per-tensor-names/act", None, CODES),
+    ("12-compressed-tensors-spelling/block", None, CODES),
+    ("12-compressed-tensors-spelling/pattern", None, CODES),
+]
+
+
+def case(name):
+    if not CASES.exists():
+        pytest.skip(f"{CASES} is not there")
+    return CASES / name
+
+
+@pytest.mark.parametrize("name, prompt, tokens", EXPECTED, ids=[e[0] for e in EXPECTED])
+def test_case(program, name, prompt, tokens):
+    found_prompt, found, _ = generate(program, case(name))
+    assert prompt is None or found_prompt == prompt
+    assert tokens is None or found == tokens
+
+
+def test_case_end_of_turn(program):
+    """<|eot_id|> ends a turn although only <|end_of_text|> is named."""
+    tokens = generate(program, case("02-gguf-end-of-turn-by-text/model.gguf"), "--no-bos")[1]
+    assert tokens == [275, 107, 2]
+
+
+def test_case_outside_is_told(program):
+    assert "is left out" in generate(program, case("09-special-token-outside/unk.gguf"))[2] \
+        or "is left out" in viva(program, "tokenize", "-m", case("09-special-token-outside/unk.gguf"), "-p", "x").stderr
+
+
+def test_case_without_merges(program):
+    run = viva(program, "tokenize", "-m", case("03-gguf-bpe-without-merges/model.gguf"), "-p", "hello world", "--ids")
+    assert run.returncode == 2 and "convert it again" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["hf", "model.gguf"])
+def test_case_padded_ids(program, name):
+    run = viva(program, "detokenize", "-m", case("14-padded-id-detokenize") / name, input="[262, 300]")
+    assert run.returncode == 0 and run.stdout == "hello", run.stderr
+
+
+@pytest.mark.parametrize("name", ["smaug", "falcon3"])
+def test_case_pre_tokenizer_names(program, name):
+    run = viva(program, "tokenize", "-m", case(f"16-pre-tokenizer-aliases/{name}.gguf"), "-p", "hello world", "--ids")
+    assert run.stdout == "[262, 267]\n", run.stderr
+
+
+# ---- GGUF
+
+def read_gguf(path):
+    """The file as mkgguf has it, to be changed and written again."""
+    kinds = {v: k for k, v in mkgguf.VALUE_TYPES.items()}
+    types = {t[0]: k for k, t in mkgguf.TENSOR_TYPES.items()}
+    reader, out = gguf.GGUFReader(path), mkgguf.Gguf()
+    for key, entry in reader.fields.items():
+        if key.startswith("GGUF."):
+            continue
+        kind = kinds[entry.types[0].value]
+        more = {"element": kinds[entry.types[-1].value]} if kind == "array" else {}
+        out.set(key, kind, entry.contents(), **more)
+    for tensor in reader.tensors:
+        out.tensors.append(mkgguf.Tensor(tensor.name, [int(n) for n in tensor.shape], types[tensor.tensor_type.value],
+                                         tensor.data.tobytes()))
+    return out
+
+
+def write_parts(folder, count):
+    """tiny.gguf as llama-gguf-split writes it: the keys in the first part, some tensors in each."""
+    whole = read_gguf(TINY)
+    for i in range(count):
+        part = mkgguf.Gguf(values=list(whole.values) if i == 0 else [], tensors=whole.tensors[i::count])
+        part.set("split.no", "u16", i).set("split.count", "u16", count)
+        part.set("split.tensors.count", "i32", len(whole.tensors))
+        (folder / f"tiny-{i + 1:05}-of-{count:05}.gguf").write_bytes(part.pack())
+    return folder / f"tiny-00001-of-{count:05}.gguf"
+
+
+@pytest.mark.parametrize("load", ["read", "mmap"])
+def test_parts_are_one_model(program, tmp_path, load):
+    first = write_parts(tmp_path, 3)
+    expected = generate(program, TINY)[:2]
+    assert generate(program, first, "--load", load)[:2] == expected
+    assert generate(program, tmp_path)[:2] == expected  # the folder holds one model
+
+
+def test_parts_refused(program, tmp_path):
+    first = write_parts(tmp_path, 3)
+    second = tmp_path / "tiny-00002-of-00003.gguf"
+    refused(program, second, "this is part 2 of a model in 3 files; give the first")
+    shutil.copy(first, tmp_path / "renamed.gguf")
+    refused(program, tmp_path / "renamed.gguf", "should end with -00001-of-00003.gguf")
+    shutil.copy(second, tmp_path / "tiny-00003-of-00003.gguf")
+    refused(program, first, "its keys do not say that it is part 3 of 3")
+    second.unlink()
+    refused(program, first, "part 2 of 3 is missing")
+
+
+def test_gguf_frame_defaults(program, tmp_path):
+    """Without add_bos_token the pre-tokenizer's name decides, as in llama.cpp."""
+    for pre, adds in (("llama-bpe", True), ("smollm", False), ("qwen2", False)):
+        model = tmp_path / f"{pre}.gguf"
+        silent = read_gguf(TINY).drop("tokenizer.ggml.add_bos_token")
+        model.write_bytes(silent.set("tokenizer.ggml.pre", "string", pre).pack())
+        assert (generate(program, model)[0][0] == 1) == adds
+    nameless = tmp_path / "nameless.gguf"
+    nameless.write_bytes(read_gguf(TINY).drop("tokenizer.ggml.bos_token_id")
+                         .set("tokenizer.ggml.add_bos_token", "bool", True).pack())
+    assert "no such token is named" in generate(program, nameless)[2]
+
+
+def test_gguf_image_encoder(program, tmp_path):
+    model = tmp_path / "mmproj.gguf"
+    model.write_bytes(mkgguf.tiny_llama().set("general.architecture", "string", "clip").pack())
+    refused(program, model, "an image encoder")
+
+
+# ---- folders
+
+@pytest.fixture
+def folder(tmp_path):
+    gguf_folder.write(TINY, tmp_path / "hf", "F32")
+    return tmp_path / "hf"
+
+
+def rename(folder, new_name):
+    """The same tensors under other names."""
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = {new_name(k) if k != "__metadata__" else k: v for k, v in json.loads(data[8:8 + size]).items()}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size:])
+
+
+def change_config(folder, **keys):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+
+
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.model.", "language_model.model.", "module.model."])
+def test_prefixes(program, folder, prefix):
+    expected = generate(program, folder)[:2]
+    rename(folder, lambda name: name.replace("model.", prefix, 1) if name.startswith("model.") else name)
+    assert generate(program, folder)[:2] == expected
+
+
+def test_stale_quantisation_section(program, folder):
+    expected = generate(program, folder)[:2]
+    for section in ({"quant_method": "bitsandbytes", "load_in_4bit": True}, {"quant_method": "gptq", "bits": 4}):
+        change_config(folder, quantization_config=section)
+        prompt, tokens, told = generate(program, folder)
+        assert (prompt, tokens) == expected and section["quant_method"] in told
+
+
+@pytest.mark.parametrize("keys, fragment", [
+    ({"architectures": ["LlamaForSequenceClassification"]}, "a classifier"),
+    ({"architectures": ["BertModel"], "model_type": "bert"}, "an encoder"),
+    ({"architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl"}, "images"),
+    ({"architectures": ["T5ForConditionalGeneration"], "model_type": "t5"}, "an encoder with a decoder")])
+def test_other_models_are_named(program, folder, keys, fragment):
+    change_config(folder, **keys)
+    refused(program, folder, fragment)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "vocab.json", "tekken.json"])
+def test_other_tokenizers_are_named(program, folder, name):
+    (folder / "tokenizer.json").unlink()
+    (folder / name).write_text("{}")
+    refused(program, folder, name)
+
+
+def test_cache_root_names_its_snapshot(program, folder, tmp_path):
+    snapshot = tmp_path / "models--a--b/snapshots/0123abcd"
+    snapshot.parent.mkdir(parents=True)
+    folder.rename(snapshot)
+    refused(program, tmp_path / "models--a--b", "give the snapshot in it")
+    generate(program, snapshot)
+
+
+def test_rope_scaling_without_type_is_told(program, folder):
+    change_config(folder, rope_scaling={"factor": 2.0})
+    assert "no rope_type" in generate(program, folder)[2]

@@ -9,7 +9,7 @@
 
 #include <cuda_runtime.h>
 
-#define CHECK(call)                                                                                                     \
+#define CHECK(call)                                                                                                    \
   do {                                                                                                                 \
     const cudaError_t error_ = (call);                                                                                 \
     if (error_ != cudaSuccess) {                                                                                       \
@@ -73,7 +73,8 @@ static __global__ void __launch_bounds__(1024) lab_read(const uint4 *p /* [n] */
   unsigned all = 0;
   size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x;
   for (; i + 3 * stride < n; i += 4 * stride) {
-    const uint4 a = __ldcs(p + i), b = __ldcs(p + i + stride), c = __ldcs(p + i + 2 * stride), d = __ldcs(p + i + 3 * stride);
+    const uint4 a = __ldcs(p + i), b = __ldcs(p + i + stride), c = __ldcs(p + i + 2 * stride),
+                d = __ldcs(p + i + 3 * stride);
     all += a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
   }
   if (all == 0x12345) *out = all;

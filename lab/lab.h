@@ -23,12 +23,12 @@ extern const int lab_format_count;
 
 /* A random weight in all its forms. */
 typedef struct lab_weight {
-  weight w;        /* into packed */
-  void *packed;    /* pack_measure's bytes */
+  weight w;     /* into packed */
+  void *packed; /* pack_measure's bytes */
   size_t packed_bytes;
-  void *ordered;   /* gemv_order_of(&w).bytes */
-  float *source;   /* [n][k] before packing */
-  float *values;   /* [n][k] what the packed form stands for */
+  void *ordered; /* gemv_order_of(&w).bytes */
+  float *source; /* [n][k] before packing */
+  float *values; /* [n][k] what the packed form stands for */
 } lab_weight;
 
 lab_weight lab_weight_make(const lab_format *format, size_t n, size_t k, uint64_t seed);

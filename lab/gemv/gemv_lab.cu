@@ -7,9 +7,9 @@
 #include <cstring>
 #include <string>
 
-#include "backend/cuda/gemv.h"
 #include "../lab.cuh"
 #include "../lab.h"
+#include "backend/cuda/gemv.h"
 
 /* -- versions. 0 is what src/ has */
 
@@ -30,7 +30,7 @@ static size_t shared_most;
 
 struct checked {
   lab_weight host;
-  void *ordered; /* device */
+  void *ordered;           /* device */
   std::vector<uint16_t> x; /* [16][k8] */
   uint16_t *x_device;
   size_t k8; /* k rounded up to 8 */

@@ -18,7 +18,6 @@ void gemv_order_tiles(const weight *w, size_t tile, size_t tiles, void *to) {
     const size_t row = t * GEMV_TILE;
     for (size_t r = 0; r < o.records; r++)
       make_record(w, &o, row, r * GEMV_RECORD, (uint8_t *)to + (t * o.records + r) * o.record_bytes);
-    for (size_t i = row; i < row + GEMV_TILE; i++)
-      row_scales[i] = i < w->rows ? weight_row_scale(w, i) * decoded : 0;
+    for (size_t i = row; i < row + GEMV_TILE; i++) row_scales[i] = i < w->rows ? weight_row_scale(w, i) * decoded : 0;
   }
 }

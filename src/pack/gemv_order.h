@@ -24,8 +24,8 @@
  *   16 bits   8 × 32 vectors, each a block: pairs 0, 1, 2, 3
  *   FP8       4 × 32 vectors, each two blocks: pairs 0, 2 of the first; 0, 2 of the second; 1, 3 of the first; of the second
  *   NVFP4     2 × 32 vectors, each four blocks, a word for each. Of pair p the first code lies in the low half of the word,
- *             the second in the high half, its sign at bit 15 − p, its magnitude at bits 11 − 3p … 9 − 3p: one or two
- *             shifts and a mask make an FP16 of it
+ *             the second in the high half, its sign at bit 15, 12, 14, 13 for p = 0, 1, 2, 3, its magnitude at bits
+ *             11 − 3p … 9 − 3p: a mask and no, one or two shifts make an FP16 of it
  *
  * 2:4 has spans of 32 columns in place of blocks, and groups of 4 columns, of which two codes are kept, in place of pairs: pair p
  * is row g + 8 (p mod 2), group t and, of p = 2 and 3, 4 more.
@@ -50,18 +50,18 @@
 #define GEMV_SHARED static inline
 #endif
 
-#define GEMV_TILE    16  /* rows of w */
-#define GEMV_RECORD  128 /* columns */
-#define GEMV_LANES   32
-#define GEMV_VECTOR  16 /* bytes */
-#define GEMV_PIECE   8  /* columns of x that are moved together: 16 bytes of FP16 */
+#define GEMV_TILE   16  /* rows of w */
+#define GEMV_RECORD 128 /* columns */
+#define GEMV_LANES  32
+#define GEMV_VECTOR 16 /* bytes */
+#define GEMV_PIECE  8  /* columns of x that are moved together: 16 bytes of FP16 */
 
 #define GEMV_NVFP4_SCALE 16384.0f /* the decoded code is its value · 2^−14 */
 
 /* Sizes of a weight in this order. */
 typedef struct gemv_order {
-  size_t tiles, records;                /* records of a tile */
-  size_t code_bytes, position_bytes;    /* of a record */
+  size_t tiles, records;             /* records of a tile */
+  size_t code_bytes, position_bytes; /* of a record */
   size_t record_bytes, row_scales_offset, bytes;
 } gemv_order;
 
@@ -128,8 +128,8 @@ GEMV_SHARED uint32_t gemv_kept(const weight *w, size_t row, size_t col, uint32_t
 GEMV_SHARED uint32_t gemv_index(const weight *w, size_t row, size_t col) {
   if (row >= w->rows || col >= w->cols) return 0x4444; /* (0, 1) */
   const size_t codes = w->format == WEIGHT_INT8_24 ? SPARSE_24_KEPT : SPARSE_24_KEPT / 2;
-  const uint8_t *index = gemv_row(w, row) + col / SPARSE_24_COLUMNS * (codes + SPARSE_24_GROUPS / 2) + codes +
-                         col % SPARSE_24_COLUMNS / 8;
+  const uint8_t *index =
+      gemv_row(w, row) + col / SPARSE_24_COLUMNS * (codes + SPARSE_24_GROUPS / 2) + codes + col % SPARSE_24_COLUMNS / 8;
   return index[0] | (uint32_t)index[1] << 8;
 }
 
@@ -142,7 +142,8 @@ GEMV_SHARED uint32_t gemv_word_16(const weight *w, size_t row, size_t col, uint3
 GEMV_SHARED uint32_t gemv_word_fp8(const weight *w, size_t row, size_t col, uint32_t lane, uint32_t word) {
   uint32_t all = 0;
   for (uint32_t i = 0; i < 4; i++)
-    all |= gemv_code_fp8(w, row + lane / 4 + word / 2 * 8, col + (word & 1) * 16 + lane % 4 * 2 + i / 2 * 8 + (i & 1)) << 8 * i;
+    all |= gemv_code_fp8(w, row + lane / 4 + word / 2 * 8, col + (word & 1) * 16 + lane % 4 * 2 + i / 2 * 8 + (i & 1))
+           << 8 * i;
   return all;
 }
 
@@ -150,8 +151,10 @@ GEMV_SHARED uint32_t gemv_word_nvfp4(const weight *w, size_t row, size_t col, ui
   uint32_t all = 0;
   for (uint32_t p = 0; p < 4; p++)
     for (uint32_t i = 0; i < 2; i++) {
-      const uint32_t code = gemv_code_fp4(w, row + lane / 4 + (p & 1) * 8, col + block * 16 + lane % 4 * 2 + p / 2 * 8 + i);
-      all |= (code >> 3) << (16 * i + 15 - p) | (code & 7u) << (16 * i + 9 - 3 * p);
+      const uint32_t code =
+          gemv_code_fp4(w, row + lane / 4 + (p & 1) * 8, col + block * 16 + lane % 4 * 2 + p / 2 * 8 + i);
+      const uint32_t sign = p < 2 ? 15 - 3 * p : 16 - p;
+      all |= (code >> 3) << (16 * i + sign) | (code & 7u) << (16 * i + 9 - 3 * p);
     }
   return all;
 }

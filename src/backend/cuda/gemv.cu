@@ -7,7 +7,7 @@
 typedef struct gemv_kernels {
   const void *resident[2]; /* up to 8 rows, up to 16 */
   const void *streamed;
-  const void *few;                       /* 1 or 2 rows, NULL: resident[0] */
+  const void *few; /* 1 or 2 rows, NULL: resident[0] */
   int record_most, depth[2], streamed_depth;
 } gemv_kernels;
 

@@ -31,11 +31,11 @@ typedef enum gemv_output { GEMV_F32 = 0, GEMV_F16 = 1, GEMV_BF16 = 2 } gemv_outp
 /* Pointers are the device's. y[m][n] = act((Σ_k x[m][k] · code[n][k] · block scale) · row scale[n] · x_scales[m] + bias[n])
  * + residual[m][n] */
 typedef struct gemv_problem {
-  weight w;             /* format, sizes, block and scale_type are used; its pointers are not */
-  const void *ordered;  /* [gemv_order_of(&w).bytes], 16-byte aligned */
-  int m;                /* 1 … 16 */
-  const uint16_t *x;    /* FP16 [m][x_stride], 16-byte aligned */
-  size_t x_stride;      /* elements, a multiple of 8, ≥ k; what lies between is not used */
+  weight w;              /* format, sizes, block and scale_type are used; its pointers are not */
+  const void *ordered;   /* [gemv_order_of(&w).bytes], 16-byte aligned */
+  int m;                 /* 1 … 16 */
+  const uint16_t *x;     /* FP16 [m][x_stride], 16-byte aligned */
+  size_t x_stride;       /* elements, a multiple of 8, ≥ k; what lies between is not used */
   const float *x_scales; /* [m] or NULL: 1 */
   const float *bias;     /* [n] or NULL */
   gemv_activation activation;

@@ -13,11 +13,6 @@
 #define BACKEND_CUDA_GEMV_FORMATS_CUH
 
 #include <cuda_fp16.h>
-#ifndef GEMV_T_NVFP4
-#define GEMV_T_NVFP4 2
-#define GEMV_T_INT8 2
-#define GEMV_T_INT4 2
-#endif
 
 #include "backend/cuda/ptx.cuh"
 #include "pack/gemv_order.h"
@@ -179,7 +174,8 @@ struct gemv_fp8 { /* a scale for each row */
 struct gemv_fp8_blocks { /* blocks of 16, 32, 64, 128 columns */
   template <int TILES> using operands = gemv_operands<TILES>;
   static constexpr int TOGETHER = 1;
-  static constexpr int CODES = 2048, RECORD = CODES + 512, SUMS = 2; /* RECORD: at most, blocks of 16 with FP32 scales */
+  static constexpr int CODES = 2048, RECORD = CODES + 512,
+                       SUMS = 2; /* RECORD: at most, blocks of 16 with FP32 scales */
 
   template <int SCALE, int TILES>
   static __device__ __forceinline__ void multiply_typed(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
@@ -217,12 +213,18 @@ struct gemv_fp8_blocks { /* blocks of 16, 32, 64, 128 columns */
 
 /* Pair p of a word as FP16, times 2^-14. */
 static __device__ __forceinline__ uint32_t fp4_pair(uint32_t word, int p) {
-  return and_or(word << p, 0x80008000u, word << 3 * p & 0x0e000e00u);
+  const uint32_t sign = 0x80008000u, magnitude = 0x0e000e00u;
+  switch (p) {
+  case 0: return word & (sign | magnitude);
+  case 1: return word << 3 & (sign | magnitude);
+  case 2: return and_or(word << 1, sign, word << 6 & magnitude);
+  default: return and_or(word << 2, sign, word << 9 & magnitude);
+  }
 }
 
 struct gemv_nvfp4 {
   template <int TILES> using operands = gemv_operands<TILES>;
-  static constexpr int TOGETHER = GEMV_T_NVFP4;
+  static constexpr int TOGETHER = 2;
   static constexpr int CODES = 1024, RECORD = CODES + 128, SUMS = 4;
 
   template <int TILES>
@@ -268,7 +270,7 @@ struct gemv_nvfp4 {
  * step[h] all ones, or 16 zero bytes that do not move, with step[h] 0. */
 struct gemv_nvfp4_few {
   template <int TILES> using operands = gemv_few_operands;
-  static constexpr int TOGETHER = GEMV_T_NVFP4;
+  static constexpr int TOGETHER = 2;
   static constexpr int CODES = gemv_nvfp4::CODES, RECORD = gemv_nvfp4::RECORD, SUMS = 1;
 
   static __device__ __forceinline__ void multiply(float (&c)[1][SUMS][4], const gemv_few_operands &at) {
@@ -313,7 +315,7 @@ template <int FIRST> static __device__ __forceinline__ uint32_t int8_pair(uint32
 
 struct gemv_int8_24 {
   template <int TILES> using operands = gemv_operands<TILES>;
-  static constexpr int TOGETHER = GEMV_T_INT8;
+  static constexpr int TOGETHER = 2;
   static constexpr int CODES = 1024, RECORD = CODES + 256, SUMS = 2;
 
   template <int TILES>
@@ -340,7 +342,7 @@ struct gemv_int8_24 {
 
 template <bool GROUPS> struct gemv_int4_24 {
   template <int TILES> using operands = gemv_operands<TILES>;
-  static constexpr int TOGETHER = GEMV_T_INT4;
+  static constexpr int TOGETHER = GROUPS ? 1 : 2;
   static constexpr int CODES = 512, POSITIONS = 256, SUMS = 2;
   static constexpr int RECORD = CODES + POSITIONS + (GROUPS ? 256 : 0); /* at most: groups of 32 with FP32 scales */
 

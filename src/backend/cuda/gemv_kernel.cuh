@@ -38,9 +38,9 @@ struct gemv_args {
   void *y;                 /* [m][y_stride] */
   size_t x_stride, y_stride;
   int m, n, k, tiles, records, pairs;
-  int record_bytes;  /* ≤ RECORD, which is what a slot of a ring has */
-  int block_shift;   /* log2 of the columns of a block or group */
-  scale_type type;   /* of its scale */
+  int record_bytes; /* ≤ RECORD, which is what a slot of a ring has */
+  int block_shift;  /* log2 of the columns of a block or group */
+  scale_type type;  /* of its scale */
   gemv_activation activation;
   gemv_output output;
 };
@@ -49,9 +49,7 @@ struct gemv_args {
 
 /* Bytes of a block's rings: enough on the way to cover a multiprocessor's share of bandwidth times latency (48 KB), small
  * enough that x fits beside them, and for few rows the next kernel's block too. */
-#ifndef GEMV_RING_BYTES
-#define GEMV_RING_BYTES (80 * 1024)
-#endif
+#define GEMV_RING_BYTES      (80 * 1024)
 #define GEMV_WIDE_RING_BYTES (64 * 1024)  /* beside 16 rows of 4096 columns */
 #define GEMV_LONG_RING_BYTES (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
 
@@ -111,8 +109,8 @@ static __device__ __forceinline__ void gemv_reorder_x(uint8_t *at, const gemv_ar
 /* x: where the first column there is begins. A lane gives load_matrices a row of 16 bytes: row lane % 8 of the eight, or the
  * last row there is when that is none: what it adds up then is dropped. zeros: 16 bytes. */
 template <int TILES>
-static __device__ __forceinline__ void gemv_place(gemv_operands<TILES> *at, const gemv_args &a, uint32_t x, uint32_t zeros,
-                                                  int lane) {
+static __device__ __forceinline__ void gemv_place(gemv_operands<TILES> *at, const gemv_args &a, uint32_t x,
+                                                  uint32_t zeros, int lane) {
   (void)zeros;
   at->lane = lane;
   at->block_shift = a.block_shift;
@@ -198,8 +196,8 @@ static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const g
 
 /* This warp's sums of a tile to sums [m][16][GEMV_SUM_PAD]. */
 template <class F, int TILES>
-static __device__ __forceinline__ void gemv_put_sums(const gemv_args &a, float *sums, const float (&c)[TILES][F::SUMS][4],
-                                                     int warp, int lane) {
+static __device__ __forceinline__ void gemv_put_sums(const gemv_args &a, float *sums,
+                                                     const float (&c)[TILES][F::SUMS][4], int warp, int lane) {
 #pragma unroll
   for (int i = 0; i < TILES; i++)
 #pragma unroll
@@ -255,10 +253,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
   for (int i = 0; i < DEPTH - TOGETHER; i++) copy_next();
   if (threadIdx.x == 0) *zeros = make_uint4(0, 0, 0, 0);
   wait_for_previous();
-  for (int i = 0, mine = (a.records - warp + GEMV_WARPS - 1) / GEMV_WARPS, r; i < mine; i++) {
-    r = warp + (int)((i + blockIdx.x) % mine) * GEMV_WARPS; /* not all blocks ask for the same first */
-    gemv_take_x(x + r * x_of_record, a, r, lane);
-  }
+  for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_take_x(x + r * x_of_record, a, r, lane);
   gemv_factors factors = gemv_load_factors(a, first);
   copy_async_commit();
   copy_async_wait<0>();
@@ -309,7 +304,8 @@ static inline size_t gemv_streamed_bytes(int record_most, int depth, int m) {
   return GEMV_WARPS * depth * slot + 2 * (size_t)m * GEMV_TILE * GEMV_SUM_PAD * sizeof(float);
 }
 
-template <class F> __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_constant__ gemv_args a) {
+template <class F>
+__global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_constant__ gemv_args a) {
   extern __shared__ __align__(16) uint8_t gemv_memory[];
   constexpr int TILES = 2, DEPTH = gemv_depth<F, TILES>::STREAMED; /* for up to 8 rows, too */
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -73,7 +73,8 @@ static __device__ __forceinline__ void e4m3_to_half2(uint32_t codes, uint32_t *l
       : "=r"(*lo), "=r"(*hi)
       : "r"(codes));
 #else
-  const uint32_t spread[2] = {__byte_perm(codes, 0, 0x1404), __byte_perm(codes, 0, 0x3424)}; /* codes in the high bytes */
+  const uint32_t spread[2] = {__byte_perm(codes, 0, 0x1404),
+                              __byte_perm(codes, 0, 0x3424)}; /* codes in the high bytes */
   uint32_t out[2];
   for (int i = 0; i < 2; i++) {
     const uint32_t bits = (spread[i] & 0x80008000u) | (spread[i] & 0x7f007f00u) >> 1;
@@ -117,10 +118,9 @@ static __device__ __forceinline__ void mma_f16(float (&c)[4], uint32_t a0, uint3
 
 static __device__ __forceinline__ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
                                                 uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 /* 2:4, k = 32: a holds 16 kept codes of each row. PAIR: which two lanes of four give the positions. */

@@ -1,0 +1,60 @@
+/* backend/cuda/gemv.h: y = x · wᵀ for 1 to 16 rows of x and a weight of any packed format, in the order of
+ * pack/gemv_order.h. One family of kernels; the weights are read once.
+ *
+ *   weight in gemv_order ──► gemv_problem ──► gemv_plan_make ──► gemv_launch on a stream, or captured in a graph
+ *
+ * Numbers. An output's bits depend on its own row of x, on w and on the epilogue: not on the other rows, on their number, on
+ * the GPU's size or on time. Error against FP64 of the same FP16 rows and codes, before the output is rounded: 2^-20
+ * Σ|x·w|. A row of codes (E4M3, INT8) comes as FP16, which holds both exactly, with its scale in x_scales.
+ *
+ * A launch may be programmatically dependent (plan.dependent): then it copies weights while the kernel before it still runs, and
+ * touches x, the epilogue's operands and y only after that kernel has ended. */
+#ifndef BACKEND_CUDA_GEMV_H
+#define BACKEND_CUDA_GEMV_H
+
+#include <cuda_runtime_api.h>
+
+#include "pack/gemv_order.h"
+
+#define GEMV_MOST_ROWS 16
+
+typedef enum gemv_activation {
+  GEMV_NONE = 0,
+  GEMV_GELU_TANH = 1,
+  GEMV_GELU_ERF = 2,
+  GEMV_SILU = 3,
+  GEMV_SWIGLU = 4 /* rows 2 i and 2 i + 1 of w are gate and up: y[m][i] = silu(gate) · up; y has n / 2 columns */
+} gemv_activation;
+
+typedef enum gemv_output { GEMV_F32 = 0, GEMV_F16 = 1, GEMV_BF16 = 2 } gemv_output;
+
+/* Pointers are the device's. y[m][n] = act((Σ_k x[m][k] · code[n][k] · block scale) · row scale[n] · x_scales[m] + bias[n])
+ * + residual[m][n] */
+typedef struct gemv_problem {
+  weight w;              /* format, sizes, block and scale_type are used; its pointers are not */
+  const void *ordered;   /* [gemv_order_of(&w).bytes], 16-byte aligned */
+  int m;                 /* 1 … 16 */
+  const uint16_t *x;     /* FP16 [m][x_stride], 16-byte aligned */
+  size_t x_stride;       /* elements, a multiple of 8, ≥ k; what lies between is not used */
+  const float *x_scales; /* [m] or NULL: 1 */
+  const float *bias;     /* [n] or NULL */
+  gemv_activation activation;
+  const float *residual; /* [m][y_stride] or NULL; may be y; not with SWIGLU */
+  void *y;               /* [m][y_stride] */
+  size_t y_stride;       /* elements */
+  gemv_output output;
+} gemv_problem;
+
+/* How a problem is run: made once for each problem, then launched any number of times. */
+typedef struct gemv_plan {
+  const void *kernel; /* NULL: the device has no kernel for this (a format without this order, or m out of range) */
+  int blocks;
+  size_t shared_bytes;
+  int dependent; /* set by the caller: the launch may overlap the kernel before it */
+} gemv_plan;
+
+/* multiprocessors and shared_most (bytes that one block may have) are the device's. Needs its context to be current. */
+cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t shared_most, gemv_plan *plan);
+cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream);
+
+#endif

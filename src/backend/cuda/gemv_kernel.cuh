@@ -1,0 +1,391 @@
+/* backend/cuda/gemv_kernel.cuh: the kernel for 1 to 16 rows of x, for any format of gemv_formats.cuh.
+ *
+ *   grid     a block for each run of consecutive tiles (16 rows of w), one block a multiprocessor
+ *   block    8 warps; warp i takes records i, i + 8, … of a tile, so each warp has a slice of the columns
+ *
+ *            records of a tile   0 1 2 3 4 5 6 7 8 9 …
+ *            warp                0 1 2 3 4 5 6 7 0 1 …         sums of the 8 warps are added in their order
+ *
+ *   warp     a ring of DEPTH records in shared memory that it fills itself by asynchronous copies: no warp waits for another
+ *            but at the end of a tile. It keeps the columns of x that it multiplies with in shared memory, too
+ *
+ * Two kinds of kernel differ in where x is: RESIDENT keeps the block's whole x, which is read once for all tiles. STREAMED,
+ * for x that does not fit, takes two tiles at a time and brings each record's columns of x in with it. Both add up in the
+ * same order, so they give the same bits. */
+#ifndef BACKEND_CUDA_GEMV_KERNEL_CUH
+#define BACKEND_CUDA_GEMV_KERNEL_CUH
+
+#include <cuda_bf16.h>
+
+#include "backend/cuda/gemv.h"
+#include "backend/cuda/gemv_formats.cuh"
+
+#define GEMV_WARPS   8
+#define GEMV_THREADS (GEMV_WARPS * GEMV_LANES)
+#define GEMV_SUM_PAD (GEMV_WARPS + 1) /* sums of an output lie in different banks */
+#define GEMV_PIECES  (GEMV_RECORD / GEMV_PIECE)
+
+static_assert(GEMV_THREADS >= GEMV_MOST_ROWS * GEMV_TILE, "each output of a tile has a thread");
+
+/* What the kernel is told. */
+struct gemv_args {
+  const uint8_t *w;        /* [tiles][records][record_bytes] */
+  const float *row_scales; /* [tiles × 16] */
+  const __half *x;         /* [m][x_stride] */
+  const float *x_scales;   /* [m] or NULL */
+  const float *bias;       /* [n] or NULL */
+  const float *residual;   /* [m][y_stride] or NULL */
+  void *y;                 /* [m][y_stride] */
+  size_t x_stride, y_stride;
+  int m, n, k, tiles, records, pairs;
+  int record_bytes; /* ≤ RECORD, which is what a slot of a ring has */
+  int block_shift;  /* log2 of the columns of a block or group */
+  scale_type type;  /* of its scale */
+  gemv_activation activation;
+  gemv_output output;
+};
+
+/* -- a warp's ring */
+
+/* Bytes of a block's rings: enough on the way to cover a multiprocessor's share of bandwidth times latency (48 KB), small
+ * enough that x fits beside them, and for few rows the next kernel's block too. */
+#define GEMV_RING_BYTES      (80 * 1024)
+#define GEMV_WIDE_RING_BYTES (64 * 1024)  /* beside 16 rows of 4096 columns */
+#define GEMV_LONG_RING_BYTES (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
+
+/* Slots of a warp's ring, for TILES column tiles of x. */
+template <class F, int TILES> struct gemv_depth {
+  static constexpr int FITS = (TILES == 1 ? GEMV_RING_BYTES : GEMV_WIDE_RING_BYTES) / GEMV_WARPS / F::RECORD;
+  static constexpr int RESIDENT = FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : FITS > 12 ? 12 : FITS;
+  static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_MOST_ROWS * 272);
+  static constexpr int STREAMED = LONG_FITS < 2 ? 2 : LONG_FITS > 6 ? 6 : LONG_FITS;
+};
+
+/* A record of `bytes`, LEAST to MOST, a multiple of 16. */
+template <int LEAST, int MOST>
+static __device__ __forceinline__ void gemv_copy_record(uint8_t *slot, const uint8_t *from, int bytes, int lane,
+                                                        uint64_t policy) {
+  static_assert(MOST % 16 == 0, "a record is copied by 16 bytes");
+  const uint32_t to = shared_address(slot) + lane * 16;
+  from += lane * 16;
+#pragma unroll
+  for (int i = 0; i < MOST; i += 512)
+    if (i + 512 <= LEAST || i + lane * 16 < bytes) copy_async_16(to + i, from + i, policy);
+}
+
+/* -- x: [piece of 8 columns][row][16 bytes], a piece an odd number of 16 bytes after the one before, so that neither a column of
+ * pieces nor a row of them falls on one bank */
+
+static __host__ __device__ __forceinline__ int gemv_x_stride(int m) { return (m | 1) * 16; }
+
+/* Eight columns of `pairs` weights: the blocks hold columns 0 2 4 6 1 3 5 7 of each 8. */
+static __device__ __forceinline__ uint4 gemv_pairs_order(uint4 v) {
+  return make_uint4(__byte_perm(v.x, v.y, 0x5410), __byte_perm(v.z, v.w, 0x5410), __byte_perm(v.x, v.y, 0x7632),
+                    __byte_perm(v.z, v.w, 0x7632));
+}
+
+/* The 128 columns of a record for all rows. Columns from k on are zero; what fills x up to 8 columns is not used. */
+static __device__ __forceinline__ void gemv_take_x(uint8_t *to, const gemv_args &a, int record, int lane) {
+  const int piece = lane % GEMV_PIECES, col = record * GEMV_RECORD + piece * GEMV_PIECE, left = a.k - col;
+  const uint32_t bytes = left >= GEMV_PIECE ? 16 : left > 0 ? left * 2 : 0;
+  const __half *from = a.x + (bytes ? col : 0);
+  to += piece * gemv_x_stride(a.m);
+#pragma unroll 1
+  for (int m = lane / GEMV_PIECES; m < a.m; m += GEMV_LANES / GEMV_PIECES) {
+    copy_async_part(shared_address(to + m * 16), from + m * a.x_stride, bytes);
+  }
+}
+
+/* With the order of `pairs` it is done again in place, by the lanes that copied it, once it is there. */
+static __device__ __forceinline__ void gemv_reorder_x(uint8_t *at, const gemv_args &a, int lane) {
+  at += lane % GEMV_PIECES * gemv_x_stride(a.m);
+#pragma unroll 1
+  for (int m = lane / GEMV_PIECES; m < a.m; m += GEMV_LANES / GEMV_PIECES) {
+    uint4 *const piece = reinterpret_cast<uint4 *>(at + m * 16);
+    *piece = gemv_pairs_order(*piece);
+  }
+}
+
+/* x: where the first column there is begins. A lane gives load_matrices a row of 16 bytes: row lane % 8 of the eight, or the
+ * last row there is when that is none: what it adds up then is dropped. zeros: 16 bytes. */
+template <int TILES>
+static __device__ __forceinline__ void gemv_place(gemv_operands<TILES> *at, const gemv_args &a, uint32_t x,
+                                                  uint32_t zeros, int lane) {
+  (void)zeros;
+  at->lane = lane;
+  at->block_shift = a.block_shift;
+  at->type = a.type;
+  at->x_stride = gemv_x_stride(a.m);
+#pragma unroll
+  for (int i = 0; i < TILES; i++) {
+    const int row = i * 8 + lane % 8;
+    at->row[i] = x + lane / 8 * at->x_stride + (row < a.m ? row : a.m - 1) * 16;
+  }
+}
+
+static __device__ __forceinline__ void gemv_place(gemv_few_operands *at, const gemv_args &a, uint32_t x, uint32_t zeros,
+                                                  int lane) {
+  at->lane = lane;
+  at->x_stride = gemv_x_stride(a.m);
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const bool used = lane % 8 / 2 == 2 * h + lane / 16; /* of the block that this lane's matrix is of */
+    const int row = lane % 2 < a.m ? lane % 2 : 0;
+    at->row[h] = used ? x + lane / 8 * at->x_stride + row * 16 : zeros;
+    at->step[h] = used ? ~0u : 0u;
+  }
+}
+
+/* -- what becomes of a sum. Thread o has output (row of x o / 16, row of w o % 16) of a tile: sums [m][16][GEMV_SUM_PAD] */
+
+static __device__ __forceinline__ float gemv_silu(float v) { return v / (1.0f + expf(-v)); }
+
+static __device__ __forceinline__ float gemv_activate(gemv_activation activation, float v) {
+  switch (activation) {
+  case GEMV_GELU_TANH: return 0.5f * v * (1.0f + tanhf(0.7978845608f * (v + 0.044715f * v * v * v)));
+  case GEMV_GELU_ERF: return 0.5f * v * (1.0f + erff(0.70710678118f * v));
+  case GEMV_SILU: return gemv_silu(v);
+  default: return v;
+  }
+}
+
+/* What a thread needs for its output, asked for when the tile begins, so that it is there when the tile ends. */
+struct gemv_factors {
+  float row_scale, x_scale, bias, residual;
+};
+
+static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile) {
+  const int o = threadIdx.x, m = o / GEMV_TILE, n = tile * GEMV_TILE + o % GEMV_TILE;
+  gemv_factors f = {0, 1, 0, 0};
+  if (m >= a.m || n >= a.n) return f;
+  f.row_scale = a.row_scales[n];
+  if (a.x_scales) f.x_scale = a.x_scales[m];
+  if (a.bias) f.bias = a.bias[n];
+  if (a.residual) f.residual = a.residual[m * a.y_stride + n];
+  return f;
+}
+
+static __device__ __forceinline__ void gemv_store(const gemv_args &a, int m, int n, float v) {
+  const size_t at = m * a.y_stride + n;
+  switch (a.output) {
+  case GEMV_F16: static_cast<__half *>(a.y)[at] = __float2half_rn(v); break;
+  case GEMV_BF16: static_cast<__nv_bfloat16 *>(a.y)[at] = __float2bfloat16_rn(v); break;
+  default: static_cast<float *>(a.y)[at] = v; break;
+  }
+}
+
+static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const gemv_factors &f, const float *sums,
+                                                     int tile) {
+  const int o = threadIdx.x, m = o / GEMV_TILE, n = tile * GEMV_TILE + o % GEMV_TILE;
+  if (o / 32 * 2 >= a.m) return; /* whole warps */
+  const bool there = m < a.m && n < a.n;
+  float v = 0;
+  if (there) {
+    const float *parts = sums + o * GEMV_SUM_PAD;
+#pragma unroll
+    for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
+    v = v * f.row_scale * f.x_scale + f.bias;
+  }
+  if (a.activation == GEMV_SWIGLU) {
+    const float up = __shfl_xor_sync(~0u, v, 1);
+    if (there && n % 2 == 0) gemv_store(a, m, n / 2, gemv_silu(v) * up);
+  } else if (there) {
+    gemv_store(a, m, n, gemv_activate(a.activation, v) + f.residual);
+  }
+}
+
+/* This warp's sums of a tile to sums [m][16][GEMV_SUM_PAD]. */
+template <class F, int TILES>
+static __device__ __forceinline__ void gemv_put_sums(const gemv_args &a, float *sums,
+                                                     const float (&c)[TILES][F::SUMS][4], int warp, int lane) {
+#pragma unroll
+  for (int i = 0; i < TILES; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int m = i * 8 + lane % 4 * 2 + (j & 1), row = lane / 4 + j / 2 * 8;
+      const float v = F::total(c[i], j);
+      if (m < a.m) sums[(m * GEMV_TILE + row) * GEMV_SUM_PAD + warp] = v;
+    }
+}
+
+/* -- RESIDENT. Dynamic shared memory: rings, x, sums of two tiles, 16 zero bytes */
+
+static inline size_t gemv_resident_bytes(int record_most, int depth, size_t records, int m) {
+  const size_t sums = 2 * (size_t)m * GEMV_TILE * GEMV_SUM_PAD * sizeof(float);
+  return (size_t)GEMV_WARPS * depth * record_most + records * GEMV_PIECES * gemv_x_stride(m) + sums + 16;
+}
+
+template <class F, int TILES>
+__global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_constant__ gemv_args a) {
+  extern __shared__ __align__(16) uint8_t gemv_memory[];
+  constexpr int DEPTH = gemv_depth<F, TILES>::RESIDENT, TOGETHER = F::TOGETHER;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int first = (int)((long long)a.tiles * blockIdx.x / gridDim.x);
+  const int end = (int)((long long)a.tiles * (blockIdx.x + 1) / gridDim.x);
+  const int x_of_record = GEMV_PIECES * gemv_x_stride(a.m), sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
+  uint8_t *const ring = gemv_memory + warp * (DEPTH * F::RECORD);
+  uint8_t *const x = gemv_memory + GEMV_WARPS * DEPTH * F::RECORD;
+  float *const sums = reinterpret_cast<float *>(x + a.records * x_of_record);
+  uint4 *const zeros = reinterpret_cast<uint4 *>(sums + 2 * sums_of_tile);
+  const uint64_t policy = policy_evict_first();
+
+  /* the next record to copy, and where it goes */
+  int copy_record = warp, copy_tile = warp < a.records ? first : end, copy_slot = 0;
+  const uint8_t *from = a.w + ((size_t)first * a.records + warp) * a.record_bytes;
+  auto copy_next = [&]() {
+    if (copy_tile < end) {
+      gemv_copy_record<F::CODES, F::RECORD>(ring + copy_slot * F::RECORD, from, a.record_bytes, lane, policy);
+      copy_record += GEMV_WARPS;
+      int step = GEMV_WARPS;
+      if (copy_record >= a.records) {
+        step = a.records - copy_record + warp + GEMV_WARPS;
+        copy_record = warp;
+        copy_tile++;
+      }
+      from += (size_t)step * a.record_bytes;
+      copy_slot = copy_slot + 1 < DEPTH ? copy_slot + 1 : 0;
+    }
+    copy_async_commit();
+  };
+
+  launch_dependents();
+#pragma unroll
+  for (int i = 0; i < DEPTH - TOGETHER; i++) copy_next();
+  if (threadIdx.x == 0) *zeros = make_uint4(0, 0, 0, 0);
+  wait_for_previous();
+  for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_take_x(x + r * x_of_record, a, r, lane);
+  gemv_factors factors = gemv_load_factors(a, first);
+  copy_async_commit();
+  copy_async_wait<0>();
+  if (a.pairs)
+    for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_reorder_x(x + r * x_of_record, a, lane);
+  __syncthreads();
+
+  typename F::template operands<TILES> at;
+  gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
+  int slot = 0;
+  for (int tile = first; tile < end; tile++) {
+    float c[TILES][F::SUMS][4] = {};
+    int r = warp;
+    auto multiply = [&]() {
+      at.codes = ring + slot * F::RECORD;
+      at.x = r * x_of_record;
+      F::multiply(c, at);
+      slot = slot + 1 < DEPTH ? slot + 1 : 0;
+      r += GEMV_WARPS;
+    };
+    /* TOGETHER records at a time, so that the latencies of one are hidden behind another */
+    while (r + (TOGETHER - 1) * GEMV_WARPS < a.records) {
+      copy_async_wait<DEPTH - 2 * TOGETHER>();
+      __syncwarp(); /* they are there for all lanes, and all lanes have read those before, whose place is filled now */
+#pragma unroll
+      for (int i = 0; i < TOGETHER; i++) copy_next();
+#pragma unroll
+      for (int i = 0; i < TOGETHER; i++) multiply();
+    }
+    while (TOGETHER > 1 && r < a.records) {
+      copy_async_wait<DEPTH - 2 * TOGETHER>();
+      __syncwarp();
+      copy_next();
+      multiply();
+    }
+    float *const mine = sums + (tile & 1) * sums_of_tile;
+    gemv_put_sums<F, TILES>(a, mine, c, warp, lane);
+    __syncthreads(); /* also: the sums of the tile before have been read */
+    gemv_epilogue(a, factors, mine, tile);
+    if (tile + 1 < end) factors = gemv_load_factors(a, tile + 1);
+  }
+}
+
+/* -- STREAMED. Dynamic shared memory: rings of slots of two records and 128 columns of x, sums of two tiles */
+
+static inline size_t gemv_streamed_bytes(int record_most, int depth, int m) {
+  const size_t slot = 2 * (size_t)record_most + GEMV_PIECES * gemv_x_stride(m);
+  return GEMV_WARPS * depth * slot + 2 * (size_t)m * GEMV_TILE * GEMV_SUM_PAD * sizeof(float);
+}
+
+template <class F>
+__global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_constant__ gemv_args a) {
+  extern __shared__ __align__(16) uint8_t gemv_memory[];
+  constexpr int TILES = 2, DEPTH = gemv_depth<F, TILES>::STREAMED; /* for up to 8 rows, too */
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int slot_bytes = 2 * F::RECORD + GEMV_PIECES * gemv_x_stride(a.m);
+  const int first = (int)((long long)a.tiles * blockIdx.x / gridDim.x);
+  const int end = (int)((long long)a.tiles * (blockIdx.x + 1) / gridDim.x);
+  const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
+  uint8_t *const ring = gemv_memory + warp * DEPTH * slot_bytes;
+  float *const sums = reinterpret_cast<float *>(gemv_memory + GEMV_WARPS * DEPTH * slot_bytes);
+  const uint64_t policy = policy_evict_first();
+  const size_t tile_bytes = (size_t)a.records * a.record_bytes;
+
+  int copy_record = warp, copy_tile = warp < a.records ? first : end, copy_slot = 0;
+  auto copy_weights = [&]() {
+    const uint8_t *from = a.w + copy_tile * tile_bytes + (size_t)copy_record * a.record_bytes;
+    uint8_t *const to = ring + copy_slot * slot_bytes;
+    gemv_copy_record<F::CODES, F::RECORD>(to, from, a.record_bytes, lane, policy);
+    if (copy_tile + 1 < end)
+      gemv_copy_record<F::CODES, F::RECORD>(to + F::RECORD, from + tile_bytes, a.record_bytes, lane, policy);
+  };
+  auto advance = [&]() {
+    copy_record += GEMV_WARPS;
+    if (copy_record >= a.records) {
+      copy_record = warp;
+      copy_tile += 2;
+    }
+    copy_slot = copy_slot + 1 < DEPTH ? copy_slot + 1 : 0;
+  };
+  auto copy_next = [&]() {
+    if (copy_tile < end) {
+      copy_weights();
+      gemv_take_x(ring + copy_slot * slot_bytes + 2 * F::RECORD, a, copy_record, lane);
+      advance();
+    }
+    copy_async_commit();
+  };
+
+  launch_dependents();
+  for (int i = 0; i < DEPTH - 1; i++) /* these slots get their weights before, their x after the wait */
+    if (copy_tile < end) {
+      copy_weights();
+      advance();
+    }
+  wait_for_previous();
+  for (int i = 0, r = warp; i < copy_slot; i++) {
+    gemv_take_x(ring + i * slot_bytes + 2 * F::RECORD, a, r, lane);
+    r = r + GEMV_WARPS < a.records ? r + GEMV_WARPS : warp;
+  }
+  copy_async_commit();
+  copy_async_wait<0>();
+  __syncwarp();
+
+  gemv_operands<TILES> at;
+  gemv_place(&at, a, shared_address(ring), 0, lane);
+  int slot = 0;
+  for (int tile = first; tile < end; tile += 2) {
+    float c[2][TILES][F::SUMS][4] = {};
+    gemv_factors factors[2] = {gemv_load_factors(a, tile), {}};
+    if (tile + 1 < end) factors[1] = gemv_load_factors(a, tile + 1);
+    for (int r = warp; r < a.records; r += GEMV_WARPS) {
+      copy_async_wait<DEPTH - 2>();
+      uint8_t *const here = ring + slot * slot_bytes;
+      if (a.pairs) gemv_reorder_x(here + 2 * F::RECORD, a, lane);
+      __syncwarp();
+      copy_next();
+      at.x = slot * slot_bytes + 2 * F::RECORD;
+      at.codes = here;
+      F::multiply(c[0], at);
+      at.codes += F::RECORD;
+      if (tile + 1 < end) F::multiply(c[1], at);
+      slot = slot + 1 < DEPTH ? slot + 1 : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) gemv_put_sums<F, TILES>(a, sums + i * sums_of_tile, c[i], warp, lane);
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+      if (tile + i < end) gemv_epilogue(a, factors[i], sums + i * sums_of_tile, tile + i);
+    __syncthreads(); /* before these sums are overwritten */
+  }
+}
+
+#endif

@@ -25,7 +25,7 @@ typedef struct viva_quantize_options {
   size_t size;          /* sizeof(viva_quantize_options) */
   const char *weights;  /* the rule of viva_model_options.weights, or "dense": BF16, or F16, F32 as the input has */
   uint64_t shard_bytes; /* 0: 5 GB. A new file begins before one would grow beyond this */
-  int32_t overwrite;    /* 1: an existing output folder is replaced at the end; never the input */
+  int32_t overwrite;    /* 1: an existing model folder is replaced at the end, in one step; never an input */
   int32_t reserved;
   viva_progress_fn progress; /* NULL: none. Bytes read; can cancel */
   void *progress_user;
@@ -47,11 +47,12 @@ typedef struct viva_quantize_result {
  * quantization_config, generation_config.json and the tokenizer's files when the input has them (a GGUF file's
  * tokenizer is written as tokenizer.json), and safetensors shards in the layouts of docs/formats.md:
  * compressed-tensors' where it has one. One matrix at a time is in memory. The folder is made under a temporary name
- * beside `to` and renamed when it is complete: after a failure or a cancel nothing is left. The matrices' bytes are
- * those that viva_model_load would hold.
- * Errors: those of viva_model_plan; E_ARGUMENT (from and to are the same or one lies in the other; weights), E_IO (to
- * exists and overwrite is 0; not enough space), E_FORMAT (a code, scale, index or mask of the input is damaged),
- * E_NUMERIC (a value that is packed or rounded is NaN, infinite, or beyond the new type's range), E_CANCELLED.
+ * beside `to` and renamed when it is complete: after a failure or a cancel nothing is left, and what was at `to` is
+ * untouched. The matrices' bytes are those that viva_model_load would hold.
+ * Errors: those of viva_model_plan; E_ARGUMENT (from and to are the same or one lies in the other, by whatever link;
+ * weights), E_IO (to exists and overwrite is 0; to is a symbolic link; not enough space), E_LIMIT (not enough memory),
+ * E_FORMAT (a code, scale, index or mask of the input is damaged), E_NUMERIC (a value that is packed or rounded is NaN,
+ * infinite, or beyond the new type's range), E_CANCELLED.
  *
  * options: weights must be given
  * result:  NULL, or filled (zeros after a failure; untouched when an argument is NULL or a size is wrong) */

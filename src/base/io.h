@@ -14,6 +14,7 @@ typedef struct io_stat {
   int64_t mtime_ns;
   int is_folder;
   int is_file; /* a regular file */
+  int is_link; /* a symbolic link: only from look */
 } io_stat;
 
 typedef enum io_open_mode { IO_READ = 0, IO_CREATE_NEW = 1 /* write; fails when it exists */ } io_open_mode;
@@ -29,6 +30,13 @@ typedef struct io_table {
   int (*sync)(void *user, int handle);
   int (*sync_folder)(void *user, const char *folder);
   int (*rename)(void *user, const char *from, const char *to);
+  /* The same, but what is at `to` is never replaced: -EEXIST. Atomic; where a file system can only be asked first, nothing
+   * but an empty folder that appears in between is lost. */
+  int (*rename_new)(void *user, const char *from, const char *to);
+  int (*exchange)(void *user, const char *a, const char *b);     /* in one step; -EINVAL where a file system cannot */
+  int (*look)(void *user, const char *path, io_stat *stat);      /* at the name itself: links are not followed */
+  int (*lock)(void *user, int handle);                           /* until it is closed; -EWOULDBLOCK: another has it */
+  int (*space)(void *user, const char *folder, uint64_t *bytes); /* that are free there; UINT64_MAX: unknown */
   int (*remove)(void *user, const char *path);
   int (*close)(void *user, int handle);
   /* Calls visit for each name in folder (without . and ..), in any order; stops when visit returns nonzero. */
@@ -64,16 +72,5 @@ viva_status io_read(const io_file *file, void *data, size_t bytes, uint64_t offs
 /* Maps the whole file read-only. bytes 0 gives NULL. */
 viva_status io_map(const io_file *file, const void **address, viva_error *error);
 void io_unmap(const io_table *io, const void *address, size_t bytes);
-
-/* A file that appears whole or not at all: written to a temporary file beside path, synced, renamed, folder synced.
- * writer_abort (or a failed writer_commit) removes the temporary file and leaves path as it was. One failure is left
- * that cannot do so: when the folder's sync fails, the new file is in place but might not outlive a power cut, and the
- * message says so. Bytes are gathered, so an error may be reported by a later call; a failed writer stays failed. */
-typedef struct io_writer io_writer;
-struct runtime;
-viva_status writer_open(struct runtime *rt, const char *path, io_writer **writer, viva_error *error);
-viva_status writer_write(io_writer *writer, const void *data, size_t bytes, viva_error *error); /* appends */
-viva_status writer_commit(io_writer *writer, viva_error *error);                                /* frees writer */
-void writer_abort(io_writer *writer);                                                           /* NULL is allowed */
 
 #endif

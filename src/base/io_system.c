@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -31,6 +33,7 @@ static void fill_stat(const struct stat *from, io_stat *to) {
       .mtime_ns = (int64_t)from->st_mtim.tv_sec * 1000000000 + (int64_t)from->st_mtim.tv_nsec,
       .is_folder = S_ISDIR(from->st_mode),
       .is_file = S_ISREG(from->st_mode),
+      .is_link = S_ISLNK(from->st_mode),
   };
 }
 
@@ -105,6 +108,54 @@ static int system_rename(void *user, const char *from, const char *to) {
   return rename(from, to) != 0 ? -errno : 0;
 }
 
+static int system_look(void *user, const char *path, io_stat *out) {
+  (void)user;
+  struct stat found;
+  if (lstat(path, &found) != 0) return -errno;
+  fill_stat(&found, out);
+  return 0;
+}
+
+/* For file systems without RENAME_NOREPLACE. link never replaces; rename of a folder replaces an empty folder at most. */
+static int rename_asking_first(const char *from, const char *to) {
+  struct stat found;
+  if (lstat(to, &found) == 0) return -EEXIST;
+  if (lstat(from, &found) != 0) return -errno;
+  if (!S_ISDIR(found.st_mode)) {
+    if (link(from, to) != 0) return -errno;
+    (void)unlink(from); /* it has its name; a second one does no harm */
+    return 0;
+  }
+  if (rename(from, to) == 0) return 0;
+  return errno == ENOTEMPTY || errno == ENOTDIR ? -EEXIST : -errno;
+}
+
+static int system_rename_new(void *user, const char *from, const char *to) {
+  (void)user;
+  if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) return 0;
+  return errno == EINVAL || errno == ENOSYS ? rename_asking_first(from, to) : -errno;
+}
+
+static int system_exchange(void *user, const char *a, const char *b) {
+  (void)user;
+  if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0) return 0;
+  return errno == ENOSYS ? -EINVAL : -errno;
+}
+
+static int system_lock(void *user, int handle) {
+  (void)user;
+  return flock(handle, LOCK_EX | LOCK_NB) != 0 ? -errno : 0;
+}
+
+static int system_space(void *user, const char *folder, uint64_t *bytes) {
+  (void)user;
+  struct statvfs found;
+  if (statvfs(folder, &found) != 0) return -errno;
+  /* Some file systems of the network count nothing. */
+  if (found.f_blocks == 0 || __builtin_mul_overflow(found.f_bavail, found.f_frsize, bytes)) *bytes = UINT64_MAX;
+  return 0;
+}
+
 static int system_remove(void *user, const char *path) {
   (void)user;
   return unlink(path) != 0 ? -errno : 0;
@@ -155,6 +206,11 @@ const io_table io_system = {
     .sync = system_sync,
     .sync_folder = system_sync_folder,
     .rename = system_rename,
+    .rename_new = system_rename_new,
+    .exchange = system_exchange,
+    .look = system_look,
+    .lock = system_lock,
+    .space = system_space,
     .remove = system_remove,
     .close = system_close,
     .list = system_list,

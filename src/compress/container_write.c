@@ -1,5 +1,6 @@
 /* compress/container_write.c: writes containers, to a path or through the caller's function. */
 #include "base/checksum.h"
+#include "base/commit.h"
 #include "base/error.h"
 #include "base/num.h"
 #include "base/options.h"
@@ -54,7 +55,7 @@ viva_status viva_container_create(viva_engine *engine, const char *path, viva_wr
   w->user = user;
   uint8_t header[CONTAINER_UNIT];
   file_header_write(header);
-  viva_status status = path ? writer_open(w->rt, path, &w->file, &w->failed) : VIVA_OK;
+  viva_status status = path ? writer_open(w->rt, path, NULL, &w->file, &w->failed) : VIVA_OK;
   if (status == VIVA_OK) status = put(w, header, sizeof header);
   if (status == VIVA_OK) {
     *writer = w;

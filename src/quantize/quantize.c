@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/commit.h"
 #include "base/options.h"
 
 viva_quantize_options viva_quantize_options_default(void) {
@@ -57,14 +58,28 @@ static viva_status write_shards(quantize_job *j, const char *folder, viva_error 
 
 static viva_status write_folder(quantize_job *j, const char *to, viva_error *error) {
   runtime *rt = j->engine->rt;
-  char *temporary;
-  TRY(folder_begin(rt, to, &temporary, error));
-  viva_status status = quantize_write_files(j, temporary, error); /* small, and the first to show what is wrong */
-  if (!status) status = write_shards(j, temporary, error);
-  if (!status) status = folder_commit(rt, temporary, to, error);
-  if (status) folder_remove(rt, temporary);
-  mem_free(&rt->mem, temporary);
+  const commit_options options = {.replace = j->options->overwrite,
+                                  .inputs = (const void *)j->inputs.items,
+                                  .input_count = j->inputs.count,
+                                  .may_replace = folder_may_replace};
+  commit c;
+  TRY(commit_begin(rt, to, CLAIM_FOLDER, &options, &c, error));
+  const char *folder = c.claim.temporary;
+  viva_status status = folder_room(j, folder, to, error);
+  if (!status) status = quantize_write_files(j, folder, error); /* small, and the first to show what is wrong */
+  if (!status) status = write_shards(j, folder, error);
+  if (!status) status = commit_publish(&c, error);
+  commit_end(&c);
   return status;
+}
+
+static viva_status check_memory(const quantize_job *j, viva_error *error) {
+  uint64_t needed = quantize_memory(j), available = budget_available(j->engine->backend);
+  char texts[2][32];
+  if (available == 0 || needed <= available) return VIVA_OK;
+  return error_set(error, VIVA_E_LIMIT,
+                   "the largest matrix needs %s of memory, but %s are available; use fewer threads",
+                   budget_text(needed, texts[0]), budget_text(available, texts[1]));
 }
 
 static viva_status run(quantize_job *j, const char *from, const char *to, viva_error *error) {
@@ -73,7 +88,9 @@ static viva_status run(quantize_job *j, const char *from, const char *to, viva_e
   if (!j->arena) return error_set(error, VIVA_E_MEMORY, "no memory to quantize a model");
   TRY(open_input(j, from, error));
   TRY(folder_check(rt, j->ck, from, to, j->options->overwrite, error));
+  TRY(folder_inputs(j, error));
   TRY(quantize_list(j, error));
+  TRY(check_memory(j, error));
   for (size_t i = 0; i < j->output_count; i++)
     if (j->outputs[i].surveyed) TRY(quantize_survey(j, &j->outputs[i], error));
   TRY(quantize_layout(j, error));
@@ -99,6 +116,7 @@ static void end(quantize_job *j) {
   mem *m = &j->engine->rt->mem;
   mem_free(m, j->outputs);
   mem_free(m, j->tensors);
+  grow_free(m, &j->inputs);
   if (j->p.engine) plan_end(&j->p);
   viva_checkpoint_close(j->ck);
   arena_free(j->arena);

@@ -5,7 +5,7 @@
  *   quantize_rows.c    one matrix: read, unpack, pack, compare, by all threads
  *   quantize_config.c  config.json and its quantization_config
  *   quantize_gguf.c    configuration and tokenizer of a GGUF file as Hugging Face's files
- *   quantize_folder.c  the folder that appears whole or not at all
+ *   quantize_folder.c  where the output may be written
  */
 #ifndef QUANTIZE_QUANTIZE_H
 #define QUANTIZE_QUANTIZE_H
@@ -44,6 +44,7 @@ typedef struct quantize_job {
   size_t tensor_count;
   uint64_t done, total; /* bytes read, for progress */
   uint64_t files;
+  grow inputs; /* of io_stat: what must not be lost */
 } quantize_job;
 
 /* -- quantize_plan.c */
@@ -62,6 +63,8 @@ int quantize_shared(const pack_spec *spec, size_t cols);
 /* What must be known of all values before the layout: a pass over those matrices that need it. */
 viva_status quantize_survey(quantize_job *j, quantize_output *out, viva_error *error);
 viva_status quantize_write(quantize_job *j, quantize_output *out, stream *s, viva_error *error);
+/* Most bytes of memory that one output takes while it is written. */
+uint64_t quantize_memory(const quantize_job *j);
 /* Told after each piece; E_CANCELLED. */
 viva_status quantize_progress(quantize_job *j, uint64_t bytes, viva_error *error);
 
@@ -87,11 +90,11 @@ viva_status quantize_write_gguf_files(quantize_job *j, const char *folder, viva_
 /* Both paths are looked at: E_ARGUMENT (the same, or one in the other), E_IO (to exists). */
 viva_status folder_check(runtime *rt, const viva_checkpoint *ck, const char *from, const char *to, int overwrite,
                          viva_error *error);
-/* Makes "TO.viva-N.tmp"; the path is from rt's memory, with the room that folder_remove needs. */
-viva_status folder_begin(runtime *rt, const char *to, char **temporary, viva_error *error);
-/* Gives it its name; what was there goes. After an error temporary is still there. */
-viva_status folder_commit(runtime *rt, const char *temporary, const char *to, viva_error *error);
-/* Removes a folder and the files in it. Best effort. path is one of folder_begin's. */
-void folder_remove(runtime *rt, char *path);
+/* commit.h's question: only a folder that holds a model, and nothing deeper, is replaced. */
+viva_status folder_may_replace(runtime *rt, const char *path, const char *to, viva_error *error);
+/* inputs: every file that is read, or lies beside those. */
+viva_status folder_inputs(quantize_job *j, viva_error *error);
+/* E_IO when the tensors do not fit where folder is. */
+viva_status folder_room(const quantize_job *j, const char *folder, const char *to, viva_error *error);
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/commit.h"
 #include "base/json.h"
 #include "quantize/quantize.h"
 
@@ -19,7 +20,7 @@ viva_status quantize_file(quantize_job *j, const char *folder, const char *name,
   io_writer *out = NULL;
   const char *path = path_join(j->arena, folder, name);
   if (!path) return build_no_memory(folder, "a path", error);
-  TRY(writer_open(j->engine->rt, path, &out, error));
+  TRY(writer_open(j->engine->rt, path, NULL, &out, error));
   viva_status status = writer_write(out, text, bytes, error);
   if (!status)
     status = writer_commit(out, error);

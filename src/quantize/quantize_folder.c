@@ -1,15 +1,14 @@
-/* quantize/quantize_folder.c: a folder that appears whole or not at all: made as TO.viva-N.tmp, then renamed. */
+/* quantize/quantize_folder.c: whether the output may be written where it is to be: not in its input, not over it, and not
+ * over anything but a model. base/commit.h does the writing. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/commit.h"
 #include "format/checkpoint_build.h"
 #include "quantize/quantize.h"
 
-#define MAX_LEFTOVERS 100 /* more unfinished folders than this for one path: something is wrong */
-#define MAX_DEPTH     256 /* folders above one another */
-#define SUFFIX_BYTES  24  /* ".viva-N.tmp" and the zero */
-#define NAME_BYTES    257 /* "/", the longest name of a file, and the zero */
+#define MAX_DEPTH 256 /* folders above one another */
 
 static viva_status no_memory(viva_error *error) { return error_set(error, VIVA_E_MEMORY, "no memory for a path"); }
 
@@ -33,8 +32,6 @@ static void cut_to_parent(char *path) {
     slash[slash == path] = 0;
 }
 
-static int same_place(const io_stat *a, const io_stat *b) { return a->device == b->device && a->inode == b->inode; }
-
 /* 1 when the folder at path is `of`, or lies in it; a negative errno when that cannot be told. path is changed; room for
  * MAX_DEPTH × 3 bytes behind it. */
 static int lies_in(runtime *rt, char *path, const io_stat *of) {
@@ -43,8 +40,8 @@ static int lies_in(runtime *rt, char *path, const io_stat *of) {
     int result = rt->io->stat_path(rt->io->user, path, &at);
     if (result == -ENOENT || result == -EACCES) return 0; /* no such place; above, one that nobody looks into */
     if (result < 0) return result;
-    if (same_place(&at, of)) return 1;
-    if (depth > 0 && same_place(&at, &before)) return 0; /* the root is its own parent */
+    if (io_same(&at, of)) return 1;
+    if (depth > 0 && io_same(&at, &before)) return 0; /* the root is its own parent */
     before = at;
     memcpy(path + strlen(path), "/..", 4);
   }
@@ -76,10 +73,10 @@ static int look_at(void *arg, const char *name) {
   return 0;
 }
 
-/* Only a folder that holds a model, and nothing deeper, is replaced: a slip of the pen must not cost a home folder. */
-static viva_status check_replaceable(runtime *rt, const char *to, viva_error *error) {
-  folder_content c = {.rt = rt, .folder = to};
-  int result = rt->io->list(rt->io->user, to, look_at, &c);
+/* A slip of the pen must not cost a home folder. */
+viva_status folder_may_replace(runtime *rt, const char *path, const char *to, viva_error *error) {
+  folder_content c = {.rt = rt, .folder = path};
+  int result = rt->io->list(rt->io->user, path, look_at, &c);
   if (result < 0) return io_fail(error, "list the folder", to, result);
   if (c.no_memory) return no_memory(error);
   if (c.has_config && !c.has_folder) return VIVA_OK;
@@ -104,13 +101,13 @@ static viva_status check_existing(runtime *rt, const char *to, char *path, char 
   if ((result = lies_in(rt, above, &output)) < 0) return io_fail(error, "look above the input", to, result);
   if (result)
     return refuse(error, VIVA_E_ARGUMENT, to, "this folder holds the input: choose another name for the output");
-  if (same_place(&output, input))
+  if (io_same(&output, input))
     return refuse(error, VIVA_E_ARGUMENT, to, "input and output are the same: choose another name for the output");
   if (!output.is_folder)
     return refuse(error, VIVA_E_IO, to, "expected the name of a folder, found a file: choose another name");
   if (!overwrite)
     return refuse(error, VIVA_E_IO, to, "the folder exists already: choose another name, or ask to overwrite it");
-  return check_replaceable(rt, to, error);
+  return folder_may_replace(rt, to, to, error);
 }
 
 static viva_status check_place(runtime *rt, const char *to, char *path, const io_stat *input, viva_error *error) {
@@ -135,95 +132,61 @@ viva_status folder_check(runtime *rt, const viva_checkpoint *ck, const char *fro
   return status;
 }
 
-viva_status folder_begin(runtime *rt, const char *to, char **temporary, viva_error *error) {
-  *temporary = NULL;
-  char *path = copy_path(rt, to, SUFFIX_BYTES + NAME_BYTES);
-  if (path == NULL) return no_memory(error);
-  size_t length = strlen(path);
-  int result = -EEXIST;
-  for (int n = 0; n < MAX_LEFTOVERS && result == -EEXIST; n++) {
-    snprintf(path + length, SUFFIX_BYTES, ".viva-%d.tmp", n);
-    result = rt->io->make_folder(rt->io->user, path);
-  }
-  if (result == 0) {
-    *temporary = path;
-    return VIVA_OK;
-  }
-  (void)io_fail(error, "make the folder", path, result);
-  mem_free(&rt->mem, path);
-  return VIVA_E_IO;
-}
+/* ---- what must not be lost */
 
-typedef struct removal {
-  runtime *rt;
-  char *path;
-  int removed;
-} removal;
+typedef struct inputs {
+  quantize_job *j;
+  const char *folder;
+  int no_memory;
+} inputs;
 
-/* Needs no memory: it also runs because there was none. */
-static int remove_one(void *arg, const char *name) {
-  removal *r = arg;
-  size_t length = strlen(r->path);
-  snprintf(r->path + length, NAME_BYTES, "/%s", name);
-  r->removed += r->rt->io->remove(r->rt->io->user, r->path) == 0;
-  r->path[length] = 0;
+static int add_input(inputs *in, const io_stat *stat) {
+  io_stat *added = grow_add(&in->j->engine->rt->mem, &in->j->inputs);
+  if (added == NULL) return in->no_memory = 1;
+  *added = *stat;
   return 0;
 }
 
-void folder_remove(runtime *rt, char *path) {
-  removal r = {.rt = rt, .path = path};
-  do { /* a list that changes while it is read may leave names out */
-    r.removed = 0;
-    (void)rt->io->list(rt->io->user, path, remove_one, &r);
-  } while (r.removed > 0);
-  (void)rt->io->remove_folder(rt->io->user, path);
-}
-
-static viva_status sync_folder(runtime *rt, const char *path, viva_error *error) {
-  int result;
-  do result = rt->io->sync_folder(rt->io->user, path);
-  while (result == -EINTR);
-  return result < 0 ? io_fail(error, "write the folder to the disk", path, result) : VIVA_OK;
-}
-
-/* Moves what is at to out of the way; *old is then its name (from rt's memory), NULL when there was nothing. */
-static viva_status move_away(runtime *rt, const char *to, char **old, viva_error *error) {
+static int add_neighbour(void *arg, const char *name) {
+  inputs *in = arg;
+  runtime *rt = in->j->engine->rt;
   io_stat found;
-  *old = NULL;
-  if (rt->io->stat_path(rt->io->user, to, &found) < 0) return VIVA_OK;
-  char *path = copy_path(rt, to, SUFFIX_BYTES + NAME_BYTES);
-  if (path == NULL) return no_memory(error);
+  char *path = copy_path(rt, in->folder, strlen(name) + 1);
+  if (path == NULL) return in->no_memory = 1;
   size_t length = strlen(path);
-  int n = 0;
-  do snprintf(path + length, SUFFIX_BYTES, ".viva-%d.old", n++);
-  while (n < MAX_LEFTOVERS && rt->io->stat_path(rt->io->user, path, &found) == 0);
-  int result = rt->io->rename(rt->io->user, to, path);
-  if (result == 0) {
-    *old = path;
-    return VIVA_OK;
-  }
-  (void)io_fail(error, "move the old folder away", to, result);
+  snprintf(path + length, strlen(name) + 2, "/%s", name);
+  if (rt->io->stat_path(rt->io->user, path, &found) == 0 && found.is_file) add_input(in, &found);
   mem_free(&rt->mem, path);
-  return VIVA_E_IO;
+  return in->no_memory;
 }
 
-viva_status folder_commit(runtime *rt, const char *temporary, const char *to, viva_error *error) {
-  char *old = NULL, *parent = NULL, *name = copy_path(rt, to, 0);
-  viva_status status = name ? sync_folder(rt, temporary, error) : no_memory(error);
-  if (status == VIVA_OK) status = (parent = copy_path(rt, to, 2)) ? move_away(rt, name, &old, error) : no_memory(error);
-  if (status == VIVA_OK) {
-    int result = rt->io->rename(rt->io->user, temporary, name);
-    if (result < 0) {
-      status = io_fail(error, "give the finished folder its name", to, result);
-      if (old) (void)rt->io->rename(rt->io->user, old, name);
-    } else {
-      if (old) folder_remove(rt, old);
-      cut_to_parent(parent);
-      (void)sync_folder(rt, parent, NULL); /* it is complete, and has its name; only a power cut could take that back */
-    }
-  }
-  mem_free(&rt->mem, name);
-  mem_free(&rt->mem, parent);
-  mem_free(&rt->mem, old);
-  return status;
+viva_status folder_inputs(quantize_job *j, viva_error *error) {
+  const viva_checkpoint *ck = j->ck;
+  const io_table *io = j->engine->rt->io;
+  inputs in = {.j = j, .folder = ck->folder};
+  j->inputs.item_bytes = sizeof(io_stat);
+  for (size_t i = 0; i < ck->file_count; i++) add_input(&in, &ck->files[i].io.stat);
+  /* Configuration and tokenizer lie beside the weights. */
+  int result = ck->container == CONTAINER_SAFETENSORS ? io->list(io->user, ck->folder, add_neighbour, &in) : 0;
+  if (in.no_memory) return no_memory(error);
+  return result < 0 ? io_fail(error, "list the folder", ck->folder, result) : VIVA_OK;
+}
+
+/* ---- what must be there */
+
+/* Configuration and tokenizer beside the weights: no more than these take, and file systems count in blocks. */
+#define SMALL_FILES ((uint64_t)1 << 20)
+
+viva_status folder_room(const quantize_job *j, const char *folder, const char *to, viva_error *error) {
+  const io_table *io = j->engine->rt->io;
+  uint64_t needed = SMALL_FILES, room;
+  char texts[2][32];
+  for (size_t i = 0; i < j->tensor_count; i++) needed = budget_add(needed, j->tensors[i].bytes);
+  int result = io->space(io->user, folder, &room);
+  if (result < 0) return io_fail(error, "ask how much space is left", to, result);
+  if (needed <= room) return VIVA_OK;
+  error_set(error, VIVA_E_IO, "the output needs %s, but %s are free there; free some space, or choose another place",
+            budget_text(needed, texts[0]), budget_text(room, texts[1]));
+  error_at(error, to, NULL, 0, VIVA_NO_OFFSET);
+  return VIVA_E_IO;
 }

@@ -345,3 +345,32 @@ viva_status quantize_write(quantize_job *j, quantize_output *out, stream *s, viv
   if (dense && same_type(out->spec.format, view->type)) return copy_rows(j, out, view, s, error);
   return out->item->vector ? narrow_vector(j, out, s, error) : convert_matrix(j, out, s, error);
 }
+
+/* ---- memory */
+
+static uint64_t convert_memory(const quantize_output *out, size_t threads) {
+  size_t rows = plan_piece_rows(out->item), cols = out->item->cols;
+  uint64_t thread = budget_add(plan_raw_bytes(out->item, rows), budget_mul(budget_mul(rows, cols), 2 * sizeof(float)));
+  uint64_t slab = budget_mul(budget_mul(rows, threads), PIECES_PER_THREAD);
+  if (slab > out->item->rows) slab = out->item->rows;
+  uint64_t data = budget_mul(budget_mul(slab, cols), out->packed ? 0 : weight_element_bytes(out->spec.format));
+  return budget_add(budget_mul(thread, threads), data);
+}
+
+static uint64_t packed_memory(const quantize_output *out) {
+  pack_sizes sizes;
+  return pack_measure(&out->spec, out->item->rows, out->item->cols, &sizes) ? UINT64_MAX : sizes.bytes;
+}
+
+uint64_t quantize_memory(const quantize_job *j) {
+  size_t threads = (size_t)pool_threads(j->engine->pool);
+  uint64_t most = 0;
+  for (size_t i = 0; i < j->output_count; i++) {
+    const quantize_output *out = &j->outputs[i];
+    uint64_t bytes = out->item->vector ? budget_mul(out->bytes_before, 3) : convert_memory(out, threads);
+    if (out->packed) bytes = budget_add(bytes, packed_memory(out));
+    if (out->copied) bytes = budget_add(bytes, out->bytes_before);
+    if (bytes > most) most = bytes;
+  }
+  return most;
+}

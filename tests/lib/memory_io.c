@@ -18,6 +18,7 @@ struct memory_io {
   io_table table;
   memory_file files[MAX_FILES];
   int handles[MAX_HANDLES]; /* index into files + 1; 0: free */
+  int locked[MAX_HANDLES];
   _Atomic int open_count;
   _Atomic uint64_t calls;
   uint64_t fail_at; /* as a value of calls */
@@ -229,6 +230,39 @@ static int table_rename(void *user, const char *from, const char *to) {
   return 0;
 }
 
+static int table_rename_new(void *user, const char *from, const char *to) {
+  memory_io *m = user;
+  if (file_find(m, to) || is_folder(m, to)) return faulty(m) ? -m->fail_error : -EEXIST;
+  return table_rename(user, from, to);
+}
+
+/* By way of a third name. */
+static int table_exchange(void *user, const char *a, const char *b) {
+  memory_io *m = user;
+  if (faulty(m)) return -m->fail_error;
+  if (!is_folder(m, a) || !is_folder(m, b)) return -ENOENT;
+  rename_folder(m, a, "/exchange");
+  rename_folder(m, b, a);
+  return rename_folder(m, "/exchange", b);
+}
+
+static int table_lock(void *user, int handle) {
+  memory_io *m = user;
+  if (faulty(m)) return -m->fail_error;
+  if (!file_of(m, handle)) return -EBADF;
+  for (int h = 0; h < MAX_HANDLES; h++)
+    if (m->locked[h] && m->handles[h] == m->handles[handle]) return -EWOULDBLOCK;
+  m->locked[handle] = 1;
+  return 0;
+}
+
+static int table_space(void *user, const char *folder, uint64_t *bytes) {
+  memory_io *m = user;
+  (void)folder;
+  *bytes = UINT64_MAX;
+  return faulty(m) ? -m->fail_error : 0;
+}
+
 static int table_remove(void *user, const char *path) {
   memory_io *m = user;
   if (faulty(m)) return -m->fail_error;
@@ -261,7 +295,7 @@ static int table_remove_folder(void *user, const char *path) {
 static int table_close(void *user, int handle) {
   memory_io *m = user;
   if (handle < 0 || handle >= MAX_HANDLES || m->handles[handle] == 0) return -EBADF;
-  m->handles[handle] = 0;
+  m->handles[handle] = m->locked[handle] = 0;
   atomic_fetch_sub(&m->open_count, 1);
   return faulty(m) ? -m->fail_error : 0;
 }
@@ -289,6 +323,11 @@ memory_io *memory_io_create(void) {
                         .sync = table_sync,
                         .sync_folder = table_sync_folder,
                         .rename = table_rename,
+                        .rename_new = table_rename_new,
+                        .exchange = table_exchange,
+                        .look = table_stat_path,
+                        .lock = table_lock,
+                        .space = table_space,
                         .remove = table_remove,
                         .close = table_close,
                         .list = table_list,

@@ -138,7 +138,9 @@ static viva_status op_generate_on(bench *b) {
   return status;
 }
 
-/* The folder is there whole or not at all, and nothing lies beside it; one that was there stays until then. */
+/* The folder is there whole or not at all, and nothing lies beside it; one that was there stays until then. Only when its name
+ * may not have reached the disk is it there after an error, and the old one still beside it. A removal that fails itself is
+ * the next run's. */
 static viva_status quantize(bench *b, int overwrite) {
   viva_quantize_options o = viva_quantize_options_default();
   viva_quantize_result result = {.size = sizeof result};
@@ -153,8 +155,10 @@ static viva_status quantize(bench *b, int overwrite) {
   size_t before = memory_io_file_count(b->io);
   viva_status status = viva_quantize(b->engine, b->path, "/out", &o, &result, &b->error);
   int old = memory_io_get(b->io, marker, NULL) != NULL;
-  if (status) assert_int_equal(memory_io_file_count(b->io), before);
-  if (status) assert_int_equal(old, overwrite);
+  int in_place = status && strstr(b->error.message, "power cut") != NULL && strcmp(b->error.file, "/out") == 0;
+  if (status && !in_place && memory_io_get(b->io, "/out.viva-0.lock", NULL) == NULL)
+    assert_int_equal(memory_io_file_count(b->io), before);
+  if (status) assert_int_equal(old, overwrite && !in_place);
   if (!status) assert_false(old);
   if (!status && !memory_io_failed(b->io)) { /* what was there may remain under another name when its removal fails */
     assert_true(result.files > 3);

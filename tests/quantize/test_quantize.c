@@ -21,6 +21,7 @@ typedef struct world {
   viva_engine *engine;
   io_table io;     /* the system's, with writes that can fail */
   int writes_left; /* -1: all succeed */
+  uint64_t room;   /* on the disk */
 } world;
 
 static int64_t failing_write(void *user, int handle, const void *data, size_t bytes, uint64_t offset) {
@@ -28,6 +29,12 @@ static int64_t failing_write(void *user, int handle, const void *data, size_t by
   if (w->writes_left == 0) return -28; /* ENOSPC */
   if (w->writes_left > 0) w->writes_left--;
   return io_system.write_at(NULL, handle, data, bytes, offset);
+}
+
+static int some_room(void *user, const char *folder, uint64_t *bytes) {
+  (void)folder;
+  *bytes = ((world *)user)->room;
+  return 0;
 }
 
 static int begin(void **state) {
@@ -42,6 +49,8 @@ static int begin(void **state) {
   o.log_level = VIVA_LOG_ERROR;
   w->io = io_system;
   w->io.write_at = failing_write;
+  w->io.space = some_room;
+  w->room = UINT64_MAX;
   w->io.user = w;
   w->writes_left = -1;
   kit_ok(engine_open(&o, &w->io, &w->engine, &error), &error);
@@ -147,6 +156,21 @@ static void full_disk(void **state) {
   }
   assert_true(fail_at > 20);
   assert_int_equal(count_names(w->root), 1);
+}
+
+/* Known before the first write. */
+static void no_room(void **state) {
+  world *w = *state;
+  viva_error error = {0};
+  viva_quantize_options o = rule("bf16");
+  w->room = 1000000;
+  w->writes_left = 1; /* of the lock file */
+  kit_error(quantize(w, NULL, "a", &o, NULL, &error), VIVA_E_IO, &error,
+            "the output needs 1.0 MiB, but 976.5 KiB are free");
+  assert_int_equal(count_names(w->root), 0);
+  w->room = 2 << 20;
+  w->writes_left = -1;
+  kit_ok(quantize(w, NULL, "a", &o, NULL, &error), &error);
 }
 
 static int stop_at(void *user, uint64_t done, uint64_t total) {
@@ -280,8 +304,9 @@ static void tokenizer_of_gguf(void **state) {
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 int main(void) {
-  const struct CMUnitTest tests[] = {TEST(refuses),   TEST(overwrites_models_only), TEST(full_disk),
-                                     TEST(cancelled), TEST(cancelled_by_listener),  TEST(tells),
-                                     TEST(way_back),  TEST(tokenizer_of_gguf)};
+  const struct CMUnitTest tests[] = {
+      TEST(refuses),          TEST(overwrites_models_only), TEST(full_disk), TEST(no_room),
+      TEST(cancelled),        TEST(cancelled_by_listener),  TEST(tells),     TEST(way_back),
+      TEST(tokenizer_of_gguf)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/ck.h"
+#include "base/commit.h"
 #include "base/num.h"
 #include "base/options.h"
 #include "format/checkpoint_build.h"
@@ -68,7 +69,7 @@ viva_status npy_write(runtime *rt, const char *path, const viva_tensor_data *arr
   io_writer *out;
   member m = {0};
   TRY(check_array(path, array, &m, error));
-  TRY(writer_open(rt, path, &out, error));
+  TRY(writer_open(rt, path, NULL, &out, error));
   const viva_status status = write_array(out, &m, error);
   if (status == VIVA_OK) return writer_commit(out, error);
   writer_abort(out);
@@ -181,7 +182,7 @@ viva_status npz_write(runtime *rt, const char *path, const viva_tensor_data *arr
   grow members = {.item_bytes = sizeof(member)};
   io_writer *out = NULL;
   viva_status status = add_members(rt, path, arrays, count, &members, error);
-  if (status == VIVA_OK) status = writer_open(rt, path, &out, error);
+  if (status == VIVA_OK) status = writer_open(rt, path, NULL, &out, error);
   if (status == VIVA_OK) {
     status = write_members(out, (member *)(void *)members.items, count, error);
     if (status == VIVA_OK)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/ck.h"
+#include "base/commit.h"
 #include "base/num.h"
 #include "base/options.h"
 #include "format/safetensors/safetensors_header.h"
@@ -109,7 +110,7 @@ static viva_status write_file(const writer *w, const item *const *order, viva_er
   io_writer *out = NULL;
   uint8_t length[SAFETENSORS_LENGTH_BYTES];
   safetensors_length(length, w->header.text.count);
-  TRY(writer_open(w->rt, w->path, &out, error));
+  TRY(writer_open(w->rt, w->path, NULL, &out, error));
   viva_status status = writer_write(out, length, sizeof length, error);
   if (status == VIVA_OK) status = writer_write(out, w->header.text.items, w->header.text.count, error);
   for (size_t i = 0; status == VIVA_OK && i < w->items.count; i++)

@@ -195,6 +195,8 @@ static void test_io_failures(void **state) {
         assert_int_equal(viva_checkpoint_tensor_count(ck), 2);
         viva_checkpoint_close(ck);
       }
+      if (!(mode & 1) && memory_io_file_count(w.io) > 1) /* the removal itself failed: the next run does it */
+        assert_int_equal(safetensors_write(w.rt, OUT, two, 2, pt, 1, &error), VIVA_OK);
       if (!(mode & 1)) assert_int_equal(memory_io_file_count(w.io), 1);
       assert_int_equal(memory_io_open_count(w.io), 0);
       world_close(&w);

@@ -238,7 +238,7 @@ static void time_shape(const version &v, const lab_format *f, const shape &s, ui
   const size_t span = (o.bytes + 255) / 256 * 256, copies = std::min<size_t>(40, ARENA / span);
   printf("%-4s %-12s %-10s %6.1f MB", v.name, f->name, s.name, o.bytes * 1e-6);
   double first = 0;
-  for (int m : {1, 2, 4, 8, 16}) {
+  for (int m : {1, 2, 3, 4, 5, 8, 11, 13, 16}) {
     p.m = m;
     gemv_plan plan;
     CHECK(v.plan(&p, multiprocessors, shared_most, &plan));
@@ -266,7 +266,8 @@ static int time_all(const char *path, int count, char **names) {
   uint8_t *arena = device_new<uint8_t>(ARENA);
   fill_arena(arena, &lab_formats[2]);
   const double bandwidth = read_bandwidth(arena, ARENA);
-  printf("read bandwidth %.0f GB/s; time of 1 row, its share of that | 2, 4, 8, 16 rows against 1\n", bandwidth);
+  printf("read bandwidth %.0f GB/s; time of 1 row, its share of that | 2, 3, 4, 5, 8, 11, 13, 16 rows against 1\n",
+         bandwidth);
   fprintf(csv, "version,format,shape,n,k,rows,us,gbs,share,against_one,blocks,shared\n");
   for (int f = 0; f < lab_format_count; f++) {
     bool wanted = count == 0;

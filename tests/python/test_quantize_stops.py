@@ -64,11 +64,12 @@ def test_stopped_in_the_middle(program, slow_model, tmp_path, number, code):
         child.send_signal(number)
         message = child.communicate(timeout=300)[1]
     assert child.returncode == code, message
-    # A killed program cannot tidy up; what it leaves has a name of its own, and is in nobody's way.
-    assert os.listdir(tmp_path) == ([unfinished.name] if number == signal.SIGKILL else [])
+    # A killed program cannot tidy up; the next one does.
+    left = [unfinished.name, unfinished.with_suffix(".lock").name] if number == signal.SIGKILL else []
+    assert sorted(os.listdir(tmp_path)) == sorted(left)
     assert quantize(program, TINY, out, "--format", "fp8").returncode == 0
     assert (out / "config.json").exists() and (out / "model.safetensors").exists()
-    assert sorted(os.listdir(tmp_path)) == ["out"] + ([unfinished.name] if number == signal.SIGKILL else [])
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_nohup_goes_on_after_the_terminal(program, slow_model, tmp_path):
@@ -127,6 +128,31 @@ def test_never_its_input(program, tmp_path):
         fails(quantize(program, model, out, "--format", "bf16"), 1, "lies in the input's folder")
     fails(quantize(program, TINY, TINY, "--format", "bf16", "--overwrite"), 1, "input and output are the same")
     assert before == {file.name: file.read_bytes() for file in model.iterdir()}
+    assert sorted(os.listdir(tmp_path)) == ["link", "model"]
+
+
+@pytest.mark.parametrize("how", ["symbolic", "hard", "inside"])
+def test_never_its_input_through_links(program, tmp_path, how):
+    """A file of OUT is the input, by another name; or a link in OUT leads to the input."""
+    out, source = tmp_path / "out", tmp_path / "model.gguf"
+    assert quantize(program, TINY, out, "--format", "fp8").returncode == 0
+    if how == "inside":
+        source.write_bytes(TINY.read_bytes())
+        (out / "model.gguf").symlink_to(source)
+    else:
+        (out / "model.gguf").write_bytes(TINY.read_bytes())
+        source.symlink_to(out / "model.gguf") if how == "symbolic" else os.link(out / "model.gguf", source)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    fails(quantize(program, source, out, "--format", "nvfp4", "--overwrite"), 1, "a file of this folder is an input")
+    assert before == {file.name: file.read_bytes() for file in out.iterdir()}
+
+
+def test_an_output_that_is_a_link(program, tmp_path):
+    model, link = tmp_path / "model", tmp_path / "link"
+    assert quantize(program, TINY, model, "--format", "fp8").returncode == 0
+    link.symlink_to(model)
+    for options in ((), ("--overwrite",)):
+        fails(quantize(program, TINY, link, "--format", "bf16", *options), 4, "exists already" if not options else "symbolic link")
     assert sorted(os.listdir(tmp_path)) == ["link", "model"]
 
 

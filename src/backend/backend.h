@@ -178,6 +178,8 @@ typedef struct backend_ops {
    * take this step, nothing was done, the operations do it. */
   viva_status (*decode_step)(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
                              viva_token *best, uint8_t *nan, viva_error *error);
+  /* With decode_step: the decoder is about to end; what the backend keeps of it (captured steps) goes. */
+  void (*decode_forget)(backend *b, const decoder *d);
   size_t decode_rows; /* most rows of a step that decode_step takes, at most 32; 0 without it */
   /* Reads bytes of dev memory as fast as it can, once; for the bandwidth ceiling. */
   viva_status (*read_pass)(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);

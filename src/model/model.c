@@ -161,6 +161,7 @@ void viva_model_release(viva_model *model) {
   viva_engine *engine = model->engine;
   mem *m = &engine->rt->mem;
   end_pools(model);
+  if (engine->backend->ops->decode_forget) engine->backend->ops->decode_forget(engine->backend, &model->dec);
   engine->backend->ops->free(engine->backend, model->prepared, NULL);
   engine->backend->ops->free(engine->backend, model->block, NULL);
   for (size_t i = 0; i < model->part_count; i++) viva_packed_weight_release(model->parts[i]);

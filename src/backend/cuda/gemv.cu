@@ -1,6 +1,8 @@
 /* backend/cuda/gemv.cu: which kernel runs a problem, and its launch. */
 #include "backend/cuda/gemv.h"
 
+#include <limits.h>
+
 #include "backend/cuda/gemv_kernel.cuh"
 
 /* The kernels of one format, by what x needs. */
@@ -41,11 +43,22 @@ static gemv_kernels kernels_for(const weight *w) {
   }
 }
 
+static size_t gemv_part_tiles(const gemv_part *part) { return (part->rows + GEMV_TILE - 1) / GEMV_TILE; }
+
+static size_t gemv_tiles(const gemv_problem *p) {
+  size_t tiles = 0;
+  for (int i = 0; i < p->part_count; i++) tiles += gemv_part_tiles(&p->parts[i]);
+  return tiles;
+}
+
 cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t shared_most, gemv_plan *plan) {
   const gemv_kernels k = kernels_for(&p->w);
   const gemv_order o = gemv_order_of(&p->w);
   *plan = {};
   if (!k.resident[0] || p->m < 1 || p->m > GEMV_MOST_ROWS || (int)o.record_bytes > k.record_most)
+    return cudaErrorInvalidValue;
+  if (p->part_count < 1 || p->part_count > GEMV_MOST_PARTS) return cudaErrorInvalidValue;
+  if (p->activation == GEMV_SWIGLU && (p->part_count != 2 || p->parts[0].rows != p->parts[1].rows))
     return cudaErrorInvalidValue;
   const int wide = p->m > 8; /* two column tiles of x */
   const size_t resident = gemv_resident_bytes(k.record_most, k.depth[wide], o.records, p->m);
@@ -58,26 +71,44 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
   }
   /* One on every multiprocessor, even where fewer would have equal work: on one that is left idle the kernel after this one
    * would put two of its blocks. */
-  plan->blocks = o.tiles < (size_t)multiprocessors ? (int)o.tiles : multiprocessors;
+  const size_t units = p->activation == GEMV_SWIGLU ? gemv_tiles(p) / 2 : gemv_tiles(p);
+  plan->blocks = units < (size_t)multiprocessors ? (int)units : multiprocessors;
   return cudaFuncSetAttribute(plan->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)plan->shared_bytes);
+}
+
+static gemv_matrix matrix_of(const gemv_problem *p, const gemv_part *part, size_t first_tile) {
+  weight w = p->w;
+  w.rows = part->rows;
+  gemv_matrix m = {};
+  m.w = static_cast<const uint8_t *>(part->ordered);
+  m.row_scales = reinterpret_cast<const float *>(m.w + gemv_order_of(&w).row_scales_offset);
+  m.bias = part->bias;
+  m.residual = part->residual;
+  m.y = part->y;
+  m.y_stride = part->y_stride;
+  m.n = (int)part->rows;
+  m.first_tile = (int)first_tile;
+  return m;
 }
 
 cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream) {
   const gemv_order o = gemv_order_of(&p->w);
   gemv_args a = {};
-  a.w = static_cast<const uint8_t *>(p->ordered);
-  a.row_scales = reinterpret_cast<const float *>(a.w + o.row_scales_offset);
+  size_t tiles = 0;
+  for (int i = 0; i < GEMV_MOST_PARTS; i++) {
+    if (i >= p->part_count) {
+      a.matrix[i].first_tile = INT_MAX;
+      continue;
+    }
+    a.matrix[i] = matrix_of(p, &p->parts[i], tiles);
+    tiles += gemv_part_tiles(&p->parts[i]);
+  }
   a.x = reinterpret_cast<const __half *>(p->x);
   a.x_scales = p->x_scales;
-  a.bias = p->bias;
-  a.residual = p->residual;
-  a.y = p->y;
   a.x_stride = p->x_stride;
-  a.y_stride = p->y_stride;
   a.m = p->m;
-  a.n = (int)p->w.rows;
   a.k = (int)p->w.cols;
-  a.tiles = (int)o.tiles;
+  a.tiles = (int)tiles;
   a.records = (int)o.records;
   a.pairs = p->w.pairs;
   a.record_bytes = (int)o.record_bytes;

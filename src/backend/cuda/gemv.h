@@ -23,26 +23,35 @@ typedef enum gemv_activation {
   GEMV_GELU_TANH = 1,
   GEMV_GELU_ERF = 2,
   GEMV_SILU = 3,
-  GEMV_SWIGLU = 4 /* rows 2 i and 2 i + 1 of w are gate and up: y[m][i] = silu(gate) · up; y has n / 2 columns */
+  GEMV_SWIGLU = 4 /* parts[0] is gate, parts[1] up, of equal rows: parts[0].y[m][n] = silu(gate) · up */
 } gemv_activation;
 
 typedef enum gemv_output { GEMV_F32 = 0, GEMV_F16 = 1, GEMV_BF16 = 2 } gemv_output;
 
-/* Pointers are the device's. y[m][n] = act((Σ_k x[m][k] · code[n][k] · block scale) · row scale[n] · x_scales[m] + bias[n])
- * + residual[m][n] */
-typedef struct gemv_problem {
-  weight w;              /* format, sizes, block and scale_type are used; its pointers are not */
+#define GEMV_MOST_PARTS 3
+
+/* One matrix of a problem, and where its results go. Pointers are the device's. */
+typedef struct gemv_part {
   const void *ordered;   /* [gemv_order_of(&w).bytes], 16-byte aligned */
+  size_t rows;           /* n */
+  const float *bias;     /* [n] or NULL */
+  const float *residual; /* [m][y_stride] or NULL; may be y; not with SWIGLU */
+  void *y;               /* [m][y_stride] */
+  size_t y_stride;       /* elements */
+} gemv_part;
+
+/* One to three matrices of one format and width that read the same rows (q, k, v; gate and up), as one launch:
+ * y[m][n] = act((Σ_k x[m][k] · code[n][k] · block scale) · row scale[n] · x_scales[m] + bias[n]) + residual[m][n] */
+typedef struct gemv_problem {
+  weight w;              /* format, cols, block, scale_type and pairs are used; rows and pointers are not */
   int m;                 /* 1 … 16 */
   const uint16_t *x;     /* FP16 [m][x_stride], 16-byte aligned */
   size_t x_stride;       /* elements, a multiple of 8, ≥ k; what lies between is not used */
   const float *x_scales; /* [m] or NULL: 1 */
-  const float *bias;     /* [n] or NULL */
   gemv_activation activation;
-  const float *residual; /* [m][y_stride] or NULL; may be y; not with SWIGLU */
-  void *y;               /* [m][y_stride] */
-  size_t y_stride;       /* elements */
   gemv_output output;
+  gemv_part parts[GEMV_MOST_PARTS];
+  int part_count;
 } gemv_problem;
 
 /* How a problem is run: made once for each problem, then launched any number of times. */
@@ -54,7 +63,13 @@ typedef struct gemv_plan {
 } gemv_plan;
 
 /* multiprocessors and shared_most (bytes that one block may have) are the device's. Needs its context to be current. */
+#ifdef __cplusplus
+extern "C" {
+#endif
 cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t shared_most, gemv_plan *plan);
 cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -27,23 +27,53 @@
 
 static_assert(GEMV_THREADS >= GEMV_MOST_ROWS * GEMV_TILE, "each output of a tile has a thread");
 
-/* What the kernel is told. */
-struct gemv_args {
+/* A matrix and its results. */
+struct gemv_matrix {
   const uint8_t *w;        /* [tiles][records][record_bytes] */
   const float *row_scales; /* [tiles × 16] */
-  const __half *x;         /* [m][x_stride] */
-  const float *x_scales;   /* [m] or NULL */
   const float *bias;       /* [n] or NULL */
   const float *residual;   /* [m][y_stride] or NULL */
   void *y;                 /* [m][y_stride] */
-  size_t x_stride, y_stride;
-  int m, n, k, tiles, records, pairs;
+  size_t y_stride;
+  int n, first_tile; /* the number of its tile 0 among all; beyond the last for one that is not there */
+};
+
+/* What the kernel is told. Tiles are those of the first matrix, then of the second, the third; with SWIGLU tiles 2 i and
+ * 2 i + 1 are tile i of gate and of up. */
+struct gemv_args {
+  gemv_matrix matrix[GEMV_MOST_PARTS];
+  const __half *x;       /* [m][x_stride] */
+  const float *x_scales; /* [m] or NULL */
+  size_t x_stride;
+  int m, k, tiles, records, pairs;
   int record_bytes; /* ≤ RECORD, which is what a slot of a ring has */
   int block_shift;  /* log2 of the columns of a block or group */
   scale_type type;  /* of its scale */
   gemv_activation activation;
   gemv_output output;
 };
+
+/* Which matrix a tile belongs to, and which of its tiles it is. */
+struct gemv_place_of_tile {
+  int matrix, tile;
+};
+
+static __device__ __forceinline__ gemv_place_of_tile gemv_find(const gemv_args &a, int tile) {
+  if (a.activation == GEMV_SWIGLU) return {tile & 1, tile >> 1};
+  const int i = (tile >= a.matrix[1].first_tile) + (tile >= a.matrix[2].first_tile);
+  return {i, tile - a.matrix[i].first_tile};
+}
+
+static __device__ __forceinline__ const uint8_t *gemv_records(const gemv_args &a, int tile) {
+  const gemv_place_of_tile at = gemv_find(a, tile);
+  return a.matrix[at.matrix].w + (size_t)at.tile * a.records * a.record_bytes;
+}
+
+/* The tiles [first, end) of this block; with SWIGLU whole pairs. */
+static __device__ __forceinline__ int gemv_first_tile(const gemv_args &a, unsigned block) {
+  const int together = a.activation == GEMV_SWIGLU ? 2 : 1;
+  return (int)((long long)(a.tiles / together) * block / gridDim.x) * together;
+}
 
 /* -- a warp's ring */
 
@@ -155,43 +185,45 @@ struct gemv_factors {
 };
 
 static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile) {
-  const int o = threadIdx.x, m = o / GEMV_TILE, n = tile * GEMV_TILE + o % GEMV_TILE;
+  const gemv_place_of_tile at = gemv_find(a, tile);
+  const gemv_matrix &w = a.matrix[at.matrix];
+  const int o = threadIdx.x, m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
   gemv_factors f = {0, 1, 0, 0};
-  if (m >= a.m || n >= a.n) return f;
-  f.row_scale = a.row_scales[n];
+  if (m >= a.m || n >= w.n) return f;
+  f.row_scale = w.row_scales[n];
   if (a.x_scales) f.x_scale = a.x_scales[m];
-  if (a.bias) f.bias = a.bias[n];
-  if (a.residual) f.residual = a.residual[m * a.y_stride + n];
+  if (w.bias) f.bias = w.bias[n];
+  if (w.residual) f.residual = w.residual[m * w.y_stride + n];
   return f;
 }
 
-static __device__ __forceinline__ void gemv_store(const gemv_args &a, int m, int n, float v) {
-  const size_t at = m * a.y_stride + n;
-  switch (a.output) {
-  case GEMV_F16: static_cast<__half *>(a.y)[at] = __float2half_rn(v); break;
-  case GEMV_BF16: static_cast<__nv_bfloat16 *>(a.y)[at] = __float2bfloat16_rn(v); break;
-  default: static_cast<float *>(a.y)[at] = v; break;
+static __device__ __forceinline__ void gemv_store(const gemv_matrix &w, gemv_output output, int m, int n, float v) {
+  const size_t at = m * w.y_stride + n;
+  switch (output) {
+  case GEMV_F16: static_cast<__half *>(w.y)[at] = __float2half_rn(v); break;
+  case GEMV_BF16: static_cast<__nv_bfloat16 *>(w.y)[at] = __float2bfloat16_rn(v); break;
+  default: static_cast<float *>(w.y)[at] = v; break;
   }
 }
 
+/* gate: SWIGLU: the thread's output of the gate's tile, until that of up comes. */
 static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const gemv_factors &f, const float *sums,
-                                                     int tile) {
-  const int o = threadIdx.x, m = o / GEMV_TILE, n = tile * GEMV_TILE + o % GEMV_TILE;
-  if (o / 32 * 2 >= a.m) return; /* whole warps */
-  const bool there = m < a.m && n < a.n;
+                                                     int tile, float *gate) {
+  const gemv_place_of_tile at = gemv_find(a, tile);
+  const gemv_matrix &w = a.matrix[at.matrix];
+  const int o = threadIdx.x, m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
+  if (m >= a.m || n >= w.n) return;
+  const float *parts = sums + o * GEMV_SUM_PAD;
   float v = 0;
-  if (there) {
-    const float *parts = sums + o * GEMV_SUM_PAD;
 #pragma unroll
-    for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
-    v = v * f.row_scale * f.x_scale + f.bias;
-  }
-  if (a.activation == GEMV_SWIGLU) {
-    const float up = __shfl_xor_sync(~0u, v, 1);
-    if (there && n % 2 == 0) gemv_store(a, m, n / 2, gemv_silu(v) * up);
-  } else if (there) {
-    gemv_store(a, m, n, gemv_activate(a.activation, v) + f.residual);
-  }
+  for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
+  v = v * f.row_scale * f.x_scale + f.bias;
+  if (a.activation != GEMV_SWIGLU)
+    gemv_store(w, a.output, m, n, gemv_activate(a.activation, v) + f.residual);
+  else if (at.matrix == 0)
+    *gate = v;
+  else
+    gemv_store(a.matrix[0], a.output, m, n, gemv_silu(*gate) * v);
 }
 
 /* This warp's sums of a tile to sums [m][16][GEMV_SUM_PAD]. */
@@ -220,8 +252,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
   extern __shared__ __align__(16) uint8_t gemv_memory[];
   constexpr int DEPTH = gemv_depth<F, TILES>::RESIDENT, TOGETHER = F::TOGETHER;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int first = (int)((long long)a.tiles * blockIdx.x / gridDim.x);
-  const int end = (int)((long long)a.tiles * (blockIdx.x + 1) / gridDim.x);
+  const int first = gemv_first_tile(a, blockIdx.x), end = gemv_first_tile(a, blockIdx.x + 1);
   const int x_of_record = GEMV_PIECES * gemv_x_stride(a.m), sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   uint8_t *const ring = gemv_memory + warp * (DEPTH * F::RECORD);
   uint8_t *const x = gemv_memory + GEMV_WARPS * DEPTH * F::RECORD;
@@ -231,18 +262,17 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
 
   /* the next record to copy, and where it goes */
   int copy_record = warp, copy_tile = warp < a.records ? first : end, copy_slot = 0;
-  const uint8_t *from = a.w + ((size_t)first * a.records + warp) * a.record_bytes;
+  const uint8_t *from = gemv_records(a, first) + (size_t)warp * a.record_bytes;
   auto copy_next = [&]() {
     if (copy_tile < end) {
       gemv_copy_record<F::CODES, F::RECORD>(ring + copy_slot * F::RECORD, from, a.record_bytes, lane, policy);
       copy_record += GEMV_WARPS;
-      int step = GEMV_WARPS;
+      from += (size_t)GEMV_WARPS * a.record_bytes;
       if (copy_record >= a.records) {
-        step = a.records - copy_record + warp + GEMV_WARPS;
         copy_record = warp;
         copy_tile++;
+        if (copy_tile < end) from = gemv_records(a, copy_tile) + (size_t)warp * a.record_bytes;
       }
-      from += (size_t)step * a.record_bytes;
       copy_slot = copy_slot + 1 < DEPTH ? copy_slot + 1 : 0;
     }
     copy_async_commit();
@@ -264,6 +294,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
   typename F::template operands<TILES> at;
   gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
   int slot = 0;
+  float gate = 0;
   for (int tile = first; tile < end; tile++) {
     float c[TILES][F::SUMS][4] = {};
     int r = warp;
@@ -292,7 +323,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
     float *const mine = sums + (tile & 1) * sums_of_tile;
     gemv_put_sums<F, TILES>(a, mine, c, warp, lane);
     __syncthreads(); /* also: the sums of the tile before have been read */
-    gemv_epilogue(a, factors, mine, tile);
+    gemv_epilogue(a, factors, mine, tile, &gate);
     if (tile + 1 < end) factors = gemv_load_factors(a, tile + 1);
   }
 }
@@ -310,21 +341,21 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
   constexpr int TILES = 2, DEPTH = gemv_depth<F, TILES>::STREAMED; /* for up to 8 rows, too */
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int slot_bytes = 2 * F::RECORD + GEMV_PIECES * gemv_x_stride(a.m);
-  const int first = (int)((long long)a.tiles * blockIdx.x / gridDim.x);
-  const int end = (int)((long long)a.tiles * (blockIdx.x + 1) / gridDim.x);
+  const int first = gemv_first_tile(a, blockIdx.x), end = gemv_first_tile(a, blockIdx.x + 1);
   const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   uint8_t *const ring = gemv_memory + warp * DEPTH * slot_bytes;
   float *const sums = reinterpret_cast<float *>(gemv_memory + GEMV_WARPS * DEPTH * slot_bytes);
   const uint64_t policy = policy_evict_first();
-  const size_t tile_bytes = (size_t)a.records * a.record_bytes;
 
   int copy_record = warp, copy_tile = warp < a.records ? first : end, copy_slot = 0;
   auto copy_weights = [&]() {
-    const uint8_t *from = a.w + copy_tile * tile_bytes + (size_t)copy_record * a.record_bytes;
+    const size_t at = (size_t)copy_record * a.record_bytes;
     uint8_t *const to = ring + copy_slot * slot_bytes;
-    gemv_copy_record<F::CODES, F::RECORD>(to, from, a.record_bytes, lane, policy);
-    if (copy_tile + 1 < end)
-      gemv_copy_record<F::CODES, F::RECORD>(to + F::RECORD, from + tile_bytes, a.record_bytes, lane, policy);
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+      if (copy_tile + i < end)
+        gemv_copy_record<F::CODES, F::RECORD>(to + i * F::RECORD, gemv_records(a, copy_tile + i) + at, a.record_bytes,
+                                              lane, policy);
   };
   auto advance = [&]() {
     copy_record += GEMV_WARPS;
@@ -381,9 +412,10 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
 #pragma unroll
     for (int i = 0; i < 2; i++) gemv_put_sums<F, TILES>(a, sums + i * sums_of_tile, c[i], warp, lane);
     __syncthreads();
+    float gate = 0;
 #pragma unroll
     for (int i = 0; i < 2; i++)
-      if (tile + i < end) gemv_epilogue(a, factors[i], sums + i * sums_of_tile, tile + i);
+      if (tile + i < end) gemv_epilogue(a, factors[i], sums + i * sums_of_tile, tile + i, &gate);
     __syncthreads(); /* before these sums are overwritten */
   }
 }

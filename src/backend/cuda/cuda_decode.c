@@ -1,0 +1,460 @@
+/* backend/cuda/cuda_decode.c: a step of few rows as one launch: a graph of the step's kernels, captured when a step of its
+ * shape is first run, replayed for any sessions, positions and pages.
+ *
+ *   fetch                the step's description: the host's pinned memory → the device's
+ *   embed
+ *   each layer           norm → q k v → rope and cache → attention → o + x → norm → silu(gate) · up → down + x
+ *   norm → head → put    logits to the rows that are to hold them
+ *   top                  the best ids, to the host's pinned memory
+ *
+ * Every kernel may start while the one before it ends (programmatic dependent launch): a product's weights are on their way
+ * before its rows are there. Steps whose rows are all kept are taken, of 1 to CUDA_DECODE_ROWS rows.
+ *
+ * silu(gate) · up is written as FP16 without a scale. Where FP16 cannot hold it the row's logits become NaN; then the step is
+ * refused and the operations do it, which scale. */
+#include "backend/cuda/cuda.h"
+
+#include <string.h>
+
+#define PAGES_LEAST 128 /* of a row's share of the page table: 8192 positions */
+
+typedef struct decode_graph {
+  size_t rows, spans, pages; /* pages: room of the table */
+  input_mode mode;
+  kv_type kv;
+  cudaGraphExec_t exec;
+  struct decode_graph *next;
+} decode_graph;
+
+/* The description as it travels: offsets of its arrays, for CUDA_DECODE_ROWS rows; the page table is last. */
+typedef struct decode_block {
+  size_t logits_to, tokens, positions, sequence, kept_rows, spans, cos_sin, pages;
+} decode_block;
+
+/* What the device holds for one decoder's steps. */
+struct decode_plan {
+  const decoder *d;
+  decode_plan *next;
+  decode_graph *graphs;
+  decode_block at;
+  size_t page_room; /* of the table */
+  void *host;       /* pinned: the description, then the answers */
+  size_t answers_at;
+  void *dev;
+  /* in dev */
+  uint8_t *block, *quantized;
+  float *x, *norm, *q, *k, *v, *wide, *logits, *half_scales;
+  uint16_t *half, *act; /* act: silu(gate) · up */
+  step_work work;
+};
+
+/* ---- which steps are taken */
+
+static int weight_taken(const weight *w) { return w->prepared != NULL && w->cols % 8 == 0; }
+
+static int alike(const weight *a, const weight *b) {
+  return a->format == b->format && a->cols == b->cols && a->block == b->block && a->scale_type == b->scale_type &&
+         a->pairs == b->pairs;
+}
+
+static int decoder_taken(const decoder *d) {
+  if (step_attention_refusal(d->heads) || !weight_taken(&d->head)) return 0;
+  for (size_t i = 0; i < d->layer_count; i++) {
+    const decoder_layer *l = &d->layers[i];
+    const weight *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+      if (!weight_taken(all[j])) return 0;
+  }
+  return 1;
+}
+
+/* ---- memory */
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static decode_block block_of(size_t rotary_dim) {
+  const size_t numbers = cuda_align(CUDA_DECODE_ROWS * sizeof(uint32_t));
+  decode_block at = {.tokens = 256};
+  at.positions = at.tokens + numbers;
+  at.sequence = at.positions + numbers;
+  at.kept_rows = at.sequence + numbers;
+  at.spans = at.kept_rows + numbers;
+  at.cos_sin = at.spans + cuda_align(CUDA_DECODE_ROWS * sizeof(batch_span));
+  at.pages = at.cos_sin + cuda_align(CUDA_DECODE_ROWS * rotary_dim * sizeof(float));
+  return at;
+}
+
+/* Gives each part of the plan's memory its place; NULL for base: only counts. */
+static size_t lay_out(const cuda_backend *c, decode_plan *p, uint8_t *base) {
+  const decoder *d = p->d;
+  const head_shape h = d->heads;
+  const size_t rows = CUDA_DECODE_ROWS, q = h.q_heads * h.head_dim, kv = h.kv_heads * h.head_dim;
+  const size_t widest = larger(larger(d->hidden, d->ffn), q);
+  size_t at = 0;
+#define PLACE(member, type, bytes) (p->member = (type)(void *)(base ? base + at : NULL), at += cuda_align(bytes))
+  PLACE(block, uint8_t *, p->at.pages + p->page_room * sizeof(void *));
+  PLACE(x, float *, rows * d->hidden * sizeof(float));
+  PLACE(norm, float *, rows * widest * sizeof(float));
+  PLACE(q, float *, rows * q * sizeof(float));
+  PLACE(k, float *, rows * kv * sizeof(float));
+  PLACE(v, float *, rows * kv * sizeof(float));
+  PLACE(wide, float *, 2 * rows * d->ffn * sizeof(float));
+  PLACE(half, uint16_t *, rows * widest * sizeof(uint16_t));
+  PLACE(act, uint16_t *, rows * d->ffn * sizeof(uint16_t));
+  PLACE(half_scales, float *, rows * sizeof(float));
+  PLACE(quantized, uint8_t *, step_quantized_bytes(rows, widest));
+  PLACE(logits, float *, rows * d->vocab * sizeof(float));
+  PLACE(work.counters, uint32_t *, STEP_COUNTERS * sizeof(uint32_t));
+  PLACE(work.scratch, void *,
+        larger(step_attention_scratch(h, c->gpu.multiprocessors), step_top_scratch(rows, d->vocab, 1)));
+#undef PLACE
+  p->work.multiprocessors = c->gpu.multiprocessors;
+  return at;
+}
+
+static void drop_graphs(const cuda_backend *c, decode_plan *p) {
+  for (decode_graph *g = p->graphs, *next; g; g = next) {
+    next = g->next;
+    c->api->GraphExecDestroy(g->exec);
+    mem_free(&c->rt->mem, g);
+  }
+  p->graphs = NULL;
+}
+
+static void drop_memory(cuda_backend *c, decode_plan *p) {
+  drop_graphs(c, p);
+  if (p->host) c->api->FreeHost(p->host);
+  if (p->dev) c->api->FreeAsync(p->dev, c->stream);
+  p->host = p->dev = NULL;
+}
+
+static viva_status take_memory(cuda_backend *c, decode_plan *p, size_t pages, viva_error *error) {
+  cuda_room room = {NULL, 0};
+  p->page_room = larger(pages, CUDA_DECODE_ROWS * PAGES_LEAST);
+  p->at = block_of(p->d->rotary_dim);
+  p->answers_at = cuda_align(p->at.pages + p->page_room * sizeof(void *));
+  TRY(cuda_check(c, c->api->MallocHost(&p->host, p->answers_at + 2 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token))),
+                 "taking pinned memory", error));
+  memset(p->host, 0, p->answers_at);
+  TRY(cuda_room_fit(c, &room, lay_out(c, p, NULL), error));
+  p->dev = room.dev;
+  lay_out(c, p, p->dev);
+  return cuda_check(
+      c, c->api->MemsetAsync(p->work.counters, 0, STEP_COUNTERS * sizeof(uint32_t), c->stream), "clearing counters",
+      error);
+}
+
+/* The decoder's plan, with room for so many pages. */
+static viva_status plan_for(cuda_backend *c, const decoder *d, size_t pages, decode_plan **out, viva_error *error) {
+  decode_plan *p = c->plans;
+  while (p && p->d != d) p = p->next;
+  if (!p) {
+    p = mem_zalloc(&c->rt->mem, sizeof *p);
+    if (!p) return error_set(error, VIVA_E_MEMORY, "no memory for a captured step");
+    p->d = d;
+    p->next = c->plans;
+    c->plans = p;
+  }
+  *out = p;
+  if (p->dev && p->page_room >= pages) return VIVA_OK;
+  drop_memory(c, p);
+  const viva_status status = take_memory(c, p, 2 * pages, error);
+  if (status) drop_memory(c, p);
+  return status;
+}
+
+/* ---- capture */
+
+typedef struct capture {
+  cuda_backend *c;
+  const decode_plan *p;
+  const decoder *d;
+  batch step; /* as the device sees it */
+  input_mode mode;
+  step_queue q;
+  int status; /* the first cudaError_t; nothing is queued after it */
+  const uint16_t *in;   /* the rows that the next product takes, and their scales (NULL: 1) */
+  const float *scales;
+} capture;
+
+#define QUEUE(s, call)                                                                                                 \
+  do {                                                                                                                 \
+    if ((s)->status == 0) (s)->status = (s)->c->kernels->call;                                                         \
+  } while (0)
+
+/* Rows x [rows][n], FP32, become what products of w take. */
+static void enter(capture *s, const float *x, size_t n, const weight *w) {
+  const decode_plan *p = s->p;
+  const int rows = (int)s->step.rows;
+  s->in = p->half;
+  if (s->mode == INPUT_FLOAT || weight_dense(w->format)) {
+    QUEUE(s, rows(ROWS_F32, x, n, rows, (int)n, ROWS_TO_F16, p->half, p->half_scales, s->q.stream));
+    s->scales = p->half_scales;
+    return;
+  }
+  QUEUE(s, quantize_rows(s->q, s->mode, x, n, (size_t)rows, n, p->quantized));
+  QUEUE(s, codes_to_f16(s->mode == INPUT_E4M3 ? CONVERT_E4M3 : CONVERT_INT8, p->quantized, rows, (int)n, p->half, n,
+                        s->q.stream));
+  s->scales = step_quantized_scales(p->quantized, (size_t)rows, n);
+}
+
+/* The next product's rows = rmsnorm(x), for weights like w. */
+static void norm(capture *s, const float *gain, const weight *w) {
+  const decode_plan *p = s->p;
+  const size_t hidden = s->d->hidden;
+  const int as_half = s->mode == INPUT_FLOAT || weight_dense(w->format);
+  step_rmsnorm_args a = {.x = p->x,
+                         .y = as_half ? NULL : p->norm,
+                         .rows = s->step.rows,
+                         .stride = hidden,
+                         .groups = 1,
+                         .n = hidden,
+                         .gain = gain,
+                         .eps = s->d->eps};
+  if (as_half) a.half = (step_half_rows){.rows = p->half, .stride = hidden, .scales = p->half_scales};
+  QUEUE(s, rmsnorm(s->q, &a));
+  s->in = p->half;
+  s->scales = p->half_scales;
+  if (!as_half) enter(s, p->norm, hidden, w);
+}
+
+static gemv_part part(const weight *w, const float *bias, const float *residual, void *y) {
+  return (gemv_part){
+      .ordered = w->prepared, .rows = w->rows, .bias = bias, .residual = residual, .y = y, .y_stride = w->rows};
+}
+
+static void product(capture *s, const weight *w, const gemv_part *parts, int count, gemv_activation act,
+                    gemv_output output) {
+  gemv_problem g = {.w = *w,
+                    .m = (int)s->step.rows,
+                    .x = s->in,
+                    .x_stride = w->cols,
+                    .x_scales = s->scales,
+                    .activation = act,
+                    .output = output,
+                    .part_count = count};
+  memcpy(g.parts, parts, (size_t)count * sizeof *parts);
+  QUEUE(s, gemv(&g, &s->c->gpu, 1, s->q.stream));
+}
+
+static void project(capture *s, const decoder_layer *l, size_t number) {
+  const decode_plan *p = s->p;
+  const head_shape h = s->d->heads;
+  const gemv_part parts[] = {part(&l->q, l->q_bias, NULL, p->q), part(&l->k, l->k_bias, NULL, p->k),
+                             part(&l->v, l->v_bias, NULL, p->v)};
+  norm(s, l->attention_norm, &l->q);
+  if (alike(&l->q, &l->k) && alike(&l->q, &l->v)) {
+    product(s, &l->q, parts, 3, GEMV_NONE, GEMV_F32);
+  } else {
+    product(s, &l->q, &parts[0], 1, GEMV_NONE, GEMV_F32);
+    product(s, &l->k, &parts[1], 1, GEMV_NONE, GEMV_F32);
+    product(s, &l->v, &parts[2], 1, GEMV_NONE, GEMV_F32);
+  }
+  const rope_append_args turn = {.step = &s->step,
+                                 .layer = number,
+                                 .h = h,
+                                 .rotary_dim = s->d->rotary_dim,
+                                 .q = p->q,
+                                 .k = p->k,
+                                 .v = p->v,
+                                 .q_stride = h.q_heads * h.head_dim,
+                                 .kv_stride = h.kv_heads * h.head_dim};
+  QUEUE(s, rope_append(s->q, &turn, l->q_norm, l->k_norm, s->d->eps));
+}
+
+static void attend(capture *s, const decoder_layer *l, size_t number) {
+  const decode_plan *p = s->p;
+  const head_shape h = s->d->heads;
+  const size_t width = h.q_heads * h.head_dim;
+  const int as_half = s->step.kv.type == KV_F16 && (s->mode == INPUT_FLOAT || weight_dense(l->o.format));
+  const step_half_rows half = {.rows = p->half, .stride = width};
+  const attention_args a = {.step = &s->step,
+                            .layer = number,
+                            .h = h,
+                            .scale = s->d->attention_scale,
+                            .window = l->window,
+                            .q = p->q,
+                            .q_stride = width,
+                            .out = as_half ? NULL : p->norm,
+                            .out_stride = width};
+  QUEUE(s, attention(s->q, &a, as_half ? &half : NULL, &p->work));
+  s->in = p->half;
+  s->scales = NULL;
+  if (!as_half) enter(s, p->norm, width, &l->o);
+  const gemv_part o = part(&l->o, l->o_bias, p->x, p->x);
+  product(s, &l->o, &o, 1, GEMV_NONE, GEMV_F32);
+}
+
+static void feed_forward(capture *s, const decoder_layer *l) {
+  const decode_plan *p = s->p;
+  const size_t rows = s->step.rows, ffn = s->d->ffn;
+  const int joined = alike(&l->gate, &l->up);
+  const int as_half = joined && (s->mode == INPUT_FLOAT || weight_dense(l->down.format));
+  float *gate = p->wide, *up = p->wide + rows * ffn;
+  gemv_part parts[] = {part(&l->gate, l->gate_bias, NULL, as_half ? (void *)p->act : gate),
+                       part(&l->up, l->up_bias, NULL, up)};
+  norm(s, l->mlp_norm, &l->gate);
+  if (joined) {
+    product(s, &l->gate, parts, 2, GEMV_SWIGLU, as_half ? GEMV_F16 : GEMV_F32);
+  } else {
+    product(s, &l->gate, &parts[0], 1, GEMV_NONE, GEMV_F32);
+    product(s, &l->up, &parts[1], 1, GEMV_NONE, GEMV_F32);
+    const step_silu_args a = {.gate = gate, .up = up, .out = gate, .rows = rows, .n = ffn, .stride = ffn};
+    QUEUE(s, silu_mul(s->q, &a));
+  }
+  s->in = p->act;
+  s->scales = NULL;
+  if (!as_half) enter(s, gate, ffn, &l->down);
+  const gemv_part down = part(&l->down, l->down_bias, p->x, p->x);
+  product(s, &l->down, &down, 1, GEMV_NONE, GEMV_F32);
+}
+
+/* Answers: best ids, then NaN flags. */
+static viva_token *answer_ids(const decode_plan *p) {
+  return (viva_token *)(void *)((uint8_t *)p->host + p->answers_at);
+}
+static uint8_t *answer_nan(const decode_plan *p) {
+  return (uint8_t *)p->host + p->answers_at + cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token));
+}
+
+static void queue_step(capture *s) {
+  const decode_plan *p = s->p;
+  const decoder *d = s->d;
+  const size_t rows = s->step.rows;
+  QUEUE(s, fetch(p->host, p->block, (p->at.pages + s->step.page_count * sizeof(void *) + 15) / 16, s->q.stream));
+  QUEUE(s, embed(s->q, &d->embedding, s->step.tokens, rows, p->x));
+  for (size_t i = 0; i < d->layer_count; i++) {
+    project(s, &d->layers[i], i);
+    attend(s, &d->layers[i], i);
+    feed_forward(s, &d->layers[i]);
+  }
+  norm(s, d->output_norm, &d->head);
+  const gemv_part head = part(&d->head, NULL, NULL, p->logits);
+  product(s, &d->head, &head, 1, GEMV_NONE, GEMV_F32);
+  const step_top_args top = {
+      .logits = p->logits, .rows = rows, .n = d->vocab, .k = 1, .ids = answer_ids(p), .nan = answer_nan(p)};
+  QUEUE(s, put(p->logits, (float *const *)(void *)p->block, rows * d->vocab, s->q.stream, s->q.dependent));
+  QUEUE(s, top(s->q, &top, &p->work));
+}
+
+/* The step as the kernels see it: arrays in the plan's block, a page table of `pages`. */
+static batch device_step(const decode_plan *p, const batch *host, size_t pages) {
+  batch step = *host;
+  const uint8_t *at = p->block;
+  step.block = at;
+  step.block_bytes = p->at.pages + pages * sizeof(void *);
+  step.page_count = pages;
+  step.tokens = (const viva_token *)(const void *)(at + p->at.tokens);
+  step.positions = (const uint32_t *)(const void *)(at + p->at.positions);
+  step.sequence = (const uint32_t *)(const void *)(at + p->at.sequence);
+  step.cos_sin = (const float *)(const void *)(at + p->at.cos_sin);
+  step.spans = step.kept_spans = (const batch_span *)(const void *)(at + p->at.spans);
+  step.kept_rows = (const uint32_t *)(const void *)(at + p->at.kept_rows);
+  step.pages = (void *const *)(const void *)(at + p->at.pages);
+  return step;
+}
+
+static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *host, decode_graph *g,
+                                viva_error *error) {
+  const cuda_api *api = c->api;
+  cudaGraph_t graph = NULL;
+  capture s = {.c = c,
+               .p = p,
+               .d = p->d,
+               .step = device_step(p, host, g->pages),
+               .mode = g->mode,
+               .q = {.stream = c->stream, .dependent = c->gpu.major >= 9}};
+  TRY(cuda_check(c, api->StreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal), "capturing a step", error));
+  queue_step(&s);
+  const cudaError_t ended = api->StreamEndCapture(c->stream, &graph);
+  viva_status status = cuda_check(c, (cudaError_t)s.status, "capturing a step", error);
+  if (!status) status = cuda_check(c, ended, "capturing a step", error);
+  if (!status) status = cuda_check(c, api->GraphInstantiate(&g->exec, graph, 0), "making a graph", error);
+  if (graph) api->GraphDestroy(graph);
+  return status;
+}
+
+static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host, input_mode mode, decode_graph **out,
+                             viva_error *error) {
+  size_t pages = host->rows * PAGES_LEAST;
+  while (pages < host->page_count) pages *= 2;
+  for (decode_graph *g = p->graphs; g; g = g->next) {
+    if (g->rows != host->rows || g->spans != host->span_count || g->pages != pages) continue;
+    if (g->mode != mode || g->kv != host->kv.type) continue;
+    *out = g;
+    return VIVA_OK;
+  }
+  decode_graph *g = mem_zalloc(&c->rt->mem, sizeof *g);
+  if (!g) return error_set(error, VIVA_E_MEMORY, "no memory for a captured step");
+  *g = (decode_graph){
+      .rows = host->rows, .spans = host->span_count, .pages = pages, .mode = mode, .kv = host->kv.type};
+  const viva_status status = capture_step(c, p, host, g, error);
+  if (status) {
+    mem_free(&c->rt->mem, g);
+    return status;
+  }
+  g->next = p->graphs;
+  p->graphs = g;
+  *out = g;
+  return VIVA_OK;
+}
+
+/* ---- replay */
+
+static void describe(const decode_plan *p, const batch *host, float *logits) {
+  uint8_t *to = p->host;
+  memcpy(to, &logits, sizeof logits);
+  memcpy(to + p->at.tokens, host->tokens, host->rows * sizeof *host->tokens);
+  memcpy(to + p->at.positions, host->positions, host->rows * sizeof *host->positions);
+  memcpy(to + p->at.sequence, host->sequence, host->rows * sizeof *host->sequence);
+  memcpy(to + p->at.kept_rows, host->kept_rows, host->kept * sizeof *host->kept_rows);
+  memcpy(to + p->at.spans, host->spans, host->span_count * sizeof *host->spans);
+  memcpy(to + p->at.cos_sin, host->cos_sin, host->rows * p->d->rotary_dim * sizeof(float));
+  memcpy(to + p->at.pages, host->pages, host->page_count * sizeof(void *));
+}
+
+static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, input_mode mode, float *logits,
+                          viva_token *best, uint8_t *nan, viva_error *error) {
+  decode_plan *p = NULL;
+  decode_graph *g = NULL;
+  int bad = 0;
+  TRY(plan_for(c, d, host->page_count, &p, error));
+  TRY(graph_for(c, p, host, mode, &g, error));
+  describe(p, host, logits);
+  TRY(cuda_check(c, c->api->GraphLaunch(g->exec, c->stream), "a captured step", error));
+  TRY(cuda_check(c, c->api->StreamSynchronize(c->stream), "a captured step", error));
+  memcpy(best, answer_ids(p), host->rows * sizeof *best);
+  memcpy(nan, answer_nan(p), host->rows);
+  for (size_t i = 0; i < host->rows; i++) bad |= nan[i];
+  return bad ? VIVA_E_UNSUPPORTED : VIVA_OK; /* the operations find out whether it is FP16's fault */
+}
+
+viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+                             viva_token *best, uint8_t *nan, viva_error *error) {
+  if (host->kept != host->rows || mode == INPUT_INT4 || !decoder_taken(d)) return VIVA_E_UNSUPPORTED;
+  CUDA_CALL(b, decode(cuda_of(b), d, host, mode, logits, best, nan, error));
+}
+
+void cuda_decode_forget(backend *b, const decoder *d) {
+  cuda_backend *c = cuda_of(b);
+  if (cuda_enter(c, NULL)) return; /* lost: what is left of it ends with the backend */
+  for (decode_plan **at = &c->plans; *at; at = &(*at)->next) {
+    decode_plan *p = *at;
+    if (p->d != d) continue;
+    c->api->StreamSynchronize(c->stream);
+    drop_memory(c, p);
+    *at = p->next;
+    mem_free(&c->rt->mem, p);
+    break;
+  }
+  cuda_leave(c, VIVA_OK);
+}
+
+void cuda_decode_end(cuda_backend *c) {
+  for (decode_plan *p = c->plans, *next; p; p = next) {
+    next = p->next;
+    drop_memory(c, p);
+    mem_free(&c->rt->mem, p);
+  }
+  c->plans = NULL;
+}

@@ -1,0 +1,39 @@
+/* backend/cuda/cuda_kernels.c: the table with the kernels that were compiled. */
+#include "backend/cuda/cuda_kernels.h"
+
+static int run_gemv(const gemv_problem *p, const cuda_gpu *gpu, int dependent, void *stream) {
+  gemv_plan plan;
+  const cudaError_t status = gemv_plan_make(p, gpu->multiprocessors, gpu->shared_most, &plan);
+  if (status != cudaSuccess) return (int)status;
+  plan.dependent = dependent && gpu->major >= 9;
+  return (int)gemv_launch(p, &plan, (cudaStream_t)stream);
+}
+
+static int run_read_memory(const cuda_gpu *gpu, const void *dev, size_t bytes, void *sink, void *stream) {
+  return convert_read_memory(gpu->multiprocessors, dev, bytes, sink, stream);
+}
+
+const cuda_kernels cuda_kernels_compiled = {
+    .order_weight = convert_order_weight,
+    .row_scales = convert_row_scales,
+    .codes_to_f16 = convert_codes_to_f16,
+    .finish = convert_finish,
+    .read_memory = run_read_memory,
+    .fetch = convert_fetch,
+    .put = convert_put,
+    .gemv = run_gemv,
+    .gemm = gemm_launch,
+    .expand = gemm_expand,
+    .rows = gemm_rows,
+    .product = step_product,
+    .embed = step_embed,
+    .rmsnorm = step_rmsnorm,
+    .silu_mul = step_silu_mul,
+    .take_rows = step_take_rows,
+    .load_rows = step_load_rows,
+    .store_rows = step_store_rows,
+    .rope_append = step_rope_append,
+    .attention = step_attention,
+    .top = step_top,
+    .quantize_rows = step_quantize_rows,
+};

@@ -1,0 +1,52 @@
+/* backend/cuda/cuda_kernels.h: every kernel that the host's side launches, as a table: those that were compiled, or a test's.
+ * The launchers queue on a stream and return a cudaError_t as int. */
+#ifndef CUDA_CUDA_KERNELS_H
+#define CUDA_CUDA_KERNELS_H
+
+#include "backend/cuda/convert.h"
+#include "backend/cuda/gemm.h"
+#include "backend/cuda/gemm_expand.h"
+#include "backend/cuda/gemm_rows.h"
+#include "backend/cuda/gemv.h"
+#include "backend/cuda/step.h"
+
+typedef struct cuda_gpu {
+  int major, minor; /* compute capability */
+  int multiprocessors;
+  size_t shared_most; /* bytes that one block may have */
+} cuda_gpu;
+
+typedef struct cuda_kernels {
+  /* convert.h */
+  int (*order_weight)(const weight *w, void *to, void *stream);
+  int (*row_scales)(const weight *w, float *scales, void *stream);
+  int (*codes_to_f16)(convert_codes type, const void *codes, int m, int k, void *to, size_t to_stride, void *stream);
+  int (*finish)(const convert_finish_args *args, void *stream);
+  int (*read_memory)(const cuda_gpu *gpu, const void *dev, size_t bytes, void *sink, void *stream);
+  int (*fetch)(const void *host, void *dev, size_t words, void *stream);
+  int (*put)(const float *logits, float *const *to, size_t count, void *stream, int dependent);
+  /* products */
+  int (*gemv)(const gemv_problem *p, const cuda_gpu *gpu, int dependent, void *stream); /* plan and launch */
+  int (*gemm)(const gemm_problem *p, const gemm_operands *o, void *stream);
+  int (*expand)(const weight *from, const expand_target *target, void *stream);
+  int (*rows)(rows_type type, const void *x, size_t stride, int m, int k, rows_codes to, void *codes, float *scales,
+              void *stream);
+  int (*product)(step_queue q, const linear_args *a);
+  /* step.h */
+  int (*embed)(step_queue q, const weight *table, const viva_token *tokens, size_t m, float *out);
+  int (*rmsnorm)(step_queue q, const step_rmsnorm_args *a);
+  int (*silu_mul)(step_queue q, const step_silu_args *a);
+  int (*take_rows)(step_queue q, const float *from, const uint32_t *rows, size_t count, size_t n, size_t stride,
+                   float *to);
+  int (*load_rows)(step_queue q, const outer_rows *from, size_t rows, size_t cols, float *to, size_t to_stride,
+                   uint8_t *bad);
+  int (*store_rows)(step_queue q, const step_store_args *a);
+  int (*rope_append)(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps);
+  int (*attention)(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
+  int (*top)(step_queue q, const step_top_args *a, const step_work *work);
+  int (*quantize_rows)(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
+} cuda_kernels;
+
+extern const cuda_kernels cuda_kernels_compiled;
+
+#endif

@@ -1,0 +1,253 @@
+/* backend/cuda/cuda_linear.c: which kernel runs which product.
+ *
+ *   rows of x     sm_90a                                              other GPUs
+ *   1 … 16        gemv.h on the weight's second form                  the same
+ *   17 …          gemm.h: FP8, NVFP4, F16 as they are; INT8 2:4 and   gemv.h, 16 rows at a time
+ *                 INT4 2:4 times integers as INT8 2:4; the others
+ *                 expanded to F16 before the product
+ *   any           step_product: F32 weights, columns that are no multiple of 8, weights without a second form
+ *
+ * FP32 rows enter as FP16, a row that it cannot hold divided by a power of two. Rows of codes enter as they are, or, where the
+ * weights are of another kind, as FP16, which holds every code. */
+#include "backend/cuda/cuda.h"
+
+#define EXPANDED_MOST ((size_t)1 << 30) /* bytes of a weight's expansion; a larger one is multiplied 16 rows at a time */
+
+/* ---- rows as FP16 */
+
+typedef struct half_rows {
+  const void *from; /* x or xq: what rows holds now; NULL: nothing yet */
+  uint16_t *codes;
+  float *scales;
+} half_rows;
+
+static viva_status half_rows_make(cuda_backend *c, const linear_args *a, half_rows *rows, viva_error *error) {
+  const size_t m = a->m, k = a->w->cols, scales = cuda_align(m * sizeof(float));
+  const void *from = a->input == INPUT_FLOAT ? (const void *)a->x : a->xq;
+  if (rows->from == from) return VIVA_OK;
+  TRY(cuda_room_fit(c, &c->rows, scales + m * k * sizeof(uint16_t), error));
+  *rows = (half_rows){from, (uint16_t *)(void *)((uint8_t *)c->rows.dev + scales), c->rows.dev};
+  if (a->input == INPUT_FLOAT)
+    return cuda_check(c, (cudaError_t)c->kernels->rows(ROWS_F32, a->x, a->x_stride, (int)m, (int)k, ROWS_TO_F16,
+                                                       rows->codes, rows->scales, c->stream),
+                      "rows to FP16", error);
+  rows->scales = step_quantized_scales(a->xq, m, k);
+  return cuda_check(c, (cudaError_t)c->kernels->codes_to_f16(a->input == INPUT_E4M3 ? CONVERT_E4M3 : CONVERT_INT8,
+                                                             a->xq, (int)m, (int)k, rows->codes, k, c->stream),
+                    "codes to FP16", error);
+}
+
+/* ---- up to 16 rows at a time */
+
+static gemv_activation small_activation(activation act) {
+  static const gemv_activation of[] = {GEMV_NONE, GEMV_GELU_TANH, GEMV_GELU_ERF, GEMV_SILU};
+  return of[act];
+}
+
+static gemv_part part_of(const linear_args *a, size_t row) {
+  return (gemv_part){.ordered = a->w->prepared,
+                     .rows = a->w->rows,
+                     .bias = a->bias,
+                     .residual = a->residual ? a->residual + row * a->y_stride : NULL,
+                     .y = a->y + row * a->y_stride,
+                     .y_stride = a->y_stride};
+}
+
+/* count matrices as one launch for each 16 rows. */
+static viva_status multiply_small(cuda_backend *c, const linear_args *args, size_t count, half_rows *rows,
+                                  viva_error *error) {
+  const size_t k = args->w->cols;
+  TRY(half_rows_make(c, args, rows, error));
+  for (size_t row = 0; row < args->m; row += GEMV_MOST_ROWS) {
+    const size_t left = args->m - row;
+    gemv_problem p = {.w = *args->w,
+                      .m = (int)(left < GEMV_MOST_ROWS ? left : GEMV_MOST_ROWS),
+                      .x = rows->codes + row * k,
+                      .x_stride = k,
+                      .x_scales = rows->scales + row,
+                      .activation = small_activation(args->act),
+                      .output = GEMV_F32,
+                      .part_count = (int)count};
+    for (size_t i = 0; i < count; i++) p.parts[i] = part_of(&args[i], row);
+    TRY(cuda_check(c, (cudaError_t)c->kernels->gemv(&p, &c->gpu, 0, c->stream), "a product of few rows", error));
+  }
+  return VIVA_OK;
+}
+
+/* 1 when b can be a part of a's launch. */
+static int joins(const linear_args *a, const linear_args *b) {
+  const weight *v = a->w, *w = b->w;
+  return v->format == w->format && v->cols == w->cols && v->block == w->block && v->scale_type == w->scale_type &&
+         v->pairs == w->pairs && a->act == b->act && a->input == b->input && a->x == b->x && a->xq == b->xq &&
+         a->x_stride == b->x_stride;
+}
+
+/* ---- many rows, sm_90a */
+
+typedef enum made_of { AS_IT_IS = 0, EXPANDED = 1, BF16_AS_F16 = 2 } made_of;
+
+typedef struct large_way {
+  gemm_kind kind;
+  made_of weights;
+  expand_to to;   /* EXPANDED */
+  int half;       /* x enters as FP16 */
+  size_t expanded; /* bytes of codes, of index */
+  size_t index;
+} large_way;
+
+static int whole_rows(const weight *w) {
+  if (w->format == WEIGHT_NVFP4) return w->row_bytes == w->cols / 2 && w->scale_row_bytes == w->cols / 16;
+  return w->row_bytes == w->cols * (w->format == WEIGHT_F16 ? 2 : 1);
+}
+
+static large_way way_of(const linear_args *a) {
+  const weight *w = a->w;
+  const int sparse = w->format == WEIGHT_INT8_24 || w->format == WEIGHT_INT4_24;
+  const int integers = a->input == INPUT_INT8 || a->input == INPUT_INT4;
+  if (w->format == WEIGHT_FP8 && !w->block && whole_rows(w)) {
+    if (a->input == INPUT_E4M3)
+      return (large_way){.kind = a->accumulate == ACCUMULATE_FAST ? GEMM_FP8_FAST : GEMM_FP8_FULL};
+    return (large_way){.kind = GEMM_FP8_F16, .half = 1};
+  }
+  if (w->format == WEIGHT_NVFP4 && w->cols % 64 == 0 && whole_rows(w))
+    return (large_way){.kind = GEMM_NVFP4_F16, .half = 1};
+  if (sparse && !w->block && integers && w->cols % 128 == 0)
+    return (large_way){.kind = GEMM_INT8_24,
+                       .weights = EXPANDED,
+                       .to = EXPAND_INT8_24,
+                       .expanded = w->rows * w->cols / 2,
+                       .index = w->rows * w->cols / 8};
+  if (w->format == WEIGHT_F16 && whole_rows(w)) return (large_way){.kind = GEMM_F16_F16, .half = 1};
+  return (large_way){.kind = GEMM_F16_F16,
+                     .weights = w->format == WEIGHT_BF16 ? BF16_AS_F16 : EXPANDED,
+                     .to = EXPAND_F16,
+                     .half = 1,
+                     .expanded = w->rows * w->cols * 2};
+}
+
+static gemm_problem large_problem(const linear_args *a, const large_way *way) {
+  return (gemm_problem){.kind = way->kind,
+                        .output = GEMM_F32,
+                        .act = GEMM_PLAIN,
+                        .m = (int)a->m,
+                        .n = (int)a->w->rows,
+                        .k = (int)a->w->cols};
+}
+
+static int runs_large(const cuda_backend *c, const linear_args *a) {
+  const weight *w = a->w;
+  if (c->gpu.major != 9 || a->m <= GEMV_MOST_ROWS || w->format == WEIGHT_F32 || w->pairs) return 0;
+  if (a->m > INT32_MAX / 2 || (uintptr_t)w->data % 16) return 0;
+  const large_way way = way_of(a);
+  if (way.weights == EXPANDED && gemm_expand_refusal(w, way.to)) return 0;
+  if (way.weights == BF16_AS_F16 && w->row_bytes != w->cols * 2) return 0;
+  const gemm_problem p = large_problem(a, &way);
+  return way.expanded <= EXPANDED_MOST && !gemm_refusal(&p);
+}
+
+/* Fills the operands that are the weight's. */
+static viva_status large_weights(cuda_backend *c, const weight *w, const large_way *way, gemm_operands *o,
+                                 viva_error *error) {
+  const size_t codes = cuda_align(way->expanded), index = cuda_align(way->index);
+  const int unscaled = way->kind == GEMM_NVFP4_F16 || w->format == WEIGHT_F16;
+  const int plain = w->scale_type == SCALE_F32 && w->scale_row_bytes == sizeof(float);
+  o->scale = way->kind == GEMM_NVFP4_F16 ? weight_row_scale(w, 0) : 1;
+  o->w = w->data;
+  o->index = w->scales;
+  if (way->weights == AS_IT_IS && (unscaled || plain)) {
+    o->channel_scale = unscaled ? NULL : w->scales;
+    return VIVA_OK;
+  }
+  TRY(cuda_room_fit(c, &c->expanded, codes + index + w->rows * sizeof(float), error));
+  uint8_t *dev = c->expanded.dev;
+  float *scales = (float *)(void *)(dev + codes + index);
+  o->channel_scale = scales;
+  if (way->weights == AS_IT_IS)
+    return cuda_check(c, (cudaError_t)c->kernels->row_scales(w, scales, c->stream), "scales of rows", error);
+  o->w = dev;
+  o->index = dev + codes;
+  if (way->weights == BF16_AS_F16)
+    return cuda_check(c, (cudaError_t)c->kernels->rows(ROWS_BF16, w->data, w->cols, (int)w->rows, (int)w->cols,
+                                                       ROWS_TO_F16, dev, scales, c->stream),
+                      "weights to FP16", error);
+  /* NVFP4's number of the matrix is not in what the expansion calls the channel's scale. */
+  if (w->format == WEIGHT_NVFP4) o->scale = weight_row_scale(w, 0);
+  const expand_target target = {.to = way->to, .codes = dev, .index = dev + codes, .channel_scale = scales};
+  return cuda_check(c, (cudaError_t)c->kernels->expand(w, &target, c->stream), "expanding weights", error);
+}
+
+static viva_status multiply_large(cuda_backend *c, const linear_args *a, half_rows *rows, viva_error *error) {
+  const large_way way = way_of(a);
+  const gemm_problem p = large_problem(a, &way);
+  const size_t m = a->m, n = a->w->rows;
+  const int finished = a->act == ACTIVATION_NONE && !a->residual && a->y_stride == n && (uintptr_t)a->y % 16 == 0;
+  gemm_operands o = {.bias = a->bias, .y = a->y};
+  if (way.half) {
+    TRY(half_rows_make(c, a, rows, error));
+    o.x = rows->codes;
+    o.row_scale = rows->scales;
+  } else {
+    o.x = a->xq;
+    o.row_scale = step_quantized_scales(a->xq, m, a->w->cols);
+  }
+  TRY(large_weights(c, a->w, &way, &o, error));
+  if (!finished) {
+    TRY(cuda_room_fit(c, &c->product, m * n * sizeof(float), error));
+    o.y = c->product.dev;
+  }
+  TRY(cuda_check(c, (cudaError_t)c->kernels->gemm(&p, &o, c->stream), "a product of many rows", error));
+  if (finished) return VIVA_OK;
+  const convert_finish_args finish = {.sums = o.y,
+                                      .m = (int)m,
+                                      .n = (int)n,
+                                      .act = (int)a->act,
+                                      .residual = a->residual,
+                                      .y = a->y,
+                                      .y_stride = a->y_stride};
+  return cuda_check(c, (cudaError_t)c->kernels->finish(&finish, c->stream), "finishing a product", error);
+}
+
+/* ---- all of them */
+
+static int runs_small(const linear_args *a) { return a->w->prepared && a->w->cols % 8 == 0; }
+
+viva_status cuda_products(cuda_backend *c, const linear_args *args, size_t count, viva_error *error) {
+  half_rows rows = {NULL, NULL, NULL};
+  for (size_t i = 0, together; i < count; i += together) {
+    const linear_args *a = &args[i];
+    together = 1;
+    if (i > 0 && (a->m != args->m || a->w->cols != args->w->cols)) rows.from = NULL;
+    if (runs_large(c, a)) {
+      TRY(multiply_large(c, a, &rows, error));
+    } else if (runs_small(a)) {
+      while (i + together < count && together < GEMV_MOST_PARTS && runs_small(&a[together]) &&
+             !runs_large(c, &a[together]) && joins(a, &a[together]))
+        together++;
+      TRY(multiply_small(c, a, together, &rows, error));
+    } else {
+      const step_queue q = {.stream = c->stream};
+      TRY(cuda_check(c, (cudaError_t)c->kernels->product(q, a), "a plain product", error));
+    }
+  }
+  return VIVA_OK;
+}
+
+viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_error *error) {
+  if (count == 0 || args->m == 0) return VIVA_OK;
+  CUDA_CALL(b, cuda_products(cuda_of(b), args, count, error));
+}
+
+size_t cuda_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k) {
+  (void)b;
+  (void)mode;
+  return step_quantized_bytes(m, k);
+}
+
+viva_status cuda_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
+                               void *to, viva_error *error) {
+  cuda_backend *c = cuda_of(b);
+  const step_queue q = {.stream = c->stream};
+  if (m == 0) return VIVA_OK;
+  CUDA_CALL(b, cuda_check(c, (cudaError_t)c->kernels->quantize_rows(q, mode, x, x_stride, m, k, to), "quantising rows",
+                          error));
+}

@@ -17,7 +17,8 @@ typedef struct bench_row {
   viva_memory_plan plan;
   viva_device_info device;
   uint64_t prompt;    /* tokens of a pp row, else 0 */
-  uint64_t generated; /* tokens of a tg row, else 0 */
+  uint64_t generated; /* tokens of a tg row, of all sequences; else 0 */
+  uint64_t sequences; /* decoded together */
   stats rate;         /* tokens per second */
   stats nanoseconds;  /* of one repetition */
   stats read_rate;    /* bytes per second that the engine can read, measured between the repetitions of a tg row */

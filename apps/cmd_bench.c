@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "bench_shape.h"
 #include "command.h"
 #include "model_args.h"
 #include "progress.h"
@@ -16,19 +17,28 @@
 typedef struct bench_args {
   model_args model;
   count_list prompts, generated, threads;
-  uint64_t repetitions;
-  int form, no_warmup;
+  uint64_t repetitions, depth, sequences;
+  int form, no_warmup, shape;
 } bench_args;
+
+enum { BENCH_SEQUENCES = 64 };
 
 #define AT(field) offsetof(bench_args, field)
 
 static const option test_options[] = {
     {'p', OPTION_COUNTS, "n-prompt", "N,...", AT(prompts), "tokens of a prefill, row ppN; 0: no such row", 0, 0},
     {'n', OPTION_COUNTS, "n-gen", "N,...", AT(generated), "tokens decoded one by one, row tgN; 0: no such row", 0, 0},
+    {'d', OPTION_COUNT, "n-depth", "N", AT(depth), "tokens in the cache before a test begins", 0, 1 << 20},
+    {0, OPTION_COUNT, "sequences", "N", AT(sequences), "decode so many sessions together; t/s counts the tokens of all",
+     1, BENCH_SEQUENCES},
     {'r', OPTION_COUNT, "repetitions", "N", AT(repetitions), "repetitions of each test", 1, BENCH_SAMPLES_MAX},
     {'t', OPTION_COUNTS, "threads", "N,...", AT(threads),
      "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
     {0, OPTION_SET, "no-warmup", NULL, AT(no_warmup), "do not run each test once before it is timed", 0, 0},
+};
+
+static const option shape_options[] = {
+    {0, OPTION_CHOICE, "shape", BENCH_SHAPES, AT(shape), "in place of -m: a model of this shape with random weights", 0, 0},
 };
 
 static const option output_options[] = {
@@ -37,6 +47,7 @@ static const option output_options[] = {
 
 static const option_group groups[] = {
     OPTION_GROUP("Model", model_path_options, AT(model)),
+    OPTION_GROUP("Shape", shape_options, 0),
     OPTION_GROUP("Tests", test_options, 0),
     OPTION_GROUP("Output", output_options, 0),
     OPTION_GROUP("Messages", model_talk_options, AT(model)),
@@ -53,6 +64,7 @@ static void defaults(void *values) {
   args->generated = (count_list){{128}, 1};
   args->threads = (count_list){{0}, 1};
   args->repetitions = 5;
+  args->sequences = 1;
 }
 
 /* What every test of one engine shares. */
@@ -60,8 +72,8 @@ typedef struct bench {
   output *out;
   const bench_args *args;
   loaded what;
-  viva_session *session;
-  viva_token *ids; /* as many as the longest prompt */
+  viva_session *sessions[BENCH_SEQUENCES];
+  viva_token *ids; /* as many as the longest prompt, or the depth */
   uint64_t vocab_size;
   size_t *rows; /* printed so far, over all engines */
   progress bar;
@@ -86,23 +98,48 @@ static int on_prefill(void *user, uint64_t done, uint64_t total) {
 static viva_status prefill(bench *b, uint64_t count, viva_error *error) {
   viva_prefill_options options = viva_prefill_options_default();
   options.progress = on_prefill;
-  return viva_session_prefill(b->session, b->ids, count, &options, error);
+  return viva_session_prefill(b->sessions[0], b->ids, count, &options, error);
 }
 
-static viva_status decode(bench *b, uint64_t count, viva_error *error) {
+static viva_status decode_one(bench *b, uint64_t count, viva_error *error) {
   viva_token token = (viva_token)(1 % b->vocab_size);
   viva_status status = VIVA_OK;
   for (uint64_t i = 0; i < count && status == VIVA_OK; i++) {
-    status = viva_session_decode_argmax(b->session, token, &token, error);
+    status = viva_session_decode_argmax(b->sessions[0], token, &token, error);
     if (signals_stopped()) status = VIVA_E_CANCELLED;
   }
   return status;
 }
 
+/* All sessions together. */
+static viva_status decode_all(bench *b, uint64_t count, viva_error *error) {
+  viva_token tokens[BENCH_SEQUENCES];
+  viva_status status = VIVA_OK;
+  for (uint64_t i = 0; i < count && status == VIVA_OK; i++) {
+    for (uint64_t j = 0; j < b->args->sequences; j++) tokens[j] = (viva_token)((i * 7 + j + 1) % b->vocab_size);
+    status = viva_sessions_decode(b->sessions, tokens, b->args->sequences, error);
+    if (signals_stopped()) status = VIVA_E_CANCELLED;
+  }
+  return status;
+}
+
+static viva_status decode(bench *b, uint64_t count, viva_error *error) {
+  return b->args->sequences == 1 ? decode_one(b, count, error) : decode_all(b, count, error);
+}
+
+/* Every session holds the depth's tokens, no more. */
+static viva_status rewind_sessions(bench *b, viva_error *error) {
+  viva_status status = VIVA_OK;
+  for (uint64_t i = 0; i < b->args->sequences && status == VIVA_OK; i++)
+    status = viva_session_truncate(b->sessions[i], b->args->depth, error);
+  return status;
+}
+
 static viva_status repeat_once(bench *b, const bench_row *row, double *seconds, viva_error *error) {
-  viva_status status = viva_session_truncate(b->session, 0, error);
+  viva_status status = rewind_sessions(b, error);
   double start = progress_clock();
-  if (status == VIVA_OK) status = row->prompt > 0 ? prefill(b, row->prompt, error) : decode(b, row->generated, error);
+  if (status == VIVA_OK)
+    status = row->prompt > 0 ? prefill(b, row->prompt, error) : decode(b, row->generated / b->args->sequences, error);
   *seconds = progress_clock() - start;
   return status;
 }
@@ -127,13 +164,15 @@ static viva_status measure(bench *b, bench_row *row, viva_error *error) {
 
 /* One row: a prefill of prompt tokens, or generated tokens. */
 static viva_status run_test(bench *b, uint64_t prompt, uint64_t generated, viva_error *error) {
+  generated *= b->args->sequences;
   if (prompt + generated == 0 || output_failed(b->out)) return VIVA_OK;
   bench_row *row = calloc(1, sizeof *row);
   if (row == NULL) {
     *error = (viva_error){.code = VIVA_E_MEMORY, .offset = VIVA_NO_OFFSET, .message = "no memory for a row"};
     return VIVA_E_MEMORY;
   }
-  row->path = b->args->model.path;
+  row->path = b->args->model.path ? b->args->model.path : "random";
+  row->sequences = b->args->sequences;
   row->model = viva_model_description(b->what.model);
   row->mode = model_mode(&b->what);
   row->weights = b->what.weights;
@@ -156,12 +195,13 @@ static viva_status run_test(bench *b, uint64_t prompt, uint64_t generated, viva_
 
 static viva_status run_tests(bench *b, viva_error *error) {
   const bench_args *args = b->args;
-  uint64_t longest = largest(&args->prompts);
+  uint64_t longest = largest(&args->prompts) > args->depth ? largest(&args->prompts) : args->depth;
   viva_model_config config = {.size = sizeof config};
   viva_session_options options = viva_session_options_default();
   options.capacity = b->what.plan.context;
   viva_status status = viva_model_get_config(b->what.model, &config, error);
-  if (status == VIVA_OK) status = viva_session_create(b->what.model, &options, &b->session, error);
+  for (uint64_t i = 0; i < args->sequences && status == VIVA_OK; i++)
+    status = viva_session_create(b->what.model, &options, &b->sessions[i], error);
   b->vocab_size = config.vocab_size;
   b->ids = calloc(longest + 1, sizeof *b->ids);
   if (status == VIVA_OK && b->ids == NULL) {
@@ -169,11 +209,13 @@ static viva_status run_tests(bench *b, viva_error *error) {
     status = VIVA_E_MEMORY;
   }
   if (status == VIVA_OK) fill_ids(b->ids, longest, b->vocab_size);
+  for (uint64_t i = 0; i < args->sequences && args->depth > 0 && status == VIVA_OK; i++)
+    status = viva_session_prefill(b->sessions[i], b->ids, args->depth, NULL, error);
   for (size_t i = 0; i < args->prompts.count && status == VIVA_OK; i++)
     status = run_test(b, args->prompts.items[i], 0, error);
   for (size_t i = 0; i < args->generated.count && status == VIVA_OK; i++)
     status = run_test(b, 0, args->generated.items[i], error);
-  viva_session_free(b->session);
+  for (uint64_t i = 0; i < args->sequences; i++) viva_session_free(b->sessions[i]);
   free(b->ids);
   return status;
 }
@@ -184,8 +226,8 @@ static int run_engine(output *out, const bench_args *args, uint64_t threads, siz
   uint64_t prompt = largest(&args->prompts), generated = largest(&args->generated);
   model_args model = args->model;
   model.threads = threads;
-  model.context = prompt > generated ? prompt : generated;
-  int code = model_open(&model, "bench", &b.what);
+  model.context = (prompt > generated ? prompt : generated) + args->depth;
+  int code = args->shape ? bench_shape_open(&model, args->shape, &b.what) : model_open(&model, "bench", &b.what);
   if (code != 0) return code;
   viva_error error = {0};
   viva_status status = run_tests(&b, &error);
@@ -200,7 +242,7 @@ static int run(output *out, void *values, const operands *rest) {
     return bench_compress(out, args->model.path, args->threads.items[0]);
   if (rest->count > 0)
     return message_usage("bench", "expected nothing or the word compress, found '%s'", rest->items[0]);
-  int code = model_args_need_path(&args->model, "bench");
+  int code = args->shape ? 0 : model_args_need_path(&args->model, "bench");
   if (code != 0) return code;
   if (largest(&args->prompts) + largest(&args->generated) == 0)
     return message_usage("bench", "no test: -p and -n are both 0");
@@ -213,7 +255,7 @@ static int run(output *out, void *values, const operands *rest) {
 
 const command command_bench = {
     .name = "bench",
-    .synopsis = "[compress] -m MODEL [OPTIONS]",
+    .synopsis = "[compress] (-m MODEL | --shape SHAPE) [OPTIONS]",
     .summary = "Measures tokens per second, beside the read bandwidth",
     .details =
         "\nRows ppN are one prefill of N tokens, rows tgN are N tokens decoded one by one. Lists such as '128,512'\n"
@@ -224,6 +266,7 @@ const command command_bench = {
         "largest matrix of a file; -t chooses its threads, the other options do not matter.\n",
     .examples = "  viva bench -m model.gguf\n"
                 "  viva bench -m model.gguf -p 0 -n 64,128 -t 1,2,4 -o csv\n"
+                "  viva bench --shape llama3-8b --weights fp8 --device cuda -p 2048 -d 300\n"
                 "  viva bench compress -m model.gguf\n",
     COMMAND_GROUPS(groups),
     .max_operands = 1,

@@ -87,13 +87,11 @@ if(VIVA_WITH_CUDA)
   set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
   set(CMAKE_CUDA_FLAGS_DEBUG "-O1 -g")
   set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
-  add_library(viva_cuda_flags INTERFACE) # viva_flags for C, nvcc's words for the rest
-  target_link_libraries(viva_cuda_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:viva_flags>)
+  add_library(viva_cuda_flags INTERFACE) # viva_flags in nvcc's words
   # C++ also warns of members that a designated initialiser leaves at zero, where C does not.
   target_compile_options(viva_cuda_flags INTERFACE
-    "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xcompiler -Wall,-Wextra,-Wno-missing-field-initializers,-fno-exceptions,-fno-rtti>")
+    "SHELL:-Xcompiler -Wall,-Wextra,-Wno-missing-field-initializers,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics")
   if(VIVA_WERROR)
-    target_compile_options(viva_cuda_flags INTERFACE
-      "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:--Werror all-warnings -Xcompiler -Werror>")
+    target_compile_options(viva_cuda_flags INTERFACE "SHELL:--Werror all-warnings -Xcompiler -Werror")
   endif()
 endif()

@@ -327,7 +327,7 @@ static void check_vbmi(cpu_kit *kit, const variant *v, input_mode mode, size_t m
   inputs in = inputs_make(kit, m, n, k, mode, &seed);
   float *y[2] = {malloc(m * n * sizeof **y), malloc(m * n * sizeof **y)};
   for (int vbmi = 0; vbmi < 2; vbmi++) {
-    kernels_avx512_fp8(&cpu_of(kit->b)->kernels, vbmi);
+    (vbmi ? kernels_avx512_vbmi : kernels_avx512)(&cpu_of(kit->b)->kernels);
     multiply(kit, &in, &w, ACTIVATION_NONE, 0, m, y[vbmi]);
   }
   if (!kit_same(y[0], y[1], m * n))

@@ -7,6 +7,7 @@
 #ifndef BACKEND_CPU_NVFP4_ROW_H
 #define BACKEND_CPU_NVFP4_ROW_H
 
+#include "backend/cpu/linear_simd.h"
 #include "backend/cpu/packed_simd.h"
 
 /* Scales are looked up: NVFP4_UNIT × the value of each code of E4M3. */

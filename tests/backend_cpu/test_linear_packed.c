@@ -349,8 +349,8 @@ static void fp8_has_the_same_bits_without_its_instructions(void **state) {
       {WEIGHT_FP8, 192, SCALE_F16, 0}, {WEIGHT_FP8, 256, SCALE_E8M0, 0}};
   cpu_kit kit;
   (void)state;
-  if (!cpu_get()->avx512_vbmi || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
-    print_message("this processor has no AVX512_VBMI\n");
+  if (!cpu_get()->avx512_vnni || !cpu_get()->avx512_vbmi || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
+    print_message("this processor has no AVX512_VNNI or no AVX512_VBMI\n");
     skip();
   }
   for (size_t v = 0; v < sizeof fp8 / sizeof fp8[0]; v++)

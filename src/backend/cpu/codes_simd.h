@@ -192,7 +192,8 @@ static void even_first(int8_t *codes, size_t count) {
 
 #define CODES_FORM .column_bytes = CODES_BYTES, .most_columns = CODES_MOST, .unit = STEP, .codes = 1
 
-PACKED_KERNELS(codes_nvfp4, WEIGHT_NVFP4, 1, INPUT_INT8, INPUT_INT4, few_codes, fill_codes, codes_panel_nvfp4, CODES_FORM)
+PACKED_KERNELS(codes_nvfp4, WEIGHT_NVFP4, 1, INPUT_INT8, INPUT_INT4, few_codes, fill_codes, codes_panel_nvfp4,
+               CODES_FORM)
 PACKED_KERNELS(codes_int8_24, WEIGHT_INT8_24, 0, INPUT_INT8, INPUT_INT4, few_codes, fill_codes, codes_panel_24,
                CODES_FORM)
 PACKED_KERNELS(codes_int4_24, WEIGHT_INT4_24, 0, INPUT_INT8, INPUT_INT4, few_codes, fill_codes, codes_panel_24,

@@ -20,14 +20,10 @@
 /* -- words */
 
 /* sum += the two products of each pair, the odd one first. */
-ALWAYS_INLINE vf pairs_fma(vf sum, __m512i x, __m512i w) {
-  return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x);
-}
+ALWAYS_INLINE vf pairs_fma(vf sum, __m512i x, __m512i w) { return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x); }
 
 /* The same with x where it lies in memory, for tiles that have no register left for it. */
-ALWAYS_INLINE vf pairs_fma_at(vf sum, const uint16_t *x, __m512i w) {
-  return pairs_fma(sum, _mm512_loadu_si512(x), w);
-}
+ALWAYS_INLINE vf pairs_fma_at(vf sum, const uint16_t *x, __m512i w) { return pairs_fma(sum, _mm512_loadu_si512(x), w); }
 
 /* -- few rows */
 

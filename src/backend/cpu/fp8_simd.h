@@ -1,4 +1,4 @@
-/* backend/cpu/fp8_simd.h: FP8 weights with FP32 rows, in the vector words of simd_avx2.h or simd_avx512.h.
+/* backend/cpu/fp8_simd.h: FP8 weights with FP32 rows, in the vector words of simd.h.
  *
  * The low 7 bits of an E4M3 code, 7 places up, are the bits of an F16 that is 1/256 of its value, subnormals too. So a code
  * becomes FP32 in one shift, one AND and one conversion. The 256 goes to the scale: of a block, or of the row (`factor`).
@@ -195,7 +195,7 @@ static void few_fp8(const cpu_kernels *k, const linear_args *a, const cpu_input 
                                              {NULL, fp8_few_1_16, fp8_few_2_16, NULL, NULL},
                                              {NULL, fp8_few_1_32, fp8_few_2_32, NULL, NULL}};
   few_fn fn = a->m <= FP8_ROWS && fp8_steps(a->w) ? of[a->w->block == 0 ? 0 : a->w->block == 16 ? 1 : 2][a->m] : NULL;
-  (fn ? fn : few_widened)(k, a, in, begin, end);
+  (fn ? fn : k->few_any)(k, a, in, begin, end);
 }
 
 static void fp8_kernels(cpu_kernels *k) {

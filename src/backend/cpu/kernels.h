@@ -137,7 +137,7 @@ struct cpu_kernels {
   cpu_product product[2][WEIGHT_FORMATS][CPU_INPUT_MODES]; /* [weight_blocked] */
   /* few of FP32 rows for any weight, by its `widen`: for those that an entry does not take. */
   void (*few_any)(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end);
-  uint16_t nvfp4_bf16[CPU_E4M3_CODES][CPU_E2M1_CODES];     /* scale × value as BF16, for nvfp4_pairs.h */
+  uint16_t nvfp4_bf16[CPU_E4M3_CODES][CPU_E2M1_CODES]; /* scale × value as BF16, for nvfp4_pairs.h */
 
   /* y[i] = activation of y[i]; NONE is not asked for. */
   void (*activate)(activation act, float *y, size_t count);

@@ -196,8 +196,10 @@ PANEL_OF_TILES(select_panel, select_tile)
 
 #define SELECT_FORM .column_bytes = SELECT_BYTES, .most_columns = CPU_PANEL_K, .unit = STEP, .kept_only = 1
 
-PACKED_KERNELS(select_int8, WEIGHT_INT8_24, 0, INPUT_FLOAT, INPUT_E4M3, few_select, fill_select, select_panel, SELECT_FORM)
-PACKED_KERNELS(select_int4, WEIGHT_INT4_24, 0, INPUT_FLOAT, INPUT_E4M3, few_select, fill_select, select_panel, SELECT_FORM)
+PACKED_KERNELS(select_int8, WEIGHT_INT8_24, 0, INPUT_FLOAT, INPUT_E4M3, few_select, fill_select, select_panel,
+               SELECT_FORM)
+PACKED_KERNELS(select_int4, WEIGHT_INT4_24, 0, INPUT_FLOAT, INPUT_E4M3, few_select, fill_select, select_panel,
+               SELECT_FORM)
 PACKED_KERNELS(select_int4_blocks, WEIGHT_INT4_24, 1, INPUT_FLOAT, INPUT_E4M3, few_select, fill_select, select_panel,
                SELECT_FORM)
 

@@ -59,7 +59,8 @@ ALWAYS_INLINE kept128 sparse_kept_int4(int steps, const uint8_t *at) {
   const __m512i index_at = _mm512_setr_epi64(0x1110, 0x1312, 0x1514, 0x1716, 0x2928, 0x2b2a, 0x2d2c, 0x2f2e);
   const __m512i nibbles = _mm512_set1_epi64(0x1814100c0804003c); /* bits −4, 0, 4 … 24 */
   const __m512i bytes = _mm512_maskz_loadu_epi8(((__mmask64)1 << (size_t)steps * sizeof(int4_24_block)) - 1, at);
-  kept128 kept = {_mm512_and_si512(_mm512_multishift_epi64_epi8(nibbles, _mm512_permutexvar_epi8(codes_at, bytes)), _mm512_set1_epi8((char)0xf0)),
+  kept128 kept = {_mm512_and_si512(_mm512_multishift_epi64_epi8(nibbles, _mm512_permutexvar_epi8(codes_at, bytes)),
+                                   _mm512_set1_epi8((char)0xf0)),
                   _mm512_permutexvar_epi8(index_at, bytes)};
   return kept;
 }
@@ -72,7 +73,8 @@ ALWAYS_INLINE __m512i sparse_select(__m512i index, __m512i a, __m512i b) {
                                         0x4040404040404040, 0x5050505050505050, 0x6060606060606060, 0x7070707070707070),
                       _mm512_set1_epi64(0x0c0c080804040000));
   /* (shifted & 3) | group */
-  const __m512i at = _mm512_ternarylogic_epi64(_mm512_multishift_epi64_epi8(fields, index), _mm512_set1_epi8(3), group, 0xea);
+  const __m512i at =
+      _mm512_ternarylogic_epi64(_mm512_multishift_epi64_epi8(fields, index), _mm512_set1_epi8(3), group, 0xea);
   return _mm512_permutex2var_epi8(a, at, b);
 }
 
@@ -94,7 +96,8 @@ ALWAYS_INLINE void sparse_span(weight_format format, int blocked, int tile_cols,
     const kept128 w = format == WEIGHT_INT8_24 ? sparse_kept_int8(steps, at) : sparse_kept_int4(steps, at);
     const __m512i selected = sparse_select(w.index, a, b);
     if (blocked) {
-      const vi dot = _mm512_sub_epi32(_mm512_dpbusd_epi32(vi_zero(), selected, w.codes), sparse_excess(vi_zero(), w.codes));
+      const vi dot =
+          _mm512_sub_epi32(_mm512_dpbusd_epi32(vi_zero(), selected, w.codes), sparse_excess(vi_zero(), w.codes));
       sums->floats[j] = v_fma(vi_float(dot), span_scales(&p[j], &p[0], of_lane, span), sums->floats[j]);
     } else {
       sums->ints[j] = _mm512_dpbusd_epi32(sums->ints[j], selected, w.codes);
@@ -312,10 +315,10 @@ ALWAYS_INLINE void sparse_blocks_tile(int tile_rows, const panel_job *job, size_
 CODES_PANEL(sparse_panel, sparse_tile)
 CODES_PANEL(sparse_blocks_panel, sparse_blocks_tile)
 
-PACKED_KERNELS(sparse_int8, WEIGHT_INT8_24, 0, INPUT_INT8, INPUT_INT4, few_sparse, sparse_fill, sparse_panel, SPARSE_FORM,
-               .unit = STEP)
-PACKED_KERNELS(sparse_int4, WEIGHT_INT4_24, 0, INPUT_INT8, INPUT_INT4, few_sparse, sparse_fill, sparse_panel, SPARSE_FORM,
-               .unit = STEP)
+PACKED_KERNELS(sparse_int8, WEIGHT_INT8_24, 0, INPUT_INT8, INPUT_INT4, few_sparse, sparse_fill, sparse_panel,
+               SPARSE_FORM, .unit = STEP)
+PACKED_KERNELS(sparse_int4, WEIGHT_INT4_24, 0, INPUT_INT8, INPUT_INT4, few_sparse, sparse_fill, sparse_panel,
+               SPARSE_FORM, .unit = STEP)
 PACKED_KERNELS(sparse_int4_blocks, WEIGHT_INT4_24, 1, INPUT_INT8, INPUT_INT4, few_sparse, sparse_fill,
                sparse_blocks_panel, SPARSE_FORM, .unit = SPAN)
 

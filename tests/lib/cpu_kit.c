@@ -73,7 +73,7 @@ static size_t code_bytes(const weight *w) { /* of a row */
   }
 }
 
-static size_t weight_bytes(const weight *w) { return (w->rows - 1) * w->row_bytes + code_bytes(w); }
+size_t kit_weight_bytes(const weight *w) { return (w->rows - 1) * w->row_bytes + code_bytes(w); }
 static size_t scales_bytes(const weight *w) { return w->rows * w->scale_row_bytes; }
 
 static void dense_row(const weight *w, char *to, uint64_t *state) {
@@ -146,7 +146,7 @@ weight kit_packed(weight_format format, size_t rows, size_t cols, size_t gap, ui
                   uint64_t *state) {
   weight w = {.format = format, .rows = rows, .cols = cols, .scale_type = scales, .block = block, .global = 1};
   w.row_bytes = code_bytes(&w) + gap;
-  char *data = kit_guarded(weight_bytes(&w));
+  char *data = kit_guarded(kit_weight_bytes(&w));
   w.data = data;
   for (size_t r = 0; r < rows; r++, data += w.row_bytes) {
     if (weight_dense(format)) dense_row(&w, data, state);
@@ -170,7 +170,7 @@ weight kit_weight(weight_format format, size_t rows, size_t cols, size_t gap, ui
 }
 
 void kit_weight_free(weight *w) {
-  kit_guarded_free((void *)(uintptr_t)w->data, weight_bytes(w));
+  kit_guarded_free((void *)(uintptr_t)w->data, kit_weight_bytes(w));
   if (w->scales) kit_guarded_free((void *)(uintptr_t)w->scales, scales_bytes(w));
   w->data = w->scales = NULL;
 }

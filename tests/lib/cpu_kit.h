@@ -37,6 +37,7 @@ weight kit_weight(weight_format format, size_t rows, size_t cols, size_t gap, ui
 weight kit_packed(weight_format format, size_t rows, size_t cols, size_t gap, uint32_t block, scale_type scales,
                   uint64_t *state);
 void kit_weight_free(weight *w);
+size_t kit_weight_bytes(const weight *w); /* of its data */
 /* The value, scales and all. */
 double kit_weight_at(const weight *w, size_t row, size_t col);
 

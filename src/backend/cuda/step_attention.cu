@@ -2,8 +2,8 @@
  *
  * A row's positions are cut into units of 16, the units into `splits` contiguous shares, whatever the row's length:
  *
- *   grid     splits × (kv heads · slices) × rows: a block has one share of a row, and up to GROUP q heads that read one kv head
- *            (a larger group has several slices), so that K and V are read once
+ *   grid     splits × (kv heads · slices) × rows: a block has one share of a row, and up to GROUP q heads that read
+ *            one kv head (a larger group has several slices), so that K and V are read once
  *   warp     of 8: every eighth run of positions of the share; it needs no other until the end
  *   lanes    LANES of a warp hold a vector, 8 values each; 32 / LANES positions side by side, each with its own running
  *            (max, sum, out) of every q head
@@ -12,8 +12,8 @@
  *            warp 0 position 0    position 1
  *            warp 1 position 2    position 3  …     then 16 further on
  *
- * The states are merged in a fixed tree: lanes, warps, then shares, by the last block of the row and kv head to arrive: the bits
- * depend on the row's own positions alone.
+ * The states are merged in a fixed tree: lanes, warps, then shares, by the last block of the row and kv head to
+ * arrive: the bits depend on the row's own positions alone.
  */
 #include "backend/cuda/step_cache.cuh"
 #include "backend/cuda/step_launch.cuh"
@@ -242,8 +242,8 @@ template <int GROUP, int VALUES> struct attend_shared {
   uint32_t last;
 };
 
-/* The states of warps or shares have most(i, h) and sum(i, h); their weights in the whole, its most and its sum. A warp for each
- * head. */
+/* The states of warps or shares have most(i, h) and sum(i, h); their weights in the whole, its most and its sum. A
+ * warp for each head. */
 template <int GROUP, int VALUES, class Most, class Sum>
 static __device__ __forceinline__ void attend_weigh(attend_shared<GROUP, VALUES> *s, uint32_t count, Most most,
                                                     Sum sum) {

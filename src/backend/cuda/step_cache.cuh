@@ -1,4 +1,5 @@
-/* step_cache.cuh: eight neighbouring values of a key or value in a page (backend/kv.h), as they lie in memory and as FP32. */
+/* step_cache.cuh: eight neighbouring values of a key or value in a page (backend/kv.h), as they lie in memory and as
+ * FP32. */
 #ifndef CUDA_STEP_CACHE_CUH
 #define CUDA_STEP_CACHE_CUH
 

@@ -7,7 +7,7 @@
 #include "backend/cuda/ptx.cuh"
 #include "backend/cuda/step.h"
 
-/* Of every kernel: the next one may start, and this one waits for the one before. Before anything is read or written. */
+/* Of every kernel: the next one may start, and this one waits for the one before. Before anything else. */
 static __device__ __forceinline__ void step_begin_kernel() {
   launch_dependents();
   wait_for_previous();

@@ -1,5 +1,5 @@
-/* step_math.cuh: arithmetic that several kernels of a step share, each operation rounded as written, so that a fused kernel gives
- * the bits of those that it replaces. */
+/* step_math.cuh: arithmetic that several kernels of a step share, each operation rounded as written, so that a fused
+ * kernel gives the bits of those that it replaces. */
 #ifndef CUDA_STEP_MATH_CUH
 #define CUDA_STEP_MATH_CUH
 
@@ -40,8 +40,8 @@ static __device__ __forceinline__ uint32_t block_most(uint32_t bits, uint32_t *p
   return __reduce_max_sync(~0u, lane < blockDim.x / STEP_WARP ? parts[lane] : 0);
 }
 
-/* -- four neighbouring values of a vector of n that begins at v. vector: 16-byte loads are allowed (and n is a multiple of 4).
- * What lies beyond n reads as 0 and is not written. */
+/* -- four neighbouring values of a vector of n that begins at v. vector: 16-byte loads are allowed (and n is a
+ * multiple of 4). What lies beyond n reads as 0 and is not written. */
 
 static __device__ __forceinline__ float4 load_quad(const float *v, size_t at, size_t n, bool vector) {
   if (vector) return *reinterpret_cast<const float4 *>(v + at);

@@ -1,9 +1,9 @@
-/* step_product.cu: y = act(x · wᵀ · scales + bias) + residual, any format, any rows, any input: what is right before it is fast, and
- * what F32 weights use.
+/* step_product.cu: y = act(x · wᵀ · scales + bias) + residual, any format, any rows, any input: what is right before
+ * it is fast, and what F32 weights use.
  *
  *   grid   outputs / 8 × rows / 8;  warp: one row of w and up to 8 rows of x
- *   lane   octets lane, lane + 32 … of K, each decoded once and multiplied with all of the warp's rows of x; its sums are chains,
- *          then a tree over the lanes: an output's bits depend on its row of x and of w alone
+ *   lane   octets lane, lane + 32 … of K, each decoded once and multiplied with all of the warp's rows of x; its sums
+ *          are chains, then a tree over the lanes: an output's bits depend on its row of x and of w alone
  *
  * Weights without a decoding of their own to hide behind (dense ones) read x from L1 or L2 eight times less than w.
  */
@@ -63,7 +63,8 @@ static __device__ __forceinline__ void product_octet(const product_args &a, size
   for (int i = 0; i < WEIGHT_OCTET; i++) v[i] = input::value(codes[i]);
 }
 
-/* -- sums of a lane: FP32; or, for codes of integers on both sides, integers for each block of columns that has a scale */
+/* -- sums of a lane: FP32; or, for codes of integers on both sides, integers for each block of columns that has a
+ * scale */
 
 template <bool INTEGERS> struct product_sum {
   float sum;

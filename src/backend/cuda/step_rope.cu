@@ -2,8 +2,8 @@
  *
  *   heads of a row    q 0 … q_heads − 1 | k 0 … kv_heads − 1 | v 0 … kv_heads − 1
  *
- * A lane has quads lane and lane + 32 of its head. What it needs of other lanes' (the partner of a turned pair) it reads before
- * any of them writes.
+ * A lane has quads lane and lane + 32 of its head. What it needs of other lanes' (the partner of a turned pair) it
+ * reads before any of them writes.
  */
 #include <cuda_fp8.h>
 
@@ -67,7 +67,7 @@ static __device__ void append_plain(char *at, kv_type type, uint32_t d, float v)
     reinterpret_cast<float *>(at)[d] = v;
 }
 
-/* The scale of a head's codes: absmax / 448 as F16, rounded up so that no code saturates; NaN for what is not finite. */
+/* The scale of a head's codes: absmax / 448 as F16, rounded up so that no code saturates. */
 static __device__ __half append_scale(uint32_t largest, float *divisor) {
   const float exact = __fdiv_rn(__uint_as_float(largest), FP8_LARGEST);
   __half up = __float2half_rn(exact);

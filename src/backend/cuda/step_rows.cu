@@ -37,8 +37,8 @@ int step_embed(step_queue q, const weight *table, const viva_token *tokens, size
   return step_launch(q, kernels[table->format], grid, ROW_THREADS, *table, tokens, out);
 }
 
-/* -- rmsnorm: a warp for each vector of up to 256, a block for a longer one, as many threads as take two quads each. What they hold
- * is not read again, so y may be x. */
+/* -- rmsnorm: a warp for each vector of up to 256, a block for a longer one, as many threads as take two quads each.
+ * What they hold is not read again, so y may be x. */
 
 #define NORM_WARP_N 256
 #define NORM_HELD   2 /* quads */
@@ -143,8 +143,8 @@ int step_rmsnorm(step_queue q, const step_rmsnorm_args *a) {
   return step_launch(q, kernel, dim3(step_side(vectors)), threads, a->x, a->y, s, a->gain, a->half);
 }
 
-/* -- silu_mul: a thread for each quad; or, for half rows, whose scale needs the whole row, a block for each row, whose threads hold
- * eight quads each */
+/* -- silu_mul: a thread for each quad; or, for half rows, whose scale needs the whole row, a block for each row, whose
+ * threads hold eight quads each */
 
 #define SILU_HELD 8
 

@@ -1,11 +1,11 @@
 /* step_top.cu: the k largest of each row, the largest first, equal ones by rising index.
  *
- * A value and its index make one number that orders them: the value's bits so turned that they rise with it, then the index
- * turned about. All are different, so an order is found without ties:
+ * A value and its index make one number that orders them: the value's bits so turned that they rise with it, then the
+ * index turned about. All are different, so an order is found without ties:
  *
  *   k = 1   blocks of a row find the largest of their part; the last one to arrive the largest of those
- *   k > 1   chunks of 2048 are sorted in shared memory; a value's place in the row is then the number of larger ones in all
- *           chunks, which are searched by halves: whoever has a place below k writes himself there
+ *   k > 1   chunks of 2048 are sorted in shared memory; a value's place in the row is then the number of larger ones
+ *           in all chunks, which are searched by halves: whoever has a place below k writes himself there
  *
  * A NaN counts as the least and is remembered.
  */
@@ -158,8 +158,8 @@ static __device__ uint32_t count_above(const top_key *keys, uint32_t count, top_
   return low;
 }
 
-/* A warp for each key that a chunk kept; its lanes search the chunks. What a chunk did not keep has at least k above it in the
- * chunk, and so is above nothing that gets a place. */
+/* A warp for each key that a chunk kept; its lanes search the chunks. What a chunk did not keep has at least k above
+ * it in the chunk, and so is above nothing that gets a place. */
 static __global__ void __launch_bounds__(TOP_THREADS) top_place_kernel(const top_job j, uint32_t chunks) {
   step_begin_kernel();
   const uint32_t lane = threadIdx.x % STEP_WARP, row = j.first + blockIdx.y, kept = min(j.k, (uint32_t)TOP_CHUNK);

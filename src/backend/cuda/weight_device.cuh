@@ -1,5 +1,5 @@
-/* weight_device.cuh: the values of a weight (pack/layout.h, pack/weight.h) on the device, eight columns at a time: for kernels that
- * may be slow and must be right. */
+/* weight_device.cuh: the values of a weight (pack/layout.h, pack/weight.h) on the device, eight columns at a time: for
+ * kernels that may be slow and must be right. */
 #ifndef CUDA_WEIGHT_DEVICE_CUH
 #define CUDA_WEIGHT_DEVICE_CUH
 
@@ -32,7 +32,7 @@ static __device__ __forceinline__ float device_row_scale(const weight &w, size_t
   return w.block ? 1 : device_scale(w, row, 0);
 }
 
-/* -- codes of columns [c, c + 8) of a row as FP32, without scales; c is a multiple of 8. Columns from w.cols on are 0. */
+/* -- codes of columns [c, c + 8) of a row as FP32, without scales; c is a multiple of 8. What lies beyond the row is 0. */
 
 template <weight_format FORMAT> struct octet_of;
 
@@ -101,8 +101,8 @@ template <> struct octet_of<WEIGHT_NVFP4> {
   }
 };
 
-/* The two groups of an octet: kept codes k[0], k[1] of the first, k[2], k[3] of the second, and a byte of two nibbles. Their columns
- * lie as weight.pairs says. */
+/* The two groups of an octet: kept codes k[0], k[1] of the first, k[2], k[3] of the second, and a byte of two nibbles.
+ * Their columns lie as weight.pairs says. */
 static __device__ __forceinline__ void spread_octet(const weight &w, size_t c, const int (&k)[4], uint32_t index,
                                                     float (&v)[WEIGHT_OCTET]) {
 #pragma unroll

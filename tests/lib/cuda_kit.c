@@ -143,7 +143,7 @@ static batch lay_out(const cuda_step *s, void *const *pages, char **block) {
   return b;
 }
 
-cuda_step cuda_step_begin(cuda_kit *k, head_shape h, kv_type type, size_t layers, size_t rotary,
+cuda_step cuda_kit_step_begin(cuda_kit *k, head_shape h, kv_type type, size_t layers, size_t rotary,
                           const kit_range *ranges, size_t count, int fill) {
   cuda_step s = {.pages = paged_kit_make(h, type, layers, ranges, count), .rotary = rotary};
   const size_t bytes = cuda_step_page_bytes(&s), pages = s.pages.b.page_count;
@@ -163,7 +163,7 @@ cuda_step cuda_step_begin(cuda_kit *k, head_shape h, kv_type type, size_t layers
   return s;
 }
 
-void cuda_step_end(cuda_kit *k, cuda_step *s) {
+void cuda_kit_step_end(cuda_kit *k, cuda_step *s) {
   viva_error error = {0};
   if (k->ops->step_end(k->b, &error)) fail_msg("%s", error.message);
   paged_kit_free(&s->pages);

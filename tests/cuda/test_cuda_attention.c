@@ -40,7 +40,7 @@ static void compare_pages(const cuda_step *s) {
 
 static void append_of(setup t, size_t rotary) {
   const size_t layers = 2, wide = t.h.q_heads * t.h.head_dim, narrow = t.h.kv_heads * t.h.head_dim;
-  cuda_step s = cuda_step_begin(&kit, t.h, t.type, layers, rotary, t.spans, t.span_count, 0);
+  cuda_step s = cuda_kit_step_begin(&kit, t.h, t.type, layers, rotary, t.spans, t.span_count, 0);
   const size_t rows = s.cpu.rows, q_bytes = rows * wide * sizeof(float), kv_bytes = rows * narrow * sizeof(float);
   float *q = malloc(q_bytes), *k = malloc(kv_bytes), *v = malloc(kv_bytes), *gpu = malloc(q_bytes);
   uint64_t seed = rotary;
@@ -71,7 +71,7 @@ static void append_of(setup t, size_t rotary) {
   cuda_kit_get(&kit, gpu, far_k, kv_bytes);
   cuda_kit_same("rope_append, k", k, gpu, rows * narrow);
   compare_pages(&s);
-  cuda_step_end(&kit, &s);
+  cuda_kit_step_end(&kit, &s);
   cuda_kit_drop(&kit);
   free(q), free(k), free(v), free(gpu);
 }
@@ -167,7 +167,7 @@ static void check_kept(attention_io *io, const attention_bound *bound) {
 }
 
 static double attention_of(setup t) {
-  cuda_step s = cuda_step_begin(&kit, t.h, t.type, 1, 2, t.spans, t.span_count, 1);
+  cuda_step s = cuda_kit_step_begin(&kit, t.h, t.type, 1, 2, t.spans, t.span_count, 1);
   attention_io io = io_begin(&t, &s);
   const attention_bound bound = bounds(&t, &s.cpu, io.q);
   kit.cpu.ops->attention(kit.cpu.b, &io.cpu, NULL);
@@ -180,7 +180,7 @@ static double attention_of(setup t) {
   cuda_kit_same("attention, again", io.found, io.again, io.rows * io.width);
   check_kept(&io, &bound);
   io_end(&io);
-  cuda_step_end(&kit, &s);
+  cuda_kit_step_end(&kit, &s);
   cuda_kit_drop(&kit);
   return share;
 }
@@ -225,7 +225,7 @@ static void long_contexts_are_right(void **state) {
 static void neighbours_do_not_change_bits(void **state) {
   const setup t = {{32, 8, 128}, KV_F16, 0, {{5, 3}, {300, 1}, {1023, 4}, {2000, 8}}, 4};
   (void)state;
-  cuda_step s = cuda_step_begin(&kit, t.h, t.type, 1, 2, t.spans, t.span_count, 1);
+  cuda_step s = cuda_kit_step_begin(&kit, t.h, t.type, 1, 2, t.spans, t.span_count, 1);
   attention_io io = io_begin(&t, &s);
   attend(&io, 0, io.found);
   attention_args a = io.gpu;
@@ -241,14 +241,14 @@ static void neighbours_do_not_change_bits(void **state) {
     cuda_kit_same("attention, alone", io.found + row * io.width, io.again, io.width);
   }
   io_end(&io);
-  cuda_step_end(&kit, &s);
+  cuda_kit_step_end(&kit, &s);
   cuda_kit_drop(&kit);
 }
 
 /* A NaN in a query stays in its row and head; one in a value reaches the rows that see it and no others. */
 static void nan_of(size_t position, size_t rows) {
   const setup t = {{4, 2, 64}, KV_F32, 50, {{position, rows}}, 1};
-  cuda_step s = cuda_step_begin(&kit, t.h, t.type, 1, 2, t.spans, 1, 1);
+  cuda_step s = cuda_kit_step_begin(&kit, t.h, t.type, 1, 2, t.spans, 1, 1);
   attention_io io = io_begin(&t, &s);
   const attention_bound bound = bounds(&t, &s.cpu, io.q);
   const size_t bytes = cuda_step_page_bytes(&s);
@@ -261,7 +261,7 @@ static void nan_of(size_t position, size_t rows) {
   attend(&io, 0, io.found);
   (void)cuda_kit_near("attention, NaN", io.expected, io.found, rows * io.width, bound_of, &bound);
   io_end(&io);
-  cuda_step_end(&kit, &s);
+  cuda_kit_step_end(&kit, &s);
   cuda_kit_drop(&kit);
 }
 

@@ -175,6 +175,7 @@ typedef struct capture {
   int status; /* the first cudaError_t; nothing is queued after it */
   const uint16_t *in;   /* the rows that the next product takes, and their scales (NULL: 1) */
   const float *scales;
+  gemv_norm norm; /* x not NULL: they are to be made */
 } capture;
 
 #define QUEUE(s, call)                                                                                                 \
@@ -187,6 +188,7 @@ static void enter(capture *s, const float *x, size_t n, const weight *w) {
   const decode_plan *p = s->p;
   const int rows = (int)s->step.rows;
   s->in = p->half;
+  s->norm.x = NULL;
   if (s->mode == INPUT_FLOAT || weight_dense(w->format)) {
     QUEUE(s, rows(ROWS_F32, x, n, rows, (int)n, ROWS_TO_F16, p->half, p->half_scales, s->q.stream));
     s->scales = p->half_scales;
@@ -198,24 +200,27 @@ static void enter(capture *s, const float *x, size_t n, const weight *w) {
   s->scales = step_quantized_scales(p->quantized, (size_t)rows, n);
 }
 
-/* The next product's rows = rmsnorm(x), for weights like w. */
+/* The next product's rows = rmsnorm(x), for weights like w: made by the product's own kernel, or, where they are quantised,
+ * before it. */
 static void norm(capture *s, const float *gain, const weight *w) {
   const decode_plan *p = s->p;
   const size_t hidden = s->d->hidden;
-  const int as_half = s->mode == INPUT_FLOAT || weight_dense(w->format);
-  step_rmsnorm_args a = {.x = p->x,
-                         .y = as_half ? NULL : p->norm,
-                         .rows = s->step.rows,
-                         .stride = hidden,
-                         .groups = 1,
-                         .n = hidden,
-                         .gain = gain,
-                         .eps = s->d->eps};
-  if (as_half) a.half = (step_half_rows){.rows = p->half, .stride = hidden, .scales = p->half_scales};
-  QUEUE(s, rmsnorm(s->q, &a));
   s->in = p->half;
-  s->scales = p->half_scales;
-  if (!as_half) enter(s, p->norm, hidden, w);
+  s->scales = NULL;
+  if (s->mode == INPUT_FLOAT || weight_dense(w->format)) {
+    s->norm = (gemv_norm){.x = p->x, .stride = hidden, .gain = gain, .eps = s->d->eps};
+    return;
+  }
+  const step_rmsnorm_args a = {.x = p->x,
+                               .y = p->norm,
+                               .rows = s->step.rows,
+                               .stride = hidden,
+                               .groups = 1,
+                               .n = hidden,
+                               .gain = gain,
+                               .eps = s->d->eps};
+  QUEUE(s, rmsnorm(s->q, &a));
+  enter(s, p->norm, hidden, w);
 }
 
 static gemv_part part(const weight *w, const float *bias, const float *residual, void *y) {
@@ -230,6 +235,7 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
                     .x = s->in,
                     .x_stride = w->cols,
                     .x_scales = s->scales,
+                    .norm = s->norm,
                     .activation = act,
                     .output = output,
                     .part_count = count};
@@ -280,6 +286,7 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
   QUEUE(s, attention(s->q, &a, as_half ? &half : NULL, &p->work));
   s->in = p->half;
   s->scales = NULL;
+  s->norm.x = NULL;
   if (!as_half) enter(s, p->norm, width, &l->o);
   const gemv_part o = part(&l->o, l->o_bias, p->x, p->x);
   product(s, &l->o, &o, 1, GEMV_NONE, GEMV_F32);
@@ -304,6 +311,7 @@ static void feed_forward(capture *s, const decoder_layer *l) {
   }
   s->in = p->act;
   s->scales = NULL;
+  s->norm.x = NULL;
   if (!as_half) enter(s, gate, ffn, &l->down);
   const gemv_part down = part(&l->down, l->down_bias, p->x, p->x);
   product(s, &l->down, &down, 1, GEMV_NONE, GEMV_F32);

@@ -6,6 +6,11 @@ static int run_gemv(const gemv_problem *p, const cuda_gpu *gpu, int dependent, v
   const cudaError_t status = gemv_plan_make(p, gpu->multiprocessors, gpu->shared_most, &plan);
   if (status != cudaSuccess) return (int)status;
   plan.dependent = dependent && gpu->major >= 9;
+  if (p->norm.x && !plan.norms) {
+    const cudaError_t made = gemv_norm_rows(&p->norm, p->m, (int)p->w.cols, (uint16_t *)(uintptr_t)p->x, plan.dependent,
+                                            (cudaStream_t)stream);
+    if (made != cudaSuccess) return (int)made;
+  }
   return (int)gemv_launch(p, &plan, (cudaStream_t)stream);
 }
 

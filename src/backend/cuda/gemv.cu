@@ -65,6 +65,7 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
   if (resident <= shared_most) {
     plan->kernel = k.few && p->m <= 2 ? k.few : k.resident[wide];
     plan->shared_bytes = resident;
+    plan->norms = 1;
   } else {
     plan->kernel = k.streamed;
     plan->shared_bytes = gemv_streamed_bytes(k.record_most, k.streamed_depth, p->m);
@@ -91,6 +92,19 @@ static gemv_matrix matrix_of(const gemv_problem *p, const gemv_part *part, size_
   return m;
 }
 
+cudaError_t gemv_norm_rows(const gemv_norm *norm, int m, int k, uint16_t *rows, int dependent, cudaStream_t stream) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3((unsigned)m);
+  config.blockDim = dim3(GEMV_THREADS);
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = dependent ? 1 : 0;
+  return cudaLaunchKernelEx(&config, gemv_norm_kernel, *norm, k, reinterpret_cast<uint4 *>(rows));
+}
+
 cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream) {
   const gemv_order o = gemv_order_of(&p->w);
   gemv_args a = {};
@@ -103,6 +117,8 @@ cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream
     a.matrix[i] = matrix_of(p, &p->parts[i], tiles);
     tiles += gemv_part_tiles(&p->parts[i]);
   }
+  a.norm = p->norm;
+  if (!plan->norms) a.norm.x = nullptr;
   a.x = reinterpret_cast<const __half *>(p->x);
   a.x_scales = p->x_scales;
   a.x_stride = p->x_stride;

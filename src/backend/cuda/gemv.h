@@ -40,6 +40,15 @@ typedef struct gemv_part {
   size_t y_stride;       /* elements */
 } gemv_part;
 
+/* Rows that are made by the kernel: FP16 of v · rsqrt(mean(v²) + eps) · gain, FP32 until then; beyond FP16's range infinite. The
+ * bits depend on the row alone. k a multiple of 8. */
+typedef struct gemv_norm {
+  const float *x; /* [m][stride], 16-byte aligned */
+  size_t stride;  /* elements, a multiple of 4 */
+  const float *gain; /* [k], 16-byte aligned */
+  float eps;
+} gemv_norm;
+
 /* One to three matrices of one format and width that read the same rows (q, k, v; gate and up), as one launch:
  * y[m][n] = act((Σ_k x[m][k] · code[n][k] · block scale) · row scale[n] · x_scales[m] + bias[n]) + residual[m][n] */
 typedef struct gemv_problem {
@@ -48,6 +57,7 @@ typedef struct gemv_problem {
   const uint16_t *x;     /* FP16 [m][x_stride], 16-byte aligned */
   size_t x_stride;       /* elements, a multiple of 8, ≥ k; what lies between is not used */
   const float *x_scales; /* [m] or NULL: 1 */
+  gemv_norm norm;        /* norm.x not NULL: in place of x's contents; x is room for m rows of k, x_scales NULL */
   gemv_activation activation;
   gemv_output output;
   gemv_part parts[GEMV_MOST_PARTS];
@@ -59,6 +69,7 @@ typedef struct gemv_plan {
   const void *kernel; /* NULL: the device has no kernel for this (a format without this order, or m out of range) */
   int blocks;
   size_t shared_bytes;
+  int norms;     /* 1: the kernel makes norm's rows; 0: they do not fit, gemv_norm_rows makes them before */
   int dependent; /* set by the caller: the launch may overlap the kernel before it */
 } gemv_plan;
 
@@ -67,6 +78,8 @@ typedef struct gemv_plan {
 extern "C" {
 #endif
 cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t shared_most, gemv_plan *plan);
+/* The rows that a plan without `norms` takes: FP16 [m][k] at rows. The same bits. */
+cudaError_t gemv_norm_rows(const gemv_norm *norm, int m, int k, uint16_t *rows, int dependent, cudaStream_t stream);
 cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream);
 #ifdef __cplusplus
 }

@@ -42,6 +42,7 @@ struct gemv_matrix {
  * 2 i + 1 are tile i of gate and of up. */
 struct gemv_args {
   gemv_matrix matrix[GEMV_MOST_PARTS];
+  gemv_norm norm;        /* norm.x not NULL: x is made of it */
   const __half *x;       /* [m][x_stride] */
   const float *x_scales; /* [m] or NULL */
   size_t x_stride;
@@ -134,6 +135,77 @@ static __device__ __forceinline__ void gemv_reorder_x(uint8_t *at, const gemv_ar
     uint4 *const piece = reinterpret_cast<uint4 *>(at + m * 16);
     *piece = gemv_pairs_order(*piece);
   }
+}
+
+/* -- rows made by the kernel. All threads; sums of squares are added up in an order that the row's length gives. */
+
+/* parts [m][GEMV_WARPS]: each warp's share of a row's sum of squares. */
+static __device__ __forceinline__ void gemv_norm_sums(const gemv_norm &norm, int m, int k, float *parts) {
+#pragma unroll 1
+  for (int row = 0; row < m; row++) {
+    const float4 *x = reinterpret_cast<const float4 *>(norm.x + row * norm.stride);
+    float sum = 0;
+    for (int i = threadIdx.x; i < k / 4; i += GEMV_THREADS) {
+      const float4 v = x[i];
+      sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+    }
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
+    if (threadIdx.x % 32 == 0) parts[row * GEMV_WARPS + threadIdx.x / 32] = sum;
+  }
+}
+
+static __device__ __forceinline__ float gemv_norm_factor(const gemv_norm &norm, int k, const float *parts) {
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < GEMV_WARPS; i++) sum += parts[i];
+  return 1.0f / sqrtf(sum / (float)k + norm.eps);
+}
+
+static __device__ __forceinline__ uint32_t gemv_half_pair(float a, float b) {
+  const __half2 pair = __floats2half2_rn(a, b);
+  return *reinterpret_cast<const uint32_t *>(&pair);
+}
+
+/* Eight columns from col on of a row. */
+static __device__ __forceinline__ uint4 gemv_norm_piece(const gemv_norm &norm, int row, int col, float factor) {
+  const float4 *x = reinterpret_cast<const float4 *>(norm.x + row * norm.stride + col);
+  const float4 *gain = reinterpret_cast<const float4 *>(norm.gain + col);
+  const float4 a = x[0], b = x[1], g = gain[0], h = gain[1];
+  return make_uint4(gemv_half_pair(a.x * factor * g.x, a.y * factor * g.y),
+                    gemv_half_pair(a.z * factor * g.z, a.w * factor * g.w),
+                    gemv_half_pair(b.x * factor * h.x, b.y * factor * h.y),
+                    gemv_half_pair(b.z * factor * h.z, b.w * factor * h.w));
+}
+
+/* All of x at `to`, as gemv_take_x and gemv_reorder_x leave it. parts: [m][GEMV_WARPS]. */
+static __device__ __forceinline__ void gemv_make_x(uint8_t *to, const gemv_args &a, float *parts) {
+  gemv_norm_sums(a.norm, a.m, a.k, parts);
+  __syncthreads();
+  const int pieces = a.records * GEMV_PIECES;
+#pragma unroll 1
+  for (int row = 0; row < a.m; row++) {
+    const float factor = gemv_norm_factor(a.norm, a.k, parts + row * GEMV_WARPS);
+    for (int i = threadIdx.x; i < pieces; i += GEMV_THREADS) {
+      uint4 v = make_uint4(0, 0, 0, 0);
+      if (i * GEMV_PIECE < a.k) v = gemv_norm_piece(a.norm, row, i * GEMV_PIECE, factor);
+      *reinterpret_cast<uint4 *>(to + i * gemv_x_stride(a.m) + row * 16) = a.pairs ? gemv_pairs_order(v) : v;
+    }
+  }
+}
+
+/* The same rows to memory: a block for each. */
+static __global__ void __launch_bounds__(GEMV_THREADS) gemv_norm_kernel(const gemv_norm norm, int k, uint4 *rows) {
+  __shared__ float parts[GEMV_WARPS];
+  launch_dependents();
+  wait_for_previous();
+  gemv_norm mine = norm;
+  mine.x += blockIdx.x * norm.stride;
+  gemv_norm_sums(mine, 1, k, parts);
+  __syncthreads();
+  const float factor = gemv_norm_factor(mine, k, parts);
+  for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS)
+    rows[blockIdx.x * (size_t)(k / GEMV_PIECE) + i] = gemv_norm_piece(mine, 0, i * GEMV_PIECE, factor);
 }
 
 /* x: where the first column there is begins. A lane gives load_matrices a row of 16 bytes: row lane % 8 of the eight, or the
@@ -283,12 +355,17 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
   for (int i = 0; i < DEPTH - TOGETHER; i++) copy_next();
   if (threadIdx.x == 0) *zeros = make_uint4(0, 0, 0, 0);
   wait_for_previous();
-  for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_take_x(x + r * x_of_record, a, r, lane);
   gemv_factors factors = gemv_load_factors(a, first);
-  copy_async_commit();
-  copy_async_wait<0>();
-  if (a.pairs)
-    for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_reorder_x(x + r * x_of_record, a, lane);
+  if (a.norm.x) {
+    gemv_make_x(x, a, sums);
+    copy_async_commit(); /* the ring counts one */
+  } else {
+    for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_take_x(x + r * x_of_record, a, r, lane);
+    copy_async_commit();
+    copy_async_wait<0>();
+    if (a.pairs)
+      for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_reorder_x(x + r * x_of_record, a, lane);
+  }
   __syncthreads();
 
   typename F::template operands<TILES> at;

@@ -22,7 +22,7 @@
 #define ATTEND_WARPS       8
 #define ATTEND_THREADS     (ATTEND_WARPS * STEP_WARP)
 #define ATTEND_TOGETHER    4  /* positions that a lane reads before it computes */
-#define ATTEND_UNIT        16 /* positions */
+#define ATTEND_UNIT        64 /* positions */
 #define ATTEND_MOST_SPLITS 64
 #define ATTEND_MOST_GROUP  8    /* q heads of a block */
 #define ATTEND_MOST_VALUES 1024 /* q heads of a block × head_dim: 32 KB of shared memory */

@@ -252,6 +252,18 @@ static int compress_pipe(job *j) {
 
 /* -- the run */
 
+/* Whether OUT can be written, and is none of the inputs. */
+static int try_output(const char *to, const operands *rest) {
+  const char **files = calloc(rest->count, sizeof *files);
+  size_t count = 0;
+  if (files == NULL) return message_fail(CODE_LIMIT, "no memory for %zu paths", rest->count);
+  for (size_t i = 0; i < rest->count; i++)
+    if (strcmp(rest->items[i], "-") != 0) files[count++] = rest->items[i];
+  int code = output_try(to, files, count);
+  free(files);
+  return code;
+}
+
 static int compress_all(job *j, const operands *rest) {
   print_begin(j);
   int code = CODE_OK;
@@ -278,7 +290,8 @@ static int run(output *out, void *values, const operands *rest) {
     if (strcmp(rest->items[i], "-") == 0 && a->how.codec == CODEC_ADAPTIVE)
       return message_usage("compress", "--codec adaptive needs to see all of a tensor: it cannot read a pipe");
   j.out = piped || a->how.quiet ? NULL : out;
-  int code = compress_args_engine(&a->how, &j.engine);
+  int code = piped ? CODE_OK : try_output(a->to, rest);
+  if (code == CODE_OK) code = compress_args_engine(&a->how, &j.engine);
   if (code != CODE_OK) return code;
   if (viva_container_create(j.engine, piped ? NULL : a->to, piped ? put_bytes : NULL, out, &j.writer, &j.error) !=
       VIVA_OK)

@@ -6,16 +6,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "messages.h"
 #include "utf8.h"
 
 void output_open(output *out, int fd) {
   out->fd = fd;
+  out->file = NULL;
   out->failure = 0;
   out->terminal = isatty(fd) == 1;
   out->used = 0;
 }
 
 static void write_all(output *out, const char *bytes, size_t count) {
+  if (out->file != NULL) {
+    if (out->failure == 0 && viva_file_write(out->file, bytes, count, &out->error) != VIVA_OK) out->failure = EIO;
+    return;
+  }
   while (count > 0 && out->failure == 0) {
     ssize_t written = write(out->fd, bytes, count);
     if (written >= 0) {
@@ -73,4 +79,35 @@ void output_visible(output *out, const char *text, size_t bytes) {
     }
     i += length > 0 ? length : 1;
   }
+}
+
+/* ---- files */
+
+int output_begin(const char *path, const char *const *inputs, size_t count, viva_file **file) {
+  viva_file_options options = viva_file_options_default();
+  viva_error error = {0};
+  options.inputs = inputs;
+  options.input_count = count;
+  return viva_file_open(path, &options, file, &error) == VIVA_OK ? 0 : message_error(&error);
+}
+
+int output_try(const char *path, const char *const *inputs, size_t count) {
+  viva_file *file;
+  int code = output_begin(path, inputs, count, &file);
+  viva_file_abort(file);
+  return code;
+}
+
+void output_open_file(output *out, viva_file *file) {
+  output_open(out, -1);
+  out->file = file;
+}
+
+int output_commit(output *out) {
+  int failed = output_flush(out) != 0;
+  if (failed)
+    viva_file_abort(out->file);
+  else
+    failed = viva_file_commit(out->file, &out->error) != VIVA_OK;
+  return failed ? message_error(&out->error) : 0;
 }

@@ -12,6 +12,7 @@
 #include "progress.h"
 #include "signals.h"
 #include "units.h"
+#include "visible.h"
 
 enum { PIECE_VALUES = 1 << 16 };
 
@@ -83,7 +84,7 @@ static void remark(const viva_compressed_info *info, char *text, size_t size) {
 }
 
 static void print_tensor(job *j, const char *name, const viva_compressed_info *info) {
-  char text[64];
+  char text[64], shown[256];
   j->before += 4 * info->num_elements;
   j->after += info->memory_bytes;
   j->tensors++;
@@ -104,9 +105,10 @@ static void print_tensor(job *j, const char *name, const viva_compressed_info *i
     return;
   }
   remark(info, text, sizeof text);
+  visible_copy(shown, sizeof shown, name, strlen(name), "");
   if (j->tensors == 1)
     output_format(j->out, "%-40s %12s %12s %7s %9s\n", "tensor", "values", "bytes", "ratio", "error %");
-  output_format(j->out, "%-40s %12" PRIu64 " %12" PRIu64 " %7.3f %9.4f%s%s\n", name[0] != 0 ? name : "(array)",
+  output_format(j->out, "%-40s %12" PRIu64 " %12" PRIu64 " %7.3f %9.4f%s%s\n", name[0] != 0 ? shown : "(array)",
                 info->num_elements, info->memory_bytes, info->compression_ratio, info->error_pct,
                 text[0] != 0 ? "  " : "", text);
 }

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "messages.h"
-#include "utf8.h"
+#include "visible.h"
 
 void output_open(output *out, int fd) {
   out->fd = fd;
@@ -54,25 +54,27 @@ void output_bytes(output *out, const void *bytes, size_t count) {
 void output_text(output *out, const char *text) { output_bytes(out, text, strlen(text)); }
 
 void output_format(output *out, const char *format, ...) {
-  char line[1024]; /* callers format numbers and short names; long strings go through output_text */
+  char line[1024], shown[1024]; /* callers format numbers and short names; long strings go through output_text */
   va_list arguments;
   va_start(arguments, format);
   int length = vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
-  if (length > 0) output_bytes(out, line, (size_t)length < sizeof line ? (size_t)length : sizeof line - 1);
+  if (length <= 0) return;
+  size_t bytes = (size_t)length < sizeof line ? (size_t)length : sizeof line - 1;
+  output_text(out, visible_copy(shown, sizeof shown, line, bytes, "\n\t"));
 }
 
 void output_visible(output *out, const char *text, size_t bytes) {
   for (size_t i = 0; i < bytes;) {
     unsigned char c = (unsigned char)text[i];
-    size_t length = utf8_length(text + i, bytes - i);
+    size_t length = viva_visible(text + i, bytes - i);
     if (c == '\n') {
       output_text(out, "\\n");
     } else if (c == '\t') {
       output_text(out, "\\t");
     } else if (c == '\\') {
       output_text(out, "\\\\");
-    } else if (length == 0 || c < 0x20 || c == 0x7F) {
+    } else if (length == 0) {
       output_format(out, "\\x%02X", c);
     } else {
       output_bytes(out, text + i, length);

@@ -22,6 +22,7 @@ typedef struct output {
 void output_open(output *out, int fd);
 void output_bytes(output *out, const void *bytes, size_t count);
 void output_text(output *out, const char *text);
+/* What viva_visible refuses is shown as \xNN, but for line ends and tabs. */
 void output_format(output *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Writes what is buffered. Returns 0, or the errno of the first failure. */
@@ -38,7 +39,7 @@ int output_commit(output *out);
 /* 1 when a write has failed: what follows will not be seen. */
 int output_failed(const output *out);
 
-/* Text for people: control characters, backslashes and bytes that are not UTF-8 are shown as \n, \t, \\ or \xNN. */
+/* Text for people: backslashes and what viva_visible refuses are shown as \n, \t, \\ or \xNN. */
 void output_visible(output *out, const char *text, size_t bytes);
 
 #endif

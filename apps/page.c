@@ -19,7 +19,7 @@ void page_text(output *out, const char *text) {
       output_text(out, "&gt;");
     else if (*text == '"')
       output_text(out, "&quot;");
-    else if (length == 0 || (unsigned char)*text < 0x20)
+    else if (viva_visible(text, left) == 0)
       output_text(out, "\xef\xbf\xbd");
     else
       output_bytes(out, text, length);

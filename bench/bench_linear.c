@@ -116,7 +116,7 @@ static size_t place(const form *f, size_t n, size_t k, char *memory, weight *w) 
                 .cols = k,
                 .row_bytes = code_bytes(f->format, k),
                 .data = memory,
-                .scale_type = f->scales,
+                .scales_type = f->scales,
                 .block = f->block,
                 .global = 1};
   if (weight_dense(f->format)) return n * w->row_bytes;

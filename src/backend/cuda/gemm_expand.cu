@@ -22,9 +22,9 @@ static __device__ float expand_block_scale(const weight &w, size_t row, size_t c
   if (w.block == 0) return 1;
   const uint8_t *at = (const uint8_t *)w.scales + row * w.scale_row_bytes;
   const size_t b = column / w.block;
-  if (w.scale_type == SCALE_F32) return ((const float *)at)[b];
-  if (w.scale_type == SCALE_F16) return __half2float(((const __half *)at)[b]);
-  if (w.scale_type == SCALE_E4M3) return expand_e4m3(at[b]);
+  if (w.scales_type == SCALE_F32) return ((const float *)at)[b];
+  if (w.scales_type == SCALE_F16) return __half2float(((const __half *)at)[b]);
+  if (w.scales_type == SCALE_E4M3) return expand_e4m3(at[b]);
   return at[b] == 0 ? 0x1p-127f : at[b] == 0xFF ? NAN : __uint_as_float((uint32_t)at[b] << 23);
 }
 
@@ -32,7 +32,7 @@ static __device__ float expand_block_scale(const weight &w, size_t row, size_t c
 static __device__ float expand_row_scale(const weight &w, size_t row) {
   if (w.block != 0) return 1;
   const uint8_t *at = (const uint8_t *)w.scales + row * w.scale_row_bytes;
-  if (w.scale_type == SCALE_F16) return __half2float(*(const __half *)at);
+  if (w.scales_type == SCALE_F16) return __half2float(*(const __half *)at);
   return *(const float *)at;
 }
 

@@ -12,11 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend.h"
 #include "base/cpu.h"
-#include "base/pool.h"
-#include "bench.h"
-#include "number/number.h"
+#include "bench_forms.h"
 
 enum { GEMV_N = 4096, GEMV_K = 14336, GEMM_M = 512, GEMM_N = 1536, GEMM_K = 1536 };
 #define L2_BYTES    ((size_t)384 << 10) /* of weights: cores of today have 512 KiB and more */
@@ -24,6 +21,7 @@ enum { GEMV_N = 4096, GEMV_K = 14336, GEMM_M = 512, GEMM_N = 1536, GEMM_K = 1536
 #define COLD_BYTES  ((size_t)256 << 20) /* several times the last-level cache */
 #define ROUNDS_MOST 1000
 
+<<<<<<< HEAD
 typedef struct form {
   const char *name;
   weight_format format;
@@ -160,6 +158,8 @@ static void inputs_free(bench *t, inputs *in) {
   if (in->xq) t->ops->free(t->b, in->xq, NULL);
 }
 
+=======
+>>>>>>> main
 static double multiply_time(bench *t, backend *b, const linear_args *args) {
   const double begin = seconds();
   t->ops->linear(b, args, 1, NULL);
@@ -177,24 +177,24 @@ typedef struct copies {
 
 static copies copies_make(bench *t, const form *f, size_t n, size_t at_least) {
   copies c = {0};
-  c.bytes = place(f, n, GEMV_K, NULL, &c.w);
+  c.bytes = bench_place(f, n, GEMV_K, NULL, &c.w);
   c.count = at_least / c.bytes + 1;
-  c.memory = take(t, c.count * c.bytes);
-  place(f, n, GEMV_K, c.memory, &c.w);
-  fill(t, f, c.memory, &c.w);
+  c.memory = bench_take(t, c.count * c.bytes);
+  bench_place(f, n, GEMV_K, c.memory, &c.w);
+  bench_fill(t, f, c.memory, &c.w);
   for (size_t i = 1; i < c.count; i++) memcpy(c.memory + i * c.bytes, c.memory, c.bytes);
   return c;
 }
 
 static void gemv(bench *t, const form *f, input_mode mode) {
   copies cold = copies_make(t, f, GEMV_N, COLD_BYTES + (size_t)GEMV_N * GEMV_K);
-  copies near = copies_make(t, f, L2_BYTES / code_bytes(f->format, GEMV_K) / 4 * 4, 0);
-  inputs in = inputs_make(t, mode, &cold.w, 1), in_near = inputs_make(t, mode, &near.w, 1);
+  copies near = copies_make(t, f, L2_BYTES / bench_code_bytes(f->format, GEMV_K) / 4 * 4, 0);
+  inputs in = bench_inputs(t, mode, &cold.w, 1), in_near = bench_inputs(t, mode, &near.w, 1);
   double multiplied[ROUNDS_MOST], read[ROUNDS_MOST], alone[ROUNDS_MOST];
   for (int r = 0; r < t->rounds; r++) {
     const size_t c = (size_t)r * 2 % cold.count;
     t->ops->read_pass(t->b, cold.memory + c * cold.bytes, cold.bytes, &read[r], NULL);
-    place(f, GEMV_N, GEMV_K, cold.memory + (c + 1) % cold.count * cold.bytes, &cold.w);
+    bench_place(f, GEMV_N, GEMV_K, cold.memory + (c + 1) % cold.count * cold.bytes, &cold.w);
     multiplied[r] = multiply_time(t, t->b, &in.args);
     multiply_time(t, t->alone, &in_near.args); /* into L2 */
     alone[r] = 0;
@@ -209,30 +209,30 @@ static void gemv(bench *t, const form *f, input_mode mode) {
   const size_t rounds = (size_t)t->rounds;
   const double took = median(multiplied, rounds);
   printf("gemv  %-13s %-6s %6.2f GB/s  %6.2f Gweight/s  %5.3f of %.2f GB/s  %5.3f of L2's %.2f GB/s\n", f->name,
-         mode_names[mode], gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, median(share, rounds),
+         bench_modes[mode], gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, median(share, rounds),
          gigabytes / median(read, rounds), median(of_l2, rounds), near_gigabytes / median(alone, rounds));
-  inputs_free(t, &in), inputs_free(t, &in_near);
+  bench_inputs_free(t, &in), bench_inputs_free(t, &in_near);
   t->ops->free(t->b, cold.memory, NULL), t->ops->free(t->b, near.memory, NULL);
 }
 
 static void gemm(bench *t, const form *f, input_mode mode) {
   weight w, dense;
-  char *memory = take(t, place(f, GEMM_N, GEMM_K, NULL, &w));
-  char *beside = take(t, place(&forms[0], GEMM_N, GEMM_K, NULL, &dense));
-  place(f, GEMM_N, GEMM_K, memory, &w);
-  place(&forms[0], GEMM_N, GEMM_K, beside, &dense);
-  fill(t, f, memory, &w);
-  fill(t, &forms[0], beside, &dense);
-  inputs in = inputs_make(t, mode, &w, GEMM_M), plain = inputs_make(t, INPUT_FLOAT, &dense, GEMM_M);
+  char *memory = bench_take(t, bench_place(f, GEMM_N, GEMM_K, NULL, &w));
+  char *beside = bench_take(t, bench_place(&bench_forms[0], GEMM_N, GEMM_K, NULL, &dense));
+  bench_place(f, GEMM_N, GEMM_K, memory, &w);
+  bench_place(&bench_forms[0], GEMM_N, GEMM_K, beside, &dense);
+  bench_fill(t, f, memory, &w);
+  bench_fill(t, &bench_forms[0], beside, &dense);
+  inputs in = bench_inputs(t, mode, &w, GEMM_M), plain = bench_inputs(t, INPUT_FLOAT, &dense, GEMM_M);
   double times[ROUNDS_MOST], bf16[ROUNDS_MOST];
   for (int r = 0; r < t->rounds; r++) {
     times[r] = multiply_time(t, t->b, &in.args);
     bf16[r] = multiply_time(t, t->b, &plain.args);
   }
   const double took = median(times, (size_t)t->rounds), other = median(bf16, (size_t)t->rounds);
-  printf("gemm  %-13s %-6s %7.1f GFLOP/s  %5.2f x bf16's %.1f\n", f->name, mode_names[mode],
+  printf("gemm  %-13s %-6s %7.1f GFLOP/s  %5.2f x bf16's %.1f\n", f->name, bench_modes[mode],
          2e-9 * GEMM_M * GEMM_N * GEMM_K / took, other / took, 2e-9 * GEMM_M * GEMM_N * GEMM_K / other);
-  inputs_free(t, &in), inputs_free(t, &plain);
+  bench_inputs_free(t, &in), bench_inputs_free(t, &plain);
   t->ops->free(t->b, memory, NULL), t->ops->free(t->b, beside, NULL);
 }
 
@@ -242,14 +242,10 @@ static const struct part {
 } parts[] = {{"gemv", gemv}, {"gemm", gemm}};
 enum { PARTS = sizeof parts / sizeof parts[0] };
 
-static const char *const tables[] = {"auto", "reference", "avx2", "avx512", "avx512-bf16"};
-enum { TABLES = sizeof tables / sizeof tables[0] };
-
 int main(int argc, char **argv) {
   bench t = {.ops = &backend_cpu, .threads = cpu_default_threads(), .rounds = 21, .random = 88172645463325252u};
   unsigned wanted = 0;
   const char *only = NULL;
-  int table = VIVA_KERNELS_AUTO;
   for (int i = 1; i < argc; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (strcmp(argv[i], "-t") == 0)
@@ -258,32 +254,19 @@ int main(int argc, char **argv) {
       t.rounds = atoi(value), i++;
     else if (strcmp(argv[i], "-f") == 0)
       only = value, i++;
-    else if (strcmp(argv[i], "-k") == 0) {
-      for (table = 0; table < TABLES && strcmp(value, tables[table]) != 0;) table++;
-      i++;
-    } else {
+    else if (strcmp(argv[i], "-k") == 0)
+      t.table = value, i++;
+    else {
       for (unsigned p = 0; p < PARTS; p++)
         if (strcmp(argv[i], parts[p].name) == 0) wanted |= 1u << p;
     }
   }
-  if (t.rounds < 1 || t.rounds > ROUNDS_MOST) fail("ROUNDS is 1 to 1000");
-  t.rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_ERROR);
-  if (!t.rt || pool_create(t.rt, t.threads, &t.pool, NULL) != VIVA_OK ||
-      pool_create(t.rt, 1, &t.one_thread, NULL) != VIVA_OK)
-    fail("no threads");
-  if (t.ops->open(t.rt, t.pool, 0, (viva_cpu_kernels)table, &t.b, NULL) != VIVA_OK ||
-      t.ops->open(t.rt, t.one_thread, 0, (viva_cpu_kernels)table, &t.alone, NULL) != VIVA_OK)
-    fail("no such kernels here");
-  viva_device_info info = {.size = sizeof info};
-  t.ops->info(t.b, &info);
-  setvbuf(stdout, NULL, _IOLBF, 0);
-  printf("%s, %s, %d threads, medians of %d\n", info.name, info.kernels, t.threads, t.rounds);
+  if (t.rounds < 1 || t.rounds > ROUNDS_MOST) bench_fail("ROUNDS is 1 to 1000");
+  bench_open(&t);
   for (unsigned p = 0; p < PARTS; p++)
-    for (size_t f = 0; f < FORMS && (wanted == 0 || wanted >> p & 1); f++)
+    for (size_t f = 0; f < BENCH_FORMS && (wanted == 0 || wanted >> p & 1); f++)
       for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT4; mode++)
-        if (!only || strcmp(only, forms[f].name) == 0) parts[p].run(&t, &forms[f], mode);
-  t.ops->close(t.b), t.ops->close(t.alone);
-  pool_free(t.pool), pool_free(t.one_thread);
-  runtime_release(t.rt);
+        if (!only || strcmp(only, bench_forms[f].name) == 0) parts[p].run(&t, &bench_forms[f], mode);
+  bench_close(&t);
   return 0;
 }

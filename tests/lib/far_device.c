@@ -329,8 +329,15 @@ static viva_status far_reserve(backend *b, size_t m, size_t context, size_t widt
 
 /* ---- a whole step in one call: what the forward pass does, with its own work space */
 
-static viva_status far_decode_step(backend *b, const decoder *d, const batch *step, input_mode mode, float *logits,
-                                   viva_error *error) {
+static viva_status decode_rows(backend *b, const decoder *d, const batch *step, input_mode mode, workspace *w,
+                               float *logits, viva_token *best, uint8_t *nan, viva_error *error) {
+  TRY(forward_layers(b, d, mode, w, step, error));
+  TRY(forward_head(b, d, mode, w, 0, step->kept, logits, error));
+  return far_top(b, logits, step->kept, d->vocab, 1, best, NULL, nan, error);
+}
+
+static viva_status far_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+                                   viva_token *best, uint8_t *nan, viva_error *error) {
   far_device *far = far_of(b);
   viva_model_config c = {.hidden_size = d->hidden,
                          .intermediate_size = d->ffn,
@@ -341,16 +348,23 @@ static viva_status far_decode_step(backend *b, const decoder *d, const batch *st
   workspace w = {.rows = far->ops.decode_rows, .layout = budget_rows(&c)};
   const budget_case sizes = {.backend = b, .config = &c, .act = mode};
   const size_t quantized = (size_t)budget_quantized(&sizes, w.rows);
-  void *memory;
-  check_batch(far, step);
-  assert_true(step->rows <= far->ops.decode_rows && step->kept > 0);
+  void *memory, *place = NULL;
+  batch step;
+  assert_true(host->rows <= far->ops.decode_rows && host->kept > 0);
+  if (host->rows == 3) return VIVA_E_UNSUPPORTED; /* then the operations do it */
   TRY(far_alloc(b, w.layout.floats * w.rows * sizeof(float), &memory, error));
   w.activations = memory;
-  if (quantized) TRY(far_alloc(b, quantized, &w.quantized, error));
-  viva_status status = forward_layers(b, d, mode, &w, step, error);
-  if (!status) status = forward_head(b, d, mode, &w, 0, step->kept, dev(far, logits), error);
+  viva_status status = far_alloc(b, host->block_bytes, &place, error);
+  if (!status && quantized) status = far_alloc(b, quantized, &w.quantized, error);
+  if (!status) status = far_step_begin(b, host, place, &step, error);
+  if (!status) {
+    status = decode_rows(b, d, &step, mode, &w, dev(far, logits), best, nan, error);
+    const viva_status ended = far_step_end(b, status ? NULL : error);
+    if (!status) status = ended;
+  }
   far_free(b, w.activations, NULL);
   far_free(b, w.quantized, NULL);
+  far_free(b, place, NULL);
   return status;
 }
 

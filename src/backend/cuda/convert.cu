@@ -26,7 +26,7 @@ static __device__ float row_scale(const weight *w, size_t row) {
   if (w->format == WEIGHT_NVFP4) return w->global_divides ? 1 / w->global : w->global;
   if (w->block) return 1;
   const uint8_t *at = (const uint8_t *)w->scales + row * w->scale_row_bytes;
-  switch (w->scale_type) {
+  switch (w->scales_type) {
   case SCALE_F32: return *(const float *)at;
   case SCALE_F16: return __half2float(*(const __half *)at);
   case SCALE_E8M0: return __uint_as_float(*at == 0 ? 0x400000u : *at == 255 ? 0x7fc00000u : (uint32_t)*at << 23);

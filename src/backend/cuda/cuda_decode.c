@@ -53,7 +53,7 @@ struct decode_plan {
 static int weight_taken(const weight *w) { return w->prepared != NULL && w->cols % 8 == 0; }
 
 static int alike(const weight *a, const weight *b) {
-  return a->format == b->format && a->cols == b->cols && a->block == b->block && a->scale_type == b->scale_type &&
+  return a->format == b->format && a->cols == b->cols && a->block == b->block && a->scales_type == b->scales_type &&
          a->pairs == b->pairs;
 }
 
@@ -109,6 +109,7 @@ static size_t lay_out(const cuda_backend *c, decode_plan *p, uint8_t *base) {
         larger(step_attention_scratch(h, c->gpu.multiprocessors), step_top_scratch(rows, d->vocab, 1)));
 #undef PLACE
   p->work.multiprocessors = c->gpu.multiprocessors;
+  p->work.clusters = c->gpu.major >= 9;
   return at;
 }
 
@@ -240,32 +241,21 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
                     .output = output,
                     .part_count = count};
   memcpy(g.parts, parts, (size_t)count * sizeof *parts);
-  QUEUE(s, gemv(&g, &s->c->gpu, 1, s->q.stream));
+  QUEUE(s, gemv(&g, &s->c->gpu, s->q.dependent, s->q.stream));
 }
 
-static void project(capture *s, const decoder_layer *l, size_t number) {
+static void project(capture *s, const decoder_layer *l) {
   const decode_plan *p = s->p;
-  const head_shape h = s->d->heads;
   const gemv_part parts[] = {part(&l->q, l->q_bias, NULL, p->q), part(&l->k, l->k_bias, NULL, p->k),
                              part(&l->v, l->v_bias, NULL, p->v)};
   norm(s, l->attention_norm, &l->q);
   if (alike(&l->q, &l->k) && alike(&l->q, &l->v)) {
     product(s, &l->q, parts, 3, GEMV_NONE, GEMV_F32);
-  } else {
-    product(s, &l->q, &parts[0], 1, GEMV_NONE, GEMV_F32);
-    product(s, &l->k, &parts[1], 1, GEMV_NONE, GEMV_F32);
-    product(s, &l->v, &parts[2], 1, GEMV_NONE, GEMV_F32);
+    return;
   }
-  const rope_append_args turn = {.step = &s->step,
-                                 .layer = number,
-                                 .h = h,
-                                 .rotary_dim = s->d->rotary_dim,
-                                 .q = p->q,
-                                 .k = p->k,
-                                 .v = p->v,
-                                 .q_stride = h.q_heads * h.head_dim,
-                                 .kv_stride = h.kv_heads * h.head_dim};
-  QUEUE(s, rope_append(s->q, &turn, l->q_norm, l->k_norm, s->d->eps));
+  product(s, &l->q, &parts[0], 1, GEMV_NONE, GEMV_F32);
+  product(s, &l->k, &parts[1], 1, GEMV_NONE, GEMV_F32);
+  product(s, &l->v, &parts[2], 1, GEMV_NONE, GEMV_F32);
 }
 
 static void attend(capture *s, const decoder_layer *l, size_t number) {
@@ -273,7 +263,16 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
   const head_shape h = s->d->heads;
   const size_t width = h.q_heads * h.head_dim;
   const int as_half = s->step.kv.type == KV_F16 && (s->mode == INPUT_FLOAT || weight_dense(l->o.format));
-  const step_half_rows half = {.rows = p->half, .stride = width};
+  const step_half_rows half = {.rows = p->half, .stride = width}, *to_half = as_half ? &half : NULL;
+  const rope_append_args turn = {.step = &s->step,
+                                 .layer = number,
+                                 .h = h,
+                                 .rotary_dim = s->d->rotary_dim,
+                                 .q = p->q,
+                                 .k = p->k,
+                                 .v = p->v,
+                                 .q_stride = width,
+                                 .kv_stride = h.kv_heads * h.head_dim};
   const attention_args a = {.step = &s->step,
                             .layer = number,
                             .h = h,
@@ -283,7 +282,12 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
                             .q_stride = width,
                             .out = as_half ? NULL : p->norm,
                             .out_stride = width};
-  QUEUE(s, attention(s->q, &a, as_half ? &half : NULL, &p->work));
+  if (p->work.clusters && s->step.span_count == s->step.rows) {
+    QUEUE(s, turn_attention(s->q, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, &p->work));
+  } else {
+    QUEUE(s, rope_append(s->q, &turn, l->q_norm, l->k_norm, s->d->eps));
+    QUEUE(s, attention(s->q, &a, to_half, &p->work));
+  }
   s->in = p->half;
   s->scales = NULL;
   s->norm.x = NULL;
@@ -331,8 +335,13 @@ static void queue_step(capture *s) {
   const size_t rows = s->step.rows;
   QUEUE(s, fetch(p->host, p->block, (p->at.pages + s->step.page_count * sizeof(void *) + 15) / 16, s->q.stream));
   QUEUE(s, embed(s->q, &d->embedding, s->step.tokens, rows, p->x));
+  /* The first product waits until all before it has ended: from there on kernels may read the description before the one before
+   * them has ended. */
+  const int dependent = s->q.dependent;
+  s->q.dependent = 0;
   for (size_t i = 0; i < d->layer_count; i++) {
-    project(s, &d->layers[i], i);
+    project(s, &d->layers[i]);
+    s->q.dependent = dependent;
     attend(s, &d->layers[i], i);
     feed_forward(s, &d->layers[i]);
   }

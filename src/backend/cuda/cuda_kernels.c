@@ -39,6 +39,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .store_rows = step_store_rows,
     .rope_append = step_rope_append,
     .attention = step_attention,
+    .turn_attention = step_turn_attention,
     .top = step_top,
     .quantize_rows = step_quantize_rows,
 };

@@ -43,6 +43,8 @@ typedef struct cuda_kernels {
   int (*store_rows)(step_queue q, const step_store_args *a);
   int (*rope_append)(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps);
   int (*attention)(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
+  int (*turn_attention)(step_queue q, const rope_append_args *turn, const float *q_norm, const float *k_norm, float eps,
+                        const attention_args *a, const step_half_rows *half, const step_work *work);
   int (*top)(step_queue q, const step_top_args *a, const step_work *work);
   int (*quantize_rows)(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
 } cuda_kernels;

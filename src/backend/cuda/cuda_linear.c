@@ -77,7 +77,7 @@ static viva_status multiply_small(cuda_backend *c, const linear_args *args, size
 /* 1 when b can be a part of a's launch. */
 static int joins(const linear_args *a, const linear_args *b) {
   const weight *v = a->w, *w = b->w;
-  return v->format == w->format && v->cols == w->cols && v->block == w->block && v->scale_type == w->scale_type &&
+  return v->format == w->format && v->cols == w->cols && v->block == w->block && v->scales_type == w->scales_type &&
          v->pairs == w->pairs && a->act == b->act && a->input == b->input && a->x == b->x && a->xq == b->xq &&
          a->x_stride == b->x_stride;
 }
@@ -150,7 +150,7 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
                                  viva_error *error) {
   const size_t codes = cuda_align(way->expanded), index = cuda_align(way->index);
   const int unscaled = way->kind == GEMM_NVFP4_F16 || w->format == WEIGHT_F16;
-  const int plain = w->scale_type == SCALE_F32 && w->scale_row_bytes == sizeof(float);
+  const int plain = w->scales_type == SCALE_F32 && w->scale_row_bytes == sizeof(float);
   o->scale = way->kind == GEMM_NVFP4_F16 ? weight_row_scale(w, 0) : 1;
   o->w = w->data;
   o->index = w->scales;

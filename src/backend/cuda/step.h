@@ -39,6 +39,7 @@ typedef struct step_work {
   uint32_t *counters; /* [STEP_COUNTERS], zero before the first use; every kernel leaves them zero */
   void *scratch; /* 16-byte aligned, the most of what the functions ..._scratch say; its contents matter to no one */
   int multiprocessors;
+  int clusters; /* 1: the GPU has clusters of blocks (sm_90) */
 } step_work;
 
 #define STEP_COUNTERS 4096
@@ -113,6 +114,12 @@ size_t step_attention_scratch(head_shape h, int multiprocessors);
 /* backend.h's attention. half: rows as FP16 in place of FP32 (a->out is NULL then), for caches of F16 only, whose
  * values FP16 holds: no scales are written, they are 1. */
 int step_attention(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
+
+/* step_rope_append and step_attention in one launch, for steps whose sequences have one row each and whose rows are all kept;
+ * work->clusters must be 1. The same bits as one after the other with the same work. q, k and v stay as they are. A dependent
+ * launch reads the batch's arrays and the pages of older positions before the kernel before it has ended. */
+int step_turn_attention(step_queue q, const rope_append_args *turn, const float *q_norm, const float *k_norm, float eps,
+                        const attention_args *a, const step_half_rows *half, const step_work *work);
 
 /* -- the largest values (step_top.cu) */
 

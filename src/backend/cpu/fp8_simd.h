@@ -39,11 +39,8 @@ ALWAYS_INLINE void fp8_load(const uint8_t *from, size_t count, vf value[2]) {
   v_load2_fp8(part, value);
 }
 
-static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t count) {
-  if (!fp8_steps(w)) {
-    ref_widen_fp8(w, row, col, to, count);
-    return;
-  }
+/* NaN codes are 480/256 until they are looked at. */
+static void fp8_widen_nan(const weight *w, size_t row, size_t col, float *to, size_t count) {
   const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
   float scales[FP8_SCALES];
   size_t first = 0, known = 0; /* scales in the buffer */
@@ -70,6 +67,55 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
         v_store_part(to + at, value[h], count - at);
     }
   }
+}
+
+/* Without looking at values: returns whether a code is NaN. block: 0, 16, or 32 for all multiples of 32. */
+ALWAYS_INLINE int fp8_widen(int block, const weight *w, size_t row, size_t col, float *to, size_t count) {
+  const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
+  float scales[FP8_SCALES];
+  vb largest = vb_zero();
+  for (size_t c = 0; c < count;) {
+    size_t end = count, s = 0, left = w->block; /* block of those in the buffer, and its columns to come */
+    if (block != 0) {
+      const size_t first = (col + c) / w->block;
+      left -= (col + c) % w->block;
+      if (count - c > left + (FP8_SCALES - 1) * w->block) end = c + left + (FP8_SCALES - 1) * w->block;
+      fp8_scales(w, row, first, (col + end - 1) / w->block - first + 1, FP8_FACTOR, scales);
+    }
+    for (; c < end; c += FP8_STEP) {
+      vf value[2];
+      uint8_t part[FP8_STEP] = {0};
+      const size_t here = end - c;
+      const uint8_t *from = here < FP8_STEP ? memcpy(part, codes + c, here) : codes + c;
+      largest = v_largest_fp8(largest, from);
+      v_load2_fp8(from, value);
+      if (block != 0) {
+        const size_t next = block == 16 && here > 16 ? s + FP8_STEP / 16 - 1 : s;
+        value[0] = v_mul(value[0], v_set(scales[s])), value[1] = v_mul(value[1], v_set(scales[next]));
+      }
+      if (block == 16) s += FP8_STEP / 16;
+      if (block == 32 && (left -= FP8_STEP) == 0) s++, left = w->block;
+      UNROLL
+      for (size_t h = 0; h < 2; h++) {
+        if (here >= (h + 1) * LANES)
+          v_store(to + c + h * LANES, value[h]);
+        else if (here > h * LANES)
+          v_store_part(to + c + h * LANES, value[h], here - h * LANES);
+      }
+    }
+  }
+  return vb_has_nan_fp8(largest);
+}
+
+static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  if (!fp8_steps(w)) {
+    ref_widen_fp8(w, row, col, to, count);
+    return;
+  }
+  const int nan = w->block == 0    ? fp8_widen(0, w, row, col, to, count)
+                  : w->block == 16 ? fp8_widen(16, w, row, col, to, count)
+                                   : fp8_widen(32, w, row, col, to, count);
+  if (nan) fp8_widen_nan(w, row, col, to, count);
 }
 
 /* -- few rows of x */

@@ -6,6 +6,15 @@
 
 static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
 
+#define FEW_AHEAD 8192 /* bytes: memory is asked for at least this far ahead, and whole groups of rows */
+#define LINE      64
+
+/* Where the rows lie that are as many as these further on, in memory of `row_bytes` for each row. */
+static const char *ahead_of(const void *data, size_t row_bytes, size_t n0, size_t rows) {
+  const size_t group = rows * row_bytes, far = group < FEW_AHEAD ? FEW_AHEAD / group * group : group;
+  return (const char *)data + n0 * row_bytes + far;
+}
+
 /* Rows [n0, n0 + rows) of w, CPU_PANEL_GROUP at most. */
 static void few_group(const cpu_panel *form, const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t n0,
                       size_t rows) {
@@ -29,6 +38,10 @@ static void few_group(const cpu_panel *form, const cpu_kernels *k, const linear_
                    .y_stride = a->y_stride};
   const size_t most = FEW_PANEL_BYTES / CPU_PANEL_GROUP / form->column_bytes, parts = (w->cols + most - 1) / most;
   const size_t part = parts == 1 ? w->cols : (w->cols / parts + CPU_CUT_UNIT - 1) / CPU_CUT_UNIT * CPU_CUT_UNIT;
+  const size_t row_bytes = rows * w->row_bytes;
+  const char *ahead = ahead_of(w->data, w->row_bytes, n0, rows);
+  for (size_t at = 0; weight_blocked(w) && at < rows * w->scale_row_bytes; at += LINE)
+    __builtin_prefetch(ahead_of(w->scales, w->scale_row_bytes, n0, rows) + at, 0, 3);
   for (size_t col = 0; col < w->cols; col += part) {
     job.k = w->cols - col < part ? w->cols - col : part;
     job.w_stride = round_up(job.k, form->unit);
@@ -38,6 +51,7 @@ static void few_group(const cpu_panel *form, const cpu_kernels *k, const linear_
     job.first = col == 0;
     job.last = col + job.k == w->cols;
     job.lanes = job.first && job.last ? NULL : lanes;
+    job.ahead = (read_ahead){ahead + col * row_bytes / w->cols, job.k * row_bytes / w->cols};
     form->fill(k, w, n0, rows, col, job.k, job.w_stride, panel);
     form->multiply(&job);
   }

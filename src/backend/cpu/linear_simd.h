@@ -69,8 +69,8 @@ ALWAYS_INLINE void few_step(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-/* tile_rows rows of x from i0 times tile_cols rows of w from n0. ahead: whether to ask for what follows. */
-ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, int ahead, const linear_args *a,
+/* tile_rows rows of x from i0 times tile_cols rows of w from n0. */
+ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, const linear_args *a,
                             const cpu_input *in, size_t i0, size_t n0) {
   const size_t bytes = weight_element_bytes(format), k = a->w->cols, w_stride = a->w->row_bytes;
   const size_t line = LINE / bytes; /* elements */
@@ -84,11 +84,9 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
   size_t c = 0;
   for (; c + line <= k; c += line) {
-    if (ahead) {
-      UNROLL
-      for (int j = 0; j < tile_cols; j++) __builtin_prefetch(next + j * LINE, 0, 3);
-      next += tile_cols * LINE;
-    }
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) __builtin_prefetch(next + j * LINE, 0, 3);
+    next += tile_cols * LINE;
     UNROLL
     for (size_t s = 0; s < line; s += LANES)
       few_step(format, tile_rows, tile_cols, x + c + s, in->x_stride, w + (c + s) * bytes, w_stride, 0, sums);
@@ -103,45 +101,41 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-/* All rows of x. The first tile asks for the weights ahead; the others find theirs in L1. */
-ALWAYS_INLINE void few_rows(weight_format format, int tile_cols, const linear_args *a, const cpu_input *in, size_t n0) {
-  size_t i = 0;
-  if (a->m >= FEW_TILE_ROWS) {
-    few_tile(format, FEW_TILE_ROWS, tile_cols, 1, a, in, 0, n0);
-    for (i = FEW_TILE_ROWS; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
-      few_tile(format, FEW_TILE_ROWS, tile_cols, 0, a, in, i, n0);
-  }
-#if FEW_TILE_ROWS > 2
-  if (i + 2 <= a->m) few_tile(format, 2, tile_cols, 1, a, in, i, n0), i += 2;
-#endif
-  if (i < a->m) few_tile(format, 1, tile_cols, 1, a, in, i, n0);
-}
-
-ALWAYS_INLINE void few_as(weight_format format, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+/* All rows of x, m of them, times rows [begin, end) of w. Rows of w beyond the last whole tile are few: one of them and one of
+ * x at a time. */
+ALWAYS_INLINE void few_rows(weight_format format, int m, int tile_cols, const linear_args *a, const cpu_input *in,
+                            size_t begin, size_t end) {
   size_t n = begin;
-  if (a->m == 1) {
-    for (; n + FEW_ROW_COLS <= end; n += FEW_ROW_COLS) few_tile(format, 1, FEW_ROW_COLS, 1, a, in, 0, n);
-  } else {
-    for (; n + FEW_TILE_COLS <= end; n += FEW_TILE_COLS) few_rows(format, FEW_TILE_COLS, a, in, n);
-  }
-  for (; n < end; n++) few_rows(format, 1, a, in, n);
+  for (; n + (size_t)tile_cols <= end; n += (size_t)tile_cols) few_tile(format, m, tile_cols, a, in, 0, n);
+  for (; n < end; n++)
+    for (size_t i = 0; i < (size_t)m; i++) few_tile(format, 1, 1, a, in, i, n);
 }
 
-static __attribute__((noinline)) void few_f32(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                              size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_F32, a, in, begin, end);
-}
-static __attribute__((noinline)) void few_bf16(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                               size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_BF16, a, in, begin, end);
-}
-static __attribute__((noinline)) void few_f16(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                              size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_F16, a, in, begin, end);
-}
+/* `name` with up to FEW_TILE_ROWS rows of x; with more, w is widened as a panel. */
+#define FEW_ROWS(name, format, m, cols)                                                                                \
+  static                                                                                                               \
+      __attribute__((noinline)) void name##_##m(const linear_args *a, const cpu_input *in, size_t begin, size_t end) { \
+    few_rows(format, m, cols, a, in, begin, end);                                                                      \
+  }
+#define FEW_DENSE(name, format)                                                                                        \
+  FEW_ROWS(name, format, 1, FEW_ROW_COLS)                                                                              \
+  FEW_ROWS(name, format, 2, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 3, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 4, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 5, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 6, FEW_TILE_COLS)                                                                             \
+  static void name(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {        \
+    static void (*const rows[FEW_TILE_ROWS + 1])(const linear_args *, const cpu_input *, size_t, size_t) = {           \
+        NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6};                                             \
+    if (a->m > FEW_TILE_ROWS)                                                                                          \
+      k->few_any(k, a, in, begin, end);                                                                                \
+    else                                                                                                               \
+      rows[a->m](a, in, begin, end);                                                                                   \
+  }
+
+FEW_DENSE(few_f32, WEIGHT_F32)
+FEW_DENSE(few_bf16, WEIGHT_BF16)
+FEW_DENSE(few_f16, WEIGHT_F16)
 
 /* -- many rows of x: a panel of widened weights */
 

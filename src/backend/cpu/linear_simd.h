@@ -85,7 +85,7 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   size_t c = 0;
   for (; c + line <= k; c += line) {
     UNROLL
-    for (int j = 0; j < tile_cols; j++) __builtin_prefetch(next + j * LINE, 0, 3);
+    for (int j = 0; j < tile_cols && i0 == 0; j++) __builtin_prefetch(next + j * LINE, 0, 3);
     next += tile_cols * LINE;
     UNROLL
     for (size_t s = 0; s < line; s += LANES)
@@ -101,21 +101,40 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-/* All rows of x, m of them, times rows [begin, end) of w. Rows of w beyond the last whole tile are few: one of them and one of
- * x at a time. */
+/* m rows of x from i0 times rows [begin, end) of w. Rows of w beyond the last whole tile are few: one of them and one of x at
+ * a time. */
 ALWAYS_INLINE void few_rows(weight_format format, int m, int tile_cols, const linear_args *a, const cpu_input *in,
-                            size_t begin, size_t end) {
+                            size_t i0, size_t begin, size_t end) {
   size_t n = begin;
-  for (; n + (size_t)tile_cols <= end; n += (size_t)tile_cols) few_tile(format, m, tile_cols, a, in, 0, n);
+  for (; n + (size_t)tile_cols <= end; n += (size_t)tile_cols) few_tile(format, m, tile_cols, a, in, i0, n);
   for (; n < end; n++)
-    for (size_t i = 0; i < (size_t)m; i++) few_tile(format, 1, 1, a, in, i, n);
+    for (size_t i = 0; i < (size_t)m; i++) few_tile(format, 1, 1, a, in, i0 + i, n);
 }
 
-/* `name` with up to FEW_TILE_ROWS rows of x; with more, w is widened as a panel. */
+typedef void (*few_rows_fn)(const linear_args *a, const cpu_input *in, size_t i0, size_t begin, size_t end);
+
+#define FEW_BLOCK 32768 /* bytes of w that all tiles of x go through before the next: the later ones find them near */
+
+/* All rows of x, in tiles of nearly the same size. of: by their rows. */
+static void few_blocks_of_rows(const few_rows_fn of[FEW_TILE_ROWS + 1], const linear_args *a, const cpu_input *in,
+                               size_t begin, size_t end) {
+  const size_t tiles = (a->m + FEW_TILE_ROWS - 1) / FEW_TILE_ROWS;
+  size_t block = end - begin;
+  if (tiles > 1) block = (FEW_BLOCK / (a->w->row_bytes + 1) / FEW_TILE_COLS + 1) * FEW_TILE_COLS;
+  for (size_t n = begin; n < end; n += block) {
+    size_t i = 0;
+    for (size_t t = 0; t < tiles; t++) {
+      const size_t rows = a->m / tiles + (t < a->m % tiles);
+      of[rows](a, in, i, n, end - n < block ? end : n + block);
+      i += rows;
+    }
+  }
+}
+
 #define FEW_ROWS(name, format, m, cols)                                                                                \
-  static                                                                                                               \
-      __attribute__((noinline)) void name##_##m(const linear_args *a, const cpu_input *in, size_t begin, size_t end) { \
-    few_rows(format, m, cols, a, in, begin, end);                                                                      \
+  static __attribute__((noinline)) void name##_##m(const linear_args *a, const cpu_input *in, size_t i0, size_t begin, \
+                                                   size_t end) {                                                       \
+    few_rows(format, m, cols, a, in, i0, begin, end);                                                                  \
   }
 #define FEW_DENSE(name, format)                                                                                        \
   FEW_ROWS(name, format, 1, FEW_ROW_COLS)                                                                              \
@@ -125,12 +144,10 @@ ALWAYS_INLINE void few_rows(weight_format format, int m, int tile_cols, const li
   FEW_ROWS(name, format, 5, FEW_TILE_COLS)                                                                             \
   FEW_ROWS(name, format, 6, FEW_TILE_COLS)                                                                             \
   static void name(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {        \
-    static void (*const rows[FEW_TILE_ROWS + 1])(const linear_args *, const cpu_input *, size_t, size_t) = {           \
+    static const few_rows_fn of[FEW_TILE_ROWS + 1] = {                                                                 \
         NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6};                                             \
-    if (a->m > FEW_TILE_ROWS)                                                                                          \
-      k->few_any(k, a, in, begin, end);                                                                                \
-    else                                                                                                               \
-      rows[a->m](a, in, begin, end);                                                                                   \
+    (void)k;                                                                                                           \
+    few_blocks_of_rows(of, a, in, begin, end);                                                                         \
   }
 
 FEW_DENSE(few_f32, WEIGHT_F32)

@@ -33,6 +33,7 @@ static inline int begin(void **state) {
 
 static inline int end(void **state) {
   (void)state;
+  if (where == FAR_ON_DEVICE) assert_true(far.packed > 0);
   come_back(&far);
   assert_int_equal(bytes_now(engine), bytes_before);
   viva_engine_release(engine);

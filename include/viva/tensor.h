@@ -44,8 +44,8 @@ VIVA_API viva_status viva_tensor_wrap(viva_engine *engine, void *data, size_t by
 
 /* Memory with more to say about it. */
 typedef struct viva_tensor_memory {
-  size_t size;                    /* sizeof(viva_tensor_memory) */
-  void *data;                     /* element [0, 0, …] first */
+  size_t size; /* sizeof(viva_tensor_memory) */
+  void *data;  /* element [0, 0, …] first */
   size_t bytes;
   const int64_t *strides;         /* NULL: row-major; else elements from one index to the next, for each dimension (that
                                      of a dimension of size 1 is not kept); 0 repeats; negative ones are made by

@@ -7,9 +7,9 @@
 #include "tensor/device.h"
 
 struct viva_engine {
-  runtime *rt;      /* one reference */
-  pool *pool;       /* the runtime's */
-  backend *backend; /* backend->ops is the table */
+  runtime *rt;          /* one reference */
+  pool *pool;           /* the runtime's */
+  backend *backend;     /* backend->ops is the table */
   tensor_device device; /* the backend's memory as tensors see it (tensor_device.c) */
   _Atomic uint32_t references;
 };

@@ -15,9 +15,7 @@ viva_status viva_tensor_create(viva_engine *engine, viva_dtype dtype, uint32_t r
   return tensor_create(engine->rt, dtype, rank, shape, tensor, error);
 }
 
-viva_tensor_memory viva_tensor_memory_default(void) {
-  return (viva_tensor_memory){.size = sizeof(viva_tensor_memory)};
-}
+viva_tensor_memory viva_tensor_memory_default(void) { return (viva_tensor_memory){.size = sizeof(viva_tensor_memory)}; }
 
 viva_status viva_tensor_wrap(viva_engine *engine, void *data, size_t bytes, viva_dtype dtype, uint32_t rank,
                              const uint64_t *shape, viva_tensor **tensor, viva_error *error) {

@@ -18,7 +18,8 @@ typedef struct tensor_device {
   viva_status (*alloc)(viva_engine *engine, size_t bytes, void **dev, viva_error *error);
   void (*free)(viva_engine *engine, void *dev);
   viva_status (*upload)(viva_engine *engine, void *dev, const void *host, size_t bytes, viva_error *error);
-  viva_status (*download)(viva_engine *engine, void *host, const void *dev, size_t bytes, viva_error *error); /* waits */
+  viva_status (*download)(viva_engine *engine, void *host, const void *dev, size_t bytes,
+                          viva_error *error); /* waits */
   viva_status (*copy)(viva_engine *engine, void *dev_to, const void *dev_from, size_t bytes, viva_error *error);
 } tensor_device;
 

@@ -369,8 +369,7 @@ static void other_types(void **state) {
   }
   const uint64_t shape[2] = {6, 32};
   viva_tensor *t = NULL, *turned = NULL, *whole = NULL;
-  assert_int_equal(viva_tensor_wrap(engine, halves, sizeof halves, VIVA_BF16, 2, shape, &t, NULL),
-                   VIVA_OK);
+  assert_int_equal(viva_tensor_wrap(engine, halves, sizeof halves, VIVA_BF16, 2, shape, &t, NULL), VIVA_OK);
   assert_int_equal(viva_tensor_transpose(t, 0, 1, &turned, NULL), VIVA_OK);
   viva_compression_config config = viva_nvfp4_config();
   viva_compressed *c = compress(engine, turned, &config);

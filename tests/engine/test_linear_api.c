@@ -313,8 +313,7 @@ static void the_example_of_the_docs(void **state) {
     gate_data[i] = bf16_from_f32(bell(&seed)), up_data[i] = bf16_from_f32(bell(&seed));
   fill_bell(x_data, count * in, 1, &seed);
   for (size_t i = 0; i < 2; i++) {
-    fine(viva_tensor_wrap(engine, (void *)(uintptr_t)data[i], sizeof gate_data, VIVA_BF16, 2, shape,
-                          &flat, &fault));
+    fine(viva_tensor_wrap(engine, (void *)(uintptr_t)data[i], sizeof gate_data, VIVA_BF16, 2, shape, &flat, &fault));
     fine(viva_tensor_transpose(flat, 0, 1, &turned, &fault));
     if (i == 0) fine(viva_prepack_nvfp4_weight(engine, turned, NULL, &pair[i], &fault));
     if (i == 1) fine(viva_prepack_fp8_weight_blocked(engine, turned, 32, NULL, &pair[i], &fault));

@@ -12,7 +12,7 @@
 #include "model/workspace.h"
 
 static viva_status decode_step(backend *b, const decoder *d, const batch *step, input_mode mode, float *logits,
-                                   viva_error *error) {
+                               viva_error *error) {
   far_device *far = far_of(b);
   viva_model_config c = {.hidden_size = d->hidden,
                          .intermediate_size = d->ffn,

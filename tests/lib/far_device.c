@@ -246,7 +246,8 @@ static viva_status far_embed(backend *b, const weight *table, const viva_token *
 static viva_status far_rmsnorm(backend *b, const float *x, float *y, size_t rows, size_t stride, size_t groups,
                                size_t n, const float *gain, float eps, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->rmsnorm(far->cpu, far_dev(far, x), far_dev(far, y), rows, stride, groups, n, far_dev(far, gain), eps, error));
+  CALL(far->cpu->ops->rmsnorm(far->cpu, far_dev(far, x), far_dev(far, y), rows, stride, groups, n, far_dev(far, gain),
+                              eps, error));
 }
 
 static viva_status far_linear(backend *b, const linear_args *args, size_t count, viva_error *error) {
@@ -291,8 +292,8 @@ static viva_status far_store_rows(backend *b, const float *from, size_t from_str
                                   viva_error *error) {
   far_device *far = far_of(b);
   far_dev(far, to->data), host(far, overflows);
-  CALL(far->cpu->ops->store_rows(far->cpu, far_dev(far, from), from_stride, rows, cols, far_dev(far, bias), far_dev(far, bad), to,
-                                 overflows, error));
+  CALL(far->cpu->ops->store_rows(far->cpu, far_dev(far, from), from_stride, rows, cols, far_dev(far, bias),
+                                 far_dev(far, bad), to, overflows, error));
 }
 
 static viva_status far_rope_append(backend *b, const rope_append_args *args, viva_error *error) {
@@ -312,13 +313,15 @@ static viva_status far_attention(backend *b, const attention_args *args, viva_er
 static viva_status far_silu_mul(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                                 size_t stride, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->silu_mul(far->cpu, far_dev(far, gate), far_dev(far, up), far_dev(far, out), rows, n, stride, error));
+  CALL(far->cpu->ops->silu_mul(far->cpu, far_dev(far, gate), far_dev(far, up), far_dev(far, out), rows, n, stride,
+                               error));
 }
 
 static viva_status far_take_rows(backend *b, const float *from, const uint32_t *rows, size_t count, size_t n,
                                  size_t stride, float *to, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->take_rows(far->cpu, far_dev(far, from), far_dev(far, rows), count, n, stride, far_dev(far, to), error));
+  CALL(far->cpu->ops->take_rows(far->cpu, far_dev(far, from), far_dev(far, rows), count, n, stride, far_dev(far, to),
+                                error));
 }
 
 static viva_status far_top(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids,

@@ -58,6 +58,8 @@ static void use(kit *k, const char *path, const char *weights, viva_activation_m
   viva_model_release(model);
 }
 
+static size_t packed_rows; /* by devices */
+
 static void compare(kit *k, const char *path, size_t vocab, const char *weights, viva_activation_mode act,
                     viva_dtype kv, viva_load_mode mode, int flags, int decode) {
   outcome cpu = {.vocab = vocab}, device = cpu;
@@ -66,6 +68,7 @@ static void compare(kit *k, const char *path, size_t vocab, const char *weights,
   far_begin(&far, k->engine, flags);
   if (decode) far_add_decode(&far);
   use(k, path, weights, act, kv, mode, &device);
+  if (flags & FAR_PACK) packed_rows += far.packed;
   far_end(&far);
   assert_memory_equal(cpu.all, device.all, COUNT * cpu.vocab * sizeof(float));
   assert_memory_equal(cpu.next, device.next, sizeof cpu.next);
@@ -119,7 +122,25 @@ static void formats_and_modes(void **state) {
   for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
     for (size_t j = 0; j < sizeof modes / sizeof *modes; j++)
       compare(&k, "/m", 96, weights[i], modes[j], kv[(i + j) % 3], VIVA_LOAD_READ,
-              FAR_PREPARE, i % 2 == 0);
+              (i + j) % 2 ? FAR_PREPARE : FAR_PREPARE | FAR_PACK, i % 2 == 0);
+  kit_end(&k);
+}
+
+/* Packed by the device: interleaved heads of a GGUF file, and a matrix of more than one batch (32 MiB as FP32). */
+static void packed_there(void **state) {
+  static const struct {
+    const char *path, *weights;
+    size_t vocab;
+  } cases[] = {{"/tiny.gguf", "fp8-b32:f16", 299}, {"/tiny.gguf", "nvfp4", 299}, {"/wide", "int4-24", 6000}};
+  kit k;
+  (void)state;
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  small_model_put(k.io, "/wide",
+                  &(small_model){.vocab = 6000, .hidden = 1500, .ffn = 64, .heads = 5, .kv_heads = 5, .layers = 1});
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    compare(&k, cases[i].path, cases[i].vocab, cases[i].weights, VIVA_ACT_16, VIVA_F16, VIVA_LOAD_READ,
+            FAR_PREPARE | FAR_PACK, 0);
+  assert_true(packed_rows > 6000);
   kit_end(&k);
 }
 
@@ -200,6 +221,7 @@ static void small_devices(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(formats_and_modes),
-                                     cmocka_unit_test(a_lost_device), cmocka_unit_test(small_devices)};
+                                     cmocka_unit_test(packed_there), cmocka_unit_test(a_lost_device),
+                                     cmocka_unit_test(small_devices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

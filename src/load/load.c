@@ -285,12 +285,22 @@ static size_t largest_batch(const loader *l) {
   return (size_t)(BATCH_BYTES + 2 * PLAN_ALIGN + largest); /* aligned begin, the gap before a weight */
 }
 
+/* Bytes of rows for every batch that a device packs; 0: there is none. */
+static size_t largest_unpacked(const loader *l) {
+  uint64_t largest = 0;
+  for (size_t i = 0; i < l->count; i++) {
+    const plan_item *item = l->all[i].item;
+    const uint64_t row_bytes = item->cols * sizeof(float), all = budget_mul(item->rows, row_bytes);
+    const uint64_t most = l->all[i].rows * row_bytes > BATCH_BYTES ? l->all[i].rows * row_bytes : BATCH_BYTES;
+    if (device_packs(item) && (all < most ? all : most) > largest) largest = all < most ? all : most;
+  }
+  return (size_t)largest;
+}
+
 /* Room for the rows that the device packs. Where it has none left, the host packs. */
 static viva_status take_values(loader *l, backend *b, viva_error *error) {
-  size_t first = 0;
-  while (first < l->count && !device_packs(l->all[first].item)) first++;
-  if (!b->ops->pack_rows || first == l->count) return VIVA_OK;
-  const size_t bytes = BATCH_BYTES + l->p->piece_values * sizeof(float);
+  const size_t bytes = b->ops->pack_rows ? largest_unpacked(l) : 0;
+  if (bytes == 0) return VIVA_OK;
   const viva_status status = b->ops->alloc(b, bytes, &l->values, NULL);
   if (status == VIVA_OK || status == VIVA_E_MEMORY) return VIVA_OK;
   return error_set(error, status, "the device failed while its memory was taken");

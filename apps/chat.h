@@ -13,12 +13,14 @@ typedef struct chat_args {
   int64_t n_predict;
   double temperature, top_p, min_p, repeat_penalty;
   uint64_t top_k, seed;
+  text_list stop_tokens;
 } chat_args;
 
 typedef struct chat {
   const chat_args *args;
   output *out;
   loaded what;
+  token_list stop; /* end tokens beside the model's own */
   conversation talk;
   line_edit *edit; /* NULL: one question only */
   int open_line;   /* the last byte of the answer was no line end */

@@ -89,6 +89,7 @@ static const option_name option_names[] = {
     {"kernels", "--kernels"},
     {"threads", "--threads"},
     {"stop_strings", "--stop"},
+    {"stop_tokens", "--stop-token"},
     {"logprobs", "--logprobs"},
     {"tokenizer_path", "--tokenizer"},
     {"add_bos", "--bos"},

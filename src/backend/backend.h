@@ -178,10 +178,13 @@ typedef struct backend_ops {
    * row's values is NaN (its other results are then of no use). 1 ≤ k ≤ n. */
   viva_status (*top)(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids, float *values,
                      uint8_t *nan, viva_error *error);
-  /* Optional: a whole step, from tokens to the logits (dev [kept][vocab]) of the kept rows, in place of the operations
-   * above; the same numbers within the backend's bound. mode: how rows enter packed weights. */
-  viva_status (*decode_step)(backend *b, const decoder *d, const batch *step, input_mode mode, float *logits,
-                             viva_error *error);
+  /* Optional: a whole step of few rows in one call, from the host's description to the logits (dev [kept][vocab]) of the kept
+   * rows, in place of step_begin, the operations above, and step_end. best, nan (host [kept]): as top's ids and nan for
+   * k = 1. The same numbers within the backend's bound; whether it takes a step depends on the decoder, the mode and
+   * the numbers of rows, never on positions or time. mode: how rows enter packed weights. Errors: E_UNSUPPORTED: it does not
+   * take this step, nothing was done, the operations do it. */
+  viva_status (*decode_step)(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+                             viva_token *best, uint8_t *nan, viva_error *error);
   size_t decode_rows; /* most rows of a step that decode_step takes, at most 32; 0 without it */
   /* Reads bytes of dev memory as fast as it can, once; for the bandwidth ceiling. */
   viva_status (*read_pass)(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);

@@ -11,8 +11,15 @@
 #include "model/step.h"
 #include "model/workspace.h"
 
-static viva_status decode_step(backend *b, const decoder *d, const batch *step, input_mode mode, float *logits,
-                               viva_error *error) {
+static viva_status decode_rows(backend *b, const decoder *d, const batch *step, input_mode mode, workspace *w,
+                               float *logits, viva_token *best, uint8_t *nan, viva_error *error) {
+  TRY(forward_layers(b, d, mode, w, step, error));
+  TRY(forward_head(b, d, mode, w, 0, step->kept, logits, error));
+  return b->ops->top(b, logits, step->kept, d->vocab, 1, best, NULL, nan, error);
+}
+
+static viva_status decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+                               viva_token *best, uint8_t *nan, viva_error *error) {
   far_device *far = far_of(b);
   viva_model_config c = {.hidden_size = d->hidden,
                          .intermediate_size = d->ffn,
@@ -23,16 +30,23 @@ static viva_status decode_step(backend *b, const decoder *d, const batch *step, 
   workspace w = {.rows = far->ops.decode_rows, .layout = budget_rows(&c)};
   const budget_case sizes = {.backend = b, .config = &c, .act = mode};
   const size_t quantized = (size_t)budget_quantized(&sizes, w.rows);
-  void *memory;
-  far_check_batch(far, step);
-  assert_true(step->rows <= far->ops.decode_rows && step->kept > 0);
-  TRY(far->ops.alloc(b, w.layout.floats * w.rows * sizeof(float), &memory, error));
+  void *memory, *place = NULL;
+  batch step;
+  assert_true(host->rows <= far->ops.decode_rows && host->kept > 0);
+  if (host->rows == 3) return VIVA_E_UNSUPPORTED; /* then the operations do it */
+  TRY(b->ops->alloc(b, w.layout.floats * w.rows * sizeof(float), &memory, error));
   w.activations = memory;
-  if (quantized) TRY(far->ops.alloc(b, quantized, &w.quantized, error));
-  viva_status status = forward_layers(b, d, mode, &w, step, error);
-  if (!status) status = forward_head(b, d, mode, &w, 0, step->kept, far_dev(far, logits), error);
-  far->ops.free(b, w.activations, NULL);
-  far->ops.free(b, w.quantized, NULL);
+  viva_status status = b->ops->alloc(b, host->block_bytes, &place, error);
+  if (!status && quantized) status = b->ops->alloc(b, quantized, &w.quantized, error);
+  if (!status) status = b->ops->step_begin(b, host, place, &step, error);
+  if (!status) {
+    status = decode_rows(b, d, &step, mode, &w, far_dev(far, logits), best, nan, error);
+    const viva_status ended = b->ops->step_end(b, status ? NULL : error);
+    if (!status) status = ended;
+  }
+  b->ops->free(b, w.activations, NULL);
+  b->ops->free(b, w.quantized, NULL);
+  b->ops->free(b, place, NULL);
   return status;
 }
 

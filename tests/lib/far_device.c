@@ -208,7 +208,7 @@ static weight usable(const far_device *far, const weight *w, uint8_t **turned) {
 
 /* ---- steps */
 
-void far_check_batch(const far_device *far, const batch *step) {
+static void check_batch(const far_device *far, const batch *step) {
   far_dev(far, step->block), far_dev(far, step->tokens), far_dev(far, step->positions), far_dev(far, step->sequence);
   far_dev(far, step->cos_sin), far_dev(far, step->spans), far_dev(far, step->kept_spans), far_dev(far, step->kept_rows);
   far_dev(far, step->pages);
@@ -298,14 +298,14 @@ static viva_status far_store_rows(backend *b, const float *from, size_t from_str
 
 static viva_status far_rope_append(backend *b, const rope_append_args *args, viva_error *error) {
   far_device *far = far_of(b);
-  far_check_batch(far, args->step);
+  check_batch(far, args->step);
   far_dev(far, args->q), far_dev(far, args->k), far_dev(far, args->v);
   CALL(far->cpu->ops->rope_append(far->cpu, args, error));
 }
 
 static viva_status far_attention(backend *b, const attention_args *args, viva_error *error) {
   far_device *far = far_of(b);
-  far_check_batch(far, args->step);
+  check_batch(far, args->step);
   far_dev(far, args->q), far_dev(far, args->out);
   CALL(far->cpu->ops->attention(far->cpu, args, error));
 }

@@ -41,10 +41,8 @@ void far_end(far_device *far);
 /* With decode_step, for up to 4 rows. */
 void far_add_decode(far_device *far);
 
-/* For what adds to it: the device of a backend; a pointer of the device's, or NULL (fails for the host's); a step that is open
- * there. */
+/* For what adds to it: the device of a backend; a pointer of the device's, or NULL (fails for the host's). */
 far_device *far_of(backend *b);
 void *far_dev(const far_device *far, const void *p);
-void far_check_batch(const far_device *far, const batch *step);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "backend/cpu/simd.h"
+#include "backend/cpu/unroll.h"
 
 #define LANES           8
 #define SIMD_NAME(name) name##_avx2

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "backend/cpu/simd.h"
+#include "backend/cpu/unroll.h"
 
 #define LANES           16
 #define SIMD_NAME(name) name##_avx512

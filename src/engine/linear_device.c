@@ -12,7 +12,7 @@ static viva_status bring(viva_engine *engine, const viva_tensor **t, viva_tensor
 
 viva_status linear_bring(linear_job *job, linear_held *held, viva_error *error) {
   const viva_tensor *input = job->input.tensor;
-  *held = (linear_held){NULL};
+  *held = (linear_held){0};
   TRY(bring(job->engine, &input, &held->input, error));
   TRY(bring(job->engine, &job->bias, &held->bias, error));
   TRY(bring(job->engine, &job->up_bias, &held->up_bias, error));
@@ -26,5 +26,5 @@ void linear_drop(linear_held *held) {
   viva_tensor_release(held->bias);
   viva_tensor_release(held->up_bias);
   viva_tensor_release(held->after_bias);
-  *held = (linear_held){NULL};
+  *held = (linear_held){0};
 }

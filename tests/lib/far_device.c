@@ -178,10 +178,10 @@ static viva_status far_pack_rows(backend *b, const pack_spec *spec, size_t all_r
                                  size_t rows, const outer_rows *values, pack_place *bad, viva_error *error) {
   far_device *far = far_of(b);
   far_dev(far, values->data), host(far, spec), host(far, bad);
-  float *line = malloc(rows * cols * sizeof *line);
-  uint8_t *not_finite = malloc(rows);
   assert_false(weight_dense(spec->format));
   TRY(enter(far, error));
+  float *line = malloc(rows * cols * sizeof *line);
+  uint8_t *not_finite = malloc(rows);
   far->packed += rows;
   const viva_status status = far->cpu->ops->load_rows(far->cpu, values, rows, cols, line, cols, not_finite, error);
   if (!status) pack_rows(spec, all_rows, cols, far_dev(far, to), row, rows, line, cols, NULL, bad);

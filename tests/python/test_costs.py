@@ -101,7 +101,7 @@ def make_gguf_tensors(path):
 
 def make_config_keys(path):
     quantised(path, ["Linear"], ["a.weight"])
-    (path / "config.json").write_text(json.dumps({f"{i:x}": 0 for i in range(300000 * min(LARGE, 4))}))
+    (path / "config.json").write_text(json.dumps({f"{i:x}": 0 for i in range(100000 * LARGE)}))
 
 
 def make_config_depth(path):

@@ -67,7 +67,7 @@ typedef enum name_match { MATCH_NONE, MATCH_CLASS, MATCH_PATTERN, MATCH_EXACT } 
 viva_status names_add(quant *q, name_list *list, name_syntax syntax, json_string text, viva_error *error);
 void names_seal(name_list *list);
 /* E_LIMIT: patterns and names take longer than the files pay for. */
-viva_status names_match(quant *q, const name_list *list, const char *module, name_match *match, viva_error *error);
+viva_status names_match(quant *q, const name_list *list, const char *module, name_match *found, viva_error *error);
 void names_free(mem *m, name_list *list);
 
 /* -- quant.c */

@@ -69,8 +69,8 @@ ALWAYS_INLINE void few_step(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-/* tile_rows rows of x from i0 times tile_cols rows of w from n0. ahead: whether to ask for what follows. */
-ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, int ahead, const linear_args *a,
+/* tile_rows rows of x from i0 times tile_cols rows of w from n0. */
+ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, const linear_args *a,
                             const cpu_input *in, size_t i0, size_t n0) {
   const size_t bytes = weight_element_bytes(format), k = a->w->cols, w_stride = a->w->row_bytes;
   const size_t line = LINE / bytes; /* elements */
@@ -84,11 +84,9 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
   size_t c = 0;
   for (; c + line <= k; c += line) {
-    if (ahead) {
-      UNROLL
-      for (int j = 0; j < tile_cols; j++) __builtin_prefetch(next + j * LINE, 0, 3);
-      next += tile_cols * LINE;
-    }
+    UNROLL
+    for (int j = 0; j < tile_cols && i0 == 0; j++) __builtin_prefetch(next + j * LINE, 0, 3);
+    next += tile_cols * LINE;
     UNROLL
     for (size_t s = 0; s < line; s += LANES)
       few_step(format, tile_rows, tile_cols, x + c + s, in->x_stride, w + (c + s) * bytes, w_stride, 0, sums);
@@ -103,89 +101,58 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-/* All rows of x. The first tile asks for the weights ahead; the others find theirs in L1. */
-ALWAYS_INLINE void few_rows(weight_format format, int tile_cols, const linear_args *a, const cpu_input *in, size_t n0) {
-  size_t i = 0;
-  if (a->m >= FEW_TILE_ROWS) {
-    few_tile(format, FEW_TILE_ROWS, tile_cols, 1, a, in, 0, n0);
-    for (i = FEW_TILE_ROWS; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
-      few_tile(format, FEW_TILE_ROWS, tile_cols, 0, a, in, i, n0);
-  }
-#if FEW_TILE_ROWS > 2
-  if (i + 2 <= a->m) few_tile(format, 2, tile_cols, 1, a, in, i, n0), i += 2;
-#endif
-  if (i < a->m) few_tile(format, 1, tile_cols, 1, a, in, i, n0);
-}
-
-ALWAYS_INLINE void few_as(weight_format format, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+/* m rows of x from i0 times rows [begin, end) of w. Rows of w beyond the last whole tile are few: one of them and one of x at
+ * a time. */
+ALWAYS_INLINE void few_rows(weight_format format, int m, int tile_cols, const linear_args *a, const cpu_input *in,
+                            size_t i0, size_t begin, size_t end) {
   size_t n = begin;
-  if (a->m == 1) {
-    for (; n + FEW_ROW_COLS <= end; n += FEW_ROW_COLS) few_tile(format, 1, FEW_ROW_COLS, 1, a, in, 0, n);
-  } else {
-    for (; n + FEW_TILE_COLS <= end; n += FEW_TILE_COLS) few_rows(format, FEW_TILE_COLS, a, in, n);
-  }
-  for (; n < end; n++) few_rows(format, 1, a, in, n);
+  for (; n + (size_t)tile_cols <= end; n += (size_t)tile_cols) few_tile(format, m, tile_cols, a, in, i0, n);
+  for (; n < end; n++)
+    for (size_t i = 0; i < (size_t)m; i++) few_tile(format, 1, 1, a, in, i0 + i, n);
 }
 
-static __attribute__((noinline)) void few_f32(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                              size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_F32, a, in, begin, end);
-}
-static __attribute__((noinline)) void few_bf16(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                               size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_BF16, a, in, begin, end);
-}
-static __attribute__((noinline)) void few_f16(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                              size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_F16, a, in, begin, end);
-}
+typedef void (*few_rows_fn)(const linear_args *a, const cpu_input *in, size_t i0, size_t begin, size_t end);
 
-/* Any format: pieces of FEW_TILE_COLS rows of w are widened and multiplied with all rows of x. */
-#define FEW_PIECE 256 /* columns; a multiple of the lanes */
+#define FEW_BLOCK 32768 /* bytes of w that all tiles of x go through before the next: the later ones find them near */
 
-ALWAYS_INLINE void widened_tile(int tile_rows, const float *x, size_t x_stride, const float *w, size_t part,
-                                few_sums sums) {
-  size_t c = 0;
-  for (; c + LANES <= part; c += LANES)
-    few_step(WEIGHT_F32, tile_rows, FEW_TILE_COLS, x + c, x_stride, (const char *)(w + c), FEW_PIECE * sizeof *w, 0,
-             sums);
-  if (c < part)
-    few_step(WEIGHT_F32, tile_rows, FEW_TILE_COLS, x + c, x_stride, (const char *)(w + c), FEW_PIECE * sizeof *w,
-             part - c, sums);
-}
-
-static __attribute__((noinline)) void few_widened(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                  size_t begin, size_t end) {
-  const size_t cols = a->w->cols;
-  for (size_t n = begin; n < end; n += FEW_TILE_COLS) {
-    const size_t wide = end - n < FEW_TILE_COLS ? end - n : FEW_TILE_COLS;
-    few_sums sums[CPU_FEW_ROWS / FEW_TILE_ROWS];
-    for (size_t i = 0; i < CPU_FEW_ROWS; i++)
-      for (size_t j = 0; j < FEW_TILE_COLS; j++) sums[i / FEW_TILE_ROWS][i % FEW_TILE_ROWS][j] = v_zero();
-    float w[FEW_TILE_COLS * FEW_PIECE];
-    memset(w, 0, sizeof w);
-    for (size_t c = 0; c < cols; c += FEW_PIECE) {
-      const size_t part = cols - c < FEW_PIECE ? cols - c : FEW_PIECE;
-      for (size_t j = 0; j < wide; j++) k->widen[a->w->format](a->w, n + j, c, w + j * FEW_PIECE, part);
-      const float *x = in->x + c;
-      size_t i = 0;
-      for (; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
-        widened_tile(FEW_TILE_ROWS, x + i * in->x_stride, in->x_stride, w, part, sums[i / FEW_TILE_ROWS]);
-      for (; i < a->m; i++)
-        widened_tile(1, x + i * in->x_stride, in->x_stride, w, part, sums[i / FEW_TILE_ROWS] + i % FEW_TILE_ROWS);
-    }
-    for (size_t j = 0; j < wide; j++) {
-      const float scale = cpu_row_factor(k, a->w, n + j);
-      for (size_t i = 0; i < a->m; i++) {
-        const float sum = v_sum(sums[i / FEW_TILE_ROWS][i % FEW_TILE_ROWS][j]);
-        few_finish(a, in, i, n + j, weight_dense(a->w->format) ? sum : sum * scale);
-      }
+/* All rows of x, in tiles of nearly the same size. of: by their rows. */
+static void few_blocks_of_rows(const few_rows_fn of[FEW_TILE_ROWS + 1], const linear_args *a, const cpu_input *in,
+                               size_t begin, size_t end) {
+  const size_t tiles = (a->m + FEW_TILE_ROWS - 1) / FEW_TILE_ROWS;
+  size_t block = end - begin;
+  if (tiles > 1) block = (FEW_BLOCK / (a->w->row_bytes + 1) / FEW_TILE_COLS + 1) * FEW_TILE_COLS;
+  for (size_t n = begin; n < end; n += block) {
+    size_t i = 0;
+    for (size_t t = 0; t < tiles; t++) {
+      const size_t rows = a->m / tiles + (t < a->m % tiles);
+      of[rows](a, in, i, n, end - n < block ? end : n + block);
+      i += rows;
     }
   }
 }
+
+#define FEW_ROWS(name, format, m, cols)                                                                                \
+  static __attribute__((noinline)) void name##_##m(const linear_args *a, const cpu_input *in, size_t i0, size_t begin, \
+                                                   size_t end) {                                                       \
+    few_rows(format, m, cols, a, in, i0, begin, end);                                                                  \
+  }
+#define FEW_DENSE(name, format)                                                                                        \
+  FEW_ROWS(name, format, 1, FEW_ROW_COLS)                                                                              \
+  FEW_ROWS(name, format, 2, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 3, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 4, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 5, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 6, FEW_TILE_COLS)                                                                             \
+  static void name(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {        \
+    static const few_rows_fn of[FEW_TILE_ROWS + 1] = {                                                                 \
+        NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6};                                             \
+    (void)k;                                                                                                           \
+    few_blocks_of_rows(of, a, in, begin, end);                                                                         \
+  }
+
+FEW_DENSE(few_f32, WEIGHT_F32)
+FEW_DENSE(few_bf16, WEIGHT_BF16)
+FEW_DENSE(few_f16, WEIGHT_F16)
 
 /* -- many rows of x: a panel of widened weights */
 
@@ -221,6 +188,11 @@ static const cpu_panel float_panel = {.column_bytes = sizeof(float),
                                       .unit = LANES,
                                       .fill = kernels_fill_float,
                                       .multiply = panel};
+
+/* Any format: rows of w are widened as a panel. */
+static void few_widened(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  kernels_few_panel(&float_panel, k, a, in, begin, end);
+}
 
 static void linear_kernels(cpu_kernels *k) {
   k->lanes = LANES;

@@ -13,7 +13,7 @@
 
 /* Register tiles: 6 × 4 sums, 4 of w, 1 of x: 29 of 32 registers. */
 #define PANEL_TILE_ROWS 6
-#define FEW_TILE_ROWS   4
+#define FEW_TILE_ROWS   6 /* of x, times 2 of w: as many chains of sums hide the adder */
 #define FEW_TILE_COLS   2
 #define FEW_ROW_COLS    1 /* one row of x: 16 lanes keep up with memory alone */
 #define SUM_TILE_ROWS   6 /* attention's weighted sum: 6 queries × 4 vectors */
@@ -88,11 +88,6 @@ static inline void v_load2_fp8(const void *from, vf to[2]) {
   __m512i half = _mm512_and_si512(_mm512_slli_epi16(wide, 7), _mm512_set1_epi16((short)0xbf80));
   to[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
   to[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
-}
-/* Where |v| is `magnitude`, other. */
-static inline vf v_unequal_else(vf v, float magnitude, float other) {
-  vmask equal = _mm512_cmp_ps_mask(_mm512_abs_ps(v), _mm512_set1_ps(magnitude), _CMP_EQ_OQ);
-  return _mm512_mask_mov_ps(v, equal, _mm512_set1_ps(other));
 }
 /* The largest codes seen at each place, signs taken away. */
 typedef __m256i vb;

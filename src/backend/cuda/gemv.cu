@@ -7,27 +7,23 @@
 
 /* The kernels of one format, by what x needs. */
 typedef struct gemv_kernels {
-  const void *resident[2]; /* up to 8 rows, up to 16 */
+  const void *resident[3]; /* up to 2 rows, up to 8, up to 16 */
   const void *streamed;
-  const void *few; /* 1 or 2 rows, NULL: resident[0] */
-  int record_most, depth[2], streamed_depth;
+  int record_most, depth[3], streamed_depth;
 } gemv_kernels;
 
-template <class F> static gemv_kernels kernels_of() {
+/* FEW: for 1 or 2 rows. */
+template <class F, class FEW = F> static gemv_kernels kernels_of() {
   gemv_kernels k = {};
-  k.resident[0] = reinterpret_cast<const void *>(gemv_resident<F, 1>);
-  k.resident[1] = reinterpret_cast<const void *>(gemv_resident<F, 2>);
+  k.depth[0] = gemv_depth<FEW, 1>::DEEP;
+  k.depth[1] = gemv_depth<F, 1>::RESIDENT;
+  k.depth[2] = gemv_depth<F, 2>::RESIDENT;
+  k.resident[0] = reinterpret_cast<const void *>(gemv_resident<FEW, 1, gemv_depth<FEW, 1>::DEEP>);
+  k.resident[1] = reinterpret_cast<const void *>(gemv_resident<F, 1, gemv_depth<F, 1>::RESIDENT>);
+  k.resident[2] = reinterpret_cast<const void *>(gemv_resident<F, 2, gemv_depth<F, 2>::RESIDENT>);
   k.streamed = reinterpret_cast<const void *>(gemv_streamed<F>);
   k.record_most = F::RECORD;
-  k.depth[0] = gemv_depth<F, 1>::RESIDENT;
-  k.depth[1] = gemv_depth<F, 2>::RESIDENT;
   k.streamed_depth = gemv_depth<F, 2>::STREAMED;
-  return k;
-}
-
-static gemv_kernels nvfp4_kernels() {
-  gemv_kernels k = kernels_of<gemv_nvfp4>();
-  k.few = reinterpret_cast<const void *>(gemv_resident<gemv_nvfp4_few, 1>);
   return k;
 }
 
@@ -35,7 +31,7 @@ static gemv_kernels kernels_for(const weight *w) {
   switch (w->format) {
   case WEIGHT_BF16: return kernels_of<gemv_dense<true>>();
   case WEIGHT_F16: return kernels_of<gemv_dense<false>>();
-  case WEIGHT_NVFP4: return nvfp4_kernels();
+  case WEIGHT_NVFP4: return kernels_of<gemv_nvfp4, gemv_nvfp4_few>();
   case WEIGHT_INT8_24: return kernels_of<gemv_int8_24>();
   case WEIGHT_FP8: return w->block ? kernels_of<gemv_fp8_blocks>() : kernels_of<gemv_fp8>();
   case WEIGHT_INT4_24: return w->block ? kernels_of<gemv_int4_24<true>>() : kernels_of<gemv_int4_24<false>>();
@@ -60,11 +56,15 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
   if (p->part_count < 1 || p->part_count > GEMV_MOST_PARTS) return cudaErrorInvalidValue;
   if (p->activation == GEMV_SWIGLU && (p->part_count != 2 || p->parts[0].rows != p->parts[1].rows))
     return cudaErrorInvalidValue;
-  const int wide = p->m > 8; /* two column tiles of x */
-  const size_t resident = gemv_resident_bytes(k.record_most, k.depth[wide], o.records, p->m);
+  int size = p->m <= 2 ? 0 : p->m <= 8 ? 1 : 2;
+  size_t resident = gemv_resident_bytes(k.record_most, k.depth[size], o.records, p->m);
+  if (size == 0 && resident > shared_most) { /* a smaller ring beside a long x */
+    size = 1;
+    resident = gemv_resident_bytes(k.record_most, k.depth[size], o.records, p->m);
+  }
   if (resident <= shared_most) {
-    plan->kernel = k.few && p->m <= 2 ? k.few : k.resident[wide];
-    plan->shared_bytes = resident;
+    plan->kernel = k.resident[size];
+    plan->shared_bytes = resident < GEMV_LEAST_BYTES && GEMV_LEAST_BYTES <= shared_most ? GEMV_LEAST_BYTES : resident;
     plan->norms = 1;
   } else {
     plan->kernel = k.streamed;

@@ -78,16 +78,23 @@ static __device__ __forceinline__ int gemv_first_tile(const gemv_args &a, unsign
 
 /* -- a warp's ring */
 
-/* Bytes of a block's rings: enough on the way to cover a multiprocessor's share of bandwidth times latency (48 KB), small
- * enough that x fits beside them, and for few rows the next kernel's block too. */
+/* Bytes of a block's rings. What is on the way must cover a multiprocessor's share of bandwidth times latency (48 KB); for
+ * one or two rows it is as much as fits, because it is what a block brings in while it waits for the kernels before it. A
+ * block takes more than half of a multiprocessor's memory in any case: then a multiprocessor has one block of a product at
+ * a time, the next product's as soon as that ends, and no product's blocks come to lie two on one multiprocessor and none
+ * on another. */
+#define GEMV_DEEP_RING_BYTES (144 * 1024) /* 1 or 2 rows; beside it a block of attention fits */
 #define GEMV_RING_BYTES      (80 * 1024)
 #define GEMV_WIDE_RING_BYTES (64 * 1024)  /* beside 16 rows of 4096 columns */
 #define GEMV_LONG_RING_BYTES (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
+#define GEMV_LEAST_BYTES     (116 * 1024)
 
 /* Slots of a warp's ring, for TILES column tiles of x. */
 template <class F, int TILES> struct gemv_depth {
   static constexpr int FITS = (TILES == 1 ? GEMV_RING_BYTES : GEMV_WIDE_RING_BYTES) / GEMV_WARPS / F::RECORD;
   static constexpr int RESIDENT = FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : FITS > 12 ? 12 : FITS;
+  static constexpr int DEEP_FITS = GEMV_DEEP_RING_BYTES / GEMV_WARPS / F::RECORD;
+  static constexpr int DEEP = DEEP_FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : DEEP_FITS > 24 ? 24 : DEEP_FITS;
   static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_MOST_ROWS * 272);
   static constexpr int STREAMED = LONG_FITS < 2 ? 2 : LONG_FITS > 6 ? 6 : LONG_FITS;
 };
@@ -139,19 +146,26 @@ static __device__ __forceinline__ void gemv_reorder_x(uint8_t *at, const gemv_ar
 
 /* -- rows made by the kernel. All threads; sums of squares are added up in an order that the row's length gives. */
 
-/* parts [m][GEMV_WARPS]: each warp's share of a row's sum of squares. */
+/* parts [m][GEMV_WARPS]: each warp's share of a row's sum of squares. A thread adds up pieces t, t + GEMV_THREADS … */
+static __device__ __forceinline__ float gemv_norm_squares(float sum, float4 a, float4 b) {
+  sum = fmaf(a.w, a.w, fmaf(a.z, a.z, fmaf(a.y, a.y, fmaf(a.x, a.x, sum))));
+  return fmaf(b.w, b.w, fmaf(b.z, b.z, fmaf(b.y, b.y, fmaf(b.x, b.x, sum))));
+}
+
+static __device__ __forceinline__ void gemv_norm_share(float sum, float *parts) {
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = sum;
+}
+
 static __device__ __forceinline__ void gemv_norm_sums(const gemv_norm &norm, int m, int k, float *parts) {
 #pragma unroll 1
   for (int row = 0; row < m; row++) {
     const float4 *x = reinterpret_cast<const float4 *>(norm.x + row * norm.stride);
     float sum = 0;
-    for (int i = threadIdx.x; i < k / 4; i += GEMV_THREADS) {
-      const float4 v = x[i];
-      sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-    }
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
-    if (threadIdx.x % 32 == 0) parts[row * GEMV_WARPS + threadIdx.x / 32] = sum;
+    for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS)
+      sum = gemv_norm_squares(sum, x[2 * i], x[2 * i + 1]);
+    gemv_norm_share(sum, parts + row * GEMV_WARPS);
   }
 }
 
@@ -167,29 +181,82 @@ static __device__ __forceinline__ uint32_t gemv_half_pair(float a, float b) {
   return *reinterpret_cast<const uint32_t *>(&pair);
 }
 
-/* Eight columns from col on of a row. */
-static __device__ __forceinline__ uint4 gemv_norm_piece(const gemv_norm &norm, int row, int col, float factor) {
-  const float4 *x = reinterpret_cast<const float4 *>(norm.x + row * norm.stride + col);
-  const float4 *gain = reinterpret_cast<const float4 *>(norm.gain + col);
-  const float4 a = x[0], b = x[1], g = gain[0], h = gain[1];
+/* Eight columns. */
+static __device__ __forceinline__ uint4 gemv_normed(float4 a, float4 b, float4 g, float4 h, float factor) {
   return make_uint4(gemv_half_pair(a.x * factor * g.x, a.y * factor * g.y),
                     gemv_half_pair(a.z * factor * g.z, a.w * factor * g.w),
                     gemv_half_pair(b.x * factor * h.x, b.y * factor * h.y),
                     gemv_half_pair(b.z * factor * h.z, b.w * factor * h.w));
 }
 
-/* All of x at `to`, as gemv_take_x and gemv_reorder_x leave it. parts: [m][GEMV_WARPS]. */
+static __device__ __forceinline__ uint4 gemv_norm_piece(const gemv_norm &norm, int row, int piece, float factor) {
+  const float4 *x = reinterpret_cast<const float4 *>(norm.x + row * norm.stride) + 2 * piece;
+  const float4 *gain = reinterpret_cast<const float4 *>(norm.gain) + 2 * piece;
+  return gemv_normed(x[0], x[1], gain[0], gain[1], factor);
+}
+
+/* Where a piece of a row goes, as gemv_take_x and gemv_reorder_x leave it. */
+static __device__ __forceinline__ void gemv_put_piece(uint8_t *to, const gemv_args &a, int row, int piece, uint4 v) {
+  *reinterpret_cast<uint4 *>(to + piece * gemv_x_stride(a.m) + row * 16) = a.pairs ? gemv_pairs_order(v) : v;
+}
+
+/* What a thread has of one row and of the gains before it knows the row's factor. */
+#define GEMV_HELD 2 /* pieces */
+struct gemv_held {
+  float4 gain[GEMV_HELD][2];
+
+  /* Gains are a model's: they are read before the kernel before has ended. */
+  __device__ __forceinline__ void load(const gemv_args &a) {
+    const float4 *from = reinterpret_cast<const float4 *>(a.norm.gain);
+#pragma unroll
+    for (int j = 0; j < GEMV_HELD; j++) {
+      const int i = threadIdx.x + j * GEMV_THREADS;
+      if (i * GEMV_PIECE >= a.k) continue;
+      gain[j][0] = from[2 * i];
+      gain[j][1] = from[2 * i + 1];
+    }
+  }
+};
+
+/* One row of up to GEMV_HELD · GEMV_THREADS pieces: read once. The same bits as gemv_make_x's. */
+static __device__ __forceinline__ void gemv_make_row(uint8_t *to, const gemv_args &a, const gemv_held &held,
+                                                     float *parts) {
+  const float4 *from = reinterpret_cast<const float4 *>(a.norm.x);
+  float4 x[GEMV_HELD][2];
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < GEMV_HELD; j++) {
+    const int i = threadIdx.x + j * GEMV_THREADS;
+    x[j][0] = x[j][1] = make_float4(0, 0, 0, 0);
+    if (i * GEMV_PIECE >= a.k) continue;
+    x[j][0] = from[2 * i];
+    x[j][1] = from[2 * i + 1];
+    sum = gemv_norm_squares(sum, x[j][0], x[j][1]);
+  }
+  gemv_norm_share(sum, parts);
+  __syncthreads();
+  const float factor = gemv_norm_factor(a.norm, a.k, parts);
+#pragma unroll
+  for (int j = 0; j < GEMV_HELD; j++) {
+    const int i = threadIdx.x + j * GEMV_THREADS;
+    if (i * GEMV_PIECE < a.k)
+      gemv_put_piece(to, a, 0, i, gemv_normed(x[j][0], x[j][1], held.gain[j][0], held.gain[j][1], factor));
+    else if (i < a.records * GEMV_PIECES)
+      gemv_put_piece(to, a, 0, i, make_uint4(0, 0, 0, 0));
+  }
+}
+
+/* All of x at `to`. parts: [m][GEMV_WARPS]. */
 static __device__ __forceinline__ void gemv_make_x(uint8_t *to, const gemv_args &a, float *parts) {
   gemv_norm_sums(a.norm, a.m, a.k, parts);
   __syncthreads();
-  const int pieces = a.records * GEMV_PIECES;
 #pragma unroll 1
   for (int row = 0; row < a.m; row++) {
     const float factor = gemv_norm_factor(a.norm, a.k, parts + row * GEMV_WARPS);
-    for (int i = threadIdx.x; i < pieces; i += GEMV_THREADS) {
+    for (int i = threadIdx.x; i < a.records * GEMV_PIECES; i += GEMV_THREADS) {
       uint4 v = make_uint4(0, 0, 0, 0);
-      if (i * GEMV_PIECE < a.k) v = gemv_norm_piece(a.norm, row, i * GEMV_PIECE, factor);
-      *reinterpret_cast<uint4 *>(to + i * gemv_x_stride(a.m) + row * 16) = a.pairs ? gemv_pairs_order(v) : v;
+      if (i * GEMV_PIECE < a.k) v = gemv_norm_piece(a.norm, row, i, factor);
+      gemv_put_piece(to, a, row, i, v);
     }
   }
 }
@@ -205,7 +272,7 @@ static __global__ void __launch_bounds__(GEMV_THREADS) gemv_norm_kernel(const ge
   __syncthreads();
   const float factor = gemv_norm_factor(mine, k, parts);
   for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS)
-    rows[blockIdx.x * (size_t)(k / GEMV_PIECE) + i] = gemv_norm_piece(mine, 0, i * GEMV_PIECE, factor);
+    rows[blockIdx.x * (size_t)(k / GEMV_PIECE) + i] = gemv_norm_piece(mine, 0, i, factor);
 }
 
 /* x: where the first column there is begins. A lane gives load_matrices a row of 16 bytes: row lane % 8 of the eight, or the
@@ -319,10 +386,10 @@ static inline size_t gemv_resident_bytes(int record_most, int depth, size_t reco
   return (size_t)GEMV_WARPS * depth * record_most + records * GEMV_PIECES * gemv_x_stride(m) + sums + 16;
 }
 
-template <class F, int TILES>
-__global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_constant__ gemv_args a) {
+template <class F, int TILES, int DEPTH>
+__global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_resident(const __grid_constant__ gemv_args a) {
   extern __shared__ __align__(16) uint8_t gemv_memory[];
-  constexpr int DEPTH = gemv_depth<F, TILES>::RESIDENT, TOGETHER = F::TOGETHER;
+  constexpr int TOGETHER = F::TOGETHER;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int first = gemv_first_tile(a, blockIdx.x), end = gemv_first_tile(a, blockIdx.x + 1);
   const int x_of_record = GEMV_PIECES * gemv_x_stride(a.m), sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
@@ -354,10 +421,16 @@ __global__ void __launch_bounds__(GEMV_THREADS, 2) gemv_resident(const __grid_co
 #pragma unroll
   for (int i = 0; i < DEPTH - TOGETHER; i++) copy_next();
   if (threadIdx.x == 0) *zeros = make_uint4(0, 0, 0, 0);
+  const bool held_row = a.norm.x && a.m == 1 && a.records * GEMV_PIECES <= GEMV_HELD * GEMV_THREADS;
+  gemv_held held;
+  if (held_row) held.load(a);
   wait_for_previous();
   gemv_factors factors = gemv_load_factors(a, first);
   if (a.norm.x) {
-    gemv_make_x(x, a, sums);
+    if (held_row)
+      gemv_make_row(x, a, held, sums);
+    else
+      gemv_make_x(x, a, sums);
     copy_async_commit(); /* the ring counts one */
   } else {
     for (int r = warp; r < a.records; r += GEMV_WARPS) gemv_take_x(x + r * x_of_record, a, r, lane);

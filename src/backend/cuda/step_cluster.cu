@@ -6,11 +6,13 @@
  *   before the kernel before ends    a block reads the first keys and values of its share: older steps wrote them
  *   then      q is normed and turned, a warp for each head; the block whose share has the row's own position does so with
  *             its key too, puts key and value into the page, and keeps them for itself
- *   at last   the blocks of a cluster read each other's shared memory: block i adds up outputs i, i + 8 … of all shares.
- *             Of two clusters the one that comes second adds both
+ *   at last   each block puts its sums into the others' shared memory: block i gets the i-th eighth of all shares' outputs
+ *             and adds them up. Of two clusters the one that comes second adds both
  *
  * A row's bits depend on its own positions: shares follow from its position and window, and all sums have a fixed order. */
 #include <cooperative_groups.h>
+
+#include <utility>
 
 #include "backend/cuda/step_attend.cuh"
 #include "backend/cuda/step_cluster.h"
@@ -38,14 +40,15 @@ struct cluster_args {
   uint32_t *arrived;
 };
 
-/* A share's sums: out [GROUP][dim], most [GROUP], sum [GROUP]. */
+/* Of a cluster's outputs each is three numbers: the sum of weighted values, the largest score, the sum of weights. */
 static __host__ __device__ __forceinline__ size_t cluster_partial(uint32_t group, uint32_t dim) {
-  return group * ((size_t)dim + 2);
+  return 3 * group * (size_t)dim;
 }
 
 template <int GROUP, int VALUES> struct cluster_shared {
   attend_shared<GROUP, VALUES> parts;
-  float out[VALUES], most[GROUP], sum[GROUP]; /* of the block; other blocks read it */
+  /* from each block of the cluster: its outputs of this block's eighth, its largest scores and sums of weights */
+  float out[CLUSTER_BLOCKS][VALUES / CLUSTER_BLOCKS], most[CLUSTER_BLOCKS][GROUP], sum[CLUSTER_BLOCKS][GROUP];
   float queries[VALUES];
   /* the row's own key and value, as the page has them */
   __align__(16) char key[ATTEND_MOST_DIM * 4], value[ATTEND_MOST_DIM * 4];
@@ -139,20 +142,26 @@ static __device__ __forceinline__ void cluster_store(const cluster_args &a, cons
     a.out[at] = v;
 }
 
-/* Two clusters' sums of the outputs of this block; the second to come adds them. */
+/* What a thread has of output i. */
+struct cluster_sums {
+  float out, most, sum;
+};
+
+/* Two clusters' sums of an output of this block's; the second to come adds them. there: the thread has an output. */
 template <int GROUP, int VALUES>
 static __device__ void cluster_pair(cluster_shared<GROUP, VALUES> *s, const cluster_args &a, const cluster_work &w,
-                                    uint32_t item, uint32_t rank, uint32_t of_row, float mine) {
-  const uint32_t values = GROUP * a.dim, i = threadIdx.x * CLUSTER_BLOCKS + rank;
+                                    uint32_t item, uint32_t rank, uint32_t i, bool there, const cluster_sums &mine) {
+  const size_t values = GROUP * (size_t)a.dim, of_row = blockIdx.z * (size_t)gridDim.y + blockIdx.y;
+  const int second = blockIdx.x / CLUSTER_BLOCKS;
   float *const both = a.partial + of_row * 2 * cluster_partial(GROUP, a.dim);
-  float *const own = both + blockIdx.x / CLUSTER_BLOCKS * cluster_partial(GROUP, a.dim);
-  if (i < values) own[i] = mine;
-  if (rank == 0 && threadIdx.x < GROUP) {
-    own[values + threadIdx.x] = s->parts.all_most[threadIdx.x];
-    own[values + GROUP + threadIdx.x] = s->parts.all_sum[threadIdx.x];
+  float *const own = both + second * cluster_partial(GROUP, a.dim) + i;
+  if (there) {
+    own[0] = mine.out;
+    own[values] = mine.most;
+    own[2 * values] = mine.sum;
   }
   __threadfence();
-  groups::this_cluster().sync(); /* rank 0's most and sum are there when any block of the cluster has arrived */
+  __syncthreads();
   if (threadIdx.x == 0) {
     uint32_t *arrived = a.arrived + of_row * CLUSTER_BLOCKS + rank;
     s->last = atomicAdd(arrived, 1);
@@ -160,16 +169,13 @@ static __device__ void cluster_pair(cluster_shared<GROUP, VALUES> *s, const clus
     __threadfence();
   }
   __syncthreads();
-  if (!s->last) return;
-  auto of = [&](int cluster, uint32_t at) { return __ldcg(both + cluster * cluster_partial(GROUP, a.dim) + at); };
-  if (i < w.heads * a.dim) {
-    const uint32_t h = i / a.dim;
-    const float most = fmaxf(of(0, values + h), of(1, values + h)), base = score_base(most);
-    const float first = expf(of(0, values + h) - base), second = expf(of(1, values + h) - base);
-    const float sum = fmaf(of(1, values + GROUP + h), second, __fmul_rn(of(0, values + GROUP + h), first));
-    cluster_store<GROUP, VALUES>(a, w, item, i,
-                                 __fdiv_rn(fmaf(of(1, i), second, __fmul_rn(of(0, i), first)), sum));
-  }
+  if (!s->last || !there) return;
+  const float *from = both + (1 - second) * cluster_partial(GROUP, a.dim) + i;
+  const cluster_sums other = {__ldcg(from), __ldcg(from + values), __ldcg(from + 2 * values)};
+  const cluster_sums x = second ? other : mine, y = second ? mine : other;
+  const float base = score_base(fmaxf(x.most, y.most)), shrink = expf(x.most - base), grow = expf(y.most - base);
+  const float sum = fmaf(y.sum, grow, __fmul_rn(x.sum, shrink));
+  cluster_store<GROUP, VALUES>(a, w, item, i, __fdiv_rn(fmaf(y.out, grow, __fmul_rn(x.out, shrink)), sum));
 }
 
 template <kv_type TYPE, int LANES, int GROUP, bool TURN>
@@ -191,6 +197,8 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, 2)
   const uint32_t seen = a.window && w.position + 1 > a.window ? a.window : w.position + 1;
   const bool pair = seen > CLUSTER_LONG;
   if (!pair && blockIdx.x >= CLUSTER_BLOCKS) return; /* the whole cluster */
+  groups::cluster_group cluster = groups::this_cluster();
+  auto begun = cluster.barrier_arrive();
   w.share = share_of(w.position, a.window, blockIdx.x, pair ? 2 * CLUSTER_BLOCKS : CLUSTER_BLOCKS);
   w.kv_head = blockIdx.y / a.slices;
   const uint32_t slice = blockIdx.y % a.slices;
@@ -261,34 +269,39 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, 2)
   attend_weigh(
       &s.parts, ATTEND_WARPS, [&](uint32_t i, uint32_t h) { return s.parts.most[i][h]; },
       [&](uint32_t i, uint32_t h) { return s.parts.sum[i][h]; });
+  const uint32_t eighth = GROUP * a.dim / CLUSTER_BLOCKS; /* dim is a multiple of 8 */
+  cluster.barrier_wait(std::move(begun)); /* the others are there */
   for (uint32_t i = threadIdx.x; i < GROUP * a.dim; i += ATTEND_THREADS) {
     const uint32_t h = i / a.dim, at = h * LANES * CACHE_PIECE + i % a.dim;
     float v = 0;
 #pragma unroll
     for (int k = 0; k < ATTEND_WARPS; k++) v = fmaf(s.parts.out[k][at], s.parts.weight[k][h], v);
-    s.out[i] = v;
+    cluster.map_shared_rank(&s.out[rank][0], i / eighth)[i % eighth] = v;
   }
-  if (threadIdx.x < GROUP) {
-    s.most[threadIdx.x] = s.parts.all_most[threadIdx.x];
-    s.sum[threadIdx.x] = s.parts.all_sum[threadIdx.x];
+  if (threadIdx.x < CLUSTER_BLOCKS * GROUP) {
+    const uint32_t to = threadIdx.x / GROUP, h = threadIdx.x % GROUP;
+    cluster.map_shared_rank(&s.most[rank][0], to)[h] = s.parts.all_most[h];
+    cluster.map_shared_rank(&s.sum[rank][0], to)[h] = s.parts.all_sum[h];
   }
-  groups::cluster_group cluster = groups::this_cluster();
   cluster.sync();
-  attend_weigh(
-      &s.parts, CLUSTER_BLOCKS, [&](uint32_t i, uint32_t h) { return cluster.map_shared_rank(s.most, i)[h]; },
-      [&](uint32_t i, uint32_t h) { return cluster.map_shared_rank(s.sum, i)[h]; });
-  const uint32_t i = threadIdx.x * CLUSTER_BLOCKS + rank, h = i / a.dim;
-  float v = 0;
-  if (i < GROUP * a.dim) {
+  const uint32_t i = rank * eighth + threadIdx.x, h = i / a.dim;
+  const bool output = threadIdx.x < eighth && i < w.heads * a.dim;
+  cluster_sums all = {0, -CUDART_INF_F, 0};
+  if (output) {
 #pragma unroll
-    for (int k = 0; k < CLUSTER_BLOCKS; k++) v = fmaf(cluster.map_shared_rank(s.out, k)[i], s.parts.weight[k][h], v);
+    for (int k = 0; k < CLUSTER_BLOCKS; k++) all.most = fmaxf(all.most, s.most[k][h]);
+    const float base = score_base(all.most);
+#pragma unroll
+    for (int k = 0; k < CLUSTER_BLOCKS; k++) {
+      const float weight = expf(s.most[k][h] - base);
+      all.out = fmaf(s.out[k][threadIdx.x], weight, all.out);
+      all.sum = fmaf(s.sum[k][h], weight, all.sum);
+    }
   }
-  const uint32_t of_row = blockIdx.z * gridDim.y + blockIdx.y;
   if (pair)
-    cluster_pair(&s, a, w, item, rank, of_row, v);
-  else if (i < w.heads * a.dim)
-    cluster_store<GROUP, VALUES>(a, w, item, i, __fdiv_rn(v, s.parts.all_sum[h]));
-  cluster.sync(); /* nobody leaves while others read its memory */
+    cluster_pair(&s, a, w, item, rank, i, output, all);
+  else if (output)
+    cluster_store<GROUP, VALUES>(a, w, item, i, __fdiv_rn(all.out, all.sum));
 #endif
 }
 

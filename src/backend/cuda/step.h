@@ -110,8 +110,9 @@ const char *step_attention_refusal(head_shape h);
 /* Bytes of step_work.scratch, for any number of rows and any context. */
 size_t step_attention_scratch(head_shape h, int multiprocessors);
 
-/* backend.h's attention. half: rows as FP16 in place of FP32 (a->out is NULL then), for caches of F16 only, whose
- * values FP16 holds: no scales are written, they are 1. */
+/* backend.h's attention: in FP32 for up to STEP_ROWS rows and for caches of F32; more rows of others by tensor cores,
+ * with queries, weights and values rounded to FP16 (step_tiles.cu). half: rows as FP16 in place of FP32 (a->out is
+ * NULL then), for caches of F16 only, whose values FP16 holds: no scales are written, they are 1. */
 int step_attention(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
 
 /* -- the largest values (step_top.cu) */

@@ -1,0 +1,15 @@
+/* step_tiles.h: attention of many rows at once, for step_attention. */
+#ifndef CUDA_STEP_TILES_H
+#define CUDA_STEP_TILES_H
+
+#include "backend/cuda/step.h"
+
+/* Spans of at most so many rows are left to attention of single rows: a tile of theirs would read all positions of the
+ * sequence alone. */
+#define TILES_LEAST_ROWS 5u
+
+/* The spans of at least TILES_LEAST_ROWS rows, or all when there is only one; caches of F16 and FP8. *taken: 0 when the
+ * device has no room for these heads, and nothing was queued. half: as in step_attention. */
+int step_attention_tiles(step_queue q, const attention_args *a, const step_half_rows *half, int *taken);
+
+#endif

@@ -115,7 +115,7 @@ size_t bench_place(const form *f, size_t n, size_t k, char *memory, weight *w) {
                 .cols = k,
                 .row_bytes = bench_code_bytes(f->format, k),
                 .data = memory,
-                .scale_type = f->scales,
+                .scales_type = f->scales,
                 .block = f->block,
                 .global = 1};
   if (weight_dense(f->format)) return n * w->row_bytes;

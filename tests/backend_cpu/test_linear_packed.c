@@ -145,7 +145,7 @@ static void check_values(const inputs *in, const matrix *m, activation act, cons
       if (!(error <= bound))
         fail_msg("%s, format %d block %u scales %d, input %d, m %zu n %zu k %zu: y[%zu][%zu] = %.9g, expected %.9g "
                  "within %.3g",
-                 table, (int)m->w.format, m->w.block, (int)m->w.scale_type, (int)in->mode, in->m, in->n, in->k, i, j,
+                 table, (int)m->w.format, m->w.block, (int)m->w.scales_type, (int)in->mode, in->m, in->n, in->k, i, j,
                  (double)y[i * in->n + j], expected, bound);
     }
   }

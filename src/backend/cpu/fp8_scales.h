@@ -23,9 +23,9 @@ ALWAYS_INLINE vf fp8_load_scales(scale_type type, const char *from, size_t count
 
 /* Times `by`, written whole vectors at a time: `to` has room for FP8_SCALES. */
 ALWAYS_INLINE void fp8_scales(const weight *w, size_t row, size_t first, size_t count, float by, float *to) {
-  const char *from = (const char *)w->scales + row * w->scale_row_bytes + first * scale_bytes(w->scale_type);
+  const char *from = (const char *)w->scales + row * w->scale_row_bytes + first * scale_bytes(w->scales_type);
   const vf factor = v_set(by);
-  const scale_type type = w->scale_type;
+  const scale_type type = w->scales_type;
   for (size_t i = 0; i < count; i += LANES)
     v_store(to + i, v_mul(fp8_load_scales(type, from + i * scale_bytes(type), count - i), factor));
 }

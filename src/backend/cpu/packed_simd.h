@@ -87,7 +87,7 @@ ALWAYS_INLINE void piece_fill(weight_format format, const weight *w, packed_row 
   const size_t left = ((w->cols - 1) >> shift) + 1 - first, here = count < left ? count : left;
   if (format == WEIGHT_NVFP4)
     e4m3_to_f32_n(r.scales + first, p->scales, here);
-  else if (w->scale_type == SCALE_F16)
+  else if (w->scales_type == SCALE_F16)
     f16_scales(r.scales + 2 * first, p->scales, here);
   else
     memcpy(p->scales, r.scales + sizeof(float) * first, sizeof(float) * here);
@@ -150,7 +150,7 @@ ALWAYS_INLINE void step_ahead(weight_format format, int tile_cols, const weight 
     const size_t rows = tile > FEW_AHEAD ? (size_t)tile_cols : FEW_AHEAD / w->row_bytes;
     const size_t columns = step * STEP * (size_t)tile_cols;
     __builtin_prefetch(first.scales + rows * w->scale_row_bytes +
-                           (columns >> __builtin_ctz(w->block)) * scale_bytes(w->scale_type),
+                           (columns >> __builtin_ctz(w->block)) * scale_bytes(w->scales_type),
                        0, 3);
   }
 }

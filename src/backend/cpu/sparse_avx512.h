@@ -117,7 +117,7 @@ ALWAYS_INLINE sparse_ahead sparse_ahead_of(int tile_cols, const weight *w, packe
                rows = tile > FEW_AHEAD ? (size_t)tile_cols : FEW_AHEAD / w->row_bytes;
   sparse_ahead ahead = {first.codes + (tile > FEW_AHEAD ? tile : FEW_AHEAD), first.scales + rows * w->scale_row_bytes,
                         0};
-  if (w->block) ahead.scales_step = (size_t)tile_cols * SPAN * scale_bytes(w->scale_type) / w->block;
+  if (w->block) ahead.scales_step = (size_t)tile_cols * SPAN * scale_bytes(w->scales_type) / w->block;
   return ahead;
 }
 

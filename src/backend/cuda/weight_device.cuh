@@ -19,9 +19,9 @@ static __device__ __forceinline__ float e4m3_value(uint8_t code) {
 /* Scale of block b of a row, as weight_scale gives it on the host. */
 static __device__ __forceinline__ float device_scale(const weight &w, size_t row, size_t b) {
   const uint8_t *at = (const uint8_t *)w.scales + row * w.scale_row_bytes;
-  if (w.scale_type == SCALE_F32) return ((const float *)at)[b];
-  if (w.scale_type == SCALE_F16) return __half2float(((const __half *)at)[b]);
-  if (w.scale_type == SCALE_E4M3) return e4m3_value(at[b]);
+  if (w.scales_type == SCALE_F32) return ((const float *)at)[b];
+  if (w.scales_type == SCALE_F16) return __half2float(((const __half *)at)[b]);
+  if (w.scales_type == SCALE_E4M3) return e4m3_value(at[b]);
   return at[b] == 0 ? 0x1p-127f : at[b] == 0xFF ? CUDART_NAN_F : __uint_as_float((uint32_t)at[b] << 23);
 }
 

@@ -47,6 +47,15 @@ static __device__ __forceinline__ uint4 load_matrices(uint32_t row) {
   return v;
 }
 
+/* The same, each matrix turned: lane 4 g + t gets column g of rows 2 t and 2 t + 1. */
+static __device__ __forceinline__ uint4 load_matrices_turned(uint32_t row) {
+  uint4 v;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(row));
+  return v;
+}
+
 /* -- kernels that follow each other (programmatic dependent launch; before sm_90 they simply follow) */
 
 /* The next kernel may start: it may do all that needs nothing from this one. */

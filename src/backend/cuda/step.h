@@ -111,13 +111,15 @@ const char *step_attention_refusal(head_shape h);
 /* Bytes of step_work.scratch, for any number of rows and any context. */
 size_t step_attention_scratch(head_shape h, int multiprocessors);
 
-/* backend.h's attention. half: rows as FP16 in place of FP32 (a->out is NULL then), for caches of F16 only, whose
- * values FP16 holds: no scales are written, they are 1. */
+/* backend.h's attention: in FP32 for up to STEP_ROWS rows, for sequences of a row each and for caches of F32; others
+ * by tensor cores, with queries, weights and values rounded to FP16 (step_tiles.cu). half: rows as FP16 in place of
+ * FP32 (a->out is NULL then), for caches of F16 only, whose values FP16 holds: no scales are written, they are 1. */
 int step_attention(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
 
-/* step_rope_append and step_attention in one launch, for steps whose sequences have one row each and whose rows are all kept;
- * work->clusters must be 1. The same bits as one after the other with the same work. q, k and v stay as they are. A dependent
- * launch reads the batch's arrays and the pages of older positions before the kernel before it has ended. */
+/* step_rope_append and step_attention in one launch, for steps whose sequences have one row each and whose rows are
+ * all kept; work->clusters must be 1. The same bits as one after the other with the same work. q, k and v stay as they
+ * are. A dependent launch reads the batch's arrays and the pages of older positions before the kernel before it has
+ * ended. */
 int step_turn_attention(step_queue q, const rope_append_args *turn, const float *q_norm, const float *k_norm, float eps,
                         const attention_args *a, const step_half_rows *half, const step_work *work);
 

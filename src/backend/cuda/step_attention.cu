@@ -18,11 +18,12 @@
 #include "backend/cuda/step_attend.cuh"
 #include "backend/cuda/step_cluster.h"
 #include "backend/cuda/step_launch.cuh"
-
+#include "backend/cuda/step_tiles.h"
 
 struct attend_args {
   const uint32_t *positions, *sequence;
-  const uint32_t *rows; /* the kept rows, or NULL: all */
+  const uint32_t *rows;  /* the kept rows, or NULL: all */
+  const batch_span *few; /* NULL, or the launch is for those rows that the tiles leave */
   const batch_span *spans;
   void *const *pages;
   const float *q;
@@ -30,11 +31,34 @@ struct attend_args {
   __half *half_out; /* rows out_stride apart, too */
   size_t q_stride, out_stride, layer_at;
   size_t head_bytes, values_at, key_scales_at, value_scales_at;
+  uint32_t few_rows;                          /* of a span at most */
   uint32_t dim, group, slices, window, first; /* first: number of the launch's first row */
   float scale;
   float *partial; /* [row][kv head, slice][slot of a share] of attend_partial */
   uint32_t *arrived;
 };
+
+/* Spans of at most so many rows are not the tiles' work: a tile of theirs would read all positions of the sequence
+ * alone. The host does not know the spans, so that blocks are launched for so many rows of each: of many spans, one. */
+#define ATTEND_FEW        4
+#define ATTEND_MANY_SPANS 16
+
+/* A row of the batch, and where its result goes. */
+struct attend_row {
+  uint32_t row, out;
+};
+
+/* The launch's row number i; false: there is none. */
+static __device__ bool attend_find(const attend_args &a, uint32_t i, attend_row *found) {
+  if (!a.few) {
+    *found = {a.rows ? a.rows[i] : i, i};
+    return true;
+  }
+  const batch_span span = a.few[i / a.few_rows];
+  const uint32_t r = i % a.few_rows;
+  *found = {span.first_row + r, span.out_row + r};
+  return span.rows <= a.few_rows && r < span.rows;
+}
 
 /* All positions of a warp's part of the share. */
 template <kv_type TYPE, int LANES, int GROUP>
@@ -109,12 +133,14 @@ static __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const att
   static_assert(GROUP <= ATTEND_WARPS, "a warp for each head weighs its shares");
   __shared__ attend_shared<GROUP, VALUES> shared;
   step_begin_kernel();
-  const uint32_t item = a.first + blockIdx.z, row = a.rows ? a.rows[item] : item;
+  attend_row found;
+  if (!attend_find(a, a.first + blockIdx.z, &found)) return;
+  const uint32_t row = found.row;
   const attend_share share = share_of(a.positions[row], a.window, blockIdx.x, gridDim.x);
   if (share.begin >= share.end) return;
   const uint32_t kv_head = blockIdx.y / a.slices, slice = blockIdx.y % a.slices;
-  const attend_target target = {item, kv_head * a.group + slice * GROUP, min((uint32_t)GROUP, a.group - slice * GROUP),
-                                a.dim};
+  const attend_target target = {found.out, kv_head * a.group + slice * GROUP,
+                                min((uint32_t)GROUP, a.group - slice * GROUP), a.dim};
   const size_t head_at = a.layer_at + kv_head * a.head_bytes,
                scale_at = a.layer_at + kv_head * KV_PAGE * sizeof(__half);
   const attend_cache cache = {a.pages + a.spans[a.sequence[row]].first_page,
@@ -223,45 +249,59 @@ size_t step_attention_scratch(head_shape h, int multiprocessors) {
   return own > cluster ? own : cluster;
 }
 
-int step_attention(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work) {
-  const batch *step = a->step;
-  const kv_layout *kv = &step->kv;
-  if (step_attention_refusal(a->h) || (half && kv->type != KV_F16)) return cudaErrorInvalidValue;
-  if (work->clusters) return step_cluster_attention(q, NULL, a, half, work);
-  const attend_shape shape = attend_shape_of(a->h, work->multiprocessors);
-  const size_t rows = a->kept ? step->kept : step->rows, most = attend_rows(a->h, shape);
-  attend_args args = {.positions = step->positions,
-                      .sequence = step->sequence,
-                      .rows = a->kept ? step->kept_rows : NULL,
-                      .spans = step->spans,
-                      .pages = step->pages,
-                      .q = a->q,
-                      .out = a->out,
-                      .half_out = half ? reinterpret_cast<__half *>(half->rows) : NULL,
-                      .q_stride = a->q_stride,
-                      .out_stride = half ? half->stride : a->out_stride,
-                      .layer_at = a->layer * kv->layer_bytes,
-                      .head_bytes = kv->head_bytes,
-                      .values_at = kv->values_at,
-                      .key_scales_at = kv->key_scales_at,
-                      .value_scales_at = kv->value_scales_at,
-                      .dim = (uint32_t)a->h.head_dim,
-                      .group = (uint32_t)(a->h.q_heads / a->h.kv_heads),
-                      .slices = shape.slices,
-                      .window = a->window < UINT32_MAX ? (uint32_t)a->window : 0,
-                      .first = 0,
-                      .scale = a->scale,
-                      .partial = static_cast<float *>(work->scratch),
-                      .arrived = work->counters};
-  attend_function *const kernel = kv->type == KV_F16   ? attend_kernel_of<KV_F16>(shape)
-                                  : kv->type == KV_F32 ? attend_kernel_of<KV_F32>(shape)
-                                                       : attend_kernel_of<KV_FP8>(shape);
+static int attend_all(step_queue q, attend_function *kernel, attend_args args, dim3 grid, size_t rows, size_t most) {
   for (size_t first = 0; first < rows; first += most) {
-    const size_t count = rows - first < most ? rows - first : most;
     args.first = (uint32_t)first;
-    const dim3 grid(shape.splits, (unsigned)a->h.kv_heads * shape.slices, (unsigned)count);
+    grid.z = (unsigned)(rows - first < most ? rows - first : most);
     const int status = step_launch(q, kernel, grid, ATTEND_THREADS, args);
     if (status != cudaSuccess) return status;
   }
   return cudaSuccess;
+}
+
+int step_attention(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work) {
+  const batch *step = a->step;
+  const kv_layout *kv = &step->kv;
+  if (step_attention_refusal(a->h) || (half && kv->type != KV_F16)) return cudaErrorInvalidValue;
+  const size_t rows = a->kept ? step->kept : step->rows, spans = a->kept ? step->kept_span_count : step->span_count;
+  const uint32_t few = spans == 1 ? 0 : spans > ATTEND_MANY_SPANS ? 1 : ATTEND_FEW;
+  int tiles = 0;
+  if (rows > STEP_ROWS && rows > spans && kv->type != KV_F32) {
+    const int status = step_attention_tiles(q, a, half, few + 1, &tiles);
+    if (status != cudaSuccess || (tiles && spans == 1)) return status;
+  }
+  if (!tiles && work->clusters) return step_cluster_attention(q, NULL, a, half, work);
+  const attend_shape shape = attend_shape_of(a->h, work->multiprocessors);
+  const attend_args args = {.positions = step->positions,
+                            .sequence = step->sequence,
+                            .rows = a->kept ? step->kept_rows : NULL,
+                            .few = !tiles    ? NULL
+                                   : a->kept ? step->kept_spans
+                                             : step->spans,
+                            .spans = step->spans,
+                            .pages = step->pages,
+                            .q = a->q,
+                            .out = a->out,
+                            .half_out = half ? reinterpret_cast<__half *>(half->rows) : NULL,
+                            .q_stride = a->q_stride,
+                            .out_stride = half ? half->stride : a->out_stride,
+                            .layer_at = a->layer * kv->layer_bytes,
+                            .head_bytes = kv->head_bytes,
+                            .values_at = kv->values_at,
+                            .key_scales_at = kv->key_scales_at,
+                            .value_scales_at = kv->value_scales_at,
+                            .few_rows = few,
+                            .dim = (uint32_t)a->h.head_dim,
+                            .group = (uint32_t)(a->h.q_heads / a->h.kv_heads),
+                            .slices = shape.slices,
+                            .window = a->window < UINT32_MAX ? (uint32_t)a->window : 0,
+                            .first = 0,
+                            .scale = a->scale,
+                            .partial = static_cast<float *>(work->scratch),
+                            .arrived = work->counters};
+  attend_function *const kernel = kv->type == KV_F16   ? attend_kernel_of<KV_F16>(shape)
+                                  : kv->type == KV_F32 ? attend_kernel_of<KV_F32>(shape)
+                                                       : attend_kernel_of<KV_FP8>(shape);
+  const dim3 grid(shape.splits, (unsigned)a->h.kv_heads * shape.slices);
+  return attend_all(q, kernel, args, grid, tiles ? spans * few : rows, attend_rows(a->h, shape));
 }

@@ -13,18 +13,26 @@ static __device__ __forceinline__ void step_begin_kernel() {
   wait_for_previous();
 }
 
+/* bytes: of dynamic shared memory. */
 template <class Kernel, class... Args>
-static int step_launch(step_queue q, Kernel *kernel, dim3 grid, unsigned threads, const Args &...args) {
+static int step_launch_with(step_queue q, Kernel *kernel, dim3 grid, unsigned threads, size_t bytes,
+                            const Args &...args) {
   cudaLaunchAttribute dependent = {};
   dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   dependent.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = bytes;
   config.stream = static_cast<cudaStream_t>(q.stream);
   config.attrs = &dependent;
   config.numAttrs = q.dependent ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, args...);
+}
+
+template <class Kernel, class... Args>
+static int step_launch(step_queue q, Kernel *kernel, dim3 grid, unsigned threads, const Args &...args) {
+  return step_launch_with(q, kernel, grid, threads, 0, args...);
 }
 
 static inline size_t step_parts(size_t count, size_t part) { return (count + part - 1) / part; }

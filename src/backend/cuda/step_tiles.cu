@@ -1,0 +1,487 @@
+/* step_tiles.cu: attention of many rows over pages, by tensor cores.
+ *
+ * A block has 128 query vectors of one kv head, those of a row's q heads side by side, and takes their positions page
+ * by page:
+ *
+ *   queries   vector m = head m % group of row m / group        warp w has 16 of them
+ *
+ *             page 0 (64 positions)   page 1        page 2 …
+ *   warp 0  ┌─────────────────────┬─────────────┬──────
+ *   warp 1  │ all visible         │ masked      │ not visited       S = Q · Kᵀ, P = 2^(S − max), O = O · shrink + P · V
+ *   …       │                     │             │
+ *
+ * Q, K and V are FP16 in shared memory (two pages, the next one on its way), scores, their sums and O FP32 in
+ * registers. A position that no row of the tile sees is zero there; one that only some rows see may hold a NaN or an
+ * infinity, which a weight of 0 would not keep out: then the page takes a second product, of who sees whom with what
+ * is not finite.
+ */
+#include "backend/cuda/step_launch.cuh"
+#include "backend/cuda/step_math.cuh"
+#include "backend/cuda/step_tiles.h"
+
+#define TILES_WARPS   8
+#define TILES_THREADS (TILES_WARPS * STEP_WARP)
+#define TILES_QUERIES (TILES_WARPS * 16)
+#define TILES_PIECE   8             /* FP16 of a 16-byte piece */
+#define TILES_BLOCKS  (KV_PAGE / 8) /* of 8 positions */
+#define LOG2_E        1.4426950408889634f
+
+struct tiles_args {
+  const batch_span *spans;
+  void *const *pages;
+  const float *q;
+  float *out;
+  __half *half_out;
+  size_t q_stride, out_stride, layer_at;
+  size_t head_bytes, values_at, key_scales_at, value_scales_at;
+  uint32_t span_count, least_rows, dim, group, window;
+  float scale; /* of scores, with log2 e */
+};
+
+/* -- tiles */
+
+struct tiles_place {
+  batch_span span;
+  uint32_t first, count; /* query vectors of the span */
+};
+
+/* Spans follow each other, each with its last tile, which has most to do, first. */
+static __device__ bool tiles_find(const tiles_args &a, uint32_t tile, tiles_place *place) {
+  for (uint32_t i = 0; i < a.span_count; i++) {
+    const batch_span span = a.spans[i];
+    if (span.rows < a.least_rows) continue;
+    const uint32_t queries = span.rows * a.group, tiles = (queries + TILES_QUERIES - 1) / TILES_QUERIES;
+    if (tile < tiles) {
+      place->span = span;
+      place->first = (tiles - 1 - tile) * TILES_QUERIES;
+      place->count = min(queries - place->first, (uint32_t)TILES_QUERIES);
+      return true;
+    }
+    tile -= tiles;
+  }
+  return false;
+}
+
+static __device__ __forceinline__ uint32_t first_seen(const tiles_args &a, uint32_t position) {
+  return a.window && position + 1 > a.window ? position + 1 - a.window : 0;
+}
+
+/* -- shared memory: rows of DIM FP16 in pieces of 16 bytes, piece p of row r at place p ^ r % 8, so that neither 8
+ * rows of a piece nor the pieces of a row fall on one bank */
+
+template <int DIM> static __device__ __forceinline__ uint32_t tiles_at(uint32_t row, uint32_t piece) {
+  return (row * (DIM / TILES_PIECE) + (piece ^ row % 8)) * 16;
+}
+
+template <int DIM> struct tiles_memory {
+  static constexpr int PAGE = KV_PAGE * DIM * (int)sizeof(__half);
+  static constexpr int QUERIES = TILES_QUERIES * DIM * (int)sizeof(__half);
+  static constexpr int SCALES = KV_PAGE * (int)sizeof(float);
+  static constexpr int STAGE = 2 * PAGE + SCALES; /* keys, values, the keys' scales */
+  static constexpr int BYTES = QUERIES + 2 * STAGE;
+};
+
+static __device__ __forceinline__ void store_shared(uint8_t *memory, uint32_t at, uint4 v) {
+  *reinterpret_cast<uint4 *>(memory + at) = v;
+}
+
+/* The tile's queries as FP16; what is not there is 0. */
+template <int DIM>
+static __device__ void tiles_take_queries(const tiles_args &a, const tiles_place &p, uint32_t kv_head, uint8_t *to) {
+  for (uint32_t i = threadIdx.x; i < TILES_QUERIES * (DIM / TILES_PIECE); i += TILES_THREADS) {
+    const uint32_t m = i / (DIM / TILES_PIECE), piece = i % (DIM / TILES_PIECE), query = p.first + m;
+    uint4 v = make_uint4(0, 0, 0, 0);
+    if (m < p.count && piece * TILES_PIECE < a.dim) {
+      const float *from = a.q + (p.span.first_row + query / a.group) * a.q_stride +
+                          (kv_head * a.group + query % a.group) * (size_t)a.dim + piece * TILES_PIECE;
+      const bool vector = (size_t)from % 16 == 0;
+      const uint2 low = to_half_quad(load_quad(from, 0, TILES_PIECE, vector), 1);
+      const uint2 high = to_half_quad(load_quad(from, 4, TILES_PIECE, vector), 1);
+      v = make_uint4(low.x, low.y, high.x, high.y);
+    }
+    store_shared(to, tiles_at<DIM>(m, piece), v);
+  }
+}
+
+/* -- pages into shared memory: begun early, finished when they are needed. count: positions that are; the rest becomes
+ * 0 */
+
+template <kv_type TYPE, int DIM> struct tiles_page;
+
+template <int DIM> struct tiles_page<KV_F16, DIM> {
+  static constexpr uint32_t PIECES = KV_PAGE * DIM / TILES_PIECE;
+
+  __device__ void begin(const tiles_args &a, const char *page, uint32_t kv_head, uint32_t count, uint8_t *to) {
+    const char *keys = page + kv_head * a.head_bytes;
+#pragma unroll
+    for (uint32_t i = threadIdx.x; i < PIECES; i += TILES_THREADS) {
+      const uint32_t row = i / (DIM / TILES_PIECE), piece = i % (DIM / TILES_PIECE);
+      const uint32_t bytes = row < count && piece * TILES_PIECE < a.dim ? 16 : 0;
+      const char *from = bytes ? keys + (row * (size_t)a.dim + piece * TILES_PIECE) * sizeof(__half) : keys;
+      const uint32_t at = shared_address(to) + tiles_at<DIM>(row, piece);
+      copy_async_part(at, from, bytes);
+      copy_async_part(at + tiles_memory<DIM>::PAGE, from + a.values_at, bytes);
+    }
+    copy_async_commit();
+  }
+  __device__ void finish(uint8_t *) { copy_async_wait<0>(); }
+};
+
+/* Codes go through registers: keys become FP16 as they are, their scales wait for the scores; values take theirs. */
+template <int DIM> struct tiles_page<KV_FP8, DIM> {
+  static constexpr uint32_t PIECES = KV_PAGE * DIM / TILES_PIECE / TILES_THREADS; /* of a thread */
+  uint2 keys[PIECES], values[PIECES];
+  __half value_scales[PIECES];
+  float key_scale;
+
+  __device__ static uint32_t row(uint32_t i) { return (threadIdx.x + i * TILES_THREADS) / (DIM / TILES_PIECE); }
+  __device__ static uint32_t piece(uint32_t i) { return (threadIdx.x + i * TILES_THREADS) % (DIM / TILES_PIECE); }
+
+  __device__ void begin(const tiles_args &a, const char *page, uint32_t kv_head, uint32_t count, uint8_t *) {
+    const char *codes = page + kv_head * a.head_bytes;
+    const __half *key_scales = reinterpret_cast<const __half *>(page + a.key_scales_at) + kv_head * KV_PAGE;
+    const __half *scales = reinterpret_cast<const __half *>(page + a.value_scales_at) + kv_head * KV_PAGE;
+#pragma unroll
+    for (uint32_t i = 0; i < PIECES; i++) {
+      const bool there = row(i) < count && piece(i) * TILES_PIECE < a.dim;
+      const char *from = codes + row(i) * (size_t)a.dim + piece(i) * TILES_PIECE;
+      keys[i] = there ? *reinterpret_cast<const uint2 *>(from) : make_uint2(0, 0);
+      values[i] = there ? *reinterpret_cast<const uint2 *>(from + a.values_at) : make_uint2(0, 0);
+      value_scales[i] = there ? scales[row(i)] : __ushort_as_half(0);
+    }
+    key_scale = threadIdx.x < count ? __half2float(key_scales[threadIdx.x % KV_PAGE]) : 0;
+  }
+  __device__ static uint4 widened(uint2 codes) {
+    uint4 v;
+    e4m3_to_half2(codes.x, &v.x, &v.y);
+    e4m3_to_half2(codes.y, &v.z, &v.w);
+    return v;
+  }
+  __device__ static uint32_t scaled(uint32_t pair, float scale) {
+    const float2 v = __half22float2(*reinterpret_cast<const __half2 *>(&pair));
+    const __half2 product = __floats2half2_rn(v.x * scale, v.y * scale);
+    return *reinterpret_cast<const uint32_t *>(&product);
+  }
+  __device__ void finish(uint8_t *to) {
+#pragma unroll
+    for (uint32_t i = 0; i < PIECES; i++) {
+      const uint32_t at = tiles_at<DIM>(row(i), piece(i));
+      const uint4 v = widened(values[i]);
+      const float scale = __half2float(value_scales[i]);
+      store_shared(to, at, widened(keys[i]));
+      store_shared(to + tiles_memory<DIM>::PAGE, at,
+                   make_uint4(scaled(v.x, scale), scaled(v.y, scale), scaled(v.z, scale), scaled(v.w, scale)));
+    }
+    if (threadIdx.x < KV_PAGE) reinterpret_cast<float *>(to + 2 * tiles_memory<DIM>::PAGE)[threadIdx.x] = key_scale;
+  }
+};
+
+/* -- a warp's 16 queries. Lane 4 g + t has rows g and g + 8 of the 16, of each 8 columns the columns 2 t and 2 t + 1 */
+
+template <int DIM> struct tiles_state {
+  float most[2], sum[2]; /* of rows g and g + 8; sum: of this lane's columns */
+  float out[DIM / 8][4];
+};
+
+/* S = Q · Kᵀ. queries: of this warp; keys: shared addresses. */
+template <int DIM>
+static __device__ __forceinline__ void tiles_scores(float (&s)[TILES_BLOCKS][4], uint32_t queries, uint32_t keys) {
+  const uint32_t lane = threadIdx.x % STEP_WARP, matrix = lane / 8, row = lane % 8;
+#pragma unroll
+  for (int n = 0; n < TILES_BLOCKS; n++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) s[n][i] = 0;
+#pragma unroll
+  for (uint32_t d = 0; d < DIM / 16; d++) {
+    const uint4 q = load_matrices(queries + tiles_at<DIM>(matrix % 2 * 8 + row, 2 * d + matrix / 2));
+#pragma unroll
+    for (uint32_t n = 0; n < TILES_BLOCKS; n += 2) {
+      const uint4 k = load_matrices(keys + tiles_at<DIM>(8 * n + matrix / 2 * 8 + row, 2 * d + matrix % 2));
+      mma_f16(s[n], q.x, q.y, q.z, q.w, k.x, k.y);
+      mma_f16(s[n + 1], q.x, q.y, q.z, q.w, k.z, k.w);
+    }
+  }
+}
+
+static __device__ __forceinline__ uint32_t half_pair(float a, float b) {
+  const __half2 pair = __floats2half2_rn(a, b);
+  return *reinterpret_cast<const uint32_t *>(&pair);
+}
+
+/* c += P · V for one pair of 8 columns each; weight(n, i): of P. */
+template <int DIM, class Weights>
+static __device__ __forceinline__ void tiles_add(float (&low)[4], float (&high)[4], Weights weights, uint32_t values,
+                                                 uint32_t columns) {
+  const uint32_t lane = threadIdx.x % STEP_WARP, matrix = lane / 8, row = lane % 8;
+#pragma unroll
+  for (uint32_t n = 0; n < TILES_BLOCKS; n += 2) {
+    const uint4 v = load_matrices_turned(values + tiles_at<DIM>(8 * n + matrix % 2 * 8 + row, columns + matrix / 2));
+    const uint4 p = weights(n);
+    mma_f16(low, p.x, p.y, p.z, p.w, v.x, v.y);
+    mma_f16(high, p.x, p.y, p.z, p.w, v.z, v.w);
+  }
+}
+
+/* What this warp's lane may see of a page: positions [first, end) of it for its row g (0) or g + 8 (1). */
+struct tiles_sight {
+  int first[2], end[2];
+  __device__ bool sees(int half, int position) const { return position >= first[half] && position < end[half]; }
+};
+
+static __device__ __forceinline__ float quad_most(float v) {
+  v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
+  return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
+}
+
+/* Scores to weights; what was added up so far shrinks when a larger score appears. */
+template <int DIM>
+static __device__ __forceinline__ void tiles_weigh(tiles_state<DIM> *state, float (&s)[TILES_BLOCKS][4]) {
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    float most = -CUDART_INF_F;
+#pragma unroll
+    for (int n = 0; n < TILES_BLOCKS; n++) most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    most = fmaxf(state->most[half], quad_most(most));
+    const float base = most == -CUDART_INF_F ? 0 : most, shrink = exp2f(state->most[half] - base);
+    float sum = 0;
+#pragma unroll
+    for (int n = 0; n < TILES_BLOCKS; n++) {
+      s[n][2 * half] = exp2f(s[n][2 * half] - base);
+      s[n][2 * half + 1] = exp2f(s[n][2 * half + 1] - base);
+      sum += s[n][2 * half] + s[n][2 * half + 1];
+    }
+    state->most[half] = most;
+    state->sum[half] = fmaf(state->sum[half], shrink, sum);
+#pragma unroll
+    for (int d = 0; d < DIM / 8; d++) {
+      state->out[d][2 * half] *= shrink;
+      state->out[d][2 * half + 1] *= shrink;
+    }
+  }
+}
+
+/* -- values that are not finite, on a page that not all rows see whole */
+
+static __device__ __forceinline__ uint32_t not_finite(uint32_t pair) { /* bit 15 and bit 31: of each half */
+  return ((pair & 0x7fff7fff) + 0x04000400) & 0x80008000;
+}
+
+template <int DIM> static __device__ bool tiles_any_not_finite(const uint8_t *values) {
+  uint32_t found = 0;
+  for (uint32_t i = threadIdx.x; i < tiles_memory<DIM>::PAGE / 16; i += TILES_THREADS) {
+    const uint4 v = reinterpret_cast<const uint4 *>(values)[i];
+    found |= not_finite(v.x) | not_finite(v.y) | not_finite(v.z) | not_finite(v.w);
+  }
+  return __syncthreads_or(found != 0) != 0;
+}
+
+/* Moves them from the values to the place of the keys, which are done with, as ones among zeros. */
+template <int DIM> static __device__ void tiles_part_not_finite(uint8_t *keys, uint8_t *values) {
+  for (uint32_t i = threadIdx.x; i < tiles_memory<DIM>::PAGE / 4; i += TILES_THREADS) {
+    uint32_t *const pair = reinterpret_cast<uint32_t *>(values) + i;
+    const uint32_t ends = not_finite(*pair), wrong = (ends >> 15) * 0xffffu; /* all bits of such a half */
+    reinterpret_cast<uint32_t *>(keys)[i] = wrong & 0x3c003c00;
+    *pair &= ~wrong;
+  }
+  __syncthreads();
+}
+
+/* What sees one of them becomes NaN. */
+template <int DIM>
+static __device__ void tiles_spoil(tiles_state<DIM> *state, const tiles_sight &sight, uint32_t marks) {
+  const int column = 2 * (int)(threadIdx.x % 4);
+  auto seen = [&](uint32_t n) {
+    const int p = 8 * (int)n + column;
+    auto pair = [&](int half, int at) {
+      return half_pair(sight.sees(half, at) ? 1.0f : 0.0f, sight.sees(half, at + 1) ? 1.0f : 0.0f);
+    };
+    return make_uint4(pair(0, p), pair(1, p), pair(0, p + 8), pair(1, p + 8));
+  };
+#pragma unroll
+  for (int d = 0; d < DIM / 8; d += 2) {
+    float low[4] = {0, 0, 0, 0}, high[4] = {0, 0, 0, 0};
+    tiles_add<DIM>(low, high, seen, marks, (uint32_t)d);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (low[i] > 0) state->out[d][i] = CUDART_NAN_F;
+      if (high[i] > 0) state->out[d + 1][i] = CUDART_NAN_F;
+    }
+  }
+}
+
+/* -- one page */
+
+struct tiles_range {
+  uint32_t first[2], last[2]; /* positions that the lane's rows g and g + 8 see */
+};
+
+template <kv_type TYPE, int DIM>
+static __device__ __forceinline__ void tiles_attend(const tiles_args &a, tiles_state<DIM> *state,
+                                                    const tiles_range &range, uint32_t begin, bool masked,
+                                                    uint32_t queries, uint8_t *stage) {
+  const int column = 2 * (int)(threadIdx.x % 4);
+  uint8_t *const values = stage + tiles_memory<DIM>::PAGE;
+  const float *const scales = reinterpret_cast<const float *>(values + tiles_memory<DIM>::PAGE);
+  float s[TILES_BLOCKS][4];
+  tiles_scores<DIM>(s, queries, shared_address(stage));
+#pragma unroll
+  for (int n = 0; n < TILES_BLOCKS; n++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const float factor = TYPE == KV_FP8 ? a.scale * scales[8 * n + column + (i & 1)] : a.scale;
+      s[n][i] *= factor;
+    }
+  tiles_sight sight;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    sight.first[half] = (int)range.first[half] - (int)begin;
+    sight.end[half] = (int)range.last[half] + 1 - (int)begin;
+  }
+  bool spoiled = false;
+  if (masked) { /* the same for all threads */
+#pragma unroll
+    for (int n = 0; n < TILES_BLOCKS; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        if (!sight.sees(i / 2, 8 * n + column + (i & 1))) s[n][i] = -CUDART_INF_F;
+    spoiled = tiles_any_not_finite<DIM>(values);
+    if (spoiled) tiles_part_not_finite<DIM>(stage, values);
+  }
+  tiles_weigh(state, s);
+  uint32_t p[TILES_BLOCKS][2];
+#pragma unroll
+  for (int n = 0; n < TILES_BLOCKS; n++) {
+    p[n][0] = half_pair(s[n][0], s[n][1]);
+    p[n][1] = half_pair(s[n][2], s[n][3]);
+  }
+  auto weights = [&](uint32_t n) { return make_uint4(p[n][0], p[n][1], p[n + 1][0], p[n + 1][1]); };
+#pragma unroll
+  for (int d = 0; d < DIM / 8; d += 2)
+    tiles_add<DIM>(state->out[d], state->out[d + 1], weights, shared_address(values), (uint32_t)d);
+  if (spoiled) tiles_spoil(state, sight, shared_address(stage));
+}
+
+template <int DIM>
+static __device__ void tiles_store(const tiles_args &a, const tiles_place &p, uint32_t kv_head,
+                                   const tiles_state<DIM> &state) {
+  const uint32_t lane = threadIdx.x % STEP_WARP, warp = threadIdx.x / STEP_WARP;
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const uint32_t m = warp * 16 + lane / 4 + 8 * half, query = p.first + m;
+    float sum = state.sum[half] + __shfl_xor_sync(~0u, state.sum[half], 1);
+    sum += __shfl_xor_sync(~0u, sum, 2);
+    if (m >= p.count) continue;
+    const size_t at =
+        (p.span.out_row + query / a.group) * a.out_stride + (kv_head * a.group + query % a.group) * (size_t)a.dim;
+#pragma unroll
+    for (int d = 0; d < DIM / 8; d++) {
+      const uint32_t column = 8 * (uint32_t)d + lane % 4 * 2;
+      if (column >= a.dim) continue;
+      const float low = state.out[d][2 * half] / sum, high = state.out[d][2 * half + 1] / sum;
+      if (a.half_out) {
+        *reinterpret_cast<uint32_t *>(a.half_out + at + column) = half_pair(low, high);
+      } else {
+        a.out[at + column] = low;
+        a.out[at + column + 1] = high;
+      }
+    }
+  }
+}
+
+/* -- the tile */
+
+/* Blocks that a multiprocessor is to hold: as many as have registers. */
+template <kv_type TYPE, int DIM> static constexpr int tiles_resident() {
+  return DIM <= (TYPE == KV_F16 ? 128 : 64) ? 2 : 1;
+}
+
+template <kv_type TYPE, int DIM>
+static __global__ void __launch_bounds__(TILES_THREADS, tiles_resident<TYPE, DIM>()) tiles_kernel(const tiles_args a) {
+  typedef tiles_memory<DIM> memory;
+  extern __shared__ __align__(128) uint8_t tiles_shared[];
+  step_begin_kernel();
+  tiles_place place;
+  if (!tiles_find(a, blockIdx.x, &place)) return;
+  const uint32_t kv_head = blockIdx.y, lane = threadIdx.x % STEP_WARP, warp = threadIdx.x / STEP_WARP;
+  /* positions of the tile's first and last row, and what all of them together see */
+  const uint32_t low = place.span.position + place.first / a.group;
+  const uint32_t high = place.span.position + (place.first + place.count - 1) / a.group;
+  const uint32_t first_page = first_seen(a, low) / KV_PAGE, pages = high / KV_PAGE + 1;
+  tiles_range range;
+#pragma unroll
+  for (int half = 0; half < 2; half++) { /* a vector that is not there sees what the last one does */
+    const uint32_t m = min(warp * 16 + lane / 4 + 8 * half, place.count - 1);
+    range.last[half] = place.span.position + (place.first + m) / a.group;
+    range.first[half] = first_seen(a, range.last[half]);
+  }
+  tiles_page<TYPE, DIM> loading;
+  auto stage_of = [&](uint32_t page) { return tiles_shared + memory::QUERIES + page % 2 * memory::STAGE; };
+  auto begin = [&](uint32_t page) {
+    const char *from = static_cast<const char *>(a.pages[place.span.first_page + page]) + a.layer_at;
+    loading.begin(a, from, kv_head, min(high + 1 - page * KV_PAGE, (uint32_t)KV_PAGE), stage_of(page));
+  };
+  tiles_state<DIM> state = {};
+  state.most[0] = state.most[1] = -CUDART_INF_F;
+  begin(first_page);
+  tiles_take_queries<DIM>(a, place, kv_head, tiles_shared);
+  for (uint32_t page = first_page; page < pages; page++) {
+    const uint32_t from = page * KV_PAGE;
+    loading.finish(stage_of(page));
+    __syncthreads(); /* the page is there, and all are done with the one before, whose place is filled now */
+    if (page + 1 < pages) begin(page + 1);
+    const bool masked = from + KV_PAGE > low + 1 || from < first_seen(a, high);
+    tiles_attend<TYPE, DIM>(a, &state, range, from, masked, shared_address(tiles_shared) + warp * 16 * DIM * 2,
+                            stage_of(page));
+  }
+  tiles_store(a, place, kv_head, state);
+}
+
+/* -- launch */
+
+typedef void tiles_function(const tiles_args);
+
+struct tiles_choice {
+  tiles_function *kernel;
+  int bytes;
+};
+
+template <kv_type TYPE> static tiles_choice tiles_for(size_t dim) {
+  if (dim <= 64) return {tiles_kernel<TYPE, 64>, tiles_memory<64>::BYTES};
+  if (dim <= 128) return {tiles_kernel<TYPE, 128>, tiles_memory<128>::BYTES};
+  return {tiles_kernel<TYPE, 256>, tiles_memory<256>::BYTES};
+}
+
+int step_attention_tiles(step_queue q, const attention_args *a, const step_half_rows *half, size_t least, int *taken) {
+  const batch *step = a->step;
+  const kv_layout *kv = &step->kv;
+  const size_t rows = a->kept ? step->kept : step->rows, spans = a->kept ? step->kept_span_count : step->span_count;
+  const size_t group = a->h.q_heads / a->h.kv_heads;
+  const tiles_choice choice = kv->type == KV_F16 ? tiles_for<KV_F16>(a->h.head_dim) : tiles_for<KV_FP8>(a->h.head_dim);
+  const cudaFuncAttribute most = cudaFuncAttributeMaxDynamicSharedMemorySize;
+  *taken = cudaFuncSetAttribute(reinterpret_cast<const void *>(choice.kernel), most, choice.bytes) == cudaSuccess;
+  if (!*taken) {
+    (void)cudaGetLastError(); /* was the answer to a question */
+    return cudaSuccess;
+  }
+  const tiles_args args = {.spans = a->kept ? step->kept_spans : step->spans,
+                           .pages = step->pages,
+                           .q = a->q,
+                           .out = a->out,
+                           .half_out = half ? reinterpret_cast<__half *>(half->rows) : NULL,
+                           .q_stride = a->q_stride,
+                           .out_stride = half ? half->stride : a->out_stride,
+                           .layer_at = a->layer * kv->layer_bytes,
+                           .head_bytes = kv->head_bytes,
+                           .values_at = kv->values_at,
+                           .key_scales_at = kv->key_scales_at,
+                           .value_scales_at = kv->value_scales_at,
+                           .span_count = (uint32_t)spans,
+                           .least_rows = (uint32_t)least,
+                           .dim = (uint32_t)a->h.head_dim,
+                           .group = (uint32_t)group,
+                           .window = a->window < UINT32_MAX ? (uint32_t)a->window : 0,
+                           .scale = a->scale * LOG2_E};
+  /* at most: each span's last tile may be a part of one */
+  const dim3 grid(step_side(rows * group / TILES_QUERIES + spans), (unsigned)a->h.kv_heads);
+  return step_launch_with(q, choice.kernel, grid, TILES_THREADS, (size_t)choice.bytes, args);
+}

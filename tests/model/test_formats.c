@@ -165,7 +165,7 @@ static viva_packed_weight *prepack(viva_engine *engine, float *values, const viv
   case VIVA_WEIGHT_INT8_24: status = viva_prepack_int8_sparse_24_weight(engine, t, NULL, &w, &error); break;
   case VIVA_WEIGHT_INT4_24:
     o.scale_dtype = as->scale_dtype;
-    o.group = as->block ? as->block : VIVA_GROUP_CHANNEL;
+    o.block = as->block ? as->block : VIVA_BLOCK_CHANNEL;
     status = viva_prepack_int4_sparse_24_weight(engine, t, &o, &w, &error);
     break;
   }

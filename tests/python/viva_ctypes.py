@@ -72,7 +72,8 @@ class GenerateResult(c.Structure):
 
 
 class EncodeOptions(c.Structure):
-    _fields_ = [("size", c.c_size_t), ("match_special", c.c_int32), ("add_special", c.c_int32)]
+    _fields_ = [("size", c.c_size_t), ("match_special", c.c_int32), ("add_special", c.c_int32),
+                ("offsets", c.c_void_p)]
 
 
 class TensorInfo(c.Structure):

@@ -167,7 +167,7 @@ typedef struct viva_model_parts {
   viva_packed_weight *embedding;  /* dense, [vocab][hidden] */
   const viva_layer_parts *layers; /* config->num_layers of them, each with its size set */
   const viva_tensor *final_norm;  /* [hidden] */
-  viva_packed_weight *head;       /* [vocab][hidden], any format; NULL: the embedding (config must say that it is tied) */
+  viva_packed_weight *head; /* [vocab][hidden], any format; NULL: the embedding (config must say that it is tied) */
 } viva_model_parts;
 
 VIVA_API viva_model_parts viva_model_parts_default(void);
@@ -408,7 +408,6 @@ typedef struct viva_logprob {
 
 /* What was generated. Belongs to the caller, freed with viva_generate_result_free; everything in it ends with it. */
 typedef struct viva_generate_result {
-  size_t size;
   const viva_token *prompt_tokens;
   size_t prompt_count;
   const viva_token *tokens; /* generated ids; an end token that stopped it included */

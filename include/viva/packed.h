@@ -139,8 +139,8 @@ typedef struct viva_packed_info {
 } viva_packed_info;
 
 /* Thread-safe. Errors: E_ARGUMENT. */
-VIVA_API viva_status viva_packed_weight_describe(const viva_packed_weight *packed, viva_packed_info *info,
-                                                 viva_error *error);
+VIVA_API viva_status viva_packed_weight_info(const viva_packed_weight *packed, viva_packed_info *info,
+                                             viva_error *error);
 
 /* The engine it lives on. Belongs to the packed weight. */
 VIVA_API viva_engine *viva_packed_weight_engine(const viva_packed_weight *packed);

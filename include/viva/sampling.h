@@ -44,10 +44,11 @@ typedef struct viva_candidate {
 
 /* What is drawn from. */
 typedef struct viva_sample_input {
-  size_t size;               /* sizeof(viva_sample_input) */
-  const float *logits;       /* n values, unchanged */
+  size_t size;         /* sizeof(viva_sample_input) */
+  const float *logits; /* n values, unchanged */
   size_t n;
-  const viva_token *history; /* tokens so far (prompt and generated) for the repetition penalty; NULL when the count is 0 */
+  const viva_token
+      *history; /* tokens so far (prompt and generated) for the repetition penalty; NULL when the count is 0 */
   size_t history_count;
   uint64_t sequence; /* which of several texts that share a seed (0 for one) */
   uint64_t position; /* of the token to be drawn, counted from the beginning of its text (of its session); the pair

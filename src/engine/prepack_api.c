@@ -166,7 +166,8 @@ static viva_status read_word(const char *word, pack_spec *spec, viva_error *erro
   if (found == PACK_WORD_UNKNOWN)
     error_set(error, VIVA_E_ARGUMENT, "\"%s\" is no format; expected " PACK_WORDS, quoted);
   else
-    error_set(error, VIVA_E_ARGUMENT, "in \"%s\", expected behind the colon %s", quoted, suffixes ? suffixes : "nothing");
+    error_set(error, VIVA_E_ARGUMENT, "in \"%s\", expected behind the colon %s", quoted,
+              suffixes ? suffixes : "nothing");
   return error_option(error, VIVA_E_ARGUMENT, "format");
 }
 

@@ -289,7 +289,8 @@ static viva_status read_options(viva_model *m, const viva_parts_options *given, 
 static viva_status take_ends(maker *k, const viva_model_parts *parts, viva_error *error) {
   viva_model *m = k->model;
   viva_packed_weight *head = parts->head;
-  TRY(take_matrix(k, parts->embedding, &names_global[NAMES_EMBEDDING], SIZE_MAX, "embedding", &m->dec.embedding, error));
+  TRY(take_matrix(k, parts->embedding, &names_global[NAMES_EMBEDDING], SIZE_MAX, "embedding", &m->dec.embedding,
+                  error));
   if (!weight_dense(m->dec.embedding.format)) {
     error_set(error, VIVA_E_DTYPE,
               "the embedding is packed; tokens are looked up in F32, BF16 or F16 (viva_prepack_dense)");

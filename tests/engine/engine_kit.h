@@ -158,7 +158,7 @@ static inline viva_status prepack_named(viva_engine *engine, const char *name, c
 
 static inline viva_packed_info describe_packed(const viva_packed_weight *packed) {
   viva_packed_info info = {.size = sizeof info};
-  fine(viva_packed_weight_describe(packed, &info, &fault));
+  fine(viva_packed_weight_info(packed, &info, &fault));
   return info;
 }
 

@@ -132,7 +132,8 @@ static void formats_by_word(void **state) {
   refused(viva_prepack(engine, t, "int4-24-g32", &o, &p, &error), VIVA_E_ARGUMENT, &error,
           "block: the format's word says the block; leave the option at its default");
   o = viva_prepack_options_default(), o.scale_dtype = VIVA_F32;
-  refused(viva_prepack(engine, t, "fp8", &o, &p, &error), VIVA_E_ARGUMENT, &error, "scale_dtype: the format's word says");
+  refused(viva_prepack(engine, t, "fp8", &o, &p, &error), VIVA_E_ARGUMENT, &error,
+          "scale_dtype: the format's word says");
   o = viva_prepack_options_default(), o.search = VIVA_SEARCH_ABSMAX;
   refused(viva_prepack(engine, t, "nvfp4", &o, &p, &error), VIVA_E_ARGUMENT, &error, "search: the format's word says");
   o = viva_prepack_options_default(), o.modelopt = 1;
@@ -576,7 +577,7 @@ static void null_handles(void **state) {
   viva_packed_weight_release(NULL);
   assert_null(viva_packed_weight_retain(NULL));
   assert_null(viva_packed_weight_engine(NULL));
-  refused(viva_packed_weight_describe(NULL, &info, &error), VIVA_E_ARGUMENT, &error, "packed is NULL");
+  refused(viva_packed_weight_info(NULL, &info, &error), VIVA_E_ARGUMENT, &error, "packed is NULL");
   refused(viva_packed_weight_unpack(NULL, &value, 1, &error), VIVA_E_ARGUMENT, &error, "packed is NULL");
 }
 

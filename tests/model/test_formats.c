@@ -126,7 +126,7 @@ static viva_packed_weight *weight_of(viva_model *model, uint64_t layer, viva_pro
 
 static viva_packed_info info_of(viva_packed_weight *w) {
   viva_packed_info info = {.size = sizeof info};
-  kit_ok(viva_packed_weight_describe(w, &info, NULL), &(viva_error){0});
+  kit_ok(viva_packed_weight_info(w, &info, NULL), &(viva_error){0});
   return info;
 }
 

@@ -130,7 +130,7 @@ static void same_as_a_loop(fixture *f) {
     const float *logits;
     viva_token id;
     kit_ok(viva_session_logits(s, &logits, NULL, &f->error), &f->error);
-    const viva_sample_input input = {sizeof input,   logits, VOCAB,   history,      count,
+    const viva_sample_input input = {sizeof input,  logits, VOCAB,   history,      count,
                                      f->o.sequence, count,  scratch, scratch_bytes};
     kit_ok(viva_sample(&input, &f->o.sampling, &id, &f->error), &f->error);
     assert_int_equal(id, r->tokens[i]);

@@ -34,7 +34,8 @@ def candidates(logits, history=(), **chosen):
     n, count = len(logits), c.c_size_t()
     scratch, size = scratch_for(n)
     found = (Candidate * n)()
-    given = SampleInput(c.sizeof(SampleInput), pointer(logits), n, c.cast(token_array(history), c.c_void_p), len(history), 0, 0,
+    tokens = token_array(history)
+    given = SampleInput(c.sizeof(SampleInput), pointer(logits), n, c.cast(tokens, c.c_void_p), len(history), 0, 0,
                         c.addressof(scratch), size)
     call("viva_sample_candidates", c.byref(given), c.byref(options("viva_sampling_options_default", **chosen)), found,
          c.c_size_t(n), c.byref(count))

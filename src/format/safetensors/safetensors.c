@@ -20,7 +20,7 @@
 #define LENGTH_BYTES     8
 #define MAX_HEADER_BYTES 100000000u /* the format's own limit */
 
-enum { MAX_RANK = 8 /* viva_tensor_info.shape */ };
+enum { MAX_RANK = 8 /* viva_stored_tensor.shape */ };
 
 typedef struct reader {
   checkpoint_build *b;

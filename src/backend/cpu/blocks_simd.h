@@ -78,73 +78,6 @@ ALWAYS_INLINE void blocks_row_tile(int tile_cols, const cpu_kernels *k, const li
   }
 }
 
-/* -- few rows of x: a row of w has its signs taken apart for all of them */
-
-#define BLOCKS_ROWS 6 /* of x in a tile; more go through panels */
-
-ALWAYS_INLINE void blocks_rows_span(int x_rows, int tile_cols, const weight *w, const packed_row *r, const int8_t *x,
-                                    size_t x_stride, size_t span, size_t left, const piece *p, vi of_lane,
-                                    vf sums[BLOCKS_ROWS][TILE_COLS]) {
-  UNROLL
-  for (size_t i = 0; i < SPAN_STEPS; i++) step_ahead(WEIGHT_INT4_24, tile_cols, w, r[0], span * SPAN_STEPS + i);
-  UNROLL
-  for (int j = 0; j < tile_cols; j++) {
-    codes64 codes[SPAN_STEPS], xv[SPAN_STEPS];
-    input64 wv[SPAN_STEPS];
-    span_codes(r[j], span, left, codes);
-    UNROLL
-    for (int s = 0; s < SPAN_STEPS; s++) wv[s] = v_input(codes[s]);
-    const vf scales = span_scales(&p[j], &p[0], of_lane, span);
-    UNROLL
-    for (int i = 0; i < x_rows; i++) {
-      const int8_t *from = x + (size_t)i * x_stride + span * SPAN;
-      UNROLL
-      for (size_t s = 0; s < SPAN_STEPS; s++)
-        xv[s] = step_x(WEIGHT_INT4_24, w->pairs, s * STEP < left ? from + s * STEP : from);
-      sums[i][j] = v_fma(vi_float(span_dot(xv, wv)), scales, sums[i][j]);
-    }
-  }
-}
-
-ALWAYS_INLINE void blocks_rows_tile(int x_rows, int tile_cols, const cpu_kernels *k, const linear_args *a,
-                                    const cpu_input *in, size_t n0) {
-  const weight *w = a->w;
-  const size_t spans = (w->cols + SPAN - 1) / SPAN;
-  const vi of_lane = v_blocks_of_lanes(__builtin_ctz(w->block));
-  packed_row r[TILE_COLS];
-  vf sums[BLOCKS_ROWS][TILE_COLS];
-  piece p[TILE_COLS];
-  UNROLL
-  for (int j = 0; j < tile_cols; j++) {
-    r[j] = row_of(w, n0 + (size_t)j);
-    UNROLL
-    for (int i = 0; i < x_rows; i++) sums[i][j] = v_zero();
-  }
-  for (size_t span = 0; span < spans; span++) {
-    for (int j = 0; j < tile_cols && span % SPANS == 0; j++) spans_fill(w, r[j], span, &p[j]);
-    blocks_rows_span(x_rows, tile_cols, w, r, in->codes, in->code_stride, span, w->cols - span * SPAN, p, of_lane,
-                     sums);
-  }
-  for (int j = 0; j < tile_cols; j++) {
-    const size_t n = n0 + (size_t)j;
-    const float factor = cpu_row_factor(k, w, n);
-    for (int i = 0; i < x_rows; i++) few_finish(a, in, (size_t)i, n, v_sum(sums[i][j]) * factor);
-  }
-}
-
-#define BLOCKS_FEW(x_rows, cols)                                                                                       \
-  static __attribute__((noinline)) void blocks_few_##x_rows(const cpu_kernels *k, const linear_args *a,                \
-                                                            const cpu_input *in, size_t begin, size_t end) {           \
-    size_t n = begin;                                                                                                  \
-    for (; n + (cols) <= end; n += (cols)) blocks_rows_tile(x_rows, cols, k, a, in, n);                                \
-    for (; n < end; n++) blocks_rows_tile(x_rows, 1, k, a, in, n);                                                     \
-  }
-BLOCKS_FEW(2, TILE_COLS)
-BLOCKS_FEW(3, 2)
-BLOCKS_FEW(4, 2)
-BLOCKS_FEW(5, 2)
-BLOCKS_FEW(6, 2)
-
 /* -- panels: of each row, span by span, the codes of its steps and then the scales of its lanes */
 
 ALWAYS_INLINE void fill_blocks(weight_format format, int blocked, const weight *w, size_t row, size_t rows, size_t col,
@@ -199,17 +132,11 @@ CODES_PANEL(blocks_panel, blocks_tile)
 
 ALWAYS_INLINE void few_blocks(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
                               const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  static const few_fn of[BLOCKS_ROWS + 1] = {NULL,         NULL,         blocks_few_2, blocks_few_3,
-                                             blocks_few_4, blocks_few_5, blocks_few_6};
   size_t n = begin;
   (void)format;
   (void)blocked;
-  if (a->m > BLOCKS_ROWS) {
-    kernels_few_panel(form, k, a, in, begin, end);
-    return;
-  }
   if (a->m > 1) {
-    of[a->m](k, a, in, begin, end);
+    kernels_few_panel(form, k, a, in, begin, end);
     return;
   }
   for (; n + TILE_COLS <= end; n += TILE_COLS) blocks_row_tile(TILE_COLS, k, a, in, n);

@@ -22,21 +22,67 @@
 
 #define FP8_FACTOR 256.0f
 #define FP8_STEP   (2 * LANES) /* codes converted at once */
-#define FP8_NAN    (480.0f / FP8_FACTOR)
 
 /* Blocks that lie well in steps: others are widened by the plain entry. */
 static int fp8_steps(const weight *w) { return w->block == 0 || w->block == 16 || w->block % 32 == 0; }
 
 /* -- widening */
 
-ALWAYS_INLINE void fp8_load(const uint8_t *from, size_t count, vf value[2]) {
-  if (count >= FP8_STEP) {
-    v_load2_fp8(from, value);
+/* NaN codes are 480/256 in F16. */
+static __attribute__((noinline)) void fp8_mend_nan(const uint8_t *codes, float *to, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if ((codes[i] & 0x7f) == 0x7f) to[i] = NAN;
+}
+
+/* A step's values times their blocks' scales, of which that of the second half is `next` after the first's. */
+ALWAYS_INLINE void fp8_scaled(int block, const uint8_t *from, const float *scales, size_t next, vf value[2]) {
+  v_load2_fp8(from, value);
+  if (block == 0) return;
+  value[0] = v_mul(value[0], v_set(scales[0])), value[1] = v_mul(value[1], v_set(scales[next]));
+}
+
+/* The first count of them, fewer than FP8_STEP. */
+ALWAYS_INLINE void fp8_store_part(float *to, const vf value[2], size_t count) {
+  if (count < LANES) {
+    v_store_part(to, value[0], count);
     return;
   }
-  uint8_t part[FP8_STEP] = {0};
-  memcpy(part, from, count);
-  v_load2_fp8(part, value);
+  v_store(to, value[0]);
+  if (count > LANES) v_store_part(to + LANES, value[1], count - LANES);
+}
+
+/* Without looking at values: returns whether a code is NaN. block: 0, 16, or 32 for all multiples of 32. */
+ALWAYS_INLINE int fp8_widen(int block, const weight *w, size_t row, size_t col, float *to, size_t count) {
+  const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
+  float scales[FP8_SCALES];
+  vb largest = vb_zero();
+  for (size_t c = 0; c < count;) {
+    size_t end = count, s = 0, left = w->block; /* block of those in the buffer, and its columns to come */
+    if (block != 0) {
+      const size_t first = (col + c) / w->block;
+      left -= (col + c) % w->block;
+      if (count - c > left + (FP8_SCALES - 1) * w->block) end = c + left + (FP8_SCALES - 1) * w->block;
+      fp8_scales(w, row, first, (col + end - 1) / w->block - first + 1, FP8_FACTOR, scales);
+    }
+    for (; c + FP8_STEP <= end; c += FP8_STEP) {
+      vf value[2];
+      largest = v_largest_fp8(largest, codes + c);
+      fp8_scaled(block, codes + c, scales + s, block == 16 ? FP8_STEP / 16 - 1 : 0, value);
+      v_store(to + c, value[0]), v_store(to + c + LANES, value[1]);
+      if (block == 16) s += FP8_STEP / 16;
+      if (block == 32 && (left -= FP8_STEP) == 0) s++, left = w->block;
+    }
+    if (c < end) {
+      vf value[2];
+      uint8_t part[FP8_STEP] = {0};
+      memcpy(part, codes + c, end - c);
+      largest = v_largest_fp8(largest, part);
+      fp8_scaled(block, part, scales + s, block == 16 && end - c > 16 ? 1 : 0, value);
+      fp8_store_part(to + c, value, end - c);
+      c = end;
+    }
+  }
+  return vb_has_nan_fp8(largest);
 }
 
 static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t count) {
@@ -44,32 +90,10 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
     ref_widen_fp8(w, row, col, to, count);
     return;
   }
-  const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
-  float scales[FP8_SCALES];
-  size_t first = 0, known = 0; /* scales in the buffer */
-  for (size_t c = 0; c < count; c += FP8_STEP) {
-    vf value[2];
-    fp8_load(codes + c, count - c, value);
-    UNROLL
-    for (int h = 0; h < 2; h++) {
-      const size_t at = c + (size_t)h * LANES;
-      if (at >= count) break;
-      value[h] = v_unequal_else(value[h], FP8_NAN, NAN);
-      if (w->block != 0) {
-        const size_t b = (col + at) / w->block;
-        if (b >= first + known) {
-          const size_t wanted = (col + count - 1) / w->block - b + 1;
-          first = b, known = wanted < FP8_SCALES ? wanted : FP8_SCALES;
-          fp8_scales(w, row, first, known, FP8_FACTOR, scales);
-        }
-        value[h] = v_mul(value[h], v_set(scales[b - first]));
-      }
-      if (count - at >= LANES)
-        v_store(to + at, value[h]);
-      else
-        v_store_part(to + at, value[h], count - at);
-    }
-  }
+  const int nan = w->block == 0    ? fp8_widen(0, w, row, col, to, count)
+                  : w->block == 16 ? fp8_widen(16, w, row, col, to, count)
+                                   : fp8_widen(32, w, row, col, to, count);
+  if (nan) fp8_mend_nan((const uint8_t *)w->data + row * w->row_bytes + col, to, count);
 }
 
 /* -- few rows of x */

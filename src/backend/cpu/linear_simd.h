@@ -143,50 +143,6 @@ static __attribute__((noinline)) void few_f16(const cpu_kernels *k, const linear
   few_as(WEIGHT_F16, a, in, begin, end);
 }
 
-/* Any format: pieces of FEW_TILE_COLS rows of w are widened and multiplied with all rows of x. */
-#define FEW_PIECE 256 /* columns; a multiple of the lanes */
-
-ALWAYS_INLINE void widened_tile(int tile_rows, const float *x, size_t x_stride, const float *w, size_t part,
-                                few_sums sums) {
-  size_t c = 0;
-  for (; c + LANES <= part; c += LANES)
-    few_step(WEIGHT_F32, tile_rows, FEW_TILE_COLS, x + c, x_stride, (const char *)(w + c), FEW_PIECE * sizeof *w, 0,
-             sums);
-  if (c < part)
-    few_step(WEIGHT_F32, tile_rows, FEW_TILE_COLS, x + c, x_stride, (const char *)(w + c), FEW_PIECE * sizeof *w,
-             part - c, sums);
-}
-
-static __attribute__((noinline)) void few_widened(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                  size_t begin, size_t end) {
-  const size_t cols = a->w->cols;
-  for (size_t n = begin; n < end; n += FEW_TILE_COLS) {
-    const size_t wide = end - n < FEW_TILE_COLS ? end - n : FEW_TILE_COLS;
-    few_sums sums[CPU_FEW_ROWS / FEW_TILE_ROWS];
-    for (size_t i = 0; i < CPU_FEW_ROWS; i++)
-      for (size_t j = 0; j < FEW_TILE_COLS; j++) sums[i / FEW_TILE_ROWS][i % FEW_TILE_ROWS][j] = v_zero();
-    float w[FEW_TILE_COLS * FEW_PIECE];
-    memset(w, 0, sizeof w);
-    for (size_t c = 0; c < cols; c += FEW_PIECE) {
-      const size_t part = cols - c < FEW_PIECE ? cols - c : FEW_PIECE;
-      for (size_t j = 0; j < wide; j++) k->widen[a->w->format](a->w, n + j, c, w + j * FEW_PIECE, part);
-      const float *x = in->x + c;
-      size_t i = 0;
-      for (; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
-        widened_tile(FEW_TILE_ROWS, x + i * in->x_stride, in->x_stride, w, part, sums[i / FEW_TILE_ROWS]);
-      for (; i < a->m; i++)
-        widened_tile(1, x + i * in->x_stride, in->x_stride, w, part, sums[i / FEW_TILE_ROWS] + i % FEW_TILE_ROWS);
-    }
-    for (size_t j = 0; j < wide; j++) {
-      const float scale = cpu_row_factor(k, a->w, n + j);
-      for (size_t i = 0; i < a->m; i++) {
-        const float sum = v_sum(sums[i / FEW_TILE_ROWS][i % FEW_TILE_ROWS][j]);
-        few_finish(a, in, i, n + j, weight_dense(a->w->format) ? sum : sum * scale);
-      }
-    }
-  }
-}
-
 /* -- many rows of x: a panel of widened weights */
 
 ALWAYS_INLINE void panel_step(int tile_rows, const float *x, size_t x_stride, const float *w, size_t w_stride,
@@ -221,6 +177,11 @@ static const cpu_panel float_panel = {.column_bytes = sizeof(float),
                                       .unit = LANES,
                                       .fill = kernels_fill_float,
                                       .multiply = panel};
+
+/* Any format: rows of w are widened as a panel. */
+static void few_widened(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  kernels_few_panel(&float_panel, k, a, in, begin, end);
+}
 
 static void linear_kernels(cpu_kernels *k) {
   k->lanes = LANES;

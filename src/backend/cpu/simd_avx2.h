@@ -108,12 +108,6 @@ static inline void v_load2_fp8(const void *from, vf to[2]) {
   to[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
   to[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
 }
-/* Where |v| is `magnitude`, other. */
-static inline vf v_unequal_else(vf v, float magnitude, float other) {
-  __m256 positive = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
-  __m256 equal = _mm256_cmp_ps(positive, _mm256_set1_ps(magnitude), _CMP_EQ_OQ);
-  return _mm256_blendv_ps(v, _mm256_set1_ps(other), equal);
-}
 /* The largest codes seen at each place, signs taken away. */
 typedef __m128i vb;
 static inline vb vb_zero(void) { return _mm_setzero_si128(); }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/options.h"
 #include "text/unicode.h"
 
 viva_encode_options viva_encode_options_default(void) {
@@ -199,11 +200,7 @@ static viva_status encode(const viva_tokenizer *tokenizer, const char *text, siz
                           const viva_encode_options *options, viva_token *ids, viva_span *offsets, size_t capacity,
                           size_t *count, viva_error *error) {
   viva_encode_options o = viva_encode_options_default();
-  if (options) {
-    if (options->size < sizeof o)
-      return error_set(error, VIVA_E_ARGUMENT, "options->size is %zu, not %zu", options->size, sizeof o);
-    o = *options;
-  }
+  TRY(options_read(&o, options, "viva_encode_options", error));
   if (!tokenizer || !count || (!text && bytes > 0) || (!ids && capacity > 0))
     return error_set(error, VIVA_E_ARGUMENT, "tokenizer, count, text and ids must not be NULL");
   *count = 0;

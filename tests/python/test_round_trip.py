@@ -1,6 +1,7 @@
 """What viva quantize writes, viva reads: every format, weights of every size."""
 
 import json
+import os
 import struct
 import subprocess
 from pathlib import Path
@@ -11,7 +12,9 @@ TINY = Path(__file__).resolve().parent.parent / "golden" / "tiny.gguf"
 FORMATS = ["f32", "f16", "bf16", "fp8", "fp8-b16", "nvfp4", "int8-24", "int4-24", "int4-24-g32"]
 LARGEST = 3.4028234663852886e38
 # Denormal, small, on both sides of where NVFP4's own number passes 1 and 0.01, beyond F16, and the largest.
-SIZES = [1e-45, 1e-38, 1e-20, 2688.0, 2816.0, 268700.0, 268900.0, 1e20, LARGEST]
+SIZES = [1e-45, 2816.0, 268900.0, LARGEST]
+if os.environ.get("VIVA_SLOW"):
+    SIZES += [1e-38, 1e-20, 2688.0, 268700.0, 1e20]
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ static viva_status wrong(viva_error *error, const char *field, const char *expec
 static viva_status read_options(const viva_stream_options *given, viva_stream_options *o, viva_error *error) {
   *o = viva_stream_options_default();
   TRY(options_read(o, given, "viva_stream_options", error));
+  TRY(options_reserved(o->reserved, "viva_stream_options", error));
   if (!o->on_chunk) return wrong(error, "on_chunk", "a function that takes the chunks");
   if (o->workers < 0 || o->workers > 256) return wrong(error, "workers", "0 to 256");
   if (o->queue > 4096) return wrong(error, "queue", "up to 4096 chunks");
@@ -284,7 +285,7 @@ viva_status viva_stream_finish(viva_stream *stream, viva_stream_state *state, vi
   return end_call(stream, finish(stream), state, error);
 }
 
-viva_status viva_stream_get_state(const viva_stream *stream, viva_stream_state *state, viva_error *error) {
+viva_status viva_stream_info(const viva_stream *stream, viva_stream_state *state, viva_error *error) {
   if (!stream) return error_set(error, VIVA_E_ARGUMENT, "stream is NULL; make one with viva_stream_create");
   return options_fill(state, &stream->state, "viva_stream_state", error);
 }

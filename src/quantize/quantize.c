@@ -27,8 +27,7 @@ static viva_status tell(const quantize_job *j, const quantize_output *out, viva_
   char word[32];
   if (!j->options->on_tensor || out->item->vector) return VIVA_OK;
   quantize_word(&out->spec, 1, word, sizeof word);
-  viva_quantize_tensor told = {.size = sizeof told,
-                               .name = out->name,
+  viva_quantize_tensor told = {.name = out->name,
                                .format = word,
                                .out_features = out->item->rows,
                                .in_features = out->item->cols,
@@ -129,6 +128,7 @@ viva_status viva_quantize(viva_engine *engine, const char *from, const char *to,
   if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; give what viva_engine_open gave");
   if (!from || !to) return error_set(error, VIVA_E_ARGUMENT, "%s is NULL; give a path", from ? "to" : "from");
   TRY(options_read(&o, options, "viva_quantize_options", error));
+  TRY(options_reserved(o.reserved, "viva_quantize_options", error));
   if (!o.weights) {
     error_set(error, VIVA_E_ARGUMENT, "no format is given; expected a rule such as fp8 or nvfp4, or dense");
     error_at(error, NULL, "weights", -1, VIVA_NO_OFFSET);

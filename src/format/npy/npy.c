@@ -190,6 +190,7 @@ viva_status viva_npy_open(const char *path, const viva_checkpoint_options *optio
   if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected a .npy or .npz file");
   viva_checkpoint_options o = viva_checkpoint_options_default();
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
+  TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
   if (!rt) return build_no_memory(path, "an open file", error);
   const viva_status status = npy_open(rt, path, file, error);
@@ -212,20 +213,20 @@ static viva_status get(const viva_npy *f, size_t index, const npy_array **a, viv
   return VIVA_OK;
 }
 
-viva_status viva_npy_info(const viva_npy *file, size_t index, viva_tensor_info *info, viva_error *error) {
+viva_status viva_npy_info(const viva_npy *file, size_t index, viva_stored_tensor *info, viva_error *error) {
   const npy_array *a;
   TRY(get(file, index, &a, error));
-  viva_tensor_info found = {.size = sizeof found,
-                            .name = a->name,
-                            .type_name = a->header.type_name,
-                            .dtype = a->header.dtype,
-                            .rank = a->header.rank,
-                            .elements = a->header.elements,
-                            .bytes = a->header.bytes,
-                            .offset = a->place.offset + (a->place.method == ZIP_STORED ? a->header.header_bytes : 0),
-                            .file = file->path};
+  viva_stored_tensor found = {.size = sizeof found,
+                              .name = a->name,
+                              .type_name = a->header.type_name,
+                              .dtype = a->header.dtype,
+                              .rank = a->header.rank,
+                              .elements = a->header.elements,
+                              .bytes = a->header.bytes,
+                              .offset = a->place.offset + (a->place.method == ZIP_STORED ? a->header.header_bytes : 0),
+                              .file = file->path};
   memcpy(found.shape, a->header.shape, sizeof found.shape);
-  return options_fill(info, &found, "viva_tensor_info", error);
+  return options_fill(info, &found, "viva_stored_tensor", error);
 }
 
 viva_status viva_npy_find(const viva_npy *file, const char *name, size_t *index, viva_error *error) {

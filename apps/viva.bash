@@ -6,13 +6,13 @@ _viva_options() {
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)
-      echo "-m --model -p --prompt -f --file -n --n-predict -c --ctx-size -t --threads --stop --stop-token --ignore-eos --chat" \
+      echo "-m --model -p --prompt -f --file --keep-newline -n --n-predict -c --ctx-size -t --threads --stop --stop-token --ignore-eos --chat" \
         "--no-special --bos --no-bos --temp --top-k --top-p --min-p --repeat-penalty --seed --json --logprobs" \
         "--tokenizer $hold $device $talk" ;;
     chat)
       echo "-m --model -p --prompt --system -n --n-predict -c --ctx-size -t --threads --stop-token --temp --top-k" \
         "--top-p --min-p --repeat-penalty --seed --tokenizer $hold $device $talk" ;;
-    tokenize) echo "-m --model -p --prompt -f --file --ids --special --bos" ;;
+    tokenize) echo "-m --model -p --prompt -f --file --keep-newline --ids --special --bos --like-generate" ;;
     detokenize) echo "-m --model -f --file --special" ;;
     inspect) echo "-m --model --tensors --metadata --json -c --ctx-size $hold" ;;
     perplexity)

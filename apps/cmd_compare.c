@@ -13,7 +13,7 @@ typedef struct compare_args {
   input_args input;
   const char *reference_weights, *html;
   uint64_t chunks;
-  int json;
+  int layers, json;
 } compare_args;
 
 #define AT(field) offsetof(compare_args, field)
@@ -32,6 +32,7 @@ static const option window_options[] = {
 
 static const option output_options[] = {
     {0, OPTION_TEXT, "html", "FILE", AT(html), "also write a picture of the result, one HTML file", 0, 0},
+    {0, OPTION_SET, "layers", NULL, AT(layers), "also print a table of the errors by layer", 0, 0},
     {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object", 0, 0},
 };
 
@@ -151,7 +152,7 @@ static int compare(output *out, const compare_args *args, const operands *rest, 
   if (args->json)
     compare_json(out, &c, progress_clock() - start);
   else
-    compare_print(out, &c);
+    compare_print(out, &c, args->layers);
   return args->html != NULL ? compare_html(args->html, &c) : 0;
 }
 

@@ -67,7 +67,8 @@ typedef struct comparison {
   const weight_errors *errors; /* NULL: shapes differ */
 } comparison;
 
-void compare_print(output *out, const comparison *c);
+/* layers: with a table of the errors of the weights by layer. The summary comes last. */
+void compare_print(output *out, const comparison *c, int layers);
 void compare_json(output *out, const comparison *c, double seconds);
 
 /* Whether a page can be written to path: asked before hours of work. Returns 0, or the exit code after a message. */

@@ -66,6 +66,7 @@ typedef struct job {
   matrix *list;
   size_t count, capacity;
   int no_memory;
+  char sizes[192]; /* what the model will take: told when the work begins; "": told, or not known */
 } job;
 
 static int on_tensor(void *user, const viva_quantize_tensor *t) {
@@ -84,6 +85,14 @@ static int on_tensor(void *user, const viva_quantize_tensor *t) {
   text_format(m->name, sizeof m->name, "%s", t->name);
   text_format(m->format, sizeof m->format, "%s", t->format);
   return signals_stopped();
+}
+
+/* The first call comes when everything was checked and the output is begun. */
+static int on_progress(void *user, uint64_t done, uint64_t total) {
+  job *j = user;
+  if (j->sizes[0] != 0) message_note("%s", j->sizes);
+  j->sizes[0] = 0;
+  return progress_callback(&j->bar, done, total);
 }
 
 /* The layer that a name speaks of, "model.layers.3.mlp…", or NO_LAYER. */
@@ -214,7 +223,7 @@ static uint64_t stored_bytes(const char *path) {
 }
 
 /* What it will cost, before hours are spent on it. */
-static void say_sizes(const quantize_args *args, viva_engine *engine, const char *path) {
+static void find_sizes(const quantize_args *args, viva_engine *engine, const char *path, job *j) {
   int dense = strcmp(args->format, "dense") == 0;
   viva_model_options options = viva_model_options_default();
   viva_memory_plan plan = {.size = sizeof plan};
@@ -225,8 +234,8 @@ static void say_sizes(const quantize_args *args, viva_engine *engine, const char
   uint64_t after = dense ? 2 * plan.parameters : plan.weight_bytes;
   units_bytes(before, from, sizeof from);
   units_bytes(after, to, sizeof to);
-  message_note("%s of weights become about %s%s", from, to,
-               after > before ? ": the model grows, for the file holds it in fewer bits than this format" : "");
+  text_format(j->sizes, sizeof j->sizes, "%s of weights become about %s%s", from, to,
+              after > before ? ": the model grows, for the file holds it in fewer bits than this format" : "");
 }
 
 /* Half of the weights go: a person may want to hear that first. Returns 0, or the exit code after a message. */
@@ -254,15 +263,15 @@ static int quantize(output *out, const quantize_args *args, const char *from, co
   options.weights = args->format;
   options.shard_bytes = args->shard_megabytes * 1000000;
   options.overwrite = args->overwrite;
-  options.progress = progress_callback;
-  options.progress_user = &j.bar;
+  options.progress = on_progress;
+  options.progress_user = &j;
   options.on_tensor = on_tensor;
   options.on_tensor_user = &j;
   viva_engine_options engine_options = model_args_engine(&args->model);
   double start = progress_clock();
   progress_start(&j.bar, "quantizing", args->model.quiet);
   viva_status status = viva_engine_open(&engine_options, &engine, &error);
-  if (status == VIVA_OK) say_sizes(args, engine, from);
+  if (status == VIVA_OK) find_sizes(args, engine, from, &j);
   if (status == VIVA_OK) status = viva_quantize(engine, from, to, &options, &result, &error);
   progress_end(&j.bar);
   viva_engine_release(engine);

@@ -21,9 +21,9 @@ _viva_options() {
     bench)
       echo "-m --model -p --n-prompt -n --n-gen -r --repetitions -t --threads --no-warmup -o --output" \
         "$hold $device $talk" ;;
-    quantize) echo "--format --to --shard-size --overwrite -t --threads --json $talk" ;;
+    quantize) echo "--format --to --shard-size --overwrite --force -t --threads --layers --json $talk" ;;
     compare)
-      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --json" \
+      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --layers --json" \
         "--tokenizer $hold $device $talk" ;;
     compress)
       echo "-o --output --tensor -t --threads --workers --json -q --quiet --codec --bits --block --symmetric --max-error" \

@@ -10,6 +10,8 @@
  *
  * Numbers. Every output row is computed as if it were alone: its bits depend on its own inputs and on the weight's shape,
  * never on the number of rows, on their order, on threads or on other rows. That is what makes prefill equal decode.
+ *
+ * This header and what it includes compile as C, C++ and CUDA (tests/cuda/test_headers.cu).
  */
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H

@@ -46,9 +46,9 @@ static viva_status check_format(const linear_kind *kind, const weight *w, const 
   if (kind->any || w->format == kind->format || (up && up->format == kind->format)) return VIVA_OK;
   const weight example = {.format = kind->format,
                           .block = kind->format == WEIGHT_INT4_24 ? 128 : 0,
-                          .scale_type = kind->format == WEIGHT_NVFP4     ? SCALE_E4M3
-                                        : kind->format == WEIGHT_INT4_24 ? SCALE_F16
-                                                                         : SCALE_F32};
+                          .scales_type = kind->format == WEIGHT_NVFP4     ? SCALE_E4M3
+                                         : kind->format == WEIGHT_INT4_24 ? SCALE_F16
+                                                                          : SCALE_F32};
   packed_name(&example, wanted);
   if (up)
     error_set(error, VIVA_E_ARGUMENT, "%s needs a weight of %s; gate is %s and up is %s (viva_linear takes any)",

@@ -18,6 +18,7 @@
 
 #include "backend/batch.h"
 #include "backend/decoder.h"
+#include "pack/pack.h"
 #include "viva/engine.h"
 
 typedef struct pool pool;       /* base/pool.h */
@@ -130,6 +131,12 @@ typedef struct backend_ops {
   size_t (*weight_bytes)(backend *b, const weight *group, size_t count);
   /* Makes it at dev, which stays valid as long as the weights, and sets `prepared` of each. */
   viva_status (*weight_prepare)(backend *b, weight *group, size_t count, void *dev, viva_error *error);
+
+  /* -- packing on the device (optional; without it rows are packed on the host and uploaded) */
+  /* As pack/'s pack_rows by magnitude, to the same bytes: rows [row, row + rows) of a matrix of all_rows × cols at `to` (dev,
+   * pack_measure's layout), from their values (F32, F16 or BF16). spec: a packed format, settled. *bad as there. */
+  viva_status (*pack_rows)(backend *b, const pack_spec *spec, size_t all_rows, size_t cols, void *to, size_t row,
+                           size_t rows, const outer_rows *values, pack_place *bad, viva_error *error);
 
   /* -- steps */
   /* Opens a step: *dev is host with its arrays in the device's memory, at `place` (dev, host->block_bytes bytes) unless the

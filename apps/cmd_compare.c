@@ -149,6 +149,11 @@ static int compare(output *out, const compare_args *args, const operands *rest, 
                   .reference_weights = p->reference.weights,
                   .weights = p->model.weights,
                   .mode = model_mode(&p->model),
+                  .input = args->input.text != NULL   ? "-p"
+                           : args->input.file != NULL ? args->input.file
+                                                      : "standard input",
+                  .bytes = {p->reference.plan.weight_bytes, p->model.plan.weight_bytes},
+                  .parameters = p->model.plan.parameters,
                   .score = &p->score,
                   .errors = measured ? &p->errors : NULL};
   if (args->json)
@@ -191,6 +196,7 @@ static int run(output *out, void *values, const operands *rest) {
   viva_file_abort(p->page);
   errors_free(&p->errors);
   free(p->score.kls);
+  free(p->score.at_position);
   model_close(&p->model);
   model_close(&p->reference);
   free(p);

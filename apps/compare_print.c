@@ -101,6 +101,9 @@ void compare_json(output *out, const comparison *c, double seconds) {
   json_key(&json, "reference_perplexity"), json_double(&json, score_perplexity(s, 0));
   json_key(&json, "perplexity"), json_double(&json, score_perplexity(s, 1));
   json_key(&json, "kl_mean"), json_double(&json, s->kl.mean);
+  json_key(&json, "reference_perplexity_error"), json_double(&json, score_perplexity_error(s, 0));
+  json_key(&json, "perplexity_error"), json_double(&json, score_perplexity_error(s, 1));
+  json_key(&json, "kl_error"), json_double(&json, score_kl_error(s));
   json_key(&json, "kl_median"), json_double(&json, score_kl_at(s, 0.5));
   json_key(&json, "kl_99"), json_double(&json, score_kl_at(s, 0.99));
   json_key(&json, "same_top"), json_double(&json, share(s->same_top, s->kl.count));

@@ -35,11 +35,19 @@ VIVA_API viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_
 VIVA_API viva_tokenizer *viva_tokenizer_retain(viva_tokenizer *tokenizer);
 VIVA_API void viva_tokenizer_release(viva_tokenizer *tokenizer); /* NULL is allowed */
 
+/* A range of bytes of a text: [begin, end). */
+typedef struct viva_span {
+  size_t begin, end;
+} viva_span;
+
 typedef struct viva_encode_options {
   size_t size;           /* sizeof(viva_encode_options) */
   int32_t match_special; /* 0: special tokens written in the text are ordinary text. 1: they become their ids.
                                Added tokens that are not special always match. */
   int32_t add_special;   /* 0: ids of the text alone. 1: with the tokens the tokenizer adds (BOS, EOS), by its rule */
+  viva_span *offsets;    /* NULL, or as many as capacity: where in the text each id comes from, as the reference tells
+                            it: the tokens of add_special have the range [0, 0), a token that is a part of a
+                            character the whole character, and a tokenizer whose rule says so leaves white space out */
 } viva_encode_options;
 
 /* Both 0: the text alone. (viva_generate, which takes prompts, has match_special 1.) */
@@ -57,21 +65,6 @@ VIVA_API viva_encode_options viva_encode_options_default(void);
 VIVA_API viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
                                            const viva_encode_options *options, viva_token *ids, size_t capacity,
                                            size_t *count, viva_error *error);
-
-/* A range of bytes of a text: [begin, end). */
-typedef struct viva_span {
-  size_t begin, end;
-} viva_span;
-
-/* As viva_tokenizer_encode, and tells where in the text each id comes from, as the reference does: the tokens of
- * add_special have the range [0, 0), a token that is a part of a character the whole character, and a tokenizer whose
- * rule says so leaves white space out.
- *
- * offsets:  capacity elements; may be NULL when capacity is 0 */
-VIVA_API viva_status viva_tokenizer_encode_offsets(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
-                                                   const viva_encode_options *options, viva_token *ids,
-                                                   viva_span *offsets, size_t capacity, size_t *count,
-                                                   viva_error *error);
 
 typedef struct viva_decode_options {
   size_t size;          /* sizeof(viva_decode_options) */

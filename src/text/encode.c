@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/options.h"
 #include "text/unicode.h"
 
 viva_encode_options viva_encode_options_default(void) {
@@ -195,39 +196,21 @@ static viva_status encode_text(encoding *e, const char *text, size_t bytes, int 
   return status;
 }
 
-static viva_status encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
-                          const viva_encode_options *options, viva_token *ids, viva_span *offsets, size_t capacity,
-                          size_t *count, viva_error *error) {
+viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
+                                  const viva_encode_options *options, viva_token *ids, size_t capacity, size_t *count,
+                                  viva_error *error) {
   viva_encode_options o = viva_encode_options_default();
-  if (options) {
-    if (options->size < sizeof o)
-      return error_set(error, VIVA_E_ARGUMENT, "options->size is %zu, not %zu", options->size, sizeof o);
-    o = *options;
-  }
+  TRY(options_read(&o, options, "viva_encode_options", error));
   if (!tokenizer || !count || (!text && bytes > 0) || (!ids && capacity > 0))
     return error_set(error, VIVA_E_ARGUMENT, "tokenizer, count, text and ids must not be NULL");
   *count = 0;
-  encoding e = {.t = tokenizer, .match_special = o.match_special, .offsets = offsets};
+  encoding e = {.t = tokenizer, .match_special = o.match_special, .offsets = o.offsets};
   e.sink = (id_sink){ids, capacity, 0, NULL};
   TRY(encode_text(&e, text, bytes, o.add_special, error));
   *count = e.sink.count;
   if (e.sink.count > capacity)
     return error_set(error, VIVA_E_SIZE, "the text has %zu ids; there is room for %zu", e.sink.count, capacity);
   return VIVA_OK;
-}
-
-viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
-                                  const viva_encode_options *options, viva_token *ids, size_t capacity, size_t *count,
-                                  viva_error *error) {
-  return encode(tokenizer, text, bytes, options, ids, NULL, capacity, count, error);
-}
-
-viva_status viva_tokenizer_encode_offsets(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
-                                          const viva_encode_options *options, viva_token *ids, viva_span *offsets,
-                                          size_t capacity, size_t *count, viva_error *error) {
-  viva_span nothing; /* only counting: never written */
-  if (!offsets && capacity > 0) return error_set(error, VIVA_E_ARGUMENT, "offsets must not be NULL");
-  return encode(tokenizer, text, bytes, options, ids, offsets ? offsets : &nothing, capacity, count, error);
 }
 
 viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,

@@ -220,7 +220,7 @@ static uint64_t stored_bytes(const char *path) {
   uint64_t bytes = 0;
   if (viva_checkpoint_open(path, NULL, &checkpoint, NULL) != VIVA_OK) return 0;
   for (size_t i = 0; i < viva_checkpoint_tensor_count(checkpoint); i++) {
-    viva_tensor_info info = {.size = sizeof info};
+    viva_stored_tensor info = {.size = sizeof info};
     if (viva_checkpoint_tensor(checkpoint, i, &info, NULL) == VIVA_OK) bytes += info.bytes;
   }
   viva_checkpoint_close(checkpoint);

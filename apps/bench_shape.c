@@ -32,7 +32,7 @@ typedef struct maker {
   float *values;
   size_t count; /* of the largest matrix */
   size_t next;
-  viva_tensor *norms[2]; /* of hidden, of nothing */
+  viva_tensor *norm; /* ones [hidden] */
 } maker;
 
 static int fill(maker *m) {
@@ -46,43 +46,16 @@ static int fill(maker *m) {
   return 1;
 }
 
-static viva_status wrap(maker *m, uint64_t rows, uint64_t cols, viva_tensor **tensor, viva_error *error) {
-  const uint64_t both[2] = {rows, cols};
-  m->next = (m->next + 7919 * 16) % SPARE;
-  return viva_tensor_wrap(m->engine, m->values + m->next, m->count * sizeof(float), VIVA_F32, 2, both, NULL, NULL, NULL,
-                          tensor, error);
-}
-
 static viva_status pack(maker *m, const char *format, uint64_t rows, uint64_t cols, viva_packed_weight **packed,
                         viva_error *error) {
-  static const struct {
-    const char *name;
-    uint32_t block;
-  } blocked[] = {{"fp8-b16", 16}, {"fp8-b32", 32}, {"fp8-b64", 64}, {"fp8-b128", 128}};
+  const uint64_t both[2] = {rows, cols};
   viva_tensor *t = NULL;
-  viva_status status = wrap(m, rows, cols, &t, error);
-  if (status != VIVA_OK) return status;
-  status = VIVA_E_ARGUMENT;
-  if (strcmp(format, "fp8") == 0) status = viva_prepack_fp8_weight(m->engine, t, NULL, packed, error);
-  if (strcmp(format, "nvfp4") == 0) status = viva_prepack_nvfp4_weight(m->engine, t, NULL, packed, error);
-  if (strcmp(format, "int8-24") == 0) status = viva_prepack_int8_sparse_24_weight(m->engine, t, NULL, packed, error);
-  if (strcmp(format, "int4-24") == 0) status = viva_prepack_int4_sparse_24_weight(m->engine, t, NULL, packed, error);
-  if (strcmp(format, "bf16") == 0) status = viva_prepack_dense(m->engine, t, VIVA_BF16, NULL, packed, error);
-  if (strcmp(format, "f16") == 0) status = viva_prepack_dense(m->engine, t, VIVA_F16, NULL, packed, error);
-  if (strcmp(format, "f32") == 0) status = viva_prepack_dense(m->engine, t, VIVA_F32, NULL, packed, error);
-  for (size_t i = 0; i < sizeof blocked / sizeof *blocked; i++)
-    if (strcmp(format, blocked[i].name) == 0)
-      status = viva_prepack_fp8_weight_blocked(m->engine, t, blocked[i].block, NULL, packed, error);
+  m->next = (m->next + 7919 * 16) % SPARE;
+  viva_status status =
+      viva_tensor_wrap(m->engine, m->values + m->next, m->count * sizeof(float), VIVA_F32, 2, both, &t, error);
+  if (status == VIVA_OK) status = viva_prepack(m->engine, t, format, NULL, packed, error);
   viva_tensor_release(t);
   return status;
-}
-
-static int known(const char *format) {
-  static const char *const names[] = {"fp8",      "fp8-b16", "fp8-b32", "fp8-b64", "fp8-b128", "nvfp4",
-                                      "int8-24", "int4-24", "bf16",    "f16",     "f32"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strcmp(format, names[i]) == 0) return 1;
-  return 0;
 }
 
 /* ---- the model */
@@ -114,7 +87,7 @@ static viva_status make_layer(maker *m, const viva_model_config *c, const char *
                {&l->up, c->intermediate_size, c->hidden_size},
                {&l->down, c->hidden_size, c->intermediate_size}};
   l->size = sizeof *l;
-  l->attention_norm = l->mlp_norm = m->norms[0];
+  l->attention_norm = l->mlp_norm = m->norm;
   viva_status status = VIVA_OK;
   for (size_t i = 0; i < sizeof parts / sizeof *parts && status == VIVA_OK; i++)
     status = pack(m, format, parts[i].rows, parts[i].cols, parts[i].part, error);
@@ -127,9 +100,9 @@ static void release_layer(viva_layer_parts *l) {
 }
 
 static viva_status make_norm(maker *m, uint64_t hidden, viva_error *error) {
-  viva_status status = viva_tensor_create(m->engine, VIVA_F32, 1, &hidden, &m->norms[0], error);
+  viva_status status = viva_tensor_create(m->engine, VIVA_F32, 1, &hidden, &m->norm, error);
   if (status != VIVA_OK) return status;
-  float *ones = viva_tensor_elements(m->norms[0]);
+  float *ones = viva_tensor_elements(m->norm);
   for (uint64_t i = 0; i < hidden; i++) ones[i] = 1;
   return VIVA_OK;
 }
@@ -153,13 +126,17 @@ static viva_status make_model(maker *m, const viva_model_config *c, viva_layer_p
     status = make_layer(m, c, format, &layers[i], error);
     progress_update(&bar, i + 1, c->num_layers, "");
   }
-  if (status == VIVA_OK)
-    status = viva_model_from_parts(m->engine, c, embedding, layers, m->norms[0], head, &options, model, error);
+  viva_model_parts parts = viva_model_parts_default();
+  parts.embedding = embedding;
+  parts.layers = layers;
+  parts.final_norm = m->norm;
+  parts.head = head;
+  if (status == VIVA_OK) status = viva_model_from_parts(m->engine, c, &parts, &options, model, error);
   progress_end(&bar);
   for (uint64_t i = 0; i < c->num_layers; i++) release_layer(&layers[i]);
   viva_packed_weight_release(embedding);
   viva_packed_weight_release(head);
-  viva_tensor_release(m->norms[0]);
+  viva_tensor_release(m->norm);
   return status;
 }
 
@@ -179,8 +156,6 @@ static viva_status make(const model_args *args, const shape *s, loaded *what, vi
 int bench_shape_open(const model_args *args, int number, loaded *what) {
   viva_error error = {0};
   memset(what, 0, sizeof *what);
-  if (args->weights != NULL && !known(args->weights))
-    return message_usage("bench", "--shape takes one format for --weights, not '%s'", args->weights);
   viva_engine_options engine_options = model_args_engine(args);
   double start = progress_clock();
   what->device.size = sizeof what->device;

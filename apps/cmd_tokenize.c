@@ -11,7 +11,7 @@
 typedef struct tokenize_args {
   const char *path;
   input_args input;
-  int ids, special, bos;
+  int ids, special, bos, like_generate;
 } tokenize_args;
 
 #define AT(field) offsetof(tokenize_args, field)
@@ -25,15 +25,22 @@ static const option output_options[] = {
     {0, OPTION_SET, "special", NULL, AT(special),
      "special tokens written in the text become their ids; other added tokens always do", 0, 0},
     {0, OPTION_SET, "bos", NULL, AT(bos), "put the BOS token before the text", 0, 0},
+    {0, OPTION_SET, "like-generate", NULL, AT(like_generate),
+     "the tokens that viva generate begins with: special tokens as with --special, BOS where the model wants it", 0, 0},
 };
 
 static const option_group groups[] = {
     OPTION_GROUP("Model", model_options, 0),
     OPTION_GROUP("Text", input_options, AT(input)),
+    OPTION_GROUP("Standard input", input_newline_options, AT(input)),
     OPTION_GROUP("Tokens", output_options, 0),
 };
 
-static void defaults(void *values) { memset(values, 0, sizeof(tokenize_args)); }
+static void defaults(void *values) {
+  tokenize_args *args = values;
+  memset(args, 0, sizeof *args);
+  args->input.drop_newline = 1;
+}
 
 static void print_array(output *out, const token_list *tokens) {
   json_out json = {out, 0};
@@ -60,7 +67,9 @@ static int tokenize(output *out, const tokenize_args *args, const input *text) {
   int code = model_open_tokenizer(args->path, &tokenizer);
   if (code != 0) return code;
   token_list tokens = {NULL, 0};
-  code = tokens_encode(tokenizer, text->bytes, text->count, args->special, args->bos, &tokens);
+  int special = args->special || args->like_generate;
+  int bos = args->bos || (args->like_generate && viva_tokenizer_add_bos(tokenizer) > 0);
+  code = tokens_encode(tokenizer, text->bytes, text->count, special, bos, &tokens);
   if (code == 0) {
     if (args->ids) {
       print_array(out, &tokens);
@@ -91,9 +100,13 @@ const command command_tokenize = {
     .synopsis = "-m MODEL [-p TEXT | -f FILE] [OPTIONS]",
     .summary = "Prints a text's token ids",
     .details = "\nWithout --ids each line is an id, a tab and the token as the vocabulary writes it (byte-level\n"
-               "tokens show a space as \xC4\xA0). The text is taken byte for byte.\n",
+               "tokens show a space as \xC4\xA0). The text is taken byte for byte.\n"
+               "\nThe defaults differ from those of viva generate, which reads special tokens in the prompt as such\n"
+               "(--no-special: as text) and puts BOS before it where the model's rule says so (--bos, --no-bos).\n"
+               "Here both are off, so that the ids are those of the text alone; --like-generate turns them on.\n",
     .examples = "  viva tokenize -m model.gguf -p 'Hello world'\n"
-                "  viva tokenize -m model.gguf -f text.txt --ids\n",
+                "  viva tokenize -m model.gguf -f text.txt --ids\n"
+                "  viva tokenize -m model.gguf -p '<|im_start|>user' --like-generate\n",
     COMMAND_GROUPS(groups),
     .values_size = sizeof(tokenize_args),
     .defaults = defaults,

@@ -15,6 +15,11 @@ const option input_options[INPUT_OPTIONS] = {
      "read the text from this file; without -p and -f, or with '-f -', from standard input", 0, 0},
 };
 
+const option input_newline_options[1] = {
+    {0, OPTION_CLEAR, "keep-newline", NULL, offsetof(input_args, drop_newline),
+     "standard input's last line end is part of the text; when not given, it is dropped", 0, 0},
+};
+
 enum { FIRST_BYTES = 1 << 16 };
 
 /* Why the system refused, and what to do about it: in the library's words, whatever the locale. */
@@ -74,7 +79,9 @@ int input_read(const input_args *args, const char *command, const char *what, in
   }
   if (args->file == NULL || strcmp(args->file, "-") == 0) {
     if (!quiet && isatty(STDIN_FILENO) == 1) message_note("type the %s, then Ctrl-D (or give it with -p or -f)", what);
-    return read_all(STDIN_FILENO, "standard input", in);
+    int code = read_all(STDIN_FILENO, "standard input", in);
+    if (code == 0 && args->drop_newline && in->count > 0 && in->bytes[in->count - 1] == '\n') in->count--;
+    return code;
   }
   int fd = open(args->file, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return message_fail(CODE_IO, "%s: cannot open the %s: %s", args->file, what, reason(errno));

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "foreign.h"
 #include "signals.h"
 #include "suggest.h"
 
@@ -25,8 +26,9 @@ static const command *command_find(const char *name) {
 }
 
 static int unknown_command(const char *name) {
-  const char *best = NULL;
+  const char *best = NULL, *hint = foreign_command(name);
   size_t distance = SUGGEST_NONE;
+  if (hint != NULL) return message_usage(NULL, "unknown command '%s': %s", name, hint);
   for (size_t i = 0; i < COMMAND_COUNT; i++) suggest_offer(name, commands[i]->name, &best, &distance);
   if (best != NULL) return message_usage(NULL, "unknown command '%s': did you mean '%s'?", name, best);
   return message_usage(NULL, "unknown command '%s'", name);

@@ -88,6 +88,7 @@ static viva_status run(quantize_job *j, const char *from, const char *to, viva_e
   TRY(open_input(j, from, error));
   TRY(folder_check(rt, j->ck, from, to, j->options->overwrite, error));
   TRY(folder_inputs(j, error));
+  TRY(quantize_rope(j, error));
   TRY(quantize_list(j, error));
   TRY(check_memory(j, error));
   for (size_t i = 0; i < j->output_count; i++)

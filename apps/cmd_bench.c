@@ -38,7 +38,8 @@ static const option test_options[] = {
 };
 
 static const option shape_options[] = {
-    {0, OPTION_CHOICE, "shape", BENCH_SHAPES, AT(shape), "in place of -m: a model of this shape with random weights", 0, 0},
+    {0, OPTION_CHOICE, "shape", BENCH_SHAPES, AT(shape), "in place of -m: a model of this shape with random weights", 0,
+     0},
 };
 
 static const option output_options[] = {

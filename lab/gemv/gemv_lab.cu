@@ -59,23 +59,25 @@ static void free_checked(checked *c) {
 static gemv_problem problem_of(const checked &c, int m, float *y) {
   gemv_problem p = {};
   p.w = c.host.w;
-  p.ordered = c.ordered;
+  p.part_count = 1;
+  p.parts[0].rows = c.host.w.rows;
+  p.parts[0].ordered = c.ordered;
   p.m = m;
   p.x = c.x_device;
   p.x_stride = c.k8;
-  p.y = y;
-  p.y_stride = c.host.w.rows;
+  p.parts[0].y = y;
+  p.parts[0].y_stride = c.host.w.rows;
   return p;
 }
 
 static std::vector<float> run(const version &v, const gemv_problem &p, int repeats = 1) {
-  const size_t count = (size_t)p.m * p.y_stride;
+  const size_t count = (size_t)p.m * p.parts[0].y_stride;
   gemv_plan plan;
   CHECK(v.plan(&p, multiprocessors, shared_most, &plan));
-  CHECK(cudaMemset(p.y, 0xff, count * sizeof(float)));
+  CHECK(cudaMemset(p.parts[0].y, 0xff, count * sizeof(float)));
   for (int i = 0; i < repeats; i++) CHECK(v.launch(&p, &plan, 0));
   CHECK(cudaDeviceSynchronize());
-  return host_copy(static_cast<const float *>(p.y), count);
+  return host_copy(static_cast<const float *>(p.parts[0].y), count);
 }
 
 /* Returns the number of faults. */
@@ -133,9 +135,9 @@ static int check_epilogue(const version &v, gemv_activation activation, gemv_out
   float *device_residual = device_copy(residual.data(), m * n), *device_scales = device_copy(scales.data(), m);
   gemv_problem p = problem_of(c, (int)m, y);
   p.x_scales = device_scales;
-  p.bias = device_bias;
+  p.parts[0].bias = device_bias;
   p.activation = activation;
-  p.residual = activation == GEMV_SWIGLU ? nullptr : device_residual;
+  p.parts[0].residual = activation == GEMV_SWIGLU ? nullptr : device_residual;
   p.output = output;
   const std::vector<float> raw = run(v, p);
   const uint16_t *halves = reinterpret_cast<const uint16_t *>(raw.data());
@@ -149,7 +151,7 @@ static int check_epilogue(const version &v, gemv_activation activation, gemv_out
       }
       double expected = activated(activation, value[0]);
       if (activation == GEMV_SWIGLU) expected *= value[1];
-      if (p.residual) expected += residual[i * n + j];
+      if (p.parts[0].residual) expected += residual[i * n + j];
       const size_t at = i * n + j;
       const double got = output == GEMV_F32   ? raw[at]
                          : output == GEMV_F16 ? lab_from_f16(halves[at])
@@ -217,18 +219,18 @@ static gemv_problem timed_problem(const lab_format *f, const shape &s, uint8_t *
   p.w.block = f->block;
   p.w.scales_type = f->scale;
   p.w.pairs = f->pairs;
-  p.ordered = arena;
+  p.parts[0].ordered = arena;
   p.m = GEMV_MOST_ROWS;
   p.x = device_copy(codes.data(), codes.size());
   p.x_stride = s.k;
-  p.y = device_new<float>(GEMV_MOST_ROWS * s.n);
-  p.y_stride = s.n;
+  p.parts[0].y = device_new<float>(GEMV_MOST_ROWS * s.n);
+  p.parts[0].y_stride = s.n;
   return p;
 }
 
 static void free_timed(const gemv_problem &p) {
   CHECK(cudaFree(const_cast<uint16_t *>(p.x)));
-  CHECK(cudaFree(p.y));
+  CHECK(cudaFree(p.parts[0].y));
 }
 
 static void time_shape(const version &v, const lab_format *f, const shape &s, uint8_t *arena, double bandwidth,
@@ -244,7 +246,7 @@ static void time_shape(const version &v, const lab_format *f, const shape &s, ui
     CHECK(v.plan(&p, multiprocessors, shared_most, &plan));
     plan.dependent = 1;
     const double us = time_graph(40, 21, [&](int i, cudaStream_t stream) {
-      p.ordered = arena + i % copies * span;
+      p.parts[0].ordered = arena + i % copies * span;
       return v.launch(&p, &plan, stream);
     });
     if (m == 1) first = us;

@@ -144,7 +144,7 @@ static batch lay_out(const cuda_step *s, void *const *pages, char **block) {
 }
 
 cuda_step cuda_kit_step_begin(cuda_kit *k, head_shape h, kv_type type, size_t layers, size_t rotary,
-                          const kit_range *ranges, size_t count, int fill) {
+                              const kit_range *ranges, size_t count, int fill) {
   cuda_step s = {.pages = paged_kit_make(h, type, layers, ranges, count), .rotary = rotary};
   const size_t bytes = cuda_step_page_bytes(&s), pages = s.pages.b.page_count;
   uint64_t seed = h.head_dim + (uint64_t)type;

@@ -50,7 +50,7 @@ typedef struct cuda_step {
 /* The last half of each span's rows is kept. cos_sin: of angles position / (i + 1). fill: the pages' positions up to the rows'
  * last hold values; else, and beyond, NaN. Ends with cuda_kit_step_end, before the next drop. */
 cuda_step cuda_kit_step_begin(cuda_kit *k, head_shape h, kv_type type, size_t layers, size_t rotary,
-                          const kit_range *ranges, size_t count, int fill);
+                              const kit_range *ranges, size_t count, int fill);
 void cuda_kit_step_end(cuda_kit *k, cuda_step *s);
 size_t cuda_step_page_bytes(const cuda_step *s);
 

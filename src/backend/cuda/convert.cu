@@ -60,8 +60,8 @@ int convert_order_weight(const weight *w, void *to, void *stream) {
   const uint32_t coded = (uint32_t)(o.code_bytes + o.position_bytes) / 4, all = (uint32_t)o.record_bytes / 4;
   if (o.code_bytes == 0 || o.record_bytes % 4) return cudaErrorInvalidValue;
   cudaStream_t queue = (cudaStream_t)stream;
-  order_records<<<blocks_for(o.tiles * o.records * all), CONVERT_THREADS, 0, queue>>>(*w, o.tiles, o.records, coded, all,
-                                                                                     (uint32_t *)to);
+  order_records<<<blocks_for(o.tiles * o.records * all), CONVERT_THREADS, 0, queue>>>(*w, o.tiles, o.records, coded,
+                                                                                      all, (uint32_t *)to);
   const size_t padded = o.tiles * GEMV_TILE;
   order_row_scales<<<blocks_for(padded), CONVERT_THREADS, 0, queue>>>(
       *w, padded, w->format == WEIGHT_NVFP4 ? GEMV_NVFP4_SCALE : 1, (float *)((uint8_t *)to + o.row_scales_offset));
@@ -83,8 +83,7 @@ template <> __device__ __half code_to_f16<int8_t>(int8_t code) { return __int2ha
 
 template <class Code>
 static __global__ void codes_to_f16(const Code *codes, size_t m, size_t k, __half *to, size_t to_stride) {
-  for (size_t i = first_item(); i < m * k; i += item_step())
-    to[i / k * to_stride + i % k] = code_to_f16(codes[i]);
+  for (size_t i = first_item(); i < m * k; i += item_step()) to[i / k * to_stride + i % k] = code_to_f16(codes[i]);
 }
 
 int convert_codes_to_f16(convert_codes type, const void *codes, int m, int k, void *to, size_t to_stride,

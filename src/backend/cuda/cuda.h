@@ -43,13 +43,13 @@ typedef struct cuda_backend {
 
   pthread_mutex_t lock; /* held by each call while it queues */
   /* The rest is the lock's. */
-  cudaError_t lost;     /* the first error that ended the device; cudaSuccess: it lives */
-  char lost_where[32];  /* the call that met it */
-  cuda_room rows;       /* F16 rows of the product under way, and their scales */
-  cuda_room product;    /* its results before they are finished; parts of attention; candidates of top */
-  cuda_room expanded;   /* its weights in another form */
-  cuda_room split;      /* counters, and what attention and top split over blocks */
-  void *answers;        /* pinned, for what goes to the host */
+  cudaError_t lost;    /* the first error that ended the device; cudaSuccess: it lives */
+  char lost_where[32]; /* the call that met it */
+  cuda_room rows;      /* F16 rows of the product under way, and their scales */
+  cuda_room product;   /* its results before they are finished; parts of attention; candidates of top */
+  cuda_room expanded;  /* its weights in another form */
+  cuda_room split;     /* counters, and what attention and top split over blocks */
+  void *answers;       /* pinned, for what goes to the host */
   size_t answers_bytes;
   decode_plan *plans;
 } cuda_backend;

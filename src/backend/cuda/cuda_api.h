@@ -12,7 +12,7 @@
   X(GetDeviceCount, (int *count))                                                                                      \
   X(GetDeviceProperties, (struct cudaDeviceProp * properties, int device))                                             \
   X(SetDevice, (int device))                                                                                           \
-  X(MemGetInfo, (size_t * available, size_t *total))                                                                   \
+  X(MemGetInfo, (size_t * available, size_t * total))                                                                  \
   X(StreamCreateWithFlags, (cudaStream_t * stream, unsigned flags))                                                    \
   X(StreamDestroy, (cudaStream_t stream))                                                                              \
   X(StreamSynchronize, (cudaStream_t stream))                                                                          \

@@ -47,8 +47,9 @@ viva_status cuda_check(cuda_backend *c, cudaError_t status, const char *where, v
 
 viva_status cuda_enter(cuda_backend *c, viva_error *error) {
   pthread_mutex_lock(&c->lock);
-  viva_status status = c->lost == cudaSuccess ? cuda_check(c, c->api->SetDevice(c->device), "choosing the device", error)
-                                              : lost_error(c, error);
+  viva_status status = c->lost == cudaSuccess
+                           ? cuda_check(c, c->api->SetDevice(c->device), "choosing the device", error)
+                           : lost_error(c, error);
   if (status) pthread_mutex_unlock(&c->lock);
   return status;
 }
@@ -64,8 +65,8 @@ viva_status cuda_leave(cuda_backend *c, viva_status status) {
 
 static void describe(const struct cudaDeviceProp *found, int index, viva_device_info *info) {
   const size_t size = info->size;
-  *info = (viva_device_info){
-      .size = size, .kind = VIVA_DEVICE_CUDA, .index = index, .memory_total = found->totalGlobalMem};
+  *info =
+      (viva_device_info){.size = size, .kind = VIVA_DEVICE_CUDA, .index = index, .memory_total = found->totalGlobalMem};
   snprintf(info->name, sizeof info->name, "%.127s", found->name);
   snprintf(info->kernels, sizeof info->kernels, "sm_%d%d", found->major, found->minor);
 }

@@ -94,10 +94,10 @@ static size_t lay_out(const cuda_backend *c, decode_plan *p, uint8_t *base) {
 #define PLACE(member, type, bytes) (p->member = (type)(void *)(base ? base + at : NULL), at += cuda_align(bytes))
   PLACE(block, uint8_t *, p->at.pages + p->page_room * sizeof(void *));
   PLACE(x, float *, rows * d->hidden * sizeof(float));
-  PLACE(norm, float *, rows * widest * sizeof(float));
-  PLACE(q, float *, rows * q * sizeof(float));
-  PLACE(k, float *, rows * kv * sizeof(float));
-  PLACE(v, float *, rows * kv * sizeof(float));
+  PLACE(norm, float *, rows *widest * sizeof(float));
+  PLACE(q, float *, rows *q * sizeof(float));
+  PLACE(k, float *, rows *kv * sizeof(float));
+  PLACE(v, float *, rows *kv * sizeof(float));
   PLACE(wide, float *, 2 * rows * d->ffn * sizeof(float));
   PLACE(half, uint16_t *, rows * widest * sizeof(uint16_t));
   PLACE(act, uint16_t *, rows * d->ffn * sizeof(uint16_t));
@@ -140,9 +140,8 @@ static viva_status take_memory(cuda_backend *c, decode_plan *p, size_t pages, vi
   TRY(cuda_room_fit(c, &room, lay_out(c, p, NULL), error));
   p->dev = room.dev;
   lay_out(c, p, p->dev);
-  return cuda_check(
-      c, c->api->MemsetAsync(p->work.counters, 0, STEP_COUNTERS * sizeof(uint32_t), c->stream), "clearing counters",
-      error);
+  return cuda_check(c, c->api->MemsetAsync(p->work.counters, 0, STEP_COUNTERS * sizeof(uint32_t), c->stream),
+                    "clearing counters", error);
 }
 
 /* The decoder's plan, with room for so many pages. */
@@ -173,8 +172,8 @@ typedef struct capture {
   batch step; /* as the device sees it */
   input_mode mode;
   step_queue q;
-  int status; /* the first cudaError_t; nothing is queued after it */
-  const uint16_t *in;   /* the rows that the next product takes, and their scales (NULL: 1) */
+  int status;         /* the first cudaError_t; nothing is queued after it */
+  const uint16_t *in; /* the rows that the next product takes, and their scales (NULL: 1) */
   const float *scales;
   gemv_norm norm; /* x not NULL: they are to be made */
 } capture;
@@ -403,8 +402,7 @@ static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host,
   }
   decode_graph *g = mem_zalloc(&c->rt->mem, sizeof *g);
   if (!g) return error_set(error, VIVA_E_MEMORY, "no memory for a captured step");
-  *g = (decode_graph){
-      .rows = host->rows, .spans = host->span_count, .pages = pages, .mode = mode, .kv = host->kv.type};
+  *g = (decode_graph){.rows = host->rows, .spans = host->span_count, .pages = pages, .mode = mode, .kv = host->kv.type};
   const viva_status status = capture_step(c, p, host, g, error);
   if (status) {
     mem_free(&c->rt->mem, g);

@@ -11,7 +11,8 @@
  * weights are of another kind, as FP16, which holds every code. */
 #include "backend/cuda/cuda.h"
 
-#define EXPANDED_MOST ((size_t)1 << 30) /* bytes of a weight's expansion; a larger one is multiplied 16 rows at a time */
+#define EXPANDED_MOST                                                                                                  \
+  ((size_t)1 << 30) /* bytes of a weight's expansion; a larger one is multiplied 16 rows at a time */
 
 /* ---- rows as FP16 */
 
@@ -28,12 +29,14 @@ static viva_status half_rows_make(cuda_backend *c, const linear_args *a, half_ro
   TRY(cuda_room_fit(c, &c->rows, scales + m * k * sizeof(uint16_t), error));
   *rows = (half_rows){from, (uint16_t *)(void *)((uint8_t *)c->rows.dev + scales), c->rows.dev};
   if (a->input == INPUT_FLOAT)
-    return cuda_check(c, (cudaError_t)c->kernels->rows(ROWS_F32, a->x, a->x_stride, (int)m, (int)k, ROWS_TO_F16,
-                                                       rows->codes, rows->scales, c->stream),
+    return cuda_check(c,
+                      (cudaError_t)c->kernels->rows(ROWS_F32, a->x, a->x_stride, (int)m, (int)k, ROWS_TO_F16,
+                                                    rows->codes, rows->scales, c->stream),
                       "rows to FP16", error);
   rows->scales = step_quantized_scales(a->xq, m, k);
-  return cuda_check(c, (cudaError_t)c->kernels->codes_to_f16(a->input == INPUT_E4M3 ? CONVERT_E4M3 : CONVERT_INT8,
-                                                             a->xq, (int)m, (int)k, rows->codes, k, c->stream),
+  return cuda_check(c,
+                    (cudaError_t)c->kernels->codes_to_f16(a->input == INPUT_E4M3 ? CONVERT_E4M3 : CONVERT_INT8, a->xq,
+                                                          (int)m, (int)k, rows->codes, k, c->stream),
                     "codes to FP16", error);
 }
 
@@ -89,8 +92,8 @@ typedef enum made_of { AS_IT_IS = 0, EXPANDED = 1, BF16_AS_F16 = 2 } made_of;
 typedef struct large_way {
   gemm_kind kind;
   made_of weights;
-  expand_to to;   /* EXPANDED */
-  int half;       /* x enters as FP16 */
+  expand_to to;    /* EXPANDED */
+  int half;        /* x enters as FP16 */
   size_t expanded; /* bytes of codes, of index */
   size_t index;
 } large_way;
@@ -167,8 +170,9 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
   o->w = dev;
   o->index = dev + codes;
   if (way->weights == BF16_AS_F16)
-    return cuda_check(c, (cudaError_t)c->kernels->rows(ROWS_BF16, w->data, w->cols, (int)w->rows, (int)w->cols,
-                                                       ROWS_TO_F16, dev, scales, c->stream),
+    return cuda_check(c,
+                      (cudaError_t)c->kernels->rows(ROWS_BF16, w->data, w->cols, (int)w->rows, (int)w->cols,
+                                                    ROWS_TO_F16, dev, scales, c->stream),
                       "weights to FP16", error);
   /* NVFP4's number of the matrix is not in what the expansion calls the channel's scale. */
   if (w->format == WEIGHT_NVFP4) o->scale = weight_row_scale(w, 0);

@@ -8,8 +8,8 @@ static viva_status take(cuda_backend *c, size_t bytes, void **dev, viva_error *e
   if (status != cudaErrorMemoryAllocation) return cuda_check(c, status, "taking memory", error);
   *dev = NULL;
   c->api->MemGetInfo(&available, &total);
-  return error_set(error, VIVA_E_MEMORY, "GPU %d has no %zu bytes; %zu of its %zu are free", c->device, bytes, available,
-                   total);
+  return error_set(error, VIVA_E_MEMORY, "GPU %d has no %zu bytes; %zu of its %zu are free", c->device, bytes,
+                   available, total);
 }
 
 viva_status cuda_alloc(backend *b, size_t bytes, void **dev, viva_error *error) {
@@ -26,8 +26,8 @@ viva_status cuda_free(backend *b, void *dev, viva_error *error) {
 viva_status cuda_upload(backend *b, void *dev, const void *host, size_t bytes, viva_error *error) {
   cuda_backend *c = cuda_of(b);
   if (bytes == 0) return VIVA_OK;
-  CUDA_CALL(b, cuda_check(c, c->api->MemcpyAsync(dev, host, bytes, cudaMemcpyHostToDevice, c->stream), "an upload",
-                          error));
+  CUDA_CALL(
+      b, cuda_check(c, c->api->MemcpyAsync(dev, host, bytes, cudaMemcpyHostToDevice, c->stream), "an upload", error));
 }
 
 static viva_status bring(cuda_backend *c, void *host, const void *dev, size_t bytes, viva_error *error) {
@@ -43,7 +43,8 @@ viva_status cuda_download(backend *b, void *host, const void *dev, size_t bytes,
 viva_status cuda_copy(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
   cuda_backend *c = cuda_of(b);
   if (bytes == 0 || to == from) return VIVA_OK;
-  CUDA_CALL(b, cuda_check(c, c->api->MemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, c->stream), "a copy", error));
+  CUDA_CALL(b,
+            cuda_check(c, c->api->MemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, c->stream), "a copy", error));
 }
 
 /* ---- work space */

@@ -79,13 +79,8 @@ static viva_status store(cuda_backend *c, step_store_args *a, uint64_t *overflow
 viva_status cuda_store_rows(backend *b, const float *from, size_t from_stride, size_t rows, size_t cols,
                             const float *bias, const uint8_t *bad, const outer_rows *to, uint64_t *overflows,
                             viva_error *error) {
-  step_store_args a = {.from = from,
-                       .from_stride = from_stride,
-                       .rows = rows,
-                       .cols = cols,
-                       .bias = bias,
-                       .bad = bad,
-                       .to = *to};
+  step_store_args a = {
+      .from = from, .from_stride = from_stride, .rows = rows, .cols = cols, .bias = bias, .bad = bad, .to = *to};
   CUDA_CALL(b, store(cuda_of(b), &a, overflows, error));
 }
 
@@ -107,8 +102,8 @@ static viva_status work_fit_step(cuda_backend *c, size_t scratch, step_work *wor
 
 viva_status cuda_rope_append(backend *b, const rope_append_args *args, viva_error *error) {
   cuda_backend *c = cuda_of(b);
-  CUDA_CALL(b, cuda_check(c, (cudaError_t)c->kernels->rope_append(QUEUE(c), args, NULL, NULL, 0),
-                          "rotation and cache", error));
+  CUDA_CALL(b, cuda_check(c, (cudaError_t)c->kernels->rope_append(QUEUE(c), args, NULL, NULL, 0), "rotation and cache",
+                          error));
 }
 
 static viva_status attend(cuda_backend *c, const attention_args *args, viva_error *error) {
@@ -160,7 +155,9 @@ viva_status cuda_top(backend *b, const float *logits, size_t rows, size_t n, siz
 /* ---- work space */
 
 /* Rows as FP16 with their scales, results before they are finished, a weight's expansion to FP16. */
-static size_t rows_bytes(size_t m, size_t width) { return cuda_align(m * sizeof(float)) + m * width * sizeof(uint16_t); }
+static size_t rows_bytes(size_t m, size_t width) {
+  return cuda_align(m * sizeof(float)) + m * width * sizeof(uint16_t);
+}
 
 size_t cuda_scratch_bytes(backend *b, size_t m, size_t context, size_t width) {
   (void)b;

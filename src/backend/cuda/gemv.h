@@ -43,8 +43,8 @@ typedef struct gemv_part {
 /* Rows that are made by the kernel: FP16 of v · rsqrt(mean(v²) + eps) · gain, FP32 until then; beyond FP16's range infinite. The
  * bits depend on the row alone. k a multiple of 8. */
 typedef struct gemv_norm {
-  const float *x; /* [m][stride], 16-byte aligned */
-  size_t stride;  /* elements, a multiple of 4 */
+  const float *x;    /* [m][stride], 16-byte aligned */
+  size_t stride;     /* elements, a multiple of 4 */
   const float *gain; /* [k], 16-byte aligned */
   float eps;
 } gemv_norm;

@@ -183,10 +183,9 @@ static __device__ __forceinline__ uint32_t gemv_half_pair(float a, float b) {
 
 /* Eight columns. */
 static __device__ __forceinline__ uint4 gemv_normed(float4 a, float4 b, float4 g, float4 h, float factor) {
-  return make_uint4(gemv_half_pair(a.x * factor * g.x, a.y * factor * g.y),
-                    gemv_half_pair(a.z * factor * g.z, a.w * factor * g.w),
-                    gemv_half_pair(b.x * factor * h.x, b.y * factor * h.y),
-                    gemv_half_pair(b.z * factor * h.z, b.w * factor * h.w));
+  return make_uint4(
+      gemv_half_pair(a.x * factor * g.x, a.y * factor * g.y), gemv_half_pair(a.z * factor * g.z, a.w * factor * g.w),
+      gemv_half_pair(b.x * factor * h.x, b.y * factor * h.y), gemv_half_pair(b.z * factor * h.z, b.w * factor * h.w));
 }
 
 static __device__ __forceinline__ uint4 gemv_norm_piece(const gemv_norm &norm, int row, int piece, float factor) {

@@ -270,7 +270,7 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, 2)
       &s.parts, ATTEND_WARPS, [&](uint32_t i, uint32_t h) { return s.parts.most[i][h]; },
       [&](uint32_t i, uint32_t h) { return s.parts.sum[i][h]; });
   const uint32_t eighth = GROUP * a.dim / CLUSTER_BLOCKS; /* dim is a multiple of 8 */
-  cluster.barrier_wait(std::move(begun)); /* the others are there */
+  cluster.barrier_wait(std::move(begun));                 /* the others are there */
   for (uint32_t i = threadIdx.x; i < GROUP * a.dim; i += ATTEND_THREADS) {
     const uint32_t h = i / a.dim, at = h * LANES * CACHE_PIECE + i % a.dim;
     float v = 0;

@@ -4,8 +4,8 @@
 
 #include <cuda_fp8.h>
 
-#include "backend/cuda/step_math.cuh"
 #include "backend/backend.h"
+#include "backend/cuda/step_math.cuh"
 
 #define ROPE_QUADS    2
 #define ROPE_MOST_DIM (4 * ROPE_QUADS * STEP_WARP)

@@ -46,7 +46,7 @@ static inline token_text tokenizer_decoded_text(const viva_tokenizer *t, uint32_
 /* An added token as described. */
 typedef struct spec_added {
   token_text text;
-  int64_t id;     /* the file's */
+  int64_t id;     /* the file's; -1: it says none */
   int64_t place;  /* the id it gets; set by tokenizer_compile */
   uint32_t flags; /* ADDED_* */
 } spec_added;
@@ -74,6 +74,7 @@ typedef struct tokenizer_spec {
   int add_bos;
   int trim_prefix_space[TRIMS_MAX];
   size_t trim_count;
+  const struct tokenizer_config *config; /* what it says comes before bos, eos, prefix and suffix above; NULL: nothing */
 } tokenizer_spec;
 
 /* An operation that writes a normal form; its marks lie in a. Errors: E_MEMORY. */

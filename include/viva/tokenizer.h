@@ -1,7 +1,7 @@
 /* viva/tokenizer.h: text to token ids and back.
  *
- * A tokenizer is compiled once from a tokenizer.json, a folder that holds one, or a GGUF file. It is immutable and may
- * be used by any number of threads. Ids and text equal those of Hugging Face tokenizers. No engine is needed.
+ * A tokenizer is compiled once from a folder's files (tokenizer.json, tokenizer.model, tekken.json, or vocab.json with
+ * merges.txt) or a GGUF file, on disk or in memory. It is immutable and may be used by any number of threads. Ids and text equal those of Hugging Face tokenizers. No engine is needed.
  */
 #ifndef VIVA_TOKENIZER_H
 #define VIVA_TOKENIZER_H
@@ -26,11 +26,27 @@ VIVA_API viva_tokenizer_options viva_tokenizer_options_default(void);
 /* Loads a tokenizer. Untrusted input, as for viva_checkpoint_open.
  * Errors: E_IO, E_FORMAT, E_UNSUPPORTED (a component viva does not know: named), E_NOT_FOUND, E_MEMORY, E_ARGUMENT.
  *
- * path:      tokenizer.json, tokenizer.model, a folder with one, or a GGUF file; for another file of a model's folder (safetensors, an
- *            index, config.json) the tokenizer.json beside it
+ * path:      a folder: the first of tokenizer.json, tokenizer.model, tekken.json, and vocab.json with merges.txt that is
+ *            there, with what tokenizer_config.json beside it says of BOS and EOS; a GGUF file; one of those files: that
+ *            form alone; another file of a model's folder (weights, config.json): the folder
  * tokenizer: receives one reference, ended by viva_tokenizer_release */
 VIVA_API viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options,
                                          viva_tokenizer **tokenizer, viva_error *error);
+
+/* A file in memory. */
+typedef struct viva_tokenizer_file {
+  const char *name; /* "tokenizer.json", "tokenizer_config.json" ..., or any name that ends in ".gguf" */
+  const void *data;
+  size_t bytes;
+} viva_tokenizer_file;
+
+/* As viva_tokenizer_load of a folder with these files (of one that ends in .gguf: of that file, which must be the only one).
+ * Nothing is read from disk, and the data is not needed any more afterwards.
+ *
+ * files: count of them, at least 1, with different names and without folders in them */
+VIVA_API viva_status viva_tokenizer_load_files(const viva_tokenizer_file *files, size_t count,
+                                               const viva_tokenizer_options *options, viva_tokenizer **tokenizer,
+                                               viva_error *error);
 
 VIVA_API viva_tokenizer *viva_tokenizer_retain(viva_tokenizer *tokenizer);
 VIVA_API void viva_tokenizer_release(viva_tokenizer *tokenizer); /* NULL is allowed */

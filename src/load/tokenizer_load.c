@@ -1,7 +1,6 @@
 /* load/tokenizer_load.c: from files to text/: a GGUF file's metadata, or what tokenizer_folder.c knows. */
 #include <string.h>
 
-#include "base/options.h"
 #include "format/gguf/gguf.h"
 #include "load/tokenizer_folder.h"
 #include "load/tokenizer_load.h"
@@ -228,7 +227,7 @@ viva_status tokenizer_load(runtime *rt, const viva_checkpoint *ck, const char *p
   *out = NULL;
   if (path) return tokenizer_from_path(rt, path, out, error);
   status = ck->container == CONTAINER_GGUF ? from_gguf(rt, ck, out, &local)
-                                              : tokenizer_from_folder(rt, ck->folder, out, &local);
+                                           : tokenizer_from_folder(rt, ck->folder, out, &local);
   if (status == VIVA_E_NOT_FOUND) return VIVA_OK;
   if (status == VIVA_E_UNSUPPORTED) { /* the model itself can be run, with ids */
     runtime_log(rt, VIVA_LOG_WARN, "%s: the model is loaded without its tokenizer: %s", ck->path, local.message);
@@ -238,19 +237,5 @@ viva_status tokenizer_load(runtime *rt, const viva_checkpoint *ck, const char *p
     return VIVA_OK;
   }
   if (status && error) *error = local;
-  return status;
-}
-
-viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options, viva_tokenizer **tokenizer,
-                                viva_error *error) {
-  viva_tokenizer_options o = viva_tokenizer_options_default();
-  if (!tokenizer) return error_set(error, VIVA_E_ARGUMENT, "tokenizer is NULL; give a place for the handle");
-  *tokenizer = NULL;
-  if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; give a tokenizer.json, its folder or a GGUF file");
-  TRY(options_read(&o, options, "viva_tokenizer_options", error));
-  runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
-  if (!rt) return error_set(error, VIVA_E_MEMORY, "no memory for a tokenizer");
-  viva_status status = tokenizer_from_path(rt, path, tokenizer, error);
-  runtime_release(rt);
   return status;
 }

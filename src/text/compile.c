@@ -186,8 +186,8 @@ static int64_t named_id(const viva_tokenizer *t, const tokenizer_spec *spec, nam
   if (!text.text) return -1;
   int64_t id = vocab_find(&t->vocab, text.text, text.bytes);
   if (id < 0)
-    runtime_log(t->rt, VIVA_LOG_WARN, "%s: tokenizer_config.json names '%s', which is not in the vocabulary", spec->path,
-                quote(quoted, text));
+    runtime_log(t->rt, VIVA_LOG_WARN, "%s: tokenizer_config.json names '%s', which is not in the vocabulary",
+                spec->path, quote(quoted, text));
   return id;
 }
 

@@ -74,7 +74,8 @@ typedef struct tokenizer_spec {
   int add_bos;
   int trim_prefix_space[TRIMS_MAX];
   size_t trim_count;
-  const struct tokenizer_config *config; /* what it says comes before bos, eos, prefix and suffix above; NULL: nothing */
+  const struct tokenizer_config
+      *config; /* what it says comes before bos, eos, prefix and suffix above; NULL: nothing */
 } tokenizer_spec;
 
 /* An operation that writes a normal form; its marks lie in a. Errors: E_MEMORY. */

@@ -35,11 +35,26 @@ typedef struct tekken {
 } tekken;
 
 /* Special tokens of files that do not list them (mistral_common, DEPRECATED_SPECIAL_TOKENS). */
-static const char *const early_special[] = {
-    "<unk>",           "<s>",           "</s>",           "[INST]",         "[/INST]",          "[AVAILABLE_TOOLS]",
-    "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]",         "<pad>",
-    "[IMG_BREAK]",     "[IMG_END]",     "[PREFIX]",       "[MIDDLE]",       "[SUFFIX]",         "[SYSTEM_PROMPT]",
-    "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"};
+static const char *const early_special[] = {"<unk>",
+                                            "<s>",
+                                            "</s>",
+                                            "[INST]",
+                                            "[/INST]",
+                                            "[AVAILABLE_TOOLS]",
+                                            "[/AVAILABLE_TOOLS]",
+                                            "[TOOL_RESULTS]",
+                                            "[/TOOL_RESULTS]",
+                                            "[TOOL_CALLS]",
+                                            "[IMG]",
+                                            "<pad>",
+                                            "[IMG_BREAK]",
+                                            "[IMG_END]",
+                                            "[PREFIX]",
+                                            "[MIDDLE]",
+                                            "[SUFFIX]",
+                                            "[SYSTEM_PROMPT]",
+                                            "[/SYSTEM_PROMPT]",
+                                            "[TOOL_CONTENT]"};
 
 static viva_status no_memory(viva_error *error) {
   return error_set(error, VIVA_E_MEMORY, "no memory to read tekken.json");
@@ -76,7 +91,8 @@ static viva_status spell(tekken *k, json_string encoded, token_text *out, viva_e
   uint8_t bytes[TOKEN_MOST];
   char spelled[2 * TOKEN_MOST];
   if (encoded.bytes / 4 > sizeof bytes / 3)
-    return error_set(error, VIVA_E_UNSUPPORTED, "a token of more than %zu bytes is not supported", sizeof bytes / 3 * 3);
+    return error_set(error, VIVA_E_UNSUPPORTED, "a token of more than %zu bytes is not supported",
+                     sizeof bytes / 3 * 3);
   size_t count = base64_decode(encoded, bytes), at = 0;
   if (count == 0) return json_fail(&k->j, error, "token_bytes is not base64 of at least one byte");
   for (size_t i = 0; i < count; i++) at += utf8_encode(byte_alphabet_char(bytes[i]), spelled + at);
@@ -179,7 +195,8 @@ static viva_status read_file(tekken *k, viva_error *error) {
 static viva_status fill_special(tekken *k, viva_error *error) {
   enum { EARLY = sizeof early_special / sizeof *early_special };
   for (size_t i = 0; !k->has_special && i < EARLY; i++)
-    TRY(json_tokens_entry(&k->special, (vocab_entry){{early_special[i], strlen(early_special[i])}, (uint32_t)i, 0}, error));
+    TRY(json_tokens_entry(&k->special, (vocab_entry){{early_special[i], strlen(early_special[i])}, (uint32_t)i, 0},
+                          error));
   size_t listed = k->special.entry_count;
   if (k->special_count < 0) k->special_count = (int64_t)listed;
   if (listed > (size_t)k->special_count || k->special_count > SPECIAL_MOST)

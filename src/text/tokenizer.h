@@ -45,9 +45,9 @@ typedef struct token_source {
   size_t merge_count;
   const float
       *scores; /* [token_count], of "llama": the merge that makes the token of highest score comes first; NULL */
-  int64_t bos, eos, unk; /* as in the file; -1: absent. Outside the vocabulary: E_FORMAT */
-  int add_bos, add_eos;  /* 0 or 1; TOKEN_UNSAID: the file does not say, the kind's rule counts */
-  int add_space_prefix;  /* the same */
+  int64_t bos, eos, unk;                 /* as in the file; -1: absent. Outside the vocabulary: E_FORMAT */
+  int add_bos, add_eos;                  /* 0 or 1; TOKEN_UNSAID: the file does not say, the kind's rule counts */
+  int add_space_prefix;                  /* the same */
   const struct tokenizer_config *config; /* what lies beside it (tokenizer_files.h), or NULL */
 } token_source;
 

@@ -9,8 +9,12 @@ static viva_status from_files(runtime *rt, const tokenizer_files *f, tokenizer_c
   }
   if (f->tekken.text) return tokenizer_from_tekken(rt, f->tekken, config, out, error);
   if (f->vocab.text && f->merges.text) return tokenizer_from_vocab(rt, f->vocab, f->merges, config, out, error);
-  return error_set(error, VIVA_E_NOT_FOUND,
-                   "there is no tokenizer: no tokenizer.json, tokenizer.model, tekken.json, nor vocab.json with merges.txt");
+  if (f->vocab.text || f->merges.text)
+    return error_set(error, VIVA_E_UNSUPPORTED,
+                     "of vocab.json and merges.txt, which belong together, only one is there");
+  return error_set(
+      error, VIVA_E_NOT_FOUND,
+      "there is no tokenizer: no tokenizer.json, tokenizer.model, tekken.json, nor vocab.json with merges.txt");
 }
 
 viva_status tokenizer_from_files(runtime *rt, const tokenizer_files *files, viva_tokenizer **out, viva_error *error) {

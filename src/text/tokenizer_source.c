@@ -44,6 +44,7 @@ static viva_status settle_gpt2(token_source *s, const gguf_pre **pre, viva_error
     return refuse(s, "tokenizer.ggml.pre", "pre-tokenizer", name, known, error);
   }
   s->add_bos = said(s->add_bos, (*pre)->add_bos && s->bos >= 0);
+  if (strcmp((*pre)->stages[0], PRE_SENTENCEPIECE) == 0) *pre = NULL;
   return VIVA_OK;
 }
 

@@ -16,7 +16,7 @@ static const char qwen2_pattern[] =
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 typedef struct class_rule {
-  const char *name; /* tokenizer_class */
+  const char *name;    /* tokenizer_class */
   const char *pattern; /* NULL: GPT-2's */
   int nfc;
   /* named tokens of a configuration that does not say them: bit i is NAMED_i */
@@ -97,8 +97,7 @@ static viva_status set_rules(vocab_source *s, const class_rule *rule, const toke
   size_t count = 0;
   if (!stages || !op) return no_memory(error);
   pre_stage split = {.kind = STAGE_SPLIT, .pattern = {.kind = PATTERN_SCANNER, .scanner = split_gpt2}};
-  if (rule->pattern)
-    TRY(pattern_from_regex(spec->parts, rule->pattern, strlen(rule->pattern), &split.pattern, error));
+  if (rule->pattern) TRY(pattern_from_regex(spec->parts, rule->pattern, strlen(rule->pattern), &split.pattern, error));
   /* ByteLevel puts a space in front of what it is given: the text, or the pieces of a Split before it. */
   if (c->prefix_space == 1 && !rule->pattern) stages[count++] = (pre_stage){.kind = STAGE_PREFIX_SPACE};
   stages[count++] = split;

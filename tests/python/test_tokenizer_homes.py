@@ -112,10 +112,10 @@ def test_gpt2_pair(config, beside, tokens, around, space, tmp_path):
     if around != (None, None):
         frame(theirs, *around)
     memory, folder = both(pair_files(vocab, merges, config, **beside), tmp_path)
-    strings = unicode_strings.strings(301, 150, added(theirs))
+    strings = unicode_strings.strings(301, 25, added(theirs))
     with memory, folder:
         compare(memory, theirs, strings)
-        compare(folder, theirs, strings[:20])
+        compare(folder, theirs, strings[:5])
 
 
 def test_pair_by_one_file(tmp_path):
@@ -141,9 +141,9 @@ def test_qwen_pair(tmp_path):
     merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in whole["model"]["merges"]]
     theirs = Tokenizer.from_str(json.dumps(whole))
     with Loaded(pair_files(whole["model"]["vocab"], merges, config)) as ours:
-        compare(ours, theirs, unicode_strings.strings(303, 60, added(theirs)))
+        compare(ours, theirs, unicode_strings.strings(303, 8, added(theirs)))
         if WIKITEXT.exists():
-            text = WIKITEXT.read_text()[:200000]
+            text = WIKITEXT.read_text()[:100000]
             assert encode(ours, text) == theirs.encode(text, add_special_tokens=False).ids
 
 
@@ -203,7 +203,7 @@ def test_small_tekken(listed, tmp_path):
     theirs = tekken_reference(document)
     memory, folder = both({"tekken.json": json.dumps(document).encode()}, tmp_path)
     with memory, folder:
-        compare(memory, theirs, unicode_strings.strings(304, 200, added(theirs) + [" the of", "<s>x", "aaaaaaa"]))
+        compare(memory, theirs, unicode_strings.strings(304, 25, added(theirs) + [" the of", "<s>x", "aaaaaaa"]))
         assert encode(folder, "The of <s>", 1, 1) == theirs.encode("The of <s>").ids
         assert viva_ctypes.lib.viva_tokenizer_bos(folder.handle) == 1
 
@@ -220,7 +220,7 @@ def test_real_tekken():
     path = real_tekken()
     theirs = tekken_reference(json.loads(path.read_text()))
     with viva_ctypes.Tokenizer(path) as ours:
-        compare(ours, theirs, unicode_strings.strings(305, 200, added(theirs)[:40]))
+        compare(ours, theirs, unicode_strings.strings(305, 2000 if os.environ.get("VIVA_SLOW") else 100, added(theirs)[:40]))
         if WIKITEXT.exists():
             text = WIKITEXT.read_text()
             assert encode(ours, text) == theirs.encode(text, add_special_tokens=False).ids

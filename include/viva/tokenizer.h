@@ -89,6 +89,41 @@ VIVA_API viva_status viva_tokenizer_encode_offsets(const viva_tokenizer *tokeniz
                                                    viva_span *offsets, size_t capacity, size_t *count,
                                                    viva_error *error);
 
+/* Encodes count texts on several threads: texts[i] has the ids ids[ends[i - 1]] up to ids[ends[i]], from 0 for the first one.
+ * The ids are those of viva_tokenizer_encode, whatever the threads.
+ * Returns E_SIZE when capacity is too small: *id_count and ends are right then too, and ids is unspecified.
+ * Thread-safe. Errors: as viva_tokenizer_encode; E_LIMIT (the system refused a thread).
+ *
+ * threads:  1 or more; 0: as many as this process may use processors
+ * ends:     count elements */
+typedef struct viva_text {
+  const char *text; /* may be NULL when bytes is 0 */
+  size_t bytes;
+} viva_text;
+
+VIVA_API viva_status viva_tokenizer_encode_batch(const viva_tokenizer *tokenizer, const viva_text *texts, size_t count,
+                                                 const viva_encode_options *options, int32_t threads, viva_token *ids,
+                                                 size_t capacity, size_t *ends, size_t *id_count, viva_error *error);
+
+/* Streaming encode, of texts of any size: the ids, joined, are those that viva_tokenizer_encode gives for all of the text.
+ * What is kept is bounded (about 128 KiB beside a push) as long as the text has places where this tokenizer's rules allow to
+ * cut it: most often a space behind a letter. One encoder is used by one thread at a time. */
+typedef struct viva_encoder viva_encoder;
+
+VIVA_API viva_status viva_encoder_create(viva_tokenizer *tokenizer, const viva_encode_options *options,
+                                         viva_encoder **encoder, viva_error *error);
+VIVA_API void viva_encoder_free(viva_encoder *encoder); /* NULL is allowed */
+
+/* Adds text, cut anywhere, also within a character. *ids (count of them, possibly none) are valid until the next call on the
+ * encoder; so are *offsets, ranges of all of the text. offsets may be NULL, which is faster. After an error the encoder can
+ * only be freed. Errors: as viva_tokenizer_encode. */
+VIVA_API viva_status viva_encoder_push(viva_encoder *encoder, const char *text, size_t bytes, const viva_token **ids,
+                                       const viva_span **offsets, size_t *count, viva_error *error);
+
+/* Ends the text: the ids of what was kept. The encoder is then new again. */
+VIVA_API viva_status viva_encoder_finish(viva_encoder *encoder, const viva_token **ids, const viva_span **offsets,
+                                         size_t *count, viva_error *error);
+
 typedef struct viva_decode_options {
   size_t size;          /* sizeof(viva_decode_options) */
   int32_t skip_special; /* 1: special tokens give no text. 0: their written form */

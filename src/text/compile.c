@@ -282,6 +282,7 @@ static viva_status compile_parts(viva_tokenizer *t, tokenizer_spec *spec, viva_e
   t->add_bos = spec->add_bos;
   t->trim_count = spec->trim_count;
   memcpy(t->trim_prefix_space, spec->trim_prefix_space, sizeof t->trim_prefix_space);
+  cuts_find(t, &t->cuts);
   return VIVA_OK;
 }
 

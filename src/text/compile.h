@@ -6,6 +6,7 @@
 
 #include "text/added.h"
 #include "text/bpe.h"
+#include "text/cuts.h"
 #include "text/decode_table.h"
 #include "text/joints.h"
 #include "text/normalize.h"
@@ -36,6 +37,7 @@ struct viva_tokenizer {
   int add_bos;
   int trim_prefix_space[TRIMS_MAX]; /* of each trimming of offsets: a first space is left */
   size_t trim_count;
+  cuts cuts;
   _Atomic(struct encode_memory *) idle[TOKENIZER_IDLE]; /* memory of calls that are over, for those to come */
 };
 

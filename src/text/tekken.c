@@ -237,7 +237,7 @@ static int comes_before(const token_cut *a, const token_cut *b) {
 }
 
 /* The ways to cut a token, sorted. Returns how many. */
-static size_t cut_token(const vocab *v, token_text t, token_cut *cuts) {
+static size_t cut_token(const vocab *v, token_text t, token_cut *list) {
   size_t count = 0;
   for (size_t at = 1; at < t.bytes; at++) {
     if (((uint8_t)t.text[at] & 0xc0) == 0x80) continue;
@@ -246,21 +246,21 @@ static size_t cut_token(const vocab *v, token_text t, token_cut *cuts) {
     if (right < 0) continue;
     token_cut c = {(uint32_t)left, (uint32_t)right, {{t.text, at}, {t.text + at, t.bytes - at}}};
     size_t to = count++;
-    for (; to > 0 && comes_before(&c, &cuts[to - 1]); to--) cuts[to] = cuts[to - 1];
-    cuts[to] = c;
+    for (; to > 0 && comes_before(&c, &list[to - 1]); to--) list[to] = list[to - 1];
+    list[to] = c;
   }
   return count;
 }
 
 static viva_status make_merges(tekken *k, viva_error *error) {
-  token_cut cuts[TOKEN_MOST];
+  token_cut list[TOKEN_MOST];
   mem *m = &k->rt->mem;
   TRY(vocab_create(m, k->ranks.entries, k->ranks.entry_count, &k->by_rank, error));
   for (size_t i = 0; i < k->ranks.entry_count; i++) {
-    size_t count = cut_token(&k->by_rank, k->ranks.entries[i].text, cuts);
+    size_t count = cut_token(&k->by_rank, k->ranks.entries[i].text, list);
     for (size_t c = 0; c < count; c++) {
       TRY(list_grow(m, &k->merges, k->merge_count, &k->merge_room, 2 * sizeof *k->merges, error));
-      memcpy(&k->merges[2 * k->merge_count++], cuts[c].texts, sizeof cuts[c].texts);
+      memcpy(&k->merges[2 * k->merge_count++], list[c].texts, sizeof list[c].texts);
     }
   }
   return VIVA_OK;

@@ -13,12 +13,14 @@ typedef struct chat_args {
   int64_t n_predict;
   double temperature, top_p, min_p, repeat_penalty;
   uint64_t top_k, seed;
+  text_list stop_tokens;
 } chat_args;
 
 typedef struct chat {
   const chat_args *args;
   output *out;
   loaded what;
+  token_list stop; /* end tokens beside the model's own */
   conversation talk;
   line_edit *edit; /* NULL: one question only */
   int open_line;   /* the last byte of the answer was no line end */
@@ -35,8 +37,9 @@ int chat_answer(chat *c);
 /* Runs a line that begins with '/'. Returns 0, or the exit code that ends the program. */
 int chat_command(chat *c, const char *line);
 
-/* chat_file.c: messages as a JSON array of {"role", "content"}. Return 0, or the exit code after a message. */
-int chat_save(const conversation *talk, const char *path);
+/* chat_file.c: messages as a JSON array of {"role", "content"}. Return 0, or the exit code after a message. model: a file
+ * or folder that is not replaced. */
+int chat_save(const conversation *talk, const char *model, const char *path);
 int chat_load(conversation *talk, const char *path);
 
 #endif

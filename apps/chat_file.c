@@ -1,9 +1,6 @@
 /* chat_file.c: conversations in files, as other programs keep them: [{"role": "user", "content": "..."}, ...]. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "chat.h"
 #include "input.h"
@@ -11,15 +8,16 @@
 #include "messages.h"
 #include "utf8.h"
 
-int chat_save(const conversation *talk, const char *path) {
-  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) return message_fail(CODE_IO, "%s: cannot write: %s", path, strerror(errno));
+int chat_save(const conversation *talk, const char *model, const char *path) {
+  viva_file *file;
+  int code = output_begin(path, &model, 1, &file);
+  if (code != 0) return code;
   output *out = malloc(sizeof *out);
   if (out == NULL) {
-    close(fd);
+    viva_file_abort(file);
     return message_fail(CODE_LIMIT, "no memory to write a file");
   }
-  output_open(out, fd);
+  output_open_file(out, file);
   json_out json = {out, 0};
   json_begin(&json, '[');
   for (size_t i = 0; i < talk->count; i++) {
@@ -30,10 +28,9 @@ int chat_save(const conversation *talk, const char *path) {
   }
   json_end(&json, ']');
   output_text(out, "\n");
-  int failure = output_flush(out);
-  if (close(fd) != 0 && failure == 0) failure = errno;
+  code = output_commit(out);
   free(out);
-  return failure == 0 ? 0 : message_fail(CODE_IO, "%s: cannot write: %s", path, strerror(failure));
+  return code;
 }
 
 /* ---- reading: an array of objects whose members are strings */

@@ -118,13 +118,17 @@ static int run(output *out, void *values, const operands *rest) {
   if (given->how.max_error <= 0) return message_usage("analyze", "--max-error must be above 0");
   analyses all = {.file = rest->items[0]};
   viva_error error = {0};
-  int code = given->html != NULL ? page_try(given->html) : CODE_OK;
+  viva_file *page = NULL;
+  int code = given->html != NULL ? output_begin(given->html, &all.file, 1, &page) : CODE_OK;
   if (code == CODE_OK) code = compress_args_engine(&given->how, &engine);
   if (code == CODE_OK && arrays_open(engine, all.file, &from, &error) != VIVA_OK) code = message_error(&error);
   if (code == CODE_OK) code = arrays_check_names(&from, &given->tensors, all.file);
   if (code == CODE_OK) code = analyze_all(given, engine, &from, &all, out);
   if (code == CODE_OK && given->how.json) print_json(out, &all);
-  if (code == CODE_OK && given->html != NULL) code = page_write(given->html, analysis_page, &all);
+  if (code == CODE_OK && page != NULL)
+    code = page_write(page, analysis_page, &all);
+  else
+    viva_file_abort(page);
   arrays_close(&from);
   viva_engine_release(engine);
   free(all.list);

@@ -24,6 +24,8 @@ static const option length_options[] = {
      0, 0},
     {'t', OPTION_COUNT, "threads", "N", AT(model.threads),
      "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
+    {0, OPTION_TEXTS, "stop-token", "TOKEN", AT(stop_tokens),
+     "end an answer at this token too: an id, or its text; may be given several times", 0, 0},
 };
 
 static const option sampling_options[] = {
@@ -83,6 +85,8 @@ static viva_generate_options library_options(chat *c) {
   o.sampling.min_p = (float)args->min_p;
   o.sampling.repetition_penalty = (float)args->repeat_penalty;
   o.sampling.seed = args->seed;
+  o.stop_tokens = c->stop.ids;
+  o.stop_token_count = c->stop.count;
   o.on_text = on_text;
   o.on_text_user = c;
   o.progress = on_prefill;
@@ -259,7 +263,9 @@ static int run(output *out, void *values, const operands *rest) {
   int code = model_args_need_path(&c.args->model, "chat");
   if (code == 0) code = model_open(&c.args->model, "chat", &c.what);
   if (code != 0) return code;
-  code = run_loaded(&c);
+  code = tokens_stop(c.what.model, &c.args->stop_tokens, &c.stop);
+  if (code == 0) code = run_loaded(&c);
+  tokens_free(&c.stop);
   line_edit_close(c.edit);
   conversation_close(&c.talk);
   model_close(&c.what);

@@ -7,6 +7,7 @@
 #include "compare.h"
 #include "input.h"
 #include "model_args.h"
+#include "page.h"
 
 typedef struct compare_args {
   model_args model; /* of the second; the first has its own path and weights */
@@ -59,6 +60,7 @@ typedef struct pair {
   viva_model_config config, other;
   score score;
   weight_errors errors;
+  viva_file *page; /* NULL: none, or it has been written */
 } pair;
 
 static int open_pair(const compare_args *args, const operands *rest, pair *p) {
@@ -152,27 +154,45 @@ static int compare(output *out, const compare_args *args, const operands *rest, 
     compare_json(out, &c, progress_clock() - start);
   else
     compare_print(out, &c);
-  return args->html != NULL ? compare_html(args->html, &c) : 0;
+  if (p->page == NULL) return 0;
+  viva_file *page = p->page;
+  p->page = NULL;
+  return page_write(page, compare_page, &c);
+}
+
+/* Before hours of work it is known whether the page can be written. */
+static int begin_page(const compare_args *args, const operands *rest, pair *p) {
+  const char *inputs[4] = {rest->items[0], rest->items[1]};
+  size_t count = 2;
+  if (args->html == NULL) return 0;
+  if (args->model.tokenizer != NULL) inputs[count++] = args->model.tokenizer;
+  if (args->input.file != NULL && strcmp(args->input.file, "-") != 0) inputs[count++] = args->input.file;
+  return output_begin(args->html, inputs, count, &p->page);
+}
+
+static int begin(output *out, const compare_args *args, const operands *rest, pair *p) {
+  input text;
+  int code = begin_page(args, rest, p);
+  if (code == 0) code = input_read(&args->input, "compare", "text", args->model.quiet, &text);
+  if (code != 0) return code;
+  code = compare(out, args, rest, &text, p);
+  input_free(&text);
+  return code;
 }
 
 static int run(output *out, void *values, const operands *rest) {
   const compare_args *args = values;
   if (rest->count < 2)
     return message_usage("compare", "expected two models, as in 'viva compare REF MODEL -f text.txt'");
-  input text;
-  int code = args->html != NULL ? compare_html_try(args->html) : 0;
-  if (code == 0) code = input_read(&args->input, "compare", "text", args->model.quiet, &text);
-  if (code != 0) return code;
   pair *p = calloc(1, sizeof *p);
-  code = p != NULL ? compare(out, args, rest, &text, p) : message_fail(CODE_LIMIT, "no memory to compare");
-  if (p != NULL) {
-    errors_free(&p->errors);
-    free(p->score.kls);
-    model_close(&p->model);
-    model_close(&p->reference);
-  }
+  if (p == NULL) return message_fail(CODE_LIMIT, "no memory to compare");
+  int code = begin(out, args, rest, p);
+  viva_file_abort(p->page);
+  errors_free(&p->errors);
+  free(p->score.kls);
+  model_close(&p->model);
+  model_close(&p->reference);
   free(p);
-  input_free(&text);
   return code;
 }
 

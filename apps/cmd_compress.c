@@ -12,6 +12,7 @@
 #include "progress.h"
 #include "signals.h"
 #include "units.h"
+#include "visible.h"
 
 enum { PIECE_VALUES = 1 << 16 };
 
@@ -83,7 +84,7 @@ static void remark(const viva_compressed_info *info, char *text, size_t size) {
 }
 
 static void print_tensor(job *j, const char *name, const viva_compressed_info *info) {
-  char text[64];
+  char text[64], shown[256];
   j->before += 4 * info->num_elements;
   j->after += info->memory_bytes;
   j->tensors++;
@@ -104,9 +105,10 @@ static void print_tensor(job *j, const char *name, const viva_compressed_info *i
     return;
   }
   remark(info, text, sizeof text);
+  visible_copy(shown, sizeof shown, name, strlen(name), "");
   if (j->tensors == 1)
     output_format(j->out, "%-40s %12s %12s %7s %9s\n", "tensor", "values", "bytes", "ratio", "error %");
-  output_format(j->out, "%-40s %12" PRIu64 " %12" PRIu64 " %7.3f %9.4f%s%s\n", name[0] != 0 ? name : "(array)",
+  output_format(j->out, "%-40s %12" PRIu64 " %12" PRIu64 " %7.3f %9.4f%s%s\n", name[0] != 0 ? shown : "(array)",
                 info->num_elements, info->memory_bytes, info->compression_ratio, info->error_pct,
                 text[0] != 0 ? "  " : "", text);
 }
@@ -252,6 +254,18 @@ static int compress_pipe(job *j) {
 
 /* -- the run */
 
+/* Whether OUT can be written, and is none of the inputs. */
+static int try_output(const char *to, const operands *rest) {
+  const char **files = calloc(rest->count, sizeof *files);
+  size_t count = 0;
+  if (files == NULL) return message_fail(CODE_LIMIT, "no memory for %zu paths", rest->count);
+  for (size_t i = 0; i < rest->count; i++)
+    if (strcmp(rest->items[i], "-") != 0) files[count++] = rest->items[i];
+  int code = output_try(to, files, count);
+  free(files);
+  return code;
+}
+
 static int compress_all(job *j, const operands *rest) {
   print_begin(j);
   int code = CODE_OK;
@@ -278,7 +292,8 @@ static int run(output *out, void *values, const operands *rest) {
     if (strcmp(rest->items[i], "-") == 0 && a->how.codec == CODEC_ADAPTIVE)
       return message_usage("compress", "--codec adaptive needs to see all of a tensor: it cannot read a pipe");
   j.out = piped || a->how.quiet ? NULL : out;
-  int code = compress_args_engine(&a->how, &j.engine);
+  int code = piped ? CODE_OK : try_output(a->to, rest);
+  if (code == CODE_OK) code = compress_args_engine(&a->how, &j.engine);
   if (code != CODE_OK) return code;
   if (viva_container_create(j.engine, piped ? NULL : a->to, piped ? put_bytes : NULL, out, &j.writer, &j.error) !=
       VIVA_OK)

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -95,19 +94,14 @@ static int scan(viva_engine *engine, pipe_job *j) {
 /* Floats into a file that appears when it is complete. */
 static int scan_to_file(viva_engine *engine, pipe_job *j, const char *path) {
   static output out;
-  char temporary[4096];
-  if (strlen(path) > sizeof temporary - 8) return message_fail(CODE_USAGE, "the path is too long");
-  text_format(temporary, sizeof temporary, "%s.tmp", path);
-  const int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file < 0) return message_fail(CODE_IO, "%s: cannot create the file: %s", temporary, strerror(errno));
-  output_open(&out, file);
+  viva_file *file;
+  int code = output_begin(path, &j->from, strcmp(j->from, "-") != 0, &file);
+  if (code != CODE_OK) return code;
+  output_open_file(&out, file);
   j->out = &out;
-  int code = scan(engine, j);
-  int failed = out.failure;
-  if (close(file) != 0 && failed == 0) failed = errno;
-  if (code == CODE_OK && failed == 0 && rename(temporary, path) != 0) failed = errno;
-  if (code == CODE_OK && failed != 0) code = message_fail(CODE_IO, "%s: cannot write: %s", path, strerror(failed));
-  if (code != CODE_OK) unlink(temporary);
+  code = scan(engine, j);
+  if (code == CODE_OK) return output_commit(&out);
+  viva_file_abort(file);
   return code;
 }
 
@@ -175,6 +169,8 @@ static int convert(viva_engine *engine, const args *a, const char *from, viva_co
 }
 
 static int convert_file(viva_engine *engine, const args *a, const char *from) {
+  int code = output_try(a->to, &from, 1);
+  if (code != CODE_OK) return code;
   viva_container_options o = viva_container_options_default();
   viva_container *c = NULL;
   viva_error error = {0};
@@ -185,7 +181,7 @@ static int convert_file(viva_engine *engine, const args *a, const char *from) {
     message_rename(&error, "recover", "--recover");
     return message_error(&error);
   }
-  const int code = convert(engine, a, from, c);
+  code = convert(engine, a, from, c);
   viva_container_close(c);
   return code;
 }

@@ -18,7 +18,7 @@ typedef struct generate_args {
   int64_t n_predict;
   double temperature, top_p, min_p, repeat_penalty;
   uint64_t top_k, seed, logprobs;
-  text_list stops;
+  text_list stops, stop_tokens;
   int stop_on_eos, match_special, add_bos, json, chat;
 } generate_args;
 
@@ -32,6 +32,8 @@ static const option length_options[] = {
     {'t', OPTION_COUNT, "threads", "N", AT(model.threads),
      "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
     {0, OPTION_TEXTS, "stop", "TEXT", AT(stops), "stop before this text; may be given several times", 0, 0},
+    {0, OPTION_TEXTS, "stop-token", "TOKEN", AT(stop_tokens),
+     "end at this token too: an id, or its text; may be given several times", 0, 0},
     {0, OPTION_CLEAR, "ignore-eos", NULL, AT(stop_on_eos), "go on after the model's end tokens", 0, 0},
     {0, OPTION_CLEAR, "no-special", NULL, AT(match_special), "special tokens written in the prompt are ordinary text",
      0, 0},
@@ -242,11 +244,14 @@ static void print_summary(const viva_generate_result *r, const loaded *what) {
                viva_stop_reason_name(r->stop_reason));
 }
 
-static int generate(output *out, const generate_args *args, const loaded *what, const input *prompt) {
+static int generate(output *out, const generate_args *args, const loaded *what, const input *prompt,
+                    const token_list *stop) {
   viva_error error = {0};
   viva_generate_result *result = NULL;
   stream s = {out, args->json, 0};
   viva_generate_options options = library_options(args, &s);
+  options.stop_tokens = stop->ids;
+  options.stop_token_count = stop->count;
   viva_status status = VIVA_OK;
   token_list chat = {NULL, 0};
   if (args->chat) {
@@ -286,10 +291,13 @@ static int run(output *out, void *values, const operands *rest) {
   if (code != 0) return code;
   loaded what;
   code = model_open(&args->model, "generate", &what);
+  token_list stop = {NULL, 0};
+  if (code == 0) code = tokens_stop(what.model, &args->stop_tokens, &stop);
   if (code == 0) {
     hint_at_template(args, &what, &prompt);
-    code = generate(out, args, &what, &prompt);
+    code = generate(out, args, &what, &prompt, &stop);
   }
+  tokens_free(&stop);
   model_close(&what);
   input_free(&prompt);
   return code;

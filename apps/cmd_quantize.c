@@ -10,6 +10,7 @@
 #include "progress.h"
 #include "signals.h"
 #include "units.h"
+#include "visible.h"
 
 enum { WORST = 5, NO_LAYER = -1 };
 
@@ -126,10 +127,11 @@ static int compare_errors(const void *a, const void *b) {
 /* ---- for people */
 
 static void print_row(output *out, const char *name, uint64_t before, uint64_t after, double error) {
-  char from[32], to[32];
+  char from[32], to[32], shown[256];
   units_bytes(before, from, sizeof from);
   units_bytes(after, to, sizeof to);
-  output_format(out, "%-12s %12s %12s  %8.4f%%\n", name, from, to, 100 * error);
+  visible_copy(shown, sizeof shown, name, strlen(name), "");
+  output_format(out, "%-12s %12s %12s  %8.4f%%\n", shown, from, to, 100 * error);
 }
 
 static void print_text(output *out, job *j, const viva_quantize_result *result) {
@@ -147,8 +149,11 @@ static void print_text(output *out, job *j, const viva_quantize_result *result) 
     }
   qsort(j->list, j->count, sizeof *j->list, compare_errors);
   if (j->count > 0 && j->list[0].error > 0) output_text(out, "\nlargest errors\n");
-  for (size_t i = 0; i < j->count && i < WORST && j->list[i].error > 0; i++)
-    output_format(out, "%8.4f%%  %-16s %s\n", 100 * j->list[i].error, j->list[i].format, j->list[i].name);
+  for (size_t i = 0; i < j->count && i < WORST && j->list[i].error > 0; i++) {
+    output_format(out, "%8.4f%%  %-16s ", 100 * j->list[i].error, j->list[i].format);
+    output_visible(out, j->list[i].name, strlen(j->list[i].name));
+    output_text(out, "\n");
+  }
   units_bytes(result->bytes_before, from, sizeof from);
   units_bytes(result->bytes_after, to, sizeof to);
   output_format(out, "\n%s -> %s: %" PRIu64 " tensors, %" PRIu64 " packed matrices, %" PRIu64 " files; error %.4f%%\n",

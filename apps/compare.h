@@ -70,10 +70,7 @@ typedef struct comparison {
 void compare_print(output *out, const comparison *c);
 void compare_json(output *out, const comparison *c, double seconds);
 
-/* Whether a page can be written to path: asked before hours of work. Returns 0, or the exit code after a message. */
-int compare_html_try(const char *path);
-
-/* Writes a page without anything from outside to path, whole or not at all. Returns 0, or the exit code after a message. */
-int compare_html(const char *path, const comparison *c);
+/* A page without anything from outside (a page_fn; what is a comparison). */
+void compare_page(output *out, const void *what);
 
 #endif

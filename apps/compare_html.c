@@ -37,7 +37,8 @@ static void put_row(output *out, const char *name, const char *text) {
   output_text(out, "</td></tr>\n");
 }
 
-static void put_page(output *out, const comparison *c) {
+void compare_page(output *out, const void *what) {
+  const comparison *c = what;
   score *s = c->score;
   char text[160];
   double tokens = s->kl.count > 0 ? (double)s->kl.count : 1;
@@ -64,9 +65,3 @@ static void put_page(output *out, const comparison *c) {
   if (c->errors != NULL) put_errors(out, c->errors);
   output_text(out, "</body></html>\n");
 }
-
-static void put_comparison(output *out, const void *what) { put_page(out, what); }
-
-int compare_html_try(const char *path) { return page_try(path); }
-
-int compare_html(const char *path, const comparison *c) { return page_write(path, put_comparison, c); }

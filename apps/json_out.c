@@ -41,6 +41,14 @@ static const char *short_escape(unsigned char c) {
   }
 }
 
+/* The code point of a character of up to three bytes: all that need an escape. */
+static unsigned short_code(const char *text, size_t length) {
+  const unsigned char *s = (const unsigned char *)text;
+  if (length == 1) return s[0];
+  if (length == 2) return (s[0] & 0x1Fu) << 6 | (s[1] & 0x3Fu);
+  return (s[0] & 0xFu) << 12 | (s[1] & 0x3Fu) << 6 | (s[2] & 0x3Fu);
+}
+
 void json_string(json_out *json, const char *text, size_t bytes) {
   separate(json);
   output_text(json->out, "\"");
@@ -52,8 +60,8 @@ void json_string(json_out *json, const char *text, size_t bytes) {
       output_text(json->out, escape);
     } else if (length == 0) {
       output_text(json->out, "\xEF\xBF\xBD");
-    } else if (c < 0x20 || c == 0x7F) {
-      output_format(json->out, "\\u%04x", c);
+    } else if (viva_visible(text + i, length) == 0) {
+      output_format(json->out, "\\u%04x", short_code(text + i, length));
     } else {
       output_bytes(json->out, text + i, length);
     }

@@ -1,5 +1,6 @@
 #include "messages.h"
 #include "units.h"
+#include "visible.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,11 +39,12 @@ int message_code(viva_status status) {
 
 /* One write for the whole line, so that lines of several threads do not mix. */
 static void __attribute__((format(printf, 2, 0))) say(const char *prefix, const char *format, va_list arguments) {
-  char line[2048];
-  size_t used = text_format(line, sizeof line / 2, "%s", prefix);
-  int length = vsnprintf(line + used, sizeof line - used - 1, format, arguments);
-  used += length < 0 ? 0 : (size_t)length;
-  if (used > sizeof line - 2) used = sizeof line - 2; /* it was cut */
+  char text[2048], line[2048];
+  size_t used = text_format(text, sizeof text / 2, "%s", prefix);
+  int length = vsnprintf(text + used, sizeof text - used, format, arguments);
+  if (length < 0) text[used] = 0;
+  visible_copy(line, sizeof line - 1, text, strlen(text), ""); /* a path may hold anything */
+  used = strlen(line);
   line[used++] = '\n';
   if (write(STDERR_FILENO, line, used) < 0) return; /* nowhere left to complain */
 }
@@ -89,6 +91,7 @@ static const option_name option_names[] = {
     {"kernels", "--kernels"},
     {"threads", "--threads"},
     {"stop_strings", "--stop"},
+    {"stop_tokens", "--stop-token"},
     {"logprobs", "--logprobs"},
     {"tokenizer_path", "--tokenizer"},
     {"add_bos", "--bos"},

@@ -7,10 +7,8 @@
 /* Writes a file's contents; what: the caller's. */
 typedef void (*page_fn)(output *out, const void *what);
 
-/* Returns 0, or the exit code after a message. */
-int page_write(const char *path, page_fn put, const void *what);
-/* The same without a file at the end: 0 when one could be written. */
-int page_try(const char *path);
+/* Into a file that output_begin has begun; ends it. Returns 0, or the exit code after a message. */
+int page_write(viva_file *file, page_fn put, const void *what);
 
 /* Text between tags: markup and bytes that are no UTF-8 lose their meaning. */
 void page_text(output *out, const char *text);

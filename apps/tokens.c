@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "args.h"
 #include "messages.h"
 
 static int reserve(token_list *tokens, size_t capacity) {
@@ -106,6 +105,39 @@ int tokens_parse(const char *text, size_t bytes, const char *name, token_list *t
   *tokens = (token_list){NULL, 0};
   scanner s = {name, text, bytes, 0, 0};
   return accept(&s, '[') ? parse_array(&s, tokens) : parse_words(&s, tokens);
+}
+
+/* Special tokens, and others as the vocabulary spells them; else a text that is one token. */
+static int stop_token(const viva_tokenizer *tokenizer, const char *word, viva_token *id) {
+  const size_t bytes = strlen(word);
+  token_list tokens;
+  if (viva_tokenizer_token_to_id(tokenizer, word, bytes, id, NULL) == VIVA_OK) return 0;
+  int code = tokens_encode(tokenizer, word, bytes, 1, 0, &tokens);
+  if (code == 0 && tokens.count != 1)
+    code = message_fail(CODE_USAGE, "--stop-token: '%s' is %zu tokens, not one; --stop stops at a text of any length",
+                        word, tokens.count);
+  if (code == 0) *id = tokens.ids[0];
+  tokens_free(&tokens);
+  return code;
+}
+
+int tokens_stop(const viva_model *model, const text_list *words, token_list *tokens) {
+  const viva_tokenizer *tokenizer = viva_model_tokenizer(model);
+  *tokens = (token_list){NULL, 0};
+  int code = words->count > 0 ? reserve(tokens, words->count) : 0;
+  for (size_t i = 0; i < words->count && code == 0; i++) {
+    const char *word = words->items[i];
+    uint64_t id = 0;
+    if (args_read_unsigned(word, strlen(word), &id) && id <= INT32_MAX)
+      tokens->ids[i] = (viva_token)id;
+    else if (tokenizer == NULL)
+      code = message_fail(CODE_INPUT, "--stop-token: '%s' is no id, and the model has no tokenizer", word);
+    else
+      code = stop_token(tokenizer, word, &tokens->ids[i]);
+  }
+  tokens->count = words->count;
+  if (code != 0) tokens_free(tokens);
+  return code;
 }
 
 void tokens_free(token_list *tokens) {

@@ -4,6 +4,8 @@
 
 #include <viva/viva.h>
 
+#include "args.h"
+
 typedef struct token_list {
   viva_token *ids;
   size_t count;
@@ -17,6 +19,11 @@ int tokens_encode(const viva_tokenizer *tokenizer, const char *text, size_t byte
 /* Ids written as a JSON array or separated by white space (the form is not mixed). name: for messages. Returns 0, or
  * the exit code after a message. */
 int tokens_parse(const char *text, size_t bytes, const char *name, token_list *tokens);
+
+/* What --stop-token was given, as ids: each word an id, or the text of exactly one token. Returns 0, or the exit code after a
+ * message. */
+int tokens_stop(const viva_model *model, const text_list *words, token_list *tokens);
+
 void tokens_free(token_list *tokens);
 
 #endif

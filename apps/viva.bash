@@ -6,12 +6,12 @@ _viva_options() {
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)
-      echo "-m --model -p --prompt -f --file -n --n-predict -c --ctx-size -t --threads --stop --ignore-eos --chat" \
+      echo "-m --model -p --prompt -f --file -n --n-predict -c --ctx-size -t --threads --stop --stop-token --ignore-eos --chat" \
         "--no-special --bos --no-bos --temp --top-k --top-p --min-p --repeat-penalty --seed --json --logprobs" \
         "--tokenizer $hold $device $talk" ;;
     chat)
-      echo "-m --model -p --prompt --system -n --n-predict -c --ctx-size -t --threads --temp --top-k --top-p --min-p" \
-        "--repeat-penalty --seed --tokenizer $hold $device $talk" ;;
+      echo "-m --model -p --prompt --system -n --n-predict -c --ctx-size -t --threads --stop-token --temp --top-k" \
+        "--top-p --min-p --repeat-penalty --seed --tokenizer $hold $device $talk" ;;
     tokenize) echo "-m --model -p --prompt -f --file --ids --special --bos" ;;
     detokenize) echo "-m --model -f --file --special" ;;
     inspect) echo "-m --model --tensors --metadata --json -c --ctx-size $hold" ;;
@@ -55,7 +55,7 @@ _viva_values() {
     --bound) echo "report fit fit-blocks raw" ;;
     --search) echo "mse absmax four-over-six" ;;
     -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -c | --ctx-size | -t | --threads | -r | --repetitions | \
-      --stop | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
+      --stop | --stop-token | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
       --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size) echo any ;;
   esac
 }

@@ -12,153 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend.h"
 #include "base/cpu.h"
-#include "base/pool.h"
-#include "bench.h"
-#include "number/number.h"
+#include "bench_forms.h"
 
 enum { GEMV_N = 4096, GEMV_K = 14336, GEMM_M = 512, GEMM_N = 1536, GEMM_K = 1536 };
 #define L2_BYTES    ((size_t)384 << 10) /* of weights: cores of today have 512 KiB and more */
 #define L2_REPEAT   8
 #define COLD_BYTES  ((size_t)256 << 20) /* several times the last-level cache */
 #define ROUNDS_MOST 1000
-
-typedef struct form {
-  const char *name;
-  weight_format format;
-  uint32_t block;
-  scale_type scales;
-} form;
-
-static const form forms[] = {{"bf16", WEIGHT_BF16, 0, SCALE_F32},           {"fp8", WEIGHT_FP8, 0, SCALE_F32},
-                             {"fp8-b16:f16", WEIGHT_FP8, 16, SCALE_F16},    {"fp8-b32:f16", WEIGHT_FP8, 32, SCALE_F16},
-                             {"fp8-b128:f32", WEIGHT_FP8, 128, SCALE_F32},  {"nvfp4", WEIGHT_NVFP4, 16, SCALE_E4M3},
-                             {"int8-24", WEIGHT_INT8_24, 0, SCALE_F32},     {"int4-24", WEIGHT_INT4_24, 128, SCALE_F16},
-                             {"int4-24-g32", WEIGHT_INT4_24, 32, SCALE_F16}};
-enum { FORMS = sizeof forms / sizeof forms[0] };
-static const char *const mode_names[] = {"float", "e4m3", "int8", "int4"};
-
-typedef struct bench {
-  runtime *rt;
-  pool *pool, *one_thread;
-  backend *b, *alone; /* alone: on one thread */
-  const backend_ops *ops;
-  int threads, rounds;
-  uint64_t random;
-} bench;
-
-static void fail(const char *what) {
-  fprintf(stderr, "bench_linear: %s\n", what);
-  exit(1);
-}
-
-static uint32_t next_random(bench *t) { /* xorshift64 */
-  t->random ^= t->random << 13, t->random ^= t->random >> 7, t->random ^= t->random << 17;
-  return (uint32_t)(t->random >> 32);
-}
-
-static void *take(bench *t, size_t bytes) {
-  void *memory;
-  if (t->ops->alloc(t->b, bytes, &memory, NULL) != VIVA_OK) memory = NULL;
-  if (!memory) fail("out of memory");
-  return memory;
-}
-
-/* -- weights: random codes that are valid, scales of 1 */
-
-static size_t code_bytes(weight_format format, size_t cols) { /* of a row */
-  switch (format) {
-  case WEIGHT_FP8: return cols;
-  case WEIGHT_NVFP4: return (cols + NVFP4_BLOCK - 1) / NVFP4_BLOCK * NVFP4_BLOCK_BYTES;
-  case WEIGHT_INT8_24: return (cols + SPARSE_24_COLUMNS - 1) / SPARSE_24_COLUMNS * sizeof(int8_24_block);
-  case WEIGHT_INT4_24: return (cols + SPARSE_24_COLUMNS - 1) / SPARSE_24_COLUMNS * sizeof(int4_24_block);
-  default: return cols * weight_element_bytes(format);
-  }
-}
-
-static void fill_sparse(bench *t, uint8_t *to, size_t block_bytes) {
-  static const uint8_t nibbles[6] = {4, 8, 9, 12, 13, 14};
-  const size_t kept = block_bytes - SPARSE_24_GROUPS / 2;
-  for (size_t i = 0; i < kept; i++) to[i] = (uint8_t)(next_random(t) & 0x77);
-  for (size_t i = kept; i < block_bytes; i++)
-    to[i] = (uint8_t)(nibbles[next_random(t) % 6] | nibbles[next_random(t) % 6] << 4);
-}
-
-/* BF16 of ±0.5 … ±1: products with numbers that are not normal are slow on some processors, and no model has them. */
-static void fill_bf16(bench *t, uint8_t *to, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 2) {
-    const uint32_t random = next_random(t), bits = (random & 0x8000) | 0x3f00 | (random & 0x7f);
-    to[i] = (uint8_t)(bits & 0xff);
-    to[i + 1] = (uint8_t)(bits >> 8);
-  }
-}
-
-static void fill_codes(bench *t, weight_format format, uint8_t *to, size_t bytes) {
-  if (format == WEIGHT_BF16) {
-    fill_bf16(t, to, bytes);
-    return;
-  }
-  if (format == WEIGHT_INT8_24 || format == WEIGHT_INT4_24) {
-    const size_t block = format == WEIGHT_INT8_24 ? sizeof(int8_24_block) : sizeof(int4_24_block);
-    for (size_t i = 0; i + block <= bytes; i += block) fill_sparse(t, to + i, block);
-    return;
-  }
-  for (size_t i = 0; i < bytes; i++) to[i] = (uint8_t)(next_random(t) & 0xbb); /* no NaN */
-}
-
-static const uint8_t one[4][4] = {{0, 0, 0x80, 0x3f}, {0, 0x3c}, {127}, {0x38}}; /* 1 of each scale_type */
-
-/* A matrix at `memory`: its codes, then its scales. Returns its bytes. */
-static size_t place(const form *f, size_t n, size_t k, char *memory, weight *w) {
-  *w = (weight){.format = f->format,
-                .rows = n,
-                .cols = k,
-                .row_bytes = code_bytes(f->format, k),
-                .data = memory,
-                .scale_type = f->scales,
-                .block = f->block,
-                .global = 1};
-  if (weight_dense(f->format)) return n * w->row_bytes;
-  w->scale_row_bytes = weight_blocks(w) * scale_bytes(f->scales);
-  const size_t codes = (n * w->row_bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
-  w->scales = memory + codes;
-  return codes + (n * w->scale_row_bytes + PACK_ALIGN - 1) / PACK_ALIGN * PACK_ALIGN;
-}
-
-static void fill(bench *t, const form *f, char *memory, const weight *w) {
-  fill_codes(t, f->format, (uint8_t *)memory, w->row_bytes);
-  for (size_t r = 1; r < w->rows; r++) memcpy(memory + r * w->row_bytes, memory, w->row_bytes);
-  if (weight_dense(f->format)) return;
-  char *scales = memory + ((const char *)w->scales - memory);
-  for (size_t i = 0; i < w->rows * w->scale_row_bytes; i++)
-    scales[i] = (char)one[f->scales][i % scale_bytes(f->scales)];
-}
-
-/* -- inputs */
-
-typedef struct inputs {
-  float *x, *y;
-  void *xq;
-  linear_args args;
-} inputs;
-
-static inputs inputs_make(bench *t, input_mode mode, const weight *w, size_t m) {
-  inputs in = {.x = take(t, m * w->cols * sizeof(float)), .y = take(t, m * w->rows * sizeof(float))};
-  for (size_t i = 0; i < m * w->cols; i++) in.x[i] = (float)(int32_t)next_random(t) * 0x1p-31f;
-  if (mode != INPUT_FLOAT) {
-    in.xq = take(t, t->ops->quantized_bytes(t->b, mode, m, w->cols));
-    t->ops->quantize_rows(t->b, mode, in.x, w->cols, m, w->cols, in.xq, NULL);
-  }
-  in.args = (linear_args){
-      .m = m, .x = in.x, .x_stride = w->cols, .input = mode, .xq = in.xq, .w = w, .y = in.y, .y_stride = w->rows};
-  return in;
-}
-
-static void inputs_free(bench *t, inputs *in) {
-  t->ops->free(t->b, in->x, NULL), t->ops->free(t->b, in->y, NULL);
-  if (in->xq) t->ops->free(t->b, in->xq, NULL);
-}
 
 static double multiply_time(bench *t, backend *b, const linear_args *args) {
   const double begin = seconds();
@@ -177,24 +38,24 @@ typedef struct copies {
 
 static copies copies_make(bench *t, const form *f, size_t n, size_t at_least) {
   copies c = {0};
-  c.bytes = place(f, n, GEMV_K, NULL, &c.w);
+  c.bytes = bench_place(f, n, GEMV_K, NULL, &c.w);
   c.count = at_least / c.bytes + 1;
-  c.memory = take(t, c.count * c.bytes);
-  place(f, n, GEMV_K, c.memory, &c.w);
-  fill(t, f, c.memory, &c.w);
+  c.memory = bench_take(t, c.count * c.bytes);
+  bench_place(f, n, GEMV_K, c.memory, &c.w);
+  bench_fill(t, f, c.memory, &c.w);
   for (size_t i = 1; i < c.count; i++) memcpy(c.memory + i * c.bytes, c.memory, c.bytes);
   return c;
 }
 
 static void gemv(bench *t, const form *f, input_mode mode) {
   copies cold = copies_make(t, f, GEMV_N, COLD_BYTES + (size_t)GEMV_N * GEMV_K);
-  copies near = copies_make(t, f, L2_BYTES / code_bytes(f->format, GEMV_K) / 4 * 4, 0);
-  inputs in = inputs_make(t, mode, &cold.w, 1), in_near = inputs_make(t, mode, &near.w, 1);
+  copies near = copies_make(t, f, L2_BYTES / bench_code_bytes(f->format, GEMV_K) / 4 * 4, 0);
+  inputs in = bench_inputs(t, mode, &cold.w, 1), in_near = bench_inputs(t, mode, &near.w, 1);
   double multiplied[ROUNDS_MOST], read[ROUNDS_MOST], alone[ROUNDS_MOST];
   for (int r = 0; r < t->rounds; r++) {
     const size_t c = (size_t)r * 2 % cold.count;
     t->ops->read_pass(t->b, cold.memory + c * cold.bytes, cold.bytes, &read[r], NULL);
-    place(f, GEMV_N, GEMV_K, cold.memory + (c + 1) % cold.count * cold.bytes, &cold.w);
+    bench_place(f, GEMV_N, GEMV_K, cold.memory + (c + 1) % cold.count * cold.bytes, &cold.w);
     multiplied[r] = multiply_time(t, t->b, &in.args);
     multiply_time(t, t->alone, &in_near.args); /* into L2 */
     alone[r] = 0;
@@ -209,30 +70,30 @@ static void gemv(bench *t, const form *f, input_mode mode) {
   const size_t rounds = (size_t)t->rounds;
   const double took = median(multiplied, rounds);
   printf("gemv  %-13s %-6s %6.2f GB/s  %6.2f Gweight/s  %5.3f of %.2f GB/s  %5.3f of L2's %.2f GB/s\n", f->name,
-         mode_names[mode], gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, median(share, rounds),
+         bench_modes[mode], gigabytes / took, 1e-9 * GEMV_N * GEMV_K / took, median(share, rounds),
          gigabytes / median(read, rounds), median(of_l2, rounds), near_gigabytes / median(alone, rounds));
-  inputs_free(t, &in), inputs_free(t, &in_near);
+  bench_inputs_free(t, &in), bench_inputs_free(t, &in_near);
   t->ops->free(t->b, cold.memory, NULL), t->ops->free(t->b, near.memory, NULL);
 }
 
 static void gemm(bench *t, const form *f, input_mode mode) {
   weight w, dense;
-  char *memory = take(t, place(f, GEMM_N, GEMM_K, NULL, &w));
-  char *beside = take(t, place(&forms[0], GEMM_N, GEMM_K, NULL, &dense));
-  place(f, GEMM_N, GEMM_K, memory, &w);
-  place(&forms[0], GEMM_N, GEMM_K, beside, &dense);
-  fill(t, f, memory, &w);
-  fill(t, &forms[0], beside, &dense);
-  inputs in = inputs_make(t, mode, &w, GEMM_M), plain = inputs_make(t, INPUT_FLOAT, &dense, GEMM_M);
+  char *memory = bench_take(t, bench_place(f, GEMM_N, GEMM_K, NULL, &w));
+  char *beside = bench_take(t, bench_place(&bench_forms[0], GEMM_N, GEMM_K, NULL, &dense));
+  bench_place(f, GEMM_N, GEMM_K, memory, &w);
+  bench_place(&bench_forms[0], GEMM_N, GEMM_K, beside, &dense);
+  bench_fill(t, f, memory, &w);
+  bench_fill(t, &bench_forms[0], beside, &dense);
+  inputs in = bench_inputs(t, mode, &w, GEMM_M), plain = bench_inputs(t, INPUT_FLOAT, &dense, GEMM_M);
   double times[ROUNDS_MOST], bf16[ROUNDS_MOST];
   for (int r = 0; r < t->rounds; r++) {
     times[r] = multiply_time(t, t->b, &in.args);
     bf16[r] = multiply_time(t, t->b, &plain.args);
   }
   const double took = median(times, (size_t)t->rounds), other = median(bf16, (size_t)t->rounds);
-  printf("gemm  %-13s %-6s %7.1f GFLOP/s  %5.2f x bf16's %.1f\n", f->name, mode_names[mode],
+  printf("gemm  %-13s %-6s %7.1f GFLOP/s  %5.2f x bf16's %.1f\n", f->name, bench_modes[mode],
          2e-9 * GEMM_M * GEMM_N * GEMM_K / took, other / took, 2e-9 * GEMM_M * GEMM_N * GEMM_K / other);
-  inputs_free(t, &in), inputs_free(t, &plain);
+  bench_inputs_free(t, &in), bench_inputs_free(t, &plain);
   t->ops->free(t->b, memory, NULL), t->ops->free(t->b, beside, NULL);
 }
 
@@ -242,14 +103,10 @@ static const struct part {
 } parts[] = {{"gemv", gemv}, {"gemm", gemm}};
 enum { PARTS = sizeof parts / sizeof parts[0] };
 
-static const char *const tables[] = {"auto", "reference", "avx2", "avx512", "avx512-bf16"};
-enum { TABLES = sizeof tables / sizeof tables[0] };
-
 int main(int argc, char **argv) {
   bench t = {.ops = &backend_cpu, .threads = cpu_default_threads(), .rounds = 21, .random = 88172645463325252u};
   unsigned wanted = 0;
   const char *only = NULL;
-  int table = VIVA_KERNELS_AUTO;
   for (int i = 1; i < argc; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (strcmp(argv[i], "-t") == 0)
@@ -258,32 +115,19 @@ int main(int argc, char **argv) {
       t.rounds = atoi(value), i++;
     else if (strcmp(argv[i], "-f") == 0)
       only = value, i++;
-    else if (strcmp(argv[i], "-k") == 0) {
-      for (table = 0; table < TABLES && strcmp(value, tables[table]) != 0;) table++;
-      i++;
-    } else {
+    else if (strcmp(argv[i], "-k") == 0)
+      t.table = value, i++;
+    else {
       for (unsigned p = 0; p < PARTS; p++)
         if (strcmp(argv[i], parts[p].name) == 0) wanted |= 1u << p;
     }
   }
-  if (t.rounds < 1 || t.rounds > ROUNDS_MOST) fail("ROUNDS is 1 to 1000");
-  t.rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_ERROR);
-  if (!t.rt || pool_create(t.rt, t.threads, &t.pool, NULL) != VIVA_OK ||
-      pool_create(t.rt, 1, &t.one_thread, NULL) != VIVA_OK)
-    fail("no threads");
-  if (t.ops->open(t.rt, t.pool, 0, (viva_cpu_kernels)table, &t.b, NULL) != VIVA_OK ||
-      t.ops->open(t.rt, t.one_thread, 0, (viva_cpu_kernels)table, &t.alone, NULL) != VIVA_OK)
-    fail("no such kernels here");
-  viva_device_info info = {.size = sizeof info};
-  t.ops->info(t.b, &info);
-  setvbuf(stdout, NULL, _IOLBF, 0);
-  printf("%s, %s, %d threads, medians of %d\n", info.name, info.kernels, t.threads, t.rounds);
+  if (t.rounds < 1 || t.rounds > ROUNDS_MOST) bench_fail("ROUNDS is 1 to 1000");
+  bench_open(&t);
   for (unsigned p = 0; p < PARTS; p++)
-    for (size_t f = 0; f < FORMS && (wanted == 0 || wanted >> p & 1); f++)
+    for (size_t f = 0; f < BENCH_FORMS && (wanted == 0 || wanted >> p & 1); f++)
       for (input_mode mode = INPUT_FLOAT; mode <= INPUT_INT4; mode++)
-        if (!only || strcmp(only, forms[f].name) == 0) parts[p].run(&t, &forms[f], mode);
-  t.ops->close(t.b), t.ops->close(t.alone);
-  pool_free(t.pool), pool_free(t.one_thread);
-  runtime_release(t.rt);
+        if (!only || strcmp(only, bench_forms[f].name) == 0) parts[p].run(&t, &bench_forms[f], mode);
+  bench_close(&t);
   return 0;
 }

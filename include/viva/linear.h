@@ -16,10 +16,15 @@
  * code = nearest even of x / s with s = absmax / 448, / 127 or / 7 of the row (1 where that is 0). It is the call's or
  * the caller's choice and never depends on the number of rows.
  *
+ * Memory: tensors of the host's memory may come from any engine; where the weight's engine computes in a device's memory
+ * they are copied over for the call (what is used often, as a bias, is better kept there: viva_tensor_to_device). A tensor
+ * on a device must be on that of the weight's engine. A new output lies where the input does; options.into may lie on
+ * either side. When a call returns, its output is written.
+ *
  * Errors of all calls: E_ARGUMENT (NULL; an input without rows; a packed weight of another format than the call's name
- * says; weights of different engines; an option out of range), E_SIZE (the input's last dimension is not in, the bias's
- * length is not out, gate and up differ, options.into has another shape), E_DTYPE, E_LIMIT (a size overflows; integer
- * inputs with in above 266287), E_MEMORY. Tensors may come from any engine on the same device. Thread-safe.
+ * says; weights, or tensors on devices, of different engines; an option out of range), E_SIZE (the input's last
+ * dimension is not in, the bias's length is not out, gate and up differ, options.into has another shape), E_DTYPE,
+ * E_LIMIT (a size overflows; integer inputs with in above 266287), E_MEMORY, E_DEVICE. Thread-safe.
  */
 #ifndef VIVA_LINEAR_H
 #define VIVA_LINEAR_H

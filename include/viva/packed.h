@@ -6,11 +6,11 @@
  *
  * Every prepack call takes the weight as a 2-D tensor [out][in] of F32, F16, BF16 or F64 with any strides. Weights that
  * lie [in][out] in memory are a transposed view (viva_tensor_transpose), which costs nothing. The tensor is only read
- * during the call.
+ * during the call; it may lie in the host's memory or on any engine's device, and the bytes are the same.
  *
  * Errors of all prepack calls: E_ARGUMENT (NULL; not 2-D; a size of 0; an option that this format does not have or that
  * is out of range: its name is the error's item), E_DTYPE, E_NUMERIC (a NaN or an infinity: the message gives row and
- * column; options.allow_nonfinite accepts them), E_LIMIT (a size overflows), E_MEMORY, E_CANCELLED. Bits for equal
+ * column; options.allow_nonfinite accepts them), E_LIMIT (a size overflows), E_MEMORY, E_DEVICE, E_CANCELLED. Bits for equal
  * arguments are equal, whatever the number of threads. docs/numerics.md has what each costs a model.
  */
 #ifndef VIVA_PACKED_H

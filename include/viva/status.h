@@ -70,6 +70,12 @@ VIVA_API const char *viva_status_text(viva_status status);
  * be NULL; buffer may be when size is 0. Thread-safe. */
 VIVA_API size_t viva_error_format(const viva_error *error, char *buffer, size_t size);
 
+/* Bytes (1 to 4) of the UTF-8 character at the beginning of text that can be shown on a terminal as it is; 0 when text has none
+ * there, or one that could forge or hide what stands around it: a control character (C0, DEL, C1), a line or paragraph
+ * separator, a mark of direction. Names from files are asked for with this before they are printed; every message of the
+ * library has gone through it. bytes 0 gives 0. Thread-safe, and safe in a signal handler. */
+VIVA_API size_t viva_visible(const char *text, size_t bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -18,7 +18,7 @@
  * - Large tensors are shared out to the engine's threads; no result depends on their number.
  * - Errors: E_ARGUMENT (a NULL, an axis or option out of range, an empty reduction that has no value), E_SIZE (shapes
  *   that do not fit each other), E_DTYPE (an operation that the type does not have), E_LIMIT, E_MEMORY, E_STATE (a
- *   tensor in memory that the CPU cannot read). The message names the shapes, the axis and the types. Division by zero,
+ *   tensor on a device: copy it to the host first; views of it can be made). The message names the shapes, the axis and the types. Division by zero,
  *   the logarithm of a negative number and the like give infinity or NaN as IEEE 754 says (integers: 0);
  *   viva_tensor_check_domain finds them.
  * - Calls may run at once on shared operands; a tensor must not be written while another call uses it.

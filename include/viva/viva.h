@@ -40,6 +40,7 @@
 #include "viva/checkpoint.h"
 #include "viva/compress.h"
 #include "viva/engine.h"
+#include "viva/file.h"
 #include "viva/generator.h"
 #include "viva/linear.h"
 #include "viva/model.h"

@@ -215,7 +215,7 @@ static gemv_problem timed_problem(const lab_format *f, const shape &s, uint8_t *
   p.w.rows = s.n;
   p.w.cols = s.k;
   p.w.block = f->block;
-  p.w.scale_type = f->scale;
+  p.w.scales_type = f->scale;
   p.w.pairs = f->pairs;
   p.ordered = arena;
   p.m = GEMV_MOST_ROWS;

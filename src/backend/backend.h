@@ -10,12 +10,15 @@
  *
  * Numbers. Every output row is computed as if it were alone: its bits depend on its own inputs and on the weight's shape,
  * never on the number of rows, on their order, on threads or on other rows. That is what makes prefill equal decode.
+ *
+ * This header and what it includes compile as C, C++ and CUDA (tests/cuda/test_headers.cu).
  */
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
 #include "backend/batch.h"
 #include "backend/decoder.h"
+#include "pack/pack.h"
 #include "viva/engine.h"
 
 typedef struct pool pool;       /* base/pool.h */
@@ -129,6 +132,12 @@ typedef struct backend_ops {
   /* Makes it at dev, which stays valid as long as the weights, and sets `prepared` of each. */
   viva_status (*weight_prepare)(backend *b, weight *group, size_t count, void *dev, viva_error *error);
 
+  /* -- packing on the device (optional; without it rows are packed on the host and uploaded) */
+  /* As pack/'s pack_rows by magnitude, to the same bytes: rows [row, row + rows) of a matrix of all_rows × cols at `to` (dev,
+   * pack_measure's layout), from their values (F32, F16 or BF16). spec: a packed format, settled. *bad as there. */
+  viva_status (*pack_rows)(backend *b, const pack_spec *spec, size_t all_rows, size_t cols, void *to, size_t row,
+                           size_t rows, const outer_rows *values, pack_place *bad, viva_error *error);
+
   /* -- steps */
   /* Opens a step: *dev is host with its arrays in the device's memory, at `place` (dev, host->block_bytes bytes) unless the
    * backend reads the host's own. Valid until step_end, which every successful step_begin is followed by. */
@@ -171,10 +180,13 @@ typedef struct backend_ops {
    * row's values is NaN (its other results are then of no use). 1 ≤ k ≤ n. */
   viva_status (*top)(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids, float *values,
                      uint8_t *nan, viva_error *error);
-  /* Optional: a whole step, from tokens to the logits (dev [kept][vocab]) of the kept rows, in place of the operations
-   * above; the same numbers within the backend's bound. mode: how rows enter packed weights. */
-  viva_status (*decode_step)(backend *b, const decoder *d, const batch *step, input_mode mode, float *logits,
-                             viva_error *error);
+  /* Optional: a whole step of few rows in one call, from the host's description to the logits (dev [kept][vocab]) of the kept
+   * rows, in place of step_begin, the operations above, and step_end. best, nan (host [kept]): as top's ids and nan for
+   * k = 1. The same numbers within the backend's bound; whether it takes a step depends on the decoder, the mode and
+   * the numbers of rows, never on positions or time. mode: how rows enter packed weights. Errors: E_UNSUPPORTED: it does not
+   * take this step, nothing was done, the operations do it. */
+  viva_status (*decode_step)(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+                             viva_token *best, uint8_t *nan, viva_error *error);
   size_t decode_rows; /* most rows of a step that decode_step takes, at most 32; 0 without it */
   /* Reads bytes of dev memory as fast as it can, once; for the bandwidth ceiling. */
   viva_status (*read_pass)(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);

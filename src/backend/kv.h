@@ -28,7 +28,7 @@ typedef struct kv_layout {
 } kv_layout;
 
 static inline kv_layout kv_layout_of(kv_type type, head_shape heads) {
-  kv_layout l = {.type = type, .element_bytes = type == KV_F32 ? 4 : type == KV_F16 ? 2 : 1};
+  kv_layout l = {.type = type, .element_bytes = type == KV_F32 ? 4u : type == KV_F16 ? 2u : 1u};
   const size_t scales = type == KV_FP8 ? heads.kv_heads * KV_PAGE * 2 : 0;
   l.head_bytes = KV_PAGE * heads.head_dim * l.element_bytes;
   l.values_at = heads.kv_heads * l.head_bytes;

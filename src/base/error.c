@@ -10,16 +10,31 @@
 /* Longer than viva_error.message: what is cut off is cut by error_quote, at a character's edge and with a mark. */
 #define RAW_MESSAGE_BYTES 1024
 
+static int is_hidden(uint32_t code) {
+  static const uint32_t ranges[][2] = {
+      {0x00, 0x1F},     {0x7F, 0x9F},     /* C0, DEL, C1 */
+      {0x061C, 0x061C}, {0x200E, 0x200F}, /* marks of direction: Arabic, left to right, right to left */
+      {0x2028, 0x202E},                   /* line and paragraph separator, embeddings and overrides of direction */
+      {0x2066, 0x2069},                   /* isolates */
+  };
+  for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+    if (code >= ranges[i][0] && code <= ranges[i][1]) return 1;
+  return 0;
+}
+
+size_t viva_visible(const char *text, size_t bytes) {
+  uint32_t code;
+  size_t invalid;
+  if (bytes == 0) return 0;
+  size_t length = utf8_decode(text, bytes, &code, &invalid);
+  return length > 0 && is_hidden(code) ? 0 : length;
+}
+
 /* Writes the printable form of the character at text to out (≤ 4 bytes); returns its length and sets *used. */
 static size_t quote_character(const char *text, size_t bytes, char out[4], size_t *used) {
   static const char hex[] = "0123456789abcdef";
-  uint32_t code = 0;
-  size_t invalid = 0;
-  size_t length = utf8_decode(text, bytes, &code, &invalid);
-  /* C1 controls, the line and paragraph separators and the bidirectional overrides could forge or hide text. */
-  int control = code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x2028 || code == 0x2029 ||
-                (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
-  if (length > 0 && !control) {
+  size_t length = viva_visible(text, bytes);
+  if (length > 0) {
     memcpy(out, text, length);
     *used = length;
     return length;

@@ -10,6 +10,7 @@
 
 viva_status flat_open(const viva_tensor *tensor, runtime *rt, flat_values *flat, viva_error *error) {
   *flat = (flat_values){.rt = rt, .count = tensor->elements};
+  if (tensor->storage->device) return device_refuse(tensor, "the tensor", error);
   viva_tensor_desc desc = {.size = sizeof desc};
   TRY(viva_tensor_describe(tensor, &desc, error));
   if (desc.dtype == VIVA_F32 && desc.contiguous) {

@@ -32,7 +32,7 @@ static void decode_narrow(const segment *s, const segment_parts *p, const block_
                     .row_bytes = run->blocks * NVFP4_BLOCK_BYTES,
                     .data = codes,
                     .scales = p->nvfp4_scales + run->first,
-                    .scale_type = SCALE_E4M3,
+                    .scales_type = SCALE_E4M3,
                     .block = NVFP4_BLOCK,
                     .scale_row_bytes = run->blocks,
                     .global = spec.global,

@@ -126,6 +126,7 @@ viva_status engine_open(const viva_engine_options *options, const io_table *io, 
     return error_set(error, VIVA_E_MEMORY, "no memory for an engine");
   }
   e->rt = rt;
+  engine_make_device(e);
   atomic_init(&e->references, 1);
   const viva_status status = engine_start(&o, ops, index, e, error);
   if (status != VIVA_OK) {

@@ -12,23 +12,39 @@ static viva_status make_output(const linear_request *request, const linear_job *
                                viva_tensor *into, viva_tensor **out, viva_error *error) {
   *out = viva_tensor_retain(into);
   if (into) return VIVA_OK;
+  const viva_tensor *input = request->input;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
-  const uint32_t rank = request->input->rank;
-  for (uint32_t i = 0; i < rank; i++) shape[i] = request->input->shape[i];
+  const uint32_t rank = input->rank;
+  for (uint32_t i = 0; i < rank; i++) shape[i] = input->shape[i];
   shape[rank - 1] = job->n;
-  return tensor_create(job->engine->rt, dtype, rank, shape, out, error);
+  return tensor_empty_on(job->engine->rt, input->storage->device, dtype, rank, shape, out, error);
+}
+
+/* Writes out, which may lie on the host while the products are made on a device. */
+static viva_status run(linear_job *job, viva_tensor *out, viva_error *error) {
+  const tensor_device *device = engine_device(job->engine);
+  viva_tensor *there = NULL;
+  if (out->storage->device != device)
+    TRY(tensor_empty_on(job->engine->rt, device, out->dtype, out->rank, out->shape, &there, error));
+  job->output = fold(there ? there : out);
+  viva_status status = linear_run(job, error);
+  if (status == VIVA_OK && there) status = device_transfer(there, out, error);
+  viva_tensor_release(there);
+  return status;
 }
 
 static viva_status call(const linear_kind *kind, const linear_request *request, viva_error *error) {
   linear_job job;
+  linear_held held;
   viva_linear_options o;
   viva_dtype dtype;
   viva_tensor *out;
   if (request->output) *request->output = NULL;
   TRY(linear_check(kind, request, &job, &dtype, &o, error));
   TRY(make_output(request, &job, dtype, o.into, &out, error));
-  job.output = fold(out);
-  const viva_status status = linear_run(&job, error);
+  viva_status status = linear_bring(&job, &held, error);
+  if (status == VIVA_OK) status = run(&job, out, error);
+  linear_drop(&held);
   if (status == VIVA_OK && o.overflows) *o.overflows += job.overflows;
   if (status == VIVA_OK && request->output)
     *request->output = out;

@@ -28,7 +28,7 @@ typedef struct linear_kind {
 /* A checked call. */
 typedef struct linear_job {
   viva_engine *engine;
-  folded input, output; /* output.tensor is set when there is one */
+  folded input, output; /* output.tensor is set when there is one; both in the memory of the engine's device */
   const weight *weight, *up;
   const viva_tensor *bias, *up_bias, *after_bias;
   input_mode mode;
@@ -40,6 +40,15 @@ typedef struct linear_job {
 /* linear_check.c: all refusals. Fills all of job but output and overflows, the output's type, and *into. */
 viva_status linear_check(const linear_kind *kind, const linear_request *request, linear_job *job,
                          viva_dtype *output_dtype, viva_linear_options *options, viva_error *error);
+
+/* linear_device.c: brings what the job reads into the memory of its engine's device. `held` has what was copied, NULL where
+ * nothing was. */
+typedef struct linear_held {
+  viva_tensor *input, *bias, *up_bias, *after_bias;
+} linear_held;
+
+viva_status linear_bring(linear_job *job, linear_held *held, viva_error *error);
+void linear_drop(linear_held *held); /* also after a failure */
 
 /* linear_run.c. Errors: E_MEMORY, E_LIMIT, and the backend's. */
 viva_status linear_run(linear_job *job, viva_error *error);

@@ -16,6 +16,14 @@ static viva_status check_dtype(const viva_tensor *t, const char *item, viva_erro
   return error_option(error, VIVA_E_DTYPE, item);
 }
 
+/* A tensor on a device is on that of the weight's engine; the host's may come from anywhere. */
+static viva_status check_place(const linear_job *job, const viva_tensor *t, const char *item, viva_error *error) {
+  if (!t->storage->device || t->storage->device == engine_device(job->engine)) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT,
+            "%s lies on the device of another engine than the weight's; copy it there (viva_tensor_to_device)", item);
+  return error_option(error, VIVA_E_ARGUMENT, item);
+}
+
 /* -- options and modes */
 
 static viva_status read_mode(const linear_kind *kind, viva_activation_mode act, size_t k, input_mode *mode,
@@ -46,9 +54,9 @@ static viva_status check_format(const linear_kind *kind, const weight *w, const 
   if (kind->any || w->format == kind->format || (up && up->format == kind->format)) return VIVA_OK;
   const weight example = {.format = kind->format,
                           .block = kind->format == WEIGHT_INT4_24 ? 128 : 0,
-                          .scale_type = kind->format == WEIGHT_NVFP4     ? SCALE_E4M3
-                                        : kind->format == WEIGHT_INT4_24 ? SCALE_F16
-                                                                         : SCALE_F32};
+                          .scales_type = kind->format == WEIGHT_NVFP4     ? SCALE_E4M3
+                                         : kind->format == WEIGHT_INT4_24 ? SCALE_F16
+                                                                          : SCALE_F32};
   packed_name(&example, wanted);
   if (up)
     error_set(error, VIVA_E_ARGUMENT, "%s needs a weight of %s; gate is %s and up is %s (viva_linear takes any)",
@@ -71,14 +79,15 @@ static viva_status check_up(const linear_job *job, const viva_packed_weight *up,
 
 /* -- epilogue */
 
-static viva_status check_bias(const viva_tensor *bias, const char *item, size_t n, viva_error *error) {
+static viva_status check_bias(const linear_job *job, const viva_tensor *bias, const char *item, viva_error *error) {
   char text[128];
   if (!bias) return VIVA_OK;
-  if (bias->rank != 1 || bias->shape[0] != n) {
+  if (bias->rank != 1 || bias->shape[0] != job->n) {
     error_set(error, VIVA_E_SIZE, "%s has the shape %s; expected [%zu], one for each output of the weight", item,
-              tensor_shape_text(bias, text), n);
+              tensor_shape_text(bias, text), job->n);
     return error_option(error, VIVA_E_SIZE, item);
   }
+  TRY(check_place(job, bias, item, error));
   return check_dtype(bias, item, error);
 }
 
@@ -109,9 +118,9 @@ static viva_status read_epilogue(const linear_kind *kind, const viva_epilogue *g
   }
   TRY(check_format(kind, job->weight, swiglu ? &e.up->w : NULL, error));
   if (swiglu) TRY(check_up(job, e.up, error));
-  TRY(check_bias(e.bias, "bias", job->n, error));
-  TRY(check_bias(e.up_bias, "up_bias", job->n, error));
-  TRY(check_bias(e.after_bias, kind->any ? "after_bias" : "bias", job->n, error));
+  TRY(check_bias(job, e.bias, "bias", error));
+  TRY(check_bias(job, e.up_bias, "up_bias", error));
+  TRY(check_bias(job, e.after_bias, kind->any ? "after_bias" : "bias", error));
   job->act = acts[e.kind];
   job->up = swiglu ? &e.up->w : NULL;
   job->bias = e.bias, job->up_bias = e.up_bias, job->after_bias = e.after_bias;
@@ -133,15 +142,17 @@ static viva_status read_input(const viva_tensor *input, linear_job *job, viva_er
     return error_option(error, VIVA_E_ARGUMENT, "input");
   }
   TRY(check_dtype(input, "input", error));
+  TRY(check_place(job, input, "input", error));
   job->input = fold(input);
   job->rows = job->input.rows;
   return VIVA_OK;
 }
 
-static viva_status check_into(const viva_tensor *into, const viva_tensor *input, size_t n, viva_error *error) {
+static viva_status check_into(const linear_job *job, const viva_tensor *into, const viva_tensor *input,
+                              viva_error *error) {
   char have[128], wanted[128];
   viva_tensor like = *input;
-  like.shape[like.rank - 1] = n;
+  like.shape[like.rank - 1] = job->n;
   int same = into->rank == like.rank;
   for (uint32_t i = 0; same && i < like.rank; i++) same = into->shape[i] == like.shape[i];
   if (!same) {
@@ -150,6 +161,7 @@ static viva_status check_into(const viva_tensor *into, const viva_tensor *input,
     return error_option(error, VIVA_E_SIZE, "into");
   }
   TRY(check_dtype(into, "into", error));
+  TRY(check_place(job, into, "into", error));
   if (!tensor_distinct(into)) {
     error_set(error, VIVA_E_ARGUMENT, "elements of into share memory; give a tensor in which each has its own");
     return error_option(error, VIVA_E_ARGUMENT, "into");
@@ -159,15 +171,15 @@ static viva_status check_into(const viva_tensor *into, const viva_tensor *input,
   return error_option(error, VIVA_E_ARGUMENT, "into");
 }
 
-static viva_status read_output(const linear_request *request, const viva_linear_options *o, size_t n, viva_dtype *dtype,
-                               viva_error *error) {
+static viva_status read_output(const linear_job *job, const linear_request *request, const viva_linear_options *o,
+                               viva_dtype *dtype, viva_error *error) {
   if (o->output_dtype != VIVA_DTYPE_NONE && !is_activation(o->output_dtype)) {
     error_set(error, VIVA_E_DTYPE, "output_dtype is %s; expected F16, BF16 or F32", viva_dtype_name(o->output_dtype));
     return error_option(error, VIVA_E_DTYPE, "output_dtype");
   }
   *dtype = o->output_dtype != VIVA_DTYPE_NONE ? o->output_dtype : o->into ? o->into->dtype : VIVA_F16;
   if (!o->into) return VIVA_OK;
-  TRY(check_into(o->into, request->input, n, error));
+  TRY(check_into(job, o->into, request->input, error));
   if (o->into->dtype == *dtype) return VIVA_OK;
   error_set(error, VIVA_E_DTYPE, "into holds %s, but output_dtype is %s; leave one of the two out",
             viva_dtype_name(o->into->dtype), viva_dtype_name(*dtype));
@@ -189,5 +201,5 @@ viva_status linear_check(const linear_kind *kind, const linear_request *request,
   TRY(read_epilogue(kind, request->epilogue, job, error));
   TRY(read_mode(kind, options->act, job->k, &job->mode, error));
   TRY(read_input(request->input, job, error));
-  return read_output(request, options, job->n, output_dtype, error);
+  return read_output(job, request, options, output_dtype, error);
 }

@@ -75,7 +75,7 @@ viva_engine *viva_packed_weight_engine(const viva_packed_weight *packed) { retur
 viva_dtype packed_scale_dtype(const weight *w) {
   static const viva_dtype types[] = {
       [SCALE_F32] = VIVA_F32, [SCALE_F16] = VIVA_F16, [SCALE_E8M0] = VIVA_E8M0, [SCALE_E4M3] = VIVA_E4M3};
-  return weight_dense(w->format) ? VIVA_DTYPE_NONE : types[w->scale_type];
+  return weight_dense(w->format) ? VIVA_DTYPE_NONE : types[w->scales_type];
 }
 
 uint64_t packed_code_bytes(const weight *w) { return (uint64_t)w->rows * w->row_bytes; }
@@ -83,7 +83,7 @@ uint64_t packed_code_bytes(const weight *w) { return (uint64_t)w->rows * w->row_
 uint64_t packed_scale_bytes(const weight *w) {
   if (weight_dense(w->format)) return 0;
   const uint64_t rows = w->scale_row_bytes ? w->rows : 1;
-  return rows * weight_blocks(w) * scale_bytes(w->scale_type);
+  return rows * weight_blocks(w) * scale_bytes(w->scales_type);
 }
 
 const char *packed_name(const weight *w, char name[PACKED_NAME_BYTES]) {
@@ -93,7 +93,7 @@ const char *packed_name(const weight *w, char name[PACKED_NAME_BYTES]) {
   static const char *const scales[] = {
       [SCALE_F32] = ":f32", [SCALE_F16] = ":f16", [SCALE_E8M0] = ":e8m0", [SCALE_E4M3] = ":e4m3"};
   const scale_type usual = w->format == WEIGHT_NVFP4 ? SCALE_E4M3 : w->format == WEIGHT_INT4_24 ? SCALE_F16 : SCALE_F32;
-  const char *suffix = weight_dense(w->format) || w->scale_type == usual ? "" : scales[w->scale_type];
+  const char *suffix = weight_dense(w->format) || w->scales_type == usual ? "" : scales[w->scales_type];
   char block[16] = "";
   if (w->format == WEIGHT_FP8 && w->block) snprintf(block, sizeof block, "-b%u", (unsigned)w->block);
   if (w->format == WEIGHT_INT4_24 && !w->block) snprintf(block, sizeof block, "-channel");

@@ -4,13 +4,15 @@
  *     share:  a thread's rows of it
  *       piece:  rows converted to FP32 at once, packed while they are in the cache
  *
- * FP32 rows that lie together need no conversion: they are packed from where they are. */
+ * FP32 rows that lie together need no conversion: they are packed from where they are. A tensor on a device is copied to the
+ * host first, unless the device packs (prepack_device.c): then a slab goes to it as it is. */
 #include "engine/prepack.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "base/ck.h"
+#include "tensor/view.h"
 
 #define PIECE_BYTES        ((size_t)256 << 10) /* FP32 of a piece: stays in the second cache */
 #define TURNED_PIECE_BYTES ((size_t)1 << 20)   /* of a transposed view: more rows, so that whole cache lines are read */
@@ -20,10 +22,12 @@
 
 typedef struct prepack_job {
   const prepack_plan *plan;
+  const viva_tensor *source, *mask; /* of the plan, in the host's memory; source NULL: only the device reads it */
+  int by_device;                    /* it packs; the survey, if there is one, is the host's work */
   pack_spec spec;
   size_t rows, cols, piece;
   size_t first;         /* row of this slab */
-  void *data;           /* the packed matrix; NULL: survey */
+  void *data;           /* the packed matrix (by_device: dev); NULL: survey */
   float *values;        /* [threads][piece][cols]; NULL: packed in place */
   uint8_t *keep;        /* [threads][piece][cols]; NULL: none, or in place */
   pack_survey *surveys; /* [threads] */
@@ -46,7 +50,7 @@ static size_t piece_rows(const viva_tensor *t) {
 }
 
 static const float *values_of(const prepack_job *j, size_t t, size_t row, size_t rows, size_t *stride) {
-  const viva_tensor *source = j->plan->source;
+  const viva_tensor *source = j->source;
   if (!j->values) {
     *stride = (size_t)source->strides[0];
     return (const float *)(const void *)source->data + row * *stride;
@@ -58,7 +62,7 @@ static const float *values_of(const prepack_job *j, size_t t, size_t row, size_t
 }
 
 static pack_keep keep_of(const prepack_job *j, size_t t, size_t row, size_t rows) {
-  const viva_tensor *keep = j->plan->keep;
+  const viva_tensor *keep = j->mask;
   if (!keep) return (pack_keep){0};
   const uint8_t *from = (const uint8_t *)keep->data;
   if (!j->keep) return (pack_keep){from + row * (size_t)keep->strides[0], (size_t)keep->strides[0]};
@@ -125,19 +129,25 @@ static void job_body(void *arg, size_t begin, size_t end, size_t t) {
 /* -- refusals */
 
 /* The value as the tensor has it: F64 may be finite where FP32 is not. */
-static double source_value(const viva_tensor *t, size_t row, size_t col) {
-  double wide;
-  float value;
-  if (t->dtype == VIVA_F64) {
-    memcpy(&wide, t->data + ((int64_t)row * t->strides[0] + (int64_t)col * t->strides[1]) * 8, sizeof wide);
-    return wide;
+static viva_status source_value(const prepack_job *j, pack_place at, double *value, viva_error *error) {
+  const viva_tensor row = view_part(j->plan->source, 0, at.row, 1), cell = view_part(&row, 1, at.col, 1);
+  viva_tensor *copy = NULL;
+  if (cell.storage->device) TRY(device_to_host(cell.storage->rt, &cell, &copy, error));
+  const viva_tensor *here = copy ? copy : &cell;
+  float narrow;
+  if (here->dtype == VIVA_F64) {
+    memcpy(value, here->data, sizeof *value);
+  } else {
+    tensor_row_f32(here, 0, 0, 1, &narrow);
+    *value = narrow;
   }
-  tensor_row_f32(t, row, col, 1, &value);
-  return value;
+  viva_tensor_release(copy);
+  return VIVA_OK;
 }
 
 static viva_status refuse_value(const prepack_job *j, pack_place bad, viva_error *error) {
-  const double value = source_value(j->plan->source, bad.row, bad.col);
+  double value;
+  TRY(source_value(j, bad, &value, error));
   if (isfinite(value) && isinf((float)value)) {
     error_set(error, VIVA_E_NUMERIC,
               "the weight at row %zu, column %zu is beyond the largest value of F32 (3.4e38), which every format is "
@@ -182,6 +192,18 @@ static viva_status check_slab(const prepack_job *j, size_t threads, viva_error *
 
 /* -- the whole */
 
+static viva_status pack_by_device(viva_engine *e, const prepack_job *j, size_t rows, viva_error *error) {
+  pack_place bad = {0};
+  TRY(prepack_slab(e, j->plan->source, &j->spec, j->first, rows, j->data, &bad, error));
+  return bad.found ? refuse_value(j, bad, error) : VIVA_OK;
+}
+
+static viva_status do_slab(viva_engine *e, prepack_job *j, size_t rows, size_t threads, viva_error *error) {
+  if (j->data && j->by_device) return pack_by_device(e, j, rows, error);
+  pool_for(e->pool, rows, 1, job_body, j);
+  return check_slab(j, threads, error);
+}
+
 /* One pass over all rows: pass `pass` of `passes`, for progress. */
 static viva_status run_pass(viva_engine *e, prepack_job *j, size_t threads, size_t pass, size_t passes,
                             viva_error *error) {
@@ -191,8 +213,7 @@ static viva_status run_pass(viva_engine *e, prepack_job *j, size_t threads, size
   for (size_t row = 0; row < j->rows;) {
     const size_t rows = j->rows - row < slab ? j->rows - row : slab;
     j->first = row;
-    pool_for(e->pool, rows, 1, job_body, j);
-    TRY(check_slab(j, threads, error));
+    TRY(do_slab(e, j, rows, threads, error));
     row += rows;
     const uint64_t done = (pass * (uint64_t)j->rows + row) / passes;
     if (plan->progress && plan->progress(plan->progress_user, done, j->rows) != 0)
@@ -218,7 +239,7 @@ static viva_status too_big(const prepack_job *j, viva_error *error) {
 /* Where the packed matrix goes. */
 typedef struct room {
   void *memory; /* of the backend */
-  void *data;   /* the same when the host can write there, else the host's */
+  void *data;   /* the same when it is written there, else the host's */
   size_t bytes;
 } room;
 
@@ -228,12 +249,13 @@ static void leave_room(viva_engine *e, room *r) {
   *r = (room){0};
 }
 
-static viva_status take_room(viva_engine *e, size_t bytes, room *r, viva_error *error) {
+/* direct: rows are written there, by the host or by the device itself. */
+static viva_status take_room(viva_engine *e, size_t bytes, int direct, room *r, viva_error *error) {
   backend *b = e->backend;
   *r = (room){.bytes = bytes};
   const viva_status status = b->ops->alloc(b, bytes, &r->memory, error);
   if (status && status != VIVA_E_MEMORY) return status;
-  r->data = r->memory && !b->host_memory ? mem_alloc(&e->rt->mem, bytes) : r->memory;
+  r->data = r->memory && !direct ? mem_alloc(&e->rt->mem, bytes) : r->memory;
   if (r->data) return VIVA_OK;
   leave_room(e, r);
   return error_set(error, VIVA_E_MEMORY, "no memory for a packed matrix of %zu bytes", bytes);
@@ -253,13 +275,16 @@ static int most_bytes(const prepack_job *j, size_t *bytes) {
 static viva_status pack(viva_engine *e, prepack_job *j, size_t threads, size_t passes, const room *r,
                         const pack_sizes *sizes, viva_packed_weight **packed, viva_error *error) {
   backend *b = e->backend;
-  const size_t codes = sizes->row_bytes * j->rows; /* what lies between codes and scales is zero */
+  const size_t codes = sizes->row_bytes * j->rows, gap = sizes->scales_offset - codes; /* which is zero */
   j->data = r->data;
-  memset((char *)j->data + codes, 0, sizes->scales_offset - codes);
+  if (j->by_device)
+    TRY(device_zeros(&e->device, (char *)j->data + codes, gap, error));
+  else
+    memset((char *)j->data + codes, 0, gap);
   TRY(run_pass(e, j, threads, passes - 1, passes, error));
   if (r->data != r->memory) TRY(b->ops->upload(b, r->memory, r->data, sizes->bytes, error));
-  const weight view = pack_view(&j->spec, j->rows, j->cols, r->memory);
-  TRY(packed_own(e, &view, r->memory, packed, error));
+  const weight matrix = pack_view(&j->spec, j->rows, j->cols, r->memory);
+  TRY(packed_own(e, &matrix, r->memory, packed, error));
   if (r->data != r->memory) mem_free(&e->rt->mem, r->data);
   return VIVA_OK;
 }
@@ -267,46 +292,72 @@ static viva_status pack(viva_engine *e, prepack_job *j, size_t threads, size_t p
 /* Memory comes first: a matrix that has no place is refused before its rows, which may take hours, are read. */
 static viva_status run_passes(viva_engine *e, prepack_job *j, size_t threads, viva_packed_weight **packed,
                               viva_error *error) {
-  const int surveyed = pack_needs_survey(&j->spec);
+  const int surveyed = pack_needs_survey(&j->spec), direct = e->backend->host_memory || j->by_device;
   size_t most;
   pack_sizes sizes;
   room r;
   if (most_bytes(j, &most)) return too_big(j, error);
-  TRY(take_room(e, most, &r, error));
+  TRY(take_room(e, most, direct, &r, error));
   viva_status status = surveyed ? survey(e, j, threads, error) : VIVA_OK;
   if (status == VIVA_OK && pack_measure(&j->spec, j->rows, j->cols, &sizes)) status = too_big(j, error);
   if (status == VIVA_OK && sizes.bytes < r.bytes) { /* what stays is no larger than it must be */
     leave_room(e, &r);
-    TRY(take_room(e, sizes.bytes, &r, error));
+    TRY(take_room(e, sizes.bytes, direct, &r, error));
   }
   if (status == VIVA_OK) status = pack(e, j, threads, surveyed ? 2 : 1, &r, &sizes, packed, error);
   if (status != VIVA_OK) leave_room(e, &r);
   return status;
 }
 
-viva_status prepack_run(viva_engine *engine, const prepack_plan *plan, viva_packed_weight **packed, viva_error *error) {
+/* Memory of the threads, and all passes. */
+static viva_status run_threads(viva_engine *engine, prepack_job *j, viva_packed_weight **packed, viva_error *error) {
   mem *m = &engine->rt->mem;
-  prepack_job j = {.plan = plan, .spec = plan->spec, .rows = plan->source->shape[0], .cols = plan->source->shape[1]};
   uint64_t values;
-  *packed = NULL;
-  j.piece = piece_rows(plan->source);
-  if (j.piece > j.rows) j.piece = j.rows;
+  j->piece = j->source ? piece_rows(j->source) : 1;
+  if (j->piece > j->rows) j->piece = j->rows;
   size_t threads = (size_t)pool_threads(engine->pool);
-  if (threads > j.rows) threads = j.rows; /* a row is the least that one takes */
-  if (ck_mul(threads * j.piece, j.cols, &values) || values > SIZE_MAX / sizeof(float)) return too_big(&j, error);
-  const int convert = !read_in_place(plan->source), turn = plan->keep && !keep_in_place(plan->keep);
-  j.surveys = mem_array(m, threads, sizeof *j.surveys);
-  j.bad_keep = mem_array(m, threads, sizeof *j.bad_keep);
-  if (convert) j.values = mem_alloc(m, (size_t)values * sizeof *j.values);
-  if (turn) j.keep = mem_alloc(m, (size_t)values);
+  if (threads > j->rows) threads = j->rows; /* a row is the least that one takes */
+  if (ck_mul(threads * j->piece, j->cols, &values) || values > SIZE_MAX / sizeof(float)) return too_big(j, error);
+  const int convert = j->source && !read_in_place(j->source), turn = j->mask && !keep_in_place(j->mask);
+  j->surveys = mem_array(m, threads, sizeof *j->surveys);
+  j->bad_keep = mem_array(m, threads, sizeof *j->bad_keep);
+  if (convert) j->values = mem_alloc(m, (size_t)values * sizeof *j->values);
+  if (turn) j->keep = mem_alloc(m, (size_t)values);
   viva_status status = VIVA_OK;
-  if (!j.surveys || !j.bad_keep || (convert && !j.values) || (turn && !j.keep))
-    status = error_set(error, VIVA_E_MEMORY, "no memory to pack a matrix of %zu x %zu on %zu threads", j.rows, j.cols,
+  if (!j->surveys || !j->bad_keep || (convert && !j->values) || (turn && !j->keep))
+    status = error_set(error, VIVA_E_MEMORY, "no memory to pack a matrix of %zu x %zu on %zu threads", j->rows, j->cols,
                        threads);
-  if (status == VIVA_OK) status = run_passes(engine, &j, threads, packed, error);
-  mem_free(m, j.keep);
-  mem_free(m, j.values);
-  mem_free(m, j.bad_keep);
-  mem_free(m, j.surveys);
+  if (status == VIVA_OK) status = run_passes(engine, j, threads, packed, error);
+  mem_free(m, j->keep);
+  mem_free(m, j->values);
+  mem_free(m, j->bad_keep);
+  mem_free(m, j->surveys);
+  return status;
+}
+
+/* *readable = t, or its copy in the host's memory, which is *copy. */
+static viva_status bring(viva_engine *engine, const viva_tensor *t, const viva_tensor **readable, viva_tensor **copy,
+                         viva_error *error) {
+  *readable = t;
+  if (!t || !t->storage->device) return VIVA_OK;
+  TRY(device_to_host(engine->rt, t, copy, error));
+  *readable = *copy;
+  return VIVA_OK;
+}
+
+viva_status prepack_run(viva_engine *engine, const prepack_plan *plan, viva_packed_weight **packed, viva_error *error) {
+  prepack_job j = {.plan = plan,
+                   .by_device = prepack_by_device(engine, plan),
+                   .spec = plan->spec,
+                   .rows = plan->source->shape[0],
+                   .cols = plan->source->shape[1]};
+  viva_tensor *source = NULL, *mask = NULL;
+  viva_status status = VIVA_OK;
+  *packed = NULL;
+  if (!j.by_device || pack_needs_survey(&j.spec)) status = bring(engine, plan->source, &j.source, &source, error);
+  if (status == VIVA_OK) status = bring(engine, plan->keep, &j.mask, &mask, error);
+  if (status == VIVA_OK) status = run_threads(engine, &j, packed, error);
+  viva_tensor_release(source);
+  viva_tensor_release(mask);
   return status;
 }

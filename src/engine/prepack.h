@@ -19,4 +19,12 @@ typedef struct prepack_plan {
  * E_MEMORY, E_CANCELLED. */
 viva_status prepack_run(viva_engine *engine, const prepack_plan *plan, viva_packed_weight **packed, viva_error *error);
 
+/* prepack_device.c: 1 when the device packs: it can, and the plan has nothing that only the host does (a mask, F64, a dense
+ * format). */
+int prepack_by_device(const viva_engine *engine, const prepack_plan *plan);
+
+/* Rows [first, first + rows) of source, wherever it lies, packed by the device into the matrix of all its rows at dev. */
+viva_status prepack_slab(viva_engine *engine, const viva_tensor *source, const pack_spec *spec, size_t first,
+                         size_t rows, void *dev, pack_place *bad, viva_error *error);
+
 #endif

@@ -70,10 +70,10 @@ static viva_status multiply(self_test *s, viva_error *error) {
   const uint64_t weight_shape[2] = {s->n, s->k}, input_shape[2] = {s->m, s->k};
   viva_linear_options options = viva_linear_options_default();
   options.act = VIVA_ACT_INT4, options.output_dtype = VIVA_F32;
-  TRY(viva_tensor_wrap(s->engine, s->weights, s->n * s->k * sizeof(float), VIVA_F32, 2, weight_shape, NULL, NULL, NULL,
-                       &s->weight_tensor, error));
-  TRY(viva_tensor_wrap(s->engine, s->input, s->m * s->k * sizeof(float), VIVA_F32, 2, input_shape, NULL, NULL, NULL,
-                       &s->input_tensor, error));
+  TRY(viva_tensor_wrap(s->engine, s->weights, s->n * s->k * sizeof(float), VIVA_F32, 2, weight_shape, &s->weight_tensor,
+                       error));
+  TRY(viva_tensor_wrap(s->engine, s->input, s->m * s->k * sizeof(float), VIVA_F32, 2, input_shape, &s->input_tensor,
+                       error));
   TRY(viva_prepack_int4_sparse_24_weight(s->engine, s->weight_tensor, NULL, &s->packed, error));
   TRY(viva_packed_weight_unpack(s->packed, s->weights, s->n * s->k, error));
   return viva_linear_int4_sparse(s->input_tensor, s->packed, NULL, &options, &s->output, error);

@@ -20,7 +20,7 @@ viva_status viva_tensor_full(viva_engine *engine, viva_dtype dtype, uint32_t ran
 viva_status viva_tensor_full_like(const viva_tensor *a, viva_dtype dtype, double value, viva_tensor **out,
                                   viva_error *error) {
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   return create_full(a->storage->rt, dtype == VIVA_DTYPE_NONE ? a->dtype : dtype, a->rank, a->shape, value, out, error);
 }
 

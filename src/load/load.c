@@ -2,7 +2,7 @@
  *
  * What the formats of some tensors depend on (a largest value, the range of the scales) is found first, in a pass of its
  * own over their pieces. On a device whose memory the host cannot write, places lie in a staging buffer that is uploaded
- * after each batch.
+ * after each batch; where the device packs, the buffer holds the rows as FP32.
  */
 #include "load/load.h"
 
@@ -31,6 +31,8 @@ typedef struct loader {
   size_t count;
   const piece *pieces; /* of this batch */
   piece_target target;
+  void *values;         /* dev: rows that the device packs; NULL: it does not */
+  int unpacked;         /* this batch is of such rows, and target.base holds their FP32, in the file's order */
   pack_survey *surveys; /* one for each piece of the batch, in a survey */
   thread_state *threads;
   viva_progress_fn progress;
@@ -94,6 +96,11 @@ static viva_status no_buffers(viva_error *error) {
 
 /* ---- a batch */
 
+static viva_status unpacked_piece(const loader *l, const piece *w, const piece_buffers *b, viva_error *error) {
+  float *to = (float *)(void *)l->target.base + (w->row - l->pieces[0].row) * w->item->cols;
+  return piece_values(l->p, w, &(piece_buffers){.raw = b->raw, .values = to}, error);
+}
+
 static void do_pieces(void *arg, size_t begin, size_t end, size_t thread) {
   loader *l = arg;
   thread_state *t = &l->threads[thread];
@@ -101,6 +108,8 @@ static void do_pieces(void *arg, size_t begin, size_t end, size_t thread) {
     t->failed = i;
     if (l->surveys)
       t->status = piece_survey(l->p, &l->pieces[i], &t->buffers, &l->surveys[i], &t->error);
+    else if (l->unpacked)
+      t->status = unpacked_piece(l, &l->pieces[i], &t->buffers, &t->error);
     else
       t->status = piece_load(l->p, &l->pieces[i], &t->buffers, l->target, &t->error);
   }
@@ -176,6 +185,11 @@ viva_status load_survey(plan *p, viva_progress_fn progress, void *user, viva_err
 
 /* ---- filling the block */
 
+/* What a device with pack_rows packs. */
+static int device_packs(const plan_item *item) { return !weight_dense(item->spec.format) && !item->native; }
+
+static int by_device(const loader *l, const plan_item *item) { return l->values && device_packs(item); }
+
 /* The bytes of the block that a batch with this piece writes. On a device, codes and scales of a packed tensor are staged
  * together: all of it. Where the host writes, it is only the piece's share, for progress. */
 static void extent(const piece *w, int whole, uint64_t *begin, uint64_t *end) {
@@ -187,23 +201,73 @@ static void extent(const piece *w, int whole, uint64_t *begin, uint64_t *end) {
                                                : item->offset + (w->row + w->rows) * row_bytes;
 }
 
-static viva_status fill_batches(loader *l, backend *b, void *block, viva_error *error) {
-  int staged = !b->host_memory;
-  uint64_t before = l->done;
-  for (size_t begin = 0, end; begin < l->count; begin = end) {
-    uint64_t from, to, next;
-    extent(&l->all[begin], staged, &from, &to);
-    for (end = begin + 1; end < l->count; end++) {
-      extent(&l->all[end], staged, &next, &next);
-      int same = staged && l->all[end].item == l->all[end - 1].item && !weight_dense(l->all[end].item->spec.format);
-      if (!same && to - from >= BATCH_BYTES) break;
-      to = next;
+/* Pieces [begin, *end), packed on the host. *to: the end of what they fill. */
+static viva_status fill_batch(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, uint64_t *to,
+                              viva_error *error) {
+  const int staged = !b->host_memory;
+  uint64_t from, next;
+  extent(&l->all[begin], staged, &from, to);
+  for (*end = begin + 1; *end < l->count; ++*end) {
+    const piece *w = &l->all[*end];
+    extent(w, staged, &next, &next);
+    int same = staged && w->item == w[-1].item && !weight_dense(w->item->spec.format);
+    if (by_device(l, w->item) || (!same && *to - from >= BATCH_BYTES)) break;
+    *to = next;
+  }
+  if (staged) l->target.begin = from / PLAN_ALIGN * PLAN_ALIGN;
+  TRY(run_batch(l, l->all + begin, *end - begin, error));
+  if (!staged) return VIVA_OK;
+  return b->ops->upload(b, block + from, l->target.base + (from - l->target.begin), (size_t)(*to - from), error);
+}
+
+/* The rows of a batch, which lie at l->values, into the item's place: one head after the other where heads are interleaved
+ * (whole ones: plan_piece_rows), every second row of its first and of its second half. */
+static viva_status pack_values(const loader *l, backend *b, const plan_item *item, uint8_t *to, size_t row, size_t rows,
+                               viva_error *error) {
+  const size_t steps = item->head_rows ? 2 : 1, each = (item->head_rows ? item->head_rows : rows) / steps;
+  for (size_t at = 0; at < rows; at += steps * each)
+    for (size_t half = 0; half < steps; half++) {
+      const outer_rows values = {.dtype = VIVA_F32,
+                                 .data = (float *)l->values + (at + half) * item->cols,
+                                 .row_stride = (ptrdiff_t)(steps * item->cols),
+                                 .col_stride = 1};
+      pack_place bad = {0};
+      TRY(b->ops->pack_rows(b, &item->spec, item->rows, item->cols, to, row + at + half * each, each, &values, &bad,
+                            error));
+      if (bad.found) return piece_not_finite(l->p, item, bad, error);
     }
-    if (staged) l->target.begin = from / PLAN_ALIGN * PLAN_ALIGN;
-    TRY(run_batch(l, l->all + begin, end - begin, error));
-    if (staged)
-      TRY(b->ops->upload(b, (uint8_t *)block + from, l->target.base + (from - l->target.begin), (size_t)(to - from),
-                         error));
+  return VIVA_OK;
+}
+
+/* Pieces [begin, *end) of one item, packed by the device. */
+static viva_status fill_by_device(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, uint64_t *to,
+                                  viva_error *error) {
+  const piece *first = &l->all[begin];
+  const plan_item *item = first->item;
+  const size_t row_bytes = item->cols * sizeof(float);
+  size_t rows = first->rows;
+  for (*end = begin + 1; *end < l->count; ++*end) {
+    if (l->all[*end].item != item || (rows + l->all[*end].rows) * row_bytes > BATCH_BYTES) break;
+    rows += l->all[*end].rows;
+  }
+  l->unpacked = 1;
+  const viva_status status = run_batch(l, first, *end - begin, error);
+  l->unpacked = 0;
+  if (status) return status;
+  TRY(b->ops->upload(b, l->values, l->target.base, rows * row_bytes, error));
+  uint64_t from;
+  extent(&l->all[*end - 1], 0, &from, to);
+  return pack_values(l, b, item, block + item->offset, first->row, rows, error);
+}
+
+static viva_status fill_batches(loader *l, backend *b, uint8_t *block, viva_error *error) {
+  const uint64_t before = l->done;
+  for (size_t begin = 0, end; begin < l->count; begin = end) {
+    uint64_t to;
+    if (by_device(l, l->all[begin].item))
+      TRY(fill_by_device(l, b, block, begin, &end, &to, error));
+    else
+      TRY(fill_batch(l, b, block, begin, &end, &to, error));
     l->done = before + to;
     TRY(tell(l, error));
   }
@@ -212,12 +276,34 @@ static viva_status fill_batches(loader *l, backend *b, void *block, viva_error *
 
 /* Bytes of a staging buffer for every batch. */
 static size_t largest_batch(const loader *l) {
-  uint64_t largest = 0, begin, end;
+  uint64_t largest = l->p->piece_values * sizeof(float), begin, end;
   for (size_t i = 0; i < l->count; i++) {
+    if (by_device(l, l->all[i].item)) continue;
     extent(&l->all[i], 1, &begin, &end);
     if (end - begin > largest) largest = end - begin;
   }
   return (size_t)(BATCH_BYTES + 2 * PLAN_ALIGN + largest); /* aligned begin, the gap before a weight */
+}
+
+/* Bytes of rows for every batch that a device packs; 0: there is none. */
+static size_t largest_unpacked(const loader *l) {
+  uint64_t largest = 0;
+  for (size_t i = 0; i < l->count; i++) {
+    const plan_item *item = l->all[i].item;
+    const uint64_t row_bytes = item->cols * sizeof(float), all = budget_mul(item->rows, row_bytes);
+    const uint64_t most = l->all[i].rows * row_bytes > BATCH_BYTES ? l->all[i].rows * row_bytes : BATCH_BYTES;
+    if (device_packs(item) && (all < most ? all : most) > largest) largest = all < most ? all : most;
+  }
+  return (size_t)largest;
+}
+
+/* Room for the rows that the device packs. Where it has none left, the host packs. */
+static viva_status take_values(loader *l, backend *b, viva_error *error) {
+  const size_t bytes = b->ops->pack_rows ? largest_unpacked(l) : 0;
+  if (bytes == 0) return VIVA_OK;
+  const viva_status status = b->ops->alloc(b, bytes, &l->values, NULL);
+  if (status == VIVA_OK || status == VIVA_E_MEMORY) return VIVA_OK;
+  return error_set(error, status, "the device failed while its memory was taken");
 }
 
 static viva_status fill_block(void *block, const plan *p, viva_progress_fn progress, void *user, viva_error *error) {
@@ -232,12 +318,14 @@ static viva_status fill_block(void *block, const plan *p, viva_progress_fn progr
               .total = budget_add(p->surveyed_bytes, p->block_bytes)};
   uint8_t *staging = NULL;
   int missing = loader_begin(&l, is_loaded);
-  if (!missing && !b->host_memory) {
+  viva_status status = missing ? no_buffers(error) : take_values(&l, b, error);
+  if (!status && !b->host_memory) {
     staging = l.target.base = mem_alloc(l.m, largest_batch(&l));
-    missing = !staging;
+    if (!staging) status = no_buffers(error);
   }
-  viva_status status = missing ? no_buffers(error) : fill_batches(&l, b, block, error);
+  if (!status) status = fill_batches(&l, b, block, error);
   mem_free(l.m, staging);
+  b->ops->free(b, l.values, NULL);
   loader_end(&l);
   return status;
 }

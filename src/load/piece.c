@@ -168,7 +168,7 @@ static viva_status load_dense(const plan *p, const piece *w, const piece_buffers
 
 /* ---- packed */
 
-static viva_status not_finite(const plan *p, const plan_item *item, pack_place bad, viva_error *error) {
+viva_status piece_not_finite(const plan *p, const plan_item *item, pack_place bad, viva_error *error) {
   return checkpoint_fail(p->ck, item->view, error, VIVA_E_NUMERIC,
                          "the value in row %zu, column %zu is NaN or infinite, which a packed format cannot hold; the "
                          "file is damaged, or load this matrix with weights bf16 or f32",
@@ -187,7 +187,7 @@ static viva_status load_packed(const plan *p, const piece *w, const piece_buffer
   for (size_t r = 0; item->head_rows && r < w->rows && !bad.found; r++)
     pack_rows(&item->spec, item->rows, item->cols, to, piece_row(w->row + r, item->head_rows), 1,
               b->values + r * item->cols, item->cols, NULL, &bad);
-  return bad.found ? not_finite(p, item, bad, error) : VIVA_OK;
+  return bad.found ? piece_not_finite(p, item, bad, error) : VIVA_OK;
 }
 
 viva_status piece_load(const plan *p, const piece *w, const piece_buffers *b, piece_target t, viva_error *error) {
@@ -200,5 +200,5 @@ viva_status piece_survey(const plan *p, const piece *w, const piece_buffers *b, 
   const plan_item *item = w->item;
   TRY(piece_values(p, w, b, error));
   pack_survey_rows(&item->spec, b->values, item->cols, w->row, w->rows, item->cols, survey);
-  return survey->bad.found ? not_finite(p, item, survey->bad, error) : VIVA_OK;
+  return survey->bad.found ? piece_not_finite(p, item, survey->bad, error) : VIVA_OK;
 }

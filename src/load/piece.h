@@ -39,6 +39,9 @@ viva_status piece_native(const plan *p, const piece *w, const piece_buffers *b, 
 
 viva_status piece_load(const plan *p, const piece *w, const piece_buffers *b, piece_target t, viva_error *error);
 
+/* E_NUMERIC for a value that a packed format cannot hold. */
+viva_status piece_not_finite(const plan *p, const plan_item *item, pack_place bad, viva_error *error);
+
 /* Adds the piece's rows to *survey (zeroed by the caller). */
 viva_status piece_survey(const plan *p, const piece *w, const piece_buffers *b, pack_survey *survey, viva_error *error);
 

@@ -19,7 +19,7 @@ typedef struct kind {
 
 static int alike(const weight *a, const weight *b) {
   if (a->format != b->format) return 0;
-  return weight_dense(a->format) || (a->block == b->block && a->scale_type == b->scale_type);
+  return weight_dense(a->format) || (a->block == b->block && a->scales_type == b->scales_type);
 }
 
 static size_t count_kinds(const viva_model *model, kind kinds[KINDS_MAX]) {

@@ -143,21 +143,34 @@ static float *logits_place(const pass_rows *p, size_t first, size_t rows) {
   return rows == 1 && part->done + part->taken == part->count ? part->row->dev : p->w->logits;
 }
 
-/* made: the logits are there already. */
-static viva_status block_of_logits(const pass_rows *p, size_t first, size_t rows, int made, viva_error *error) {
+/* What a block's logits are needed for beside the rows themselves. */
+typedef struct wanted {
+  size_t top;
+  int host;
+} wanted;
+
+static wanted wanted_of(const pass_rows *p) {
+  wanted w = {.top = 1};
+  for (size_t j = 0; j < p->count; j++) {
+    if (p->parts[j].top > w.top) w.top = p->parts[j].top;
+    w.host |= p->parts[j].on_logits != NULL;
+  }
+  return w;
+}
+
+/* Rows [first, first + rows) of those that are kept are in logits; found: their best ones are in top_ids already. */
+static viva_status block_done(const pass_rows *p, const float *logits, size_t first, size_t rows, int found,
+                              viva_error *error) {
   backend *b = p->m->engine->backend;
   workspace *w = p->w;
   const size_t vocab = p->m->dec.vocab;
-  size_t i = part_of(p, first), left = 0, wanted = 1, host = 0;
-  float *logits = logits_place(p, first, rows);
-  for (size_t j = 0; j < p->count; j++) {
-    if (p->parts[j].top > wanted) wanted = p->parts[j].top;
-    host |= p->parts[j].on_logits != NULL;
-  }
-  if (!made) TRY(forward_head(b, &p->m->dec, p->m->act, w, first, rows, logits, error));
-  w->top = wanted;
-  TRY(b->ops->top(b, logits, rows, vocab, wanted, w->top_ids, wanted > 1 ? w->top_values : NULL, w->nan, error));
-  if (host && !b->host_memory) TRY(b->ops->download(b, w->host_logits, logits, rows * vocab * sizeof(float), error));
+  const wanted want = wanted_of(p);
+  size_t i = part_of(p, first), left = 0;
+  w->top = want.top;
+  if (!found || want.top > 1)
+    TRY(b->ops->top(b, logits, rows, vocab, want.top, w->top_ids, want.top > 1 ? w->top_values : NULL, w->nan, error));
+  if (want.host && !b->host_memory)
+    TRY(b->ops->download(b, w->host_logits, logits, rows * vocab * sizeof(float), error));
   for (size_t j = 0; j < i; j++) left += step_kept(&p->parts[j]);
   for (size_t r = 0; r < rows; r++) {
     while (first + r >= left + step_kept(&p->parts[i])) left += step_kept(&p->parts[i++]);
@@ -169,18 +182,37 @@ static viva_status block_of_logits(const pass_rows *p, size_t first, size_t rows
   return VIVA_OK;
 }
 
+/* The step in one call, where the backend has it. E_UNSUPPORTED: it does not take this one. */
+static viva_status run_whole(const pass_rows *p, const batch *host, viva_error *error) {
+  backend *b = p->m->engine->backend;
+  workspace *w = p->w;
+  const size_t kept = host->kept;
+  if (!b->ops->decode_step || host->rows > b->ops->decode_rows || kept == 0 || kept > BUDGET_LOGIT_ROWS)
+    return VIVA_E_UNSUPPORTED;
+  float *logits = logits_place(p, 0, host->kept);
+  TRY(b->ops->decode_step(b, &p->m->dec, host, p->m->act, logits, w->top_ids, w->nan, error));
+  return block_done(p, logits, 0, host->kept, 1, error);
+}
+
+static viva_status run_operations(const pass_rows *p, const batch *host, const batch *dev, viva_error *error) {
+  backend *b = p->m->engine->backend;
+  TRY(forward_layers(b, &p->m->dec, p->m->act, p->w, dev, error));
+  for (size_t first = 0, rows; first < host->kept; first += rows) {
+    rows = host->kept - first < BUDGET_LOGIT_ROWS ? host->kept - first : BUDGET_LOGIT_ROWS;
+    float *logits = logits_place(p, first, rows);
+    TRY(forward_head(b, &p->m->dec, p->m->act, p->w, first, rows, logits, error));
+    TRY(block_done(p, logits, first, rows, 0, error));
+  }
+  return VIVA_OK;
+}
+
 static viva_status run_pass(const pass_rows *p, const batch *host, viva_error *error) {
   backend *b = p->m->engine->backend;
   batch dev;
-  const int whole = b->ops->decode_step && host->rows <= b->ops->decode_rows && host->kept > 0;
+  viva_status status = run_whole(p, host, error);
+  if (status != VIVA_E_UNSUPPORTED) return status;
   TRY(b->ops->step_begin(b, host, p->w->batch_dev, &dev, error));
-  viva_status status = whole
-                           ? b->ops->decode_step(b, &p->m->dec, &dev, p->m->act, logits_place(p, 0, host->kept), error)
-                           : forward_layers(b, &p->m->dec, p->m->act, p->w, &dev, error);
-  for (size_t first = 0, rows; first < host->kept && !status; first += rows) {
-    rows = host->kept - first < BUDGET_LOGIT_ROWS ? host->kept - first : BUDGET_LOGIT_ROWS;
-    status = block_of_logits(p, first, rows, whole, error);
-  }
+  status = run_operations(p, host, &dev, error);
   const viva_status ended = b->ops->step_end(b, status ? NULL : error);
   return status ? status : ended;
 }

@@ -1,7 +1,7 @@
 /* number/number.h: the scalar definition of each small number format, and bulk conversion.
  *
  * This header is the definition: the SIMD twins give the same bits. Conversions to a smaller format round to nearest,
- * ties to even. It compiles as C and (later) as CUDA.
+ * ties to even. It compiles as C, C++ and CUDA; what is NUMBER_SHARED can be called in a kernel too.
  */
 #ifndef NUMBER_NUMBER_H
 #define NUMBER_NUMBER_H
@@ -10,33 +10,94 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline float f32_from_bits(uint32_t bits) {
+#ifdef __CUDACC__
+#define NUMBER_SHARED static inline __host__ __device__
+#else
+#define NUMBER_SHARED static inline
+#endif
+
+NUMBER_SHARED float f32_from_bits(uint32_t bits) {
   float value;
   memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-static inline uint32_t f32_bits(float value) {
+NUMBER_SHARED uint32_t f32_bits(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
   return bits;
 }
 
-static inline float bf16_to_f32(uint16_t code) { return f32_from_bits((uint32_t)code << 16); }
+NUMBER_SHARED float bf16_to_f32(uint16_t code) { return f32_from_bits((uint32_t)code << 16); }
 
 /* NaN stays NaN (quiet, sign kept); overflow gives infinity. */
-static inline uint16_t bf16_from_f32(float value) {
+NUMBER_SHARED uint16_t bf16_from_f32(float value) {
   uint32_t bits = f32_bits(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((bits >> 16) | 0x0040u);
   return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-float f16_to_f32(uint16_t code);
-uint16_t f16_from_f32(float value); /* overflow gives infinity; subnormals kept; NaN quiet, payload's high bits kept */
-float e4m3_to_f32(uint8_t code);    /* OCP fn */
-float e8m0_to_f32(uint8_t code);    /* 2^(code − 127); 255 is NaN */
-float e5m2_to_f32(uint8_t code);
-float e2m1_to_f32(uint8_t code); /* low 4 bits */
+NUMBER_SHARED float f16_to_f32(uint16_t code) {
+  uint32_t sign = (uint32_t)(code & 0x8000u) << 16;
+  uint32_t exponent = (code >> 10) & 0x1fu;
+  uint32_t mantissa = code & 0x3ffu;
+  if (exponent == 0x1f) { /* NaN becomes quiet, as F16C does it */
+    return f32_from_bits(sign | 0x7f800000u | mantissa << 13 | (mantissa ? 0x00400000u : 0u));
+  }
+  if (exponent == 0) {
+    float magnitude = (float)mantissa * 0x1p-24f;
+    return sign ? -magnitude : magnitude;
+  }
+  return f32_from_bits(sign | (exponent + (127 - 15)) << 23 | mantissa << 13);
+}
+
+/* Overflow gives infinity; subnormals kept; NaN quiet, payload's high bits kept. */
+NUMBER_SHARED uint16_t f16_from_f32(float value) {
+  uint32_t bits = f32_bits(value);
+  uint32_t sign = (bits >> 16) & 0x8000u;
+  uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
+  if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* 65520 and above round to infinity */
+  if (magnitude < 0x38800000u) {
+    /* Below 2^-14: a multiple of 2^-24, which is the last place of 0.5. The addition rounds to nearest even. */
+    float shifted = f32_from_bits(magnitude) + 0.5f;
+    return (uint16_t)(sign | (f32_bits(shifted) - 0x3f000000u));
+  }
+  magnitude += 0xfffu + ((magnitude >> 13) & 1u);
+  return (uint16_t)(sign | ((magnitude - ((127u - 15u) << 23)) >> 13));
+}
+
+/* E4M3 "fn" of OCP: bias 7, no infinity, S.1111.111 is NaN. */
+NUMBER_SHARED float e4m3_to_f32(uint8_t code) {
+  uint32_t sign = (uint32_t)(code & 0x80u) << 24;
+  uint32_t exponent = (code >> 3) & 0xfu;
+  uint32_t mantissa = code & 0x7u;
+  if ((code & 0x7fu) == 0x7fu) return f32_from_bits(sign | 0x7fc00000u);
+  if (exponent == 0) {
+    float magnitude = (float)mantissa * 0x1p-9f;
+    return sign ? -magnitude : magnitude;
+  }
+  return f32_from_bits(sign | (exponent + (127 - 7)) << 23 | mantissa << 20);
+}
+
+/* E5M2 is F16 without its 8 lowest mantissa bits. */
+NUMBER_SHARED float e5m2_to_f32(uint8_t code) { return f16_to_f32((uint16_t)(code << 8)); }
+
+/* 2^(code − 127); 255 is NaN. */
+NUMBER_SHARED float e8m0_to_f32(uint8_t code) {
+  if (code == 255) return f32_from_bits(0x7fc00000u);
+  if (code == 0) return f32_from_bits(0x00400000u); /* 2^-127 is a subnormal FP32 */
+  return f32_from_bits((uint32_t)code << 23);
+}
+
+/* Low 4 bits: 0 .5 1 1.5 2 3 4 6, and a sign. */
+NUMBER_SHARED float e2m1_to_f32(uint8_t code) {
+  const uint32_t sign = (uint32_t)(code & 8u) << 28, exponent = (code >> 1) & 3u, mantissa = code & 1u;
+  if (exponent == 0) return f32_from_bits(sign | (mantissa ? 0x3f000000u : 0u));
+  return f32_from_bits(sign | (exponent + (127 - 1)) << 23 | mantissa << 22);
+}
+
+NUMBER_SHARED int8_t int4_to_int(uint8_t code) { return (int8_t)(((code & 0xf) ^ 0x8) - 0x8); } /* −8 … 7 */
 
 /* To nearest, ties to even, saturating: infinity and what is beyond the largest value become the largest value, with its
  * sign; subnormals are kept; −0 keeps its sign. NaN becomes the format's quiet NaN with its sign (E4M3 0x7f, E5M2 0x7e);
@@ -48,9 +109,8 @@ uint8_t e2m1_from_f32(float value); /* 0 … 15 */
  * above 2^−127 become 2^−126: both as ml_dtypes does it. NaN and negative values: 0xff; infinity: 2^127. */
 uint8_t e8m0_from_f32(float value);
 uint8_t e8m0_from_f32_up(float value); /* the smallest power of two ≥ value; above 2^127: 0xff */
-int8_t int4_to_int(uint8_t code);      /* low 4 bits, two's complement: −8 … 7 */
-uint8_t int4_from_f32(float value);    /* −7 … 7, as 4 bits of two's complement */
-int8_t int8_from_f32(float value);     /* −127 … 127 */
+uint8_t int4_from_f32(float value); /* −7 … 7, as 4 bits of two's complement */
+int8_t int8_from_f32(float value);  /* −127 … 127 */
 
 /* Bulk, count elements; from and to may be unaligned and must not overlap. The best twin for this CPU is chosen. */
 void bf16_to_f32_n(const void *from, void *to, size_t count);

@@ -86,7 +86,7 @@ static inline gemv_order gemv_order_of(const weight *w) {
   o.code_bytes = gemv_code_bytes(w->format);
   o.position_bytes = sparse ? (size_t)GEMV_TILE * GEMV_RECORD / 8 : 0;
   o.record_bytes = o.code_bytes + o.position_bytes;
-  if (weight_blocked(w)) o.record_bytes += GEMV_RECORD / w->block * GEMV_TILE * scale_bytes(w->scale_type);
+  if (weight_blocked(w)) o.record_bytes += GEMV_RECORD / w->block * GEMV_TILE * scale_bytes(w->scales_type);
   o.row_scales_offset = o.tiles * o.records * o.record_bytes;
   o.bytes = o.row_scales_offset + o.tiles * GEMV_TILE * sizeof(float);
   return o;
@@ -203,7 +203,7 @@ GEMV_SHARED uint32_t gemv_record_word(const weight *w, size_t row, size_t col, u
 
 /* Byte i of the scales of blocks of that record, as w has them; 0 beyond the last. */
 GEMV_SHARED uint8_t gemv_record_scale(const weight *w, size_t row, size_t col, uint32_t i) {
-  const uint32_t size = w->scale_type == SCALE_F32 ? 4 : w->scale_type == SCALE_F16 ? 2 : 1, n = i / size;
+  const uint32_t size = w->scales_type == SCALE_F32 ? 4 : w->scales_type == SCALE_F16 ? 2 : 1, n = i / size;
   uint32_t g = n / 2 % 8, block = n / 16; /* n counts [block][g][row g, g + 8] */
   if (w->format == WEIGHT_NVFP4) {        /* [64 columns][g][block][row] */
     g = n / 8 % 8;

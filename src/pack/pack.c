@@ -48,7 +48,7 @@ weight pack_view(const pack_spec *spec, size_t rows, size_t cols, const void *da
   w.row_bytes = sizes.row_bytes;
   if (weight_dense(spec->format)) return w;
   w.scales = (const char *)data + sizes.scales_offset;
-  w.scale_type = pack_scale_type(spec);
+  w.scales_type = pack_scale_type(spec);
   w.block = (uint32_t)pack_block(spec);
   w.scale_row_bytes = sizes.scale_row_bytes;
   w.pairs = spec->format == WEIGHT_INT4_24 && spec->pairs;

@@ -32,7 +32,7 @@ typedef struct weight {
   const void *data;
   /* packed formats only */
   const void *scales;     /* [rows][blocks] */
-  scale_type scale_type;  /* NVFP4: E4M3 */
+  scale_type scales_type; /* NVFP4: E4M3 */
   uint32_t block;         /* columns to a scale; 0: one for the whole row. NVFP4: 16 */
   size_t scale_row_bytes; /* from one row's scales to the next; 0: all rows have the same ones (a scale per tensor) */
   float global;           /* NVFP4: the matrix's number as its file keeps it; others: unused, 1 */
@@ -43,20 +43,20 @@ typedef struct weight {
   const void *prepared; /* the backend's second form (weight_prepare), or NULL */
 } weight;
 
-static inline int weight_dense(weight_format format) { return format <= WEIGHT_F16; }
-static inline size_t weight_element_bytes(weight_format format) { /* dense formats only */
+NUMBER_SHARED int weight_dense(weight_format format) { return format <= WEIGHT_F16; }
+NUMBER_SHARED size_t weight_element_bytes(weight_format format) { /* dense formats only */
   return format == WEIGHT_F32 ? 4 : 2;
 }
-static inline size_t scale_bytes(scale_type type) { return type == SCALE_F32 ? 4 : type == SCALE_F16 ? 2 : 1; }
+NUMBER_SHARED size_t scale_bytes(scale_type type) { return type == SCALE_F32 ? 4 : type == SCALE_F16 ? 2 : 1; }
 
-static inline size_t weight_blocks(const weight *w) { return w->block ? (w->cols + w->block - 1) / w->block : 1; }
+NUMBER_SHARED size_t weight_blocks(const weight *w) { return w->block ? (w->cols + w->block - 1) / w->block : 1; }
 
 /* Scale of block b of a row, without `global`. */
-static inline float weight_scale(const weight *w, size_t row, size_t b) {
-  const uint8_t *at = (const uint8_t *)w->scales + row * w->scale_row_bytes + b * scale_bytes(w->scale_type);
+NUMBER_SHARED float weight_scale(const weight *w, size_t row, size_t b) {
+  const uint8_t *at = (const uint8_t *)w->scales + row * w->scale_row_bytes + b * scale_bytes(w->scales_type);
   float f32;
   uint16_t f16;
-  switch (w->scale_type) {
+  switch (w->scales_type) {
   case SCALE_F32: memcpy(&f32, at, sizeof f32); return f32;
   case SCALE_F16: memcpy(&f16, at, sizeof f16); return f16_to_f32(f16);
   case SCALE_E8M0: return e8m0_to_f32(*at);
@@ -67,13 +67,13 @@ static inline float weight_scale(const weight *w, size_t row, size_t b) {
 
 /* What the products of a row are multiplied with at the very end, beside the scales of blocks: the row's scale when it
  * has one, NVFP4's global number; 1 for the others. */
-static inline float weight_row_scale(const weight *w, size_t row) {
+NUMBER_SHARED float weight_row_scale(const weight *w, size_t row) {
   if (weight_dense(w->format)) return 1;
   if (w->format == WEIGHT_NVFP4) return w->global_divides ? 1 / w->global : w->global;
   return w->block ? 1 : weight_scale(w, row, 0);
 }
 
 /* 1 when each block of columns has a scale of its own that goes in before the sum. */
-static inline int weight_blocked(const weight *w) { return !weight_dense(w->format) && w->block != 0; }
+NUMBER_SHARED int weight_blocked(const weight *w) { return !weight_dense(w->format) && w->block != 0; }
 
 #endif

@@ -3,13 +3,14 @@
  * Only the packed matrix is held as a whole; FP32 values exist a few pieces at a time. Sums of errors are added piece after
  * piece, so that they do not depend on the number of threads.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "load/budget.h"
 #include "load/piece.h"
 #include "quantize/quantize.h"
 
-enum { PIECES_PER_THREAD = 4 }; /* in one slab: progress and cancel come between batches */
+enum { PIECES_PER_THREAD = 4 }; /* in one slab: progress is counted between slabs */
 
 /* What one thread works with. */
 typedef struct buffers {
@@ -35,6 +36,7 @@ typedef struct rows_run {
   uint8_t *data; /* packed: the whole matrix; dense: this slab */
   buffers *threads;
   piece_result *pieces; /* of this slab */
+  _Atomic int stop;     /* cancelled in the middle of a slab */
 } rows_run;
 
 /* ---- reading */
@@ -120,11 +122,19 @@ static viva_status narrow_piece(const rows_run *run, size_t row, size_t rows, bu
   return VIVA_OK;
 }
 
+/* The caller's own thread asks before each of its pieces, so that a cancel does not wait for a slab. */
+static int stopped(rows_run *run, size_t thread) {
+  const viva_quantize_options *o = run->j->options;
+  if (thread == 0 && o->progress && o->progress(o->progress_user, run->j->done, run->j->total))
+    atomic_store(&run->stop, 1);
+  return atomic_load(&run->stop);
+}
+
 static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
   rows_run *run = arg;
   buffers *t = &run->threads[thread];
   size_t cols = run->out->item->cols;
-  for (size_t i = begin; i < end && !t->status; i++) {
+  for (size_t i = begin; i < end && !t->status && !stopped(run, thread); i++) {
     size_t row = run->first + i * run->piece_rows, left = run->end - row;
     size_t rows = left < run->piece_rows ? left : run->piece_rows;
     piece_result *result = &run->pieces[i];
@@ -181,10 +191,14 @@ static void end_run(rows_run *run, size_t threads) {
   mem_free(m, run->data);
 }
 
+static viva_status cancelled(viva_error *error) {
+  return error_set(error, VIVA_E_CANCELLED, "quantizing was cancelled");
+}
+
 viva_status quantize_progress(quantize_job *j, uint64_t bytes, viva_error *error) {
   j->done += bytes;
   if (j->options->progress && j->options->progress(j->options->progress_user, j->done, j->total))
-    return error_set(error, VIVA_E_CANCELLED, "quantizing was cancelled");
+    return cancelled(error);
   return VIVA_OK;
 }
 
@@ -215,6 +229,7 @@ static viva_status run_batches(rows_run *run, stream *s, pack_survey *survey, vi
     size_t count = (run->end - run->first + run->piece_rows - 1) / run->piece_rows;
     pool_for(workers, count, 1, run_pieces, run);
     TRY(first_error(run, threads, error));
+    if (atomic_load(&run->stop)) return cancelled(error);
     TRY(finish_batch(run, count, s, survey, error));
   }
   return VIVA_OK;

@@ -8,8 +8,13 @@
 #include "tensor/turn.h"
 #include "tensor/walk.h"
 
-viva_status operand_need(const viva_tensor *t, const char *name, viva_error *error) {
+viva_status operand_given(const viva_tensor *t, const char *name, viva_error *error) {
   return t ? VIVA_OK : error_set(error, VIVA_E_ARGUMENT, "%s is NULL; expected a tensor", name);
+}
+
+viva_status operand_need(const viva_tensor *t, const char *name, viva_error *error) {
+  TRY(operand_given(t, name, error));
+  return t->storage->device ? device_refuse(t, name, error) : VIVA_OK;
 }
 
 viva_status operand_place(viva_tensor **out, viva_error *error) {
@@ -18,19 +23,25 @@ viva_status operand_place(viva_tensor **out, viva_error *error) {
   return VIVA_OK;
 }
 
-viva_status operand_out(const viva_tensor *out, uint32_t rank, const uint64_t *shape, viva_error *error) {
-  TRY(operand_need(out, "out", error));
-  if (out->rank != rank || memcmp(out->shape, shape, rank * sizeof *shape) != 0) {
+viva_status operand_target(const viva_tensor *to, const char *name, uint32_t rank, const uint64_t *shape,
+                           viva_error *error) {
+  if (to->rank != rank || memcmp(to->shape, shape, rank * sizeof *shape) != 0) {
     viva_tensor result = {.rank = rank};
     char a[128], b[128];
     memcpy(result.shape, shape, rank * sizeof *shape);
-    return error_set(error, VIVA_E_SIZE, "out has the shape %s; the result has %s", tensor_shape_text(out, a),
+    return error_set(error, VIVA_E_SIZE, "%s has the shape %s; the result has %s", name, tensor_shape_text(to, a),
                      tensor_shape_text(&result, b));
   }
-  if (tensor_distinct(out)) return VIVA_OK;
+  if (tensor_distinct(to)) return VIVA_OK;
   return error_set(error, VIVA_E_ARGUMENT,
-                   "several elements of out share one place in memory; expected a tensor whose "
-                   "strides keep them apart");
+                   "several elements of %s share one place in memory; expected a tensor whose "
+                   "strides keep them apart",
+                   name);
+}
+
+viva_status operand_out(const viva_tensor *out, uint32_t rank, const uint64_t *shape, viva_error *error) {
+  TRY(operand_need(out, "out", error));
+  return operand_target(out, "out", rank, shape, error);
 }
 
 viva_status operand_axis(const viva_tensor *t, int32_t axis, uint32_t *found, viva_error *error) {

@@ -5,11 +5,16 @@
 #include "tensor/dtype.h"
 #include "tensor/tensor.h"
 
-/* There, and in memory that the CPU can read. name: the parameter's. */
+/* There: enough for views, which read nothing. name: the parameter's. */
+viva_status operand_given(const viva_tensor *t, const char *name, viva_error *error);
+/* There, and in memory that the CPU can read. */
 viva_status operand_need(const viva_tensor *t, const char *name, viva_error *error);
 /* The place for a result; set to NULL. */
 viva_status operand_place(viva_tensor **out, viva_error *error);
-/* There, with this shape, and no two elements in one place. */
+/* With this shape, and no two elements in one place. */
+viva_status operand_target(const viva_tensor *to, const char *name, uint32_t rank, const uint64_t *shape,
+                           viva_error *error);
+/* The same, there, and in memory that the CPU can write. */
 viva_status operand_out(const viva_tensor *out, uint32_t rank, const uint64_t *shape, viva_error *error);
 
 /* An axis counted from the end when negative; E_ARGUMENT, with the tensor's shape, when there is no such axis. */

@@ -104,6 +104,7 @@ static int next_line(const viva_tensor *t, uint64_t index[VIVA_TENSOR_MAX_RANK],
 
 viva_status viva_tensor_to_f32(const viva_tensor *tensor, float *values, size_t count, viva_error *error) {
   if (!tensor) return error_set(error, VIVA_E_ARGUMENT, "tensor is NULL");
+  if (tensor->storage->device) return device_refuse(tensor, "the tensor", error);
   if (!tensor_is_real(tensor->dtype))
     return error_set(error, VIVA_E_DTYPE, "the tensor holds %s; expected F64, F32, F16 or BF16",
                      viva_dtype_name(tensor->dtype));

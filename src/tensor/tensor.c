@@ -99,12 +99,32 @@ static viva_status check_reach(const viva_tensor *t, int64_t offset, size_t byte
 
 /* -- lifetime */
 
+static void free_data(tensor_storage *s) {
+  const tensor_device *device = s->device;
+  if (!s->owned) return;
+  if (device)
+    device->free(device->engine, s->data);
+  else
+    mem_free(&s->rt->mem, s->data);
+}
+
+/* What the device has been told to do with the memory is done. */
+static void settle(const tensor_storage *s) {
+  char byte;
+  if (s->device && s->bytes > 0) s->device->download(s->device->engine, &byte, s->data, 1, NULL); /* waits */
+}
+
 static void storage_release(tensor_storage *s) {
   if (!s || atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1) return;
   runtime *rt = s->rt;
-  if (s->release) s->release(s->release_user, s->data);
-  if (s->owned) mem_free(&rt->mem, s->data);
+  const tensor_device *device = s->device;
+  if (s->release) {
+    settle(s);
+    s->release(s->release_user, s->data);
+  }
+  free_data(s);
   mem_free(&rt->mem, s);
+  if (device) device->release(device->engine); /* its runtime lives on in ours */
   runtime_release(rt);
 }
 
@@ -121,32 +141,50 @@ static viva_status place(const viva_tensor *t, tensor_storage *s, int64_t offset
   return VIVA_OK;
 }
 
-typedef enum storage_kind { WRAPPED, ZEROS, UNDEFINED } storage_kind;
+typedef enum storage_kind { WRAPPED, ZEROED, UNDEFINED } storage_kind;
 
-static viva_status storage_make(runtime *rt, void *data, size_t bytes, storage_kind kind, tensor_storage **out,
-                                viva_error *error) {
+/* Memory of its own for a storage. */
+static viva_status take_data(tensor_storage *s, storage_kind kind, viva_error *error) {
+  const tensor_device *device = s->device;
+  void *data;
+  s->owned = 1;
+  if (!device) {
+    s->data = kind == ZEROED ? mem_zalloc(&s->rt->mem, s->bytes) : mem_alloc(&s->rt->mem, s->bytes);
+    if (s->data) return VIVA_OK;
+    return error_set(error, VIVA_E_MEMORY, "no memory for a tensor of %zu bytes", s->bytes);
+  }
+  TRY(device->alloc(device->engine, s->bytes ? s->bytes : 1, &data, error));
+  s->data = data;
+  const viva_status status = kind == ZEROED ? device_zeros(device, data, s->bytes, error) : VIVA_OK;
+  if (status != VIVA_OK) free_data(s);
+  return status;
+}
+
+static viva_status storage_make(runtime *rt, const tensor_device *device, void *data, size_t bytes, storage_kind kind,
+                                tensor_storage **out, viva_error *error) {
   *out = NULL;
   tensor_storage *s = mem_alloc(&rt->mem, sizeof *s);
   if (!s) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
-  *s = (tensor_storage){.data = data, .bytes = bytes, .owned = kind != WRAPPED};
-  if (kind != WRAPPED) s->data = kind == ZEROS ? mem_zalloc(&rt->mem, bytes) : mem_alloc(&rt->mem, bytes);
-  if (kind != WRAPPED && !s->data) {
+  *s = (tensor_storage){.rt = rt, .device = device, .data = data, .bytes = bytes};
+  const viva_status status = kind == WRAPPED ? VIVA_OK : take_data(s, kind, error);
+  if (status != VIVA_OK) {
     mem_free(&rt->mem, s);
-    return error_set(error, VIVA_E_MEMORY, "no memory for a tensor of %zu bytes", bytes);
+    return status;
   }
   atomic_init(&s->references, 1);
-  s->rt = runtime_retain(rt);
+  runtime_retain(rt);
+  if (device) device->retain(device->engine);
   *out = s;
   return VIVA_OK;
 }
 
-static viva_status create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, storage_kind kind,
-                          viva_tensor **out, viva_error *error) {
+static viva_status create(runtime *rt, const tensor_device *device, viva_dtype dtype, uint32_t rank,
+                          const uint64_t *shape, storage_kind kind, viva_tensor **out, viva_error *error) {
   viva_tensor t;
   tensor_storage *s;
   *out = NULL;
   TRY(set_shape(&t, dtype, rank, shape, NULL, error));
-  TRY(storage_make(rt, NULL, t.elements * tensor_element_bytes(dtype), kind, &s, error));
+  TRY(storage_make(rt, device, NULL, t.elements * tensor_element_bytes(dtype), kind, &s, error));
   const viva_status status = place(&t, s, 0, out, error);
   if (status != VIVA_OK) storage_release(s);
   return status;
@@ -154,35 +192,46 @@ static viva_status create(runtime *rt, viva_dtype dtype, uint32_t rank, const ui
 
 viva_status tensor_create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
                           viva_error *error) {
-  return create(rt, dtype, rank, shape, ZEROS, out, error);
+  return create(rt, NULL, dtype, rank, shape, ZEROED, out, error);
+}
+
+viva_status tensor_create_on(runtime *rt, const tensor_device *device, viva_dtype dtype, uint32_t rank,
+                             const uint64_t *shape, viva_tensor **out, viva_error *error) {
+  return create(rt, device, dtype, rank, shape, ZEROED, out, error);
 }
 
 viva_status tensor_empty(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
                          viva_error *error) {
-  return create(rt, dtype, rank, shape, UNDEFINED, out, error);
+  return create(rt, NULL, dtype, rank, shape, UNDEFINED, out, error);
 }
 
-viva_status tensor_wrap(runtime *rt, void *data, size_t bytes, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
-                        const int64_t *strides, viva_tensor_release_fn release, void *user, viva_tensor **out,
-                        viva_error *error) {
+viva_status tensor_empty_on(runtime *rt, const tensor_device *device, viva_dtype dtype, uint32_t rank,
+                            const uint64_t *shape, viva_tensor **out, viva_error *error) {
+  return create(rt, device, dtype, rank, shape, UNDEFINED, out, error);
+}
+
+viva_status tensor_wrap(runtime *rt, const tensor_device *device, const viva_tensor_memory *memory, viva_dtype dtype,
+                        uint32_t rank, const uint64_t *shape, viva_tensor **out, viva_error *error) {
+  const size_t bytes = memory->bytes;
   viva_tensor t;
   tensor_storage *s;
   *out = NULL;
-  TRY(set_shape(&t, dtype, rank, shape, strides, error));
-  if (!data && bytes > 0) return error_set(error, VIVA_E_ARGUMENT, "data is NULL; expected %zu bytes of memory", bytes);
-  if ((uintptr_t)data % tensor_element_bytes(dtype) != 0)
+  TRY(set_shape(&t, dtype, rank, shape, memory->strides, error));
+  if (!memory->data && bytes > 0)
+    return error_set(error, VIVA_E_ARGUMENT, "data is NULL; expected %zu bytes of memory", bytes);
+  if ((uintptr_t)memory->data % tensor_element_bytes(dtype) != 0)
     return error_set(error, VIVA_E_ARGUMENT,
                      "data is not aligned to its elements of %zu bytes; copy it to memory that "
                      "is",
                      tensor_element_bytes(dtype));
   if (bytes > PTRDIFF_MAX) return error_set(error, VIVA_E_LIMIT, "%zu bytes are more than memory can hold", bytes);
   TRY(check_reach(&t, 0, bytes, error));
-  TRY(storage_make(rt, data, bytes, WRAPPED, &s, error));
+  TRY(storage_make(rt, device, memory->data, bytes, WRAPPED, &s, error));
   const viva_status status = place(&t, s, 0, out, error);
   if (status != VIVA_OK)
     storage_release(s); /* release is not yet the storage's: after a failure data is the caller's */
   else
-    s->release = release, s->release_user = user;
+    s->release = memory->release, s->release_user = memory->release_user;
   return status;
 }
 

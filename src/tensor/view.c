@@ -70,6 +70,7 @@ viva_status view_reshape(const viva_tensor *a, uint32_t rank, const uint64_t *sh
   view v;
   viva_tensor *dense;
   if (view_reshaped(a, rank, shape, &v)) return view_make(a, &v, out, error);
+  TRY(operand_need(a, "a", error));
   TRY(operand_copy(a, a->dtype, &dense, error));
   view_reshaped(dense, rank, shape, &v);
   const viva_status status = view_make(dense, &v, out, error);
@@ -110,14 +111,14 @@ viva_status viva_tensor_reshape(const viva_tensor *a, uint32_t rank, const uint6
                                 viva_error *error) {
   uint64_t found[VIVA_TENSOR_MAX_RANK];
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   TRY(resolve(a, rank, shape, found, error));
   return view_reshape(a, rank, found, out, error);
 }
 
 viva_status viva_tensor_flatten(const viva_tensor *a, viva_tensor **out, viva_error *error) {
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   const uint64_t shape[1] = {a->elements};
   return view_reshape(a, 1, shape, out, error);
 }
@@ -140,7 +141,7 @@ static viva_status axes_mask(const viva_tensor *a, const int32_t *axes, uint32_t
 viva_status viva_tensor_permute(const viva_tensor *a, const int32_t *axes, viva_tensor **out, viva_error *error) {
   uint32_t mask;
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   TRY(axes_mask(a, axes, a->rank, &mask, error)); /* each once: all of them */
   view v = view_of(a);
   for (uint32_t i = 0; i < a->rank; i++) {
@@ -156,7 +157,7 @@ viva_status viva_tensor_squeeze(const viva_tensor *a, const int32_t *axes, uint3
   uint32_t mask;
   char text[128];
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   TRY(axes_mask(a, axes, count, &mask, error));
   view v = {.rank = 0};
   for (uint32_t i = 0; i < a->rank; i++) {
@@ -171,7 +172,7 @@ viva_status viva_tensor_squeeze(const viva_tensor *a, const int32_t *axes, uint3
 
 viva_status viva_tensor_expand_dims(const viva_tensor *a, int32_t axis, viva_tensor **out, viva_error *error) {
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   const int64_t place = axis < 0 ? (int64_t)axis + a->rank + 1 : axis;
   if (place < 0 || place > (int64_t)a->rank || a->rank == VIVA_TENSOR_MAX_RANK)
     return error_set(error, VIVA_E_ARGUMENT,
@@ -187,7 +188,7 @@ viva_status viva_tensor_flip(const viva_tensor *a, const int32_t *axes, uint32_t
                              viva_error *error) {
   uint32_t mask;
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   TRY(axes_mask(a, axes, count, &mask, error));
   view v = view_of(a);
   for (uint32_t i = 0; i < a->rank; i++) {
@@ -202,7 +203,7 @@ viva_status viva_tensor_broadcast_to(const viva_tensor *a, uint32_t rank, const 
                                      viva_error *error) {
   char text[128], other[128];
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   if (rank > VIVA_TENSOR_MAX_RANK || (rank > 0 && !shape))
     return error_set(error, VIVA_E_ARGUMENT, "rank is %u; expected %u to %d, and a shape", (unsigned)rank,
                      (unsigned)a->rank, VIVA_TENSOR_MAX_RANK);
@@ -227,7 +228,7 @@ viva_status viva_tensor_slice_step(const viva_tensor *a, int32_t axis, int64_t s
                                    viva_tensor **out, viva_error *error) {
   uint32_t at;
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   TRY(operand_axis(a, axis, &at, error));
   if (step == 0 || step == INT64_MIN) return error_set(error, VIVA_E_ARGUMENT, "step is %lld", (long long)step);
   const int64_t size = (int64_t)a->shape[at], low = step < 0 ? -1 : 0, high = step < 0 ? size - 1 : size;
@@ -253,7 +254,7 @@ viva_status viva_tensor_select(const viva_tensor *a, int32_t axis, int64_t index
   uint32_t at;
   char text[128];
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   TRY(operand_axis(a, axis, &at, error));
   const int64_t size = (int64_t)a->shape[at], place = index < 0 ? index + size : index;
   if (place < 0 || place >= size)
@@ -272,7 +273,7 @@ viva_status viva_tensor_split(const viva_tensor *a, int32_t axis, uint32_t parts
   char text[128];
   if (!views || parts == 0) return error_set(error, VIVA_E_ARGUMENT, "views is NULL, or parts is 0");
   for (uint32_t i = 0; i < parts; i++) views[i] = NULL;
-  TRY(operand_need(a, "a", error));
+  TRY(operand_given(a, "a", error));
   TRY(operand_axis(a, axis, &at, error));
   if (a->shape[at] % parts != 0)
     return error_set(error, VIVA_E_SIZE, "axis %u of the tensor %s cannot be cut into %u equal parts", (unsigned)at,

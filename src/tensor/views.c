@@ -79,7 +79,8 @@ viva_status viva_tensor_describe(const viva_tensor *tensor, viva_tensor_desc *de
                             .rank = tensor->rank,
                             .elements = tensor->elements,
                             .bytes = tensor->elements * tensor_element_bytes(tensor->dtype),
-                            .contiguous = is_contiguous(tensor)};
+                            .contiguous = is_contiguous(tensor),
+                            .on_device = tensor->storage->device != NULL};
   memcpy(found.shape, tensor->shape, sizeof found.shape);
   memcpy(found.strides, tensor->strides, sizeof found.strides);
   return options_fill(desc, &found, "viva_tensor_desc", error);
@@ -89,26 +90,27 @@ void *viva_tensor_elements(const viva_tensor *tensor) { return tensor ? tensor->
 
 /* -- shared memory */
 
-/* [*begin, *end): the bytes between which all elements lie. */
-static void span(const viva_tensor *t, uintptr_t *begin, uintptr_t *end) {
+void tensor_span(const viva_tensor *t, char **first, size_t *bytes) {
   const int64_t element = (int64_t)tensor_element_bytes(t->dtype);
-  const char *low = t->data, *high = t->data;
+  char *low = t->data, *high = t->data;
   for (uint32_t i = 0; i < t->rank && t->elements > 0; i++) {
-    const int64_t bytes = (int64_t)(t->shape[i] - 1) * t->strides[i] * element;
-    if (bytes < 0)
-      low += bytes;
+    const int64_t reach = (int64_t)(t->shape[i] - 1) * t->strides[i] * element;
+    if (reach < 0)
+      low += reach;
     else
-      high += bytes;
+      high += reach;
   }
-  *begin = (uintptr_t)low;
-  *end = (uintptr_t)high + (t->elements > 0 ? (uintptr_t)element : 0);
+  *first = low;
+  *bytes = (size_t)(high - low) + (t->elements > 0 ? (size_t)element : 0);
 }
 
 int tensor_overlap(const viva_tensor *a, const viva_tensor *b) {
-  uintptr_t a0, a1, b0, b1;
-  span(a, &a0, &a1);
-  span(b, &b0, &b1);
-  return a0 < b1 && b0 < a1;
+  char *a_first, *b_first;
+  size_t a_bytes, b_bytes;
+  tensor_span(a, &a_first, &a_bytes);
+  tensor_span(b, &b_first, &b_bytes);
+  const uintptr_t a0 = (uintptr_t)a_first, b0 = (uintptr_t)b_first;
+  return a0 < b0 + b_bytes && b0 < a0 + a_bytes;
 }
 
 /* Axes from the smallest step to the largest: each step must be longer than all that the smaller ones reach. */

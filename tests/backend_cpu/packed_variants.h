@@ -50,7 +50,7 @@ static void check_within(double bound, const weight *w, const float *x, size_t m
       const double error = fabs((double)y[i * w->rows + n] - sum);
       if (!(error <= bound * magnitude))
         fail_msg("format %d block %u scales %d k %zu m %zu: y[%zu][%zu] = %.9g, expected %.9g", (int)w->format,
-                 w->block, (int)w->scale_type, w->cols, m, i, n, (double)y[i * w->rows + n], sum);
+                 w->block, (int)w->scales_type, w->cols, m, i, n, (double)y[i * w->rows + n], sum);
     }
   }
 }

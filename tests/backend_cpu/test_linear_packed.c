@@ -145,7 +145,7 @@ static void check_values(const inputs *in, const matrix *m, activation act, cons
       if (!(error <= bound))
         fail_msg("%s, format %d block %u scales %d, input %d, m %zu n %zu k %zu: y[%zu][%zu] = %.9g, expected %.9g "
                  "within %.3g",
-                 table, (int)m->w.format, m->w.block, (int)m->w.scale_type, (int)in->mode, in->m, in->n, in->k, i, j,
+                 table, (int)m->w.format, m->w.block, (int)m->w.scales_type, (int)in->mode, in->m, in->n, in->k, i, j,
                  (double)y[i * in->n + j], expected, bound);
     }
   }
@@ -327,7 +327,7 @@ static void check_vbmi(cpu_kit *kit, const variant *v, input_mode mode, size_t m
   inputs in = inputs_make(kit, m, n, k, mode, &seed);
   float *y[2] = {malloc(m * n * sizeof **y), malloc(m * n * sizeof **y)};
   for (int vbmi = 0; vbmi < 2; vbmi++) {
-    kernels_avx512_fp8(&cpu_of(kit->b)->kernels, vbmi);
+    (vbmi ? kernels_avx512_vbmi : kernels_avx512)(&cpu_of(kit->b)->kernels);
     multiply(kit, &in, &w, ACTIVATION_NONE, 0, m, y[vbmi]);
   }
   if (!kit_same(y[0], y[1], m * n))
@@ -349,8 +349,8 @@ static void fp8_has_the_same_bits_without_its_instructions(void **state) {
       {WEIGHT_FP8, 192, SCALE_F16, 0}, {WEIGHT_FP8, 256, SCALE_E8M0, 0}};
   cpu_kit kit;
   (void)state;
-  if (!cpu_get()->avx512_vbmi || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
-    print_message("this processor has no AVX512_VBMI\n");
+  if (!cpu_get()->avx512_vnni || !cpu_get()->avx512_vbmi || !kit_open(&kit, VIVA_KERNELS_AVX512, 2)) {
+    print_message("this processor has no AVX512_VNNI or no AVX512_VBMI\n");
     skip();
   }
   for (size_t v = 0; v < sizeof fp8 / sizeof fp8[0]; v++)

@@ -62,7 +62,7 @@ static weight equal_weight(const variant *is, size_t k, uint64_t *state) {
   for (size_t i = 0; i < N * w.row_bytes; i++)
     if (w.format == WEIGHT_NVFP4 || i % unit < kept) ((uint8_t *)(uintptr_t)w.data)[i] = 0x55; /* 3, 85, 5 */
   char *scales = (char *)(uintptr_t)w.scales;
-  const size_t bytes = scale_bytes(w.scale_type);
+  const size_t bytes = scale_bytes(w.scales_type);
   for (size_t i = bytes; i < N * w.scale_row_bytes; i += bytes) memcpy(scales + i, scales, bytes);
   return w;
 }

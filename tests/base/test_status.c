@@ -182,6 +182,19 @@ static void format_survives_a_foreign_struct(void **state) {
   assert_int_equal(viva_error_format(&e, b, sizeof b), sizeof e.file + 2 + sizeof e.item + 2 + sizeof e.message);
 }
 
+static void what_can_forge_a_line_is_not_visible(void **state) {
+  (void)state;
+  const char *const hidden[] = {"\n",           "\x1b",         "\x7f",         "\xc2\x9b", "\xd8\x9c", "\xe2\x80\x8e",
+                                "\xe2\x80\xa8", "\xe2\x80\xae", "\xe2\x81\xa9", "\xff",     "\xc2"};
+  for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+    assert_int_equal(viva_visible(hidden[i], strlen(hidden[i])), 0);
+  assert_int_equal(viva_visible("", 0), 0);
+  assert_int_equal(viva_visible("a", 1), 1);
+  assert_int_equal(viva_visible("\xc2\xa0", 2), 2);
+  assert_int_equal(viva_visible("\xe2\x80\x90", 3), 3);
+  assert_int_equal(viva_visible("\xf0\x9f\x98\x80", 4), 4);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_status_has_its_own_name_and_text),
@@ -192,6 +205,7 @@ int main(void) {
       cmocka_unit_test(quote_escapes_what_cannot_be_shown),
       cmocka_unit_test(quote_cuts_between_characters),
       cmocka_unit_test(long_messages_are_cut),
+      cmocka_unit_test(what_can_forge_a_line_is_not_visible),
       cmocka_unit_test(format_joins_the_parts),
       cmocka_unit_test(format_cuts_between_characters),
       cmocka_unit_test(format_survives_a_foreign_struct),

@@ -48,8 +48,8 @@ static inline viva_tensor *kit_tensor(viva_engine *engine, const float *values, 
   const uint64_t shape[2] = {rows, cols};
   viva_error error = {0};
   viva_tensor *t = NULL;
-  const viva_status status = viva_tensor_wrap(engine, (void *)(uintptr_t)values, rows * cols * sizeof *values, VIVA_F32,
-                                              2, shape, NULL, NULL, NULL, &t, &error);
+  const viva_status status =
+      viva_tensor_wrap(engine, (void *)(uintptr_t)values, rows * cols * sizeof *values, VIVA_F32, 2, shape, &t, &error);
   kit_good(status, error);
   return t;
 }

@@ -1,5 +1,6 @@
 /* Compressed tensors: the original's golden numbers, sizes, bounds, special values, views, other types. */
 #include "compress_kit.h"
+#include "lib/far_device.h"
 
 #include "number/number.h"
 
@@ -369,8 +370,7 @@ static void other_types(void **state) {
   }
   const uint64_t shape[2] = {6, 32};
   viva_tensor *t = NULL, *turned = NULL, *whole = NULL;
-  assert_int_equal(viva_tensor_wrap(engine, halves, sizeof halves, VIVA_BF16, 2, shape, NULL, NULL, NULL, &t, NULL),
-                   VIVA_OK);
+  assert_int_equal(viva_tensor_wrap(engine, halves, sizeof halves, VIVA_BF16, 2, shape, &t, NULL), VIVA_OK);
   assert_int_equal(viva_tensor_transpose(t, 0, 1, &turned, NULL), VIVA_OK);
   viva_compression_config config = viva_nvfp4_config();
   viva_compressed *c = compress(engine, turned, &config);
@@ -395,6 +395,28 @@ static void refused(viva_engine *engine, const viva_tensor *t, const viva_compre
   assert_int_equal(viva_compress(engine, t, config, &c, &error), VIVA_E_ARGUMENT);
   assert_null(c);
   assert_string_equal(error.item, field);
+}
+
+/* Values that the CPU cannot read. */
+static void tensors_on_a_device(void **state) {
+  (void)state;
+  viva_engine *engine = kit_engine(1);
+  far_device far;
+  float values[64] = {1};
+  viva_error error = {0};
+  viva_compression_config config = viva_nvfp4_config();
+  viva_distribution_stats stats = {.size = sizeof stats};
+  viva_compressed *c;
+  viva_tensor *here = kit_tensor(engine, values, 2, 32), *there;
+  far_begin(&far, engine, 0);
+  kit_good(viva_tensor_to_device(here, engine, &there, &error), error);
+  assert_int_equal(viva_compress(engine, there, &config, &c, &error), VIVA_E_STATE);
+  assert_non_null(strstr(error.message, "the tensor lies in the memory of the device"));
+  assert_int_equal(viva_analyze_and_compress(engine, there, NULL, &c, &error), VIVA_E_STATE);
+  assert_int_equal(viva_analyze(engine, there, &stats, &error), VIVA_E_STATE);
+  viva_tensor_release(here), viva_tensor_release(there);
+  far_end(&far);
+  viva_engine_release(engine);
 }
 
 static void wrong_arguments(void **state) {
@@ -469,6 +491,7 @@ int main(void) {
       cmocka_unit_test(bounds_hold),
       cmocka_unit_test(special_values),
       cmocka_unit_test(other_types),
+      cmocka_unit_test(tensors_on_a_device),
       cmocka_unit_test(wrong_arguments),
       cmocka_unit_test(given_scale),
   };

@@ -63,8 +63,8 @@ static viva_compressed *make(viva_engine *engine, int i, viva_error *error) {
   float *v = values_of(i);
   viva_tensor *t = NULL;
   viva_compressed *c = NULL;
-  if (viva_tensor_wrap(engine, v, shapes[i][0] * shapes[i][1] * sizeof *v, VIVA_F32, 2, shapes[i], NULL, NULL, NULL, &t,
-                       error) == VIVA_OK)
+  if (viva_tensor_wrap(engine, v, shapes[i][0] * shapes[i][1] * sizeof *v, VIVA_F32, 2, shapes[i], &t, error) ==
+      VIVA_OK)
     (void)viva_compress(engine, t, &config, &c, error);
   viva_tensor_release(t);
   free(v);
@@ -437,8 +437,7 @@ static viva_status everything(viva_engine *engine, const char *path, viva_error 
   viva_tensor *t = NULL;
   viva_distribution_stats d = {.size = sizeof d};
   viva_compression_stats s = {.size = sizeof s};
-  if (status == VIVA_OK)
-    status = viva_tensor_wrap(engine, v, 64 * 65 * sizeof *v, VIVA_F32, 2, shapes[3], NULL, NULL, NULL, &t, error);
+  if (status == VIVA_OK) status = viva_tensor_wrap(engine, v, 64 * 65 * sizeof *v, VIVA_F32, 2, shapes[3], &t, error);
   if (status == VIVA_OK) status = viva_analyze(engine, t, &d, error);
   if (status == VIVA_OK) status = viva_analyze_and_compress(engine, t, NULL, &chosen, error);
   if (status == VIVA_OK) status = viva_compression_statistics(engine, t, chosen, &s, error);

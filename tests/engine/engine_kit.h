@@ -65,13 +65,35 @@ static inline void put(viva_dtype dtype, void *at, size_t i, float value) {
   if (dtype == VIVA_F16 || dtype == VIVA_BF16) ((uint16_t *)at)[i] = half;
 }
 
+/* Set: tensors made below lie in the memory of their engine's device, and results are expected there. */
+static int on_device;
+
+/* A tensor of the host's, where it is wanted. */
+static inline viva_tensor *placed(viva_engine *engine, viva_tensor *t) {
+  viva_tensor *there;
+  if (!on_device) return t;
+  fine(viva_tensor_to_device(t, engine, &there, &fault));
+  viva_tensor_release(t);
+  return there;
+}
+
+/* A result, which lies where the input did, in the host's memory. */
+static inline viva_tensor *fetched(viva_tensor *t) {
+  viva_tensor *here;
+  assert_int_equal(viva_tensor_engine(t) != NULL, on_device);
+  if (!on_device) return t;
+  fine(viva_tensor_to_host(t, &here, &fault));
+  viva_tensor_release(t);
+  return here;
+}
+
 /* A new row-major tensor of these values, rounded to dtype. */
 static inline viva_tensor *tensor_of(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                                      const float *values) {
   viva_tensor *t;
   fine(viva_tensor_create(engine, dtype, rank, shape, &t, &fault));
   for (size_t i = 0; i < t->elements; i++) put(dtype, viva_tensor_elements(t), i, values[i]);
-  return t;
+  return placed(engine, t);
 }
 
 static inline viva_tensor *matrix_of(viva_engine *engine, viva_dtype dtype, size_t rows, size_t cols,
@@ -86,6 +108,7 @@ static inline viva_tensor *turned_of(viva_engine *engine, viva_dtype dtype, size
   fine(viva_tensor_create(engine, dtype, 2, (uint64_t[]){cols, rows}, &t, &fault));
   for (size_t r = 0; r < rows; r++)
     for (size_t c = 0; c < cols; c++) put(dtype, viva_tensor_elements(t), c * rows + r, values[r * cols + c]);
+  t = placed(engine, t);
   fine(viva_tensor_transpose(t, 0, 1, &turned, &fault));
   viva_tensor_release(t);
   return turned;

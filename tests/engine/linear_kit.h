@@ -4,19 +4,37 @@
 #define TESTS_LINEAR_KIT_H
 
 #include "engine_kit.h"
+#include "lib/far_device.h"
 
 static viva_engine *engine;
 static size_t bytes_before;
 
+/* Where the tests compute, and where their tensors lie. */
+typedef enum place { ON_CPU, FAR_FROM_HOST, FAR_ON_DEVICE } place;
+static place where;
+static far_device far;
+
+static inline void go_far(far_device *device, viva_engine *e) {
+  if (where != ON_CPU) far_begin(device, e, where == FAR_ON_DEVICE ? FAR_PREPARE | FAR_PACK : FAR_PREPARE);
+}
+
+static inline void come_back(far_device *device) {
+  if (where != ON_CPU) far_end(device);
+}
+
 static inline int begin(void **state) {
   (void)state;
   engine = open_engine(VIVA_KERNELS_AUTO, 2);
+  go_far(&far, engine);
+  on_device = where == FAR_ON_DEVICE;
   bytes_before = bytes_now(engine);
   return 0;
 }
 
 static inline int end(void **state) {
   (void)state;
+  if (where == FAR_ON_DEVICE) assert_true(far.packed > 0);
+  come_back(&far);
   assert_int_equal(bytes_now(engine), bytes_before);
   viva_engine_release(engine);
   return 0;

@@ -1,5 +1,6 @@
 /* The linear calls against sums in double of the same codes: every format, activation mode, shape, type and stride; the order
- * of the epilogue; rounding, overflow, NaN rows. (What is refused: test_linear_checks.c.) */
+ * of the epilogue; rounding, overflow, NaN rows. (What is refused: test_linear_checks.c.) All of it on the CPU, on a device
+ * whose memory the host cannot touch with tensors of the host's, and there with tensors of the device's. */
 #include "linear_kit.h"
 
 #include <math.h>
@@ -83,6 +84,7 @@ static viva_tensor *input_of(int layout, viva_dtype dtype, size_t m, size_t k, f
     for (size_t r = 0; r < m; r++)
       for (size_t c = 0; c < k; c++)
         put(dtype, viva_tensor_elements(t), (r / 2 * 3 + r % 2) * (k + 1) + c, values[r * k + c]);
+    t = placed(engine, t);
     fine(viva_tensor_view(t, 3, (uint64_t[]){half, 2, k}, (int64_t[]){(int64_t)(3 * (k + 1)), (int64_t)k + 1, 1}, 0, &v,
                           &fault));
     viva_tensor_release(t);
@@ -91,6 +93,7 @@ static viva_tensor *input_of(int layout, viva_dtype dtype, size_t m, size_t k, f
   if (layout == BACKWARDS) { /* rows and columns from the end */
     fine(viva_tensor_create(engine, dtype, 2, (uint64_t[]){m, k}, &t, &fault));
     for (size_t i = 0; i < m * k; i++) put(dtype, viva_tensor_elements(t), m * k - 1 - i, values[i]);
+    t = placed(engine, t);
     fine(viva_tensor_view(t, 2, (uint64_t[]){m, k}, (int64_t[]){-(int64_t)k, -1}, (int64_t)(m * k - 1), &v, &fault));
     viva_tensor_release(t);
     return v;
@@ -143,6 +146,7 @@ static void products_are_right(void **state) {
         fill_bell(x, m * k, 3, &seed);
         viva_tensor *rows = input_of((int)(turn % LAYOUTS), types[turn / LAYOUTS % 3], m, k, x);
         fine(viva_linear(rows, p, NULL, &o, &y, &fault));
+        y = fetched(y);
         assert_int_equal(y->rank, rows->rank);
         assert_int_equal(y->shape[y->rank - 1], n);
         assert_int_equal(y->elements, m * n);
@@ -172,6 +176,7 @@ static void calls_by_name(void **state) {
       const viva_status status = calls[c].call(input, p, bias, &o, &y, &error);
       if (format_fits(all_formats[i], calls[c].format)) {
         assert_int_equal(status, VIVA_OK);
+        y = fetched(y);
         check_products(y, calls[c].automatic, x_values, w, bias_values, calls[c].kind, M, K, N, all_formats[i]);
         viva_tensor_release(y);
       } else {
@@ -203,6 +208,7 @@ static void modes_can_be_chosen(void **state) {
         continue;
       }
       assert_int_equal(status, VIVA_OK);
+      y = fetched(y);
       check_products(y, modes[a], x_values, w, NULL, calls[c].kind, M, K, N, calls[c].name);
       viva_tensor_release(y);
     }
@@ -224,6 +230,7 @@ static void every_epilogue(void **state) {
         viva_tensor *y;
         e.kind = (viva_epilogue_kind)kind, e.bias = bias;
         fine(viva_linear(input, p, &e, &o, &y, &fault));
+        y = fetched(y);
         check_products(y, modes[a], x_values, w, bias_values, e.kind, M, K, N, formats[i]);
         viva_tensor_release(y);
       }
@@ -250,6 +257,7 @@ static void swiglu_of_mixed_formats(void **state) {
       viva_tensor *y;
       e.kind = VIVA_EPILOGUE_SWIGLU, e.up = up, e.bias = bias, e.up_bias = up_bias, e.after_bias = after;
       fine(viva_linear(input, gate, &e, &o, &y, &fault));
+      y = fetched(y);
       const float *got = viva_tensor_elements(y);
       for (size_t r = 0; r < M; r++)
         for (size_t c = 0; c < N; c++) {
@@ -280,6 +288,7 @@ static void swiglu_of_mixed_formats(void **state) {
       assert_int_equal(status, VIVA_OK);
       o.act = VIVA_ACT_FP8, e.kind = VIVA_EPILOGUE_SWIGLU, e.up = up, e.after_bias = after;
       fine(viva_linear(input, gate, &e, &o, &same, &fault));
+      y = fetched(y), same = fetched(same);
       assert_true(kit_same(viva_tensor_elements(y), viva_tensor_elements(same), M * N));
       viva_tensor_release(y), viva_tensor_release(same);
     }
@@ -304,14 +313,13 @@ static void the_example_of_the_docs(void **state) {
     gate_data[i] = bf16_from_f32(bell(&seed)), up_data[i] = bf16_from_f32(bell(&seed));
   fill_bell(x_data, count * in, 1, &seed);
   for (size_t i = 0; i < 2; i++) {
-    fine(viva_tensor_wrap(engine, (void *)(uintptr_t)data[i], sizeof gate_data, VIVA_BF16, 2, shape, NULL, NULL, NULL,
-                          &flat, &fault));
+    fine(viva_tensor_wrap(engine, (void *)(uintptr_t)data[i], sizeof gate_data, VIVA_BF16, 2, shape, &flat, &fault));
     fine(viva_tensor_transpose(flat, 0, 1, &turned, &fault));
     if (i == 0) fine(viva_prepack_nvfp4_weight(engine, turned, NULL, &pair[i], &fault));
     if (i == 1) fine(viva_prepack_fp8_weight_blocked(engine, turned, 32, NULL, &pair[i], &fault));
     viva_tensor_release(turned), viva_tensor_release(flat);
   }
-  fine(viva_tensor_wrap(engine, x_data, sizeof x_data, VIVA_F32, 2, rows, NULL, NULL, NULL, &x, &fault));
+  fine(viva_tensor_wrap(engine, x_data, sizeof x_data, VIVA_F32, 2, rows, &x, &fault));
   epilogue.kind = VIVA_EPILOGUE_SWIGLU, epilogue.up = pair[1];
   fine(viva_linear(x, pair[0], &epilogue, NULL, &y, &fault));
   assert_int_equal(y->dtype, VIVA_F16);
@@ -344,6 +352,7 @@ static void biases_of_every_type(void **state) {
     fine(viva_tensor_view(t, 1, (uint64_t[]){N}, (int64_t[]){-2}, 2 * N - 1, &v, &fault));
     const viva_linear_options o = f32_output(VIVA_ACT_AUTO);
     fine(viva_linear_fp8(input, p, v, &o, &y, &fault));
+    y = fetched(y);
     check_products(y, VIVA_ACT_FP8, x_values, w, rounded, VIVA_EPILOGUE_NONE, M, K, N, "fp8");
     viva_tensor_release(t), viva_tensor_release(v), viva_tensor_release(y);
   }
@@ -387,16 +396,19 @@ static void rounding_and_overflow(void **state) {
   o.overflows = &overflows;
   fine(viva_linear(rows, p, NULL, &o, &y, &fault));
   assert_int_equal(y->dtype, VIVA_F16); /* the default */
+  y = fetched(y);
   for (size_t i = 0; i < C; i++) assert_int_equal(((const uint16_t *)viva_tensor_elements(y))[i], cases[i].f16);
   assert_int_equal(overflows, 105);
   viva_tensor_release(y);
   o.output_dtype = VIVA_BF16;
   fine(viva_linear(rows, p, NULL, &o, &y, &fault));
+  y = fetched(y);
   for (size_t i = 0; i < C; i++) assert_int_equal(((const uint16_t *)viva_tensor_elements(y))[i], cases[i].bf16);
   assert_int_equal(overflows, 106);
   viva_tensor_release(y);
   o.output_dtype = VIVA_F32;
   fine(viva_linear(rows, p, NULL, &o, &y, &fault));
+  y = fetched(y);
   assert_true(kit_same(viva_tensor_elements(y), values, C));
   assert_int_equal(overflows, 106);
   viva_tensor_release(y), viva_tensor_release(rows), viva_tensor_release(t);
@@ -418,6 +430,7 @@ static void sums_beyond_fp32(void **state) {
     float got[3 * N];
     o.output_dtype = types[n], o.overflows = &overflows;
     fine(viva_linear(t, p, NULL, &o, &y, &fault));
+    y = fetched(y);
     fine(viva_tensor_to_f32(y, got, 3 * N, &fault));
     for (size_t i = 0; i < N; i++) assert_true(got[i] == INFINITY && isnan(got[N + i]) && got[2 * N + i] == -INFINITY);
     assert_int_equal(overflows, 2 * N);
@@ -425,6 +438,14 @@ static void sums_beyond_fp32(void **state) {
   }
   viva_tensor_release(t);
   viva_packed_weight_release(p);
+}
+
+/* The elements of a tensor that stays. */
+static void values_of(const viva_tensor *t, float *values, size_t count) {
+  viva_tensor *here;
+  fine(viva_tensor_to_host(t, &here, &fault));
+  fine(viva_tensor_to_f32(here, values, count, &fault));
+  viva_tensor_release(here);
 }
 
 /* Into the caller's memory: transposed, with gaps, of each type; with and without an output handle. */
@@ -438,23 +459,26 @@ static void into_memory_of_the_callers(void **state) {
     float expected[M * N], got[M * N];
     o.output_dtype = types[n];
     fine(viva_linear_fp8(input, p, bias, &o, &plain, &fault));
-    fine(viva_tensor_to_f32(plain, expected, M * N, &fault));
+    values_of(plain, expected, M * N);
     fine(viva_tensor_create(engine, types[n], 2, (uint64_t[]){N, 3 * M}, &t, &fault));
+    t = placed(engine, t);
     fine(viva_tensor_view(t, 2, (uint64_t[]){M, N}, (int64_t[]){-3, 3 * M}, 3 * (M - 1), &v, &fault));
     o.output_dtype = n ? VIVA_DTYPE_NONE : VIVA_F32;
     o.into = v;
     fine(viva_linear_fp8(input, p, bias, &o, &y, &fault));
     assert_ptr_equal(y, v);
     viva_tensor_release(v); /* y is one more reference */
-    fine(viva_tensor_to_f32(y, got, M * N, &fault));
+    values_of(y, got, M * N);
     assert_true(kit_same(got, expected, M * N));
+    viva_tensor *whole;
+    fine(viva_tensor_to_host(t, &whole, &fault));
     for (size_t r = 0; r < N; r++) /* what lies between is untouched */
       for (size_t c = 0; c < 3 * M; c++)
         if (c % 3) {
-          const char *at = (const char *)t->data + (r * 3 * M + c) * tensor_element_bytes(types[n]);
+          const char *at = (const char *)whole->data + (r * 3 * M + c) * tensor_element_bytes(types[n]);
           for (size_t i = 0; i < tensor_element_bytes(types[n]); i++) assert_int_equal(at[i], 0);
         }
-    viva_tensor_release(y);
+    viva_tensor_release(y), viva_tensor_release(whole);
     o.into = plain;
     fine(viva_linear_fp8(input, p, NULL, &o, NULL, &fault)); /* no handle asked for */
     viva_tensor_release(plain), viva_tensor_release(t);
@@ -473,12 +497,13 @@ static void damaged_rows_into_runs(void **state) {
   viva_packed_weight *p = pack("fp8", w_values);
   viva_tensor *x = tensor_of(engine, VIVA_F32, 3, (uint64_t[]){OUTER, INNER, K}, rows), *t, *v;
   fine(viva_tensor_create(engine, VIVA_F32, 1, (uint64_t[]){OUTER * (INNER + 1) * N}, &t, &fault));
+  t = placed(engine, t);
   fine(viva_tensor_view(t, 3, (uint64_t[]){OUTER, INNER, N}, (int64_t[]){(INNER + 1) * N, N, 1}, 0, &v, &fault));
   viva_linear_options o = viva_linear_options_default();
   o.into = v;
   fine(viva_linear_fp8(x, p, NULL, &o, NULL, &fault));
   float got[OUTER * INNER * N];
-  fine(viva_tensor_to_f32(v, got, OUTER * INNER * N, &fault));
+  values_of(v, got, OUTER * INNER * N);
   for (size_t i = 0; i < OUTER * INNER * N; i++) assert_int_equal(isnan(got[i]) != 0, i / N == 1 || i / N == 4);
   viva_tensor_release(x), viva_tensor_release(t), viva_tensor_release(v);
   viva_packed_weight_release(p);
@@ -504,6 +529,7 @@ static void damaged_rows_are_nan(void **state) {
         fine(viva_linear(t, p, &e, &o, &y, &fault));
         fine(viva_linear(input, p, &e, &o, &whole, &fault));
         assert_int_equal(overflows, 0);
+        y = fetched(y), whole = fetched(whole);
         const float *got = viva_tensor_elements(y), *expected = viva_tensor_elements(whole);
         for (size_t r = 0; r < M; r++)
           for (size_t c = 0; c < N; c++) {
@@ -525,9 +551,11 @@ static void rows_stand_alone(void **state) {
   static float rows[R * K];
   uint64_t seed = 5;
   viva_engine *alone = open_engine(VIVA_KERNELS_AUTO, 1);
+  far_device far_alone;
   (void)state;
+  go_far(&far_alone, alone);
   fill_bell(rows, R * K, 1, &seed);
-  viva_tensor *all = matrix_of(engine, VIVA_F32, R, K, rows), *turned = turned_of(engine, VIVA_F32, R, K, rows);
+  viva_tensor *all = matrix_of(engine, VIVA_F32, R, K, rows), *turned = turned_of(alone, VIVA_F32, R, K, rows);
   viva_tensor *w = matrix_of(engine, VIVA_F32, N, K, w_values);
   for (size_t i = 0; i < ALL_FORMATS; i++) {
     viva_packed_weight *p = pack(all_formats[i], w_values), *q;
@@ -537,11 +565,13 @@ static void rows_stand_alone(void **state) {
       viva_tensor *y, *z, *v;
       fine(viva_linear(all, p, NULL, &o, &y, &fault));
       fine(viva_linear(turned, q, NULL, &o, &z, &fault));
+      y = fetched(y), z = fetched(z);
       assert_true(kit_same(viva_tensor_elements(y), viva_tensor_elements(z), R * N));
       viva_tensor_release(z);
       for (uint64_t r = 0; r < R; r += 23) {
         fine(viva_tensor_slice(all, 0, r, 1, &v, &fault));
         fine(viva_linear(v, p, NULL, &o, &z, &fault));
+        z = fetched(z);
         assert_true(kit_same((const float *)viva_tensor_elements(y) + r * N, viva_tensor_elements(z), N));
         viva_tensor_release(v), viva_tensor_release(z);
       }
@@ -550,6 +580,7 @@ static void rows_stand_alone(void **state) {
     viva_packed_weight_release(p), viva_packed_weight_release(q);
   }
   viva_tensor_release(all), viva_tensor_release(turned), viva_tensor_release(w);
+  come_back(&far_alone);
   viva_engine_release(alone);
 }
 
@@ -569,5 +600,9 @@ int main(void) {
       cmocka_unit_test_setup_teardown(damaged_rows_are_nan, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(rows_stand_alone, prepare_input, drop_input),
   };
-  return cmocka_run_group_tests(tests, begin, end);
+  static const char *const places[] = {"on the CPU", "on a device, from the host", "on a device, all there"};
+  int failed = 0;
+  for (where = ON_CPU; where <= FAR_ON_DEVICE; where++)
+    failed += cmocka_run_group_tests_name(places[where], tests, begin, end);
+  return failed;
 }

@@ -137,8 +137,8 @@ static void the_longest_integer_sum(void **state) {
     viva_packed_weight *p;
     viva_error error = {0};
     viva_linear_options o = f32_output(VIVA_ACT_INT8);
-    fine(viva_tensor_wrap(engine, long_row, (k + 1) * sizeof *long_row, VIVA_F32, 2, (uint64_t[]){1, k + more}, NULL,
-                          NULL, NULL, &t, &fault));
+    fine(viva_tensor_wrap(engine, long_row, (k + 1) * sizeof *long_row, VIVA_F32, 2, (uint64_t[]){1, k + more}, &t,
+                          &fault));
     fine(viva_prepack_int8_sparse_24_weight(engine, t, NULL, &p, &fault));
     const viva_status status = viva_linear_int8_sparse(t, p, NULL, &o, &y, &error);
     if (!more) {

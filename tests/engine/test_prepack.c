@@ -223,8 +223,7 @@ static void sizes_are_checked(void **state) {
   (void)state;
   /* One value repeated. 2^61 - 1 rows of a block of 9 bytes and more are beyond what a size can say. */
   static const char *const names[] = {"nvfp4", "int8-24", "int4-24"};
-  fine(
-      viva_tensor_wrap(engine, (void *)(uintptr_t)&one, 4, VIVA_F32, 1, (uint64_t[]){1}, NULL, NULL, NULL, &t, &fault));
+  fine(viva_tensor_wrap(engine, (void *)(uintptr_t)&one, 4, VIVA_F32, 1, (uint64_t[]){1}, &t, &fault));
   fine(viva_tensor_view(t, 2, (uint64_t[]){((uint64_t)1 << 61) - 1, 1}, (int64_t[]){0, 0}, 0, &v, &fault));
   for (size_t i = 0; i < 3; i++) {
     refused(prepack_named(engine, names[i], v, NULL, &p, &error), VIVA_E_LIMIT, &error, "2305843009213693951 x 1 over");
@@ -331,8 +330,7 @@ static void too_large_for_dense(void **state) {
   refused(viva_prepack_dense(engine, t, VIVA_BF16, NULL, &p, &error), VIVA_E_NUMERIC, &error,
           "row 2, column 0 is beyond the largest value of BF16");
   viva_tensor_release(t);
-  fine(viva_tensor_wrap(engine, (void *)(uintptr_t)f64, sizeof f64, VIVA_F64, 2, (uint64_t[]){1, 2}, NULL, NULL, NULL,
-                        &t, &fault));
+  fine(viva_tensor_wrap(engine, (void *)(uintptr_t)f64, sizeof f64, VIVA_F64, 2, (uint64_t[]){1, 2}, &t, &fault));
   refused(viva_prepack_fp8_weight(engine, t, NULL, &p, &error), VIVA_E_NUMERIC, &error,
           "row 0, column 1 is beyond the largest value of F32 (3.4e38), which every format is packed from; scale");
   refused(viva_prepack_dense(engine, t, VIVA_F16, NULL, &p, &error), VIVA_E_NUMERIC, &error, "value of F32 (3.4e38)");
@@ -371,10 +369,8 @@ static void the_mask_decides(void **state) {
     for (size_t c = 0; c < COLS; c++) /* columns 4g + (r mod 2) and 4g + 3 */
       turned[c * ROWS + r] = keep[r * COLS + c] = (uint8_t)(c % 4 == r % 2 || c % 4 == 3 ? 1 + r : 0);
   viva_tensor *t = matrix_of(engine, VIVA_F32, ROWS, COLS, values);
-  fine(viva_tensor_wrap(engine, keep, sizeof keep, VIVA_U8, 2, (uint64_t[]){ROWS, COLS}, NULL, NULL, NULL, &mask,
-                        &fault));
-  fine(viva_tensor_wrap(engine, turned, sizeof turned, VIVA_BOOL, 2, (uint64_t[]){COLS, ROWS}, NULL, NULL, NULL, &flat,
-                        &fault));
+  fine(viva_tensor_wrap(engine, keep, sizeof keep, VIVA_U8, 2, (uint64_t[]){ROWS, COLS}, &mask, &fault));
+  fine(viva_tensor_wrap(engine, turned, sizeof turned, VIVA_BOOL, 2, (uint64_t[]){COLS, ROWS}, &flat, &fault));
   fine(viva_tensor_transpose(flat, 0, 1, &mask_turned, &fault));
   static const char *const names[] = {"int8-24", "int4-24"};
   for (size_t n = 0; n < 2; n++) {
@@ -447,8 +443,7 @@ static void progress_is_told_and_can_cancel(void **state) {
   (void)state;
   assert_non_null(wide);
   viva_tensor *t;
-  fine(
-      viva_tensor_wrap(engine, wide, (size_t)N * K * 4, VIVA_F32, 2, (uint64_t[]){N, K}, NULL, NULL, NULL, &t, &fault));
+  fine(viva_tensor_wrap(engine, wide, (size_t)N * K * 4, VIVA_F32, 2, (uint64_t[]){N, K}, &t, &fault));
   const size_t before = bytes_now(engine);
   for (size_t n = 0; n < 3; n++) {
     viva_prepack_options o = viva_prepack_options_default();
@@ -578,7 +573,7 @@ static void no_memory_is_survived(void **state) {
       options.allocator = &memory.table, options.threads = 2;
       fine(viva_engine_open(&options, &own, &fault));
       viva_tensor *t = turned_of(own, VIVA_F16, 8, 8, values); /* converted, and a mask that is turned */
-      fine(viva_tensor_wrap(own, keep, sizeof keep, VIVA_U8, 2, (uint64_t[]){8, 8}, NULL, NULL, NULL, &flat, &fault));
+      fine(viva_tensor_wrap(own, keep, sizeof keep, VIVA_U8, 2, (uint64_t[]){8, 8}, &flat, &fault));
       fine(viva_tensor_transpose(flat, 0, 1, &mask, &fault));
       if (strstr(all_formats[n], "24")) o.keep = mask;
       memory.fail_at = memory.calls + k;

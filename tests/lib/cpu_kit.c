@@ -130,10 +130,10 @@ static void sparse_row(const weight *w, uint8_t *to, uint64_t *state) {
 }
 
 static void fill_scales(const weight *w, char *to, uint64_t *state) {
-  for (size_t i = 0; i < scales_bytes(w); i += scale_bytes(w->scale_type), to += scale_bytes(w->scale_type)) {
+  for (size_t i = 0; i < scales_bytes(w); i += scale_bytes(w->scales_type), to += scale_bytes(w->scales_type)) {
     const float value = (kit_uniform(state) + 1.5f) / 32;
     const uint16_t half = f16_from_f32(value);
-    switch (w->scale_type) {
+    switch (w->scales_type) {
     case SCALE_F32: memcpy(to, &value, 4); break;
     case SCALE_F16: memcpy(to, &half, 2); break;
     case SCALE_E8M0: *(uint8_t *)to = (uint8_t)(120 + kit_random(state) % 8); break;
@@ -144,7 +144,7 @@ static void fill_scales(const weight *w, char *to, uint64_t *state) {
 
 weight kit_packed(weight_format format, size_t rows, size_t cols, size_t gap, uint32_t block, scale_type scales,
                   uint64_t *state) {
-  weight w = {.format = format, .rows = rows, .cols = cols, .scale_type = scales, .block = block, .global = 1};
+  weight w = {.format = format, .rows = rows, .cols = cols, .scales_type = scales, .block = block, .global = 1};
   w.row_bytes = code_bytes(&w) + gap;
   char *data = kit_guarded(weight_bytes(&w));
   w.data = data;

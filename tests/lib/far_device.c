@@ -11,7 +11,6 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "model/step.h"
 
 #define ARENA_BYTES ((size_t)4 << 30) /* of addresses */
 #define PAGE        4096
@@ -24,7 +23,7 @@ typedef struct far_block {
   int used;
 } far_block;
 
-static far_device *far_of(backend *b) { return (far_device *)(void *)b; }
+far_device *far_of(backend *b) { return (far_device *)(void *)b; }
 
 /* ---- the two sides */
 
@@ -33,7 +32,7 @@ static int inside(const far_device *far, const void *p) {
 }
 
 /* A pointer of the device's, or NULL. */
-static void *dev(const far_device *far, const void *p) {
+void *far_dev(const far_device *far, const void *p) {
   if (p && !inside(far, p)) fail_msg("a host pointer where the device's memory is meant");
   return (void *)(uintptr_t)p;
 }
@@ -102,7 +101,7 @@ static viva_status far_alloc(backend *b, size_t bytes, void **out, viva_error *e
 static viva_status far_free(backend *b, void *p, viva_error *error) {
   far_device *far = far_of(b);
   (void)error;
-  if (!dev(far, p)) return VIVA_OK;
+  if (!far_dev(far, p)) return VIVA_OK;
   pthread_mutex_lock(&far->lock); /* also when it is lost: what the host knows of it is freed */
   for (far_block *block = far->blocks; block; block = block->next) {
     if (far->arena + block->at != (uint8_t *)p) continue;
@@ -130,18 +129,18 @@ static void far_info(backend *b, viva_device_info *info) {
 
 static viva_status far_upload(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
   far_device *far = far_of(b);
-  CALL((memcpy(dev(far, to), host(far, from), bytes), VIVA_OK));
+  CALL((memcpy(far_dev(far, to), host(far, from), bytes), VIVA_OK));
 }
 
 static viva_status far_download(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
   far_device *far = far_of(b);
   far->downloads++;
-  CALL((memcpy(host(far, to), dev(far, from), bytes), VIVA_OK));
+  CALL((memcpy(host(far, to), far_dev(far, from), bytes), VIVA_OK));
 }
 
 static viva_status far_copy(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->copy(far->cpu, dev(far, to), dev(far, from), bytes, error));
+  CALL(far->cpu->ops->copy(far->cpu, far_dev(far, to), far_dev(far, from), bytes, error));
 }
 
 /* ---- weights */
@@ -160,11 +159,11 @@ static size_t far_weight_bytes(backend *b, const weight *group, size_t count) {
 
 static viva_status far_weight_prepare(backend *b, weight *group, size_t count, void *place, viva_error *error) {
   far_device *far = far_of(b);
-  uint8_t *at = dev(far, place);
+  uint8_t *at = far_dev(far, place);
   TRY(enter(far, error));
   for (size_t i = 0; i < count; i++) {
     weight *w = &group[i];
-    const uint8_t *codes = dev(far, w->data);
+    const uint8_t *codes = far_dev(far, w->data);
     const uint32_t mark = PREPARED;
     memcpy(at, &mark, sizeof mark);
     for (size_t j = 0; j < code_bytes(w); j++) at[64 + j] = (uint8_t)~codes[j];
@@ -174,15 +173,31 @@ static viva_status far_weight_prepare(backend *b, weight *group, size_t count, v
   return leave(far, VIVA_OK);
 }
 
+/* Packs as the host does, from FP32. */
+static viva_status far_pack_rows(backend *b, const pack_spec *spec, size_t all_rows, size_t cols, void *to, size_t row,
+                                 size_t rows, const outer_rows *values, pack_place *bad, viva_error *error) {
+  far_device *far = far_of(b);
+  far_dev(far, values->data), host(far, spec), host(far, bad);
+  assert_false(weight_dense(spec->format));
+  TRY(enter(far, error));
+  float *line = malloc(rows * cols * sizeof *line);
+  uint8_t *not_finite = malloc(rows);
+  far->packed += rows;
+  const viva_status status = far->cpu->ops->load_rows(far->cpu, values, rows, cols, line, cols, not_finite, error);
+  if (!status) pack_rows(spec, all_rows, cols, far_dev(far, to), row, rows, line, cols, NULL, bad);
+  free(line), free(not_finite);
+  return leave(far, status);
+}
+
 /* The codes from the second form, in memory of the host's for the time of a product. */
 static weight usable(const far_device *far, const weight *w, uint8_t **turned) {
   weight copy = *w;
-  dev(far, w->data), dev(far, w->scales);
+  far_dev(far, w->data), far_dev(far, w->scales);
   *turned = NULL;
   if (!far->ops.weight_prepare) return copy;
   uint32_t mark = 0;
   if (!w->prepared) fail_msg("a product with a weight that was not prepared");
-  memcpy(&mark, dev(far, w->prepared), sizeof mark);
+  memcpy(&mark, far_dev(far, w->prepared), sizeof mark);
   assert_int_equal(mark, PREPARED);
   const uint8_t *codes = (const uint8_t *)w->prepared + 64;
   *turned = aligned_alloc(64, (code_bytes(w) + 127) / 64 * 64);
@@ -194,9 +209,9 @@ static weight usable(const far_device *far, const weight *w, uint8_t **turned) {
 /* ---- steps */
 
 static void check_batch(const far_device *far, const batch *step) {
-  dev(far, step->block), dev(far, step->tokens), dev(far, step->positions), dev(far, step->sequence);
-  dev(far, step->cos_sin), dev(far, step->spans), dev(far, step->kept_spans), dev(far, step->kept_rows);
-  dev(far, step->pages);
+  far_dev(far, step->block), far_dev(far, step->tokens), far_dev(far, step->positions), far_dev(far, step->sequence);
+  far_dev(far, step->cos_sin), far_dev(far, step->spans), far_dev(far, step->kept_spans), far_dev(far, step->kept_rows);
+  far_dev(far, step->pages);
   assert_non_null(step->block);
   assert_true(far->steps_open > 0);
 }
@@ -206,9 +221,9 @@ static viva_status far_step_begin(backend *b, const batch *from, void *place, ba
   host(far, from->block);
   assert_non_null(place);
   TRY(enter(far, error));
-  memcpy(dev(far, place), from->block, from->block_bytes);
+  memcpy(far_dev(far, place), from->block, from->block_bytes);
   *to = batch_at(from, place);
-  for (size_t i = 0; i < from->page_count; i++) dev(far, from->pages[i]);
+  for (size_t i = 0; i < from->page_count; i++) far_dev(far, from->pages[i]);
   far->steps_open++;
   return leave(far, VIVA_OK);
 }
@@ -224,14 +239,15 @@ static viva_status far_step_end(backend *b, viva_error *error) {
 static viva_status far_embed(backend *b, const weight *table, const viva_token *tokens, size_t m, float *out,
                              viva_error *error) {
   far_device *far = far_of(b);
-  dev(far, table->data);
-  CALL(far->cpu->ops->embed(far->cpu, table, dev(far, tokens), m, dev(far, out), error));
+  far_dev(far, table->data);
+  CALL(far->cpu->ops->embed(far->cpu, table, far_dev(far, tokens), m, far_dev(far, out), error));
 }
 
 static viva_status far_rmsnorm(backend *b, const float *x, float *y, size_t rows, size_t stride, size_t groups,
                                size_t n, const float *gain, float eps, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->rmsnorm(far->cpu, dev(far, x), dev(far, y), rows, stride, groups, n, dev(far, gain), eps, error));
+  CALL(far->cpu->ops->rmsnorm(far->cpu, far_dev(far, x), far_dev(far, y), rows, stride, groups, n, far_dev(far, gain),
+                              eps, error));
 }
 
 static viva_status far_linear(backend *b, const linear_args *args, size_t count, viva_error *error) {
@@ -243,7 +259,7 @@ static viva_status far_linear(backend *b, const linear_args *args, size_t count,
   TRY(enter(far, error));
   for (size_t i = 0; i < count; i++) {
     const linear_args *a = &args[i];
-    dev(far, a->x), dev(far, a->xq), dev(far, a->y), dev(far, a->bias), dev(far, a->residual);
+    far_dev(far, a->x), far_dev(far, a->xq), far_dev(far, a->y), far_dev(far, a->bias), far_dev(far, a->residual);
     host(far, a->w);
     weights[i] = usable(far, a->w, &turned[i]);
     copy[i] = *a;
@@ -261,61 +277,63 @@ static size_t far_quantized_bytes(backend *b, input_mode mode, size_t m, size_t 
 static viva_status far_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
                                      void *to, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->quantize_rows(far->cpu, mode, dev(far, x), x_stride, m, k, dev(far, to), error));
+  CALL(far->cpu->ops->quantize_rows(far->cpu, mode, far_dev(far, x), x_stride, m, k, far_dev(far, to), error));
 }
 
 static viva_status far_load_rows(backend *b, const outer_rows *from, size_t rows, size_t cols, float *to,
                                  size_t to_stride, uint8_t *bad, viva_error *error) {
   far_device *far = far_of(b);
-  dev(far, from->data);
-  CALL(far->cpu->ops->load_rows(far->cpu, from, rows, cols, dev(far, to), to_stride, dev(far, bad), error));
+  far_dev(far, from->data);
+  CALL(far->cpu->ops->load_rows(far->cpu, from, rows, cols, far_dev(far, to), to_stride, far_dev(far, bad), error));
 }
 
 static viva_status far_store_rows(backend *b, const float *from, size_t from_stride, size_t rows, size_t cols,
                                   const float *bias, const uint8_t *bad, const outer_rows *to, uint64_t *overflows,
                                   viva_error *error) {
   far_device *far = far_of(b);
-  dev(far, to->data), host(far, overflows);
-  CALL(far->cpu->ops->store_rows(far->cpu, dev(far, from), from_stride, rows, cols, dev(far, bias), dev(far, bad), to,
-                                 overflows, error));
+  far_dev(far, to->data), host(far, overflows);
+  CALL(far->cpu->ops->store_rows(far->cpu, far_dev(far, from), from_stride, rows, cols, far_dev(far, bias),
+                                 far_dev(far, bad), to, overflows, error));
 }
 
 static viva_status far_rope_append(backend *b, const rope_append_args *args, viva_error *error) {
   far_device *far = far_of(b);
   check_batch(far, args->step);
-  dev(far, args->q), dev(far, args->k), dev(far, args->v);
+  far_dev(far, args->q), far_dev(far, args->k), far_dev(far, args->v);
   CALL(far->cpu->ops->rope_append(far->cpu, args, error));
 }
 
 static viva_status far_attention(backend *b, const attention_args *args, viva_error *error) {
   far_device *far = far_of(b);
   check_batch(far, args->step);
-  dev(far, args->q), dev(far, args->out);
+  far_dev(far, args->q), far_dev(far, args->out);
   CALL(far->cpu->ops->attention(far->cpu, args, error));
 }
 
 static viva_status far_silu_mul(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                                 size_t stride, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->silu_mul(far->cpu, dev(far, gate), dev(far, up), dev(far, out), rows, n, stride, error));
+  CALL(far->cpu->ops->silu_mul(far->cpu, far_dev(far, gate), far_dev(far, up), far_dev(far, out), rows, n, stride,
+                               error));
 }
 
 static viva_status far_take_rows(backend *b, const float *from, const uint32_t *rows, size_t count, size_t n,
                                  size_t stride, float *to, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->take_rows(far->cpu, dev(far, from), dev(far, rows), count, n, stride, dev(far, to), error));
+  CALL(far->cpu->ops->take_rows(far->cpu, far_dev(far, from), far_dev(far, rows), count, n, stride, far_dev(far, to),
+                                error));
 }
 
 static viva_status far_top(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids,
                            float *values, uint8_t *nan, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->top(far->cpu, dev(far, logits), rows, n, k, host(far, ids), host(far, values), host(far, nan),
+  CALL(far->cpu->ops->top(far->cpu, far_dev(far, logits), rows, n, k, host(far, ids), host(far, values), host(far, nan),
                           error));
 }
 
 static viva_status far_read_pass(backend *b, const void *p, size_t bytes, double *seconds, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->read_pass(far->cpu, dev(far, p), bytes, seconds, error));
+  CALL(far->cpu->ops->read_pass(far->cpu, far_dev(far, p), bytes, seconds, error));
 }
 
 static size_t far_scratch_bytes(backend *b, size_t m, size_t context, size_t width) {
@@ -325,33 +343,6 @@ static size_t far_scratch_bytes(backend *b, size_t m, size_t context, size_t wid
 static viva_status far_reserve(backend *b, size_t m, size_t context, size_t width, viva_error *error) {
   far_device *far = far_of(b);
   CALL(far->cpu->ops->reserve(far->cpu, m, context, width, error));
-}
-
-/* ---- a whole step in one call: what the forward pass does, with its own work space */
-
-static viva_status far_decode_step(backend *b, const decoder *d, const batch *step, input_mode mode, float *logits,
-                                   viva_error *error) {
-  far_device *far = far_of(b);
-  viva_model_config c = {.hidden_size = d->hidden,
-                         .intermediate_size = d->ffn,
-                         .num_heads = d->heads.q_heads,
-                         .num_kv_heads = d->heads.kv_heads,
-                         .head_dim = d->heads.head_dim,
-                         .vocab_size = d->vocab};
-  workspace w = {.rows = far->ops.decode_rows, .layout = budget_rows(&c)};
-  const budget_case sizes = {.backend = b, .config = &c, .act = mode};
-  const size_t quantized = (size_t)budget_quantized(&sizes, w.rows);
-  void *memory;
-  check_batch(far, step);
-  assert_true(step->rows <= far->ops.decode_rows && step->kept > 0);
-  TRY(far_alloc(b, w.layout.floats * w.rows * sizeof(float), &memory, error));
-  w.activations = memory;
-  if (quantized) TRY(far_alloc(b, quantized, &w.quantized, error));
-  viva_status status = forward_layers(b, d, mode, &w, step, error);
-  if (!status) status = forward_head(b, d, mode, &w, 0, step->kept, dev(far, logits), error);
-  far_free(b, w.activations, NULL);
-  far_free(b, w.quantized, NULL);
-  return status;
 }
 
 /* ---- */
@@ -384,7 +375,7 @@ void far_begin(far_device *far, viva_engine *engine, int flags) {
                            .scratch_bytes = far_scratch_bytes,
                            .reserve = far_reserve};
   if (flags & FAR_PREPARE) far->ops.weight_bytes = far_weight_bytes, far->ops.weight_prepare = far_weight_prepare;
-  if (flags & FAR_DECODE) far->ops.decode_step = far_decode_step, far->ops.decode_rows = 4;
+  if (flags & FAR_PACK) far->ops.pack_rows = far_pack_rows;
   far->arena = mmap(NULL, ARENA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (far->arena == MAP_FAILED) fail_msg("no addresses for the device's memory");
   far->blocks = malloc(sizeof *far->blocks);

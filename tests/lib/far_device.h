@@ -2,8 +2,8 @@
  *
  * It computes with the CPU's kernels on memory that is mapped without rights outside its own calls, so whatever would fault on
  * a GPU faults here; and every pointer of a call is checked for the side that it must be on. What is computed on it is what
- * the CPU computes, bit for bit. It has every optional slot: second forms of weights (without which it does not multiply) and
- * whole decode steps.
+ * the CPU computes, bit for bit. It has every optional slot: second forms of weights (without which it does not multiply),
+ * packing, and whole decode steps.
  */
 #ifndef TESTS_FAR_DEVICE_H
 #define TESTS_FAR_DEVICE_H
@@ -11,7 +11,6 @@
 #include <pthread.h>
 
 #include "engine/engine.h"
-#include "model/workspace.h"
 
 typedef struct far_device {
   backend base;
@@ -27,16 +26,23 @@ typedef struct far_device {
   uint64_t available; /* bytes of memory that it says it has; 0: as the CPU */
   long calls_left;    /* calls until it is lost; -1: it stays */
   int lost;
-  size_t allocations, downloads; /* counted */
+  size_t allocations, downloads, packed; /* counted; packed: rows */
 } far_device;
 
 enum {
   FAR_PREPARE = 1, /* with weight_bytes and weight_prepare */
-  FAR_DECODE = 2   /* with decode_step, for up to 4 rows */
+  FAR_PACK = 2     /* with pack_rows */
 };
 
 /* The engine computes on the device until far_end. Everything made on it must be gone by then. */
 void far_begin(far_device *far, viva_engine *engine, int flags);
 void far_end(far_device *far);
+
+/* With decode_step, for up to 4 rows. */
+void far_add_decode(far_device *far);
+
+/* For what adds to it: the device of a backend; a pointer of the device's, or NULL (fails for the host's). */
+far_device *far_of(backend *b);
+void *far_dev(const far_device *far, const void *p);
 
 #endif

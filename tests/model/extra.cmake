@@ -22,3 +22,10 @@ viva_example(header ${CMAKE_CURRENT_BINARY_DIR}/example_header.c "^xou}" "Once u
 viva_example(generate ${examples}/01_generate.c "Once upon a time" "Once upon a time")
 viva_example(stream ${examples}/02_stream.c "100 %.*xou}.*cancelled" "Once upon a time" 9)
 viva_example(shared_prefix ${examples}/03_shared_prefix.c "Once upon a time.*Once upon another" "Once upon a" " time" "nother")
+
+# Its prompts come from standard input, twenty of them.
+add_executable(example_many_prompts ${examples}/04_many_prompts.c)
+target_link_libraries(example_many_prompts PRIVATE viva viva_flags)
+add_test(NAME example_many_prompts COMMAND sh -c
+  "$<TARGET_FILE:example_many_prompts> ${tiny} 'Once upon a time. ' <${CMAKE_CURRENT_LIST_DIR}/prompts.txt")
+set_tests_properties(example_many_prompts PROPERTIES PASS_REGULAR_EXPRESSION "^1 .*8 .*\n9 .*\n20 " FAIL_REGULAR_EXPRESSION "VIVA_E_")

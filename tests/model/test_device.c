@@ -59,11 +59,12 @@ static void use(kit *k, const char *path, const char *weights, viva_activation_m
 }
 
 static void compare(kit *k, const char *path, size_t vocab, const char *weights, viva_activation_mode act,
-                    viva_dtype kv, viva_load_mode mode, int flags) {
+                    viva_dtype kv, viva_load_mode mode, int flags, int decode) {
   outcome cpu = {.vocab = vocab}, device = cpu;
   far_device far;
   use(k, path, weights, act, kv, mode, &cpu);
   far_begin(&far, k->engine, flags);
+  if (decode) far_add_decode(&far);
   use(k, path, weights, act, kv, mode, &device);
   far_end(&far);
   assert_memory_equal(cpu.all, device.all, COUNT * cpu.vocab * sizeof(float));
@@ -87,7 +88,7 @@ static void same_bits(void **state) {
   for (size_t i = 0; i < sizeof models / sizeof *models; i++)
     for (int mode = VIVA_LOAD_READ; mode <= VIVA_LOAD_MMAP; mode++)
       compare(&k, models[i].path, models[i].vocab, NULL, VIVA_ACT_16, VIVA_F16, (viva_load_mode)mode,
-              mode == VIVA_LOAD_READ ? FAR_PREPARE | FAR_DECODE : 0);
+              mode == VIVA_LOAD_READ ? FAR_PREPARE : 0, mode == VIVA_LOAD_READ);
   kit_end(&k);
 }
 
@@ -118,7 +119,52 @@ static void formats_and_modes(void **state) {
   for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
     for (size_t j = 0; j < sizeof modes / sizeof *modes; j++)
       compare(&k, "/m", 96, weights[i], modes[j], kv[(i + j) % 3], VIVA_LOAD_READ,
-              i % 2 ? FAR_PREPARE : FAR_PREPARE | FAR_DECODE);
+              (i + j) % 2 ? FAR_PREPARE : FAR_PREPARE | FAR_PACK, i % 2 == 0);
+  kit_end(&k);
+}
+
+/* A matrix of a model that is loaded now, as FP32. */
+static float *loaded(kit *k, const char *path, const char *weights, viva_projection projection,
+                     viva_packed_info *info) {
+  viva_error error = {0};
+  viva_packed_weight *w;
+  viva_model_options o = viva_model_options_default();
+  o.weights = weights;
+  viva_model *model = kit_load(k, path, &o);
+  kit_ok(viva_model_weight(model, 0, projection, &w, &error), &error);
+  kit_ok(viva_packed_weight_describe(w, info, &error), &error);
+  const size_t count = (size_t)(info->out_features * info->in_features);
+  float *values = calloc(count, sizeof *values);
+  kit_ok(viva_packed_weight_unpack(w, values, count, &error), &error);
+  viva_packed_weight_release(w);
+  viva_model_release(model);
+  return values;
+}
+
+/* Packed by the device: interleaved heads of a GGUF file, and a matrix of more than one batch (32 MiB as FP32). */
+static void packed_there(void **state) {
+  static const struct {
+    const char *path, *weights;
+    viva_projection projection;
+  } cases[] = {{"/tiny.gguf", "fp8-b32:f16", VIVA_PROJ_Q},
+               {"/tiny.gguf", "nvfp4", VIVA_PROJ_K},
+               {"/wide", "int4-24", VIVA_PROJ_EMBEDDING}};
+  kit k;
+  (void)state;
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  small_model_put(k.io, "/wide",
+                  &(small_model){.vocab = 6000, .hidden = 1500, .ffn = 64, .heads = 5, .kv_heads = 5, .layers = 1});
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    viva_packed_info info = {.size = sizeof info};
+    far_device far;
+    float *expected = loaded(&k, cases[i].path, cases[i].weights, cases[i].projection, &info);
+    far_begin(&far, k.engine, FAR_PREPARE | FAR_PACK);
+    float *got = loaded(&k, cases[i].path, cases[i].weights, cases[i].projection, &info);
+    assert_true(far.packed >= info.out_features);
+    far_end(&far);
+    assert_memory_equal(got, expected, info.out_features * info.in_features * sizeof *got);
+    free(got), free(expected);
+  }
   kit_end(&k);
 }
 
@@ -199,6 +245,7 @@ static void small_devices(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(formats_and_modes),
-                                     cmocka_unit_test(a_lost_device), cmocka_unit_test(small_devices)};
+                                     cmocka_unit_test(packed_there), cmocka_unit_test(a_lost_device),
+                                     cmocka_unit_test(small_devices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

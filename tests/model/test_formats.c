@@ -147,7 +147,7 @@ static viva_packed_weight *prepack(viva_engine *engine, float *values, const viv
   uint64_t shape[2] = {as->out_features, as->in_features};
   size_t bytes = (size_t)(shape[0] * shape[1]) * sizeof *values;
   viva_prepack_options o = viva_prepack_options_default();
-  kit_ok(viva_tensor_wrap(engine, values, bytes, VIVA_F32, 2, shape, NULL, NULL, NULL, &t, &error), &error);
+  kit_ok(viva_tensor_wrap(engine, values, bytes, VIVA_F32, 2, shape, &t, &error), &error);
   viva_status status = VIVA_E_ARGUMENT;
   switch (as->format) {
   case VIVA_WEIGHT_F32: status = viva_prepack_dense(engine, t, VIVA_F32, NULL, &w, &error); break;

@@ -33,7 +33,7 @@ static void schedules(void **state) {
   (void)state;
   kit_begin(&k, 1, VIVA_KERNELS_AUTO);
   for (int device = 0; device < 2; device++) {
-    if (device) far_begin(&far, k.engine, FAR_PREPARE | FAR_DECODE);
+    if (device) far_begin(&far, k.engine, FAR_PREPARE), far_add_decode(&far);
     for (int limited = 0; limited < 2; limited++) {
       viva_model_options o = viva_model_options_default();
       viva_memory_plan p = {.size = sizeof p};

@@ -89,7 +89,7 @@ static float scale_of(const ordered *o, size_t row, size_t col) {
   size_t at = block * 16 + row % 8 * 2 + row / 8;
   if (o->w.format == WEIGHT_NVFP4) at = block / 4 * 64 + row % 8 * 8 + block % 4 * 2 + row / 8;
   weight one = o->w;
-  one.scales = scales + at * scale_bytes(o->w.scale_type);
+  one.scales = scales + at * scale_bytes(o->w.scales_type);
   return weight_scale(&one, 0, 0);
 }
 
@@ -177,10 +177,10 @@ static void test_sizes(void **state) {
   static const size_t record_bytes[] = {4096, 4096, 2048, 2560, 2176, 2064, 1152, 1280, 768, 896, 832};
   for (size_t s = 0; s < sizeof specs / sizeof *specs; s++) {
     weight w = {
-        .format = specs[s].format, .rows = 33, .cols = 257, .block = specs[s].block, .scale_type = specs[s].scale};
+        .format = specs[s].format, .rows = 33, .cols = 257, .block = specs[s].block, .scales_type = specs[s].scale};
     if (w.format == WEIGHT_NVFP4) {
       w.block = NVFP4_BLOCK;
-      w.scale_type = SCALE_E4M3;
+      w.scales_type = SCALE_E4M3;
     }
     const gemv_order o = gemv_order_of(&w);
     assert_int_equal(o.record_bytes, record_bytes[s]);

@@ -284,7 +284,7 @@ static void test_scales_that_do_not_fit_become_f32(void **state) {
                                   .scale = cases[i].asked,
                                   .block = blocked ? 32 : 0},
                       row[0], 3, 96);
-      assert_int_equal(p.w.scale_type, cases[i].given);
+      assert_int_equal(p.w.scales_type, cases[i].given);
       free(p.data);
     }
   }

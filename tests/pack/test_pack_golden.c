@@ -106,7 +106,7 @@ static void check_line(const golden_line *g) {
   pack_rows(&spec, g->rows, g->cols, data, 0, g->rows, values, g->cols, g->keep ? &keep : NULL, &bad);
   assert_int_equal(bad.found, 0);
   const weight w = pack_view(&spec, g->rows, g->cols, data);
-  check_same(g, "scale type", (uint64_t)w.scale_type, (uint64_t)g->scale);
+  check_same(g, "scale type", (uint64_t)w.scales_type, (uint64_t)g->scale);
   check_same(g, "global", f32_bits(w.global), g->global);
   char first[33];
   for (size_t i = 0; i < 16; i++) snprintf(first + 2 * i, 3, "%02x", data[i]);

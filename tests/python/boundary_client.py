@@ -77,6 +77,13 @@ class VivaError(Exception):
 
 
 RELEASE = c.CFUNCTYPE(None, c.c_void_p, c.c_void_p)  # viva_tensor_release_fn
+
+
+class TensorMemory(c.Structure):
+    _fields_ = [("size", c.c_size_t), ("data", c.c_void_p), ("bytes", c.c_size_t), ("strides", c.POINTER(c.c_int64)),
+                ("release", RELEASE), ("release_user", c.c_void_p), ("on_device", c.c_int32), ("reserved", c.c_int32)]
+
+
 lib = c.CDLL(os.environ["VIVA_LIBRARY"])
 for _name, _struct in {"linear": LinearOptions, "model": ModelOptions, "generate": GenerateOptions}.items():
     getattr(lib, f"viva_{_name}_options_default").restype = _struct
@@ -120,8 +127,9 @@ def tensor(engine, array):
     key = next(_keys)
     _wrapped[key] = array
     try:
-        return Handle(lib.viva_tensor_release, "viva_tensor_wrap", engine.pointer, c.c_void_p(array.ctypes.data),
-                      c.c_size_t(span), dtype, array.ndim, shape, strides, _forget, c.c_void_p(key))
+        memory = TensorMemory(c.sizeof(TensorMemory), array.ctypes.data, span, strides, _forget, key)
+        return Handle(lib.viva_tensor_release, "viva_tensor_wrap_memory", engine.pointer, c.byref(memory), dtype,
+                      array.ndim, shape)
     except VivaError:
         _wrapped.pop(key, None)
         raise

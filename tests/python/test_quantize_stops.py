@@ -156,6 +156,23 @@ def test_an_output_that_is_a_link(program, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["link", "model"]
 
 
+def test_no_output_replaces_an_input(program, tmp_path):
+    """By whatever name: what compare, analyze, compress and decompress write."""
+    model, text, link, packed = tmp_path / "model.gguf", tmp_path / "text", tmp_path / "link.npz", tmp_path / "packed"
+    model.write_bytes(TINY.read_bytes())
+    text.write_text(" ".join(str(i) for i in range(30)))
+    subprocess.run([program, "compress", model, "-o", packed, "-q"], check=True)
+    os.link(packed, link)
+    commands = [["compare", model, TINY, "-f", text, "-c", "32", "-q", "--html", page] for page in (model, text)]
+    commands += [["analyze", model, "--html", model], ["compress", model, "-o", model], ["decompress", packed, "-o", packed],
+                 ["decompress", packed, "-o", link]]
+    for command in commands:
+        before = command[-1].read_bytes()
+        done = subprocess.run([program, *command], capture_output=True, text=True, timeout=300)
+        fails(done, 1, "input and output are the same")
+        assert command[-1].read_bytes() == before
+
+
 def test_positions_that_config_json_cannot_say(program, tmp_path):
     fails(quantize(program, ROPE, tmp_path / "out", "--format", "fp8"), 2, "rope_freqs.weight", "config.json cannot say",
           "quantize the Hugging Face folder")

@@ -21,7 +21,7 @@ FLOATS = [d for d, code in DTYPES.items() if code <= 4]
 class Desc(c.Structure):
     _fields_ = [("size", c.c_size_t), ("dtype", c.c_int), ("rank", c.c_uint32), ("shape", c.c_uint64 * 8),
                 ("strides", c.c_int64 * 8), ("elements", c.c_uint64), ("bytes", c.c_uint64), ("contiguous", c.c_int32),
-                ("reserved", c.c_int32)]
+                ("on_device", c.c_int32)]
 
 
 lib.viva_tensor_elements.restype = c.c_void_p
@@ -98,7 +98,7 @@ class Memory:
         self.array = array
         shape = (c.c_uint64 * 1)(array.size)
         self.tensor = new("wrap", engine, c.c_void_p(array.ctypes.data), c.c_size_t(array.nbytes),
-                          DTYPES[array.dtype], 1, shape, None, None, None)
+                          DTYPES[array.dtype], 1, shape)
 
     def view(self, array):
         """The tensor over the elements of an array that lies in this memory."""

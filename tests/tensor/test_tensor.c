@@ -77,7 +77,8 @@ static void views_share(void **state) {
   (void)state;
   float values[6] = {0, 1, 2, 3, 4, 5}, out[6];
   viva_tensor *t, *turned, *part, *reversed;
-  assert_int_equal(tensor_wrap(rt, values, sizeof values, VIVA_F32, 2, (uint64_t[]){2, 3}, NULL, NULL, NULL, &t, NULL),
+  assert_int_equal(tensor_wrap(rt, NULL, &(viva_tensor_memory){.data = values, .bytes = sizeof values}, VIVA_F32, 2,
+                               (uint64_t[]){2, 3}, &t, NULL),
                    VIVA_OK);
   assert_int_equal(viva_tensor_transpose(t, 0, 1, &turned, NULL), VIVA_OK);
   assert_int_equal(describe(turned).contiguous, 0);
@@ -128,18 +129,23 @@ static void arithmetic_is_checked(void **state) {
   refused(tensor_create(rt, VIVA_C64, 1, (uint64_t[]){2}, &t, &error), VIVA_E_ARGUMENT, &error, "expected F64, F32,");
   refused(tensor_create(rt, (viva_dtype)-1, 1, (uint64_t[]){2}, &t, &error), VIVA_E_ARGUMENT, &error,
           "expected F64, F32,");
-  refused(tensor_wrap(rt, memory, 64, VIVA_U8, 1, (uint64_t[]){65}, NULL, NULL, NULL, &t, &error), VIVA_E_SIZE, &error,
-          "reaches outside its memory of 64 bytes");
-  refused(tensor_wrap(rt, memory, 64, VIVA_U8, 1, (uint64_t[]){2}, (int64_t[]){-1}, NULL, NULL, &t, &error),
+  refused(tensor_wrap(rt, NULL, &(viva_tensor_memory){.data = memory, .bytes = 64}, VIVA_U8, 1, (uint64_t[]){65}, &t,
+                      &error),
+          VIVA_E_SIZE, &error, "reaches outside its memory of 64 bytes");
+  refused(tensor_wrap(rt, NULL, &(viva_tensor_memory){.data = memory, .bytes = 64, .strides = (int64_t[]){-1}}, VIVA_U8,
+                      1, (uint64_t[]){2}, &t, &error),
           VIVA_E_SIZE, &error, "reaches outside");
-  refused(tensor_wrap(rt, NULL, 64, VIVA_U8, 1, (uint64_t[]){2}, NULL, NULL, NULL, &t, &error), VIVA_E_ARGUMENT, &error,
-          "data is NULL");
+  refused(
+      tensor_wrap(rt, NULL, &(viva_tensor_memory){.data = NULL, .bytes = 64}, VIVA_U8, 1, (uint64_t[]){2}, &t, &error),
+      VIVA_E_ARGUMENT, &error, "data is NULL");
   uint64_t aligned[2];
-  refused(tensor_wrap(rt, (char *)aligned + 1, 8, VIVA_U16, 1, (uint64_t[]){2}, NULL, NULL, NULL, &t, &error),
+  refused(tensor_wrap(rt, NULL, &(viva_tensor_memory){.data = (char *)aligned + 1, .bytes = 8}, VIVA_U16, 1,
+                      (uint64_t[]){2}, &t, &error),
           VIVA_E_ARGUMENT, &error, "not aligned");
-  assert_int_equal(
-      tensor_wrap(rt, memory, 64, VIVA_U8, 2, (uint64_t[]){1, 64}, (int64_t[]){INT64_MAX, 1}, NULL, NULL, &t, NULL),
-      VIVA_OK); /* a step that is never taken */
+  assert_int_equal(tensor_wrap(rt, NULL,
+                               &(viva_tensor_memory){.data = memory, .bytes = 64, .strides = (int64_t[]){INT64_MAX, 1}},
+                               VIVA_U8, 2, (uint64_t[]){1, 64}, &t, NULL),
+                   VIVA_OK); /* a step that is never taken */
   const struct {
     uint64_t shape;
     int64_t stride, offset;
@@ -167,7 +173,10 @@ static void wrapped_memory_is_released_once(void **state) {
   float values[4] = {0};
   viva_tensor *t, *v;
   assert_int_equal(
-      tensor_wrap(rt, values, sizeof values, VIVA_F32, 1, (uint64_t[]){4}, NULL, count_release, &released, &t, NULL),
+      tensor_wrap(rt, NULL,
+                  &(viva_tensor_memory){
+                      .data = values, .bytes = sizeof values, .release = count_release, .release_user = &released},
+                  VIVA_F32, 1, (uint64_t[]){4}, &t, NULL),
       VIVA_OK);
   assert_int_equal(viva_tensor_slice(t, 0, 1, 2, &v, NULL), VIVA_OK);
   assert_ptr_equal(viva_tensor_retain(t), t);
@@ -178,7 +187,10 @@ static void wrapped_memory_is_released_once(void **state) {
   assert_int_equal(released, 1);
   /* What was refused stays the caller's. */
   assert_int_equal(
-      tensor_wrap(rt, values, sizeof values, VIVA_F32, 1, (uint64_t[]){5}, NULL, count_release, &released, &t, NULL),
+      tensor_wrap(rt, NULL,
+                  &(viva_tensor_memory){
+                      .data = values, .bytes = sizeof values, .release = count_release, .release_user = &released},
+                  VIVA_F32, 1, (uint64_t[]){5}, &t, NULL),
       VIVA_E_SIZE);
   assert_int_equal(released, 1);
 }

@@ -1,4 +1,4 @@
-/* backend/cpu/attention_simd.h: the tuned attention, in the vector words of simd_avx2.h or simd_avx512.h.
+/* backend/cpu/attention_simd.h: the tuned attention, in the vector words of simd.h.
  *
  * A tile is up to CPU_ATTEND_QUERIES queries (rows × heads that share a kv head), so that each block of K and V is
  * widened once for all of them. A query's arithmetic does not depend on its tile:

@@ -1,5 +1,5 @@
 /* backend/cpu/blocks_simd.h: INT4 2:4 with scales of blocks times rows of INT8 and INT4 codes, in the words of
- * packed_avx2.h or packed_avx512.h.
+ * packed_words.h.
  *
  * Order of the sums: a span is 8·L columns, lane l of it columns 8l … 8l + 7. Each lane's sum is exact in 32 bits,
  * becomes FP32, is multiplied with the scale of its block and added (fused) to the lane of the row, in the order of the
@@ -7,22 +7,12 @@
 #ifndef BACKEND_CPU_BLOCKS_SIMD_H
 #define BACKEND_CPU_BLOCKS_SIMD_H
 
-#include "backend/cpu/codes_simd.h"
+#include <string.h>
 
-#define SPAN       (8 * LANES) /* columns */
-#define SPAN_STEPS (SPAN / STEP)
-#define SPANS      (PIECE / SPAN_STEPS)
-
-/* The scales of a row's spans [first, first + SPANS) as FP32. */
-ALWAYS_INLINE void spans_fill(const weight *w, packed_row r, size_t first, piece *p) {
-  const size_t all = (w->cols + SPAN - 1) / SPAN, spans = all - first < SPANS ? all - first : SPANS;
-  piece_fill(WEIGHT_INT4_24, w, r, first * SPAN_STEPS, spans * SPAN_STEPS, p);
-}
-
-/* of_lane: v_blocks_of_lanes(p->shift). */
-ALWAYS_INLINE vf span_scales(const piece *p, const piece *like, vi of_lane, size_t span) {
-  return v_scales_of_lanes(&p->scales[(span * SPAN >> like->shift) - like->first], of_lane);
-}
+#include "backend/cpu/few_simd.h"
+#include "backend/cpu/packed_simd.h"
+#include "backend/cpu/panel_simd.h"
+#include "backend/cpu/span_simd.h"
 
 /* The codes of a span of w and of x, of which `left` columns are there. */
 ALWAYS_INLINE void span_codes(packed_row r, size_t span, size_t left, codes64 to[SPAN_STEPS]) {
@@ -90,15 +80,14 @@ ALWAYS_INLINE void blocks_row_tile(int tile_cols, const cpu_kernels *k, const li
 
 /* -- panels: of each row, span by span, the codes of its steps and then the scales of its lanes */
 
-#define SPAN_BYTES (SPAN * CODES_BYTES)
-
-static void fill_blocks(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
-                        size_t stride, void *panel) {
+ALWAYS_INLINE void fill_blocks(weight_format format, int blocked, const weight *w, size_t row, size_t rows, size_t col,
+                               size_t cols, size_t stride, void *panel) {
   const vi of_lane = v_blocks_of_lanes(__builtin_ctz(w->block));
   const size_t first = col / SPAN, end = (col + cols + SPAN - 1) / SPAN;
   char *to = panel;
   piece p;
-  (void)k;
+  (void)format;
+  (void)blocked;
   for (size_t i = 0; i < rows; i++, to += stride * CODES_BYTES) {
     const packed_row r = row_of(w, row + i);
     char *at = to;
@@ -137,35 +126,26 @@ ALWAYS_INLINE void blocks_tile(int tile_rows, const panel_job *job, size_t row, 
   panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
-static __attribute__((noinline)) void blocks_whole(const panel_job *job, size_t row, size_t col, float *lanes) {
-  blocks_tile(CODES_TILE_ROWS, job, row, col, lanes);
-}
-static __attribute__((noinline)) void blocks_one(const panel_job *job, size_t row, size_t col, float *lanes) {
-  blocks_tile(1, job, row, col, lanes);
-}
-static void blocks_panel(const panel_job *job) { codes_tiles(job, blocks_whole, blocks_one); }
+CODES_PANEL(blocks_panel, blocks_tile)
 
-static const cpu_panel blocks_form = {.column_bytes = CODES_BYTES,
-                                      .most_columns = CODES_MOST,
-                                      .unit = SPAN,
-                                      .codes = 1,
-                                      .fill = fill_blocks,
-                                      .multiply = blocks_panel};
+/* -- the table */
 
-static __attribute__((noinline)) void few_blocks(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                 size_t begin, size_t end) {
+ALWAYS_INLINE void few_blocks(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
+                              const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   size_t n = begin;
+  (void)format;
+  (void)blocked;
   if (a->m > 1) {
-    few_codes_panel(&blocks_form, k, a, in, begin, end);
+    kernels_few_panel(form, k, a, in, begin, end);
     return;
   }
   for (; n + TILE_COLS <= end; n += TILE_COLS) blocks_row_tile(TILE_COLS, k, a, in, n);
   for (; n < end; n++) blocks_row_tile(1, k, a, in, n);
 }
 
-static void blocks_kernels(cpu_kernels *k) {
-  k->product[1][WEIGHT_INT4_24][INPUT_INT8] = (cpu_product){few_blocks, &blocks_form};
-  k->product[1][WEIGHT_INT4_24][INPUT_INT4] = (cpu_product){few_blocks, &blocks_form};
-}
+PACKED_KERNELS(blocks_int4_24, WEIGHT_INT4_24, 1, INPUT_INT8, INPUT_INT4, few_blocks, fill_blocks, blocks_panel,
+               .column_bytes = CODES_BYTES, .most_columns = CODES_MOST, .unit = SPAN, .codes = 1)
+
+static void blocks_kernels(cpu_kernels *k) { blocks_int4_24_set(k); }
 
 #endif

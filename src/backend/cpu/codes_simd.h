@@ -1,5 +1,5 @@
 /* backend/cpu/codes_simd.h: NVFP4, INT8 2:4 and INT4 2:4 times rows of INT8 and INT4 codes, in the words of
- * packed_avx2.h or packed_avx512.h; and their table.
+ * packed_words.h.
  *
  * v_dot64 multiplies and adds 64 columns exactly, into L lanes of 32 bits. Without scales of blocks they are added up as
  * integers. NVFP4's L sums of each 64 columns become FP32 (exact: below 2^24), are multiplied with their scales and
@@ -10,19 +10,14 @@
 #define BACKEND_CPU_CODES_SIMD_H
 
 #include <math.h>
+#include <string.h>
 
+#include "backend/cpu/few_simd.h"
 #include "backend/cpu/packed_simd.h"
-
-/* Codes of x in the order of the weight's columns: with `pairs` they move, not the weights, which stay 2 of 4. */
-ALWAYS_INLINE input64 step_input(weight_format format, int pairs, const int8_t *from) {
-  const codes64 codes = v_load_codes(from);
-  return v_input(format != WEIGHT_NVFP4 && pairs ? v_pair(codes) : codes);
-}
+#include "backend/cpu/panel_simd.h"
+#include "backend/cpu/span_simd.h"
 
 /* -- panels */
-
-#define CODES_BYTES 2    /* a column: its code; and L scales of 4 bytes for each 64, where the weights have any */
-#define CODES_MOST  4096 /* columns of a panel */
 
 ALWAYS_INLINE void fill_row(weight_format format, int blocked, const weight *w, size_t row, size_t col, size_t cols,
                             int8_t *to, float *to_scales) {
@@ -61,7 +56,6 @@ ALWAYS_INLINE void codes_add(int blocked, vf *f, vi *i, vi dot, vf scales) {
   else
     *i = vi_add(*i, dot);
 }
-ALWAYS_INLINE float codes_sum(int blocked, vf f, vi i) { return blocked ? v_sum(f) : (float)vi_sum(i); }
 
 /* tile_rows rows of x times 4 rows of w. lanes: this tile's sums between blocks of K. */
 ALWAYS_INLINE void codes_tile(weight_format format, int blocked, int tile_rows, const panel_job *job, size_t row,
@@ -106,30 +100,16 @@ ALWAYS_INLINE void codes_tile(weight_format format, int blocked, int tile_rows, 
   }
 }
 
-/* A block of x times a panel, with the tiles of CODES_TILE_ROWS rows of x and of one. */
-static void codes_tiles(const panel_job *job, panel_tile_fn whole, panel_tile_fn one) {
-  const size_t row_tiles = (job->m + CODES_TILE_ROWS - 1) / CODES_TILE_ROWS;
-  const size_t tile_count = row_tiles * ((job->n + CPU_PANEL_GROUP - 1) / CPU_PANEL_GROUP);
-  const size_t ahead_each = (job->ahead.bytes / tile_count / LINE + 1) * LINE;
-  size_t ahead = 0;
-  float *lanes = job->lanes;
-  for (size_t row = 0; row < job->m; row += CODES_TILE_ROWS) {
-    for (size_t col = 0; col < job->n; col += CPU_PANEL_GROUP) {
-      for (const size_t end = ahead + ahead_each; ahead < end && ahead < job->ahead.bytes; ahead += LINE)
-        __builtin_prefetch(job->ahead.from + ahead, 0, 2);
-      if (row + CODES_TILE_ROWS <= job->m) {
-        whole(job, row, col, lanes);
-      } else {
-        float *part = lanes;
-        for (size_t i = row; i < job->m; i++) {
-          one(job, i, col, part);
-          if (part) part += CPU_PANEL_GROUP * LANES;
-        }
-      }
-      if (lanes) lanes += CODES_TILE_ROWS * CPU_PANEL_GROUP * LANES;
-    }
-  }
+ALWAYS_INLINE void codes_tile_nvfp4(int rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+  codes_tile(WEIGHT_NVFP4, 1, rows, job, row, col, lanes);
 }
+/* Panels of both formats hold a byte a column. */
+ALWAYS_INLINE void codes_tile_24(int rows, const panel_job *job, size_t row, size_t col, float *lanes) {
+  codes_tile(WEIGHT_INT8_24, 0, rows, job, row, col, lanes);
+}
+
+CODES_PANEL(codes_panel_nvfp4, codes_tile_nvfp4)
+CODES_PANEL(codes_panel_24, codes_tile_24)
 
 /* -- one row of x */
 
@@ -185,53 +165,10 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
   }
 }
 
-#define CODES_PIECE 1024 /* columns of TILE_COLS rows of w that are unpacked together for few rows of x */
-
-/* A few rows: as a panel of 4 rows of w, which stays in L1. */
-static void few_codes_rows(const cpu_panel *form, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                           size_t n0, size_t rows) {
-  const weight *w = a->w;
-  _Alignas(64) float panel[TILE_COLS * CODES_PIECE * CODES_BYTES / sizeof(float)];
-  _Alignas(64) float lanes[(CPU_FEW_ROWS + CODES_TILE_ROWS) * TILE_COLS * LANES];
-  float w_scales[TILE_COLS] = {0};
-  for (size_t j = 0; j < rows; j++) w_scales[j] = cpu_row_factor(k, w, n0 + j);
-  panel_job job = {.x_stride = in->x_stride,
-                   .m = a->m,
-                   .code_stride = in->code_stride,
-                   .w = panel,
-                   .n = rows,
-                   .w_scales = w_scales,
-                   .x_scales = in->scales,
-                   .weight = w,
-                   .lanes = lanes,
-                   .bias = a->bias ? a->bias + n0 : NULL,
-                   .residual = a->residual ? a->residual + n0 : NULL,
-                   .y = a->y + n0,
-                   .y_stride = a->y_stride};
-  const size_t most = sizeof panel / TILE_COLS / form->column_bytes / CPU_CUT_UNIT * CPU_CUT_UNIT;
-  for (size_t col = 0; col < w->cols; col += most) {
-    job.k = w->cols - col < most ? w->cols - col : most;
-    job.w_stride = (job.k + form->unit - 1) / form->unit * form->unit;
-    job.col = col;
-    job.x = in->x + col;
-    if (form->codes) job.codes = (const int8_t *)in->codes + col;
-    job.first = col == 0;
-    job.last = col + job.k == w->cols;
-    form->fill(k, w, n0, rows, col, job.k, job.w_stride, panel);
-    form->multiply(&job);
-  }
-}
-
-static void few_codes_panel(const cpu_panel *form, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                            size_t begin, size_t end) {
-  for (size_t n = begin; n < end; n += TILE_COLS)
-    few_codes_rows(form, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
-}
-
 ALWAYS_INLINE void few_codes(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
                              const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   if (a->m > 1) {
-    few_codes_panel(form, k, a, in, begin, end);
+    kernels_few_panel(form, k, a, in, begin, end);
     return;
   }
   size_t n = begin;
@@ -253,48 +190,20 @@ static void even_first(int8_t *codes, size_t count) {
 
 /* -- the table */
 
-#define PACKED_CODES(name, format, blocked)                                                                            \
-  static void fill_codes_##name(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col,            \
-                                size_t cols, size_t stride, void *panel) {                                             \
-    (void)k;                                                                                                           \
-    fill_codes(format, blocked, w, row, rows, col, cols, stride, panel);                                               \
-  }                                                                                                                    \
-  static                                                                                                               \
-      __attribute__((noinline)) void whole_tile_##name(const panel_job *job, size_t row, size_t col, float *lanes) {   \
-    codes_tile(format, blocked, CODES_TILE_ROWS, job, row, col, lanes);                                                \
-  }                                                                                                                    \
-  static __attribute__((noinline)) void one_tile_##name(const panel_job *job, size_t row, size_t col, float *lanes) {  \
-    codes_tile(format, blocked, 1, job, row, col, lanes);                                                              \
-  }                                                                                                                    \
-  static void codes_panel_##name(const panel_job *job) { codes_tiles(job, whole_tile_##name, one_tile_##name); }       \
-  static const cpu_panel panel_##name = {.column_bytes = CODES_BYTES,                                                  \
-                                         .most_columns = CODES_MOST,                                                   \
-                                         .unit = STEP,                                                                 \
-                                         .codes = 1,                                                                   \
-                                         .fill = fill_codes_##name,                                                    \
-                                         .multiply = codes_panel_##name};                                              \
-  static __attribute__((noinline)) void few_codes_##name(const cpu_kernels *k, const linear_args *a,                   \
-                                                         const cpu_input *in, size_t begin, size_t end) {              \
-    few_codes(format, blocked, &panel_##name, k, a, in, begin, end);                                                   \
-  }                                                                                                                    \
-  static void set_codes_##name(cpu_kernels *k) {                                                                       \
-    k->product[blocked][format][INPUT_INT8] = (cpu_product){few_codes_##name, &panel_##name};                          \
-    k->product[blocked][format][INPUT_INT4] = (cpu_product){few_codes_##name, &panel_##name};                          \
-  }
+#define CODES_FORM .column_bytes = CODES_BYTES, .most_columns = CODES_MOST, .unit = STEP, .codes = 1
 
-PACKED_CODES(nvfp4, WEIGHT_NVFP4, 1)
-PACKED_CODES(int8_24, WEIGHT_INT8_24, 0)
-PACKED_CODES(int4_24, WEIGHT_INT4_24, 0)
+PACKED_KERNELS(codes_nvfp4, WEIGHT_NVFP4, 1, INPUT_INT8, INPUT_INT4, few_codes, fill_codes, codes_panel_nvfp4,
+               CODES_FORM)
+PACKED_KERNELS(codes_int8_24, WEIGHT_INT8_24, 0, INPUT_INT8, INPUT_INT4, few_codes, fill_codes, codes_panel_24,
+               CODES_FORM)
+PACKED_KERNELS(codes_int4_24, WEIGHT_INT4_24, 0, INPUT_INT8, INPUT_INT4, few_codes, fill_codes, codes_panel_24,
+               CODES_FORM)
 
-static void packed_kernels(cpu_kernels *k) {
-  k->widen[WEIGHT_NVFP4] = widen_nvfp4;
-  k->widen[WEIGHT_INT8_24] = widen_int8_24;
-  k->widen[WEIGHT_INT4_24] = widen_int4_24;
-  k->factor[WEIGHT_INT4_24] = INT4_UNIT;
+static void codes_kernels(cpu_kernels *k) {
   k->int8_codes = even_first;
-  set_codes_nvfp4(k);
-  set_codes_int8_24(k);
-  set_codes_int4_24(k);
+  codes_nvfp4_set(k);
+  codes_int8_24_set(k);
+  codes_int4_24_set(k);
 }
 
 #endif

@@ -26,6 +26,7 @@ static viva_status choose_kernels(viva_cpu_kernels wanted, cpu_kernels *k, viva_
   const viva_cpu_kernels limit = wanted == VIVA_KERNELS_AUTO ? best : wanted;
   if (limit >= VIVA_KERNELS_AVX2 && cpu->avx2) kernels_avx2(k), have = VIVA_KERNELS_AVX2;
   if (limit >= VIVA_KERNELS_AVX512 && cpu->avx2 && cpu->avx512) kernels_avx512(k), have = VIVA_KERNELS_AVX512;
+  if (have == VIVA_KERNELS_AVX512 && cpu->avx512_vbmi && cpu->avx512_vnni) kernels_avx512_vbmi(k);
   if (limit >= VIVA_KERNELS_AVX512_BF16 && have == VIVA_KERNELS_AVX512 && cpu->avx512_bf16 && cpu->avx512_vbmi)
     kernels_avx512_bf16(k), have = VIVA_KERNELS_AVX512_BF16;
 #endif

@@ -9,9 +9,10 @@
 #define BACKEND_CPU_FP8_BLOCKS_H
 
 #include "backend/cpu/fp8_pairs.h"
-#include "backend/cpu/fp8_simd.h"
+#include "backend/cpu/fp8_scales.h"
 #include "backend/cpu/kernels.h"
-#include "backend/cpu/linear_simd.h"
+#include "backend/cpu/pairs_words.h"
+#include "backend/cpu/panel_simd.h"
 
 #define SCALED_QUARTER (PAIRS_UNIT / 4)
 

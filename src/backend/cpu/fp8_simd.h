@@ -1,4 +1,4 @@
-/* backend/cpu/fp8_simd.h: FP8 weights with FP32 rows, in the vector words of simd_avx2.h or simd_avx512.h.
+/* backend/cpu/fp8_simd.h: FP8 weights with FP32 rows, in the vector words of simd.h.
  *
  * The low 7 bits of an E4M3 code, 7 places up, are the bits of an F16 that is 1/256 of its value, subnormals too. So a code
  * becomes FP32 in one shift, one AND and one conversion. The 256 goes to the scale: of a block, or of the row (`factor`).
@@ -14,49 +14,75 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/cpu/few_simd.h"
+#include "backend/cpu/fp8_scales.h"
 #include "backend/cpu/kernels.h"
-#include "backend/cpu/linear_simd.h"
 #include "backend/cpu/ref.h"
 #include "backend/cpu/simd.h"
 
 #define FP8_FACTOR 256.0f
 #define FP8_STEP   (2 * LANES) /* codes converted at once */
-#define FP8_NAN    (480.0f / FP8_FACTOR)
-
-/* -- scales of blocks */
-
-#define FP8_SCALES 64 /* of one row, converted at a time */
-
-/* LANES scales, or the first `count` and what is finite. */
-ALWAYS_INLINE vf fp8_load_scales(scale_type type, const char *from, size_t count) {
-  char part[LANES * sizeof(float)] = {0};
-  if (count < LANES) memcpy(part, from, count * scale_bytes(type)), from = part;
-  if (type == SCALE_F32) return v_load((const float *)(const void *)from);
-  return type == SCALE_F16 ? v_load_f16(from) : v_load_e8m0(from);
-}
-
-/* Times `by`, written whole vectors at a time: `to` has room for FP8_SCALES. */
-ALWAYS_INLINE void fp8_scales(const weight *w, size_t row, size_t first, size_t count, float by, float *to) {
-  const char *from = (const char *)w->scales + row * w->scale_row_bytes + first * scale_bytes(w->scale_type);
-  const vf factor = v_set(by);
-  const scale_type type = w->scale_type;
-  for (size_t i = 0; i < count; i += LANES)
-    v_store(to + i, v_mul(fp8_load_scales(type, from + i * scale_bytes(type), count - i), factor));
-}
 
 /* Blocks that lie well in steps: others are widened by the plain entry. */
 static int fp8_steps(const weight *w) { return w->block == 0 || w->block == 16 || w->block % 32 == 0; }
 
 /* -- widening */
 
-ALWAYS_INLINE void fp8_load(const uint8_t *from, size_t count, vf value[2]) {
-  if (count >= FP8_STEP) {
-    v_load2_fp8(from, value);
+/* NaN codes are 480/256 in F16. */
+static __attribute__((noinline)) void fp8_mend_nan(const uint8_t *codes, float *to, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if ((codes[i] & 0x7f) == 0x7f) to[i] = NAN;
+}
+
+/* A step's values times their blocks' scales, of which that of the second half is `next` after the first's. */
+ALWAYS_INLINE void fp8_scaled(int block, const uint8_t *from, const float *scales, size_t next, vf value[2]) {
+  v_load2_fp8(from, value);
+  if (block == 0) return;
+  value[0] = v_mul(value[0], v_set(scales[0])), value[1] = v_mul(value[1], v_set(scales[next]));
+}
+
+/* The first count of them, fewer than FP8_STEP. */
+ALWAYS_INLINE void fp8_store_part(float *to, const vf value[2], size_t count) {
+  if (count < LANES) {
+    v_store_part(to, value[0], count);
     return;
   }
-  uint8_t part[FP8_STEP] = {0};
-  memcpy(part, from, count);
-  v_load2_fp8(part, value);
+  v_store(to, value[0]);
+  if (count > LANES) v_store_part(to + LANES, value[1], count - LANES);
+}
+
+/* Without looking at values: returns whether a code is NaN. block: 0, 16, or 32 for all multiples of 32. */
+ALWAYS_INLINE int fp8_widen(int block, const weight *w, size_t row, size_t col, float *to, size_t count) {
+  const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
+  float scales[FP8_SCALES];
+  vb largest = vb_zero();
+  for (size_t c = 0; c < count;) {
+    size_t end = count, s = 0, left = w->block; /* block of those in the buffer, and its columns to come */
+    if (block != 0) {
+      const size_t first = (col + c) / w->block;
+      left -= (col + c) % w->block;
+      if (count - c > left + (FP8_SCALES - 1) * w->block) end = c + left + (FP8_SCALES - 1) * w->block;
+      fp8_scales(w, row, first, (col + end - 1) / w->block - first + 1, FP8_FACTOR, scales);
+    }
+    for (; c + FP8_STEP <= end; c += FP8_STEP) {
+      vf value[2];
+      largest = v_largest_fp8(largest, codes + c);
+      fp8_scaled(block, codes + c, scales + s, block == 16 ? FP8_STEP / 16 - 1 : 0, value);
+      v_store(to + c, value[0]), v_store(to + c + LANES, value[1]);
+      if (block == 16) s += FP8_STEP / 16;
+      if (block == 32 && (left -= FP8_STEP) == 0) s++, left = w->block;
+    }
+    if (c < end) {
+      vf value[2];
+      uint8_t part[FP8_STEP] = {0};
+      memcpy(part, codes + c, end - c);
+      largest = v_largest_fp8(largest, part);
+      fp8_scaled(block, part, scales + s, block == 16 && end - c > 16 ? 1 : 0, value);
+      fp8_store_part(to + c, value, end - c);
+      c = end;
+    }
+  }
+  return vb_has_nan_fp8(largest);
 }
 
 static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t count) {
@@ -64,32 +90,10 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
     ref_widen_fp8(w, row, col, to, count);
     return;
   }
-  const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
-  float scales[FP8_SCALES];
-  size_t first = 0, known = 0; /* scales in the buffer */
-  for (size_t c = 0; c < count; c += FP8_STEP) {
-    vf value[2];
-    fp8_load(codes + c, count - c, value);
-    UNROLL
-    for (int h = 0; h < 2; h++) {
-      const size_t at = c + (size_t)h * LANES;
-      if (at >= count) break;
-      value[h] = v_unequal_else(value[h], FP8_NAN, NAN);
-      if (w->block != 0) {
-        const size_t b = (col + at) / w->block;
-        if (b >= first + known) {
-          const size_t wanted = (col + count - 1) / w->block - b + 1;
-          first = b, known = wanted < FP8_SCALES ? wanted : FP8_SCALES;
-          fp8_scales(w, row, first, known, FP8_FACTOR, scales);
-        }
-        value[h] = v_mul(value[h], v_set(scales[b - first]));
-      }
-      if (count - at >= LANES)
-        v_store(to + at, value[h]);
-      else
-        v_store_part(to + at, value[h], count - at);
-    }
-  }
+  const int nan = w->block == 0    ? fp8_widen(0, w, row, col, to, count)
+                  : w->block == 16 ? fp8_widen(16, w, row, col, to, count)
+                                   : fp8_widen(32, w, row, col, to, count);
+  if (nan) fp8_mend_nan((const uint8_t *)w->data + row * w->row_bytes + col, to, count);
 }
 
 /* -- few rows of x */
@@ -97,34 +101,6 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
 #define FP8_ROWS      4 /* rows of x with which the codes are multiplied as they are stored; more are widened in pieces */
 #define FP8_COLS      4                     /* rows of w: so many chains of sums hide the adder's latency */
 #define FP8_SOME_COLS (LANES == 16 ? 4 : 2) /* with more rows of x: as the registers allow */
-#define FP8_AHEAD     (16 << 10)            /* bytes that are asked for ahead at least */
-
-/* What is asked for ahead: the rows of the tiles that follow, in the order of memory, as many lines in a step as it reads.
- * A whole tile ahead, so that no row begins with waiting; scales of blocks too, some at each step. */
-typedef struct fp8_ahead {
-  const char *codes, *scales; /* what is asked for next */
-  size_t scale_step;          /* bytes for each line of codes; 0 without blocks */
-} fp8_ahead;
-
-/* For the tile of `tile` rows from n0 on. */
-ALWAYS_INLINE fp8_ahead fp8_ahead_of(const weight *w, int tile, size_t n0) {
-  const size_t rows = (size_t)tile, steps = w->cols / LINE + 1, bytes = rows * w->row_bytes;
-  const size_t scales = weight_blocked(w) ? rows * w->scale_row_bytes : 0;
-  return (fp8_ahead){.codes = (const char *)w->data + n0 * w->row_bytes + (bytes < FP8_AHEAD ? FP8_AHEAD : bytes),
-                     .scales = (const char *)w->scales + n0 * w->scale_row_bytes + scales,
-                     .scale_step = (scales + steps - 1) / steps};
-}
-
-/* Asks for as much as a step of 64 columns reads. */
-ALWAYS_INLINE void fp8_ask(int tile, int blocked, fp8_ahead *at) {
-  UNROLL
-  for (int j = 0; j < tile; j++) __builtin_prefetch(at->codes + (size_t)j * LINE, 0, 3);
-  at->codes += (size_t)tile * LINE;
-  if (!blocked) return;
-  __builtin_prefetch(at->scales, 0, 3);
-  at->scales += at->scale_step;
-}
-
 typedef vf fp8_sums[FP8_ROWS][FP8_COLS];
 
 /* Rows of w of a tile, and where they are. */
@@ -243,7 +219,7 @@ static void few_fp8(const cpu_kernels *k, const linear_args *a, const cpu_input 
                                              {NULL, fp8_few_1_16, fp8_few_2_16, NULL, NULL},
                                              {NULL, fp8_few_1_32, fp8_few_2_32, NULL, NULL}};
   few_fn fn = a->m <= FP8_ROWS && fp8_steps(a->w) ? of[a->w->block == 0 ? 0 : a->w->block == 16 ? 1 : 2][a->m] : NULL;
-  (fn ? fn : few_widened)(k, a, in, begin, end);
+  (fn ? fn : k->few_any)(k, a, in, begin, end);
 }
 
 static void fp8_kernels(cpu_kernels *k) {

@@ -1,6 +1,6 @@
 /* backend/cpu/fp8_vbmi.h: FP8 weights with FP32 rows where the processor has AVX512_VBMI.
  *
- * 64 codes become BF16 by two permutations of bytes (fp8_pairs.h has the table), and a BF16 is the high half of an FP32. The
+ * 64 codes become BF16 by two permutations of bytes (pairs_words.h has the table), and a BF16 is the high half of an FP32. The
  * codes are first put in the order in which that leaves them as columns 0–15, 16–31, 32–47, 48–63: the order of the sums
  * is that of kernels.h, and the bits are those of fp8_simd.h, which needs half as many operations again. NaN codes become
  * NaN by themselves, and nothing is left to multiply with at the end.
@@ -8,10 +8,11 @@
 #ifndef BACKEND_CPU_FP8_VBMI_H
 #define BACKEND_CPU_FP8_VBMI_H
 
-#include "backend/cpu/fp8_pairs.h"
-#include "backend/cpu/fp8_simd.h"
+#include "backend/cpu/few_simd.h"
+#include "backend/cpu/fp8_scales.h"
 #include "backend/cpu/kernels.h"
-#include "backend/cpu/linear_simd.h"
+#include "backend/cpu/pairs_words.h"
+#include "backend/cpu/ref.h"
 
 #define VBMI_STEP  64
 #define VBMI_PARTS (VBMI_STEP / LANES)
@@ -34,8 +35,7 @@ ALWAYS_INLINE vbmi_words vbmi_ready(void) { return (vbmi_words){pairs_ready(), _
 ALWAYS_INLINE void vbmi_widen(const vbmi_words *p, __m512i codes, vf to[VBMI_PARTS]) {
   const __m512i zero = _mm512_setzero_si512();
   __m512i pairs[2];
-  __asm__("vpermb %1, %2, %0" : "=v"(codes) : "v"(codes), "v"(p->order));
-  pairs_widen(&p->table, codes, pairs);
+  pairs_widen(&p->table, _mm512_permutexvar_epi8(p->order, codes), pairs);
   UNROLL
   for (int h = 0; h < 2; h++) {
     to[2 * h] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, pairs[h]));
@@ -188,7 +188,7 @@ VBMI_FEW(64)
 static void few_fp8_vbmi(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   const uint32_t block = a->w->block;
   if (!vbmi_steps(a->w) || a->m > VBMI_ROWS)
-    few_widened(k, a, in, begin, end);
+    k->few_any(k, a, in, begin, end);
   else if (block == 0)
     vbmi_few_0(a, in, begin, end);
   else

@@ -135,7 +135,9 @@ struct cpu_kernels {
   void (*narrow_f16)(const float *from, uint16_t *to, size_t count);
 
   cpu_product product[2][WEIGHT_FORMATS][CPU_INPUT_MODES]; /* [weight_blocked] */
-  uint16_t nvfp4_bf16[CPU_E4M3_CODES][CPU_E2M1_CODES];     /* scale × value as BF16, for nvfp4_pairs.h */
+  /* few of FP32 rows for any weight, by its `widen`: for those that an entry does not take. */
+  void (*few_any)(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end);
+  uint16_t nvfp4_bf16[CPU_E4M3_CODES][CPU_E2M1_CODES]; /* scale × value as BF16, for nvfp4_pairs.h */
 
   /* y[i] = activation of y[i]; NONE is not asked for. */
   void (*activate)(activation act, float *y, size_t count);
@@ -221,16 +223,19 @@ void kernels_set_float(cpu_kernels *k, cpu_product product);
 void kernels_fill_float(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,
                         size_t stride, void *panel);
 
+/* `few` of m ≤ CPU_FEW_ROWS rows through panels of this form, of CPU_PANEL_GROUP rows of w each, which stay in L1. */
+void kernels_few_panel(const cpu_panel *form, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                       size_t begin, size_t end);
+
 void kernels_reference(cpu_kernels *k);
 #if defined(__x86_64__)
 void kernels_avx2(cpu_kernels *k);
 void kernels_avx512(cpu_kernels *k);
-/* FP8 times FP32 rows in that table with the instructions of AVX512_VBMI, or without: the same bits. */
-void kernels_avx512_fp8(cpu_kernels *k, int vbmi);
-/* On top of that table: FP8 and NVFP4 times rows of codes as pairs of BF16 (AVX512_BF16 and AVX512_VBMI). */
+/* On top of that table, with AVX512_VBMI and AVX512_VNNI: FP8 times FP32 rows and 2:4 times INT8 and INT4 rows, faster and
+ * with the same bits. */
+void kernels_avx512_vbmi(cpu_kernels *k);
+/* On top of that: FP8 and NVFP4 times rows of codes as pairs of BF16 (AVX512_BF16 and AVX512_VBMI). */
 void kernels_avx512_bf16(cpu_kernels *k);
-/* 2:4 times INT8 and INT4 rows with those of AVX512_VNNI and AVX512_VBMI, or without: the same bits. */
-void kernels_avx512_sparse(cpu_kernels *k, int native);
 #endif
 
 /* The plain entries, which tuned tables fall back to. */

@@ -1,15 +1,12 @@
 /* backend/cpu/kernels_avx2.c: the tuned kernels for AVX2, FMA and F16C. */
 #if defined(__x86_64__)
-#include "backend/cpu/simd_avx2.h"
-/* and its packed blocks */
-#include "backend/cpu/packed_avx2.h"
-/* after the vector words */
 #include "backend/cpu/attention_simd.h"
 #include "backend/cpu/blocks_simd.h"
 #include "backend/cpu/codes_simd.h"
 #include "backend/cpu/fp8_simd.h"
 #include "backend/cpu/linear_simd.h"
 #include "backend/cpu/nvfp4_row.h"
+#include "backend/cpu/packed_widen.h"
 #include "backend/cpu/rows_simd.h"
 #include "backend/cpu/select_simd.h"
 
@@ -17,9 +14,10 @@ void kernels_avx2(cpu_kernels *k) {
   k->name = "avx2";
   linear_kernels(k);
   fp8_kernels(k);
-  packed_kernels(k);
+  widen_kernels(k);
   nvfp4_kernels(k);
   select_kernels(k);
+  codes_kernels(k);
   blocks_kernels(k);
   rows_kernels(k);
   attention_kernels(k);

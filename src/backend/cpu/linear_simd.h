@@ -1,11 +1,13 @@
 /* backend/cpu/linear_simd.h: the tuned matrix products, written once in the vector words of simd_avx2.h or
- * simd_avx512.h and compiled by linear_avx2.c and linear_avx512.c. kernels.h states the order of the sums. */
+ * simd_avx512.h and compiled by kernels_avx2.c and kernels_avx512.c. kernels.h states the order of the sums. */
 #ifndef BACKEND_CPU_LINEAR_SIMD_H
 #define BACKEND_CPU_LINEAR_SIMD_H
 
 #include <string.h>
 
+#include "backend/cpu/few_simd.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/panel_simd.h"
 #include "backend/cpu/simd.h"
 
 /* -- widening */
@@ -47,18 +49,6 @@ static void narrow_f16(const float *from, uint16_t *to, size_t count) {
 
 /* -- few rows of x: the weights are read once, as they are stored */
 
-/* A tile is few rows of w, so that memory is read almost in one line: with more at once the processor's own prefetchers
- * see several short streams and a third of the bandwidth is lost. Cache lines are asked for this far ahead, in the order
- * of memory across the rows. Tried from 1 to 16 KiB. */
-#define FEW_AHEAD 8192
-#define LINE      64
-
-/* A tile of several long rows is asked for whole, before: else its second row would begin with waiting. */
-ALWAYS_INLINE size_t few_ahead(int tile_cols, size_t row_bytes) {
-  const size_t tile = (size_t)tile_cols * row_bytes;
-  return tile_cols > 1 && tile > FEW_AHEAD ? tile : FEW_AHEAD;
-}
-
 typedef vf few_sums[FEW_TILE_ROWS][FEW_TILE_COLS];
 
 /* One step: LANES columns, or the first part of them where part is not 0. */
@@ -77,13 +67,6 @@ ALWAYS_INLINE void few_step(weight_format format, int tile_rows, int tile_cols, 
     UNROLL
     for (int j = 0; j < tile_cols; j++) sums[i][j] = v_fma(wv[j], xv, sums[i][j]);
   }
-}
-
-ALWAYS_INLINE void few_finish(const linear_args *a, const cpu_input *in, size_t row, size_t col, float sum) {
-  if (in->scales) sum *= in->scales[row];
-  if (a->bias) sum += a->bias[col];
-  if (a->residual) sum += a->residual[row * a->y_stride + col];
-  a->y[row * a->y_stride + col] = sum;
 }
 
 /* tile_rows rows of x from i0 times tile_cols rows of w from n0. ahead: whether to ask for what follows. */
@@ -160,53 +143,7 @@ static __attribute__((noinline)) void few_f16(const cpu_kernels *k, const linear
   few_as(WEIGHT_F16, a, in, begin, end);
 }
 
-/* Any format: pieces of FEW_TILE_COLS rows of w are widened and multiplied with all rows of x. */
-#define FEW_PIECE 256 /* columns; a multiple of the lanes */
-
-ALWAYS_INLINE void widened_tile(int tile_rows, const float *x, size_t x_stride, const float *w, size_t part,
-                                few_sums sums) {
-  size_t c = 0;
-  for (; c + LANES <= part; c += LANES)
-    few_step(WEIGHT_F32, tile_rows, FEW_TILE_COLS, x + c, x_stride, (const char *)(w + c), FEW_PIECE * sizeof *w, 0,
-             sums);
-  if (c < part)
-    few_step(WEIGHT_F32, tile_rows, FEW_TILE_COLS, x + c, x_stride, (const char *)(w + c), FEW_PIECE * sizeof *w,
-             part - c, sums);
-}
-
-static __attribute__((noinline)) void few_widened(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                  size_t begin, size_t end) {
-  const size_t cols = a->w->cols;
-  for (size_t n = begin; n < end; n += FEW_TILE_COLS) {
-    const size_t wide = end - n < FEW_TILE_COLS ? end - n : FEW_TILE_COLS;
-    few_sums sums[CPU_FEW_ROWS / FEW_TILE_ROWS];
-    for (size_t i = 0; i < CPU_FEW_ROWS; i++)
-      for (size_t j = 0; j < FEW_TILE_COLS; j++) sums[i / FEW_TILE_ROWS][i % FEW_TILE_ROWS][j] = v_zero();
-    float w[FEW_TILE_COLS * FEW_PIECE];
-    memset(w, 0, sizeof w);
-    for (size_t c = 0; c < cols; c += FEW_PIECE) {
-      const size_t part = cols - c < FEW_PIECE ? cols - c : FEW_PIECE;
-      for (size_t j = 0; j < wide; j++) k->widen[a->w->format](a->w, n + j, c, w + j * FEW_PIECE, part);
-      const float *x = in->x + c;
-      size_t i = 0;
-      for (; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
-        widened_tile(FEW_TILE_ROWS, x + i * in->x_stride, in->x_stride, w, part, sums[i / FEW_TILE_ROWS]);
-      for (; i < a->m; i++)
-        widened_tile(1, x + i * in->x_stride, in->x_stride, w, part, sums[i / FEW_TILE_ROWS] + i % FEW_TILE_ROWS);
-    }
-    for (size_t j = 0; j < wide; j++) {
-      const float scale = cpu_row_factor(k, a->w, n + j);
-      for (size_t i = 0; i < a->m; i++) {
-        const float sum = v_sum(sums[i / FEW_TILE_ROWS][i % FEW_TILE_ROWS][j]);
-        few_finish(a, in, i, n + j, weight_dense(a->w->format) ? sum : sum * scale);
-      }
-    }
-  }
-}
-
 /* -- many rows of x: a panel of widened weights */
-
-typedef vf panel_sums[PANEL_TILE_ROWS][CPU_PANEL_GROUP];
 
 ALWAYS_INLINE void panel_step(int tile_rows, const float *x, size_t x_stride, const float *w, size_t w_stride,
                               size_t part, panel_sums sums) {
@@ -222,66 +159,6 @@ ALWAYS_INLINE void panel_step(int tile_rows, const float *x, size_t x_stride, co
   }
 }
 
-/* Adds bias and residual to up to 4 neighbouring sums and writes them. */
-ALWAYS_INLINE void panel_write(const panel_job *job, size_t row, size_t col, __m128 sum) {
-  const size_t count = job->n - col;
-  float *y = job->y + row * job->y_stride + col;
-  if (job->w_scales) sum = _mm_mul_ps(sum, _mm_loadu_ps(job->w_scales + col));
-  if (job->x_scales) sum = _mm_mul_ps(sum, _mm_set1_ps(job->x_scales[row]));
-  if (count >= CPU_PANEL_GROUP) {
-    if (job->bias) sum = _mm_add_ps(sum, _mm_loadu_ps(job->bias + col));
-    if (job->residual) sum = _mm_add_ps(sum, _mm_loadu_ps(job->residual + row * job->y_stride + col));
-    _mm_storeu_ps(y, sum);
-    return;
-  }
-  float part[CPU_PANEL_GROUP];
-  _mm_storeu_ps(part, sum);
-  for (size_t j = 0; j < count; j++) {
-    float value = part[j];
-    if (job->bias) value += job->bias[col + j];
-    if (job->residual) value += job->residual[row * job->y_stride + col + j];
-    y[j] = value;
-  }
-}
-
-ALWAYS_INLINE void panel_finish(int tile_rows, const panel_job *job, size_t row, size_t col, panel_sums sums) {
-  int i = 0;
-#if LANES == 16
-  if (tile_rows >= 4) {
-    __m128 out[4];
-    v_sum16(sums, out);
-    UNROLL
-    for (; i < 4; i++) panel_write(job, row + (size_t)i, col, out[i]);
-  }
-#endif
-  UNROLL
-  for (; i < tile_rows; i++)
-    panel_write(job, row + (size_t)i, col, v_sum4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]));
-}
-
-/* A tile's sums at the beginning of a block of K, and what becomes of them at its end. lanes: where they wait between. */
-ALWAYS_INLINE void panel_begin(int tile_rows, const panel_job *job, const float *lanes, panel_sums sums) {
-  UNROLL
-  for (int i = 0; i < tile_rows; i++) {
-    UNROLL
-    for (int j = 0; j < CPU_PANEL_GROUP; j++)
-      sums[i][j] = job->first ? v_zero() : v_load(lanes + (i * CPU_PANEL_GROUP + j) * LANES);
-  }
-}
-
-ALWAYS_INLINE void panel_end(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes,
-                             panel_sums sums) {
-  if (job->last) {
-    panel_finish(tile_rows, job, row, col, sums);
-    return;
-  }
-  UNROLL
-  for (int i = 0; i < tile_rows; i++) {
-    UNROLL
-    for (int j = 0; j < CPU_PANEL_GROUP; j++) v_store(lanes + (i * CPU_PANEL_GROUP + j) * LANES, sums[i][j]);
-  }
-}
-
 /* tile_rows rows of x times 4 rows of w. */
 ALWAYS_INLINE void panel_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
   const float *x = job->x + row * job->x_stride, *w = job->w + col * job->w_stride;
@@ -293,49 +170,6 @@ ALWAYS_INLINE void panel_tile(int tile_rows, const panel_job *job, size_t row, s
   panel_end(tile_rows, job, row, col, lanes, sums);
 }
 
-typedef void (*panel_tile_fn)(const panel_job *job, size_t row, size_t col, float *lanes);
-
-/* A block of x times a panel; tiles: by rows of x. */
-static void panel_tiles(const panel_job *job, const panel_tile_fn tiles[PANEL_TILE_ROWS + 1]) {
-  const size_t row_tiles = (job->m + PANEL_TILE_ROWS - 1) / PANEL_TILE_ROWS;
-  const size_t tile_count = row_tiles * ((job->n + CPU_PANEL_GROUP - 1) / CPU_PANEL_GROUP);
-  const size_t ahead_each = (job->ahead.bytes / tile_count / LINE + 1) * LINE; /* what comes next, some at each tile */
-  size_t ahead = 0;
-  float *lanes = job->lanes;
-  for (size_t row = 0; row < job->m; row += PANEL_TILE_ROWS) {
-    const size_t rows = job->m - row < PANEL_TILE_ROWS ? job->m - row : PANEL_TILE_ROWS;
-    for (size_t col = 0; col < job->n; col += CPU_PANEL_GROUP) {
-      for (const size_t end = ahead + ahead_each; ahead < end && ahead < job->ahead.bytes; ahead += LINE)
-        __builtin_prefetch(job->ahead.from + ahead, 0, 2);
-      tiles[rows](job, row, col, lanes);
-      if (lanes) lanes += PANEL_TILE_ROWS * CPU_PANEL_GROUP * LANES;
-    }
-  }
-}
-
-/* `panel`, the product of a whole panel, from `tile`, which takes the number of its rows as a constant. */
-#define PANEL_TILE(tile, rows)                                                                                         \
-  static __attribute__((noinline)) void tile##_##rows(const panel_job *job, size_t row, size_t col, float *lanes) {    \
-    tile(rows, job, row, col, lanes);                                                                                  \
-  }
-#if PANEL_TILE_ROWS > 3
-#define PANEL_MORE_TILES(tile) PANEL_TILE(tile, 4) PANEL_TILE(tile, 5) PANEL_TILE(tile, 6)
-#define PANEL_MORE_NAMES(tile) , tile##_4, tile##_5, tile##_6
-#else
-#define PANEL_MORE_TILES(tile)
-#define PANEL_MORE_NAMES(tile)
-#endif
-#define PANEL_OF_TILES(panel, tile)                                                                                    \
-  PANEL_TILE(tile, 1)                                                                                                  \
-  PANEL_TILE(tile, 2)                                                                                                  \
-  PANEL_TILE(tile, 3)                                                                                                  \
-  PANEL_MORE_TILES(tile)                                                                                               \
-  static void panel(const panel_job *job) {                                                                            \
-    static const panel_tile_fn tiles[PANEL_TILE_ROWS + 1] = {NULL, tile##_1, tile##_2,                                 \
-                                                             tile##_3 PANEL_MORE_NAMES(tile)};                         \
-    panel_tiles(job, tiles);                                                                                           \
-  }
-
 PANEL_OF_TILES(panel, panel_tile)
 
 static const cpu_panel float_panel = {.column_bytes = sizeof(float),
@@ -344,12 +178,18 @@ static const cpu_panel float_panel = {.column_bytes = sizeof(float),
                                       .fill = kernels_fill_float,
                                       .multiply = panel};
 
+/* Any format: rows of w are widened as a panel. */
+static void few_widened(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  kernels_few_panel(&float_panel, k, a, in, begin, end);
+}
+
 static void linear_kernels(cpu_kernels *k) {
   k->lanes = LANES;
   k->tile_rows = PANEL_TILE_ROWS;
   k->widen[WEIGHT_BF16] = widen_bf16;
   k->widen[WEIGHT_F16] = widen_f16;
   k->narrow_f16 = narrow_f16;
+  k->few_any = few_widened;
   kernels_set_float(k, (cpu_product){few_widened, &float_panel});
   for (size_t mode = 0; mode < CPU_INPUT_MODES; mode++) {
     k->product[0][WEIGHT_F32][mode].few = few_f32;

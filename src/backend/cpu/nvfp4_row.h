@@ -1,5 +1,5 @@
 /* backend/cpu/nvfp4_row.h: NVFP4 times one row of FP32 (or of E4M3, whose codes are there as FP32), in the words of
- * packed_avx2.h or packed_avx512.h.
+ * packed_words.h.
  *
  * Values are multiplied with the scale of their block, which is exact (2 bits times 4), and added up as kernels.h says:
  * lane = column mod L. AVX-512 has the lanes in another place (v_nvfp4_x) until the end: so one row, few rows and panels of
@@ -80,7 +80,7 @@ ALWAYS_INLINE void nvfp4_tile(int tile_cols, const cpu_kernels *k, const linear_
 static __attribute__((noinline)) void nvfp4_few(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
                                                 size_t begin, size_t end) {
   if (a->m > 1) {
-    few_widened(k, a, in, begin, end);
+    k->few_any(k, a, in, begin, end);
     return;
   }
   float e4m3[CPU_E4M3_CODES];

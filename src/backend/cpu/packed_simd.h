@@ -1,10 +1,14 @@
 /* backend/cpu/packed_simd.h: what the products of NVFP4, INT8 2:4 and INT4 2:4 share (nvfp4_row.h, select_simd.h,
- * codes_simd.h, blocks_simd.h), in the words of packed_avx2.h or packed_avx512.h: steps of 64 columns (32, 40 or 24
- * bytes), the scales of blocks, and widening to FP32 in the order of the columns. */
+ * codes_simd.h, blocks_simd.h, sparse_avx512.h), in the words of packed_words.h: steps of 64 columns (32, 40 or 24 bytes),
+ * the scales of blocks, and an entry of the table. */
 #ifndef BACKEND_CPU_PACKED_SIMD_H
 #define BACKEND_CPU_PACKED_SIMD_H
 
-#include "backend/cpu/linear_simd.h"
+#include <string.h>
+
+#include "backend/cpu/few_simd.h"
+#include "backend/cpu/packed_words.h"
+#include "number/bulk.h"
 
 #define STEP      64 /* columns */
 #define STEP_VF   (STEP / LANES)
@@ -83,7 +87,7 @@ ALWAYS_INLINE void piece_fill(weight_format format, const weight *w, packed_row 
   const size_t left = ((w->cols - 1) >> shift) + 1 - first, here = count < left ? count : left;
   if (format == WEIGHT_NVFP4)
     e4m3_to_f32_n(r.scales + first, p->scales, here);
-  else if (w->scale_type == SCALE_F16)
+  else if (w->scales_type == SCALE_F16)
     f16_scales(r.scales + 2 * first, p->scales, here);
   else
     memcpy(p->scales, r.scales + sizeof(float) * first, sizeof(float) * here);
@@ -146,44 +150,29 @@ ALWAYS_INLINE void step_ahead(weight_format format, int tile_cols, const weight 
     const size_t rows = tile > FEW_AHEAD ? (size_t)tile_cols : FEW_AHEAD / w->row_bytes;
     const size_t columns = step * STEP * (size_t)tile_cols;
     __builtin_prefetch(first.scales + rows * w->scale_row_bytes +
-                           (columns >> __builtin_ctz(w->block)) * scale_bytes(w->scale_type),
+                           (columns >> __builtin_ctz(w->block)) * scale_bytes(w->scales_type),
                        0, 3);
   }
 }
 
-/* -- widening */
+/* -- the table */
 
-ALWAYS_INLINE void widen_steps(weight_format format, int blocked, const weight *w, size_t row, size_t col, float *to,
-                               size_t count) {
-  const packed_row r = row_of(w, row);
-  const size_t first = col / STEP, end = (col + count + STEP - 1) / STEP;
-  piece p;
-  last_step last;
-  vf out[STEP_VF];
-  for (size_t step = first; step < end; step++, to += STEP, count -= STEP) {
-    if (blocked && (step - first) % PIECE == 0)
-      piece_fill(format, w, r, step, end - step < PIECE ? end - step : PIECE, &p);
-    step_values(format, blocked, w, step_of(format, w, r, step, &last),
-                blocked ? piece_step(format, &p, &p, step) : (step_scales){{NULL}}, out);
-    size_t v = 0;
-    for (; v < STEP_VF && (v + 1) * LANES <= count; v++) v_store(to + v * LANES, out[v]);
-    if (v == STEP_VF) continue;
-    if (v * LANES < count) v_store_part(to + v * LANES, out[v], count - v * LANES);
-    return;
+/* Entry `name` of a format: rows of the modes first to last. few_rows and fill_panel: inline functions that are given format
+ * and blocked as constants; multiply_panel: the product with a panel. What follows: the panel's form. */
+#define PACKED_KERNELS(name, format, blocked, first, last, few_rows, fill_panel, multiply_panel, ...)                  \
+  static void name##_fill(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,     \
+                          size_t stride, void *panel) {                                                                \
+    (void)k;                                                                                                           \
+    fill_panel(format, blocked, w, row, rows, col, cols, stride, panel);                                               \
+  }                                                                                                                    \
+  static const cpu_panel name##_form = {.fill = name##_fill, .multiply = multiply_panel, __VA_ARGS__};                 \
+  static __attribute__((noinline)) void name##_few(const cpu_kernels *k, const linear_args *a, const cpu_input *in,    \
+                                                   size_t begin, size_t end) {                                         \
+    few_rows(format, blocked, &name##_form, k, a, in, begin, end);                                                     \
+  }                                                                                                                    \
+  static void name##_set(cpu_kernels *k) {                                                                             \
+    for (input_mode mode = first; mode <= last; mode++)                                                                \
+      k->product[blocked][format][mode] = (cpu_product){name##_few, &name##_form};                                     \
   }
-}
-
-static void widen_nvfp4(const weight *w, size_t row, size_t col, float *to, size_t count) {
-  widen_steps(WEIGHT_NVFP4, 1, w, row, col, to, count);
-}
-static void widen_int8_24(const weight *w, size_t row, size_t col, float *to, size_t count) {
-  widen_steps(WEIGHT_INT8_24, 0, w, row, col, to, count);
-}
-static void widen_int4_24(const weight *w, size_t row, size_t col, float *to, size_t count) {
-  if (w->block)
-    widen_steps(WEIGHT_INT4_24, 1, w, row, col, to, count);
-  else
-    widen_steps(WEIGHT_INT4_24, 0, w, row, col, to, count);
-}
 
 #endif

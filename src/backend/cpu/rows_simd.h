@@ -1,4 +1,4 @@
-/* backend/cpu/rows_simd.h: the tuned operations on single rows, in the vector words of simd_avx2.h or simd_avx512.h. */
+/* backend/cpu/rows_simd.h: the tuned operations on single rows, in the vector words of simd.h. */
 #ifndef BACKEND_CPU_ROWS_SIMD_H
 #define BACKEND_CPU_ROWS_SIMD_H
 

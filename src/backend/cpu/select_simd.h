@@ -1,5 +1,5 @@
 /* backend/cpu/select_simd.h: INT8 2:4 and INT4 2:4 times rows of FP32 (and E4M3, whose codes are there as FP32), in the
- * words of packed_avx2.h or packed_avx512.h. The weights are not widened to all their columns: x is put beside the kept
+ * words of packed_words.h. The weights are not widened to all their columns: x is put beside the kept
  * ones, which halves the products.
  *
  * A vector has L columns of x, L/4 groups of 4, and as many places for two rows of w, a pair: in each 4 lanes first and
@@ -13,7 +13,11 @@
 #ifndef BACKEND_CPU_SELECT_SIMD_H
 #define BACKEND_CPU_SELECT_SIMD_H
 
-#include "backend/cpu/codes_simd.h"
+#include <string.h>
+
+#include "backend/cpu/few_simd.h"
+#include "backend/cpu/packed_simd.h"
+#include "backend/cpu/panel_simd.h"
 
 #define SELECT_PAIRS 2 /* pairs of rows of w at a time: CPU_PANEL_GROUP rows */
 
@@ -95,7 +99,7 @@ ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_
 ALWAYS_INLINE void few_select(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
                               const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   if (a->m > 1) {
-    few_codes_panel(form, k, a, in, begin, end);
+    kernels_few_panel(form, k, a, in, begin, end);
     return;
   }
   for (size_t n = begin; n < end; n += TILE_COLS)
@@ -110,7 +114,8 @@ ALWAYS_INLINE void few_select(weight_format format, int blocked, const cpu_panel
 ALWAYS_INLINE size_t select_pair_bytes(size_t stride) { return 2 * SELECT_BYTES * stride; }
 
 ALWAYS_INLINE void fill_select(weight_format format, int blocked, const weight *w, size_t row, size_t rows, size_t col,
-                               size_t cols, size_t stride, char *panel) {
+                               size_t cols, size_t stride, void *to_panel) {
+  char *panel = to_panel;
   const size_t first = col / STEP, end = (col + cols + STEP - 1) / STEP;
   piece p[2];
   for (size_t i = 0; i < rows; i += 2, panel += select_pair_bytes(stride)) {
@@ -189,33 +194,19 @@ PANEL_OF_TILES(select_panel, select_tile)
 
 /* -- the table */
 
-#define SELECT_KERNELS(name, format, blocked)                                                                          \
-  static void fill_##name(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,     \
-                          size_t stride, void *panel) {                                                                \
-    (void)k;                                                                                                           \
-    fill_select(format, blocked, w, row, rows, col, cols, stride, panel);                                              \
-  }                                                                                                                    \
-  static const cpu_panel name##_form = {.column_bytes = SELECT_BYTES,                                                  \
-                                        .most_columns = CPU_PANEL_K,                                                   \
-                                        .unit = STEP,                                                                  \
-                                        .kept_only = 1,                                                                \
-                                        .fill = fill_##name,                                                           \
-                                        .multiply = select_panel};                                                     \
-  static __attribute__((noinline)) void few_##name(const cpu_kernels *k, const linear_args *a, const cpu_input *in,    \
-                                                   size_t begin, size_t end) {                                         \
-    few_select(format, blocked, &name##_form, k, a, in, begin, end);                                                   \
-  }
+#define SELECT_FORM .column_bytes = SELECT_BYTES, .most_columns = CPU_PANEL_K, .unit = STEP, .kept_only = 1
 
-SELECT_KERNELS(select_int8, WEIGHT_INT8_24, 0)
-SELECT_KERNELS(select_int4, WEIGHT_INT4_24, 0)
-SELECT_KERNELS(select_int4_blocks, WEIGHT_INT4_24, 1)
+PACKED_KERNELS(select_int8, WEIGHT_INT8_24, 0, INPUT_FLOAT, INPUT_E4M3, few_select, fill_select, select_panel,
+               SELECT_FORM)
+PACKED_KERNELS(select_int4, WEIGHT_INT4_24, 0, INPUT_FLOAT, INPUT_E4M3, few_select, fill_select, select_panel,
+               SELECT_FORM)
+PACKED_KERNELS(select_int4_blocks, WEIGHT_INT4_24, 1, INPUT_FLOAT, INPUT_E4M3, few_select, fill_select, select_panel,
+               SELECT_FORM)
 
 static void select_kernels(cpu_kernels *k) {
-  for (input_mode mode = INPUT_FLOAT; mode <= INPUT_E4M3; mode++) {
-    k->product[0][WEIGHT_INT8_24][mode] = (cpu_product){few_select_int8, &select_int8_form};
-    k->product[0][WEIGHT_INT4_24][mode] = (cpu_product){few_select_int4, &select_int4_form};
-    k->product[1][WEIGHT_INT4_24][mode] = (cpu_product){few_select_int4_blocks, &select_int4_blocks_form};
-  }
+  select_int8_set(k);
+  select_int4_set(k);
+  select_int4_blocks_set(k);
 }
 
 #endif

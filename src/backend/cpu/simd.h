@@ -1,13 +1,11 @@
-/* backend/cpu/simd.h: what the tuned kernels need of the compiler: register tiles are arrays whose loops must be
- * unrolled and whose functions must be inlined with constant sizes, or the sums would live in memory. */
+/* backend/cpu/simd.h: the vector words of the instruction set that the including file is compiled for. */
 #ifndef BACKEND_CPU_SIMD_H
 #define BACKEND_CPU_SIMD_H
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
+#if defined(__AVX512F__)
+#include "backend/cpu/simd_avx512.h"
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#include "backend/cpu/simd_avx2.h"
 #endif
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "backend/cpu/simd.h"
+#include "backend/cpu/unroll.h"
 
 #define LANES           8
 #define SIMD_NAME(name) name##_avx2
@@ -107,12 +107,6 @@ static inline void v_load2_fp8(const void *from, vf to[2]) {
   __m256i half = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16((short)0xbf80));
   to[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
   to[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
-}
-/* Where |v| is `magnitude`, other. */
-static inline vf v_unequal_else(vf v, float magnitude, float other) {
-  __m256 positive = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
-  __m256 equal = _mm256_cmp_ps(positive, _mm256_set1_ps(magnitude), _CMP_EQ_OQ);
-  return _mm256_blendv_ps(v, _mm256_set1_ps(other), equal);
 }
 /* The largest codes seen at each place, signs taken away. */
 typedef __m128i vb;

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "backend/cpu/simd.h"
+#include "backend/cpu/unroll.h"
 
 #define LANES           16
 #define SIMD_NAME(name) name##_avx512
@@ -88,11 +88,6 @@ static inline void v_load2_fp8(const void *from, vf to[2]) {
   __m512i half = _mm512_and_si512(_mm512_slli_epi16(wide, 7), _mm512_set1_epi16((short)0xbf80));
   to[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
   to[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
-}
-/* Where |v| is `magnitude`, other. */
-static inline vf v_unequal_else(vf v, float magnitude, float other) {
-  vmask equal = _mm512_cmp_ps_mask(_mm512_abs_ps(v), _mm512_set1_ps(magnitude), _CMP_EQ_OQ);
-  return _mm512_mask_mov_ps(v, equal, _mm512_set1_ps(other));
 }
 /* The largest codes seen at each place, signs taken away. */
 typedef __m256i vb;

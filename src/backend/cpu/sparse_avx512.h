@@ -6,34 +6,15 @@
  * registers puts them there. So lane l has columns 8l … 8l + 7. VPDPBUSD wants one factor without sign: x is taken 128
  * too large, and 128 Σw, made by a second VPDPBUSD, is taken off again.
  *
- * Panels: w widened to 64 codes a step, the rows' −128 Σw beside them.
- *
- * The instructions are written in assembly, as the rest of the file is compiled without them. */
+ * Panels: w widened to 64 codes a step, the rows' −128 Σw beside them. */
 #ifndef BACKEND_CPU_SPARSE_AVX512_H
 #define BACKEND_CPU_SPARSE_AVX512_H
 
-#include "backend/cpu/blocks_simd.h"
-#include "backend/cpu/fp8_pairs.h"
+#include "backend/cpu/few_simd.h"
+#include "backend/cpu/packed_simd.h"
+#include "backend/cpu/span_simd.h"
 
 /* -- words */
-
-/* sums + 4 products a lane: bytes of u without sign, of s with. */
-ALWAYS_INLINE __m512i vnni_add(__m512i sums, __m512i u, __m512i s) {
-  __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(u), "v"(s));
-  return sums;
-}
-/* Byte i of the result is byte index[i] of the table. */
-ALWAYS_INLINE __m512i vbmi_pick(__m512i index, __m512i table) {
-  __m512i picked;
-  __asm__("vpermb %2, %1, %0" : "=v"(picked) : "v"(index), "v"(table));
-  return picked;
-}
-/* Byte i of the result is the 8 bits from bit at[i] on of the same 64 bits of `from`. */
-ALWAYS_INLINE __m512i vbmi_shift(__m512i at, __m512i from) {
-  __m512i shifted;
-  __asm__("vpmultishiftqb %2, %1, %0" : "=v"(shifted) : "v"(at), "v"(from));
-  return shifted;
-}
 
 #define CODE_SIGN 128 /* flipped, that bit makes a signed code one without sign, 128 larger */
 
@@ -42,7 +23,7 @@ ALWAYS_INLINE __m512i sparse_unsigned(__m512i codes) {
 }
 /* + 128 Σw */
 ALWAYS_INLINE __m512i sparse_excess(__m512i sums, __m512i w) {
-  return vnni_add(sums, _mm512_set1_epi8((char)CODE_SIGN), w);
+  return _mm512_dpbusd_epi32(sums, _mm512_set1_epi8((char)CODE_SIGN), w);
 }
 
 /* -- one row of x */
@@ -78,8 +59,9 @@ ALWAYS_INLINE kept128 sparse_kept_int4(int steps, const uint8_t *at) {
   const __m512i index_at = _mm512_setr_epi64(0x1110, 0x1312, 0x1514, 0x1716, 0x2928, 0x2b2a, 0x2d2c, 0x2f2e);
   const __m512i nibbles = _mm512_set1_epi64(0x1814100c0804003c); /* bits −4, 0, 4 … 24 */
   const __m512i bytes = _mm512_maskz_loadu_epi8(((__mmask64)1 << (size_t)steps * sizeof(int4_24_block)) - 1, at);
-  kept128 kept = {_mm512_and_si512(vbmi_shift(nibbles, vbmi_pick(codes_at, bytes)), _mm512_set1_epi8((char)0xf0)),
-                  vbmi_pick(index_at, bytes)};
+  kept128 kept = {_mm512_and_si512(_mm512_multishift_epi64_epi8(nibbles, _mm512_permutexvar_epi8(codes_at, bytes)),
+                                   _mm512_set1_epi8((char)0xf0)),
+                  _mm512_permutexvar_epi8(index_at, bytes)};
   return kept;
 }
 
@@ -91,8 +73,9 @@ ALWAYS_INLINE __m512i sparse_select(__m512i index, __m512i a, __m512i b) {
                                         0x4040404040404040, 0x5050505050505050, 0x6060606060606060, 0x7070707070707070),
                       _mm512_set1_epi64(0x0c0c080804040000));
   /* (shifted & 3) | group */
-  const __m512i at = _mm512_ternarylogic_epi64(vbmi_shift(fields, index), _mm512_set1_epi8(3), group, 0xea);
-  return pairs_permute(at, a, b);
+  const __m512i at =
+      _mm512_ternarylogic_epi64(_mm512_multishift_epi64_epi8(fields, index), _mm512_set1_epi8(3), group, 0xea);
+  return _mm512_permutex2var_epi8(a, at, b);
 }
 
 /* A tile of rows of w: their sums. */
@@ -105,18 +88,19 @@ typedef struct sparse_sums {
 ALWAYS_INLINE void sparse_span(weight_format format, int blocked, int tile_cols, int steps, const packed_row *r,
                                size_t span, const int8_t *x, __m512i order, const piece *p, vi of_lane,
                                sparse_sums *sums) {
-  const __m512i a = sparse_unsigned(vbmi_pick(order, _mm512_loadu_si512(x)));
-  const __m512i b = steps == 2 ? sparse_unsigned(vbmi_pick(order, _mm512_loadu_si512(x + STEP))) : a;
+  const __m512i a = sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(x)));
+  const __m512i b = steps == 2 ? sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(x + STEP))) : a;
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
     const uint8_t *at = r[j].codes + span * SPAN_STEPS * step_bytes(format);
     const kept128 w = format == WEIGHT_INT8_24 ? sparse_kept_int8(steps, at) : sparse_kept_int4(steps, at);
     const __m512i selected = sparse_select(w.index, a, b);
     if (blocked) {
-      const vi dot = _mm512_sub_epi32(vnni_add(vi_zero(), selected, w.codes), sparse_excess(vi_zero(), w.codes));
+      const vi dot =
+          _mm512_sub_epi32(_mm512_dpbusd_epi32(vi_zero(), selected, w.codes), sparse_excess(vi_zero(), w.codes));
       sums->floats[j] = v_fma(vi_float(dot), span_scales(&p[j], &p[0], of_lane, span), sums->floats[j]);
     } else {
-      sums->ints[j] = vnni_add(sums->ints[j], selected, w.codes);
+      sums->ints[j] = _mm512_dpbusd_epi32(sums->ints[j], selected, w.codes);
       sums->excess[j] = sparse_excess(sums->excess[j], w.codes);
     }
   }
@@ -133,7 +117,7 @@ ALWAYS_INLINE sparse_ahead sparse_ahead_of(int tile_cols, const weight *w, packe
                rows = tile > FEW_AHEAD ? (size_t)tile_cols : FEW_AHEAD / w->row_bytes;
   sparse_ahead ahead = {first.codes + (tile > FEW_AHEAD ? tile : FEW_AHEAD), first.scales + rows * w->scale_row_bytes,
                         0};
-  if (w->block) ahead.scales_step = (size_t)tile_cols * SPAN * scale_bytes(w->scale_type) / w->block;
+  if (w->block) ahead.scales_step = (size_t)tile_cols * SPAN * scale_bytes(w->scales_type) / w->block;
   return ahead;
 }
 
@@ -186,7 +170,7 @@ ALWAYS_INLINE void few_sparse(weight_format format, int blocked, const cpu_panel
                               const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   size_t n = begin;
   if (a->m > 1) {
-    few_codes_panel(form, k, a, in, begin, end);
+    kernels_few_panel(form, k, a, in, begin, end);
     return;
   }
   for (; n + TILE_COLS <= end; n += TILE_COLS) sparse_row_tile(format, blocked, TILE_COLS, k, a, in, n);
@@ -282,7 +266,7 @@ ALWAYS_INLINE void sparse_tile(int tile_rows, const panel_job *job, size_t row, 
     for (int j = 0; j < CPU_PANEL_GROUP; j++) {
       const __m512i wv = v_load_codes(w + (size_t)j * w_stride + c);
       UNROLL
-      for (int i = 0; i < tile_rows; i++) sums[i][j] = vnni_add(sums[i][j], xv[i], wv);
+      for (int i = 0; i < tile_rows; i++) sums[i][j] = _mm512_dpbusd_epi32(sums[i][j], xv[i], wv);
     }
   }
   UNROLL
@@ -316,7 +300,7 @@ ALWAYS_INLINE void sparse_blocks_tile(int tile_rows, const panel_job *job, size_
       const vf scales = v_load((const float *)(const void *)(at + SPAN + STEP));
       UNROLL
       for (int i = 0; i < tile_rows; i++) {
-        const vi dot = vnni_add(vnni_add(excess, xv[i][0], w0), xv[i][1], w1);
+        const vi dot = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(excess, xv[i][0], w0), xv[i][1], w1);
         sums[i][j] = v_fma(vi_float(dot), scales, sums[i][j]);
       }
     }
@@ -326,48 +310,22 @@ ALWAYS_INLINE void sparse_blocks_tile(int tile_rows, const panel_job *job, size_
 
 /* -- the table */
 
-#define SPARSE_KERNELS(name, format, blocked, tile, padded)                                                            \
-  static void fill_##name(const cpu_kernels *k, const weight *w, size_t row, size_t rows, size_t col, size_t cols,     \
-                          size_t stride, void *panel) {                                                                \
-    (void)k;                                                                                                           \
-    sparse_fill(format, blocked, w, row, rows, col, cols, stride, panel);                                              \
-  }                                                                                                                    \
-  static __attribute__((noinline)) void name##_whole(const panel_job *job, size_t row, size_t col, float *lanes) {     \
-    tile(CODES_TILE_ROWS, job, row, col, lanes);                                                                       \
-  }                                                                                                                    \
-  static __attribute__((noinline)) void name##_one(const panel_job *job, size_t row, size_t col, float *lanes) {       \
-    tile(1, job, row, col, lanes);                                                                                     \
-  }                                                                                                                    \
-  static void name##_panel(const panel_job *job) { codes_tiles(job, name##_whole, name##_one); }                       \
-  static const cpu_panel name##_form = {.column_bytes = CODES_BYTES,                                                   \
-                                        .most_columns = CODES_MOST,                                                    \
-                                        .unit = padded,                                                                \
-                                        .codes = 1,                                                                    \
-                                        .fill = fill_##name,                                                           \
-                                        .multiply = name##_panel};                                                     \
-  static __attribute__((noinline)) void few_##name(const cpu_kernels *k, const linear_args *a, const cpu_input *in,    \
-                                                   size_t begin, size_t end) {                                         \
-    few_sparse(format, blocked, &name##_form, k, a, in, begin, end);                                                   \
-  }                                                                                                                    \
-  static void set_##name(cpu_kernels *k) {                                                                             \
-    k->product[blocked][format][INPUT_INT8] = (cpu_product){few_##name, &name##_form};                                 \
-    k->product[blocked][format][INPUT_INT4] = (cpu_product){few_##name, &name##_form};                                 \
-  }
+#define SPARSE_FORM .column_bytes = CODES_BYTES, .most_columns = CODES_MOST, .codes = 1
 
-SPARSE_KERNELS(sparse_int8, WEIGHT_INT8_24, 0, sparse_tile, STEP)
-SPARSE_KERNELS(sparse_int4, WEIGHT_INT4_24, 0, sparse_tile, STEP)
-SPARSE_KERNELS(sparse_int4_blocks, WEIGHT_INT4_24, 1, sparse_blocks_tile, SPAN)
+CODES_PANEL(sparse_panel, sparse_tile)
+CODES_PANEL(sparse_blocks_panel, sparse_blocks_tile)
 
-void kernels_avx512_sparse(cpu_kernels *k, int native) {
-  if (native) {
-    set_sparse_int8(k);
-    set_sparse_int4(k);
-    set_sparse_int4_blocks(k);
-    return;
-  }
-  set_codes_int8_24(k);
-  set_codes_int4_24(k);
-  blocks_kernels(k);
+PACKED_KERNELS(sparse_int8, WEIGHT_INT8_24, 0, INPUT_INT8, INPUT_INT4, few_sparse, sparse_fill, sparse_panel,
+               SPARSE_FORM, .unit = STEP)
+PACKED_KERNELS(sparse_int4, WEIGHT_INT4_24, 0, INPUT_INT8, INPUT_INT4, few_sparse, sparse_fill, sparse_panel,
+               SPARSE_FORM, .unit = STEP)
+PACKED_KERNELS(sparse_int4_blocks, WEIGHT_INT4_24, 1, INPUT_INT8, INPUT_INT4, few_sparse, sparse_fill,
+               sparse_blocks_panel, SPARSE_FORM, .unit = SPAN)
+
+static void sparse_kernels(cpu_kernels *k) {
+  sparse_int8_set(k);
+  sparse_int4_set(k);
+  sparse_int4_blocks_set(k);
 }
 
 #endif

@@ -4,36 +4,22 @@
  *   reading (one struct for each format) ──► 16 values in FP32 ──► largest of the row, where a target needs it ──►
  * writing
  */
-#include <cuda_fp16.h>
-#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 
 #include "backend/cuda/gemm_expand.h"
+#include "backend/cuda/weight_device.cuh"
 
 #define EXPAND_COLUMNS 16 /* of a lane */
 #define EXPAND_WARPS   4  /* rows of a block of threads */
 
-static __device__ __forceinline__ float expand_e4m3(uint8_t code) {
-  return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
-}
-
 /* Scale of the block of columns that begins before column; 1 for what has none of its own. */
 static __device__ float expand_block_scale(const weight &w, size_t row, size_t column) {
-  if (w.block == 0) return 1;
-  const uint8_t *at = (const uint8_t *)w.scales + row * w.scale_row_bytes;
-  const size_t b = column / w.block;
-  if (w.scale_type == SCALE_F32) return ((const float *)at)[b];
-  if (w.scale_type == SCALE_F16) return __half2float(((const __half *)at)[b]);
-  if (w.scale_type == SCALE_E4M3) return expand_e4m3(at[b]);
-  return at[b] == 0 ? 0x1p-127f : at[b] == 0xFF ? NAN : __uint_as_float((uint32_t)at[b] << 23);
+  return w.block == 0 ? 1 : device_scale(w, row, column / w.block);
 }
 
 /* The scale of a whole row; 1 for what has scales of blocks. */
 static __device__ float expand_row_scale(const weight &w, size_t row) {
-  if (w.block != 0) return 1;
-  const uint8_t *at = (const uint8_t *)w.scales + row * w.scale_row_bytes;
-  if (w.scale_type == SCALE_F16) return __half2float(*(const __half *)at);
-  return *(const float *)at;
+  return w.block == 0 ? device_scale(w, row, 0) : 1;
 }
 
 /* How a format's 16 columns from column on are read. Columns past the row's end read as 0. */
@@ -48,7 +34,7 @@ struct expand_fp8 {
 #pragma unroll
       for (int i = 0; i < EXPAND_COLUMNS; i++) codes[i] = column + (size_t)i < w.cols ? from[i] : 0;
 #pragma unroll
-    for (int i = 0; i < EXPAND_COLUMNS; i++) v[i] = expand_e4m3(codes[i]) * scale;
+    for (int i = 0; i < EXPAND_COLUMNS; i++) v[i] = e4m3_value(codes[i]) * scale;
   }
 };
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "backend/cuda/gemm_rows.h"
+#include "backend/cuda/step_launch.cuh"
 
 #define ROWS_PIECE        8    /* values */
 #define ROWS_PIECES       2    /* that a thread holds of a row: with ROWS_MOST_THREADS rows of up to 16384 */
@@ -69,8 +70,11 @@ struct rows_division {
 /* The scale of a row whose largest magnitude has these bits; NaN for one that is not finite. */
 template <rows_codes TO> __device__ float rows_scale(uint32_t largest) {
   if (largest >= 0x7F800000) return __uint_as_float(0x7FC00000);
-  if (TO == ROWS_TO_E4M3) return largest ? __fdiv_rn(__uint_as_float(largest), 448) : 1;
-  if (TO == ROWS_TO_INT8) return largest ? __fdiv_rn(__uint_as_float(largest), 127) : 1;
+  if (TO != ROWS_TO_F16) {
+    const float most = TO == ROWS_TO_E4M3 ? FP8_LARGEST : TO == ROWS_TO_INT8 ? INT8_LARGEST : INT4_LARGEST;
+    const float scale = __fdiv_rn(__uint_as_float(largest), most);
+    return scale > 0 ? scale : 1; /* a row of zeros, or of less than the smallest scale */
+  }
   int exponent = (int)(largest >> 23) - 127; /* of absmax < 2^(exponent + 1) */
   return __uint_as_float(largest) > 65504 ? __uint_as_float((uint32_t)(exponent + 1 - 15 + 127) << 23) : 1;
 }
@@ -82,7 +86,11 @@ template <> struct rows_output<ROWS_TO_E4M3> {
 };
 template <> struct rows_output<ROWS_TO_INT8> {
   typedef int8_t type;
-  static __device__ type code(float v) { return (int8_t)max(-127, min(127, __float2int_rn(v))); }
+  static __device__ type code(float v) { return (int8_t)max(-INT8_LARGEST, min(INT8_LARGEST, __float2int_rn(v))); }
+};
+template <> struct rows_output<ROWS_TO_INT4> {
+  typedef int8_t type;
+  static __device__ type code(float v) { return (int8_t)max(-INT4_LARGEST, min(INT4_LARGEST, __float2int_rn(v))); }
 };
 template <> struct rows_output<ROWS_TO_F16> {
   typedef __half type;
@@ -130,6 +138,7 @@ __global__ void __launch_bounds__(ROWS_MOST_THREADS)
     rows_kernel(const In *x, size_t stride, int k, typename rows_output<TO>::type *codes, float *scales) {
   typedef rows_output<TO> output;
   const int count = k / ROWS_PIECE;
+  step_begin_kernel();
   rows_held<In> held;
   held.load(x + blockIdx.x * stride, count);
   codes += blockIdx.x * (size_t)k;
@@ -162,6 +171,7 @@ __global__ void __launch_bounds__(ROWS_THREADS)
   x += blockIdx.x * stride;
   codes += blockIdx.x * (size_t)k;
   uint32_t largest = 0;
+  step_begin_kernel();
   for (int i = (int)threadIdx.x; i < k; i += ROWS_THREADS) largest = max(largest, magnitude_bits(rows_float(x[i])));
   largest = block_largest(largest);
   const float scale = rows_scale<TO>(largest);
@@ -173,41 +183,64 @@ __global__ void __launch_bounds__(ROWS_THREADS)
   }
 }
 
-/* Blocks of as few threads as hold a row. */
-template <class In, rows_codes TO>
-static cudaError_t launch_held(const In *x, size_t stride, int m, int k, typename rows_output<TO>::type *codes,
-                               float *scales, cudaStream_t stream) {
-  int threads = 128;
-  while (threads * ROWS_PIECES * ROWS_PIECE < k) threads *= 2;
-  rows_kernel<In, TO><<<m, threads, 0, stream>>>(x, stride, k, codes, scales);
-  return cudaGetLastError();
-}
+/* Rows of one call. */
+struct rows_job {
+  const void *x;
+  size_t stride;
+  int m, k;
+  void *codes;
+  float *scales;
+};
 
-template <rows_type TYPE, rows_codes TO>
-static cudaError_t launch_rows(const void *x, size_t stride, int m, int k, void *codes, float *scales,
-                               cudaStream_t stream) {
+/* Whole rows in registers, in blocks of as few threads as hold a row; or value by value. */
+template <rows_type TYPE, rows_codes TO> static int launch_rows(step_queue q, const rows_job &j) {
   typedef typename rows_input<TYPE>::type in;
   typedef typename rows_output<TO>::type out;
-  const bool whole = k % ROWS_PIECE == 0 && stride * sizeof(in) % 16 == 0 && (size_t)x % 16 == 0 &&
-                     (size_t)codes % 16 == 0 && k <= ROWS_PIECE * ROWS_PIECES * ROWS_MOST_THREADS;
-  if (whole) return launch_held<in, TO>((const in *)x, stride, m, k, (out *)codes, scales, stream);
-  rows_any_kernel<in, TO><<<m, ROWS_THREADS, 0, stream>>>((const in *)x, stride, k, (out *)codes, scales);
-  return cudaGetLastError();
+  const bool whole = j.k % ROWS_PIECE == 0 && j.stride * sizeof(in) % 16 == 0 && (size_t)j.x % 16 == 0 &&
+                     (size_t)j.codes % 16 == 0 && j.k <= ROWS_PIECE * ROWS_PIECES * ROWS_MOST_THREADS;
+  unsigned threads = whole ? 128 : ROWS_THREADS;
+  while (whole && threads * ROWS_PIECES * ROWS_PIECE < (unsigned)j.k) threads *= 2;
+  auto *kernel = whole ? rows_kernel<in, TO> : rows_any_kernel<in, TO>;
+  return step_launch(q, kernel, dim3((unsigned)j.m), threads, (const in *)j.x, j.stride, j.k, (out *)j.codes, j.scales);
 }
 
-template <rows_type TYPE>
-static cudaError_t launch_type(const void *x, size_t stride, int m, int k, rows_codes to, void *codes, float *scales,
-                               cudaStream_t stream) {
-  if (to == ROWS_TO_E4M3) return launch_rows<TYPE, ROWS_TO_E4M3>(x, stride, m, k, codes, scales, stream);
-  if (to == ROWS_TO_INT8) return launch_rows<TYPE, ROWS_TO_INT8>(x, stride, m, k, codes, scales, stream);
-  return launch_rows<TYPE, ROWS_TO_F16>(x, stride, m, k, codes, scales, stream);
+template <rows_type TYPE> static int launch_type(step_queue q, rows_codes to, const rows_job &j) {
+  if (to == ROWS_TO_E4M3) return launch_rows<TYPE, ROWS_TO_E4M3>(q, j);
+  if (to == ROWS_TO_INT8) return launch_rows<TYPE, ROWS_TO_INT8>(q, j);
+  if (to == ROWS_TO_INT4) return launch_rows<TYPE, ROWS_TO_INT4>(q, j);
+  return launch_rows<TYPE, ROWS_TO_F16>(q, j);
+}
+
+static int launch(step_queue q, rows_type type, rows_codes to, const rows_job &j) {
+  if (j.m <= 0 || j.k <= 0) return cudaErrorInvalidValue;
+  if (type == ROWS_F16) return launch_type<ROWS_F16>(q, to, j);
+  if (type == ROWS_BF16) return launch_type<ROWS_BF16>(q, to, j);
+  return launch_type<ROWS_F32>(q, to, j);
 }
 
 int gemm_rows(rows_type type, const void *x, size_t stride, int m, int k, rows_codes to, void *codes, float *scales,
               void *stream) {
-  cudaStream_t queue = (cudaStream_t)stream;
-  if (m <= 0 || k <= 0) return cudaErrorInvalidValue;
-  if (type == ROWS_F16) return launch_type<ROWS_F16>(x, stride, m, k, to, codes, scales, queue);
-  if (type == ROWS_BF16) return launch_type<ROWS_BF16>(x, stride, m, k, to, codes, scales, queue);
-  return launch_type<ROWS_F32>(x, stride, m, k, to, codes, scales, queue);
+  return launch({stream, 0}, type, to, {x, stride, m, k, codes, scales});
+}
+
+int gemm_rows_dependent(rows_type type, const void *x, size_t stride, int m, int k, rows_codes to, void *codes,
+                        float *scales, void *stream) {
+  return launch({stream, 1}, type, to, {x, stride, m, k, codes, scales});
+}
+
+/* -- quantize_rows */
+
+static size_t codes_bytes(size_t m, size_t k) { return step_parts(m * k, PACK_ALIGN) * PACK_ALIGN; }
+
+size_t step_quantized_bytes(size_t m, size_t k) { return codes_bytes(m, k) + m * sizeof(float); }
+
+float *step_quantized_scales(const void *to, size_t m, size_t k) {
+  return (float *)((uintptr_t)to + codes_bytes(m, k));
+}
+
+int step_quantize_rows(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to) {
+  const rows_codes codes = mode == INPUT_E4M3 ? ROWS_TO_E4M3 : mode == INPUT_INT8 ? ROWS_TO_INT8 : ROWS_TO_INT4;
+  if (m == 0) return cudaSuccess;
+  if (mode == INPUT_FLOAT) return cudaErrorInvalidValue;
+  return launch(q, ROWS_F32, codes, {x, x_stride, (int)m, (int)k, to, step_quantized_scales(to, m, k)});
 }

@@ -82,7 +82,7 @@ cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream
   a.pairs = p->w.pairs;
   a.record_bytes = (int)o.record_bytes;
   while (1u << a.block_shift < p->w.block) a.block_shift++;
-  a.type = p->w.scale_type;
+  a.type = p->w.scales_type;
   a.activation = p->activation;
   a.output = p->output;
   void *arguments[] = {&a};

@@ -1,0 +1,147 @@
+/* step.h: the operations of a step beside the large and small products: what backend.h promises, as launches.
+ *
+ *   static const step_queue q = {.stream = s, .dependent = 1};
+ *   step_embed(q, &table, step.tokens, step.rows, x);
+ *   step_rmsnorm(q, &(step_rmsnorm_args){.x = x, .y = n, .rows = step.rows, .stride = hidden, .groups = 1, .n = hidden, ...});
+ *   ... products ...
+ *   step_rope_append(q, &turn);
+ *   step_attention(q, &attention, &work);
+ *
+ * Every function queues kernels on a stream and returns 0 or a cudaError_t; none allocates, waits or copies. Pointers are
+ * the device's, except those of the argument structs themselves. What a launch looks like (grid, block, addresses) follows from
+ * the host's scalars: rows, kept, span_count and the model's shape; positions, pages and sequences are read on the device.
+ * So a captured graph of up to STEP_ROWS rows serves any sessions, positions and pages, as long as the batch's arrays and the
+ * buffers lie where they lay. More rows take more launches of the same kernels.
+ *
+ * Numbers. FP32, in an order that depends on the vector's length alone: a row's bits depend on its own inputs, not on the
+ * number of rows, on the GPU's load or on time. NaN stays NaN.
+ */
+#ifndef CUDA_STEP_H
+#define CUDA_STEP_H
+
+#include "backend/backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define STEP_ROWS 32 /* of a step that decode graphs are made for */
+
+/* Where kernels go. */
+typedef struct step_queue {
+  void *stream; /* cudaStream_t */
+  int dependent; /* 1: programmatic dependent launch (sm_90 on): the kernel may start while the one before it ends. All kernels
+                    here wait for it before they touch memory, and let the next one start early */
+} step_queue;
+
+/* Memory that some operations need beside their operands. */
+typedef struct step_work {
+  uint32_t *counters; /* [STEP_COUNTERS], zero before the first use; every kernel leaves them zero */
+  void *scratch; /* 16-byte aligned, the most of what the functions ..._scratch say; its contents matter to no one */
+  int multiprocessors;
+} step_work;
+
+#define STEP_COUNTERS 4096
+
+/* Rows as FP16, beside or in place of FP32: what gemv.h takes as x and x_scales, and gemm_rows.h's ROWS_TO_F16. scales: 1, or for
+ * a row that FP16 cannot hold the power of two that it was divided by; NaN (with zeros for the row) when a value is NaN or
+ * infinite. */
+typedef struct step_half_rows {
+  uint16_t *rows; /* [rows][stride], 16-byte aligned; NULL: not wanted */
+  size_t stride;  /* elements, a multiple of 8 */
+  float *scales;  /* [rows] */
+} step_half_rows;
+
+/* -- rows (step_rows.cu, step_outer.cu) */
+
+/* out[i][0 .. cols) = row tokens[i] of the table, any format. */
+int step_embed(step_queue q, const weight *table, const viva_token *tokens, size_t m, float *out);
+
+/* backend.h's rmsnorm. y may be x, or NULL when only half rows are wanted (groups is 1 then). */
+typedef struct step_rmsnorm_args {
+  const float *x;
+  float *y;
+  size_t rows, stride, groups, n;
+  const float *gain; /* [n] */
+  float eps;
+  step_half_rows half;
+} step_rmsnorm_args;
+int step_rmsnorm(step_queue q, const step_rmsnorm_args *a);
+
+/* out = silu(gate) · up. out may be gate or up, or NULL when only half rows are wanted. */
+typedef struct step_silu_args {
+  const float *gate, *up;
+  float *out;
+  size_t rows, n, stride;
+  step_half_rows half;
+} step_silu_args;
+int step_silu_mul(step_queue q, const step_silu_args *a);
+
+/* to[i] = from[rows[i]], vectors of n, stride apart. */
+int step_take_rows(step_queue q, const float *from, const uint32_t *rows, size_t count, size_t n, size_t stride,
+                   float *to);
+
+/* from's and to's dtype: F32, F16 or BF16, else cudaErrorInvalidValue. */
+int step_load_rows(step_queue q, const outer_rows *from, size_t rows, size_t cols, float *to, size_t to_stride,
+                   uint8_t *bad);
+
+/* overflows (dev, or NULL) grows by the number of infinite values written. bias, bad: NULL or as in backend.h. */
+typedef struct step_store_args {
+  const float *from;
+  size_t from_stride, rows, cols;
+  const float *bias;
+  const uint8_t *bad;
+  outer_rows to;
+  unsigned long long *overflows;
+} step_store_args;
+int step_store_rows(step_queue q, const step_store_args *a);
+
+/* -- rotation and cache (step_rope.cu) */
+
+/* backend.h's rope_append. q_norm, k_norm: gains [head_dim] of an RMSNorm of each head before the rotation, or NULL; the bits are
+ * those of step_rmsnorm with groups = heads before it. head_dim: at most 256. */
+int step_rope_append(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps);
+
+/* -- attention (step_attention.cu) */
+
+/* Why these heads are refused, in words that complete "attention needs ..."; NULL when they run. */
+const char *step_attention_refusal(head_shape h);
+
+/* Bytes of step_work.scratch, for any number of rows and any context. */
+size_t step_attention_scratch(head_shape h, int multiprocessors);
+
+/* backend.h's attention. half: rows as FP16 in place of FP32 (a->out is NULL then), for caches of F16 only, whose values FP16
+ * holds: no scales are written, they are 1. */
+int step_attention(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
+
+/* -- the largest values (step_top.cu) */
+
+size_t step_top_scratch(size_t rows, size_t n, size_t k);
+
+/* backend.h's top, with its results on the device: ids and values [rows][k], nan [rows]; values and nan may be NULL. The first id
+ * of a row with a NaN is −1. */
+typedef struct step_top_args {
+  const float *logits;
+  size_t rows, n, k;
+  viva_token *ids;
+  float *values;
+  uint8_t *nan;
+} step_top_args;
+int step_top(step_queue q, const step_top_args *a, const step_work *work);
+
+/* -- rows as codes (gemm_rows.cu) */
+
+/* What quantize_rows writes at `to` (at least 64-byte aligned): codes [m][k] of a byte each (INT4 as INT8 of −7 … 7), then the
+ * scales [m] at the next multiple of 64 bytes. */
+size_t step_quantized_bytes(size_t m, size_t k);
+float *step_quantized_scales(const void *to, size_t m, size_t k);
+int step_quantize_rows(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
+
+/* -- products of any format and any rows, slowly (step_product.cu): for F32 weights, and where no other kernel fits. xq: what
+ * step_quantize_rows wrote. */
+int step_product(step_queue q, const linear_args *a);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,229 @@
+/* step_rows.cu: the operations on single rows: embed, rmsnorm, silu_mul, take_rows. */
+#include "backend/cuda/step_launch.cuh"
+#include "backend/cuda/step_math.cuh"
+#include "backend/cuda/weight_device.cuh"
+
+#define ROW_THREADS      128
+#define ROW_MOST_THREADS 1024
+#define ROW_MOST_WARPS   (ROW_MOST_THREADS / STEP_WARP)
+
+/* -- embed: a block for 1024 columns of a row, a thread for 8 */
+
+template <weight_format FORMAT>
+static __global__ void embed_kernel(const weight table, const viva_token *tokens, float *out) {
+  step_begin_kernel();
+  const size_t c = (blockIdx.y * (size_t)ROW_THREADS + threadIdx.x) * WEIGHT_OCTET, row = (size_t)tokens[blockIdx.x];
+  if (c >= table.cols) return;
+  const float scale = device_row_scale(table, row);
+  float v[WEIGHT_OCTET];
+  load_octet<FORMAT>(table, row, c, v);
+  out += blockIdx.x * table.cols;
+  const bool vector = table.cols % 4 == 0 && (size_t)out % 16 == 0;
+#pragma unroll
+  for (int i = 0; i < WEIGHT_OCTET; i += 4) {
+    const float4 quad = make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]);
+    const bool whole = vector && c + i < table.cols;
+    store_quad(out, c + i, table.cols, whole, FORMAT > WEIGHT_F16 ? quad * scale : quad);
+  }
+}
+
+int step_embed(step_queue q, const weight *table, const viva_token *tokens, size_t m, float *out) {
+  typedef void kernel(const weight, const viva_token *, float *);
+  static kernel *const kernels[WEIGHT_FORMATS] = {
+      embed_kernel<WEIGHT_F32>,   embed_kernel<WEIGHT_BF16>,    embed_kernel<WEIGHT_F16>,    embed_kernel<WEIGHT_FP8>,
+      embed_kernel<WEIGHT_NVFP4>, embed_kernel<WEIGHT_INT8_24>, embed_kernel<WEIGHT_INT4_24>};
+  if (m == 0) return cudaSuccess;
+  const dim3 grid(step_side(m), (unsigned)step_parts(table->cols, (size_t)ROW_THREADS * WEIGHT_OCTET));
+  return step_launch(q, kernels[table->format], grid, ROW_THREADS, *table, tokens, out);
+}
+
+/* -- rmsnorm: a warp for each vector of up to 256, a block for a longer one, as many threads as take two quads each. What they hold
+ * is not read again, so y may be x. */
+
+#define NORM_WARP_N 256
+#define NORM_HELD   2 /* quads */
+
+struct norm_shape {
+  size_t rows, stride, groups, n;
+  float eps;
+  bool vector; /* quads may be loaded and stored at once */
+};
+
+/* The threads that share a vector: those of a warp, or of a block. */
+template <bool WARP> struct norm_team {
+  float *parts; /* shared, a value for each warp; one more for each sum */
+
+  __device__ unsigned rank() const { return WARP ? threadIdx.x % STEP_WARP : threadIdx.x; }
+  __device__ unsigned size() const { return WARP ? STEP_WARP : blockDim.x; }
+  __device__ size_t vector() const {
+    return WARP ? blockIdx.x * (size_t)(ROW_THREADS / STEP_WARP) + threadIdx.x / STEP_WARP : blockIdx.x;
+  }
+  __device__ float sum(float v) const { return WARP ? warp_sum(v) : block_sum(v, parts); }
+  __device__ uint32_t most(uint32_t v) const {
+    return WARP ? __reduce_max_sync(~0u, v) : block_most(v, (uint32_t *)parts + ROW_MOST_WARPS);
+  }
+};
+
+/* One vector, quad by quad: the first ones of a thread from its registers. */
+template <bool WARP> struct norm_vector {
+  norm_team<WARP> team;
+  const float *x;
+  size_t n;
+  bool aligned;
+  float4 held[NORM_HELD];
+
+  __device__ size_t place(int i) const { return 4 * (team.rank() + (size_t)i * team.size()); }
+  __device__ void load() {
+#pragma unroll
+    for (int i = 0; i < NORM_HELD; i++)
+      held[i] = place(i) < n ? load_quad(x, place(i), n, aligned) : make_float4(0, 0, 0, 0);
+  }
+  template <class Each> __device__ void each(Each each) const {
+#pragma unroll
+    for (int i = 0; i < NORM_HELD; i++)
+      if (place(i) < n) each(place(i), held[i]);
+    for (int i = NORM_HELD; place(i) < n; i++) each(place(i), load_quad(x, place(i), n, aligned));
+  }
+};
+
+template <bool WARP, bool HALF>
+static __global__ void __launch_bounds__(ROW_MOST_THREADS)
+    norm_kernel(const float *x, float *y, const norm_shape s, const float *gain, const step_half_rows half) {
+  __shared__ float parts[2 * ROW_MOST_WARPS];
+  step_begin_kernel();
+  const norm_team<WARP> team = {parts};
+  const size_t at = team.vector(), row = at / s.groups;
+  if (row >= s.rows) return; /* whole warps */
+  const size_t begin = row * s.stride + at % s.groups * s.n;
+  norm_vector<WARP> vector = {team, x + begin, s.n, s.vector, {}};
+  vector.load();
+  float squares = 0;
+  vector.each([&](size_t, float4 v) { squares = add_squares(squares, v); });
+  const float scale = norm_scale(team.sum(squares), s.n, s.eps);
+  uint32_t largest = 0;
+  auto value = [&](size_t i, float4 v) { return normed(v, scale, load_quad(gain, i, s.n, s.vector)); };
+  if (HALF) {
+    vector.each([&](size_t i, float4 v) { largest = max(largest, magnitude(value(i, v))); });
+    largest = team.most(largest);
+  }
+  const float row_scale = HALF ? half_scale(largest) : 1, factor = HALF ? half_factor(row_scale) : 1;
+  if (HALF && team.rank() == 0) half.scales[row] = row_scale;
+  vector.each([&](size_t i, float4 v) {
+    const float4 out = value(i, v);
+    if (HALF) *reinterpret_cast<uint2 *>(half.rows + row * half.stride + i) = to_half_quad(out, factor);
+    if (y) store_quad(y + begin, i, s.n, s.vector, out);
+  });
+}
+
+/* A row's half quads need room up to a multiple of 4. */
+static bool half_rows_fit(const step_half_rows *half, size_t n) {
+  return (size_t)half->rows % 16 == 0 && half->stride % 8 == 0 && half->stride >= n && half->scales;
+}
+
+int step_rmsnorm(step_queue q, const step_rmsnorm_args *a) {
+  const bool half = a->half.rows != NULL;
+  if (a->rows == 0) return cudaSuccess;
+  if (half ? a->groups != 1 || !half_rows_fit(&a->half, a->n) : !a->y) return cudaErrorInvalidValue;
+  const norm_shape s = {.rows = a->rows,
+                        .stride = a->stride,
+                        .groups = a->groups,
+                        .n = a->n,
+                        .eps = a->eps,
+                        .vector = quads_fit(a->x, a->stride, a->n) && quads_fit(a->y, a->stride, a->n) &&
+                                  (size_t)a->gain % 16 == 0};
+  const size_t vectors = a->rows * a->groups;
+  if (a->n <= NORM_WARP_N) {
+    auto *kernel = half ? norm_kernel<true, true> : norm_kernel<true, false>;
+    const dim3 grid(step_side(step_parts(vectors, ROW_THREADS / STEP_WARP)));
+    return step_launch(q, kernel, grid, ROW_THREADS, a->x, a->y, s, a->gain, a->half);
+  }
+  unsigned threads = 2 * STEP_WARP;
+  while (threads < ROW_MOST_THREADS && threads * 4 * NORM_HELD < a->n) threads *= 2;
+  auto *kernel = half ? norm_kernel<false, true> : norm_kernel<false, false>;
+  return step_launch(q, kernel, dim3(step_side(vectors)), threads, a->x, a->y, s, a->gain, a->half);
+}
+
+/* -- silu_mul: a thread for each quad; or, for half rows, whose scale needs the whole row, a block for each row, whose threads hold
+ * eight quads each */
+
+#define SILU_HELD 8
+
+struct silu_rows {
+  const float *gate, *up;
+  float *out;
+  size_t n, stride;
+  bool vector;
+};
+
+static __device__ __forceinline__ float4 silu_quad(const silu_rows &s, size_t row, size_t at) {
+  const float4 g = load_quad(s.gate + row * s.stride, at, s.n, s.vector);
+  const float4 u = load_quad(s.up + row * s.stride, at, s.n, s.vector);
+  return make_float4(__fmul_rn(silu(g.x), u.x), __fmul_rn(silu(g.y), u.y), __fmul_rn(silu(g.z), u.z),
+                     __fmul_rn(silu(g.w), u.w));
+}
+
+static __global__ void silu_kernel(const silu_rows s) {
+  step_begin_kernel();
+  const size_t at = 4 * (blockIdx.y * (size_t)ROW_THREADS + threadIdx.x), row = blockIdx.x;
+  if (at < s.n) store_quad(s.out + row * s.stride, at, s.n, s.vector, silu_quad(s, row, at));
+}
+
+static __global__ void __launch_bounds__(ROW_MOST_THREADS)
+    silu_half_kernel(const silu_rows s, const step_half_rows half) {
+  __shared__ uint32_t parts[ROW_MOST_WARPS];
+  step_begin_kernel();
+  const size_t row = blockIdx.x;
+  float4 held[SILU_HELD];
+  uint32_t largest = 0;
+  auto place = [](int i) { return 4 * (threadIdx.x + (size_t)i * ROW_MOST_THREADS); };
+#pragma unroll
+  for (int i = 0; i < SILU_HELD; i++) {
+    held[i] = place(i) < s.n ? silu_quad(s, row, place(i)) : make_float4(0, 0, 0, 0);
+    largest = max(largest, magnitude(held[i]));
+  }
+  for (int i = SILU_HELD; place(i) < s.n; i++) largest = max(largest, magnitude(silu_quad(s, row, place(i))));
+  const float scale = half_scale(block_most(largest, parts)), factor = half_factor(scale);
+  if (threadIdx.x == 0) half.scales[row] = scale;
+  auto put = [&](size_t at, float4 v) {
+    *reinterpret_cast<uint2 *>(half.rows + row * half.stride + at) = to_half_quad(v, factor);
+    if (s.out) store_quad(s.out + row * s.stride, at, s.n, s.vector, v);
+  };
+#pragma unroll
+  for (int i = 0; i < SILU_HELD; i++)
+    if (place(i) < s.n) put(place(i), held[i]);
+  for (int i = SILU_HELD; place(i) < s.n; i++) put(place(i), silu_quad(s, row, place(i)));
+}
+
+int step_silu_mul(step_queue q, const step_silu_args *a) {
+  const bool half = a->half.rows != NULL;
+  if (a->rows == 0) return cudaSuccess;
+  if (half ? !half_rows_fit(&a->half, a->n) : !a->out) return cudaErrorInvalidValue;
+  const silu_rows s = {.gate = a->gate,
+                       .up = a->up,
+                       .out = a->out,
+                       .n = a->n,
+                       .stride = a->stride,
+                       .vector = quads_fit(a->gate, a->stride, a->n) && quads_fit(a->up, a->stride, a->n) &&
+                                 quads_fit(a->out, a->stride, a->n)};
+  if (half) return step_launch(q, silu_half_kernel, dim3(step_side(a->rows)), ROW_MOST_THREADS, s, a->half);
+  const dim3 grid(step_side(a->rows), (unsigned)step_parts(a->n, (size_t)ROW_THREADS * 4));
+  return step_launch(q, silu_kernel, grid, ROW_THREADS, s);
+}
+
+/* -- take_rows */
+
+static __global__ void take_kernel(const float *from, const uint32_t *rows, size_t n, size_t stride, bool vector,
+                                   float *to) {
+  step_begin_kernel();
+  const size_t at = 4 * (blockIdx.y * (size_t)ROW_THREADS + threadIdx.x);
+  if (at >= n) return;
+  store_quad(to + blockIdx.x * stride, at, n, vector, load_quad(from + rows[blockIdx.x] * stride, at, n, vector));
+}
+
+int step_take_rows(step_queue q, const float *from, const uint32_t *rows, size_t count, size_t n, size_t stride,
+                   float *to) {
+  if (count == 0) return cudaSuccess;
+  const bool vector = quads_fit(from, stride, n) && quads_fit(to, stride, n);
+  const dim3 grid(step_side(count), (unsigned)step_parts(n, (size_t)ROW_THREADS * 4));
+  return step_launch(q, take_kernel, grid, ROW_THREADS, from, rows, n, stride, vector, to);
+}

@@ -1,0 +1,161 @@
+"""Every command that writes, killed at every system call: what was there or the new output, whole, and the next run tidies up.
+
+In CI some of the calls, most of them of the last step (tests/base/test_commit.c has each of that); with VIVA_SLOW=1 each call,
+and 2,000 kills at random times of runs with several threads.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+TINY = Path(__file__).resolve().parent.parent / "golden" / "tiny.gguf"
+SLOW = bool(os.environ.get("VIVA_SLOW"))
+LAST = 110  # calls: more than the last step takes
+RANDOM_KILLS = 2000 if SLOW else 10
+
+
+@pytest.fixture(scope="module")
+def killer(program):
+    tool = Path(program).resolve().parent / "tests" / "kill_at_call"
+    if not tool.exists():
+        pytest.skip(f"{tool} is not built")
+    if subprocess.run([tool, "0", "/bin/true"], capture_output=True).returncode == 77:
+        pytest.skip("processes cannot be traced here")
+    return tool
+
+
+def contents(path):
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in path.iterdir()}
+    return path.read_bytes() if path.exists() else None
+
+
+class Quantize:
+    def __init__(self, program, folder, existing):
+        self.out, self.existing, self.program = folder / "out", existing, program
+
+    def command(self, rule="nvfp4", threads="1"):
+        return [self.program, "quantize", TINY, self.out, "--format", rule, "--overwrite", "-q", "-t", threads]
+
+    def prepare(self):
+        subprocess.run(["rm", "-rf", self.out], check=True)
+        if self.existing:
+            subprocess.run(self.command("fp8"), check=True)
+
+
+class Page:
+    def __init__(self, program, folder, existing):
+        self.out, self.existing, self.program, self.text = folder / "page.html", existing, program, folder / "text"
+        self.text.write_text(" ".join(str(i) for i in range(30)))
+
+    def command(self, rule="nvfp4", threads="1"):
+        return [self.program, "compare", TINY, TINY, "--weights", rule, "-f", self.text, "-c", "32", "--chunks", "1", "-q", "-t",
+                threads, "--html", self.out]
+
+    def prepare(self):
+        self.out.unlink(missing_ok=True)
+        if self.existing:
+            subprocess.run(self.command("fp8"), check=True, stdout=subprocess.DEVNULL)
+
+
+class Arrays:
+    """What decompress writes through the library; Floats, through viva_file."""
+    name = "out.npz"
+
+    def __init__(self, program, folder, existing):
+        self.out, self.existing, self.program, self.source = folder / self.name, existing, program, folder / "in.viva"
+        subprocess.run([program, "compress", TINY, "-o", self.source, "-q"], check=True)
+
+    def command(self, rule="nvfp4", threads="1"):
+        names = ["--tensor", "blk.0.attn_k.weight"] if rule == "fp8" else []
+        return [self.program, "decompress", self.source, "-o", self.out, "-q", "-t", threads, *names]
+
+    def prepare(self):
+        self.out.unlink(missing_ok=True)
+        if self.existing:
+            subprocess.run(self.command("fp8"), check=True)
+
+
+class Floats(Arrays):
+    name = "out.f32"
+
+
+class Container(Arrays):
+    name = "out.viva"
+
+    def command(self, rule="nvfp4", threads="1"):
+        return [self.program, "compress", TINY, "-o", self.out, "-q", "-t", threads, "--codec", "affine", "--bits",
+                "5" if rule == "fp8" else "6"]
+
+
+def restore(path, old):
+    subprocess.run(["rm", "-rf", path], check=True)
+    if isinstance(old, dict):
+        path.mkdir()
+        for name, data in old.items():
+            (path / name).write_bytes(data)
+    elif old is not None:
+        path.write_bytes(old)
+
+
+def page_of(text):
+    """A page without what differs from run to run."""
+    return text if text is None or isinstance(text, dict) else (len(text) > 1000, text[-8:])
+
+
+def check_after_kill(writer, folder, others, old, new):
+    now = page_of(contents(writer.out))
+    assert now in (page_of(old), page_of(new))
+    subprocess.run(writer.command(), check=True, stdout=subprocess.DEVNULL)
+    assert page_of(contents(writer.out)) == page_of(new)
+    assert sorted(os.listdir(folder)) == sorted(others | {writer.out.name})
+
+
+def states(writer):
+    writer.prepare()
+    old = contents(writer.out)
+    subprocess.run(writer.command(), check=True, stdout=subprocess.DEVNULL)
+    return old, contents(writer.out)
+
+
+KINDS = [(Quantize, False), (Quantize, True), (Page, True), (Arrays, True), (Floats, True), (Container, True)]
+
+
+@pytest.mark.parametrize(("kind", "existing"), KINDS + ([(kind, False) for kind, _ in KINDS[2:]] if SLOW else []))
+def test_killed_at_every_call(program, killer, tmp_path, kind, existing):
+    writer = kind(program, tmp_path, existing)
+    others = set(os.listdir(tmp_path))
+    old, new = states(writer)
+    restore(writer.out, old)
+    counted = subprocess.run([killer, "0", *writer.command()], capture_output=True, text=True, check=True).stdout
+    total = int(counted.splitlines()[-1])
+    places = range(1, total + 1) if SLOW else [*range(1, total - LAST, 97), *range(max(1, total - LAST), total + 1, 10)]
+    killed = 0
+    for place in places:
+        restore(writer.out, old)
+        done = subprocess.run([killer, str(place), *writer.command()], capture_output=True)
+        assert done.returncode in (0, 128 + signal.SIGKILL), done
+        killed += done.returncode != 0
+        check_after_kill(writer, tmp_path, others, old, new)
+    assert killed > len(places) // 2
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_killed_at_random(program, tmp_path, existing):
+    writer = Quantize(program, tmp_path, existing)
+    old, new = states(writer)
+    begin = time.monotonic()
+    subprocess.run(writer.command(threads="2"), check=True)
+    longest = time.monotonic() - begin
+    chance = random.Random(7)
+    for _ in range(RANDOM_KILLS // 2):
+        restore(writer.out, old)
+        with subprocess.Popen(writer.command(threads="2")) as child:
+            time.sleep(chance.uniform(0, longest))
+            child.kill()
+        check_after_kill(writer, tmp_path, set(), old, new)

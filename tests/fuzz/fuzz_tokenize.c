@@ -150,8 +150,9 @@ static void check_parts(const viva_tokenizer *t, const char *text, size_t bytes,
   size_t count, n, total = 0;
   if (encode_request_run(t, &request, text, bytes, whole, NULL, ROOM, &count, NULL)) abort();
   while (bytes > 0) {
-    size_t cut = bytes;
-    for (size_t next; (next = cuts_last(t, text, 0, cut)) > 0;) cut = next; /* the first one */
+    size_t cut = 0;
+    for (size_t seen = 16; cut == 0 && seen < bytes; seen *= 2) cut = cuts_last(t, text, 0, seen);
+    if (cut == 0) cut = bytes;
     if (encode_request_run(t, &request, text, cut, parts + total, NULL, ROOM - total, &n, NULL)) abort();
     request.continues = 1;
     total += n;

@@ -42,32 +42,37 @@ static void defaults(void *values) {
 /* Is the status about the model itself, so that the rest can still be shown? */
 static int is_about_model(viva_status status) { return message_code(status) == CODE_INPUT; }
 
-/* The plan has already said what is wrong or strange with it: silent, and empty when it cannot be read. */
-static void inspect_quantisation(const char *path, quantised_forms *q) {
-  viva_checkpoint *checkpoint = NULL;
-  q->what.size = sizeof q->what;
-  viva_status status = viva_checkpoint_open(path, NULL, &checkpoint, NULL);
-  if (status == VIVA_OK) status = viva_checkpoint_quantization(checkpoint, &q->what, inspect_form, q, NULL);
-  if (status != VIVA_OK) memset(q, 0, sizeof *q);
-  viva_checkpoint_close(checkpoint);
+/* The log of the checkpoint. user: 1 when it is to be silent. */
+static void log_unless(void *user, viva_log_level level, const char *message) {
+  if (!*(const int *)user) message_log(NULL, level, message);
 }
 
-/* Configuration and plan, or why there is none. Returns 0, or the exit code after a message. */
-static int inspect_model(const model_args *args, inspection *in) {
+/* Configuration and quantisation. What is wrong or strange with the latter is for the plan to say. Returns 0, or the exit
+ * code after a message. */
+static int inspect_checkpoint(inspection *in, int *silent) {
+  quantised_forms *q = &in->quantised;
   in->config.size = sizeof in->config;
-  in->plan.size = sizeof in->plan;
+  q->what.size = sizeof q->what;
   viva_status status = viva_checkpoint_config(in->checkpoint, &in->config, &in->config_error);
   in->has_config = status == VIVA_OK;
   if (status != VIVA_OK && !is_about_model(status)) return message_error(&in->config_error);
+  *silent = 1;
+  if (viva_checkpoint_quantization(in->checkpoint, &q->what, inspect_form, q, NULL) != VIVA_OK) memset(q, 0, sizeof *q);
+  return 0;
+}
+
+/* The plan, or why there is none. It opens the files itself: in front of the checkpoint, so that one of the two is in
+ * memory at a time. Returns 0, or the exit code after a message. */
+static int inspect_plan(const model_args *args, inspection *in) {
+  in->plan.size = sizeof in->plan;
   viva_engine_options engine_options = model_args_engine(args);
   viva_model_options model_options = model_args_model(args);
   viva_engine *engine = NULL;
-  status = viva_engine_open(&engine_options, &engine, &in->plan_error);
+  viva_status status = viva_engine_open(&engine_options, &engine, &in->plan_error);
   if (status == VIVA_OK) status = viva_model_plan(engine, args->path, &model_options, &in->plan, &in->plan_error);
   viva_engine_release(engine);
   in->has_plan = status == VIVA_OK;
   in->weights = model_args_weights(args);
-  inspect_quantisation(args->path, &in->quantised);
   return status == VIVA_OK || is_about_model(status) ? 0 : message_error(&in->plan_error);
 }
 
@@ -90,11 +95,15 @@ static int run(output *out, void *values, const operands *rest) {
   int code = model_args_need_path(&args->model, "inspect");
   if (code != 0) return code;
   viva_error error = {0};
+  int silent = 0;
   inspection in = {.path = args->model.path};
   viva_checkpoint_options options = viva_checkpoint_options_default();
-  options.log = message_log;
+  options.log = log_unless;
+  options.log_user = &silent;
+  code = inspect_plan(&args->model, &in);
+  if (code != 0) return code;
   if (viva_checkpoint_open(args->model.path, &options, &in.checkpoint, &error) != VIVA_OK) return message_error(&error);
-  code = inspect_model(&args->model, &in);
+  code = inspect_checkpoint(&in, &silent);
   if (code == 0) print(out, args, &in);
   viva_checkpoint_close(in.checkpoint);
   return code;

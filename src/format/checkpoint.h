@@ -5,11 +5,14 @@
 #ifndef FORMAT_CHECKPOINT_H
 #define FORMAT_CHECKPOINT_H
 
+#include "base/allowance.h"
 #include "base/runtime.h"
 #include "format/types.h"
 #include "viva/checkpoint.h"
 
 typedef enum container_kind { CONTAINER_SAFETENSORS, CONTAINER_GGUF } container_kind;
+
+#define TENSOR_NAME_MOST 255 /* bytes, in every container; real ones have up to 120 */
 
 /* A tensor's checked place: [offset, offset + bytes) lies within files[file], and bytes is what type and shape need. */
 typedef struct tensor_view {
@@ -42,7 +45,8 @@ struct viva_checkpoint {
   size_t tensor_count;
   struct metadata_entry *metadata; /* for viva_checkpoint_metadata */
   size_t metadata_count;
-  struct gguf *gguf; /* key-value pairs, CONTAINER_GGUF only */
+  struct gguf *gguf;   /* key-value pairs, CONTAINER_GGUF only */
+  allowance allowance; /* of opening */
 };
 
 /* As viva_checkpoint_open, on a given runtime (which is retained). */

@@ -57,11 +57,20 @@ viva_status build_add_file(checkpoint_build *b, const char *path, viva_error *er
   *file = (checkpoint_file){.path = path};
   TRY(io_open(ck->rt->io, path, &file->io, error));
   ck->file_count++; /* from here on checkpoint_close closes it */
+  allowance_pay(&ck->allowance, file->io.stat.bytes);
   if (ck->load != VIVA_LOAD_MMAP) return VIVA_OK;
   const void *map = NULL;
   TRY(io_map(&file->io, &map, error));
   file->map = map;
   return VIVA_OK;
+}
+
+viva_status build_charge_json(allowance *a, size_t bytes, const char *path, uint64_t *charged, viva_error *error) {
+  const uint64_t key_cost =
+      12; /* for each byte: a key of 8 bytes with its value takes up to 80 in tables that double */
+  *charged = key_cost * bytes;
+  allowance_pay(a, bytes);
+  return allowance_memory(a, *charged, "the JSON text", path, error);
 }
 
 static int compare_names(const void *a, const void *b) {

@@ -73,9 +73,19 @@ viva_status shards_open_folder(checkpoint_build *b, const char *path, viva_error
 /* Opens one file: GGUF by its first bytes, else safetensors. */
 viva_status build_open_single(checkpoint_build *b, const char *path, viva_error *error);
 
+/* A JSON file pays, and is charged for its text and the table of its keys, which is the most that it can cost. Returns the
+ * charge, to be given back when both are freed, in *charged. E_LIMIT. */
+viva_status build_charge_json(allowance *a, size_t bytes, const char *path, uint64_t *charged, viva_error *error);
+
 /* -- metadata.c */
 
 #define METADATA_MOST ((size_t)256 << 10) /* bytes of a value; longer ones are cut */
+
+/* Of an entry beside its texts: the list while it grows and the final one, and the ends of two texts in the arena. */
+#define METADATA_COST (4 * sizeof(struct metadata_entry) + 32)
+
+/* An entry's memory from the allowance of opening. Escapes are counted as one byte: who writes many, pays elsewhere. */
+viva_status metadata_charge(viva_checkpoint *ck, size_t key_bytes, size_t text_bytes, viva_error *error);
 
 /* text in printable form, whole up to METADATA_MOST, in the arena; NULL: no memory. */
 const char *metadata_text(viva_checkpoint *ck, const char *text, size_t bytes);

@@ -17,9 +17,15 @@ const char *metadata_text(viva_checkpoint *ck, const char *text, size_t bytes) {
   return copy;
 }
 
+viva_status metadata_charge(viva_checkpoint *ck, size_t key_bytes, size_t text_bytes, viva_error *error) {
+  const size_t kept = text_bytes < METADATA_MOST ? text_bytes : METADATA_MOST;
+  return allowance_memory(&ck->allowance, METADATA_COST + key_bytes + kept, "the metadata", ck->path, error);
+}
+
 viva_status metadata_add(checkpoint_build *b, json_string key, const char *type_name, json_string text, uint64_t count,
                          viva_error *error) {
   viva_checkpoint *ck = b->ck;
+  TRY(metadata_charge(ck, key.bytes, text.bytes, error));
   const char *key_copy = metadata_text(ck, key.text, key.bytes);
   const char *text_copy = metadata_text(ck, text.text, text.bytes);
   struct metadata_entry *entry = grow_add(&ck->rt->mem, &b->metadata);
@@ -78,17 +84,20 @@ static viva_status try_config(checkpoint_build *b, viva_error *error) {
   viva_error reason = {0};
   const char *text = NULL;
   size_t bytes = 0, kept = b->metadata.count;
+  uint64_t charged = 0;
   arena *scratch = arena_create(&ck->rt->mem, 4096);
   const char *path = path_join(ck->arena, ck->folder, "config.json");
   viva_status status = VIVA_OK;
   if (scratch == NULL || path == NULL) status = build_no_memory(ck->path, "the metadata", &reason);
   if (status == VIVA_OK) status = file_read_all(ck->rt, scratch, path, MAX_CONFIG_BYTES, &text, &bytes, &reason);
+  if (status == VIVA_OK) status = build_charge_json(&ck->allowance, bytes, path, &charged, &reason);
   if (status == VIVA_OK) {
     json j;
     json_begin(&j, ck->rt, scratch, path, text, bytes);
     status = add_config(b, &j, &reason);
   }
   arena_free(scratch);
+  ck->allowance.memory -= charged;
   if (status == VIVA_OK || status == VIVA_E_NOT_FOUND) return VIVA_OK;
   if (status == VIVA_E_MEMORY) {
     if (error != NULL) *error = reason;

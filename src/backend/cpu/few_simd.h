@@ -18,6 +18,9 @@ ALWAYS_INLINE size_t few_ahead(int tile_cols, size_t row_bytes) {
   return tile_cols > 1 && tile > FEW_AHEAD ? tile : FEW_AHEAD;
 }
 
+/* Of cpu_product. */
+typedef void (*few_fn)(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end);
+
 ALWAYS_INLINE void few_finish(const linear_args *a, const cpu_input *in, size_t row, size_t col, float sum) {
   if (in->scales) sum *= in->scales[row];
   if (a->bias) sum += a->bias[col];

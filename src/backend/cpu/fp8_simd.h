@@ -98,9 +98,9 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
 
 /* -- few rows of x */
 
-#define FP8_ROWS      4 /* rows of x with which the codes are multiplied as they are stored; more are widened in pieces */
-#define FP8_COLS      4                     /* rows of w: so many chains of sums hide the adder's latency */
-#define FP8_SOME_COLS (LANES == 16 ? 4 : 2) /* with more rows of x: as the registers allow */
+#define FP8_ROWS      6 /* rows of x with which the codes are multiplied as they are stored; for more w is widened */
+#define FP8_COLS      4 /* rows of w: so many chains of sums hide the adder's latency */
+#define FP8_SOME_COLS 2 /* with more rows of x: as the registers of AVX2 allow */
 typedef vf fp8_sums[FP8_ROWS][FP8_COLS];
 
 /* Rows of w of a tile, and where they are. */
@@ -204,22 +204,27 @@ ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, 
     for (; n + (cols) <= end; n += (cols)) fp8_few(rows, cols, block, k, a, in, n);                                    \
     for (; n < end; n++) fp8_few(rows, 1, block, k, a, in, n);                                                         \
   }
-FP8_FEW(1, FP8_COLS, 0)
-FP8_FEW(2, FP8_SOME_COLS, 0)
-FP8_FEW(3, FP8_SOME_COLS, 0)
-FP8_FEW(4, FP8_SOME_COLS, 0)
-FP8_FEW(1, FP8_COLS, 16)
-FP8_FEW(2, FP8_SOME_COLS, 16)
-FP8_FEW(1, FP8_COLS, 32)
-FP8_FEW(2, FP8_SOME_COLS, 32)
+#define FP8_FEW_ALL(block)                                                                                             \
+  FP8_FEW(1, FP8_COLS, block)                                                                                          \
+  FP8_FEW(2, FP8_SOME_COLS, block)                                                                                     \
+  FP8_FEW(3, FP8_SOME_COLS, block)                                                                                     \
+  FP8_FEW(4, FP8_SOME_COLS, block)                                                                                     \
+  FP8_FEW(5, FP8_SOME_COLS, block)                                                                                     \
+  FP8_FEW(6, FP8_SOME_COLS, block)                                                                                     \
+  static const few_fn fp8_few_of_##block[FP8_ROWS + 1] = {NULL,                                                        \
+                                                          fp8_few_1_##block,                                           \
+                                                          fp8_few_2_##block,                                           \
+                                                          fp8_few_3_##block,                                           \
+                                                          fp8_few_4_##block,                                           \
+                                                          fp8_few_5_##block,                                           \
+                                                          fp8_few_6_##block};
+FP8_FEW_ALL(0)
+FP8_FEW_ALL(16)
+FP8_FEW_ALL(32)
 
 static void few_fp8(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  typedef void (*few_fn)(const cpu_kernels *, const linear_args *, const cpu_input *, size_t, size_t);
-  static const few_fn of[3][FP8_ROWS + 1] = {{NULL, fp8_few_1_0, fp8_few_2_0, fp8_few_3_0, fp8_few_4_0},
-                                             {NULL, fp8_few_1_16, fp8_few_2_16, NULL, NULL},
-                                             {NULL, fp8_few_1_32, fp8_few_2_32, NULL, NULL}};
-  few_fn fn = a->m <= FP8_ROWS && fp8_steps(a->w) ? of[a->w->block == 0 ? 0 : a->w->block == 16 ? 1 : 2][a->m] : NULL;
-  (fn ? fn : k->few_any)(k, a, in, begin, end);
+  const few_fn *of = a->w->block == 0 ? fp8_few_of_0 : a->w->block == 16 ? fp8_few_of_16 : fp8_few_of_32;
+  (a->m <= FP8_ROWS && fp8_steps(a->w) ? of[a->m] : k->few_any)(k, a, in, begin, end);
 }
 
 static void fp8_kernels(cpu_kernels *k) {

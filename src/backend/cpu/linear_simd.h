@@ -69,8 +69,8 @@ ALWAYS_INLINE void few_step(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-/* tile_rows rows of x from i0 times tile_cols rows of w from n0. ahead: whether to ask for what follows. */
-ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, int ahead, const linear_args *a,
+/* tile_rows rows of x from i0 times tile_cols rows of w from n0. */
+ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, const linear_args *a,
                             const cpu_input *in, size_t i0, size_t n0) {
   const size_t bytes = weight_element_bytes(format), k = a->w->cols, w_stride = a->w->row_bytes;
   const size_t line = LINE / bytes; /* elements */
@@ -84,11 +84,9 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
   size_t c = 0;
   for (; c + line <= k; c += line) {
-    if (ahead) {
-      UNROLL
-      for (int j = 0; j < tile_cols; j++) __builtin_prefetch(next + j * LINE, 0, 3);
-      next += tile_cols * LINE;
-    }
+    UNROLL
+    for (int j = 0; j < tile_cols && i0 == 0; j++) __builtin_prefetch(next + j * LINE, 0, 3);
+    next += tile_cols * LINE;
     UNROLL
     for (size_t s = 0; s < line; s += LANES)
       few_step(format, tile_rows, tile_cols, x + c + s, in->x_stride, w + (c + s) * bytes, w_stride, 0, sums);
@@ -103,45 +101,58 @@ ALWAYS_INLINE void few_tile(weight_format format, int tile_rows, int tile_cols, 
   }
 }
 
-/* All rows of x. The first tile asks for the weights ahead; the others find theirs in L1. */
-ALWAYS_INLINE void few_rows(weight_format format, int tile_cols, const linear_args *a, const cpu_input *in, size_t n0) {
-  size_t i = 0;
-  if (a->m >= FEW_TILE_ROWS) {
-    few_tile(format, FEW_TILE_ROWS, tile_cols, 1, a, in, 0, n0);
-    for (i = FEW_TILE_ROWS; i + FEW_TILE_ROWS <= a->m; i += FEW_TILE_ROWS)
-      few_tile(format, FEW_TILE_ROWS, tile_cols, 0, a, in, i, n0);
-  }
-#if FEW_TILE_ROWS > 2
-  if (i + 2 <= a->m) few_tile(format, 2, tile_cols, 1, a, in, i, n0), i += 2;
-#endif
-  if (i < a->m) few_tile(format, 1, tile_cols, 1, a, in, i, n0);
-}
-
-ALWAYS_INLINE void few_as(weight_format format, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+/* m rows of x from i0 times rows [begin, end) of w. Rows of w beyond the last whole tile are few: one of them and one of x at
+ * a time. */
+ALWAYS_INLINE void few_rows(weight_format format, int m, int tile_cols, const linear_args *a, const cpu_input *in,
+                            size_t i0, size_t begin, size_t end) {
   size_t n = begin;
-  if (a->m == 1) {
-    for (; n + FEW_ROW_COLS <= end; n += FEW_ROW_COLS) few_tile(format, 1, FEW_ROW_COLS, 1, a, in, 0, n);
-  } else {
-    for (; n + FEW_TILE_COLS <= end; n += FEW_TILE_COLS) few_rows(format, FEW_TILE_COLS, a, in, n);
-  }
-  for (; n < end; n++) few_rows(format, 1, a, in, n);
+  for (; n + (size_t)tile_cols <= end; n += (size_t)tile_cols) few_tile(format, m, tile_cols, a, in, i0, n);
+  for (; n < end; n++)
+    for (size_t i = 0; i < (size_t)m; i++) few_tile(format, 1, 1, a, in, i0 + i, n);
 }
 
-static __attribute__((noinline)) void few_f32(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                              size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_F32, a, in, begin, end);
+typedef void (*few_rows_fn)(const linear_args *a, const cpu_input *in, size_t i0, size_t begin, size_t end);
+
+#define FEW_BLOCK 32768 /* bytes of w that all tiles of x go through before the next: the later ones find them near */
+
+/* All rows of x, in tiles of nearly the same size. of: by their rows. */
+static void few_blocks_of_rows(const few_rows_fn of[FEW_TILE_ROWS + 1], const linear_args *a, const cpu_input *in,
+                               size_t begin, size_t end) {
+  const size_t tiles = (a->m + FEW_TILE_ROWS - 1) / FEW_TILE_ROWS;
+  size_t block = end - begin;
+  if (tiles > 1) block = (FEW_BLOCK / (a->w->row_bytes + 1) / FEW_TILE_COLS + 1) * FEW_TILE_COLS;
+  for (size_t n = begin; n < end; n += block) {
+    size_t i = 0;
+    for (size_t t = 0; t < tiles; t++) {
+      const size_t rows = a->m / tiles + (t < a->m % tiles);
+      of[rows](a, in, i, n, end - n < block ? end : n + block);
+      i += rows;
+    }
+  }
 }
-static __attribute__((noinline)) void few_bf16(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                               size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_BF16, a, in, begin, end);
-}
-static __attribute__((noinline)) void few_f16(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                              size_t begin, size_t end) {
-  (void)k;
-  few_as(WEIGHT_F16, a, in, begin, end);
-}
+
+#define FEW_ROWS(name, format, m, cols)                                                                                \
+  static __attribute__((noinline)) void name##_##m(const linear_args *a, const cpu_input *in, size_t i0, size_t begin, \
+                                                   size_t end) {                                                       \
+    few_rows(format, m, cols, a, in, i0, begin, end);                                                                  \
+  }
+#define FEW_DENSE(name, format)                                                                                        \
+  FEW_ROWS(name, format, 1, FEW_ROW_COLS)                                                                              \
+  FEW_ROWS(name, format, 2, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 3, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 4, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 5, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 6, FEW_TILE_COLS)                                                                             \
+  static void name(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {        \
+    static const few_rows_fn of[FEW_TILE_ROWS + 1] = {                                                                 \
+        NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6};                                             \
+    (void)k;                                                                                                           \
+    few_blocks_of_rows(of, a, in, begin, end);                                                                         \
+  }
+
+FEW_DENSE(few_f32, WEIGHT_F32)
+FEW_DENSE(few_bf16, WEIGHT_BF16)
+FEW_DENSE(few_f16, WEIGHT_F16)
 
 /* -- many rows of x: a panel of widened weights */
 

@@ -1,4 +1,4 @@
-/* backend/cpu/nvfp4_row.h: NVFP4 times one row of FP32 (or of E4M3, whose codes are there as FP32), in the words of
+/* backend/cpu/nvfp4_row.h: NVFP4 times few rows of FP32 (or of E4M3, whose codes are there as FP32), in the words of
  * packed_words.h.
  *
  * Values are multiplied with the scale of their block, which is exact (2 bits times 4), and added up as kernels.h says:
@@ -77,17 +77,102 @@ ALWAYS_INLINE void nvfp4_tile(int tile_cols, const cpu_kernels *k, const linear_
   }
 }
 
-static __attribute__((noinline)) void nvfp4_few(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                size_t begin, size_t end) {
-  if (a->m > 1) {
-    k->few_any(k, a, in, begin, end);
-    return;
+/* -- few rows of x: the columns stay in their order, as each row of x would have to be brought into another */
+
+#define NVFP4_ROWS 6
+
+typedef vf nvfp4_sums[NVFP4_ROWS][NVFP4_TILE_COLS];
+
+ALWAYS_INLINE void nvfp4_rows_step(int x_rows, int tile_cols, const uint8_t *const codes[],
+                                   const uint8_t *const scales[], const float *e4m3, const float *x, size_t x_stride,
+                                   size_t columns, nvfp4_sums sums) {
+  UNROLL
+  for (size_t c = 0; c < STEP; c += NVFP4_PART) {
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) {
+      vf value[NVFP4_PART / LANES];
+      v_nvfp4_part(codes[j] + c / 2, value);
+      UNROLL
+      for (size_t v = 0; v < NVFP4_PART / LANES; v++) {
+        const size_t at = c + v * LANES;
+        if (at >= columns) break;
+        const vf wv = v_mul(value[v], v_set(e4m3[scales[j][at / NVFP4_BLOCK]]));
+        UNROLL
+        for (int i = 0; i < x_rows; i++) sums[i][j] = v_fma(wv, v_load(x + (size_t)i * x_stride + at), sums[i][j]);
+      }
+    }
   }
+}
+
+ALWAYS_INLINE void nvfp4_rows_tile(int x_rows, int tile_cols, const cpu_kernels *k, const linear_args *a,
+                                   const cpu_input *in, const float *e4m3, size_t n0) {
+  const weight *w = a->w;
+  const size_t whole = w->cols / STEP, rest = w->cols % STEP;
+  const uint8_t *codes[NVFP4_TILE_COLS], *scales[NVFP4_TILE_COLS];
+  const packed_row first = row_of(w, n0);
+  nvfp4_sums sums;
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const packed_row r = row_of(w, n0 + (size_t)j);
+    codes[j] = r.codes, scales[j] = r.scales;
+    UNROLL
+    for (int i = 0; i < x_rows; i++) sums[i][j] = v_zero();
+  }
+  for (size_t step = 0; step < whole; step++) {
+    step_ahead(WEIGHT_NVFP4, tile_cols, w, first, step);
+    nvfp4_rows_step(x_rows, tile_cols, codes, scales, e4m3, in->x + step * STEP, in->x_stride, STEP, sums);
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) codes[j] += STEP / 2, scales[j] += STEP_SCALES;
+  }
+  if (rest > 0) {
+    float x[NVFP4_ROWS * STEP] = {0};
+    for (int i = 0; i < x_rows; i++)
+      memcpy(x + i * STEP, in->x + (size_t)i * in->x_stride + whole * STEP, rest * sizeof *x);
+    const size_t blocks = (rest + NVFP4_BLOCK - 1) / NVFP4_BLOCK;
+    uint8_t last_codes[NVFP4_TILE_COLS][STEP / 2] = {{0}}, last_scales[NVFP4_TILE_COLS][STEP_SCALES] = {{0}};
+    for (int j = 0; j < tile_cols; j++) {
+      memcpy(last_codes[j], codes[j], blocks * NVFP4_BLOCK_BYTES);
+      memcpy(last_scales[j], scales[j], blocks);
+      codes[j] = last_codes[j], scales[j] = last_scales[j];
+    }
+    nvfp4_rows_step(x_rows, tile_cols, codes, scales, e4m3, x, STEP, rest, sums);
+  }
+  for (int j = 0; j < tile_cols; j++) {
+    const size_t n = n0 + (size_t)j;
+    const float factor = cpu_row_factor(k, w, n);
+    for (int i = 0; i < x_rows; i++) few_finish(a, in, (size_t)i, n, v_sum(sums[i][j]) * factor);
+  }
+}
+
+#define NVFP4_FEW(x_rows, cols)                                                                                        \
+  static __attribute__((noinline)) void nvfp4_few_##x_rows(const cpu_kernels *k, const linear_args *a,                 \
+                                                           const cpu_input *in, size_t begin, size_t end) {            \
+    size_t n = begin;                                                                                                  \
+    float e4m3[CPU_E4M3_CODES];                                                                                        \
+    fill_e4m3(e4m3);                                                                                                   \
+    for (; n + (cols) <= end; n += (cols)) nvfp4_rows_tile(x_rows, cols, k, a, in, e4m3, n);                           \
+    for (; n < end; n++) nvfp4_rows_tile(x_rows, 1, k, a, in, e4m3, n);                                                \
+  }
+NVFP4_FEW(2, NVFP4_TILE_COLS)
+NVFP4_FEW(3, NVFP4_TILE_COLS)
+NVFP4_FEW(4, 2)
+NVFP4_FEW(5, 2)
+NVFP4_FEW(6, 2)
+
+static __attribute__((noinline)) void nvfp4_few_1(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                                                  size_t begin, size_t end) {
   float e4m3[CPU_E4M3_CODES];
   fill_e4m3(e4m3);
   size_t n = begin;
   for (; n + NVFP4_TILE_COLS <= end; n += NVFP4_TILE_COLS) nvfp4_tile(NVFP4_TILE_COLS, k, a, in, e4m3, n);
   for (; n < end; n++) nvfp4_tile(1, k, a, in, e4m3, n);
+}
+
+/* For more rows w is widened as a panel. */
+static void nvfp4_few(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  static const few_fn of[NVFP4_ROWS + 1] = {NULL,        nvfp4_few_1, nvfp4_few_2, nvfp4_few_3,
+                                            nvfp4_few_4, nvfp4_few_5, nvfp4_few_6};
+  (a->m <= NVFP4_ROWS ? of[a->m] : k->few_any)(k, a, in, begin, end);
 }
 
 static void nvfp4_kernels(cpu_kernels *k) {

@@ -109,7 +109,9 @@ ALWAYS_INLINE void v_nvfp4_look_up(__m256i at, vf out[32 / LANES]) {
 
 /* Of 16 bytes of NVFP4, in the order of the columns: first and second half of each 8 go to the halves of a register, a byte
  * to each word, and that 4 bits up beside it. */
-ALWAYS_INLINE void v_nvfp4_half(const uint8_t *from, vf out[32 / LANES]) {
+#define NVFP4_PART 32
+
+ALWAYS_INLINE void v_nvfp4_part(const uint8_t *from, vf out[32 / LANES]) {
   const __m256i spread = _mm256_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1, /**/
                                           2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15, -1);
   const __m256i bytes = _mm256_shuffle_epi8(v_both(_mm_loadu_si128((const __m128i *)(const void *)from)), spread);
@@ -119,8 +121,8 @@ ALWAYS_INLINE void v_nvfp4_half(const uint8_t *from, vf out[32 / LANES]) {
 
 /* Of 32 bytes. */
 ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) {
-  v_nvfp4_half(from, out);
-  v_nvfp4_half(from + 16, out + 32 / LANES);
+  v_nvfp4_part(from, out);
+  v_nvfp4_part(from + 16, out + 32 / LANES);
 }
 
 /* Of 16 bytes, 8 columns of a vector in the order 0 2 4 6 1 3 5 7, so that even columns, the low halves of the bytes, stay in

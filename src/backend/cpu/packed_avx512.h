@@ -109,6 +109,10 @@ ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) {
   out[3] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(second, 1)), value);
 }
 
+/* Columns at a time, in their order. */
+#define NVFP4_PART 64
+ALWAYS_INLINE void v_nvfp4_part(const uint8_t *from, vf out[NVFP4_PART / LANES]) { v_nvfp4_to_float(from, out); }
+
 /* Of a block, its columns in the order 0 8 1 9 … 7 15: the 8 bytes are read to all pairs of lanes, and one shift brings
  * each lane its nibble. */
 #define NVFP4_AT_ONCE 16

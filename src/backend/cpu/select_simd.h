@@ -47,63 +47,112 @@ ALWAYS_INLINE void select_step(weight_format format, int blocked, const uint8_t 
   for (int v = 0; v < STEP_VF; v++) to->w[v] = v_mul(to->w[v], v < STEP_VF / 2 ? low : high);
 }
 
-/* -- one row of x */
+/* -- few rows of x */
 
-ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_kernels *k, const linear_args *a,
-                                   const cpu_input *in, size_t n0, size_t rows) {
+#define SELECT_ROWS 6 /* of x in a tile */
+
+/* A step of x as blocks have its columns (weight.pairs), and zeros where there are no more than `left`. */
+ALWAYS_INLINE void select_order(int x_rows, int pairs, const float *x, size_t x_stride, size_t left, float *to) {
+  for (int i = 0; i < x_rows; i++, x += x_stride, to += STEP) {
+    if (left < STEP) {
+      memset(to, 0, STEP * sizeof *to);
+      memcpy(to, x, left * sizeof *to);
+    }
+    UNROLL
+    for (int v = 0; v < STEP_VF && pairs; v++)
+      v_store(to + v * LANES, v_paired(v_load((left < STEP ? to : x) + v * LANES)));
+  }
+}
+
+/* x_rows rows of x from i0 times rows [n0, n0 + rows) of w, TILE_COLS at most. */
+ALWAYS_INLINE void select_tile_few(weight_format format, int blocked, int x_rows, const cpu_kernels *k,
+                                   const linear_args *a, const cpu_input *in, size_t i0, size_t n0, size_t rows) {
   const weight *w = a->w;
   const size_t steps = (w->cols + STEP - 1) / STEP;
   packed_row r[TILE_COLS];
-  vf sums[SELECT_PAIRS];
+  vf sums[SELECT_ROWS][SELECT_PAIRS];
   piece p[TILE_COLS];
   UNROLL
   for (int j = 0; j < TILE_COLS; j++) r[j] = row_of(w, n0 + ((size_t)j < rows ? (size_t)j : rows - 1));
   UNROLL
-  for (int i = 0; i < SELECT_PAIRS; i++) sums[i] = v_zero();
+  for (int i = 0; i < x_rows; i++) sums[i][0] = sums[i][1] = v_zero();
   for (size_t step = 0; step < steps; step++) {
-    const float *x = in->x + step * STEP;
+    const float *x = in->x + i0 * in->x_stride + step * STEP;
     const size_t left = w->cols - step * STEP;
-    float ordered[STEP];
+    size_t x_stride = in->x_stride;
+    float ordered[SELECT_ROWS * STEP];
     if (blocked && step % PIECE == 0)
       for (int j = 0; j < TILE_COLS; j++)
         piece_fill(format, w, r[j], step, steps - step < PIECE ? steps - step : PIECE, &p[j]);
-    step_ahead(format, TILE_COLS, w, r[0], step);
-    if (left < STEP) {
-      memset(ordered, 0, sizeof ordered);
-      memcpy(ordered, x, left * sizeof *x);
-      x = ordered;
-    }
-    if (w->pairs) {
-      UNROLL
-      for (int v = 0; v < STEP_VF; v++) v_store(ordered + v * LANES, v_paired(v_load(x + v * LANES)));
-      x = ordered;
+    if (i0 == 0) step_ahead(format, TILE_COLS, w, r[0], step); /* the other rows of x find the blocks in L1 */
+    if (left < STEP || w->pairs) {
+      select_order(x_rows, w->pairs, x, x_stride, left, ordered);
+      x = ordered, x_stride = STEP;
     }
     UNROLL
-    for (int i = 0; i < SELECT_PAIRS; i++) {
+    for (int j = 0; j < SELECT_PAIRS; j++) {
       pair_step pair;
       step_scales s[2] = {{{NULL}}, {{NULL}}};
       UNROLL
-      for (int j = 0; j < 2 && blocked; j++) s[j] = piece_step(format, &p[2 * i + j], &p[0], step);
-      select_step(format, blocked, whole_step(format, r[2 * i], step), whole_step(format, r[2 * i + 1], step), s,
+      for (int h = 0; h < 2 && blocked; h++) s[h] = piece_step(format, &p[2 * j + h], &p[0], step);
+      select_step(format, blocked, whole_step(format, r[2 * j], step), whole_step(format, r[2 * j + 1], step), s,
                   &pair);
       UNROLL
-      for (int v = 0; v < STEP_VF; v++)
-        sums[i] = v_fma(pair.w[v], v_select(v_load(x + v * LANES), pair.fields[v]), sums[i]);
+      for (int v = 0; v < STEP_VF; v++) {
+        UNROLL
+        for (int i = 0; i < x_rows; i++) {
+          const vf xv = v_load(x + (size_t)i * x_stride + v * LANES);
+          sums[i][j] = v_fma(pair.w[v], v_select(xv, pair.fields[v]), sums[i][j]);
+        }
+      }
     }
   }
-  float out[TILE_COLS];
-  _mm_storeu_ps(out, v_sum_pairs(sums[0], sums[1]));
-  for (size_t j = 0; j < rows; j++) few_finish(a, in, 0, n0 + j, out[j] * cpu_row_factor(k, w, n0 + j));
+  for (size_t j = 0; j < rows; j++) {
+    const float factor = cpu_row_factor(k, w, n0 + j);
+    for (int i = 0; i < x_rows; i++) {
+      float out[TILE_COLS];
+      _mm_storeu_ps(out, v_sum_pairs(sums[i][0], sums[i][1]));
+      few_finish(a, in, i0 + (size_t)i, n0 + j, out[j] * factor);
+    }
+  }
 }
+
+/* `few` of a format: rows of x in tiles of nearly the same size. */
+typedef void (*select_tile_fn)(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t i0, size_t n0,
+                               size_t rows);
+#define SELECT_TILE(name, format, blocked, x_rows)                                                                     \
+  static __attribute__((noinline)) void name##_##x_rows(const cpu_kernels *k, const linear_args *a,                    \
+                                                        const cpu_input *in, size_t i0, size_t n0, size_t rows) {      \
+    select_tile_few(format, blocked, x_rows, k, a, in, i0, n0, rows);                                                  \
+  }
+#define SELECT_TILES(name, format, blocked)                                                                            \
+  SELECT_TILE(name, format, blocked, 1)                                                                                \
+  SELECT_TILE(name, format, blocked, 2)                                                                                \
+  SELECT_TILE(name, format, blocked, 3)                                                                                \
+  SELECT_TILE(name, format, blocked, 4)                                                                                \
+  SELECT_TILE(name, format, blocked, 5)                                                                                \
+  SELECT_TILE(name, format, blocked, 6)                                                                                \
+  static const select_tile_fn name##_of[SELECT_ROWS + 1] = {NULL,     name##_1, name##_2, name##_3,                    \
+                                                            name##_4, name##_5, name##_6};
+SELECT_TILES(select_tile_int8, WEIGHT_INT8_24, 0)
+SELECT_TILES(select_tile_int4, WEIGHT_INT4_24, 0)
+SELECT_TILES(select_tile_int4_blocks, WEIGHT_INT4_24, 1)
 
 ALWAYS_INLINE void few_select(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
                               const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  if (a->m > 1) {
-    kernels_few_panel(form, k, a, in, begin, end);
-    return;
+  const select_tile_fn *of = format == WEIGHT_INT8_24 ? select_tile_int8_of
+                             : blocked                ? select_tile_int4_blocks_of
+                                                      : select_tile_int4_of;
+  const size_t parts = (a->m + SELECT_ROWS - 1) / SELECT_ROWS;
+  (void)form;
+  for (size_t n = begin; n < end; n += TILE_COLS) {
+    size_t i = 0;
+    for (size_t part = 0; part < parts; part++) {
+      const size_t x_rows = a->m / parts + (part < a->m % parts);
+      of[x_rows](k, a, in, i, n, end - n < TILE_COLS ? end - n : TILE_COLS);
+      i += x_rows;
+    }
   }
-  for (size_t n = begin; n < end; n += TILE_COLS)
-    select_row_tile(format, blocked, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
 }
 
 /* -- panels: of each pair of rows, the weights, and then a byte for each: the lane of x that belongs to it. (Panels are

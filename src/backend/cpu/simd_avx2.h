@@ -14,7 +14,7 @@
 
 /* Register tiles: 3 × 4 sums, 3 of x, 1 of w: all 16 registers. */
 #define PANEL_TILE_ROWS 3
-#define FEW_TILE_ROWS   4
+#define FEW_TILE_ROWS   6 /* of x, times 2 of w: as many chains of sums hide the adder */
 #define FEW_TILE_COLS   2
 #define FEW_ROW_COLS    2
 #define SUM_TILE_ROWS   3 /* attention's weighted sum: 3 queries × 4 vectors */

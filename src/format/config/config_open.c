@@ -13,6 +13,8 @@ static viva_status read_folder(const viva_checkpoint *ck, arena *a, viva_model_c
   const char *generation_path = path_join(a, ck->folder, "generation_config.json");
   const char *text = NULL, *generation = NULL;
   size_t bytes = 0, generation_bytes = 0;
+  allowance left = ck->allowance;
+  uint64_t charged;
   int exists;
   if (path == NULL || generation_path == NULL) return build_no_memory(ck->path, "a path", error);
   viva_status status = file_read_all(ck->rt, a, path, MAX_CONFIG_BYTES, &text, &bytes, error);
@@ -22,8 +24,10 @@ static viva_status read_folder(const viva_checkpoint *ck, arena *a, viva_model_c
     error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
   }
   TRY(status);
+  TRY(build_charge_json(&left, bytes, path, &charged, error));
   TRY(path_exists(ck->rt, generation_path, &exists, error));
   if (exists) TRY(file_read_all(ck->rt, a, generation_path, MAX_CONFIG_BYTES, &generation, &generation_bytes, error));
+  TRY(build_charge_json(&left, generation_bytes, generation_path, &charged, error));
   return config_parse(ck->rt, path, text, bytes, generation_path, generation, generation_bytes, config, error);
 }
 

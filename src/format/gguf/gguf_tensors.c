@@ -7,17 +7,18 @@
 #include "format/gguf/gguf_parse.h"
 #include "format/sort.h"
 
-/* ggml's own limit is 63; files of other programs have been seen beyond that, and nothing here depends on it. */
-#define MAX_NAME 255
+/* Of a tensor: the list while it grows, its view twice, pointers to sort by; and its name. ggml's own limit for that is 63
+ * bytes; files of other programs have been seen beyond that, and nothing here depends on it. */
+#define TENSOR_COST (3 * sizeof(raw_tensor) + 2 * sizeof(tensor_view) + 32)
 
 static viva_status parse_name(gguf_reader *r, raw_tensor *tensor) {
   r->item_bytes = 0;
   tensor->entry = r->at;
   TRY(reader_string(r, &tensor->name, &tensor->name_bytes, "a tensor's name"));
   const char *name = (const char *)r->bytes + tensor->name;
-  if (tensor->name_bytes == 0 || tensor->name_bytes > MAX_NAME) {
+  if (tensor->name_bytes == 0 || tensor->name_bytes > TENSOR_NAME_MOST) {
     return reader_fail(r, VIVA_E_FORMAT, tensor->entry, "a tensor name of %zu bytes: names have 1 to %d",
-                       tensor->name_bytes, MAX_NAME);
+                       tensor->name_bytes, TENSOR_NAME_MOST);
   }
   if (!utf8_valid(name, tensor->name_bytes) || memchr(name, 0, tensor->name_bytes) != NULL) {
     return reader_fail(r, VIVA_E_FORMAT, tensor->name, "a tensor name that is not UTF-8 without zero bytes");
@@ -81,6 +82,8 @@ viva_status parse_tensors(gguf_parse *p, uint64_t count) {
   for (uint64_t i = 0; i < count; i++) {
     raw_tensor tensor = {0};
     TRY(parse_name(r, &tensor));
+    TRY(allowance_memory(&p->ck->allowance, TENSOR_COST + tensor.name_bytes, "the list of tensors", r->file->path,
+                         r->error));
     TRY(parse_shape(r, &tensor));
     TRY(parse_storage(p, &tensor));
     raw_tensor *kept = grow_add(&r->rt->mem, &p->tensors);

@@ -69,6 +69,8 @@ viva_status describe_values(gguf_parse *p) {
   if (entries == NULL) return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
   for (size_t i = 0; i < g->value_count; i++) {
     const gguf_value *value = &g->values[i];
+    TRY(metadata_charge(ck, 0, value->type == GGUF_STRING && !value->is_array ? value->bytes : MAX_ELEMENT,
+                        p->reader.error));
     entries[i] = (struct metadata_entry){.key = value->key,
                                          .type_name = gguf_type_name(value->type, value->is_array),
                                          .text = value_text(ck, value),

@@ -12,6 +12,9 @@
 #define MIN_ALIGNMENT 8u
 #define MAX_ALIGNMENT (1u << 20)
 
+/* Of a value: the list while it grows, the final one, pointers to sort by; and its key. */
+#define VALUE_COST (3 * sizeof(raw_value) + sizeof(gguf_value) + 32)
+
 static viva_status parse_key(gguf_reader *r, raw_value *value) {
   r->item_bytes = 0;
   TRY(reader_string(r, &value->key, &value->key_bytes, "a key"));
@@ -103,6 +106,7 @@ viva_status parse_values(gguf_parse *p, uint64_t count) {
     TRY(parse_key(r, &value));
     TRY(parse_value(r, &value));
     TRY(take_alignment(p, &value));
+    TRY(allowance_memory(&p->ck->allowance, VALUE_COST + value.key_bytes, "the list of keys", r->file->path, r->error));
     raw_value *kept = grow_add(&r->rt->mem, &p->values);
     if (kept == NULL) return reader_fail(r, VIVA_E_MEMORY, value.key, "no memory for the list of keys");
     *kept = value;

@@ -17,6 +17,7 @@ viva_status quant_open(const viva_checkpoint *ck, quant **out, viva_error *error
   if (q == NULL) return build_no_memory(ck->path, "the quantised matrices", error);
   q->ck = ck;
   q->scheme = "";
+  q->allowance = ck->allowance; /* what is left of it */
   q->groups.item_bytes = sizeof(quant_group);
   q->viva.item_bytes = sizeof(viva_module *);
   q->modules.item_bytes = sizeof(quant_module *);

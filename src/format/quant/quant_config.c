@@ -43,8 +43,7 @@ static viva_status visit_name(void *arg, const config_value *element) {
   names_visit *v = arg;
   if (element->kind != VALUE_STRING) return config_wrong_kind(v->file, element, "names of modules as strings");
   viva_error reason = {0};
-  viva_status status = names_add(&v->q->ck->rt->mem, v->q->arena, v->names, v->syntax, element->text,
-                                 v->may_fail ? &reason : v->file->error);
+  viva_status status = names_add(v->q, v->names, v->syntax, element->text, v->may_fail ? &reason : v->file->error);
   if (status == VIVA_E_UNSUPPORTED && v->may_fail) {
     runtime_log(v->file->rt, VIVA_LOG_WARN, "%s: %s: %s. It is left out: the tensors say what is dense", v->file->path,
                 element->key, reason.message);
@@ -227,12 +226,14 @@ static viva_status read_modelopt_file(quant *q, const config_file *file) {
 static viva_status read_file(quant *q, const char *name, viva_status (*parse)(quant *q, const config_file *file),
                              viva_error *error) {
   config_file file = {.rt = q->ck->rt, .arena = q->arena, .error = error};
+  uint64_t charged;
   int exists;
   file.path = path_join(q->arena, q->ck->folder, name);
   if (file.path == NULL) return build_no_memory(q->ck->path, "a path", error);
   TRY(path_exists(file.rt, file.path, &exists, error));
   if (!exists) return VIVA_OK;
   TRY(file_read_all(file.rt, q->arena, file.path, MAX_CONFIG_BYTES, &file.text, &file.bytes, error));
+  TRY(build_charge_json(&q->allowance, file.bytes, file.path, &charged, error));
   return parse(q, &file);
 }
 

@@ -62,10 +62,12 @@ typedef enum name_syntax {
 
 typedef enum name_match { MATCH_NONE, MATCH_CLASS, MATCH_PATTERN, MATCH_EXACT } name_match; /* rising precedence */
 
-/* E_UNSUPPORTED: a pattern that is beyond what is understood, without a place. text must outlive the list. */
-viva_status names_add(mem *m, arena *a, name_list *list, name_syntax syntax, json_string text, viva_error *error);
+/* E_UNSUPPORTED: a pattern that is beyond what is understood, without a place; E_LIMIT: more than the files pay for. text
+ * must outlive the list. */
+viva_status names_add(quant *q, name_list *list, name_syntax syntax, json_string text, viva_error *error);
 void names_seal(name_list *list);
-name_match names_match(const name_list *list, const char *module);
+/* E_LIMIT: patterns and names take longer than the files pay for. */
+viva_status names_match(quant *q, const name_list *list, const char *module, name_match *found, viva_error *error);
 void names_free(mem *m, name_list *list);
 
 /* -- quant.c */
@@ -100,6 +102,7 @@ struct quant {
   grow viva;            /* of viva_module *, sorted */
   grow modules;         /* of quant_module *, sorted by name */
   unsigned char *roles; /* quant_role of each of ck->tensors */
+  allowance allowance;  /* of opening */
 };
 
 /* -- quant_config.c */

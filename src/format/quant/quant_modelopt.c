@@ -73,7 +73,7 @@ static viva_status add_layer(quant *q, const config_file *file, json_string modu
   if (a == NULL) return unknown_algo(file, &v[ALGO], word);
   TRY(check_group_size(file, &v[GROUP], a));
   TRY(group_of(q, file, a, index, &group));
-  return names_add(&q->ck->rt->mem, q->arena, &group->targets, NAMES_WILDCARDS, module, file->error);
+  return names_add(q, &group->targets, NAMES_WILDCARDS, module, file->error);
 }
 
 static viva_status read_layers(quant *q, const config_file *file, const config_value *layers) {

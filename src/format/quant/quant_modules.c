@@ -68,15 +68,16 @@ static const char *last_part(const char *name, size_t *module_bytes) {
 
 /* ---- which scheme a module has */
 
-static const quant_group *find_group(const quant *q, const char *module) {
-  const quant_group *best = NULL;
+/* *best: NULL when there is none. */
+static viva_status find_group(quant *q, const char *module, const quant_group **best, viva_error *error) {
   const quant_group *groups = (const quant_group *)(const void *)q->groups.items;
-  name_match most = MATCH_NONE;
+  name_match most = MATCH_NONE, found;
+  *best = NULL;
   for (size_t i = 0; i < q->groups.count; i++) {
-    name_match match = names_match(&groups[i].targets, module);
-    if (match > most) best = &groups[i], most = match;
+    TRY(names_match(q, &groups[i].targets, module, &found, error));
+    if (found > most) *best = &groups[i], most = found;
   }
-  return best;
+  return VIVA_OK;
 }
 
 /* The item of that name in a list of pointers to structs that begin with their name, sorted by it; or NULL. */
@@ -125,10 +126,13 @@ static viva_status find_args(quant_making *k, anchor kind) {
     return VIVA_OK;
   }
   if (kind == ANCHOR_COMPRESSED && codes->type != TYPE_F8_E4M3) return VIVA_OK; /* has no scales */
-  if (names_match(&q->ignore, k->module) != MATCH_NONE)
+  name_match ignored_as;
+  const quant_group *g;
+  TRY(names_match(q, &q->ignore, k->module, &ignored_as, k->error));
+  if (ignored_as != MATCH_NONE)
     return quant_fail(k, codes,
                       "is stored in few bits, but the configuration lists its module among those that are not");
-  const quant_group *g = find_group(q, k->module);
+  TRY(find_group(q, k->module, &g, k->error));
   if (g == NULL || g->args.layout == LAYOUT_DENSE)
     return quant_fail(k, codes, "is stored in few bits, but no group of the configuration says how");
   k->args = g->args;
@@ -143,6 +147,8 @@ static viva_status find_args(quant_making *k, anchor kind) {
 static viva_status add_module(quant *q, const tensor_view *codes, anchor kind, size_t module_bytes, viva_error *error) {
   quant_making k = {.q = q, .module_bytes = module_bytes, .error = error};
   k.m = (quant_matrix){.codes = codes, .global = 1, .value_type = TYPE_F32, .scale_type = TYPE_F32};
+  TRY(allowance_memory(&q->allowance, sizeof(quant_module) + module_bytes + 64, "the list of quantised matrices",
+                       q->ck->path, error));
   char *name = arena_text(q->arena, codes->name, module_bytes);
   quant_module *module = arena_alloc(q->arena, sizeof *module);
   quant_module **item = name && module ? grow_add(&q->ck->rt->mem, &q->modules) : NULL;

@@ -1,8 +1,9 @@
 /* format/quant/quant_pattern.c: lists of module names, with the patterns that configurations use.
  *
  * A pattern becomes a small automaton (Thompson's construction) that is run over a name in one pass, all states at a
- * time, so that no pattern can make it slow. Understood of regular expressions: characters, . [...] [^...] \d \w \s and
- * escaped punctuation, ( ) (?: ) | * + ? and the lazy *? +? ??, ^ and $. Anything else is refused.
+ * time, so that no pattern can make it slow; all together have an allowance. Understood of regular expressions:
+ * characters, . [...] [^...] \d \w \s and escaped punctuation, ( ) (?: ) | * + ? and the lazy *? +? ??, ^ and $.
+ * Anything else is refused.
  */
 #include <string.h>
 
@@ -251,18 +252,20 @@ static int reach(const pattern *p, states *s, uint16_t from, int at_begin, int a
   return matched;
 }
 
-/* As Python's re.match: from the beginning, and as far as the pattern goes. */
-static int pattern_matches(const pattern *p, const char *name) {
+/* As Python's re.match: from the beginning, and as far as the pattern goes. *steps grows by the nodes looked at. */
+static int pattern_matches(const pattern *p, const char *name, uint64_t *steps) {
   states both[2];
   size_t bytes = strlen(name);
   states *now = &both[0], *next = &both[1];
   now->count = 0;
   memset(now->seen, 0, p->count);
+  *steps += p->count;
   if (reach(p, now, p->start, 1, bytes == 0)) return 1;
   for (size_t i = 0; i < bytes && now->count > 0; i++) {
     unsigned char c = (unsigned char)name[i];
     next->count = 0;
     memset(next->seen, 0, p->count);
+    *steps += p->count / 16 + 8 * now->count; /* each may reach splits behind it */
     for (unsigned s = 0; s < now->count; s++) {
       const node *n = &p->nodes[now->list[s]];
       if ((n->set[c / 8] >> (c % 8) & 1) && reach(p, next, n->a, 0, i + 1 == bytes)) return 1;
@@ -297,17 +300,24 @@ static viva_status no_memory(viva_error *error) {
   return error_set(error, VIVA_E_MEMORY, "no memory for the names of the quantised modules");
 }
 
-static viva_status add_pattern(mem *m, arena *a, name_list *list, name_syntax syntax, json_string text,
-                               viva_error *error) {
+/* Of an item of a list beside what it points to: the list while it grows. */
+#define ITEM_COST (3 * sizeof(void *) + 16)
+
+static viva_status charge(quant *q, size_t bytes, viva_error *error) {
+  return allowance_memory(&q->allowance, ITEM_COST + bytes, "the names of quantised modules", q->config_path, error);
+}
+
+static viva_status add_pattern(quant *q, name_list *list, name_syntax syntax, json_string text, viva_error *error) {
   const char *wrong = NULL;
   char quoted[160];
   if (list->patterns.count == MAX_PATTERNS)
     return error_set(error, VIVA_E_LIMIT, "there are more than %d patterns of names in one list", MAX_PATTERNS);
-  pattern *p = compile(a, syntax, text, &wrong);
+  pattern *p = compile(q->arena, syntax, text, &wrong);
   if (wrong != NULL)
     return error_set(error, VIVA_E_UNSUPPORTED, "the pattern \"%s\" is not understood: %s; write the names out",
                      error_quote(quoted, sizeof quoted, text.text, text.bytes), wrong);
-  pattern **item = p != NULL ? grow_add(m, &list->patterns) : NULL;
+  if (p != NULL) TRY(charge(q, sizeof *p + p->count * sizeof p->nodes[0], error));
+  pattern **item = p != NULL ? grow_add(&q->ck->rt->mem, &list->patterns) : NULL;
   if (item == NULL) return no_memory(error);
   *item = p;
   return VIVA_OK;
@@ -319,18 +329,19 @@ static int has_wildcard(json_string text) {
   return 0;
 }
 
-viva_status names_add(mem *m, arena *a, name_list *list, name_syntax syntax, json_string text, viva_error *error) {
+viva_status names_add(quant *q, name_list *list, name_syntax syntax, json_string text, viva_error *error) {
   if (list->exact.item_bytes == 0) list->exact.item_bytes = sizeof(const char *);
   if (list->patterns.item_bytes == 0) list->patterns.item_bytes = sizeof(pattern *);
   if (text.bytes == 0) return VIVA_OK; /* names nothing */
   if (syntax == NAMES_COMPRESSED_TENSORS && json_string_is(text, "Linear")) return list->linear = 1, VIVA_OK;
   if (syntax == NAMES_COMPRESSED_TENSORS && json_string_is(text, "Embedding")) return list->embedding = 1, VIVA_OK;
   if (syntax == NAMES_COMPRESSED_TENSORS && text.bytes > 3 && memcmp(text.text, "re:", 3) == 0)
-    return add_pattern(m, a, list, syntax, (json_string){text.text + 3, text.bytes - 3}, error);
-  if (syntax == NAMES_WILDCARDS && has_wildcard(text)) return add_pattern(m, a, list, syntax, text, error);
+    return add_pattern(q, list, syntax, (json_string){text.text + 3, text.bytes - 3}, error);
+  if (syntax == NAMES_WILDCARDS && has_wildcard(text)) return add_pattern(q, list, syntax, text, error);
   list->parts |= syntax == NAMES_PARTS;
-  const char *copy = arena_text(a, text.text, text.bytes);
-  const char **item = copy != NULL ? grow_add(m, &list->exact) : NULL;
+  TRY(charge(q, text.bytes, error));
+  const char *copy = arena_text(q->arena, text.text, text.bytes);
+  const char **item = copy != NULL ? grow_add(&q->ck->rt->mem, &list->exact) : NULL;
   if (item == NULL) return no_memory(error);
   *item = copy;
   return VIVA_OK;
@@ -377,14 +388,26 @@ static int is_embedding(const char *module) {
   return bytes >= sizeof end - 1 && strcmp(module + bytes - (sizeof end - 1), end) == 0;
 }
 
-name_match names_match(const name_list *list, const char *module) {
-  if (has_exact(list, module, strlen(module))) return MATCH_EXACT;
-  if (list->parts && has_part(list, module)) return MATCH_EXACT;
+static viva_status charge_work(quant *q, uint64_t steps, viva_error *error) {
+  return allowance_work(&q->allowance, steps, "matching tensors with the patterns of quantised modules", q->config_path,
+                        error);
+}
+
+viva_status names_match(quant *q, const name_list *list, const char *module, name_match *found, viva_error *error) {
+  const size_t bytes = strlen(module);
+  *found = MATCH_EXACT;
+  TRY(charge_work(q, 64 + bytes + (list->parts ? (uint64_t)MAX_PARTS * MAX_PARTS * 32 : 0), error));
+  if (has_exact(list, module, bytes)) return VIVA_OK;
+  if (list->parts && has_part(list, module)) return VIVA_OK;
   const pattern *const *patterns = (const pattern *const *)(const void *)list->patterns.items;
-  for (size_t i = 0; i < list->patterns.count; i++)
-    if (pattern_matches(patterns[i], module)) return MATCH_PATTERN;
-  if (is_embedding(module) ? list->embedding : list->linear) return MATCH_CLASS;
-  return MATCH_NONE;
+  *found = MATCH_PATTERN;
+  for (size_t i = 0; i < list->patterns.count; i++) {
+    uint64_t steps = 0;
+    if (pattern_matches(patterns[i], module, &steps)) return VIVA_OK;
+    TRY(charge_work(q, steps, error));
+  }
+  *found = (is_embedding(module) ? list->embedding : list->linear) ? MATCH_CLASS : MATCH_NONE;
+  return VIVA_OK;
 }
 
 void names_free(mem *m, name_list *list) {

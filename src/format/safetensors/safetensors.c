@@ -22,6 +22,9 @@
 
 enum { MAX_RANK = 8 /* viva_tensor_info.shape */ };
 
+/* Of a tensor: the list while it grows, or twice in order with pointers to sort; and its name. */
+#define TENSOR_COST (3 * sizeof(tensor_view) + 32)
+
 typedef struct reader {
   checkpoint_build *b;
   uint32_t file;
@@ -222,9 +225,21 @@ static viva_status check_entry(const reader *r, const entry *e, tensor_view *vie
   return VIVA_OK;
 }
 
+/* Before its entry is read: what follows may carry the name around. */
+static viva_status check_name(const reader *r, json_string name, viva_error *error) {
+  char message[96];
+  if (name.bytes > TENSOR_NAME_MOST) {
+    snprintf(message, sizeof message, "a tensor's name of %zu bytes; at most %d are read", name.bytes,
+             TENSOR_NAME_MOST);
+    return broken(r, name, r->j.at, error, VIVA_E_FORMAT, message);
+  }
+  return allowance_memory(&r->b->ck->allowance, TENSOR_COST + name.bytes, "the list of tensors", r->path, error);
+}
+
 static viva_status read_tensor(reader *r, json_string name, viva_error *error) {
   char message[384];
   entry e;
+  TRY(check_name(r, name, error));
   TRY(read_entry(r, name, &e, error));
   if (memchr(name.text, 0, name.bytes) != NULL)
     return broken(r, name, e.at, error, VIVA_E_FORMAT, "a tensor's name holds a zero byte");
@@ -323,6 +338,7 @@ viva_status safetensors_read(checkpoint_build *b, uint32_t file, int keep_metada
   TRY(read_length(place, &length, error));
   /* A private copy even in map mode: what is checked must be what is used. */
   size_t bytes = (size_t)length;
+  TRY(allowance_memory(&ck->allowance, length + length / 2, "the header", place->path, error)); /* text and scratch */
   char *text = mem_alloc(&ck->rt->mem, bytes);
   reader r = {.b = b,
               .file = file,

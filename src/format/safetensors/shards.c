@@ -24,6 +24,9 @@ typedef struct mapping {
   const char *tensor, *shard; /* zero-ended, in the scratch arena */
 } mapping;
 
+/* Of a mapping: the list while it grows, pointers to sort by, the ends of two texts, and its key in the parser's table. */
+#define MAPPING_COST (3 * sizeof(mapping) + 16 + 32 + 80)
+
 typedef struct index_reader {
   checkpoint_build *b;
   const char *path;
@@ -50,6 +53,7 @@ static viva_status take_mapping(index_reader *r, json_string tensor, viva_error 
   if (problem != NULL)
     return json_fail(&r->j, error, "the shard's name \"%.*s\" %s; expected the name of a file beside the index",
                      (int)(shard.bytes < 200 ? shard.bytes : 200), shard.text, problem);
+  TRY(allowance_memory(&r->b->ck->allowance, MAPPING_COST + tensor.bytes + shard.bytes, "the index", r->path, error));
   mapping *m = grow_add(&r->b->ck->rt->mem, &r->mappings);
   if (m == NULL) return build_no_memory(r->path, "the index", error);
   m->tensor = arena_text(r->scratch, tensor.text, tensor.bytes);
@@ -224,6 +228,8 @@ viva_status shards_open_index(checkpoint_build *b, const char *path, viva_error 
   viva_status status = VIVA_OK;
   if (ck->folder == NULL || r.scratch == NULL) status = build_no_memory(path, "the index", error);
   if (status == VIVA_OK) status = file_read_all(ck->rt, r.scratch, path, MAX_INDEX_BYTES, &text, &bytes, error);
+  allowance_pay(&ck->allowance, bytes);
+  if (status == VIVA_OK) status = allowance_memory(&ck->allowance, bytes, "the index", path, error);
   if (status == VIVA_OK) status = parse_index(&r, text, bytes, error);
   if (status == VIVA_OK) status = open_mapped(&r, error);
   grow_free(&ck->rt->mem, &r.mappings);

@@ -11,6 +11,8 @@ import importlib.util
 import json
 import lzma
 import os
+import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -292,3 +294,31 @@ def test_gguf_in_memory():
     with Loaded({"tiny.gguf": data}) as ours, viva_ctypes.Tokenizer(GOLDEN.parent / "tiny.gguf") as theirs:
         for text in unicode_strings.strings(306, 50, []):
             assert encode(ours, text, 1, 1) == encode(theirs, text, 1, 1)
+
+
+def text_of(*parts):
+    return b"".join(struct.pack("<Q", len(p)) + p if isinstance(p, bytes) else struct.pack("<I", p) for p in parts)
+
+
+def test_token_of_two_gib(tmp_path):
+    """A vocabulary whose one token is said to have 2^31 bytes, which are there (as a hole in the file): refused at once."""
+    path, length = tmp_path / "long.gguf", 1 << 31
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 3) + text_of(b"general.architecture", 8, b"llama", b"tokenizer.ggml.model", 8,
+                                                            b"gpt2", b"tokenizer.ggml.tokens", 9, 8)
+    with open(path, "wb") as file:
+        file.write(head + struct.pack("<QQ", 1, length))
+        file.truncate(file.tell() + length + 64)
+    with pytest.raises(viva_ctypes.VivaError) as refused:
+        viva_ctypes.Tokenizer(path)
+    assert "a string lies beyond the first GiB" in str(refused.value)
+
+
+def test_expression_without_end():
+    """A Split whose expression takes exponential time on a backtracking engine: an error within a second, of processor time."""
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    with Loaded({"tokenizer.json": json.dumps({"pre_tokenizer": split, "model": model}).encode()}) as ours:
+        begin = time.process_time()
+        with pytest.raises(viva_ctypes.VivaError) as refused:
+            viva_ctypes.Tokenizer.encode(ours, "a" * 60 + "b")
+        assert refused.value.code == "VIVA_E_LIMIT" and time.process_time() - begin < 1

@@ -46,25 +46,25 @@ size_t arrays_count(const arrays *a) {
   return a->npy != NULL ? viva_npy_count(a->npy) : viva_checkpoint_tensor_count(a->checkpoint);
 }
 
-static viva_status raw_info(const char *path, viva_tensor_info *info, viva_error *error) {
+static viva_status raw_info(const char *path, viva_stored_tensor *info, viva_error *error) {
   struct stat file;
   if (stat(path, &file) != 0) return fail(error, VIVA_E_IO, path, "cannot open the file", strerror(errno));
   if (file.st_size % 4 != 0) return fail(error, VIVA_E_FORMAT, path, "its size is no multiple of 4 bytes", "");
-  *info = (viva_tensor_info){.size = sizeof *info, .name = "", .type_name = "F32", .dtype = VIVA_F32, .rank = 1};
+  *info = (viva_stored_tensor){.size = sizeof *info, .name = "", .type_name = "F32", .dtype = VIVA_F32, .rank = 1};
   info->bytes = (uint64_t)file.st_size;
   info->elements = info->shape[0] = info->bytes / 4;
   info->file = path;
   return VIVA_OK;
 }
 
-viva_status arrays_info(const arrays *a, size_t index, viva_tensor_info *info, viva_error *error) {
-  *info = (viva_tensor_info){.size = sizeof *info};
+viva_status arrays_info(const arrays *a, size_t index, viva_stored_tensor *info, viva_error *error) {
+  *info = (viva_stored_tensor){.size = sizeof *info};
   if (a->raw != NULL) return raw_info(a->raw, info, error);
   if (a->npy != NULL) return viva_npy_info(a->npy, index, info, error);
   return viva_checkpoint_tensor(a->checkpoint, index, info, error);
 }
 
-int arrays_real(const viva_tensor_info *info) {
+int arrays_real(const viva_stored_tensor *info) {
   switch (info->dtype) {
   case VIVA_DTYPE_NONE:
   case VIVA_F64:
@@ -92,7 +92,8 @@ static viva_status read_file(const char *path, char *to, uint64_t bytes, viva_er
 }
 
 /* The array's own elements, then FP32. */
-static viva_status read_npy(const arrays *a, size_t index, const viva_tensor_info *info, float *to, viva_error *error) {
+static viva_status read_npy(const arrays *a, size_t index, const viva_stored_tensor *info, float *to,
+                            viva_error *error) {
   if (info->dtype == VIVA_F32) return viva_npy_read(a->npy, index, to, (size_t)info->bytes, error);
   viva_tensor *stored = NULL;
   viva_status status = viva_tensor_create(a->engine, info->dtype, info->rank, info->shape, &stored, error);
@@ -104,7 +105,7 @@ static viva_status read_npy(const arrays *a, size_t index, const viva_tensor_inf
 }
 
 viva_status arrays_read(const arrays *a, size_t index, viva_tensor **tensor, viva_error *error) {
-  viva_tensor_info info;
+  viva_stored_tensor info;
   *tensor = NULL;
   viva_status status = arrays_info(a, index, &info, error);
   if (status == VIVA_OK) status = viva_tensor_create(a->engine, VIVA_F32, info.rank, info.shape, tensor, error);
@@ -132,7 +133,7 @@ int arrays_check_names(const arrays *a, const text_list *names, const char *path
   for (size_t n = 0; n < names->count; n++) {
     int found = 0;
     for (size_t i = 0; i < arrays_count(a) && !found; i++) {
-      viva_tensor_info info;
+      viva_stored_tensor info;
       found = arrays_info(a, i, &info, NULL) == VIVA_OK && strcmp(info.name, names->items[n]) == 0;
     }
     if (!found) return message_fail(CODE_INPUT, "%s: there is no tensor '%s'", path, names->items[n]);

@@ -18,10 +18,10 @@ viva_status arrays_open(viva_engine *engine, const char *path, arrays *a, viva_e
 void arrays_close(arrays *a);
 
 size_t arrays_count(const arrays *a);
-viva_status arrays_info(const arrays *a, size_t index, viva_tensor_info *info, viva_error *error);
+viva_status arrays_info(const arrays *a, size_t index, viva_stored_tensor *info, viva_error *error);
 
 /* 1 when its elements can be read as FP32: floating-point types and GGUF's blocks. */
-int arrays_real(const viva_tensor_info *info);
+int arrays_real(const viva_stored_tensor *info);
 
 /* A tensor of FP32 with the array's shape and values, in the engine's memory. */
 viva_status arrays_read(const arrays *a, size_t index, viva_tensor **tensor, viva_error *error);

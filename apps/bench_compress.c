@@ -18,7 +18,7 @@ static viva_status largest_matrix(const arrays *a, size_t *index, viva_error *er
   uint64_t most = 0;
   *index = SIZE_MAX;
   for (size_t i = 0; i < arrays_count(a); i++) {
-    viva_tensor_info info;
+    viva_stored_tensor info;
     const viva_status status = arrays_info(a, i, &info, error);
     if (status != VIVA_OK) return status;
     if (info.rank != 2 || !arrays_real(&info) || info.elements > MOST_VALUES || info.elements <= most) continue;
@@ -30,7 +30,7 @@ static viva_status largest_matrix(const arrays *a, size_t *index, viva_error *er
 
 static viva_status run_with(viva_engine *engine, const arrays *a, output *out, viva_error *error) {
   viva_bench_options options = viva_bench_options_default();
-  viva_tensor_info info = {.size = sizeof info};
+  viva_stored_tensor info = {.size = sizeof info};
   viva_tensor *tensor = NULL;
   viva_status status = VIVA_OK;
   if (a != NULL) {

@@ -39,7 +39,7 @@ static void defaults(void *values) {
   compress_args_defaults(&a->how);
 }
 
-static void shape_text(const viva_tensor_info *info, char *text, size_t size) {
+static void shape_text(const viva_stored_tensor *info, char *text, size_t size) {
   size_t used = text_format(text, size, "[");
   for (uint32_t i = 0; i < info->rank; i++)
     used += text_format(text + used, size - used, "%s%" PRIu64, i > 0 ? ", " : "", info->shape[i]);
@@ -64,7 +64,7 @@ static analysis *next(analyses *all) {
 static viva_status analyze(const args *given, viva_engine *engine, const arrays *from, size_t index, analysis *a,
                            viva_error *error) {
   const viva_analyze_options options_ = compress_args_analyze(&given->how);
-  viva_tensor_info info;
+  viva_stored_tensor info;
   viva_tensor *tensor = NULL;
   viva_status status = arrays_info(from, index, &info, error);
   if (status != VIVA_OK) return status;
@@ -86,7 +86,7 @@ static viva_status analyze(const args *given, viva_engine *engine, const arrays 
 static int analyze_all(const args *given, viva_engine *engine, const arrays *from, analyses *all, output *out) {
   int code = CODE_OK;
   for (size_t i = 0; i < arrays_count(from) && code == CODE_OK; i++) {
-    viva_tensor_info info;
+    viva_stored_tensor info;
     viva_error error = {0};
     if (arrays_info(from, i, &info, &error) != VIVA_OK) return message_error(&error);
     if (!arrays_wanted(&given->tensors, info.name) || !arrays_real(&info)) continue;

@@ -73,7 +73,7 @@ static void print_begin(job *j) {
 }
 
 /* What was done about the bound, or "". */
-static void remark(const viva_compressed_info *info, char *text, size_t size) {
+static void remark(const viva_compressed_desc *info, char *text, size_t size) {
   text[0] = 0;
   if (!info->bound_met)
     text_format(text, size, "above the bound");
@@ -83,7 +83,7 @@ static void remark(const viva_compressed_info *info, char *text, size_t size) {
     text_format(text, size, "%" PRIu64 " of %" PRIu64 " blocks with more bits", info->blocks_raised, info->blocks);
 }
 
-static void print_tensor(job *j, const char *name, const viva_compressed_info *info) {
+static void print_tensor(job *j, const char *name, const viva_compressed_desc *info) {
   char text[64], shown[256];
   j->before += 4 * info->num_elements;
   j->after += info->memory_bytes;
@@ -143,25 +143,25 @@ static void name_options(viva_error *error) {
 
 /* -- files */
 
-static viva_status compress_tensor(job *j, const viva_tensor_info *info, const viva_tensor *values) {
+static viva_status compress_tensor(job *j, const viva_stored_tensor *info, const viva_tensor *values) {
   const compress_args *how = &j->a->how;
   const viva_compression_config config = compress_args_config(how);
   const viva_analyze_options options = compress_args_analyze(how);
   const viva_container_tensor described = {.size = sizeof described, .name = info->name, .dtype = info->dtype};
-  viva_compressed_info made = {.size = sizeof made};
+  viva_compressed_desc made = {.size = sizeof made};
   viva_compressed *c = NULL;
   viva_status status = how->codec == CODEC_ADAPTIVE
                            ? viva_analyze_and_compress(j->engine, values, &options, &c, &j->error)
                            : viva_compress(j->engine, values, &config, &c, &j->error);
   if (status == VIVA_OK) status = viva_container_add(j->writer, &described, c, &j->error);
-  if (status == VIVA_OK) status = viva_compressed_describe(c, &made, &j->error);
+  if (status == VIVA_OK) status = viva_compressed_info(c, &made, &j->error);
   if (status == VIVA_OK) print_tensor(j, info->name, &made);
   viva_compressed_release(c);
   return status;
 }
 
 static viva_status compress_array(job *j, const arrays *a, size_t index) {
-  viva_tensor_info info;
+  viva_stored_tensor info;
   viva_tensor *values = NULL;
   viva_status status = arrays_info(a, index, &info, &j->error);
   if (status != VIVA_OK || !arrays_wanted(&j->a->tensors, info.name)) return status;
@@ -242,7 +242,7 @@ static int compress_pipe(job *j) {
   if (code == CODE_OK && viva_stream_finish(stream, &state, &j->error) != VIVA_OK) code = message_error(&j->error);
   viva_stream_free(stream);
   if (code != CODE_OK) return code;
-  viva_compressed_info info = {
+  viva_compressed_desc info = {
       .config = config, .num_elements = state.values_out, .memory_bytes = state.total_bytes_out};
   info.segments = state.processed_chunks;
   info.segments_raw = state.raw_chunks;

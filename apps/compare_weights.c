@@ -23,7 +23,7 @@ static viva_status unpack(const viva_model *model, uint64_t layer, viva_projecti
   viva_packed_info info = {.size = sizeof info};
   *values = NULL;
   viva_status status = viva_model_weight(model, layer, projection, &weight, error);
-  if (status == VIVA_OK) status = viva_packed_weight_describe(weight, &info, error);
+  if (status == VIVA_OK) status = viva_packed_weight_info(weight, &info, error);
   *count = (size_t)(info.out_features * info.in_features);
   if (status == VIVA_OK && (*values = malloc(*count * sizeof **values)) == NULL)
     status = fail(error, VIVA_E_MEMORY, "no memory for the values of a matrix");

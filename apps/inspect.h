@@ -72,6 +72,6 @@ typedef struct type_totals {
 void inspect_totals(const viva_checkpoint *checkpoint, type_totals *totals);
 
 /* Fills info for a tensor that exists. */
-void inspect_tensor(const viva_checkpoint *checkpoint, size_t index, viva_tensor_info *info);
+void inspect_tensor(const viva_checkpoint *checkpoint, size_t index, viva_stored_tensor *info);
 
 #endif

@@ -48,13 +48,13 @@ const char *inspect_rope_name(viva_rope_type type) {
   return index < sizeof names / sizeof names[0] ? names[index] : "unknown";
 }
 
-void inspect_tensor(const viva_checkpoint *checkpoint, size_t index, viva_tensor_info *info) {
+void inspect_tensor(const viva_checkpoint *checkpoint, size_t index, viva_stored_tensor *info) {
   memset(info, 0, sizeof *info);
   info->size = sizeof *info;
   (void)viva_checkpoint_tensor(checkpoint, index, info, NULL); /* fails only past the last one */
 }
 
-static void add(type_total *total, const viva_tensor_info *info) {
+static void add(type_total *total, const viva_stored_tensor *info) {
   total->tensors++;
   total->elements += info->elements;
   total->bytes += info->bytes;
@@ -65,7 +65,7 @@ void inspect_totals(const viva_checkpoint *checkpoint, type_totals *totals) {
   totals->all.type_name = "all";
   size_t count = viva_checkpoint_tensor_count(checkpoint);
   for (size_t i = 0; i < count; i++) {
-    viva_tensor_info info;
+    viva_stored_tensor info;
     inspect_tensor(checkpoint, i, &info);
     size_t t = 0;
     while (t < totals->count && strcmp(totals->rows[t].type_name, info.type_name) != 0) t++;

@@ -108,7 +108,7 @@ static void print_tensors(json_out *json, const inspection *in) {
   json_key(json, "tensors"), json_begin(json, '[');
   size_t count = viva_checkpoint_tensor_count(in->checkpoint);
   for (size_t i = 0; i < count; i++) {
-    viva_tensor_info info;
+    viva_stored_tensor info;
     inspect_tensor(in->checkpoint, i, &info);
     json_begin(json, '{');
     json_key(json, "name"), json_text(json, info.name);

@@ -141,7 +141,7 @@ static void print_metadata(output *out, const inspection *in) {
   }
 }
 
-static void shape_text(const viva_tensor_info *info, char *text, size_t size) {
+static void shape_text(const viva_stored_tensor *info, char *text, size_t size) {
   size_t used = 0;
   text_format(text, size, "(one)");
   for (uint32_t d = 0; d < info->rank; d++)
@@ -150,7 +150,7 @@ static void shape_text(const viva_tensor_info *info, char *text, size_t size) {
 
 static void print_tensors(output *out, const inspection *in) {
   size_t count = viva_checkpoint_tensor_count(in->checkpoint), width = 4;
-  viva_tensor_info info;
+  viva_stored_tensor info;
   for (size_t i = 0; i < count; i++) {
     inspect_tensor(in->checkpoint, i, &info);
     if (strlen(info.name) > width) width = strlen(info.name);

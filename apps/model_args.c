@@ -87,7 +87,7 @@ static int is_packed(const viva_model *model, uint64_t layer, viva_projection pr
   viva_packed_weight *weight;
   viva_packed_info info = {.size = sizeof info};
   if (viva_model_weight(model, layer, projection, &weight, NULL) != VIVA_OK) return 0;
-  viva_status status = viva_packed_weight_describe(weight, &info, NULL);
+  viva_status status = viva_packed_weight_info(weight, &info, NULL);
   viva_packed_weight_release(weight);
   return status == VIVA_OK && info.format > VIVA_WEIGHT_F16;
 }

@@ -54,8 +54,8 @@ VIVA_API void viva_checkpoint_close(viva_checkpoint *checkpoint);
 VIVA_API const char *viva_checkpoint_format(const viva_checkpoint *checkpoint);
 
 /* One tensor. Strings belong to the checkpoint. */
-typedef struct viva_tensor_info {
-  size_t size; /* sizeof(viva_tensor_info), set by the caller before the call */
+typedef struct viva_stored_tensor {
+  size_t size; /* sizeof(viva_stored_tensor), set by the caller before the call */
   const char *name;
   const char *type_name; /* the file's own word: "BF16", "F8_E4M3", "Q4_1", "Q6_K" ... */
   viva_dtype dtype;      /* VIVA_DTYPE_NONE for GGUF's block types */
@@ -65,17 +65,17 @@ typedef struct viva_tensor_info {
   uint64_t bytes;   /* as stored */
   uint64_t offset;  /* of the first byte, from the beginning of the file */
   const char *file; /* path of the file that holds it */
-} viva_tensor_info;
+} viva_stored_tensor;
 
 /* Number of tensors. They are ordered by name (bytewise). */
 VIVA_API size_t viva_checkpoint_tensor_count(const viva_checkpoint *checkpoint);
 
 /* Describes tensor index. Errors: E_ARGUMENT, E_NOT_FOUND (index ≥ count). */
-VIVA_API viva_status viva_checkpoint_tensor(const viva_checkpoint *checkpoint, size_t index, viva_tensor_info *info,
+VIVA_API viva_status viva_checkpoint_tensor(const viva_checkpoint *checkpoint, size_t index, viva_stored_tensor *info,
                                             viva_error *error);
 
 /* Describes the tensor called name. Errors: E_ARGUMENT, E_NOT_FOUND (the error names it and the file). */
-VIVA_API viva_status viva_checkpoint_find(const viva_checkpoint *checkpoint, const char *name, viva_tensor_info *info,
+VIVA_API viva_status viva_checkpoint_find(const viva_checkpoint *checkpoint, const char *name, viva_stored_tensor *info,
                                           viva_error *error);
 
 /* Bytes of the tensor as stored. Errors: E_NOT_FOUND. */

@@ -42,7 +42,7 @@ typedef enum viva_error_measure {
 
 /* What is done about a bound that is missed. Wider blocks have 16 bits (halves of x / global) or 32 (x itself). */
 typedef enum viva_compress_bound {
-  VIVA_COMPRESS_REPORT = 0,     /* nothing: viva_compressed_info.bound_met says it */
+  VIVA_COMPRESS_REPORT = 0,     /* nothing: viva_compressed_desc.bound_met says it */
   VIVA_COMPRESS_FIT = 1,        /* all blocks of the segment get more bits until it holds: …, 8, 16, 32 */
   VIVA_COMPRESS_FIT_BLOCKS = 2, /* each block that misses it gets more bits: then it holds for the whole as well */
   VIVA_COMPRESS_RAW = 3         /* the segment is stored as it is, 32 bits */
@@ -96,8 +96,8 @@ VIVA_API viva_status viva_decompress_into(viva_engine *engine, const viva_compre
                                           size_t count, viva_error *error);
 
 /* What a compressed tensor is, and what was done about the bound. */
-typedef struct viva_compressed_info {
-  size_t size; /* sizeof(viva_compressed_info), set by the caller before the call */
+typedef struct viva_compressed_desc {
+  size_t size; /* sizeof(viva_compressed_desc), set by the caller before the call */
   viva_compression_config config;
   uint32_t rank;
   int32_t bound_met; /* 1: the error is within max_error_pct in every segment, or there is no bound */
@@ -113,10 +113,10 @@ typedef struct viva_compressed_info {
   uint64_t blocks_raised; /* that have more bits than config asks for; of them: */
   uint64_t blocks_16, blocks_32;
   uint64_t segments_raw; /* stored as they are */
-} viva_compressed_info;
+} viva_compressed_desc;
 
-VIVA_API viva_status viva_compressed_describe(const viva_compressed *compressed, viva_compressed_info *info,
-                                              viva_error *error);
+VIVA_API viva_status viva_compressed_info(const viva_compressed *compressed, viva_compressed_desc *info,
+                                          viva_error *error);
 
 /* One micro-block: a view, valid while the compressed tensor lives. */
 typedef struct viva_micro_block {
@@ -245,7 +245,7 @@ VIVA_API viva_status viva_stream_process(viva_stream *stream, const float *value
 /* Compresses the rest, waits for all chunks and hands them out. Errors: as process. */
 VIVA_API viva_status viva_stream_finish(viva_stream *stream, viva_stream_state *state, viva_error *error);
 
-VIVA_API viva_status viva_stream_get_state(const viva_stream *stream, viva_stream_state *state, viva_error *error);
+VIVA_API viva_status viva_stream_info(const viva_stream *stream, viva_stream_state *state, viva_error *error);
 VIVA_API void
 viva_stream_cancel(viva_stream *stream); /* the call under way, or the next, ends with E_CANCELLED. Thread-safe */
 VIVA_API void viva_stream_free(viva_stream *stream); /* NULL is allowed. Drops what was not finished */
@@ -412,7 +412,7 @@ VIVA_API viva_status viva_analyze_candidates(viva_engine *engine, const viva_ten
                                              const viva_analyze_options *options, viva_format_candidate *candidates,
                                              viva_error *error);
 
-/* Chooses a configuration and compresses with it (viva_compressed_describe says which). The bound holds in the result: when
+/* Chooses a configuration and compresses with it (viva_compressed_info says which). The bound holds in the result: when
  * a prediction was wrong, the next candidate is taken, and after the last one 16 or 32 bits. Errors: as viva_compress. */
 VIVA_API viva_status viva_analyze_and_compress(viva_engine *engine, const viva_tensor *tensor,
                                                const viva_analyze_options *options, viva_compressed **compressed,

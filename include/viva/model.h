@@ -161,6 +161,17 @@ VIVA_API viva_parts_options viva_parts_options_default(void);
  * num_layers, num_heads, num_kv_heads, head_dim, rotary_dim (most often head_dim) and vocab_size. */
 VIVA_API viva_model_config viva_model_config_default(void);
 
+/* What a model is made of. */
+typedef struct viva_model_parts {
+  size_t size;                    /* sizeof(viva_model_parts) */
+  viva_packed_weight *embedding;  /* dense, [vocab][hidden] */
+  const viva_layer_parts *layers; /* config->num_layers of them, each with its size set */
+  const viva_tensor *final_norm;  /* [hidden] */
+  viva_packed_weight *head; /* [vocab][hidden], any format; NULL: the embedding (config must say that it is tied) */
+} viva_model_parts;
+
+VIVA_API viva_model_parts viva_model_parts_default(void);
+
 /* A model made of handles, which it retains; each layer and projection may have a format of its own. Everything is
  * checked against config. Equal weights give the same bits as viva_model_load with the same formats.
  * Errors: E_ARGUMENT (NULL, or present where config has none, or of another engine; config breaks a rule), E_SIZE (a
@@ -170,16 +181,12 @@ VIVA_API viva_model_config viva_model_config_default(void);
  * config:      as viva_checkpoint_config gives it, or from viva_model_config_default: num_layers, sizes, RoPE, biases.
  *              Read are the rope_ members that its rope_type uses. permuted_qk must be 0; bos_token is -1 (none) or, as
  *              the eos_tokens, below vocab_size. An error about it names the member
- * embedding:   dense, [vocab][hidden]
- * layers:      config->num_layers of them, each with its size set
- * final_norm:  [hidden]
- * head:        [vocab][hidden], any format; NULL: the embedding (config must say that it is tied)
+ * parts:       only read during the call
  * options:     NULL for the defaults
  * model:       receives one reference, ended by viva_model_release */
 VIVA_API viva_status viva_model_from_parts(viva_engine *engine, const viva_model_config *config,
-                                           viva_packed_weight *embedding, const viva_layer_parts *layers,
-                                           const viva_tensor *final_norm, viva_packed_weight *head,
-                                           const viva_parts_options *options, viva_model **model, viva_error *error);
+                                           const viva_model_parts *parts, const viva_parts_options *options,
+                                           viva_model **model, viva_error *error);
 
 /* ---- sessions --------------------------------------------------------------------------------------------------- */
 
@@ -401,7 +408,6 @@ typedef struct viva_logprob {
 
 /* What was generated. Belongs to the caller, freed with viva_generate_result_free; everything in it ends with it. */
 typedef struct viva_generate_result {
-  size_t size;
   const viva_token *prompt_tokens;
   size_t prompt_count;
   const viva_token *tokens; /* generated ids; an end token that stopped it included */

@@ -1,7 +1,7 @@
 /* viva/npy.h: NumPy's files: .npy (one array) and .npz (a zip file of them).
  *
  *   viva_npy *file;
- *   viva_tensor_info info = {.size = sizeof info};
+ *   viva_stored_tensor info = {.size = sizeof info};
  *   if (viva_npy_open("weights.npz", NULL, &file, &error)) return report(&error);
  *   for (size_t i = 0; viva_npy_info(file, i, &info, NULL) == VIVA_OK; i++) {
  *     void *data = malloc(info.bytes);
@@ -37,7 +37,7 @@ VIVA_API size_t viva_npy_count(const viva_npy *file);
 /* Describes array index. name is "" in a .npy, else the member's without its ".npy"; type_name is the header's ("<f4");
  * bytes are what viva_npy_read writes; offset is that of the array's data, or of its compressed member.
  * Errors: E_ARGUMENT, E_NOT_FOUND (index ≥ count). */
-VIVA_API viva_status viva_npy_info(const viva_npy *file, size_t index, viva_tensor_info *info, viva_error *error);
+VIVA_API viva_status viva_npy_info(const viva_npy *file, size_t index, viva_stored_tensor *info, viva_error *error);
 
 /* The index of the array called name. Errors: E_ARGUMENT, E_NOT_FOUND. */
 VIVA_API viva_status viva_npy_find(const viva_npy *file, const char *name, size_t *index, viva_error *error);

@@ -47,14 +47,14 @@ typedef enum viva_sparse_24 {
   VIVA_SPARSE_24_PAIRS = 1     /* INT4 only, for comparison: 2 of the 4 neighbouring pairs of every 8 */
 } viva_sparse_24;
 
-#define VIVA_GROUP_CHANNEL UINT32_MAX /* viva_prepack_options.group: one scale for each output channel */
+#define VIVA_BLOCK_CHANNEL UINT32_MAX /* viva_prepack_options.block: one scale for each output channel */
 
 /* Options that a format does not have must be left at their defaults. */
 typedef struct viva_prepack_options {
   size_t size;               /* sizeof(viva_prepack_options) */
   viva_dtype scale_dtype;    /* FP8: F32 (NONE), F16, E8M0 (the next power of two that is not below);
                                 INT4 2:4: F16 (NONE), F32. A matrix with a scale beyond the type gets F32 */
-  uint32_t group;            /* INT4 2:4: 0: 128; 32, 64, 128 weights along in to a scale, or VIVA_GROUP_CHANNEL */
+  uint32_t block;            /* INT4 2:4: 0: 128; 32, 64, 128 weights along in to a scale, or VIVA_BLOCK_CHANNEL */
   viva_scale_search search;  /* NVFP4 */
   int32_t modelopt;          /* NVFP4: 1: keep the matrix's number as ModelOpt does, a multiplier absmax / 2688 */
   viva_sparse_24 selection;  /* INT4 2:4 */
@@ -67,6 +67,15 @@ typedef struct viva_prepack_options {
 } viva_prepack_options;
 
 VIVA_API viva_prepack_options viva_prepack_options_default(void);
+
+/* Any format, by its word as --weights has it (viva/model.h): "bf16", "fp8-b16:f16", "nvfp4:absmax", "int4-24-g64:f32".
+ * What the word says (type and block of the scales, search) is left at its default in the options. The calls below are
+ * short forms of this one. Errors: also E_ARGUMENT (no such word: the message lists them).
+ *
+ * options: NULL for the defaults
+ * packed:  receives one reference, ended by viva_packed_weight_release; NULL on failure */
+VIVA_API viva_status viva_prepack(viva_engine *engine, const viva_tensor *weight, const char *format,
+                                  const viva_prepack_options *options, viva_packed_weight **packed, viva_error *error);
 
 /* FP8, scale = absmax / 448 of each output channel (1 for a channel of zeros). 8 bits a weight and 4 bytes a channel.
  *
@@ -88,7 +97,7 @@ VIVA_API viva_status viva_prepack_int8_sparse_24_weight(viva_engine *engine, con
                                                         const viva_prepack_options *options,
                                                         viva_packed_weight **packed, viva_error *error);
 
-/* INT4 2:4: codes −7 … 7, scale = absmax / 7 of the group. Any in. 3 bits a weight, rows padded to 64, and the scales:
+/* INT4 2:4: codes −7 … 7, scale = absmax / 7 of the block. Any in. 3 bits a weight, rows padded to 64, and the scales:
  * 3.125 bits by default. */
 VIVA_API viva_status viva_prepack_int4_sparse_24_weight(viva_engine *engine, const viva_tensor *weight,
                                                         const viva_prepack_options *options,
@@ -130,8 +139,8 @@ typedef struct viva_packed_info {
 } viva_packed_info;
 
 /* Thread-safe. Errors: E_ARGUMENT. */
-VIVA_API viva_status viva_packed_weight_describe(const viva_packed_weight *packed, viva_packed_info *info,
-                                                 viva_error *error);
+VIVA_API viva_status viva_packed_weight_info(const viva_packed_weight *packed, viva_packed_info *info,
+                                             viva_error *error);
 
 /* The engine it lives on. Belongs to the packed weight. */
 VIVA_API viva_engine *viva_packed_weight_engine(const viva_packed_weight *packed);

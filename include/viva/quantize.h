@@ -10,7 +10,6 @@ extern "C" {
 
 /* Told for each matrix when it has been packed. Return 0 to go on, anything else to cancel. */
 typedef struct viva_quantize_tensor {
-  size_t size;
   const char *name;   /* "model.layers.0.self_attn.q_proj" */
   const char *format; /* "fp8", "nvfp4", "bf16" ... */
   uint64_t out_features, in_features;

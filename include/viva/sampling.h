@@ -42,6 +42,23 @@ typedef struct viva_candidate {
   float probability; /* after all filters, renormalised: they sum to 1 */
 } viva_candidate;
 
+/* What is drawn from. */
+typedef struct viva_sample_input {
+  size_t size;         /* sizeof(viva_sample_input) */
+  const float *logits; /* n values, unchanged */
+  size_t n;
+  const viva_token
+      *history; /* tokens so far (prompt and generated) for the repetition penalty; NULL when the count is 0 */
+  size_t history_count;
+  uint64_t sequence; /* which of several texts that share a seed (0 for one) */
+  uint64_t position; /* of the token to be drawn, counted from the beginning of its text (of its session); the pair
+                        (sequence, position) must not repeat under one seed */
+  void *scratch;     /* scratch_bytes ≥ viva_sample_scratch(n), aligned as malloc's */
+  size_t scratch_bytes;
+} viva_sample_input;
+
+VIVA_API viva_sample_input viva_sample_input_default(void);
+
 /* Bytes of scratch that the two calls below need for n logits. */
 VIVA_API size_t viva_sample_scratch(size_t n);
 
@@ -49,24 +66,16 @@ VIVA_API size_t viva_sample_scratch(size_t n);
  * Errors: E_ARGUMENT (a NaN or negative option, top_p > 1, history id ≥ n), E_NUMERIC (NaN or +infinity logit, or all
  * −infinity), E_SIZE (scratch or capacity too small; *count holds the number).
  *
- * logits:     n values, unchanged
- * history:    tokens so far (prompt and generated) for the repetition penalty; may be NULL when history_count is 0
- * scratch:    viva_sample_scratch(n) bytes, aligned as malloc's
+ * input:      sequence and position do not matter
+ * options:    NULL for the defaults
  * candidates: capacity elements; n is always enough */
-VIVA_API viva_status viva_sample_candidates(const float *logits, size_t n, const viva_sampling_options *options,
-                                            const viva_token *history, size_t history_count, void *scratch,
-                                            size_t scratch_bytes, viva_candidate *candidates, size_t capacity,
-                                            size_t *count, viva_error *error);
+VIVA_API viva_status viva_sample_candidates(const viva_sample_input *input, const viva_sampling_options *options,
+                                            viva_candidate *candidates, size_t capacity, size_t *count,
+                                            viva_error *error);
 
-/* Draws one token. Errors as above.
- *
- * options:  NULL for the defaults
- * sequence: which of several texts that share a seed (0 for one)
- * position: of the token to be drawn, counted from the beginning of its text (of its session); the pair (sequence,
- *           position) must not repeat under one seed */
-VIVA_API viva_status viva_sample(const float *logits, size_t n, const viva_sampling_options *options,
-                                 const viva_token *history, size_t history_count, uint64_t sequence, uint64_t position,
-                                 void *scratch, size_t scratch_bytes, viva_token *id, viva_error *error);
+/* Draws one token. Errors as above. */
+VIVA_API viva_status viva_sample(const viva_sample_input *input, const viva_sampling_options *options, viva_token *id,
+                                 viva_error *error);
 
 /* The draw's random number in [0, 1), a multiple of 2^-53: words 0 and 1 of Philox4x32-10. */
 VIVA_API double viva_sample_uniform(uint64_t seed, uint64_t sequence, uint64_t position);

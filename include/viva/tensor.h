@@ -122,7 +122,7 @@ typedef struct viva_tensor_desc {
   int32_t on_device;  /* 1: in the memory of a device that the CPU cannot read (viva_tensor_engine) */
 } viva_tensor_desc;
 
-VIVA_API viva_status viva_tensor_describe(const viva_tensor *tensor, viva_tensor_desc *desc, viva_error *error);
+VIVA_API viva_status viva_tensor_info(const viva_tensor *tensor, viva_tensor_desc *desc, viva_error *error);
 
 /* Element [0, 0, …], an address of the device for a tensor that lies there; valid while the tensor lives. NULL for
  * NULL. */

@@ -1,7 +1,9 @@
 /* viva/tensor_ops.h: what can be computed with tensors: NumPy's operations by NumPy's rules, on the CPU.
  *
  *   viva_tensor *x, *centred, *mean, *scaled;
- *   viva_tensor_random_normal(engine, VIVA_F32, 2, (uint64_t[]){64, 512}, 7, 0, 0.0, 1.0, &x, &error);
+ *   viva_random_options normal = viva_random_options_default();
+ *   normal.distribution = VIVA_NORMAL, normal.seed = 7;
+ *   viva_tensor_random(engine, VIVA_F32, 2, (uint64_t[]){64, 512}, &normal, &x, &error);
  *   viva_tensor_reduce(VIVA_MEAN, x, (int32_t[]){1}, 1, 1, &mean, &error);            one mean for each row: [64, 1]
  *   viva_tensor_binary(VIVA_SUBTRACT, x, mean, &centred, &error);                     broadcast: [64, 512]
  *   viva_tensor_binary_scalar(VIVA_MULTIPLY, centred, 0.5, &scaled, &error);
@@ -268,15 +270,28 @@ VIVA_API viva_status viva_tensor_logspace(viva_engine *engine, viva_dtype dtype,
 VIVA_API viva_status viva_tensor_eye(viva_engine *engine, viva_dtype dtype, uint64_t rows, uint64_t columns, int64_t k,
                                      viva_tensor **out, viva_error *error);
 
+typedef enum viva_distribution {
+  VIVA_UNIFORM = 0, /* in [low, high): 53 bits */
+  VIVA_NORMAL = 1   /* of this mean and deviation: Box–Muller */
+} viva_distribution;
+
+typedef struct viva_random_options {
+  size_t size; /* sizeof(viva_random_options) */
+  viva_distribution distribution;
+  int32_t reserved; /* 0 */
+  uint64_t seed, stream;
+  double low, high;       /* UNIFORM: 0 and 1 */
+  double mean, deviation; /* NORMAL: 0 and 1 */
+} viva_random_options;
+
+VIVA_API viva_random_options viva_random_options_default(void);
+
 /* Random numbers: element i depends on (seed, stream, i) alone: Philox 4×32-10, counter i/2 (two elements for each
- * block), key seed, so that any part can be made anew anywhere. Float types. Uniform: [low, high), 53 bits. Normal:
- * Box–Muller. */
-VIVA_API viva_status viva_tensor_random_uniform(viva_engine *engine, viva_dtype dtype, uint32_t rank,
-                                                const uint64_t *shape, uint64_t seed, uint64_t stream, double low,
-                                                double high, viva_tensor **out, viva_error *error);
-VIVA_API viva_status viva_tensor_random_normal(viva_engine *engine, viva_dtype dtype, uint32_t rank,
-                                               const uint64_t *shape, uint64_t seed, uint64_t stream, double mean,
-                                               double deviation, viva_tensor **out, viva_error *error);
+ * block), key seed, so that any part can be made anew anywhere. Float types.
+ *
+ * options: NULL for the defaults: uniform in [0, 1), seed 0 */
+VIVA_API viva_status viva_tensor_random(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                                        const viva_random_options *options, viva_tensor **out, viva_error *error);
 /* Weights [outputs][inputs]: Xavier: uniform within ±sqrt(6/(inputs + outputs)); He: normal with deviation
  * sqrt(2/inputs). */
 VIVA_API viva_status viva_tensor_xavier(viva_engine *engine, viva_dtype dtype, uint64_t inputs, uint64_t outputs,

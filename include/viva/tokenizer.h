@@ -51,11 +51,19 @@ VIVA_API viva_status viva_tokenizer_load_files(const viva_tokenizer_file *files,
 VIVA_API viva_tokenizer *viva_tokenizer_retain(viva_tokenizer *tokenizer);
 VIVA_API void viva_tokenizer_release(viva_tokenizer *tokenizer); /* NULL is allowed */
 
+/* A range of bytes of a text: [begin, end). */
+typedef struct viva_span {
+  size_t begin, end;
+} viva_span;
+
 typedef struct viva_encode_options {
   size_t size;           /* sizeof(viva_encode_options) */
   int32_t match_special; /* 0: special tokens written in the text are ordinary text. 1: they become their ids.
                                Added tokens that are not special always match. */
   int32_t add_special;   /* 0: ids of the text alone. 1: with the tokens the tokenizer adds (BOS, EOS), by its rule */
+  viva_span *offsets;    /* NULL, or as many as capacity: where in the text each id comes from, as the reference tells
+                            it: the tokens of add_special have the range [0, 0), a token that is a part of a
+                            character the whole character, and a tokenizer whose rule says so leaves white space out */
 } viva_encode_options;
 
 /* Both 0: the text alone. (viva_generate, which takes prompts, has match_special 1.) */
@@ -74,40 +82,25 @@ VIVA_API viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, cons
                                            const viva_encode_options *options, viva_token *ids, size_t capacity,
                                            size_t *count, viva_error *error);
 
-/* A range of bytes of a text: [begin, end). */
-typedef struct viva_span {
-  size_t begin, end;
-} viva_span;
-
-/* As viva_tokenizer_encode, and tells where in the text each id comes from, as the reference does: the tokens of
- * add_special have the range [0, 0), a token that is a part of a character the whole character, and a tokenizer whose
- * rule says so leaves white space out.
- *
- * offsets:  capacity elements; may be NULL when capacity is 0 */
-VIVA_API viva_status viva_tokenizer_encode_offsets(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
-                                                   const viva_encode_options *options, viva_token *ids,
-                                                   viva_span *offsets, size_t capacity, size_t *count,
-                                                   viva_error *error);
-
-/* Encodes count texts on several threads: texts[i] has the ids ids[ends[i - 1]] up to ids[ends[i]], from 0 for the first one.
- * The ids are those of viva_tokenizer_encode, whatever the threads.
- * Returns E_SIZE when capacity is too small: *id_count and ends are right then too, and ids is unspecified.
- * Thread-safe. Errors: as viva_tokenizer_encode; E_LIMIT (the system refused a thread).
- *
- * threads:  1 or more; 0: as many as this process may use processors
- * ends:     count elements */
 typedef struct viva_text {
   const char *text; /* may be NULL when bytes is 0 */
   size_t bytes;
+  size_t end; /* receives where its ids end: they begin where those of the text before end, the first one's at 0 */
 } viva_text;
 
-VIVA_API viva_status viva_tokenizer_encode_batch(const viva_tokenizer *tokenizer, const viva_text *texts, size_t count,
+/* Encodes count texts on several threads. The ids are those of viva_tokenizer_encode, one text's after the other's, whatever
+ * the threads. Returns E_SIZE when capacity is too small: the ends are right then too, and ids is unspecified.
+ * Thread-safe. Errors: as viva_tokenizer_encode; E_LIMIT (the system refused a thread).
+ *
+ * options:  as for viva_tokenizer_encode, without offsets
+ * threads:  1 or more; 0: as many as this process may use processors */
+VIVA_API viva_status viva_tokenizer_encode_batch(const viva_tokenizer *tokenizer, viva_text *texts, size_t count,
                                                  const viva_encode_options *options, int32_t threads, viva_token *ids,
-                                                 size_t capacity, size_t *ends, size_t *id_count, viva_error *error);
+                                                 size_t capacity, viva_error *error);
 
 /* Streaming encode, of texts of any size: the ids, joined, are those that viva_tokenizer_encode gives for all of the text.
  * What is kept is bounded (about 128 KiB beside a push) as long as the text has places where this tokenizer's rules allow to
- * cut it: most often a space behind a letter. One encoder is used by one thread at a time. */
+ * cut it: most often a space behind a letter. options are without offsets (each push gives its own). One encoder is used by one thread at a time. */
 typedef struct viva_encoder viva_encoder;
 
 VIVA_API viva_status viva_encoder_create(viva_tokenizer *tokenizer, const viva_encode_options *options,

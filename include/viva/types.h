@@ -13,7 +13,7 @@ typedef int32_t viva_token;
 
 /* Element types. Values are pinned. Sub-byte types are packed, first element in the low bits. */
 typedef enum viva_dtype {
-  VIVA_DTYPE_NONE = 0, /* "as stored", or "not one of these" (a GGUF block type: see viva_tensor_info.type_name) */
+  VIVA_DTYPE_NONE = 0, /* "as stored", or "not one of these" (a GGUF block type: see viva_stored_tensor.type_name) */
   VIVA_F64 = 1,
   VIVA_F32 = 2,
   VIVA_F16 = 3,

@@ -180,10 +180,10 @@ static viva_status by_seed_rule(const coder *c, const flat_values *flat, const v
 static viva_status try_config(const coder *c, const viva_compression_config *config, const flat_values *flat,
                               const viva_tensor *tensor, viva_compressed **out, viva_error *error) {
   coder chosen;
-  viva_compressed_info info = {.size = sizeof info};
+  viva_compressed_desc info = {.size = sizeof info};
   TRY(coder_make(config, 0, c->rt, c->pool, &chosen, error));
   TRY(compress_flat(&chosen, flat, tensor->rank, tensor->shape, out, error));
-  TRY(viva_compressed_describe(*out, &info, error));
+  TRY(viva_compressed_info(*out, &info, error));
   if (info.bound_met) return VIVA_OK;
   viva_compressed_release(*out);
   *out = NULL;

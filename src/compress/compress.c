@@ -12,7 +12,7 @@ viva_status flat_open(const viva_tensor *tensor, runtime *rt, flat_values *flat,
   *flat = (flat_values){.rt = rt, .count = tensor->elements};
   if (tensor->storage->device) return device_refuse(tensor, "the tensor", error);
   viva_tensor_desc desc = {.size = sizeof desc};
-  TRY(viva_tensor_describe(tensor, &desc, error));
+  TRY(viva_tensor_info(tensor, &desc, error));
   if (desc.dtype == VIVA_F32 && desc.contiguous) {
     flat->values = (const float *)(const void *)tensor->data;
     return VIVA_OK;

@@ -56,7 +56,7 @@ uint64_t seed_bytes(const viva_compression_config *config, uint64_t blocks) {
 }
 
 /* Adds to info what became of a segment's blocks. */
-static void count_blocks(const viva_compressed *c, const segment *s, viva_compressed_info *info) {
+static void count_blocks(const viva_compressed *c, const segment *s, viva_compressed_desc *info) {
   const segment_parts p = segment_split(s);
   for (size_t b = 0; b < s->blocks; b++) {
     const uint32_t bits = segment_block_bits(s, &p, b);
@@ -66,9 +66,9 @@ static void count_blocks(const viva_compressed *c, const segment *s, viva_compre
   }
 }
 
-viva_status viva_compressed_describe(const viva_compressed *compressed, viva_compressed_info *info, viva_error *error) {
+viva_status viva_compressed_info(const viva_compressed *compressed, viva_compressed_desc *info, viva_error *error) {
   if (!compressed) return error_set(error, VIVA_E_ARGUMENT, "compressed is NULL");
-  viva_compressed_info filled = {.size = sizeof filled, .config = compressed->config, .rank = compressed->rank};
+  viva_compressed_desc filled = {.size = sizeof filled, .config = compressed->config, .rank = compressed->rank};
   memcpy(filled.shape, compressed->shape, sizeof filled.shape);
   filled.bound_met = 1;
   filled.num_elements = compressed->elements;
@@ -86,7 +86,7 @@ viva_status viva_compressed_describe(const viva_compressed *compressed, viva_com
   }
   filled.seed_memory_bytes = seed_bytes(&compressed->config, compressed->blocks);
   filled.compression_ratio = 4.0 * (double)compressed->elements / (double)filled.memory_bytes;
-  return options_fill(info, &filled, "viva_compressed_info", error);
+  return options_fill(info, &filled, "viva_compressed_desc", error);
 }
 
 /* -- views */

@@ -62,12 +62,12 @@ viva_status viva_compression_statistics(viva_engine *engine, const viva_tensor *
   if (!engine || !original || !compressed)
     return error_set(error, VIVA_E_ARGUMENT, "%s is NULL", !engine ? "engine" : !original ? "original" : "compressed");
   TRY(same_shape(original, compressed, error));
-  viva_compressed_info info = {.size = sizeof info};
+  viva_compressed_desc info = {.size = sizeof info};
   viva_compression_stats filled = {.size = sizeof filled};
   coder tools = {.rt = engine->rt, .pool = engine->pool, .kernels = compress_kernels_best()};
   flat_values flat;
   error_sums sums;
-  TRY(viva_compressed_describe(compressed, &info, error));
+  TRY(viva_compressed_info(compressed, &info, error));
   filled.original_bytes = 4 * info.num_elements;
   filled.compressed_bytes = info.memory_bytes;
   filled.compression_ratio = info.compression_ratio;

@@ -284,7 +284,7 @@ viva_status viva_stream_finish(viva_stream *stream, viva_stream_state *state, vi
   return end_call(stream, finish(stream), state, error);
 }
 
-viva_status viva_stream_get_state(const viva_stream *stream, viva_stream_state *state, viva_error *error) {
+viva_status viva_stream_info(const viva_stream *stream, viva_stream_state *state, viva_error *error) {
   if (!stream) return error_set(error, VIVA_E_ARGUMENT, "stream is NULL; make one with viva_stream_create");
   return options_fill(state, &stream->state, "viva_stream_state", error);
 }

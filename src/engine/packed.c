@@ -110,7 +110,7 @@ static viva_status need_packed(const viva_packed_weight *packed, viva_error *err
                             "a model");
 }
 
-viva_status viva_packed_weight_describe(const viva_packed_weight *packed, viva_packed_info *info, viva_error *error) {
+viva_status viva_packed_weight_info(const viva_packed_weight *packed, viva_packed_info *info, viva_error *error) {
   TRY(need_packed(packed, error));
   const weight *w = &packed->w;
   const int nvfp4 = w->format == WEIGHT_NVFP4;

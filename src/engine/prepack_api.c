@@ -1,6 +1,9 @@
 /* engine/prepack_api.c: the viva_prepack calls: what each format takes, and its defaults. */
+#include <string.h>
+
 #include "base/options.h"
 #include "engine/prepack.h"
+#include "pack/word.h"
 
 viva_prepack_options viva_prepack_options_default(void) {
   return (viva_prepack_options){.size = sizeof(viva_prepack_options)};
@@ -8,7 +11,7 @@ viva_prepack_options viva_prepack_options_default(void) {
 
 /* -- what a format has */
 
-enum { HAS_SCALE = 1, HAS_GROUP = 2, HAS_SEARCH = 4, HAS_MODELOPT = 8, HAS_PAIRS = 16, HAS_KEEP = 32 };
+enum { HAS_SCALE = 1, HAS_BLOCK = 2, HAS_SEARCH = 4, HAS_MODELOPT = 8, HAS_PAIRS = 16, HAS_KEEP = 32 };
 
 typedef struct format_options {
   const char *name;
@@ -23,7 +26,7 @@ static const format_options formats[WEIGHT_FORMATS] = {
     [WEIGHT_FP8] = {"FP8", HAS_SCALE, {VIVA_F32, VIVA_F16, VIVA_E8M0}},
     [WEIGHT_NVFP4] = {"NVFP4", HAS_SEARCH | HAS_MODELOPT, {0}},
     [WEIGHT_INT8_24] = {"INT8 2:4", HAS_KEEP, {0}},
-    [WEIGHT_INT4_24] = {"INT4 2:4", HAS_SCALE | HAS_GROUP | HAS_PAIRS | HAS_KEEP, {VIVA_F16, VIVA_F32}},
+    [WEIGHT_INT4_24] = {"INT4 2:4", HAS_SCALE | HAS_BLOCK | HAS_PAIRS | HAS_KEEP, {VIVA_F16, VIVA_F32}},
 };
 
 /* An option that the format does not have was set. */
@@ -34,7 +37,7 @@ static viva_status check_absent(const format_options *f, const viva_prepack_opti
     int set;
   } options[] = {
       {"scale_dtype", HAS_SCALE, o->scale_dtype != VIVA_DTYPE_NONE},
-      {"group", HAS_GROUP, o->group != 0},
+      {"block", HAS_BLOCK, o->block != 0},
       {"search", HAS_SEARCH, o->search != VIVA_SEARCH_MSE},
       {"modelopt", HAS_MODELOPT, o->modelopt != 0},
       {"selection", HAS_PAIRS, o->selection != VIVA_SPARSE_24_ELEMENTS},
@@ -68,11 +71,11 @@ static viva_status choose_scale(const format_options *f, viva_dtype wanted, scal
   return error_option(error, VIVA_E_ARGUMENT, "scale_dtype");
 }
 
-static viva_status choose_group(uint32_t group, uint32_t *block, viva_error *error) {
-  *block = group == 0 ? 128 : group == VIVA_GROUP_CHANNEL ? 0 : group;
+static viva_status choose_block(uint32_t wanted, uint32_t *block, viva_error *error) {
+  *block = wanted == 0 ? 128 : wanted == VIVA_BLOCK_CHANNEL ? 0 : wanted;
   if (*block == 0 || *block == 32 || *block == 64 || *block == 128) return VIVA_OK;
-  error_set(error, VIVA_E_ARGUMENT, "group is %u; expected 32, 64, 128 or VIVA_GROUP_CHANNEL", (unsigned)group);
-  return error_option(error, VIVA_E_ARGUMENT, "group");
+  error_set(error, VIVA_E_ARGUMENT, "block is %u; expected 32, 64, 128 or VIVA_BLOCK_CHANNEL", (unsigned)wanted);
+  return error_option(error, VIVA_E_ARGUMENT, "block");
 }
 
 /* The format's part of the options, with format and (for FP8) block set. */
@@ -85,7 +88,7 @@ static viva_status read_spec(const viva_prepack_options *o, pack_spec *spec, viv
   TRY(check_choice("allow_nonfinite", o->allow_nonfinite, 1, error));
   spec->scale = spec->format == WEIGHT_NVFP4 ? SCALE_E4M3 : SCALE_F32;
   if (f->has & HAS_SCALE) TRY(choose_scale(f, o->scale_dtype, &spec->scale, error));
-  if (f->has & HAS_GROUP) TRY(choose_group(o->group, &spec->block, error));
+  if (f->has & HAS_BLOCK) TRY(choose_block(o->block, &spec->block, error));
   spec->search = (nvfp4_search)o->search;
   spec->multiplier = o->modelopt;
   spec->pairs = o->selection == VIVA_SPARSE_24_PAIRS;
@@ -146,6 +149,52 @@ static viva_status prepack(viva_engine *engine, const viva_tensor *matrix, pack_
   const prepack_plan plan = {
       .source = matrix, .keep = o.keep, .spec = spec, .progress = o.progress, .progress_user = o.progress_user};
   return prepack_run(engine, &plan, packed, error);
+}
+
+/* -- any format, by its word */
+
+static viva_status read_word(const char *word, pack_spec *spec, viva_error *error) {
+  char quoted[64];
+  if (!word) {
+    error_set(error, VIVA_E_ARGUMENT, "format is NULL; expected a word such as \"fp8-b16:f16\"");
+    return error_option(error, VIVA_E_ARGUMENT, "format");
+  }
+  const pack_word found = pack_word_read(word, strlen(word), spec);
+  if (found == PACK_WORD_OK) return VIVA_OK;
+  error_quote(quoted, sizeof quoted, word, strlen(word));
+  const char *suffixes = found == PACK_WORD_SUFFIX ? pack_word_suffixes(spec->format) : NULL;
+  if (found == PACK_WORD_UNKNOWN)
+    error_set(error, VIVA_E_ARGUMENT, "\"%s\" is no format; expected " PACK_WORDS, quoted);
+  else
+    error_set(error, VIVA_E_ARGUMENT, "in \"%s\", expected behind the colon %s", quoted,
+              suffixes ? suffixes : "nothing");
+  return error_option(error, VIVA_E_ARGUMENT, "format");
+}
+
+/* What the word says is not said by the options too. */
+static viva_status say_once(const viva_prepack_options *o, viva_error *error) {
+  const char *twice = o->scale_dtype != VIVA_DTYPE_NONE ? "scale_dtype"
+                      : o->block != 0                   ? "block"
+                      : o->search != VIVA_SEARCH_MSE    ? "search"
+                                                        : NULL;
+  if (!twice) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "the format's word says the %s; leave the option at its default", twice);
+  return error_option(error, VIVA_E_ARGUMENT, twice);
+}
+
+viva_status viva_prepack(viva_engine *engine, const viva_tensor *matrix, const char *format,
+                         const viva_prepack_options *options, viva_packed_weight **packed, viva_error *error) {
+  static const viva_dtype types[] = {[SCALE_F32] = VIVA_F32, [SCALE_F16] = VIVA_F16, [SCALE_E8M0] = VIVA_E8M0};
+  viva_prepack_options o = viva_prepack_options_default();
+  pack_spec spec;
+  if (packed) *packed = NULL;
+  TRY(options_read(&o, options, "viva_prepack_options", error));
+  TRY(read_word(format, &spec, error));
+  TRY(say_once(&o, error));
+  if (formats[spec.format].has & HAS_SCALE) o.scale_dtype = types[spec.scale];
+  if (formats[spec.format].has & HAS_BLOCK) o.block = spec.block ? spec.block : VIVA_BLOCK_CHANNEL;
+  o.search = (viva_scale_search)spec.search;
+  return prepack(engine, matrix, (pack_spec){.format = spec.format, .block = spec.block}, &o, packed, error);
 }
 
 /* -- the calls */

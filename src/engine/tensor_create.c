@@ -1,6 +1,7 @@
 /* engine/tensor_create.c: tensors of given values in the memory of an engine. */
 #include <math.h>
 
+#include "base/options.h"
 #include "engine/engine.h"
 #include "tensor/create.h"
 #include "viva/tensor_ops.h"
@@ -55,29 +56,36 @@ viva_status viva_tensor_eye(viva_engine *engine, viva_dtype dtype, uint64_t rows
   return create_eye(engine->rt, dtype, rows, columns, k, out, error);
 }
 
-viva_status viva_tensor_random_uniform(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
-                                       uint64_t seed, uint64_t stream, double low, double high, viva_tensor **out,
-                                       viva_error *error) {
-  TRY(need(engine, out, error));
-  return create_random(engine->rt, dtype, rank, shape, seed, stream, 0, low, high, out, error);
+viva_random_options viva_random_options_default(void) {
+  return (viva_random_options){.size = sizeof(viva_random_options), .high = 1, .deviation = 1};
 }
 
-viva_status viva_tensor_random_normal(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
-                                      uint64_t seed, uint64_t stream, double mean, double deviation, viva_tensor **out,
-                                      viva_error *error) {
+viva_status viva_tensor_random(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                               const viva_random_options *options, viva_tensor **out, viva_error *error) {
+  viva_random_options o = viva_random_options_default();
   TRY(need(engine, out, error));
-  return create_random(engine->rt, dtype, rank, shape, seed, stream, 1, mean, deviation, out, error);
+  TRY(options_read(&o, options, "viva_random_options", error));
+  if (o.distribution != VIVA_UNIFORM && o.distribution != VIVA_NORMAL) {
+    error_set(error, VIVA_E_ARGUMENT, "distribution is %d; expected 0 (uniform) or 1 (normal)", (int)o.distribution);
+    return error_option(error, VIVA_E_ARGUMENT, "distribution");
+  }
+  return create_random(engine->rt, dtype, rank, shape, &o, out, error);
 }
 
 viva_status viva_tensor_xavier(viva_engine *engine, viva_dtype dtype, uint64_t inputs, uint64_t outputs, uint64_t seed,
                                viva_tensor **out, viva_error *error) {
   const uint64_t shape[2] = {outputs, inputs};
-  const double bound = sqrt(6.0 / ((double)inputs + (double)outputs));
-  return viva_tensor_random_uniform(engine, dtype, 2, shape, seed, 0, -bound, bound, out, error);
+  viva_random_options o = viva_random_options_default();
+  o.seed = seed;
+  o.high = sqrt(6.0 / ((double)inputs + (double)outputs)), o.low = -o.high;
+  return viva_tensor_random(engine, dtype, 2, shape, &o, out, error);
 }
 
 viva_status viva_tensor_he(viva_engine *engine, viva_dtype dtype, uint64_t inputs, uint64_t outputs, uint64_t seed,
                            viva_tensor **out, viva_error *error) {
   const uint64_t shape[2] = {outputs, inputs};
-  return viva_tensor_random_normal(engine, dtype, 2, shape, seed, 0, 0.0, sqrt(2.0 / (double)inputs), out, error);
+  viva_random_options o = viva_random_options_default();
+  o.seed = seed;
+  o.distribution = VIVA_NORMAL, o.deviation = sqrt(2.0 / (double)inputs);
+  return viva_tensor_random(engine, dtype, 2, shape, &o, out, error);
 }

@@ -35,19 +35,19 @@ static viva_status no_checkpoint(viva_error *error) {
   return error_set(error, VIVA_E_ARGUMENT, "checkpoint is NULL; expected what viva_checkpoint_open gave");
 }
 
-static viva_status describe(const viva_checkpoint *ck, const tensor_view *view, viva_tensor_info *info,
+static viva_status describe(const viva_checkpoint *ck, const tensor_view *view, viva_stored_tensor *info,
                             viva_error *error) {
-  viva_tensor_info full = {.size = sizeof full,
-                           .name = view->name,
-                           .type_name = type_name(view->type),
-                           .dtype = type_get(view->type)->dtype,
-                           .rank = view->rank,
-                           .elements = view->elements,
-                           .bytes = view->bytes,
-                           .offset = view->offset,
-                           .file = ck->files[view->file].path};
+  viva_stored_tensor full = {.size = sizeof full,
+                             .name = view->name,
+                             .type_name = type_name(view->type),
+                             .dtype = type_get(view->type)->dtype,
+                             .rank = view->rank,
+                             .elements = view->elements,
+                             .bytes = view->bytes,
+                             .offset = view->offset,
+                             .file = ck->files[view->file].path};
   memcpy(full.shape, view->shape, sizeof full.shape);
-  return options_fill(info, &full, "viva_tensor_info", error);
+  return options_fill(info, &full, "viva_stored_tensor", error);
 }
 
 /* The tensor called name, or E_ARGUMENT, E_NOT_FOUND. */
@@ -67,7 +67,7 @@ size_t viva_checkpoint_tensor_count(const viva_checkpoint *checkpoint) {
   return checkpoint != NULL ? checkpoint->tensor_count : 0;
 }
 
-viva_status viva_checkpoint_tensor(const viva_checkpoint *checkpoint, size_t index, viva_tensor_info *info,
+viva_status viva_checkpoint_tensor(const viva_checkpoint *checkpoint, size_t index, viva_stored_tensor *info,
                                    viva_error *error) {
   if (checkpoint == NULL) return no_checkpoint(error);
   if (index >= checkpoint->tensor_count)
@@ -76,7 +76,7 @@ viva_status viva_checkpoint_tensor(const viva_checkpoint *checkpoint, size_t ind
   return describe(checkpoint, &checkpoint->tensors[index], info, error);
 }
 
-viva_status viva_checkpoint_find(const viva_checkpoint *checkpoint, const char *name, viva_tensor_info *info,
+viva_status viva_checkpoint_find(const viva_checkpoint *checkpoint, const char *name, viva_stored_tensor *info,
                                  viva_error *error) {
   const tensor_view *view;
   TRY(find(checkpoint, name, &view, error));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "pack/word.h"
 
 /* A piece of the text. */
 typedef struct span {
@@ -11,53 +12,7 @@ typedef struct span {
   size_t bytes;
 } span;
 
-static const struct {
-  const char *word;
-  weight_format format;
-  uint32_t block;
-  scale_type scale;
-} formats[] = {
-    {"f32", WEIGHT_F32, 0, SCALE_F32},
-    {"bf16", WEIGHT_BF16, 0, SCALE_F32},
-    {"f16", WEIGHT_F16, 0, SCALE_F32},
-    {"fp8", WEIGHT_FP8, 0, SCALE_F32},
-    {"fp8-b16", WEIGHT_FP8, 16, SCALE_F32},
-    {"fp8-b32", WEIGHT_FP8, 32, SCALE_F32},
-    {"fp8-b64", WEIGHT_FP8, 64, SCALE_F32},
-    {"fp8-b128", WEIGHT_FP8, 128, SCALE_F32},
-    {"nvfp4", WEIGHT_NVFP4, NVFP4_BLOCK, SCALE_E4M3},
-    {"int8-24", WEIGHT_INT8_24, 0, SCALE_F32},
-    {"int4-24", WEIGHT_INT4_24, 128, SCALE_F16},
-    {"int4-24-g32", WEIGHT_INT4_24, 32, SCALE_F16},
-    {"int4-24-g64", WEIGHT_INT4_24, 64, SCALE_F16},
-    {"int4-24-channel", WEIGHT_INT4_24, 0, SCALE_F16},
-};
-#define FORMAT_WORDS                                                                                                   \
-  "f32, bf16, f16, fp8, fp8-b16, fp8-b32, fp8-b64, fp8-b128, nvfp4, int8-24, int4-24, int4-24-g32, int4-24-g64, "      \
-  "int4-24-channel or stored"
-
-/* What may follow a ':'. */
-static const struct {
-  weight_format format;
-  const char *word;
-  scale_type scale;
-  nvfp4_search search;
-} suffixes[] = {
-    {WEIGHT_FP8, "f32", SCALE_F32, NVFP4_SEARCH_MSE},
-    {WEIGHT_FP8, "f16", SCALE_F16, NVFP4_SEARCH_MSE},
-    {WEIGHT_FP8, "e8m0", SCALE_E8M0, NVFP4_SEARCH_MSE},
-    {WEIGHT_INT4_24, "f16", SCALE_F16, NVFP4_SEARCH_MSE},
-    {WEIGHT_INT4_24, "f32", SCALE_F32, NVFP4_SEARCH_MSE},
-    {WEIGHT_NVFP4, "mse", SCALE_E4M3, NVFP4_SEARCH_MSE},
-    {WEIGHT_NVFP4, "absmax", SCALE_E4M3, NVFP4_SEARCH_ABSMAX},
-    {WEIGHT_NVFP4, "four-over-six", SCALE_E4M3, NVFP4_SEARCH_FOUR_OVER_SIX},
-};
-static const char *const suffix_words[WEIGHT_FORMATS + 1] = {
-    /* the last: of "stored" */
-    [WEIGHT_FP8] = "f32, f16 or e8m0 (the type of the scales)",
-    [WEIGHT_INT4_24] = "f16 or f32 (the type of the scales)",
-    [WEIGHT_NVFP4] = "mse, absmax or four-over-six (the search for the scales)",
-};
+#define FORMAT_WORDS PACK_WORDS " or stored"
 
 /* ---- text */
 
@@ -100,11 +55,12 @@ static viva_status bad_format(span entry, span word, viva_error *error) {
   return at_option(error);
 }
 
-static viva_status bad_suffix(span entry, span word, span suffix, weight_format format, viva_error *error) {
+/* expected NULL: nothing can follow. */
+static viva_status bad_suffix(span entry, span word, span suffix, const char *expected, viva_error *error) {
   quoted e, w, s;
-  if (suffix_words[format])
+  if (expected)
     error_set(error, VIVA_E_ARGUMENT, "in \"%s\", \"%s\" cannot follow \"%s:\"; expected %s", quote(&e, entry),
-              quote(&s, suffix), quote(&w, word), suffix_words[format]);
+              quote(&s, suffix), quote(&w, word), expected);
   else
     error_set(error, VIVA_E_ARGUMENT,
               "in \"%s\", nothing can follow \"%s\"; the types of scales belong to fp8 and int4-24 formats, a search "
@@ -115,20 +71,14 @@ static viva_status bad_suffix(span entry, span word, span suffix, weight_format 
 
 static viva_status read_format(span entry, span text, rule_entry *out, viva_error *error) {
   span suffix = text, word = cut(&suffix, ':');
-  size_t f = 0, n = sizeof formats / sizeof *formats;
   out->stored = is(word, "stored");
-  if (out->stored) return suffix.at ? bad_suffix(entry, word, suffix, WEIGHT_FORMATS, error) : VIVA_OK;
-  while (f < n && !is(word, formats[f].word)) f++;
-  if (f == n) return bad_format(entry, word, error);
-  out->spec = (pack_spec){.format = formats[f].format, .block = formats[f].block, .scale = formats[f].scale};
-  if (!suffix.at) return VIVA_OK;
-  for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-    if (suffixes[i].format != out->spec.format || !is(suffix, suffixes[i].word)) continue;
-    out->spec.scale = suffixes[i].scale;
-    out->spec.search = suffixes[i].search;
-    return VIVA_OK;
+  if (out->stored) return suffix.at ? bad_suffix(entry, word, suffix, NULL, error) : VIVA_OK;
+  switch (pack_word_read(text.at, text.bytes, &out->spec)) {
+  case PACK_WORD_UNKNOWN: return bad_format(entry, word, error);
+  case PACK_WORD_SUFFIX: return bad_suffix(entry, word, suffix, pack_word_suffixes(out->spec.format), error);
+  case PACK_WORD_OK: break;
   }
-  return bad_suffix(entry, word, suffix, out->spec.format, error);
+  return VIVA_OK;
 }
 
 /* ---- patterns */

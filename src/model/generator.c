@@ -37,7 +37,9 @@ static viva_status check_stop_strings(const viva_generator *g, viva_error *error
 static viva_status check_sampling(const viva_generator *g, viva_error *error) {
   float logit = 0;
   viva_token id;
-  return viva_sample(&logit, 1, &g->o.sampling, NULL, 0, 0, 0, g->scratch, g->scratch_bytes, &id, error);
+  const viva_sample_input input = {
+      .size = sizeof input, .logits = &logit, .n = 1, .scratch = g->scratch, .scratch_bytes = g->scratch_bytes};
+  return viva_sample(&input, &g->o.sampling, &id, error);
 }
 
 static viva_status check_flag(int32_t value, const char *name, viva_error *error) {

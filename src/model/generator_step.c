@@ -101,6 +101,19 @@ static viva_status add_logprobs(viva_generator *g, const float *logits, size_t v
   return VIVA_OK;
 }
 
+static viva_status draw(const viva_generator *g, const float *logits, size_t vocab, viva_token *id, viva_error *error) {
+  const viva_sample_input input = {.size = sizeof input,
+                                   .logits = logits,
+                                   .n = vocab,
+                                   .history = g->tokens.data,
+                                   .history_count = g->tokens.bytes / sizeof *id,
+                                   .sequence = g->o.sequence,
+                                   .position = g->session->position,
+                                   .scratch = g->scratch,
+                                   .scratch_bytes = g->scratch_bytes};
+  return viva_sample(&input, &g->o.sampling, id, error);
+}
+
 static viva_status choose(viva_generator *g, viva_token *id, viva_error *error) {
   const float *logits;
   size_t vocab;
@@ -108,9 +121,7 @@ static viva_status choose(viva_generator *g, viva_token *id, viva_error *error) 
   *id = g->session->logits->best;
   if (is_greedy(g) && !g->o.logprobs) return VIVA_OK;
   TRY(viva_session_logits(g->session, &logits, &vocab, error));
-  if (!is_greedy(g))
-    TRY(viva_sample(logits, vocab, &g->o.sampling, g->tokens.data, g->tokens.bytes / sizeof *id, g->o.sequence,
-                    g->session->position, g->scratch, g->scratch_bytes, id, error));
+  if (!is_greedy(g)) TRY(draw(g, logits, vocab, id, error));
   if (!g->o.logprobs) return VIVA_OK;
   return add_logprobs(g, logits, vocab, *id, error);
 }

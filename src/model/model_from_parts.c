@@ -286,9 +286,11 @@ static viva_status read_options(viva_model *m, const viva_parts_options *given, 
   return VIVA_OK;
 }
 
-static viva_status take_ends(maker *k, viva_packed_weight *embedding, viva_packed_weight *head, viva_error *error) {
+static viva_status take_ends(maker *k, const viva_model_parts *parts, viva_error *error) {
   viva_model *m = k->model;
-  TRY(take_matrix(k, embedding, &names_global[NAMES_EMBEDDING], SIZE_MAX, "embedding", &m->dec.embedding, error));
+  viva_packed_weight *head = parts->head;
+  TRY(take_matrix(k, parts->embedding, &names_global[NAMES_EMBEDDING], SIZE_MAX, "embedding", &m->dec.embedding,
+                  error));
   if (!weight_dense(m->dec.embedding.format)) {
     error_set(error, VIVA_E_DTYPE,
               "the embedding is packed; tokens are looked up in F32, BF16 or F16 (viva_prepack_dense)");
@@ -301,8 +303,7 @@ static viva_status take_ends(maker *k, viva_packed_weight *embedding, viva_packe
   return at_part(error, VIVA_E_ARGUMENT, SIZE_MAX, "head");
 }
 
-static viva_status fill(maker *k, viva_packed_weight *embedding, const viva_tensor *final_norm,
-                        viva_packed_weight *head, const viva_parts_options *options, viva_error *error) {
+static viva_status fill(maker *k, const viva_model_parts *parts, const viva_parts_options *options, viva_error *error) {
   viva_model *m = k->model;
   mem *memory = &k->engine->rt->mem;
   backend *b = k->engine->backend;
@@ -312,13 +313,13 @@ static viva_status fill(maker *k, viva_packed_weight *embedding, const viva_tens
   model_begin_pools(m, m->cache_bytes);
   m->parts = mem_array(memory, 2 + 7 * m->dec.layer_count, sizeof(void *));
   if (!m->parts) return error_set(error, VIVA_E_MEMORY, "no memory for %zu layers", m->dec.layer_count);
-  TRY(take_ends(k, embedding, head, error));
+  TRY(take_ends(k, parts, error));
   for (size_t l = 0; l < m->dec.layer_count; l++) TRY(take_layer(k, l, 0, error));
-  TRY(take_vectors(k, final_norm, error));
+  TRY(take_vectors(k, parts->final_norm, error));
   TRY(b->ops->alloc(b, k->floats * sizeof(float), &m->block, error));
   k->vectors = mem_array(memory, k->floats, sizeof(float));
   if (!k->vectors) return error_set(error, VIVA_E_MEMORY, "no memory for norms and biases");
-  TRY(take_vectors(k, final_norm, error));
+  TRY(take_vectors(k, parts->final_norm, error));
   TRY(b->ops->upload(b, m->block, k->vectors, k->floats * sizeof(float), error));
   TRY(decoder_prepare(b, &m->dec, &m->prepared, error));
   fill_plan(m, k);
@@ -326,25 +327,28 @@ static viva_status fill(maker *k, viva_packed_weight *embedding, const viva_tens
   return VIVA_OK;
 }
 
-viva_status viva_model_from_parts(viva_engine *engine, const viva_model_config *config, viva_packed_weight *embedding,
-                                  const viva_layer_parts *layers, const viva_tensor *final_norm,
-                                  viva_packed_weight *head, const viva_parts_options *options, viva_model **model,
-                                  viva_error *error) {
+viva_model_parts viva_model_parts_default(void) { return (viva_model_parts){.size = sizeof(viva_model_parts)}; }
+
+viva_status viva_model_from_parts(viva_engine *engine, const viva_model_config *config, const viva_model_parts *given,
+                                  const viva_parts_options *options, viva_model **model, viva_error *error) {
+  viva_model_parts parts = viva_model_parts_default();
   if (!model) return error_set(error, VIVA_E_ARGUMENT, "model is NULL; give a place for the handle");
   *model = NULL;
   if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; open one with viva_engine_open");
   if (!config)
     return error_set(error, VIVA_E_ARGUMENT, "config is NULL; begin with viva_model_config_default or a file's");
-  if (!layers)
+  if (!given) return error_set(error, VIVA_E_ARGUMENT, "parts is NULL; begin with viva_model_parts_default");
+  TRY(options_read(&parts, given, "viva_model_parts", error));
+  if (!parts.layers)
     return error_set(error, VIVA_E_ARGUMENT, "layers is NULL; expected config->num_layers structs, each with its size");
   viva_model *m = mem_zalloc(&engine->rt->mem, sizeof *m);
   if (!m) return error_set(error, VIVA_E_MEMORY, "no memory for a model");
   m->references = 1;
   m->engine = viva_engine_retain(engine);
   m->config = viva_model_config_default();
-  maker k = {.model = m, .engine = engine, .layers = layers, .layer_bytes = layers->size};
+  maker k = {.model = m, .engine = engine, .layers = parts.layers, .layer_bytes = parts.layers->size};
   viva_status status = options_read(&m->config, config, "viva_model_config", error);
-  if (!status) status = fill(&k, embedding, final_norm, head, options, error);
+  if (!status) status = fill(&k, &parts, options, error);
   m->part_count = k.part_count;
   mem_free(&engine->rt->mem, k.vectors);
   if (status)

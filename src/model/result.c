@@ -30,8 +30,7 @@ viva_status viva_generator_result(const viva_generator *generator, viva_generate
   char *at = (char *)(box + 1);
   const viva_logprob *chosen = place(&at, &g->chosen), *top = place(&at, &g->top);
   const viva_token *tokens = place(&at, &g->tokens);
-  *r = (viva_generate_result){.size = sizeof *r,
-                              .prompt_tokens = tokens,
+  *r = (viva_generate_result){.prompt_tokens = tokens,
                               .prompt_count = g->prompt_count,
                               .tokens = tokens + g->prompt_count,
                               .token_count = g->count,

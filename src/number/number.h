@@ -109,8 +109,8 @@ uint8_t e2m1_from_f32(float value); /* 0 … 15 */
  * above 2^−127 become 2^−126: both as ml_dtypes does it. NaN and negative values: 0xff; infinity: 2^127. */
 uint8_t e8m0_from_f32(float value);
 uint8_t e8m0_from_f32_up(float value); /* the smallest power of two ≥ value; above 2^127: 0xff */
-uint8_t int4_from_f32(float value); /* −7 … 7, as 4 bits of two's complement */
-int8_t int8_from_f32(float value);  /* −127 … 127 */
+uint8_t int4_from_f32(float value);    /* −7 … 7, as 4 bits of two's complement */
+int8_t int8_from_f32(float value);     /* −127 … 127 */
 
 /* Bulk, count elements; from and to may be unaligned and must not overlap. The best twin for this CPU is chosen. */
 void bf16_to_f32_n(const void *from, void *to, size_t count);

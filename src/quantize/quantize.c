@@ -27,8 +27,7 @@ static viva_status tell(const quantize_job *j, const quantize_output *out, viva_
   char word[32];
   if (!j->options->on_tensor || out->item->vector) return VIVA_OK;
   quantize_word(&out->spec, 1, word, sizeof word);
-  viva_quantize_tensor told = {.size = sizeof told,
-                               .name = out->name,
+  viva_quantize_tensor told = {.name = out->name,
                                .format = word,
                                .out_features = out->item->rows,
                                .in_features = out->item->cols,

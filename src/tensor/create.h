@@ -3,6 +3,7 @@
 #define TENSOR_CREATE_H
 
 #include "tensor/operand.h"
+#include "viva/tensor_ops.h"
 
 viva_status create_full(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, double value,
                         viva_tensor **out, viva_error *error);
@@ -16,8 +17,8 @@ viva_status create_spaced(runtime *rt, viva_dtype dtype, double start, double st
 viva_status create_eye(runtime *rt, viva_dtype dtype, uint64_t rows, uint64_t columns, int64_t k, viva_tensor **out,
                        viva_error *error);
 
-/* normal 0: low + u·(high − low) with u in [0, 1); 1: mean a, deviation b. */
-viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t seed,
-                          uint64_t stream, int normal, double a, double b, viva_tensor **out, viva_error *error);
+/* options: complete (viva_random_options_default). */
+viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                          const viva_random_options *options, viva_tensor **out, viva_error *error);
 
 #endif

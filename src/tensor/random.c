@@ -69,11 +69,17 @@ static void draw(void *arg, size_t begin, size_t end, size_t thread) {
   }
 }
 
-viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t seed,
-                          uint64_t stream, int normal, double a, double b, viva_tensor **out, viva_error *error) {
+viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                          const viva_random_options *options, viva_tensor **out, viva_error *error) {
+  const int normal = options->distribution == VIVA_NORMAL;
   if (!dtype_is_float(dtype)) return operand_refuse("a random tensor", dtype, VIVA_DTYPE_NONE, error);
   TRY(tensor_empty(rt, dtype, rank, shape, out, error));
-  drawing d = {.to = *out, .seed = seed, .stream = stream, .normal = normal, .a = a, .b = b};
+  drawing d = {.to = *out,
+               .seed = options->seed,
+               .stream = options->stream,
+               .normal = normal,
+               .a = normal ? options->mean : options->low,
+               .b = normal ? options->deviation : options->high};
   pool_for(rt->pool, (*out)->elements, PARALLEL_ELEMENTS / 8, draw, &d);
   return VIVA_OK;
 }

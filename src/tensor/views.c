@@ -72,7 +72,7 @@ static int is_contiguous(const viva_tensor *t) {
   return 1;
 }
 
-viva_status viva_tensor_describe(const viva_tensor *tensor, viva_tensor_desc *desc, viva_error *error) {
+viva_status viva_tensor_info(const viva_tensor *tensor, viva_tensor_desc *desc, viva_error *error) {
   if (!tensor) return error_set(error, VIVA_E_ARGUMENT, "tensor is NULL");
   viva_tensor_desc found = {.size = sizeof found,
                             .dtype = tensor->dtype,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/options.h"
 #include "text/unicode.h"
 
 viva_encode_options viva_encode_options_default(void) {
@@ -202,12 +203,9 @@ static viva_status encode_text(encoding *e, const char *text, size_t bytes, cons
 
 viva_status encode_options_take(const viva_encode_options *options, encode_request *out, viva_error *error) {
   viva_encode_options o = viva_encode_options_default();
-  if (options) {
-    if (options->size < sizeof o)
-      return error_set(error, VIVA_E_ARGUMENT, "options->size is %zu, not %zu", options->size, sizeof o);
-    o = *options;
-  }
+  TRY(options_read(&o, options, "viva_encode_options", error));
   *out = (encode_request){.match_special = o.match_special, .prefix = o.add_special, .suffix = o.add_special};
+  out->offsets = o.offsets;
   return VIVA_OK;
 }
 
@@ -221,34 +219,21 @@ static viva_status run(encoding *e, const encode_request *request, const char *t
 }
 
 viva_status encode_request_run(const viva_tokenizer *t, const encode_request *request, const char *text, size_t bytes,
-                               viva_token *ids, viva_span *offsets, size_t capacity, size_t *count, viva_error *error) {
-  encoding e = {.t = t, .match_special = request->match_special, .continues = request->continues, .offsets = offsets};
+                               viva_token *ids, size_t capacity, size_t *count, viva_error *error) {
+  encoding e = {
+      .t = t, .match_special = request->match_special, .continues = request->continues, .offsets = request->offsets};
   e.sink = (id_sink){ids, capacity, 0, NULL};
   return run(&e, request, text, bytes, count, error);
-}
-
-static viva_status encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
-                          const viva_encode_options *options, viva_token *ids, viva_span *offsets, size_t capacity,
-                          size_t *count, viva_error *error) {
-  encode_request request;
-  TRY(encode_options_take(options, &request, error));
-  if (!tokenizer || !count || (!text && bytes > 0) || (!ids && capacity > 0))
-    return error_set(error, VIVA_E_ARGUMENT, "tokenizer, count, text and ids must not be NULL");
-  return encode_request_run(tokenizer, &request, text, bytes, ids, offsets, capacity, count, error);
 }
 
 viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
                                   const viva_encode_options *options, viva_token *ids, size_t capacity, size_t *count,
                                   viva_error *error) {
-  return encode(tokenizer, text, bytes, options, ids, NULL, capacity, count, error);
-}
-
-viva_status viva_tokenizer_encode_offsets(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
-                                          const viva_encode_options *options, viva_token *ids, viva_span *offsets,
-                                          size_t capacity, size_t *count, viva_error *error) {
-  viva_span nothing; /* only counting: never written */
-  if (!offsets && capacity > 0) return error_set(error, VIVA_E_ARGUMENT, "offsets must not be NULL");
-  return encode(tokenizer, text, bytes, options, ids, offsets ? offsets : &nothing, capacity, count, error);
+  encode_request request;
+  TRY(encode_options_take(options, &request, error));
+  if (!tokenizer || !count || (!text && bytes > 0) || (!ids && capacity > 0))
+    return error_set(error, VIVA_E_ARGUMENT, "tokenizer, count, text and ids must not be NULL");
+  return encode_request_run(tokenizer, &request, text, bytes, ids, capacity, count, error);
 }
 
 viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,

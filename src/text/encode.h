@@ -50,12 +50,13 @@ typedef struct encoding {
 typedef struct encode_request {
   int match_special, continues;
   int prefix, suffix; /* with the tokens in front of a text, and those behind it */
+  viva_span *offsets; /* NULL, or as many as ids */
 } encode_request;
 
-/* Encodes text into ids (and offsets, when they are not NULL). *count: how many there are, whatever the capacity. Errors:
+/* Encodes text into ids. *count: how many there are, whatever the capacity. Errors:
  * E_MEMORY, E_LIMIT, E_SIZE. */
 viva_status encode_request_run(const viva_tokenizer *t, const encode_request *request, const char *text, size_t bytes,
-                               viva_token *ids, viva_span *offsets, size_t capacity, size_t *count, viva_error *error);
+                               viva_token *ids, size_t capacity, size_t *count, viva_error *error);
 
 /* Options as given, or their defaults. Errors: E_ARGUMENT. */
 viva_status encode_options_take(const viva_encode_options *options, encode_request *out, viva_error *error);

@@ -25,9 +25,8 @@ typedef struct batch_thread {
 typedef struct encode_batch {
   const viva_tokenizer *t;
   const encode_request *request;
-  const viva_text *texts;
+  viva_text *texts;
   size_t text_count;
-  size_t *ends;
   viva_token *ids; /* NULL: what is kept is not asked for */
   block *blocks;
   size_t block_count;
@@ -48,19 +47,19 @@ static viva_status room_for(batch_thread *b, mem *m, size_t more, viva_error *er
 
 static viva_status encode_one(encode_batch *e, batch_thread *b, size_t i, viva_error *error) {
   mem *m = &e->t->rt->mem;
-  const viva_text *text = &e->texts[i];
+  viva_text *text = &e->texts[i];
   if (!text->text && text->bytes > 0) return error_set(error, VIVA_E_ARGUMENT, "text %zu is NULL", i);
   TRY(room_for(b, m, text->bytes / 3 + 16, error));
   for (;;) {
     size_t count;
     viva_status status = encode_request_run(e->t, e->request, text->text ? text->text : "", text->bytes,
-                                            b->ids + b->count, NULL, b->room - b->count, &count, error);
+                                            b->ids + b->count, b->room - b->count, &count, error);
     if (status == VIVA_E_SIZE) {
       TRY(room_for(b, m, count, error));
       continue;
     }
     if (status) return status;
-    e->ends[i] = count;
+    text->end = count;
     b->count += count;
     return VIVA_OK;
   }
@@ -90,13 +89,13 @@ static void run_blocks(void *arg, size_t begin, size_t end, size_t thread) {
   }
 }
 
-/* ends are where they belong by now. */
+/* The texts' ends are where they belong by now. */
 static void copy_blocks(void *arg, size_t begin, size_t end, size_t thread) {
   encode_batch *e = arg;
   (void)thread;
   for (size_t i = begin; i < end; i++) {
     const block *k = &e->blocks[i];
-    size_t first = k->begin ? e->ends[k->begin - 1] : 0, count = e->ends[k->end - 1] - first;
+    size_t first = k->begin ? e->texts[k->begin - 1].end : 0, count = e->texts[k->end - 1].end - first;
     if (count > 0) memcpy(e->ids + first, e->threads[k->thread].ids + k->at, count * sizeof *e->ids);
   }
 }
@@ -122,7 +121,7 @@ static viva_status first_error(const encode_batch *e, size_t threads, viva_error
   return first->error.code;
 }
 
-static viva_status run(encode_batch *e, size_t threads, size_t capacity, size_t *id_count, viva_error *error) {
+static viva_status run(encode_batch *e, size_t threads, size_t capacity, viva_error *error) {
   runtime *rt = e->t->rt;
   pool *p = NULL;
   e->block_count = cut_blocks(e, NULL);
@@ -136,8 +135,7 @@ static viva_status run(encode_batch *e, size_t threads, size_t capacity, size_t 
   pool_for(p, threads, 1, run_blocks, e);
   viva_status status = first_error(e, threads, error);
   size_t total = 0;
-  for (size_t i = 0; !status && i < e->text_count; i++) e->ends[i] = total += e->ends[i];
-  *id_count = total;
+  for (size_t i = 0; !status && i < e->text_count; i++) e->texts[i].end = total += e->texts[i].end;
   if (!status && total > capacity)
     status = error_set(error, VIVA_E_SIZE, "the texts have %zu ids; there is room for %zu", total, capacity);
   else if (!status)
@@ -147,19 +145,19 @@ static viva_status run(encode_batch *e, size_t threads, size_t capacity, size_t 
   return status;
 }
 
-viva_status viva_tokenizer_encode_batch(const viva_tokenizer *tokenizer, const viva_text *texts, size_t count,
+viva_status viva_tokenizer_encode_batch(const viva_tokenizer *tokenizer, viva_text *texts, size_t count,
                                         const viva_encode_options *options, int32_t threads, viva_token *ids,
-                                        size_t capacity, size_t *ends, size_t *id_count, viva_error *error) {
+                                        size_t capacity, viva_error *error) {
   encode_request request;
   TRY(encode_options_take(options, &request, error));
-  if (!tokenizer || !id_count || (count > 0 && (!texts || !ends)) || (!ids && capacity > 0))
-    return error_set(error, VIVA_E_ARGUMENT, "tokenizer, texts, ids, ends and id_count must not be NULL");
+  if (!tokenizer || (count > 0 && !texts) || (!ids && capacity > 0))
+    return error_set(error, VIVA_E_ARGUMENT, "tokenizer, texts and ids must not be NULL");
+  if (request.offsets) return error_set(error, VIVA_E_ARGUMENT, "options->offsets must be NULL for many texts");
   if (threads < 0 || threads > THREADS_MOST)
     return error_set(error, VIVA_E_ARGUMENT, "threads can be 0 to %d, not %d", THREADS_MOST, (int)threads);
-  *id_count = 0;
   if (count == 0) return VIVA_OK;
-  encode_batch e = {.t = tokenizer, .request = &request, .texts = texts, .text_count = count, .ends = ends, .ids = ids};
-  viva_status status = run(&e, threads ? (size_t)threads : (size_t)cpu_default_threads(), capacity, id_count, error);
+  encode_batch e = {.t = tokenizer, .request = &request, .texts = texts, .text_count = count, .ids = ids};
+  viva_status status = run(&e, threads ? (size_t)threads : (size_t)cpu_default_threads(), capacity, error);
   mem_free(&tokenizer->rt->mem, e.blocks);
   mem_free(&tokenizer->rt->mem, e.threads);
   return status;

@@ -23,6 +23,8 @@ viva_status viva_encoder_create(viva_tokenizer *tokenizer, const viva_encode_opt
   if (encoder) *encoder = NULL;
   if (!tokenizer || !encoder) return error_set(error, VIVA_E_ARGUMENT, "tokenizer and encoder must not be NULL");
   TRY(encode_options_take(options, &request, error));
+  if (request.offsets)
+    return error_set(error, VIVA_E_ARGUMENT, "options->offsets must be NULL: each push gives its own");
   viva_encoder *e = mem_zalloc(&tokenizer->rt->mem, sizeof *e);
   if (!e) return error_set(error, VIVA_E_MEMORY, "no memory for an encoder");
   e->tokenizer = viva_tokenizer_retain(tokenizer);
@@ -81,8 +83,8 @@ static viva_status encode_kept(viva_encoder *e, size_t bytes, int is_last, int w
   request.suffix = request.suffix && is_last;
   TRY(grow_ids(e, bytes / 2 + 64, with_offsets, error));
   for (int again = 0; again < 2; again++) {
-    viva_status status = encode_request_run(e->tokenizer, &request, e->text, bytes, e->ids,
-                                            with_offsets ? e->offsets : NULL, e->id_room, count, error);
+    request.offsets = with_offsets ? e->offsets : NULL;
+    viva_status status = encode_request_run(e->tokenizer, &request, e->text, bytes, e->ids, e->id_room, count, error);
     if (status == VIVA_OK) break;
     if (status != VIVA_E_SIZE) return status;
     TRY(grow_ids(e, *count, with_offsets, error));

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/error.h"
+#include "base/options.h"
 #include "number/math_f64.h"
 #include "text/sampling_inner.h"
 
@@ -194,20 +194,33 @@ static viva_status filter(const float *logits, size_t n, const viva_sampling_opt
   return VIVA_OK;
 }
 
-viva_status viva_sample_candidates(const float *logits, size_t n, const viva_sampling_options *options,
-                                   const viva_token *history, size_t history_count, void *scratch, size_t scratch_bytes,
+/* Checks what both calls take, and filters. */
+static viva_status candidates_of(const viva_sample_input *given, const viva_sampling_options *options,
+                                 viva_sample_input *in, viva_sampling_options *o, workspace *w, const uint64_t **keys,
+                                 size_t *kept, viva_error *error) {
+  *in = viva_sample_input_default();
+  if (!given) return error_set(error, VIVA_E_ARGUMENT, "input is NULL; begin with viva_sample_input_default");
+  TRY(options_read(in, given, "viva_sample_input", error));
+  if (!in->history && in->history_count > 0) return error_set(error, VIVA_E_ARGUMENT, "history must not be NULL");
+  TRY(check_logits(in->logits, in->n, error));
+  TRY(check_options(options, o, error));
+  TRY(take_scratch(in->scratch, in->scratch_bytes, in->n, w, error));
+  return filter(in->logits, in->n, o, in->history, in->history_count, w, keys, kept, error);
+}
+
+viva_sample_input viva_sample_input_default(void) { return (viva_sample_input){.size = sizeof(viva_sample_input)}; }
+
+viva_status viva_sample_candidates(const viva_sample_input *input, const viva_sampling_options *options,
                                    viva_candidate *candidates, size_t capacity, size_t *count, viva_error *error) {
+  viva_sample_input in;
   viva_sampling_options o;
   workspace w;
   const uint64_t *keys;
   size_t kept;
-  if (!count || (!history && history_count > 0) || (!candidates && capacity > 0))
-    return error_set(error, VIVA_E_ARGUMENT, "count, history and candidates must not be NULL");
+  if (!count || (!candidates && capacity > 0))
+    return error_set(error, VIVA_E_ARGUMENT, "count and candidates must not be NULL");
   *count = 0;
-  TRY(check_logits(logits, n, error));
-  TRY(check_options(options, &o, error));
-  TRY(take_scratch(scratch, scratch_bytes, n, &w, error));
-  TRY(filter(logits, n, &o, history, history_count, &w, &keys, &kept, error));
+  TRY(candidates_of(input, options, &in, &o, &w, &keys, &kept, error));
   *count = kept;
   if (kept > capacity)
     return error_set(error, VIVA_E_SIZE, "%zu candidates stay; there is room for %zu", kept, capacity);
@@ -217,21 +230,17 @@ viva_status viva_sample_candidates(const float *logits, size_t n, const viva_sam
   return VIVA_OK;
 }
 
-viva_status viva_sample(const float *logits, size_t n, const viva_sampling_options *options, const viva_token *history,
-                        size_t history_count, uint64_t sequence, uint64_t position, void *scratch, size_t scratch_bytes,
-                        viva_token *id, viva_error *error) {
+viva_status viva_sample(const viva_sample_input *input, const viva_sampling_options *options, viva_token *id,
+                        viva_error *error) {
+  viva_sample_input in;
   viva_sampling_options o;
   workspace w;
   const uint64_t *keys;
   size_t kept;
-  if (!id || (!history && history_count > 0))
-    return error_set(error, VIVA_E_ARGUMENT, "id and history must not be NULL");
-  TRY(check_logits(logits, n, error));
-  TRY(check_options(options, &o, error));
-  TRY(take_scratch(scratch, scratch_bytes, n, &w, error));
-  TRY(filter(logits, n, &o, history, history_count, &w, &keys, &kept, error));
+  if (!id) return error_set(error, VIVA_E_ARGUMENT, "id must not be NULL");
+  TRY(candidates_of(input, options, &in, &o, &w, &keys, &kept, error));
   /* The first token whose cumulated weight exceeds the random part of the sum; rounding cannot go past the last. */
-  double target = viva_sample_uniform(o.seed, sequence, position) * sum_of(w.weights, kept), sum = 0;
+  double target = viva_sample_uniform(o.seed, in.sequence, in.position) * sum_of(w.weights, kept), sum = 0;
   size_t drawn = 0;
   while (drawn + 1 < kept && (sum += w.weights[drawn]) <= target) drawn++;
   *id = (viva_token)key_id(keys[drawn]);

@@ -73,13 +73,13 @@ static void statistics_of_little(void **state) {
 
 /* -- choice */
 
-static viva_compressed_info choose(viva_engine *engine, const viva_tensor *t, const viva_analyze_options *o) {
+static viva_compressed_desc choose(viva_engine *engine, const viva_tensor *t, const viva_analyze_options *o) {
   viva_compressed *c = NULL;
   viva_error error = {0};
-  viva_compressed_info info = {.size = sizeof info};
+  viva_compressed_desc info = {.size = sizeof info};
   const viva_status status = viva_analyze_and_compress(engine, t, o, &c, &error);
   kit_good(status, error);
-  assert_int_equal(viva_compressed_describe(c, &info, NULL), VIVA_OK);
+  assert_int_equal(viva_compressed_info(c, &info, NULL), VIVA_OK);
   viva_compressed_release(c);
   return info;
 }
@@ -92,10 +92,10 @@ static int smallest(viva_engine *engine, const viva_tensor *t, const viva_analyz
   assert_int_equal(viva_analyze_candidates(engine, t, o, all, NULL), VIVA_OK);
   for (int i = 0; i < VIVA_FORMAT_CANDIDATES; i++) {
     viva_compressed *c = NULL;
-    viva_compressed_info info = {.size = sizeof info};
+    viva_compressed_desc info = {.size = sizeof info};
     viva_compression_stats stats = {.size = sizeof stats};
     assert_int_equal(viva_compress(engine, t, &all[i].config, &c, NULL), VIVA_OK);
-    assert_int_equal(viva_compressed_describe(c, &info, NULL), VIVA_OK);
+    assert_int_equal(viva_compressed_info(c, &info, NULL), VIVA_OK);
     assert_int_equal(viva_compression_statistics(engine, t, c, &stats, NULL), VIVA_OK);
     *apart += !(fabs(stats.sqnr_db - all[i].sqnr_db) <= 0.5);
     assert_true(i == 0 || all[i].bits_per_value >= all[i - 1].bits_per_value);
@@ -122,7 +122,7 @@ static void choice_is_scale_free(void **state) {
   int cases = 0, right = 0, predictions = 0, apart = 0;
   for (int which = 0; which < KIT_DISTRIBUTIONS; which++) {
     for (int p = 0; p < 3; p++) {
-      viva_compressed_info first = {0};
+      viva_compressed_desc first = {0};
       for (int s = 0; s < 3; s++) {
         viva_analyze_options o = viva_analyze_options_default();
         viva_format_candidate all[VIVA_FORMAT_CANDIDATES];
@@ -130,7 +130,7 @@ static void choice_is_scale_free(void **state) {
         o.sample = COUNT / 2; /* so that there is something to predict */
         kit_values(which, scales[s], v, COUNT, 30 + (uint64_t)which);
         viva_tensor *t = kit_tensor(engine, v, 256, COUNT / 256);
-        const viva_compressed_info got = choose(engine, t, &o);
+        const viva_compressed_desc got = choose(engine, t, &o);
         const int best = smallest(engine, t, &o, all, &apart);
         assert_true(got.bound_met);
         if (s > 0) assert_true(same_config(&got.config, &first.config) && got.memory_bytes == first.memory_bytes);
@@ -160,7 +160,7 @@ static void seed_rule(void **state) {
     for (size_t i = 0; i < 512; i++) v[i] = kind == 0 ? (i == 0 ? -0.0005f : i % 4 == 0 ? 9 : 0) : 1 + (float)(i % 7);
     if (kind == 1) v[0] = 0.001f;
     viva_tensor *t = kit_tensor(engine, v, 1, 512);
-    const viva_compressed_info info = choose(engine, t, &o);
+    const viva_compressed_desc info = choose(engine, t, &o);
     const viva_compression_config expected = kind == 1 ? viva_int8_config() : viva_nvfp4_config();
     assert_true(same_config(&info.config, &expected) && info.config.max_error_pct == expected.max_error_pct);
     viva_tensor_release(t);

@@ -12,9 +12,9 @@ static viva_compressed *compress(viva_engine *engine, const viva_tensor *t, cons
   return c;
 }
 
-static viva_compressed_info describe(const viva_compressed *c) {
-  viva_compressed_info info = {.size = sizeof info};
-  assert_int_equal(viva_compressed_describe(c, &info, NULL), VIVA_OK);
+static viva_compressed_desc describe(const viva_compressed *c) {
+  viva_compressed_desc info = {.size = sizeof info};
+  assert_int_equal(viva_compressed_info(c, &info, NULL), VIVA_OK);
   return info;
 }
 
@@ -37,7 +37,7 @@ static void golden_sixteen(void **state) {
               config.max_error_pct == 2.0);
   viva_tensor *t = kit_tensor(engine, values, 4, 4);
   viva_compressed *c = compress(engine, t, &config);
-  const viva_compressed_info info = describe(c);
+  const viva_compressed_desc info = describe(c);
   assert_int_equal(info.blocks, 1);
   assert_int_equal(info.memory_bytes, 20);
   assert_int_equal(info.seed_memory_bytes, 20);
@@ -80,7 +80,7 @@ static void golden_megabyte(void **state) {
                {&real, 32768, 32768 * 9 + 4, 524292, 7.11, 0.0443, 0.0005}};
   for (size_t i = 0; i < 3; i++) {
     viva_compressed *c = compress(engine, t, cases[i].config);
-    const viva_compressed_info info = describe(c);
+    const viva_compressed_desc info = describe(c);
     viva_compression_stats stats = {.size = sizeof stats};
     assert_int_equal(viva_compression_statistics(engine, t, c, &stats, NULL), VIVA_OK);
     assert_int_equal(info.blocks, cases[i].blocks);
@@ -184,7 +184,7 @@ static void any_shape(void **state) {
     if (round % 5 == 1) config.segment = (config.row_blocks ? cols : config.block_size) * (1 + kit_next(&seed) % 9);
     viva_tensor *t = kit_tensor(one, values, rows, cols);
     viva_compressed *a = compress(one, t, &config), *b = compress(two, t, &config);
-    const viva_compressed_info info = describe(a);
+    const viva_compressed_desc info = describe(a);
     uint64_t bytes = info.segments ? 0 : 4, blocks = 0;
     for (uint64_t s = 0; s < info.segments; s++) {
       viva_stream_chunk x = {.size = sizeof x}, y = {.size = sizeof y};
@@ -236,7 +236,7 @@ static void nvfp4_is_the_packed_weight(void **state) {
     viva_packed_info info = {.size = sizeof info};
     options.search = config.search = (viva_scale_search)search;
     assert_int_equal(viva_prepack_nvfp4_weight(engine, t, &options, &packed, NULL), VIVA_OK);
-    assert_int_equal(viva_packed_weight_describe(packed, &info, NULL), VIVA_OK);
+    assert_int_equal(viva_packed_weight_info(packed, &info, NULL), VIVA_OK);
     assert_int_equal(viva_packed_weight_unpack(packed, packed_values, ROWS * COLS, NULL), VIVA_OK);
     viva_compressed *c = compress(engine, t, &config);
     back(engine, c, got, ROWS * COLS);
@@ -270,7 +270,7 @@ static void bounds_hold(void **state) {
     kit_values(which, ldexpf(1, which * 10 - 60), values, COUNT, 10);
     viva_tensor *t = kit_tensor(engine, values, 3, COUNT / 3);
     viva_compressed *c = compress(engine, t, &config);
-    const viva_compressed_info info = describe(c);
+    const viva_compressed_desc info = describe(c);
     assert_true(info.bound_met && info.error_pct <= config.max_error_pct);
     back(engine, c, got, COUNT);
     for (uint64_t s = 0, at = 0; s < info.segments; s++) { /* the measure, by hand */
@@ -315,7 +315,7 @@ static void special_values(void **state) {
     /* empty: no block, 4 bytes, ratio 0 */
     viva_tensor *t = kit_tensor(engine, values, 0, 7);
     c = compress(engine, t, &config);
-    viva_compressed_info info = describe(c);
+    viva_compressed_desc info = describe(c);
     assert_true(info.blocks == 0 && info.memory_bytes == 4 && info.compression_ratio == 0 && info.bound_met);
     viva_tensor *whole = NULL;
     assert_int_equal(viva_decompress(engine, c, &whole, NULL), VIVA_OK);

@@ -108,8 +108,8 @@ static void check_loaded(viva_engine *engine, viva_container *container, size_t 
     assert_true(t.complete && t.dtype == VIVA_BF16 && strncmp(t.name, "tensor ", 7) == 0);
     const viva_status status = viva_container_load(container, i, &c, &error);
     kit_good(status, error);
-    viva_compressed_info info = {.size = sizeof info};
-    assert_int_equal(viva_compressed_describe(c, &info, NULL), VIVA_OK);
+    viva_compressed_desc info = {.size = sizeof info};
+    assert_int_equal(viva_compressed_info(c, &info, NULL), VIVA_OK);
     assert_true(info.num_elements == n && info.segments == t.chunks && (n == 0 || info.memory_bytes == t.bytes));
     assert_int_equal(viva_decompress_into(engine, c, got, n, NULL), VIVA_OK);
     decoded(engine, (int)i, expected);

@@ -89,8 +89,8 @@ static viva_compression_config random_config(uint64_t *seed, uint64_t cols) {
 }
 
 static void same_as_one_call(const received *r, const viva_compressed *c, const viva_stream_state *state) {
-  viva_compressed_info info = {.size = sizeof info};
-  assert_int_equal(viva_compressed_describe(c, &info, NULL), VIVA_OK);
+  viva_compressed_desc info = {.size = sizeof info};
+  assert_int_equal(viva_compressed_info(c, &info, NULL), VIVA_OK);
   assert_int_equal(r->chunk_count, info.segments);
   for (uint64_t i = 0; i < info.segments; i++) {
     viva_stream_chunk s = {.size = sizeof s};
@@ -452,7 +452,7 @@ static void wrong_arguments(void **state) {
   assert_string_equal(error.item, "row_length");
   assert_int_equal(viva_stream_create(engine, NULL, &o, &stream, &error), VIVA_OK);
   viva_stream_state s = {.size = sizeof s};
-  assert_int_equal(viva_stream_get_state(stream, &s, NULL), VIVA_OK);
+  assert_int_equal(viva_stream_info(stream, &s, NULL), VIVA_OK);
   assert_true(s.processed_chunks == 0 && s.total_bytes_in == 0 && s.total_bytes_out == 0);
   assert_true(s.config.block_size == 16 && s.config.segment == 1 << 20);
   assert_int_equal(viva_stream_process(stream, NULL, 1, NULL, &error), VIVA_E_ARGUMENT);

@@ -148,8 +148,8 @@ static inline viva_status prepack_named(viva_engine *engine, const char *name, c
   if (strcmp(name, "int8-24") == 0) return viva_prepack_int8_sparse_24_weight(engine, t, &o, packed, error);
   if (strncmp(name, "int4-24", 7) == 0) {
     const char *group = strstr(name, "-g");
-    if (group) o.group = (uint32_t)atoi(group + 2);
-    if (strstr(name, "channel")) o.group = VIVA_GROUP_CHANNEL;
+    if (group) o.block = (uint32_t)atoi(group + 2);
+    if (strstr(name, "channel")) o.block = VIVA_BLOCK_CHANNEL;
     return viva_prepack_int4_sparse_24_weight(engine, t, &o, packed, error);
   }
   const viva_dtype dtype = name[0] == 'b' ? VIVA_BF16 : name[1] == '3' ? VIVA_F32 : VIVA_F16;
@@ -158,7 +158,7 @@ static inline viva_status prepack_named(viva_engine *engine, const char *name, c
 
 static inline viva_packed_info describe_packed(const viva_packed_weight *packed) {
   viva_packed_info info = {.size = sizeof info};
-  fine(viva_packed_weight_describe(packed, &info, &fault));
+  fine(viva_packed_weight_info(packed, &info, &fault));
   return info;
 }
 

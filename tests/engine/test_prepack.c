@@ -96,6 +96,51 @@ static void bits_are_those_stated(void **state) {
   viva_tensor_release(t);
 }
 
+/* By its word: what the call by name makes. */
+static void formats_by_word(void **state) {
+  static const char *const searched[] = {"nvfp4:mse", "nvfp4:absmax", "nvfp4:four-over-six"};
+  static const struct {
+    const char *word, *text;
+  } wrong[] = {{NULL, "format: format is NULL; expected a word such as"},
+               {"", "format: \"\" is no format; expected f32, bf16,"},
+               {"fp9", "format: \"fp9\" is no format; expected f32, bf16,"},
+               {"stored", "format: \"stored\" is no format"},
+               {"fp8-b16:", "format: in \"fp8-b16:\", expected behind the colon f32, f16 or e8m0"},
+               {"int8-24:f16", "format: in \"int8-24:f16\", expected behind the colon nothing"}};
+  viva_tensor *t = matrix_of(engine, VIVA_F32, ROWS, COLS, values);
+  viva_packed_weight *p, *q;
+  viva_error error = {0};
+  viva_prepack_options o = viva_prepack_options_default();
+  static float a[ROWS * COLS], b[ROWS * COLS];
+  (void)state;
+  for (size_t i = 0; i < ALL_FORMATS + 3; i++) {
+    const char *word = i < ALL_FORMATS ? all_formats[i] : searched[i - ALL_FORMATS];
+    o.search = i < ALL_FORMATS ? VIVA_SEARCH_MSE : (viva_scale_search)(i - ALL_FORMATS);
+    fine(viva_prepack(engine, t, word, NULL, &p, &fault));
+    fine(prepack_named(engine, i < ALL_FORMATS ? word : "nvfp4", t, &o, &q, &fault));
+    if (i < ALL_FORMATS) assert_string_equal(describe_packed(p).name, word);
+    fine(viva_packed_weight_unpack(p, a, ROWS * COLS, &fault));
+    fine(viva_packed_weight_unpack(q, b, ROWS * COLS, &fault));
+    assert_true(kit_same(a, b, ROWS * COLS));
+    viva_packed_weight_release(p), viva_packed_weight_release(q);
+  }
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    refused(viva_prepack(engine, t, wrong[i].word, NULL, &p, &error), VIVA_E_ARGUMENT, &error, wrong[i].text);
+    assert_null(p);
+  }
+  o = viva_prepack_options_default(), o.block = 32;
+  refused(viva_prepack(engine, t, "int4-24-g32", &o, &p, &error), VIVA_E_ARGUMENT, &error,
+          "block: the format's word says the block; leave the option at its default");
+  o = viva_prepack_options_default(), o.scale_dtype = VIVA_F32;
+  refused(viva_prepack(engine, t, "fp8", &o, &p, &error), VIVA_E_ARGUMENT, &error,
+          "scale_dtype: the format's word says");
+  o = viva_prepack_options_default(), o.search = VIVA_SEARCH_ABSMAX;
+  refused(viva_prepack(engine, t, "nvfp4", &o, &p, &error), VIVA_E_ARGUMENT, &error, "search: the format's word says");
+  o = viva_prepack_options_default(), o.modelopt = 1;
+  fine(viva_prepack(engine, t, "nvfp4:absmax", &o, &p, &fault)); /* what the word does not say */
+  viva_packed_weight_release(p), viva_tensor_release(t);
+}
+
 /* A transposed view, rows with gaps, rows backwards: the same bytes; so do 1 thread and 3. */
 static void strides_and_threads_make_no_difference(void **state) {
   static const viva_dtype types[] = {VIVA_F32, VIVA_F16, VIVA_BF16, VIVA_F64};
@@ -240,7 +285,7 @@ static void options_are_checked(void **state) {
     unsigned has; /* bit i: calls[i] */
     const char *wrong;
   } options[] = {{"scale_dtype", 1 << FP8 | 1 << FP8_16 | 1 << INT4, "scale_dtype: scale_dtype is BF16"},
-                 {"group", 1 << INT4, "group: group is 48"},
+                 {"block", 1 << INT4, "block: block is 48"},
                  {"search", 1 << NVFP4, "search: search is 3"},
                  {"modelopt", 1 << NVFP4, "modelopt: modelopt is 3"},
                  {"selection", 1 << INT4, "selection: selection is 3"},
@@ -251,7 +296,7 @@ static void options_are_checked(void **state) {
   for (size_t n = 0; n < sizeof options / sizeof *options; n++) {
     viva_prepack_options o = viva_prepack_options_default();
     if (n == 0) o.scale_dtype = VIVA_BF16;
-    if (n == 1) o.group = 48;
+    if (n == 1) o.block = 48;
     if (n == 2) o.search = (viva_scale_search)3;
     if (n == 3) o.modelopt = 3;
     if (n == 4) o.selection = (viva_sparse_24)3;
@@ -532,7 +577,7 @@ static void null_handles(void **state) {
   viva_packed_weight_release(NULL);
   assert_null(viva_packed_weight_retain(NULL));
   assert_null(viva_packed_weight_engine(NULL));
-  refused(viva_packed_weight_describe(NULL, &info, &error), VIVA_E_ARGUMENT, &error, "packed is NULL");
+  refused(viva_packed_weight_info(NULL, &info, &error), VIVA_E_ARGUMENT, &error, "packed is NULL");
   refused(viva_packed_weight_unpack(NULL, &value, 1, &error), VIVA_E_ARGUMENT, &error, "packed is NULL");
 }
 
@@ -593,6 +638,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(handles_describe_themselves),
       cmocka_unit_test(bits_are_those_stated),
+      cmocka_unit_test(formats_by_word),
       cmocka_unit_test(strides_and_threads_make_no_difference),
       cmocka_unit_test(values_come_back),
       cmocka_unit_test(memory_may_be_elsewhere),

@@ -48,7 +48,7 @@ static void there_and_back(void **state) {
   viva_tensor *t = sent(numbers()), *turned, *again, *flat;
   for (size_t i = 0; i < ROWS * COLS; i++)
     expected[i] = number(i), turned_values[i] = number(i % ROWS * COLS + i / ROWS);
-  fine(viva_tensor_describe(t, &d, &fault));
+  fine(viva_tensor_info(t, &d, &fault));
   assert_true(d.on_device == 1 && d.contiguous && d.bytes == ROWS * COLS * 4);
   assert_ptr_equal(viva_tensor_engine(t), engine);
   holds(t, expected, ROWS * COLS);

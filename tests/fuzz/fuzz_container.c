@@ -58,8 +58,8 @@ static viva_status load(viva_engine *engine, viva_load_mode mode, int recover, u
       float *values = malloc((size_t)t.elements * sizeof *values + 1);
       require(values && viva_decompress_into(engine, made, values, (size_t)t.elements, NULL) == VIVA_OK);
       *sum = *sum * 31 + sum_of(values, t.elements);
-      viva_compressed_info info = {.size = sizeof info};
-      require(viva_compressed_describe(made, &info, NULL) == VIVA_OK && info.num_elements == t.elements);
+      viva_compressed_desc info = {.size = sizeof info};
+      require(viva_compressed_info(made, &info, NULL) == VIVA_OK && info.num_elements == t.elements);
       for (uint64_t b = 0; b < info.blocks && b < 100; b++) {
         viva_micro_block block = {.size = sizeof block};
         int32_t codes[256];

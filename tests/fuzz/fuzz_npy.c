@@ -16,7 +16,7 @@ static void require(int condition) {
 
 static void write_again(runtime *rt, const viva_tensor_data *arrays, size_t count) {
   viva_npy *again;
-  viva_tensor_info info = {.size = sizeof info};
+  viva_stored_tensor info = {.size = sizeof info};
   viva_error error = {0};
   const viva_status status = npz_write(rt, AGAIN, arrays, count, &error);
   require(status == VIVA_OK);
@@ -37,7 +37,7 @@ static void write_again(runtime *rt, const viva_tensor_data *arrays, size_t coun
 static size_t read_all(const viva_npy *f, viva_tensor_data *arrays) {
   size_t count = 0;
   for (size_t i = 0; i < viva_npy_count(f) && count < MAX_ARRAYS; i++) {
-    viva_tensor_info info = {.size = sizeof info};
+    viva_stored_tensor info = {.size = sizeof info};
     viva_error error = {0};
     require(viva_npy_info(f, i, &info, NULL) == VIVA_OK);
     if (info.bytes > MAX_BYTES) continue;

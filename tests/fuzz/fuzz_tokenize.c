@@ -136,7 +136,9 @@ static void check_fast(const viva_tokenizer *t, const char *text, size_t bytes, 
     n += bytes;
   }
   if (viva_tokenizer_encode(t, repeated, n, options, fast, 4 * LONG, &fast_count, NULL)) abort();
-  if (viva_tokenizer_encode_offsets(t, repeated, n, options, slow, spans, 4 * LONG, &slow_count, NULL)) abort();
+  viva_encode_options with_offsets = *options;
+  with_offsets.offsets = spans;
+  if (viva_tokenizer_encode(t, repeated, n, &with_offsets, slow, 4 * LONG, &slow_count, NULL)) abort();
   if (fast_count != slow_count || memcmp(fast, slow, fast_count * sizeof *fast) != 0) abort();
   for (size_t i = 0; i < slow_count; i++)
     if (spans[i].begin > spans[i].end || spans[i].end > n) abort();
@@ -148,12 +150,12 @@ static void check_parts(const viva_tokenizer *t, const char *text, size_t bytes,
   enum { ROOM = 8 * LARGEST };
   encode_request request = {.match_special = options->match_special};
   size_t count, n, total = 0;
-  if (encode_request_run(t, &request, text, bytes, whole, NULL, ROOM, &count, NULL)) abort();
+  if (encode_request_run(t, &request, text, bytes, whole, ROOM, &count, NULL)) abort();
   while (bytes > 0) {
     size_t cut = 0;
     for (size_t seen = 16; cut == 0 && seen < bytes; seen *= 2) cut = cuts_last(t, text, 0, seen);
     if (cut == 0) cut = bytes;
-    if (encode_request_run(t, &request, text, cut, parts + total, NULL, ROOM - total, &n, NULL)) abort();
+    if (encode_request_run(t, &request, text, cut, parts + total, ROOM - total, &n, NULL)) abort();
     request.continues = 1;
     total += n;
     text += cut;
@@ -185,7 +187,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   viva_tokenizer *t = tokenizers[which];
   const char *text = (const char *)data + 1;
   size_t bytes = size - 1, count;
-  const viva_encode_options options = {sizeof options, data[0] >> 4 & 1, data[0] >> 5 & 1};
+  const viva_encode_options options = {sizeof options, data[0] >> 4 & 1, data[0] >> 5 & 1, NULL};
   if (viva_tokenizer_encode(t, text, bytes, &options, ids, sizeof ids / sizeof *ids, &count, NULL)) abort();
   for (size_t i = 0; i < count; i++)
     if (ids[i] < 0 || (size_t)ids[i] >= viva_tokenizer_vocab_size(t)) abort();

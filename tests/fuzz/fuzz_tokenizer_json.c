@@ -10,7 +10,7 @@ static void use(viva_tokenizer *t) {
   viva_token ids[256];
   char out[1024];
   size_t count, bytes;
-  const viva_encode_options options = {sizeof options, 1, 1};
+  const viva_encode_options options = {sizeof options, 1, 1, NULL};
   viva_status status = viva_tokenizer_encode(t, text, sizeof text - 1, &options, ids, 256, &count, NULL);
   if (status != VIVA_OK && status != VIVA_E_SIZE) abort();
   if (status == VIVA_E_SIZE) return;

@@ -56,7 +56,7 @@ static viva_status load(const home *h, const viva_allocator *allocator, size_t c
 static viva_status check_ids(const home *h, const viva_tokenizer *t) {
   viva_token ids[8];
   size_t count;
-  const viva_encode_options options = {sizeof options, 1, 0};
+  const viva_encode_options options = {sizeof options, 1, 0, NULL};
   viva_status status = viva_tokenizer_encode(t, "ab<s>", 5, &options, ids, 8, &count, NULL);
   if (status) return status;
   assert_int_equal(count, h->id_count);

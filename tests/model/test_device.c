@@ -132,7 +132,7 @@ static float *loaded(kit *k, const char *path, const char *weights, viva_project
   o.weights = weights;
   viva_model *model = kit_load(k, path, &o);
   kit_ok(viva_model_weight(model, 0, projection, &w, &error), &error);
-  kit_ok(viva_packed_weight_describe(w, info, &error), &error);
+  kit_ok(viva_packed_weight_info(w, info, &error), &error);
   const size_t count = (size_t)(info->out_features * info->in_features);
   float *values = calloc(count, sizeof *values);
   kit_ok(viva_packed_weight_unpack(w, values, count, &error), &error);

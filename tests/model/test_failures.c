@@ -329,8 +329,12 @@ static viva_status make(bench *b, const parts *p, viva_model **model) {
                           .down = p->w[VIVA_PROJ_DOWN],
                           .attention_norm = p->norm,
                           .mlp_norm = p->norm};
-  return viva_model_from_parts(b->engine, &p->config, p->w[VIVA_PROJ_EMBEDDING], &one, p->norm, p->w[VIVA_PROJ_HEAD],
-                               NULL, model, &b->error);
+  const viva_model_parts all = {.size = sizeof all,
+                                .embedding = p->w[VIVA_PROJ_EMBEDDING],
+                                .layers = &one,
+                                .final_norm = p->norm,
+                                .head = p->w[VIVA_PROJ_HEAD]};
+  return viva_model_from_parts(b->engine, &p->config, &all, NULL, model, &b->error);
 }
 
 static void allocations_parts(void **state) {

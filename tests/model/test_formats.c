@@ -126,7 +126,7 @@ static viva_packed_weight *weight_of(viva_model *model, uint64_t layer, viva_pro
 
 static viva_packed_info info_of(viva_packed_weight *w) {
   viva_packed_info info = {.size = sizeof info};
-  kit_ok(viva_packed_weight_describe(w, &info, NULL), &(viva_error){0});
+  kit_ok(viva_packed_weight_info(w, &info, NULL), &(viva_error){0});
   return info;
 }
 
@@ -165,7 +165,7 @@ static viva_packed_weight *prepack(viva_engine *engine, float *values, const viv
   case VIVA_WEIGHT_INT8_24: status = viva_prepack_int8_sparse_24_weight(engine, t, NULL, &w, &error); break;
   case VIVA_WEIGHT_INT4_24:
     o.scale_dtype = as->scale_dtype;
-    o.group = as->block ? as->block : VIVA_GROUP_CHANNEL;
+    o.block = as->block ? as->block : VIVA_BLOCK_CHANNEL;
     status = viva_prepack_int4_sparse_24_weight(engine, t, &o, &w, &error);
     break;
   }

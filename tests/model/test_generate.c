@@ -130,9 +130,9 @@ static void same_as_a_loop(fixture *f) {
     const float *logits;
     viva_token id;
     kit_ok(viva_session_logits(s, &logits, NULL, &f->error), &f->error);
-    kit_ok(viva_sample(logits, VOCAB, &f->o.sampling, history, count, f->o.sequence, count, scratch, scratch_bytes, &id,
-                       &f->error),
-           &f->error);
+    const viva_sample_input input = {sizeof input,  logits, VOCAB,   history,      count,
+                                     f->o.sequence, count,  scratch, scratch_bytes};
+    kit_ok(viva_sample(&input, &f->o.sampling, &id, &f->error), &f->error);
     assert_int_equal(id, r->tokens[i]);
     history[count++] = id;
     kit_ok(viva_session_decode(s, id, &f->error), &f->error);

@@ -62,7 +62,7 @@ static viva_tensor *values_of(const viva_model *model, uint64_t number, int proj
   viva_packed_info info = {.size = sizeof info};
   viva_error error = {0};
   viva_tensor *t;
-  kit_ok(viva_packed_weight_describe(w, &info, &error), &error);
+  kit_ok(viva_packed_weight_info(w, &info, &error), &error);
   uint64_t shape[2] = {info.out_features, info.in_features};
   kit_ok(viva_tensor_create(viva_packed_weight_engine(w), VIVA_F32, 2, shape, &t, &error), &error);
   kit_ok(viva_packed_weight_unpack(w, viva_tensor_elements(t), (size_t)(shape[0] * shape[1]), &error), &error);
@@ -146,7 +146,9 @@ static viva_status make(viva_engine *engine, const parts *p, viva_activation_mod
                         viva_error *error) {
   viva_parts_options o = viva_parts_options_default();
   o.act = act;
-  return viva_model_from_parts(engine, &p->config, p->embedding, p->layers, p->final_norm, p->head, &o, model, error);
+  const viva_model_parts all = {
+      .size = sizeof all, .embedding = p->embedding, .layers = p->layers, .final_norm = p->final_norm, .head = p->head};
+  return viva_model_from_parts(engine, &p->config, &all, &o, model, error);
 }
 
 static float *logits_of(viva_model *model) {
@@ -334,15 +336,16 @@ static void part_refusals(void **state) {
   REFUSED((void)p, VIVA_E_ARGUMENT, "act: the activations of a model");
   viva_error error = {0};
   viva_model *model;
-  kit_error(
-      viva_model_from_parts(s.k.engine, &s.p.config, s.p.embedding, NULL, s.p.final_norm, NULL, NULL, &model, &error),
-      VIVA_E_ARGUMENT, &error, "layers is NULL; expected config->num_layers structs");
-  kit_error(
-      viva_model_from_parts(s.k.engine, NULL, s.p.embedding, s.p.layers, s.p.final_norm, NULL, NULL, &model, &error),
-      VIVA_E_ARGUMENT, &error, "config is NULL; begin with viva_model_config_default");
-  kit_error(
-      viva_model_from_parts(NULL, &s.p.config, s.p.embedding, s.p.layers, s.p.final_norm, NULL, NULL, &model, &error),
-      VIVA_E_ARGUMENT, &error, "engine is NULL; open one");
+  viva_model_parts all = viva_model_parts_default();
+  all.embedding = s.p.embedding, all.final_norm = s.p.final_norm;
+  kit_error(viva_model_from_parts(s.k.engine, &s.p.config, NULL, NULL, &model, &error), VIVA_E_ARGUMENT, &error,
+            "parts is NULL; begin with viva_model_parts_default");
+  kit_error(viva_model_from_parts(s.k.engine, &s.p.config, &all, NULL, &model, &error), VIVA_E_ARGUMENT, &error,
+            "layers is NULL; expected config->num_layers structs");
+  kit_error(viva_model_from_parts(s.k.engine, NULL, &all, NULL, &model, &error), VIVA_E_ARGUMENT, &error,
+            "config is NULL; begin with viva_model_config_default");
+  kit_error(viva_model_from_parts(NULL, &s.p.config, &all, NULL, &model, &error), VIVA_E_ARGUMENT, &error,
+            "engine is NULL; open one");
 
   viva_packed_weight_release(foreign);
   viva_model_release(elsewhere);

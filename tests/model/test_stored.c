@@ -207,7 +207,7 @@ static void damage(const char *folder, const char *tensor, size_t at, unsigned c
   char path[256];
   viva_checkpoint *ck;
   viva_error error = {0};
-  viva_tensor_info info = {.size = sizeof info};
+  viva_stored_tensor info = {.size = sizeof info};
   snprintf(path, sizeof path, "%s/model.safetensors", folder);
   kit_ok(viva_checkpoint_open(path, NULL, &ck, &error), &error);
   kit_ok(viva_checkpoint_find(ck, tensor, &info, &error), &error);

@@ -65,7 +65,7 @@ class GenerateOptions(c.Structure):
 
 
 class GenerateResult(c.Structure):  # the part that is read
-    _fields_ = [("size", c.c_size_t), ("prompt_tokens", c.POINTER(c.c_int32)), ("prompt_count", c.c_size_t),
+    _fields_ = [("prompt_tokens", c.POINTER(c.c_int32)), ("prompt_count", c.c_size_t),
                 ("tokens", c.POINTER(c.c_int32)), ("token_count", c.c_size_t), ("text", c.c_char_p)]
 
 
@@ -142,7 +142,7 @@ class Weight(Handle):
 
     def info(self):
         info = PackedInfo(size=c.sizeof(PackedInfo))
-        call("viva_packed_weight_describe", self.pointer, c.byref(info))
+        call("viva_packed_weight_info", self.pointer, c.byref(info))
         return info
 
     def unpack(self):

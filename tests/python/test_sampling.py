@@ -15,6 +15,12 @@ class Candidate(c.Structure):
     _fields_ = [("id", c.c_int32), ("probability", c.c_float)]
 
 
+class SampleInput(c.Structure):
+    _fields_ = [("size", c.c_size_t), ("logits", c.POINTER(c.c_float)), ("n", c.c_size_t), ("history", c.c_void_p),
+                ("history_count", c.c_size_t), ("sequence", c.c_uint64), ("position", c.c_uint64), ("scratch", c.c_void_p),
+                ("scratch_bytes", c.c_size_t)]
+
+
 def pointer(logits):
     return logits.ctypes.data_as(c.POINTER(c.c_float))
 
@@ -28,17 +34,19 @@ def candidates(logits, history=(), **chosen):
     n, count = len(logits), c.c_size_t()
     scratch, size = scratch_for(n)
     found = (Candidate * n)()
-    call("viva_sample_candidates", pointer(logits), c.c_size_t(n), c.byref(options("viva_sampling_options_default", **chosen)),
-         token_array(history), c.c_size_t(len(history)), scratch, size, found, c.c_size_t(n), c.byref(count))
+    tokens = token_array(history)
+    given = SampleInput(c.sizeof(SampleInput), pointer(logits), n, c.cast(tokens, c.c_void_p), len(history), 0, 0,
+                        c.addressof(scratch), size)
+    call("viva_sample_candidates", c.byref(given), c.byref(options("viva_sampling_options_default", **chosen)), found,
+         c.c_size_t(n), c.byref(count))
     return [(item.id, item.probability) for item in found[:count.value]]
 
 
 def sample(logits, seed, sequence, position, **chosen):
     token = c.c_int32()
     scratch, size = scratch_for(len(logits))
-    call("viva_sample", pointer(logits), c.c_size_t(len(logits)),
-         c.byref(options("viva_sampling_options_default", seed=seed, **chosen)), None, c.c_size_t(0), c.c_uint64(sequence),
-         c.c_uint64(position), scratch, size, c.byref(token))
+    given = SampleInput(c.sizeof(SampleInput), pointer(logits), len(logits), None, 0, sequence, position, c.addressof(scratch), size)
+    call("viva_sample", c.byref(given), c.byref(options("viva_sampling_options_default", seed=seed, **chosen)), c.byref(token))
     return token.value
 
 

@@ -30,11 +30,11 @@ def encode_offsets(tokenizer, text, match_special=0, add_special=0):
     """Ids and, for each, its range of bytes."""
     data = text if isinstance(text, bytes) else text.encode()
     chosen, count = viva_ctypes.EncodeOptions(c.sizeof(viva_ctypes.EncodeOptions), match_special, add_special), c.c_size_t()
-    lib.viva_tokenizer_encode_offsets(tokenizer.handle, data, c.c_size_t(len(data)), c.byref(chosen), None, None, c.c_size_t(0),
-                                      c.byref(count), None)
+    lib.viva_tokenizer_encode(tokenizer.handle, data, c.c_size_t(len(data)), c.byref(chosen), None, c.c_size_t(0),
+                              c.byref(count), None)
     ids, spans = (c.c_int32 * (count.value + 1))(), (Span * (count.value + 1))()
-    call("viva_tokenizer_encode_offsets", tokenizer.handle, data, c.c_size_t(len(data)), c.byref(chosen), ids, spans, count,
-         c.byref(count))
+    chosen.offsets = c.addressof(spans)
+    call("viva_tokenizer_encode", tokenizer.handle, data, c.c_size_t(len(data)), c.byref(chosen), ids, count, c.byref(count))
     return list(ids[:count.value]), [(s.begin, s.end) for s in spans[:count.value]]
 
 

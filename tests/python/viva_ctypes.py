@@ -64,7 +64,7 @@ class GenerateOptions(c.Structure):
 
 
 class GenerateResult(c.Structure):
-    _fields_ = [("size", c.c_size_t), ("prompt_tokens", c.POINTER(c.c_int32)), ("prompt_count", c.c_size_t),
+    _fields_ = [("prompt_tokens", c.POINTER(c.c_int32)), ("prompt_count", c.c_size_t),
                 ("tokens", c.POINTER(c.c_int32)), ("token_count", c.c_size_t), ("text", c.POINTER(c.c_char)),
                 ("text_bytes", c.c_size_t), ("stop_reason", c.c_int), ("logprobs", c.c_uint32),
                 ("total_tokens", c.c_uint64), ("ms_per_token", c.c_double), ("prefill_seconds", c.c_double),
@@ -72,7 +72,8 @@ class GenerateResult(c.Structure):
 
 
 class EncodeOptions(c.Structure):
-    _fields_ = [("size", c.c_size_t), ("match_special", c.c_int32), ("add_special", c.c_int32)]
+    _fields_ = [("size", c.c_size_t), ("match_special", c.c_int32), ("add_special", c.c_int32),
+                ("offsets", c.c_void_p)]
 
 
 class TensorInfo(c.Structure):

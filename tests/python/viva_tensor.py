@@ -68,7 +68,7 @@ class Tensor:
     def numpy(self):
         """A copy."""
         d = Desc(c.sizeof(Desc))
-        call("describe", self, c.byref(d))
+        call("info", self, c.byref(d))
         dtype, shape = NUMPY[d.dtype], tuple(d.shape[:d.rank])
         if not d.contiguous:
             return new("copy", self).numpy()

@@ -267,7 +267,7 @@ static void way_back(void **state) {
       snprintf(path, sizeof path, "%s/%s", w->root, m ? dense : packed);
       kit_ok(viva_model_load(w->engine, path, NULL, &models[m], &error), &error);
       kit_ok(viva_model_weight(models[m], 1, VIVA_PROJ_DOWN, &down, &error), &error);
-      kit_ok(viva_packed_weight_describe(down, &info, &error), &error);
+      kit_ok(viva_packed_weight_info(down, &info, &error), &error);
       size_t count = (size_t)(info.out_features * info.in_features);
       values[m] = calloc(count, sizeof(float));
       kit_ok(viva_packed_weight_unpack(down, values[m], count, &error), &error);

@@ -36,7 +36,10 @@ static int close_runtime(void **state) {
 
 static viva_tensor *values_of(viva_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t seed) {
   viva_tensor *wide, *out;
-  assert_int_equal(create_random(rt, VIVA_F64, rank, shape, seed, 0, 1, 0.0, 3.0, &wide, NULL), VIVA_OK);
+  assert_int_equal(create_random(rt, VIVA_F64, rank, shape,
+                                 &(viva_random_options){.distribution = VIVA_NORMAL, .seed = seed, .deviation = 3},
+                                 &wide, NULL),
+                   VIVA_OK);
   assert_int_equal(viva_tensor_astype(wide, dtype, &out, NULL), VIVA_OK);
   viva_tensor_release(wide);
   return out;
@@ -211,7 +214,10 @@ static void threads_do_not_matter(void **state) {
     assert_int_equal(viva_tensor_reduce(VIVA_MEAN, a, (int32_t[]){1}, 1, 0, &r[2], NULL), VIVA_OK);
     assert_int_equal(viva_tensor_unary(VIVA_EXP, a, &r[3], NULL), VIVA_OK);
     assert_int_equal(viva_tensor_reduce(VIVA_ARGMAX, a, (int32_t[]){0}, 1, 0, &r[4], NULL), VIVA_OK);
-    assert_int_equal(create_random(rt, VIVA_F32, 1, (uint64_t[]){100001}, 5, 0, 1, 0, 1, &r[5], NULL), VIVA_OK);
+    assert_int_equal(create_random(rt, VIVA_F32, 1, (uint64_t[]){100001},
+                                   &(viva_random_options){.distribution = VIVA_NORMAL, .seed = 5, .deviation = 1},
+                                   &r[5], NULL),
+                     VIVA_OK);
   }
   for (int i = 0; i < 6; i++) same_bits(one[i], many[i]), viva_tensor_release(one[i]), viva_tensor_release(many[i]);
   viva_tensor_release(a);
@@ -222,7 +228,8 @@ static void threads_do_not_matter(void **state) {
 /* A call of every kind; the first failure ends it. */
 static viva_status everything(runtime *r) {
   viva_tensor *t[16] = {NULL};
-  viva_status s = create_random(r, VIVA_F32, 2, (uint64_t[]){3, 4}, 1, 0, 0, 0.0, 1.0, &t[0], NULL);
+  viva_status s =
+      create_random(r, VIVA_F32, 2, (uint64_t[]){3, 4}, &(viva_random_options){.seed = 1, .high = 1}, &t[0], NULL);
   if (s == VIVA_OK) s = create_full(r, VIVA_I32, 1, (uint64_t[]){4}, 2, &t[1], NULL);
   if (s == VIVA_OK) s = viva_tensor_binary(VIVA_MULTIPLY, t[0], t[1], &t[2], NULL);
   if (s == VIVA_OK) s = viva_tensor_binary(VIVA_POWER, t[1], t[1], &t[3], NULL);

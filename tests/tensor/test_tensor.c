@@ -38,7 +38,7 @@ static viva_tensor *make(viva_dtype dtype, uint32_t rank, const uint64_t *shape)
 
 static viva_tensor_desc describe(const viva_tensor *t) {
   viva_tensor_desc d = {.size = sizeof d};
-  assert_int_equal(viva_tensor_describe(t, &d, NULL), VIVA_OK);
+  assert_int_equal(viva_tensor_info(t, &d, NULL), VIVA_OK);
   return d;
 }
 
@@ -262,8 +262,8 @@ static void elements_become_f32(void **state) {
   refused(viva_tensor_to_f32(t, out, 5, &error), VIVA_E_SIZE, &error, "has 4 elements");
   refused(viva_tensor_to_f32(t, NULL, 4, &error), VIVA_E_ARGUMENT, &error, "values is NULL");
   refused(viva_tensor_to_f32(NULL, out, 4, &error), VIVA_E_ARGUMENT, &error, "tensor is NULL");
-  refused(viva_tensor_describe(NULL, NULL, &error), VIVA_E_ARGUMENT, &error, "tensor is NULL");
-  refused(viva_tensor_describe(t, NULL, &error), VIVA_E_ARGUMENT, &error, "viva_tensor_desc is NULL");
+  refused(viva_tensor_info(NULL, NULL, &error), VIVA_E_ARGUMENT, &error, "tensor is NULL");
+  refused(viva_tensor_info(t, NULL, &error), VIVA_E_ARGUMENT, &error, "viva_tensor_desc is NULL");
   viva_tensor_release(t);
 }
 

@@ -12,6 +12,9 @@
 #include "text/sampling_inner.h"
 #include "viva/sampling.h"
 
+#define INPUT(logits, n, history, count, sequence, position, scratch, bytes)                                           \
+  &(viva_sample_input) { sizeof(viva_sample_input), logits, n, history, count, sequence, position, scratch, bytes }
+
 /* The vectors that come with the authors' Random123 library (kat_vectors, philox4x32 10). */
 static void test_philox(void **state) {
   (void)state;
@@ -153,9 +156,9 @@ static void test_candidates(void **state) {
     viva_candidate found[MOST];
     size_t n = make_case(index, logits, history), kept;
     viva_sampling_options o = options_of(&settings[index % SETTINGS]);
-    assert_int_equal(
-        viva_sample_candidates(logits, n, &o, history, 10, scratch, viva_sample_scratch(n), found, MOST, &kept, NULL),
-        VIVA_OK);
+    assert_int_equal(viva_sample_candidates(INPUT(logits, n, history, 10, 0, 0, scratch, viva_sample_scratch(n)), &o,
+                                            found, MOST, &kept, NULL),
+                     VIVA_OK);
     assert_int_equal(kept, count);
     uint64_t total = 0;
     double sum = 0;
@@ -185,7 +188,8 @@ static void test_candidates(void **state) {
     int expected;
     viva_token id;
     assert_int_equal(fscanf(file, "%d", &expected), 1);
-    assert_int_equal(viva_sample(logits, 1000, &o, NULL, 0, 0, position, scratch, sizeof scratch, &id, NULL), VIVA_OK);
+    assert_int_equal(viva_sample(INPUT(logits, 1000, NULL, 0, 0, position, scratch, sizeof scratch), &o, &id, NULL),
+                     VIVA_OK);
     assert_int_equal(id, expected);
   }
   fclose(file);
@@ -211,11 +215,13 @@ static void test_distribution(void **state) {
     viva_sampling_options o = options_of(&settings[s]);
     viva_candidate kept[N];
     size_t count, seen[N] = {0}, cells = 0;
-    assert_int_equal(viva_sample_candidates(logits, N, &o, NULL, 0, scratch, sizeof scratch, kept, N, &count, NULL),
-                     VIVA_OK);
+    assert_int_equal(
+        viva_sample_candidates(INPUT(logits, N, NULL, 0, 0, 0, scratch, sizeof scratch), &o, kept, N, &count, NULL),
+        VIVA_OK);
     for (uint64_t position = 0; position < DRAWS; position++) {
       viva_token id;
-      assert_true(viva_sample(logits, N, &o, NULL, 0, s, position, scratch, sizeof scratch, &id, NULL) == VIVA_OK);
+      assert_true(viva_sample(INPUT(logits, N, NULL, 0, s, position, scratch, sizeof scratch), &o, &id, NULL) ==
+                  VIVA_OK);
       seen[id]++;
     }
     double chi2 = 0;
@@ -238,7 +244,7 @@ static void test_distribution(void **state) {
 
 static viva_status one(const float *logits, size_t n, viva_sampling_options o, viva_token *id) {
   static uint64_t scratch[3 * 64];
-  return viva_sample(logits, n, &o, NULL, 0, 0, 0, scratch, sizeof scratch, id, NULL);
+  return viva_sample(INPUT(logits, n, NULL, 0, 0, 0, scratch, sizeof scratch), &o, id, NULL);
 }
 
 static void test_argmax(void **state) {
@@ -297,30 +303,35 @@ static void test_extremes(void **state) {
   static const float cold[] = {1e-30f, 1e-45f};
   for (size_t i = 0; i < 2; i++) {
     o.temperature = cold[i];
-    assert_int_equal(viva_sample_candidates(logits, 5, &o, NULL, 0, scratch, sizeof scratch, kept, 5, &count, NULL),
-                     VIVA_OK);
+    assert_int_equal(
+        viva_sample_candidates(INPUT(logits, 5, NULL, 0, 0, 0, scratch, sizeof scratch), &o, kept, 5, &count, NULL),
+        VIVA_OK);
     assert_int_equal(count, 2);
     assert_true(kept[0].id == 1 && kept[1].id == 2 && kept[0].probability == 0.5f);
   }
   /* An infinite one: all that are possible are alike. */
   o.temperature = INFINITY;
-  assert_int_equal(viva_sample_candidates(logits, 5, &o, NULL, 0, scratch, sizeof scratch, kept, 5, &count, NULL),
-                   VIVA_OK);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 5, NULL, 0, 0, 0, scratch, sizeof scratch), &o, kept, 5, &count, NULL),
+      VIVA_OK);
   assert_int_equal(count, 4);
   assert_true(kept[3].probability == 0.25f && kept[3].id == 4);
   o = viva_sampling_options_default();
   o.top_k = 100; /* more than there are */
-  assert_int_equal(viva_sample_candidates(logits, 5, &o, NULL, 0, scratch, sizeof scratch, kept, 5, &count, NULL),
-                   VIVA_OK);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 5, NULL, 0, 0, 0, scratch, sizeof scratch), &o, kept, 5, &count, NULL),
+      VIVA_OK);
   assert_int_equal(count, 4);
   o.top_k = 0;
   o.min_p = 1;
-  assert_int_equal(viva_sample_candidates(logits, 5, &o, NULL, 0, scratch, sizeof scratch, kept, 5, &count, NULL),
-                   VIVA_OK);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 5, NULL, 0, 0, 0, scratch, sizeof scratch), &o, kept, 5, &count, NULL),
+      VIVA_OK);
   assert_int_equal(count, 2);
   o.top_p = 0;
-  assert_int_equal(viva_sample_candidates(logits, 5, NULL, NULL, 0, scratch, sizeof scratch, kept, 5, &count, NULL),
-                   VIVA_OK);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 5, NULL, 0, 0, 0, scratch, sizeof scratch), NULL, kept, 5, &count, NULL),
+      VIVA_OK);
   assert_int_equal(count, 4);
   assert_int_equal(one(single, 1, o, &id), VIVA_OK);
   assert_int_equal(id, 0);
@@ -335,23 +346,26 @@ static void test_penalty(void **state) {
   size_t count;
   viva_sampling_options o = viva_sampling_options_default();
   o.repetition_penalty = 1.25f;
-  assert_int_equal(viva_sample_candidates(logits, 3, &o, history, 4, scratch, sizeof scratch, kept, 3, &count, NULL),
-                   VIVA_OK);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 3, history, 4, 0, 0, scratch, sizeof scratch), &o, kept, 3, &count, NULL),
+      VIVA_OK);
   assert_int_equal(kept[0].id, 0);
   /* e^(-1.25 - 1.6): the penalty makes a negative logit more negative */
   assert_true(fabs((double)(kept[2].probability / kept[0].probability) - exp(-2.85)) < 1e-6);
   o.repetition_penalty = 1.5f;
-  assert_int_equal(viva_sample_candidates(logits, 3, &o, history, 4, scratch, sizeof scratch, kept, 3, &count, NULL),
-                   VIVA_OK);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 3, history, 4, 0, 0, scratch, sizeof scratch), &o, kept, 3, &count, NULL),
+      VIVA_OK);
   assert_int_equal(kept[0].id, 1);
   viva_token id;
   viva_error error;
   o.repetition_penalty = 1e-45f;
-  assert_int_equal(viva_sample(logits, 3, &o, history, 4, 0, 0, scratch, sizeof scratch, &id, &error), VIVA_E_NUMERIC);
+  assert_int_equal(viva_sample(INPUT(logits, 3, history, 4, 0, 0, scratch, sizeof scratch), &o, &id, &error),
+                   VIVA_E_NUMERIC);
   assert_non_null(strstr(error.message, "makes the logit of id 0 infinite"));
   o.temperature = 0; /* argmax also sees the penalty */
   o.repetition_penalty = 1.5f;
-  assert_int_equal(viva_sample(logits, 3, &o, history, 4, 0, 0, scratch, sizeof scratch, &id, NULL), VIVA_OK);
+  assert_int_equal(viva_sample(INPUT(logits, 3, history, 4, 0, 0, scratch, sizeof scratch), &o, &id, NULL), VIVA_OK);
   assert_int_equal(id, 1);
 }
 
@@ -389,25 +403,34 @@ static void test_refused(void **state) {
   size_t count;
   viva_error error;
   const viva_token outside[] = {0, 3}, negative[] = {-1};
-  assert_int_equal(viva_sample(logits, 3, NULL, outside, 2, 0, 0, scratch, sizeof scratch, &id, &error),
+  assert_int_equal(viva_sample(INPUT(logits, 3, outside, 2, 0, 0, scratch, sizeof scratch), NULL, &id, &error),
                    VIVA_E_ARGUMENT);
   assert_non_null(strstr(error.message, "history[1] is id 3; there are 3 logits"));
-  assert_int_equal(viva_sample(logits, 3, NULL, negative, 1, 0, 0, scratch, sizeof scratch, &id, &error),
+  assert_int_equal(viva_sample(INPUT(logits, 3, negative, 1, 0, 0, scratch, sizeof scratch), NULL, &id, &error),
                    VIVA_E_ARGUMENT);
-  assert_int_equal(viva_sample(logits, 3, NULL, NULL, 1, 0, 0, scratch, sizeof scratch, &id, &error), VIVA_E_ARGUMENT);
-  assert_int_equal(viva_sample(logits, 3, NULL, NULL, 0, 0, 0, scratch, sizeof scratch, NULL, &error), VIVA_E_ARGUMENT);
-  assert_int_equal(viva_sample(logits, 0, NULL, NULL, 0, 0, 0, scratch, sizeof scratch, &id, &error), VIVA_E_ARGUMENT);
-  assert_int_equal(viva_sample(logits, 3, NULL, NULL, 0, 0, 0, scratch, viva_sample_scratch(3) - 1, &id, &error),
+  assert_int_equal(viva_sample(INPUT(logits, 3, NULL, 1, 0, 0, scratch, sizeof scratch), NULL, &id, &error),
+                   VIVA_E_ARGUMENT);
+  assert_int_equal(viva_sample(INPUT(logits, 3, NULL, 0, 0, 0, scratch, sizeof scratch), NULL, NULL, &error),
+                   VIVA_E_ARGUMENT);
+  assert_int_equal(viva_sample(INPUT(logits, 0, NULL, 0, 0, 0, scratch, sizeof scratch), NULL, &id, &error),
+                   VIVA_E_ARGUMENT);
+  assert_int_equal(viva_sample(INPUT(logits, 3, NULL, 0, 0, 0, scratch, viva_sample_scratch(3) - 1), NULL, &id, &error),
                    VIVA_E_SIZE);
-  assert_int_equal(viva_sample(logits, 3, NULL, NULL, 0, 0, 0, NULL, 1000, &id, &error), VIVA_E_SIZE);
-  assert_int_equal(viva_sample(logits, 3, NULL, NULL, 0, 0, 0, (char *)scratch + 1, 72, &id, &error), VIVA_E_ARGUMENT);
-  assert_int_equal(viva_sample_candidates(logits, 3, NULL, NULL, 0, scratch, sizeof scratch, kept, 2, &count, &error),
-                   VIVA_E_SIZE);
+  assert_int_equal(viva_sample(INPUT(logits, 3, NULL, 0, 0, 0, NULL, 1000), NULL, &id, &error), VIVA_E_SIZE);
+  assert_int_equal(viva_sample(INPUT(logits, 3, NULL, 0, 0, 0, (char *)scratch + 1, 72), NULL, &id, &error),
+                   VIVA_E_ARGUMENT);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 3, NULL, 0, 0, 0, scratch, sizeof scratch), NULL, kept, 2, &count, &error),
+      VIVA_E_SIZE);
   assert_int_equal(count, 3);
-  assert_int_equal(viva_sample_candidates(logits, 3, NULL, NULL, 0, scratch, sizeof scratch, NULL, 2, &count, &error),
-                   VIVA_E_ARGUMENT);
-  assert_int_equal(viva_sample_candidates(logits, 3, NULL, NULL, 0, scratch, sizeof scratch, kept, 3, NULL, &error),
-                   VIVA_E_ARGUMENT);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 3, NULL, 0, 0, 0, scratch, sizeof scratch), NULL, NULL, 2, &count, &error),
+      VIVA_E_ARGUMENT);
+  assert_int_equal(
+      viva_sample_candidates(INPUT(logits, 3, NULL, 0, 0, 0, scratch, sizeof scratch), NULL, kept, 3, NULL, &error),
+      VIVA_E_ARGUMENT);
+  assert_int_equal(viva_sample(NULL, NULL, &id, &error), VIVA_E_ARGUMENT);
+  assert_non_null(strstr(error.message, "input is NULL"));
   assert_int_equal(viva_sample_scratch(SIZE_MAX), SIZE_MAX);
 }
 
@@ -431,9 +454,10 @@ static void test_large_vocabularies(void **state) {
       viva_candidate *kept = malloc(n * sizeof *kept);
       size_t count, at = 0, room = viva_sample_scratch(n);
       viva_token id;
-      assert_int_equal(viva_sample_candidates(logits, n, &o, NULL, 0, scratch, room, kept, n, &count, NULL), VIVA_OK);
+      assert_int_equal(
+          viva_sample_candidates(INPUT(logits, n, NULL, 0, 0, 0, scratch, room), &o, kept, n, &count, NULL), VIVA_OK);
       assert_int_equal(count, top_ks[k] ? (size_t)top_ks[k] : n);
-      assert_int_equal(viva_sample(logits, n, &o, NULL, 0, 0, 7, scratch, room, &id, NULL), VIVA_OK);
+      assert_int_equal(viva_sample(INPUT(logits, n, NULL, 0, 0, 7, scratch, room), &o, &id, NULL), VIVA_OK);
       while (at < count && kept[at].id != id) at++;
       assert_true(at < count);
       free(kept);

@@ -172,7 +172,7 @@ static viva_tokenizer *load_valid(int section, const char *replacement) {
 static void expect_ids(viva_tokenizer *t, const char *text, const viva_token *ids, size_t count) {
   viva_token found[64];
   size_t n;
-  const viva_encode_options options = {sizeof options, 1, 1};
+  const viva_encode_options options = {sizeof options, 1, 1, NULL};
   assert_int_equal(viva_tokenizer_encode(t, text, strlen(text), &options, found, 64, &n, NULL), VIVA_OK);
   assert_int_equal(n, count);
   assert_memory_equal(found, ids, count * sizeof *ids);

@@ -46,7 +46,7 @@ static void expect(const viva_tokenizer *t, const char *text, int match_special,
                    size_t n) {
   viva_token found[32];
   size_t count;
-  const viva_encode_options options = {sizeof options, match_special, add_special};
+  const viva_encode_options options = {sizeof options, match_special, add_special, NULL};
   assert_int_equal(viva_tokenizer_encode(t, text, strlen(text), &options, found, 32, &count, NULL), VIVA_OK);
   assert_int_equal(count, n);
   assert_memory_equal(found, ids, n * sizeof *ids);
@@ -266,7 +266,7 @@ static void test_smollm2(void **state) {
     size_t bytes = golden_hex(columns[2]), expected_count, count;
     int32_t *expected = golden_numbers(columns[3], &expected_count);
     viva_token *ids = malloc((bytes + 1) * sizeof *ids);
-    const viva_encode_options options = {sizeof options, columns[1][0] == '1', 0};
+    const viva_encode_options options = {sizeof options, columns[1][0] == '1', 0, NULL};
     assert_int_equal(viva_tokenizer_encode(t, columns[2], bytes, &options, ids, bytes, &count, NULL), VIVA_OK);
     assert_int_equal(count, expected_count);
     assert_memory_equal(ids, expected, count * sizeof *ids);

@@ -212,20 +212,20 @@ static viva_status get(const viva_npy *f, size_t index, const npy_array **a, viv
   return VIVA_OK;
 }
 
-viva_status viva_npy_info(const viva_npy *file, size_t index, viva_tensor_info *info, viva_error *error) {
+viva_status viva_npy_info(const viva_npy *file, size_t index, viva_stored_tensor *info, viva_error *error) {
   const npy_array *a;
   TRY(get(file, index, &a, error));
-  viva_tensor_info found = {.size = sizeof found,
-                            .name = a->name,
-                            .type_name = a->header.type_name,
-                            .dtype = a->header.dtype,
-                            .rank = a->header.rank,
-                            .elements = a->header.elements,
-                            .bytes = a->header.bytes,
-                            .offset = a->place.offset + (a->place.method == ZIP_STORED ? a->header.header_bytes : 0),
-                            .file = file->path};
+  viva_stored_tensor found = {.size = sizeof found,
+                              .name = a->name,
+                              .type_name = a->header.type_name,
+                              .dtype = a->header.dtype,
+                              .rank = a->header.rank,
+                              .elements = a->header.elements,
+                              .bytes = a->header.bytes,
+                              .offset = a->place.offset + (a->place.method == ZIP_STORED ? a->header.header_bytes : 0),
+                              .file = file->path};
   memcpy(found.shape, a->header.shape, sizeof found.shape);
-  return options_fill(info, &found, "viva_tensor_info", error);
+  return options_fill(info, &found, "viva_stored_tensor", error);
 }
 
 viva_status viva_npy_find(const viva_npy *file, const char *name, size_t *index, viva_error *error) {

@@ -20,7 +20,7 @@
 #define LENGTH_BYTES     8
 #define MAX_HEADER_BYTES 100000000u /* the format's own limit */
 
-enum { MAX_RANK = 8 /* viva_tensor_info.shape */ };
+enum { MAX_RANK = 8 /* viva_stored_tensor.shape */ };
 
 /* Of a tensor: the list while it grows, or twice in order with pointers to sort; and its name. */
 #define TENSOR_COST (3 * sizeof(tensor_view) + 32)

@@ -56,7 +56,7 @@ static void writes_and_reads(void **state) {
   (void)state;
   kit k = begin();
   viva_npy *f;
-  viva_tensor_info info = {.size = sizeof info};
+  viva_stored_tensor info = {.size = sizeof info};
   viva_error error = {0};
   float out[6];
   size_t index;

@@ -24,8 +24,8 @@ static viva_checkpoint *open_golden(gguf_world *w, const char *name, viva_load_m
   return ck;
 }
 
-static viva_tensor_info info_of(const viva_checkpoint *ck, const char *name) {
-  viva_tensor_info info = {.size = sizeof info};
+static viva_stored_tensor info_of(const viva_checkpoint *ck, const char *name) {
+  viva_stored_tensor info = {.size = sizeof info};
   assert_int_equal(viva_checkpoint_find(ck, name, &info, NULL), VIVA_OK);
   return info;
 }
@@ -71,7 +71,7 @@ static void test_every_type(void **state) {
     viva_checkpoint *ck = open_golden(&w, "every_type.safetensors", (viva_load_mode)load);
     assert_int_equal(viva_checkpoint_tensor_count(ck), count);
     for (size_t i = 0; i < count; i++) {
-      viva_tensor_info info = {.size = sizeof info};
+      viva_stored_tensor info = {.size = sizeof info};
       uint8_t data[256];
       size_t bytes;
       assert_int_equal(viva_checkpoint_tensor(ck, i, &info, NULL), VIVA_OK);
@@ -100,7 +100,7 @@ static void test_ranks_and_empty_tensors(void **state) {
   (void)state;
   gguf_world w = world_open(NULL);
   viva_checkpoint *ck = open_golden(&w, "ranks.safetensors", VIVA_LOAD_READ);
-  viva_tensor_info scalar = info_of(ck, "scalar"), hollow = info_of(ck, "hollow"), eight = info_of(ck, "eight");
+  viva_stored_tensor scalar = info_of(ck, "scalar"), hollow = info_of(ck, "hollow"), eight = info_of(ck, "eight");
   assert_int_equal(scalar.rank, 0);
   assert_int_equal(scalar.elements, 1);
   assert_int_equal(scalar.bytes, 4);
@@ -294,7 +294,7 @@ static void test_wrong_reads(void **state) {
   assert_int_equal(viva_checkpoint_read(NULL, "bf16", data, 64, &error), VIVA_E_ARGUMENT);
   assert_int_equal(viva_checkpoint_tensor_bytes(ck, "bf16", NULL, &error), VIVA_E_ARGUMENT);
   assert_int_equal(viva_checkpoint_tensor_bytes(ck, "x", &bytes, &error), VIVA_E_NOT_FOUND);
-  viva_tensor_info info = {.size = sizeof info};
+  viva_stored_tensor info = {.size = sizeof info};
   assert_int_equal(viva_checkpoint_tensor(ck, 22, &info, &error), VIVA_E_NOT_FOUND);
   assert_int_equal(viva_checkpoint_tensor(NULL, 0, &info, &error), VIVA_E_ARGUMENT);
   assert_int_equal(viva_checkpoint_find(ck, "bf16", NULL, &error), VIVA_E_ARGUMENT);
@@ -620,7 +620,7 @@ static void test_file_that_shrinks(void **state) {
   gguf_world w = world_open(NULL);
   viva_checkpoint *ck = open_golden(&w, "every_type.safetensors", VIVA_LOAD_READ);
   viva_error error = {0};
-  viva_tensor_info info = info_of(ck, "i64");
+  viva_stored_tensor info = info_of(ck, "i64");
   uint8_t data[256];
   memory_io_truncate(w.io, ST_PATH, (size_t)info.offset + 3);
   assert_int_equal(viva_checkpoint_read(ck, "i64", data, sizeof data, &error), VIVA_E_IO);

@@ -82,7 +82,7 @@ static void test_reads_back(void **state) {
   assert_int_equal(viva_checkpoint_tensor_count(ck), count);
   assert_int_equal(viva_checkpoint_metadata_count(ck), 3);
   for (size_t i = 0; i < count; i++) {
-    viva_tensor_info info = {.size = sizeof info};
+    viva_stored_tensor info = {.size = sizeof info};
     uint8_t data[16];
     assert_int_equal(viva_checkpoint_find(ck, tensors[i].name, &info, NULL), VIVA_OK);
     assert_int_equal(info.dtype, tensors[i].dtype);
@@ -91,7 +91,7 @@ static void test_reads_back(void **state) {
     assert_int_equal(viva_checkpoint_read(ck, tensors[i].name, data, tensors[i].bytes, NULL), VIVA_OK);
     assert_memory_equal(data, counting, tensors[i].bytes);
   }
-  viva_tensor_info first = {.size = sizeof first};
+  viva_stored_tensor first = {.size = sizeof first};
   assert_int_equal(viva_checkpoint_find(ck, "f32", &first, NULL), VIVA_OK);
   assert_int_equal(first.offset % 8, 0); /* the data is aligned */
   viva_checkpoint_close(ck);

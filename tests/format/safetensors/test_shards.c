@@ -35,7 +35,7 @@ static void check_sharded(const viva_checkpoint *ck, const char *folder) {
   assert_int_equal(viva_checkpoint_tensor_count(ck), 3);
   assert_string_equal(ck->folder, folder);
   for (size_t i = 0; i < 3; i++) {
-    viva_tensor_info info = {.size = sizeof info};
+    viva_stored_tensor info = {.size = sizeof info};
     char path[128];
     float values[8];
     assert_int_equal(viva_checkpoint_tensor(ck, i, &info, NULL), VIVA_OK);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "foreign.h"
 #include "messages.h"
 #include "suggest.h"
 #include "units.h"
@@ -58,7 +59,8 @@ static int unknown_option(const args_spec *spec, const char *word) {
   const char *best = NULL;
   size_t distance = SUGGEST_NONE;
   const option *attached = NULL; /* "-n50", "-n=50" */
-  const char *typed = word + strspn(word, "-");
+  const char *typed = word + strspn(word, "-"), *hint = foreign_option(word);
+  if (hint != NULL) return message_usage(spec->command, "unknown option '%s': %s", word, hint);
   for (size_t g = 0; g < spec->group_count; g++)
     for (size_t i = 0; i < spec->groups[g].count; i++) {
       const option *o = &spec->groups[g].options[i];

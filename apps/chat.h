@@ -6,6 +6,7 @@
 #include "line_edit.h"
 #include "model_args.h"
 #include "output.h"
+#include "progress.h"
 
 typedef struct chat_args {
   model_args model;
@@ -23,6 +24,7 @@ typedef struct chat {
   token_list stop; /* end tokens beside the model's own */
   conversation talk;
   line_edit *edit; /* NULL: one question only */
+  progress bar;    /* while a prompt is read */
   int open_line;   /* the last byte of the answer was no line end */
   int done;        /* /exit */
   viva_stop_reason stopped;

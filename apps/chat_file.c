@@ -149,7 +149,7 @@ static int take_message(reader *r, conversation *talk) {
 }
 
 int chat_load(conversation *talk, const char *path) {
-  const input_args from = {NULL, path};
+  const input_args from = {.file = path};
   input file;
   int code = input_read(&from, "chat", "conversation", 1, &file);
   if (code != 0) return code;

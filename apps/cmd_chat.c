@@ -63,17 +63,13 @@ static void defaults(void *values) {
 
 static int on_text(void *user, const char *text, size_t bytes) {
   chat *c = user;
+  progress_end(&c->bar);
   if (bytes > 0) {
     output_bytes(c->out, text, bytes);
     output_flush(c->out);
     c->open_line = text[bytes - 1] != '\n';
   }
   return signals_stopped() || output_failed(c->out);
-}
-
-static int on_prefill(void *user, uint64_t done, uint64_t total) {
-  (void)user, (void)done, (void)total;
-  return signals_stopped();
 }
 
 static viva_generate_options library_options(chat *c) {
@@ -89,7 +85,8 @@ static viva_generate_options library_options(chat *c) {
   o.stop_token_count = c->stop.count;
   o.on_text = on_text;
   o.on_text_user = c;
-  o.progress = on_prefill;
+  o.progress = progress_callback;
+  o.progress_user = &c->bar;
   return o;
 }
 
@@ -140,7 +137,9 @@ int chat_answer(chat *c) {
   if (code != 0) return code;
   viva_generate_options options = library_options(c);
   options.max_new_tokens = room;
+  progress_start(&c->bar, "reading", c->args->model.quiet);
   viva_status status = conversation_answer(&c->talk, &prompt, &options, &result, &error);
+  progress_end(&c->bar);
   tokens_free(&prompt);
   if (c->open_line) output_text(c->out, "\n");
   c->open_line = 0;
@@ -210,6 +209,7 @@ static int ask(chat *c, const char *text, size_t bytes) {
   size_t before = c->talk.count;
   int code = conversation_add(&c->talk, "user", text, bytes);
   if (code == 0) code = chat_answer(c);
+  if (code == CODE_INTERRUPTED) message_note("stopped before the answer began: the question is taken back");
   if (code != 0 && c->talk.count > before) conversation_cut(&c->talk, c->talk.count - 1);
   return code;
 }

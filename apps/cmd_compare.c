@@ -14,7 +14,7 @@ typedef struct compare_args {
   input_args input;
   const char *reference_weights, *html;
   uint64_t chunks;
-  int json;
+  int layers, json;
 } compare_args;
 
 #define AT(field) offsetof(compare_args, field)
@@ -33,6 +33,7 @@ static const option window_options[] = {
 
 static const option output_options[] = {
     {0, OPTION_TEXT, "html", "FILE", AT(html), "also write a picture of the result, one HTML file", 0, 0},
+    {0, OPTION_SET, "layers", NULL, AT(layers), "also print a table of the errors by layer", 0, 0},
     {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object", 0, 0},
 };
 
@@ -148,12 +149,17 @@ static int compare(output *out, const compare_args *args, const operands *rest, 
                   .reference_weights = p->reference.weights,
                   .weights = p->model.weights,
                   .mode = model_mode(&p->model),
+                  .input = args->input.text != NULL   ? "-p"
+                           : args->input.file != NULL ? args->input.file
+                                                      : "standard input",
+                  .bytes = {p->reference.plan.weight_bytes, p->model.plan.weight_bytes},
+                  .parameters = p->model.plan.parameters,
                   .score = &p->score,
                   .errors = measured ? &p->errors : NULL};
   if (args->json)
     compare_json(out, &c, progress_clock() - start);
   else
-    compare_print(out, &c);
+    compare_print(out, &c, args->layers);
   if (p->page == NULL) return 0;
   viva_file *page = p->page;
   p->page = NULL;
@@ -190,6 +196,7 @@ static int run(output *out, void *values, const operands *rest) {
   viva_file_abort(p->page);
   errors_free(&p->errors);
   free(p->score.kls);
+  free(p->score.at_position);
   model_close(&p->model);
   model_close(&p->reference);
   free(p);

@@ -5,9 +5,10 @@
 
 #include "chat_model.h"
 #include "command.h"
+#include "generate.h"
 #include "input.h"
-#include "json_out.h"
 #include "model_args.h"
+#include "progress.h"
 #include "signals.h"
 #include "tokens.h"
 #include "units.h"
@@ -65,6 +66,7 @@ static const option output_options[] = {
 static const option_group groups[] = {
     OPTION_GROUP("Model", model_path_options, AT(model)),
     OPTION_GROUP("Prompt", input_options, AT(input)),
+    OPTION_GROUP("Standard input", input_newline_options, AT(input)),
     OPTION_GROUP("Conversation", chat_options, 0),
     OPTION_GROUP("Length and text", length_options, 0),
     OPTION_GROUP("Sampling", sampling_options, 0),
@@ -89,6 +91,7 @@ static void defaults(void *values) {
   args->logprobs = library.logprobs;
   args->stop_on_eos = library.stop_on_eos;
   args->match_special = library.match_special;
+  args->input.drop_newline = 1;
   args->add_bos = library.add_bos;
 }
 
@@ -97,21 +100,18 @@ typedef struct stream {
   output *out;
   int json;      /* 1: nothing is printed on the way */
   int open_line; /* 1: the last byte was no line end */
+  progress bar;  /* while the prompt is read */
 } stream;
 
 static int on_text(void *user, const char *text, size_t bytes) {
   stream *s = user;
+  progress_end(&s->bar);
   if (!s->json && bytes > 0) {
     output_bytes(s->out, text, bytes);
     output_flush(s->out);
     s->open_line = text[bytes - 1] != '\n';
   }
   return signals_stopped() || output_failed(s->out);
-}
-
-static int on_prefill(void *user, uint64_t done, uint64_t total) {
-  (void)user, (void)done, (void)total;
-  return signals_stopped();
 }
 
 static viva_generate_options library_options(const generate_args *args, stream *s) {
@@ -131,7 +131,8 @@ static viva_generate_options library_options(const generate_args *args, stream *
   o.stop_count = args->stops.count;
   o.on_text = on_text;
   o.on_text_user = s;
-  o.progress = on_prefill;
+  o.progress = progress_callback;
+  o.progress_user = &s->bar;
   return o;
 }
 
@@ -177,54 +178,6 @@ static viva_status room_for_text(const loaded *what, const generate_args *args, 
   return VIVA_OK;
 }
 
-static void print_logprobs(json_out *json, const viva_generate_result *r) {
-  json_key(json, "logprobs");
-  json_begin(json, '[');
-  for (size_t i = 0; i < r->token_count; i++) {
-    json_begin(json, '{');
-    json_key(json, "id"), json_integer(json, r->token_logprobs[i].id);
-    json_key(json, "logprob"), json_float(json, r->token_logprobs[i].logprob);
-    json_key(json, "top"), json_begin(json, '[');
-    for (size_t k = 0; k < r->logprobs; k++) {
-      const viva_logprob *top = &r->top_logprobs[i * r->logprobs + k];
-      json_begin(json, '{');
-      json_key(json, "id"), json_integer(json, top->id);
-      json_key(json, "logprob"), json_float(json, top->logprob);
-      json_end(json, '}');
-    }
-    json_end(json, ']');
-    json_end(json, '}');
-  }
-  json_end(json, ']');
-}
-
-static void print_ids(json_out *json, const char *key, const viva_token *ids, size_t count) {
-  json_key(json, key);
-  json_begin(json, '[');
-  for (size_t i = 0; i < count; i++) json_integer(json, ids[i]);
-  json_end(json, ']');
-}
-
-static void print_json(output *out, const viva_generate_result *r, const loaded *what) {
-  json_out json = {out, 0};
-  json_begin(&json, '{');
-  print_ids(&json, "prompt_tokens", r->prompt_tokens, r->prompt_count);
-  print_ids(&json, "tokens", r->tokens, r->token_count);
-  json_key(&json, "text"), json_string(&json, r->text, r->text_bytes);
-  json_key(&json, "stop_reason"), json_text(&json, viva_stop_reason_name(r->stop_reason));
-  json_key(&json, "load_seconds"), json_double(&json, what->seconds);
-  json_key(&json, "prefill_seconds"), json_double(&json, r->prefill_seconds);
-  json_key(&json, "decode_seconds"), json_double(&json, r->decode_seconds);
-  json_key(&json, "total_tokens"), json_unsigned(&json, r->total_tokens);
-  json_key(&json, "ms_per_token"), json_double(&json, r->ms_per_token);
-  json_key(&json, "model"), json_text(&json, viva_model_description(what->model));
-  json_key(&json, "weights"), json_text(&json, what->weights);
-  if (what->act) json_key(&json, "act"), json_text(&json, what->act);
-  if (r->token_logprobs != NULL) print_logprobs(&json, r);
-  json_end(&json, '}');
-  output_text(out, "\n");
-}
-
 /* An end that comes first needs a word: nothing else is to be seen. */
 static void explain_nothing(const generate_args *args, const viva_generate_result *r, const loaded *what) {
   if (r->text_bytes > 0 || r->stop_reason != VIVA_STOP_EOS) return;
@@ -248,7 +201,8 @@ static int generate(output *out, const generate_args *args, const loaded *what, 
                     const token_list *stop) {
   viva_error error = {0};
   viva_generate_result *result = NULL;
-  stream s = {out, args->json, 0};
+  stream s = {.out = out, .json = args->json};
+  progress_start(&s.bar, "reading the prompt", args->model.quiet);
   viva_generate_options options = library_options(args, &s);
   options.stop_tokens = stop->ids;
   options.stop_token_count = stop->count;
@@ -265,12 +219,13 @@ static int generate(output *out, const generate_args *args, const loaded *what, 
     if (args->n_predict < 0) status = room_for_text(what, args, prompt, &options.max_new_tokens, &error);
     if (status == VIVA_OK) status = viva_generate(what->model, prompt->bytes, prompt->count, &options, &result, &error);
   }
+  progress_end(&s.bar);
   /* A terminal's next line begins at its left edge; a pipe gets the text and nothing else. */
   if (out->terminal && s.open_line) output_text(out, "\n");
   output_flush(out);
   if (status == VIVA_E_CANCELLED) return message_fail(CODE_INTERRUPTED, "stopped before the first token");
   if (status != VIVA_OK) return message_error(&error);
-  if (args->json) print_json(out, result, what);
+  if (args->json) generate_json(out, result, what);
   if (!args->model.quiet && !output_failed(out)) {
     explain_nothing(args, result, what);
     print_summary(result, what);
@@ -289,8 +244,10 @@ static int run(output *out, void *values, const operands *rest) {
   input prompt;
   code = input_read(&args->input, "generate", "prompt", args->model.quiet, &prompt);
   if (code != 0) return code;
-  loaded what;
-  code = model_open(&args->model, "generate", &what);
+  loaded what = {0};
+  code = generate_check(&args->model,
+                        &(generate_question){&prompt, args->n_predict, args->match_special, args->add_bos, args->chat});
+  if (code == 0) code = model_open(&args->model, "generate", &what);
   token_list stop = {NULL, 0};
   if (code == 0) code = tokens_stop(what.model, &args->stop_tokens, &stop);
   if (code == 0) {

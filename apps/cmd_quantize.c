@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "json_out.h"
@@ -18,7 +19,7 @@ typedef struct quantize_args {
   model_args model;
   const char *format;
   uint64_t shard_megabytes;
-  int overwrite, json;
+  int overwrite, force, layers, json;
 } quantize_args;
 
 #define AT(field) offsetof(quantize_args, field)
@@ -31,11 +32,13 @@ static const option format_options[] = {
     {0, OPTION_TEXT, "to", "RULE", AT(format), "another name of --format", 0, 0},
     {0, OPTION_COUNT, "shard-size", "MB", AT(shard_megabytes), "no file of weights grows beyond this", 1, 1e9},
     {0, OPTION_SET, "overwrite", NULL, AT(overwrite), "replace the folder OUT when it is there", 0, 0},
+    {0, OPTION_SET, "force", NULL, AT(force), "write 2:4 formats without asking: they prune half of the weights", 0, 0},
     {'t', OPTION_COUNT, "threads", "N", AT(model.threads),
      "threads to compute with; 0: physical cores within affinity and cgroup quota", 0, 1024},
 };
 
 static const option output_options[] = {
+    {0, OPTION_SET, "layers", NULL, AT(layers), "also print a table of the layers", 0, 0},
     {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object", 0, 0},
 };
 
@@ -64,6 +67,7 @@ typedef struct job {
   matrix *list;
   size_t count, capacity;
   int no_memory;
+  char sizes[192]; /* what the model will take: told when the work begins; "": told, or not known */
 } job;
 
 static int on_tensor(void *user, const viva_quantize_tensor *t) {
@@ -82,6 +86,14 @@ static int on_tensor(void *user, const viva_quantize_tensor *t) {
   text_format(m->name, sizeof m->name, "%s", t->name);
   text_format(m->format, sizeof m->format, "%s", t->format);
   return signals_stopped();
+}
+
+/* The first call comes when everything was checked and the output is begun. */
+static int on_progress(void *user, uint64_t done, uint64_t total) {
+  job *j = user;
+  if (j->sizes[0] != 0) message_note("%s", j->sizes);
+  j->sizes[0] = 0;
+  return progress_callback(&j->bar, done, total);
 }
 
 /* The layer that a name speaks of, "model.layers.3.mlp…", or NO_LAYER. */
@@ -134,8 +146,8 @@ static void print_row(output *out, const char *name, uint64_t before, uint64_t a
   output_format(out, "%-12s %12s %12s  %8.4f%%\n", shown, from, to, 100 * error);
 }
 
-static void print_text(output *out, job *j, const viva_quantize_result *result) {
-  char name[32], from[32], to[32];
+static void print_layers(output *out, const job *j) {
+  char name[32];
   output_format(out, "%-12s %12s %12s  %9s\n", "layer", "before", "after", "error");
   for (int64_t layer = 0; layer <= last_layer(j); layer++) {
     layer_sum sum = sum_layer(j, layer);
@@ -147,8 +159,16 @@ static void print_text(output *out, job *j, const viva_quantize_result *result) 
       const char *dot = strrchr(j->list[i].name, '.');
       print_row(out, dot != NULL ? dot + 1 : j->list[i].name, j->list[i].before, j->list[i].after, j->list[i].error);
     }
+  output_text(out, "\n");
+}
+
+/* The summary is the last line. */
+static void print_text(output *out, job *j, const viva_quantize_result *result, int layers) {
+  char from[32], to[32];
+  if (layers) print_layers(out, j);
   qsort(j->list, j->count, sizeof *j->list, compare_errors);
-  if (j->count > 0 && j->list[0].error > 0) output_text(out, "\nlargest errors\n");
+  int errors = j->count > 0 && j->list[0].error > 0;
+  if (errors) output_text(out, "largest errors\n");
   for (size_t i = 0; i < j->count && i < WORST && j->list[i].error > 0; i++) {
     output_format(out, "%8.4f%%  %-16s ", 100 * j->list[i].error, j->list[i].format);
     output_visible(out, j->list[i].name, strlen(j->list[i].name));
@@ -156,8 +176,8 @@ static void print_text(output *out, job *j, const viva_quantize_result *result) 
   }
   units_bytes(result->bytes_before, from, sizeof from);
   units_bytes(result->bytes_after, to, sizeof to);
-  output_format(out, "\n%s -> %s: %" PRIu64 " tensors, %" PRIu64 " packed matrices, %" PRIu64 " files; error %.4f%%\n",
-                from, to, result->tensors, result->packed, result->files, 100 * result->error);
+  output_format(out, "%s%s -> %s: %" PRIu64 " tensors, %" PRIu64 " packed matrices, %" PRIu64 " files; error %.4f%%\n",
+                errors ? "\n" : "", from, to, result->tensors, result->packed, result->files, 100 * result->error);
 }
 
 /* ---- for programs */
@@ -192,6 +212,51 @@ static void print_json(output *out, const job *j, const viva_quantize_result *re
   output_text(out, "\n");
 }
 
+/* ---- before the work */
+
+/* Bytes of the tensors as they lie in the files; 0: not known here, and the work will say why. */
+static uint64_t stored_bytes(const char *path) {
+  viva_checkpoint *checkpoint;
+  uint64_t bytes = 0;
+  if (viva_checkpoint_open(path, NULL, &checkpoint, NULL) != VIVA_OK) return 0;
+  for (size_t i = 0; i < viva_checkpoint_tensor_count(checkpoint); i++) {
+    viva_stored_tensor info = {.size = sizeof info};
+    if (viva_checkpoint_tensor(checkpoint, i, &info, NULL) == VIVA_OK) bytes += info.bytes;
+  }
+  viva_checkpoint_close(checkpoint);
+  return bytes;
+}
+
+/* What it will cost, before hours are spent on it. */
+static void find_sizes(const quantize_args *args, viva_engine *engine, const char *path, job *j) {
+  int dense = strcmp(args->format, "dense") == 0;
+  viva_model_options options = viva_model_options_default();
+  viva_memory_plan plan = {.size = sizeof plan};
+  char from[32], to[32];
+  options.weights = dense ? NULL : args->format;
+  uint64_t before = stored_bytes(path);
+  if (args->model.quiet || before == 0 || viva_model_plan(engine, path, &options, &plan, NULL) != VIVA_OK) return;
+  uint64_t after = dense ? 2 * plan.parameters : plan.weight_bytes;
+  units_bytes(before, from, sizeof from);
+  units_bytes(after, to, sizeof to);
+  text_format(j->sizes, sizeof j->sizes, "%s of weights become about %s%s", from, to,
+              after > before ? ": the model grows, for the file holds it in fewer bits than this format" : "");
+}
+
+/* Half of the weights go: a person may want to hear that first. Returns 0, or the exit code after a message. */
+static int confirm_pruning(const quantize_args *args) {
+  char answer[16] = "";
+  if (args->force || strstr(args->format, "-24") == NULL) return 0;
+  static const char warning[] =
+      "2:4 formats prune half of the weights: a model that was not trained for that is destroyed";
+  if (isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1)
+    return message_usage("quantize", "%s; to write it nevertheless give --force", warning);
+  message_note("%s; type yes to go on", warning);
+  ssize_t got = read(STDIN_FILENO, answer, sizeof answer - 1);
+  if (got > 0 && strcmp(answer, "yes\n") == 0) return 0;
+  return message_fail(CODE_INTERRUPTED, "nothing was written");
+}
+
 /* ---- the run */
 
 static int quantize(output *out, const quantize_args *args, const char *from, const char *to) {
@@ -203,14 +268,15 @@ static int quantize(output *out, const quantize_args *args, const char *from, co
   options.weights = args->format;
   options.shard_bytes = args->shard_megabytes * 1000000;
   options.overwrite = args->overwrite;
-  options.progress = progress_callback;
-  options.progress_user = &j.bar;
+  options.progress = on_progress;
+  options.progress_user = &j;
   options.on_tensor = on_tensor;
   options.on_tensor_user = &j;
   viva_engine_options engine_options = model_args_engine(&args->model);
   double start = progress_clock();
   progress_start(&j.bar, "quantizing", args->model.quiet);
   viva_status status = viva_engine_open(&engine_options, &engine, &error);
+  if (status == VIVA_OK) find_sizes(args, engine, from, &j);
   if (status == VIVA_OK) status = viva_quantize(engine, from, to, &options, &result, &error);
   progress_end(&j.bar);
   viva_engine_release(engine);
@@ -222,7 +288,7 @@ static int quantize(output *out, const quantize_args *args, const char *from, co
   else if (args->json)
     print_json(out, &j, &result, args->format, progress_clock() - start);
   else if (!args->model.quiet)
-    print_text(out, &j, &result);
+    print_text(out, &j, &result, args->layers);
   free(j.list);
   return code;
 }
@@ -234,7 +300,8 @@ static int run(output *out, void *values, const operands *rest) {
                                      "--format fp8'");
   if (args->format == NULL)
     return message_usage("quantize", "no format: give one with --format, such as fp8, nvfp4 or dense");
-  return quantize(out, args, rest->items[0], rest->items[1]);
+  int code = confirm_pruning(args);
+  return code == 0 ? quantize(out, args, rest->items[0], rest->items[1]) : code;
 }
 
 const command command_quantize = {

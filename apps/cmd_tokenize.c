@@ -10,7 +10,7 @@
 typedef struct tokenize_args {
   const char *path;
   input_args input;
-  int ids, counts, offsets, special, bos;
+  int ids, counts, offsets, special, bos, like_generate;
 } tokenize_args;
 
 #define AT(field) offsetof(tokenize_args, field)
@@ -27,15 +27,22 @@ static const option output_options[] = {
     {0, OPTION_SET, "special", NULL, AT(special),
      "special tokens written in the text become their ids; other added tokens always do", 0, 0},
     {0, OPTION_SET, "bos", NULL, AT(bos), "put the BOS token before the text", 0, 0},
+    {0, OPTION_SET, "like-generate", NULL, AT(like_generate),
+     "the tokens that viva generate begins with: special tokens as with --special, BOS where the model wants it", 0, 0},
 };
 
 static const option_group groups[] = {
     OPTION_GROUP("Model", model_options, 0),
     OPTION_GROUP("Text", input_options, AT(input)),
+    OPTION_GROUP("Standard input", input_newline_options, AT(input)),
     OPTION_GROUP("Tokens", output_options, 0),
 };
 
-static void defaults(void *values) { memset(values, 0, sizeof(tokenize_args)); }
+static void defaults(void *values) {
+  tokenize_args *args = values;
+  memset(args, 0, sizeof *args);
+  args->input.drop_newline = 1;
+}
 
 /* What is being printed. */
 typedef struct printing {
@@ -87,9 +94,10 @@ static int print_all(printing *p) {
   const tokenize_args *args = p->args;
   const viva_span nowhere = {0, 0};
   viva_token bos = viva_tokenizer_bos(p->tokenizer);
-  if (args->bos && bos < 0) return message_fail(CODE_INPUT, "this tokenizer has no BOS token: leave --bos away");
+  int puts_bos = args->bos || (args->like_generate && viva_tokenizer_add_bos(p->tokenizer) > 0);
+  if (puts_bos && bos < 0) return message_fail(CODE_INPUT, "this tokenizer has no BOS token: leave --bos away");
   if (args->ids) json_begin(&p->json, '[');
-  if (args->bos) print_tokens(p, &bos, args->offsets ? &nowhere : NULL, 1);
+  if (puts_bos) print_tokens(p, &bos, args->offsets ? &nowhere : NULL, 1);
   int code = input_parts(&args->input, "tokenize", "text", 0, take, p);
   if (code == 0) code = take(p, NULL, 0);
   if (code != 0) return code;
@@ -111,7 +119,7 @@ static int run(output *out, void *values, const operands *rest) {
   if (code != 0) return code;
   printing p = {.out = out, .args = args, .tokenizer = tokenizer, .json = {out, 0}};
   viva_encode_options options = viva_encode_options_default();
-  options.match_special = args->special;
+  options.match_special = args->special || args->like_generate;
   code = viva_encoder_create(tokenizer, &options, &p.encoder, &error) ? message_error(&error) : print_all(&p);
   viva_encoder_free(p.encoder);
   viva_tokenizer_release(tokenizer);
@@ -125,10 +133,14 @@ const command command_tokenize = {
     .details =
         "\nWithout --ids each line is an id, a tab and the token as the vocabulary writes it (byte-level\n"
         "tokens show a space as \xC4\xA0); with --offsets, begin and end come between them. The text is taken byte\n"
-        "for byte, and may have any size: memory does not grow with it as long as there are spaces in it.\n",
+        "for byte, and may have any size: memory does not grow with it as long as there are spaces in it.\n"
+        "\nThe defaults differ from those of viva generate, which reads special tokens in the prompt as such\n"
+        "(--no-special: as text) and puts BOS before it where the model's rule says so (--bos, --no-bos).\n"
+        "Here both are off, so that the ids are those of the text alone; --like-generate turns them on.\n",
     .examples = "  viva tokenize -m model.gguf -p 'Hello world'\n"
                 "  viva tokenize -m model.gguf -f text.txt --ids\n"
-                "  zcat corpus.gz | viva tokenize -m tokenizer.json --count\n",
+                "  zcat corpus.gz | viva tokenize -m tokenizer.json --count\n"
+                "  viva tokenize -m model.gguf -p '<|im_start|>user' --like-generate\n",
     COMMAND_GROUPS(groups),
     .values_size = sizeof(tokenize_args),
     .defaults = defaults,

@@ -24,16 +24,20 @@ typedef struct score {
   stats nll[2];          /* of the reference and of the model */
   stats kl;              /* KL(reference ‖ model) of each scored position, natural logarithm */
   double *kls;           /* [windows × scored]: all of them */
+  double *at_position;   /* [scored]: the mean of KL at each position of the windows */
   uint64_t same_top;     /* positions where both have the same most probable token */
   uint64_t shared_top_5; /* tokens that are among the five most probable of both, over all positions */
   progress bar;
 } score;
 
-/* Windows as viva perplexity has them. Fills s from windows on; kls is the caller's to free. E_CANCELLED: whole windows so far. */
+/* Windows as viva perplexity has them. Fills s from windows on; kls and at_position are the caller's to free. E_CANCELLED: whole windows so far. */
 viva_status score_text(viva_model *reference, viva_model *model, const token_list *tokens, size_t threads, score *s,
                        viva_error *error);
 
 double score_perplexity(const score *s, int which);
+/* Standard errors: of the perplexity, by the deviation of the logarithms, and of the mean of KL. */
+double score_perplexity_error(const score *s, int which);
+double score_kl_error(const score *s);
 /* The value below which this share of all KLs lies. Sorts kls. */
 double score_kl_at(score *s, double share);
 
@@ -63,11 +67,14 @@ typedef struct comparison {
   const char *reference_text, *model_text; /* what they are: "llama 135M FP8 …" */
   const char *reference_weights, *weights; /* the rules they are held by, or "as stored" */
   const char *mode;                        /* of the model's activations, "" where nothing is packed */
+  const char *input;                       /* the text's file, or what it is */
+  uint64_t bytes[2], parameters;           /* of the weights of the reference and of the model */
   score *score;
   const weight_errors *errors; /* NULL: shapes differ */
 } comparison;
 
-void compare_print(output *out, const comparison *c);
+/* layers: with a table of the errors of the weights by layer. The summary comes last. */
+void compare_print(output *out, const comparison *c, int layers);
 void compare_json(output *out, const comparison *c, double seconds);
 
 /* A page without anything from outside (a page_fn; what is a comparison). */

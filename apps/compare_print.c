@@ -33,7 +33,7 @@ static void print_map(output *out, const weight_errors *e) {
 }
 
 static void print_table(output *out, const weight_errors *e) {
-  output_text(out, "\nrelative error of the weights, in percent\nlayer");
+  output_text(out, "relative error of the weights, in percent\nlayer");
   for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, " %8s", compare_projections[p]);
   output_text(out, "\n");
   for (uint64_t l = 0; l < e->layers; l++) {
@@ -41,12 +41,16 @@ static void print_table(output *out, const weight_errors *e) {
     for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, " %8.4f", 100 * e->layer[l][p]);
     output_text(out, "\n");
   }
-  output_format(out, "embedding %.4f (%s), head %.4f (%s), all matrices %.4f\n", 100 * e->embedding,
-                e->embedding_format, 100 * e->head, e->head_format, 100 * e->all);
 }
 
-void compare_print(output *out, const comparison *c) {
+void compare_print(output *out, const comparison *c, int layers) {
   score *s = c->score;
+  const weight_errors *e = c->errors;
+  if (e != NULL && layers) {
+    print_table(out, e);
+    if (out->terminal) print_map(out, e);
+    output_text(out, "\n");
+  }
   output_text(out, "reference: "), output_text(out, c->reference_text);
   output_text(out, "\nmodel:     "), output_text(out, c->model_text);
   output_format(out, "%s%s\n\n", c->mode[0] ? ", " : "", c->mode);
@@ -58,12 +62,11 @@ void compare_print(output *out, const comparison *c) {
                 100 * share(s->shared_top_5, 5 * s->kl.count));
   output_format(out, "(%" PRIu64 " token%s scored in %" PRIu64 " window%s of %" PRIu64 ")\n", s->kl.count,
                 plural(s->kl.count), s->done, plural(s->done), s->context);
-  if (c->errors == NULL) {
-    output_text(out, "\nThe models have different shapes: their weights are not compared.\n");
-    return;
-  }
-  print_table(out, c->errors);
-  if (out->terminal) print_map(out, c->errors);
+  if (e == NULL)
+    output_text(out, "weights          not compared: the models have different shapes\n");
+  else
+    output_format(out, "weights' error   %.4f%%; embedding %.4f%% (%s), head %.4f%% (%s)\n", 100 * e->all,
+                  100 * e->embedding, e->embedding_format, 100 * e->head, e->head_format);
 }
 
 static void json_errors(json_out *json, const weight_errors *e) {
@@ -98,6 +101,9 @@ void compare_json(output *out, const comparison *c, double seconds) {
   json_key(&json, "reference_perplexity"), json_double(&json, score_perplexity(s, 0));
   json_key(&json, "perplexity"), json_double(&json, score_perplexity(s, 1));
   json_key(&json, "kl_mean"), json_double(&json, s->kl.mean);
+  json_key(&json, "reference_perplexity_error"), json_double(&json, score_perplexity_error(s, 0));
+  json_key(&json, "perplexity_error"), json_double(&json, score_perplexity_error(s, 1));
+  json_key(&json, "kl_error"), json_double(&json, score_kl_error(s));
   json_key(&json, "kl_median"), json_double(&json, score_kl_at(s, 0.5));
   json_key(&json, "kl_99"), json_double(&json, score_kl_at(s, 0.99));
   json_key(&json, "same_top"), json_double(&json, share(s->same_top, s->kl.count));

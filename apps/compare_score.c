@@ -184,10 +184,14 @@ viva_status score_text(viva_model *reference, viva_model *model, const token_lis
   w.vocab = config.vocab_size;
   for (int which = 0; which < 2; which++) w.logits[which] = calloc(BLOCK * w.vocab, sizeof *w.logits[which]);
   s->kls = calloc(s->windows * s->scored, sizeof *s->kls);
-  if (status == VIVA_OK && (w.logits[0] == NULL || w.logits[1] == NULL || s->kls == NULL)) status = no_memory(error);
+  s->at_position = calloc(s->scored, sizeof *s->at_position);
+  if (status == VIVA_OK && (w.logits[0] == NULL || w.logits[1] == NULL || s->kls == NULL || s->at_position == NULL))
+    status = no_memory(error);
   if (status == VIVA_OK) status = viva_session_create(reference, &options, &w.sessions[0], error);
   if (status == VIVA_OK) status = viva_session_create(model, &options, &w.sessions[1], error);
   if (status == VIVA_OK) status = score_windows(&w, tokens, error);
+  for (uint64_t i = 0; status == VIVA_OK && i < s->kl.count; i++)
+    s->at_position[i % s->scored] += s->kls[i] / (double)s->done;
   viva_session_free(w.sessions[0]);
   viva_session_free(w.sessions[1]);
   free(w.logits[0]);
@@ -196,6 +200,14 @@ viva_status score_text(viva_model *reference, viva_model *model, const token_lis
 }
 
 double score_perplexity(const score *s, int which) { return exp(s->nll[which].mean); }
+
+static double standard_error(const stats *s) { return s->count > 0 ? stats_deviation(s) / sqrt((double)s->count) : 0; }
+
+double score_perplexity_error(const score *s, int which) {
+  return score_perplexity(s, which) * standard_error(&s->nll[which]);
+}
+
+double score_kl_error(const score *s) { return standard_error(&s->kl); }
 
 static int compare_doubles(const void *a, const void *b) {
   const double *x = a, *y = b;

@@ -15,6 +15,11 @@ const option input_options[INPUT_OPTIONS] = {
      "read the text from this file; without -p and -f, or with '-f -', from standard input", 0, 0},
 };
 
+const option input_newline_options[1] = {
+    {0, OPTION_CLEAR, "keep-newline", NULL, offsetof(input_args, drop_newline),
+     "standard input's last line end is part of the text; when not given, it is dropped", 0, 0},
+};
+
 enum { FIRST_BYTES = 1 << 16 };
 
 /* Why the system refused, and what to do about it: in the library's words, whatever the locale. */
@@ -88,6 +93,8 @@ static const char *input_name(const input_args *args, int fd) {
   return fd == STDIN_FILENO ? "standard input" : args->file;
 }
 
+static int drops_newline(const input_args *args, int fd) { return fd == STDIN_FILENO && args->drop_newline; }
+
 int input_read(const input_args *args, const char *command, const char *what, int quiet, input *in) {
   int fd;
   *in = (input){"", 0, NULL};
@@ -98,19 +105,28 @@ int input_read(const input_args *args, const char *command, const char *what, in
     return 0;
   }
   code = read_all(fd, input_name(args, fd), in);
+  if (code == 0 && drops_newline(args, fd) && in->count > 0 && in->bytes[in->count - 1] == '\n') in->count--;
   close_input(fd);
   return code;
 }
 
-/* Reads fd to its end, FIRST_BYTES at a time. */
-static int read_parts(int fd, const char *name, input_take take, void *arg) {
+/* Gives on a part, but for a line end at its end, which waits for the next one. */
+static int take_lines(input_take take, void *arg, const char *bytes, size_t count, int *waits) {
+  int code = *waits ? take(arg, "\n", 1) : 0;
+  *waits = bytes[count - 1] == '\n';
+  return code ? code : take(arg, bytes, count - (size_t)*waits);
+}
+
+/* Reads fd to its end, FIRST_BYTES at a time. drop: the last line end is left out. */
+static int read_parts(int fd, const char *name, int drop, input_take take, void *arg) {
+  int waits = 0;
   char *bytes = malloc(FIRST_BYTES);
   int code = bytes ? 0 : message_fail(CODE_LIMIT, "no memory for a text");
   while (code == 0) {
     ssize_t got = read(fd, bytes, FIRST_BYTES);
     if (got == 0) break;
     if (got > 0) {
-      code = take(arg, bytes, (size_t)got);
+      code = drop ? take_lines(take, arg, bytes, (size_t)got, &waits) : take(arg, bytes, (size_t)got);
     } else if (errno != EINTR || signals_stopped()) {
       code = errno == EINTR ? CODE_INTERRUPTED : CODE_IO;
       message_fail(code, "%s: cannot read: %s", name, reason(errno));
@@ -124,7 +140,7 @@ int input_parts(const input_args *args, const char *command, const char *what, i
   int fd, code = open_input(args, command, what, quiet, &fd);
   if (code != 0) return code;
   if (fd < 0) return take(arg, args->text, strlen(args->text));
-  code = read_parts(fd, input_name(args, fd), take, arg);
+  code = read_parts(fd, input_name(args, fd), drops_newline(args, fd), take, arg);
   close_input(fd);
   return code;
 }

@@ -9,10 +9,12 @@
 typedef struct input_args {
   const char *text; /* -p TEXT */
   const char *file; /* -f FILE; "-": standard input */
+  int drop_newline; /* 1: one line end at the end of standard input is not part of the text */
 } input_args;
 
 enum { INPUT_OPTIONS = 2 };
 extern const option input_options[INPUT_OPTIONS]; /* -p and -f, in an input_args */
+extern const option input_newline_options[1];     /* --keep-newline, where drop_newline is 1 by default */
 
 typedef struct input {
   const char *bytes;
@@ -21,7 +23,7 @@ typedef struct input {
 } input;
 
 /* Reads the text: of -p, else of -f, else of standard input. Returns 0, or the exit code after a message. Bytes are
- * taken as they are: a line end at the end of a file or of echo's output is part of the text.
+ * taken as they are; see drop_newline for the line end that echo and its like put behind a text.
  *
  * command, what: for messages, "generate", "prompt"
  * quiet:         no hint when standard input is a terminal */

@@ -9,6 +9,10 @@
 
 #ifdef VIVA_LIBEDIT
 #include <histedit.h>
+#include <locale.h>
+#include <poll.h>
+#include <signal.h>
+#include <wchar.h>
 #endif
 
 #include "signals.h"
@@ -21,6 +25,8 @@ struct line_edit {
   EditLine *el; /* NULL: standard input is no terminal */
   History *history;
   const char *prompt;
+  mbstate_t partial; /* bytes of a character so far */
+  locale_t characters, before;
 #endif
 };
 
@@ -30,19 +36,68 @@ struct line_edit {
 
 enum { HISTORY_LINES = 1000 };
 
-static char *show_prompt(EditLine *el) {
+static line_edit *edit_of(EditLine *el) {
   void *edit = NULL;
   el_get(el, EL_CLIENTDATA, &edit);
-  return (char *)(uintptr_t)(edit ? ((const line_edit *)edit)->prompt : "");
+  return edit;
+}
+
+static char *show_prompt(EditLine *el) {
+  const line_edit *edit = edit_of(el);
+  return (char *)(uintptr_t)(edit ? edit->prompt : "");
+}
+
+/* 1: there is input, or its end. 0: a signal asks to stop. Signals are let in by ppoll alone, so that none comes between
+ * the look at the flag and the wait. */
+static int wait_for_input(void) {
+  sigset_t stops, before;
+  struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+  sigemptyset(&stops);
+  sigaddset(&stops, SIGINT), sigaddset(&stops, SIGTERM), sigaddset(&stops, SIGHUP);
+  pthread_sigmask(SIG_BLOCK, &stops, &before);
+  while (!signals_stopped())
+    if (ppoll(&in, 1, NULL, &before) >= 0 || errno != EINTR) break;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return !signals_stopped();
+}
+
+/* libedit's source of characters. Bytes that are no UTF-8 are passed over. */
+static int next_character(EditLine *el, wchar_t *character) {
+  line_edit *edit = edit_of(el);
+  for (;;) {
+    char byte;
+    errno = EINTR;
+    if (!wait_for_input()) return -1;
+    ssize_t got = read(STDIN_FILENO, &byte, 1);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return (int)got;
+    size_t taken = mbrtowc(character, &byte, 1, &edit->partial);
+    if (taken == (size_t)-1) edit->partial = (mbstate_t){0};
+    if (taken == 0 || taken == 1) return 1;
+  }
+}
+
+/* Models read UTF-8, whatever the environment says. Of this thread and of characters alone: numbers keep their point. */
+static void use_utf8(line_edit *edit) {
+  edit->characters = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+  if (edit->characters) edit->before = uselocale(edit->characters);
+}
+
+static void leave_utf8(line_edit *edit) {
+  if (!edit->characters) return;
+  uselocale(edit->before);
+  freelocale(edit->characters);
 }
 
 static void open_editor(line_edit *edit) {
   HistEvent event;
+  use_utf8(edit);
   edit->el = el_init("viva", stdin, stderr, stderr); /* the answer alone goes to standard output */
   edit->history = history_init();
   if (!edit->el) return;
   el_set(edit->el, EL_CLIENTDATA, edit);
   el_set(edit->el, EL_PROMPT, show_prompt);
+  el_set(edit->el, EL_GETCFN, next_character);
   el_set(edit->el, EL_EDITOR, "emacs");
   el_set(edit->el, EL_SIGNAL, 0); /* the program's own handlers stay */
   if (edit->history) {
@@ -56,6 +111,7 @@ static line_status edit_line(line_edit *edit, const char *prompt, const char **l
   HistEvent event;
   edit->prompt = prompt;
   errno = 0;
+  el_resize(edit->el); /* the window may have changed since the last line */
   const char *got = el_gets(edit->el, &count);
   if (signals_stopped()) {
     el_reset(edit->el);
@@ -122,6 +178,7 @@ void line_edit_close(line_edit *edit) {
 #ifdef VIVA_LIBEDIT
   if (edit->history) history_end(edit->history);
   if (edit->el) el_end(edit->el);
+  leave_utf8(edit);
 #endif
   free(edit->line);
   free(edit);

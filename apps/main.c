@@ -1,11 +1,13 @@
 /* main.c: viva, the program: finds the command, reads its options, runs it. Sees include/viva and nothing else of the
  * library. The locale is never set: numbers are written and read with a point, everywhere. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "foreign.h"
 #include "signals.h"
 #include "suggest.h"
 
@@ -24,8 +26,9 @@ static const command *command_find(const char *name) {
 }
 
 static int unknown_command(const char *name) {
-  const char *best = NULL;
+  const char *best = NULL, *hint = foreign_command(name);
   size_t distance = SUGGEST_NONE;
+  if (hint != NULL) return message_usage(NULL, "unknown command '%s': %s", name, hint);
   for (size_t i = 0; i < COMMAND_COUNT; i++) suggest_offer(name, commands[i]->name, &best, &distance);
   if (best != NULL) return message_usage(NULL, "unknown command '%s': did you mean '%s'?", name, best);
   return message_usage(NULL, "unknown command '%s'", name);
@@ -72,8 +75,16 @@ static int dispatch(output *out, int argc, char **argv) {
   return cmd != NULL ? run_command(out, cmd, argc - 2, argv + 2) : unknown_command(word);
 }
 
+/* A standard stream that is closed would give its number to the first file that is opened, and messages would be written
+ * into that. In its place comes a handle that fails in the same way. */
+static void hold_standard_handles(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char **argv) {
   static output out; /* 16 KiB: not on the stack */
+  hold_standard_handles();
   signals_install();
   output_open(&out, STDOUT_FILENO);
   int code = dispatch(&out, argc, argv);

@@ -104,6 +104,7 @@ typedef struct advice {
 
 static const advice advices[] = {
     {"load the model with a larger context", "give a larger context with -c (--ctx-size)"},
+    {"the largest context that fits is ", "give a smaller context with -c (--ctx-size): the largest that fits is "},
     {"ask for a BOS token", "add the BOS token with --bos"},
     {"; with weights ", "; with --weights "},
     {"load it with weights ", "load it with --weights "},

@@ -6,13 +6,13 @@ _viva_options() {
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)
-      echo "-m --model -p --prompt -f --file -n --n-predict -c --ctx-size -t --threads --stop --stop-token --ignore-eos --chat" \
+      echo "-m --model -p --prompt -f --file --keep-newline -n --n-predict -c --ctx-size -t --threads --stop --stop-token --ignore-eos --chat" \
         "--no-special --bos --no-bos --temp --top-k --top-p --min-p --repeat-penalty --seed --json --logprobs" \
         "--tokenizer $hold $device $talk" ;;
     chat)
       echo "-m --model -p --prompt --system -n --n-predict -c --ctx-size -t --threads --stop-token --temp --top-k" \
         "--top-p --min-p --repeat-penalty --seed --tokenizer $hold $device $talk" ;;
-    tokenize) echo "-m --model -p --prompt -f --file --ids --count --offsets --special --bos" ;;
+    tokenize) echo "-m --model -p --prompt -f --file --keep-newline --ids --count --offsets --special --bos --like-generate" ;;
     detokenize) echo "-m --model -f --file --special" ;;
     inspect) echo "-m --model --tensors --metadata --json -c --ctx-size $hold" ;;
     perplexity)
@@ -21,9 +21,9 @@ _viva_options() {
     bench)
       echo "-m --model -p --n-prompt -n --n-gen -r --repetitions -t --threads --no-warmup -o --output" \
         "$hold $device $talk" ;;
-    quantize) echo "--format --to --shard-size --overwrite -t --threads --json $talk" ;;
+    quantize) echo "--format --to --shard-size --overwrite --force -t --threads --layers --json $talk" ;;
     compare)
-      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --json" \
+      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --layers --json" \
         "--tokenizer $hold $device $talk" ;;
     compress)
       echo "-o --output --tensor -t --threads --workers --json -q --quiet --codec --bits --block --symmetric --max-error" \

@@ -1,10 +1,11 @@
 # What can be chosen, and the compiler's flags.
 
-option(VIVA_TESTS "Build the tests" ON)
+option(VIVA_TESTS "Build the tests: they need libcmocka-dev, libjansson-dev and Python" OFF)
 option(VIVA_BENCH "Build the benchmarks of single parts" OFF)
 option(VIVA_FUZZ "Build the fuzz targets (clang, libFuzzer)" OFF)
 option(VIVA_WERROR "Warnings are errors" OFF)
 option(VIVA_HARDEN "Hardened release flags" ON)
+option(VIVA_STRIP "What is installed carries no debugging symbols" ON)
 set(VIVA_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=: address,undefined or thread")
 option(VIVA_COVERAGE "Instrument for gcov" OFF)
 

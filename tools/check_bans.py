@@ -54,7 +54,9 @@ BANS = [
         "numbers are read by base/num.h, without locale and with the overflow checked"),
     Ban(ALL, (), False, "atoi atol atoll atof sscanf vsscanf fscanf vfscanf scanf vscanf",
         "these do not notice overflow or garbage"),
-    Ban(ALL, (), False, "setlocale uselocale newlocale duplocale", "nobody here changes the locale"),
+    Ban(ALL, (), False, "setlocale", "nobody here changes the locale"),
+    # libedit shows and takes characters by the locale of the thread that calls it: UTF-8, and of characters alone.
+    Ban(ALL, ("apps/line_edit.c",), False, "uselocale newlocale duplocale", "nobody here changes the locale"),
     Ban(SRC, (), False,
         "localeconv nl_langinfo strcoll strxfrm strerror strerror_r strerror_l strsignal mbtowc mbstowcs mbrtowc mbrlen "
         "wcstombs wctomb wcrtomb btowc iswalpha iswspace towlower towupper strcasecmp strncasecmp strftime gettext "

@@ -93,10 +93,7 @@ viva_status viva_file_open(const char *path, const viva_file_options *options, v
   if (path == NULL) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected where to write");
   viva_file_options o = viva_file_options_default();
   TRY(options_read(&o, options, "viva_file_options", error));
-  if (o.reserved != 0) {
-    error_set(error, VIVA_E_ARGUMENT, "the file options' reserved is %d; expected 0", (int)o.reserved);
-    return error_option(error, VIVA_E_ARGUMENT, "reserved");
-  }
+  TRY(options_reserved(o.reserved, "viva_file_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, NULL, NULL, VIVA_LOG_WARN);
   if (rt == NULL) return no_memory(error);
   viva_file *made = mem_zalloc(&rt->mem, sizeof *made);

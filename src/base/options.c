@@ -32,6 +32,12 @@ viva_status options_read(void *options, const void *given, const char *name, viv
   return VIVA_OK;
 }
 
+viva_status options_reserved(int64_t reserved, const char *name, viva_error *error) {
+  if (reserved == 0) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "the reserved member of %s is %lld; expected 0", name, (long long)reserved);
+  return error_option(error, VIVA_E_ARGUMENT, "reserved");
+}
+
 viva_status options_fill(void *given, const void *filled, const char *name, viva_error *error) {
   size_t ours, theirs;
   if (!given) return error_set(error, VIVA_E_ARGUMENT, "%s is NULL; give a struct whose size member is set", name);

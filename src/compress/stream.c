@@ -35,6 +35,7 @@ static viva_status wrong(viva_error *error, const char *field, const char *expec
 static viva_status read_options(const viva_stream_options *given, viva_stream_options *o, viva_error *error) {
   *o = viva_stream_options_default();
   TRY(options_read(o, given, "viva_stream_options", error));
+  TRY(options_reserved(o->reserved, "viva_stream_options", error));
   if (!o->on_chunk) return wrong(error, "on_chunk", "a function that takes the chunks");
   if (o->workers < 0 || o->workers > 256) return wrong(error, "workers", "0 to 256");
   if (o->queue > 4096) return wrong(error, "queue", "up to 4096 chunks");

@@ -21,6 +21,7 @@ viva_status viva_checkpoint_open(const char *path, const viva_checkpoint_options
   if (path == NULL) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected a file or folder");
   viva_checkpoint_options o = viva_checkpoint_options_default();
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
+  TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   if (o.load != VIVA_LOAD_READ && o.load != VIVA_LOAD_MMAP)
     return error_set(error, VIVA_E_ARGUMENT, "the load mode is %d; expected VIVA_LOAD_READ or VIVA_LOAD_MMAP",
                      (int)o.load);

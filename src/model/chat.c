@@ -78,6 +78,7 @@ static viva_status render_options(const viva_model *model, const viva_chat_optio
                                   chat_text *out, viva_error *error) {
   viva_chat_options o = viva_chat_options_default();
   TRY(options_read(&o, options, "viva_chat_options", error));
+  TRY(options_reserved(o.reserved, "viva_chat_options", error));
   TRY(check_options(model, &o, error));
   *rt = model ? runtime_retain(model->engine->rt) : runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
   if (!*rt) return error_set(error, VIVA_E_MEMORY, "no memory for a conversation");

@@ -60,6 +60,7 @@ static viva_status generate(viva_model *model, const char *prompt, size_t bytes,
   viva_generator *g;
   viva_session *own = NULL;
   TRY(options_read(&o, options, "viva_generate_options", error));
+  TRY(options_reserved(o.reserved, "viva_generate_options", error));
   TRY(generator_make(model, &o, &g, error));
   viva_status status = generator_read_prompt(g, prompt, bytes, ids, count, o.session, error);
   if (!status && !o.session) status = make_session(g, &own, error);

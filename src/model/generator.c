@@ -120,12 +120,31 @@ static viva_status encode(viva_generator *g, const char *prompt, size_t bytes, i
   return status;
 }
 
+/* Ids of a text are the tokenizer's: that the model has no row for one is a fault of the files, not of the caller. */
+static viva_status check_rows(const viva_generator *g, viva_error *error) {
+  const viva_token *ids = (const viva_token *)(const void *)g->tokens.data;
+  const viva_model *m = g->model;
+  for (size_t i = 0; i < g->tokens.bytes / sizeof *ids; i++) {
+    if ((uint64_t)ids[i] < m->config.vocab_size) continue;
+    error_set(
+        error, VIVA_E_FORMAT,
+        "the tokenizer gives id %ld for token %zu of the text, but the model has rows for 0 to %llu: tokenizer.json "
+        "and weights do not belong together; fetch them again",
+        (long)ids[i], i, (unsigned long long)m->config.vocab_size - 1);
+    error_at(error, m->path, NULL, 0, VIVA_NO_OFFSET);
+    return VIVA_E_FORMAT;
+  }
+  return VIVA_OK;
+}
+
 viva_status generator_read_prompt(viva_generator *g, const char *text, size_t bytes, const viva_token *ids,
                                   size_t count, const viva_session *session, viva_error *error) {
-  if (text)
+  if (text) {
     TRY(encode(g, text, bytes, session && session->position > 0, error));
-  else if (buffer_add(g->mem, &g->tokens, ids, count * sizeof *ids))
+    TRY(check_rows(g, error));
+  } else if (buffer_add(g->mem, &g->tokens, ids, count * sizeof *ids)) {
     return error_set(error, VIVA_E_MEMORY, "no memory for the prompt's tokens");
+  }
   g->prompt_count = g->tokens.bytes / sizeof(viva_token);
   if (g->prompt_count == 0 && !(session && session->logits))
     return error_set(

@@ -20,6 +20,7 @@ static viva_status open_checkpoint(viva_engine *engine, const char *path, const 
   if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; open one with viva_engine_open");
   if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; give a GGUF file or a folder with safetensors");
   TRY(options_read(o, options, "viva_model_options", error));
+  TRY(options_reserved(o->reserved, "viva_model_options", error));
   if (o->load != VIVA_LOAD_READ && o->load != VIVA_LOAD_MMAP) {
     error_set(error, VIVA_E_ARGUMENT, "load can be VIVA_LOAD_READ or VIVA_LOAD_MMAP, not %d", (int)o->load);
     return error_option(error, VIVA_E_ARGUMENT, "load");
@@ -93,6 +94,28 @@ static int uses_mapping(const plan *p) {
   return 0;
 }
 
+/* Text may give ids that the model has no row for: fine-tuned models are about whose added tokens nobody uses. So it is
+ * told here, and refused in a prompt that holds one. */
+static void check_ids(const viva_model *model, const viva_checkpoint *ck, const viva_model_options *o) {
+  size_t ids = model->tokenizer ? viva_tokenizer_vocab_size(model->tokenizer) : 0;
+  if (ids <= model->config.vocab_size) return;
+  runtime_log(
+      model->engine->rt, VIVA_LOG_WARN,
+      "%s: the tokenizer%s has ids up to %zu, but the model has rows for 0 to %llu: a text that gives one of the "
+      "others is refused",
+      o->tokenizer_path ? o->tokenizer_path : ck->path,
+      o->tokenizer_path || ck->container == CONTAINER_GGUF ? "" : " (tokenizer.json)", ids - 1,
+      (unsigned long long)model->config.vocab_size - 1);
+}
+
+static viva_status keep_path(viva_model *model, const char *path, viva_error *error) {
+  size_t bytes = strlen(path) + 1;
+  model->path = mem_alloc(&model->engine->rt->mem, bytes);
+  if (!model->path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
+  memcpy(model->path, path, bytes);
+  return VIVA_OK;
+}
+
 /* Fills a model that has its engine. What was made before a failure is freed with the model. */
 static viva_status fill(viva_model *model, plan *p, const viva_model_options *o, viva_error *error) {
   viva_engine *engine = model->engine;
@@ -109,6 +132,8 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   TRY(decoder_make(&model->dec, &model->config, &engine->rt->mem, error));
   model_begin_pools(model, o->cache_bytes);
   TRY(tokenizer_load(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));
+  check_ids(model, p->ck, o);
+  TRY(keep_path(model, p->ck->path, error));
   TRY(chat_load(p->ck, &model->chat, error));
   TRY(load_weights(&model->dec, &model->block, p, o->progress, o->progress_user, error));
   TRY(decoder_prepare(engine->backend, &model->dec, &model->prepared, error));
@@ -168,6 +193,7 @@ void viva_model_release(viva_model *model) {
   decoder_end(&model->dec, m);
   chat_source_free(engine->rt, model->chat);
   mem_free(m, model->tokenizer_problem);
+  mem_free(m, model->path);
   viva_tokenizer_release(model->tokenizer);
   viva_checkpoint_close(model->checkpoint);
   mem_free(m, model);

@@ -28,6 +28,7 @@ struct viva_model {
   viva_checkpoint *checkpoint; /* kept open when weights lie in its mapping, else NULL */
   viva_tokenizer *tokenizer;   /* NULL: none */
   struct chat_source *chat;    /* templates and special tokens; NULL: the files have none */
+  char *path;                  /* of its files, for messages; NULL: made of handles */
   char *tokenizer_problem;     /* why there is none, for messages; NULL: the files have none */
   char description[192];
 };

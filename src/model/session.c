@@ -40,6 +40,7 @@ static viva_status read_options(viva_session *s, const viva_session_options *giv
   viva_model *m = s->model;
   kv_type kv = m->kv;
   TRY(options_read(&o, given, "viva_session_options", error));
+  TRY(options_reserved(o.reserved, "viva_session_options", error));
   if (o.kv != VIVA_DTYPE_NONE) TRY(decoder_kv_option(o.kv, &kv, error));
   if (o.reserve != 0 && o.reserve != 1) {
     error_set(error, VIVA_E_ARGUMENT, "reserve can be 0 or 1, not %d", (int)o.reserve);
@@ -151,12 +152,12 @@ void session_put_row(viva_session *s, logits_row *row) {
 }
 
 viva_status session_not_a_number(const viva_session *s, uint64_t position, viva_error *error) {
-  (void)s;
-  return error_set(
-      error, VIVA_E_NUMERIC,
-      "a logit that follows the token at position %llu is not a number: the file is damaged and holds "
-      "weights that are no numbers, or they overflow in the type they are held in, where weights f32 helps",
-      (unsigned long long)position);
+  error_set(error, VIVA_E_NUMERIC,
+            "a logit that follows the token at position %llu is not a number: the file is damaged and holds "
+            "weights that are no numbers, or they overflow in the type they are held in, where weights f32 helps",
+            (unsigned long long)position);
+  error_at(error, s->model->path, NULL, 0, VIVA_NO_OFFSET);
+  return VIVA_E_NUMERIC;
 }
 
 /* ---- state */

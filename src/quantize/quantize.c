@@ -88,6 +88,7 @@ static viva_status run(quantize_job *j, const char *from, const char *to, viva_e
   TRY(open_input(j, from, error));
   TRY(folder_check(rt, j->ck, from, to, j->options->overwrite, error));
   TRY(folder_inputs(j, error));
+  TRY(quantize_rope(j, error));
   TRY(quantize_list(j, error));
   TRY(check_memory(j, error));
   for (size_t i = 0; i < j->output_count; i++)
@@ -128,6 +129,7 @@ viva_status viva_quantize(viva_engine *engine, const char *from, const char *to,
   if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; give what viva_engine_open gave");
   if (!from || !to) return error_set(error, VIVA_E_ARGUMENT, "%s is NULL; give a path", from ? "to" : "from");
   TRY(options_read(&o, options, "viva_quantize_options", error));
+  TRY(options_reserved(o.reserved, "viva_quantize_options", error));
   if (!o.weights) {
     error_set(error, VIVA_E_ARGUMENT, "no format is given; expected a rule such as fp8 or nvfp4, or dense");
     error_at(error, NULL, "weights", -1, VIVA_NO_OFFSET);

@@ -5,6 +5,8 @@
  *   quantize_rows.c    one matrix: read, unpack, pack, compare, by all threads
  *   quantize_config.c  config.json and its quantization_config
  *   quantize_gguf.c    configuration and tokenizer of a GGUF file as Hugging Face's files
+ *   quantize_rope.c    a GGUF file's divisors of frequencies as keys of config.json
+ *   quantize_chat.c    its chat template
  *   quantize_folder.c  where the output may be written
  */
 #ifndef QUANTIZE_QUANTIZE_H
@@ -84,6 +86,14 @@ const char *quantize_dtype(const quantize_job *j);
 
 /* -- quantize_gguf.c */
 viva_status quantize_write_gguf_files(quantize_job *j, const char *folder, viva_error *error);
+
+/* -- quantize_rope.c */
+
+/* p.config says what the file's tensor of divisors says. E_UNSUPPORTED: no key can. */
+viva_status quantize_rope(quantize_job *j, viva_error *error);
+
+/* -- quantize_chat.c */
+viva_status quantize_write_chat(quantize_job *j, const char *folder, viva_error *error);
 
 /* -- quantize_folder.c */
 

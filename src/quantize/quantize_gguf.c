@@ -43,6 +43,16 @@ static void put_rope(const viva_model_config *c, json_text *t) {
     json_text_put(t, ",\n  \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": ");
     json_text_double(t, c->rope_factor);
     json_text_put(t, "}");
+  } else if (c->rope_type == VIVA_ROPE_LLAMA3) {
+    json_text_put(t, ",\n  \"rope_scaling\": {\n    \"rope_type\": \"llama3\",\n    \"factor\": ");
+    json_text_double(t, c->rope_factor);
+    json_text_put(t, ",\n    \"low_freq_factor\": ");
+    json_text_double(t, c->rope_low_freq_factor);
+    json_text_put(t, ",\n    \"high_freq_factor\": ");
+    json_text_double(t, c->rope_high_freq_factor);
+    json_text_put(t, ",\n    \"original_max_position_embeddings\": ");
+    json_text_u64(t, c->rope_original_context);
+    json_text_put(t, "\n  }");
   } else if (c->rope_type == VIVA_ROPE_YARN) {
     json_text_put(t, ",\n  \"rope_scaling\": {\n    \"rope_type\": \"yarn\",\n    \"factor\": ");
     json_text_double(t, c->rope_factor);
@@ -116,10 +126,11 @@ static int same_model(const viva_model_config *a, const viva_model_config *b) {
   int parts = a->qkv_bias == b->qkv_bias && a->o_bias == b->o_bias && a->mlp_bias == b->mlp_bias &&
               a->qk_norm == b->qk_norm && a->sliding_window == b->sliding_window &&
               (!a->sliding_window || a->sliding_from_layer == b->sliding_from_layer);
-  int scaled = a->rope_type != VIVA_ROPE_DEFAULT, yarn = a->rope_type == VIVA_ROPE_YARN;
+  int scaled = a->rope_type != VIVA_ROPE_DEFAULT,
+      trained = a->rope_type == VIVA_ROPE_YARN || a->rope_type == VIVA_ROPE_LLAMA3;
   int rope = a->rope_type == b->rope_type && !(a->rope_theta < b->rope_theta) && !(a->rope_theta > b->rope_theta) &&
              (!scaled || !(a->rope_factor < b->rope_factor || a->rope_factor > b->rope_factor)) &&
-             (!yarn || a->rope_original_context == b->rope_original_context);
+             (!trained || a->rope_original_context == b->rope_original_context);
   return sizes && parts && rope && !(a->rms_norm_eps < b->rms_norm_eps) && !(a->rms_norm_eps > b->rms_norm_eps);
 }
 
@@ -372,6 +383,7 @@ static viva_status write_tokenizer(quantize_job *j, const char *folder, arena *a
 viva_status quantize_write_gguf_files(quantize_job *j, const char *folder, viva_error *error) {
   TRY(write_config(j, folder, error));
   TRY(write_generation(j, folder, error));
+  TRY(quantize_write_chat(j, folder, error));
   arena *a = arena_create(&j->engine->rt->mem, (size_t)64 << 10);
   if (!a) return build_no_memory(folder, "tokenizer.json", error);
   viva_status status = write_tokenizer(j, folder, a, error);

@@ -82,8 +82,8 @@ static viva_status set_vector(const quantize_job *j, quantize_output *out, viva_
   const plan_item *item = out->item;
   if (names_format(item->slot, CONTAINER_SAFETENSORS, item->layer, out->name, sizeof out->name))
     return checkpoint_fail(j->ck, item->view, error, VIVA_E_UNSUPPORTED,
-                           "the file says how positions are scaled by a tensor, which config.json cannot say; quantize "
-                           "the Hugging Face folder that the file was made from");
+                           "a folder has no name for this tensor; quantize the Hugging Face folder that the file was "
+                           "made from");
   out->spec = (pack_spec){.format = dense_format(item->view->type)};
   out->bytes_before = item->view->bytes;
   return VIVA_OK;
@@ -93,6 +93,7 @@ viva_status quantize_list(quantize_job *j, viva_error *error) {
   j->outputs = mem_array(&j->engine->rt->mem, j->p.item_count + 1, sizeof *j->outputs);
   if (!j->outputs) return error_set(error, VIVA_E_MEMORY, "no memory for the list of tensors");
   for (size_t i = 0; i < j->p.item_count; i++) {
+    if (&j->p.items[i] == j->p.rope_factors) continue; /* in config.json */
     quantize_output *out = &j->outputs[j->output_count++];
     out->item = &j->p.items[i];
     TRY(out->item->vector ? set_vector(j, out, error) : set_matrix(j, out, error));

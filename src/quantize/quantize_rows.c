@@ -237,6 +237,19 @@ static viva_status run_batches(rows_run *run, stream *s, pack_survey *survey, vi
 
 /* ---- whole matrices */
 
+/* What is written must be readable: its own number must not look like the other dialect's. */
+static viva_status check_global(const quantize_output *out, float absmax, viva_error *error) {
+  const pack_spec *spec = &out->spec;
+  if (spec->format != WEIGHT_NVFP4 || quant_nvfp4_clear(spec->global, !spec->multiplier)) return VIVA_OK;
+  error_set(
+      error, VIVA_E_NUMERIC,
+      "its largest weight is %g: beyond 268800, files in NVFP4 are taken for ModelOpt's; give this matrix another "
+      "format",
+      (double)absmax);
+  error_at(error, NULL, out->name, -1, VIVA_NO_OFFSET);
+  return VIVA_E_NUMERIC;
+}
+
 viva_status quantize_survey(quantize_job *j, quantize_output *out, viva_error *error) {
   size_t threads = (size_t)pool_threads(j->engine->pool);
   rows_run run = {.j = j, .out = out, .survey = 1, .piece_rows = plan_piece_rows(out->item)};
@@ -245,6 +258,7 @@ viva_status quantize_survey(quantize_job *j, quantize_output *out, viva_error *e
   if (!status) status = run_batches(&run, NULL, &survey, error);
   if (!status && survey.bad.found) status = not_finite(&run, survey.bad, error);
   if (!status) pack_settle(&out->spec, &survey);
+  if (!status) status = check_global(out, survey.absmax, error);
   end_run(&run, threads);
   return status;
 }

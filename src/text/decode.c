@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/options.h"
 #include "text/compile.h"
 
 viva_decode_options viva_decode_options_default(void) {
@@ -226,11 +227,7 @@ static viva_status put_end(decoding *d, viva_error *error) {
 
 static viva_status take_options(const viva_decode_options *options, viva_decode_options *out, viva_error *error) {
   *out = viva_decode_options_default();
-  if (!options) return VIVA_OK;
-  if (options->size < sizeof *out)
-    return error_set(error, VIVA_E_ARGUMENT, "options->size is %zu, not %zu", options->size, sizeof *out);
-  *out = *options;
-  return VIVA_OK;
+  return options_read(out, options, "viva_decode_options", error);
 }
 
 viva_status viva_tokenizer_decode(const viva_tokenizer *tokenizer, const viva_token *ids, size_t count,

@@ -50,5 +50,6 @@ for name in viva_consumer_c viva_consumer_cpp viva_static_consumer_c viva_static
   run $name "$work/cmake/build/$name"
 done
 
+! "${READELF:-readelf}" -S "$prefix/bin/viva" | grep -q '\.debug_info' || { echo "the installed program is not stripped"; exit 1; }
 echo "== program"
 run version "$prefix/bin/viva" --version

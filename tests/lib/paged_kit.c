@@ -67,7 +67,7 @@ double paged_kit_get(const paged_kit *k, size_t span, kit_side side, size_t head
 
 void paged_kit_set(const paged_kit *k, size_t span, kit_side side, size_t head, size_t position, size_t d,
                    float value) {
-  static const float scales[] = {1, 0.5f, 0.25f};
+  static const float scales[] = {1, 0.7f, 0.3f};
   uint16_t *scale, half;
   char *vector = vector_at(k, span, side, head, position, &scale);
   const float unit = scales[position % 3];

@@ -25,7 +25,7 @@ void paged_kit_free(paged_kit *k);
 
 typedef enum kit_side { KIT_KEY, KIT_VALUE } kit_side;
 
-/* One number of a cache: of layer 0's kv head `head` at `position`. Set rounds to the type; FP8 has scales of 1, 1/2 and 1/4
+/* One number of a cache: of layer 0's kv head `head` at `position`. Set rounds to the type; FP8 has scales of 1, 0.7 and 0.3
  * in turn. */
 double paged_kit_get(const paged_kit *k, size_t span, kit_side side, size_t head, size_t position, size_t d);
 void paged_kit_set(const paged_kit *k, size_t span, kit_side side, size_t head, size_t position, size_t d, float value);

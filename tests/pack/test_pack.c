@@ -268,12 +268,19 @@ static void test_scales_that_do_not_fit_become_f32(void **state) {
     float absmax, largest; /* of the row; the format's */
     scale_type given;
   } cases[] = {
-      {SCALE_F16, 448 * 65504.0f, 448, SCALE_F16},   {SCALE_F16, 448 * 65520.0f, 448, SCALE_F32},
-      {SCALE_F16, 448 * 0x1p-19f, 448, SCALE_F16},   {SCALE_F16, 448 * 0x1p-20f, 448, SCALE_F32},
-      {SCALE_F16, 7 * 65504.0f, 7, SCALE_F16},       {SCALE_F16, 7 * 65536.0f, 7, SCALE_F32},
-      {SCALE_F16, 7 * 0x1p-19f, 7, SCALE_F16},       {SCALE_F16, 7 * 0x1p-21f, 7, SCALE_F32},
-      {SCALE_E8M0, 3.4028235e38f, 448, SCALE_E8M0},  {SCALE_E8M0, 448 * 0x1p-127f, 448, SCALE_E8M0},
-      {SCALE_E8M0, 448 * 0x1p-128f, 448, SCALE_F32}, {SCALE_F16, 0, 448, SCALE_F16},
+      {SCALE_F16, 448 * 65504.0f, 448, SCALE_F16},
+      {SCALE_F16, 448 * 65520.0f, 448, SCALE_F32},
+      {SCALE_F16, 448 * 0x1p-19f, 448, SCALE_F16},
+      {SCALE_F16, 448 * 0x1p-20f, 448, SCALE_F32},
+      {SCALE_F16, 7 * 65504.0f, 7, SCALE_F16},
+      {SCALE_F16, 7 * 65536.0f, 7, SCALE_F32},
+      {SCALE_F16, 7 * 0x1p-19f, 7, SCALE_F16},
+      {SCALE_F16, 7 * 0x1p-21f, 7, SCALE_F32},
+      {SCALE_E8M0, 0x1.efp127f, 448, SCALE_E8M0},
+      {SCALE_E8M0, 3.4028235e38f, 448, SCALE_F32}, /* 2^128 */
+      {SCALE_E8M0, 448 * 0x1p-127f, 448, SCALE_E8M0},
+      {SCALE_E8M0, 448 * 0x1p-128f, 448, SCALE_F32},
+      {SCALE_F16, 0, 448, SCALE_F16},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     for (int blocked = 0; blocked < 2; blocked++) {

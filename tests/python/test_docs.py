@@ -88,3 +88,13 @@ def test_inference_guide(smollm2_path, tmp_path):
     assert "Paris" in shown.stdout
     missing = run(tmp_path / "example", tmp_path / "no-folder", "x")
     assert missing.returncode == 1 and "no-folder" in missing.stderr
+
+
+def test_words_of_llama_cpp_are_documented():
+    """docs/llama-cpp.md has every word that apps/foreign.c answers, with the same answer."""
+    page = (ROOT / "docs/llama-cpp.md").read_text(encoding="utf-8").replace("\\|", "|")
+    rows = re.findall(r'\{"([^"]+)",\s+"((?:[^"]|"\s+")+)"\}', (ROOT / "apps/foreign.c").read_text(encoding="utf-8"))
+    assert len(rows) > 20
+    for words, hint in rows:
+        hint = re.sub(r'"\s+"', "", hint).replace("\\\\", "\\")
+        assert "| " + " ".join(f"`{w}`" for w in words.split()) + f" | {hint} |" in page, words

@@ -165,6 +165,16 @@ def test_gguf_frame_defaults(program, tmp_path):
     assert "no such token is named" in generate(program, nameless)[2]
 
 
+def test_tokenize_like_generate(program, tmp_path):
+    """BOS and special tokens as generate takes them."""
+    model = tmp_path / "llama.gguf"
+    model.write_bytes(read_gguf(TINY).drop("tokenizer.ggml.add_bos_token").set("tokenizer.ggml.pre", "string", "llama-bpe").pack())
+    for prompt in ("hello world", "<|im_start|>user"):
+        run = viva(program, "generate", "-m", model, "-p", prompt, *NUMBERS)
+        ids = viva(program, "tokenize", "-m", model, "-p", prompt, "--ids", "--like-generate").stdout
+        assert json.loads(ids) == json.loads(run.stdout)["prompt_tokens"]
+
+
 def test_gguf_image_encoder(program, tmp_path):
     model = tmp_path / "mmproj.gguf"
     model.write_bytes(mkgguf.tiny_llama().set("general.architecture", "string", "clip").pack())

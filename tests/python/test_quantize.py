@@ -58,7 +58,7 @@ def test_compressed_tensors_reads_the_same_values(program, tmp_path, rule):
 
 
 def test_own_layout_has_the_documented_parts(program, tmp_path):
-    config = quantize(program, tmp_path / "out", "int8-24,mlp=int4-24-g32")["quantization_config"]
+    config = quantize(program, tmp_path / "out", "int8-24,mlp=int4-24-g32", "--force")["quantization_config"]
     found = tensors(tmp_path / "out")
     assert config["quant_method"] == "viva" and config["version"] == 1 and len(config["modules"]) == 15
     for module, entry in config["modules"].items():
@@ -85,3 +85,33 @@ def test_tokenizers_reads_the_vocabulary_of_a_gguf_file(program, tmp_path):
         ours = subprocess.run([program, "tokenize", "-m", TINY, "-p", text, "--ids", "--special"], check=True,
                               capture_output=True, text=True, timeout=60).stdout
         assert theirs.encode(text, add_special_tokens=False).ids == json.loads(ours)
+
+
+def llama3_divisors(base, dim, factor, original=8192, low=1.0, high=4.0):
+    """As llama.cpp's converter computes rope_freqs.weight from rope_scaling."""
+    divisors = []
+    for i in range(0, dim, 2):
+        wave = 2 * np.pi * base ** (i / dim)
+        smooth = (original / wave - low) / (high - low)
+        divisors.append(1 if wave < original / high else factor if wave > original / low else 1 / ((1 - smooth) / factor + smooth))
+    return np.array(divisors, np.float32)
+
+
+def test_llama3_file_becomes_a_folder(program, tmp_path):
+    """The divisors of frequencies become rope_scaling, the chat template is carried over, and the tokens stay the same."""
+    import test_files  # which finds mkgguf
+    import mkgguf
+    model = test_files.read_gguf(TINY)
+    dim = next(v.value for v in model.values if v.key == "llama.rope.dimension_count")
+    model.set("llama.rope.freq_base", "f32", 500000.0).set("tokenizer.chat_template", "string", "{{ bos_token }}\u00e4\n")
+    model.tensors.append(mkgguf.Tensor("rope_freqs.weight", [dim // 2], "f32",
+                                       llama3_divisors(500000.0, dim, 32).tobytes()))
+    (tmp_path / "llama3.gguf").write_bytes(model.pack())
+    subprocess.run([program, "quantize", tmp_path / "llama3.gguf", tmp_path / "out", "--format", "stored", "-q"], check=True)
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert config["rope_scaling"] == {"rope_type": "llama3", "factor": 32, "low_freq_factor": 1, "high_freq_factor": 4,
+                                      "original_max_position_embeddings": 8192}
+    carried = json.loads((tmp_path / "out/tokenizer_config.json").read_text())
+    assert carried["chat_template"] == "{{ bos_token }}\u00e4\n" and carried["bos_token"] == "<|im_start|>"
+    first, second = (test_files.generate(program, tmp_path / name) for name in ("llama3.gguf", "out"))
+    assert first[:2] == second[:2]

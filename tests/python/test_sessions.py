@@ -1,9 +1,11 @@
-"""examples/04_many_prompts.c on a real model: twenty prompts in eight places, each text what it is alone."""
+"""Sessions on a real model: examples/04_many_prompts.c, twenty prompts in eight places, each text what it is alone; and what
+a cache in FP8 does to the logits."""
 
 import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import viva_ctypes
 
@@ -39,3 +41,29 @@ def test_many_prompts(engine, smollm2_path, program):
     # Streaming: the first eight take turns; and the ninth begins before the last of them has ended.
     assert sorted(order[:PLACES]) == list(range(1, PLACES + 1))
     assert order.index(PLACES + 1) < max(i for i, number in enumerate(order) if number <= PLACES)
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+F16, E4M3 = 3, 14  # viva_dtype
+WINDOWS, WINDOW, VOCAB = 2, 512, 49152
+
+
+def test_fp8_cache(engine, smollm2_path):
+    """Mean KL divergence of the next token's distribution with an FP8 cache from that with F16, over windows of WikiText-2's
+    test text: at most 0.01 nats (docs/numerics.md has what it is)."""
+    ids = np.load(ROOT / "tests/golden/reference/wikitext2_ids.npz")["ids"][:WINDOWS * WINDOW].astype(int)
+    divergence = []
+    with viva_ctypes.Model(engine, smollm2_path) as model:
+        for first in range(0, len(ids), WINDOW):
+            logs = []
+            for kv in (F16, E4M3):
+                with viva_ctypes.Session(model, capacity=WINDOW, kv=kv) as session:
+                    logs.append(log_softmax(session.prefill(ids[first:first + WINDOW], vocab_size=VOCAB)))
+            divergence.append((np.exp(logs[0]) * (logs[0] - logs[1])).sum(axis=1, dtype=np.float64))
+    mean = float(np.mean(divergence))
+    print(f"KL {mean:.5f} nats, largest of a position {np.max(divergence):.3f}")
+    assert 0 < mean <= 0.01

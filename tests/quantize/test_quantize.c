@@ -241,7 +241,7 @@ static void tells(void **state) {
   kit_ok(quantize(w, NULL, "a", &o, &result, &error), &error);
   assert_int_equal(all.count, 16); /* seven of each of two layers, table and head */
   assert_int_equal(result.packed, 15);
-  assert_int_equal(result.files, 4);
+  assert_int_equal(result.files, 5);
   assert_true(all.after < result.bytes_after); /* norms */
   /* The same sums in another order of roundings. */
   assert_true(fabs(sqrt(all.error2 / all.norm2) - result.error) < 1e-9);

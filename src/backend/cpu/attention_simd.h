@@ -16,29 +16,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/cpu/attention_fp8.h"
+#include "backend/cpu/attention_work.h"
 #include "backend/cpu/exp_simd.h"
 #include "backend/cpu/linear_simd.h"
-
-/* The parts of a thread's scratch (CPU_ATTEND_FLOATS), [queries] by row and then head. */
-typedef struct attend_work {
-  size_t dim, padded; /* head_dim, and that up to a multiple of the lanes */
-  size_t queries;
-  float *q;                     /* [queries][padded], times scale, zero where padded */
-  float *chunk_sums, *row_sums; /* [queries][padded] */
-  float *k, *v;                 /* [CPU_KV_BLOCK][padded], zero where padded */
-  float *scores;                /* [queries][CPU_KV_BLOCK]; then the weights */
-  softmax_state *chunk_state, *row_state;
-} attend_work;
-
-/* Positions within a block. */
-typedef struct block_range {
-  size_t begin, end;
-} block_range;
-
-static void widen_e4m3_scaled(const uint8_t *codes, float scale, float *to, size_t count) {
-  e4m3_to_f32_n(codes, to, count);
-  for (size_t i = 0; i < count; i++) to[i] *= scale;
-}
 
 static attend_work work_begin(const attend_tile *t) {
   attend_work w = {.dim = t->a->h.head_dim, .queries = t->rows * t->heads};
@@ -74,9 +55,8 @@ static void clear_sums(const attend_work *w, float *sums, softmax_state *states)
   for (size_t i = 0; i < w->queries; i++) states[i] = (softmax_state){-INFINITY, 0};
 }
 
-/* Positions `in` of one head of a page, widened and padded. scales: FP8 only. */
-static void load_rows(const attend_tile *t, const attend_work *w, const char *head, const uint16_t *scales,
-                      block_range in, float *to) {
+/* Positions `in` of one head of a page, widened and padded. Of FP8 the codes, without their scales. */
+static void load_rows(const attend_tile *t, const attend_work *w, const char *head, block_range in, float *to) {
   const kv_type type = t->a->step->kv.type;
   const size_t count = in.end - in.begin, from = in.begin * w->dim;
   if (type == KV_F16 && w->dim == w->padded) {
@@ -88,7 +68,7 @@ static void load_rows(const attend_tile *t, const attend_work *w, const char *he
     if (type == KV_F16)
       widen_f16_n((const uint16_t *)(const void *)head + at, to, w->dim);
     else if (type == KV_FP8)
-      widen_e4m3_scaled((const uint8_t *)head + at, f16_to_f32(scales[in.begin + i]), to, w->dim);
+      widen_kv_fp8((const uint8_t *)head + at, to, w->dim);
     else
       memcpy(to, (const float *)(const void *)head + at, w->dim * sizeof *to);
     memset(to + w->dim, 0, (w->padded - w->dim) * sizeof *to);
@@ -126,19 +106,6 @@ static float softmax_block(float *scores, block_range in, softmax_state *state) 
   state->max = max;
   state->weight = state->weight * shrink + v_sum(sum);
   return shrink;
-}
-
-/* Keys or values of one block as they lie in memory: position 0 is the block's. */
-typedef struct block_rows {
-  weight_format format;
-  const char *from;
-  const char *next; /* of the following block, which is asked for meanwhile; NULL: this is the last */
-  size_t stride;    /* bytes */
-  int cold;         /* nothing of this block was asked for yet */
-} block_rows;
-
-ALWAYS_INLINE void ask_for(const char *from, size_t bytes) {
-  for (size_t line = 0; line < bytes; line += LINE) __builtin_prefetch(from + line, 0, 3);
 }
 
 /* rows queries × 4 positions (or 1) from position p: their scores. Nothing is padded: head_dim is whole vectors. */
@@ -226,19 +193,21 @@ ALWAYS_INLINE void weigh_rows(weight_format format, int rows, const attend_work 
 
 /* Both with the number of rows and the format as constants. */
 #define ATTEND_ROWS(rows)                                                                                              \
-  static void score_##rows(const attend_work *w, size_t query, const block_rows *keys, const block_rows *values,       \
-                           block_range in) {                                                                           \
-    if (keys->format == WEIGHT_F16)                                                                                    \
-      score_rows(WEIGHT_F16, rows, w, query, keys, values, in);                                                        \
-    else                                                                                                               \
-      score_rows(WEIGHT_F32, rows, w, query, keys, values, in);                                                        \
+  static void score_f16_##rows(const attend_work *w, size_t query, const block_rows *keys, const block_rows *values,   \
+                               block_range in) {                                                                       \
+    score_rows(WEIGHT_F16, rows, w, query, keys, values, in);                                                          \
   }                                                                                                                    \
-  static void weigh_##rows(const attend_work *w, size_t query, const block_rows *values, block_range in,               \
-                           const float *shrink) {                                                                      \
-    if (values->format == WEIGHT_F16)                                                                                  \
-      weigh_rows(WEIGHT_F16, rows, w, query, values, in, shrink);                                                      \
-    else                                                                                                               \
-      weigh_rows(WEIGHT_F32, rows, w, query, values, in, shrink);                                                      \
+  static void score_f32_##rows(const attend_work *w, size_t query, const block_rows *keys, const block_rows *values,   \
+                               block_range in) {                                                                       \
+    score_rows(WEIGHT_F32, rows, w, query, keys, values, in);                                                          \
+  }                                                                                                                    \
+  static void weigh_f16_##rows(const attend_work *w, size_t query, const block_rows *values, block_range in,           \
+                               const float *shrink) {                                                                  \
+    weigh_rows(WEIGHT_F16, rows, w, query, values, in, shrink);                                                        \
+  }                                                                                                                    \
+  static void weigh_f32_##rows(const attend_work *w, size_t query, const block_rows *values, block_range in,           \
+                               const float *shrink) {                                                                  \
+    weigh_rows(WEIGHT_F32, rows, w, query, values, in, shrink);                                                        \
   }
 ATTEND_ROWS(1)
 ATTEND_ROWS(2)
@@ -249,15 +218,22 @@ ATTEND_ROWS(5)
 ATTEND_ROWS(6)
 #endif
 
-static const struct {
-  void (*score)(const attend_work *w, size_t query, const block_rows *keys, const block_rows *values, block_range in);
-  void (*weigh)(const attend_work *w, size_t query, const block_rows *values, block_range in, const float *shrink);
-} attend_rows[SUM_TILE_ROWS + 1] = {
-    {NULL, NULL},       {score_1, weigh_1}, {score_2, weigh_2}, {score_3, weigh_3},
+#define ATTEND_ENTRY(rows)                                                                                             \
+  {                                                                                                                    \
+    {score_f32_##rows, weigh_f32_##rows}, {score_f16_##rows, weigh_f16_##rows}, { score_fp8_##rows, weigh_fp8_##rows } \
+  }
+static const attend_pair attend_rows[SUM_TILE_ROWS][3] = {
+    ATTEND_ENTRY(1), ATTEND_ENTRY(2), ATTEND_ENTRY(3),
 #if SUM_TILE_ROWS > 3
-    {score_4, weigh_4}, {score_5, weigh_5}, {score_6, weigh_6},
+    ATTEND_ENTRY(4), ATTEND_ENTRY(5), ATTEND_ENTRY(6),
 #endif
 };
+
+/* The pair for as many of `rows` as a tile has. */
+static const attend_pair *rows_of(const block_rows *r, size_t rows) {
+  const attend_pair *of = attend_rows[(rows < SUM_TILE_ROWS ? rows : SUM_TILE_ROWS) - 1];
+  return &of[r->format == WEIGHT_FP8 ? 2 : r->format == WEIGHT_F16 ? 1 : 0];
+}
 
 /* What a query sees of the block that begins at `block`; empty: begin == end. */
 static block_range seen(const attend_tile *t, size_t query, size_t block) {
@@ -273,7 +249,8 @@ static block_range seen(const attend_tile *t, size_t query, size_t block) {
 #define DIRECT_QUERIES (2 * SUM_TILE_ROWS)
 
 static int is_direct(const attend_tile *t, const attend_work *w) {
-  return w->queries <= DIRECT_QUERIES && w->dim == w->padded && t->a->step->kv.type != KV_FP8;
+  const size_t step = t->a->step->kv.type == KV_FP8 ? KV_FP8_STEP : LANES;
+  return w->queries <= DIRECT_QUERIES && w->dim % step == 0;
 }
 
 /* Keys (at 0) or values of a page, of the tile's head. */
@@ -281,53 +258,73 @@ static const char *head_in(const attend_tile *t, size_t position, size_t at) {
   return attention_page(t->a, t->span, position) + at + t->kv_head * t->a->step->kv.head_bytes;
 }
 
-static const uint16_t *scales_in(const attend_tile *t, size_t position, size_t at) {
-  const char *page = attention_page(t->a, t->span, position);
-  return (const uint16_t *)(const void *)(page + at + t->kv_head * KV_PAGE * sizeof(uint16_t));
+/* FP8: factors[KV_PAGE] of a block's keys or values, whose scales are `at` in a page; else NULL. */
+static const float *factors_in(const attend_tile *t, size_t position, size_t at, block_range in, float *factors) {
+  if (t->a->step->kv.type != KV_FP8) return NULL;
+  const char *scales = attention_page(t->a, t->span, position) + at + t->kv_head * KV_PAGE * sizeof(uint16_t);
+  kv_fp8_factors((const uint16_t *)(const void *)scales, in, factors);
+  return factors;
 }
 
 /* A block of a cache in place. */
-static block_rows cache_block(const attend_tile *t, const attend_work *w, size_t at, size_t block, int cold) {
-  const weight_format format = t->a->step->kv.type == KV_F16 ? WEIGHT_F16 : WEIGHT_F32;
+static block_rows cache_block(const attend_tile *t, const attend_work *w, size_t at, size_t block, int cold,
+                              const float *factors) {
+  const kv_layout *kv = &t->a->step->kv;
   const size_t next = block + CPU_KV_BLOCK, last = row_position(t, w->queries - 1);
-  return (block_rows){.format = format,
+  return (block_rows){.format = kv->type == KV_FP8   ? WEIGHT_FP8
+                                : kv->type == KV_F16 ? WEIGHT_F16
+                                                     : WEIGHT_F32,
                       .from = head_in(t, block, at),
+                      .factors = factors,
                       .next = next <= last ? head_in(t, next, at) : NULL,
-                      .stride = w->dim * weight_element_bytes(format),
+                      .stride = w->dim * kv->element_bytes,
                       .cold = cold};
 }
 
+/* What multiplies codes of FP8, for a block. */
+typedef struct block_factors {
+  float keys[CPU_KV_BLOCK], values[CPU_KV_BLOCK];
+} block_factors;
+
 /* Scores of all queries for positions `in` of a block. Returns where its values are. */
-static block_rows score_block(const attend_tile *t, const attend_work *w, size_t block, block_range in, int cold) {
+static block_rows score_block(const attend_tile *t, const attend_work *w, size_t block, block_range in, int cold,
+                              block_factors *room) {
   const kv_layout *kv = &t->a->step->kv;
+  const float *key_factors = factors_in(t, block, kv->key_scales_at, in, room->keys);
+  const float *factors = factors_in(t, block, kv->value_scales_at, in, room->values);
+  block_rows values;
   if (is_direct(t, w)) {
-    const block_rows keys = cache_block(t, w, 0, block, cold);
-    const block_rows values = cache_block(t, w, kv->values_at, block, cold);
+    const block_rows keys = cache_block(t, w, 0, block, cold, key_factors);
+    values = cache_block(t, w, kv->values_at, block, cold, factors);
     for (size_t i = 0; i < w->queries; i += SUM_TILE_ROWS)
-      attend_rows[w->queries - i < SUM_TILE_ROWS ? w->queries - i : SUM_TILE_ROWS].score(w, i, &keys, &values, in);
-    return values;
+      rows_of(&keys, w->queries - i)->score(w, i, &keys, &values, in);
+  } else {
+    load_rows(t, w, head_in(t, block, 0), in, w->k);
+    load_rows(t, w, head_in(t, block, kv->values_at), in, w->v + in.begin * w->padded);
+    panel(&(panel_job){.x = w->q,
+                       .x_stride = w->padded,
+                       .m = w->queries,
+                       .w = w->k,
+                       .w_stride = w->padded,
+                       .n = in.end - in.begin,
+                       .k = w->padded,
+                       .first = 1,
+                       .last = 1,
+                       .y = w->scores + in.begin,
+                       .y_stride = CPU_KV_BLOCK});
+    values = (block_rows){.format = WEIGHT_F32,
+                          .from = (const char *)(const void *)w->v,
+                          .factors = factors,
+                          .stride = w->padded * sizeof(float)};
   }
-  load_rows(t, w, head_in(t, block, 0), scales_in(t, block, kv->key_scales_at), in, w->k);
-  load_rows(t, w, head_in(t, block, kv->values_at), scales_in(t, block, kv->value_scales_at), in,
-            w->v + in.begin * w->padded);
-  panel(&(panel_job){.x = w->q,
-                     .x_stride = w->padded,
-                     .m = w->queries,
-                     .w = w->k,
-                     .w_stride = w->padded,
-                     .n = in.end - in.begin,
-                     .k = w->padded,
-                     .first = 1,
-                     .last = 1,
-                     .y = w->scores + in.begin,
-                     .y_stride = CPU_KV_BLOCK});
-  return (block_rows){
-      .format = WEIGHT_F32, .from = (const char *)(const void *)w->v, .stride = w->padded * sizeof(float)};
+  for (size_t i = 0; i < w->queries && key_factors; i++) kv_fp8_scale(w->scores + i * CPU_KV_BLOCK, key_factors, in);
+  return values;
 }
 
 /* All queries of the tile over positions `all` of the block that begins at `block`. */
 static void attend_block(const attend_tile *t, const attend_work *w, size_t block, block_range all, int cold) {
-  const block_rows values = score_block(t, w, block, all, cold);
+  block_factors factors;
+  const block_rows values = score_block(t, w, block, all, cold, &factors);
   for (size_t i = 0; i < w->queries;) {
     const block_range in = seen(t, i, block);
     float shrink[SUM_TILE_ROWS];
@@ -335,11 +332,12 @@ static void attend_block(const attend_tile *t, const attend_work *w, size_t bloc
     while (rows < SUM_TILE_ROWS && i + rows < w->queries) {
       const block_range other = seen(t, i + rows, block);
       if (other.begin != in.begin || other.end != in.end) break;
-      if (in.begin != in.end)
-        shrink[rows] = softmax_block(w->scores + (i + rows) * CPU_KV_BLOCK, in, &w->chunk_state[i + rows]);
+      float *weights = w->scores + (i + rows) * CPU_KV_BLOCK;
+      if (in.begin != in.end) shrink[rows] = softmax_block(weights, in, &w->chunk_state[i + rows]);
+      if (values.factors) kv_fp8_scale(weights, values.factors, in);
       rows++;
     }
-    if (in.begin != in.end) attend_rows[rows].weigh(w, i, &values, in, shrink);
+    if (in.begin != in.end) rows_of(&values, rows)->weigh(w, i, &values, in, shrink);
     i += rows;
   }
 }

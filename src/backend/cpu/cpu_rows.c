@@ -121,7 +121,7 @@ static void append_fp8(const float *values, size_t dim, uint8_t *codes, uint16_t
   if (f16_to_f32(up) < exact) up++; /* so that no code saturates */
   *scale = nonfinite ? F16_NAN : up;
   const float divisor = up ? f16_to_f32(up) : 1;
-  for (size_t d = 0; d < dim; d++) codes[d] = e4m3_from_f32(values[d] / divisor);
+  e4m3_scaled_from_f32_n(values, divisor, codes, dim);
 }
 
 /* Keys or values of one row into its page. */

@@ -190,6 +190,7 @@ viva_status viva_npy_open(const char *path, const viva_checkpoint_options *optio
   if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected a .npy or .npz file");
   viva_checkpoint_options o = viva_checkpoint_options_default();
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
+  TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
   if (!rt) return build_no_memory(path, "an open file", error);
   const viva_status status = npy_open(rt, path, file, error);

@@ -202,6 +202,7 @@ static viva_status write_any(const char *path, const viva_tensor_data *arrays, s
   if (!arrays && (count > 0 || !is_zip)) return error_set(error, VIVA_E_ARGUMENT, "the array to be written is NULL");
   viva_checkpoint_options o = viva_checkpoint_options_default();
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
+  TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
   if (!rt) return build_no_memory(path, "writing", error);
   const viva_status status = is_zip ? npz_write(rt, path, arrays, count, error) : npy_write(rt, path, arrays, error);

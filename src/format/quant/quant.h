@@ -52,6 +52,9 @@ typedef struct quant_matrix {
   file_type value_type;
 } quant_matrix;
 
+/* 1 when an NVFP4 matrix's own number can be told from the number of the dialect that has it the other way round. */
+int quant_nvfp4_clear(float global, int divides);
+
 typedef struct quant quant;
 
 /* Reads config.json's quantization_config and hf_quant_config.json beside the weights, and checks all matrices.

@@ -163,7 +163,10 @@ viva_status quant_make_fp8(quant_making *k) {
 }
 
 /* The one number of an NVFP4 matrix. compressed-tensors' is 2688 / absmax and divides, ModelOpt's is absmax / 2688 and
- * multiplies: weights beyond 2688 do not occur, so that a number on the wrong side of 1 is the other dialect's. */
+ * multiplies. Real weights reach some 100, which gives 26 and 0.04: so a number that is far on the wrong side of 1 is the
+ * other dialect's, and quantize does not write one. */
+int quant_nvfp4_clear(float global, int divides) { return divides ? global >= 0.01f : global <= 100; }
+
 static viva_status nvfp4_global(quant_making *k, const char *suffix, int divides) {
   static const file_type types[] = {TYPE_F32};
   const tensor_view *view;
@@ -179,12 +182,12 @@ static viva_status nvfp4_global(quant_making *k, const char *suffix, int divides
                            : isinf(global) ? "an infinity"
                            : global == 0   ? "0"
                                            : "a negative one");
-  if (divides ? global < 1 : global > 1)
+  if (!quant_nvfp4_clear(global, divides))
     return quant_fail(
         k, view,
-        divides ? "divides in this dialect and must be far above 1 (2688 / absmax), found one below 1: it looks "
+        divides ? "divides in this dialect and must be above 0.01 (2688 / absmax), found one far below 1: it looks "
                   "like the multiplier of the other dialect (ModelOpt); export the model again"
-                : "multiplies in this dialect and must be far below 1 (absmax / 2688), found one above 1: it "
+                : "multiplies in this dialect and must be below 100 (absmax / 2688), found one far above 1: it "
                   "looks like the divisor of the other dialect (compressed-tensors); export the model again");
   if (divides ? global < 100 : global > 0.01f)
     runtime_log(ck->rt, VIVA_LOG_WARN, "%s: %s is unusually near to 1 for this dialect; is it the right way round?",

@@ -154,6 +154,7 @@ viva_status viva_safetensors_write(const char *path, const viva_tensor_data *ten
   if (path == NULL) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected where to write");
   viva_checkpoint_options o = viva_checkpoint_options_default();
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
+  TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
   if (rt == NULL) return build_no_memory(path, "writing", error);
   viva_status status = safetensors_write(rt, path, tensors, count, metadata, metadata_count, error);

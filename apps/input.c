@@ -69,24 +69,79 @@ static int read_all(int fd, const char *name, input *in) {
   return 0;
 }
 
-int input_read(const input_args *args, const char *command, const char *what, int quiet, input *in) {
-  *in = (input){"", 0, NULL};
+/* A descriptor for the text, or -1 when it is -p's. Returns 0, or the exit code after a message. */
+static int open_input(const input_args *args, const char *command, const char *what, int quiet, int *fd) {
+  *fd = -1;
   if (args->text != NULL && args->file != NULL)
     return message_usage(command, "--prompt and --file both give the %s: give one of them", what);
-  if (args->text != NULL) {
+  if (args->text != NULL) return 0;
+  if (args->file == NULL || strcmp(args->file, "-") == 0) {
+    if (!quiet && isatty(STDIN_FILENO) == 1) message_note("type the %s, then Ctrl-D (or give it with -p or -f)", what);
+    *fd = STDIN_FILENO;
+    return 0;
+  }
+  *fd = open(args->file, O_RDONLY | O_CLOEXEC);
+  if (*fd < 0) return message_fail(CODE_IO, "%s: cannot open the %s: %s", args->file, what, reason(errno));
+  return 0;
+}
+
+static void close_input(int fd) {
+  if (fd >= 0 && fd != STDIN_FILENO) close(fd);
+}
+
+static const char *input_name(const input_args *args, int fd) {
+  return fd == STDIN_FILENO ? "standard input" : args->file;
+}
+
+static int drops_newline(const input_args *args, int fd) { return fd == STDIN_FILENO && args->drop_newline; }
+
+int input_read(const input_args *args, const char *command, const char *what, int quiet, input *in) {
+  int fd;
+  *in = (input){"", 0, NULL};
+  int code = open_input(args, command, what, quiet, &fd);
+  if (code != 0) return code;
+  if (fd < 0) {
     *in = (input){args->text, strlen(args->text), NULL};
     return 0;
   }
-  if (args->file == NULL || strcmp(args->file, "-") == 0) {
-    if (!quiet && isatty(STDIN_FILENO) == 1) message_note("type the %s, then Ctrl-D (or give it with -p or -f)", what);
-    int code = read_all(STDIN_FILENO, "standard input", in);
-    if (code == 0 && args->drop_newline && in->count > 0 && in->bytes[in->count - 1] == '\n') in->count--;
-    return code;
+  code = read_all(fd, input_name(args, fd), in);
+  if (code == 0 && drops_newline(args, fd) && in->count > 0 && in->bytes[in->count - 1] == '\n') in->count--;
+  close_input(fd);
+  return code;
+}
+
+/* Gives on a part, but for a line end at its end, which waits for the next one. */
+static int take_lines(input_take take, void *arg, const char *bytes, size_t count, int *waits) {
+  int code = *waits ? take(arg, "\n", 1) : 0;
+  *waits = bytes[count - 1] == '\n';
+  return code ? code : take(arg, bytes, count - (size_t)*waits);
+}
+
+/* Reads fd to its end, FIRST_BYTES at a time. drop: the last line end is left out. */
+static int read_parts(int fd, const char *name, int drop, input_take take, void *arg) {
+  int waits = 0;
+  char *bytes = malloc(FIRST_BYTES);
+  int code = bytes ? 0 : message_fail(CODE_LIMIT, "no memory for a text");
+  while (code == 0) {
+    ssize_t got = read(fd, bytes, FIRST_BYTES);
+    if (got == 0) break;
+    if (got > 0) {
+      code = drop ? take_lines(take, arg, bytes, (size_t)got, &waits) : take(arg, bytes, (size_t)got);
+    } else if (errno != EINTR || signals_stopped()) {
+      code = errno == EINTR ? CODE_INTERRUPTED : CODE_IO;
+      message_fail(code, "%s: cannot read: %s", name, reason(errno));
+    }
   }
-  int fd = open(args->file, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return message_fail(CODE_IO, "%s: cannot open the %s: %s", args->file, what, reason(errno));
-  int code = read_all(fd, args->file, in);
-  close(fd);
+  free(bytes);
+  return code;
+}
+
+int input_parts(const input_args *args, const char *command, const char *what, int quiet, input_take take, void *arg) {
+  int fd, code = open_input(args, command, what, quiet, &fd);
+  if (code != 0) return code;
+  if (fd < 0) return take(arg, args->text, strlen(args->text));
+  code = read_parts(fd, input_name(args, fd), drops_newline(args, fd), take, arg);
+  close_input(fd);
   return code;
 }
 

@@ -30,4 +30,10 @@ typedef struct input {
 int input_read(const input_args *args, const char *command, const char *what, int quiet, input *in);
 void input_free(input *in);
 
+/* Takes a part of a text; nonzero ends the reading, and is the exit code. */
+typedef int (*input_take)(void *arg, const char *bytes, size_t count);
+
+/* As input_read, but a part at a time, in memory that does not grow with the text. */
+int input_parts(const input_args *args, const char *command, const char *what, int quiet, input_take take, void *arg);
+
 #endif

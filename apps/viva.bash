@@ -12,7 +12,7 @@ _viva_options() {
     chat)
       echo "-m --model -p --prompt --system -n --n-predict -c --ctx-size -t --threads --stop-token --temp --top-k" \
         "--top-p --min-p --repeat-penalty --seed --tokenizer $hold $device $talk" ;;
-    tokenize) echo "-m --model -p --prompt -f --file --keep-newline --ids --special --bos --like-generate" ;;
+    tokenize) echo "-m --model -p --prompt -f --file --keep-newline --ids --count --offsets --special --bos --like-generate" ;;
     detokenize) echo "-m --model -f --file --special" ;;
     inspect) echo "-m --model --tensors --metadata --json -c --ctx-size $hold" ;;
     perplexity)

@@ -1,7 +1,7 @@
 /* viva/tokenizer.h: text to token ids and back.
  *
- * A tokenizer is compiled once from a tokenizer.json, a folder that holds one, or a GGUF file. It is immutable and may
- * be used by any number of threads. Ids and text equal those of Hugging Face tokenizers. No engine is needed.
+ * A tokenizer is compiled once from a folder's files (tokenizer.json, tokenizer.model, tekken.json, or vocab.json with
+ * merges.txt) or a GGUF file, on disk or in memory. It is immutable and may be used by any number of threads. Ids and text equal those of Hugging Face tokenizers. No engine is needed.
  */
 #ifndef VIVA_TOKENIZER_H
 #define VIVA_TOKENIZER_H
@@ -26,11 +26,27 @@ VIVA_API viva_tokenizer_options viva_tokenizer_options_default(void);
 /* Loads a tokenizer. Untrusted input, as for viva_checkpoint_open.
  * Errors: E_IO, E_FORMAT, E_UNSUPPORTED (a component viva does not know: named), E_NOT_FOUND, E_MEMORY, E_ARGUMENT.
  *
- * path:      tokenizer.json, tokenizer.model, a folder with one, or a GGUF file; for another file of a model's folder (safetensors, an
- *            index, config.json) the tokenizer.json beside it
+ * path:      a folder: the first of tokenizer.json, tokenizer.model, tekken.json, and vocab.json with merges.txt that is
+ *            there, with what tokenizer_config.json beside it says of BOS and EOS; a GGUF file; one of those files: that
+ *            form alone; another file of a model's folder (weights, config.json): the folder
  * tokenizer: receives one reference, ended by viva_tokenizer_release */
 VIVA_API viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options,
                                          viva_tokenizer **tokenizer, viva_error *error);
+
+/* A file in memory. */
+typedef struct viva_tokenizer_file {
+  const char *name; /* "tokenizer.json", "tokenizer_config.json" ..., or any name that ends in ".gguf" */
+  const void *data;
+  size_t bytes;
+} viva_tokenizer_file;
+
+/* As viva_tokenizer_load of a folder with these files (of one that ends in .gguf: of that file, which must be the only one).
+ * Nothing is read from disk, and the data is not needed any more afterwards.
+ *
+ * files: count of them, at least 1, with different names and without folders in them */
+VIVA_API viva_status viva_tokenizer_load_files(const viva_tokenizer_file *files, size_t count,
+                                               const viva_tokenizer_options *options, viva_tokenizer **tokenizer,
+                                               viva_error *error);
 
 VIVA_API viva_tokenizer *viva_tokenizer_retain(viva_tokenizer *tokenizer);
 VIVA_API void viva_tokenizer_release(viva_tokenizer *tokenizer); /* NULL is allowed */
@@ -65,6 +81,41 @@ VIVA_API viva_encode_options viva_encode_options_default(void);
 VIVA_API viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
                                            const viva_encode_options *options, viva_token *ids, size_t capacity,
                                            size_t *count, viva_error *error);
+
+typedef struct viva_text {
+  const char *text; /* may be NULL when bytes is 0 */
+  size_t bytes;
+  size_t end; /* receives where its ids end: they begin where those of the text before end, the first one's at 0 */
+} viva_text;
+
+/* Encodes count texts on several threads. The ids are those of viva_tokenizer_encode, one text's after the other's, whatever
+ * the threads. Returns E_SIZE when capacity is too small: the ends are right then too, and ids is unspecified.
+ * Thread-safe. Errors: as viva_tokenizer_encode; E_LIMIT (the system refused a thread).
+ *
+ * options:  as for viva_tokenizer_encode, without offsets
+ * threads:  1 or more; 0: as many as this process may use processors */
+VIVA_API viva_status viva_tokenizer_encode_batch(const viva_tokenizer *tokenizer, viva_text *texts, size_t count,
+                                                 const viva_encode_options *options, int32_t threads, viva_token *ids,
+                                                 size_t capacity, viva_error *error);
+
+/* Streaming encode, of texts of any size: the ids, joined, are those that viva_tokenizer_encode gives for all of the text.
+ * What is kept is bounded (about 128 KiB beside a push) as long as the text has places where this tokenizer's rules allow to
+ * cut it: most often a space behind a letter. options are without offsets (each push gives its own). One encoder is used by one thread at a time. */
+typedef struct viva_encoder viva_encoder;
+
+VIVA_API viva_status viva_encoder_create(viva_tokenizer *tokenizer, const viva_encode_options *options,
+                                         viva_encoder **encoder, viva_error *error);
+VIVA_API void viva_encoder_free(viva_encoder *encoder); /* NULL is allowed */
+
+/* Adds text, cut anywhere, also within a character. *ids (count of them, possibly none) are valid until the next call on the
+ * encoder; so are *offsets, ranges of all of the text. offsets may be NULL, which is faster. After an error the encoder can
+ * only be freed. Errors: as viva_tokenizer_encode. */
+VIVA_API viva_status viva_encoder_push(viva_encoder *encoder, const char *text, size_t bytes, const viva_token **ids,
+                                       const viva_span **offsets, size_t *count, viva_error *error);
+
+/* Ends the text: the ids of what was kept. The encoder is then new again. */
+VIVA_API viva_status viva_encoder_finish(viva_encoder *encoder, const viva_token **ids, const viva_span **offsets,
+                                         size_t *count, viva_error *error);
 
 typedef struct viva_decode_options {
   size_t size;          /* sizeof(viva_decode_options) */

@@ -1,77 +1,9 @@
-/* load/tokenizer_load.c: from files to text/: a tokenizer.json, a folder that holds one, or a GGUF file's metadata. */
-#include <stdio.h>
+/* load/tokenizer_load.c: from files to text/: a GGUF file's metadata, or what tokenizer_folder.c knows. */
 #include <string.h>
 
-#include "base/options.h"
 #include "format/gguf/gguf.h"
+#include "load/tokenizer_folder.h"
 #include "load/tokenizer_load.h"
-
-/* Gemma's tokenizer.json, the largest known, has 33 MB. */
-#define JSON_MOST ((uint64_t)512 << 20)
-
-typedef viva_status (*tokenizer_reader)(runtime *rt, const char *path, const char *text, size_t bytes,
-                                        viva_tokenizer **out, viva_error *error);
-
-static viva_status from_file(runtime *rt, const char *path, tokenizer_reader reader, viva_tokenizer **out,
-                             viva_error *error) {
-  arena *a = arena_create(&rt->mem, 4096);
-  if (!a) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
-  const char *text;
-  size_t bytes;
-  viva_status status = file_read_all(rt, a, path, JSON_MOST, &text, &bytes, error);
-  if (!status) status = reader(rt, path, text, bytes, out, error);
-  arena_free(a);
-  return status;
-}
-
-static viva_status from_json(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
-  return from_file(rt, path, tokenizer_from_json, out, error);
-}
-
-/* FOLDER/NAME; NULL: no memory. */
-static char *path_in(runtime *rt, const char *folder, const char *name) {
-  size_t length = strlen(folder), slash = length && folder[length - 1] != '/', size = length + slash + strlen(name) + 1;
-  char *path = mem_alloc(&rt->mem, size);
-  if (path) snprintf(path, size, "%s%s%s", folder, slash ? "/" : "", name);
-  return path;
-}
-
-/* A folder whose tokenizer is in another form than those that viva reads is told by that form's name. */
-static viva_status other_form(runtime *rt, const char *folder, viva_status status, viva_error *error) {
-  static const struct {
-    const char *file, *what;
-  } forms[] = {{"tekken.json", "tekken.json (Mistral's own)"}, {"vocab.json", "vocab.json and merges.txt"}};
-  for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-    io_stat stat;
-    char *path = path_in(rt, folder, forms[i].file);
-    if (!path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
-    int exists = rt->io->stat_path(rt->io->user, path, &stat) == 0;
-    mem_free(&rt->mem, path);
-    if (!exists) continue;
-    error_set(error, VIVA_E_UNSUPPORTED,
-              "the folder has its tokenizer as %s only; viva reads tokenizer.json: save the tokenizer with "
-              "transformers' AutoTokenizer, or fetch tokenizer.json from a repository of the same model",
-              forms[i].what);
-    error_at(error, folder, forms[i].file, -1, VIVA_NO_OFFSET);
-    return VIVA_E_UNSUPPORTED;
-  }
-  return status;
-}
-
-static viva_status from_folder(runtime *rt, const char *folder, viva_tokenizer **out, viva_error *error) {
-  char *path = path_in(rt, folder, "tokenizer.json");
-  if (!path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
-  viva_status status = from_json(rt, path, out, error);
-  mem_free(&rt->mem, path);
-  if (status != VIVA_E_NOT_FOUND) return status;
-  path = path_in(rt, folder, "tokenizer.model");
-  if (!path) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
-  io_stat stat;
-  int exists = rt->io->stat_path(rt->io->user, path, &stat) == 0;
-  if (exists) status = from_file(rt, path, tokenizer_from_sentencepiece, out, error);
-  mem_free(&rt->mem, path);
-  return exists ? status : other_form(rt, folder, status, error);
-}
 
 /* ---- GGUF */
 
@@ -274,43 +206,18 @@ static viva_status from_gguf_path(runtime *rt, const char *path, viva_tokenizer 
 
 /* ---- whatever lies at path */
 
-static int ends_with(const char *path, const char *ending) {
-  size_t length = strlen(path), bytes = strlen(ending);
-  return length >= bytes && memcmp(path + length - bytes, ending, bytes) == 0;
-}
-
-/* Is this a file of a model's folder, with the tokenizer beside it? */
-static int is_beside(const char *path) {
-  static const char *const endings[] = {".safetensors", ".safetensors.index.json", "/config.json"};
-  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-    if (ends_with(path, endings[i])) return 1;
-  return strcmp(path, "config.json") == 0;
-}
-
-static viva_status from_beside(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
-  const char *slash = strrchr(path, '/');
-  size_t bytes = slash ? (size_t)(slash - path) + 1 : 0;
-  char *folder = mem_alloc(&rt->mem, bytes + sizeof "./");
-  if (!folder) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
-  if (slash) memcpy(folder, path, bytes);
-  memcpy(folder + bytes, slash ? "" : "./", slash ? 1 : sizeof "./");
-  viva_status status = from_folder(rt, folder, out, error);
-  mem_free(&rt->mem, folder);
-  return status;
-}
-
-static viva_status from_path(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
+viva_status tokenizer_from_path(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
   io_stat stat;
-  if (rt->io->stat_path(rt->io->user, path, &stat) == 0 && stat.is_folder) return from_folder(rt, path, out, error);
+  if (rt->io->stat_path(rt->io->user, path, &stat) == 0 && stat.is_folder)
+    return tokenizer_from_folder(rt, path, out, error);
   io_file file;
   char magic[4] = {0};
   TRY(io_open(rt->io, path, &file, error));
   viva_status status = file.stat.bytes < 4 ? VIVA_OK : io_read(&file, magic, sizeof magic, 0, error);
   io_close(&file);
   if (status) return status;
-  if (is_beside(path)) return from_beside(rt, path, out, error);
-  if (ends_with(path, ".model")) return from_file(rt, path, tokenizer_from_sentencepiece, out, error);
-  return memcmp(magic, "GGUF", 4) == 0 ? from_gguf_path(rt, path, out, error) : from_json(rt, path, out, error);
+  if (memcmp(magic, "GGUF", 4) == 0) return from_gguf_path(rt, path, out, error);
+  return tokenizer_from_one_file(rt, path, out, error);
 }
 
 viva_status tokenizer_load(runtime *rt, const viva_checkpoint *ck, const char *path, viva_tokenizer **out,
@@ -318,8 +225,9 @@ viva_status tokenizer_load(runtime *rt, const viva_checkpoint *ck, const char *p
   viva_error local = {0};
   viva_status status;
   *out = NULL;
-  if (path) return from_path(rt, path, out, error);
-  status = ck->container == CONTAINER_GGUF ? from_gguf(rt, ck, out, &local) : from_folder(rt, ck->folder, out, &local);
+  if (path) return tokenizer_from_path(rt, path, out, error);
+  status = ck->container == CONTAINER_GGUF ? from_gguf(rt, ck, out, &local)
+                                           : tokenizer_from_folder(rt, ck->folder, out, &local);
   if (status == VIVA_E_NOT_FOUND) return VIVA_OK;
   if (status == VIVA_E_UNSUPPORTED) { /* the model itself can be run, with ids */
     runtime_log(rt, VIVA_LOG_WARN, "%s: the model is loaded without its tokenizer: %s", ck->path, local.message);
@@ -329,19 +237,5 @@ viva_status tokenizer_load(runtime *rt, const viva_checkpoint *ck, const char *p
     return VIVA_OK;
   }
   if (status && error) *error = local;
-  return status;
-}
-
-viva_status viva_tokenizer_load(const char *path, const viva_tokenizer_options *options, viva_tokenizer **tokenizer,
-                                viva_error *error) {
-  viva_tokenizer_options o = viva_tokenizer_options_default();
-  if (!tokenizer) return error_set(error, VIVA_E_ARGUMENT, "tokenizer is NULL; give a place for the handle");
-  *tokenizer = NULL;
-  if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; give a tokenizer.json, its folder or a GGUF file");
-  TRY(options_read(&o, options, "viva_tokenizer_options", error));
-  runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
-  if (!rt) return error_set(error, VIVA_E_MEMORY, "no memory for a tokenizer");
-  viva_status status = from_path(rt, path, tokenizer, error);
-  runtime_release(rt);
   return status;
 }

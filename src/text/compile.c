@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "text/tokenizer_files.h"
 #include "text/unicode.h"
 
 #define QUOTE_SIZE 80
@@ -34,7 +35,7 @@ static void place_added(runtime *rt, tokenizer_spec *spec, const vocab *known) {
       a->place = next++;
       spec->entries[spec->entry_count++] = (vocab_entry){a->text, (uint32_t)a->place, 0};
     }
-    if (a->place != a->id)
+    if (a->id >= 0 && a->place != a->id)
       runtime_log(rt, VIVA_LOG_WARN,
                   "%s: added token '%s' has id %lld in the file; its place in the vocabulary is %lld", spec->path,
                   quote(quoted, a->text), (long long)a->id, (long long)a->place);
@@ -178,6 +179,34 @@ static viva_status check_id(const viva_tokenizer *t, const char *role, int64_t i
                    (long long)id, t->vocab.count);
 }
 
+/* The id of a token that tokenizer_config.json names; -1: none, or not in the vocabulary. */
+static int64_t named_id(const viva_tokenizer *t, const tokenizer_spec *spec, named_token which) {
+  token_text text = spec->config->named[which];
+  char quoted[QUOTE_SIZE];
+  if (!text.text) return -1;
+  int64_t id = vocab_find(&t->vocab, text.text, text.bytes);
+  if (id < 0)
+    runtime_log(t->rt, VIVA_LOG_WARN, "%s: tokenizer_config.json names '%s', which is not in the vocabulary",
+                spec->path, quote(quoted, text));
+  return id;
+}
+
+/* tokenizer_config.json names BOS and EOS, and says which of them stand around a text: as transformers 5 has it, when it
+ * says so of one of them. */
+static void apply_config(const viva_tokenizer *t, tokenizer_spec *spec) {
+  const tokenizer_config *c = spec->config;
+  if (!c) return;
+  int64_t bos = named_id(t, spec, NAMED_BOS), eos = named_id(t, spec, NAMED_EOS);
+  if (bos >= 0) spec->bos = bos;
+  if (eos >= 0) spec->eos = eos;
+  if (c->add_bos == TOKEN_UNSAID && c->add_eos == TOKEN_UNSAID) return;
+  spec->prefix = &spec->bos;
+  spec->prefix_count = c->add_bos == 1 && spec->bos >= 0;
+  spec->suffix = &spec->eos;
+  spec->suffix_count = c->add_eos == 1 && spec->eos >= 0;
+  spec->add_bos = spec->prefix_count > 0;
+}
+
 /* The scanner that does what a stage does, or NULL. */
 static split_scanner stage_scanner(const pre_stage *stage) {
   if (stage->kind != STAGE_SPLIT) return NULL;
@@ -243,6 +272,7 @@ static viva_status compile_parts(viva_tokenizer *t, tokenizer_spec *spec, viva_e
   TRY(compile_model(t, spec, error));
   TRY(compile_added(t, spec, error));
   TRY(compile_decoder(t, spec, error));
+  apply_config(t, spec);
   TRY(compile_frame(t, spec->prefix, spec->prefix_count, &t->prefix, &t->prefix_count, error));
   TRY(compile_frame(t, spec->suffix, spec->suffix_count, &t->suffix, &t->suffix_count, error));
   TRY(check_id(t, "bos", spec->bos, error));
@@ -252,6 +282,7 @@ static viva_status compile_parts(viva_tokenizer *t, tokenizer_spec *spec, viva_e
   t->add_bos = spec->add_bos;
   t->trim_count = spec->trim_count;
   memcpy(t->trim_prefix_space, spec->trim_prefix_space, sizeof t->trim_prefix_space);
+  cuts_find(t, &t->cuts);
   return VIVA_OK;
 }
 

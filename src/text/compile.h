@@ -6,6 +6,7 @@
 
 #include "text/added.h"
 #include "text/bpe.h"
+#include "text/cuts.h"
 #include "text/decode_table.h"
 #include "text/joints.h"
 #include "text/normalize.h"
@@ -36,6 +37,7 @@ struct viva_tokenizer {
   int add_bos;
   int trim_prefix_space[TRIMS_MAX]; /* of each trimming of offsets: a first space is left */
   size_t trim_count;
+  cuts cuts;
   _Atomic(struct encode_memory *) idle[TOKENIZER_IDLE]; /* memory of calls that are over, for those to come */
 };
 
@@ -46,7 +48,7 @@ static inline token_text tokenizer_decoded_text(const viva_tokenizer *t, uint32_
 /* An added token as described. */
 typedef struct spec_added {
   token_text text;
-  int64_t id;     /* the file's */
+  int64_t id;     /* the file's; -1: it says none */
   int64_t place;  /* the id it gets; set by tokenizer_compile */
   uint32_t flags; /* ADDED_* */
 } spec_added;
@@ -74,6 +76,8 @@ typedef struct tokenizer_spec {
   int add_bos;
   int trim_prefix_space[TRIMS_MAX];
   size_t trim_count;
+  const struct tokenizer_config
+      *config; /* what it says comes before bos, eos, prefix and suffix above; NULL: nothing */
 } tokenizer_spec;
 
 /* An operation that writes a normal form; its marks lie in a. Errors: E_MEMORY. */

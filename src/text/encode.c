@@ -122,7 +122,11 @@ static viva_status encode_rest(encoding *e, text_view text, int begins, viva_err
   encode_memory *memory = e->memory;
   text_view before = text;
   regex_allow(&memory->regexes, text.count);
-  TRY(normalize(&e->t->normal, &memory->regexes, text, memory->normal, &text, error));
+  normalizer n = e->t->normal;
+  if (e->continues && begins && n.count > 0 && n.ops[0].kind == NORMAL_PREPEND)
+    n = (normalizer){n.ops + 1, n.count - 1};
+  TRY(normalize(&n, &memory->regexes, text, memory->normal, &text, error));
+  begins = begins && !e->continues;
   return text.count ? encode_normalized(e, text, before, begins, error) : VIVA_OK;
 }
 
@@ -175,7 +179,8 @@ static void put_frame(encoding *e, const viva_token *ids, size_t count) {
 
 #define WORTH_REMEMBERING 512 /* bytes of text from which the memory of words pays */
 
-static viva_status encode_text(encoding *e, const char *text, size_t bytes, int add_special, viva_error *error) {
+static viva_status encode_text(encoding *e, const char *text, size_t bytes, const encode_request *request,
+                               viva_error *error) {
   const viva_tokenizer *t = e->t;
   /* Where something moved text before a stage that asks for its begin, origins tell where it was. */
   int moves = t->pre.needs_first && (t->normal.count > 0 || t->pre.count > 1);
@@ -188,39 +193,55 @@ static viva_status encode_text(encoding *e, const char *text, size_t bytes, int 
   e->words = (word_encoder){&t->bpe, &t->joints, &e->memory->words, &e->memory->bpe, &e->sink};
   e->text = text;
   e->bytes = bytes;
-  if (add_special) put_frame(e, t->prefix, t->prefix_count);
+  if (request->prefix) put_frame(e, t->prefix, t->prefix_count);
   e->first = e->sink.count;
   viva_status status = bytes ? encode_any(e, text, bytes, error) : VIVA_OK;
-  if (add_special) put_frame(e, t->suffix, t->suffix_count);
+  if (request->suffix) put_frame(e, t->suffix, t->suffix_count);
   encode_memory_give(t, e->memory);
   return status;
+}
+
+viva_status encode_options_take(const viva_encode_options *options, encode_request *out, viva_error *error) {
+  viva_encode_options o = viva_encode_options_default();
+  TRY(options_read(&o, options, "viva_encode_options", error));
+  *out = (encode_request){.match_special = o.match_special, .prefix = o.add_special, .suffix = o.add_special};
+  out->offsets = o.offsets;
+  return VIVA_OK;
+}
+
+static viva_status run(encoding *e, const encode_request *request, const char *text, size_t bytes, size_t *count,
+                       viva_error *error) {
+  *count = 0;
+  TRY(encode_text(e, text, bytes, request, error));
+  *count = e->sink.count;
+  if (e->sink.count <= e->sink.capacity) return VIVA_OK;
+  return error_set(error, VIVA_E_SIZE, "the text has %zu ids; there is room for %zu", e->sink.count, e->sink.capacity);
+}
+
+viva_status encode_request_run(const viva_tokenizer *t, const encode_request *request, const char *text, size_t bytes,
+                               viva_token *ids, size_t capacity, size_t *count, viva_error *error) {
+  encoding e = {
+      .t = t, .match_special = request->match_special, .continues = request->continues, .offsets = request->offsets};
+  e.sink = (id_sink){ids, capacity, 0, NULL};
+  return run(&e, request, text, bytes, count, error);
 }
 
 viva_status viva_tokenizer_encode(const viva_tokenizer *tokenizer, const char *text, size_t bytes,
                                   const viva_encode_options *options, viva_token *ids, size_t capacity, size_t *count,
                                   viva_error *error) {
-  viva_encode_options o = viva_encode_options_default();
-  TRY(options_read(&o, options, "viva_encode_options", error));
+  encode_request request;
+  TRY(encode_options_take(options, &request, error));
   if (!tokenizer || !count || (!text && bytes > 0) || (!ids && capacity > 0))
     return error_set(error, VIVA_E_ARGUMENT, "tokenizer, count, text and ids must not be NULL");
-  *count = 0;
-  encoding e = {.t = tokenizer, .match_special = o.match_special, .offsets = o.offsets};
-  e.sink = (id_sink){ids, capacity, 0, NULL};
-  TRY(encode_text(&e, text, bytes, o.add_special, error));
-  *count = e.sink.count;
-  if (e.sink.count > capacity)
-    return error_set(error, VIVA_E_SIZE, "the text has %zu ids; there is room for %zu", e.sink.count, capacity);
-  return VIVA_OK;
+  return encode_request_run(tokenizer, &request, text, bytes, ids, capacity, count, error);
 }
 
 viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,
                                     viva_token *ids, size_t capacity, size_t *count, viva_error *error) {
+  const encode_request request = {.match_special = 1};
   encoding e = {.t = t, .match_special = 1, .marks = marks};
   *count = 0;
   if (!utf8_valid(text, bytes)) return error_set(error, VIVA_E_FORMAT, "the text is not UTF-8");
   e.sink = (id_sink){ids, capacity, 0, NULL};
-  TRY(encode_text(&e, text, bytes, 0, error));
-  *count = e.sink.count;
-  if (e.sink.count <= capacity) return VIVA_OK;
-  return error_set(error, VIVA_E_SIZE, "the text has %zu ids; there is room for %zu", e.sink.count, capacity);
+  return run(&e, &request, text, bytes, count, error);
 }

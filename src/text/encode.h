@@ -37,6 +37,7 @@ typedef struct encoding {
   encode_memory *memory;
   word_encoder words;
   int match_special;
+  int continues;        /* text goes on behind a cut: nothing is put in front of it */
   const uint8_t *marks; /* NULL, or for each byte of text 1 where it is no special token's */
   id_sink sink;
   viva_span *offsets; /* NULL: not asked for; else as many as the sink's ids */
@@ -44,6 +45,21 @@ typedef struct encoding {
   size_t bytes;
   size_t first; /* of the ids that are the text's own */
 } encoding;
+
+/* What a call is asked for. */
+typedef struct encode_request {
+  int match_special, continues;
+  int prefix, suffix; /* with the tokens in front of a text, and those behind it */
+  viva_span *offsets; /* NULL, or as many as ids */
+} encode_request;
+
+/* Encodes text into ids. *count: how many there are, whatever the capacity. Errors:
+ * E_MEMORY, E_LIMIT, E_SIZE. */
+viva_status encode_request_run(const viva_tokenizer *t, const encode_request *request, const char *text, size_t bytes,
+                               viva_token *ids, size_t capacity, size_t *count, viva_error *error);
+
+/* Options as given, or their defaults. Errors: E_ARGUMENT. */
+viva_status encode_options_take(const viva_encode_options *options, encode_request *out, viva_error *error);
 
 /* Encodes one piece and tells where each id comes from. Errors: E_MEMORY, E_LIMIT. */
 viva_status encode_piece_offsets(encoding *e, text_view piece, viva_error *error);

@@ -65,7 +65,7 @@ static viva_span trim(const encoding *e, viva_span span, const uint8_t *text, si
   if (e->t->trim_count == 0) return span;
   count_blanks(text, bytes, &before, &behind);
   for (size_t i = 0; i < e->t->trim_count; i++) {
-    int is_first = e->sink.count == e->first || span.begin == 0;
+    int is_first = !e->continues && (e->sink.count == e->first || span.begin == 0);
     int keeps = is_first && e->t->trim_prefix_space[i] && before == 1;
     if (!keeps) span.begin = forward(e, span, before);
     span.end = backward(e, span, behind);

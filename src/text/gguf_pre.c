@@ -25,14 +25,21 @@
 
 static const gguf_pre table[] = {
     {"gpt-2 gpt2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert exaone4 mpt olmo jais "
-     "trillion granite-docling",
+     "trillion granite-docling jina-v1-en jina-v2-code roberta-bpe",
      {GPT2},
      0,
      0,
      0},
     {"smollm starcoder refact command-r codeshell exaone minerva-7b mellum2", {PRE_DIGITS, GPT2}, 0, 0, 0},
     {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano", {LLAMA3}, 1, 0, 1},
-    {"dbrx smaug-bpe glm4 chatglm-bpe", {LLAMA3}, 0, 0, 0},
+    {"dbrx smaug-bpe chatglm-bpe", {LLAMA3}, 0, 0, 0},
+    {"glm4 glm5", {LLAMA3}, 1, 0, 0},
+    {"minicpm5",
+     {"\\p{N}{1,3}", CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}+| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" BLANKS},
+     1,
+     0,
+     0},
+    {"gemma4 granite-embed-multi-311m sarvam-moe", {PRE_SENTENCEPIECE}, 0, 0, 0},
     {"qwen2 deepseek-r1-qwen kormo f2llmv2 megrez", {QWEN2}, 0, 1, 0},
     {"stablelm2 hunyuan solar-open grok-2", {QWEN2}, 0, 0, 0},
     {"qwen35", {QWEN35}, 0, 0, 0},

@@ -11,6 +11,8 @@
 #define PRE_DIGIT_RUNS  "digit runs"  /* Digits(individual_digits = false) */
 #define PRE_PUNCTUATION "punctuation" /* Punctuation(Contiguous) */
 #define PRE_ALPHABET    "alphabet"    /* the byte alphabet here already, not after the last stage */
+/* Alone: no pre-tokenizer, and the vocabulary is of SentencePiece's kind, whatever tokenizer.ggml.model says. */
+#define PRE_SENTENCEPIECE "sentencepiece"
 
 typedef struct gguf_pre {
   const char *names;     /* separated by spaces: the name and its aliases */

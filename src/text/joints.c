@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/num.h"
 #include "text/unicode.h"
 
 #define WORDS ((size_t)1 << (JOINTS_BITS - 6))
@@ -101,4 +102,12 @@ size_t joints_next(const joints *j, const uint8_t *text, size_t at, size_t end) 
     at += n;
   }
   return end;
+}
+
+int joints_joined(const joints *j, uint32_t a, uint32_t b) {
+  char left[4], right[4];
+  if ((a | b) < 128) return ascii_joined(j, a, b);
+  size_t bytes = utf8_encode(a, left);
+  utf8_encode(b, right);
+  return is_joined(j, a, b, (uint8_t)left[bytes - 1], (uint8_t)right[0]);
 }

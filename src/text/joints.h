@@ -27,4 +27,7 @@ void joints_destroy(mem *m, joints *j);
 /* The first place behind `at` where text[at .. end) may be cut, or end. text is valid UTF-8. */
 size_t joints_next(const joints *j, const uint8_t *text, size_t at, size_t end);
 
+/* Does (or may) a token lie across character a followed by character b? */
+int joints_joined(const joints *j, uint32_t a, uint32_t b);
+
 #endif

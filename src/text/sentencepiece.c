@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "text/tokenizer.h"
+#include "text/tokenizer_files.h"
 
 typedef struct proto {
   const uint8_t *text;
@@ -165,10 +165,10 @@ static viva_status from_pieces(runtime *rt, const proto *p, token_source *s, pie
   return tokenizer_from_source(rt, s, out, p->error);
 }
 
-viva_status tokenizer_from_sentencepiece(runtime *rt, const char *path, const char *text, size_t bytes,
+viva_status tokenizer_from_sentencepiece(runtime *rt, text_file file, const tokenizer_config *config,
                                          viva_tokenizer **out, viva_error *error) {
-  token_source s = {.path = path, .model = "llama", .bos = -1, .eos = -1, .unk = -1};
-  proto p = {(const uint8_t *)text, 0, bytes, error};
+  token_source s = {.path = file.path, .model = "llama", .bos = -1, .eos = -1, .unk = -1, .config = config};
+  proto p = {(const uint8_t *)file.text, 0, file.bytes, error};
   int has_trainer = 0;
   *out = NULL;
   s.add_bos = s.add_eos = s.add_space_prefix = TOKEN_UNSAID;
@@ -186,6 +186,6 @@ viva_status tokenizer_from_sentencepiece(runtime *rt, const char *path, const ch
     mem_free(&rt->mem, list.scores);
     mem_free(&rt->mem, list.kinds);
   }
-  if (status != VIVA_OK) error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
+  if (status != VIVA_OK) error_at(error, file.path, NULL, 0, VIVA_NO_OFFSET);
   return status;
 }

@@ -1,6 +1,7 @@
 /* text/tokenizer.h: building tokenizers, for model/ (which connects them with files).
  *
- * text/ knows no file format but tokenizer.json; a GGUF file's vocabulary arrives here as a token_source.
+ * text/ knows the formats that hold nothing but a tokenizer (tokenizer_files.h); a GGUF file's vocabulary arrives here as
+ * a token_source.
  */
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
@@ -16,10 +17,6 @@ viva_status tokenizer_from_json(runtime *rt, const char *path, const char *text,
  * added. Errors: as viva_tokenizer_encode, and E_FORMAT (not UTF-8). */
 viva_status tokenizer_encode_marked(const viva_tokenizer *t, const char *text, size_t bytes, const uint8_t *marks,
                                     viva_token *ids, size_t capacity, size_t *count, viva_error *error);
-
-/* From the bytes of SentencePiece's tokenizer.model, of the kind BPE; others are refused by name (E_UNSUPPORTED). */
-viva_status tokenizer_from_sentencepiece(runtime *rt, const char *path, const char *text, size_t bytes,
-                                         viva_tokenizer **out, viva_error *error);
 
 typedef struct token_text {
   const char *text;
@@ -48,9 +45,10 @@ typedef struct token_source {
   size_t merge_count;
   const float
       *scores; /* [token_count], of "llama": the merge that makes the token of highest score comes first; NULL */
-  int64_t bos, eos, unk; /* as in the file; -1: absent. Outside the vocabulary: E_FORMAT */
-  int add_bos, add_eos;  /* 0 or 1; TOKEN_UNSAID: the file does not say, the kind's rule counts */
-  int add_space_prefix;  /* the same */
+  int64_t bos, eos, unk;                 /* as in the file; -1: absent. Outside the vocabulary: E_FORMAT */
+  int add_bos, add_eos;                  /* 0 or 1; TOKEN_UNSAID: the file does not say, the kind's rule counts */
+  int add_space_prefix;                  /* the same */
+  const struct tokenizer_config *config; /* what lies beside it (tokenizer_files.h), or NULL */
 } token_source;
 
 #define TOKEN_UNSAID (-1)

@@ -7,6 +7,8 @@
  */
 #include <string.h>
 
+#include "text/json_tokens.h"
+#include "text/tokenizer_files.h"
 #include "text/tokenizer_json_parts.h"
 
 #define QUOTE_SIZE 80
@@ -16,92 +18,28 @@ typedef struct json_source {
   runtime *rt;
   arena *arena;
   json j;
-  vocab_entry *entries;
-  size_t entry_count, entry_room;
+  json_tokens tokens;
   token_text *merges; /* [2 · merge_count] */
   size_t merge_count, merge_room;
-  spec_added *added;
-  size_t added_count, added_room;
   components normalizer, pre_tokenizer, post_processor, decoder;
   int has_vocab, has_merges;
   tokenizer_spec spec;
 } json_source;
 
-/* Makes room for one more element; the array at *list doubles. */
-static viva_status grow(json_source *s, void *list, size_t count, size_t *room, size_t size, viva_error *error) {
-  if (count < *room) return VIVA_OK;
-  size_t more = *room ? *room * 2 : 64;
-  void *old, *grown;
-  memcpy(&old, list, sizeof old);
-  grown = more > SIZE_MAX / size ? NULL : mem_resize(&s->rt->mem, old, more * size);
-  if (!grown) return error_set(error, VIVA_E_MEMORY, "no memory to read tokenizer.json");
-  memcpy(list, &grown, sizeof grown);
-  *room = more;
-  return VIVA_OK;
-}
-
-static token_text as_text(json_string s) { return (token_text){s.text, s.bytes}; }
-
-static viva_status read_added(json_source *s, spec_added *a, viva_error *error) {
-  static const struct {
-    const char *key;
-    uint32_t flag;
-  } flags[] = {{"special", ADDED_SPECIAL},
-               {"lstrip", ADDED_LSTRIP},
-               {"rstrip", ADDED_RSTRIP},
-               {"single_word", ADDED_SINGLE_WORD},
-               {"normalized", ADDED_NORMALIZED}};
-  json *j = &s->j;
-  json_string key, content = {0};
-  uint64_t id = UINT64_MAX;
-  TRY(json_enter_object(j, error));
-  while (json_next_key(j, &key)) {
-    size_t f = 0;
-    while (f < sizeof flags / sizeof *flags && !json_string_is(key, flags[f].key)) f++;
-    if (f < sizeof flags / sizeof *flags) {
-      int set;
-      TRY(json_take_bool(j, &set, error));
-      if (set) a->flags |= flags[f].flag;
-    } else if (json_string_is(key, "id")) {
-      TRY(json_take_u64(j, &id, error));
-      if (id > INT32_MAX) return json_fail(j, error, "id %llu does not fit 31 bits", (unsigned long long)id);
-    } else if (json_string_is(key, "content")) {
-      TRY(json_take_string(j, &content, error));
-    } else {
-      TRY(json_skip(j, error));
-    }
-  }
-  TRY(json_leave(j, error));
-  if (id == UINT64_MAX || !content.text) return json_fail(j, error, "an added token needs id and content");
-  a->text = as_text(content);
-  a->id = (int64_t)id;
-  return VIVA_OK;
-}
-
 static viva_status read_added_tokens(json_source *s, viva_error *error) {
   if (json_peek(&s->j) == JSON_NULL) return json_take_null(&s->j, error);
   TRY(json_enter_array(&s->j, error));
   while (json_next_element(&s->j)) {
-    TRY(grow(s, &s->added, s->added_count, &s->added_room, sizeof *s->added, error));
-    spec_added *a = &s->added[s->added_count++];
-    *a = (spec_added){.id = -1};
-    TRY(read_added(s, a, error));
+    spec_added a = {.id = -1};
+    TRY(json_take_added(&s->j, &a, error));
+    TRY(json_tokens_add(&s->tokens, a, error));
   }
   return json_leave(&s->j, error);
 }
 
 static viva_status read_vocab(json_source *s, viva_error *error) {
-  json_string text;
-  TRY(json_enter_object(&s->j, error));
-  while (json_next_key(&s->j, &text)) {
-    uint64_t id;
-    TRY(json_take_u64(&s->j, &id, error));
-    if (id > INT32_MAX) return json_fail(&s->j, error, "id %llu does not fit 31 bits", (unsigned long long)id);
-    TRY(grow(s, &s->entries, s->entry_count, &s->entry_room, sizeof *s->entries, error));
-    s->entries[s->entry_count++] = (vocab_entry){as_text(text), (uint32_t)id, 0};
-  }
   s->has_vocab = 1;
-  return json_leave(&s->j, error);
+  return json_take_vocab(&s->j, &s->tokens, error);
 }
 
 /* "left right", or ["left", "right"]. */
@@ -110,7 +48,7 @@ static viva_status read_merge(json_source *s, token_text parts[2], viva_error *e
   json_string text;
   if (json_peek(j) != JSON_ARRAY) {
     TRY(json_take_string(j, &text, error));
-    return split_merge(as_text(text), parts)
+    return split_merge(json_text(text), parts)
                ? json_fail(j, error, "merge %zu is not two tokens with one space between them", s->merge_count)
                : VIVA_OK;
   }
@@ -118,7 +56,7 @@ static viva_status read_merge(json_source *s, token_text parts[2], viva_error *e
   size_t count = 0;
   for (; json_next_element(j); count++) {
     TRY(json_take_string(j, &text, error));
-    if (count < 2) parts[count] = as_text(text);
+    if (count < 2) parts[count] = json_text(text);
   }
   TRY(json_leave(j, error));
   return count == 2 ? VIVA_OK : json_fail(j, error, "merge %zu has %zu parts, not 2", s->merge_count, count);
@@ -127,7 +65,7 @@ static viva_status read_merge(json_source *s, token_text parts[2], viva_error *e
 static viva_status read_merges(json_source *s, viva_error *error) {
   TRY(json_enter_array(&s->j, error));
   while (json_next_element(&s->j)) {
-    TRY(grow(s, &s->merges, s->merge_count, &s->merge_room, 2 * sizeof *s->merges, error));
+    TRY(list_grow(&s->rt->mem, &s->merges, s->merge_count, &s->merge_room, 2 * sizeof *s->merges, error));
     TRY(read_merge(s, &s->merges[2 * s->merge_count], error));
     s->merge_count++;
   }
@@ -140,7 +78,7 @@ static viva_status read_affix(json *j, token_text *out, viva_error *error) {
   json_string text;
   if (json_peek(j) == JSON_NULL) return json_take_null(j, error);
   TRY(json_take_string(j, &text, error));
-  if (text.bytes > 0) *out = as_text(text);
+  if (text.bytes > 0) *out = json_text(text);
   return VIVA_OK;
 }
 
@@ -155,7 +93,7 @@ static viva_status read_unknown(json_source *s, viva_error *error) {
   json_string text;
   if (json_peek(&s->j) == JSON_NULL) return json_take_null(&s->j, error);
   TRY(json_take_string(&s->j, &text, error));
-  if (text.bytes > 0) s->spec.rules.unknown = as_text(text); /* GPT-2's files say "" for none */
+  if (text.bytes > 0) s->spec.rules.unknown = json_text(text); /* GPT-2's files say "" for none */
   return VIVA_OK;
 }
 
@@ -259,14 +197,16 @@ static viva_status describe(json_source *s, viva_error *error) {
   TRY(postprocessor_apply(&s->post_processor, s->arena, &s->spec, error));
   TRY(decoder_apply(&s->decoder, &s->spec, error));
   /* Room for the added tokens that the model's vocabulary lacks. */
-  vocab_entry *entries = mem_resize(&s->rt->mem, s->entries, (s->entry_count + s->added_count) * sizeof *entries);
-  if (!entries) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", s->entry_count + s->added_count);
-  s->entries = s->spec.entries = entries;
-  s->spec.entry_count = s->entry_count;
+  json_tokens *tokens = &s->tokens;
+  size_t most = tokens->entry_count + tokens->added_count;
+  vocab_entry *entries = mem_resize(&s->rt->mem, tokens->entries, most * sizeof *entries);
+  if (!entries) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", most);
+  tokens->entries = s->spec.entries = entries;
+  s->spec.entry_count = tokens->entry_count;
   s->spec.merges = s->merges;
   s->spec.merge_count = s->merge_count;
-  s->spec.added = s->added;
-  s->spec.added_count = s->added_count;
+  s->spec.added = tokens->added;
+  s->spec.added_count = tokens->added_count;
   return VIVA_OK;
 }
 
@@ -282,18 +222,24 @@ static viva_status from_json(json_source *s, const char *text, size_t bytes, viv
 
 viva_status tokenizer_from_json(runtime *rt, const char *path, const char *text, size_t bytes, viva_tokenizer **out,
                                 viva_error *error) {
+  return tokenizer_from_json_file(rt, (text_file){path, text, bytes}, NULL, out, error);
+}
+
+viva_status tokenizer_from_json_file(runtime *rt, text_file file, const tokenizer_config *config, viva_tokenizer **out,
+                                     viva_error *error) {
   *out = NULL;
   json_source *s = mem_zalloc(&rt->mem, sizeof *s);
   if (!s) return error_set(error, VIVA_E_MEMORY, "no memory to read tokenizer.json");
   s->rt = rt;
-  s->spec.path = path;
-  viva_status status = from_json(s, text, bytes, out, error);
-  if (status != VIVA_OK) error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
+  s->tokens.mem = &rt->mem;
+  s->spec.path = file.path;
+  s->spec.config = config;
+  viva_status status = from_json(s, file.text, file.bytes, out, error);
+  if (status != VIVA_OK) error_at(error, file.path, NULL, 0, VIVA_NO_OFFSET);
   arena_free(s->arena);
   arena_free(s->spec.parts);
-  mem_free(&rt->mem, s->entries);
+  json_tokens_free(&s->tokens);
   mem_free(&rt->mem, s->merges);
-  mem_free(&rt->mem, s->added);
   mem_free(&rt->mem, s);
   return status;
 }

@@ -6,6 +6,7 @@
 #include "text/gguf_pre.h"
 #include "text/score_merges.h"
 #include "text/sentencepiece_rules.h"
+#include "text/tokenizer_files.h"
 
 #define QUOTE_SIZE 80
 
@@ -43,6 +44,7 @@ static viva_status settle_gpt2(token_source *s, const gguf_pre **pre, viva_error
     return refuse(s, "tokenizer.ggml.pre", "pre-tokenizer", name, known, error);
   }
   s->add_bos = said(s->add_bos, (*pre)->add_bos && s->bos >= 0);
+  if (strcmp((*pre)->stages[0], PRE_SENTENCEPIECE) == 0) *pre = NULL;
   return VIVA_OK;
 }
 
@@ -134,6 +136,8 @@ static viva_status read_tokens(const token_source *s, source_parts *p, tokenizer
     if (!token_source_added(s, i, &special)) continue;
     p->added[spec->added_count++] = (spec_added){t, (int64_t)i, (int64_t)i, special ? ADDED_SPECIAL : 0};
   }
+  for (size_t i = 0; s->config && i < s->config->tokens.added_count; i++)
+    p->added[spec->added_count++] = s->config->tokens.added[i];
   spec->entries = p->entries;
   spec->added = p->added;
   return VIVA_OK;
@@ -177,8 +181,10 @@ static viva_status from_source(runtime *rt, token_source *s, source_parts *p, to
   if (!spec->parts) return error_set(error, VIVA_E_MEMORY, "no memory for a tokenizer");
   TRY(read_rule(s, spec, error));
   TRY(check_source(s, error));
-  p->entries = mem_array(&rt->mem, s->token_count, sizeof *p->entries);
-  p->added = mem_array(&rt->mem, s->token_count, sizeof *p->added);
+  spec->config = s->config;
+  size_t most = s->token_count + (s->config ? s->config->tokens.added_count : 0);
+  p->entries = mem_array(&rt->mem, most, sizeof *p->entries);
+  p->added = mem_array(&rt->mem, most, sizeof *p->added);
   if (!p->entries || !p->added)
     return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens and %zu merges", s->token_count, s->merge_count);
   TRY(read_tokens(s, p, spec, error));

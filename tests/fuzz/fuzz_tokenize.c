@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "text/vocab.h"
+#include "text/encode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -144,6 +144,26 @@ static void check_fast(const viva_tokenizer *t, const char *text, size_t bytes, 
     if (spans[i].begin > spans[i].end || spans[i].end > n) abort();
 }
 
+/* The text in parts, cut wherever that is said to be safe, gives the ids of the whole. */
+static void check_parts(const viva_tokenizer *t, const char *text, size_t bytes, const viva_encode_options *options) {
+  static viva_token whole[8 * LARGEST], parts[8 * LARGEST];
+  enum { ROOM = 8 * LARGEST };
+  encode_request request = {.match_special = options->match_special};
+  size_t count, n, total = 0;
+  if (encode_request_run(t, &request, text, bytes, whole, ROOM, &count, NULL)) abort();
+  while (bytes > 0) {
+    size_t cut = 0;
+    for (size_t seen = 16; cut == 0 && seen < bytes; seen *= 2) cut = cuts_last(t, text, 0, seen);
+    if (cut == 0) cut = bytes;
+    if (encode_request_run(t, &request, text, cut, parts + total, ROOM - total, &n, NULL)) abort();
+    request.continues = 1;
+    total += n;
+    text += cut;
+    bytes -= cut;
+  }
+  if (total != count || memcmp(whole, parts, count * sizeof *whole) != 0) abort();
+}
+
 /* The text with U+FFFD for what is not UTF-8. */
 static size_t as_valid(const char *text, size_t size, char *out) {
   size_t n = 0;
@@ -172,6 +192,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (size_t i = 0; i < count; i++)
     if (ids[i] < 0 || (size_t)ids[i] >= viva_tokenizer_vocab_size(t)) abort();
   if (data[0] >> 6 & 1) check_fast(t, text, bytes, &options);
+  if (data[0] >> 7 & 1) check_parts(t, text, bytes, &options);
   size_t n = decode(t, ids, count, decoded, sizeof decoded);
   check_stream(t, ids, count, decoded, n);
   if (which == 0 && (n != as_valid(text, bytes, valid) || memcmp(decoded, valid, n) != 0)) abort();

@@ -165,10 +165,89 @@ ALWAYS_INLINE void codes_row_tile(weight_format format, int blocked, int tile_co
   }
 }
 
+/* -- few rows of x: a row of w has its signs taken apart for all of them */
+
+#define CODES_ROWS 6 /* of x in a tile */
+
+/* x_rows rows of x from i0 times tile_cols rows of w. */
+ALWAYS_INLINE void codes_rows_tile(weight_format format, int blocked, int x_rows, int tile_cols, const cpu_kernels *k,
+                                   const linear_args *a, const cpu_input *in, size_t i0, size_t n0) {
+  const weight *w = a->w;
+  const size_t steps = (w->cols + STEP - 1) / STEP, whole = w->cols / STEP, x_stride = in->code_stride;
+  const int8_t *x = (const int8_t *)in->codes + i0 * x_stride;
+  packed_row r[TILE_COLS];
+  vf floats[CODES_ROWS][TILE_COLS];
+  vi ints[CODES_ROWS][TILE_COLS];
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    r[j] = row_of(w, n0 + (size_t)j);
+    UNROLL
+    for (int i = 0; i < x_rows; i++) floats[i][j] = v_zero(), ints[i][j] = vi_zero();
+  }
+  for (size_t step = 0; step < steps; step++) {
+    if (i0 == 0) step_ahead(format, tile_cols, w, r[0], step); /* the other rows of x find the codes near */
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) {
+      const uint8_t *codes = whole_step(format, r[j], step), *scales = r[j].scales + step * STEP_SCALES;
+      last_step last;
+      uint8_t last_scales[STEP_SCALES] = {0};
+      if (format == WEIGHT_NVFP4 && step == whole) {
+        codes = step_of(format, w, r[j], step, &last);
+        memcpy(last_scales, scales, (w->cols % STEP + NVFP4_BLOCK - 1) / NVFP4_BLOCK);
+        scales = last_scales;
+      }
+      const input64 wv = v_input(step_codes(format, codes));
+      const vf factors = blocked ? v_scales_e4m3(scales) : v_zero();
+      UNROLL
+      for (int i = 0; i < x_rows; i++) {
+        const codes64 xv = step_x(format, w->pairs, x + (size_t)i * x_stride + step * STEP);
+        codes_add(blocked, &floats[i][j], &ints[i][j], v_dot64(xv, wv), factors);
+      }
+    }
+  }
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const size_t n = n0 + (size_t)j;
+    const float factor = cpu_row_factor(k, w, n), nan = format == WEIGHT_NVFP4 ? nan_of(w, r[j]) : 0;
+    UNROLL
+    for (int i = 0; i < x_rows; i++) {
+      float sum = codes_sum(blocked, floats[i][j], ints[i][j]);
+      if (format == WEIGHT_NVFP4) sum = sum * (NVFP4_UNIT * E4M3_UNIT) + nan;
+      few_finish(a, in, i0 + (size_t)i, n, sum * factor);
+    }
+  }
+}
+
+#define CODES_TILE(name, format, blocked, x_rows, cols)                                                                \
+  static __attribute__((noinline)) void name##_##x_rows(const cpu_kernels *k, const linear_args *a,                    \
+                                                        const cpu_input *in, size_t i0, size_t begin, size_t end) {    \
+    size_t n = begin;                                                                                                  \
+    for (; n + (cols) <= end; n += (cols)) codes_rows_tile(format, blocked, x_rows, cols, k, a, in, i0, n);            \
+    for (; n < end; n++) codes_rows_tile(format, blocked, x_rows, 1, k, a, in, i0, n);                                 \
+  }
+#define CODES_TILES(name, format, blocked)                                                                             \
+  CODES_TILE(name, format, blocked, 2, TILE_COLS)                                                                      \
+  CODES_TILE(name, format, blocked, 3, 2)                                                                              \
+  CODES_TILE(name, format, blocked, 4, 2)                                                                              \
+  CODES_TILE(name, format, blocked, 5, 2)                                                                              \
+  CODES_TILE(name, format, blocked, 6, 2)                                                                              \
+  static const few_rows_fn name##_of[CODES_ROWS + 1] = {NULL, NULL, name##_2, name##_3, name##_4, name##_5, name##_6};
+CODES_TILES(codes_tile_few_nvfp4, WEIGHT_NVFP4, 1)
+CODES_TILES(codes_tile_few_int8, WEIGHT_INT8_24, 0)
+CODES_TILES(codes_tile_few_int4, WEIGHT_INT4_24, 0)
+
+/* Panels of 2:4 take less reading than codes: with more rows they are better. */
 ALWAYS_INLINE void few_codes(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
                              const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  if (a->m > 1) {
+  const few_rows_fn *of = format == WEIGHT_NVFP4     ? codes_tile_few_nvfp4_of
+                          : format == WEIGHT_INT8_24 ? codes_tile_few_int8_of
+                                                     : codes_tile_few_int4_of;
+  if (a->m > CODES_ROWS && format != WEIGHT_NVFP4) {
     kernels_few_panel(form, k, a, in, begin, end);
+    return;
+  }
+  if (a->m > 1) {
+    few_in_tiles(of, CODES_ROWS, k, a, in, begin, end);
     return;
   }
   size_t n = begin;

@@ -21,6 +21,28 @@ ALWAYS_INLINE size_t few_ahead(int tile_cols, size_t row_bytes) {
 /* Of cpu_product. */
 typedef void (*few_fn)(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end);
 
+/* The same for some rows of x, from i0. */
+typedef void (*few_rows_fn)(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t i0, size_t begin,
+                            size_t end);
+
+#define FEW_BLOCK 32768 /* bytes of w that all tiles of x go through before the next: the later ones find them near */
+
+/* All rows of x, in tiles of nearly the same size. of: by their rows, `most` at most. */
+static inline void few_in_tiles(const few_rows_fn *of, size_t most, const cpu_kernels *k, const linear_args *a,
+                                const cpu_input *in, size_t begin, size_t end) {
+  const size_t tiles = (a->m + most - 1) / most;
+  size_t block = end - begin;
+  if (tiles > 1) block = (FEW_BLOCK / (a->w->row_bytes + 1) / CPU_FEW_GROUP + 1) * CPU_FEW_GROUP;
+  for (size_t n = begin; n < end; n += block) {
+    size_t i = 0;
+    for (size_t t = 0; t < tiles; t++) {
+      const size_t rows = a->m / tiles + (t < a->m % tiles);
+      of[rows](k, a, in, i, n, end - n < block ? end : n + block);
+      i += rows;
+    }
+  }
+}
+
 ALWAYS_INLINE void few_finish(const linear_args *a, const cpu_input *in, size_t row, size_t col, float sum) {
   if (in->scales) sum *= in->scales[row];
   if (a->bias) sum += a->bias[col];

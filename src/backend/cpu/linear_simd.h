@@ -111,29 +111,10 @@ ALWAYS_INLINE void few_rows(weight_format format, int m, int tile_cols, const li
     for (size_t i = 0; i < (size_t)m; i++) few_tile(format, 1, 1, a, in, i0 + i, n);
 }
 
-typedef void (*few_rows_fn)(const linear_args *a, const cpu_input *in, size_t i0, size_t begin, size_t end);
-
-#define FEW_BLOCK 32768 /* bytes of w that all tiles of x go through before the next: the later ones find them near */
-
-/* All rows of x, in tiles of nearly the same size. of: by their rows. */
-static void few_blocks_of_rows(const few_rows_fn of[FEW_TILE_ROWS + 1], const linear_args *a, const cpu_input *in,
-                               size_t begin, size_t end) {
-  const size_t tiles = (a->m + FEW_TILE_ROWS - 1) / FEW_TILE_ROWS;
-  size_t block = end - begin;
-  if (tiles > 1) block = (FEW_BLOCK / (a->w->row_bytes + 1) / FEW_TILE_COLS + 1) * FEW_TILE_COLS;
-  for (size_t n = begin; n < end; n += block) {
-    size_t i = 0;
-    for (size_t t = 0; t < tiles; t++) {
-      const size_t rows = a->m / tiles + (t < a->m % tiles);
-      of[rows](a, in, i, n, end - n < block ? end : n + block);
-      i += rows;
-    }
-  }
-}
-
 #define FEW_ROWS(name, format, m, cols)                                                                                \
-  static __attribute__((noinline)) void name##_##m(const linear_args *a, const cpu_input *in, size_t i0, size_t begin, \
-                                                   size_t end) {                                                       \
+  static __attribute__((noinline)) void name##_##m(const cpu_kernels *k, const linear_args *a, const cpu_input *in,    \
+                                                   size_t i0, size_t begin, size_t end) {                              \
+    (void)k;                                                                                                           \
     few_rows(format, m, cols, a, in, i0, begin, end);                                                                  \
   }
 #define FEW_DENSE(name, format)                                                                                        \
@@ -146,8 +127,7 @@ static void few_blocks_of_rows(const few_rows_fn of[FEW_TILE_ROWS + 1], const li
   static void name(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {        \
     static const few_rows_fn of[FEW_TILE_ROWS + 1] = {                                                                 \
         NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6};                                             \
-    (void)k;                                                                                                           \
-    few_blocks_of_rows(of, a, in, begin, end);                                                                         \
+    few_in_tiles(of, FEW_TILE_ROWS, k, a, in, begin, end);                                                             \
   }
 
 FEW_DENSE(few_f32, WEIGHT_F32)

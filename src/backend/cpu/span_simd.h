@@ -10,9 +10,12 @@
 /* -- codes */
 
 /* Codes of x in the order of the weight's columns: with `pairs` they move, not the weights, which stay 2 of 4. */
-ALWAYS_INLINE input64 step_input(weight_format format, int pairs, const int8_t *from) {
+ALWAYS_INLINE codes64 step_x(weight_format format, int pairs, const int8_t *from) {
   const codes64 codes = v_load_codes(from);
-  return v_input(format != WEIGHT_NVFP4 && pairs ? v_pair(codes) : codes);
+  return format != WEIGHT_NVFP4 && pairs ? v_pair(codes) : codes;
+}
+ALWAYS_INLINE input64 step_input(weight_format format, int pairs, const int8_t *from) {
+  return v_input(step_x(format, pairs, from));
 }
 
 ALWAYS_INLINE float codes_sum(int blocked, vf f, vi i) { return blocked ? v_sum(f) : (float)vi_sum(i); }

@@ -80,6 +80,14 @@ def test_case_end_of_turn(program):
     assert tokens == [275, 107, 2]
 
 
+def test_case_stop_string_is_a_special_token(program):
+    """Also where the end tokens are ignored."""
+    run = viva(program, "generate", "-m", case("17-stop-string-is-special-token/model.gguf"), "-p", "hello world", *NUMBERS,
+               "--no-bos", "--ignore-eos", "--stop", "<|eot_id|>")
+    found = json.loads(run.stdout)
+    assert found["stop_reason"] == "stop" and found["tokens"][:2] == [275, 107] and len(found["tokens"]) <= 3
+
+
 def test_case_outside_is_told(program):
     assert "is left out" in generate(program, case("09-special-token-outside/unk.gguf"))[2] \
         or "is left out" in viva(program, "tokenize", "-m", case("09-special-token-outside/unk.gguf"), "-p", "x").stderr

@@ -26,6 +26,7 @@ void kit_begin(kit *k, int threads, viva_cpu_kernels kernels) {
   memset(k, 0, sizeof *k);
   k->io = memory_io_create();
   small_model_copy(k->io, "/tiny.gguf", "tests/golden/tiny.gguf");
+  o.device = VIVA_DEVICE_CPU; /* also where there is a GPU */
   o.threads = threads;
   o.kernels = kernels;
   o.log = log_message;

@@ -123,7 +123,8 @@ viva_status cuda_attention(backend *b, const attention_args *args, viva_error *e
 static viva_status top(cuda_backend *c, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids,
                        float *values, uint8_t *nan, viva_error *error) {
   const size_t id_bytes = rows * k * sizeof *ids, value_bytes = rows * k * sizeof *values;
-  const size_t values_at = cuda_align(id_bytes), nan_at = values_at + cuda_align(value_bytes), all = nan_at + rows;
+  const size_t values_at = id_bytes, nan_at = values_at + value_bytes,
+               all = nan_at + rows; /* no gaps: all of it travels */
   step_work work;
   TRY(cuda_room_fit(c, &c->product, all, error));
   TRY(cuda_answers_fit(c, all, error));

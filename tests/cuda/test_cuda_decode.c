@@ -1,0 +1,150 @@
+/* Models on a GPU: captured steps beside the operations and beside the CPU, in every format, for 1 to 16 sessions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/model_kit.h"
+
+enum { COUNT = 24, MOST = 16, VOCAB = 320 };
+
+static viva_engine *gpu;
+
+static int open_gpu(void **state) {
+  viva_engine_options o = viva_engine_options_default();
+  (void)state;
+  o.device = VIVA_DEVICE_CUDA;
+  return viva_engine_open(&o, &gpu, NULL) == VIVA_OK ? 0 : -1;
+}
+
+/* FP16 rows are off by 2^-11 of a value; a logit of two layers has some ten products behind it, whose errors add up. */
+#define BOUND 0x1p-6f
+
+static void near_to(const float *a, const float *b, const char *what) {
+  float most = 0, off = 0;
+  for (size_t i = 0; i < VOCAB; i++) {
+    most = fmaxf(most, fabsf(b[i]));
+    off = fmaxf(off, fabsf(a[i] - b[i]));
+  }
+  if (!(off <= BOUND * most)) fail_msg("%s: off by %g of %g", what, (double)off, (double)most);
+}
+
+/* Logits after COUNT tokens: of a prefill, and of steps of 1, 2, 5 and 16 sessions for the last token. */
+static void logits_of(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv, float *prefill,
+                      float (*steps)[VOCAB]) {
+  static const size_t together[] = {1, 2, 5, 16};
+  viva_model_options o = viva_model_options_default();
+  viva_error error = {0};
+  viva_token tokens[COUNT], last[MOST];
+  viva_session *sessions[MOST];
+  const float *logits;
+  o.weights = weights;
+  o.act = act;
+  o.kv = kv;
+  viva_model *model = kit_load(k, "/m", &o);
+  kit_tokens(tokens, COUNT, VOCAB, 5);
+  for (size_t i = 0; i < MOST; i++) {
+    sessions[i] = kit_session(model, 64, 20, VIVA_DTYPE_NONE);
+    last[i] = i ? (viva_token)(i * 7) : tokens[COUNT - 1];
+  }
+  kit_ok(viva_session_prefill(sessions[0], tokens, COUNT, NULL, &error), &error);
+  kit_ok(viva_session_logits(sessions[0], &logits, NULL, &error), &error);
+  memcpy(prefill, logits, VOCAB * sizeof(float));
+  for (size_t j = 0; j < sizeof together / sizeof *together; j++) {
+    for (size_t i = 0; i < together[j]; i++) {
+      kit_ok(viva_session_truncate(sessions[i], 0, &error), &error);
+      kit_ok(viva_session_prefill(sessions[i], tokens, COUNT - 1, NULL, &error), &error);
+    }
+    kit_ok(viva_sessions_decode(sessions, last, together[j], &error), &error);
+    kit_ok(viva_session_logits(sessions[0], &logits, NULL, &error), &error);
+    memcpy(steps[j], logits, VOCAB * sizeof(float));
+  }
+  for (size_t i = 0; i < MOST; i++) viva_session_free(sessions[i]);
+  viva_model_release(model);
+}
+
+static void compare(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv) {
+  static float cpu[VOCAB], device[VOCAB], cpu_steps[4][VOCAB], steps[4][VOCAB];
+  char what[64];
+  viva_engine *own = k->engine;
+  logits_of(k, weights, act, kv, cpu, cpu_steps);
+  backend *b = own->backend;
+  own->backend = gpu->backend; /* the files are the kit's */
+  logits_of(k, weights, act, kv, device, steps);
+  own->backend = b;
+  snprintf(what, sizeof what, "%s, activations %d, KV %d", weights, (int)act, (int)kv);
+  near_to(device, cpu, what);
+  near_to(steps[0], device, what);
+  for (int j = 1; j < 4; j++) assert_memory_equal(steps[0], steps[j], sizeof steps[0]); /* whatever is beside it */
+}
+
+static void models_decode_as_on_the_cpu(void **state) {
+  static const char *const formats[] = {"f32",         "bf16",  "f16",     "fp8",    "fp8-b16",
+                                        "fp8-b32:f16", "nvfp4", "int8-24", "int4-24"};
+  static const small_model models[] = {
+      {.hidden = 64, .ffn = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = VOCAB},
+      {.model_type = "qwen3",
+       .hidden = 128,
+       .ffn = 256,
+       .heads = 6,
+       .kv_heads = 2,
+       .head_dim = 64,
+       .vocab = VOCAB,
+       .untied = 1},
+      {.model_type = "qwen2", .hidden = 128, .ffn = 192, .heads = 7, .kv_heads = 1, .head_dim = 32, .vocab = VOCAB},
+      {.hidden = 256,
+       .ffn = 320,
+       .heads = 2,
+       .kv_heads = 2,
+       .head_dim = 128,
+       .vocab = VOCAB,
+       .attention_bias = 1,
+       .mlp_bias = 1},
+  };
+  (void)state;
+  for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+    kit k;
+    kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+    small_model_put(k.io, "/m", &models[m]);
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) compare(&k, formats[f], VIVA_ACT_16, VIVA_F16);
+    compare(&k, "fp8", VIVA_ACT_16, VIVA_F32);
+    kit_end(&k);
+  }
+}
+
+static void repeats_are_equal(void **state) {
+  static float first[VOCAB], again[VOCAB], steps[4][VOCAB], steps_again[4][VOCAB];
+  kit k;
+  (void)state;
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  small_model_put(k.io, "/m",
+                  &(small_model){.hidden = 128, .ffn = 256, .heads = 8, .kv_heads = 2, .head_dim = 64, .vocab = VOCAB});
+  backend *b = k.engine->backend;
+  k.engine->backend = gpu->backend;
+  logits_of(&k, "nvfp4", VIVA_ACT_16, VIVA_F16, first, steps);
+  for (int i = 0; i < 50; i++) {
+    logits_of(&k, "nvfp4", VIVA_ACT_16, VIVA_F16, again, steps_again);
+    assert_memory_equal(first, again, sizeof first);
+    assert_memory_equal(steps, steps_again, sizeof steps);
+  }
+  k.engine->backend = b;
+  kit_end(&k);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(models_decode_as_on_the_cpu),
+                                     cmocka_unit_test(repeats_are_equal)};
+  if (open_gpu(NULL)) {
+    fprintf(stderr, "skipped: no CUDA device\n");
+    return 77;
+  }
+  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  viva_engine_release(gpu);
+  return failed;
+}

@@ -49,7 +49,8 @@ ALWAYS_INLINE void select_step(weight_format format, int blocked, const uint8_t 
 
 /* -- few rows of x */
 
-#define SELECT_ROWS 6 /* of x in a tile */
+#define SELECT_ROWS      6 /* of x in a tile */
+#define SELECT_INT8_ROWS 4 /* gcc keeps the sums of 5 in memory, and two tiles are faster */
 
 /* A step of x as blocks have its columns (weight.pairs), and zeros where there are no more than `left`. */
 ALWAYS_INLINE void select_order(int x_rows, int pairs, const float *x, size_t x_stride, size_t left, float *to) {
@@ -143,7 +144,7 @@ ALWAYS_INLINE void few_select(weight_format format, int blocked, const cpu_panel
   const select_tile_fn *of = format == WEIGHT_INT8_24 ? select_tile_int8_of
                              : blocked                ? select_tile_int4_blocks_of
                                                       : select_tile_int4_of;
-  const size_t parts = (a->m + SELECT_ROWS - 1) / SELECT_ROWS;
+  const size_t most = format == WEIGHT_INT8_24 ? SELECT_INT8_ROWS : SELECT_ROWS, parts = (a->m + most - 1) / most;
   (void)form;
   for (size_t n = begin; n < end; n += TILE_COLS) {
     size_t i = 0;

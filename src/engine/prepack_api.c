@@ -186,7 +186,7 @@ viva_status viva_prepack(viva_engine *engine, const viva_tensor *matrix, const c
                          const viva_prepack_options *options, viva_packed_weight **packed, viva_error *error) {
   static const viva_dtype types[] = {[SCALE_F32] = VIVA_F32, [SCALE_F16] = VIVA_F16, [SCALE_E8M0] = VIVA_E8M0};
   viva_prepack_options o = viva_prepack_options_default();
-  pack_spec spec;
+  pack_spec spec = {0};
   if (packed) *packed = NULL;
   TRY(options_read(&o, options, "viva_prepack_options", error));
   TRY(read_word(format, &spec, error));

@@ -100,7 +100,8 @@ static void widen_fp8(const weight *w, size_t row, size_t col, float *to, size_t
 
 #define FP8_ROWS      6 /* rows of x with which the codes are multiplied as they are stored; for more w is widened */
 #define FP8_COLS      4 /* rows of w: so many chains of sums hide the adder's latency */
-#define FP8_SOME_COLS 2 /* with more rows of x: as the registers of AVX2 allow */
+#define FP8_SOME_COLS (LANES == 16 ? 4 : 2) /* with 2 to 4 rows of x: as the registers allow */
+#define FP8_MORE_COLS 2                     /* with 5 and 6 */
 typedef vf fp8_sums[FP8_ROWS][FP8_COLS];
 
 /* Rows of w of a tile, and where they are. */
@@ -209,8 +210,8 @@ ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, 
   FP8_FEW(2, FP8_SOME_COLS, block)                                                                                     \
   FP8_FEW(3, FP8_SOME_COLS, block)                                                                                     \
   FP8_FEW(4, FP8_SOME_COLS, block)                                                                                     \
-  FP8_FEW(5, FP8_SOME_COLS, block)                                                                                     \
-  FP8_FEW(6, FP8_SOME_COLS, block)                                                                                     \
+  FP8_FEW(5, FP8_MORE_COLS, block)                                                                                     \
+  FP8_FEW(6, FP8_MORE_COLS, block)                                                                                     \
   static const few_fn fp8_few_of_##block[FP8_ROWS + 1] = {NULL,                                                        \
                                                           fp8_few_1_##block,                                           \
                                                           fp8_few_2_##block,                                           \

@@ -47,9 +47,59 @@ ALWAYS_INLINE void select_step(weight_format format, int blocked, const uint8_t 
   for (int v = 0; v < STEP_VF; v++) to->w[v] = v_mul(to->w[v], v < STEP_VF / 2 ? low : high);
 }
 
+/* -- one row of x */
+
+ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_kernels *k, const linear_args *a,
+                                   const cpu_input *in, size_t n0, size_t rows) {
+  const weight *w = a->w;
+  const size_t steps = (w->cols + STEP - 1) / STEP;
+  packed_row r[TILE_COLS];
+  vf sums[SELECT_PAIRS];
+  piece p[TILE_COLS];
+  UNROLL
+  for (int j = 0; j < TILE_COLS; j++) r[j] = row_of(w, n0 + ((size_t)j < rows ? (size_t)j : rows - 1));
+  UNROLL
+  for (int i = 0; i < SELECT_PAIRS; i++) sums[i] = v_zero();
+  for (size_t step = 0; step < steps; step++) {
+    const float *x = in->x + step * STEP;
+    const size_t left = w->cols - step * STEP;
+    float ordered[STEP];
+    if (blocked && step % PIECE == 0)
+      for (int j = 0; j < TILE_COLS; j++)
+        piece_fill(format, w, r[j], step, steps - step < PIECE ? steps - step : PIECE, &p[j]);
+    step_ahead(format, TILE_COLS, w, r[0], step);
+    if (left < STEP) {
+      memset(ordered, 0, sizeof ordered);
+      memcpy(ordered, x, left * sizeof *x);
+      x = ordered;
+    }
+    if (w->pairs) {
+      UNROLL
+      for (int v = 0; v < STEP_VF; v++) v_store(ordered + v * LANES, v_paired(v_load(x + v * LANES)));
+      x = ordered;
+    }
+    UNROLL
+    for (int i = 0; i < SELECT_PAIRS; i++) {
+      pair_step pair;
+      step_scales s[2] = {{{NULL}}, {{NULL}}};
+      UNROLL
+      for (int j = 0; j < 2 && blocked; j++) s[j] = piece_step(format, &p[2 * i + j], &p[0], step);
+      select_step(format, blocked, whole_step(format, r[2 * i], step), whole_step(format, r[2 * i + 1], step), s,
+                  &pair);
+      UNROLL
+      for (int v = 0; v < STEP_VF; v++)
+        sums[i] = v_fma(pair.w[v], v_select(v_load(x + v * LANES), pair.fields[v]), sums[i]);
+    }
+  }
+  float out[TILE_COLS];
+  _mm_storeu_ps(out, v_sum_pairs(sums[0], sums[1]));
+  for (size_t j = 0; j < rows; j++) few_finish(a, in, 0, n0 + j, out[j] * cpu_row_factor(k, w, n0 + j));
+}
+
 /* -- few rows of x */
 
-#define SELECT_ROWS 6 /* of x in a tile */
+#define SELECT_ROWS      6 /* of x in a tile */
+#define SELECT_INT8_ROWS 4 /* gcc keeps the sums of 5 in memory, and two tiles are faster */
 
 /* A step of x as blocks have its columns (weight.pairs), and zeros where there are no more than `left`. */
 ALWAYS_INLINE void select_order(int x_rows, int pairs, const float *x, size_t x_stride, size_t left, float *to) {
@@ -126,13 +176,12 @@ typedef void (*select_tile_fn)(const cpu_kernels *k, const linear_args *a, const
     select_tile_few(format, blocked, x_rows, k, a, in, i0, n0, rows);                                                  \
   }
 #define SELECT_TILES(name, format, blocked)                                                                            \
-  SELECT_TILE(name, format, blocked, 1)                                                                                \
   SELECT_TILE(name, format, blocked, 2)                                                                                \
   SELECT_TILE(name, format, blocked, 3)                                                                                \
   SELECT_TILE(name, format, blocked, 4)                                                                                \
   SELECT_TILE(name, format, blocked, 5)                                                                                \
   SELECT_TILE(name, format, blocked, 6)                                                                                \
-  static const select_tile_fn name##_of[SELECT_ROWS + 1] = {NULL,     name##_1, name##_2, name##_3,                    \
+  static const select_tile_fn name##_of[SELECT_ROWS + 1] = {NULL,     NULL,     name##_2, name##_3,                    \
                                                             name##_4, name##_5, name##_6};
 SELECT_TILES(select_tile_int8, WEIGHT_INT8_24, 0)
 SELECT_TILES(select_tile_int4, WEIGHT_INT4_24, 0)
@@ -143,9 +192,11 @@ ALWAYS_INLINE void few_select(weight_format format, int blocked, const cpu_panel
   const select_tile_fn *of = format == WEIGHT_INT8_24 ? select_tile_int8_of
                              : blocked                ? select_tile_int4_blocks_of
                                                       : select_tile_int4_of;
-  const size_t parts = (a->m + SELECT_ROWS - 1) / SELECT_ROWS;
+  const size_t most = format == WEIGHT_INT8_24 ? SELECT_INT8_ROWS : SELECT_ROWS, parts = (a->m + most - 1) / most;
   (void)form;
-  for (size_t n = begin; n < end; n += TILE_COLS) {
+  for (size_t n = begin; n < end && a->m == 1; n += TILE_COLS)
+    select_row_tile(format, blocked, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
+  for (size_t n = begin; n < end && a->m > 1; n += TILE_COLS) {
     size_t i = 0;
     for (size_t part = 0; part < parts; part++) {
       const size_t x_rows = a->m / parts + (part < a->m % parts);

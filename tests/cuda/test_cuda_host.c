@@ -1,0 +1,220 @@
+/* The host's side of the CUDA backend, on a runtime that is none: calls fail, memory ends, the device is lost. No GPU. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/cuda.h"
+
+/* ---- a runtime: memory is the host's, `left` calls succeed before one fails with `fault` */
+
+static struct {
+  int devices, left, blocks;
+  cudaError_t count_status, fault;
+} fake;
+
+static cudaError_t next(void) {
+  if (fake.left < 0) return cudaSuccess;
+  return fake.left-- == 0 ? fake.fault : cudaSuccess;
+}
+
+static cudaError_t get_count(int *count) { return *count = fake.devices, fake.count_status; }
+static cudaError_t get_properties(struct cudaDeviceProp *p, int device) {
+  (void)device;
+  memset(p, 0, sizeof *p);
+  memcpy(p->name, "fake", sizeof "fake");
+  p->major = 9;
+  p->multiProcessorCount = 132;
+  p->sharedMemPerBlockOptin = 227 * 1024;
+  return cudaSuccess;
+}
+static cudaError_t set_device(int device) { return (void)device, cudaSuccess; }
+static cudaError_t memory(size_t *available, size_t *total) { return *available = 5, *total = 100, cudaSuccess; }
+static cudaError_t stream_create(cudaStream_t *s, unsigned flags) {
+  (void)flags;
+  *s = (cudaStream_t)(void *)&fake;
+  return next();
+}
+static cudaError_t stream_call(cudaStream_t s) { return (void)s, next(); }
+static cudaError_t event_create(cudaEvent_t *e) { return *e = (cudaEvent_t)(void *)&fake, next(); }
+static cudaError_t event_destroy(cudaEvent_t e) { return (void)e, cudaSuccess; }
+static cudaError_t pool_create(cudaMemPool_t *p, const struct cudaMemPoolProps *properties) {
+  (void)properties;
+  *p = (cudaMemPool_t)(void *)&fake;
+  return next();
+}
+static cudaError_t pool_attribute(cudaMemPool_t p, enum cudaMemPoolAttr which, void *value) {
+  (void)p, (void)which, (void)value;
+  return next();
+}
+static cudaError_t pool_destroy(cudaMemPool_t p) { return (void)p, cudaSuccess; }
+static cudaError_t take(void **dev, size_t bytes, cudaMemPool_t p, cudaStream_t s) {
+  (void)p, (void)s;
+  const cudaError_t status = next();
+  *dev = status == cudaSuccess ? malloc(bytes) : NULL;
+  fake.blocks += *dev != NULL;
+  return status;
+}
+static cudaError_t give(void *dev, cudaStream_t s) {
+  (void)s;
+  fake.blocks--;
+  free(dev);
+  return cudaSuccess;
+}
+static cudaError_t take_host(void **host, size_t bytes) { return take(host, bytes, NULL, NULL); }
+static cudaError_t give_host(void *host) { return give(host, NULL); }
+static cudaError_t copy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s) {
+  (void)kind, (void)s;
+  const cudaError_t status = next();
+  if (status == cudaSuccess) memcpy(to, from, bytes);
+  return status;
+}
+static const char *error_name(cudaError_t status) { return (void)status, "cudaErrorFake"; }
+static const char *error_text(cudaError_t status) { return (void)status, "a fake error"; }
+
+static const cuda_api api = {.GetDeviceCount = get_count,
+                             .GetDeviceProperties = get_properties,
+                             .SetDevice = set_device,
+                             .MemGetInfo = memory,
+                             .StreamCreateWithFlags = stream_create,
+                             .StreamDestroy = stream_call,
+                             .StreamSynchronize = stream_call,
+                             .EventCreate = event_create,
+                             .EventDestroy = event_destroy,
+                             .MemPoolCreate = pool_create,
+                             .MemPoolSetAttribute = pool_attribute,
+                             .MemPoolDestroy = pool_destroy,
+                             .MallocFromPoolAsync = take,
+                             .FreeAsync = give,
+                             .MallocHost = take_host,
+                             .FreeHost = give_host,
+                             .MemcpyAsync = copy,
+                             .GetErrorName = error_name,
+                             .GetErrorString = error_text};
+
+static int silu(step_queue q, const step_silu_args *a) { return (void)q, (void)a, (int)next(); }
+static const cuda_kernels kernels = {.silu_mul = silu};
+
+static int begin(void **state) {
+  (void)state;
+  memset(&fake, 0, sizeof fake);
+  fake.devices = 1;
+  fake.left = -1;
+  return 0;
+}
+
+static void refused(int index, viva_status code, const char *text) {
+  viva_error error = {0};
+  backend *b;
+  runtime *rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_ERROR);
+  assert_int_equal(cuda_open_with(rt, &api, &kernels, index, &b, &error), code);
+  assert_null(b);
+  if (!strstr(error.message, text)) fail_msg("'%s' does not say '%s'", error.message, text);
+  runtime_release(rt);
+  assert_int_equal(fake.blocks, 0);
+}
+
+static void missing_devices_are_told(void **state) {
+  (void)state;
+  fake.count_status = cudaErrorInsufficientDriver;
+  refused(0, VIVA_E_NO_CUDA, "no NVIDIA driver");
+  fake.count_status = cudaErrorNoDevice;
+  refused(0, VIVA_E_NO_CUDA, "a fake error");
+  fake.count_status = cudaSuccess;
+  refused(1, VIVA_E_ARGUMENT, "this machine has 1 GPU");
+}
+
+/* Every call of opening fails in turn. */
+static void opening_fails_whole(void **state) {
+  (void)state;
+  for (int i = 0; i < 5; i++) {
+    fake.left = i;
+    fake.fault = cudaErrorInvalidValue;
+    refused(0, VIVA_E_INTERNAL, "a fake error");
+  }
+}
+
+typedef struct opened {
+  runtime *rt;
+  backend *b;
+} opened;
+
+static opened open_fake(void) {
+  opened o = {.rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_ERROR)};
+  assert_int_equal(cuda_open_with(o.rt, &api, &kernels, 0, &o.b, NULL), VIVA_OK);
+  return o;
+}
+
+static void close_fake(opened o) {
+  o.b->ops->close(o.b);
+  runtime_release(o.rt);
+  assert_int_equal(fake.blocks, 0);
+}
+
+static void memory_ends(void **state) {
+  const opened o = open_fake();
+  viva_error error = {0};
+  void *dev;
+  (void)state;
+  fake.left = 0;
+  fake.fault = cudaErrorMemoryAllocation;
+  assert_int_equal(o.b->ops->alloc(o.b, 1000, &dev, &error), VIVA_E_MEMORY);
+  assert_null(dev);
+  assert_non_null(strstr(error.message, "has no 1000 bytes; 5 of its 100 are free"));
+  assert_int_equal(o.b->ops->alloc(o.b, 1000, &dev, &error), VIVA_OK); /* the device lives */
+  assert_int_equal(o.b->ops->free(o.b, dev, NULL), VIVA_OK);
+  close_fake(o);
+}
+
+/* A failed launch is that call's error alone; one that ends the device is everyone's. */
+static void lost_devices_stay_lost(void **state) {
+  const opened o = open_fake();
+  viva_error error = {0};
+  float x = 1;
+  void *dev;
+  (void)state;
+  fake.left = 0;
+  fake.fault = cudaErrorInvalidConfiguration;
+  assert_int_equal(o.b->ops->silu_mul(o.b, &x, &x, &x, 1, 1, 1, &error), VIVA_E_INTERNAL);
+  assert_int_equal(o.b->ops->silu_mul(o.b, &x, &x, &x, 1, 1, 1, &error), VIVA_OK);
+  fake.left = 0;
+  fake.fault = cudaErrorIllegalAddress;
+  assert_int_equal(o.b->ops->silu_mul(o.b, &x, &x, &x, 1, 1, 1, &error), VIVA_E_DEVICE);
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(o.b->ops->alloc(o.b, 8, &dev, &error), VIVA_E_DEVICE);
+    assert_non_null(strstr(error.message, "lost since a gated activation"));
+    assert_int_equal(o.b->ops->upload(o.b, &x, &x, sizeof x, NULL), VIVA_E_DEVICE);
+    assert_int_equal(o.b->ops->download(o.b, &x, &x, sizeof x, NULL), VIVA_E_DEVICE);
+  }
+  close_fake(o);
+}
+
+static void copies_fail_alone(void **state) {
+  const opened o = open_fake();
+  float a = 3, b = 0;
+  (void)state;
+  for (int i = 0; i < 2; i++) { /* the copy, then the waiting */
+    fake.left = i;
+    fake.fault = cudaErrorInvalidValue;
+    assert_int_equal(o.b->ops->download(o.b, &b, &a, sizeof a, NULL), VIVA_E_INTERNAL);
+  }
+  fake.left = -1;
+  assert_int_equal(o.b->ops->download(o.b, &b, &a, sizeof a, NULL), VIVA_OK);
+  assert_true(b == 3);
+  close_fake(o);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup(missing_devices_are_told, begin),
+      cmocka_unit_test_setup(opening_fails_whole, begin),
+      cmocka_unit_test_setup(memory_ends, begin),
+      cmocka_unit_test_setup(lost_devices_stay_lost, begin),
+      cmocka_unit_test_setup(copies_fail_alone, begin),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

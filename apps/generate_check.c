@@ -1,6 +1,5 @@
 /* generate_check.c: what can be refused before the weights are read. */
 #include <inttypes.h>
-#include <unistd.h>
 
 #include "generate.h"
 #include "messages.h"
@@ -15,13 +14,6 @@ static uint64_t find_context(const model_args *model) {
   viva_status status = viva_checkpoint_config(checkpoint, &config, NULL);
   viva_checkpoint_close(checkpoint);
   return status == VIVA_OK ? config.max_position_embeddings : 0;
-}
-
-/* 1: a Hugging Face folder; one that holds a GGUF file alone has its tokenizer in that. */
-static int has_configuration(const char *folder) {
-  char path[4096];
-  size_t used = text_format(path, sizeof path, "%s/config.json", folder);
-  return used + 1 < sizeof path && access(path, R_OK) == 0;
 }
 
 static int check_length(const model_args *model, const generate_question *q, const viva_tokenizer *tokenizer) {
@@ -53,8 +45,6 @@ int generate_check(const model_args *model, const generate_question *question) {
   /* No log: what is to be said of the tokenizer is said when the model is loaded. */
   viva_status status =
       viva_tokenizer_load(model->tokenizer != NULL ? model->tokenizer : model->path, NULL, &tokenizer, &error);
-  if (status == VIVA_E_NOT_FOUND && model->tokenizer == NULL && has_configuration(model->path))
-    return message_fail(CODE_INPUT, "%s: the model has no tokenizer; give one with --tokenizer", model->path);
   if (status != VIVA_OK) return 0; /* loading says what is wrong, and with which file first */
   int code = question->chat ? 0 : check_length(model, question, tokenizer);
   viva_tokenizer_release(tokenizer);

@@ -10,7 +10,12 @@
 #include "messages.h"
 #include "units.h"
 
-enum { PATIENCE_US = 100000 }; /* from the signal to the end of a command that does not ask */
+/* From the signal to the end of a command that does not ask. Under a sanitizer a token takes longer than that. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { PATIENCE_US = 3000000 };
+#else
+enum { PATIENCE_US = 100000 };
+#endif
 
 /* A signal handler has no other way to its data than file scope. */
 static volatile sig_atomic_t stopped;
@@ -25,7 +30,7 @@ static void end_now(int code, const char *line, size_t bytes) {
 }
 
 static void on_stop(int number) {
-  const struct itimerval once = {.it_value = {0, PATIENCE_US}};
+  const struct itimerval once = {.it_value = {PATIENCE_US / 1000000, PATIENCE_US % 1000000}};
   stopped = number;
   setitimer(ITIMER_REAL, &once, NULL);
 }

@@ -1,5 +1,6 @@
 """viva chat in a pseudo-terminal, as a person uses it, and through pipes."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -67,6 +68,8 @@ class Terminal:
         end = time.monotonic() + SECONDS
         while self.read(1) != "":
             assert time.monotonic() < end, self.seen
+            with contextlib.suppress(OSError):
+                os.write(self.fd, b"\x04")  # one that comes while the program turns the terminal's mode is lost
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 

@@ -95,8 +95,9 @@ static viva_status make_layer(maker *m, const viva_model_config *c, const char *
 }
 
 static void release_layer(viva_layer_parts *l) {
-  viva_packed_weight *parts[] = {l->q, l->k, l->v, l->o, l->gate, l->up, l->down};
-  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) viva_packed_weight_release(parts[i]);
+  enum { PARTS = 7 };
+  viva_packed_weight *parts[PARTS] = {l->q, l->k, l->v, l->o, l->gate, l->up, l->down};
+  for (size_t i = 0; i < PARTS; i++) viva_packed_weight_release(parts[i]);
 }
 
 static viva_status make_norm(maker *m, uint64_t hidden, viva_error *error) {

@@ -4,11 +4,11 @@
 
 #include "model_args.h"
 
-/* What --shape takes, as a row of choices; the index chooses one. The first is "none". */
+/* What --shape takes, as a row of choices; its number chooses one. The first is "none". */
 #define BENCH_SHAPES "none|tinyllama|llama3.2-1b|llama3-8b|llama3-70b-layer"
 
 /* As model_open for a model of that shape, every matrix but the embedding (BF16) in the format args->weights (NULL: bf16). The
  * values are small random numbers: speed does not depend on them. Returns 0, or the exit code after a message. */
-int bench_shape_open(const model_args *args, int shape, loaded *what);
+int bench_shape_open(const model_args *args, int number, loaded *what);
 
 #endif

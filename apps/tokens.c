@@ -110,15 +110,17 @@ int tokens_parse(const char *text, size_t bytes, const char *name, token_list *t
 /* Special tokens, and others as the vocabulary spells them; else a text that is one token. */
 static int stop_token(const viva_tokenizer *tokenizer, const char *word, viva_token *id) {
   const size_t bytes = strlen(word);
-  token_list tokens;
+  size_t count = 0;
+  viva_error error = {0};
+  viva_encode_options options = viva_encode_options_default();
+  options.match_special = 1;
+  options.add_special = 0;
   if (viva_tokenizer_token_to_id(tokenizer, word, bytes, id, NULL) == VIVA_OK) return 0;
-  int code = tokens_encode(tokenizer, word, bytes, 1, 0, &tokens);
-  if (code == 0 && tokens.count != 1)
-    code = message_fail(CODE_USAGE, "--stop-token: '%s' is %zu tokens, not one; --stop stops at a text of any length",
-                        word, tokens.count);
-  if (code == 0) *id = tokens.ids[0];
-  tokens_free(&tokens);
-  return code;
+  viva_status status = viva_tokenizer_encode(tokenizer, word, bytes, &options, id, 1, &count, &error);
+  if (status != VIVA_OK && status != VIVA_E_SIZE) return message_error(&error); /* E_SIZE: more than one, counted */
+  if (count == 1) return 0;
+  return message_fail(CODE_USAGE, "--stop-token: '%s' is %zu tokens, not one; --stop stops at a text of any length",
+                      word, count);
 }
 
 int tokens_stop(const viva_model *model, const text_list *words, token_list *tokens) {

@@ -61,8 +61,9 @@ static int decoder_taken(const decoder *d) {
   if (step_attention_refusal(d->heads) || !weight_taken(&d->head)) return 0;
   for (size_t i = 0; i < d->layer_count; i++) {
     const decoder_layer *l = &d->layers[i];
-    const weight *all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-    for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+    enum { MATRICES = 7 };
+    const weight *all[MATRICES] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    for (size_t j = 0; j < MATRICES; j++)
       if (!weight_taken(all[j])) return 0;
   }
   return 1;

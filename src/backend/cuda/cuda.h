@@ -79,9 +79,6 @@ viva_status cuda_answers_fit(cuda_backend *c, size_t bytes, viva_error *error);
 
 static inline size_t cuda_align(size_t bytes) { return (bytes + 255) & ~(size_t)255; }
 
-/* What is written for one product or several, with the lock held (linear without it). */
-viva_status cuda_products(cuda_backend *c, const linear_args *args, size_t count, viva_error *error);
-
 /* The entries of the table. */
 viva_status cuda_alloc(backend *b, size_t bytes, void **dev, viva_error *error);
 viva_status cuda_free(backend *b, void *dev, viva_error *error);

@@ -215,7 +215,7 @@ static viva_status multiply_large(cuda_backend *c, const linear_args *a, half_ro
 
 static int runs_small(const linear_args *a) { return a->w->prepared && a->w->cols % 8 == 0; }
 
-viva_status cuda_products(cuda_backend *c, const linear_args *args, size_t count, viva_error *error) {
+static viva_status multiply(cuda_backend *c, const linear_args *args, size_t count, viva_error *error) {
   half_rows rows = {NULL, NULL, NULL};
   for (size_t i = 0, together; i < count; i += together) {
     const linear_args *a = &args[i];
@@ -238,7 +238,7 @@ viva_status cuda_products(cuda_backend *c, const linear_args *args, size_t count
 
 viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_error *error) {
   if (count == 0 || args->m == 0) return VIVA_OK;
-  CUDA_CALL(b, cuda_products(cuda_of(b), args, count, error));
+  CUDA_CALL(b, multiply(cuda_of(b), args, count, error));
 }
 
 size_t cuda_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k) {

@@ -1,11 +1,11 @@
 /* backend/cuda/convert.cu */
 #include "backend/cuda/convert.h"
 
-#include <cuda_fp16.h>
-#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 
+#include "backend/cuda/activation.cuh"
 #include "backend/cuda/ptx.cuh"
+#include "backend/cuda/weight_device.cuh"
 #include "pack/gemv_order.h"
 
 #define CONVERT_THREADS 256
@@ -19,20 +19,6 @@ static __device__ __forceinline__ size_t first_item() { return (size_t)blockIdx.
 static __device__ __forceinline__ size_t item_step() { return (size_t)gridDim.x * blockDim.x; }
 
 /* ---- weights */
-
-/* pack/weight.h's weight_row_scale, on the device. */
-static __device__ float row_scale(const weight *w, size_t row) {
-  if (w->format <= WEIGHT_F16) return 1;
-  if (w->format == WEIGHT_NVFP4) return w->global_divides ? 1 / w->global : w->global;
-  if (w->block) return 1;
-  const uint8_t *at = (const uint8_t *)w->scales + row * w->scale_row_bytes;
-  switch (w->scales_type) {
-  case SCALE_F32: return *(const float *)at;
-  case SCALE_F16: return __half2float(*(const __half *)at);
-  case SCALE_E8M0: return __uint_as_float(*at == 0 ? 0x400000u : *at == 255 ? 0x7fc00000u : (uint32_t)*at << 23);
-  default: return __half2float(__half(__nv_cvt_fp8_to_halfraw(*at, __NV_E4M3)));
-  }
-}
 
 /* A thread makes a word of a record: of codes and positions, or four bytes of scales. */
 static __global__ void order_records(const __grid_constant__ weight w, size_t tiles, size_t records, uint32_t coded,
@@ -52,7 +38,7 @@ static __global__ void order_records(const __grid_constant__ weight w, size_t ti
 }
 
 static __global__ void order_row_scales(const __grid_constant__ weight w, size_t padded, float decoded, float *to) {
-  for (size_t i = first_item(); i < padded; i += item_step()) to[i] = i < w.rows ? row_scale(&w, i) * decoded : 0;
+  for (size_t i = first_item(); i < padded; i += item_step()) to[i] = i < w.rows ? device_row_scale(w, i) * decoded : 0;
 }
 
 int convert_order_weight(const weight *w, void *to, void *stream) {
@@ -75,11 +61,10 @@ int convert_row_scales(const weight *w, float *scales, void *stream) {
 
 /* ---- rows */
 
-template <class Code> static __device__ __half code_to_f16(Code code);
-template <> __device__ __half code_to_f16<uint8_t>(uint8_t code) {
+static __device__ __forceinline__ __half code_to_f16(uint8_t code) {
   return __half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3));
 }
-template <> __device__ __half code_to_f16<int8_t>(int8_t code) { return __int2half_rn(code); }
+static __device__ __forceinline__ __half code_to_f16(int8_t code) { return __int2half_rn(code); }
 
 template <class Code>
 static __global__ void codes_to_f16(const Code *codes, size_t m, size_t k, __half *to, size_t to_stride) {
@@ -101,20 +86,11 @@ int convert_codes_to_f16(convert_codes type, const void *codes, int m, int k, vo
 
 /* ---- sums */
 
-static __device__ float activate(int act, float v) {
-  switch (act) {
-  case 1: return 0.5f * v * (1.0f + tanhf(0.7978845608f * (v + 0.044715f * v * v * v)));
-  case 2: return 0.5f * v * (1.0f + erff(0.70710678118f * v));
-  case 3: return v / (1.0f + expf(-v));
-  default: return v;
-  }
-}
-
 static __global__ void finish(const __grid_constant__ convert_finish_args a) {
   const size_t n = (size_t)a.n;
   for (size_t i = first_item(); i < (size_t)a.m * n; i += item_step()) {
     const size_t at = i / n * a.y_stride + i % n;
-    const float v = activate(a.act, a.sums[i]);
+    const float v = activated(a.act, a.sums[i]);
     a.y[at] = a.residual ? v + a.residual[at] : v;
   }
 }

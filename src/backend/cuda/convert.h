@@ -4,7 +4,7 @@
 #ifndef CUDA_CONVERT_H
 #define CUDA_CONVERT_H
 
-#include "pack/weight.h"
+#include "backend/backend.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,7 +24,7 @@ int convert_codes_to_f16(convert_codes type, const void *codes, int m, int k, vo
 typedef struct convert_finish_args {
   const float *sums; /* [m][n], contiguous */
   int m, n;
-  int act;               /* activation of backend.h */
+  activation act;
   const float *residual; /* [m][y_stride] or NULL */
   float *y;              /* [m][y_stride]; may be residual, not sums */
   size_t y_stride;

@@ -42,11 +42,6 @@ static viva_status half_rows_make(cuda_backend *c, const linear_args *a, half_ro
 
 /* ---- up to 16 rows at a time */
 
-static gemv_activation small_activation(activation act) {
-  static const gemv_activation of[] = {GEMV_NONE, GEMV_GELU_TANH, GEMV_GELU_ERF, GEMV_SILU};
-  return of[act];
-}
-
 static gemv_part part_of(const linear_args *a, size_t row) {
   return (gemv_part){.ordered = a->w->prepared,
                      .rows = a->w->rows,
@@ -68,7 +63,7 @@ static viva_status multiply_small(cuda_backend *c, const linear_args *args, size
                       .x = rows->codes + row * k,
                       .x_stride = k,
                       .x_scales = rows->scales + row,
-                      .activation = small_activation(args->act),
+                      .activation = (gemv_activation)args->act,
                       .output = GEMV_F32,
                       .part_count = (int)count};
     for (size_t i = 0; i < count; i++) p.parts[i] = part_of(&args[i], row);
@@ -204,7 +199,7 @@ static viva_status multiply_large(cuda_backend *c, const linear_args *a, half_ro
   const convert_finish_args finish = {.sums = o.y,
                                       .m = (int)m,
                                       .n = (int)n,
-                                      .act = (int)a->act,
+                                      .act = a->act,
                                       .residual = a->residual,
                                       .y = a->y,
                                       .y_stride = a->y_stride};

@@ -14,15 +14,17 @@
 
 #include <cuda_runtime_api.h>
 
+#include "backend/backend.h"
 #include "pack/gemv_order.h"
 
 #define GEMV_MOST_ROWS 16
 
+/* backend.h's activations by their numbers, and */
 typedef enum gemv_activation {
-  GEMV_NONE = 0,
-  GEMV_GELU_TANH = 1,
-  GEMV_GELU_ERF = 2,
-  GEMV_SILU = 3,
+  GEMV_NONE = ACTIVATION_NONE,
+  GEMV_GELU_TANH = ACTIVATION_GELU_TANH,
+  GEMV_GELU_ERF = ACTIVATION_GELU_ERF,
+  GEMV_SILU = ACTIVATION_SILU,
   GEMV_SWIGLU = 4 /* parts[0] is gate, parts[1] up, of equal rows: parts[0].y[m][n] = silu(gate) · up */
 } gemv_activation;
 

@@ -17,6 +17,7 @@
 
 #include <cuda_bf16.h>
 
+#include "backend/cuda/activation.cuh"
 #include "backend/cuda/gemv.h"
 #include "backend/cuda/gemv_formats.cuh"
 
@@ -306,17 +307,6 @@ static __device__ __forceinline__ void gemv_place(gemv_few_operands *at, const g
 
 /* -- what becomes of a sum. Thread o has output (row of x o / 16, row of w o % 16) of a tile: sums [m][16][GEMV_SUM_PAD] */
 
-static __device__ __forceinline__ float gemv_silu(float v) { return v / (1.0f + expf(-v)); }
-
-static __device__ __forceinline__ float gemv_activate(gemv_activation activation, float v) {
-  switch (activation) {
-  case GEMV_GELU_TANH: return 0.5f * v * (1.0f + tanhf(0.7978845608f * (v + 0.044715f * v * v * v)));
-  case GEMV_GELU_ERF: return 0.5f * v * (1.0f + erff(0.70710678118f * v));
-  case GEMV_SILU: return gemv_silu(v);
-  default: return v;
-  }
-}
-
 /* What a thread needs for its output, asked for when the tile begins, so that it is there when the tile ends. */
 struct gemv_factors {
   float row_scale, x_scale, bias, residual;
@@ -357,11 +347,11 @@ static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const g
   for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
   v = v * f.row_scale * f.x_scale + f.bias;
   if (a.activation != GEMV_SWIGLU)
-    gemv_store(w, a.output, m, n, gemv_activate(a.activation, v) + f.residual);
+    gemv_store(w, a.output, m, n, activated((activation)a.activation, v) + f.residual);
   else if (at.matrix == 0)
     *gate = v;
   else
-    gemv_store(a.matrix[0], a.output, m, n, gemv_silu(*gate) * v);
+    gemv_store(a.matrix[0], a.output, m, n, silu(*gate) * v);
 }
 
 /* This warp's sums of a tile to sums [m][16][GEMV_SUM_PAD]. */

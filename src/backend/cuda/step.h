@@ -44,13 +44,10 @@ typedef struct step_work {
 
 #define STEP_COUNTERS 4096
 
-/* Rows as FP16, beside or in place of FP32: what gemv.h takes as x and x_scales, and gemm_rows.h's ROWS_TO_F16.
- * scales: 1, or for a row that FP16 cannot hold the power of two that it was divided by; NaN (with zeros for the row)
- * when a value is NaN or infinite. */
+/* Rows as FP16 in place of FP32: what gemv.h takes as x. */
 typedef struct step_half_rows {
-  uint16_t *rows; /* [rows][stride], 16-byte aligned; NULL: not wanted */
+  uint16_t *rows; /* [rows][stride], 16-byte aligned */
   size_t stride;  /* elements, a multiple of 8 */
-  float *scales;  /* [rows] */
 } step_half_rows;
 
 /* -- rows (step_rows.cu, step_outer.cu) */
@@ -58,23 +55,21 @@ typedef struct step_half_rows {
 /* out[i][0 .. cols) = row tokens[i] of the table, any format. */
 int step_embed(step_queue q, const weight *table, const viva_token *tokens, size_t m, float *out);
 
-/* backend.h's rmsnorm. y may be x, or NULL when only half rows are wanted (groups is 1 then). */
+/* backend.h's rmsnorm. y may be x. */
 typedef struct step_rmsnorm_args {
   const float *x;
   float *y;
   size_t rows, stride, groups, n;
   const float *gain; /* [n] */
   float eps;
-  step_half_rows half;
 } step_rmsnorm_args;
 int step_rmsnorm(step_queue q, const step_rmsnorm_args *a);
 
-/* out = silu(gate) · up. out may be gate or up, or NULL when only half rows are wanted. */
+/* out = silu(gate) · up. out may be gate or up. */
 typedef struct step_silu_args {
   const float *gate, *up;
   float *out;
   size_t rows, n, stride;
-  step_half_rows half;
 } step_silu_args;
 int step_silu_mul(step_queue q, const step_silu_args *a);
 

@@ -7,6 +7,8 @@
 #include <math_constants.h>
 #include <stdint.h>
 
+#include "backend/cuda/activation.cuh"
+
 #define STEP_WARP 32
 
 static __device__ __forceinline__ float4 operator*(float4 v, float s) {
@@ -29,15 +31,6 @@ static __device__ __forceinline__ float block_sum(float v, float *parts) {
   __syncthreads();
   const unsigned lane = threadIdx.x % STEP_WARP;
   return warp_sum(lane < blockDim.x / STEP_WARP ? parts[lane] : 0);
-}
-
-static __device__ __forceinline__ uint32_t block_most(uint32_t bits, uint32_t *parts) {
-  bits = __reduce_max_sync(~0u, bits);
-  if (blockDim.x == STEP_WARP) return bits;
-  if (threadIdx.x % STEP_WARP == 0) parts[threadIdx.x / STEP_WARP] = bits;
-  __syncthreads();
-  const unsigned lane = threadIdx.x % STEP_WARP;
-  return __reduce_max_sync(~0u, lane < blockDim.x / STEP_WARP ? parts[lane] : 0);
 }
 
 /* -- four neighbouring values of a vector of n that begins at v. vector: 16-byte loads are allowed (and n is a
@@ -87,37 +80,14 @@ static __device__ __forceinline__ float4 normed(float4 x, float scale, float4 ga
                      normed(x.w, scale, gain.w));
 }
 
-/* -- v / (1 + e^−u): SiLU with u = v, and GELU's tanh form */
+/* -- magnitudes, ordered as their bits */
 
-static __device__ __forceinline__ float gated(float v, float u) { return __fdiv_rn(v, __fadd_rn(1, expf(-u))); }
-
-static __device__ __forceinline__ float silu(float v) { return gated(v, v); }
-
-/* -- rows as FP16 with a power of two: the rule of gemm_rows.h */
+#define STEP_INFINITE 0x7f800000u
 
 static __device__ __forceinline__ uint32_t magnitude(float v) { return __float_as_uint(v) & 0x7fffffff; }
-static __device__ __forceinline__ uint32_t magnitude(float4 v) {
-  return max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
-}
 
-#define STEP_F16_LARGEST 65504.0f
-#define STEP_INFINITE    0x7f800000u
-
-/* The scale of a row whose largest magnitude has these bits. */
-static __device__ __forceinline__ float half_scale(uint32_t largest) {
-  if (largest >= STEP_INFINITE) return CUDART_NAN_F;
-  if (__uint_as_float(largest) <= STEP_F16_LARGEST) return 1;
-  return __uint_as_float((largest & STEP_INFINITE) - (14u << 23)); /* 2^(e − 14) for 2^e ≤ absmax: below 2^15 */
-}
-
-/* What a value is multiplied by: exact, as the scale is a power of two of at most 2^113. A NaN's is 0. */
-static __device__ __forceinline__ float half_factor(float scale) { return isnan(scale) ? 0 : __fdiv_rn(1, scale); }
-
-/* 0 for a row that is not finite, whatever the value. */
-static __device__ __forceinline__ uint2 to_half_quad(float4 v, float factor) {
-  if (factor == 0) return make_uint2(0, 0);
-  const __half2 low = __floats2half2_rn(__fmul_rn(v.x, factor), __fmul_rn(v.y, factor));
-  const __half2 high = __floats2half2_rn(__fmul_rn(v.z, factor), __fmul_rn(v.w, factor));
+static __device__ __forceinline__ uint2 to_half_quad(float4 v) {
+  const __half2 low = __floats2half2_rn(v.x, v.y), high = __floats2half2_rn(v.z, v.w);
   return make_uint2(*reinterpret_cast<const uint32_t *>(&low), *reinterpret_cast<const uint32_t *>(&high));
 }
 

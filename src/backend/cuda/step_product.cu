@@ -93,20 +93,6 @@ template <> struct product_sum<true> {
   }
 };
 
-/* v/2 · (1 + erf(v/√2)) by the other tail, so that nothing cancels. */
-static __device__ float gelu_erf(float v) { return (float)(0.5 * (double)v * erfc(-0.70710678118654752 * (double)v)); }
-
-static __device__ float activated(activation act, float v) {
-  switch (act) {
-  case ACTIVATION_GELU_TANH:
-    return gated(v,
-                 __fmul_rn(1.5957691216f, fmaf(0.044715f * v, __fmul_rn(v, v), v))); /* 2√(2/π) · (v + 0.044715 v³) */
-  case ACTIVATION_GELU_ERF: return gelu_erf(v);
-  case ACTIVATION_SILU: return silu(v);
-  default: return v;
-  }
-}
-
 static __device__ void product_finish(const product_args &a, size_t m, size_t n, float v) {
   if (a.w.format > WEIGHT_F16) v = __fmul_rn(v, device_row_scale(a.w, n));
   if (a.x_scales) v = __fmul_rn(v, a.x_scales[m]);

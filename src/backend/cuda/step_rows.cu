@@ -51,7 +51,7 @@ struct norm_shape {
 
 /* The threads that share a vector: those of a warp, or of a block. */
 template <bool WARP> struct norm_team {
-  float *parts; /* shared, a value for each warp; one more for each sum */
+  float *parts; /* shared, a value for each warp */
 
   __device__ unsigned rank() const { return WARP ? threadIdx.x % STEP_WARP : threadIdx.x; }
   __device__ unsigned size() const { return WARP ? STEP_WARP : blockDim.x; }
@@ -59,9 +59,6 @@ template <bool WARP> struct norm_team {
     return WARP ? blockIdx.x * (size_t)(ROW_THREADS / STEP_WARP) + threadIdx.x / STEP_WARP : blockIdx.x;
   }
   __device__ float sum(float v) const { return WARP ? warp_sum(v) : block_sum(v, parts); }
-  __device__ uint32_t most(uint32_t v) const {
-    return WARP ? __reduce_max_sync(~0u, v) : block_most(v, (uint32_t *)parts + ROW_MOST_WARPS);
-  }
 };
 
 /* One vector, quad by quad: the first ones of a thread from its registers. */
@@ -86,10 +83,10 @@ template <bool WARP> struct norm_vector {
   }
 };
 
-template <bool WARP, bool HALF>
+template <bool WARP>
 static __global__ void __launch_bounds__(ROW_MOST_THREADS)
-    norm_kernel(const float *x, float *y, const norm_shape s, const float *gain, const step_half_rows half) {
-  __shared__ float parts[2 * ROW_MOST_WARPS];
+    norm_kernel(const float *x, float *y, const norm_shape s, const float *gain) {
+  __shared__ float parts[ROW_MOST_WARPS];
   step_begin_kernel();
   const norm_team<WARP> team = {parts};
   const size_t at = team.vector(), row = at / s.groups;
@@ -100,30 +97,13 @@ static __global__ void __launch_bounds__(ROW_MOST_THREADS)
   float squares = 0;
   vector.each([&](size_t, float4 v) { squares = add_squares(squares, v); });
   const float scale = norm_scale(team.sum(squares), s.n, s.eps);
-  uint32_t largest = 0;
-  auto value = [&](size_t i, float4 v) { return normed(v, scale, load_quad(gain, i, s.n, s.vector)); };
-  if (HALF) {
-    vector.each([&](size_t i, float4 v) { largest = max(largest, magnitude(value(i, v))); });
-    largest = team.most(largest);
-  }
-  const float row_scale = HALF ? half_scale(largest) : 1, factor = HALF ? half_factor(row_scale) : 1;
-  if (HALF && team.rank() == 0) half.scales[row] = row_scale;
   vector.each([&](size_t i, float4 v) {
-    const float4 out = value(i, v);
-    if (HALF) *reinterpret_cast<uint2 *>(half.rows + row * half.stride + i) = to_half_quad(out, factor);
-    if (y) store_quad(y + begin, i, s.n, s.vector, out);
+    store_quad(y + begin, i, s.n, s.vector, normed(v, scale, load_quad(gain, i, s.n, s.vector)));
   });
 }
 
-/* A row's half quads need room up to a multiple of 4. */
-static bool half_rows_fit(const step_half_rows *half, size_t n) {
-  return (size_t)half->rows % 16 == 0 && half->stride % 8 == 0 && half->stride >= n && half->scales;
-}
-
 int step_rmsnorm(step_queue q, const step_rmsnorm_args *a) {
-  const bool half = a->half.rows != NULL;
   if (a->rows == 0) return cudaSuccess;
-  if (half ? a->groups != 1 || !half_rows_fit(&a->half, a->n) : !a->y) return cudaErrorInvalidValue;
   const norm_shape s = {.rows = a->rows,
                         .stride = a->stride,
                         .groups = a->groups,
@@ -133,20 +113,15 @@ int step_rmsnorm(step_queue q, const step_rmsnorm_args *a) {
                                   (size_t)a->gain % 16 == 0};
   const size_t vectors = a->rows * a->groups;
   if (a->n <= NORM_WARP_N) {
-    auto *kernel = half ? norm_kernel<true, true> : norm_kernel<true, false>;
     const dim3 grid(step_side(step_parts(vectors, ROW_THREADS / STEP_WARP)));
-    return step_launch(q, kernel, grid, ROW_THREADS, a->x, a->y, s, a->gain, a->half);
+    return step_launch(q, norm_kernel<true>, grid, ROW_THREADS, a->x, a->y, s, a->gain);
   }
   unsigned threads = 2 * STEP_WARP;
   while (threads < ROW_MOST_THREADS && threads * 4 * NORM_HELD < a->n) threads *= 2;
-  auto *kernel = half ? norm_kernel<false, true> : norm_kernel<false, false>;
-  return step_launch(q, kernel, dim3(step_side(vectors)), threads, a->x, a->y, s, a->gain, a->half);
+  return step_launch(q, norm_kernel<false>, dim3(step_side(vectors)), threads, a->x, a->y, s, a->gain);
 }
 
-/* -- silu_mul: a thread for each quad; or, for half rows, whose scale needs the whole row, a block for each row, whose
- * threads hold eight quads each */
-
-#define SILU_HELD 8
+/* -- silu_mul: a thread for each quad */
 
 struct silu_rows {
   const float *gate, *up;
@@ -168,36 +143,8 @@ static __global__ void silu_kernel(const silu_rows s) {
   if (at < s.n) store_quad(s.out + row * s.stride, at, s.n, s.vector, silu_quad(s, row, at));
 }
 
-static __global__ void __launch_bounds__(ROW_MOST_THREADS)
-    silu_half_kernel(const silu_rows s, const step_half_rows half) {
-  __shared__ uint32_t parts[ROW_MOST_WARPS];
-  step_begin_kernel();
-  const size_t row = blockIdx.x;
-  float4 held[SILU_HELD];
-  uint32_t largest = 0;
-  auto place = [](int i) { return 4 * (threadIdx.x + (size_t)i * ROW_MOST_THREADS); };
-#pragma unroll
-  for (int i = 0; i < SILU_HELD; i++) {
-    held[i] = place(i) < s.n ? silu_quad(s, row, place(i)) : make_float4(0, 0, 0, 0);
-    largest = max(largest, magnitude(held[i]));
-  }
-  for (int i = SILU_HELD; place(i) < s.n; i++) largest = max(largest, magnitude(silu_quad(s, row, place(i))));
-  const float scale = half_scale(block_most(largest, parts)), factor = half_factor(scale);
-  if (threadIdx.x == 0) half.scales[row] = scale;
-  auto put = [&](size_t at, float4 v) {
-    *reinterpret_cast<uint2 *>(half.rows + row * half.stride + at) = to_half_quad(v, factor);
-    if (s.out) store_quad(s.out + row * s.stride, at, s.n, s.vector, v);
-  };
-#pragma unroll
-  for (int i = 0; i < SILU_HELD; i++)
-    if (place(i) < s.n) put(place(i), held[i]);
-  for (int i = SILU_HELD; place(i) < s.n; i++) put(place(i), silu_quad(s, row, place(i)));
-}
-
 int step_silu_mul(step_queue q, const step_silu_args *a) {
-  const bool half = a->half.rows != NULL;
   if (a->rows == 0) return cudaSuccess;
-  if (half ? !half_rows_fit(&a->half, a->n) : !a->out) return cudaErrorInvalidValue;
   const silu_rows s = {.gate = a->gate,
                        .up = a->up,
                        .out = a->out,
@@ -205,7 +152,6 @@ int step_silu_mul(step_queue q, const step_silu_args *a) {
                        .stride = a->stride,
                        .vector = quads_fit(a->gate, a->stride, a->n) && quads_fit(a->up, a->stride, a->n) &&
                                  quads_fit(a->out, a->stride, a->n)};
-  if (half) return step_launch(q, silu_half_kernel, dim3(step_side(a->rows)), ROW_MOST_THREADS, s, a->half);
   const dim3 grid(step_side(a->rows), (unsigned)step_parts(a->n, (size_t)ROW_THREADS * 4));
   return step_launch(q, silu_kernel, grid, ROW_THREADS, s);
 }

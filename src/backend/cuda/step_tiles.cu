@@ -95,8 +95,8 @@ static __device__ void tiles_take_queries(const tiles_args &a, const tiles_place
       const float *from = a.q + (p.span.first_row + query / a.group) * a.q_stride +
                           (kv_head * a.group + query % a.group) * (size_t)a.dim + piece * TILES_PIECE;
       const bool vector = (size_t)from % 16 == 0;
-      const uint2 low = to_half_quad(load_quad(from, 0, TILES_PIECE, vector), 1);
-      const uint2 high = to_half_quad(load_quad(from, 4, TILES_PIECE, vector), 1);
+      const uint2 low = to_half_quad(load_quad(from, 0, TILES_PIECE, vector));
+      const uint2 high = to_half_quad(load_quad(from, 4, TILES_PIECE, vector));
       v = make_uint4(low.x, low.y, high.x, high.y);
     }
     store_shared(to, tiles_at<DIM>(m, piece), v);

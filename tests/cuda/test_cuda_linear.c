@@ -1,0 +1,153 @@
+/* The CUDA backend's products beside the CPU's plain reference: every format, every kind of rows, activations, residual, for
+ * numbers of rows that take the kernels for few rows, for many, and what lies between. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cuda_kit.h"
+
+static cuda_kit kit;
+
+typedef struct product {
+  const char *name;
+  const weight *w, *far; /* the host's; the device's, with its second form */
+  const float *values;   /* of w */
+  size_t m;
+  input_mode input;
+  activation act;
+  int residual;
+  const float *sizes; /* [m][n]: Σ |x · w| of each output */
+} product;
+
+/* FP32 rows enter as FP16: 2^-11 of each value. Codes enter exactly; sums are FP32 with 2^-20 Σ|x·w| on either side, but
+ * those of many E4M3 rows with FP8 weights, of which the tensor cores keep 14 bits within 128 columns. No activation is
+ * steeper than 1.2. */
+static double product_bound(const void *arg, size_t i) {
+  const product *p = arg;
+  const int short_sums = p->input == INPUT_E4M3 && p->w->format == WEIGHT_FP8 && p->w->block == 0 && p->m > 16;
+  return 1.2 * ((p->input == INPUT_FLOAT ? 0x1p-11 : short_sums ? 0x1p-13 : 0) + 0x1p-18) * (double)p->sizes[i] + 1e-30;
+}
+
+/* Row 1 is zeros; row 2, of FP32, beyond what FP16 holds; row 4 has a NaN where rows are quantised (of FP32 ones a NaN may
+ * meet a pruned weight, which the CPU does not read). */
+static void fill_rows(float *x, size_t m, size_t k, int quantised, uint64_t *seed) {
+  kit_fill(x, m * k, seed);
+  for (size_t c = 0; c < k && m > 1; c++) x[k + c] = 0;
+  for (size_t c = 0; c < k && m > 2; c++) x[2 * k + c] *= 1e7f;
+  if (m > 4 && quantised) x[4 * k + k / 2] = NAN;
+}
+
+static void sizes_of(const product *p, const float *x, float *sizes) {
+  const size_t n = p->w->rows, k = p->w->cols;
+  for (size_t i = 0; i < p->m; i++)
+    for (size_t j = 0; j < n; j++) {
+      double sum = 0;
+      for (size_t c = 0; c < k; c++) sum += fabs((double)x[i * k + c] * (double)p->values[j * k + c]);
+      sizes[i * n + j] = (float)(sum + 1); /* the bias, the residual */
+    }
+}
+
+static void check_product(product p) {
+  const size_t n = p.w->rows, k = p.w->cols, m = p.m, bytes = m * n * sizeof(float);
+  uint64_t seed = m * 31 + (size_t)p.input;
+  float *x = malloc(m * k * sizeof *x), *bias = malloc(n * sizeof *bias), *sizes = malloc(bytes);
+  float *cpu = malloc(bytes), *gpu = malloc(bytes);
+  char what[96];
+  fill_rows(x, m, k, p.input != INPUT_FLOAT, &seed);
+  kit_fill(bias, n, &seed);
+  kit_fill(cpu, m * n, &seed); /* y is the residual too */
+  p.sizes = sizes;
+  sizes_of(&p, x, sizes);
+  float *far_x = cuda_kit_put(&kit, x, m * k * sizeof *x), *y = cuda_kit_put(&kit, cpu, bytes);
+  linear_args a = {
+      .m = m, .x = x, .x_stride = k, .input = p.input, .w = p.w, .bias = bias, .act = p.act, .y = cpu, .y_stride = n};
+  linear_args b = a;
+  void *codes = NULL;
+  b.x = far_x, b.w = p.far, b.y = y, b.bias = cuda_kit_put(&kit, bias, n * sizeof *bias);
+  if (p.residual) a.residual = cpu, b.residual = y;
+  if (p.input != INPUT_FLOAT) {
+    codes = kit_guarded(kit.cpu.ops->quantized_bytes(kit.cpu.b, p.input, m, k));
+    void *far_codes = cuda_kit_put(&kit, NULL, kit.ops->quantized_bytes(kit.b, p.input, m, k));
+    assert_int_equal(kit.cpu.ops->quantize_rows(kit.cpu.b, p.input, x, k, m, k, codes, NULL), VIVA_OK);
+    assert_int_equal(kit.ops->quantize_rows(kit.b, p.input, far_x, k, m, k, far_codes, NULL), VIVA_OK);
+    a.xq = codes, b.xq = far_codes, a.x = b.x = NULL;
+  }
+  assert_int_equal(kit.cpu.ops->linear(kit.cpu.b, &a, 1, NULL), VIVA_OK);
+  assert_int_equal(kit.ops->linear(kit.b, &b, 1, NULL), VIVA_OK);
+  cuda_kit_get(&kit, gpu, y, bytes);
+  snprintf(what, sizeof what, "%s [%zu][%zu], %zu rows of kind %d, activation %d", p.name, n, k, m, (int)p.input,
+           (int)p.act);
+  (void)cuda_kit_near(what, cpu, gpu, m * n, product_bound, &p);
+  if (codes) kit_guarded_free(codes, kit.cpu.ops->quantized_bytes(kit.cpu.b, p.input, m, k));
+  free(x), free(bias), free(sizes), free(cpu), free(gpu);
+}
+
+static void check_weight(const weight *w, const char *name) {
+  static const size_t rows[] = {1, 2, 3, 5, 8, 9, 16, 17, 48, 49, 130};
+  float *values = malloc(w->rows * w->cols * sizeof *values);
+  for (size_t i = 0; i < w->rows * w->cols; i++) values[i] = (float)kit_weight_at(w, i / w->cols, i % w->cols);
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (input_mode input = INPUT_FLOAT; input <= INPUT_INT4; input++) {
+      weight far = cuda_kit_weight(&kit, w);
+      const size_t second = kit.ops->weight_bytes(kit.b, &far, 1);
+      if (second)
+        assert_int_equal(kit.ops->weight_prepare(kit.b, &far, 1, cuda_kit_put(&kit, NULL, second), NULL), VIVA_OK);
+      const activation act = (activation)(i % 4);
+      check_product((product){.name = name,
+                              .w = w,
+                              .far = &far,
+                              .values = values,
+                              .m = rows[i],
+                              .input = input,
+                              .act = act,
+                              .residual = act == ACTIVATION_NONE});
+      cuda_kit_drop(&kit);
+    }
+  free(values);
+}
+
+static void products_are_right(void **state) {
+  static const struct {
+    weight_format format;
+    uint32_t block;
+    scale_type scale;
+    const char *name;
+  } formats[] = {{WEIGHT_F32, 0, SCALE_F32, "F32"},
+                 {WEIGHT_BF16, 0, SCALE_F32, "BF16"},
+                 {WEIGHT_F16, 0, SCALE_F32, "F16"},
+                 {WEIGHT_FP8, 0, SCALE_F32, "FP8"},
+                 {WEIGHT_FP8, 0, SCALE_F16, "FP8, F16 scales"},
+                 {WEIGHT_FP8, 16, SCALE_F32, "FP8 in 16"},
+                 {WEIGHT_FP8, 128, SCALE_E8M0, "FP8 in 128, E8M0"},
+                 {WEIGHT_NVFP4, 16, SCALE_E4M3, "NVFP4"},
+                 {WEIGHT_INT8_24, 0, SCALE_F32, "INT8 2:4"},
+                 {WEIGHT_INT4_24, 0, SCALE_F32, "INT4 2:4"},
+                 {WEIGHT_INT4_24, 64, SCALE_F16, "INT4 2:4 in 64"}};
+  static const size_t shapes[][2] = {{136, 256}, {72, 640}, {33, 200}, {16, 36}};
+  (void)state;
+  for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+      uint64_t seed = f + 100 * s;
+      weight w = formats[f].format <= WEIGHT_F16 ? kit_weight(formats[f].format, shapes[s][0], shapes[s][1], 0, &seed)
+                                                 : kit_packed(formats[f].format, shapes[s][0], shapes[s][1], 0,
+                                                              formats[f].block, formats[f].scale, &seed);
+      check_weight(&w, formats[f].name);
+      kit_weight_free(&w);
+    }
+}
+
+int main(void) {
+  const int missing = cuda_kit_open(&kit, 130, 64, 1024);
+  if (missing) return missing;
+  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_right)};
+  const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  cuda_kit_close(&kit);
+  return failed;
+}

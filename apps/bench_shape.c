@@ -168,6 +168,7 @@ int bench_shape_open(const model_args *args, int number, loaded *what) {
   what->seconds = progress_clock() - start;
   if (status != VIVA_OK) {
     model_close(what);
+    message_rename(&error, "format", "--weights");
     return message_error(&error);
   }
   what->weights = args->weights ? args->weights : "bf16";

@@ -7,7 +7,7 @@ option(VIVA_WERROR "Warnings are errors" OFF)
 option(VIVA_HARDEN "Hardened release flags" ON)
 option(VIVA_STRIP "What is installed carries no debugging symbols" ON)
 set(VIVA_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=: address,undefined or thread")
-set(VIVA_CUDA AUTO CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO (when nvcc is there; not with sanitizers)")
+set(VIVA_CUDA AUTO CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO (where an NVIDIA driver and nvcc are)")
 set(VIVA_CUDA_ARCHITECTURES "80-real;89;90a-real" CACHE STRING "GPUs to compile kernels for")
 option(VIVA_COVERAGE "Instrument for gcov" OFF)
 
@@ -65,7 +65,8 @@ endif()
 
 # CUDA: nvcc 13 or newer, cudart to link statically. VIVA_WITH_CUDA says whether this build has the backend.
 set(VIVA_WITH_CUDA OFF)
-if(VIVA_CUDA STREQUAL "ON" OR (VIVA_CUDA STREQUAL "AUTO" AND NOT VIVA_SANITIZE AND NOT VIVA_COVERAGE AND NOT VIVA_FUZZ))
+if(VIVA_CUDA STREQUAL "ON" OR (VIVA_CUDA STREQUAL "AUTO" AND EXISTS /proc/driver/nvidia/version
+    AND NOT VIVA_SANITIZE AND NOT VIVA_COVERAGE AND NOT VIVA_FUZZ))
   find_program(VIVA_NVCC nvcc PATHS /usr/local/cuda/bin)
   find_library(VIVA_CUDART cudart_static PATHS /usr/local/cuda/lib64 /usr/local/cuda/targets/x86_64-linux/lib)
   if(VIVA_NVCC AND VIVA_CUDART)

@@ -187,13 +187,17 @@ def test_little_memory(program, tmp_path, command):
     arguments = {"quantize": [TINY, out, "--format", "nvfp4", "--overwrite"],
                  "compare": [TINY, TINY, "--weights", "nvfp4", "-f", tmp_path / "text", "-c", "32"]}[command]
     codes = set()
-    least = os.path.getsize(program) >> 10  # with less the system cannot even start it, and says so in its own ways
-    for kib in range(least + 4000, least + 36000, 800):
-        def limit(size=kib << 10):
-            resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
-        done = subprocess.run([program, command, *arguments, "-q", "-t", "2"], capture_output=True, text=True, timeout=300,
-                              preexec_fn=limit)
+    def under(kib, *words):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (kib << 10, kib << 10))
+
+        return subprocess.run([program, *words], capture_output=True, text=True, timeout=300, preexec_fn=limit)
+
+    # With less the system cannot even start the program, and says so in its own ways.
+    least = next(kib for kib in range(2000, 400000, 400) if under(kib, "--version").returncode == 0)
+    for kib in range(least, least + 32000, 800):
+        done = under(kib, command, *arguments, "-q", "-t", "2")
         codes.add(done.returncode)
         assert done.returncode in (0, 3, 127), (kib, done)  # 127: the system could not even start it
         if done.returncode == 3:

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/secret.h"
 #include "text/bpe.h"
 #include "text/unicode.h"
 
@@ -58,6 +59,8 @@ static viva_status create_merges(mem *m, bpe *b, const token_text *merges, size_
     if (bytes > longest) longest = bytes;
   }
   b->mask = slots - 1;
+  secret_key(b->key);
+  b->key[1] |= 1;
   b->slots = mem_alloc(m, slots * sizeof *b->slots);
   b->results = mem_array(m, merge_count, sizeof *b->results);
   char *joined = mem_alloc(m, longest);
@@ -91,12 +94,6 @@ static void find_byte_ids(bpe *b) {
   }
 }
 
-static size_t character_slot(const bpe *b, uint32_t code) {
-  size_t i = (size_t)hash_mix(code ^ b->vocab->seed[1]) & b->character_mask;
-  while (b->characters[i].code != code && b->characters[i].code != BPE_NO_ID) i = (i + 1) & b->character_mask;
-  return i;
-}
-
 /* The one character that a token is, or BPE_NO_ID. */
 static uint32_t only_character(token_text t) {
   uint32_t code;
@@ -104,19 +101,24 @@ static uint32_t only_character(token_text t) {
   return unicode_read((const uint8_t *)t.text, &code) == t.bytes ? code : BPE_NO_ID;
 }
 
+#define PAGES (0x110000 >> 8)
+
+/* A table of two levels: no hash, so no collisions. */
 static viva_status create_characters(mem *m, bpe *b, viva_error *error) {
   const vocab *v = b->vocab;
-  size_t count = 0, slots = 16;
-  for (uint32_t id = 0; id < v->count; id++)
-    count += (v->flags[id] & VOCAB_MODEL) && only_character(vocab_text(v, id)) != BPE_NO_ID;
-  while (slots / 2 < count) slots *= 2;
-  b->characters = mem_alloc(m, slots * sizeof *b->characters);
-  if (!b->characters) return error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu characters", count);
-  memset(b->characters, 0xff, slots * sizeof *b->characters);
-  b->character_mask = slots - 1;
+  size_t count = 1;
+  b->pages = mem_array(m, PAGES, sizeof *b->pages);
+  if (!b->pages) return error_set(error, VIVA_E_MEMORY, "no memory for a table of characters");
   for (uint32_t id = 0; id < v->count; id++) {
     uint32_t code = v->flags[id] & VOCAB_MODEL ? only_character(vocab_text(v, id)) : BPE_NO_ID;
-    if (code != BPE_NO_ID) b->characters[character_slot(b, code)] = (bpe_character){code, id};
+    if (code != BPE_NO_ID && !b->pages[code >> 8]) b->pages[code >> 8] = (uint16_t)count++;
+  }
+  b->page_ids = mem_alloc(m, count * 256 * sizeof *b->page_ids);
+  if (!b->page_ids) return error_set(error, VIVA_E_MEMORY, "no memory for a table of characters");
+  memset(b->page_ids, 0xff, count * 256 * sizeof *b->page_ids);
+  for (uint32_t id = 0; id < v->count; id++) {
+    uint32_t code = v->flags[id] & VOCAB_MODEL ? only_character(vocab_text(v, id)) : BPE_NO_ID;
+    if (code != BPE_NO_ID) b->page_ids[(size_t)b->pages[code >> 8] << 8 | (code & 255)] = id;
   }
   return VIVA_OK;
 }
@@ -196,7 +198,7 @@ size_t bpe_symbols(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t *i
       id = b->byte_ids[piece[at]];
     } else {
       length = n = unicode_read(piece + at, &code);
-      if (!affixed) id = code < 0x80 ? b->byte_ids[code] : b->characters[character_slot(b, code)].id;
+      if (!affixed) id = code < 0x80 ? b->byte_ids[code] : bpe_character(b, code);
     }
     if (affixed)
       put_affixed(b, &list, text, length, at == 0, at + n == bytes);
@@ -231,10 +233,12 @@ static viva_status find_unknown(bpe *b, viva_error *error) {
 void bpe_destroy(mem *m, bpe *b) {
   mem_free(m, b->slots);
   mem_free(m, b->results);
-  mem_free(m, b->characters);
+  mem_free(m, b->pages);
+  mem_free(m, b->page_ids);
   b->slots = NULL;
   b->results = NULL;
-  b->characters = NULL;
+  b->pages = NULL;
+  b->page_ids = NULL;
 }
 
 static viva_status create(mem *m, bpe *b, const token_text *merges, size_t merge_count, viva_error *error) {

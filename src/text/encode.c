@@ -107,10 +107,11 @@ static viva_status encode_normalized(encoding *e, text_view text, text_view befo
   added_scan scan;
   added_match match;
   const uint8_t *marks = NULL;
-  added_begin(&scan, &e->t->normalized, text.bytes, text.count, special_in(e, text, before, &marks));
+  added_begin(&scan, &e->t->normalized, &e->memory->added[1], text.bytes, text.count,
+              special_in(e, text, before, &marks));
   scan.marks = marks;
   do {
-    added_next(&scan, &match);
+    TRY(added_next(&scan, &match, error));
     if (match.end > match.begin)
       TRY(encode_plain(e, view_part(text, match.begin, match.end), begins && match.begin == 0, error));
     if (match.id >= 0) put_added(e, text, &match);
@@ -133,10 +134,10 @@ static viva_status encode_rest(encoding *e, text_view text, int begins, viva_err
 static viva_status encode_valid(encoding *e, text_view text, viva_error *error) {
   added_scan scan;
   added_match match;
-  added_begin(&scan, &e->t->as_written, text.bytes, text.count, e->match_special);
+  added_begin(&scan, &e->t->as_written, &e->memory->added[0], text.bytes, text.count, e->match_special);
   scan.marks = e->marks; /* then the text is valid, and is what they are for */
   do {
-    added_next(&scan, &match);
+    TRY(added_next(&scan, &match, error));
     if (match.end > match.begin) TRY(encode_rest(e, view_part(text, match.begin, match.end), match.begin == 0, error));
     if (match.id >= 0) put_added(e, text, &match);
   } while (match.id >= 0);

@@ -117,10 +117,77 @@ def make_pattern_nodes(path):
     quantised(path, ["re:" + "a?" * 118 + str(i % 10) for i in range(4000)], ["b.weight"])
 
 
+def letters():
+    """GPT-2's byte alphabet."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(byte) if byte in plain else chr(256 + sum(b not in plain for b in range(byte))) for byte in range(256)]
+
+
+def tokenizer(path, vocab=None, merges=(), **parts):
+    vocab = {letter: i for i, letter in enumerate(letters())} if vocab is None else vocab
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False}
+    path.write_text(json.dumps({"pre_tokenizer": byte_level, "decoder": {"type": "ByteLevel"}} | parts |
+                               {"model": {"type": "BPE", "vocab": vocab, "merges": list(merges)}}))
+
+
+def added(*texts):
+    return [{"id": 256 + i, "content": text} for i, text in enumerate(texts)]
+
+
+def make_tokens_added_long(path):
+    tokenizer(path, added_tokens=added("a" * (MIB // 2), "a" * (MIB // 2 - 1) + "b", "b" + "a" * (MIB // 2 - 2)))
+
+
+def make_tokens_added_too_long(path):
+    tokenizer(path, added_tokens=added("a" * 8 * MIB * LARGE))
+
+
+def make_tokens_added_many(path):
+    tokenizer(path, added_tokens=added(*(f"{'x' * 40}{i:x}{'y' * 40}" for i in range(10000 * LARGE))))
+
+
+def make_tokens_many(path):
+    tokenizer(path, {f"{i:x}": i for i in range(250000 * LARGE)})
+
+
+def make_tokens_merges(path):
+    """All ways to cut strings of two letters."""
+    words = [format(i, "b").replace("0", "a").replace("1", "b")[1:] for i in range(2, 1 << 15)]
+    merges = (f"{word[:k]} {word[k:]}" for word in words for k in range(1, len(word)))
+    tokenizer(path, {word: i for i, word in enumerate(words)} | {x: 40000 + i for i, x in enumerate(letters()) if x not in "ab"},
+              merges)
+
+
+def make_tokens_templates(path):
+    piece = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "z"}}] * 255 + [{"Sequence": {"id": "A"}}],
+             "special_tokens": {"z": {"ids": [0] * 256}}}
+    tokenizer(path, post_processor={"type": "Sequence", "processors": [piece] * 64})
+
+
+def make_tokens_patterns(path):
+    """A pattern that takes exponential time, over every token."""
+    tokenizer(path, {"a" * 13 + f"{i:x}": i for i in range(30000 * LARGE)}, decoder={"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}, {"type": "Fuse"}]})
+
+
+def make_tokens_replaced(path):
+    tokenizer(path, decoder={"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}] * 8 + [{"type": "Fuse"}]})
+
+
+def make_tokens_text(path):
+    """Not what is opened but what is encoded: each letter twice, 60 times over."""
+    tokenizer(path, normalizer={"type": "Sequence", "normalizers": [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 60})
+
+
 CASES = {name[5:]: made for name, made in sorted(globals().items()) if name.startswith("make_")}
 REFUSED = {"too_many_tensors": "the list of tensors", "too_long_name": "a tensor's name of", "gguf_keys": "the list of keys",
            "gguf_tensors": "the list of tensors", "patterns": "matching tensors with the patterns", "shape": "dimensions",
-           "metadata": "the metadata", "index": "the index", "pattern_nodes": "the names of quantised modules"}
+           "metadata": "the metadata", "index": "the index", "pattern_nodes": "the names of quantised modules",
+           "tokens_added_too_long": "the tokenizer would need more memory", "tokens_templates": "the tokenizer would need more memory",
+           "tokens_patterns": "its decoder's patterns", "tokens_replaced": "the tokenizer would need more memory",
+           "tokens_text": "more than 1024 bytes"}
 
 
 def bytes_of(path):
@@ -148,10 +215,13 @@ def test_opening_costs_what_it_may(program, tmp_path, name):
     path = tmp_path / name
     CASES[name](path)
     size = bytes_of(path)
-    for command in (["inspect", path], ["generate", "-m", path, "-p", "a", "-n", "1"])[:2 if SLOW else 1]:
+    commands = [["inspect", path], ["generate", "-m", path, "-p", "a", "-n", "1"]][:2 if SLOW else 1]
+    if name.startswith("tokens_"):
+        commands = [["tokenize", "-m", path, "-p", "a", "--count"]]
+    for command in commands:
         code, said, seconds, peak = measure([program, *map(str, command)])
         assert code in (0, 2, 3), said
-        if name in REFUSED and command[0] == "inspect":
+        if name in REFUSED and command[0] != "generate":
             assert code != 0 and REFUSED[name] in said
         assert peak <= PROGRAM + 64 * MIB + 2 * size, f"{peak / MIB:.0f} MiB for {size / MIB:.1f}"
         # inspect opens twice: for the plan and for what it prints. Twice more for a machine that runs other tests.

@@ -232,7 +232,7 @@ static void compile_pretokenizer(const tokenizer_spec *spec, pretokenizer *pre) 
     const pre_stage *stage = &spec->stages[i];
     split_scanner scanner = stage_scanner(stage);
     pre->only_scanners &= scanner != NULL;
-    if (pre->only_scanners) pre->rule.stages[pre->rule.stage_count++] = scanner;
+    if (pre->only_scanners) split_add(&pre->rule, scanner);
     pre->needs_first |= stage->kind == STAGE_METASPACE && stage->scheme == PREPEND_FIRST;
   }
 }
@@ -285,6 +285,7 @@ static viva_status compile_parts(viva_tokenizer *t, tokenizer_spec *spec, viva_e
   t->trim_count = spec->trim_count;
   memcpy(t->trim_prefix_space, spec->trim_prefix_space, sizeof t->trim_prefix_space);
   cuts_find(t, &t->cuts);
+  blanks_find(&t->normal, &t->pre, &t->bpe, &t->joints, &t->blanks);
   return VIVA_OK;
 }
 

@@ -20,19 +20,22 @@ static viva_status no_memory(viva_error *error) {
   return error_set(error, VIVA_E_MEMORY, "no memory to encode a text");
 }
 
+static viva_status put_piece(encoding *e, word_batch *waiting, const uint8_t *piece, size_t bytes, const uint8_t *limit,
+                             viva_error *error) {
+  if (e->memory->words.words) return words_add(&e->words, waiting, piece, bytes, limit, error);
+  return words_encode(&e->words, piece, bytes, limit, error);
+}
+
 /* A long piece (a whole text, where there is no pre-tokenizer), cut at joints. */
 static viva_status encode_joints(encoding *e, text_view text, viva_error *error) {
   const uint8_t *limit = text.bytes + text.count;
-  size_t from[WORDS_AT_ONCE + 1], count = 0;
-  from[0] = 0;
-  while (from[count] < text.count) {
-    from[count + 1] = joints_next(&e->t->joints, text.bytes, from[count], text.count);
-    if (++count < WORDS_AT_ONCE) continue;
-    TRY(words_encode_many(&e->words, text.bytes, from, count, limit, error));
-    from[0] = from[count];
-    count = 0;
+  word_batch waiting;
+  waiting.count = 0;
+  for (size_t at = 0, end; at < text.count; at = end) {
+    end = joints_next(&e->t->joints, text.bytes, at, text.count);
+    TRY(put_piece(e, &waiting, text.bytes + at, end - at, limit, error));
   }
-  return words_encode_many(&e->words, text.bytes, from, count, limit, error);
+  return words_flush(&e->words, &waiting, limit, error);
 }
 
 /* Is the piece long, and nothing but joints decides where it may be cut? (Whole pieces are then not looked up.) */
@@ -51,21 +54,21 @@ static viva_status encode_split(encoding *e, text_view text, viva_error *error) 
   const split_rule *rule = &e->t->pre.rule;
   const uint8_t *limit = text.bytes + text.count;
   split_scanner only = rule->stage_count == 1 ? rule->stages[0] : NULL;
-  size_t from[WORDS_AT_ONCE + 1], count = 0, begin;
+  word_batch waiting;
   split_pieces pieces;
   split_begin(&pieces, rule, text.bytes, text.count);
-  from[0] = 0;
-  while (from[count] < text.count) {
-    if (only)
-      from[count + 1] = only(text.bytes, from[count], text.count);
+  waiting.count = 0;
+  for (size_t at = 0, end, begin; at < text.count; at = end) {
+    end = rule->finds_words ? split_word(text.bytes, at, text.count) : 0;
+    if (end)
+      split_skip(&pieces, end);
+    else if (only)
+      end = only(text.bytes, at, text.count);
     else
-      (void)split_next(&pieces, &begin, &from[count + 1]);
-    if (++count < WORDS_AT_ONCE) continue;
-    TRY(words_encode_many(&e->words, text.bytes, from, count, limit, error));
-    from[0] = from[count];
-    count = 0;
+      (void)split_next(&pieces, &begin, &end);
+    TRY(put_piece(e, &waiting, text.bytes + at, end - at, limit, error));
   }
-  return words_encode_many(&e->words, text.bytes, from, count, limit, error);
+  return words_flush(&e->words, &waiting, limit, error);
 }
 
 /* Text without added tokens. begins: it begins the whole text. */
@@ -119,9 +122,54 @@ static viva_status encode_normalized(encoding *e, text_view text, text_view befo
   return VIVA_OK;
 }
 
+/* A word of more bytes than are remembered: written with marks, and cut at joints. */
+static viva_status encode_long_blank(encoding *e, normalizer n, const uint8_t *from, size_t bytes, viva_error *error) {
+  text_view text;
+  TRY(normalize(&n, &e->memory->regexes, (text_view){from, NULL, bytes}, e->memory->normal, &text, error));
+  return encode_joints(e, text, error);
+}
+
+/* The first word of a text, which the mark is put in front of: a space there is written as the mark is. */
+static viva_status encode_first_blank(encoding *e, const uint8_t *from, size_t bytes, viva_error *error) {
+  uint8_t spaced[LONG_WORD_BYTES] = " ";
+  if (bytes >= LONG_WORD_BYTES) return encode_long_blank(e, e->t->normal, from, bytes, error);
+  memcpy(spaced + 1, from, bytes);
+  return words_encode(&e->words, spaced, bytes + 1, spaced + LONG_WORD_BYTES, error);
+}
+
+/* Text without added tokens, word by word as it is given. */
+static viva_status encode_blanks(encoding *e, text_view text, int prepends, viva_error *error) {
+  const normalizer marks = {e->t->normal.ops + e->t->normal.count - 1, 1};
+  const blanks *b = &e->t->blanks;
+  const uint8_t *limit = text.bytes + text.count;
+  word_batch waiting;
+  waiting.count = 0;
+  e->words.blank = b->mark;
+  for (size_t at = 0, end; at < text.count; at = end) {
+    const uint8_t *from = text.bytes + at;
+    end = blanks_word(b, &e->t->joints, text.bytes, at, text.count);
+    if (end - at <= LONG_WORD_BYTES && !prepends) {
+      TRY(words_add(&e->words, &waiting, from, end - at, limit, error));
+      continue;
+    }
+    TRY(words_flush(&e->words, &waiting, limit, error));
+    TRY(prepends ? encode_first_blank(e, from, end - at, error) : encode_long_blank(e, marks, from, end - at, error));
+    prepends = 0;
+  }
+  return words_flush(&e->words, &waiting, limit, error);
+}
+
+/* May words be taken from a text that is not normalized? */
+static int has_blanks(const encoding *e) {
+  const added_set *normalized = &e->t->normalized;
+  int none_match = normalized->count == 0 || (normalized->all_special && !e->match_special);
+  return e->t->blanks.mark.text && !e->offsets && e->memory->words.words && none_match;
+}
+
 static viva_status encode_rest(encoding *e, text_view text, int begins, viva_error *error) {
   encode_memory *memory = e->memory;
   text_view before = text;
+  if (has_blanks(e)) return encode_blanks(e, text, e->t->blanks.prepends && !(e->continues && begins), error);
   regex_allow(&memory->regexes, text.count);
   normalizer n = e->t->normal;
   if (e->continues && begins && n.count > 0 && n.ops[0].kind == NORMAL_PREPEND)
@@ -191,7 +239,8 @@ static viva_status encode_text(encoding *e, const char *text, size_t bytes, cons
     encode_memory_give(t, e->memory);
     return no_memory(error);
   }
-  e->words = (word_encoder){&t->bpe, &t->joints, &e->memory->words, &e->memory->bpe, &e->sink};
+  e->words = (word_encoder){
+      .bpe = &t->bpe, .joints = &t->joints, .memory = &e->memory->words, .scratch = &e->memory->bpe, .sink = &e->sink};
   e->text = text;
   e->bytes = bytes;
   if (request->prefix) put_frame(e, t->prefix, t->prefix_count);

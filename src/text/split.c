@@ -13,11 +13,23 @@ static kind kind_of(uint8_t class) {
   return class & UNICODE_SPACE ? SPACE : OTHER;
 }
 
+enum { L = LETTER, N = NUMBER, S = SPACE, O = OTHER };
+static const uint8_t ascii_kinds[128] = {
+    O, O, O, O, O, O, O, O, O, S, S, S, S, S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O,
+    S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, N, N, N, N, N, N, N, N, N, N, O, O, O, O, O, O,
+    O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
+    O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
+};
+
 /* The kind of the character at `at` and where it ends; NOTHING at the end. */
 static inline kind kind_at(const uint8_t *text, size_t at, size_t end, size_t *next) {
   if (at >= end) {
     *next = at;
     return NOTHING;
+  }
+  if (text[at] < 0x80) {
+    *next = at + 1;
+    return (kind)ascii_kinds[text[at]];
   }
   size_t bytes;
   uint8_t class = unicode_read_class(text + at, &bytes);
@@ -141,6 +153,15 @@ static size_t digits_piece(const uint8_t *text, size_t at, size_t end, int toget
 size_t split_each_digit(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 0); }
 size_t split_digit_runs(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 1); }
 
+static int is_digits(split_scanner s) { return s == split_each_digit || s == split_digit_runs; }
+
+/* Digits leave words as they are. */
+void split_add(split_rule *rule, split_scanner scanner) {
+  rule->finds_words = !is_digits(scanner);
+  for (uint32_t i = 0; i < rule->stage_count; i++) rule->finds_words &= is_digits(rule->stages[i]);
+  rule->stages[rule->stage_count++] = scanner;
+}
+
 void split_begin(split_pieces *pieces, const split_rule *rule, const uint8_t *text, size_t bytes) {
   pieces->rule = rule;
   pieces->text = text;
@@ -153,7 +174,7 @@ int split_next(split_pieces *pieces, size_t *begin, size_t *end) {
   uint32_t count = pieces->rule->stage_count, stage = 0;
   if (pieces->at == pieces->limit[0]) return 0;
   /* The outermost stage whose piece is used up cuts the next one, and all stages below it begin anew. */
-  while (stage < count && pieces->limit[stage + 1] != pieces->at) stage++;
+  while (stage < count && pieces->limit[stage + 1] > pieces->at) stage++;
   for (; stage < count; stage++)
     pieces->limit[stage + 1] = pieces->rule->stages[stage](pieces->text, pieces->at, pieces->limit[stage]);
   *begin = pieces->at;

@@ -10,11 +10,6 @@
 
 #include "text/vocab.h"
 
-typedef struct bpe_merge {
-  uint32_t left, right;
-  uint32_t rank; /* BPE_NO_RANK: free slot */
-} bpe_merge;
-
 #define BPE_NO_RANK UINT32_MAX
 #define BPE_NO_ID   UINT32_MAX
 
@@ -31,9 +26,11 @@ typedef struct bpe_rules {
 
 typedef struct bpe {
   const vocab *vocab;
-  bpe_merge *slots; /* open addressing by (left, right) */
-  size_t mask;
+  uint64_t *slots;            /* open addressing by pair: left, right and rank, from the high bits down; BPE_FREE */
+  uint64_t slot_count;        /* below 2^32 */
+  uint32_t id_bits;           /* of left, and of right; the rank has those that are left */
   uint64_t key[2];            /* of their hash: random */
+  uint32_t *ascii_ranks;      /* [128][128] of pairs of bytes; NULL: symbols may be others than bytes */
   uint32_t *results;          /* [merges]: by rank, the id that the pair becomes */
   uint32_t byte_ids[256];     /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
   uint32_t fallback_ids[256]; /* of <0xNN> */
@@ -52,17 +49,24 @@ viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const tok
                        bpe *out, viva_error *error);
 void bpe_destroy(mem *m, bpe *b);
 
-/* Under a secret key, so that no file can aim at collisions: halves of a product that depends on all of key and pair. */
-static inline size_t bpe_merge_slot(const bpe *b, uint32_t left, uint32_t right) {
+#define BPE_FREE UINT64_MAX
+
+/* Where a pair's search begins. Under a secret key, so that no file can aim at collisions: halves of a product that depends on
+ * all of key and pair. */
+static inline size_t bpe_merge_slot(const bpe *b, uint64_t pair) {
   __extension__ typedef unsigned __int128 wide;
-  wide product = (wide)(((uint64_t)left << 32 | right) ^ b->key[0]) * b->key[1];
-  return (size_t)((uint64_t)product ^ (uint64_t)(product >> 64)) & b->mask;
+  wide product = (wide)(pair ^ b->key[0]) * b->key[1];
+  uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
+  return (size_t)((hash >> 32) * b->slot_count >> 32);
 }
 
 static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
-  for (size_t i = bpe_merge_slot(b, left, right);; i = (i + 1) & b->mask) {
-    const bpe_merge *merge = &b->slots[i];
-    if ((merge->left == left && merge->right == right) || merge->rank == BPE_NO_RANK) return merge->rank;
+  uint32_t rank_bits = 64 - 2 * b->id_bits;
+  uint64_t pair = (uint64_t)left << b->id_bits | right;
+  for (size_t i = bpe_merge_slot(b, pair);; i = i + 1 == b->slot_count ? 0 : i + 1) {
+    uint64_t entry = b->slots[i];
+    if (entry == BPE_FREE) return BPE_NO_RANK;
+    if (entry >> rank_bits == pair) return (uint32_t)(entry & (((uint64_t)1 << rank_bits) - 1));
   }
 }
 

@@ -106,35 +106,37 @@ static viva_status encode_new(const word_encoder *w, const uint8_t *piece, size_
 }
 
 /* Where the word is, or the first free place; where neither is, the one that it takes: which, the word itself says. */
-static word *word_place(const word_encoder *w, uint64_t low, uint64_t high, int *is_known) {
+static word *word_place(const word_encoder *w, uint64_t low, uint64_t high) {
   size_t home = word_hash(low, high);
   for (size_t i = 0; i < WORD_TRIES; i++) {
     word *place = &w->memory->words[home + i];
-    *is_known = place->low == low && place->high == high;
-    if (*is_known || place->high == 0) return place;
+    if (place->high == 0 || (place->low == low && (place->high & ~WORD_MANY) == high)) return place;
   }
   return &w->memory->words[home + (low >> 3) % WORD_TRIES];
 }
 
 static viva_status encode_word(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
                                int is_part, viva_error *error) {
-  int is_known;
   uint64_t key[4] = {0, 0, 0, 0};
   word_key(piece, bytes, limit, &key[0], &key[1]);
   if (is_part) key[1] |= WORD_PART;
-  word *place = word_place(w, key[0], key[1], &is_known);
-  long_word *other = long_place(w, key);
-  if (is_known) word_put(w->sink, place->ids, place->count);
-  if (is_known || put_long(w, other, key)) return VIVA_OK;
+  word *place = word_place(w, key[0], key[1]);
+  if (place->low == key[0] && place->high == key[1]) {
+    word_put(w->sink, place->ids, place->count);
+    return VIVA_OK;
+  }
+  int has_many = place->low == key[0] && place->high == (key[1] | WORD_MANY);
+  if (has_many && put_long(w, long_place(w, key), key)) return VIVA_OK;
   viva_token ids[IDS_MOST];
   size_t count;
   TRY(encode_new(w, piece, bytes, is_part, ids, &count, error));
-  if (count > WORD_IDS) {
-    keep_long(other, key, ids, count);
-    return VIVA_OK;
-  }
   *place = (word){key[0], key[1], {0, 0, 0}, (uint32_t)count};
-  memcpy(place->ids, ids, count * sizeof *ids);
+  if (count <= WORD_IDS) {
+    memcpy(place->ids, ids, count * sizeof *ids);
+  } else {
+    place->high |= WORD_MANY;
+    keep_long(long_place(w, key), key, ids, count);
+  }
   return VIVA_OK;
 }
 

@@ -30,6 +30,9 @@ typedef struct long_word {
 
 _Static_assert(sizeof(word) == 32 && sizeof(long_word) == 64, "one or two words fill a line of the cache");
 
+/* A word of too many ids for its place: they lie among the long ones. */
+#define WORD_MANY ((uint64_t)0x40 << 56)
+
 /* A part of a longer piece is merged by other rules than a whole one where whole pieces are looked up first. */
 #define WORD_PART ((uint64_t)0x80 << 56)
 

@@ -69,13 +69,14 @@ static void test_secret_slots(void **state) {
   const model *m = *state;
   enum { BITS = 16, PAIRS = 20000 };
   bpe table = m->bpe;
-  table.mask = ((size_t)1 << BITS) - 1;
+  table.slot_count = (uint64_t)1 << BITS;
   uint32_t *used = calloc((size_t)1 << BITS, sizeof *used);
   size_t most = 0, count = 0;
   for (uint32_t pair = 0; count < PAIRS; pair++) {
     uint32_t left = pair / 4096, right = pair % 4096;
-    if ((hash_mix(((uint64_t)left << 32 | right) ^ m->vocab.seed[0]) & table.mask) >> (BITS - 6)) continue;
-    uint32_t *slot = &used[bpe_merge_slot(&table, left, right)];
+    if ((hash_mix(((uint64_t)left << 32 | right) ^ m->vocab.seed[0]) & (((uint64_t)1 << BITS) - 1)) >> (BITS - 6))
+      continue;
+    uint32_t *slot = &used[bpe_merge_slot(&table, (uint64_t)left << 32 | right)];
     if (++*slot > most) most = *slot;
     count++;
   }

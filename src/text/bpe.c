@@ -13,9 +13,11 @@ static inline uint32_t rank_soon(const bpe *b, uint32_t left, uint32_t right) {
 static void encode_short(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
   uint32_t ids[SHORT_PIECE], ranks[SHORT_PIECE]; /* ranks[i]: of the pair (i, i + 1) */
   size_t count = bpe_symbols(b, piece, bytes, ids, NULL);
-  for (size_t i = 0; i + 1 < count; i++)
-    ranks[i] = b->ascii_ranks && (piece[i] | piece[i + 1]) < 0x80 ? b->ascii_ranks[(size_t)piece[i] << 7 | piece[i + 1]]
-                                                                  : bpe_rank(b, ids[i], ids[i + 1]);
+  for (size_t i = 0; i + 1 < count; i++) {
+    int is_ascii = b->ascii_ranks && (piece[i] | piece[i + 1]) < 0x80;
+    ranks[i] = is_ascii ? b->ascii_ranks[(size_t)piece[i] << 7 | piece[i + 1]] : bpe_rank(b, ids[i], ids[i + 1]);
+    if (ranks[i] != BPE_NO_RANK) __builtin_prefetch(&b->results[ranks[i]]);
+  }
   while (count > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < count; i++)

@@ -20,22 +20,15 @@ static viva_status no_memory(viva_error *error) {
   return error_set(error, VIVA_E_MEMORY, "no memory to encode a text");
 }
 
-static viva_status put_piece(encoding *e, word_batch *waiting, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                             viva_error *error) {
-  if (e->memory->words.words) return words_add(&e->words, waiting, piece, bytes, limit, error);
-  return words_encode(&e->words, piece, bytes, limit, error);
-}
-
 /* A long piece (a whole text, where there is no pre-tokenizer), cut at joints. */
 static viva_status encode_joints(encoding *e, text_view text, viva_error *error) {
-  const uint8_t *limit = text.bytes + text.count;
-  word_batch waiting;
-  waiting.count = 0;
+  word_run run;
+  words_begin(&run, &e->words, text.bytes + text.count);
   for (size_t at = 0, end; at < text.count; at = end) {
     end = joints_next(&e->t->joints, text.bytes, at, text.count);
-    TRY(put_piece(e, &waiting, text.bytes + at, end - at, limit, error));
+    TRY(words_next(&run, text.bytes + at, end - at, error));
   }
-  return words_flush(&e->words, &waiting, limit, error);
+  return words_flush(&run, error);
 }
 
 /* Is the piece long, and nothing but joints decides where it may be cut? (Whole pieces are then not looked up.) */
@@ -49,16 +42,34 @@ static viva_status encode_piece(encoding *e, text_view text, size_t begin, size_
   return words_encode(&e->words, text.bytes + begin, end - begin, text.bytes + text.count, error);
 }
 
-/* Pieces one after the other, as a rule of scanners cuts them: gathered, and then encoded together. */
+/* The pieces of blocks, as far as those go. */
+static viva_status encode_block(word_run *run, split_block block, text_view text, size_t *at, viva_error *error) {
+  const uint8_t *from = text.bytes + *at;
+  uint64_t starts = text.count - *at >= SPLIT_BLOCK && *from < 0x80 ? block(from) : 0;
+  size_t begin = 0;
+  for (; starts; starts &= starts - 1) {
+    size_t end = (size_t)__builtin_ctzll(starts);
+    TRY(words_next(run, from + begin, end - begin, error));
+    begin = end;
+  }
+  *at += begin;
+  return VIVA_OK;
+}
+
+/* Pieces one after the other, as a rule of scanners cuts them. */
 static viva_status encode_split(encoding *e, text_view text, viva_error *error) {
   const split_rule *rule = &e->t->pre.rule;
-  const uint8_t *limit = text.bytes + text.count;
   split_scanner only = rule->stage_count == 1 ? rule->stages[0] : NULL;
-  word_batch waiting;
+  word_run run;
+  words_begin(&run, &e->words, text.bytes + text.count);
   split_pieces pieces;
   split_begin(&pieces, rule, text.bytes, text.count);
-  waiting.count = 0;
   for (size_t at = 0, end, begin; at < text.count; at = end) {
+    if (rule->block) {
+      begin = at;
+      TRY(encode_block(&run, rule->block, text, &at, error));
+      if ((end = at) > begin) continue;
+    }
     end = rule->finds_words ? split_word(text.bytes, at, text.count) : 0;
     if (end)
       split_skip(&pieces, end);
@@ -66,9 +77,9 @@ static viva_status encode_split(encoding *e, text_view text, viva_error *error) 
       end = only(text.bytes, at, text.count);
     else
       (void)split_next(&pieces, &begin, &end);
-    TRY(put_piece(e, &waiting, text.bytes + at, end - at, limit, error));
+    TRY(words_next(&run, text.bytes + at, end - at, error));
   }
-  return words_flush(&e->words, &waiting, limit, error);
+  return words_flush(&run, error);
 }
 
 /* Text without added tokens. begins: it begins the whole text. */
@@ -141,22 +152,21 @@ static viva_status encode_first_blank(encoding *e, const uint8_t *from, size_t b
 static viva_status encode_blanks(encoding *e, text_view text, int prepends, viva_error *error) {
   const normalizer marks = {e->t->normal.ops + e->t->normal.count - 1, 1};
   const blanks *b = &e->t->blanks;
-  const uint8_t *limit = text.bytes + text.count;
-  word_batch waiting;
-  waiting.count = 0;
   e->words.blank = b->mark;
+  word_run run;
+  words_begin(&run, &e->words, text.bytes + text.count);
   for (size_t at = 0, end; at < text.count; at = end) {
     const uint8_t *from = text.bytes + at;
     end = blanks_word(b, &e->t->joints, text.bytes, at, text.count);
     if (end - at <= LONG_WORD_BYTES && !prepends) {
-      TRY(words_add(&e->words, &waiting, from, end - at, limit, error));
+      TRY(words_next(&run, from, end - at, error));
       continue;
     }
-    TRY(words_flush(&e->words, &waiting, limit, error));
+    TRY(words_flush(&run, error));
     TRY(prepends ? encode_first_blank(e, from, end - at, error) : encode_long_blank(e, marks, from, end - at, error));
     prepends = 0;
   }
-  return words_flush(&e->words, &waiting, limit, error);
+  return words_flush(&run, error);
 }
 
 /* May words be taken from a text that is not normalized? */

@@ -11,15 +11,20 @@
 #include <stdint.h>
 
 #include "text/bytes16.h"
+#include "text/split_block.h"
 #include "viva/status.h"
 
 /* Returns the end of the piece that begins at `at`. at < end; text[at..end) is valid UTF-8. Nothing outside
  * text[at..end) is looked at: the ends of the piece are the ends of the text for the pattern's lookahead. */
 typedef size_t (*split_scanner)(const uint8_t *text, size_t at, size_t end);
 
-size_t split_gpt2(const uint8_t *text, size_t at, size_t end);       /* GPT-2, and ByteLevel's use_regex */
-size_t split_llama3(const uint8_t *text, size_t at, size_t end);     /* digits by up to three */
-size_t split_qwen2(const uint8_t *text, size_t at, size_t end);      /* as llama3, each digit alone */
+size_t split_gpt2(const uint8_t *text, size_t at, size_t end);   /* GPT-2, and ByteLevel's use_regex */
+size_t split_llama3(const uint8_t *text, size_t at, size_t end); /* digits by up to three */
+size_t split_qwen2(const uint8_t *text, size_t at, size_t end);  /* as llama3, each digit alone */
+/* The end of a contraction at `at` (GPT-2's; in any case), or `at`. */
+size_t split_contraction(const uint8_t *text, size_t at, size_t end);
+size_t split_contraction_any_case(const uint8_t *text, size_t at, size_t end);
+
 size_t split_each_digit(const uint8_t *text, size_t at, size_t end); /* Digits(individual_digits = true) */
 size_t split_digit_runs(const uint8_t *text, size_t at, size_t end); /* Digits(individual_digits = false) */
 
@@ -29,7 +34,8 @@ size_t split_digit_runs(const uint8_t *text, size_t at, size_t end); /* Digits(i
 typedef struct split_rule {
   split_scanner stages[SPLIT_MAX_STAGES];
   uint32_t stage_count;
-  int finds_words; /* split_word may be asked first */
+  int finds_words;   /* split_word may be asked first */
+  split_block block; /* of the only stage; NULL: there is none */
 } split_rule;
 
 /* Goes through the pieces of text in order. */

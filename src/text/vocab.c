@@ -38,8 +38,10 @@ typedef struct lookup {
   const size_t *at;
 } lookup;
 
+static size_t table_home(size_t slots, uint64_t hash) { return (size_t)((hash >> 32) * slots >> 32); }
+
 static int64_t table_find(lookup l, uint64_t hash, const void *text, size_t bytes, size_t *slot) {
-  size_t i = (size_t)((hash >> 32) * l.slots >> 32);
+  size_t i = table_home(l.slots, hash);
   for (;; i = i + 1 == l.slots ? 0 : i + 1) {
     uint64_t entry = l.table[i];
     if (entry == 0) break;
@@ -64,6 +66,10 @@ int64_t vocab_find(const vocab *v, const char *text, size_t bytes) {
 
 int64_t vocab_find_bytes(const vocab *v, const uint8_t *text, size_t bytes) {
   return table_find(over_bytes(v), hash_bytes(v->seed, text, bytes), text, bytes, NULL);
+}
+
+void vocab_expect_bytes(const vocab *v, const uint8_t *text, size_t bytes) {
+  __builtin_prefetch(&v->by_bytes[table_home(v->slots, hash_bytes(v->seed, text, bytes))]);
 }
 
 token_text vocab_text(const vocab *v, uint32_t id) {

@@ -176,19 +176,43 @@ static viva_status encode_parts(const word_encoder *w, const uint8_t *piece, siz
 viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
                          viva_error *error) {
   /* Joints are those of text as it is written. */
-  if (w->joints->usable && bytes > WORD_BYTES && !w->blank.text) return encode_parts(w, piece, bytes, limit, error);
+  if (w->joints->usable && bytes > LONG_WORD_BYTES && !w->blank.text)
+    return encode_parts(w, piece, bytes, limit, error);
   return encode_part(w, piece, bytes, limit, 0, error);
 }
 
-viva_status words_flush(const word_encoder *w, word_batch *waiting, const uint8_t *limit, viva_error *error) {
-  size_t count = waiting->count;
-  waiting->count = 0;
+/* Is the piece the word at its place? */
+static inline int is_known(const word_run *run, size_t i) {
+  const word *place = run->places[i];
+  uint64_t low, high;
+  if (!place) return 0;
+  word_key(run->pieces[i], run->bytes[i], run->limit, &low, &high);
+  return place->low == low && place->high == high;
+}
+
+/* The tables of whole pieces, asked for before they are needed. */
+static void expect_whole(const word_run *run, size_t from, size_t count) {
+  const bpe *b = run->w->bpe;
+  if (!b->rules.ignore_merges || !b->rules.byte_level) return;
+  for (size_t i = from; i < count; i++)
+    if (!is_known(run, i)) vocab_expect_bytes(b->vocab, run->pieces[i], run->bytes[i]);
+}
+
+viva_status words_flush(word_run *run, viva_error *error) {
+  size_t count = run->count;
+  id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
+  int misses = 0;
+  run->count = 0;
   for (size_t i = 0; i < count; i++) {
-    const word *place = waiting->places[i];
-    if (place->low == waiting->low[i] && place->high == waiting->high[i])
-      word_put(w->sink, place->ids, place->count);
-    else
-      TRY(words_encode(w, waiting->pieces[i], waiting->bytes[i], limit, error));
+    if (is_known(run, i)) {
+      word_put(&sink, run->places[i]->ids, run->places[i]->count);
+      continue;
+    }
+    if (misses++ == 0) expect_whole(run, i, count);
+    whole->count = sink.count;
+    TRY(words_encode(run->w, run->pieces[i], run->bytes[i], run->limit, error));
+    sink.count = whole->count;
   }
+  whole->count = sink.count;
   return VIVA_OK;
 }

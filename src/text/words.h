@@ -92,34 +92,43 @@ typedef struct word_encoder {
 viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
                          viva_error *error);
 
-/* Pieces that wait to be looked up. count is 0 at first. */
+/* The words of a text, one after the other: some are gathered and then looked up together, so that the memory's lines come while
+ * the others are being asked for. */
 #define WORDS_AT_ONCE 32
-typedef struct word_batch {
-  size_t count;
+typedef struct word_run {
+  const word_encoder *w;
+  const word *words;    /* NULL: there is no memory, each is merged */
+  const uint8_t *limit; /* what lies before it may be read */
+  size_t count;         /* of those that wait */
   const uint8_t *pieces[WORDS_AT_ONCE];
   size_t bytes[WORDS_AT_ONCE];
-  uint64_t low[WORDS_AT_ONCE], high[WORDS_AT_ONCE];
-  const word *places[WORDS_AT_ONCE];
-} word_batch;
+  const word *places[WORDS_AT_ONCE]; /* NULL: it is longer */
+} word_run;
+
+static inline void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit) {
+  run->w = w;
+  run->words = w->memory->words;
+  run->limit = limit;
+  run->count = 0;
+}
 
 /* Encodes what waits. Errors: E_MEMORY, E_LIMIT. */
-viva_status words_flush(const word_encoder *w, word_batch *waiting, const uint8_t *limit, viva_error *error);
+viva_status words_flush(word_run *run, viva_error *error);
 
-/* Adds a piece, not empty. There must be memory for words. Errors: as words_flush. */
-static inline viva_status words_add(const word_encoder *w, word_batch *waiting, const uint8_t *piece, size_t bytes,
-                                    const uint8_t *limit, viva_error *error) {
-  size_t i = waiting->count++;
-  waiting->pieces[i] = piece;
-  waiting->bytes[i] = bytes;
-  if (bytes <= WORD_BYTES) {
-    word_key(piece, bytes, limit, &waiting->low[i], &waiting->high[i]);
-    waiting->places[i] = w->memory->words + word_hash(waiting->low[i], waiting->high[i]);
-    __builtin_prefetch(waiting->places[i]);
+/* The next piece, not empty. Errors: as words_flush. */
+static inline viva_status words_next(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
+  size_t i = run->count++;
+  run->pieces[i] = piece;
+  run->bytes[i] = bytes;
+  if (bytes <= WORD_BYTES && run->words) {
+    uint64_t low, high;
+    word_key(piece, bytes, run->limit, &low, &high);
+    run->places[i] = run->words + word_hash(low, high);
+    __builtin_prefetch(run->places[i]);
   } else {
-    waiting->low[i] = waiting->high[i] = UINT64_MAX; /* no word has this key */
-    waiting->places[i] = w->memory->words;
+    run->places[i] = NULL;
   }
-  return waiting->count == WORDS_AT_ONCE ? words_flush(w, waiting, limit, error) : VIVA_OK;
+  return run->count == WORDS_AT_ONCE ? words_flush(run, error) : VIVA_OK;
 }
 
 #endif

@@ -100,8 +100,8 @@ viva_status segment_encode(const coder *c, const float *values, size_t count, ui
 /* As it is: 32 bits. */
 viva_status segment_store(const coder *c, const float *values, size_t count, segment *s, viva_error *error);
 
-/* to[0 … values of blocks [from, end)): block `from` must begin at to. */
-void segment_decode_blocks(const segment *s, size_t from, size_t end, float *to);
+/* to[0 … values of blocks [from, end)): block `from` must begin at to. past: as in compress_kernels.decode. */
+void segment_decode_blocks(const segment *s, size_t from, size_t end, int past, float *to);
 /* All of it, by these threads. */
 void segment_decode(const segment *s, pool *threads, float *to);
 

@@ -43,9 +43,8 @@ static uint8_t four_over_six(const nvfp4_table *table, const pack_twins *t, cons
   return best == 0 || best == BINADE ? six : four;
 }
 
-/* codes[b]: the scale of each block of up to PACK_CHUNK columns. Returns 1 when a value is NaN or infinite. */
-static int choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
-                         size_t count, uint8_t *codes) {
+int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+                        size_t count, uint8_t *codes) {
   float absmax[PACK_MOST_SCALES], last[NVFP4_BLOCK] = {0};
   uint8_t four[PACK_MOST_SCALES];
   const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK, whole = count / NVFP4_BLOCK;
@@ -73,7 +72,7 @@ int nvfp4_pack_row(const pack_spec *spec, const nvfp4_table *table, const pack_t
   for (size_t c = 0; c < cols; c += PACK_CHUNK) {
     const size_t count = cols - c < PACK_CHUNK ? cols - c : PACK_CHUNK;
     const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK, filled = blocks * NVFP4_BLOCK;
-    nonfinite |= choose_scales(spec, table, t, values + c, count, scale_codes);
+    nonfinite |= nvfp4_choose_scales(spec, table, t, values + c, count, scale_codes);
     for (size_t b = 0; b < blocks; b++) factors[b] = table->factor[BINADE + scale_codes[b]];
     t->block_multiply(values + c, count, NVFP4_BLOCK, factors, scaled);
     for (size_t i = count; i < filled; i++) scaled[i] = 0;

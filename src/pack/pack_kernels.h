@@ -51,6 +51,10 @@ typedef struct nvfp4_table {
 
 void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table);
 
+/* codes[b]: the scale of each block of up to PACK_CHUNK columns. Returns 1 when a value is NaN or infinite. */
+int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+                        size_t count, uint8_t *codes);
+
 /* One row of cols values into codes and scales (of this row). Returns 1 when a value is NaN or infinite. */
 int fp8_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, void *codes,
                  void *scales);

@@ -13,8 +13,8 @@
  * round: to nearest, ties away from zero, as the original has it. A range of 0, or one so small that the scale would be
  * infinite, gives scale 1. All x must be finite and g finite and above 0.
  *
- * NVFP4, as compressed-tensors orders it (nvfp4.c chooses the scales): with the number G of the segment and a block's scale
- * s, an E4M3 code,
+ * NVFP4, as compressed-tensors orders it (nvfp4.c chooses the scales): with the number G of the segment (segment.h) and a
+ * block's scale s, an E4M3 code,
  *
  *   step = s / G;  code = e2m1(x / step), −0 as 0;  x̂ = code · step
  */

@@ -110,7 +110,9 @@ viva_status segment_errors(const segment *s, const coder *c, const float *values
 /* 100 · the measure / absmax for sums over count values in units of `unit`; 0 when absmax or count is. */
 double error_percent(const error_sums *sums, size_t count, float unit, float absmax, viva_error_measure measure);
 
-/* nvfp4: what pack_rows needs to know for this global scale (absmax): G and the table's spec. */
-pack_spec nvfp4_spec(viva_scale_search search, float global);
+/* nvfp4: G for this global scale (absmax), as compressed-tensors rounds it: (1 / absmax) · 2688, at most 2^118, so that
+ * G / scale is finite for the least scale, 2^-9. */
+#define NVFP4_NUMBER_MOST 0x1p118f
+float nvfp4_number(float global);
 
 #endif

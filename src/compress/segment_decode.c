@@ -26,8 +26,7 @@ static void decode_narrow(const segment *s, const segment_parts *p, const block_
     const affine a = {s->grid.block, bits, s->symmetric, s->global};
     k->decode(&a, p->scales + run->first, p->zeros + run->first, codes, run->values, past, to);
   } else {
-    const pack_spec spec = nvfp4_spec(VIVA_SEARCH_ABSMAX, s->global);
-    k->nvfp4_values(spec.global, p->nvfp4_scales + run->first, codes, run->values, past, to);
+    k->nvfp4_values(nvfp4_number(s->global), p->nvfp4_scales + run->first, codes, run->values, past, to);
   }
 }
 

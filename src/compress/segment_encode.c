@@ -71,8 +71,13 @@ typedef struct codec_tools {
 static void make_tools(const coder *c, const segment *s, codec_tools *tools) {
   tools->kernels = c->kernels;
   tools->twins = pack_twins_best();
-  tools->spec = nvfp4_spec(c->config.search, s->global);
-  if (s->codec == VIVA_CODEC_NVFP4) nvfp4_make_table(&tools->spec, &tools->table);
+  if (s->codec != VIVA_CODEC_NVFP4) return;
+  tools->spec = (pack_spec){.format = WEIGHT_NVFP4,
+                            .block = NVFP4_BLOCK,
+                            .scale = SCALE_E4M3,
+                            .search = (nvfp4_search)c->config.search,
+                            .global = nvfp4_number(s->global)};
+  nvfp4_make_table(&tools->spec, &tools->table);
 }
 
 typedef struct fill_job {

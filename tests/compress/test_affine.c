@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "compress/kernels.h"
+#include "number/number.h"
 
 static void codes_come_back(void **state) {
   (void)state;
@@ -121,6 +122,40 @@ static void forms_agree(void **state) {
   }
 }
 
+/* 2048 codes by 8 scales: what dividing gives. */
+static void divides(const uint8_t *codes, const float scales[8], int symmetric) {
+  enum { BLOCK = 256, BLOCKS = 8 };
+  static float got[BLOCK * BLOCKS];
+  const affine a = {BLOCK, 8, symmetric, 1};
+  const float zeros[BLOCKS] = {0};
+  compress_kernels_best()->decode(&a, scales, zeros, codes, BLOCK * BLOCKS, 0, got);
+  for (size_t i = 0; i < BLOCK * BLOCKS; i++) {
+    const float code = symmetric ? (float)(int8_t)codes[i] : (float)codes[i];
+    if (got[i] != code / scales[i / BLOCK])
+      fail_msg("%a / %a is %a", (double)code, (double)scales[i / BLOCK], (double)got[i]);
+  }
+}
+
+/* The AVX2 form divides by multiplying: every code by scales of one mantissa in 61 (all with VIVA_SLOW=1), of powers of two up
+ * to the ends where it does so; then beyond them. */
+static void every_quotient(void **state) {
+  (void)state;
+  static const uint32_t powers[8] = {127 - 60, 127 - 1, 127, 127 + 1, 127 + 3, 127 + 7, 127 + 20, 127 + 59};
+  const uint32_t by = getenv("VIVA_SLOW") ? 1 : 61;
+  uint8_t codes[2048];
+  float scales[8], far[8];
+  for (size_t i = 0; i < sizeof codes; i++) codes[i] = (uint8_t)i;
+  for (uint32_t group = 0; group < (1u << 23) / by / 8 + 1; group++) {
+    for (uint32_t i = 0; i < 8; i++) {
+      const uint32_t mantissa = (group * 8 + i) * by & 0x7fffff;
+      scales[i] = f32_from_bits(powers[i] << 23 | mantissa);
+      far[i] = f32_from_bits((i % 2 ? 127 + 80 + i : 127 - 61 - i) << 23 | mantissa);
+    }
+    divides(codes, scales, group % 2);
+    if (group % 61 == 0) divides(codes, far, group % 2);
+  }
+}
+
 static void sums_are_right(void **state) {
   (void)state;
   float x[1000], y[1000];
@@ -148,7 +183,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(codes_come_back),       cmocka_unit_test(is_what_the_original_computes),
       cmocka_unit_test(rounds_away_from_zero), cmocka_unit_test(forms_agree),
-      cmocka_unit_test(sums_are_right),
+      cmocka_unit_test(every_quotient),        cmocka_unit_test(sums_are_right),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

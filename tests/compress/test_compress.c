@@ -221,8 +221,9 @@ static void any_shape(void **state) {
   viva_engine_release(one), viva_engine_release(two);
 }
 
-/* The bytes of NVFP4 are those of the packed weight: one definition. */
-static void nvfp4_is_the_packed_weight(void **state) {
+/* NVFP4 is the packed weight's but for the order of its divisions: every value within a few roundings of it, or (where a
+ * quotient lies that near to the middle between two codes) one code apart; none is among these. */
+static void nvfp4_is_near_the_packed_weight(void **state) {
   (void)state;
   viva_engine *engine = kit_engine(2);
   enum { ROWS = 37, COLS = 16 * 33 };
@@ -240,8 +241,9 @@ static void nvfp4_is_the_packed_weight(void **state) {
     assert_int_equal(viva_packed_weight_unpack(packed, packed_values, ROWS * COLS, NULL), VIVA_OK);
     viva_compressed *c = compress(engine, t, &config);
     back(engine, c, got, ROWS * COLS);
-    assert_memory_equal(got, packed_values, ROWS * COLS * sizeof *got);
-    assert_true(info.global_scale == 2688 / describe(c).global_scale);
+    for (size_t i = 0; i < ROWS * COLS; i++) /* G, s / G and the product: three roundings on either side */
+      assert_true(fabsf(got[i] - packed_values[i]) <= 6 * 0x1p-24f * fabsf(packed_values[i]));
+    assert_true(fabsf(info.global_scale * describe(c).global_scale / 2688 - 1) <= 4 * 0x1p-24f);
     viva_compressed_release(c);
     viva_packed_weight_release(packed);
   }
@@ -487,7 +489,7 @@ int main(void) {
       cmocka_unit_test(statistics_are_right),
       cmocka_unit_test(symmetric_mode_keeps_signs),
       cmocka_unit_test(any_shape),
-      cmocka_unit_test(nvfp4_is_the_packed_weight),
+      cmocka_unit_test(nvfp4_is_near_the_packed_weight),
       cmocka_unit_test(bounds_hold),
       cmocka_unit_test(special_values),
       cmocka_unit_test(other_types),

@@ -152,6 +152,12 @@ void affine_encode_avx2(const affine *a, const float *values, size_t count, floa
 /* 8 codes of `bits` bits, in 32 bits each: a lane takes the two bytes its code lies in, and moves it down. */
 FOR_EACH __m256i load_codes(const uint8_t *codes, uint32_t bits) {
   if (bits == 8) return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
+  if (bits == 4) {
+    int32_t eight;
+    memcpy(&eight, codes, sizeof eight);
+    const __m256i down = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    return _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32(eight), down), _mm256_set1_epi32(15));
+  }
   uint64_t word = 0;
   memcpy(&word, codes, bits);
   const int b = (int)bits;
@@ -166,7 +172,6 @@ FOR_EACH __m256i load_codes(const uint8_t *codes, uint32_t bits) {
 /* A block's numbers in all lanes. */
 typedef struct block_lanes {
   __m256 scale, inverse, zero, global;
-  __m256i sign;
 } block_lanes;
 
 /* code / scale, rounded once: the product with the rounded inverse, mended by what is left over. Where scale and inverse are
@@ -176,10 +181,12 @@ static inline __m256 quotient(__m256 code, const block_lanes *b) {
   return _mm256_fmadd_ps(_mm256_fnmadd_ps(near, b->scale, code), b->inverse, near);
 }
 
-FOR_EACH void decode_block(const block_lanes *b, uint32_t bits, size_t block, const uint8_t *codes, int exact, int past,
-                           float *to) {
+FOR_EACH void decode_block(const block_lanes *b, uint32_t bits, int symmetric, size_t block, const uint8_t *codes,
+                           int exact, int past, float *to) {
+  const __m256i sign = _mm256_set1_epi32(1 << (bits - 1));
   for (size_t i = 0; i < block; i += 8, codes += bits) {
-    const __m256i code = _mm256_sub_epi32(_mm256_xor_si256(load_codes(codes, bits), b->sign), b->sign);
+    __m256i code = load_codes(codes, bits);
+    if (symmetric) code = _mm256_sub_epi32(_mm256_xor_si256(code, sign), sign);
     const __m256 c = _mm256_cvtepi32_ps(code);
     const __m256 n = _mm256_add_ps(exact ? quotient(c, b) : _mm256_div_ps(c, b->scale), b->zero);
     store8(to + i, _mm256_mul_ps(n, b->global), past);
@@ -193,40 +200,49 @@ static inline int are_ordinary(__m256 scales) {
   return _mm256_movemask_ps(good) == 0xff;
 }
 
-FOR_EACH void decode_blocks(const affine *a, uint32_t bits, const float *scales, const float *zeros,
-                            const uint8_t *codes, size_t blocks, int past, float *to) {
-  const size_t bytes = a->block / 8 * bits;
-  block_lanes lanes = {.global = _mm256_set1_ps(a->global),
-                       .sign = _mm256_set1_epi32(a->symmetric ? 1 << (bits - 1) : 0)};
+FOR_EACH void decode_blocks(const affine *a, size_t block, uint32_t bits, int symmetric, const float *scales,
+                            const float *zeros, const uint8_t *codes, size_t blocks, int past, float *to) {
+  const size_t bytes = block / 8 * bits;
+  block_lanes lanes = {.global = _mm256_set1_ps(a->global)};
   for (size_t b = 0; b < blocks; b += TOGETHER) {
     float inverse[TOGETHER];
     const __m256 all = _mm256_loadu_ps(scales + b);
     const int exact = are_ordinary(all);
     _mm256_storeu_ps(inverse, _mm256_div_ps(_mm256_set1_ps(1), all));
-    for (size_t i = 0; i < TOGETHER; i++, codes += bytes, to += a->block) {
+    for (size_t i = 0; i < TOGETHER; i++, codes += bytes, to += block) {
       lanes.scale = _mm256_set1_ps(scales[b + i]);
       lanes.inverse = _mm256_set1_ps(inverse[i]);
       lanes.zero = _mm256_set1_ps(zeros[b + i]);
       if (!exact)
-        decode_block(&lanes, bits, a->block, codes, 0, 0, to);
+        decode_block(&lanes, bits, symmetric, block, codes, 0, 0, to);
       else if (past)
-        decode_block(&lanes, bits, a->block, codes, 1, 1, to);
+        decode_block(&lanes, bits, symmetric, block, codes, 1, 1, to);
       else
-        decode_block(&lanes, bits, a->block, codes, 1, 0, to);
+        decode_block(&lanes, bits, symmetric, block, codes, 1, 0, to);
     }
   }
+}
+
+FOR_EACH void decode_bits(const affine *a, uint32_t bits, const float *scales, const float *zeros, const uint8_t *codes,
+                          size_t blocks, int past, float *to) {
+  if (a->symmetric)
+    decode_blocks(a, a->block, bits, 1, scales, zeros, codes, blocks, past, to);
+  else if (a->block == 16) /* the original's: two vectors, no loop */
+    decode_blocks(a, 16, bits, 0, scales, zeros, codes, blocks, past, to);
+  else
+    decode_blocks(a, a->block, bits, 0, scales, zeros, codes, blocks, past, to);
 }
 
 static void decode_whole(const affine *a, const float *scales, const float *zeros, const uint8_t *codes, size_t blocks,
                          int past, float *to) {
   switch (a->bits) {
-  case 2: decode_blocks(a, 2, scales, zeros, codes, blocks, past, to); return;
-  case 3: decode_blocks(a, 3, scales, zeros, codes, blocks, past, to); return;
-  case 4: decode_blocks(a, 4, scales, zeros, codes, blocks, past, to); return;
-  case 5: decode_blocks(a, 5, scales, zeros, codes, blocks, past, to); return;
-  case 6: decode_blocks(a, 6, scales, zeros, codes, blocks, past, to); return;
-  case 7: decode_blocks(a, 7, scales, zeros, codes, blocks, past, to); return;
-  default: decode_blocks(a, 8, scales, zeros, codes, blocks, past, to); return;
+  case 2: decode_bits(a, 2, scales, zeros, codes, blocks, past, to); return;
+  case 3: decode_bits(a, 3, scales, zeros, codes, blocks, past, to); return;
+  case 4: decode_bits(a, 4, scales, zeros, codes, blocks, past, to); return;
+  case 5: decode_bits(a, 5, scales, zeros, codes, blocks, past, to); return;
+  case 6: decode_bits(a, 6, scales, zeros, codes, blocks, past, to); return;
+  case 7: decode_bits(a, 7, scales, zeros, codes, blocks, past, to); return;
+  default: decode_bits(a, 8, scales, zeros, codes, blocks, past, to); return;
   }
 }
 

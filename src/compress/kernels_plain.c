@@ -2,7 +2,7 @@
 #include "base/cpu.h"
 #include "compress/kernels.h"
 #include "number/number.h"
-#include "pack/layout.h"
+#include "pack/nvfp4_math.h"
 
 /* -- affine */
 
@@ -62,19 +62,17 @@ static void decode(const affine *a, const float *scales, const float *zeros, con
 
 static void nvfp4_codes(float global, const uint8_t *scales, const float *values, size_t count, uint8_t *codes) {
   for (size_t at = 0; at < count; at += NVFP4_BLOCK, scales++, codes += NVFP4_BLOCK_BYTES) {
-    const float step = e4m3_to_f32(*scales) / global;
+    const float step = nvfp4_step(*scales, global);
     memset(codes, 0, NVFP4_BLOCK_BYTES);
-    for (size_t i = 0; i < NVFP4_BLOCK && at + i < count; i++) {
-      const uint8_t code = e2m1_from_f32(values[at + i] / step + 0.0f); /* never −0 */
-      codes[i / 2] = (uint8_t)(codes[i / 2] | code << 4 * (i % 2));
-    }
+    for (size_t i = 0; i < NVFP4_BLOCK && at + i < count; i++)
+      codes[i / 2] = (uint8_t)(codes[i / 2] | nvfp4_code(values[at + i], step) << 4 * (i % 2));
   }
 }
 
 static void nvfp4_values(float global, const uint8_t *scales, const uint8_t *codes, size_t count, int past, float *to) {
   (void)past;
   for (size_t i = 0; i < count; i++) {
-    const float step = e4m3_to_f32(scales[i / NVFP4_BLOCK]) / global;
+    const float step = nvfp4_step(scales[i / NVFP4_BLOCK], global);
     to[i] = e2m1_to_f32((uint8_t)(codes[i / 2] >> 4 * (i % 2))) * step;
   }
 }

@@ -6,8 +6,8 @@
 #ifdef __AVX2__
 
 #include "compress/kernels_avx2.h"
+#include "number/layout.h"
 #include "number/number.h"
-#include "pack/layout.h"
 
 #define CHUNK_BLOCKS 64 /* whose steps are found together */
 

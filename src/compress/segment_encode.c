@@ -72,10 +72,11 @@ static void make_tools(const coder *c, const segment *s, codec_tools *tools) {
   tools->kernels = c->kernels;
   tools->twins = pack_twins_best();
   if (s->codec != VIVA_CODEC_NVFP4) return;
+  const nvfp4_search search = c->config.search == VIVA_SEARCH_MSE ? NVFP4_SEARCH_NEAR : (nvfp4_search)c->config.search;
   tools->spec = (pack_spec){.format = WEIGHT_NVFP4,
                             .block = NVFP4_BLOCK,
                             .scale = SCALE_E4M3,
-                            .search = (nvfp4_search)c->config.search,
+                            .search = search,
                             .global = nvfp4_number(s->global)};
   nvfp4_make_table(&tools->spec, &tools->table);
 }

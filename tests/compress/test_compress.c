@@ -221,8 +221,9 @@ static void any_shape(void **state) {
   viva_engine_release(one), viva_engine_release(two);
 }
 
-/* NVFP4 is the packed weight's but for the order of its divisions: every value within a few roundings of it, or (where a
- * quotient lies that near to the middle between two codes) one code apart; none is among these. */
+/* NVFP4 by absmax and by Four-over-Six is the packed weight's but for the order of its divisions: every value within a few
+ * roundings of it, or (where a quotient lies that near to the middle between two codes) one code apart; none is among these.
+ * The search tries fewer scales. */
 static void nvfp4_is_near_the_packed_weight(void **state) {
   (void)state;
   viva_engine *engine = kit_engine(2);
@@ -230,7 +231,7 @@ static void nvfp4_is_near_the_packed_weight(void **state) {
   float *values = kit_floats(ROWS * COLS), *packed_values = kit_floats(ROWS * COLS), *got = kit_floats(ROWS * COLS);
   kit_values(4, 0.02f, values, ROWS * COLS, 9);
   viva_tensor *t = kit_tensor(engine, values, ROWS, COLS);
-  for (int search = 0; search < 3; search++) {
+  for (int search = VIVA_SEARCH_ABSMAX; search <= VIVA_SEARCH_FOUR_OVER_SIX; search++) {
     viva_prepack_options options = viva_prepack_options_default();
     viva_compression_config config = viva_nvfp4_e2m1_config();
     viva_packed_weight *packed = NULL;

@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "compress/segment.h"
 #include "number/number.h"
+#include "pack/nvfp4_math.h"
 
 /* -- the package's bytes */
 
@@ -66,6 +67,32 @@ static void is_what_compressed_tensors_writes(void **state) {
   fclose(file);
   viva_engine_release(engine);
   assert_int_equal(count, 463);
+}
+
+/* -- value by value: what C and CUDA share, by number/'s definitions */
+
+static void scales_of_blocks(void **state) {
+  (void)state;
+  uint64_t seed = 3;
+  for (int round = 0; round < 300000; round++) {
+    const float number = ldexpf(1.0f + (float)kit_unit(&seed), (int)(kit_next(&seed) % 60) - 30);
+    const float absmax = ldexpf((float)kit_unit(&seed), (int)(kit_next(&seed) % 24) - 12) * 6 / number;
+    assert_int_equal(nvfp4_scale_code(absmax, number), e4m3_from_f32(absmax / 6 * number));
+  }
+  for (uint32_t bits = 0; bits < 0x44000000u; bits += 511) { /* and everything between 0 and 512 */
+    const float absmax = f32_from_bits(bits);
+    assert_int_equal(nvfp4_scale_code(absmax, 6), e4m3_from_f32(absmax / 6 * 6));
+  }
+}
+
+static void codes_of_values(void **state) {
+  (void)state;
+  for (uint32_t bits = 0; bits <= 0x7f800000u; bits += 1021) { /* infinity is the largest code */
+    const float y = f32_from_bits(bits), d = y - e2m1_to_f32(e2m1_from_f32(y));
+    assert_int_equal(nvfp4_code(y, 1), e2m1_from_f32(y));
+    assert_int_equal(nvfp4_code(-y, 1), y == 0 ? 0 : e2m1_from_f32(-y));
+    assert_true(f32_bits(nvfp4_distance(y)) == f32_bits(d * d));
+  }
 }
 
 /* -- the forms */
@@ -145,6 +172,8 @@ static void every_quotient(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(is_what_compressed_tensors_writes),
+      cmocka_unit_test(scales_of_blocks),
+      cmocka_unit_test(codes_of_values),
       cmocka_unit_test(values_by_definition),
       cmocka_unit_test(forms_agree),
       cmocka_unit_test(every_quotient),

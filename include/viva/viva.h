@@ -50,6 +50,7 @@
 #include "viva/sampling.h"
 #include "viva/status.h"
 #include "viva/tensor.h"
+#include "viva/tensor_algebra.h"
 #include "viva/tensor_ops.h"
 #include "viva/tokenizer.h"
 #include "viva/types.h"

@@ -52,6 +52,7 @@
 #include "viva/tensor.h"
 #include "viva/tensor_algebra.h"
 #include "viva/tensor_ops.h"
+#include "viva/tensor_select.h"
 #include "viva/tokenizer.h"
 #include "viva/types.h"
 #include "viva/version.h"

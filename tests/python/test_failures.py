@@ -13,7 +13,7 @@ import pytest
 from commands import commands, contents, make_inputs, whole
 
 SLOW = bool(os.environ.get("VIVA_SLOW"))
-PLACES = 12  # in CI, of each kind, for each command
+PLACES = 4  # in CI, of each kind, for each command
 NAMES = [command.name for command in commands(Path())]
 CODES = (2, 3, 4)  # what an error of the system may be: of a file, of memory, of reading and writing
 NOT_STARTED = 127  # the system could not even load the program

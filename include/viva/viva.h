@@ -39,6 +39,7 @@
 #include "viva/chat.h"
 #include "viva/checkpoint.h"
 #include "viva/compress.h"
+#include "viva/dlpack.h"
 #include "viva/engine.h"
 #include "viva/file.h"
 #include "viva/generator.h"

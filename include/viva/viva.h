@@ -54,6 +54,7 @@
 #include "viva/tensor_algebra.h"
 #include "viva/tensor_ops.h"
 #include "viva/tensor_select.h"
+#include "viva/tensor_text.h"
 #include "viva/tokenizer.h"
 #include "viva/types.h"
 #include "viva/version.h"

@@ -8,7 +8,7 @@
 
 enum { DIGITS_MAX = 340 }; /* of 2^1024 with 17 behind the point */
 
-/* 0.d₁d₂… · 10^(point): the fewest digits that are read back as x (finite) in its type, rounded where the format has fewer
+/* 0.d₁d₂… · 10^(point): the fewest digits that are read back as value (finite) in its type, rounded where the format has fewer
  * places. Zero: no digits, point 0. */
 typedef struct digits {
   int negative, count, point;
@@ -16,7 +16,7 @@ typedef struct digits {
 } digits;
 
 /* places: most digits behind the point; exponential: behind the first digit. */
-void digits_of(digits *d, viva_dtype type, double x, int places, int exponential);
+void digits_of(digits *d, viva_dtype type, double value, int places, int exponential);
 /* Exactly `count` ≤ 18 digits of x, which is not 0. */
 void digits_take(digits *d, double x, int count);
 

@@ -133,6 +133,7 @@ static viva_status load_folder(loading *l, arena *a, viva_error *error) {
   TRY(read_beside(l, a, "tokenizer_config.json", &text, &bytes, error));
   if (!text) return VIVA_OK;
   json_begin(&j, l->ck->rt, a, l->path, text, bytes);
+  json_as_python(&j);
   return take_config(l, &j, error);
 }
 

@@ -237,10 +237,10 @@ static viva_status read_file(quant *q, const char *name, viva_status (*parse)(qu
   return parse(q, &file);
 }
 
-/* A scheme that viva does not read refuses a checkpoint only when its tensors are quantised: configurations outlive the
- * quantisation in merged and converted models. quant_find_modules decides. */
+/* A scheme that viva does not read, or that makes no sense, refuses a checkpoint only when its tensors are quantised:
+ * configurations outlive the quantisation in merged and converted models. quant_find_modules decides. */
 static viva_status keep_unread(quant *q, viva_status status, const viva_error *local, viva_error *error) {
-  if (status == VIVA_E_UNSUPPORTED) {
+  if (status == VIVA_E_UNSUPPORTED || status == VIVA_E_FORMAT) {
     q->unread = *local;
     q->method = METHOD_NONE;
     q->scheme = "";
@@ -254,14 +254,12 @@ viva_status quant_config_read(quant *q, viva_error *error) {
   viva_error local = {0};
   viva_status status = read_file(q, "config.json", read_config, &local);
   if (status == VIVA_OK) status = read_file(q, "hf_quant_config.json", read_modelopt_file, &local);
-  TRY(keep_unread(q, status, &local, error));
-  if (q->method == METHOD_MODELOPT && q->groups.count == 0 && !q->algo_null) {
+  if (status == VIVA_OK && q->method == METHOD_MODELOPT && q->groups.count == 0 && !q->algo_null) {
     int mixed = q->scheme[0] != 0; /* set with the algorithm */
-    error_set(error, VIVA_E_FORMAT,
-              mixed ? "the algorithm is MIXED_PRECISION, but no layer's is told"
-                    : "neither config.json nor hf_quant_config.json has a quant_algo; expected FP8 or NVFP4");
-    error_at(error, q->config_path, mixed ? "quantized_layers" : "quant_algo", -1, VIVA_NO_OFFSET);
-    return VIVA_E_FORMAT;
+    status = error_set(&local, VIVA_E_FORMAT,
+                       mixed ? "the algorithm is MIXED_PRECISION, but no layer's is told"
+                             : "neither config.json nor hf_quant_config.json has a quant_algo; expected FP8 or NVFP4");
+    error_at(&local, q->config_path, mixed ? "quantized_layers" : "quant_algo", -1, VIVA_NO_OFFSET);
   }
-  return VIVA_OK;
+  return keep_unread(q, status, &local, error);
 }

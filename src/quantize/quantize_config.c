@@ -217,6 +217,7 @@ viva_status quantize_write_files(quantize_job *j, const char *folder, viva_error
                                       "merges.txt",
                                       "tokenizer.model",
                                       "chat_template.jinja",
+                                      "tekken.json",
                                       "chat_template.json"};
   if (j->ck->container == CONTAINER_GGUF) return quantize_write_gguf_files(j, folder, error);
   TRY(write_config(j, folder, error));

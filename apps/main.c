@@ -14,7 +14,7 @@
 static const command *const commands[] = {
     &command_generate,   &command_chat,    &command_tokenize, &command_detokenize, &command_inspect,
     &command_perplexity, &command_bench,   &command_quantize, &command_compare,    &command_compress,
-    &command_decompress, &command_analyze, &command_memory,   &command_devices,
+    &command_decompress, &command_analyze, &command_memory,   &command_devices,    &command_debug,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

@@ -32,6 +32,9 @@ _viva_options() {
     analyze) echo "--tensor --max-error --measure --html --json -t --threads" ;;
     memory) echo "--size -f --file --no-measure --json" ;;
     devices) echo "--json" ;;
+    debug-decode)
+      echo "-m --model -p --prompt -f --file -n --n-predict --token --position --compare --dump -t --threads" \
+        "--tokenizer $hold $device $talk" ;;
   esac
   echo "-h --help"
 }
@@ -51,19 +54,20 @@ _viva_values() {
     --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b-layer" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
     -o | --output) [[ $1 == bench ]] && echo "md csv json jsonl" || echo path ;;
+    --compare) echo "none cpu reference" ;;
     --codec) echo "affine nvfp4 adaptive" ;;
     --measure) echo "mean largest rms" ;;
     --bound) echo "report fit fit-blocks raw" ;;
     --search) echo "mse absmax four-over-six" ;;
     -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -d | --n-depth | --sequences | -c | --ctx-size | -t | --threads | -r | --repetitions | \
       --stop | --stop-token | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
-      --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size) echo any ;;
+      --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size | --token | --position | --dump) echo any ;;
   esac
 }
 
 _viva() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-  local commands="generate chat tokenize detokenize inspect perplexity bench quantize compare compress decompress analyze memory devices help"
+  local commands="generate chat tokenize detokenize inspect perplexity bench quantize compare compress decompress analyze memory devices debug-decode help"
   local values
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then

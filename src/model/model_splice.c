@@ -33,8 +33,9 @@ static int holds_packed(const viva_model *m) {
   int packed = !weight_dense(m->dec.head.format);
   for (size_t i = 0; i < m->dec.layer_count; i++) {
     const decoder_layer *l = &m->dec.layers[i];
-    const weight *const all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
-    for (size_t p = 0; p < sizeof all / sizeof *all; p++) packed |= !weight_dense(all[p]->format);
+    const weight_format all[] = {l->q.format,    l->k.format,  l->v.format,   l->o.format,
+                                 l->gate.format, l->up.format, l->down.format};
+    for (size_t p = 0; p < sizeof all / sizeof *all; p++) packed |= !weight_dense(all[p]);
   }
   return packed;
 }

@@ -45,6 +45,7 @@ static int run_command(output *out, const command *cmd, int argc, char **argv) {
   case ARGS_RUN: code = cmd->run(out, values, &rest); break;
   case ARGS_HELP: code = help_command(out, cmd); break;
   case ARGS_WRONG: break;
+  case ARGS_NO_MEMORY: code = CODE_LIMIT; break;
   }
   args_free(&spec, values);
   free(values);

@@ -18,6 +18,7 @@ typedef struct model_args {
   int kv;                   /* --kv: index */
   int load;                 /* --load: index */
   int device;               /* --device: index */
+  int decode;               /* --decode: index */
   int kernels;              /* --kernels: index */
   int quiet, verbose;
 } model_args;
@@ -29,14 +30,14 @@ enum {
   MODEL_PATH_OPTIONS = 1,
   MODEL_TOKENIZER_OPTIONS = 1,
   MODEL_HOLD_OPTIONS = 5,
-  MODEL_DEVICE_OPTIONS = 2,
+  MODEL_DEVICE_OPTIONS = 3,
   MODEL_TALK_OPTIONS = 2
 };
 extern const option model_path_options[MODEL_PATH_OPTIONS];           /* -m */
 extern const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS]; /* --tokenizer */
 extern const option model_hold_options[MODEL_HOLD_OPTIONS];           /* --weights --act --kv --load
                                                                          --num-layers */
-extern const option model_device_options[MODEL_DEVICE_OPTIONS];       /* --device --kernels */
+extern const option model_device_options[MODEL_DEVICE_OPTIONS];       /* --device --kernels --decode */
 extern const option model_talk_options[MODEL_TALK_OPTIONS];           /* -q -v */
 
 /* The library's option structs for these arguments. */

@@ -2,7 +2,7 @@
 
 _viva_options() {
   local hold="--weights --act --kv --load --num-layers"
-  local device="--device --kernels"
+  local device="--device --kernels --decode"
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)
@@ -54,6 +54,7 @@ _viva_values() {
     --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b-layer" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
     -o | --output) [[ $1 == bench ]] && echo "md csv json jsonl" || echo path ;;
+    --decode) echo "auto plain graph" ;;
     --compare) echo "none cpu reference" ;;
     --codec) echo "affine nvfp4 adaptive" ;;
     --measure) echo "mean largest rms" ;;

@@ -216,7 +216,7 @@ args_outcome args_parse(const args_spec *spec, int argc, char **argv, void *valu
   unsigned char *seen = calloc(option_total(spec) + 1, 1);
   if (seen == NULL) {
     message_fail(CODE_LIMIT, "no memory for the command line");
-    return ARGS_WRONG;
+    return ARGS_NO_MEMORY;
   }
   parser p = {spec, values, seen, (size_t)argc + 1};
   int code = 0, options = 1;
@@ -232,6 +232,7 @@ args_outcome args_parse(const args_spec *spec, int argc, char **argv, void *valu
     }
   }
   free(seen);
+  if (code == CODE_LIMIT) return ARGS_NO_MEMORY;
   return code == 0 ? ARGS_RUN : ARGS_WRONG;
 }
 

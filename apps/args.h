@@ -70,10 +70,10 @@ typedef struct args_spec {
   size_t max_operands;
 } args_spec;
 
-typedef enum args_outcome { ARGS_RUN, ARGS_HELP, ARGS_WRONG } args_outcome;
+typedef enum args_outcome { ARGS_RUN, ARGS_HELP, ARGS_WRONG, ARGS_NO_MEMORY } args_outcome;
 
 /* Fills values from argv[0..argc), the words after the command's name. argv is reordered: the operands come first.
- * ARGS_HELP: -h or --help was given. ARGS_WRONG: a message has been written. Lists are freed by args_free. */
+ * ARGS_HELP: -h or --help was given. ARGS_WRONG, ARGS_NO_MEMORY: a message has been written. Lists are freed by args_free. */
 args_outcome args_parse(const args_spec *spec, int argc, char **argv, void *values, operands *rest);
 void args_free(const args_spec *spec, void *values);
 

@@ -23,14 +23,16 @@ static int run_system(chat *c, const char *text) {
 
 static int run_save(chat *c, const char *text) {
   if (*text == 0) return message_note("/save needs a file's name"), 0;
-  if (chat_save(&c->talk, c->args->model.path, text) == 0) message_note("%zu messages are in %s", c->talk.count, text);
-  return 0;
+  int code = chat_save(&c->talk, c->args->model.path, text);
+  if (code == 0) message_note("%zu messages are in %s", c->talk.count, text);
+  return code;
 }
 
 static int run_load(chat *c, const char *text) {
   if (*text == 0) return message_note("/load needs a file's name"), 0;
-  if (chat_load(&c->talk, text) == 0) message_note("%zu messages are read from %s", c->talk.count, text);
-  return 0;
+  int code = chat_load(&c->talk, text);
+  if (code == 0) message_note("%zu messages are read from %s", c->talk.count, text);
+  return code;
 }
 
 static int run_regen(chat *c, const char *text) {

@@ -1,6 +1,7 @@
 /* cmd_chat.c: viva chat: a conversation with a model, by its own chat template. Answers go to standard output,
  * everything else to standard error.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,7 +168,7 @@ static int add_line(typed *t, const char *line, size_t bytes, int new_line) {
   if (t->bytes + bytes + 2 > t->room) {
     size_t room = 2 * (t->bytes + bytes) + 256;
     char *grown = realloc(t->text, room);
-    if (grown == NULL) return message_fail(CODE_LIMIT, "no memory for a message of %zu bytes", room);
+    if (grown == NULL) return errno = ENOMEM;
     t->text = grown;
     t->room = room;
   }
@@ -224,13 +225,13 @@ static int converse(chat *c) {
       interrupted = 1;
       continue;
     }
+    if (status == LINE_FAILED)
+      code = message_fail(errno == ENOMEM ? CODE_LIMIT : CODE_IO, "standard input: cannot read: %s", strerror(errno));
     if (status != LINE_READ) break;
     interrupted = 0;
     if (t.bytes == 0) continue;
-    if (t.text[0] == '/')
-      chat_command(c, t.text);
-    else
-      ask(c, t.text, t.bytes);
+    int failed = t.text[0] == '/' ? chat_command(c, t.text) : ask(c, t.text, t.bytes);
+    if (failed != CODE_OK && !line_edit_terminal(c->edit)) code = failed; /* a script has nothing else to see it by */
     if (signals_stopped() && !signals_resume()) {
       code = CODE_INTERRUPTED; /* SIGTERM, SIGHUP */
       break;

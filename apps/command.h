@@ -36,6 +36,7 @@ extern const command command_decompress;
 extern const command command_analyze;
 extern const command command_memory;
 extern const command command_devices;
+extern const command command_debug;
 
 /* "viva NAME --help". The defaults shown are those that command->defaults stores. Returns the exit code. */
 int help_command(output *out, const command *cmd);

@@ -18,7 +18,7 @@ void line_edit_close(line_edit *edit); /* NULL is allowed */
 int line_edit_terminal(const line_edit *edit);
 
 /* Reads one line, without its end. *line is valid until the next call. END: Ctrl-D, or the end of the input.
- * INTERRUPTED: Ctrl-C; what was typed is gone. */
+ * INTERRUPTED: Ctrl-C; what was typed is gone. FAILED: errno says why. */
 line_status line_edit_read(line_edit *edit, const char *prompt, const char **line);
 
 #endif

@@ -14,7 +14,7 @@
 static const command *const commands[] = {
     &command_generate,   &command_chat,    &command_tokenize, &command_detokenize, &command_inspect,
     &command_perplexity, &command_bench,   &command_quantize, &command_compare,    &command_compress,
-    &command_decompress, &command_analyze, &command_memory,   &command_devices,
+    &command_decompress, &command_analyze, &command_memory,   &command_devices,    &command_debug,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
@@ -45,6 +45,7 @@ static int run_command(output *out, const command *cmd, int argc, char **argv) {
   case ARGS_RUN: code = cmd->run(out, values, &rest); break;
   case ARGS_HELP: code = help_command(out, cmd); break;
   case ARGS_WRONG: break;
+  case ARGS_NO_MEMORY: code = CODE_LIMIT; break;
   }
   args_free(&spec, values);
   free(values);

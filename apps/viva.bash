@@ -2,7 +2,7 @@
 
 _viva_options() {
   local hold="--weights --act --kv --load --num-layers"
-  local device="--device --kernels"
+  local device="--device --kernels --decode"
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)
@@ -23,7 +23,7 @@ _viva_options() {
         "$hold $device $talk" ;;
     quantize) echo "--format --to --shard-size --overwrite --force -t --threads --layers --json $talk" ;;
     compare)
-      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --layers --json" \
+      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --beside --html --layers --json" \
         "--tokenizer $hold $device $talk" ;;
     compress)
       echo "-o --output --tensor -t --threads --workers --json -q --quiet --codec --bits --block --symmetric --max-error" \
@@ -32,6 +32,9 @@ _viva_options() {
     analyze) echo "--tensor --max-error --measure --html --json -t --threads" ;;
     memory) echo "--size -f --file --no-measure --json" ;;
     devices) echo "--json" ;;
+    debug-decode)
+      echo "-m --model -p --prompt -f --file -n --n-predict --token --position --compare --dump -t --threads" \
+        "--tokenizer $hold $device $talk" ;;
   esac
   echo "-h --help"
 }
@@ -43,7 +46,7 @@ _viva_values() {
     -m | --model | --tokenizer | --html) echo path ;;
     -f | --file) echo path ;;
     --format | --to) echo "$packed bf16 f16 f32 dense" ;;
-    --weights | --ref-weights) echo "f32 bf16 f16 $packed stored" ;;
+    --weights | --ref-weights | --beside) echo "f32 bf16 f16 $packed stored" ;;
     --act) echo "auto 16 fp8 int8" ;;
     --kv) echo "f16 f32 fp8" ;;
     --load) echo "read mmap" ;;
@@ -51,19 +54,21 @@ _viva_values() {
     --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b-layer" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
     -o | --output) [[ $1 == bench ]] && echo "md csv json jsonl" || echo path ;;
+    --decode) echo "auto plain graph" ;;
+    --compare) echo "none cpu reference" ;;
     --codec) echo "affine nvfp4 adaptive" ;;
     --measure) echo "mean largest rms" ;;
     --bound) echo "report fit fit-blocks raw" ;;
     --search) echo "mse absmax four-over-six" ;;
     -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -d | --n-depth | --sequences | -c | --ctx-size | -t | --threads | -r | --repetitions | \
       --stop | --stop-token | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
-      --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size) echo any ;;
+      --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size | --token | --position | --dump) echo any ;;
   esac
 }
 
 _viva() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-  local commands="generate chat tokenize detokenize inspect perplexity bench quantize compare compress decompress analyze memory devices help"
+  local commands="generate chat tokenize detokenize inspect perplexity bench quantize compare compress decompress analyze memory devices debug-decode help"
   local values
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then

@@ -65,7 +65,7 @@ template <int KIND> __global__ void lab_fill_kernel(uint8_t *to, size_t count, u
     if (KIND == LAB_NIBBLES) to[i] = (uint8_t)lab_hash(i, seed);
     if (KIND == LAB_SCALES_E4M3) to[i] = (uint8_t)(0x20 + lab_hash(i, seed) % 0x40);
     if (KIND == LAB_INDEX_24) {
-      const uint32_t pairs = 0xED9C84u; /* the six nibbles of pack/layout.h */
+      const uint32_t pairs = 0xED9C84u; /* the six nibbles of number/layout.h */
       uint32_t h = lab_hash(i, seed);
       to[i] = (uint8_t)((pairs >> h % 6 * 4 & 15) | (pairs >> (h >> 8) % 6 * 4 & 15) << 4);
     }

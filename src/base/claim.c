@@ -63,19 +63,27 @@ static int read_record(runtime *rt, int handle, claim_record *record) {
   return got == (int64_t)sizeof *record && memcmp(record->magic, magic, sizeof magic) == 0;
 }
 
-/* temporary: with NAME_BYTES behind it. */
-static void remove_left(runtime *rt, char *temporary, int recorded, const claim_record *record) {
+static int is_gone(runtime *rt, const char *path) {
   io_stat found;
-  if (rt->io->look(rt->io->user, temporary, &found) < 0) return;
+  return rt->io->look(rt->io->user, path, &found) == -ENOENT;
+}
+
+/* temporary: with NAME_BYTES behind it. 0 when something of ours is still there. */
+static int remove_left(runtime *rt, char *temporary, int recorded, const claim_record *record) {
+  io_stat found;
+  int result = rt->io->look(rt->io->user, temporary, &found);
+  if (result < 0) return result == -ENOENT;
   if (!recorded) { /* killed between making it and saying so: it is empty, or not ours */
     if (found.is_folder) (void)rt->io->remove_folder(rt->io->user, temporary);
     if (found.is_file && found.bytes == 0) (void)rt->io->remove(rt->io->user, temporary);
-  } else if (is_place(&found, &record->made) || is_place(&found, &record->also)) {
-    if (found.is_folder)
-      remove_folder(rt, temporary);
-    else
-      (void)rt->io->remove(rt->io->user, temporary);
+    return 1;
   }
+  if (!is_place(&found, &record->made) && !is_place(&found, &record->also)) return 1;
+  if (found.is_folder)
+    remove_folder(rt, temporary);
+  else
+    (void)rt->io->remove(rt->io->user, temporary);
+  return is_gone(rt, temporary);
 }
 
 /* 1 when handle is locked by us and path still is that file. */
@@ -94,10 +102,9 @@ static void take_over(runtime *rt, char *temporary, const char *lock_path) {
   if (handle < 0) return;
   if (named.bytes <= sizeof record && rt->io->lock(rt->io->user, handle) == 0 && holds(rt, lock_path, handle)) {
     int recorded = read_record(rt, handle, &record);
-    if (recorded || named.bytes == 0) { /* a file with other contents is somebody's */
-      remove_left(rt, temporary, recorded, &record);
+    /* A file with other contents is somebody's. What cannot be removed keeps its record, for another run to try. */
+    if ((recorded || named.bytes == 0) && remove_left(rt, temporary, recorded, &record))
       (void)rt->io->remove(rt->io->user, lock_path);
-    }
   }
   (void)rt->io->close(rt->io->user, handle);
 }
@@ -251,6 +258,32 @@ viva_status claim_begin(runtime *rt, const char *to, claim_kind kind, claim *c, 
 
 viva_status claim_also(const claim *c, const io_stat *other, viva_error *error) { return record(c, other, error); }
 
+/* ---- what the writers of a folder's files left in it */
+
+typedef struct tidying {
+  claim *claim;
+  int result;
+} tidying;
+
+static int tidy_one(void *arg, const char *name) {
+  static const char end[] = ".lock";
+  tidying *t = arg;
+  const claim *c = t->claim;
+  size_t length = strlen(name), folder = strlen(c->temporary);
+  if (length < sizeof end || strcmp(name + length - (sizeof end - 1), end) != 0) return 0;
+  snprintf(c->temporary + folder, NAME_BYTES, "/%s", name);
+  t->result = c->rt->io->remove(c->rt->io->user, c->temporary);
+  c->temporary[folder] = 0;
+  return t->result < 0;
+}
+
+viva_status claim_tidy(claim *c, viva_error *error) {
+  tidying t = {.claim = c};
+  int result = c->rt->io->list(c->rt->io->user, c->temporary, tidy_one, &t);
+  if (result == 0) result = t.result;
+  return result < 0 ? io_fail(error, "tidy the finished folder", c->temporary, result) : VIVA_OK;
+}
+
 void claim_keep(claim *c) { c->temporary[0] = 0; }
 
 void claim_leave(claim *c) { c->temporary[0] = c->lock_path[0] = 0; }
@@ -265,6 +298,7 @@ void claim_end(claim *c) {
       remove_folder(c->rt, c->temporary);
     else
       (void)io->remove(io->user, c->temporary);
+    if (!is_gone(c->rt, c->temporary)) claim_leave(c);
   }
   end_lock(c);
   mem_free(&c->rt->mem, c->to);

@@ -40,6 +40,9 @@ viva_status claim_also(const claim *c, const io_stat *other, viva_error *error);
 /* The temporary has its final name: nothing of it is removed any more. */
 void claim_keep(claim *c);
 
+/* Removes the locks that writers of the temporary folder's files could not remove: it is about to be published. */
+viva_status claim_tidy(claim *c, viva_error *error);
+
 /* What is at the temporary's name stays for the next run to remove. */
 void claim_leave(claim *c);
 

@@ -181,8 +181,10 @@ static viva_status replace_folder(commit *c, const io_stat *old, int *gone, viva
 
 viva_status commit_publish(commit *c, viva_error *error) {
   const io_table *io = c->claim.rt->io;
-  if (c->claim.kind == CLAIM_FOLDER)
+  if (c->claim.kind == CLAIM_FOLDER) {
+    TRY(claim_tidy(&c->claim, error));
     TRY(sync_folder(c->claim.rt, c->claim.temporary, "write the folder to the disk", c->claim.to, error));
+  }
   if (c->claim.kind == CLAIM_FILE && c->options.replace) return replace_file(c, error);
   for (int turn = 0; turn < MAX_TURNS; turn++) {
     io_stat old;

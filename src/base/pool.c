@@ -229,3 +229,43 @@ viva_status pool_create(runtime *rt, int threads, pool **out, viva_error *error)
 void pool_free(pool *p) {
   if (p != NULL) pool_end(p, p->threads - 1);
 }
+
+/* -- items that can fail */
+
+typedef struct trial {
+  pool_item item;
+  void *arg;
+  pthread_mutex_t lock;  /* guards status and error */
+  _Atomic size_t lowest; /* item that failed; count: none */
+  viva_status status;
+  viva_error error;
+} trial;
+
+static void note_failure(trial *all, size_t i, viva_status status, const viva_error *error) {
+  pthread_mutex_lock(&all->lock);
+  if (i < atomic_load(&all->lowest)) {
+    atomic_store(&all->lowest, i);
+    all->status = status;
+    all->error = *error;
+  }
+  pthread_mutex_unlock(&all->lock);
+}
+
+/* A thread goes on while an item before the lowest failure is left to it. */
+static void try_items(void *arg, size_t begin, size_t end, size_t thread) {
+  trial *all = arg;
+  for (size_t i = begin; i < end && i < atomic_load_explicit(&all->lowest, memory_order_relaxed); i++) {
+    viva_error error = {0};
+    const viva_status status = all->item(all->arg, i, thread, &error);
+    if (status) note_failure(all, i, status, &error);
+  }
+}
+
+viva_status pool_try(pool *p, size_t count, pool_item item, void *arg, viva_error *error) {
+  trial all = {.item = item, .arg = arg, .lowest = count};
+  pthread_mutex_init(&all.lock, NULL);
+  pool_for(p, count, 1, try_items, &all);
+  pthread_mutex_destroy(&all.lock);
+  if (all.status && error) *error = all.error;
+  return all.status;
+}

@@ -23,4 +23,11 @@ int pool_threads(const pool *p);
  * while, then sleep. p may be NULL: the caller does it all. */
 void pool_for(pool *p, size_t count, size_t grain, pool_body body, void *arg);
 
+/* One item. thread < pool_threads(): for indexing scratch memory. */
+typedef viva_status (*pool_item)(void *arg, size_t i, size_t thread, viva_error *error);
+
+/* Does items 0 … count - 1; VIVA_OK, or status and error of the lowest one that fails, whichever thread meets it: every
+ * item before that one was done, those behind it may not have been. Allocates nothing; p may be NULL. */
+viva_status pool_try(pool *p, size_t count, pool_item item, void *arg, viva_error *error);
+
 #endif

@@ -9,7 +9,7 @@
 #define CHUNK_ROWS ((size_t)512) /* weights are read once for so many */
 #define PAD        16            /* floats: rows begin at a cache line */
 
-/* Parts of one piece of device memory. */
+/* Parts of one block of device memory. */
 typedef struct workspace {
   float *x;    /* [chunk][x_stride] */
   void *xq;    /* quantised x; NULL: none */

@@ -1,8 +1,7 @@
 /* engine/prepack.c: a tensor's rows, as FP32, into a packed matrix: on all threads, with memory for a few rows each.
  *
  *   slab:   rows between two calls of progress
- *     share:  a thread's rows of it
- *       piece:  rows converted to FP32 at once, packed while they are in the cache
+ *     slice:  rows converted to FP32 at once, packed while they are in the cache
  *
  * FP32 rows that lie together need no conversion: they are packed from where they are. A tensor on a device is copied to the
  * host first, unless the device packs (prepack_device.c): then a slab goes to it as it is. */
@@ -14,10 +13,10 @@
 #include "base/ck.h"
 #include "tensor/view.h"
 
-#define PIECE_BYTES        ((size_t)256 << 10) /* FP32 of a piece: stays in the second cache */
-#define TURNED_PIECE_BYTES ((size_t)1 << 20)   /* of a transposed view: more rows, so that whole cache lines are read */
-#define TURNED_PIECE_ROWS  16                  /* at least: a cache line of F32 */
-#define MOST_PIECE_ROWS    64
+#define SLICE_BYTES        ((size_t)256 << 10) /* FP32 of a slice: stays in the second cache */
+#define TURNED_SLICE_BYTES ((size_t)1 << 20)   /* of a transposed view: more rows, so that whole cache lines are read */
+#define TURNED_SLICE_ROWS  16                  /* at least: a cache line of F32 */
+#define MOST_SLICE_ROWS    64
 #define SLAB_VALUES        ((size_t)8 << 20) /* a few milliseconds of work */
 
 typedef struct prepack_job {
@@ -25,13 +24,12 @@ typedef struct prepack_job {
   const viva_tensor *source, *mask; /* of the plan, in the host's memory; source NULL: only the device reads it */
   int by_device;                    /* it packs; the survey, if there is one, is the host's work */
   pack_spec spec;
-  size_t rows, cols, piece;
-  size_t first;         /* row of this slab */
+  size_t rows, cols, slice;
+  size_t first, slab;   /* row of this slab, and its rows */
   void *data;           /* the packed matrix (by_device: dev); NULL: survey */
-  float *values;        /* [threads][piece][cols]; NULL: packed in place */
-  uint8_t *keep;        /* [threads][piece][cols]; NULL: none, or in place */
+  float *values;        /* [threads][slice][cols]; NULL: packed in place */
+  uint8_t *keep;        /* [threads][slice][cols]; NULL: none, or in place */
   pack_survey *surveys; /* [threads] */
-  pack_place *bad_keep; /* [threads] */
 } prepack_job;
 
 /* -- rows of the source */
@@ -42,11 +40,11 @@ static int read_in_place(const viva_tensor *t) {
 
 static int keep_in_place(const viva_tensor *t) { return t->strides[1] == 1 && t->strides[0] >= 0; }
 
-static size_t piece_rows(const viva_tensor *t) {
+static size_t slice_rows(const viva_tensor *t) {
   const int turned = t->strides[0] == 1 && t->strides[1] != 1;
-  const size_t least = turned ? TURNED_PIECE_ROWS : 1;
-  const size_t fits = (turned ? TURNED_PIECE_BYTES : PIECE_BYTES) / sizeof(float) / (size_t)t->shape[1];
-  return fits < least ? least : fits > MOST_PIECE_ROWS ? MOST_PIECE_ROWS : fits;
+  const size_t least = turned ? TURNED_SLICE_ROWS : 1;
+  const size_t fits = (turned ? TURNED_SLICE_BYTES : SLICE_BYTES) / sizeof(float) / (size_t)t->shape[1];
+  return fits < least ? least : fits > MOST_SLICE_ROWS ? MOST_SLICE_ROWS : fits;
 }
 
 static const float *values_of(const prepack_job *j, size_t t, size_t row, size_t rows, size_t *stride) {
@@ -55,7 +53,7 @@ static const float *values_of(const prepack_job *j, size_t t, size_t row, size_t
     *stride = (size_t)source->strides[0];
     return (const float *)(const void *)source->data + row * *stride;
   }
-  float *to = j->values + t * j->piece * j->cols;
+  float *to = j->values + t * j->slice * j->cols;
   *stride = j->cols;
   tensor_rows_f32(source, row, rows, to, j->cols);
   return to;
@@ -66,7 +64,7 @@ static pack_keep keep_of(const prepack_job *j, size_t t, size_t row, size_t rows
   if (!keep) return (pack_keep){0};
   const uint8_t *from = (const uint8_t *)keep->data;
   if (!j->keep) return (pack_keep){from + row * (size_t)keep->strides[0], (size_t)keep->strides[0]};
-  uint8_t *to = j->keep + t * j->piece * j->cols;
+  uint8_t *to = j->keep + t * j->slice * j->cols;
   for (size_t c = 0; c < j->cols; c++) /* rows inside: what is not in place is mostly a transposed view */
     for (size_t r = 0; r < rows; r++)
       to[r * j->cols + c] = from[(int64_t)(row + r) * keep->strides[0] + (int64_t)c * keep->strides[1]];
@@ -92,45 +90,12 @@ static pack_place too_large(const prepack_job *j, size_t row, size_t rows, const
   return (pack_place){0};
 }
 
-/* Packs one piece; 1 when the thread may stop. */
-static int pack_piece(prepack_job *j, size_t t, size_t row, size_t rows) {
-  size_t stride;
-  const pack_keep keep = keep_of(j, t, row, rows);
-  if (keep.bytes) {
-    j->bad_keep[t] = pack_check_keep(&keep, rows, j->cols);
-    j->bad_keep[t].row += row;
-    if (j->bad_keep[t].found) return 1;
-  }
-  const float *values = values_of(j, t, row, rows, &stride);
-  pack_survey seen = {.bad = too_large(j, row, rows, values, stride)};
-  pack_survey bad = {0};
-  pack_rows(&j->spec, j->rows, j->cols, j->data, row, rows, values, stride, keep.bytes ? &keep : NULL, &bad.bad);
-  pack_survey_merge(&seen, &bad);
-  pack_survey_merge(&j->surveys[t], &seen);
-  return seen.bad.found;
-}
-
-static int survey_piece(prepack_job *j, size_t t, size_t row, size_t rows) {
-  size_t stride;
-  const float *values = values_of(j, t, row, rows, &stride);
-  pack_survey_rows(&j->spec, values, stride, row, rows, j->cols, &j->surveys[t]);
-  return j->surveys[t].bad.found;
-}
-
-static void job_body(void *arg, size_t begin, size_t end, size_t t) {
-  prepack_job *j = arg;
-  for (size_t at = begin; at < end; at += j->piece) {
-    const size_t rows = end - at < j->piece ? end - at : j->piece;
-    const int stop = j->data ? pack_piece(j, t, j->first + at, rows) : survey_piece(j, t, j->first + at, rows);
-    if (stop) return; /* the lowest of each thread is enough to find the lowest of all */
-  }
-}
-
 /* -- refusals */
 
 /* The value as the tensor has it: F64 may be finite where FP32 is not. */
 static viva_status source_value(const prepack_job *j, pack_place at, double *value, viva_error *error) {
-  const viva_tensor row = view_part(j->plan->source, 0, at.row, 1), cell = view_part(&row, 1, at.col, 1);
+  const viva_tensor *source = j->source ? j->source : j->plan->source; /* the host's, where it has one */
+  const viva_tensor row = view_part(source, 0, at.row, 1), cell = view_part(&row, 1, at.col, 1);
   viva_tensor *copy = NULL;
   if (cell.storage->device) TRY(device_to_host(cell.storage->rt, &cell, &copy, error));
   const viva_tensor *here = copy ? copy : &cell;
@@ -178,16 +143,37 @@ static viva_status refuse_keep(const prepack_job *j, pack_place bad, viva_error 
   return VIVA_E_ARGUMENT;
 }
 
-/* What the threads met in a slab. */
-static viva_status check_slab(const prepack_job *j, size_t threads, viva_error *error) {
-  pack_survey all = {0};
-  pack_place keep = {0};
-  for (size_t t = 0; t < threads; t++) {
-    pack_survey_merge(&all, &j->surveys[t]);
-    if (j->bad_keep[t].found && (!keep.found || j->bad_keep[t].row < keep.row)) keep = j->bad_keep[t];
-  }
-  if (keep.found) return refuse_keep(j, keep, error);
+/* -- a slab */
+
+static viva_status check_keep(const prepack_job *j, const pack_keep *keep, size_t row, size_t rows, viva_error *error) {
+  pack_place bad = pack_check_keep(keep, rows, j->cols);
+  bad.row += row;
+  return bad.found ? refuse_keep(j, bad, error) : VIVA_OK;
+}
+
+static viva_status pack_slice(prepack_job *j, size_t t, size_t row, size_t rows, viva_error *error) {
+  size_t stride;
+  const pack_keep keep = keep_of(j, t, row, rows);
+  if (keep.bytes) TRY(check_keep(j, &keep, row, rows, error));
+  const float *values = values_of(j, t, row, rows, &stride);
+  pack_survey all = {.bad = too_large(j, row, rows, values, stride)}, bad = {0};
+  pack_rows(&j->spec, j->rows, j->cols, j->data, row, rows, values, stride, keep.bytes ? &keep : NULL, &bad.bad);
+  pack_survey_merge(&all, &bad);
   return all.bad.found ? refuse_value(j, all.bad, error) : VIVA_OK;
+}
+
+static viva_status survey_slice(prepack_job *j, size_t t, size_t row, size_t rows, viva_error *error) {
+  size_t stride;
+  const float *values = values_of(j, t, row, rows, &stride);
+  pack_survey_rows(&j->spec, values, stride, row, rows, j->cols, &j->surveys[t]);
+  return j->surveys[t].bad.found ? refuse_value(j, j->surveys[t].bad, error) : VIVA_OK;
+}
+
+static viva_status do_slice(void *arg, size_t i, size_t thread, viva_error *error) {
+  prepack_job *j = arg;
+  const size_t at = i * j->slice, row = j->first + at;
+  const size_t rows = j->slab - at < j->slice ? j->slab - at : j->slice;
+  return j->data ? pack_slice(j, thread, row, rows, error) : survey_slice(j, thread, row, rows, error);
 }
 
 /* -- the whole */
@@ -198,22 +184,22 @@ static viva_status pack_by_device(viva_engine *e, const prepack_job *j, size_t r
   return bad.found ? refuse_value(j, bad, error) : VIVA_OK;
 }
 
-static viva_status do_slab(viva_engine *e, prepack_job *j, size_t rows, size_t threads, viva_error *error) {
+static viva_status do_slab(viva_engine *e, prepack_job *j, size_t rows, viva_error *error) {
   if (j->data && j->by_device) return pack_by_device(e, j, rows, error);
-  pool_for(e->pool, rows, 1, job_body, j);
-  return check_slab(j, threads, error);
+  j->slab = rows;
+  return pool_try(e->pool, (rows + j->slice - 1) / j->slice, do_slice, j, error);
 }
 
 /* One pass over all rows: pass `pass` of `passes`, for progress. */
 static viva_status run_pass(viva_engine *e, prepack_job *j, size_t threads, size_t pass, size_t passes,
                             viva_error *error) {
   const prepack_plan *plan = j->plan;
-  const size_t fits = SLAB_VALUES / j->cols, least = threads * j->piece;
+  const size_t fits = SLAB_VALUES / j->cols, least = threads * j->slice;
   const size_t slab = fits < least ? least : fits;
   for (size_t row = 0; row < j->rows;) {
     const size_t rows = j->rows - row < slab ? j->rows - row : slab;
     j->first = row;
-    TRY(do_slab(e, j, rows, threads, error));
+    TRY(do_slab(e, j, rows, error));
     row += rows;
     const uint64_t done = (pass * (uint64_t)j->rows + row) / passes;
     if (plan->progress && plan->progress(plan->progress_user, done, j->rows) != 0)
@@ -313,24 +299,22 @@ static viva_status run_passes(viva_engine *e, prepack_job *j, size_t threads, vi
 static viva_status run_threads(viva_engine *engine, prepack_job *j, viva_packed_weight **packed, viva_error *error) {
   mem *m = &engine->rt->mem;
   uint64_t values;
-  j->piece = j->source ? piece_rows(j->source) : 1;
-  if (j->piece > j->rows) j->piece = j->rows;
+  j->slice = j->source ? slice_rows(j->source) : 1;
+  if (j->slice > j->rows) j->slice = j->rows;
   size_t threads = (size_t)pool_threads(engine->pool);
   if (threads > j->rows) threads = j->rows; /* a row is the least that one takes */
-  if (ck_mul(threads * j->piece, j->cols, &values) || values > SIZE_MAX / sizeof(float)) return too_big(j, error);
+  if (ck_mul(threads * j->slice, j->cols, &values) || values > SIZE_MAX / sizeof(float)) return too_big(j, error);
   const int convert = j->source && !read_in_place(j->source), turn = j->mask && !keep_in_place(j->mask);
   j->surveys = mem_array(m, threads, sizeof *j->surveys);
-  j->bad_keep = mem_array(m, threads, sizeof *j->bad_keep);
   if (convert) j->values = mem_alloc(m, (size_t)values * sizeof *j->values);
   if (turn) j->keep = mem_alloc(m, (size_t)values);
   viva_status status = VIVA_OK;
-  if (!j->surveys || !j->bad_keep || (convert && !j->values) || (turn && !j->keep))
+  if (!j->surveys || (convert && !j->values) || (turn && !j->keep))
     status = error_set(error, VIVA_E_MEMORY, "no memory to pack a matrix of %zu x %zu on %zu threads", j->rows, j->cols,
                        threads);
   if (status == VIVA_OK) status = run_passes(engine, j, threads, packed, error);
   mem_free(m, j->keep);
   mem_free(m, j->values);
-  mem_free(m, j->bad_keep);
   mem_free(m, j->surveys);
   return status;
 }

@@ -139,7 +139,8 @@ viva_status path_exists(runtime *rt, const char *path, int *exists, viva_error *
   do result = rt->io->stat_path(rt->io->user, path, &stat);
   while (result == -EINTR);
   *exists = result >= 0;
-  if (result >= 0 || result == -ENOENT || result == -ENOTDIR) return VIVA_OK;
+  /* No file has a name that is too long. */
+  if (result >= 0 || result == -ENOENT || result == -ENOTDIR || result == -ENAMETOOLONG) return VIVA_OK;
   /* No permission, a damaged disk: that must not look like a missing file. */
   return io_fail(error, "look at the file", path, result);
 }

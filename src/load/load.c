@@ -1,40 +1,33 @@
-/* load/load.c: one list of pieces, shared out among the threads, batch after batch.
+/* load/load.c: one list of slices, shared out among the threads, batch after batch.
  *
  * What the formats of some tensors depend on (a largest value, the range of the scales) is found first, in a pass of its
- * own over their pieces. On a device whose memory the host cannot write, places lie in a staging buffer that is uploaded
+ * own over their slices. On a device whose memory the host cannot write, places lie in a staging buffer that is uploaded
  * after each batch; where the device packs, the buffer holds the rows as FP32.
  */
 #include "load/load.h"
 
 #include <string.h>
 
-#include "load/piece.h"
+#include "load/slice.h"
 
 /* Bytes of held weights in one batch: progress and cancel come between batches. */
 #define BATCH_BYTES ((uint64_t)32 << 20)
 
-/* Pieces surveyed in one batch. */
-#define SURVEY_PIECES 256
-
-typedef struct thread_state {
-  piece_buffers buffers;
-  viva_status status;
-  size_t failed; /* piece */
-  viva_error error;
-} thread_state;
+/* Slices surveyed in one batch. */
+#define SURVEY_SLICES 256
 
 typedef struct loader {
   const plan *p;
   mem *m;
   pool *pool;
-  piece *all; /* every piece of the pass */
+  slice *all; /* every slice of the pass */
   size_t count;
-  const piece *pieces; /* of this batch */
-  piece_target target;
+  const slice *slices; /* of this batch */
+  slice_target target;
   void *values;         /* dev: rows that the device packs; NULL: it does not */
   int unpacked;         /* this batch is of such rows, and target.base holds their FP32, in the file's order */
-  pack_survey *surveys; /* one for each piece of the batch, in a survey */
-  thread_state *threads;
+  pack_survey *surveys; /* one for each slice of the batch, in a survey */
+  slice_buffers *threads;
   viva_progress_fn progress;
   void *progress_user;
   uint64_t done, total; /* for progress: bytes surveyed in the files, then bytes held */
@@ -50,15 +43,15 @@ static int is_surveyed(const plan *p, const plan_item *item) {
 
 typedef int (*item_filter)(const plan *p, const plan_item *item);
 
-static size_t list_pieces(const plan *p, item_filter takes, piece *pieces) {
+static size_t list_slices(const plan *p, item_filter takes, slice *slices) {
   size_t count = 0;
   for (size_t i = 0; i < p->item_count; i++) {
     const plan_item *item = &p->items[i];
-    size_t rows = plan_piece_rows(item);
+    size_t rows = plan_slice_rows(item);
     if (!takes(p, item)) continue;
     for (size_t row = 0; row < item->rows; row += rows, count++) {
       size_t left = item->rows - row;
-      if (pieces) pieces[count] = (piece){.item = item, .row = row, .rows = left < rows ? left : rows};
+      if (slices) slices[count] = (slice){.item = item, .row = row, .rows = left < rows ? left : rows};
     }
   }
   return count;
@@ -67,8 +60,8 @@ static size_t list_pieces(const plan *p, item_filter takes, piece *pieces) {
 static void loader_end(loader *l) {
   size_t threads = (size_t)pool_threads(l->pool);
   for (size_t t = 0; t < threads && l->threads; t++) {
-    mem_free(l->m, l->threads[t].buffers.raw);
-    mem_free(l->m, l->threads[t].buffers.values);
+    mem_free(l->m, l->threads[t].raw);
+    mem_free(l->m, l->threads[t].values);
   }
   mem_free(l->m, l->threads);
   mem_free(l->m, l->all);
@@ -77,15 +70,15 @@ static void loader_end(loader *l) {
 /* 0, or 1 when there is no memory; loader_end is needed in both cases. */
 static int loader_begin(loader *l, item_filter takes) {
   size_t threads = (size_t)pool_threads(l->pool);
-  l->count = list_pieces(l->p, takes, NULL);
+  l->count = list_slices(l->p, takes, NULL);
   l->all = mem_array(l->m, l->count, sizeof *l->all);
   l->threads = mem_array(l->m, threads, sizeof *l->threads);
   if (!l->all || !l->threads) return 1;
-  list_pieces(l->p, takes, l->all);
+  list_slices(l->p, takes, l->all);
   for (size_t t = 0; t < threads; t++) {
-    l->threads[t].buffers.raw = mem_alloc(l->m, l->p->piece_bytes);
-    l->threads[t].buffers.values = mem_array(l->m, l->p->piece_values, sizeof(float));
-    if (!l->threads[t].buffers.raw || !l->threads[t].buffers.values) return 1;
+    l->threads[t].raw = mem_alloc(l->m, l->p->slice_bytes);
+    l->threads[t].values = mem_array(l->m, l->p->slice_values, sizeof(float));
+    if (!l->threads[t].raw || !l->threads[t].values) return 1;
   }
   return 0;
 }
@@ -96,35 +89,22 @@ static viva_status no_buffers(viva_error *error) {
 
 /* ---- a batch */
 
-static viva_status unpacked_piece(const loader *l, const piece *w, const piece_buffers *b, viva_error *error) {
-  float *to = (float *)(void *)l->target.base + (w->row - l->pieces[0].row) * w->item->cols;
-  return piece_values(l->p, w, &(piece_buffers){.raw = b->raw, .values = to}, error);
+static viva_status unpacked_slice(const loader *l, const slice *w, const slice_buffers *b, viva_error *error) {
+  float *to = (float *)(void *)l->target.base + (w->row - l->slices[0].row) * w->item->cols;
+  return slice_values(l->p, w, &(slice_buffers){.raw = b->raw, .values = to}, error);
 }
 
-static void do_pieces(void *arg, size_t begin, size_t end, size_t thread) {
-  loader *l = arg;
-  thread_state *t = &l->threads[thread];
-  for (size_t i = begin; i < end && !t->status; i++) {
-    t->failed = i;
-    if (l->surveys)
-      t->status = piece_survey(l->p, &l->pieces[i], &t->buffers, &l->surveys[i], &t->error);
-    else if (l->unpacked)
-      t->status = unpacked_piece(l, &l->pieces[i], &t->buffers, &t->error);
-    else
-      t->status = piece_load(l->p, &l->pieces[i], &t->buffers, l->target, &t->error);
-  }
+static viva_status do_slice(void *arg, size_t i, size_t thread, viva_error *error) {
+  const loader *l = arg;
+  const slice_buffers *b = &l->threads[thread];
+  const slice *w = &l->slices[i];
+  if (l->surveys) return slice_survey(l->p, w, b, &l->surveys[i], error);
+  return l->unpacked ? unpacked_slice(l, w, b, error) : slice_load(l->p, w, b, l->target, error);
 }
 
-/* The error is that of the first piece that failed, whichever thread met it. */
-static viva_status run_batch(loader *l, const piece *pieces, size_t count, viva_error *error) {
-  const thread_state *first = NULL;
-  l->pieces = pieces;
-  pool_for(l->pool, count, 1, do_pieces, l);
-  for (int t = 0; t < pool_threads(l->pool); t++)
-    if (l->threads[t].status && (!first || l->threads[t].failed < first->failed)) first = &l->threads[t];
-  if (!first) return VIVA_OK;
-  if (error) *error = first->error;
-  return first->status;
+static viva_status run_batch(loader *l, const slice *slices, size_t count, viva_error *error) {
+  l->slices = slices;
+  return pool_try(l->pool, count, do_slice, l, error);
 }
 
 static viva_status tell(const loader *l, viva_error *error) {
@@ -136,11 +116,11 @@ static viva_status tell(const loader *l, viva_error *error) {
 
 static viva_status survey_batches(loader *l, pack_survey *of_items, viva_error *error) {
   for (size_t begin = 0, n; begin < l->count; begin += n) {
-    n = l->count - begin < SURVEY_PIECES ? l->count - begin : SURVEY_PIECES;
+    n = l->count - begin < SURVEY_SLICES ? l->count - begin : SURVEY_SLICES;
     memset(l->surveys, 0, n * sizeof *l->surveys);
     TRY(run_batch(l, l->all + begin, n, error));
     for (size_t i = 0; i < n; i++) {
-      const piece *w = &l->all[begin + i];
+      const slice *w = &l->all[begin + i];
       pack_survey_merge(&of_items[w->item - l->p->items], &l->surveys[i]);
       l->done += w->rows * plan_file_row_bytes(w->item);
     }
@@ -168,7 +148,7 @@ viva_status load_survey(plan *p, viva_progress_fn progress, void *user, viva_err
               .progress_user = user,
               .total = budget_add(p->surveyed_bytes, p->block_bytes)};
   pack_survey *of_items = mem_array(l.m, p->item_count, sizeof *of_items);
-  l.surveys = mem_array(l.m, SURVEY_PIECES, sizeof *l.surveys);
+  l.surveys = mem_array(l.m, SURVEY_SLICES, sizeof *l.surveys);
   int missing = loader_begin(&l, is_surveyed) || !of_items || !l.surveys;
   viva_status status = missing ? no_buffers(error) : survey_batches(&l, of_items, error);
   for (size_t i = 0; !status && i < p->item_count; i++) {
@@ -190,9 +170,9 @@ static int device_packs(const plan_item *item) { return !weight_dense(item->spec
 
 static int by_device(const loader *l, const plan_item *item) { return l->values && device_packs(item); }
 
-/* The bytes of the block that a batch with this piece writes. On a device, codes and scales of a packed tensor are staged
- * together: all of it. Where the host writes, it is only the piece's share, for progress. */
-static void extent(const piece *w, int whole, uint64_t *begin, uint64_t *end) {
+/* The bytes of the block that a batch with this slice writes. On a device, codes and scales of a packed tensor are staged
+ * together: all of it. Where the host writes, it is only the slice's share, for progress. */
+static void extent(const slice *w, int whole, uint64_t *begin, uint64_t *end) {
   const plan_item *item = w->item;
   uint64_t row_bytes = item->bytes / item->rows;
   int all = whole && !weight_dense(item->spec.format);
@@ -201,14 +181,14 @@ static void extent(const piece *w, int whole, uint64_t *begin, uint64_t *end) {
                                                : item->offset + (w->row + w->rows) * row_bytes;
 }
 
-/* Pieces [begin, *end), packed on the host. *to: the end of what they fill. */
+/* Slices [begin, *end), packed on the host. *to: the end of what they fill. */
 static viva_status fill_batch(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, uint64_t *to,
                               viva_error *error) {
   const int staged = !b->host_memory;
   uint64_t from, next;
   extent(&l->all[begin], staged, &from, to);
   for (*end = begin + 1; *end < l->count; ++*end) {
-    const piece *w = &l->all[*end];
+    const slice *w = &l->all[*end];
     extent(w, staged, &next, &next);
     int same = staged && w->item == w[-1].item && !weight_dense(w->item->spec.format);
     if (by_device(l, w->item) || (!same && *to - from >= BATCH_BYTES)) break;
@@ -221,7 +201,7 @@ static viva_status fill_batch(loader *l, backend *b, uint8_t *block, size_t begi
 }
 
 /* The rows of a batch, which lie at l->values, into the item's place: one head after the other where heads are interleaved
- * (whole ones: plan_piece_rows), every second row of its first and of its second half. */
+ * (whole ones: plan_slice_rows), every second row of its first and of its second half. */
 static viva_status pack_values(const loader *l, backend *b, const plan_item *item, uint8_t *to, size_t row, size_t rows,
                                viva_error *error) {
   const size_t steps = item->head_rows ? 2 : 1, each = (item->head_rows ? item->head_rows : rows) / steps;
@@ -234,15 +214,15 @@ static viva_status pack_values(const loader *l, backend *b, const plan_item *ite
       pack_place bad = {0};
       TRY(b->ops->pack_rows(b, &item->spec, item->rows, item->cols, to, row + at + half * each, each, &values, &bad,
                             error));
-      if (bad.found) return piece_not_finite(l->p, item, bad, error);
+      if (bad.found) return slice_not_finite(l->p, item, bad, error);
     }
   return VIVA_OK;
 }
 
-/* Pieces [begin, *end) of one item, packed by the device. */
+/* Slices [begin, *end) of one item, packed by the device. */
 static viva_status fill_by_device(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, uint64_t *to,
                                   viva_error *error) {
-  const piece *first = &l->all[begin];
+  const slice *first = &l->all[begin];
   const plan_item *item = first->item;
   const size_t row_bytes = item->cols * sizeof(float);
   size_t rows = first->rows;
@@ -276,7 +256,7 @@ static viva_status fill_batches(loader *l, backend *b, uint8_t *block, viva_erro
 
 /* Bytes of a staging buffer for every batch. */
 static size_t largest_batch(const loader *l) {
-  uint64_t largest = l->p->piece_values * sizeof(float), begin, end;
+  uint64_t largest = l->p->slice_values * sizeof(float), begin, end;
   for (size_t i = 0; i < l->count; i++) {
     if (by_device(l, l->all[i].item)) continue;
     extent(&l->all[i], 1, &begin, &end);

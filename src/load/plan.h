@@ -43,7 +43,7 @@ typedef struct plan {
   plan_item *items; /* in the order of the table, layer by layer */
   size_t item_count;
   plan_item *embedding, *head, *rope_factors; /* NULL: absent. One of the first two may be (they are then tied) */
-  size_t piece_bytes, piece_values;           /* largest loading buffers of one thread */
+  size_t slice_bytes, slice_values;           /* largest loading buffers of one thread */
   uint64_t surveyed_bytes;                    /* read before the weights are loaded */
   uint64_t block_bytes;                       /* of the block that all copied weights share */
   viva_memory_plan memory;
@@ -79,7 +79,7 @@ void plan_tie(plan *p);
 viva_status plan_refuse(const plan *p, viva_error *error);
 
 /* Rows of item that are read and converted at once. */
-size_t plan_piece_rows(const plan_item *item);
+size_t plan_slice_rows(const plan_item *item);
 
 /* Bytes of one row in the file, of a quantised matrix about. */
 uint64_t plan_file_row_bytes(const plan_item *item);

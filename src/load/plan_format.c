@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Values converted at once: their FP32 form stays in the second-level cache. */
-#define PIECE_VALUES ((size_t)64 << 10)
+#define SLICE_VALUES ((size_t)64 << 10)
 
 static weight_format stored_format(const type_info *type) {
   if (type->dtype == VIVA_F16) return WEIGHT_F16;
@@ -103,8 +103,8 @@ int plan_as_stored(const plan_item *item) {
 
 uint64_t plan_file_row_bytes(const plan_item *item) { return item->view->bytes / item->rows; }
 
-size_t plan_piece_rows(const plan_item *item) {
-  size_t rows = PIECE_VALUES / item->cols;
+size_t plan_slice_rows(const plan_item *item) {
+  size_t rows = SLICE_VALUES / item->cols;
   if (rows == 0) rows = 1;
   if (item->head_rows) rows = (rows + item->head_rows - 1) / item->head_rows * item->head_rows;
   return rows < item->rows ? rows : item->rows;

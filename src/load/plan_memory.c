@@ -7,20 +7,20 @@
 
 /* Largest buffers of one thread that loads. */
 typedef struct loading {
-  size_t piece_bytes, piece_values;
+  size_t slice_bytes, slice_values;
 } loading;
 
-static void add_piece(loading *l, const plan_item *item) {
+static void add_slice(loading *l, const plan_item *item) {
   int convert = !plan_as_stored(item);
-  size_t rows = plan_piece_rows(item), values = rows * item->cols;
+  size_t rows = plan_slice_rows(item), values = rows * item->cols;
   size_t bytes = plan_raw_bytes(item, rows);
   if (item->in_place) return;
-  if ((item->head_rows || convert) && bytes > l->piece_bytes) l->piece_bytes = bytes;
-  if (convert && values > l->piece_values) l->piece_values = values;
+  if ((item->head_rows || convert) && bytes > l->slice_bytes) l->slice_bytes = bytes;
+  if (convert && values > l->slice_values) l->slice_values = values;
 }
 
 static uint64_t loading_bytes(const plan *p, const loading *l) {
-  uint64_t thread = budget_add(l->piece_bytes, budget_mul(l->piece_values, sizeof(float)));
+  uint64_t thread = budget_add(l->slice_bytes, budget_mul(l->slice_values, sizeof(float)));
   return budget_mul((uint64_t)pool_threads(p->engine->pool), thread);
 }
 
@@ -75,11 +75,11 @@ void plan_measure(plan *p) {
     item->offset = p->block_bytes;
     p->block_bytes = budget_add(p->block_bytes, item->bytes);
     if (ck_align(p->block_bytes, PLAN_ALIGN, &p->block_bytes)) p->block_bytes = UINT64_MAX;
-    add_piece(&l, item);
+    add_slice(&l, item);
   }
   n->weight_bytes = budget_add(n->weight_bytes, prepared_bytes(p));
-  p->piece_bytes = l.piece_bytes;
-  p->piece_values = l.piece_values;
+  p->slice_bytes = l.slice_bytes;
+  p->slice_values = l.slice_values;
   size_t chunk = budget_chunk(&p->config, p->context, 0);
   n->size = sizeof *n;
   n->context = p->context;
@@ -109,7 +109,7 @@ static uint64_t context_with(const plan *p, const char *word) {
     if (&p->items[i] == p->rope_factors) continue;
     plan_item item = plan_item_under(p, &p->items[i], &r);
     bytes = budget_add(bytes, item.bytes);
-    add_piece(&l, &item);
+    add_slice(&l, &item);
     if (&p->items[i] != p->embedding || p->head) continue;
     item.slot = &names_global[NAMES_HEAD]; /* a tied head becomes a matrix of its own */
     plan_item head = plan_item_under(p, &item, &r);

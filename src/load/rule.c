@@ -6,7 +6,7 @@
 #include "base/num.h"
 #include "pack/word.h"
 
-/* A piece of the text. */
+/* A part of the text. */
 typedef struct span {
   const char *at;
   size_t bytes;

@@ -20,7 +20,15 @@ typedef struct pass {
   input_mode mode; /* how rows enter packed weights */
   const workspace *w;
   const batch *step;
+  step_watch *watch;
+  int64_t layer; /* that watch is told of */
 } pass;
+
+/* What an operation made, to whoever looks. */
+static viva_status told(const pass *p, const char *name, const float *values, size_t rows, size_t cols,
+                        viva_error *error) {
+  return watch_stage(p->watch, p->b, name, p->layer, values, rows, cols, error);
+}
 
 static linear_args linear(size_t rows, const float *x, size_t x_stride, const weight *w, const float *bias, float *y,
                           size_t y_stride) {
@@ -66,12 +74,16 @@ static viva_status project(const pass *p, const decoder_layer *l, size_t number,
   float *x = work_at(p->w, w->x_at), *norm = work_at(p->w, w->norm_at);
   float *q = work_at(p->w, w->q_at), *k = work_at(p->w, w->k_at), *v = work_at(p->w, w->v_at), eps = p->d->eps;
   TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->attention_norm, eps, error));
+  TRY(told(p, "attention_norm", norm, rows, w->hidden, error));
   linear_args qkv[3] = {linear(rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
                         linear(rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
                         linear(rows, norm, w->hidden, &l->v, l->v_bias, v, w->kv)};
   TRY(multiply(p, qkv, 3, error));
   if (l->q_norm) TRY(b->ops->rmsnorm(b, q, q, rows, w->q, h.q_heads, h.head_dim, l->q_norm, eps, error));
   if (l->k_norm) TRY(b->ops->rmsnorm(b, k, k, rows, w->kv, h.kv_heads, h.head_dim, l->k_norm, eps, error));
+  TRY(told(p, "q", q, rows, w->q, error));
+  TRY(told(p, "k", k, rows, w->kv, error));
+  TRY(told(p, "v", v, rows, w->kv, error));
   const rope_append_args turn = {.step = p->step,
                                  .layer = number,
                                  .h = h,
@@ -81,7 +93,8 @@ static viva_status project(const pass *p, const decoder_layer *l, size_t number,
                                  .v = v,
                                  .q_stride = w->q,
                                  .kv_stride = w->kv};
-  return b->ops->rope_append(b, &turn, error);
+  TRY(b->ops->rope_append(b, &turn, error));
+  return told(p, "q_turned", q, rows, w->q, error);
 }
 
 /* Attention and MLP of all rows, or of the kept ones, which then are the first ones of x. */
@@ -102,6 +115,7 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
                                     .out = out,
                                     .out_stride = w->q};
   TRY(b->ops->attention(b, &attention, error));
+  TRY(told(p, "attention", out, rows, w->q, error));
   if (kept) {
     residual = norm;
     TRY(b->ops->take_rows(b, x, p->step->kept_rows, rows, w->hidden, w->hidden, residual, error));
@@ -109,23 +123,32 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
   linear_args o = linear(rows, out, w->q, &l->o, l->o_bias, x, w->hidden);
   o.residual = residual;
   TRY(multiply(p, &o, 1, error));
+  TRY(told(p, "attention_sum", x, rows, w->hidden, error));
   TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->mlp_norm, p->d->eps, error));
+  TRY(told(p, "mlp_norm", norm, rows, w->hidden, error));
   linear_args gate_up[2] = {linear(rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
                             linear(rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
   TRY(multiply(p, gate_up, 2, error));
+  TRY(told(p, "gate", gate, rows, w->ffn, error));
+  TRY(told(p, "up", up, rows, w->ffn, error));
   TRY(b->ops->silu_mul(b, gate, up, gate, rows, w->ffn, w->ffn, error));
+  TRY(told(p, "product", gate, rows, w->ffn, error));
   linear_args down = linear(rows, gate, w->ffn, &l->down, l->down_bias, x, w->hidden);
   down.residual = x;
-  return multiply(p, &down, 1, error);
+  TRY(multiply(p, &down, 1, error));
+  return told(p, "mlp_sum", x, rows, w->hidden, error);
 }
 
 viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const workspace *w, const batch *dev,
-                           viva_error *error) {
-  const pass p = {b, d, mode, w, dev};
-  TRY(b->ops->embed(b, &d->embedding, dev->tokens, dev->rows, work_at(w, w->layout.x_at), error));
+                           step_watch *watch, viva_error *error) {
+  pass p = {b, d, mode, w, dev, watch, -1};
+  float *x = work_at(w, w->layout.x_at);
+  TRY(b->ops->embed(b, &d->embedding, dev->tokens, dev->rows, x, error));
+  TRY(told(&p, "embedding", x, dev->rows, w->layout.hidden, error));
   for (size_t i = 0; i < d->layer_count; i++) {
     const decoder_layer *l = &d->layers[i];
     const int last = i + 1 == d->layer_count;
+    p.layer = (int64_t)i;
     TRY(project(&p, l, i, error));
     if (last && dev->kept == 0) break; /* the cache is all that was wanted */
     TRY(mix(&p, l, i, last && dev->kept < dev->rows, error));
@@ -134,11 +157,13 @@ viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const 
 }
 
 viva_status forward_head(backend *b, const decoder *d, input_mode mode, const workspace *w, size_t first, size_t rows,
-                         float *logits, viva_error *error) {
+                         float *logits, step_watch *watch, viva_error *error) {
   const row_layout *l = &w->layout;
-  const pass p = {b, d, mode, w, NULL};
+  const pass p = {b, d, mode, w, NULL, watch, -1};
   float *x = work_at(w, l->x_at) + first * l->hidden, *norm = work_at(w, l->norm_at);
   TRY(b->ops->rmsnorm(b, x, norm, rows, l->hidden, 1, l->hidden, d->output_norm, d->eps, error));
+  TRY(told(&p, "output_norm", norm, rows, l->hidden, error));
   linear_args head = linear(rows, norm, l->hidden, &d->head, NULL, logits, d->vocab);
-  return multiply(&p, &head, 1, error);
+  TRY(multiply(&p, &head, 1, error));
+  return told(&p, "logits", logits, rows, d->vocab, error);
 }

@@ -187,7 +187,8 @@ static viva_status run_whole(const pass_rows *p, const batch *host, viva_error *
   backend *b = p->m->engine->backend;
   workspace *w = p->w;
   const size_t kept = host->kept;
-  if (!b->ops->decode_step || host->rows > b->ops->decode_rows || kept == 0 || kept > BUDGET_LOGIT_ROWS)
+  if (p->call->watch || p->m->decode == VIVA_DECODE_PLAIN || !b->ops->decode_step || host->rows > b->ops->decode_rows ||
+      kept == 0 || kept > BUDGET_LOGIT_ROWS)
     return VIVA_E_UNSUPPORTED;
   float *logits = logits_place(p, 0, host->kept);
   TRY(b->ops->decode_step(b, &p->m->dec, host, p->m->act, logits, w->top_ids, w->nan, error));
@@ -196,11 +197,11 @@ static viva_status run_whole(const pass_rows *p, const batch *host, viva_error *
 
 static viva_status run_operations(const pass_rows *p, const batch *host, const batch *dev, viva_error *error) {
   backend *b = p->m->engine->backend;
-  TRY(forward_layers(b, &p->m->dec, p->m->act, p->w, dev, error));
+  TRY(forward_layers(b, &p->m->dec, p->m->act, p->w, dev, p->call->watch, error));
   for (size_t first = 0, rows; first < host->kept; first += rows) {
     rows = host->kept - first < BUDGET_LOGIT_ROWS ? host->kept - first : BUDGET_LOGIT_ROWS;
     float *logits = logits_place(p, first, rows);
-    TRY(forward_head(b, &p->m->dec, p->m->act, p->w, first, rows, logits, error));
+    TRY(forward_head(b, &p->m->dec, p->m->act, p->w, first, rows, logits, p->call->watch, error));
     TRY(block_done(p, logits, first, rows, 0, error));
   }
   return VIVA_OK;

@@ -10,6 +10,7 @@
 #define MODEL_STEP_H
 
 #include "model/session.h"
+#include "model/watch.h"
 #include "model/workspace.h"
 
 typedef enum step_keep { STEP_NONE, STEP_LAST, STEP_ALL } step_keep;
@@ -38,6 +39,7 @@ typedef struct step_call {
   int tokens_are_parts; /* token i is part i's: so messages count them */
   viva_progress_fn progress;
   void *progress_user;
+  step_watch *watch; /* NULL: nobody looks */
 } step_call;
 
 /* Room for count parts in a borrowed workspace; NULL: no memory. */
@@ -64,12 +66,12 @@ size_t step_kept(const step_part *part);
 /* -- forward.c */
 
 /* Embedding and layers; the hidden states of the kept rows are then the first rows of the residual stream. mode: how rows
- * enter packed weights. */
+ * enter packed weights; watch: told of each stage, or NULL. */
 viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const workspace *w, const batch *dev,
-                           viva_error *error);
+                           step_watch *watch, viva_error *error);
 
 /* logits (dev [rows][vocab]) of hidden states first .. first + rows. */
 viva_status forward_head(backend *b, const decoder *d, input_mode mode, const workspace *w, size_t first, size_t rows,
-                         float *logits, viva_error *error);
+                         float *logits, step_watch *watch, viva_error *error);
 
 #endif

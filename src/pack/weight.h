@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "number/layout.h"
 #include "number/number.h"
-#include "pack/layout.h"
 #include "viva/types.h"
 
 typedef enum weight_format {

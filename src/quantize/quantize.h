@@ -67,7 +67,7 @@ viva_status quantize_survey(quantize_job *j, quantize_output *out, viva_error *e
 viva_status quantize_write(quantize_job *j, quantize_output *out, stream *s, viva_error *error);
 /* Most bytes of memory that one output takes while it is written. */
 uint64_t quantize_memory(const quantize_job *j);
-/* Told after each piece; E_CANCELLED. */
+/* Told after each slice; E_CANCELLED. */
 viva_status quantize_progress(quantize_job *j, uint64_t bytes, viva_error *error);
 
 /* -- quantize_config.c */

@@ -1,64 +1,61 @@
-/* quantize/quantize_rows.c: one matrix: its rows are cut into pieces that the threads read, unpack, pack and compare.
+/* quantize/quantize_rows.c: one matrix: its rows are cut into slices that the threads read, unpack, pack and compare.
  *
- * Only the packed matrix is held as a whole; FP32 values exist a few pieces at a time. Sums of errors are added piece after
- * piece, so that they do not depend on the number of threads.
+ * Only the packed matrix is held as a whole; FP32 values exist a few slices at a time. Sums of errors are added slice after
+ * slice, so that they do not depend on the number of threads.
  */
 #include <stdatomic.h>
 #include <string.h>
 
 #include "load/budget.h"
-#include "load/piece.h"
+#include "load/slice.h"
 #include "quantize/quantize.h"
 
-enum { PIECES_PER_THREAD = 4 }; /* in one slab: progress is counted between slabs */
+enum { SLICES_PER_THREAD = 4 }; /* in one slab: progress is counted between slabs */
 
 /* What one thread works with. */
 typedef struct buffers {
   uint8_t *raw;            /* plan_raw_bytes */
-  float *values, *written; /* [rows][cols] of a piece */
-  viva_status status;
-  size_t failed; /* piece */
-  viva_error error;
+  float *values, *written; /* [rows][cols] of a slice */
 } buffers;
 
-/* What came out of one piece. */
-typedef struct piece_result {
+/* What came out of one slice. */
+typedef struct slice_result {
   pack_survey survey;
   double error2, original2;
-} piece_result;
+} slice_result;
 
 typedef struct rows_run {
   quantize_job *j;
   quantize_output *out;
-  size_t piece_rows;
+  size_t slice_rows;
   size_t first, end; /* rows of this slab */
   int survey;
   uint8_t *data; /* packed: the whole matrix; dense: this slab */
   buffers *threads;
-  piece_result *pieces; /* of this slab */
+  slice_result *slices; /* of this slab */
   _Atomic int stop;     /* cancelled in the middle of a slab */
 } rows_run;
 
 /* ---- reading */
 
-/* to[rows] = from[rows] in the model's order. A piece begins with a head. */
+/* to[rows] = from[rows] in the model's order. A slice begins with a head. */
 static void unpermute(const quantize_output *out, const void *from, void *to, size_t rows, size_t row_bytes) {
   for (size_t r = 0; r < rows; r++)
-    memcpy((uint8_t *)to + piece_row(r, out->item->head_rows) * row_bytes, (const uint8_t *)from + r * row_bytes,
+    memcpy((uint8_t *)to + slice_row(r, out->item->head_rows) * row_bytes, (const uint8_t *)from + r * row_bytes,
            row_bytes);
 }
 
 /* Rows [row, row + rows) as FP32 in the model's order, in t->values. */
-static viva_status read_values(const rows_run *run, size_t row, size_t rows, buffers *t) {
+static viva_status read_values(const rows_run *run, size_t row, size_t rows, const buffers *t, viva_error *error) {
   const plan_item *item = run->out->item;
-  piece w = {item, row, rows};
-  piece_buffers b = {t->raw, item->head_rows ? t->written : t->values};
-  TRY(piece_values(&run->j->p, &w, &b, &t->error));
+  slice w = {item, row, rows};
+  slice_buffers b = {t->raw, item->head_rows ? t->written : t->values};
+  TRY(slice_values(&run->j->p, &w, &b, error));
   if (item->head_rows) unpermute(run->out, b.values, t->values, rows, item->cols * sizeof(float));
   return VIVA_OK;
 }
 
-/* ---- one piece */
+/* ---- one slice */
 
 static viva_status not_finite(const rows_run *run, pack_place bad, viva_error *error) {
   const quantize_output *out = run->out;
@@ -72,7 +69,7 @@ static viva_status not_finite(const rows_run *run, pack_place bad, viva_error *e
                          bad.row, bad.col, out->packed ? ", which a packed format cannot hold" : "", out->name);
 }
 
-static void compare(const float *values, const float *written, size_t count, piece_result *result) {
+static void compare(const float *values, const float *written, size_t count, slice_result *result) {
   double error2 = 0, original2 = 0;
   for (size_t i = 0; i < count; i++) {
     double difference = (double)written[i] - (double)values[i];
@@ -83,12 +80,13 @@ static void compare(const float *values, const float *written, size_t count, pie
   result->original2 = original2;
 }
 
-static viva_status pack_piece(const rows_run *run, size_t row, size_t rows, buffers *t, piece_result *result) {
+static viva_status pack_slice(const rows_run *run, size_t row, size_t rows, const buffers *t, slice_result *result,
+                              viva_error *error) {
   quantize_output *out = run->out;
   size_t all = out->item->rows, cols = out->item->cols;
   pack_place bad = {0};
   pack_rows(&out->spec, all, cols, run->data, row, rows, t->values, cols, NULL, &bad);
-  if (bad.found) return not_finite(run, bad, &t->error);
+  if (bad.found) return not_finite(run, bad, error);
   weight w = pack_view(&out->spec, all, cols, run->data);
   unpack_rows(&w, row, rows, t->written, cols);
   compare(t->values, t->written, rows * cols, result);
@@ -96,11 +94,11 @@ static viva_status pack_piece(const rows_run *run, size_t row, size_t rows, buff
 }
 
 /* Rounded to nearest even. What is not finite is refused, and a finite value that has no finite form in 16 bits. */
-static viva_status narrow_piece(const rows_run *run, size_t row, size_t rows, buffers *t, piece_result *result) {
+static viva_status narrow_slice(const rows_run *run, size_t row, size_t rows, const buffers *t, slice_result *result,
+                                viva_error *error) {
   quantize_output *out = run->out;
   size_t count = rows * out->item->cols, bad = f32_find_nonfinite_n(t->values, count);
-  if (bad < count)
-    return not_finite(run, (pack_place){1, row + bad / out->item->cols, bad % out->item->cols}, &t->error);
+  if (bad < count) return not_finite(run, (pack_place){1, row + bad / out->item->cols, bad % out->item->cols}, error);
   void *to = run->data + (row - run->first) * out->item->cols * weight_element_bytes(out->spec.format);
   switch (out->spec.format) {
   case WEIGHT_BF16:
@@ -114,7 +112,7 @@ static viva_status narrow_piece(const rows_run *run, size_t row, size_t rows, bu
   default: memcpy(to, t->values, count * sizeof(float)); return VIVA_OK;
   }
   if (f32_find_nonfinite_n(t->written, count) < count)
-    return checkpoint_fail(run->j->ck, out->item->view, &t->error, VIVA_E_NUMERIC,
+    return checkpoint_fail(run->j->ck, out->item->view, error, VIVA_E_NUMERIC,
                            "the tensor has values that are beyond the range of %s; write it as %s",
                            out->spec.format == WEIGHT_F16 ? "F16 (65504)" : "BF16",
                            out->spec.format == WEIGHT_F16 ? "bf16" : "f32");
@@ -122,7 +120,7 @@ static viva_status narrow_piece(const rows_run *run, size_t row, size_t rows, bu
   return VIVA_OK;
 }
 
-/* The caller's own thread asks before each of its pieces, so that a cancel does not wait for a slab. */
+/* The caller's own thread asks before each of its slices, so that a cancel does not wait for a slab. */
 static int stopped(rows_run *run, size_t thread) {
   const viva_quantize_options *o = run->j->options;
   if (thread == 0 && o->progress && o->progress(o->progress_user, run->j->done, run->j->total))
@@ -130,48 +128,38 @@ static int stopped(rows_run *run, size_t thread) {
   return atomic_load(&run->stop);
 }
 
-static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
+static viva_status cancelled(viva_error *error) {
+  return error_set(error, VIVA_E_CANCELLED, "quantizing was cancelled");
+}
+
+static viva_status run_slice(void *arg, size_t i, size_t thread, viva_error *error) {
   rows_run *run = arg;
-  buffers *t = &run->threads[thread];
-  size_t cols = run->out->item->cols;
-  for (size_t i = begin; i < end && !t->status && !stopped(run, thread); i++) {
-    size_t row = run->first + i * run->piece_rows, left = run->end - row;
-    size_t rows = left < run->piece_rows ? left : run->piece_rows;
-    piece_result *result = &run->pieces[i];
-    *result = (piece_result){.error2 = 0};
-    t->failed = i;
-    t->status = read_values(run, row, rows, t);
-    if (t->status) return;
-    if (run->survey)
-      pack_survey_rows(&run->out->spec, t->values, cols, row, rows, cols, &result->survey);
-    else if (run->out->packed)
-      t->status = pack_piece(run, row, rows, t, result);
-    else
-      t->status = narrow_piece(run, row, rows, t, result);
-  }
+  const buffers *t = &run->threads[thread];
+  const size_t row = run->first + i * run->slice_rows, left = run->end - row, cols = run->out->item->cols;
+  const size_t rows = left < run->slice_rows ? left : run->slice_rows;
+  slice_result *result = &run->slices[i];
+  *result = (slice_result){.error2 = 0};
+  if (stopped(run, thread)) return cancelled(error);
+  TRY(read_values(run, row, rows, t, error));
+  if (!run->survey)
+    return run->out->packed ? pack_slice(run, row, rows, t, result, error)
+                            : narrow_slice(run, row, rows, t, result, error);
+  pack_survey_rows(&run->out->spec, t->values, cols, row, rows, cols, &result->survey);
+  return VIVA_OK;
 }
 
 /* ---- batches */
 
-static viva_status first_error(const rows_run *run, size_t threads, viva_error *error) {
-  const buffers *first = NULL;
-  for (size_t t = 0; t < threads; t++)
-    if (run->threads[t].status && (!first || run->threads[t].failed < first->failed)) first = &run->threads[t];
-  if (!first) return VIVA_OK;
-  if (error) *error = first->error;
-  return first->status;
-}
-
 static viva_status begin_run(rows_run *run, size_t threads, size_t data_bytes, viva_error *error) {
   mem *m = &run->j->engine->rt->mem;
-  size_t values = run->piece_rows * run->out->item->cols;
+  size_t values = run->slice_rows * run->out->item->cols;
   run->threads = mem_array(m, threads, sizeof *run->threads);
-  run->pieces = mem_array(m, threads * PIECES_PER_THREAD, sizeof *run->pieces);
+  run->slices = mem_array(m, threads * SLICES_PER_THREAD, sizeof *run->slices);
   run->data = data_bytes ? mem_zalloc(m, data_bytes) : NULL;
-  int enough = run->threads && run->pieces && (run->data || !data_bytes);
+  int enough = run->threads && run->slices && (run->data || !data_bytes);
   for (size_t t = 0; t < threads && enough; t++) {
     buffers *b = &run->threads[t];
-    b->raw = mem_alloc(m, plan_raw_bytes(run->out->item, run->piece_rows));
+    b->raw = mem_alloc(m, plan_raw_bytes(run->out->item, run->slice_rows));
     b->values = mem_array(m, values, sizeof(float));
     b->written = mem_array(m, values, sizeof(float));
     enough = b->raw && b->values && b->written;
@@ -187,12 +175,8 @@ static void end_run(rows_run *run, size_t threads) {
     mem_free(m, run->threads[t].written);
   }
   mem_free(m, run->threads);
-  mem_free(m, run->pieces);
+  mem_free(m, run->slices);
   mem_free(m, run->data);
-}
-
-static viva_status cancelled(viva_error *error) {
-  return error_set(error, VIVA_E_CANCELLED, "quantizing was cancelled");
 }
 
 viva_status quantize_progress(quantize_job *j, uint64_t bytes, viva_error *error) {
@@ -202,14 +186,14 @@ viva_status quantize_progress(quantize_job *j, uint64_t bytes, viva_error *error
   return VIVA_OK;
 }
 
-/* Adds up what the pieces of a slab gave; a dense slab goes to its file. */
+/* Adds up what the slices of a slab gave; a dense slab goes to its file. */
 static viva_status finish_batch(rows_run *run, size_t count, stream *s, pack_survey *survey, viva_error *error) {
   quantize_output *out = run->out;
   size_t rows = run->end - run->first;
   for (size_t i = 0; i < count; i++) {
-    if (run->survey) pack_survey_merge(survey, &run->pieces[i].survey);
-    out->error2 += run->pieces[i].error2;
-    out->original2 += run->pieces[i].original2;
+    if (run->survey) pack_survey_merge(survey, &run->slices[i].survey);
+    out->error2 += run->slices[i].error2;
+    out->original2 += run->slices[i].original2;
   }
   if (!out->packed) { /* these need no survey */
     size_t row_bytes = out->item->cols * weight_element_bytes(out->spec.format);
@@ -222,14 +206,12 @@ static viva_status finish_batch(rows_run *run, size_t count, stream *s, pack_sur
 
 static viva_status run_batches(rows_run *run, stream *s, pack_survey *survey, viva_error *error) {
   pool *workers = run->j->engine->pool;
-  size_t threads = (size_t)pool_threads(workers), slab = run->piece_rows * threads * PIECES_PER_THREAD;
+  size_t threads = (size_t)pool_threads(workers), slab = run->slice_rows * threads * SLICES_PER_THREAD;
   size_t all = run->out->item->rows;
   for (run->first = 0; run->first < all; run->first = run->end) {
     run->end = all - run->first < slab ? all : run->first + slab;
-    size_t count = (run->end - run->first + run->piece_rows - 1) / run->piece_rows;
-    pool_for(workers, count, 1, run_pieces, run);
-    TRY(first_error(run, threads, error));
-    if (atomic_load(&run->stop)) return cancelled(error);
+    size_t count = (run->end - run->first + run->slice_rows - 1) / run->slice_rows;
+    TRY(pool_try(workers, count, run_slice, run, error));
     TRY(finish_batch(run, count, s, survey, error));
   }
   return VIVA_OK;
@@ -252,7 +234,7 @@ static viva_status check_global(const quantize_output *out, float absmax, viva_e
 
 viva_status quantize_survey(quantize_job *j, quantize_output *out, viva_error *error) {
   size_t threads = (size_t)pool_threads(j->engine->pool);
-  rows_run run = {.j = j, .out = out, .survey = 1, .piece_rows = plan_piece_rows(out->item)};
+  rows_run run = {.j = j, .out = out, .survey = 1, .slice_rows = plan_slice_rows(out->item)};
   pack_survey survey = {0};
   viva_status status = begin_run(&run, threads, 0, error);
   if (!status) status = run_batches(&run, NULL, &survey, error);
@@ -287,8 +269,8 @@ static viva_status write_packed(quantize_job *j, quantize_output *out, const uin
 
 static viva_status convert_matrix(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
   size_t threads = (size_t)pool_threads(j->engine->pool), cols = out->item->cols, rows = out->item->rows;
-  rows_run run = {.j = j, .out = out, .piece_rows = plan_piece_rows(out->item)};
-  size_t slab = run.piece_rows * threads * PIECES_PER_THREAD;
+  rows_run run = {.j = j, .out = out, .slice_rows = plan_slice_rows(out->item)};
+  size_t slab = run.slice_rows * threads * SLICES_PER_THREAD;
   pack_sizes sizes = {.bytes = (slab < rows ? slab : rows) * cols * weight_element_bytes(out->spec.format)};
   if (out->packed && pack_measure(&out->spec, rows, cols, &sizes))
     return error_set(error, VIVA_E_LIMIT, "a packed matrix is too large");
@@ -303,7 +285,7 @@ static viva_status convert_matrix(quantize_job *j, quantize_output *out, stream 
 static viva_status copy_rows(quantize_job *j, quantize_output *out, const tensor_view *view, stream *s,
                              viva_error *error) {
   mem *m = &j->engine->rt->mem;
-  size_t rows = out->item->rows, step = plan_piece_rows(out->item);
+  size_t rows = out->item->rows, step = plan_slice_rows(out->item);
   uint64_t row_bytes = view->bytes / rows;
   uint8_t *data = mem_alloc(m, (size_t)row_bytes * step), *turned = mem_alloc(m, (size_t)row_bytes * step);
   viva_status status = data && turned ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
@@ -323,16 +305,16 @@ static viva_status copy_rows(quantize_job *j, quantize_output *out, const tensor
 /* Codes and scales of a packed matrix as the file has them; scales that several rows share are written for each. */
 static viva_status copy_packed(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
   mem *m = &j->engine->rt->mem;
-  piece all = {out->item, 0, out->item->rows};
+  slice all = {out->item, 0, out->item->rows};
   pack_sizes sizes;
   if (pack_measure(&out->spec, all.rows, out->item->cols, &sizes))
     return error_set(error, VIVA_E_LIMIT, "a packed matrix is too large");
   size_t scales = budget_mul(all.rows, out->item->source.scale_cols);
   uint8_t *data = mem_zalloc(m, sizes.bytes);
-  piece_buffers b = {mem_alloc(m, plan_raw_bytes(out->item, all.rows)), mem_array(m, scales, sizeof(float))};
+  slice_buffers b = {mem_alloc(m, plan_raw_bytes(out->item, all.rows)), mem_array(m, scales, sizeof(float))};
   viva_status status =
       data && b.raw && b.values ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to copy %s", out->name);
-  if (!status) status = piece_native(&j->p, &all, &b, &out->spec, data, all.rows, 0, error);
+  if (!status) status = slice_native(&j->p, &all, &b, &out->spec, data, all.rows, 0, error);
   if (!status) status = write_packed(j, out, data, s, error);
   if (!status) status = quantize_progress(j, out->bytes_before, error);
   mem_free(m, b.values);
@@ -378,9 +360,9 @@ viva_status quantize_write(quantize_job *j, quantize_output *out, stream *s, viv
 /* ---- memory */
 
 static uint64_t convert_memory(const quantize_output *out, size_t threads) {
-  size_t rows = plan_piece_rows(out->item), cols = out->item->cols;
+  size_t rows = plan_slice_rows(out->item), cols = out->item->cols;
   uint64_t thread = budget_add(plan_raw_bytes(out->item, rows), budget_mul(budget_mul(rows, cols), 2 * sizeof(float)));
-  uint64_t slab = budget_mul(budget_mul(rows, threads), PIECES_PER_THREAD);
+  uint64_t slab = budget_mul(budget_mul(rows, threads), SLICES_PER_THREAD);
   if (slab > out->item->rows) slab = out->item->rows;
   uint64_t data = budget_mul(budget_mul(slab, cols), out->packed ? 0 : weight_element_bytes(out->spec.format));
   return budget_add(budget_mul(thread, threads), data);

@@ -173,41 +173,6 @@ viva_status viva_tensor_where_into(const viva_tensor *condition, const viva_tens
   return run_into(&p, out, error);
 }
 
-viva_status viva_tensor_clip(const viva_tensor *a, double low, double high, viva_tensor **out, viva_error *error) {
-  scalar s;
-  TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
-  if (!(low <= high))
-    return error_set(error, VIVA_E_ARGUMENT, "clip: low is %g and high is %g; expected low <= high", low, high);
-  if (!dtype_is_compute(a->dtype) || a->dtype == VIVA_BOOL)
-    return operand_refuse("clip", a->dtype, VIVA_DTYPE_NONE, error);
-  const int whole = dtype_is_integer(a->dtype);
-  viva_tensor *raised;
-  scalar_of(&s, a->dtype, whole ? ceil(low) : low); /* saturates to the type's range */
-  TRY(viva_tensor_binary(VIVA_MAXIMUM, a, &s.tensor, &raised, error));
-  scalar_of(&s, a->dtype, whole ? floor(high) : high);
-  const viva_status status = viva_tensor_binary_into(VIVA_MINIMUM, raised, &s.tensor, raised, error);
-  if (status == VIVA_OK)
-    *out = raised;
-  else
-    viva_tensor_release(raised);
-  return status;
-}
-
-viva_status viva_tensor_map(const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user,
-                            viva_tensor **out, viva_error *error) {
-  viva_tensor *wide;
-  TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
-  if (!function) return error_set(error, VIVA_E_ARGUMENT, "function is NULL");
-  TRY(operand_copy(a, VIVA_F64, &wide, error));
-  double *values = (double *)(void *)wide->data;
-  for (size_t i = 0; i < wide->elements; i++) values[i] = function(user, i, values[i]);
-  const viva_status status = operand_dense(wide, a->dtype, out, error);
-  viva_tensor_release(wide);
-  return status;
-}
-
 /* -- copies */
 
 viva_status viva_tensor_astype(const viva_tensor *a, viva_dtype dtype, viva_tensor **out, viva_error *error) {

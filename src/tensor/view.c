@@ -5,7 +5,7 @@
 
 #include "base/ck.h"
 #include "base/error.h"
-#include "viva/tensor_ops.h"
+#include "viva/tensor_select.h"
 
 view view_of(const viva_tensor *a) {
   view v = {.rank = a->rank};
@@ -286,5 +286,32 @@ viva_status viva_tensor_split(const viva_tensor *a, int32_t axis, uint32_t parts
     status = view_make(a, &v, &views[i], error);
   }
   for (uint32_t i = 0; i < parts && status != VIVA_OK; i++) viva_tensor_release(views[i]), views[i] = NULL;
+  return status;
+}
+
+viva_status viva_tensor_split_at(const viva_tensor *a, int32_t axis, const uint64_t *places, uint32_t count,
+                                 viva_tensor **views, viva_error *error) {
+  uint32_t at;
+  if (!views || count == UINT32_MAX || (count > 0 && !places))
+    return error_set(error, VIVA_E_ARGUMENT, "views or places is NULL");
+  for (uint32_t i = 0; i <= count; i++) views[i] = NULL;
+  TRY(operand_given(a, "a", error));
+  TRY(operand_axis(a, axis, &at, error));
+  const uint64_t size = a->shape[at];
+  view v = view_of(a);
+  uint64_t first = 0;
+  viva_status status = VIVA_OK;
+  for (uint32_t i = 0; i <= count && status == VIVA_OK; i++) {
+    const uint64_t end = i == count || places[i] > size ? size : places[i];
+    if (end < first) {
+      status = error_set(error, VIVA_E_ARGUMENT, "split_at: place %u is before the one in front of it", (unsigned)i);
+      break;
+    }
+    v.shape[at] = end - first;
+    v.moved = (int64_t)first * a->strides[at];
+    status = view_make(a, &v, &views[i], error);
+    first = end;
+  }
+  for (uint32_t i = 0; i <= count && status != VIVA_OK; i++) viva_tensor_release(views[i]), views[i] = NULL;
   return status;
 }

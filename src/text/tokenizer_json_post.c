@@ -21,11 +21,12 @@ static viva_status join_ids(const component *c, const template_piece *from, cons
                             arena *a, const int64_t **out, size_t *out_count, viva_error *error) {
   size_t count = before_count + behind_count;
   for (const template_piece *p = from; p != to; p = p->next) {
+    if (!p->name.text) return error_set(error, VIVA_E_FORMAT, "a SpecialToken of the template has no id");
     const template_special *s = special_find(c, p->name);
     char quoted[QUOTE_SIZE];
     if (!s)
       return error_set(error, VIVA_E_FORMAT, "the template names '%s', which is not among its special_tokens",
-                       error_quote(quoted, sizeof quoted, p->name.text ? p->name.text : "", p->name.bytes));
+                       error_quote(quoted, sizeof quoted, p->name.text, p->name.bytes));
     count += s->count;
   }
   int64_t *ids = arena_alloc(a, count * sizeof *ids);

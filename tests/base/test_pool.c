@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/asan.h"
+#include "base/error.h"
 #include "base/pool.h"
 #include "lib/fail_alloc.h"
 
@@ -216,6 +219,49 @@ static void signals_stay_with_the_program(void **state) {
   runtime_release(rt);
 }
 
+/* Items that fail where told to. */
+typedef struct trial {
+  const size_t *failing;
+  size_t failing_count;
+  _Atomic unsigned char done[2000];
+} trial;
+
+static viva_status fail_some(void *arg, size_t i, size_t thread, viva_error *error) {
+  trial *t = arg;
+  (void)thread;
+  for (size_t f = 0; f < t->failing_count; f++)
+    if (t->failing[f] == i) return error_set(error, VIVA_E_NUMERIC, "item %zu", i);
+  atomic_fetch_add(&t->done[i], 1);
+  return VIVA_OK;
+}
+
+/* Whatever the number of threads and their order: the lowest item that fails is reported, and all before it were done. */
+static void the_lowest_failure_is_reported(void **state) {
+  (void)state;
+  static const size_t failing[] = {1999, 700, 1100, 701, 1500};
+  enum { COUNT = 2000 };
+  runtime *rt = new_runtime();
+  for (int threads = 0; threads <= 7; threads++) { /* 0: no pool */
+    pool *p = threads ? new_pool(rt, threads) : NULL;
+    for (size_t failures = 0; failures <= sizeof failing / sizeof *failing; failures++) {
+      trial t = {failing, failures, {0}};
+      size_t lowest = COUNT;
+      for (size_t f = 0; f < failures; f++) lowest = failing[f] < lowest ? failing[f] : lowest;
+      char expected[32] = "";
+      if (failures) (void)snprintf(expected, sizeof expected, "item %zu", lowest);
+      viva_error error = {0};
+      assert_int_equal(pool_try(p, COUNT, fail_some, &t, &error), failures ? VIVA_E_NUMERIC : VIVA_OK);
+      assert_string_equal(error.message, expected);
+      assert_int_equal(pool_try(p, COUNT, fail_some, &(trial){failing, failures, {0}}, NULL),
+                       failures ? VIVA_E_NUMERIC : VIVA_OK);
+      for (size_t i = 0; i < COUNT; i++) assert_true(i < lowest ? t.done[i] == 1 : t.done[i] <= 1);
+    }
+    assert_int_equal(pool_try(p, 0, fail_some, &(trial){0}, NULL), VIVA_OK);
+    pool_free(p);
+  }
+  runtime_release(rt);
+}
+
 static void wrong_numbers_of_threads(void **state) {
   (void)state;
   runtime *rt = new_runtime();
@@ -281,6 +327,7 @@ int main(void) {
     cmocka_unit_test(many_small_dispatches),
     cmocka_unit_test(several_callers_are_served_in_turn),
     cmocka_unit_test(signals_stay_with_the_program),
+    cmocka_unit_test(the_lowest_failure_is_reported),
     cmocka_unit_test(wrong_numbers_of_threads),
     cmocka_unit_test(without_memory_there_is_no_pool),
 #if !defined(BASE_ASAN) && !defined(__SANITIZE_THREAD__)

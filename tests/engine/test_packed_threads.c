@@ -5,14 +5,7 @@
 #include <pthread.h>
 
 #include "lib/fail_alloc.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
+#include "lib/sanitized.h"
 
 #define THREADS 8
 #ifdef SANITIZED

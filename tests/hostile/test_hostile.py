@@ -8,15 +8,12 @@ size.
 `viva inspect` also shows models that it cannot run; a file that it accepts must be refused by `viva generate`.
 """
 
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
+import measured
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -55,41 +52,10 @@ def place(kind, name, folder):
     return source
 
 
-# Runs commands for us and says what each took. A small process of its own: a child's largest memory is counted from its
-# fork on, and includes what this one, full of packages, holds.
-RUNNER = """
-import json, os, sys, time
-for line in sys.stdin:
-    command, out, err = json.loads(line)
-    start = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-        os.dup2(os.open(err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        try:
-            os.execvp(command[0], command)
-        finally:
-            os._exit(127)
-    _, status, usage = os.wait4(child, 0)
-    print(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - start, usage.ru_utime + usage.ru_stime,
-                      usage.ru_maxrss]), flush=True)
-"""
-runner = subprocess.Popen([sys.executable, "-S", "-c", RUNNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-class Run:
-    """One run of the program: exit code, output, processor seconds, seconds waited, resident KiB at most."""
-
+class Run(measured.Run):
     def __init__(self, build, *arguments):
-        command = ["sh", "-c", f"ulimit -s {STACK_KIB if build == 'release' else 1024}; exec \"$@\"", "sh",
-                   PROGRAMS[build], *[str(a) for a in arguments]]
-        with tempfile.TemporaryDirectory() as folder:
-            err = Path(folder) / "err"
-            runner.stdin.write(json.dumps([command, f"{folder}/out", str(err)]) + "\n")
-            runner.stdin.flush()
-            self.code, self.waited, self.seconds, self.rss = json.loads(runner.stdout.readline())
-            self.stderr = err.read_bytes().decode("utf-8", "strict")
+        super().__init__(["sh", "-c", f"ulimit -s {STACK_KIB if build == 'release' else 1024}; exec \"$@\"", "sh", PROGRAMS[build],
+                          *arguments])
 
 
 def refuse(build, model, fragment, size):

@@ -15,7 +15,7 @@ for header in "$include"/viva/*.h; do
   c++ -std=c++11 $warnings -I"$include" "$work/alone.cpp" || { echo "$name: not alone as C++11"; exit 1; }
   count=$((count + 1))
 done
-for name in pack/layout.h number/number.h; do
+for name in number/layout.h number/number.h; do
   printf '#include "%s"\nint one_declaration;\n' "$name" >"$work/shared.cpp"
   c++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only -I"$VIVA_SOURCE_DIR/src" -I"$include" "$work/shared.cpp" ||
     { echo "$name: not C++17"; exit 1; }

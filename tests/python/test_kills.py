@@ -21,10 +21,10 @@ RANDOM_KILLS = 2000 if SLOW else 10
 
 @pytest.fixture(scope="module")
 def killer(program):
-    tool = Path(program).resolve().parent / "tests" / "kill_at_call"
+    tool = Path(program).resolve().parent / "tests" / "at_call"
     if not tool.exists():
         pytest.skip(f"{tool} is not built")
-    if subprocess.run([tool, "0", "/bin/true"], capture_output=True).returncode == 77:
+    if subprocess.run([tool, "kill", "0", "/bin/true"], capture_output=True).returncode == 77:
         pytest.skip("processes cannot be traced here")
     return tool
 
@@ -132,13 +132,13 @@ def test_killed_at_every_call(program, killer, tmp_path, kind, existing):
     others = set(os.listdir(tmp_path))
     old, new = states(writer)
     restore(writer.out, old)
-    counted = subprocess.run([killer, "0", *writer.command()], capture_output=True, text=True, check=True).stdout
+    counted = subprocess.run([killer, "kill", "0", *writer.command()], capture_output=True, text=True, check=True).stdout
     total = int(counted.splitlines()[-1])
     places = range(1, total + 1) if SLOW else [*range(1, total - LAST, 97), *range(max(1, total - LAST), total + 1, 10)]
     killed = 0
     for place in places:
         restore(writer.out, old)
-        done = subprocess.run([killer, str(place), *writer.command()], capture_output=True)
+        done = subprocess.run([killer, "kill", str(place), *writer.command()], capture_output=True)
         assert done.returncode in (0, 128 + signal.SIGKILL), done
         killed += done.returncode != 0
         check_after_kill(writer, tmp_path, others, old, new)

@@ -104,6 +104,10 @@ static void test_refused(void **state) {
        "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}]"
        ",\"special_tokens\":{\"<s>\":{\"ids\":[-1]}}}",
        VIVA_E_FORMAT, "names id -1"},
+      {POST,
+       "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{}},{\"Sequence\":{\"id\":\"A\"}}]"
+       ",\"special_tokens\":{\"\":{\"ids\":[4]}}}",
+       VIVA_E_FORMAT, "a SpecialToken of the template has no id"},
       {POST, "{\"type\":\"TemplateProcessing\",\"single\":[],\"special_tokens\":{}}", VIVA_E_UNSUPPORTED,
        "without the text"},
       {POST,

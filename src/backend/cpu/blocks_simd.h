@@ -38,7 +38,7 @@ ALWAYS_INLINE vi span_dot(const codes64 w[SPAN_STEPS], const input64 x[SPAN_STEP
 /* -- one row of x */
 
 ALWAYS_INLINE void blocks_row_span(int tile_cols, const weight *w, const packed_row *r, const int8_t *x, size_t span,
-                                   size_t left, const piece *p, vi of_lane, vf *sums) {
+                                   size_t left, const scale_run *p, vi of_lane, vf *sums) {
   input64 xv[SPAN_STEPS];
   span_input(w, x + span * SPAN, left, xv);
   UNROLL
@@ -58,7 +58,7 @@ ALWAYS_INLINE void blocks_row_tile(int tile_cols, const cpu_kernels *k, const li
   const vi of_lane = v_blocks_of_lanes(__builtin_ctz(w->block));
   packed_row r[TILE_COLS];
   vf sums[TILE_COLS];
-  piece p[TILE_COLS];
+  scale_run p[TILE_COLS];
   UNROLL
   for (int j = 0; j < tile_cols; j++) r[j] = row_of(w, n0 + (size_t)j), sums[j] = v_zero();
   for (size_t first = 0; first < whole; first += SPANS) {
@@ -85,7 +85,7 @@ ALWAYS_INLINE void fill_blocks(weight_format format, int blocked, const weight *
   const vi of_lane = v_blocks_of_lanes(__builtin_ctz(w->block));
   const size_t first = col / SPAN, end = (col + cols + SPAN - 1) / SPAN;
   char *to = panel;
-  piece p;
+  scale_run p;
   (void)format;
   (void)blocked;
   for (size_t i = 0; i < rows; i++, to += stride * CODES_BYTES) {

@@ -23,13 +23,14 @@ ALWAYS_INLINE void fill_row(weight_format format, int blocked, const weight *w, 
                             int8_t *to, float *to_scales) {
   const packed_row r = row_of(w, row);
   const size_t first = col / STEP, end = (col + cols + STEP - 1) / STEP;
-  piece p;
+  scale_run p;
   last_step last;
   for (size_t step = first; step < end; step++, to += STEP, to_scales += LANES) {
     v_store_codes(to, step_codes(format, step_of(format, w, r, step, &last)));
     if (!blocked) continue;
-    if ((step - first) % PIECE == 0) piece_fill(format, w, r, step, end - step < PIECE ? end - step : PIECE, &p);
-    v_store(to_scales, v_scales_quarters(piece_scale(format, &p, &p, step, 0)));
+    if ((step - first) % RUN_STEPS == 0)
+      scales_fill(format, w, r, step, end - step < RUN_STEPS ? end - step : RUN_STEPS, &p);
+    v_store(to_scales, v_scales_quarters(scales_at(format, &p, &p, step, 0)));
   }
 }
 

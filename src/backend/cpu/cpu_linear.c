@@ -48,17 +48,17 @@ static void few_groups(const linear_job *job, size_t begin, size_t end) {
   }
 }
 
-#define PIECE_LEAST 4 /* groups: a piece's beginning costs about as much as a group */
+#define SHARE_LEAST 4 /* groups: a share's beginning costs about as much as a group */
 #define VICTIMS     3 /* threads that a thread helps: looking at all costs more than it brings on many cores */
 
-/* Groups taken at once of those left: most of them, so that few pieces are made, the last ones small. */
-static size_t piece(size_t left) { return left / 2 < PIECE_LEAST ? at_most(left, PIECE_LEAST) : left - left / 4; }
+/* Groups taken at once of those left: most of them, so that few shares are made, the last ones small. */
+static size_t next_share(size_t left) { return left / 2 < SHARE_LEAST ? at_most(left, SHARE_LEAST) : left - left / 4; }
 
-/* Computes a thread's run piece by piece, as far as others have not. */
+/* Computes a thread's run share by share, as far as others have not. */
 static void finish_run(const linear_job *job, cpu_run *run) {
   size_t next = atomic_load_explicit(&run->next, memory_order_relaxed);
   while (next < run->end) {
-    const size_t take = piece(run->end - next);
+    const size_t take = next_share(run->end - next);
     if (!atomic_compare_exchange_weak_explicit(&run->next, &next, next + take, memory_order_relaxed,
                                                memory_order_relaxed))
       continue;
@@ -137,7 +137,7 @@ void kernels_fill_float(const cpu_kernels *k, const weight *w, size_t row, size_
   for (size_t i = 0; i < (round_up(rows, CPU_PANEL_GROUP) - rows) * stride; i++) to[i] = 0;
 }
 
-/* A block of x against a panel's rows as they are stored, in pieces of as many rows as `few` takes. */
+/* A block of x against a panel's rows as they are stored, in parts of as many rows as `few` takes. */
 static void multiply_few(const linear_job *job, const linear_args *a, size_t row, size_t rows, size_t x_row, size_t m) {
   const cpu_kernels *k = &job->cpu->kernels;
   for (size_t i = x_row; i < x_row + m; i += CPU_FEW_ROWS) {

@@ -6,7 +6,7 @@
 
 #include "number/number.h"
 
-#define PIECE 256 /* columns that go through the stack */
+#define PART 256 /* columns that go through the stack */
 
 /* A type of the outside: how its elements become FP32 and back. */
 typedef struct outer_type {
@@ -65,9 +65,9 @@ static void load_some(void *arg, size_t begin, size_t end, size_t t) {
     const char *from = row_of(job->outer, type, r);
     float *to = job->to + r * job->stride;
     int nonfinite = 0;
-    for (size_t c = 0; c < job->cols; c += PIECE) {
-      const size_t part = job->cols - c < PIECE ? job->cols - c : PIECE;
-      char dense[PIECE * sizeof(float)];
+    for (size_t c = 0; c < job->cols; c += PART) {
+      const size_t part = job->cols - c < PART ? job->cols - c : PART;
+      char dense[PART * sizeof(float)];
       const char *source = from + (ptrdiff_t)c * step;
       if (job->outer->col_stride != 1) gather(source, step, dense, type->bytes, part), source = dense;
       type->to_f32(source, to + c, part);
@@ -88,7 +88,7 @@ viva_status cpu_load_rows(backend *b, const outer_rows *from, size_t rows, size_
 
 /* -- store */
 
-/* Sums of a piece; returns how many the type makes infinite, those that FP32 made so included. */
+/* Sums of a part; returns how many the type makes infinite, those that FP32 made so included. */
 static uint64_t stored_values(const outer_job *job, size_t row, size_t col, size_t count, float *values) {
   const float *from = job->from + row * job->stride + col;
   uint64_t overflows = 0;
@@ -117,10 +117,10 @@ static void store_some(void *arg, size_t begin, size_t end, size_t t) {
   (void)t;
   for (size_t r = begin; r < end; r++) {
     char *to = row_of(job->outer, type, r);
-    for (size_t c = 0; c < job->cols; c += PIECE) {
-      const size_t part = job->cols - c < PIECE ? job->cols - c : PIECE;
-      float values[PIECE];
-      char dense[PIECE * sizeof(float)], *target = to + (ptrdiff_t)c * step;
+    for (size_t c = 0; c < job->cols; c += PART) {
+      const size_t part = job->cols - c < PART ? job->cols - c : PART;
+      float values[PART];
+      char dense[PART * sizeof(float)], *target = to + (ptrdiff_t)c * step;
       char *codes = job->outer->col_stride == 1 ? target : dense;
       if (job->bad && job->bad[r]) {
         fill_nan(type, codes, part);

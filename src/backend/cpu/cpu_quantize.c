@@ -48,12 +48,12 @@ typedef struct quantize_job {
   uint16_t *pairs; /* NULL: not wanted */
 } quantize_job;
 
-#define PIECE 256 /* columns that go through the stack */
+#define PART 256 /* columns that go through the stack */
 
 static void e4m3_codes(const quantize_job *job, const float *x, float scale, float *values, void *codes) {
-  uint8_t code[PIECE];
-  for (size_t c = 0; c < job->k; c += PIECE) {
-    const size_t part = job->k - c < PIECE ? job->k - c : PIECE;
+  uint8_t code[PART];
+  for (size_t c = 0; c < job->k; c += PART) {
+    const size_t part = job->k - c < PART ? job->k - c : PART;
     e4m3_scaled_from_f32_n(x + c, scale, code, part);
     e4m3_to_f32_n(code, values + c, part);
   }

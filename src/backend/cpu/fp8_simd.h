@@ -5,7 +5,7 @@
  * As F16 the NaN codes would be ±480/256: `few` looks for them beside the products and makes the row's scale NaN, widening
  * looks at the values.
  *
- * The order of the sums is that of kernels.h, for `few`, for widened pieces and for panels. A block's scale times 256 leaves
+ * The order of the sums is that of kernels.h, for `few`, for widened parts and for panels. A block's scale times 256 leaves
  * FP32 when it is 2^120 or more: no weights packed from finite FP32 have one.
  */
 #ifndef BACKEND_CPU_FP8_SIMD_H

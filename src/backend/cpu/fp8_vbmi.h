@@ -17,7 +17,7 @@
 #define VBMI_STEP  64
 #define VBMI_PARTS (VBMI_STEP / LANES)
 #define VBMI_COLS  4
-#define VBMI_ROWS  4 /* of x; more are multiplied with widened pieces */
+#define VBMI_ROWS  4 /* of x; more are multiplied with widened parts */
 
 /* Place i of the codes holds byte vbmi_order[i]: unpacking leaves words, two of them a lane of 32 bits. */
 static const uint8_t vbmi_order[VBMI_STEP] = {0,  1,  2,  3,  16, 17, 18, 19, 32, 33, 34, 35, 48, 49, 50, 51,

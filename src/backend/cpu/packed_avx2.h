@@ -5,7 +5,7 @@
 #define BACKEND_CPU_PACKED_AVX2_H
 
 #include "backend/cpu/simd_avx2.h"
-#include "pack/layout.h"
+#include "number/layout.h"
 
 #define CODES_TILE_ROWS 2 /* rows of x in a tile of integer products */
 #define NVFP4_TILE_COLS 4 /* rows of w at a time with one row of FP32: as many chains of additions hide the adder */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "backend/cpu/simd_avx512.h"
-#include "pack/layout.h"
+#include "number/layout.h"
 
 #define CODES_TILE_ROWS 4 /* rows of x in a tile of integer products */
 #define NVFP4_TILE_COLS 4 /* rows of w at a time with one row of FP32 */

@@ -63,15 +63,15 @@ ALWAYS_INLINE codes64 step_codes(weight_format format, const uint8_t *at) {
 #define NVFP4_UNIT 0.5f
 #define INT4_UNIT  (1.0f / 16)
 
-#define PIECE       64 /* steps whose scales are converted at once */
+#define RUN_STEPS   64 /* steps whose scales are converted at once */
 #define STEP_SCALES 4  /* at most */
 
 /* Scales of blocks [first, …) of a row as FP32, and log2 of the columns of a block. */
-typedef struct piece {
-  float scales[PIECE * STEP_SCALES];
+typedef struct scale_run {
+  float scales[RUN_STEPS * STEP_SCALES];
   size_t first;
   int shift;
-} piece;
+} scale_run;
 
 ALWAYS_INLINE void f16_scales(const uint8_t *from, float *to, size_t count) {
   size_t i = 0;
@@ -80,8 +80,8 @@ ALWAYS_INLINE void f16_scales(const uint8_t *from, float *to, size_t count) {
 }
 
 /* Of steps [step, step + steps); 0 for blocks past the end. */
-ALWAYS_INLINE void piece_fill(weight_format format, const weight *w, packed_row r, size_t step, size_t steps,
-                              piece *p) {
+ALWAYS_INLINE void scales_fill(weight_format format, const weight *w, packed_row r, size_t step, size_t steps,
+                               scale_run *p) {
   const int shift = __builtin_ctz(format == WEIGHT_NVFP4 ? NVFP4_BLOCK : w->block);
   const size_t first = (step * STEP) >> shift, count = (((step + steps) * STEP - 1) >> shift) + 1 - first;
   const size_t left = ((w->cols - 1) >> shift) + 1 - first, here = count < left ? count : left;
@@ -97,10 +97,10 @@ ALWAYS_INLINE void piece_fill(weight_format format, const weight *w, packed_row 
   p->shift = shift;
 }
 
-/* Of a step's 16 columns from column on (INT4: 32). like: a piece of the same steps, for pieces of several rows the same
+/* Of a step's 16 columns from column on (INT4: 32). like: a run of the same steps, for runs of several rows the same
  * one, so that the place is found once. */
-ALWAYS_INLINE const float *piece_scale(weight_format format, const piece *p, const piece *like, size_t step,
-                                       size_t column) {
+ALWAYS_INLINE const float *scales_at(weight_format format, const scale_run *p, const scale_run *like, size_t step,
+                                     size_t column) {
   const int shift = format == WEIGHT_NVFP4 ? 4 : like->shift;
   return &p->scales[((step * STEP + column) >> shift) - like->first];
 }
@@ -110,12 +110,12 @@ typedef struct step_scales {
   const float *of[STEP_SCALES];
 } step_scales;
 
-ALWAYS_INLINE step_scales piece_step(weight_format format, const piece *p, const piece *like, size_t step) {
+ALWAYS_INLINE step_scales scales_of_step(weight_format format, const scale_run *p, const scale_run *like, size_t step) {
   step_scales s;
-  s.of[0] = piece_scale(format, p, like, step, 0);
-  s.of[1] = piece_scale(format, p, like, step, format == WEIGHT_NVFP4 ? 16 : 32);
-  s.of[2] = format == WEIGHT_NVFP4 ? piece_scale(format, p, like, step, 32) : NULL;
-  s.of[3] = format == WEIGHT_NVFP4 ? piece_scale(format, p, like, step, 48) : NULL;
+  s.of[0] = scales_at(format, p, like, step, 0);
+  s.of[1] = scales_at(format, p, like, step, format == WEIGHT_NVFP4 ? 16 : 32);
+  s.of[2] = format == WEIGHT_NVFP4 ? scales_at(format, p, like, step, 32) : NULL;
+  s.of[3] = format == WEIGHT_NVFP4 ? scales_at(format, p, like, step, 48) : NULL;
   return s;
 }
 

@@ -8,14 +8,14 @@ ALWAYS_INLINE void widen_steps(weight_format format, int blocked, const weight *
                                size_t count) {
   const packed_row r = row_of(w, row);
   const size_t first = col / STEP, end = (col + count + STEP - 1) / STEP;
-  piece p;
+  scale_run p;
   last_step last;
   vf out[STEP_VF];
   for (size_t step = first; step < end; step++, to += STEP, count -= STEP) {
-    if (blocked && (step - first) % PIECE == 0)
-      piece_fill(format, w, r, step, end - step < PIECE ? end - step : PIECE, &p);
+    if (blocked && (step - first) % RUN_STEPS == 0)
+      scales_fill(format, w, r, step, end - step < RUN_STEPS ? end - step : RUN_STEPS, &p);
     step_values(format, blocked, w, step_of(format, w, r, step, &last),
-                blocked ? piece_step(format, &p, &p, step) : (step_scales){{NULL}}, out);
+                blocked ? scales_of_step(format, &p, &p, step) : (step_scales){{NULL}}, out);
     size_t v = 0;
     for (; v < STEP_VF && (v + 1) * LANES <= count; v++) v_store(to + v * LANES, out[v]);
     if (v == STEP_VF) continue;

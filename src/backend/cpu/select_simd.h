@@ -55,7 +55,7 @@ ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_
   const size_t steps = (w->cols + STEP - 1) / STEP;
   packed_row r[TILE_COLS];
   vf sums[SELECT_PAIRS];
-  piece p[TILE_COLS];
+  scale_run p[TILE_COLS];
   UNROLL
   for (int j = 0; j < TILE_COLS; j++) r[j] = row_of(w, n0 + ((size_t)j < rows ? (size_t)j : rows - 1));
   UNROLL
@@ -64,9 +64,9 @@ ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_
     const float *x = in->x + step * STEP;
     const size_t left = w->cols - step * STEP;
     float ordered[STEP];
-    if (blocked && step % PIECE == 0)
+    if (blocked && step % RUN_STEPS == 0)
       for (int j = 0; j < TILE_COLS; j++)
-        piece_fill(format, w, r[j], step, steps - step < PIECE ? steps - step : PIECE, &p[j]);
+        scales_fill(format, w, r[j], step, steps - step < RUN_STEPS ? steps - step : RUN_STEPS, &p[j]);
     step_ahead(format, TILE_COLS, w, r[0], step);
     if (left < STEP) {
       memset(ordered, 0, sizeof ordered);
@@ -83,7 +83,7 @@ ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_
       pair_step pair;
       step_scales s[2] = {{{NULL}}, {{NULL}}};
       UNROLL
-      for (int j = 0; j < 2 && blocked; j++) s[j] = piece_step(format, &p[2 * i + j], &p[0], step);
+      for (int j = 0; j < 2 && blocked; j++) s[j] = scales_of_step(format, &p[2 * i + j], &p[0], step);
       select_step(format, blocked, whole_step(format, r[2 * i], step), whole_step(format, r[2 * i + 1], step), s,
                   &pair);
       UNROLL
@@ -121,7 +121,7 @@ ALWAYS_INLINE void select_tile_few(weight_format format, int blocked, int x_rows
   const size_t steps = (w->cols + STEP - 1) / STEP;
   packed_row r[TILE_COLS];
   vf sums[SELECT_ROWS][SELECT_PAIRS];
-  piece p[TILE_COLS];
+  scale_run p[TILE_COLS];
   UNROLL
   for (int j = 0; j < TILE_COLS; j++) r[j] = row_of(w, n0 + ((size_t)j < rows ? (size_t)j : rows - 1));
   UNROLL
@@ -131,9 +131,9 @@ ALWAYS_INLINE void select_tile_few(weight_format format, int blocked, int x_rows
     const size_t left = w->cols - step * STEP;
     size_t x_stride = in->x_stride;
     float ordered[SELECT_ROWS * STEP];
-    if (blocked && step % PIECE == 0)
+    if (blocked && step % RUN_STEPS == 0)
       for (int j = 0; j < TILE_COLS; j++)
-        piece_fill(format, w, r[j], step, steps - step < PIECE ? steps - step : PIECE, &p[j]);
+        scales_fill(format, w, r[j], step, steps - step < RUN_STEPS ? steps - step : RUN_STEPS, &p[j]);
     if (i0 == 0) step_ahead(format, TILE_COLS, w, r[0], step); /* the other rows of x find the blocks in L1 */
     if (left < STEP || w->pairs) {
       select_order(x_rows, w->pairs, x, x_stride, left, ordered);
@@ -144,7 +144,7 @@ ALWAYS_INLINE void select_tile_few(weight_format format, int blocked, int x_rows
       pair_step pair;
       step_scales s[2] = {{{NULL}}, {{NULL}}};
       UNROLL
-      for (int h = 0; h < 2 && blocked; h++) s[h] = piece_step(format, &p[2 * j + h], &p[0], step);
+      for (int h = 0; h < 2 && blocked; h++) s[h] = scales_of_step(format, &p[2 * j + h], &p[0], step);
       select_step(format, blocked, whole_step(format, r[2 * j], step), whole_step(format, r[2 * j + 1], step), s,
                   &pair);
       UNROLL
@@ -217,7 +217,7 @@ ALWAYS_INLINE void fill_select(weight_format format, int blocked, const weight *
                                size_t cols, size_t stride, void *to_panel) {
   char *panel = to_panel;
   const size_t first = col / STEP, end = (col + cols + STEP - 1) / STEP;
-  piece p[2];
+  scale_run p[2];
   for (size_t i = 0; i < rows; i += 2, panel += select_pair_bytes(stride)) {
     const packed_row r[2] = {row_of(w, row + i), row_of(w, row + (i + 1 < rows ? i + 1 : i))};
     float *to = (float *)(void *)panel;
@@ -226,9 +226,9 @@ ALWAYS_INLINE void fill_select(weight_format format, int blocked, const weight *
       pair_step pair;
       step_scales s[2] = {{{NULL}}, {{NULL}}};
       for (int j = 0; j < 2 && blocked; j++) {
-        if ((step - first) % PIECE == 0)
-          piece_fill(format, w, r[j], step, end - step < PIECE ? end - step : PIECE, &p[j]);
-        s[j] = piece_step(format, &p[j], &p[0], step);
+        if ((step - first) % RUN_STEPS == 0)
+          scales_fill(format, w, r[j], step, end - step < RUN_STEPS ? end - step : RUN_STEPS, &p[j]);
+        s[j] = scales_of_step(format, &p[j], &p[0], step);
       }
       select_step(format, blocked, whole_step(format, r[0], step), whole_step(format, r[1], step), s, &pair);
       UNROLL

@@ -64,17 +64,17 @@ static inline void codes_tiles(const panel_job *job, panel_tile_fn whole, panel_
 
 #define SPAN       (8 * LANES) /* columns */
 #define SPAN_STEPS (SPAN / STEP)
-#define SPANS      (PIECE / SPAN_STEPS)
+#define SPANS      (RUN_STEPS / SPAN_STEPS)
 #define SPAN_BYTES (SPAN * CODES_BYTES) /* of a panel */
 
 /* The scales of a row's spans [first, first + SPANS) as FP32. */
-ALWAYS_INLINE void spans_fill(const weight *w, packed_row r, size_t first, piece *p) {
+ALWAYS_INLINE void spans_fill(const weight *w, packed_row r, size_t first, scale_run *p) {
   const size_t all = (w->cols + SPAN - 1) / SPAN, spans = all - first < SPANS ? all - first : SPANS;
-  piece_fill(WEIGHT_INT4_24, w, r, first * SPAN_STEPS, spans * SPAN_STEPS, p);
+  scales_fill(WEIGHT_INT4_24, w, r, first * SPAN_STEPS, spans * SPAN_STEPS, p);
 }
 
 /* of_lane: v_blocks_of_lanes(p->shift). */
-ALWAYS_INLINE vf span_scales(const piece *p, const piece *like, vi of_lane, size_t span) {
+ALWAYS_INLINE vf span_scales(const scale_run *p, const scale_run *like, vi of_lane, size_t span) {
   return v_scales_of_lanes(&p->scales[(span * SPAN >> like->shift) - like->first], of_lane);
 }
 

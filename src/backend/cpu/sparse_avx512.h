@@ -86,7 +86,7 @@ typedef struct sparse_sums {
 
 /* One span: `steps` steps of it are there. */
 ALWAYS_INLINE void sparse_span(weight_format format, int blocked, int tile_cols, int steps, const packed_row *r,
-                               size_t span, const int8_t *x, __m512i order, const piece *p, vi of_lane,
+                               size_t span, const int8_t *x, __m512i order, const scale_run *p, vi of_lane,
                                sparse_sums *sums) {
   const __m512i a = sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(x)));
   const __m512i b = steps == 2 ? sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(x + STEP))) : a;
@@ -138,7 +138,7 @@ ALWAYS_INLINE void sparse_row_tile(weight_format format, int blocked, int tile_c
   const vi of_lane = blocked ? v_blocks_of_lanes(__builtin_ctz(w->block)) : vi_zero();
   packed_row r[TILE_COLS];
   sparse_sums sums;
-  piece p[TILE_COLS];
+  scale_run p[TILE_COLS];
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
     r[j] = row_of(w, n0 + (size_t)j);
@@ -205,7 +205,7 @@ ALWAYS_INLINE void sparse_fill_row(weight_format format, const weight *w, packed
 
 ALWAYS_INLINE void sparse_fill_blocks(const weight *w, packed_row r, size_t col, size_t cols, vi of_lane, char *to) {
   const size_t first = col / SPAN, end = (col + cols + SPAN - 1) / SPAN;
-  piece p;
+  scale_run p;
   for (size_t span = first; span < end; span++, to += SPAN_BYTES) {
     const size_t step = span * SPAN_STEPS;
     __m512i codes[2];

@@ -1,4 +1,4 @@
-/* gemm_expand.h: weights as pack/layout.h has them, made into what the large products take (gemm.h). On the device;
+/* gemm_expand.h: weights as number/layout.h has them, made into what the large products take (gemm.h). On the device;
  * once, when the copy is kept, or before each product.
  *
  *   from                        EXPAND_F16                 EXPAND_INT8_24                        EXPAND_FP8

@@ -112,7 +112,7 @@ __device__ __forceinline__ void wgmma_f16(float (&d)[128], uint64_t a, uint64_t 
 }
 
 /* INT8, 64 of K, A 2:4 (32 codes of each row). index: 8 nibbles, of columns 32·((l >> 1) & 1) on, of row
- * 16w + l/4 + 8·(l & 1), as pack/layout.h has them. */
+ * 16w + l/4 + 8·(l & 1), as number/layout.h has them. */
 __device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[128], uint64_t a, uint32_t index, uint64_t b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %131, 0;\n"
                "wgmma.mma_async.sp.sync.aligned.m64n256k64.s32.s8.s8 {" WGMMA_TEXT_128 "}, %128, %129, %130, 0, p;\n}"

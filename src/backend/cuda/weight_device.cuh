@@ -1,4 +1,4 @@
-/* weight_device.cuh: the values of a weight (pack/layout.h, pack/weight.h) on the device, eight columns at a time: for
+/* weight_device.cuh: the values of a weight (number/layout.h, pack/weight.h) on the device, eight columns at a time: for
  * kernels that may be slow and must be right. */
 #ifndef CUDA_WEIGHT_DEVICE_CUH
 #define CUDA_WEIGHT_DEVICE_CUH

@@ -12,6 +12,8 @@
 #define MIN_ALIGNMENT 8u
 #define MAX_ALIGNMENT (1u << 20)
 
+#define KEY_MOST 65535 /* bytes: the format's own limit */
+
 /* Of a value: the list while it grows, the final one, pointers to sort by; and its key. */
 #define VALUE_COST (3 * sizeof(raw_value) + sizeof(gguf_value) + 32)
 
@@ -20,6 +22,9 @@ static viva_status parse_key(gguf_reader *r, raw_value *value) {
   TRY(reader_string(r, &value->key, &value->key_bytes, "a key"));
   const char *key = (const char *)r->bytes + value->key;
   if (value->key_bytes == 0) return reader_fail(r, VIVA_E_FORMAT, value->key, "an empty key: keys have a name");
+  if (value->key_bytes > KEY_MOST)
+    return reader_fail(r, VIVA_E_FORMAT, value->key, "a key of %zu bytes: at most %d are allowed", value->key_bytes,
+                       KEY_MOST);
   if (!utf8_valid(key, value->key_bytes) || memchr(key, 0, value->key_bytes) != NULL) {
     return reader_fail(r, VIVA_E_FORMAT, value->key, "a key that is not UTF-8 without zero bytes");
   }

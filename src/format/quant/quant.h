@@ -26,7 +26,7 @@ typedef enum quant_kind {
                     value = code · (scale / global), or code · (scale · global) */
   QUANT_SPARSE, /* 2:4 with a mask; codes: [rows][cols / 2] of F32, F16, BF16, or of E4M3 with scales as QUANT_FP8;
                     mask: [rows][ceil(cols/8)] bytes, bit j of byte i is column 8 i + j, set where a value is kept */
-  QUANT_INT8_24, /* viva's: codes: bytes [rows][ceil(cols/64) · 40], scales. Its blocks are pack/'s: no quant_rows_f32 */
+  QUANT_INT8_24, /* viva's: codes: bytes [rows][ceil(cols/64) · 40], scales. Its blocks are number/layout.h's: no quant_rows_f32 */
   QUANT_INT4_24 /* viva's: codes: bytes [rows][ceil(cols/64) · 24], scales. As INT8_24 */
 } quant_kind;
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "format/quant/quant_inner.h"
+#include "number/layout.h"
 
 const tensor_view *quant_part(const viva_checkpoint *ck, const char *module, size_t bytes, const char *suffix) {
   size_t low = 0, high = ck->tensor_count;
@@ -132,9 +133,11 @@ static viva_status set_scales(quant_making *k, const tensor_view *view, const fi
 }
 
 /* What writers call the scale that FP8 codes are multiplied with, the usual name first: transformers' FP8Linear writes
- * weight_scale_inv for one number too, ComfyUI scale_weight, DeepSeek's own code scale, TensorRT-LLM the last. */
-static const char *const scale_names[] = {".weight_scale", ".weight_scale_inv", ".scale_weight", ".scale",
-                                          ".weights_scaling_factor"};
+ * weight_scale_inv for one number too, ComfyUI scale_weight, DeepSeek's own code scale, Mistral's qscale_weight, TensorRT-LLM
+ * the last two. */
+static const char *const scale_names[] = {
+    ".weight_scale",  ".weight_scale_inv",       ".scale_weight",         ".scale",
+    ".qscale_weight", ".weights_scaling_factor", ".weight_scaling_factor"};
 
 static viva_status take_fp8_scale(quant_making *k, const char *usual, const tensor_view **view) {
   *view = take_part(k, usual);
@@ -243,11 +246,12 @@ viva_status quant_make_viva(quant_making *k) {
   size_t scale_types = 3;
   TRY(check_type(k, m->codes, bytes, 1));
   TRY(read_sizes(k, ".weight_shape"));
+  const uint64_t sparse = divide_up(m->cols, SPARSE_24_COLUMNS);
   switch (k->args.layout) {
   case LAYOUT_FP8: m->kind = QUANT_FP8, row_bytes = m->cols; break;
-  case LAYOUT_NVFP4: m->kind = QUANT_NVFP4, row_bytes = divide_up(m->cols, 16) * 8; break;
-  case LAYOUT_INT8_24: m->kind = QUANT_INT8_24, row_bytes = divide_up(m->cols, 64) * 40, scale_types = 1; break;
-  default: m->kind = QUANT_INT4_24, row_bytes = divide_up(m->cols, 64) * 24, scale_types = 2; break;
+  case LAYOUT_NVFP4: m->kind = QUANT_NVFP4, row_bytes = divide_up(m->cols, NVFP4_BLOCK) * NVFP4_BLOCK_BYTES; break;
+  case LAYOUT_INT8_24: m->kind = QUANT_INT8_24, row_bytes = sparse * sizeof(int8_24_block), scale_types = 1; break;
+  default: m->kind = QUANT_INT4_24, row_bytes = sparse * sizeof(int4_24_block), scale_types = 2; break;
   }
   m->pairs = k->args.pairs;
   TRY(check_shape(k, m->codes, m->rows, row_bytes));

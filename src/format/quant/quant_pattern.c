@@ -31,10 +31,10 @@ typedef struct pattern {
   node nodes[]; /* [count] */
 } pattern;
 
-/* A piece of an automaton: entered at start; last is a split whose ways out are still to be set. */
-typedef struct piece {
+/* A fragment of an automaton: entered at start; last is a split whose ways out are still to be set. */
+typedef struct fragment {
   uint16_t start, last;
-} piece;
+} fragment;
 
 typedef struct compiler {
   const char *text;
@@ -116,24 +116,24 @@ static void take_set(compiler *c, uint8_t set[32], const char *negate) {
   if (inverted) set_invert(set);
 }
 
-static piece single(compiler *c, uint16_t first) {
+static fragment single(compiler *c, uint16_t first) {
   uint16_t last = add_node(c, NODE_SPLIT);
   c->nodes[first].a = last;
-  return (piece){first, last};
+  return (fragment){first, last};
 }
 
 static void join(compiler *c, uint16_t last, uint16_t next) { c->nodes[last].a = c->nodes[last].b = next; }
 
-static piece take_choice(compiler *c);
+static fragment take_choice(compiler *c);
 
 /* One character, set or group. */
-static piece take_atom(compiler *c) {
+static fragment take_atom(compiler *c) {
   unsigned char e = (unsigned char)c->text[c->at++];
   if (e == '(') {
     if (c->bytes - c->at >= 2 && memcmp(c->text + c->at, "?:", 2) == 0) c->at += 2;
     if (c->at < c->bytes && c->text[c->at] == '?') c->wrong = "of the groups with (?, only (?: is understood";
     if (++c->depth > MAX_DEPTH) c->wrong = "its groups lie too deep in each other";
-    piece inner = c->wrong ? (piece){0, 0} : take_choice(c);
+    fragment inner = c->wrong ? (fragment){0, 0} : take_choice(c);
     c->depth--;
     if (!c->wrong && (c->at >= c->bytes || c->text[c->at++] != ')')) c->wrong = "a ( has no )";
     return inner;
@@ -155,8 +155,8 @@ static piece take_atom(compiler *c) {
 }
 
 /* An atom with what repeats it. */
-static piece take_repeated(compiler *c) {
-  piece p = take_atom(c);
+static fragment take_repeated(compiler *c) {
+  fragment p = take_atom(c);
   if (c->wrong || c->at >= c->bytes || strchr("*+?", c->text[c->at]) == NULL) return p;
   char how = c->text[c->at++];
   if (c->at < c->bytes && c->text[c->at] == '?') c->at++; /* lazy: which is found first makes no difference here */
@@ -165,38 +165,38 @@ static piece take_repeated(compiler *c) {
   c->nodes[before].b = how == '+' ? p.start : after;
   c->nodes[p.last].a = how == '?' ? after : p.start;
   c->nodes[p.last].b = after;
-  return (piece){before, after};
+  return (fragment){before, after};
 }
 
-static piece take_sequence(compiler *c) {
+static fragment take_sequence(compiler *c) {
   uint16_t empty = add_node(c, NODE_SPLIT);
-  piece all = {empty, empty};
+  fragment all = {empty, empty};
   while (!c->wrong && c->at < c->bytes && c->text[c->at] != '|' && c->text[c->at] != ')') {
-    piece next = take_repeated(c);
+    fragment next = take_repeated(c);
     join(c, all.last, next.start);
     all.last = next.last;
   }
   return all;
 }
 
-static piece take_choice(compiler *c) {
-  piece all = take_sequence(c);
+static fragment take_choice(compiler *c) {
+  fragment all = take_sequence(c);
   while (!c->wrong && c->at < c->bytes && c->text[c->at] == '|') {
     c->at++;
-    piece other = take_sequence(c);
+    fragment other = take_sequence(c);
     uint16_t before = add_node(c, NODE_SPLIT), after = add_node(c, NODE_SPLIT);
     c->nodes[before].a = all.start;
     c->nodes[before].b = other.start;
     join(c, all.last, after);
     join(c, other.last, after);
-    all = (piece){before, after};
+    all = (fragment){before, after};
   }
   return all;
 }
 
-static piece take_wildcards(compiler *c) {
+static fragment take_wildcards(compiler *c) {
   uint16_t empty = add_node(c, NODE_SPLIT);
-  piece all = {empty, empty};
+  fragment all = {empty, empty};
   while (!c->wrong && c->at < c->bytes) {
     unsigned char e = (unsigned char)c->text[c->at++];
     uint16_t at = add_node(c, NODE_CHARACTER);
@@ -207,11 +207,11 @@ static piece take_wildcards(compiler *c) {
       take_set(c, set, "!");
     else
       set_add(set, e, e);
-    piece next = single(c, at);
+    fragment next = single(c, at);
     if (e == '*') { /* enter at the end of the loop, which goes round or on */
       uint16_t after = add_node(c, NODE_SPLIT);
       c->nodes[next.last] = (node){.kind = NODE_SPLIT, .a = at, .b = after};
-      next = (piece){next.last, after};
+      next = (fragment){next.last, after};
     }
     join(c, all.last, next.start);
     all.last = next.last;
@@ -283,7 +283,7 @@ static pattern *compile(arena *a, name_syntax syntax, json_string text, const ch
   compiler c = {.text = text.text, .bytes = text.bytes};
   *wrong = text.bytes > MAX_PATTERN_BYTES ? "it is too long" : NULL;
   if (*wrong) return NULL;
-  piece all = syntax == NAMES_WILDCARDS ? take_wildcards(&c) : take_choice(&c);
+  fragment all = syntax == NAMES_WILDCARDS ? take_wildcards(&c) : take_choice(&c);
   uint16_t end = add_node(&c, NODE_MATCH);
   if (!c.wrong && c.at < c.bytes) c.wrong = "a ) has no (";
   *wrong = c.wrong;

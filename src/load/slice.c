@@ -1,11 +1,11 @@
-/* load/piece.c */
-#include "load/piece.h"
+/* load/slice.c */
+#include "load/slice.h"
 
 #include <string.h>
 
 #include "number/number.h"
 
-size_t piece_row(size_t r, size_t head_rows) {
+size_t slice_row(size_t r, size_t head_rows) {
   if (head_rows == 0) return r;
   size_t in_head = r % head_rows;
   return r - in_head + in_head / 2 + in_head % 2 * (head_rows / 2);
@@ -48,8 +48,8 @@ static void convert(weight_format format, const float *values, void *to, size_t 
   }
 }
 
-/* The piece's bytes: in the mapping, or read into buffer. */
-static viva_status source(const plan *p, const piece *w, uint8_t *buffer, const uint8_t **data, viva_error *error) {
+/* The slice's bytes: in the mapping, or read into buffer. */
+static viva_status source(const plan *p, const slice *w, uint8_t *buffer, const uint8_t **data, viva_error *error) {
   uint64_t row_bytes = plan_file_row_bytes(w->item), first = w->row * row_bytes;
   const uint8_t *mapped = checkpoint_mapped(p->ck, w->item->view);
   *data = mapped ? mapped + first : buffer;
@@ -60,7 +60,7 @@ static viva_status source(const plan *p, const piece *w, uint8_t *buffer, const 
 /* ---- quantised in the file */
 
 /* 2:4: every group names two places, the first before the second, and no code is beyond ±127 or ±7. */
-static viva_status check_sparse(const plan *p, const piece *w, const pack_spec *spec, const uint8_t *data,
+static viva_status check_sparse(const plan *p, const slice *w, const pack_spec *spec, const uint8_t *data,
                                 size_t all_rows, size_t at, viva_error *error) {
   if (spec->format != WEIGHT_INT8_24 && spec->format != WEIGHT_INT4_24) return VIVA_OK;
   weight view = pack_view(spec, all_rows, w->item->cols, data);
@@ -79,7 +79,7 @@ static viva_status check_sparse(const plan *p, const piece *w, const pack_spec *
                          w->row + (bad.row - at), bad.col, -most - 1, most, most);
 }
 
-viva_status piece_native(const plan *p, const piece *w, const piece_buffers *b, const pack_spec *spec, uint8_t *data,
+viva_status slice_native(const plan *p, const slice *w, const slice_buffers *b, const pack_spec *spec, uint8_t *data,
                          size_t all_rows, size_t at, viva_error *error) {
   const quant_matrix *m = &w->item->source;
   pack_sizes sizes;
@@ -100,7 +100,7 @@ viva_status piece_native(const plan *p, const piece *w, const piece_buffers *b, 
   return VIVA_OK;
 }
 
-static viva_status read_quantised(const plan *p, const piece *w, const piece_buffers *b, viva_error *error) {
+static viva_status read_quantised(const plan *p, const slice *w, const slice_buffers *b, viva_error *error) {
   const plan_item *item = w->item;
   pack_spec spec;
   if (item->source.kind != QUANT_INT8_24 && item->source.kind != QUANT_INT4_24)
@@ -111,13 +111,13 @@ static viva_status read_quantised(const plan *p, const piece *w, const piece_buf
     return checkpoint_fail(p->ck, item->view, error, VIVA_E_UNSUPPORTED,
                            "the 2:4 matrix has scales for groups of %llu; 32, 64 or 128 can be read",
                            (unsigned long long)item->source.block_cols);
-  TRY(piece_native(p, w, b, &spec, copy, w->rows, 0, error));
+  TRY(slice_native(p, w, b, &spec, copy, w->rows, 0, error));
   weight view = pack_view(&spec, w->rows, item->cols, copy);
   unpack_rows(&view, 0, w->rows, b->values, item->cols);
   return VIVA_OK;
 }
 
-viva_status piece_values(const plan *p, const piece *w, const piece_buffers *b, viva_error *error) {
+viva_status slice_values(const plan *p, const slice *w, const slice_buffers *b, viva_error *error) {
   const uint8_t *data;
   if (w->item->source.kind != QUANT_DENSE) return read_quantised(p, w, b, error);
   TRY(source(p, w, b->raw, &data, error));
@@ -126,12 +126,12 @@ viva_status piece_values(const plan *p, const piece *w, const piece_buffers *b, 
 
 /* ---- dense */
 
-static uint8_t *dense_row(const plan_item *item, piece_target t, size_t row) {
+static uint8_t *dense_row(const plan_item *item, slice_target t, size_t row) {
   uint64_t row_bytes = item->cols * weight_element_bytes(item->spec.format);
   return t.base + (item->offset + row * row_bytes - t.begin);
 }
 
-static viva_status load_stored(const plan *p, const piece *w, const piece_buffers *b, piece_target t,
+static viva_status load_stored(const plan *p, const slice *w, const slice_buffers *b, slice_target t,
                                viva_error *error) {
   const plan_item *item = w->item;
   size_t row_bytes = item->cols * weight_element_bytes(item->spec.format);
@@ -144,15 +144,15 @@ static viva_status load_stored(const plan *p, const piece *w, const piece_buffer
   }
   TRY(source(p, w, b->raw, &data, error));
   for (size_t r = 0; r < w->rows; r++)
-    memcpy(dense_row(item, t, piece_row(w->row + r, item->head_rows)), data + r * row_bytes, row_bytes);
+    memcpy(dense_row(item, t, slice_row(w->row + r, item->head_rows)), data + r * row_bytes, row_bytes);
   return VIVA_OK;
 }
 
-static viva_status load_dense(const plan *p, const piece *w, const piece_buffers *b, piece_target t,
+static viva_status load_dense(const plan *p, const slice *w, const slice_buffers *b, slice_target t,
                               viva_error *error) {
   const plan_item *item = w->item;
   weight_format format = item->spec.format;
-  TRY(piece_values(p, w, b, error));
+  TRY(slice_values(p, w, b, error));
   if (exceeds(b->values, w->rows * item->cols, largest_finite(format)))
     return checkpoint_fail(p->ck, item->view, error, VIVA_E_NUMERIC,
                            "the tensor has values that are beyond the range of %s; load it with weights %s",
@@ -162,43 +162,43 @@ static viva_status load_dense(const plan *p, const piece *w, const piece_buffers
     return VIVA_OK;
   }
   for (size_t r = 0; r < w->rows; r++)
-    convert(format, b->values + r * item->cols, dense_row(item, t, piece_row(w->row + r, item->head_rows)), item->cols);
+    convert(format, b->values + r * item->cols, dense_row(item, t, slice_row(w->row + r, item->head_rows)), item->cols);
   return VIVA_OK;
 }
 
 /* ---- packed */
 
-viva_status piece_not_finite(const plan *p, const plan_item *item, pack_place bad, viva_error *error) {
+viva_status slice_not_finite(const plan *p, const plan_item *item, pack_place bad, viva_error *error) {
   return checkpoint_fail(p->ck, item->view, error, VIVA_E_NUMERIC,
                          "the value in row %zu, column %zu is NaN or infinite, which a packed format cannot hold; the "
                          "file is damaged, or load this matrix with weights bf16 or f32",
                          bad.row, bad.col);
 }
 
-static viva_status load_packed(const plan *p, const piece *w, const piece_buffers *b, piece_target t,
+static viva_status load_packed(const plan *p, const slice *w, const slice_buffers *b, slice_target t,
                                viva_error *error) {
   const plan_item *item = w->item;
   uint8_t *to = t.base + (item->offset - t.begin);
   pack_place bad = {0};
-  if (item->native) return piece_native(p, w, b, &item->spec, to, item->rows, w->row, error);
-  TRY(piece_values(p, w, b, error));
+  if (item->native) return slice_native(p, w, b, &item->spec, to, item->rows, w->row, error);
+  TRY(slice_values(p, w, b, error));
   if (!item->head_rows)
     pack_rows(&item->spec, item->rows, item->cols, to, w->row, w->rows, b->values, item->cols, NULL, &bad);
   for (size_t r = 0; item->head_rows && r < w->rows && !bad.found; r++)
-    pack_rows(&item->spec, item->rows, item->cols, to, piece_row(w->row + r, item->head_rows), 1,
+    pack_rows(&item->spec, item->rows, item->cols, to, slice_row(w->row + r, item->head_rows), 1,
               b->values + r * item->cols, item->cols, NULL, &bad);
-  return bad.found ? piece_not_finite(p, item, bad, error) : VIVA_OK;
+  return bad.found ? slice_not_finite(p, item, bad, error) : VIVA_OK;
 }
 
-viva_status piece_load(const plan *p, const piece *w, const piece_buffers *b, piece_target t, viva_error *error) {
+viva_status slice_load(const plan *p, const slice *w, const slice_buffers *b, slice_target t, viva_error *error) {
   if (!weight_dense(w->item->spec.format)) return load_packed(p, w, b, t, error);
   return plan_as_stored(w->item) ? load_stored(p, w, b, t, error) : load_dense(p, w, b, t, error);
 }
 
-viva_status piece_survey(const plan *p, const piece *w, const piece_buffers *b, pack_survey *survey,
+viva_status slice_survey(const plan *p, const slice *w, const slice_buffers *b, pack_survey *survey,
                          viva_error *error) {
   const plan_item *item = w->item;
-  TRY(piece_values(p, w, b, error));
+  TRY(slice_values(p, w, b, error));
   pack_survey_rows(&item->spec, b->values, item->cols, w->row, w->rows, item->cols, survey);
-  return survey->bad.found ? piece_not_finite(p, item, survey->bad, error) : VIVA_OK;
+  return survey->bad.found ? slice_not_finite(p, item, survey->bad, error) : VIVA_OK;
 }

@@ -1,4 +1,4 @@
-/* pack/layout.h: the packed layouts, byte for byte: one definition for C, CUDA and files.
+/* number/layout.h: the packed layouts, byte for byte: one definition for C, CUDA and files.
  *
  * Every matrix is [out][in], rows one after another, and all columns of a row together (K runs along memory):
  *
@@ -13,8 +13,8 @@
  * (the end of a last block) is zero: codes 0, and groups of 2:4 with the index (0,1). Scales follow the codes at the next multiple of PACK_ALIGN bytes when viva packs;
  * in a file they are where the file has them.
  */
-#ifndef PACK_LAYOUT_H
-#define PACK_LAYOUT_H
+#ifndef NUMBER_LAYOUT_H
+#define NUMBER_LAYOUT_H
 
 #include <stdint.h>
 

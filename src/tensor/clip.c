@@ -1,0 +1,108 @@
+/* tensor/clip.c: clip, and the caller's own functions of elements. */
+#include <math.h>
+
+#include "base/error.h"
+#include "tensor/scalar.h"
+#include "tensor/walk.h"
+#include "viva/tensor_select.h"
+
+static viva_status check_clip(const viva_tensor *a, double low, double high, viva_error *error) {
+  TRY(operand_need(a, "a", error));
+  if (!(low <= high))
+    return error_set(error, VIVA_E_ARGUMENT, "clip: low is %g and high is %g; expected low <= high", low, high);
+  if (!dtype_is_compute(a->dtype) || a->dtype == VIVA_BOOL)
+    return operand_refuse("clip", a->dtype, VIVA_DTYPE_NONE, error);
+  return VIVA_OK;
+}
+
+/* The bounds saturate to the type's range. */
+static viva_status clip(const viva_tensor *a, double low, double high, viva_tensor *to, viva_error *error) {
+  scalar s;
+  const int whole = dtype_is_integer(a->dtype);
+  scalar_of(&s, a->dtype, whole ? ceil(low) : low);
+  TRY(viva_tensor_binary_into(VIVA_MAXIMUM, a, &s.tensor, to, error));
+  scalar_of(&s, a->dtype, whole ? floor(high) : high);
+  return viva_tensor_binary_into(VIVA_MINIMUM, to, &s.tensor, to, error);
+}
+
+viva_status viva_tensor_clip(const viva_tensor *a, double low, double high, viva_tensor **out, viva_error *error) {
+  viva_tensor *made;
+  TRY(operand_place(out, error));
+  TRY(check_clip(a, low, high, error));
+  TRY(tensor_empty(a->storage->rt, a->dtype, a->rank, a->shape, &made, error));
+  const viva_status status = clip(a, low, high, made, error);
+  if (status == VIVA_OK)
+    *out = made;
+  else
+    viva_tensor_release(made);
+  return status;
+}
+
+viva_status viva_tensor_clip_into(const viva_tensor *a, double low, double high, viva_tensor *out, viva_error *error) {
+  viva_tensor *made;
+  TRY(check_clip(a, low, high, error));
+  TRY(operand_out(out, a->rank, a->shape, error));
+  if (out->dtype == a->dtype) return clip(a, low, high, out, error);
+  TRY(viva_tensor_clip(a, low, high, &made, error));
+  operand_move(out, made);
+  viva_tensor_release(made);
+  return VIVA_OK;
+}
+
+viva_status viva_tensor_map(const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user,
+                            viva_tensor **out, viva_error *error) {
+  viva_tensor *wide;
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  if (!function) return error_set(error, VIVA_E_ARGUMENT, "function is NULL");
+  TRY(operand_copy(a, VIVA_F64, &wide, error));
+  double *values = (double *)(void *)wide->data;
+  for (size_t i = 0; i < wide->elements; i++) values[i] = function(user, i, values[i]);
+  const viva_status status = operand_dense(wide, a->dtype, out, error);
+  viva_tensor_release(wide);
+  return status;
+}
+
+/* *out = t as dense F64 over this shape. */
+static viva_status spread(const viva_tensor *t, uint32_t rank, const uint64_t *shape, viva_tensor **out,
+                          viva_error *error) {
+  viva_tensor *wide;
+  TRY(viva_tensor_broadcast_to(t, rank, shape, &wide, error));
+  const viva_status status = operand_copy(wide, VIVA_F64, out, error);
+  viva_tensor_release(wide);
+  return status;
+}
+
+viva_status viva_tensor_map2(const viva_tensor *a, const viva_tensor *b,
+                             double (*function)(void *user, uint64_t index, double x, double y), void *user,
+                             viva_tensor **out, viva_error *error) {
+  const viva_tensor *both[2] = {a, b};
+  viva_tensor *x = NULL, *y = NULL;
+  uint32_t rank;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(b, "b", error));
+  if (!function) return error_set(error, VIVA_E_ARGUMENT, "function is NULL");
+  const viva_dtype type = dtype_promote(a->dtype, b->dtype);
+  if (type == VIVA_DTYPE_NONE) return operand_refuse("map2", a->dtype, b->dtype, error);
+  TRY(broadcast_shape(both, 2, &rank, shape, error));
+  viva_status status = spread(a, rank, shape, &x, error);
+  if (status == VIVA_OK) status = spread(b, rank, shape, &y, error);
+  if (status == VIVA_OK) {
+    double *to = (double *)(void *)x->data;
+    const double *other = (const double *)(const void *)y->data;
+    for (size_t i = 0; i < x->elements; i++) to[i] = function(user, i, to[i], other[i]);
+    status = operand_dense(x, type, out, error);
+  }
+  viva_tensor_release(x), viva_tensor_release(y);
+  return status;
+}
+
+viva_status viva_broadcast_shapes(const viva_tensor *const *tensors, uint32_t count, uint32_t *rank, uint64_t *shape,
+                                  viva_error *error) {
+  if (!tensors || count == 0 || count > INT32_MAX || !rank || !shape)
+    return error_set(error, VIVA_E_ARGUMENT, "broadcast_shapes: a pointer is NULL, or there are no tensors");
+  for (uint32_t i = 0; i < count; i++) TRY(operand_given(tensors[i], "a tensor of the list", error));
+  return broadcast_shape(tensors, (int)count, rank, shape, error);
+}

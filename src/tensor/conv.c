@@ -1,0 +1,189 @@
+/* tensor/conv.c: conv2d as products of matrices.
+ *
+ * The elements under the windows of some rows of the result become the columns of a matrix [channels · kernel][places];
+ * the kernels of a group, as [outputs][channels · kernel], times this matrix are these rows for all outputs. A band of
+ * rows is as large as memory of BAND_BYTES allows.
+ */
+#include <string.h>
+
+#include "base/ck.h"
+#include "base/options.h"
+#include "base/pool.h"
+#include "tensor/gemm.h"
+#include "tensor/walk.h"
+#include "tensor/window.h"
+
+enum { BAND_BYTES = 1 << 22 };
+
+typedef struct conv {
+  window w;
+  viva_dtype type;                    /* F64, F32 or I64 */
+  uint64_t groups, outputs, channels; /* the last two: of one group */
+  const char *a, *kernels;            /* dense */
+  char *columns, *to;
+  uint64_t rows; /* of a band */
+  size_t element;
+} conv;
+
+typedef struct band {
+  const conv *c;
+  const char *planes; /* of this image and group */
+  uint64_t first, rows;
+} band;
+
+/* One row of the matrix: one channel under one place of the kernel. */
+static void fill_row(const conv *c, const band *b, size_t row, char *to) {
+  const window *w = &c->w;
+  const uint64_t per = w->kernel[0] * w->kernel[1], high = w->a.shape[2], wide = w->a.shape[3];
+  const char *plane = b->planes + row / per * high * wide * c->element;
+  const uint64_t i = row % per / w->kernel[1], j = row % w->kernel[1];
+  for (uint64_t y = b->first; y < b->first + b->rows; y++, to += w->out[1] * c->element) {
+    const int64_t from = window_place(w, 0, y, i);
+    if (from < 0 || from >= (int64_t)high) {
+      memset(to, 0, w->out[1] * c->element);
+      continue;
+    }
+    const char *line = plane + (uint64_t)from * wide * c->element;
+    for (uint64_t x = 0; x < w->out[1]; x++) {
+      const int64_t at = window_place(w, 1, x, j);
+      if (at < 0 || at >= (int64_t)wide)
+        memset(to + x * c->element, 0, c->element);
+      else if (c->element == 4)
+        memcpy(to + x * 4, line + at * 4, 4);
+      else
+        memcpy(to + x * 8, line + at * 8, 8);
+    }
+  }
+}
+
+static void fill_rows(void *arg, size_t begin, size_t end, size_t thread) {
+  const band *b = arg;
+  const size_t length = (size_t)(b->rows * b->c->w.out[1]) * b->c->element;
+  (void)thread;
+  for (size_t r = begin; r < end; r++) fill_row(b->c, b, r, b->c->columns + r * length);
+}
+
+static void run_band(const conv *c, uint64_t image, uint64_t group, uint64_t first, uint64_t rows, pool *threads) {
+  const window *w = &c->w;
+  const uint64_t depth = c->channels * w->kernel[0] * w->kernel[1], places = w->out[0] * w->out[1];
+  const size_t n = (size_t)(rows * w->out[1]);
+  band b = {.c = c, .first = first, .rows = rows};
+  b.planes = c->a + (image * c->groups + group) * c->channels * w->a.shape[2] * w->a.shape[3] * c->element;
+  pool_for(depth * n >= PARALLEL_ELEMENTS ? threads : NULL, (size_t)depth, 1 + PARALLEL_ELEMENTS / 4 / (n + 1),
+           fill_rows, &b);
+  char *to = c->to + ((image * c->groups + group) * c->outputs * places + first * w->out[1]) * c->element;
+  const gemm_matrix kernels = {c->kernels + group * c->outputs * depth * c->element, (int64_t)depth, 1};
+  const gemm_matrix columns = {c->columns, (int64_t)n, 1};
+  const gemm g = {.type = c->type,
+                  .m = (size_t)c->outputs,
+                  .n = n,
+                  .k = (size_t)depth,
+                  .batch = 1,
+                  .a = &kernels,
+                  .b = &columns,
+                  .c = &to,
+                  .c_step = (int64_t)places};
+  gemm_run(&g, threads);
+}
+
+static viva_status run(conv *c, viva_tensor *to, viva_error *error) {
+  runtime *rt = to->storage->rt;
+  uint64_t line, bytes;
+  if (to->elements == 0) return VIVA_OK;
+  const uint64_t depth = c->channels * c->w.kernel[0] * c->w.kernel[1];
+  if (ck_mul(depth, c->w.out[1], &line) || ck_mul(line, c->element, &line) || line > PTRDIFF_MAX)
+    return error_set(error, VIVA_E_LIMIT, "conv2d: the windows of one row overflow");
+  c->rows = line > 0 && line < BAND_BYTES ? BAND_BYTES / line : 1;
+  if (c->rows > c->w.out[0]) c->rows = c->w.out[0];
+  if (ck_mul(c->rows, line, &bytes)) return error_set(error, VIVA_E_LIMIT, "conv2d: the windows overflow");
+  c->columns = mem_alloc(&rt->mem, (size_t)bytes);
+  if (!c->columns)
+    return error_set(error, VIVA_E_MEMORY, "no memory for %llu bytes of windows", (unsigned long long)bytes);
+  c->to = to->data;
+  for (uint64_t image = 0; image < c->w.a.shape[0]; image++)
+    for (uint64_t group = 0; group < c->groups; group++)
+      for (uint64_t y = 0; y < c->w.out[0]; y += c->rows)
+        run_band(c, image, group, y, c->w.out[0] - y < c->rows ? c->w.out[0] - y : c->rows, rt->pool);
+  mem_free(&rt->mem, c->columns);
+  return VIVA_OK;
+}
+
+/* Kernels of 2 and 3 axes have one output (and one channel). */
+static viva_status take_kernels(const viva_tensor *a, const viva_tensor *kernels, const viva_window_options *o, conv *c,
+                                viva_error *error) {
+  char first[128], second[128];
+  const uint32_t r = kernels->rank;
+  if (r < 2 || r > 4 || (r == 2) != (a->rank == 2) || (r == 3 && a->rank != 3))
+    return error_set(error, VIVA_E_SIZE, "conv2d: kernels %s do not go with %s", tensor_shape_text(kernels, first),
+                     tensor_shape_text(a, second));
+  const uint64_t outputs = r == 4 ? kernels->shape[0] : 1, channels = r >= 3 ? kernels->shape[r - 3] : 1;
+  c->groups = o->groups, c->channels = channels;
+  c->w.kernel[0] = kernels->shape[r - 2], c->w.kernel[1] = kernels->shape[r - 1];
+  if (c->groups == 0 || outputs % c->groups != 0)
+    return error_set(error, VIVA_E_SIZE, "conv2d: %llu outputs are no multiple of %llu groups",
+                     (unsigned long long)outputs, (unsigned long long)c->groups);
+  c->outputs = outputs / c->groups;
+  TRY(window_make(a, o, &c->w, error));
+  uint64_t all;
+  if (ck_mul(channels, c->groups, &all) || all != c->w.a.shape[1])
+    return error_set(error, VIVA_E_SIZE, "conv2d: kernels %s in %llu groups do not go with the channels of %s",
+                     tensor_shape_text(kernels, first), (unsigned long long)c->groups, tensor_shape_text(a, second));
+  return VIVA_OK;
+}
+
+/* a + bias along the axis of outputs. */
+static viva_status add_bias(viva_tensor *to, const viva_tensor *bias, uint64_t outputs, viva_error *error) {
+  char text[128];
+  viva_tensor column = *bias;
+  if (bias->rank != 1 || bias->shape[0] != outputs)
+    return error_set(error, VIVA_E_SIZE, "bias has the shape %s; expected one axis of %llu elements",
+                     tensor_shape_text(bias, text), (unsigned long long)outputs);
+  if (to->rank >= 3) {
+    column.rank = 3;
+    column.shape[1] = column.shape[2] = 1;
+    column.strides[1] = column.strides[2] = 1;
+  }
+  return viva_tensor_binary_into(VIVA_ADD, to, &column, to, error);
+}
+
+viva_status viva_tensor_conv2d(const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias,
+                               const viva_window_options *options, viva_tensor **out, viva_error *error) {
+  viva_window_options o = viva_window_options_default();
+  conv c = {.w = {.name = "conv2d"}};
+  uint64_t shape[4];
+  viva_tensor *held[2] = {NULL}, *wide = NULL;
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(kernels, "kernels", error));
+  if (bias) TRY(operand_need(bias, "bias", error));
+  TRY(options_read(&o, options, "viva_window_options", error));
+  for (int i = 0; i < 2; i++) o.stride[i] = o.stride[i] == 0 ? 1 : o.stride[i];
+  viva_dtype result = dtype_promote(a->dtype, kernels->dtype);
+  if (result == VIVA_DTYPE_NONE) return operand_refuse("conv2d", a->dtype, kernels->dtype, error);
+  if (bias) result = dtype_promote(result, bias->dtype);
+  if (result == VIVA_DTYPE_NONE || result == VIVA_BOOL) return operand_refuse("conv2d", a->dtype, result, error);
+  TRY(take_kernels(a, kernels, &o, &c, error));
+  c.type = dtype_is_float(result) ? dtype_kernel(result) : VIVA_I64;
+  c.element = tensor_element_bytes(c.type);
+  const uint64_t outputs = c.outputs * c.groups;
+  const uint32_t rank = window_shape(&c.w, outputs, shape);
+  viva_status status = operand_dense(a, c.type, &held[0], error);
+  if (status == VIVA_OK) status = operand_dense(kernels, c.type, &held[1], error);
+  if (status == VIVA_OK) status = tensor_empty(a->storage->rt, c.type, rank, shape, &wide, error);
+  if (status == VIVA_OK) {
+    c.a = held[0]->data, c.kernels = held[1]->data;
+    status = run(&c, wide, error);
+  }
+  if (status == VIVA_OK && bias) status = add_bias(wide, bias, outputs, error);
+  if (status == VIVA_OK && a->rank == 3 && kernels->rank == 3) { /* one result: without its axis of outputs */
+    const viva_tensor whole = *wide;
+    viva_tensor plane = whole;
+    plane.rank = 2;
+    for (uint32_t i = 0; i < 2; i++) plane.shape[i] = whole.shape[i + 1], plane.strides[i] = whole.strides[i + 1];
+    status = operand_copy(&plane, result, out, error);
+  } else if (status == VIVA_OK) {
+    status = operand_dense(wide, result, out, error);
+  }
+  viva_tensor_release(held[0]), viva_tensor_release(held[1]), viva_tensor_release(wide);
+  return status;
+}

@@ -1,0 +1,203 @@
+/* tensor/gather.c: gather and scatter: along one axis, an index for each element. */
+#include <string.h>
+
+#include "base/error.h"
+#include "tensor/cast.h"
+#include "tensor/index.h"
+#include "tensor/ops.h"
+#include "tensor/walk.h"
+
+/* One pass over lanes: bases of lanes are walked with the axis left out. */
+typedef struct lane_pass {
+  viva_scatter_mode mode;
+  viva_dtype type;                        /* of a */
+  uint64_t size, length;                  /* of the axis in a and in the indices */
+  int64_t a_step, index_step, other_step; /* bytes along the axis */
+  int bad;
+  int64_t bad_index;
+} lane_pass;
+
+/* p: out or values, a, indices. */
+static void gather_lanes(void *arg, char *const *p, const int64_t *step, size_t n) {
+  lane_pass *l = arg;
+  const int64_t element = (int64_t)tensor_element_bytes(l->type);
+  for (size_t k = 0; k < n && !l->bad; k++) {
+    char *to = p[0] + (int64_t)k * step[0];
+    const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
+    for (uint64_t i = 0; i < l->length; i++, to += l->other_step, index += l->index_step) {
+      int64_t value;
+      memcpy(&value, index, sizeof value);
+      const uint64_t at = index_place(value, l->size);
+      if (at >= l->size) {
+        l->bad = 1, l->bad_index = value;
+        return;
+      }
+      memcpy(to, from + (int64_t)at * l->a_step, (size_t)element);
+    }
+  }
+}
+
+static void add_element(viva_dtype type, char *to, const char *value) {
+  const op_types types = binary_types(VIVA_ADD, type, type);
+  _Alignas(8) char both[2][8];
+  const int64_t none[3] = {0, 0, 0};
+  cast_line(types.compute, both[0], 0, type, to, 0, 1);
+  cast_line(types.compute, both[1], 0, type, value, 0, 1);
+  char *p[3] = {both[0], both[0], both[1]};
+  loops_get()->binary[VIVA_ADD][types.compute](p, none, 1);
+  cast_line(type, to, 0, types.compute, both[0], 0, 1);
+}
+
+/* p: a, values, indices. */
+static void scatter_lanes(void *arg, char *const *p, const int64_t *step, size_t n) {
+  lane_pass *l = arg;
+  const size_t element = tensor_element_bytes(l->type);
+  for (size_t k = 0; k < n && !l->bad; k++) {
+    char *to = p[0] + (int64_t)k * step[0];
+    const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
+    for (uint64_t i = 0; i < l->length; i++, from += l->other_step, index += l->index_step) {
+      int64_t value;
+      memcpy(&value, index, sizeof value);
+      const uint64_t at = index_place(value, l->size);
+      if (at >= l->size) {
+        l->bad = 1, l->bad_index = value;
+        return;
+      }
+      if (l->mode == VIVA_SCATTER_ADD)
+        add_element(l->type, to + (int64_t)at * l->a_step, from);
+      else
+        memcpy(to + (int64_t)at * l->a_step, from, element);
+    }
+  }
+}
+
+/* t without its axis: an operand without a reference; *step: bytes along the axis. */
+static viva_tensor without_axis(const viva_tensor *t, uint32_t axis, int64_t *step) {
+  viva_tensor lane = *t;
+  *step = t->strides[axis] * (int64_t)tensor_element_bytes(t->dtype);
+  lane.rank--;
+  for (uint32_t i = axis; i < lane.rank; i++) lane.shape[i] = t->shape[i + 1], lane.strides[i] = t->strides[i + 1];
+  return lane;
+}
+
+static viva_status refuse(const char *name, const viva_tensor *a, const viva_tensor *indices, viva_error *error) {
+  char first[128], second[128];
+  return error_set(error, VIVA_E_SIZE, "%s: indices %s do not go with %s: sizes beside the axis must be equal, or 1",
+                   name, tensor_shape_text(indices, second), tensor_shape_text(a, first));
+}
+
+/* The shape of lanes: a's and the indices' beside the axis, broadcast; only indices may be repeated in scatter. */
+static viva_status lane_shape(const char *name, int scatter, const viva_tensor *a, const viva_tensor *indices,
+                              uint32_t axis, uint64_t *shape, viva_error *error) {
+  if (a->rank != indices->rank) return refuse(name, a, indices, error);
+  for (uint32_t i = 0; i < a->rank; i++) {
+    const uint64_t x = a->shape[i], y = indices->shape[i];
+    if (i != axis && x != y && y != 1 && (x != 1 || scatter)) return refuse(name, a, indices, error);
+    shape[i] = i == axis ? y : x == 1 ? y : x;
+  }
+  return VIVA_OK;
+}
+
+viva_status viva_tensor_gather(const viva_tensor *a, const viva_tensor *indices, int32_t axis, viva_tensor **out,
+                               viva_error *error) {
+  uint32_t at;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  viva_tensor *places, *made;
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(indices, "indices", error));
+  TRY(operand_axis(a, axis, &at, error));
+  TRY(lane_shape("gather", 0, a, indices, at, shape, error));
+  TRY(index_hold(indices, &places, error));
+  viva_status status = tensor_empty(a->storage->rt, a->dtype, a->rank, shape, &made, error);
+  if (status == VIVA_OK && made->elements > 0) {
+    lane_pass l = {.type = a->dtype, .size = a->shape[at], .length = indices->shape[at]};
+    const viva_tensor lanes[3] = {without_axis(made, at, &l.other_step), without_axis(a, at, &l.a_step),
+                                  without_axis(places, at, &l.index_step)};
+    const viva_tensor *operands[3] = {&lanes[0], &lanes[1], &lanes[2]};
+    walk w;
+    walk_make(&w, lanes[0].rank, lanes[0].shape, operands, 3);
+    walk_run(&w, NULL, gather_lanes, &l); /* one thread: l says what was wrong */
+    if (l.bad) status = index_refuse(l.bad_index, l.size, error);
+  }
+  viva_tensor_release(places);
+  if (status == VIVA_OK)
+    *out = made;
+  else
+    viva_tensor_release(made);
+  return status;
+}
+
+/* Every index of places is within the axis: before anything is written. */
+static viva_status check_places(const viva_tensor *places, uint64_t size, viva_error *error) {
+  const int64_t *values = (const int64_t *)(const void *)places->data;
+  for (size_t i = 0; i < places->elements; i++)
+    if (index_place(values[i], size) >= size) return index_refuse(values[i], size, error);
+  return VIVA_OK;
+}
+
+/* Into a tensor that overlaps nothing. */
+static viva_status scatter(viva_scatter_mode mode, viva_tensor *to, const viva_tensor *places,
+                           const viva_tensor *values, uint32_t axis, const uint64_t *shape, viva_error *error) {
+  viva_tensor *same = NULL, *spread = NULL, *wide = NULL;
+  lane_pass l = {.mode = mode, .type = to->dtype, .size = to->shape[axis], .length = places->shape[axis]};
+  TRY(check_places(places, l.size, error));
+  viva_status status = operand_dense(values, to->dtype, &same, error);
+  if (status == VIVA_OK) status = viva_tensor_broadcast_to(same, to->rank, shape, &spread, error);
+  if (status == VIVA_OK) status = viva_tensor_broadcast_to(places, to->rank, shape, &wide, error);
+  if (status == VIVA_OK && spread->elements > 0) {
+    const viva_tensor lanes[3] = {without_axis(to, axis, &l.a_step), without_axis(spread, axis, &l.other_step),
+                                  without_axis(wide, axis, &l.index_step)};
+    const viva_tensor *operands[3] = {&lanes[0], &lanes[1], &lanes[2]};
+    walk w;
+    walk_make(&w, lanes[0].rank, lanes[0].shape, operands, 3);
+    walk_run(&w, NULL, scatter_lanes, &l);
+  }
+  viva_tensor_release(same), viva_tensor_release(spread), viva_tensor_release(wide);
+  return status;
+}
+
+viva_status viva_tensor_scatter_into(viva_scatter_mode mode, viva_tensor *out, const viva_tensor *indices,
+                                     const viva_tensor *values, int32_t axis, viva_error *error) {
+  uint32_t at;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  viva_tensor *places, *apart = NULL;
+  if (mode != VIVA_SCATTER_SET && mode != VIVA_SCATTER_ADD)
+    return error_set(error, VIVA_E_ARGUMENT, "there is no mode %d of scatter", (int)mode);
+  TRY(operand_need(out, "out", error));
+  TRY(operand_need(indices, "indices", error));
+  TRY(operand_need(values, "values", error));
+  if (mode == VIVA_SCATTER_ADD && !dtype_is_compute(out->dtype))
+    return operand_refuse("scatter_add", out->dtype, VIVA_DTYPE_NONE, error);
+  TRY(operand_axis(out, axis, &at, error));
+  TRY(operand_target(out, "out", out->rank, out->shape, error));
+  TRY(lane_shape("scatter", 1, out, indices, at, shape, error));
+  TRY(index_hold(indices, &places, error));
+  viva_status status = VIVA_OK;
+  if (tensor_overlap(out, values)) {
+    status = operand_copy(values, values->dtype, &apart, error);
+    values = apart;
+  }
+  if (status == VIVA_OK && tensor_overlap(out, places)) {
+    viva_tensor *copy;
+    status = operand_copy(places, VIVA_I64, &copy, error);
+    if (status == VIVA_OK) viva_tensor_release(places), places = copy;
+  }
+  if (status == VIVA_OK) status = scatter(mode, out, places, values, at, shape, error);
+  viva_tensor_release(places), viva_tensor_release(apart);
+  return status;
+}
+
+viva_status viva_tensor_scatter(viva_scatter_mode mode, const viva_tensor *a, const viva_tensor *indices,
+                                const viva_tensor *values, int32_t axis, viva_tensor **out, viva_error *error) {
+  viva_tensor *made;
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  TRY(operand_copy(a, a->dtype, &made, error));
+  const viva_status status = viva_tensor_scatter_into(mode, made, indices, values, axis, error);
+  if (status == VIVA_OK)
+    *out = made;
+  else
+    viva_tensor_release(made);
+  return status;
+}

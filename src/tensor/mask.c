@@ -1,0 +1,102 @@
+/* tensor/mask.c: places of elements that are not 0, elements under a mask, one-hot rows. */
+#include <string.h>
+
+#include "base/ck.h"
+#include "base/error.h"
+#include "tensor/index.h"
+#include "tensor/walk.h"
+
+static size_t count_true(const viva_tensor *truth) {
+  size_t count = 0;
+  for (size_t i = 0; i < truth->elements; i++) count += truth->data[i] != 0;
+  return count;
+}
+
+viva_status viva_tensor_nonzero(const viva_tensor *a, viva_tensor **out, viva_error *error) {
+  viva_tensor *truth;
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  if (!dtype_is_compute(a->dtype)) return operand_refuse("nonzero", a->dtype, VIVA_DTYPE_NONE, error);
+  TRY(operand_dense(a, VIVA_BOOL, &truth, error));
+  const uint64_t shape[2] = {count_true(truth), a->rank};
+  const viva_status status = tensor_empty(a->storage->rt, VIVA_I64, 2, shape, out, error);
+  if (status == VIVA_OK) {
+    int64_t *to = (int64_t *)(void *)(*out)->data;
+    for (size_t i = 0; i < truth->elements; i++) {
+      size_t rest = i;
+      if (!truth->data[i]) continue;
+      for (uint32_t k = a->rank; k-- > 0; rest /= (size_t)a->shape[k]) to[k] = (int64_t)(rest % a->shape[k]);
+      to += a->rank;
+    }
+  }
+  viva_tensor_release(truth);
+  return status;
+}
+
+/* Both over the shape that they have together, dense. */
+static viva_status spread(const viva_tensor *t, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                          viva_tensor **out, viva_error *error) {
+  viva_tensor *wide;
+  TRY(viva_tensor_broadcast_to(t, rank, shape, &wide, error));
+  const viva_status status = operand_dense(wide, dtype, out, error);
+  viva_tensor_release(wide);
+  return status;
+}
+
+viva_status viva_tensor_masked_select(const viva_tensor *a, const viva_tensor *mask, viva_tensor **out,
+                                      viva_error *error) {
+  const viva_tensor *both[2] = {a, mask};
+  uint32_t rank;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  viva_tensor *dense = NULL, *truth = NULL;
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(mask, "mask", error));
+  if (!dtype_is_compute(mask->dtype)) return operand_refuse("a mask", mask->dtype, VIVA_DTYPE_NONE, error);
+  TRY(broadcast_shape(both, 2, &rank, shape, error));
+  viva_status status = spread(a, a->dtype, rank, shape, &dense, error);
+  if (status == VIVA_OK) status = spread(mask, VIVA_BOOL, rank, shape, &truth, error);
+  if (status == VIVA_OK) {
+    const uint64_t found[1] = {count_true(truth)};
+    status = tensor_empty(a->storage->rt, a->dtype, 1, found, out, error);
+  }
+  if (status == VIVA_OK) {
+    const size_t element = tensor_element_bytes(a->dtype);
+    char *to = (*out)->data;
+    for (size_t i = 0; i < truth->elements; i++) {
+      if (!truth->data[i]) continue;
+      memcpy(to, dense->data + i * element, element);
+      to += element;
+    }
+  }
+  viva_tensor_release(dense), viva_tensor_release(truth);
+  return status;
+}
+
+viva_status viva_tensor_one_hot(const viva_tensor *indices, uint64_t classes, viva_dtype dtype, viva_tensor **out,
+                                viva_error *error) {
+  uint64_t shape[VIVA_TENSOR_MAX_RANK + 1];
+  viva_tensor *places, *made = NULL, *ones = NULL;
+  TRY(operand_place(out, error));
+  TRY(operand_need(indices, "indices", error));
+  if (indices->rank == VIVA_TENSOR_MAX_RANK)
+    return error_set(error, VIVA_E_ARGUMENT, "one_hot: indices have 8 axes; there is no place for another");
+  memcpy(shape, indices->shape, sizeof indices->shape);
+  shape[indices->rank] = classes;
+  TRY(index_hold(indices, &places, error));
+  viva_tensor column = *places; /* an axis of 1 behind the others */
+  column.rank++;
+  column.shape[indices->rank] = 1, column.strides[indices->rank] = 1;
+  runtime *rt = indices->storage->rt;
+  viva_status status = tensor_create(rt, dtype, column.rank, shape, &made, error);
+  if (status == VIVA_OK) status = tensor_empty(rt, dtype, 0, NULL, &ones, error);
+  if (status == VIVA_OK) status = viva_tensor_fill(ones, 1, error);
+  if (status == VIVA_OK)
+    status = viva_tensor_scatter_into(VIVA_SCATTER_SET, made, &column, ones, (int32_t)indices->rank, error);
+  viva_tensor_release(places), viva_tensor_release(ones);
+  if (status == VIVA_OK)
+    *out = made;
+  else
+    viva_tensor_release(made);
+  return status;
+}

@@ -1,0 +1,245 @@
+/* tensor/matmul.c: products of tensors: broadcast batches of matrices, vectors, outer products. */
+#include <string.h>
+
+#include "base/ck.h"
+#include "base/error.h"
+#include "tensor/gemm.h"
+#include "tensor/view.h"
+#include "tensor/walk.h"
+#include "viva/tensor_algebra.h"
+
+/* The type to multiply in. Integers and BOOL: I64, whose low bits are the result's. */
+static viva_dtype product_type(viva_dtype result) { return dtype_is_float(result) ? dtype_kernel(result) : VIVA_I64; }
+
+/* Everything about one product. Vectors have become matrices. */
+typedef struct product {
+  viva_dtype result, type;
+  viva_tensor a, b; /* without references */
+  viva_tensor *held[2];
+  uint32_t batch_rank;
+  uint64_t batch[VIVA_TENSOR_MAX_RANK];
+  uint64_t m, n, k;
+  uint32_t rank; /* of the result as the caller sees it */
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+} product;
+
+static viva_status refuse(const viva_tensor *a, const viva_tensor *b, viva_error *error) {
+  char first[128], second[128];
+  return error_set(error, VIVA_E_SIZE,
+                   "matmul: %s and %s do not fit: the last axis of a must be as long as the last but one of b",
+                   tensor_shape_text(a, first), tensor_shape_text(b, second));
+}
+
+/* A vector as a matrix: a row on the left, a column on the right. */
+static viva_tensor as_matrix(const viva_tensor *t, int left) {
+  viva_tensor m = *t;
+  if (t->rank > 1) return m;
+  m.rank = 2;
+  m.shape[left] = t->shape[0], m.strides[left] = t->strides[0];
+  m.shape[!left] = 1, m.strides[!left] = 1;
+  return m;
+}
+
+static viva_status prepare(const viva_tensor *a, const viva_tensor *b, product *p, viva_error *error) {
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(b, "b", error));
+  memset(p, 0, sizeof *p);
+  p->result = dtype_promote(a->dtype, b->dtype);
+  if (p->result == VIVA_DTYPE_NONE) return operand_refuse("matmul", a->dtype, b->dtype, error);
+  if (a->rank == 0 || b->rank == 0)
+    return error_set(error, VIVA_E_SIZE, "matmul takes tensors of one axis or more; use multiply for numbers");
+  p->type = product_type(p->result);
+  p->a = as_matrix(a, 1);
+  p->b = as_matrix(b, 0);
+  p->m = p->a.shape[p->a.rank - 2], p->k = p->a.shape[p->a.rank - 1], p->n = p->b.shape[p->b.rank - 1];
+  if (p->b.shape[p->b.rank - 2] != p->k) return refuse(a, b, error);
+  viva_tensor outer[2] = {p->a, p->b};
+  outer[0].rank -= 2, outer[1].rank -= 2;
+  const viva_tensor *both[2] = {&outer[0], &outer[1]};
+  TRY(broadcast_shape(both, 2, &p->batch_rank, p->batch, error));
+  memcpy(p->shape, p->batch, sizeof p->batch);
+  p->rank = p->batch_rank;
+  if (a->rank > 1) p->shape[p->rank++] = p->m;
+  if (b->rank > 1) p->shape[p->rank++] = p->n;
+  return VIVA_OK;
+}
+
+/* Converts an operand, or copies it when no steps of its matrices fit. */
+static viva_status hold(product *p, viva_tensor *t, int which, viva_error *error) {
+  const uint32_t r = t->rank;
+  const int64_t row = t->shape[r - 2] > 1 ? t->strides[r - 2] : t->strides[r - 1] == 1 ? (int64_t)t->shape[r - 1] : 1;
+  const int64_t col = t->shape[r - 1] > 1 ? t->strides[r - 1] : 1;
+  if (t->dtype == p->type && gemm_fits(t->shape[r - 2], t->shape[r - 1], row, col)) {
+    t->strides[r - 2] = row, t->strides[r - 1] = col;
+    return VIVA_OK;
+  }
+  TRY(operand_copy(t, p->type, &p->held[which], error));
+  const viva_tensor *copy = p->held[which];
+  *t = *copy;
+  t->strides[r - 1] = 1, t->strides[r - 2] = (int64_t)(t->shape[r - 1] ? t->shape[r - 1] : 1);
+  return VIVA_OK;
+}
+
+static gemm_matrix matrix_at(const product *p, const viva_tensor *t, uint64_t number) {
+  int64_t moved = 0;
+  const uint32_t missing = p->batch_rank + 2 - t->rank;
+  for (uint32_t i = p->batch_rank; i-- > 0; number /= p->batch[i])
+    if (i >= missing && t->shape[i - missing] > 1) moved += (int64_t)(number % p->batch[i]) * t->strides[i - missing];
+  return (gemm_matrix){t->data + moved * (int64_t)tensor_element_bytes(p->type), t->strides[t->rank - 2],
+                       t->strides[t->rank - 1]};
+}
+
+/* to: dense, of p->type. */
+static viva_status multiply(product *p, viva_tensor *to, viva_error *error) {
+  mem *m = &to->storage->rt->mem;
+  if (to->elements == 0) return VIVA_OK;
+  const size_t each = (size_t)(p->m * p->n), count = to->elements / each, element = tensor_element_bytes(p->type);
+  gemm_matrix *a = mem_array(m, 2 * count, sizeof *a);
+  char **c = mem_array(m, count, sizeof *c);
+  viva_status status =
+      a && c ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for a list of %zu matrices", count);
+  for (size_t i = 0; status == VIVA_OK && i < count; i++) {
+    a[i] = matrix_at(p, &p->a, i);
+    a[count + i] = matrix_at(p, &p->b, i);
+    c[i] = to->data + i * each * element;
+  }
+  const gemm g = {.type = p->type,
+                  .m = (size_t)p->m,
+                  .n = (size_t)p->n,
+                  .k = (size_t)p->k,
+                  .batch = count,
+                  .a = a,
+                  .b = a ? a + count : NULL,
+                  .c = c,
+                  .c_step = (int64_t)p->n};
+  if (status == VIVA_OK) gemm_run(&g, to->storage->rt->pool);
+  mem_free(m, c);
+  mem_free(m, a);
+  return status;
+}
+
+/* A new dense tensor of p->type. */
+static viva_status product_new(product *p, viva_tensor **out, viva_error *error) {
+  runtime *rt = p->a.storage->rt;
+  *out = NULL;
+  viva_status status = hold(p, &p->a, 0, error);
+  if (status == VIVA_OK) status = hold(p, &p->b, 1, error);
+  if (status == VIVA_OK) status = tensor_empty(rt, p->type, p->rank, p->shape, out, error);
+  if (status == VIVA_OK) status = multiply(p, *out, error);
+  for (int i = 0; i < 2; i++) viva_tensor_release(p->held[i]);
+  if (status != VIVA_OK) viva_tensor_release(*out), *out = NULL;
+  return status;
+}
+
+viva_status viva_tensor_matmul(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
+  product p;
+  viva_tensor *wide;
+  TRY(operand_place(out, error));
+  TRY(prepare(a, b, &p, error));
+  TRY(product_new(&p, &wide, error));
+  const viva_status status = operand_dense(wide, p.result, out, error);
+  viva_tensor_release(wide);
+  return status;
+}
+
+viva_status viva_tensor_matmul_into(const viva_tensor *a, const viva_tensor *b, viva_tensor *out, viva_error *error) {
+  product p;
+  viva_tensor *wide;
+  TRY(prepare(a, b, &p, error));
+  TRY(operand_out(out, p.rank, p.shape, error));
+  if (out->dtype == p.type && operand_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, b)) {
+    viva_status status = hold(&p, &p.a, 0, error);
+    if (status == VIVA_OK) status = hold(&p, &p.b, 1, error);
+    if (status == VIVA_OK) status = multiply(&p, out, error);
+    for (int i = 0; i < 2; i++) viva_tensor_release(p.held[i]);
+    return status;
+  }
+  TRY(product_new(&p, &wide, error));
+  operand_move(out, wide);
+  viva_tensor_release(wide);
+  return VIVA_OK;
+}
+
+viva_status viva_tensor_dot(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(b, "b", error));
+  if (a->rank != 1 || b->rank != 1 || a->shape[0] != b->shape[0]) {
+    char first[128], second[128];
+    return error_set(error, VIVA_E_SIZE, "dot takes two vectors of one length, not %s and %s",
+                     tensor_shape_text(a, first), tensor_shape_text(b, second));
+  }
+  return viva_tensor_matmul(a, b, out, error);
+}
+
+viva_status viva_tensor_outer(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
+  viva_tensor *flat[2] = {NULL}, *column = NULL;
+  TRY(operand_place(out, error));
+  viva_status status = viva_tensor_flatten(a, &flat[0], error);
+  if (status == VIVA_OK) status = viva_tensor_flatten(b, &flat[1], error);
+  if (status == VIVA_OK) status = viva_tensor_expand_dims(flat[0], 1, &column, error);
+  if (status == VIVA_OK) status = viva_tensor_binary(VIVA_MULTIPLY, column, flat[1], out, error);
+  viva_tensor_release(column), viva_tensor_release(flat[1]), viva_tensor_release(flat[0]);
+  return status;
+}
+
+/* -- dense layers */
+
+static viva_status check_dense(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias,
+                               viva_error *error) {
+  char first[128], second[128];
+  TRY(operand_need(x, "x", error));
+  TRY(operand_need(weight, "weight", error));
+  if (bias) TRY(operand_need(bias, "bias", error));
+  const int fits = weight->rank == 2 && x->rank > 0 && x->shape[x->rank - 1] == weight->shape[1];
+  if (!fits)
+    return error_set(error, VIVA_E_SIZE,
+                     "dense: x %s and weight %s do not fit: expected [..., inputs] and "
+                     "[outputs, inputs]",
+                     tensor_shape_text(x, first), tensor_shape_text(weight, second));
+  if (bias && (bias->rank != 1 || bias->shape[0] != weight->shape[0]))
+    return error_set(error, VIVA_E_SIZE, "dense: bias %s does not fit weight %s", tensor_shape_text(bias, first),
+                     tensor_shape_text(weight, second));
+  return VIVA_OK;
+}
+
+/* relu(out + bias), in place. */
+static viva_status finish_dense(viva_tensor *out, const viva_tensor *bias, int32_t relu, viva_error *error) {
+  if (bias) TRY(viva_tensor_binary_into(VIVA_ADD, out, bias, out, error));
+  return relu ? viva_tensor_unary_into(VIVA_RELU, out, out, error) : VIVA_OK;
+}
+
+viva_status viva_tensor_dense(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias, int32_t relu,
+                              viva_tensor **out, viva_error *error) {
+  viva_tensor *turned, *made;
+  TRY(operand_place(out, error));
+  TRY(check_dense(x, weight, bias, error));
+  TRY(viva_tensor_transpose(weight, 0, 1, &turned, error));
+  viva_status status = viva_tensor_matmul(x, turned, &made, error);
+  viva_tensor_release(turned);
+  if (status != VIVA_OK) return status;
+  status = finish_dense(made, bias, relu, error);
+  if (status == VIVA_OK)
+    *out = made;
+  else
+    viva_tensor_release(made);
+  return status;
+}
+
+viva_status viva_tensor_dense_into(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias,
+                                   int32_t relu, viva_tensor *out, viva_error *error) {
+  viva_tensor *turned, *apart = NULL;
+  TRY(check_dense(x, weight, bias, error));
+  TRY(operand_need(out, "out", error));
+  TRY(viva_tensor_transpose(weight, 0, 1, &turned, error));
+  viva_status status = VIVA_OK;
+  if (bias && tensor_overlap(out, bias)) { /* it is read after the product is written */
+    status = operand_copy(bias, bias->dtype, &apart, error);
+    bias = apart;
+  }
+  if (status == VIVA_OK) status = viva_tensor_matmul_into(x, turned, out, error);
+  viva_tensor_release(turned);
+  if (status == VIVA_OK) status = finish_dense(out, bias, relu, error);
+  viva_tensor_release(apart);
+  return status;
+}

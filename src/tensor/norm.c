@@ -1,0 +1,98 @@
+/* tensor/norm.c: layer_norm, rms_norm, clip_by_norm. */
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "tensor/along.h"
+
+typedef struct norm {
+  viva_dtype type; /* F32 or F64 */
+  int centred;     /* layer_norm */
+  double epsilon;
+  const char *weight, *bias; /* dense, of type; NULL: none */
+} norm;
+
+static void norm_row(const void *arg, const char *in, size_t n, char *out, char *second, void *scratch) {
+  const norm *o = arg;
+  const double mean = o->centred ? row_sum(o->type, in, n) / (double)n : 0;
+  const double spread = sqrt(row_squares(o->type, in, n, mean) / (double)n + o->epsilon);
+  (void)second, (void)scratch;
+  if (o->centred)
+    row_scalar(VIVA_SUBTRACT, o->type, in, n, mean, out);
+  else
+    memmove(out, in, n * tensor_element_bytes(o->type));
+  row_scalar(VIVA_DIVIDE, o->type, out, n, spread, out);
+  if (o->weight) row_binary(VIVA_MULTIPLY, o->type, out, o->weight, n, out);
+  if (o->bias) row_binary(VIVA_ADD, o->type, out, o->bias, n, out);
+}
+
+/* *held = a factor for each place of the axis, dense, of this type; NULL where there is none. */
+static viva_status hold_factor(const viva_tensor *t, const char *name, uint64_t n, viva_dtype type, viva_tensor **held,
+                               viva_error *error) {
+  char text[128];
+  *held = NULL;
+  if (!t) return VIVA_OK;
+  TRY(operand_need(t, name, error));
+  if (!dtype_is_compute(t->dtype)) return operand_refuse("a norm", t->dtype, VIVA_DTYPE_NONE, error);
+  if (t->rank != 1 || t->shape[0] != n)
+    return error_set(error, VIVA_E_SIZE, "%s has the shape %s; expected one axis of %llu elements", name,
+                     tensor_shape_text(t, text), (unsigned long long)n);
+  return operand_dense(t, type, held, error);
+}
+
+static viva_status norm_new(int centred, const viva_tensor *a, int32_t axis, const viva_tensor *weight,
+                            const viva_tensor *bias, double epsilon, viva_tensor **out, viva_error *error) {
+  uint32_t at;
+  viva_tensor *held[2] = {NULL};
+  const char *name = centred ? "layer_norm" : "rms_norm";
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  if (!dtype_is_compute(a->dtype)) return operand_refuse(name, a->dtype, VIVA_DTYPE_NONE, error);
+  if (!(epsilon >= 0)) return error_set(error, VIVA_E_ARGUMENT, "%s: epsilon is %g", name, epsilon);
+  TRY(operand_axis(a, axis, &at, error));
+  const viva_dtype result = dtype_is_float(a->dtype) ? a->dtype : VIVA_F64, type = dtype_kernel(result);
+  const uint64_t n = a->shape[at];
+  viva_status status = hold_factor(weight, "weight", n, type, &held[0], error);
+  if (status == VIVA_OK) status = hold_factor(bias, "bias", n, type, &held[1], error);
+  const norm o = {.type = type,
+                  .centred = centred,
+                  .epsilon = epsilon,
+                  .weight = held[0] ? held[0]->data : NULL,
+                  .bias = held[1] ? held[1]->data : NULL};
+  const lanes l = {
+      .a = a, .axis = axis, .type = type, .out_type = type, .result = result, .length = n, .fn = norm_row, .arg = &o};
+  if (status == VIVA_OK) status = lanes_new(&l, out, NULL, error);
+  viva_tensor_release(held[0]), viva_tensor_release(held[1]);
+  return status;
+}
+
+viva_status viva_tensor_layer_norm(const viva_tensor *a, int32_t axis, const viva_tensor *weight,
+                                   const viva_tensor *bias, double epsilon, viva_tensor **out, viva_error *error) {
+  return norm_new(1, a, axis, weight, bias, epsilon, out, error);
+}
+
+viva_status viva_tensor_rms_norm(const viva_tensor *a, int32_t axis, const viva_tensor *weight, double epsilon,
+                                 viva_tensor **out, viva_error *error) {
+  return norm_new(0, a, axis, weight, NULL, epsilon, out, error);
+}
+
+viva_status viva_tensor_clip_by_norm(const viva_tensor *a, double longest, viva_tensor **out, viva_error *error) {
+  viva_tensor *wide, *norm_of_all;
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  if (!(longest >= 0)) return error_set(error, VIVA_E_ARGUMENT, "clip_by_norm: longest is %g", longest);
+  if (!dtype_is_compute(a->dtype)) return operand_refuse("clip_by_norm", a->dtype, VIVA_DTYPE_NONE, error);
+  const viva_dtype result = dtype_is_float(a->dtype) ? a->dtype : VIVA_F64;
+  TRY(operand_copy(a, result == VIVA_F64 ? VIVA_F64 : VIVA_F32, &wide, error));
+  double length = 0;
+  viva_status status = viva_tensor_reduce(VIVA_NORM, wide, NULL, 0, 0, &norm_of_all, error);
+  if (status == VIVA_OK) {
+    status = viva_tensor_get(norm_of_all, NULL, &length, error);
+    viva_tensor_release(norm_of_all);
+  }
+  if (status == VIVA_OK && length > longest)
+    row_scalar(VIVA_MULTIPLY, wide->dtype, wide->data, wide->elements, longest / length, wide->data);
+  if (status == VIVA_OK) status = operand_dense(wide, result, out, error);
+  viva_tensor_release(wide);
+  return status;
+}

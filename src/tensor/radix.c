@@ -1,0 +1,216 @@
+/* tensor/radix.c: least significant digit first, each pass stable; digits that are the same everywhere cost no pass. */
+#include "tensor/radix.h"
+
+#include <string.h>
+
+#include "tensor/dtype.h"
+#include "tensor/tensor.h"
+
+enum {
+  MAX_DIGITS = 8,
+  MAX_BUCKETS = 2048,
+  WIDE_FROM = 4096, /* elements from which digits of 11 bits pay for their longer tables */
+  FEW = 48          /* elements that are quicker put in their places one by one */
+};
+
+/* -- keys */
+
+/* Floats: the sign decides which bits are turned over; a NaN's bits, without the sign, are above infinity's. */
+#define FLOAT_KEY(K, bits, infinity)                                                                                   \
+  static K float_key_##bits(K x) {                                                                                     \
+    const K sign = (K)((K)1 << (bits - 1)), all = (K) ~(K)0;                                                           \
+    if ((K)(x & (K)~sign) > (K)(infinity)) return all;                                                                 \
+    return (K)(x & sign ? (K)~x : (K)(x | sign));                                                                      \
+  }                                                                                                                    \
+  static K float_of_key_##bits(K key) {                                                                                \
+    const K sign = (K)((K)1 << (bits - 1));                                                                            \
+    if (key == (K) ~(K)0) return (K)((K)(infinity) | (K)((K)(infinity) >> 1)); /* a quiet NaN */                       \
+    return (K)(key & sign ? (K)(key & (K)~sign) : (K)~key);                                                            \
+  }
+FLOAT_KEY(uint64_t, 64, 0x7ff0000000000000u)
+FLOAT_KEY(uint32_t, 32, 0x7f800000u)
+#define HALF_INFINITY     0x7c00u
+#define BFLOAT16_INFINITY 0x7f80u
+static uint16_t half_key(uint16_t x, uint16_t infinity) {
+  if ((x & 0x7fffu) > infinity) return 0xffffu;
+  return (uint16_t)(x & 0x8000u ? ~(unsigned)x : x | 0x8000u);
+}
+static uint16_t half_of_key(uint16_t key, uint16_t infinity) {
+  if (key == 0xffffu) return (uint16_t)(infinity | infinity >> 1);
+  return (uint16_t)(key & 0x8000u ? key & 0x7fffu : ~(unsigned)key);
+}
+
+static int is_signed(viva_dtype t) { return t >= VIVA_I64 && t <= VIVA_I8; }
+
+/* keys[i] = the key of element i; the two may be the same memory. */
+static void make_keys(viva_dtype t, const void *from, size_t n, void *keys) {
+  const uint64_t *x8 = from;
+  const uint32_t *x4 = from;
+  const uint16_t *x2 = from;
+  const uint8_t *x1 = from;
+  uint64_t *k8 = keys;
+  uint32_t *k4 = keys;
+  uint16_t *k2 = keys;
+  uint8_t *k1 = keys;
+  const uint64_t flip = is_signed(t) ? (uint64_t)1 << (8 * tensor_element_bytes(t) - 1) : 0;
+  const uint16_t infinity = t == VIVA_F16 ? HALF_INFINITY : BFLOAT16_INFINITY;
+  switch (t) {
+  case VIVA_F64:
+    for (size_t i = 0; i < n; i++) k8[i] = float_key_64(x8[i]);
+    return;
+  case VIVA_F32:
+    for (size_t i = 0; i < n; i++) k4[i] = float_key_32(x4[i]);
+    return;
+  case VIVA_F16:
+  case VIVA_BF16:
+    for (size_t i = 0; i < n; i++) k2[i] = half_key(x2[i], infinity);
+    return;
+  case VIVA_BOOL:
+    for (size_t i = 0; i < n; i++) k1[i] = x1[i] != 0;
+    return;
+  default: break;
+  }
+  switch (tensor_element_bytes(t)) {
+  case 8:
+    for (size_t i = 0; i < n; i++) k8[i] = x8[i] ^ flip;
+    return;
+  case 4:
+    for (size_t i = 0; i < n; i++) k4[i] = x4[i] ^ (uint32_t)flip;
+    return;
+  case 2:
+    for (size_t i = 0; i < n; i++) k2[i] = (uint16_t)(x2[i] ^ flip);
+    return;
+  default:
+    for (size_t i = 0; i < n; i++) k1[i] = (uint8_t)(x1[i] ^ flip);
+  }
+}
+
+/* Elements of keys, in place: for integers the key of the key. */
+static void elements_of_keys(viva_dtype t, void *keys, size_t n) {
+  uint64_t *k8 = keys;
+  uint32_t *k4 = keys;
+  uint16_t *k2 = keys;
+  const uint16_t infinity = t == VIVA_F16 ? HALF_INFINITY : BFLOAT16_INFINITY;
+  switch (t) {
+  case VIVA_F64:
+    for (size_t i = 0; i < n; i++) k8[i] = float_of_key_64(k8[i]);
+    return;
+  case VIVA_F32:
+    for (size_t i = 0; i < n; i++) k4[i] = float_of_key_32(k4[i]);
+    return;
+  case VIVA_F16:
+  case VIVA_BF16:
+    for (size_t i = 0; i < n; i++) k2[i] = half_of_key(k2[i], infinity);
+    return;
+  default: make_keys(t, keys, n, keys);
+  }
+}
+
+/* -- sorting; V: what is moved, KEY(v): its key */
+
+#define SORT(name, V, K, KEY)                                                                                          \
+  static void name##_insert(V *a, size_t n) {                                                                          \
+    for (size_t i = 1; i < n; i++) {                                                                                   \
+      const V v = a[i];                                                                                                \
+      size_t j = i;                                                                                                    \
+      for (; j > 0 && KEY(a[j - 1]) > KEY(v); j--) a[j] = a[j - 1];                                                    \
+      a[j] = v;                                                                                                        \
+    }                                                                                                                  \
+  }                                                                                                                    \
+  /* By bits [low, 8·sizeof(K)) of the key; other: n elements of scratch. The result is in a. */                      \
+  static void name(V *a, V *other, size_t n, unsigned low, uint32_t *counts) {                                         \
+    const unsigned bits = n >= WIDE_FROM && sizeof(K) == 4 ? 11 : 8, key_bits = 8 * (unsigned)sizeof(K);               \
+    const unsigned digits = (key_bits - low + bits - 1) / bits;                                                        \
+    const size_t buckets = (size_t)1 << bits;                                                                          \
+    const K mask = (K)(buckets - 1);                                                                                   \
+    V *from = a, *to = other;                                                                                          \
+    if (n < FEW) {                                                                                                     \
+      name##_insert(a, n);                                                                                             \
+      return;                                                                                                          \
+    }                                                                                                                  \
+    memset(counts, 0, digits *buckets * sizeof *counts);                                                               \
+    for (size_t i = 0; i < n; i++)                                                                                     \
+      for (unsigned d = 0; d < digits; d++) counts[d * buckets + (size_t)(KEY(a[i]) >> (low + d * bits) & mask)]++;    \
+    for (unsigned d = 0; d < digits; d++) {                                                                            \
+      uint32_t *count = counts + d * buckets, sum = 0;                                                                 \
+      const unsigned shift = low + d * bits;                                                                           \
+      if (count[(size_t)(KEY(from[0]) >> shift & mask)] == n) continue;                                                \
+      for (size_t b = 0; b < buckets; b++) {                                                                           \
+        const uint32_t here = count[b];                                                                                \
+        count[b] = sum;                                                                                                \
+        sum += here;                                                                                                   \
+      }                                                                                                                \
+      for (size_t i = 0; i < n; i++) to[count[(size_t)(KEY(from[i]) >> shift & mask)]++] = from[i];                    \
+      V *const swap = from;                                                                                            \
+      from = to, to = swap;                                                                                            \
+    }                                                                                                                  \
+    if (from != a) memcpy(a, from, n * sizeof *a);                                                                     \
+  }
+
+typedef struct pair {
+  uint64_t key, place;
+} pair;
+#define ITSELF(v)  (v)
+#define OF_PAIR(v) ((v).key)
+SORT(sort_8, uint8_t, uint8_t, ITSELF)
+SORT(sort_16, uint16_t, uint16_t, ITSELF)
+SORT(sort_32, uint32_t, uint32_t, ITSELF)
+SORT(sort_64, uint64_t, uint64_t, ITSELF)
+SORT(sort_pairs, pair, uint64_t, OF_PAIR)
+
+/* Counts come first in the scratch: 8 digits of 256, or 3 of 2048. */
+#define COUNT_BYTES (MAX_DIGITS * MAX_BUCKETS * sizeof(uint32_t))
+
+size_t radix_sort_scratch(viva_dtype type, size_t n) {
+  size_t bytes;
+  if (n >= UINT32_MAX || __builtin_mul_overflow(n, tensor_element_bytes(type), &bytes)) return SIZE_MAX;
+  return __builtin_add_overflow(bytes, COUNT_BYTES, &bytes) ? SIZE_MAX : bytes;
+}
+
+void radix_sort(viva_dtype type, const void *from, size_t n, void *to, void *scratch) {
+  uint32_t *counts = scratch;
+  void *other = (char *)scratch + COUNT_BYTES;
+  make_keys(type, from, n, to);
+  switch (tensor_element_bytes(type)) {
+  case 8: sort_64(to, other, n, 0, counts); break;
+  case 4: sort_32(to, other, n, 0, counts); break;
+  case 2: sort_16(to, other, n, 0, counts); break;
+  default: sort_8(to, other, n, 0, counts);
+  }
+  elements_of_keys(type, to, n);
+}
+
+size_t radix_argsort_scratch(size_t n) {
+  size_t bytes;
+  if (n >= UINT32_MAX || __builtin_mul_overflow(n, 2 * sizeof(pair) + sizeof(uint64_t), &bytes)) return SIZE_MAX;
+  return __builtin_add_overflow(bytes, COUNT_BYTES, &bytes) ? SIZE_MAX : bytes;
+}
+
+/* Key i of a row of keys of this size, −0 become 0, turned over when falling. */
+static uint64_t key_at(viva_dtype t, const void *keys, size_t i, int falling) {
+  const size_t bytes = tensor_element_bytes(t);
+  const uint64_t all = bytes == 8 ? UINT64_MAX : ((uint64_t)1 << 8 * bytes) - 1, zero = (uint64_t)1 << (8 * bytes - 1);
+  uint64_t key = bytes == 8   ? ((const uint64_t *)keys)[i]
+                 : bytes == 4 ? ((const uint32_t *)keys)[i]
+                 : bytes == 2 ? ((const uint16_t *)keys)[i]
+                              : ((const uint8_t *)keys)[i];
+  if (dtype_is_float(t) && key == zero - 1) key = zero;
+  return falling ? all - key : key;
+}
+
+void radix_argsort(viva_dtype type, int falling, const void *from, size_t n, int64_t *places, void *scratch) {
+  uint32_t *counts = scratch;
+  char *keys = (char *)scratch + COUNT_BYTES, *rest = keys + n * sizeof(uint64_t);
+  make_keys(type, from, n, keys);
+  if (tensor_element_bytes(type) == 8) {
+    pair *pairs = (pair *)(void *)rest;
+    for (size_t i = 0; i < n; i++) pairs[i] = (pair){key_at(type, keys, i, falling), i};
+    sort_pairs(pairs, pairs + n, n, 0, counts);
+    for (size_t i = 0; i < n; i++) places[i] = (int64_t)pairs[i].place;
+    return;
+  }
+  uint64_t *packed = (uint64_t *)(void *)rest; /* key above, place below: one number to move */
+  for (size_t i = 0; i < n; i++) packed[i] = key_at(type, keys, i, falling) << 32 | i;
+  sort_64(packed, packed + n, n, 32, counts);
+  for (size_t i = 0; i < n; i++) places[i] = (int64_t)(packed[i] & UINT32_MAX);
+}

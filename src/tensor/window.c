@@ -1,0 +1,160 @@
+/* tensor/window.c: the checks of conv2d and pooling, and pooling itself. */
+#include "tensor/window.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/ck.h"
+#include "base/options.h"
+#include "base/pool.h"
+#include "tensor/walk.h"
+
+viva_window_options viva_window_options_default(void) {
+  return (viva_window_options){.size = sizeof(viva_window_options), .stride = {0, 0}, .dilation = {1, 1}, .groups = 1};
+}
+
+static viva_status place(window *w, int axis, viva_error *error) {
+  uint64_t padded, reach;
+  char text[128];
+  const uint64_t size = w->a.shape[2 + axis];
+  const int overflow = ck_mul(w->padding[axis], 2, &padded) || ck_add(padded, size, &padded) ||
+                       ck_mul(w->dilation[axis], w->kernel[axis] - 1, &reach) || ck_add(reach, 1, &reach) ||
+                       padded > INT64_MAX / 2 || w->stride[axis] > INT64_MAX / 2;
+  if (overflow || reach > padded)
+    return error_set(error, VIVA_E_SIZE, "%s: a window of %llu elements does not fit axis %d of %s with its padding",
+                     w->name, overflow ? 0ull : (unsigned long long)reach, axis, tensor_shape_text(&w->a, text));
+  w->out[axis] = (padded - reach) / w->stride[axis] + 1;
+  return VIVA_OK;
+}
+
+viva_status window_make(const viva_tensor *a, const viva_window_options *o, window *w, viva_error *error) {
+  char text[128];
+  if (!dtype_is_compute(a->dtype)) return operand_refuse(w->name, a->dtype, VIVA_DTYPE_NONE, error);
+  if (a->rank < 2 || a->rank > 4)
+    return error_set(error, VIVA_E_SIZE, "%s takes 2 to 4 axes; the tensor is %s", w->name, tensor_shape_text(a, text));
+  w->a = *a;
+  w->rank = a->rank;
+  w->a.rank = 4;
+  for (uint32_t i = 0; i < 4; i++) {
+    const int absent = i < 4 - a->rank;
+    w->a.shape[i] = absent ? 1 : a->shape[i - (4 - a->rank)];
+    w->a.strides[i] = absent ? 1 : a->strides[i - (4 - a->rank)];
+  }
+  for (int axis = 0; axis < 2; axis++) {
+    w->stride[axis] = o->stride[axis], w->padding[axis] = o->padding[axis], w->dilation[axis] = o->dilation[axis];
+    if (w->kernel[axis] == 0 || w->stride[axis] == 0 || w->dilation[axis] == 0)
+      return error_set(error, VIVA_E_ARGUMENT, "%s: kernel, stride and dilation must not be 0", w->name);
+    TRY(place(w, axis, error));
+  }
+  return VIVA_OK;
+}
+
+uint32_t window_shape(const window *w, uint64_t channels, uint64_t shape[4]) {
+  const uint64_t all[4] = {w->a.shape[0], channels, w->out[0], w->out[1]};
+  memcpy(shape, all + (4 - w->rank), w->rank * sizeof *shape);
+  return w->rank;
+}
+
+/* -- pooling, in F64 (integers' extremes: in I64 or U64) */
+
+typedef struct pooling {
+  const window *w;
+  viva_pooling op;
+  viva_dtype type;  /* of the dense planes: F64, F32, I64 or U64 */
+  const char *from; /* [planes][height][width] */
+  char *to;         /* [planes][rows][columns] */
+} pooling;
+
+#define POOL(name, T, is_nan)                                                                                          \
+  static T name(const pooling *p, const T *plane, uint64_t row, uint64_t col) {                                        \
+    const window *w = p->w;                                                                                            \
+    const int64_t high = (int64_t)w->a.shape[2], wide = (int64_t)w->a.shape[3];                                        \
+    T best = 0;                                                                                                        \
+    double sum = 0;                                                                                                    \
+    uint64_t count = 0;                                                                                                \
+    for (uint64_t i = 0; i < w->kernel[0]; i++) {                                                                      \
+      const int64_t y = window_place(w, 0, row, i);                                                                    \
+      if (y < 0 || y >= high) continue;                                                                                \
+      for (uint64_t j = 0; j < w->kernel[1]; j++) {                                                                    \
+        const int64_t x = window_place(w, 1, col, j);                                                                  \
+        if (x < 0 || x >= wide) continue;                                                                              \
+        const T value = plane[y * wide + x];                                                                           \
+        if (count++ == 0 || value > best || (is_nan)) best = value;                                                    \
+        sum += (double)value;                                                                                          \
+      }                                                                                                                \
+    }                                                                                                                  \
+    return p->op == VIVA_MAX_POOL ? best : (T)(sum / (double)count);                                                   \
+  }
+POOL(pool_f64, double, value != value)
+POOL(pool_f32, float, value != value)
+POOL(pool_i64, int64_t, 0)
+POOL(pool_u64, uint64_t, 0)
+
+#define POOL_PLANE(T, f)                                                                                               \
+  for (size_t k = 0; k < out; k++)                                                                                     \
+    ((T *)(void *)to)[k] = f(p, (const T *)(const void *)from, k / p->w->out[1], k % p->w->out[1]);
+
+static void pool_planes(void *arg, size_t begin, size_t end, size_t thread) {
+  const pooling *p = arg;
+  const size_t in = (size_t)(p->w->a.shape[2] * p->w->a.shape[3]), out = (size_t)(p->w->out[0] * p->w->out[1]);
+  const size_t element = tensor_element_bytes(p->type);
+  (void)thread;
+  for (size_t i = begin; i < end; i++) {
+    const char *from = p->from + i * in * element;
+    char *to = p->to + i * out * element;
+    switch (p->type) {
+    case VIVA_F64: POOL_PLANE(double, pool_f64) break;
+    case VIVA_F32: POOL_PLANE(float, pool_f32) break;
+    case VIVA_I64: POOL_PLANE(int64_t, pool_i64) break;
+    default: POOL_PLANE(uint64_t, pool_u64)
+    }
+  }
+}
+
+/* What the options leave open: the whole plane, strides like the kernel. */
+static viva_status complete(const viva_tensor *a, viva_window_options *o, window *w, viva_error *error) {
+  if (o->groups != 1) return error_set(error, VIVA_E_ARGUMENT, "pool2d: groups are of conv2d; expected 1");
+  for (uint32_t i = 0; i < 2; i++) {
+    if (o->kernel[0] == 0 && o->kernel[1] == 0 && a->rank >= 2)
+      w->kernel[i] = a->shape[a->rank - 2 + i];
+    else
+      w->kernel[i] = o->kernel[i];
+    if (o->stride[i] == 0) o->stride[i] = w->kernel[i];
+    if (o->padding[i] > w->kernel[i] / 2)
+      return error_set(error, VIVA_E_ARGUMENT, "pool2d: padding of %llu is more than half the kernel",
+                       (unsigned long long)o->padding[i]);
+  }
+  return VIVA_OK;
+}
+
+viva_status viva_tensor_pool2d(viva_pooling op, const viva_tensor *a, const viva_window_options *options,
+                               viva_tensor **out, viva_error *error) {
+  viva_window_options o = viva_window_options_default();
+  window w = {.name = op == VIVA_MAX_POOL ? "max_pool2d" : "avg_pool2d"};
+  uint64_t shape[4];
+  viva_tensor *dense = NULL, *wide = NULL;
+  TRY(operand_place(out, error));
+  TRY(operand_need(a, "a", error));
+  TRY(options_read(&o, options, "viva_window_options", error));
+  if (op != VIVA_MAX_POOL && op != VIVA_AVG_POOL)
+    return error_set(error, VIVA_E_ARGUMENT, "there is no pooling %d", (int)op);
+  TRY(complete(a, &o, &w, error));
+  TRY(window_make(a, &o, &w, error));
+  const int real = dtype_is_float(a->dtype), average = op == VIVA_AVG_POOL;
+  const viva_dtype result = average && !real ? VIVA_F64 : a->dtype;
+  const viva_dtype whole = dtype_is_signed(a->dtype) ? VIVA_I64 : VIVA_U64;
+  const viva_dtype type = real || average ? dtype_kernel(result) : whole;
+  const uint32_t rank = window_shape(&w, w.a.shape[1], shape);
+  viva_status status = operand_dense(a, type, &dense, error);
+  if (status == VIVA_OK) status = tensor_empty(a->storage->rt, type, rank, shape, &wide, error);
+  if (status == VIVA_OK) {
+    pooling p = {.w = &w, .op = op, .type = type, .from = dense->data, .to = wide->data};
+    const size_t work = (size_t)(w.out[0] * w.out[1] * w.kernel[0] * w.kernel[1]);
+    pool *threads = wide->elements >= PARALLEL_ELEMENTS / 4 ? a->storage->rt->pool : NULL;
+    if (wide->elements > 0)
+      pool_for(threads, (size_t)(w.a.shape[0] * w.a.shape[1]), 1 + PARALLEL_ELEMENTS / (work + 1), pool_planes, &p);
+    status = operand_dense(wide, result, out, error);
+  }
+  viva_tensor_release(dense), viva_tensor_release(wide);
+  return status;
+}

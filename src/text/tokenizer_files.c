@@ -35,7 +35,7 @@ static const char *pay(const tokenizer_files *f, allowance *allowed) {
   const text_file *const all[] = {&f->json,   &f->sentencepiece, &f->tekken,      &f->vocab,
                                   &f->merges, &f->config,        &f->special_map, &f->added_tokens};
   const char *path = NULL;
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+  for (size_t i = 0; i < sizeof all / sizeof(text_file *); i++) {
     if (!all[i]->text) continue;
     allowance_pay(allowed, all[i]->bytes);
     allowed->memory += all[i]->bytes;

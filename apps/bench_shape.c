@@ -118,6 +118,7 @@ static viva_status make_model(maker *m, const viva_model_config *c, viva_layer_p
   progress bar;
   options.act = act[m->args->act];
   options.kv = kv[m->args->kv];
+  options.decode = (viva_decode_path)m->args->decode; /* the words are in the order of the enum */
   options.context = m->args->context;
   progress_start(&bar, "making", m->args->quiet);
   viva_status status = make_norm(m, c->hidden_size, error);

@@ -39,6 +39,10 @@ const option model_device_options[MODEL_DEVICE_OPTIONS] = {
     {0, OPTION_CHOICE, "device", "auto|cpu|cuda", offsetof(model_args, device), "what to run on", 0, 0},
     {0, OPTION_CHOICE, "kernels", "auto|reference|avx2|avx512|avx512-bf16", offsetof(model_args, kernels),
      "which CPU kernels to use", 0, 0},
+    {0, OPTION_CHOICE, "decode", "auto|plain|graph", offsetof(model_args, decode),
+     "how tokens are decoded: an operation at a time, or as one captured graph (CUDA); auto is graph where there is "
+     "one",
+     0, 0},
 };
 
 const option model_talk_options[MODEL_TALK_OPTIONS] = {
@@ -64,6 +68,7 @@ viva_engine_options model_args_engine(const model_args *args) {
 viva_model_options model_args_model(const model_args *args) {
   static const viva_activation_mode act[] = {VIVA_ACT_AUTO, VIVA_ACT_16, VIVA_ACT_FP8, VIVA_ACT_INT8};
   static const viva_dtype kv[] = {VIVA_F16, VIVA_F32, VIVA_E4M3};
+  static const viva_decode_path decode[] = {VIVA_DECODE_AUTO, VIVA_DECODE_PLAIN, VIVA_DECODE_GRAPH};
   static const viva_load_mode load[] = {VIVA_LOAD_READ, VIVA_LOAD_MMAP};
   viva_model_options options = viva_model_options_default();
   options.weights = args->weights;
@@ -73,6 +78,7 @@ viva_model_options model_args_model(const model_args *args) {
   options.num_layers = args->num_layers;
   options.kv = kv[args->kv];
   options.load = load[args->load];
+  options.decode = decode[args->decode];
   return options;
 }
 
@@ -122,6 +128,10 @@ static void say_what_is_open(const loaded *what) {
 }
 
 int model_open(const model_args *args, const char *command, loaded *what) {
+  return model_open_on(args, command, NULL, what);
+}
+
+int model_open_on(const model_args *args, const char *command, viva_engine *engine, loaded *what) {
   memset(what, 0, sizeof *what);
   int code = model_args_need_path(args, command);
   if (code != 0) return code;
@@ -136,7 +146,11 @@ int model_open(const model_args *args, const char *command, loaded *what) {
   if (args->load == VIVA_LOAD_MMAP) signals_mapped(args->path);
   what->device.size = sizeof what->device;
   what->plan.size = sizeof what->plan;
-  viva_status status = viva_engine_open(&engine_options, &what->engine, &error);
+  viva_status status = VIVA_OK;
+  if (engine != NULL)
+    what->engine = viva_engine_retain(engine);
+  else
+    status = viva_engine_open(&engine_options, &what->engine, &error);
   if (status == VIVA_OK) status = viva_engine_info(what->engine, &what->device, &error);
   if (status == VIVA_OK) status = viva_model_load(what->engine, args->path, &model_options, &what->model, &error);
   if (status == VIVA_OK) status = viva_model_get_plan(what->model, &what->plan, &error);

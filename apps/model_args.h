@@ -18,6 +18,7 @@ typedef struct model_args {
   int kv;                   /* --kv: index */
   int load;                 /* --load: index */
   int device;               /* --device: index */
+  int decode;               /* --decode: index */
   int kernels;              /* --kernels: index */
   int quiet, verbose;
 } model_args;
@@ -29,14 +30,14 @@ enum {
   MODEL_PATH_OPTIONS = 1,
   MODEL_TOKENIZER_OPTIONS = 1,
   MODEL_HOLD_OPTIONS = 5,
-  MODEL_DEVICE_OPTIONS = 2,
+  MODEL_DEVICE_OPTIONS = 3,
   MODEL_TALK_OPTIONS = 2
 };
 extern const option model_path_options[MODEL_PATH_OPTIONS];           /* -m */
 extern const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS]; /* --tokenizer */
 extern const option model_hold_options[MODEL_HOLD_OPTIONS];           /* --weights --act --kv --load
                                                                          --num-layers */
-extern const option model_device_options[MODEL_DEVICE_OPTIONS];       /* --device --kernels */
+extern const option model_device_options[MODEL_DEVICE_OPTIONS];       /* --device --kernels --decode */
 extern const option model_talk_options[MODEL_TALK_OPTIONS];           /* -q -v */
 
 /* The library's option structs for these arguments. */
@@ -64,6 +65,9 @@ const char *model_mode(const loaded *what);
  * Returns 0, or the exit code after a message; *what is then empty. command: for messages. */
 int model_open(const model_args *args, const char *command, loaded *what);
 void model_close(loaded *what);
+
+/* As model_open, on an engine that is there (NULL: on one of its own). */
+int model_open_on(const model_args *args, const char *command, viva_engine *engine, loaded *what);
 
 /* 0 when -m was given, else the exit code after a message. */
 int model_args_need_path(const model_args *args, const char *command);

@@ -2,7 +2,7 @@
 
 _viva_options() {
   local hold="--weights --act --kv --load --num-layers"
-  local device="--device --kernels"
+  local device="--device --kernels --decode"
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)
@@ -23,7 +23,7 @@ _viva_options() {
         "$hold $device $talk" ;;
     quantize) echo "--format --to --shard-size --overwrite --force -t --threads --layers --json $talk" ;;
     compare)
-      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --layers --json" \
+      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --beside --html --layers --json" \
         "--tokenizer $hold $device $talk" ;;
     compress)
       echo "-o --output --tensor -t --threads --workers --json -q --quiet --codec --bits --block --symmetric --max-error" \
@@ -46,7 +46,7 @@ _viva_values() {
     -m | --model | --tokenizer | --html) echo path ;;
     -f | --file) echo path ;;
     --format | --to) echo "$packed bf16 f16 f32 dense" ;;
-    --weights | --ref-weights) echo "f32 bf16 f16 $packed stored" ;;
+    --weights | --ref-weights | --beside) echo "f32 bf16 f16 $packed stored" ;;
     --act) echo "auto 16 fp8 int8" ;;
     --kv) echo "f16 f32 fp8" ;;
     --load) echo "read mmap" ;;
@@ -54,6 +54,7 @@ _viva_values() {
     --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b-layer" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
     -o | --output) [[ $1 == bench ]] && echo "md csv json jsonl" || echo path ;;
+    --decode) echo "auto plain graph" ;;
     --compare) echo "none cpu reference" ;;
     --codec) echo "affine nvfp4 adaptive" ;;
     --measure) echo "mean largest rms" ;;

@@ -22,6 +22,14 @@ typedef struct viva_session viva_session;
 
 /* ---- loading ---------------------------------------------------------------------------------------------------- */
 
+/* How steps of few tokens run: decoding, of one session or several. Fixed for a model. */
+typedef enum viva_decode_path {
+  VIVA_DECODE_AUTO = 0,  /* GRAPH where the device has it, else PLAIN */
+  VIVA_DECODE_PLAIN = 1, /* an operation at a time: what the other is checked against */
+  VIVA_DECODE_GRAPH = 2  /* CUDA: a step is one captured graph, where the model and the step allow it (docs/gpu.md).
+                            E_UNSUPPORTED on devices without it */
+} viva_decode_path;
+
 typedef struct viva_model_options {
   size_t size;         /* sizeof(viva_model_options) */
   const char *weights; /* NULL: as stored (F32, BF16, F16, FP8, NVFP4 and viva's own formats kept; GGUF block types
@@ -36,7 +44,7 @@ typedef struct viva_model_options {
   void *progress_user;
   viva_activation_mode act; /* how rows enter layers whose weights are packed (FP8, NVFP4, 2:4), however many rows;
                                AUTO: 16 (docs/numerics.md) */
-  int32_t reserved;
+  viva_decode_path decode;  /* AUTO */
   uint64_t
       cache_bytes; /* 0: no limit. Else the most that the KV caches of all sessions take together, for each KV type */
 } viva_model_options;
@@ -152,6 +160,8 @@ typedef struct viva_parts_options {
   uint64_t context;          /* 0: config's max_position_embeddings */
   viva_tokenizer *tokenizer; /* NULL: none. Retained */
   uint64_t cache_bytes;      /* as in viva_model_options */
+  viva_decode_path decode;   /* AUTO */
+  int32_t reserved;          /* 0 */
 } viva_parts_options;
 
 VIVA_API viva_parts_options viva_parts_options_default(void);
@@ -187,6 +197,16 @@ VIVA_API viva_model_parts viva_model_parts_default(void);
 VIVA_API viva_status viva_model_from_parts(viva_engine *engine, const viva_model_config *config,
                                            const viva_model_parts *parts, const viva_parts_options *options,
                                            viva_model **model, viva_error *error);
+
+/* The model base with layers first to first + count - 1 of other; embedding, norms at the end, head, tokenizer and context are
+ * base's. No weight is copied: both models live as long as this one. It is what tells where damage arises: a model in
+ * few bits, one layer at a time within the whole one.
+ * Errors: E_ARGUMENT (NULL, another engine, layers that do not exist, packed weights in both with different activations),
+ * E_SIZE (shapes, biases or RoPE differ: the item names which), E_MEMORY.
+ *
+ * model: receives one reference, ended by viva_model_release */
+VIVA_API viva_status viva_model_splice(const viva_model *base, const viva_model *other, uint64_t first, uint64_t count,
+                                       viva_model **model, viva_error *error);
 
 /* ---- sessions --------------------------------------------------------------------------------------------------- */
 

@@ -14,13 +14,26 @@ viva_model_options viva_model_options_default(void) {
   return (viva_model_options){.size = sizeof(viva_model_options), .kv = VIVA_F16, .load = VIVA_LOAD_READ};
 }
 
+viva_status model_decode_option(const viva_engine *engine, viva_decode_path path, viva_decode_path *out,
+                                viva_error *error) {
+  const backend *b = engine->backend;
+  *out = path;
+  if (path < VIVA_DECODE_AUTO || path > VIVA_DECODE_GRAPH) {
+    error_set(error, VIVA_E_ARGUMENT, "decode can be VIVA_DECODE_AUTO, _PLAIN or _GRAPH, not %d", (int)path);
+    return error_option(error, VIVA_E_ARGUMENT, "decode");
+  }
+  if (path != VIVA_DECODE_GRAPH || b->ops->decode_step) return VIVA_OK;
+  error_set(error, VIVA_E_UNSUPPORTED,
+            "this device (%s) runs no captured steps; leave it to the library, or ask for plain ones", b->ops->name);
+  return error_option(error, VIVA_E_UNSUPPORTED, "decode");
+}
+
 static viva_status open_checkpoint(viva_engine *engine, const char *path, const viva_model_options *options,
                                    viva_model_options *o, viva_checkpoint **ck, viva_error *error) {
   *o = viva_model_options_default();
   if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; open one with viva_engine_open");
   if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; give a GGUF file or a folder with safetensors");
   TRY(options_read(o, options, "viva_model_options", error));
-  TRY(options_reserved(o->reserved, "viva_model_options", error));
   if (o->load != VIVA_LOAD_READ && o->load != VIVA_LOAD_MMAP) {
     error_set(error, VIVA_E_ARGUMENT, "load can be VIVA_LOAD_READ or VIVA_LOAD_MMAP, not %d", (int)o->load);
     return error_option(error, VIVA_E_ARGUMENT, "load");
@@ -129,6 +142,7 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   model->kv = p->kv;
   model->act = p->act;
   model->cache_bytes = o->cache_bytes;
+  TRY(model_decode_option(engine, o->decode, &model->decode, error));
   TRY(decoder_make(&model->dec, &model->config, &engine->rt->mem, error));
   model_begin_pools(model, o->cache_bytes);
   TRY(tokenizer_load(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));

@@ -20,6 +20,7 @@ struct viva_model {
   int has_pools; /* pages and work have begun */
   uint64_t cache_bytes;
   input_mode act; /* of the layers whose weights are packed */
+  viva_decode_path decode;
   decoder dec;
   viva_packed_weight **parts; /* of a model made of handles: the handles; else NULL */
   size_t part_count;
@@ -35,6 +36,10 @@ struct viva_model {
 
 /* Once config, decoder and options are set: the pools that sessions and steps take from. */
 void model_begin_pools(viva_model *model, uint64_t cache_bytes);
+
+/* The option decode. E_ARGUMENT; E_UNSUPPORTED: the engine's device has no such path. */
+viva_status model_decode_option(const viva_engine *engine, viva_decode_path path, viva_decode_path *out,
+                                viva_error *error);
 
 /* describe.c: sets model->description. */
 void model_describe(viva_model *model);

@@ -275,6 +275,8 @@ static viva_status read_options(viva_model *m, const viva_parts_options *given, 
   TRY(options_read(&o, given, "viva_parts_options", error));
   TRY(decoder_act_option(o.act, &m->act, error));
   TRY(decoder_kv_option(o.kv, &m->kv, error));
+  TRY(model_decode_option(m->engine, o.decode, &m->decode, error));
+  TRY(options_reserved(o.reserved, "viva_parts_options", error));
   m->context = o.context ? o.context : m->config.max_position_embeddings;
   if (m->context > BUDGET_CONTEXT_MOST) {
     error_set(error, VIVA_E_ARGUMENT, "a context of %llu tokens is asked for; the most is %llu",

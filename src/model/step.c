@@ -187,8 +187,8 @@ static viva_status run_whole(const pass_rows *p, const batch *host, viva_error *
   backend *b = p->m->engine->backend;
   workspace *w = p->w;
   const size_t kept = host->kept;
-  if (p->call->watch || !b->ops->decode_step || host->rows > b->ops->decode_rows || kept == 0 ||
-      kept > BUDGET_LOGIT_ROWS)
+  if (p->call->watch || p->m->decode == VIVA_DECODE_PLAIN || !b->ops->decode_step || host->rows > b->ops->decode_rows ||
+      kept == 0 || kept > BUDGET_LOGIT_ROWS)
     return VIVA_E_UNSUPPORTED;
   float *logits = logits_place(p, 0, host->kept);
   TRY(b->ops->decode_step(b, &p->m->dec, host, p->m->act, logits, w->top_ids, w->nan, error));

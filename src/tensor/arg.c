@@ -47,23 +47,6 @@ static int beats(const search *s, const red_value *block, const red_value *best)
   }
 }
 
-#define PLACE(T, member)                                                                                               \
-  {                                                                                                                    \
-    const T *a = x, value = best->member;                                                                              \
-    size_t i = 0;                                                                                                      \
-    while (i < n && !(a[i] == value || (value != value && a[i] != a[i]))) i++;                                         \
-    return i;                                                                                                          \
-  }
-
-static size_t place_of(const search *s, const void *x, size_t n, const red_value *best) {
-  switch (s->kind) {
-  case RED_F64: PLACE(double, f64)
-  case RED_F32: PLACE(float, f32)
-  case RED_I64: PLACE(int64_t, i64)
-  default: PLACE(uint64_t, u64)
-  }
-}
-
 static void start_at(const search *s, const void *x, red_value *value) {
   memcpy(value, x, s->kind == RED_F32 ? sizeof(float) : sizeof(double));
 }
@@ -86,7 +69,7 @@ static int64_t search_line(const search *s, const char *line) {
     piece(x, part, 0, &block);
     if (done > 0 && !beats(s, &block, &best)) continue;
     best = block;
-    found = done + place_of(s, x, part, &best);
+    found = done + reducers_get()->find[s->kind](x, part, &best);
   }
   return (int64_t)found;
 }
@@ -97,15 +80,60 @@ static void search_lines(void *arg, size_t begin, size_t end, size_t thread) {
   for (size_t i = begin; i < end; i++) s->to[i] = search_line(s, s->lines + i * s->length * s->element);
 }
 
+/* -- columns: the axis in front of the dense one is searched for all its columns at once */
+
+enum { ROWS_AT_ONCE = 1 << 20 }; /* their numbers fit 32 bits */
+
+typedef struct columns {
+  const char *from; /* [planes][length][width] */
+  size_t length, width, strips, element;
+  reducer_type kind;
+  int largest;
+  int64_t *to; /* [planes][width] */
+} columns;
+
+static void search_columns(void *arg, size_t begin, size_t end, size_t thread) {
+  const columns *c = arg;
+  const red_arg_rows rows = reducers_get()->arg_rows[c->largest][c->kind];
+  const int64_t step = (int64_t)(c->width * c->element);
+  (void)thread;
+  for (size_t s = begin; s < end; s++) {
+    _Alignas(64) char best[RED_PIECE * 8];
+    const size_t plane = s / c->strips, col = s % c->strips * RED_PIECE;
+    const size_t n = c->width - col < RED_PIECE ? c->width - col : RED_PIECE;
+    const char *from = c->from + plane * c->length * c->width * c->element + col * c->element;
+    int64_t *to = c->to + plane * c->width + col;
+    memcpy(best, from, n * c->element); /* row 0 */
+    memset(to, 0, n * sizeof *to);
+    for (size_t r = 1; r < c->length; r += ROWS_AT_ONCE) {
+      const size_t part = c->length - r < ROWS_AT_ONCE ? c->length - r : ROWS_AT_ONCE;
+      rows(from + (int64_t)r * step, step, part, n, (int64_t)r, best, to);
+    }
+  }
+}
+
+/* 1 when it was done so: a is dense, of a type that is searched as it is, and its searched axis is not the last. */
+static int arg_columns(const viva_tensor *a, uint32_t axis, const search *s) {
+  columns c = {.from = a->data, .length = (size_t)a->shape[axis], .width = 1, .element = s->element, .kind = s->kind};
+  if (s->from != s->type || !operand_contiguous(a)) return 0;
+  for (uint32_t i = axis + 1; i < a->rank; i++) c.width *= (size_t)a->shape[i];
+  if (c.width < 8) return 0;
+  c.largest = s->largest, c.to = s->to;
+  c.strips = (c.width + RED_PIECE - 1) / RED_PIECE;
+  pool *threads = a->elements >= 2 * PARALLEL_ELEMENTS ? a->storage->rt->pool : NULL;
+  pool_for(threads, a->elements / (c.length * c.width) * c.strips, 1, search_columns, &c);
+  return 1;
+}
+
 viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t rank, const uint64_t *shape,
                     viva_tensor **out, viva_error *error) {
   const uint32_t all = (1u << a->rank) - 1;
   if (mask != all && (mask == 0 || (mask & (mask - 1)) != 0))
     return error_set(error, VIVA_E_ARGUMENT, "%s takes one axis, or all", largest ? "argmax" : "argmin");
-  viva_tensor turned = *a, *dense; /* a view without a reference: the reduced axis last */
+  viva_tensor turned = *a, *dense = NULL; /* a view without a reference: the reduced axis last */
   uint64_t length = a->elements;
+  uint32_t axis = 0;
   if (mask != all) {
-    uint32_t axis = 0;
     while (!(mask >> axis & 1)) axis++;
     length = a->shape[axis];
     for (uint32_t i = axis; i + 1 < a->rank; i++)
@@ -114,16 +142,7 @@ viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t r
   }
   TRY(tensor_empty(a->storage->rt, VIVA_I64, rank, shape, out, error));
   if ((*out)->elements == 0) return VIVA_OK;
-  viva_status status = VIVA_OK;
-  dense = NULL;
-  if (!operand_contiguous(&turned)) status = operand_copy(&turned, a->dtype, &dense, error);
-  if (status != VIVA_OK) {
-    viva_tensor_release(*out);
-    *out = NULL;
-    return status;
-  }
-  search s = {.lines = dense ? dense->data : turned.data,
-              .length = (size_t)length,
+  search s = {.length = (size_t)length,
               .element = tensor_element_bytes(a->dtype),
               .from = a->dtype,
               .type = dtype_is_float(a->dtype)    ? dtype_kernel(a->dtype)
@@ -132,6 +151,15 @@ viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t r
               .largest = largest,
               .to = (int64_t *)(void *)(*out)->data};
   s.kind = kind_of(s.type);
+  if (mask != all && arg_columns(a, axis, &s)) return VIVA_OK;
+  viva_status status = VIVA_OK;
+  if (!operand_contiguous(&turned)) status = operand_copy(&turned, a->dtype, &dense, error);
+  if (status != VIVA_OK) {
+    viva_tensor_release(*out);
+    *out = NULL;
+    return status;
+  }
+  s.lines = dense ? dense->data : turned.data;
   pool *threads = a->elements >= 2 * PARALLEL_ELEMENTS ? a->storage->rt->pool : NULL;
   pool_for(threads, (*out)->elements, 1 + PARALLEL_ELEMENTS / s.length, search_lines, &s);
   viva_tensor_release(dense);

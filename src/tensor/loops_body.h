@@ -139,8 +139,6 @@ ANY_TYPE(u8)
   UNARY(T##_log1p, T, T, log1p##f(x))                                                                                  \
   UNARY(T##_log2, T, T, log2##f(x))                                                                                    \
   UNARY(T##_log10, T, T, log10##f(x))                                                                                  \
-  UNARY(T##_sin, T, T, sin##f(x))                                                                                      \
-  UNARY(T##_cos, T, T, cos##f(x))                                                                                      \
   UNARY(T##_tanh, T, T, tanh_##T(x))                                                                                   \
   UNARY(T##_floor, T, T, floor##f(x))                                                                                  \
   UNARY(T##_ceil, T, T, ceil##f(x))                                                                                    \
@@ -155,6 +153,28 @@ ANY_TYPE(u8)
   UNARY(T##_gelu, T, T, gelu_##T(x))
 FLOAT_TYPE(f64, )
 FLOAT_TYPE(f32, f)
+UNARY(f64_sin, f64, f64, sin(x))
+UNARY(f64_cos, f64, f64, cos(x))
+
+/* A piece is vectors when no element is beyond the limit; an element's value does not depend on that. */
+#define SIN_OR_COS(name, quarter, library)                                                                             \
+  UNARY(name##_few, f32, f32, fabsf(x) <= SIN_LIMIT ? sin_cos_f32(x, quarter) : library(x))                            \
+  UNARY(name##_all, f32, f32, sin_cos_f32(x, quarter))                                                                 \
+  static void name(char *const *p, const int64_t *step, size_t n) {                                                    \
+    enum { PART = 256 };                                                                                               \
+    for (size_t done = 0; done < n; done += PART) {                                                                    \
+      const size_t part = n - done < PART ? n - done : PART;                                                           \
+      char *q[2] = {p[0] + (int64_t)done * step[0], p[1] + (int64_t)done * step[1]};                                   \
+      int beyond = 0;                                                                                                  \
+      for (size_t i = 0; i < part; i++) {                                                                              \
+        const f32 x = *(const f32 *)(const void *)(q[1] + (int64_t)i * step[1]);                                       \
+        beyond |= !(fabsf(x) <= SIN_LIMIT);                                                                            \
+      }                                                                                                                \
+      (beyond ? name##_few : name##_all)(q, step, part);                                                               \
+    }                                                                                                                  \
+  }
+SIN_OR_COS(f32_sin, 0, sinf)
+SIN_OR_COS(f32_cos, 1, cosf)
 
 /* -- integers; U: an unsigned type of at least its size, in which nothing is undefined; W: of 64 bits and its sign */
 

@@ -1,4 +1,4 @@
-/* tensor/loops_math.h: exp, log, tanh and the sigmoid of floats, in a form that compilers turn into vectors, and the
+/* tensor/loops_math.h: exp, log, tanh, sin, cos and the sigmoid of floats, in a form that compilers turn into vectors, and the
  * operations that C has otherwise than NumPy.
  *
  * No branch, no call, no fused operation: each instruction set gives the same bits. Polynomials are those of Cephes (S.
@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "number/number.h"
 
@@ -83,9 +84,98 @@ static inline float tanh_f32(float x) {
   return a < 0.625f ? small : copysignf(big, x); /* NaN: from exp */
 }
 
-static inline double exp_f64(double x) { return exp(x); }
-static inline double log_f64(double x) { return log(x); }
-static inline double tanh_f64(double x) { return tanh(x); }
+/* -- F64: Taylor's series of exp on |r| ≤ ln 2/2 (to r^13: what is left out is below 2^-57), fdlibm's log, Cephes's tanh */
+
+#define LN2_HIGH_64 6.93147180369123816490e-01 /* 32 bits: n·LN2_HIGH_64 is exact */
+#define LN2_LOW_64  1.90821492927058770002e-10
+#define ROUNDER_64  6755399441055744.0 /* 1.5·2^52 */
+
+static inline uint64_t f64_to_bits(double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+static inline double f64_of_bits(uint64_t bits) {
+  double x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+static inline double exp_f64(double x) {
+  const double limited = x > 710.0 ? 710.0 : x < -746.0 ? -746.0 : x; /* NaN stays */
+  const double shifted = limited * 1.44269504088896338700 + ROUNDER_64;
+  const uint64_t n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
+  const double k = shifted - ROUNDER_64;
+  const double r = (limited - k * LN2_HIGH_64) - k * LN2_LOW_64;
+  double p = 1.6059043836821615e-10; /* 1/13! */
+  p = p * r + 2.0876756987868099e-09;
+  p = p * r + 2.5052108385441719e-08;
+  p = p * r + 2.7557319223985891e-07;
+  p = p * r + 2.7557319223985891e-06;
+  p = p * r + 2.4801587301587302e-05;
+  p = p * r + 1.9841269841269841e-04;
+  p = p * r + 1.3888888888888889e-03;
+  p = p * r + 8.3333333333333332e-03;
+  p = p * r + 4.1666666666666664e-02;
+  p = p * r + 1.6666666666666666e-01;
+  p = p * r + 0.5;
+  const double y = (p * r * r + r) + 1.0;
+  const uint64_t half = ((n + 4096) >> 1) - 2048; /* n/2, rounded down; shifts of signed numbers have no vectors */
+  const double first = f64_of_bits((half + 1023) << 52), second = f64_of_bits((n - half + 1023) << 52);
+  return x != x ? x : y * first * second;
+}
+
+static inline double log_f64(double x) {
+  const int tiny = x < 2.2250738585072014e-308;
+  const uint64_t bits = f64_to_bits(tiny ? x * 18014398509481984.0 : x); /* 2^54 */
+  const double raw = f64_of_bits(bits >> 52 | 0x4330000000000000u) - 4503599627370496.0;
+  double m = f64_of_bits((bits & 0x000fffffffffffffu) | 0x3fe0000000000000u); /* [0.5, 1) */
+  const int low = m < 0.70710678118654752440;
+  const double k = raw - (tiny ? 1076.0 : 1022.0) - (low ? 1.0 : 0.0);
+  const double f = (low ? m + m : m) - 1.0;
+  const double s = f / (2.0 + f), z = s * s, w = z * z, square = 0.5 * f * f;
+  const double even = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
+  const double odd =
+      z * (6.666666666666735130e-01 +
+           w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
+  double y = k * LN2_HIGH_64 - ((square - (s * (square + (odd + even)) + k * LN2_LOW_64)) - f);
+  y = x == f64_of_bits(0x7ff0000000000000u) ? x : y;
+  y = x == 0.0 ? f64_of_bits(0xfff0000000000000u) : y;
+  return x >= 0.0 ? y : f64_of_bits(0x7ff8000000000000u);
+}
+
+static inline double tanh_f64(double x) {
+  const double a = fabs(x), z = x * x;
+  const double p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3;
+  const double q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3;
+  const double small = x + x * z * p / q;
+  const double big = 1.0 - 2.0 / (exp_f64(a + a) + 1.0);
+  return a < 0.625 ? small : copysign(big, x); /* NaN: from exp */
+}
+
+/* -- sin and cos of F32, in F64: the angle less a multiple of π/2, whose first 33 bits are multiplied exactly */
+
+#define SIN_LIMIT 100000.0f /* beyond, the C library's */
+
+static inline float sin_cos_f32(float x, uint64_t quarter) {
+  const double shifted = (double)x * 0.63661977236758134308 + ROUNDER_64, k = shifted - ROUNDER_64;
+  const double r = ((double)x - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11, z = r * r;
+  const uint64_t turn = f64_to_bits(shifted) + quarter;
+  double s = -2.5052108385441719e-08;
+  s = s * z + 2.7557319223985893e-06;
+  s = s * z - 1.9841269841269841e-04;
+  s = s * z + 8.3333333333333332e-03;
+  s = s * z - 1.6666666666666666e-01;
+  double c = -2.7557319223985888e-07;
+  c = c * z + 2.4801587301587302e-05;
+  c = c * z - 1.3888888888888889e-03;
+  c = c * z + 4.1666666666666664e-02;
+  c = c * z - 0.5;
+  const double sine = r + r * z * s, cosine = 1.0 + z * c;
+  const double y = turn & 1 ? cosine : sine;
+  return (float)(turn & 2 ? -y : y);
+}
 
 /* From e^-|x|, which cannot overflow. */
 static inline float sigmoid_f32(float x) {
@@ -94,7 +184,7 @@ static inline float sigmoid_f32(float x) {
 }
 
 static inline double sigmoid_f64(double x) {
-  const double e = exp(-fabs(x));
+  const double e = exp_f64(-fabs(x));
   return (x < 0 ? e : 1.0) / (1.0 + e);
 }
 

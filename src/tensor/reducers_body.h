@@ -110,14 +110,94 @@ PIECE(prod_f32, float, double, f64, 1, e, x *y)
 PIECE(prod_u64, uint64_t, uint64_t, u64, 1, e, x *y)
 PIECE(squares_f64, double, double, f64, 0, (e - s) * (e - s), x + y)
 PIECE(squares_f32, float, double, f64, 0, (double)(e - s) * (double)(e - s), x + y)
-PIECE(max_f64, double, double, f64, -INFINITY, e, LARGER)
-PIECE(max_f32, float, float, f32, -INFINITY, e, LARGER)
 PIECE(max_i64, int64_t, int64_t, i64, INT64_MIN, e, (x >= y ? x : y))
 PIECE(max_u64, uint64_t, uint64_t, u64, 0, e, (x >= y ? x : y))
-PIECE(min_f64, double, double, f64, INFINITY, e, SMALLER)
-PIECE(min_f32, float, float, f32, INFINITY, e, SMALLER)
 PIECE(min_i64, int64_t, int64_t, i64, INT64_MAX, e, (x <= y ? x : y))
 PIECE(min_u64, uint64_t, uint64_t, u64, UINT64_MAX, e, (x <= y ? x : y))
+
+/* Extremes of floats: NaN, which no comparison finds, is looked for beside them. U: as wide as T. */
+#define EXTREME(name, T, U, S, start, beyond)                                                                          \
+  static void name##_piece(const void *from, size_t n, double shift, red_value *value) {                               \
+    const T *a = from;                                                                                                 \
+    T lanes[LANES];                                                                                                    \
+    U nan[LANES] = {0}, any = 0;                                                                                       \
+    T most = value->S;                                                                                                 \
+    size_t i = 0;                                                                                                      \
+    (void)shift;                                                                                                       \
+    if (most != most) return;                                                                                          \
+    for (size_t k = 0; k < LANES; k++) lanes[k] = start;                                                               \
+    for (; i + LANES <= n; i += LANES)                                                                                 \
+      for (size_t k = 0; k < LANES; k++) {                                                                             \
+        const T e = a[i + k];                                                                                          \
+        lanes[k] = e beyond lanes[k] ? e : lanes[k];                                                                   \
+        nan[k] |= e != e ? (U) ~(U)0 : 0;                                                                              \
+      }                                                                                                                \
+    for (size_t k = 0; k < LANES; k++) {                                                                               \
+      most = lanes[k] beyond most ? lanes[k] : most;                                                                   \
+      any |= nan[k];                                                                                                   \
+    }                                                                                                                  \
+    for (; i < n; i++) {                                                                                               \
+      most = a[i] beyond most ? a[i] : most;                                                                           \
+      any |= a[i] != a[i];                                                                                             \
+    }                                                                                                                  \
+    value->S = any ? (T)NAN : most;                                                                                    \
+  }
+EXTREME(max_f64, double, uint64_t, f64, -INFINITY, >)
+EXTREME(max_f32, float, uint32_t, f32, -INFINITY, >)
+EXTREME(min_f64, double, uint64_t, f64, INFINITY, <)
+EXTREME(min_f32, float, uint32_t, f32, INFINITY, <)
+
+#define FIND(name, T, S, found)                                                                                        \
+  static size_t find_##name(const void *from, size_t n, const red_value *value) {                                      \
+    const T *a = from, v = value->S;                                                                                   \
+    size_t i = 0;                                                                                                      \
+    for (; i + LANES <= n; i += LANES) {                                                                               \
+      int here = 0;                                                                                                    \
+      for (size_t k = 0; k < LANES; k++) {                                                                             \
+        const T e = a[i + k];                                                                                          \
+        here |= found;                                                                                                 \
+      }                                                                                                                \
+      if (here) break;                                                                                                 \
+    }                                                                                                                  \
+    for (; i < n; i++) {                                                                                               \
+      const T e = a[i];                                                                                                \
+      if (found) break;                                                                                                \
+    }                                                                                                                  \
+    return i;                                                                                                          \
+  }
+FIND(f64, double, f64, (e == v) | ((e != e) & (v != v)))
+FIND(f32, float, f32, (e == v) | ((e != e) & (v != v)))
+FIND(i64, int64_t, i64, e == v)
+FIND(u64, uint64_t, u64, e == v)
+
+/* Places are counted in a number as wide as the element, so that one mask serves both. */
+#define ARG_ROWS(name, T, P, better)                                                                                   \
+  static void name##_arg_rows(const char *x, int64_t step, size_t rows, size_t n, int64_t first, void *values,         \
+                              int64_t *places) {                                                                       \
+    T *best = values;                                                                                                  \
+    P at[RED_PIECE];                                                                                                   \
+    for (size_t j = 0; j < n; j++) at[j] = -1;                                                                         \
+    for (size_t r = 0; r < rows; r++) {                                                                                \
+      const T *a = (const T *)(const void *)(x + (int64_t)r * step);                                                   \
+      const P here = (P)r;                                                                                             \
+      for (size_t j = 0; j < n; j++) {                                                                                 \
+        const T e = a[j], b = best[j];                                                                                 \
+        const P old = at[j];                                                                                           \
+        at[j] = (better) ? here : old;                                                                                 \
+        best[j] = (better) ? e : b;                                                                                    \
+      }                                                                                                                \
+    }                                                                                                                  \
+    for (size_t j = 0; j < n; j++)                                                                                     \
+      if (at[j] >= 0) places[j] = first + at[j];                                                                       \
+  }
+ARG_ROWS(max_f64, double, int64_t, (e > b) | ((e != e) & (b == b)))
+ARG_ROWS(max_f32, float, int32_t, (e > b) | ((e != e) & (b == b)))
+ARG_ROWS(max_i64, int64_t, int64_t, e > b)
+ARG_ROWS(max_u64, uint64_t, int64_t, e > b)
+ARG_ROWS(min_f64, double, int64_t, (e < b) | ((e != e) & (b == b)))
+ARG_ROWS(min_f32, float, int32_t, (e < b) | ((e != e) & (b == b)))
+ARG_ROWS(min_i64, int64_t, int64_t, e < b)
+ARG_ROWS(min_u64, uint64_t, int64_t, e < b)
 
 SUM_ROWS(sum_f64, double, double)
 SUM_ROWS(sum_f32, float, double)
@@ -161,6 +241,9 @@ static const reducers table = {.piece = {[RED_SUM] = {sum_f64_piece, sum_f32_pie
                                         [RED_MAX] = {max_f64_rows, max_f32_rows, max_i64_rows, max_u64_rows},
                                         [RED_MIN] = {min_f64_rows, min_f32_rows, min_i64_rows, min_u64_rows},
                                         [RED_SQUARES] = {squares_f64_rows, squares_f32_rows, NULL, NULL}},
+                               .find = {find_f64, find_f32, find_i64, find_u64},
+                               .arg_rows = {{min_f64_arg_rows, min_f32_arg_rows, min_i64_arg_rows, min_u64_arg_rows},
+                                            {max_f64_arg_rows, max_f32_arg_rows, max_i64_arg_rows, max_u64_arg_rows}},
                                .count_true = count_true};
 
 const reducers *REDUCERS(void) { return &table; }

@@ -7,7 +7,9 @@
 
 #include <string.h>
 
-enum { TILE = 16, MANY = 32 /* shorter axes are as quick without tiles */ };
+#include "base/cpu.h"
+
+enum { TILE = TURN_TILE, MANY = 32 /* shorter axes are as quick without tiles */ };
 
 /* The axis along which the source is dense; the rank when there is none. */
 static uint32_t dense_axis(const walk *w, size_t element) {
@@ -51,6 +53,7 @@ typedef struct turning {
   uint32_t other; /* rows of the result's tiles lie along it */
   size_t element, rows, cols, bands;
   turn_fn turn;
+  turn_tile whole; /* of whole tiles; NULL: turn */
 } turning;
 
 /* Band b: TILE rows (all columns) at one index of the remaining axes. */
@@ -73,8 +76,12 @@ static void run_bands(void *arg, size_t begin, size_t end, size_t thread) {
     }
     for (size_t col = 0; col < t->cols; col += TILE) {
       const size_t cols = t->cols - col < TILE ? t->cols - col : TILE;
-      t->turn(to + col * t->element, w->step[0][t->other], from + (int64_t)col * w->step[1][inner], w->step[1][inner],
-              rows, cols);
+      char *const tile = to + col * t->element;
+      const char *const source = from + (int64_t)col * w->step[1][inner];
+      if (t->whole && rows == TILE && cols == TILE)
+        t->whole(tile, w->step[0][t->other], source, w->step[1][inner]);
+      else
+        t->turn(tile, w->step[0][t->other], source, w->step[1][inner], rows, cols);
     }
   }
 }
@@ -84,6 +91,7 @@ void turn_run(const walk *w, size_t element, pool *threads) {
   t.rows = (size_t)w->shape[t.other];
   t.bands = (t.rows + TILE - 1) / TILE;
   t.turn = element == 1 ? turn_1 : element == 2 ? turn_2 : element == 4 ? turn_4 : turn_8;
+  t.whole = cpu_get()->avx2 ? turn_tile_avx2(element) : NULL;
   const size_t count = t.bands * (w->elements / (t.rows * t.cols));
   const size_t grain = 1 + PARALLEL_ELEMENTS / (t.cols * TILE);
   if (w->elements < 2 * PARALLEL_ELEMENTS)

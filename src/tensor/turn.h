@@ -9,4 +9,9 @@ int turn_fits(const walk *w, size_t element);
 /* The copy: operand 0 = operand 1, elements of 1, 2, 4 or 8 bytes. */
 void turn_run(const walk *w, size_t element, pool *threads);
 
+/* to[r][c] = from[c][r] for a whole tile. */
+enum { TURN_TILE = 16 };
+typedef void (*turn_tile)(char *to, int64_t to_step, const char *from, int64_t from_step);
+turn_tile turn_tile_avx2(size_t element); /* NULL: not for this size, or not in this build */
+
 #endif

@@ -168,6 +168,50 @@ static void packed_there(void **state) {
   kit_end(&k);
 }
 
+/* The option decode: plain never asks for whole steps, graph needs a device that has them. */
+static size_t whole_steps;
+
+static viva_status counted_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+                                viva_token *best, uint8_t *nan, viva_error *error) {
+  (void)b, (void)d, (void)host, (void)mode, (void)logits, (void)best, (void)nan, (void)error;
+  whole_steps++;
+  return VIVA_E_UNSUPPORTED; /* this step; the operations do it */
+}
+
+static size_t steps_of(kit *k, viva_decode_path path) {
+  viva_error error = {0};
+  viva_model_options o = viva_model_options_default();
+  o.decode = path;
+  viva_model *model = kit_load(k, "/tiny.gguf", &o);
+  viva_session *s = kit_session(model, 20, 0, VIVA_F16);
+  whole_steps = 0;
+  for (viva_token t = 0; t < 3; t++) kit_ok(viva_session_decode(s, t, &error), &error);
+  viva_session_free(s);
+  viva_model_release(model);
+  return whole_steps;
+}
+
+static void ways_of_decoding(void **state) {
+  kit k;
+  far_device far;
+  viva_model_options o = viva_model_options_default();
+  (void)state;
+  kit_begin(&k, 1, VIVA_KERNELS_AUTO);
+  assert_int_equal(steps_of(&k, VIVA_DECODE_AUTO), 0);
+  o.decode = VIVA_DECODE_GRAPH;
+  kit_refused(&k, "/tiny.gguf", &o, VIVA_E_UNSUPPORTED, "decode: this device (cpu) runs no captured steps");
+  o.decode = (viva_decode_path)3;
+  kit_refused(&k, "/tiny.gguf", &o, VIVA_E_ARGUMENT, "decode: decode can be VIVA_DECODE_AUTO, _PLAIN or _GRAPH, not 3");
+  far_begin(&far, k.engine, FAR_PREPARE);
+  far_add_decode(&far);
+  far.ops.decode_step = counted_step;
+  assert_int_equal(steps_of(&k, VIVA_DECODE_AUTO), 3);
+  assert_int_equal(steps_of(&k, VIVA_DECODE_GRAPH), 3);
+  assert_int_equal(steps_of(&k, VIVA_DECODE_PLAIN), 0);
+  far_end(&far);
+  kit_end(&k);
+}
+
 /* Lost in the middle of a step: one clear status from then on, every session as it was, everything freed. */
 static void a_lost_device(void **state) {
   kit k;
@@ -244,8 +288,8 @@ static void small_devices(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(formats_and_modes),
-                                     cmocka_unit_test(packed_there), cmocka_unit_test(a_lost_device),
-                                     cmocka_unit_test(small_devices)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits),     cmocka_unit_test(formats_and_modes),
+                                     cmocka_unit_test(packed_there),  cmocka_unit_test(ways_of_decoding),
+                                     cmocka_unit_test(a_lost_device), cmocka_unit_test(small_devices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

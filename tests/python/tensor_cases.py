@@ -1,6 +1,7 @@
 """Operands for the comparisons with NumPy: strided views of pools of values, and how near a result must be."""
 
 import itertools
+import os
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -8,6 +9,8 @@ from numpy.lib.stride_tricks import as_strided
 from viva_tensor import BF16, COMPUTE, Memory
 
 POOL = 3000
+# With VIVA_SLOW=1 all comparisons are made with more values: more than 50,000 cases of test_tensor_walk alone
+SEEDS = (1, 2, 3) if os.environ.get("VIVA_SLOW") == "1" else (1, )
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, np.inf, -np.inf, np.nan, 3.0, 100.0, -100.0, 1e-3, 65504.0]
 
 

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tensor_cases import POOL, SHAPES, Pool, same
+from tensor_cases import POOL, SEEDS, SHAPES, Pool, same
 from viva_tensor import (BF16, COMPUTE, DTYPES, FLOATS, NUMPY, VivaError, lib, names, new, open_engine, Tensor, tensor
                          as tensor_of)
 
@@ -27,14 +27,14 @@ def calm_values(dtype, generator):
     return (np.round(generator.normal(0, 2, POOL) * 16) / 16).astype(dtype)
 
 
-@pytest.fixture(scope="module")
-def pool():
-    return Pool(make=calm_values)
+@pytest.fixture(scope="module", params=SEEDS)
+def pool(request):
+    return Pool(request.param, make=calm_values)
 
 
-@pytest.fixture(scope="module")
-def wild():
-    return Pool(seed=2)
+@pytest.fixture(scope="module", params=SEEDS)
+def wild(request):
+    return Pool(10 + request.param)
 
 
 def eps_of(dtype):

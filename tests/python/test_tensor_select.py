@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tensor_cases import Pool, same
+from tensor_cases import SEEDS, Pool, same
 from viva_tensor import (BF16, COMPUTE, DTYPES, NUMPY, VivaError, axes, call, lib, new, open_engine, Tensor, tensor as
                          tensor_of)
 
@@ -17,9 +17,9 @@ INTEGERS = [d for d in COMPUTE if d.kind in "iu"]
 rng = np.random.default_rng(11)
 
 
-@pytest.fixture(scope="module")
-def pool():
-    return Pool(seed=3)
+@pytest.fixture(scope="module", params=SEEDS)
+def pool(request):
+    return Pool(20 + request.param)
 
 
 def indices(shape, size, dtype=np.dtype(np.int64)):

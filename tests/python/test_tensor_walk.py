@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 
-from tensor_cases import ORDERS, PAIRS, SHAPES, Pool, same, ulps
+from tensor_cases import ORDERS, PAIRS, SEEDS, SHAPES, Pool, same, ulps
 from viva_tensor import BF16, COMPUTE, DTYPES, FLOATS, NUMPY, VivaError, axes, lib, names, new, open_engine, tensor as tensor_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -21,9 +21,9 @@ INEXACT = {"exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tanh"
 cases = {"count": 0}
 
 
-@pytest.fixture(scope="module")
-def pool():
-    return Pool()
+@pytest.fixture(scope="module", params=SEEDS)
+def pool(request):
+    return Pool(request.param)
 
 
 def erfc(x):
@@ -240,4 +240,4 @@ def test_number_of_cases():
     if cases["count"] < 10_000:
         pytest.skip(f"{cases['count']} cases: the whole file was not run")
     print(cases["count"])
-    assert cases["count"] >= 20_000
+    assert cases["count"] >= (50_000 if len(SEEDS) > 1 else 20_000)

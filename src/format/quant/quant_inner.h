@@ -75,6 +75,8 @@ void names_free(mem *m, name_list *list);
 typedef struct quant_group {
   quant_scheme_args args;
   name_list targets;
+  const viva_error
+      *unread; /* why its scheme is not read; counts for a module that it says how is stored. NULL: it is */
 } quant_group;
 
 typedef struct quant_module {

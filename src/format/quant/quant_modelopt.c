@@ -93,6 +93,7 @@ static viva_status read_layers(quant *q, const config_file *file, const config_v
   if (layers->kind == VALUE_ABSENT) return VIVA_OK; /* the other file may have them */
   if (layers->kind != VALUE_OBJECT) return config_wrong_kind(file, layers, "an object");
   json_begin(&j, file->rt, file->arena, file->path, layers->text.text, layers->text.bytes);
+  json_as_python(&j);
   TRY(json_enter_object(&j, file->error));
   while (json_next_key(&j, &key)) {
     TRY(json_take_raw(&j, &raw, file->error));

@@ -51,6 +51,7 @@ static int start(void **state) {
     entries[i] = (vocab_entry){{m->texts[i], strlen(m->texts[i])}, (uint32_t)i, VOCAB_MODEL};
   *state = m;
   return vocab_create(&m->rt->mem, entries, TOKENS, &m->vocab, NULL) ||
+         vocab_index_bytes(&m->rt->mem, &m->vocab, NULL) ||
          bpe_create(&m->rt->mem, &m->vocab, &plain, m->merges, MERGES, &m->bpe, NULL);
 }
 
@@ -135,6 +136,34 @@ static void check_unknown(model *m, const char *piece, const viva_token *expecte
   assert_int_equal(sink.count, count);
   assert_memory_equal(ids, expected, count * sizeof *ids);
   bpe_scratch_free(&scratch);
+}
+
+/* Pieces of many windows: the ids that a sink with lengths gets, whose pieces are merged whole. */
+static void test_windows(void **state) {
+  const model *m = *state;
+  enum { BYTES = 6000, TEXTS = 60 };
+  bpe_scratch scratch = {.mem = (mem *)&m->rt->mem};
+  char *text = malloc(BYTES);
+  viva_token *ids = malloc(BYTES * sizeof *ids), *whole = malloc(BYTES * sizeof *whole);
+  uint32_t *lengths = malloc(BYTES * sizeof *lengths);
+  bpe complete = m->bpe;
+  complete.complete = 1; /* the texts have no other letters */
+  uint64_t random = 9;
+  for (int round = 0; round < TEXTS; round++) {
+    size_t period = 1 + (random = golden_mix(random, 1)) % (round % 3 ? 40 : BYTES), bytes = BYTES - random / 64 % 3000;
+    for (size_t i = 0; i < bytes; i++)
+      text[i] = i >= period ? text[i - period] : "ab"[(random = golden_mix(random, 2)) >> 7 & 1];
+    id_sink fast = {ids, BYTES, 0, NULL}, slow_sink = {whole, BYTES, 0, lengths};
+    assert_int_equal(bpe_merge_piece(&complete, &scratch, (uint8_t *)text, bytes, &fast, NULL), VIVA_OK);
+    assert_int_equal(bpe_merge_piece(&complete, &scratch, (uint8_t *)text, bytes, &slow_sink, NULL), VIVA_OK);
+    assert_int_equal(fast.count, slow_sink.count);
+    assert_memory_equal(ids, whole, fast.count * sizeof *ids);
+  }
+  bpe_scratch_free(&scratch);
+  free(text);
+  free(ids);
+  free(whole);
+  free(lengths);
 }
 
 /* Bytes that the vocabulary lacks: left out, or each an unknown token, or a run of them one. */
@@ -237,6 +266,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_merging, start, stop),
       cmocka_unit_test_setup_teardown(test_secret_slots, start, stop),
+      cmocka_unit_test_setup_teardown(test_windows, start, stop),
       cmocka_unit_test_setup_teardown(test_unknown, start, stop),
       cmocka_unit_test_setup_teardown(test_absent, start, stop),
       cmocka_unit_test(test_long_pieces),

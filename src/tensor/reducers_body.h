@@ -115,32 +115,35 @@ PIECE(max_u64, uint64_t, uint64_t, u64, 0, e, (x >= y ? x : y))
 PIECE(min_i64, int64_t, int64_t, i64, INT64_MAX, e, (x <= y ? x : y))
 PIECE(min_u64, uint64_t, uint64_t, u64, UINT64_MAX, e, (x <= y ? x : y))
 
-/* Extremes of floats: NaN, which no comparison finds, is looked for beside them. U: as wide as T. */
+/* Extremes of floats: NaN, which no comparison finds, is looked for beside them. U: as wide as T. The last lanes may look at
+ * elements twice: that changes nothing. */
 #define EXTREME(name, T, U, S, start, beyond)                                                                          \
   static void name##_piece(const void *from, size_t n, double shift, red_value *value) {                               \
     const T *a = from;                                                                                                 \
-    T lanes[LANES];                                                                                                    \
-    U nan[LANES] = {0}, any = 0;                                                                                       \
-    T most = value->S;                                                                                                 \
-    size_t i = 0;                                                                                                      \
+    T lanes[LANES], most = value->S;                                                                                   \
+    U nan[LANES] = {0};                                                                                                \
     (void)shift;                                                                                                       \
     if (most != most) return;                                                                                          \
+    for (size_t i = n; n < LANES && i-- > 0;) {                                                                        \
+      most = a[i] beyond most ? a[i] : most;                                                                           \
+      nan[0] |= a[i] != a[i];                                                                                          \
+    }                                                                                                                  \
     for (size_t k = 0; k < LANES; k++) lanes[k] = start;                                                               \
-    for (; i + LANES <= n; i += LANES)                                                                                 \
+    for (size_t done = 0; n >= LANES && done < n; done += LANES) {                                                     \
+      const T *b = a + (n - done < LANES ? n - LANES : done);                                                          \
       for (size_t k = 0; k < LANES; k++) {                                                                             \
-        const T e = a[i + k];                                                                                          \
+        const T e = b[k];                                                                                              \
         lanes[k] = e beyond lanes[k] ? e : lanes[k];                                                                   \
         nan[k] |= e != e ? (U) ~(U)0 : 0;                                                                              \
       }                                                                                                                \
-    for (size_t k = 0; k < LANES; k++) {                                                                               \
-      most = lanes[k] beyond most ? lanes[k] : most;                                                                   \
-      any |= nan[k];                                                                                                   \
     }                                                                                                                  \
-    for (; i < n; i++) {                                                                                               \
-      most = a[i] beyond most ? a[i] : most;                                                                           \
-      any |= a[i] != a[i];                                                                                             \
-    }                                                                                                                  \
-    value->S = any ? (T)NAN : most;                                                                                    \
+    for (size_t width = LANES / 2; width > 0; width /= 2)                                                              \
+      for (size_t k = 0; k < width; k++) {                                                                             \
+        lanes[k] = lanes[k + width] beyond lanes[k] ? lanes[k + width] : lanes[k];                                     \
+        nan[k] |= nan[k + width];                                                                                      \
+      }                                                                                                                \
+    most = lanes[0] beyond most ? lanes[0] : most;                                                                     \
+    value->S = nan[0] ? (T)NAN : most;                                                                                 \
   }
 EXTREME(max_f64, double, uint64_t, f64, -INFINITY, >)
 EXTREME(max_f32, float, uint32_t, f32, -INFINITY, >)

@@ -43,14 +43,27 @@ static void print_table(output *out, const weight_errors *e) {
   }
 }
 
-void compare_print(output *out, const comparison *c, int layers) {
-  score *s = c->score;
-  const weight_errors *e = c->errors;
-  if (e != NULL && layers) {
-    print_table(out, e);
-    if (out->terminal) print_map(out, e);
+static void print_damage(output *out, const layer_damage *d) {
+  output_format(out, "KL of the reference with one layer of the model (%" PRIu64 " tokens)\nlayer   KL\n", d->context);
+  for (uint64_t l = 0; l < d->layers; l++)
+    output_format(out, "%5" PRIu64 "   %.6f +- %.6f\n", l, d->kl[l], d->error[l]);
+  output_format(out, " ends   %.6f +- %.6f   (embedding, last norm, head)\n", d->kl[d->layers], d->error[d->layers]);
+}
+
+static void print_layers(output *out, const comparison *c) {
+  if (c->has_errors) {
+    print_table(out, &c->errors);
+    if (out->terminal) print_map(out, &c->errors);
     output_text(out, "\n");
   }
+  if (c->damage.layers == 0) return;
+  print_damage(out, &c->damage);
+  output_text(out, "\n");
+}
+
+static void print_summary(output *out, const comparison *c) {
+  const score *s = &c->score;
+  const weight_errors *e = &c->errors;
   output_text(out, "reference: "), output_text(out, c->reference_text);
   output_text(out, "\nmodel:     "), output_text(out, c->model_text);
   output_format(out, "%s%s\n\n", c->mode[0] ? ", " : "", c->mode);
@@ -62,11 +75,19 @@ void compare_print(output *out, const comparison *c, int layers) {
                 100 * share(s->shared_top_5, 5 * s->kl.count));
   output_format(out, "(%" PRIu64 " token%s scored in %" PRIu64 " window%s of %" PRIu64 ")\n", s->kl.count,
                 plural(s->kl.count), s->done, plural(s->done), s->context);
-  if (e == NULL)
+  if (!c->has_errors)
     output_text(out, "weights          not compared: the models have different shapes\n");
   else
     output_format(out, "weights' error   %.4f%%; embedding %.4f%% (%s), head %.4f%% (%s)\n", 100 * e->all,
                   100 * e->embedding, e->embedding_format, 100 * e->head, e->head_format);
+}
+
+void compare_print(output *out, const comparison *c, int layers) {
+  for (const comparison *one = c; layers && one != NULL; one = one->next) print_layers(out, one);
+  for (const comparison *one = c; one != NULL; one = one->next) {
+    if (one != c) output_text(out, "\n");
+    print_summary(out, one);
+  }
 }
 
 static void json_errors(json_out *json, const weight_errors *e) {
@@ -87,32 +108,58 @@ static void json_errors(json_out *json, const weight_errors *e) {
   json_end(json, '}');
 }
 
+static void json_damage(json_out *json, const layer_damage *d) {
+  json_begin(json, '{');
+  json_key(json, "context"), json_unsigned(json, d->context);
+  json_key(json, "ends"), json_double(json, d->kl[d->layers]);
+  json_key(json, "ends_error"), json_double(json, d->error[d->layers]);
+  json_key(json, "layers"), json_begin(json, '[');
+  for (uint64_t l = 0; l < d->layers; l++) {
+    json_begin(json, '{');
+    json_key(json, "kl"), json_double(json, d->kl[l]);
+    json_key(json, "error"), json_double(json, d->error[l]);
+    json_end(json, '}');
+  }
+  json_end(json, ']');
+  json_end(json, '}');
+}
+
+static void json_comparison(json_out *json, const comparison *c) {
+  const score *s = &c->score;
+  json_key(json, "reference"), json_text(json, c->reference);
+  json_key(json, "model"), json_text(json, c->model);
+  json_key(json, "reference_held"), json_text(json, c->reference_text);
+  json_key(json, "model_held"), json_text(json, c->model_text);
+  json_key(json, "reference_weights"), json_text(json, c->reference_weights);
+  json_key(json, "weights"), json_text(json, c->weights);
+  json_key(json, "mode"), json_text(json, c->mode);
+  json_key(json, "reference_perplexity"), json_double(json, score_perplexity(s, 0));
+  json_key(json, "perplexity"), json_double(json, score_perplexity(s, 1));
+  json_key(json, "kl_mean"), json_double(json, s->kl.mean);
+  json_key(json, "reference_perplexity_error"), json_double(json, score_perplexity_error(s, 0));
+  json_key(json, "perplexity_error"), json_double(json, score_perplexity_error(s, 1));
+  json_key(json, "kl_error"), json_double(json, score_kl_error(s));
+  json_key(json, "kl_median"), json_double(json, score_kl_at(s, 0.5));
+  json_key(json, "kl_99"), json_double(json, score_kl_at(s, 0.99));
+  json_key(json, "same_top"), json_double(json, share(s->same_top, s->kl.count));
+  json_key(json, "top_5_overlap"), json_double(json, share(s->shared_top_5, 5 * s->kl.count));
+  json_key(json, "scored_tokens"), json_unsigned(json, s->kl.count);
+  json_key(json, "windows"), json_unsigned(json, s->done);
+  json_key(json, "context"), json_unsigned(json, s->context);
+  if (c->has_errors) json_key(json, "weight_error"), json_errors(json, &c->errors);
+  if (c->damage.layers > 0) json_key(json, "kl_by_layer"), json_damage(json, &c->damage);
+}
+
 void compare_json(output *out, const comparison *c, double seconds) {
-  score *s = c->score;
   json_out json = {out, 0};
   json_begin(&json, '{');
-  json_key(&json, "reference"), json_text(&json, c->reference);
-  json_key(&json, "model"), json_text(&json, c->model);
-  json_key(&json, "reference_held"), json_text(&json, c->reference_text);
-  json_key(&json, "model_held"), json_text(&json, c->model_text);
-  json_key(&json, "reference_weights"), json_text(&json, c->reference_weights);
-  json_key(&json, "weights"), json_text(&json, c->weights);
-  json_key(&json, "mode"), json_text(&json, c->mode);
-  json_key(&json, "reference_perplexity"), json_double(&json, score_perplexity(s, 0));
-  json_key(&json, "perplexity"), json_double(&json, score_perplexity(s, 1));
-  json_key(&json, "kl_mean"), json_double(&json, s->kl.mean);
-  json_key(&json, "reference_perplexity_error"), json_double(&json, score_perplexity_error(s, 0));
-  json_key(&json, "perplexity_error"), json_double(&json, score_perplexity_error(s, 1));
-  json_key(&json, "kl_error"), json_double(&json, score_kl_error(s));
-  json_key(&json, "kl_median"), json_double(&json, score_kl_at(s, 0.5));
-  json_key(&json, "kl_99"), json_double(&json, score_kl_at(s, 0.99));
-  json_key(&json, "same_top"), json_double(&json, share(s->same_top, s->kl.count));
-  json_key(&json, "top_5_overlap"), json_double(&json, share(s->shared_top_5, 5 * s->kl.count));
-  json_key(&json, "scored_tokens"), json_unsigned(&json, s->kl.count);
-  json_key(&json, "windows"), json_unsigned(&json, s->done);
-  json_key(&json, "context"), json_unsigned(&json, s->context);
+  json_comparison(&json, c);
   json_key(&json, "seconds"), json_double(&json, seconds);
-  if (c->errors != NULL) json_key(&json, "weight_error"), json_errors(&json, c->errors);
+  if (c->next != NULL) {
+    json_key(&json, "beside"), json_begin(&json, '{');
+    json_comparison(&json, c->next);
+    json_end(&json, '}');
+  }
   json_end(&json, '}');
   output_text(out, "\n");
 }

@@ -69,6 +69,8 @@ static finding compare_position(const float *a, const float *b, size_t n, size_t
   return p;
 }
 
+double score_position_kl(const float *a, const float *b, size_t n) { return compare_position(a, b, n, 0).kl; }
+
 /* ---- a block */
 
 /* What one thread does: every step-th position from first on. */
@@ -167,6 +169,11 @@ static viva_status score_windows(walk *w, const token_list *tokens, viva_error *
   return status;
 }
 
+static int compare_doubles(const void *a, const void *b) {
+  const double *x = a, *y = b;
+  return (*x > *y) - (*x < *y);
+}
+
 static viva_status no_memory(viva_error *error) {
   memset(error, 0, sizeof *error);
   error->code = VIVA_E_MEMORY;
@@ -192,6 +199,7 @@ viva_status score_text(viva_model *reference, viva_model *model, const token_lis
   if (status == VIVA_OK) status = score_windows(&w, tokens, error);
   for (uint64_t i = 0; status == VIVA_OK && i < s->kl.count; i++)
     s->at_position[i % s->scored] += s->kls[i] / (double)s->done;
+  if (s->kls != NULL) qsort(s->kls, s->kl.count, sizeof *s->kls, compare_doubles);
   viva_session_free(w.sessions[0]);
   viva_session_free(w.sessions[1]);
   free(w.logits[0]);
@@ -209,14 +217,8 @@ double score_perplexity_error(const score *s, int which) {
 
 double score_kl_error(const score *s) { return standard_error(&s->kl); }
 
-static int compare_doubles(const void *a, const void *b) {
-  const double *x = a, *y = b;
-  return (*x > *y) - (*x < *y);
-}
-
-double score_kl_at(score *s, double share) {
+double score_kl_at(const score *s, double share) {
   if (s->kl.count == 0) return 0;
-  qsort(s->kls, s->kl.count, sizeof *s->kls, compare_doubles);
   double place = share * (double)(s->kl.count - 1);
   uint64_t low = (uint64_t)place;
   double part = place - (double)low;

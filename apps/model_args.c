@@ -128,6 +128,10 @@ static void say_what_is_open(const loaded *what) {
 }
 
 int model_open(const model_args *args, const char *command, loaded *what) {
+  return model_open_on(args, command, NULL, what);
+}
+
+int model_open_on(const model_args *args, const char *command, viva_engine *engine, loaded *what) {
   memset(what, 0, sizeof *what);
   int code = model_args_need_path(args, command);
   if (code != 0) return code;
@@ -142,7 +146,11 @@ int model_open(const model_args *args, const char *command, loaded *what) {
   if (args->load == VIVA_LOAD_MMAP) signals_mapped(args->path);
   what->device.size = sizeof what->device;
   what->plan.size = sizeof what->plan;
-  viva_status status = viva_engine_open(&engine_options, &what->engine, &error);
+  viva_status status = VIVA_OK;
+  if (engine != NULL)
+    what->engine = viva_engine_retain(engine);
+  else
+    status = viva_engine_open(&engine_options, &what->engine, &error);
   if (status == VIVA_OK) status = viva_engine_info(what->engine, &what->device, &error);
   if (status == VIVA_OK) status = viva_model_load(what->engine, args->path, &model_options, &what->model, &error);
   if (status == VIVA_OK) status = viva_model_get_plan(what->model, &what->plan, &error);

@@ -66,6 +66,9 @@ const char *model_mode(const loaded *what);
 int model_open(const model_args *args, const char *command, loaded *what);
 void model_close(loaded *what);
 
+/* As model_open, on an engine that is there (NULL: on one of its own). */
+int model_open_on(const model_args *args, const char *command, viva_engine *engine, loaded *what);
+
 /* 0 when -m was given, else the exit code after a message. */
 int model_args_need_path(const model_args *args, const char *command);
 

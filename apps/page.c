@@ -34,7 +34,8 @@ void page_begin(output *out, const char *title, const char *more) {
                 "body{font:15px system-ui,sans-serif;margin:2em}table{border-collapse:collapse;margin-bottom:1em}"
                 "th{text-align:left;font-weight:600;padding:3px 9px}td{padding:3px 9px}",
                 title);
-  output_format(out, "%s</style></head><body>\n<h1>%s</h1>\n", more, title);
+  output_text(out, more); /* longer than output_format's buffer */
+  output_format(out, "</style></head><body>\n<h1>%s</h1>\n", title);
 }
 
 int page_write(viva_file *file, page_fn put, const void *what) {

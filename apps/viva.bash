@@ -23,7 +23,7 @@ _viva_options() {
         "$hold $device $talk" ;;
     quantize) echo "--format --to --shard-size --overwrite --force -t --threads --layers --json $talk" ;;
     compare)
-      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --html --layers --json" \
+      echo "-p --prompt -f --file -c --ctx-size --chunks -t --threads --ref-weights --beside --html --layers --json" \
         "--tokenizer $hold $device $talk" ;;
     compress)
       echo "-o --output --tensor -t --threads --workers --json -q --quiet --codec --bits --block --symmetric --max-error" \
@@ -46,7 +46,7 @@ _viva_values() {
     -m | --model | --tokenizer | --html) echo path ;;
     -f | --file) echo path ;;
     --format | --to) echo "$packed bf16 f16 f32 dense" ;;
-    --weights | --ref-weights) echo "f32 bf16 f16 $packed stored" ;;
+    --weights | --ref-weights | --beside) echo "f32 bf16 f16 $packed stored" ;;
     --act) echo "auto 16 fp8 int8" ;;
     --kv) echo "f16 f32 fp8" ;;
     --load) echo "read mmap" ;;

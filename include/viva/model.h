@@ -198,6 +198,16 @@ VIVA_API viva_status viva_model_from_parts(viva_engine *engine, const viva_model
                                            const viva_model_parts *parts, const viva_parts_options *options,
                                            viva_model **model, viva_error *error);
 
+/* The model base with layers first to first + count - 1 of other; embedding, norms at the end, head, tokenizer and context are
+ * base's. No weight is copied: both models live as long as this one. It is what tells where damage arises: a model in
+ * few bits, one layer at a time within the whole one.
+ * Errors: E_ARGUMENT (NULL, another engine, layers that do not exist, packed weights in both with different activations),
+ * E_SIZE (shapes, biases or RoPE differ: the item names which), E_MEMORY.
+ *
+ * model: receives one reference, ended by viva_model_release */
+VIVA_API viva_status viva_model_splice(const viva_model *base, const viva_model *other, uint64_t first, uint64_t count,
+                                       viva_model **model, viva_error *error);
+
 /* ---- sessions --------------------------------------------------------------------------------------------------- */
 
 typedef struct viva_session_options {

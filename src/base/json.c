@@ -1,10 +1,12 @@
 /* base/json.c: where a value may stand, and taking it. See json_inner.h for the other parts. */
 #include "base/json.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/allowance.h"
 #include "base/json_inner.h"
 #include "base/num.h"
 
@@ -47,6 +49,8 @@ void json_begin(json *j, runtime *rt, arena *a, const char *path, const char *te
     json_error(j, VIVA_E_FORMAT, 0, "the text begins with a byte order mark; save it without one");
 }
 
+void json_as_python(json *j) { j->python = 1; }
+
 /* Moves to the value at hand. */
 static viva_status reach_value(json *j) {
   if (j->failed.code != VIVA_OK) return j->failed.code;
@@ -69,6 +73,8 @@ static json_type type_at(const json *j) {
   case 't':
   case 'f': return JSON_BOOL;
   case 'n': return JSON_NULL;
+  case 'N':
+  case 'I': return j->python ? JSON_NUMBER : JSON_INVALID;
   default: return c == '-' || (c >= '0' && c <= '9') ? JSON_NUMBER : JSON_INVALID;
   }
 }
@@ -148,6 +154,16 @@ int json_next_element(json *j) {
   return 1;
 }
 
+/* Where the list of keys is full it doubles, and so does the table of at most half-taken slots. */
+static viva_status pay_for_keys(json *j, const json_keys *keys, size_t start) {
+  enum { LISTED = 2 * sizeof(json_string), SLOTS = 4 * sizeof(uint64_t) };
+  viva_error over = {0};
+  if (!j->allowed || keys->count < JSON_FEW_KEYS || keys->count < keys->list_room) return VIVA_OK;
+  uint64_t bytes = (uint64_t)keys->list_room * (LISTED + SLOTS);
+  if (allowance_memory(j->allowed, bytes, "the set of an object's keys", j->path, &over) == VIVA_OK) return VIVA_OK;
+  return json_error(j, VIVA_E_LIMIT, start, "%s", over.message);
+}
+
 static viva_status read_key(json *j, json_string *key) {
   char buffer[32];
   if (j->at >= j->bytes || j->text[j->at] != '"')
@@ -160,9 +176,10 @@ static viva_status read_key(json *j, json_string *key) {
   TRY(json_scan_string(j, &scanned));
   TRY(json_decode(j, &scanned, key));
   j->key = level->key = *key;
+  TRY(pay_for_keys(j, &level->keys, start));
   if (json_keys_add(&level->keys, j->arena, j->hash_key, *key, &known) != VIVA_OK)
     return json_error(j, VIVA_E_MEMORY, start, "no memory for the keys of an object");
-  if (known) return json_error(j, VIVA_E_FORMAT, start, "this key was already there in the same object");
+  if (known && !j->python) return json_error(j, VIVA_E_FORMAT, start, "this key was already there in the same object");
   json_space(j);
   if (j->at >= j->bytes || j->text[j->at] != ':')
     return json_error(j, VIVA_E_FORMAT, j->at, "expected ':' after the key, found %s", json_describe(j, j->at, buffer));
@@ -204,9 +221,30 @@ viva_status json_take_string(json *j, json_string *value, viva_error *error) {
   return take_string(j, value) == VIVA_OK ? VIVA_OK : give(j, error);
 }
 
+/* A number that is none, or none that ends, as Python writes it. 1 when it was taken. */
+static int take_word_number(json *j, json_number *value) {
+  static const struct {
+    const char *word;
+    double value;
+  } words[] = {{"NaN", NAN}, {"Infinity", INFINITY}, {"-Infinity", -INFINITY}};
+  for (size_t i = 0; j->python && i < sizeof words / sizeof *words; i++) {
+    size_t bytes = strlen(words[i].word);
+    if (j->bytes - j->at < bytes || memcmp(j->text + j->at, words[i].word, bytes) != 0) continue;
+    *value = (json_number){.kind = JSON_DOUBLE, .d = words[i].value};
+    j->at += bytes;
+    return 1;
+  }
+  return 0;
+}
+
 static viva_status take_number(json *j, json_number *value) {
   int is_integer;
   TRY(expect(j, JSON_NUMBER));
+  if (take_word_number(j, value)) {
+    value_taken(j);
+    return VIVA_OK;
+  }
+  if (j->text[j->at] == 'N' || j->text[j->at] == 'I') return json_scan_word(j, "NaN");
   TRY(json_scan_number(j, &is_integer));
   const char *text = j->text + j->mark;
   size_t bytes = j->at - j->mark;

@@ -58,13 +58,19 @@ typedef struct json {
   uint32_t depth;
   struct json_level *levels; /* one for each open container: kind, state, keys seen */
   json_string key;           /* of the value at hand, for messages */
+  struct allowance *allowed; /* NULL, or what pays for the sets of keys */
   uint64_t hash_key[2];      /* random: nobody can write keys that collide on purpose */
+  int python;                /* see json_as_python */
   viva_error failed;         /* first error; code 0 while there is none. Later calls return it again */
 } json;
 
 /* Starts at the first value. text must outlive the parser and the strings it gives. Cannot fail: a lack of memory is
  * reported by the next call. arena also receives the sets of keys (for duplicates). */
 void json_begin(json *j, runtime *rt, arena *a, const char *path, const char *text, size_t bytes);
+
+/* For files that Python writes and reads (config.json and what lies beside it): NaN, Infinity and -Infinity are numbers, and
+ * a key may stand twice; the caller gets both, of which the later should count. */
+void json_as_python(json *j);
 
 /* Type of the value at hand, without taking it. JSON_INVALID on an error (the next json_* call returns it). */
 json_type json_peek(json *j);

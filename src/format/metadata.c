@@ -94,6 +94,7 @@ static viva_status try_config(checkpoint_build *b, viva_error *error) {
   if (status == VIVA_OK) {
     json j;
     json_begin(&j, ck->rt, scratch, path, text, bytes);
+    json_as_python(&j);
     status = add_config(b, &j, &reason);
   }
   arena_free(scratch);

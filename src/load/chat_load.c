@@ -1,10 +1,11 @@
 /* load/chat_load.c
  *
- *   tokenizer_config.json  "chat_template": "..." or [{"name": "default", "template": "..."}, ...]; "bos_token": "<s>"
- *   or
- *                          {"content": "<s>", ...}
- *   chat_template.jinja    the template alone; comes before tokenizer_config.json's
- *   GGUF                   tokenizer.chat_template, tokenizer.chat_template.NAME; special tokens by their ids
+ *   tokenizer_config.json    "chat_template": "..." or [{"name": "default", "template": "..."}, ...]; "bos_token": "<s>"
+ *                            or {"content": "<s>", ...}; "tokenizer_class", whose tokens count where none are named
+ *   chat_template.jinja      the template alone; comes before tokenizer_config.json's
+ *   special_tokens_map.json  the tokens, where the first does not name them
+ *   chat_template.json       as a processor's: {"chat_template": "..."}, where there is no other
+ *   GGUF                     tokenizer.chat_template, tokenizer.chat_template.NAME; special tokens by their ids
  */
 #include "load/chat_load.h"
 
@@ -22,6 +23,7 @@ typedef struct loading {
   const viva_checkpoint *ck;
   chat_source *s;
   const char *path; /* of the file at hand */
+  const char *class_name;
 } loading;
 
 static viva_status no_memory(viva_error *error) {
@@ -31,7 +33,7 @@ static viva_status no_memory(viva_error *error) {
 static viva_status add_template(loading *l, const char *name, size_t name_bytes, const char *text, size_t bytes,
                                 viva_error *error) {
   chat_source *s = l->s;
-  if (s->template_count == MAX_TEMPLATES) return VIVA_OK;
+  if (s->template_count == MAX_TEMPLATES || bytes == 0) return VIVA_OK;
   chat_named t = {arena_text(s->arena, name, name_bytes), arena_text(s->arena, text, bytes), bytes};
   if (!t.name || !t.text) return no_memory(error);
   size_t at = s->template_count++;
@@ -46,6 +48,8 @@ static viva_status add_template(loading *l, const char *name, size_t name_bytes,
 static viva_status add_token(loading *l, const char *name, const char *text, size_t bytes, viva_error *error) {
   chat_source *s = l->s;
   if (s->token_count == MAX_TOKENS) return VIVA_OK;
+  for (size_t i = 0; i < s->token_count; i++)
+    if (strcmp(s->tokens[2 * i], name) == 0) return VIVA_OK; /* of two files the first counts */
   s->tokens[2 * s->token_count] = name;
   s->tokens[2 * s->token_count + 1] = arena_text(s->arena, text, bytes);
   return s->tokens[2 * s->token_count++ + 1] ? VIVA_OK : no_memory(error);
@@ -103,6 +107,9 @@ static viva_status take_config(loading *l, json *j, viva_error *error) {
     if (token) {
       TRY(take_text(j, "content", &text, error));
       if (text.text) TRY(add_token(l, token, text.text, text.bytes, error));
+    } else if (json_string_is(key, "tokenizer_class") && json_peek(j) == JSON_STRING) {
+      TRY(json_take_string(j, &text, error));
+      if (!(l->class_name = arena_text(l->s->arena, text.text, text.bytes))) return no_memory(error);
     } else if (json_string_is(key, "chat_template") && l->s->template_count == 0) {
       TRY(take_templates(l, j, error));
     } else {
@@ -124,16 +131,54 @@ static viva_status read_beside(loading *l, arena *a, const char *name, const cha
   return exists ? file_read_all(l->ck->rt, a, l->path, MAX_CONFIG_BYTES, text, bytes, error) : VIVA_OK;
 }
 
+/* What a class of transformers calls its tokens when no file does. */
+static viva_status add_class_tokens(loading *l, viva_error *error) {
+  static const struct {
+    const char *begin, *bos, *eos, *unk;
+  } classes[] = {{"LlamaTokenizer", "<s>", "</s>", "<unk>"},
+                 {"CodeLlamaTokenizer", "<s>", "</s>", "<unk>"},
+                 {"GemmaTokenizer", "<bos>", "<eos>", "<unk>"},
+                 {"Qwen2Tokenizer", NULL, "<|endoftext|>", "<|endoftext|>"},
+                 {"GPT2Tokenizer", "<|endoftext|>", "<|endoftext|>", "<|endoftext|>"}};
+  for (size_t i = 0; l->class_name && i < sizeof classes / sizeof *classes; i++) {
+    if (strncmp(l->class_name, classes[i].begin, strlen(classes[i].begin)) != 0) continue;
+    if (classes[i].bos) TRY(add_token(l, "bos_token", classes[i].bos, strlen(classes[i].bos), error));
+    TRY(add_token(l, "eos_token", classes[i].eos, strlen(classes[i].eos), error));
+    TRY(add_token(l, "unk_token", classes[i].unk, strlen(classes[i].unk), error));
+  }
+  return VIVA_OK;
+}
+
+/* A file that cannot be read is told (by the tokenizer, of its own files) and left out. */
+static viva_status load_json(loading *l, arena *a, const char *name, viva_log_level level, viva_error *error) {
+  const char *text;
+  size_t bytes;
+  viva_error reason = {0};
+  json j;
+  viva_status status = read_beside(l, a, name, &text, &bytes, &reason);
+  if (status == VIVA_OK && text) {
+    json_begin(&j, l->ck->rt, a, l->path, text, bytes);
+    json_as_python(&j);
+    status = take_config(l, &j, &reason);
+  }
+  if (status == VIVA_OK) return VIVA_OK;
+  if (status == VIVA_E_MEMORY) {
+    if (error) *error = reason;
+    return status;
+  }
+  runtime_log(l->ck->rt, level, "%s: the chat template is not read: %s", l->path, reason.message);
+  return VIVA_OK;
+}
+
 static viva_status load_folder(loading *l, arena *a, viva_error *error) {
   const char *text;
   size_t bytes;
-  json j;
   TRY(read_beside(l, a, "chat_template.jinja", &text, &bytes, error));
   if (text) TRY(add_template(l, "default", 7, text, bytes, error));
-  TRY(read_beside(l, a, "tokenizer_config.json", &text, &bytes, error));
-  if (!text) return VIVA_OK;
-  json_begin(&j, l->ck->rt, a, l->path, text, bytes);
-  return take_config(l, &j, error);
+  TRY(load_json(l, a, "tokenizer_config.json", VIVA_LOG_INFO, error));
+  TRY(load_json(l, a, "special_tokens_map.json", VIVA_LOG_INFO, error));
+  if (l->s->template_count == 0) TRY(load_json(l, a, "chat_template.json", VIVA_LOG_WARN, error));
+  return add_class_tokens(l, error);
 }
 
 /* ---- GGUF */

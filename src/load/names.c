@@ -131,7 +131,16 @@ static int ends_with(const char *name, const char *end) {
   return n >= e && memcmp(name + n - e, end, e) == 0;
 }
 
-leftover names_leftover(const char *name) {
+/* Is there a matrix or vector that a tensor NAME.SCALE would scale? "self_attn.p_scale" belongs to no weight. */
+static int scales_a_weight(const viva_checkpoint *ck, const char *name) {
+  const char *dot = strrchr(name, '.');
+  char sibling[NAMES_BYTES];
+  if (dot == NULL) return 0;
+  snprintf(sibling, sizeof sibling, "%.*s.weight", (int)(dot - name), name);
+  return checkpoint_find(ck, sibling) != NULL;
+}
+
+leftover names_leftover(const viva_checkpoint *ck, const char *name) {
   /* Buffers that older exports of transformers wrote beside the weights; they are computed here. */
   static const char *const harmless[] = {"rotary_emb.inv_freq", "attn.masked_bias", "attention.bias"};
   /* A weight with a scale beside it (quantized checkpoints) is not the number that its codes alone say. */
@@ -139,6 +148,6 @@ leftover names_leftover(const char *name) {
   for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
     if (ends_with(name, harmless[i])) return LEFTOVER_HARMLESS;
   for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
-    if (ends_with(name, scales[i])) return LEFTOVER_SCALE;
+    if (ends_with(name, scales[i]) && scales_a_weight(ck, name)) return LEFTOVER_SCALE;
   return LEFTOVER_UNKNOWN;
 }

@@ -65,6 +65,6 @@ uint64_t names_dim(dim d, const viva_model_config *config);
 
 /* What a tensor that no slot takes means. */
 typedef enum leftover { LEFTOVER_UNKNOWN, LEFTOVER_HARMLESS, LEFTOVER_SCALE } leftover;
-leftover names_leftover(const char *name);
+leftover names_leftover(const viva_checkpoint *ck, const char *name);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "format/config/config.h"
+#include "format/gguf/gguf.h"
 #include "load/budget.h"
 
 static viva_status read_options(plan *p, const viva_model_options *o, viva_error *error) {
@@ -62,7 +63,29 @@ static const char *describe_stranger(const char *architecture) {
   return "";
 }
 
+/* GGUF files that are no model say so in general.type. */
+static viva_status check_kind(const plan *p, viva_error *error) {
+  static const struct {
+    const char *type, *what;
+  } kinds[] = {{"adapter", "a LoRA adapter: merge it into its model first"},
+               {"mmproj", "an image encoder, the \"mmproj\" beside a model: give the language model's file"},
+               {"vocab", "a vocabulary without a model: give the model's file"},
+               {"imatrix", "an importance matrix, which helps to quantise a model: give the model's file"}};
+  const gguf_value *type = p->ck->container == CONTAINER_GGUF ? gguf_find(p->ck->gguf, "general.type") : NULL;
+  const char *text;
+  size_t bytes;
+  if (type == NULL || gguf_string(type, &text, &bytes) != 0) return VIVA_OK;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    if (strlen(kinds[i].type) != bytes || memcmp(kinds[i].type, text, bytes) != 0) continue;
+    error_set(error, VIVA_E_UNSUPPORTED, "the file is %s", kinds[i].what);
+    error_at(error, p->ck->path, "general.type", -1, VIVA_NO_OFFSET);
+    return VIVA_E_UNSUPPORTED;
+  }
+  return VIVA_OK;
+}
+
 static viva_status check_architecture(const plan *p, viva_error *error) {
+  TRY(check_kind(p, error));
   if (p->config.model_type[0]) return VIVA_OK;
   char quoted[96];
   if (!p->config.architecture[0]) {
@@ -229,7 +252,7 @@ static viva_status check_leftovers(const plan *p, unsigned char *used, viva_erro
     case QUANT_ROLE_IGNORED: ignored++; continue;
     case QUANT_ROLE_PLAIN: break;
     }
-    switch (names_leftover(view->name)) {
+    switch (names_leftover(p->ck, view->name)) {
     case LEFTOVER_HARMLESS: continue;
     case LEFTOVER_SCALE:
       return checkpoint_fail(p->ck, view, error, VIVA_E_UNSUPPORTED,

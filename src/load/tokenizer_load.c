@@ -111,8 +111,11 @@ static viva_status get_id(const viva_checkpoint *ck, const char *key, size_t tok
 /* missing: what the key means when it is not there. */
 static viva_status get_flag(const viva_checkpoint *ck, const char *key, int missing, int *flag, viva_error *error) {
   const gguf_value *value = gguf_find(ck->gguf, key);
+  int64_t number;
   *flag = missing;
-  if (value && gguf_bool(value, flag)) return key_error(ck, key, error, "true or false");
+  if (!value || gguf_bool(value, flag) == 0) return VIVA_OK;
+  if (gguf_i64(value, &number) || (number != 0 && number != 1)) return key_error(ck, key, error, "true or false");
+  *flag = (int)number; /* writers without a type for it */
   return VIVA_OK;
 }
 
@@ -142,7 +145,8 @@ static viva_status read_source(const viva_checkpoint *ck, arena *a, token_source
   TRY(get_text(ck, a, "tokenizer.ggml.pre", &s->pre, error));
   TRY(get_texts(ck, a, "tokenizer.ggml.tokens", &s->tokens, &s->token_count, error));
   TRY(get_texts(ck, a, "tokenizer.ggml.merges", &s->merges, &s->merge_count, error));
-  TRY(get_scores(ck, a, s->token_count, &s->scores, error));
+  int scored = s->model && strcmp(s->model, "gpt2") != 0; /* byte-level vocabularies have no use for scores */
+  if (scored) TRY(get_scores(ck, a, s->token_count, &s->scores, error));
   TRY(get_kinds(ck, a, s, error));
   TRY(get_id(ck, "tokenizer.ggml.bos_token_id", s->token_count, VIVA_LOG_INFO, &s->bos, error));
   TRY(get_id(ck, "tokenizer.ggml.eos_token_id", s->token_count, VIVA_LOG_INFO, &s->eos, error));
@@ -177,7 +181,7 @@ viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_sou
   }
   /* Files from before the key existed have GPT-2's split, the only one there was. */
   if (s->pre && strcmp(s->pre, "default") == 0) s->pre = "gpt-2";
-  if (!s->pre) {
+  if (!s->pre || s->pre[0] == 0) {
     s->pre = "gpt-2";
     if (strcmp(s->model, "gpt2") == 0)
       runtime_log(ck->rt, VIVA_LOG_WARN, "%s: tokenizer.ggml.pre is missing; texts are cut as GPT-2 cuts them",

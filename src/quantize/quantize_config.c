@@ -180,6 +180,7 @@ static viva_status write_config(quantize_job *j, const char *folder, viva_error 
   if (!path) return build_no_memory(folder, "a path", error);
   TRY(file_read_all(j->engine->rt, j->arena, path, MAX_JSON_BYTES, &text, &bytes, error));
   json_begin(&in, j->engine->rt, j->arena, path, text, bytes);
+  json_as_python(&in);
   json_text t = json_text_begin(&j->engine->rt->mem);
   viva_status status = rewrite(j, &in, &t, error);
   if (!status && t.no_memory) status = build_no_memory(folder, "config.json", error);
@@ -216,6 +217,7 @@ viva_status quantize_write_files(quantize_job *j, const char *folder, viva_error
                                       "merges.txt",
                                       "tokenizer.model",
                                       "chat_template.jinja",
+                                      "tekken.json",
                                       "chat_template.json"};
   if (j->ck->container == CONTAINER_GGUF) return quantize_write_gguf_files(j, folder, error);
   TRY(write_config(j, folder, error));

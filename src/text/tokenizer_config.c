@@ -118,6 +118,7 @@ static viva_status read_file(config_reader *r, const text_file *file, viva_error
   json_string key;
   if (!file->text) return VIVA_OK;
   json_begin(&r->j, r->rt, r->arena, file->path, file->text, file->bytes);
+  json_as_python(&r->j);
   TRY(json_enter_object(&r->j, error));
   while (json_next_key(&r->j, &key)) TRY(take_member(r, key, error));
   TRY(json_leave(&r->j, error));
@@ -167,11 +168,35 @@ static void sort_added(json_tokens *tokens) {
 
 #define ADDED_MOST 16384 /* Gemma has 6,415; they are sorted and compared one with another */
 
+/* One of the files, read by `parse`. Beside a tokenizer.json, which holds all that a text needs, a broken one is told and
+ * left out. */
+static viva_status try_file(config_reader *r, const tokenizer_files *files, const text_file *file,
+                            viva_status (*parse)(config_reader *, const text_file *, viva_error *), viva_error *error) {
+  const tokenizer_config before = *r->c;
+  const size_t more = r->more.added_count;
+  const int has_decoder = r->has_decoder;
+  viva_error reason = {0};
+  viva_status status = parse(r, file, &reason);
+  if (status == VIVA_OK) return VIVA_OK;
+  if (status != VIVA_E_FORMAT || !files->json.text) {
+    if (error) *error = reason;
+    return status;
+  }
+  json_tokens kept = r->c->tokens; /* its memory may have moved */
+  kept.added_count = before.tokens.added_count;
+  *r->c = before;
+  r->c->tokens = kept;
+  r->more.added_count = more;
+  r->has_decoder = has_decoder;
+  runtime_log(r->rt, VIVA_LOG_WARN, "%s: %s; the file is left out", file->path, reason.message);
+  return VIVA_OK;
+}
+
 static viva_status read_all(config_reader *r, const tokenizer_files *files, viva_error *error) {
   json_tokens *tokens = &r->c->tokens;
-  TRY(read_file(r, &files->config, error));
-  TRY(read_file(r, &files->special_map, error));
-  TRY(read_added_file(r, &files->added_tokens, error));
+  TRY(try_file(r, files, &files->config, read_file, error));
+  TRY(try_file(r, files, &files->special_map, read_file, error));
+  TRY(try_file(r, files, &files->added_tokens, read_added_file, error));
   if (tokens->added_count + r->more.added_count > ADDED_MOST)
     return error_set(error, VIVA_E_UNSUPPORTED, "more than %d added tokens in tokenizer_config.json", ADDED_MOST);
   sort_added(tokens);

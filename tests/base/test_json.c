@@ -49,6 +49,34 @@ static viva_status skip_all(reader *r) {
   return json_finish(&r->j, &r->error);
 }
 
+/* What Python's json reads beside RFC 8259, for files that it writes. */
+static void python_words_and_keys(void **state) {
+  (void)state;
+  static const char *const taken[] = {"[NaN, Infinity, -Infinity, -1]", "{\"a\": NaN, \"a\": 2}", "Infinity"};
+  static const char *const refused[] = {"[Nan]", "[Inf]", "[-Inf]", "[NaNs]", "[nan]", "[N", "[-"};
+  for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+    reader *r = start_text(taken[i]);
+    assert_int_equal(skip_all(r), VIVA_E_FORMAT); /* only when it is asked for */
+    stop(r);
+    r = start_text(taken[i]);
+    json_as_python(&r->j);
+    assert_int_equal(skip_all(r), VIVA_OK);
+    stop(r);
+  }
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    reader *r = start_text(refused[i]);
+    json_as_python(&r->j);
+    assert_int_equal(skip_all(r), VIVA_E_FORMAT);
+    stop(r);
+  }
+  reader *r = start_text("-Infinity");
+  double value = 0;
+  json_as_python(&r->j);
+  assert_int_equal(json_take_double(&r->j, &value, &r->error), VIVA_OK);
+  assert_true(value < -1e308);
+  stop(r);
+}
+
 static void every_case_has_its_verdict(void **state) {
   (void)state;
   assert_true(json_case_count >= 150);
@@ -511,6 +539,7 @@ static void small_objects_after_a_large_one(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_case_has_its_verdict),
+      cmocka_unit_test(python_words_and_keys),
       cmocka_unit_test(values_are_exact),
       cmocka_unit_test(all_escapes),
       cmocka_unit_test(integers_are_asked_for),

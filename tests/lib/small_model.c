@@ -116,14 +116,15 @@ static void put_config(memory_io *m, const char *path, const small_model *d) {
   char config[2048];
   for (size_t i = 0; i < sizeof families / sizeof *families; i++)
     if (is(d->model_type, families[i].type)) architecture = families[i].architecture;
-  snprintf(config, sizeof config,
-           "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",%s\"hidden_size\":%zu,\"intermediate_size\":%zu,"
-           "\"num_hidden_layers\":%zu,\"num_attention_heads\":%zu,\"num_key_value_heads\":%zu,\"head_dim\":%zu,"
-           "\"vocab_size\":%zu,\"max_position_embeddings\":%zu,\"rms_norm_eps\":1e-5,\"hidden_act\":\"silu\","
-           "\"attention_bias\":%s,\"mlp_bias\":%s,\"tie_word_embeddings\":%s,\"eos_token_id\":2}",
-           architecture, d->model_type, d->config ? d->config : "", d->hidden, d->ffn, d->layers, d->heads, d->kv_heads,
-           d->head_dim, d->vocab, d->context, d->attention_bias ? "true" : "false", d->mlp_bias ? "true" : "false",
-           d->untied ? "false" : "true");
+  snprintf(
+      config, sizeof config,
+      "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"hidden_size\":%zu,\"intermediate_size\":%zu,"
+      "\"num_hidden_layers\":%zu,\"num_attention_heads\":%zu,\"num_key_value_heads\":%zu,\"head_dim\":%zu,"
+      "\"vocab_size\":%zu,\"max_position_embeddings\":%zu,\"rms_norm_eps\":1e-5,\"hidden_act\":\"silu\","
+      "\"attention_bias\":%s,\"mlp_bias\":%s,\"tie_word_embeddings\":%s,%s\"eos_token_id\":2}", /* of a key that stands twice the later counts */
+      architecture, d->model_type, d->hidden, d->ffn, d->layers, d->heads, d->kv_heads, d->head_dim, d->vocab,
+      d->context, d->attention_bias ? "true" : "false", d->mlp_bias ? "true" : "false", d->untied ? "false" : "true",
+      d->config ? d->config : "");
   memory_io_put_text(m, path, config);
 }
 

@@ -189,7 +189,7 @@ def members() -> None:
         del kept[key]
         case(f"a18_no_{key}", pack(dumps({"a": kept}), pattern(4)), f'the member "{key}" is missing')
     for name, text in (("number", '{"k":1}'), ("null", '{"k":null}'), ("nested", '{"k":{"a":"b"}}'), ("list", '["k","v"]'),
-                       ("string", '"k"'), ("whole_null", "null")):
+                       ("string", '"k"')):
         case(f"a18_metadata_{name}", pack(f'{{"__metadata__":{text},"a":{e}}}', pattern(4)), "expected a")
     for name, text in (("number", "1"), ("list", "[]"), ("string", '"x"'), ("null", "null")):
         case(f"a18_entry_{name}", pack(f'{{"a":{text}}}'), "expected an object")
@@ -288,8 +288,6 @@ def configs() -> None:
     add("a19_bias_number", {"attention_bias": 1}, "expected true or false")
     add("a19_eos_string_in_list", {"eos_token_id": [1, "2"]}, "the id of a token")
     add("a19_eos_nested_list", {"eos_token_id": [[1]]}, "the id of a token")
-    add("a19_eos_17", {"eos_token_id": list(range(17))}, "more than 16 end tokens", UNSUPPORTED)
-    add("a19_architectures_string", {"architectures": "LlamaForCausalLM"}, "a list of strings")
     add("a19_architectures_number", {"architectures": [1]}, "expected a string")
     add("a19_model_type_number", {"model_type": 1}, "expected a string")
     add("act_gelu", {"hidden_act": "gelu"}, 'not "gelu"', UNSUPPORTED)
@@ -312,7 +310,8 @@ def configs() -> None:
     CASES["config"].append(("no_bytes.json", b"", FORMAT, "end of the text"))
     CASES["config"].append(("list.json", b"[]", FORMAT, "expected an object"))
     CASES["config"].append(("nested.json", b'{"a":' * 5000, FORMAT, "64 levels"))
-    CASES["config"].append(("infinity.json", b'{"rope_theta": Infinity}', FORMAT, "expected a value"))
+    CASES["config"].append(("infinity.json", json.dumps({**base, "rope_theta": float("inf")}).encode(), FORMAT,
+                            "expected a number above 1"))
     CASES["config"].append(("1e999.json", b'{"rope_theta": 1e999}', FORMAT, "double"))
 
 

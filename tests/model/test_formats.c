@@ -365,8 +365,65 @@ static void refusals(void **state) {
   kit_end(&k);
 }
 
+/* Spliced layers give the bits of a model that was loaded so, and the models stay with it. */
+static void spliced(void **state) {
+  (void)state;
+  static const struct {
+    uint64_t first, count;
+    const char *rule;
+  } cases[] = {{0, 0, "bf16"},
+               {1, 1, "bf16,layers.1=fp8"},
+               {0, 1, "bf16,layers.0=fp8"},
+               {0, 2, "fp8,lm_head=bf16"},
+               {2, 0, "bf16"}};
+  viva_error error = {0};
+  kit k;
+  begin(&k, 2);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    viva_model *base = load(&k, "/tiny.gguf", "bf16", VIVA_ACT_AUTO),
+               *other = load(&k, "/tiny.gguf", "fp8", VIVA_ACT_FP8);
+    viva_model *whole = load(&k, "/tiny.gguf", cases[i].rule, VIVA_ACT_FP8), *mixed;
+    float *expected = run(whole, TINY_VOCAB, 0);
+    kit_ok(viva_model_splice(base, other, cases[i].first, cases[i].count, &mixed, &error), &error);
+    viva_model_release(base);
+    viva_model_release(other);
+    check(mixed, TINY_VOCAB, 0, expected, cases[i].rule);
+    viva_model_release(mixed);
+    viva_model_release(whole);
+    free(expected);
+  }
+  kit_end(&k);
+}
+
+static void splice_refusals(void **state) {
+  (void)state;
+  viva_error error = {0};
+  kit k, strange;
+  begin(&k, 1);
+  begin(&strange, 1);
+  viva_model *base = load(&k, "/tiny.gguf", "bf16", VIVA_ACT_AUTO), *other = load(&k, "/odd", "bf16", VIVA_ACT_AUTO);
+  viva_model *far = load(&strange, "/tiny.gguf", "bf16", VIVA_ACT_AUTO), *mixed;
+  viva_model *fp8 = load(&k, "/tiny.gguf", "fp8", VIVA_ACT_FP8), *int8 = load(&k, "/tiny.gguf", "fp8", VIVA_ACT_INT8);
+  const viva_status argument = VIVA_E_ARGUMENT;
+  kit_error(viva_model_splice(base, other, 0, 1, &mixed, &error), VIVA_E_SIZE, &error, "differ in hidden_size");
+  kit_error(viva_model_splice(base, far, 0, 1, &mixed, &error), argument, &error, "two engines");
+  kit_error(viva_model_splice(base, base, 1, 2, &mixed, &error), argument, &error, "the models have 2");
+  kit_error(viva_model_splice(base, base, UINT64_MAX, 1, &mixed, &error), argument, &error, "the models have 2");
+  kit_error(viva_model_splice(base, base, 1, UINT64_MAX, &mixed, &error), argument, &error, "the models have 2");
+  kit_error(viva_model_splice(fp8, int8, 0, 1, &mixed, &error), argument, &error, "different activations");
+  kit_error(viva_model_splice(base, NULL, 0, 1, &mixed, &error), argument, &error, "other is NULL");
+  kit_error(viva_model_splice(NULL, base, 0, 1, &mixed, &error), argument, &error, "base is NULL");
+  kit_error(viva_model_splice(base, base, 0, 1, NULL, &error), argument, &error, "model is NULL");
+  viva_model *all[] = {base, other, far, fp8, int8};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) viva_model_release(all[i]);
+  kit_end(&k);
+  kit_end(&strange);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(bits),
+                                     cmocka_unit_test(spliced),
+                                     cmocka_unit_test(splice_refusals),
                                      cmocka_unit_test(act_reaches_packed_layers_only),
                                      cmocka_unit_test(loaded_is_prepacked),
                                      cmocka_unit_test(tables_and_heads),

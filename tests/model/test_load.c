@@ -44,10 +44,8 @@ static void damaged_models(void **state) {
          "the tensor has shape [24, 16], but the configuration gives [16, 24] (hidden_size, intermediate_size)");
   refuse(k, &(small_model){.extra = "model.layers.0.self_attn.q_proj.weight_scale"}, VIVA_E_UNSUPPORTED,
          "belongs to quantised weights, but there is no quantization_config");
-  refuse(k, &(small_model){.config = "\"head_dim\":8,"}, VIVA_E_FORMAT, "this key was already there");
-  assert_null(strstr(k->log, "already there")); /* said once */
   /* The configuration may claim any number of layers: the tensors decide. */
-  refuse(k, &(small_model){.layers = 1, .config = "\"vocab_size\":40,"}, VIVA_E_FORMAT, "vocab_size");
+  refuse(k, &(small_model){.layers = 1, .config = "\"vocab_size\":41,"}, VIVA_E_FORMAT, "vocab_size");
   put(k, &(small_model){0});
   small_model_put(k->io, "/more", &(small_model){.layers = 3});
   size_t bytes;

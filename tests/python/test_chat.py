@@ -13,6 +13,7 @@ import subprocess
 import termios
 import time
 
+import gguf_folder
 import pytest
 import test_files
 
@@ -174,6 +175,32 @@ def test_one_question(program, tiny_chat, smollm2_path):
     assert named.returncode == 0
     bare = piped(program, test_files.TINY, "x\n")
     assert bare.returncode == 2 and "no chat template" in bare.stderr
+
+
+ENDED = "{{ bos_token }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
+NAMED = {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}}
+HOMES = {  # the same template and tokens, wherever their writers keep them
+    "tokenizer_config": {"tokenizer_config.json": {**NAMED, "chat_template": ENDED}},
+    "list": {"tokenizer_config.json": {**NAMED, "chat_template": [{"name": "x", "template": "x"}, {"name": "default", "template": ENDED}]}},
+    "jinja": {"tokenizer_config.json": {**NAMED, "chat_template": "{{ fail }}"}, "chat_template.jinja": ENDED},
+    "processor": {"tokenizer_config.json": NAMED, "chat_template.json": {"chat_template": ENDED}},
+    "map": {"tokenizer_config.json": {"chat_template": ENDED}, "special_tokens_map.json": NAMED},
+    "map alone": {"special_tokens_map.json": NAMED, "chat_template.jinja": ENDED},
+    "empty": {"tokenizer_config.json": {**NAMED, "chat_template": ""}, "chat_template.json": {"chat_template": ENDED}},
+    "class": {"tokenizer_config.json": {"tokenizer_class": "LlamaTokenizerFast", "chat_template": ENDED.replace("eos_token", "'<|im_end|>'").replace(
+        "bos_token", "'<|im_start|>' if bos_token == '<s>' else 'x'")}},
+}
+
+
+def test_homes_of_the_template(program, tmp_path):
+    answers = {}
+    for name, files in HOMES.items():
+        folder = gguf_folder.write(test_files.TINY, tmp_path / name, "F32")
+        for file, content in files.items():
+            (folder / file).write_text(content if isinstance(content, str) else json.dumps(content))
+        run = subprocess.run([program, "generate", "--chat", "-m", folder, "-p", "hello", "-n", "1", "-q", "--json"], capture_output=True, text=True)
+        answers[name] = json.loads(run.stdout)["prompt_tokens"] if run.returncode == 0 else run.stderr
+    assert all(a == answers["tokenizer_config"] for a in answers.values()) and answers["list"][0] == 1, answers
 
 
 def test_cache_is_kept(program, tiny_chat):

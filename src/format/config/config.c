@@ -162,23 +162,38 @@ static int is_classifier(json_string architecture) {
   return 0;
 }
 
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
+
+/* Old checkpoints write LLaMAForCausalLM. */
+static int same_letters(json_string a, const char *b) {
+  size_t i = 0;
+  while (i < a.bytes && b[i] != 0 && lower(a.text[i]) == lower(b[i])) i++;
+  return i == a.bytes && b[i] == 0;
+}
+
+/* The first of a list; a string alone is a list of one. */
+static viva_status read_architecture(const config_file *file, const config_value *list, first_string *architecture) {
+  if (!config_given(list)) return VIVA_OK;
+  if (list->kind == VALUE_STRING) return config_string(file, list, &architecture->text);
+  if (list->kind != VALUE_LIST) return config_wrong_kind(file, list, "a list of strings");
+  return config_read_list(file, list, visit_architecture, architecture);
+}
+
 /* model_type decides, as transformers' AutoModelForCausalLM does; without it the architecture's name does. */
 static viva_status find_family(reader *r) {
   const config_file *file = &r->file;
   first_string architecture = {.file = file};
   json_string type = {0};
-  const config_value *list = &r->values[ARCHITECTURES];
-  if (config_given(list) && list->kind != VALUE_LIST) return config_wrong_kind(file, list, "a list of strings");
-  if (config_given(list)) TRY(config_read_list(file, list, visit_architecture, &architecture));
+  TRY(read_architecture(file, &r->values[ARCHITECTURES], &architecture));
   TRY(config_string(file, &r->values[MODEL_TYPE], &type));
   json_string name = architecture.text.bytes > 0 ? architecture.text : type;
   error_quote(r->config->architecture, sizeof r->config->architecture, name.text, name.bytes);
   if (is_classifier(architecture.text)) return VIVA_OK;
   for (size_t i = 0; name.bytes > 0 && i < sizeof families / sizeof *families; i++) {
     const family *f = &families[i];
-    int fits = type.bytes > 0 ? json_string_is(type, f->model_type) : json_string_is(name, f->architecture);
+    int fits = type.bytes > 0 ? json_string_is(type, f->model_type) : same_letters(name, f->architecture);
     if (!fits) continue;
-    if (!json_string_is(name, f->architecture) && architecture.text.bytes > 0)
+    if (!same_letters(name, f->architecture) && architecture.text.bytes > 0)
       runtime_log(file->rt, VIVA_LOG_WARN, "%s: architectures says \"%s\"; it is run as %s, which model_type says",
                   file->path, r->config->architecture, f->architecture);
     r->family = f;
@@ -255,6 +270,7 @@ static viva_status read_switches(reader *r) {
 typedef struct token_visit {
   const config_file *file;
   viva_model_config *config;
+  int full_told; /* more end tokens than viva keeps */
 } token_visit;
 
 /* An id, or -1 for none: null and -1 mean that, and one that no token can have is told and left out. */
@@ -274,7 +290,7 @@ static viva_status read_token(const config_file *file, const config_value *value
 
 /* Adds an end token, once. */
 static viva_status visit_eos(void *arg, const config_value *element) {
-  const token_visit *v = arg;
+  token_visit *v = arg;
   viva_model_config *c = v->config;
   const uint32_t room = sizeof c->eos_tokens / sizeof *c->eos_tokens;
   viva_token token = -1;
@@ -283,28 +299,43 @@ static viva_status visit_eos(void *arg, const config_value *element) {
   if (token < 0) return VIVA_OK;
   for (uint32_t i = 0; i < c->num_eos; i++)
     if (c->eos_tokens[i] == token) return VIVA_OK;
-  if (c->num_eos == room)
-    return config_fail(v->file, element, VIVA_E_UNSUPPORTED, "there are more than %u end tokens", room);
-  c->eos_tokens[c->num_eos++] = token;
+  if (c->num_eos < room)
+    c->eos_tokens[c->num_eos++] = token;
+  else if (!v->full_told++)
+    runtime_log(v->file->rt, VIVA_LOG_WARN, "%s: %s: there are more than %u end tokens: the first %u end a text",
+                v->file->path, element->key, room, room);
   return VIVA_OK;
 }
 
 /* A number, a list or null. */
 static viva_status read_eos(const config_file *file, const config_value *value, viva_model_config *config) {
-  token_visit v = {file, config};
+  token_visit v = {file, config, 0};
   if (!config_given(value)) return VIVA_OK;
   return value->kind == VALUE_LIST ? config_read_list(file, value, visit_eos, &v) : visit_eos(&v, value);
 }
 
+/* A broken one is told and left out, as transformers does: config.json says what the model needs. */
 static viva_status read_generation(const reader *r, const char *path, const char *text, size_t bytes) {
   static const char *const eos_key[] = {"eos_token_id"};
+  const uint32_t ends = r->config->num_eos;
+  viva_error reason = {0};
   config_file file = r->file;
   config_value value;
   file.path = path;
   file.text = text;
   file.bytes = bytes;
-  TRY(config_read_object(&file, (json_string){text, bytes}, eos_key, 1, &value, NULL));
-  return read_eos(&file, &value, r->config);
+  file.error = &reason;
+  viva_status status = config_read_object(&file, (json_string){text, bytes}, eos_key, 1, &value, NULL);
+  if (status == VIVA_OK) status = read_eos(&file, &value, r->config);
+  if (status == VIVA_OK) return VIVA_OK;
+  r->config->num_eos = ends;
+  if (status == VIVA_E_MEMORY) {
+    if (r->file.error != NULL) *r->file.error = reason;
+    return status;
+  }
+  runtime_log(file.rt, VIVA_LOG_WARN, "%s: %s%s%s; the file is left out", path, reason.item, reason.item[0] ? ": " : "",
+              reason.message);
+  return VIVA_OK;
 }
 
 static viva_status read_tokens(reader *r) {

@@ -30,6 +30,7 @@ viva_status config_read_object(const config_file *file, json_string raw, const c
   size_t left_out = 0;
   for (size_t i = 0; i < count; i++) values[i] = (config_value){.key = keys[i]};
   json_begin(&j, file->rt, file->arena, file->path, raw.text, raw.bytes);
+  json_as_python(&j);
   TRY(json_enter_object(&j, file->error));
   while (json_next_key(&j, &key)) {
     size_t i = 0;
@@ -47,6 +48,7 @@ viva_status config_read_list(const config_file *file, const config_value *list,
   json j;
   config_value element;
   json_begin(&j, file->rt, file->arena, file->path, list->text.text, list->text.bytes);
+  json_as_python(&j);
   TRY(json_enter_array(&j, file->error));
   while (json_next_element(&j)) {
     TRY(take(file, &j, list->key, &element));

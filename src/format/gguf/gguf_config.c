@@ -2,6 +2,7 @@
  * package's constants.py name them.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,20 +40,23 @@ static const struct {
     {"vocab_size", FIELD(vocab_size), 0, "vocab_size"},
 };
 
-/* Keys that change the computation in a way that viva does not know; 0 switches each off. */
+/* Keys that change the computation in a way that viva does not know. 0 switches each off, and what changes nothing is no
+ * reason to refuse. */
+enum { NO_NEUTRAL, NEUTRAL_ONE, NEUTRAL_HEAD /* 1/sqrt(head_dim) */ };
 static const struct {
   const char *key, *what;
+  int neutral;
 } unknown_effects[] = {
-    {"expert_count", "a mixture of experts"},
-    {"logit_scale", "scaled logits"},
-    {"embedding_scale", "scaled embeddings"},
-    {"residual_scale", "scaled residuals"},
-    {"attention.scale", "its own attention scale"},
-    {"attention.clamp_kqv", "clamped q, k and v"},
-    {"attention.max_alibi_bias", "ALiBi"},
-    {"attn_logit_softcapping", "soft-capped attention"},
-    {"final_logit_softcapping", "soft-capped logits"},
-    {"attention.sliding_window_pattern", "a pattern of sliding windows"},
+    {"expert_count", "a mixture of experts", NO_NEUTRAL},
+    {"logit_scale", "scaled logits", NEUTRAL_ONE},
+    {"embedding_scale", "scaled embeddings", NEUTRAL_ONE},
+    {"residual_scale", "scaled residuals", NEUTRAL_ONE},
+    {"attention.scale", "its own attention scale", NEUTRAL_HEAD},
+    {"attention.clamp_kqv", "clamped q, k and v", NO_NEUTRAL},
+    {"attention.max_alibi_bias", "ALiBi", NO_NEUTRAL},
+    {"attn_logit_softcapping", "soft-capped attention", NO_NEUTRAL},
+    {"final_logit_softcapping", "soft-capped logits", NO_NEUTRAL},
+    {"attention.sliding_window_pattern", "a pattern of sliding windows", NO_NEUTRAL},
 };
 
 /* "ARCH.key" */
@@ -130,11 +134,26 @@ static viva_status read_integers(const gguf_config_reader *r) {
   return VIVA_OK;
 }
 
+static int is_neutral(const gguf_config_reader *r, int neutral, double number) {
+  const double own = neutral == NEUTRAL_HEAD ? 1 / sqrt((double)r->config->head_dim) : 1;
+  return number == 0 || (neutral != NO_NEUTRAL && fabs(number - own) <= 1e-6 * own); /* written as F32 */
+}
+
+/* A model whose positions see what comes after them is an encoder. */
+static viva_status refuse_encoder(const gguf_config_reader *r) {
+  const gguf_value *value = gguf_config_find(r, "attention.causal");
+  int causal = 1;
+  if (value == NULL || gguf_bool(value, &causal) != 0 || causal) return VIVA_OK;
+  return gguf_config_fail(r, VIVA_E_UNSUPPORTED, value,
+                          "the model is an encoder (its attention is not causal): it writes no text");
+}
+
 static viva_status refuse_unknown_effects(const gguf_config_reader *r) {
+  TRY(refuse_encoder(r));
   for (size_t i = 0; i < sizeof unknown_effects / sizeof *unknown_effects; i++) {
     const gguf_value *value = gguf_config_find(r, unknown_effects[i].key);
-    double number = 1;
-    if (value == NULL || (gguf_f64(value, &number) == 0 && number == 0)) continue;
+    double number = 0;
+    if (value == NULL || (gguf_f64(value, &number) == 0 && is_neutral(r, unknown_effects[i].neutral, number))) continue;
     char problem[128];
     snprintf(problem, sizeof problem, "the model uses %s, which viva does not run", unknown_effects[i].what);
     return gguf_config_fail(r, VIVA_E_UNSUPPORTED, value, problem);

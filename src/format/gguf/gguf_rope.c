@@ -6,6 +6,7 @@
 #include "format/gguf/gguf_rope.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_THETA     10000.0 /* ggml's and transformers' */
@@ -42,14 +43,17 @@ static viva_status read_type(const gguf_config_reader *r, const gguf_value *valu
   if (value != NULL && gguf_string(value, &text, &bytes)) {
     return r->runnable ? gguf_config_fail(r, VIVA_E_FORMAT, value, "expected a string") : VIVA_OK;
   }
+  if (bytes == 0) text = "linear", bytes = strlen(text); /* as missing */
   if (bytes == 4 && memcmp(text, "none", 4) == 0) return VIVA_OK;
   if (bytes == 4 && memcmp(text, "yarn", 4) == 0) return read_yarn(r);
   if (bytes == 6 && memcmp(text, "linear", 6) == 0) {
     if (c->rope_factor != 1) c->rope_type = VIVA_ROPE_LINEAR;
     return VIVA_OK;
   }
-  return r->runnable ? gguf_config_fail(r, VIVA_E_UNSUPPORTED, value, "viva knows the scalings none, linear and yarn")
-                     : VIVA_OK;
+  char problem[160], quoted[64];
+  snprintf(problem, sizeof problem, "positions are scaled by \"%s\"; viva knows the scalings none, linear and yarn",
+           error_quote(quoted, sizeof quoted, text, bytes));
+  return r->runnable ? gguf_config_fail(r, VIVA_E_UNSUPPORTED, value, problem) : VIVA_OK;
 }
 
 viva_status gguf_rope(const gguf_config_reader *r) {

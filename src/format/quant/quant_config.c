@@ -11,6 +11,12 @@
 
 static const char dialects[] = "compressed-tensors, fp8, fbgemm_fp8, modelopt, viva";
 
+viva_status quant_scratch(const config_file *file, config_file *scratch) {
+  *scratch = *file;
+  scratch->arena = arena_create(&file->rt->mem, 0);
+  return scratch->arena ? VIVA_OK : build_no_memory(file->path, "a part of the JSON text", file->error);
+}
+
 viva_status quant_set_scheme(quant *q, const config_file *file, const char *dialect, json_string word) {
   size_t length = strlen(dialect);
   char *text = arena_alloc(q->arena, length + word.bytes + 2);
@@ -134,7 +140,8 @@ static viva_status read_fp8(quant *q, const config_file *file, json_string objec
   json_string fmt = {"e4m3", 4};
   TRY(config_read_object(file, object, keys, KEYS, v, NULL));
   TRY(config_string(file, &v[FMT], &fmt));
-  if (!json_string_is(fmt, "e4m3") && !json_string_is(fmt, "float8_e4m3fn"))
+  if (!json_string_is(fmt, "e4m3") && !json_string_is(fmt, "e4m3fn") && !json_string_is(fmt, "float8_e4m3") &&
+      !json_string_is(fmt, "float8_e4m3fn"))
     return config_fail(file, &v[FMT], VIVA_E_UNSUPPORTED, "of the 8-bit floats, viva reads checkpoints in e4m3 only");
   if (config_given(&v[BLOCK])) {
     uint64_t sizes[2];
@@ -166,23 +173,31 @@ typedef struct dialect {
   viva_status (*read)(quant *q, const config_file *file, json_string object);
 } dialect;
 
+enum { COMPRESSED_TENSORS, FP8, MODELOPT = 3 };
 static const dialect known[] = {{"compressed-tensors", METHOD_COMPRESSED_TENSORS, quant_read_compressed_tensors},
                                 {"fp8", METHOD_FP8, read_fp8},
                                 {"fbgemm_fp8", METHOD_FBGEMM, read_fbgemm},
                                 {"modelopt", METHOD_MODELOPT, quant_read_modelopt},
-                                {"viva", METHOD_VIVA, quant_read_viva}};
+                                {"viva", METHOD_VIVA, quant_read_viva},
+                                /* what serving programs call them */
+                                {"compressed_tensors", METHOD_COMPRESSED_TENSORS, quant_read_compressed_tensors},
+                                {"FP8", METHOD_FP8, read_fp8},
+                                {"modelopt_fp8", METHOD_MODELOPT, quant_read_modelopt},
+                                {"modelopt_fp4", METHOD_MODELOPT, quant_read_modelopt},
+                                {"modelopt_mixed", METHOD_MODELOPT, quant_read_modelopt},
+                                {"NVFP4", METHOD_MODELOPT, quant_read_modelopt}};
 
 /* Writers that gave no quant_method are known by their other keys. */
 static viva_status find_dialect(const config_file *file, const config_value *method, int has_groups, int has_algo,
-                                const dialect **found) {
+                                int has_fp8, const dialect **found) {
   json_string word = {0};
   char quoted[80];
   TRY(config_string(file, method, &word));
   if (!config_given(method)) {
-    if (!has_groups && !has_algo)
+    if (!has_groups && !has_algo && !has_fp8)
       return config_fail(file, method, VIVA_E_FORMAT, "quantization_config has no quant_method; expected one of: %s",
                          dialects);
-    *found = &known[has_groups ? 0 : 3];
+    *found = &known[has_groups ? COMPRESSED_TENSORS : has_algo ? MODELOPT : FP8];
     return VIVA_OK;
   }
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -195,9 +210,10 @@ static viva_status find_dialect(const config_file *file, const config_value *met
 static viva_status read_config(quant *q, const config_file *file) {
   enum { CURRENT, OLDER, KEYS };
   static const char *const keys[KEYS] = {"quantization_config", "compression_config"};
-  enum { METHOD, GROUPS, SPARSITY, ALGO, INNER, INNER_KEYS };
-  static const char *const inner_keys[INNER_KEYS] = {"quant_method", "config_groups", "sparsity_config", "quant_algo",
-                                                     "quantization"};
+  enum { METHOD, GROUPS, SPARSITY, ALGO, INNER, ACTIVATIONS, BLOCK, INNER_KEYS };
+  static const char *const inner_keys[INNER_KEYS] = {"quant_method",     "config_groups", "sparsity_config",
+                                                     "quant_algo",       "quantization",  "activation_scheme",
+                                                     "weight_block_size"};
   config_value v[KEYS], inner[INNER_KEYS];
   const dialect *found = NULL;
   TRY(config_read_object(file, (json_string){file->text, file->bytes}, keys, KEYS, v, NULL));
@@ -206,7 +222,8 @@ static viva_status read_config(quant *q, const config_file *file) {
   if (given->kind != VALUE_OBJECT) return config_wrong_kind(file, given, "an object");
   TRY(config_read_object(file, given->text, inner_keys, INNER_KEYS, inner, NULL));
   TRY(find_dialect(file, &inner[METHOD], config_given(&inner[GROUPS]) || config_given(&inner[SPARSITY]),
-                   config_given(&inner[ALGO]) || config_given(&inner[INNER]), &found));
+                   config_given(&inner[ALGO]) || config_given(&inner[INNER]),
+                   config_given(&inner[ACTIVATIONS]) || config_given(&inner[BLOCK]), &found));
   q->method = found->method;
   q->config_path = file->path;
   return found->read(q, file, given->text);
@@ -237,10 +254,10 @@ static viva_status read_file(quant *q, const char *name, viva_status (*parse)(qu
   return parse(q, &file);
 }
 
-/* A scheme that viva does not read refuses a checkpoint only when its tensors are quantised: configurations outlive the
- * quantisation in merged and converted models. quant_find_modules decides. */
+/* A scheme that viva does not read, or that makes no sense, refuses a checkpoint only when its tensors are quantised:
+ * configurations outlive the quantisation in merged and converted models. quant_find_modules decides. */
 static viva_status keep_unread(quant *q, viva_status status, const viva_error *local, viva_error *error) {
-  if (status == VIVA_E_UNSUPPORTED) {
+  if (status == VIVA_E_UNSUPPORTED || status == VIVA_E_FORMAT) {
     q->unread = *local;
     q->method = METHOD_NONE;
     q->scheme = "";
@@ -254,14 +271,12 @@ viva_status quant_config_read(quant *q, viva_error *error) {
   viva_error local = {0};
   viva_status status = read_file(q, "config.json", read_config, &local);
   if (status == VIVA_OK) status = read_file(q, "hf_quant_config.json", read_modelopt_file, &local);
-  TRY(keep_unread(q, status, &local, error));
-  if (q->method == METHOD_MODELOPT && q->groups.count == 0 && !q->algo_null) {
+  if (status == VIVA_OK && q->method == METHOD_MODELOPT && q->groups.count == 0 && !q->algo_null) {
     int mixed = q->scheme[0] != 0; /* set with the algorithm */
-    error_set(error, VIVA_E_FORMAT,
-              mixed ? "the algorithm is MIXED_PRECISION, but no layer's is told"
-                    : "neither config.json nor hf_quant_config.json has a quant_algo; expected FP8 or NVFP4");
-    error_at(error, q->config_path, mixed ? "quantized_layers" : "quant_algo", -1, VIVA_NO_OFFSET);
-    return VIVA_E_FORMAT;
+    status = error_set(&local, VIVA_E_FORMAT,
+                       mixed ? "the algorithm is MIXED_PRECISION, but no layer's is told"
+                             : "neither config.json nor hf_quant_config.json has a quant_algo; expected FP8 or NVFP4");
+    error_at(&local, q->config_path, mixed ? "quantized_layers" : "quant_algo", -1, VIVA_NO_OFFSET);
   }
-  return VIVA_OK;
+  return keep_unread(q, status, &local, error);
 }

@@ -87,7 +87,8 @@ static viva_status find_strategy(const config_file *file, const config_value v[A
            : config_given(&v[GROUP]) ? (json_string){"channel", 7}
                                      : (json_string){"tensor", 6};
   error_quote(quoted, sizeof quoted, word.text, word.bytes);
-  int grouped = json_string_is(word, args->layout == LAYOUT_NVFP4 ? "tensor_group" : "group");
+  int grouped = json_string_is(word, "group") || (args->layout == LAYOUT_NVFP4 && json_string_is(word, "tensor_group"));
+  if (args->layout == LAYOUT_NVFP4 && !config_given(&v[GROUP])) group = 16; /* NVFP4 has no other */
   if (args->layout == LAYOUT_NVFP4 && (!grouped || group != 16))
     return config_fail(file, &v[STRATEGY], VIVA_E_UNSUPPORTED,
                        "4-bit floats with strategy \"%s\" and group_size %llu are not read; viva reads NVFP4, which is "
@@ -168,22 +169,58 @@ static viva_status check_classes(const config_file *file, const config_value *ta
   return VIVA_OK;
 }
 
-static viva_status read_group(quant *q, const config_file *file, const config_value *value, format_kind common) {
-  enum { TARGETS, WEIGHTS, FORMAT, KEYS };
-  static const char *const keys[KEYS] = {"targets", "weights", "format"};
-  config_value v[KEYS];
-  quant_scheme_args args;
+enum { TARGETS, WEIGHTS, FORMAT, GROUP_KEYS };
+
+static viva_status read_scheme(const config_file *file, const config_value v[GROUP_KEYS], format_kind common,
+                               quant_scheme_args *args) {
   const format_word *own;
-  TRY(config_read_object(file, value->text, keys, KEYS, v, NULL));
   TRY(find_format(file, &v[FORMAT], &own));
-  TRY(read_args(file, &v[WEIGHTS], own != NULL ? own->kind : common, &args));
-  if (!config_given(&v[TARGETS]))
-    return config_fail(file, &v[TARGETS], VIVA_E_FORMAT, "a group of config_groups has no list of targets");
+  return read_args(file, &v[WEIGHTS], own != NULL ? own->kind : common, args);
+}
+
+/* A scheme that viva does not read is kept with its reason: there may be no module of it, as of a vision tower. */
+static viva_status try_scheme(quant *q, const config_file *file, const config_value v[GROUP_KEYS], format_kind common,
+                              quant_group *g) {
+  viva_error reason = {0};
+  config_file local = *file;
+  local.error = &reason;
+  viva_status status = read_scheme(&local, v, common, &g->args);
+  if (status == VIVA_OK) return VIVA_OK;
+  viva_error *kept = status == VIVA_E_UNSUPPORTED ? arena_alloc(q->arena, sizeof *kept) : NULL;
+  if (kept == NULL) {
+    if (file->error != NULL) *file->error = reason;
+    return status;
+  }
+  *kept = reason;
+  g->unread = kept;
+  g->args.layout = LAYOUT_DENSE;
+  return VIVA_OK;
+}
+
+static viva_status read_group(quant *q, const config_file *file, const config_value *value, format_kind common) {
+  static const char *const keys[GROUP_KEYS] = {"targets", "weights", "format"};
+  config_value v[GROUP_KEYS];
+  TRY(config_read_object(file, value->text, keys, GROUP_KEYS, v, NULL));
   quant_group *g = quant_add_group(q, file->error);
   if (g == NULL) return VIVA_E_MEMORY;
-  g->args = args;
+  TRY(try_scheme(q, file, v, common, g));
+  if (!config_given(&v[TARGETS]))
+    return config_fail(file, &v[TARGETS], VIVA_E_FORMAT, "a group of config_groups has no list of targets");
   TRY(quant_names(q, file, &v[TARGETS], NAMES_COMPRESSED_TENSORS, &g->targets));
-  return args.layout == LAYOUT_DENSE ? VIVA_OK : check_classes(file, &v[TARGETS], g);
+  return g->args.layout == LAYOUT_DENSE ? VIVA_OK : check_classes(file, &v[TARGETS], g);
+}
+
+/* Without a group that is read the whole section is not. */
+static viva_status check_groups(const quant *q, const config_file *file) {
+  const quant_group *groups = (const quant_group *)(const void *)q->groups.items;
+  const viva_error *first = NULL;
+  for (size_t i = 0; i < q->groups.count; i++) {
+    if (groups[i].args.layout != LAYOUT_DENSE) return VIVA_OK;
+    if (first == NULL) first = groups[i].unread;
+  }
+  if (first == NULL) return VIVA_OK;
+  if (file->error != NULL) *file->error = *first;
+  return first->code;
 }
 
 /* The keys are the writer's own: each is read as an object of this one key. */
@@ -206,7 +243,8 @@ static viva_status read_groups(quant *q, const config_file *file, const config_v
     TRY(value.kind == VALUE_OBJECT ? read_group(q, file, &value, common) : read_preset(q, file, key, &value));
   }
   TRY(json_leave(&j, file->error));
-  return json_finish(&j, file->error);
+  TRY(json_finish(&j, file->error));
+  return check_groups(q, file);
 }
 
 static viva_status read_sparsity(quant *q, const config_file *file, const config_value *sparsity) {
@@ -222,12 +260,12 @@ static viva_status read_sparsity(quant *q, const config_file *file, const config
 }
 
 viva_status quant_read_compressed_tensors(quant *q, const config_file *file, json_string object) {
-  enum { FORMAT, GROUPS, IGNORE, SPARSITY, KEYS };
+  enum { COMMON, GROUPS, IGNORE, SPARSITY, KEYS };
   static const char *const keys[KEYS] = {"format", "config_groups", "ignore", "sparsity_config"};
   config_value v[KEYS];
   const format_word *format;
   TRY(config_read_object(file, object, keys, KEYS, v, NULL));
-  TRY(find_format(file, &v[FORMAT], &format));
+  TRY(find_format(file, &v[COMMON], &format));
   if (format != NULL) q->sparse |= format->sparse;
   TRY(read_sparsity(q, file, &v[SPARSITY]));
   TRY(quant_ignored_names(q, file, &v[IGNORE], NAMES_COMPRESSED_TENSORS, &q->ignore));

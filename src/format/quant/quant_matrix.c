@@ -133,9 +133,11 @@ static viva_status set_scales(quant_making *k, const tensor_view *view, const fi
 }
 
 /* What writers call the scale that FP8 codes are multiplied with, the usual name first: transformers' FP8Linear writes
- * weight_scale_inv for one number too, ComfyUI scale_weight, DeepSeek's own code scale, TensorRT-LLM the last. */
-static const char *const scale_names[] = {".weight_scale", ".weight_scale_inv", ".scale_weight", ".scale",
-                                          ".weights_scaling_factor"};
+ * weight_scale_inv for one number too, ComfyUI scale_weight, DeepSeek's own code scale, Mistral's qscale_weight, TensorRT-LLM
+ * the last two. */
+static const char *const scale_names[] = {
+    ".weight_scale",  ".weight_scale_inv",       ".scale_weight",         ".scale",
+    ".qscale_weight", ".weights_scaling_factor", ".weight_scaling_factor"};
 
 static viva_status take_fp8_scale(quant_making *k, const char *usual, const tensor_view **view) {
   *view = take_part(k, usual);

@@ -59,8 +59,8 @@ static viva_status group_of(quant *q, const config_file *file, const algo *a, si
   return VIVA_OK;
 }
 
-static viva_status add_layer(quant *q, const config_file *file, json_string module, json_string object,
-                             size_t index[ALGOS]) {
+static viva_status read_layer(quant *q, const config_file *file, json_string module, json_string object,
+                              size_t index[ALGOS]) {
   enum { ALGO, GROUP, KEYS };
   static const char *const keys[KEYS] = {"quant_algo", "group_size"};
   config_value v[KEYS];
@@ -76,6 +76,15 @@ static viva_status add_layer(quant *q, const config_file *file, json_string modu
   return names_add(q, &group->targets, NAMES_WILDCARDS, module, file->error);
 }
 
+static viva_status add_layer(quant *q, const config_file *file, json_string module, json_string object,
+                             size_t index[ALGOS]) {
+  config_file scratch;
+  TRY(quant_scratch(file, &scratch));
+  viva_status status = read_layer(q, &scratch, module, object, index);
+  arena_free(scratch.arena);
+  return status;
+}
+
 static viva_status read_layers(quant *q, const config_file *file, const config_value *layers) {
   size_t index[ALGOS];
   json j;
@@ -84,6 +93,7 @@ static viva_status read_layers(quant *q, const config_file *file, const config_v
   if (layers->kind == VALUE_ABSENT) return VIVA_OK; /* the other file may have them */
   if (layers->kind != VALUE_OBJECT) return config_wrong_kind(file, layers, "an object");
   json_begin(&j, file->rt, file->arena, file->path, layers->text.text, layers->text.bytes);
+  json_as_python(&j);
   TRY(json_enter_object(&j, file->error));
   while (json_next_key(&j, &key)) {
     TRY(json_take_raw(&j, &raw, file->error));

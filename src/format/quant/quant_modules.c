@@ -28,6 +28,9 @@ static const char *const ignored[] = {"input_scale",
                                       "v_global_scale",
                                       "q_global_scale",
                                       "act_scale",
+                                      "qscale_act",
+                                      "input_scale_inv",
+                                      "in_scale",
                                       "scale_input",
                                       "input_activation_scale",
                                       "activation_scaling_factor",
@@ -47,6 +50,8 @@ static const char *const parts[] = {"weight_scale",
                                     "compressed",
                                     "bitmask",
                                     "scale_weight",
+                                    "qscale_weight",
+                                    "weight_scaling_factor",
                                     "weights_scaling_factor",
                                     "row_offsets",
                                     "qweight",
@@ -133,6 +138,10 @@ static viva_status find_args(quant_making *k, anchor kind) {
     return quant_fail(k, codes,
                       "is stored in few bits, but the configuration lists its module among those that are not");
   TRY(find_group(q, k->module, &g, k->error));
+  if (g != NULL && g->unread != NULL) {
+    if (k->error != NULL) *k->error = *g->unread;
+    return g->unread->code;
+  }
   if (g == NULL || g->args.layout == LAYOUT_DENSE)
     return quant_fail(k, codes, "is stored in few bits, but no group of the configuration says how");
   k->args = g->args;
@@ -195,6 +204,12 @@ static viva_status judge_unread(const quant *q, viva_error *error) {
 }
 
 static viva_status orphan(const quant *q, const tensor_view *view, size_t module_bytes, viva_error *error) {
+  const quant_group *groups = (const quant_group *)(const void *)q->groups.items;
+  for (size_t i = 0; i < q->groups.count; i++) { /* most likely its own */
+    if (groups[i].unread == NULL) continue;
+    if (error != NULL) *error = *groups[i].unread;
+    return groups[i].unread->code;
+  }
   const tensor_view *weight = quant_part(q->ck, view->name, module_bytes, ".weight");
   if (q->method == METHOD_NONE)
     return checkpoint_fail(q->ck, view, error, VIVA_E_UNSUPPORTED,

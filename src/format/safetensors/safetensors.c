@@ -259,6 +259,7 @@ static viva_status read_metadata(reader *r, viva_error *error) {
   static const json_string item = {"__metadata__", 12};
   json *j = &r->j;
   json_string key, value;
+  if (json_peek(j) == JSON_NULL) return json_take_null(j, error); /* the format's own reader takes it */
   viva_status status = json_enter_object(j, error);
   while (status == VIVA_OK && json_next_key(j, &key)) {
     status = json_take_string(j, &value, error);

@@ -85,6 +85,7 @@ static viva_status parse_index(index_reader *r, const char *text, size_t bytes, 
   json_string key;
   int found = 0;
   json_begin(j, r->b->ck->rt, r->scratch, r->path, text, bytes);
+  j->allowed = &r->b->ck->allowance;
   TRY(json_enter_object(j, error));
   while (json_next_key(j, &key)) {
     if (json_string_is(key, "metadata")) {
@@ -241,16 +242,45 @@ viva_status shards_open_index(checkpoint_build *b, const char *path, viva_error 
 typedef struct listing {
   viva_checkpoint *ck;
   grow safetensors, gguf; /* of const char * (paths, in the arena) */
-  int pytorch;            /* holds a .bin or .pth */
+  const char *foreign;    /* what else it holds that somebody could take for a model; NULL: nothing */
   int no_memory;
 } listing;
 
+/* Files of weights that are not the model's, or not in a form that viva reads. */
+static const struct {
+  const char *begin, *end, *what;
+} foreign[] = {
+    {"adapter_", SAFETENSORS_END, "a LoRA adapter: merge it into its model first (peft: merge_and_unload)"},
+    {"consolidated", SAFETENSORS_END,
+     "weights in their maker's own form (consolidated): fetch the model's other files"},
+    {"optimizer", SAFETENSORS_END, "a training's state"},
+    {"mmproj", GGUF_END, "an image encoder (mmproj): fetch the language model's file"},
+    {"", ".bin", "PyTorch files: convert them to safetensors first"},
+    {"", ".pth", "PyTorch files: convert them to safetensors first"},
+    {"", ".pt", "PyTorch files: convert them to safetensors first"},
+    {"", ".h5", "a TensorFlow file: convert it to safetensors first"},
+    {"", ".msgpack", "a Flax file: convert it to safetensors first"},
+    {"", ".onnx", "an ONNX file: fetch the model's safetensors"},
+    {"", ".npz", "NumPy arrays: convert them to safetensors first"},
+};
+
+static const char *foreign_what(const char *name) {
+  for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+    if (strncmp(name, foreign[i].begin, strlen(foreign[i].begin)) == 0 && path_ends_with(name, foreign[i].end))
+      return foreign[i].what;
+  return NULL;
+}
+
 static int visit(void *arg, const char *name) {
   listing *l = arg;
+  const char *what = foreign_what(name);
+  if (what != NULL) {
+    l->foreign = what;
+    return 0;
+  }
   grow *list = path_ends_with(name, SAFETENSORS_END) ? &l->safetensors
                : path_ends_with(name, GGUF_END)      ? &l->gguf
                                                      : NULL;
-  if (path_ends_with(name, ".bin") || path_ends_with(name, ".pth")) l->pytorch = 1;
   if (list == NULL || name[0] == '.' || gguf_is_later_part(name)) return 0; /* the first part opens the others */
   const char **place = grow_add(&l->ck->rt->mem, list);
   if (place != NULL) *place = path_join(l->ck->arena, l->ck->folder, name);
@@ -309,8 +339,8 @@ static viva_status no_checkpoint(const listing *l, viva_error *error) {
   else
     error_set(error, VIVA_E_NOT_FOUND,
               "the folder holds no checkpoint; expected " INDEX_NAME ", " SINGLE_NAME
-              ", other .safetensors files or one .gguf file%s",
-              l->pytorch ? ". It has PyTorch files: convert them to safetensors first" : "");
+              ", other .safetensors files or one .gguf file%s%s",
+              l->foreign ? ". It has " : "", l->foreign ? l->foreign : "");
   error_at(error, ck->path, NULL, 0, VIVA_NO_OFFSET);
   return l->gguf.count > 1 ? VIVA_E_ARGUMENT : VIVA_E_NOT_FOUND;
 }

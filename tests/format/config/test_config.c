@@ -323,7 +323,7 @@ static void test_nested_rope(void **state) {
 
 static void count_warning(void *user, viva_log_level level, const char *message) {
   assert_int_equal(level, VIVA_LOG_WARN);
-  assert_non_null(strstr(message, "ignored"));
+  assert_true(strstr(message, "ignored") != NULL || strstr(message, "left out") != NULL);
   ++*(int *)user;
 }
 
@@ -382,12 +382,18 @@ static void test_generation_config(void **state) {
     assert_int_equal(c.num_eos, cases[i].count);
     for (int t = 0; t < cases[i].count; t++) assert_int_equal(c.eos_tokens[t], cases[i].tokens[t]);
   }
-  static const char *const broken[] = {"{\"eos_token_id\":\"x\"}", "{\"eos_token_id\":[1.5]}",
-                                       "{\"eos_token_id\":", "[]", "{\"eos_token_id\":{}}"};
+  runtime_release(rt);
+  /* A broken one is told and left out, whole. */
+  static const char *const broken[] = {"{\"eos_token_id\":\"x\"}", "{\"eos_token_id\":[9,1.5]}",
+                                       "{\"eos_token_id\":",       "[]",
+                                       "{\"eos_token_id\":{}}",    ""};
+  int warnings = 0;
+  rt = runtime_create(NULL, NULL, count_warning, &warnings, VIVA_LOG_WARN);
   for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
-    assert_int_equal(config_parse(rt, "c", text, strlen(text), "g", broken[i], strlen(broken[i]), &c, &error),
-                     VIVA_E_FORMAT);
-    assert_string_equal(error.file, "g");
+    assert_int_equal(config_parse(rt, "c", text, strlen(text), "g", broken[i], strlen(broken[i]), &c, &error), VIVA_OK);
+    assert_int_equal(warnings, i + 1);
+    assert_int_equal(c.num_eos, 1);
+    assert_int_equal(c.eos_tokens[0], 2);
   }
   runtime_release(rt);
 }
@@ -410,8 +416,8 @@ static void test_beside_the_weights(void **state) {
   assert_int_equal(viva_checkpoint_config(ck, &c, &error), VIVA_OK);
   assert_int_equal(c.num_eos, 2);
   memory_io_put_text(w.io, "/m/generation_config.json", "{");
-  assert_int_equal(viva_checkpoint_config(ck, &c, &error), VIVA_E_FORMAT);
-  assert_string_equal(error.file, "/m/generation_config.json");
+  assert_int_equal(viva_checkpoint_config(ck, &c, &error), VIVA_OK);
+  assert_int_equal(c.num_eos, 1);
   assert_int_equal(viva_checkpoint_config(NULL, &c, &error), VIVA_E_ARGUMENT);
   memory_io_put_text(w.io, "/m/generation_config.json", "{}");
   assert_int_equal(viva_checkpoint_config(ck, NULL, &error), VIVA_E_ARGUMENT);

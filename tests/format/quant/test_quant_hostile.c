@@ -151,7 +151,7 @@ static const hostile config_cases[] = {
     {METHOD("mxfp4", ""), CODES, VIVA_E_UNSUPPORTED, "\"mxfp4\""},
     {METHOD("quark", ""), CODES, VIVA_E_UNSUPPORTED, "\"quark\""},
     {METHOD("torchao", ""), CODES, VIVA_E_UNSUPPORTED, "\"torchao\""},
-    {METHOD("FP8", ""), CODES, VIVA_E_UNSUPPORTED, "\"FP8\""},
+    {METHOD("FP9", ""), CODES, VIVA_E_UNSUPPORTED, "\"FP9\""},
     {METHOD("modelopt", ",\"quant_algo\":\"W4A16_AWQ\""), CODES, VIVA_E_UNSUPPORTED, "W4A16_AWQ"},
     {METHOD("modelopt", ",\"quant_algo\":\"NVFP4_AWQ\""), CODES, VIVA_E_UNSUPPORTED, "NVFP4_AWQ"},
     {METHOD("modelopt", ",\"quant_algo\":\"MIXED_PRECISION\""), CODES, VIVA_E_FORMAT, "MIXED_PRECISION"},

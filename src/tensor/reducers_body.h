@@ -150,28 +150,26 @@ EXTREME(max_f32, float, uint32_t, f32, -INFINITY, >)
 EXTREME(min_f64, double, uint64_t, f64, INFINITY, <)
 EXTREME(min_f32, float, uint32_t, f32, INFINITY, <)
 
-#define FIND(name, T, S, found)                                                                                        \
+#define FIND(name, T, S)                                                                                               \
   static size_t find_##name(const void *from, size_t n, const red_value *value) {                                      \
     const T *a = from, v = value->S;                                                                                   \
     size_t i = 0;                                                                                                      \
+    if (v != v) { /* the first NaN */                                                                                  \
+      while (i < n && a[i] == a[i]) i++;                                                                               \
+      return i;                                                                                                        \
+    }                                                                                                                  \
     for (; i + LANES <= n; i += LANES) {                                                                               \
       int here = 0;                                                                                                    \
-      for (size_t k = 0; k < LANES; k++) {                                                                             \
-        const T e = a[i + k];                                                                                          \
-        here |= found;                                                                                                 \
-      }                                                                                                                \
+      for (size_t k = 0; k < LANES; k++) here |= a[i + k] == v;                                                        \
       if (here) break;                                                                                                 \
     }                                                                                                                  \
-    for (; i < n; i++) {                                                                                               \
-      const T e = a[i];                                                                                                \
-      if (found) break;                                                                                                \
-    }                                                                                                                  \
+    while (i < n && a[i] != v) i++;                                                                                    \
     return i;                                                                                                          \
   }
-FIND(f64, double, f64, (e == v) | ((e != e) & (v != v)))
-FIND(f32, float, f32, (e == v) | ((e != e) & (v != v)))
-FIND(i64, int64_t, i64, e == v)
-FIND(u64, uint64_t, u64, e == v)
+FIND(f64, double, f64)
+FIND(f32, float, f32)
+FIND(i64, int64_t, i64)
+FIND(u64, uint64_t, u64)
 
 /* Places are counted in a number as wide as the element, so that one mask serves both. */
 #define ARG_ROWS(name, T, P, better)                                                                                   \

@@ -135,7 +135,7 @@ int chat_answer(chat *c) {
   viva_error error = {0};
   viva_generate_result *result;
   int code = fit_prompt(c, &prompt, &room);
-  if (code != 0) return code;
+  if (code != 0) return tokens_free(&prompt), code;
   viva_generate_options options = library_options(c);
   options.max_new_tokens = room;
   progress_start(&c->bar, "reading", c->args->model.quiet);

@@ -4,7 +4,9 @@
  * all blocks of a segment share a global scale: the largest magnitude. Two codecs share one configuration:
  *
  *   affine   n = x / global;  code = round((n − zero_point) · scale);  x̂ = (code / scale + zero_point) · global
- *   nvfp4    E2M1 codes, an E4M3 scale for each 16 values, one FP32 number: what viva_prepack_nvfp4_weight stores
+ *   nvfp4    E2M1 codes, an E4M3 scale for each 16 values, one FP32 number G: s = e4m3(absmax / 6 · G), 0.125 where that is 0;
+ *            code = e2m1(x / (s / G)), −0 as 0;  x̂ = code · (s / G). By absmax these are compressed-tensors' bits, which rounds
+ *            G = (1 / global) · 2688 (here at most 2^118); viva_prepack_nvfp4_weight multiplies with G / s: a code in 10^7 differs
  *
  * A viva_compressed is an immutable, counted handle. All its numbers lie in packed arrays; a block is a view of them.
  *
@@ -57,7 +59,7 @@ typedef struct viva_compression_config {
   double max_error_pct;      /* 0: no bound, and the error is not measured */
   viva_error_measure error;  /* mean */
   viva_compress_bound bound; /* report */
-  viva_scale_search search;  /* nvfp4: how a block's scale is chosen */
+  viva_scale_search search;  /* nvfp4: how a block's scale is chosen; MSE tries 8 scales, from 2 below absmax / 6 */
   int32_t row_blocks;        /* 1: a block also ends at the end of each row (the last axis), as in packed weights */
   int32_t keep_nonfinite;    /* 1: a block with a NaN or an infinity is stored in 32 bits; 0: E_NUMERIC */
   float global_scale;        /* 0: each segment's largest magnitude; else given, finite and > 0 */

@@ -152,11 +152,13 @@ static int make(claim *c) {
 }
 
 static int write_record(const claim *c, const claim_record *record) {
-  int64_t done;
-  do done = c->rt->io->write_at(c->rt->io->user, c->lock, record, sizeof *record, 0);
-  while (done == -EINTR);
-  if (done < 0) return (int)done;
-  return done == (int64_t)sizeof *record ? 0 : -ENOSPC;
+  for (size_t at = 0; at < sizeof *record;) { /* after a short write the next one says why */
+    int64_t done = c->rt->io->write_at(c->rt->io->user, c->lock, (const char *)record + at, sizeof *record - at, at);
+    if (done == -EINTR) continue;
+    if (done <= 0) return done < 0 ? (int)done : -ENOSPC;
+    at += (size_t)done;
+  }
+  return 0;
 }
 
 static int place_of(const claim *c, claim_place *place) {

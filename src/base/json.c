@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/allowance.h"
 #include "base/json_inner.h"
 #include "base/num.h"
 
@@ -153,6 +154,16 @@ int json_next_element(json *j) {
   return 1;
 }
 
+/* Where the list of keys is full it doubles, and so does the table of at most half-taken slots. */
+static viva_status pay_for_keys(json *j, const json_keys *keys, size_t start) {
+  enum { LISTED = 2 * sizeof(json_string), SLOTS = 4 * sizeof(uint64_t) };
+  viva_error over = {0};
+  if (!j->allowed || keys->count < JSON_FEW_KEYS || keys->count < keys->list_room) return VIVA_OK;
+  uint64_t bytes = (uint64_t)keys->list_room * (LISTED + SLOTS);
+  if (allowance_memory(j->allowed, bytes, "the set of an object's keys", j->path, &over) == VIVA_OK) return VIVA_OK;
+  return json_error(j, VIVA_E_LIMIT, start, "%s", over.message);
+}
+
 static viva_status read_key(json *j, json_string *key) {
   char buffer[32];
   if (j->at >= j->bytes || j->text[j->at] != '"')
@@ -165,6 +176,7 @@ static viva_status read_key(json *j, json_string *key) {
   TRY(json_scan_string(j, &scanned));
   TRY(json_decode(j, &scanned, key));
   j->key = level->key = *key;
+  TRY(pay_for_keys(j, &level->keys, start));
   if (json_keys_add(&level->keys, j->arena, j->hash_key, *key, &known) != VIVA_OK)
     return json_error(j, VIVA_E_MEMORY, start, "no memory for the keys of an object");
   if (known && !j->python) return json_error(j, VIVA_E_FORMAT, start, "this key was already there in the same object");

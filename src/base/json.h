@@ -58,6 +58,7 @@ typedef struct json {
   uint32_t depth;
   struct json_level *levels; /* one for each open container: kind, state, keys seen */
   json_string key;           /* of the value at hand, for messages */
+  struct allowance *allowed; /* NULL, or what pays for the sets of keys */
   uint64_t hash_key[2];      /* random: nobody can write keys that collide on purpose */
   int python;                /* see json_as_python */
   viva_error failed;         /* first error; code 0 while there is none. Later calls return it again */

@@ -9,11 +9,12 @@
 #include "engine/engine.h"
 #include "tensor/tensor.h"
 
-#define SECONDS     0.2
-#define SEED_ROWS   1024
-#define SEED_COLS   512
-#define PLAIN_BYTES ((size_t)64 << 20) /* copied and written: beyond the caches of most machines */
-#define NS          1e9
+#define SECONDS      0.2
+#define SEED_ROWS    1024
+#define SEED_COLS    512
+#define LEAST_PASSES 2                  /* the first one brings the memory */
+#define PLAIN_BYTES  ((size_t)64 << 20) /* copied and written: beyond the caches of most machines */
+#define NS           1e9
 
 /* What is measured of each tensor; the last one chooses for itself. */
 enum { CODECS = 5 };
@@ -63,12 +64,13 @@ static double plain_rate(const bench *b, char *to, const char *from) {
   plain_job job = {to, from};
   double best = 0;
   const uint64_t begin = clock_ns();
+  int passes = 0;
   do {
     const uint64_t start = clock_ns();
     pool_for(b->engine->pool, PLAIN_BYTES, 1 << 16, plain_body, &job);
     const double rate = (double)PLAIN_BYTES / (double)(clock_ns() - start + 1);
     best = rate > best ? rate : best;
-  } while (clock_ns() - begin < b->ns);
+  } while (++passes < LEAST_PASSES || clock_ns() - begin < b->ns);
   return best;
 }
 
@@ -76,7 +78,7 @@ static viva_status measure_plain(bench *b, viva_error *error) {
   mem *m = &b->engine->rt->mem;
   char *from = mem_alloc(m, PLAIN_BYTES), *to = mem_alloc(m, PLAIN_BYTES);
   if (from && to) {
-    memset(from, 1, PLAIN_BYTES);
+    memset(from, 1, PLAIN_BYTES), memset(to, 1, PLAIN_BYTES); /* the first pages are the system's to give */
     b->result.write_gb_per_s = plain_rate(b, to, NULL);
     b->result.copy_gb_per_s = plain_rate(b, to, from);
   }
@@ -103,6 +105,7 @@ static viva_status measure_compress(const bench *b, const viva_tensor *t, int co
                                     viva_error *error) {
   const double bytes = 4 * (double)t->elements;
   const uint64_t begin = clock_ns();
+  int passes = 0;
   do {
     viva_compressed *c;
     const uint64_t start = clock_ns();
@@ -110,7 +113,7 @@ static viva_status measure_compress(const bench *b, const viva_tensor *t, int co
     const double rate = bytes / (double)(clock_ns() - start + 1);
     row->compress_gb_per_s = rate > row->compress_gb_per_s ? rate : row->compress_gb_per_s;
     viva_compressed_release(c);
-  } while (clock_ns() - begin < b->ns);
+  } while (++passes < LEAST_PASSES || clock_ns() - begin < b->ns);
   return VIVA_OK;
 }
 
@@ -120,12 +123,13 @@ static viva_status measure_decompress(const bench *b, const viva_tensor *t, cons
   if (!values) return error_set(error, VIVA_E_MEMORY, "no memory for %zu values", t->elements);
   viva_status status = VIVA_OK;
   const uint64_t begin = clock_ns();
+  int passes = 0;
   do {
     const uint64_t start = clock_ns();
     status = viva_decompress_into(b->engine, c, values, t->elements, error);
     const double rate = 4 * (double)t->elements / (double)(clock_ns() - start + 1);
     row->decompress_gb_per_s = rate > row->decompress_gb_per_s ? rate : row->decompress_gb_per_s;
-  } while (status == VIVA_OK && clock_ns() - begin < b->ns);
+  } while (status == VIVA_OK && (++passes < LEAST_PASSES || clock_ns() - begin < b->ns));
   mem_free(&b->engine->rt->mem, values);
   return status;
 }

@@ -1,5 +1,5 @@
-/* compress/kernels.h: the affine codec's arithmetic and the measuring of errors: plain C is the definition, the AVX2 form
- * gives the same bits.
+/* compress/kernels.h: the codecs' arithmetic and the measuring of errors: plain C is the definition, the AVX2 form gives
+ * the same bits.
  *
  * A block of values x with the global scale g (FP32, each operation rounded):
  *
@@ -12,6 +12,11 @@
  *
  * round: to nearest, ties away from zero, as the original has it. A range of 0, or one so small that the scale would be
  * infinite, gives scale 1. All x must be finite and g finite and above 0.
+ *
+ * NVFP4, as compressed-tensors orders it (nvfp4.c chooses the scales): with the number G of the segment (segment.h) and a
+ * block's scale s, an E4M3 code,
+ *
+ *   step = s / G;  code = e2m1(x / step), −0 as 0;  x̂ = code · step
  */
 #ifndef COMPRESS_KERNELS_H
 #define COMPRESS_KERNELS_H
@@ -44,8 +49,13 @@ typedef struct compress_kernels {
   /* count values (one row): blocks of a->block, the last may be short. Block b: scales[b], zeros[b], and codes from
    * b · affine_block_bytes on; of a short block's codes what lies beyond its end is 0. */
   void (*encode)(const affine *a, const float *values, size_t count, float *scales, float *zeros, uint8_t *codes);
-  void (*decode)(const affine *a, const float *scales, const float *zeros, const uint8_t *codes, size_t count,
+  /* past: to is larger than the caches and goes past them, where the processor can. */
+  void (*decode)(const affine *a, const float *scales, const float *zeros, const uint8_t *codes, size_t count, int past,
                  float *to);
+  /* NVFP4, count values (one row): blocks of 16, the last may be short. Block b: scales[b], and codes from 8 · b on; of a
+   * short block's codes what lies beyond its end is 0. */
+  void (*nvfp4_codes)(float global, const uint8_t *scales, const float *values, size_t count, uint8_t *codes);
+  void (*nvfp4_values)(float global, const uint8_t *scales, const uint8_t *codes, size_t count, int past, float *to);
   /* Adds those of count values to *sums. */
   void (*errors)(const float *x, const float *y, size_t count, float unit, error_sums *sums);
   /* For measuring the machine: reads all of count words (a multiple of 32), and works on registers alone; what they return

@@ -1,7 +1,8 @@
-/* compress/kernels_plain.c: the affine codec in plain C: the definition. */
+/* compress/kernels_plain.c: the codecs in plain C: the definition. */
 #include "base/cpu.h"
 #include "compress/kernels.h"
 #include "number/number.h"
+#include "pack/nvfp4_math.h"
 
 /* -- affine */
 
@@ -46,13 +47,33 @@ static void encode(const affine *a, const float *values, size_t count, float *sc
 }
 
 static void decode(const affine *a, const float *scales, const float *zeros, const uint8_t *codes, size_t count,
-                   float *to) {
+                   int past, float *to) {
+  (void)past;
   const int sign = a->symmetric ? 1 << (a->bits - 1) : 0;
   for (size_t at = 0; at < count; at += a->block, scales++, zeros++, codes += affine_block_bytes(a)) {
     const size_t some = count - at < a->block ? count - at : a->block;
     uint8_t bytes[AFFINE_BLOCK_MOST];
     codes_unpack_n(codes, some, a->bits, bytes);
     for (size_t i = 0; i < some; i++) to[at + i] = ((float)((bytes[i] ^ sign) - sign) / *scales + *zeros) * a->global;
+  }
+}
+
+/* -- nvfp4 */
+
+static void nvfp4_codes(float global, const uint8_t *scales, const float *values, size_t count, uint8_t *codes) {
+  for (size_t at = 0; at < count; at += NVFP4_BLOCK, scales++, codes += NVFP4_BLOCK_BYTES) {
+    const float step = nvfp4_step(*scales, global);
+    memset(codes, 0, NVFP4_BLOCK_BYTES);
+    for (size_t i = 0; i < NVFP4_BLOCK && at + i < count; i++)
+      codes[i / 2] = (uint8_t)(codes[i / 2] | nvfp4_code(values[at + i], step) << 4 * (i % 2));
+  }
+}
+
+static void nvfp4_values(float global, const uint8_t *scales, const uint8_t *codes, size_t count, int past, float *to) {
+  (void)past;
+  for (size_t i = 0; i < count; i++) {
+    const float step = nvfp4_step(scales[i / NVFP4_BLOCK], global);
+    to[i] = e2m1_to_f32((uint8_t)(codes[i / 2] >> 4 * (i % 2))) * step;
   }
 }
 
@@ -128,7 +149,14 @@ static uint64_t work(size_t rounds) {
 }
 
 const compress_kernels *compress_kernels_plain(void) {
-  static const compress_kernels table = {encode, decode, errors, read_words, work, 4 * 2 * sizeof(uint64_t)};
+  static const compress_kernels table = {.encode = encode,
+                                         .decode = decode,
+                                         .nvfp4_codes = nvfp4_codes,
+                                         .nvfp4_values = nvfp4_values,
+                                         .errors = errors,
+                                         .read = read_words,
+                                         .work = work,
+                                         .work_bytes = 4 * 2 * sizeof(uint64_t)};
   return &table;
 }
 

@@ -82,12 +82,10 @@ int segment_valid(const segment *s) {
   return at == p.code_bytes;
 }
 
-pack_spec nvfp4_spec(viva_scale_search search, float global) {
-  pack_spec spec = {.format = WEIGHT_NVFP4, .block = NVFP4_BLOCK, .scale = SCALE_E4M3};
-  const pack_survey survey = {.absmax = global};
-  spec.search = (nvfp4_search)search;
-  pack_settle(&spec, &survey);
-  return spec;
+/* The package divides a number by a tensor, which multiplies with the tensor's inverse. */
+float nvfp4_number(float global) {
+  const float number = 1 / global * NVFP4_GLOBAL_RANGE;
+  return number < NVFP4_NUMBER_MOST ? number : NVFP4_NUMBER_MOST;
 }
 
 double error_percent(const error_sums *sums, size_t count, float unit, float absmax, viva_error_measure measure) {

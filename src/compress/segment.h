@@ -100,8 +100,8 @@ viva_status segment_encode(const coder *c, const float *values, size_t count, ui
 /* As it is: 32 bits. */
 viva_status segment_store(const coder *c, const float *values, size_t count, segment *s, viva_error *error);
 
-/* to[0 … values of blocks [from, end)): block `from` must begin at to. */
-void segment_decode_blocks(const segment *s, size_t from, size_t end, float *to);
+/* to[0 … values of blocks [from, end)): block `from` must begin at to. past: as in compress_kernels.decode. */
+void segment_decode_blocks(const segment *s, size_t from, size_t end, int past, float *to);
 /* All of it, by these threads. */
 void segment_decode(const segment *s, pool *threads, float *to);
 
@@ -110,7 +110,9 @@ viva_status segment_errors(const segment *s, const coder *c, const float *values
 /* 100 · the measure / absmax for sums over count values in units of `unit`; 0 when absmax or count is. */
 double error_percent(const error_sums *sums, size_t count, float unit, float absmax, viva_error_measure measure);
 
-/* nvfp4: what pack_rows needs to know for this global scale (absmax): G and the table's spec. */
-pack_spec nvfp4_spec(viva_scale_search search, float global);
+/* nvfp4: G for this global scale (absmax), as compressed-tensors rounds it: (1 / absmax) · 2688, at most 2^118, so that
+ * G / scale is finite for the least scale, 2^-9. */
+#define NVFP4_NUMBER_MOST 0x1p118f
+float nvfp4_number(float global);
 
 #endif

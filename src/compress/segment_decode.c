@@ -3,7 +3,8 @@
 #include "compress/segment.h"
 #include "number/number.h"
 
-#define CHUNK 1024 /* values measured at once: they stay in the first cache */
+#define CHUNK       1024              /* values measured at once: they stay in the first cache */
+#define PAST_CACHES ((size_t)4 << 20) /* values: 16 MiB, the most that this many caches would keep */
 
 static void decode_halves(const uint8_t *codes, size_t count, float global, float *to) {
   f16_to_f32_n(codes, to, count);
@@ -19,34 +20,23 @@ static void decode_wide(const segment *s, const uint8_t *codes, uint32_t bits, s
 
 /* Blocks of one row with the same bits. */
 static void decode_narrow(const segment *s, const segment_parts *p, const block_run *run, uint32_t bits,
-                          const uint8_t *codes, float *to) {
+                          const uint8_t *codes, int past, float *to) {
+  const compress_kernels *k = compress_kernels_best();
   if (s->codec == VIVA_CODEC_AFFINE) {
     const affine a = {s->grid.block, bits, s->symmetric, s->global};
-    compress_kernels_best()->decode(&a, p->scales + run->first, p->zeros + run->first, codes, run->values, to);
-    return;
+    k->decode(&a, p->scales + run->first, p->zeros + run->first, codes, run->values, past, to);
+  } else {
+    k->nvfp4_values(nvfp4_number(s->global), p->nvfp4_scales + run->first, codes, run->values, past, to);
   }
-  const pack_spec spec = nvfp4_spec(VIVA_SEARCH_ABSMAX, s->global);
-  const weight w = {.format = WEIGHT_NVFP4,
-                    .rows = 1,
-                    .cols = run->values,
-                    .row_bytes = run->blocks * NVFP4_BLOCK_BYTES,
-                    .data = codes,
-                    .scales = p->nvfp4_scales + run->first,
-                    .scales_type = SCALE_E4M3,
-                    .block = NVFP4_BLOCK,
-                    .scale_row_bytes = run->blocks,
-                    .global = spec.global,
-                    .global_divides = 1};
-  unpack_rows(&w, 0, 1, to, run->values);
 }
 
-static void decode_run(const segment *s, const segment_parts *p, const block_run *run, float *to) {
+static void decode_run(const segment *s, const segment_parts *p, const block_run *run, int past, float *to) {
   if (s->bits) {
     const uint8_t *codes = p->codes + segment_code_at(s, p, run->first);
     if (s->bits >= SEGMENT_WIDE)
       decode_wide(s, codes, s->bits, run->values, to);
     else
-      decode_narrow(s, p, run, s->bits, codes, to);
+      decode_narrow(s, p, run, s->bits, codes, past, to);
     return;
   }
   size_t at = segment_code_at(s, p, run->first);
@@ -57,16 +47,16 @@ static void decode_run(const segment *s, const segment_parts *p, const block_run
     if (bits >= SEGMENT_WIDE)
       decode_wide(s, p->codes + at, bits, one.values, here);
     else
-      decode_narrow(s, p, &one, bits, p->codes + at, here);
+      decode_narrow(s, p, &one, bits, p->codes + at, 0, here);
     at += block_code_bytes(s->grid.block, bits);
   }
 }
 
-void segment_decode_blocks(const segment *s, size_t from, size_t end, float *to) {
+void segment_decode_blocks(const segment *s, size_t from, size_t end, int past, float *to) {
   const segment_parts p = segment_split(s);
   while (from < end) {
     const block_run run = grid_run(&s->grid, from, end);
-    decode_run(s, &p, &run, to);
+    decode_run(s, &p, &run, past, to);
     to += run.values;
     from += run.blocks;
   }
@@ -76,19 +66,20 @@ void segment_decode_blocks(const segment *s, size_t from, size_t end, float *to)
 
 typedef struct decode_job {
   const segment *s;
+  int past;
   float *to;
 } decode_job;
 
 static void decode_body(void *arg, size_t begin, size_t end, size_t t) {
   const decode_job *job = arg;
   (void)t;
-  segment_decode_blocks(job->s, begin, end, job->to + grid_run(&job->s->grid, begin, begin + 1).value);
+  segment_decode_blocks(job->s, begin, end, job->past, job->to + grid_run(&job->s->grid, begin, begin + 1).value);
 }
 
 static size_t grain(const segment *s) { return GRAIN_VALUES / s->grid.block; }
 
 void segment_decode(const segment *s, pool *threads, float *to) {
-  decode_job job = {s, to};
+  decode_job job = {s, s->grid.values >= PAST_CACHES, to};
   pool_for(threads, s->blocks, grain(s), decode_body, &job);
 }
 
@@ -108,7 +99,7 @@ static void measure_blocks(const errors_job *job, size_t from, size_t end, error
   float decoded[CHUNK];
   for (size_t b = from; b < end;) {
     const block_run run = grid_run(&s->grid, b, end - b < most ? end : b + most);
-    segment_decode_blocks(s, b, b + run.blocks, decoded);
+    segment_decode_blocks(s, b, b + run.blocks, 0, decoded);
     job->kernels->errors(job->values + run.value, decoded, run.values, job->unit, sums);
     b += run.blocks;
   }

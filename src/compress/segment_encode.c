@@ -71,8 +71,14 @@ typedef struct codec_tools {
 static void make_tools(const coder *c, const segment *s, codec_tools *tools) {
   tools->kernels = c->kernels;
   tools->twins = pack_twins_best();
-  tools->spec = nvfp4_spec(c->config.search, s->global);
-  if (s->codec == VIVA_CODEC_NVFP4) nvfp4_make_table(&tools->spec, &tools->table);
+  if (s->codec != VIVA_CODEC_NVFP4) return;
+  const nvfp4_search search = c->config.search == VIVA_SEARCH_MSE ? NVFP4_SEARCH_NEAR : (nvfp4_search)c->config.search;
+  tools->spec = (pack_spec){.format = WEIGHT_NVFP4,
+                            .block = NVFP4_BLOCK,
+                            .scale = SCALE_E4M3,
+                            .search = search,
+                            .global = nvfp4_number(s->global)};
+  nvfp4_make_table(&tools->spec, &tools->table);
 }
 
 typedef struct fill_job {
@@ -82,6 +88,16 @@ typedef struct fill_job {
   const float *values;
 } fill_job;
 
+/* pack/ chooses the scales; the codes are this folder's (kernels.h). */
+static void encode_nvfp4(const codec_tools *tools, const float *values, size_t count, uint8_t *codes, uint8_t *scales) {
+  for (size_t at = 0; at < count; at += PACK_CHUNK) {
+    const size_t some = count - at < PACK_CHUNK ? count - at : PACK_CHUNK, block = at / NVFP4_BLOCK;
+    (void)nvfp4_choose_scales(&tools->spec, &tools->table, tools->twins, values + at, some, scales + block);
+    tools->kernels->nvfp4_codes(tools->spec.global, scales + block, values + at, some,
+                                codes + block * NVFP4_BLOCK_BYTES);
+  }
+}
+
 static void encode_narrow(const fill_job *job, const block_run *run, uint32_t bits, uint8_t *codes) {
   const segment *s = job->s;
   const segment_parts *p = &job->parts;
@@ -90,8 +106,7 @@ static void encode_narrow(const fill_job *job, const block_run *run, uint32_t bi
     job->tools->kernels->encode(&a, job->values + run->value, run->values, p->scales + run->first,
                                 p->zeros + run->first, codes);
   } else {
-    (void)nvfp4_pack_row(&job->tools->spec, &job->tools->table, job->tools->twins, job->values + run->value,
-                         run->values, codes, p->nvfp4_scales + run->first);
+    encode_nvfp4(job->tools, job->values + run->value, run->values, codes, p->nvfp4_scales + run->first);
   }
 }
 
@@ -213,7 +228,7 @@ static double block_percent(const width_job *job, const block_run *run, uint32_t
   alone.bytes = sizeof data;
   fill_job fill_alone = {&alone, segment_split(&alone), job->tools, job->values + run->value};
   fill_body(&fill_alone, 0, 1, 0);
-  segment_decode_blocks(&alone, 0, 1, back);
+  segment_decode_blocks(&alone, 0, 1, 0, back);
   error_sums sums = {0};
   const float unit = error_unit(alone.global);
   job->c->kernels->errors(job->values + run->value, back, run->values, unit, &sums);

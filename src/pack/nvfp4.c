@@ -1,17 +1,14 @@
 /* pack/nvfp4.c: rows of E2M1 codes with an E4M3 scale for each 16, chosen by one of three rules. */
 #include "pack/pack_kernels.h"
 
-#define FOUR          4.0f /* Four-over-Six: the block's largest weight becomes 4 in place of 6 */
-#define TRIED         16   /* codes that the search takes, from BINADE below that of absmax / 6 */
-#define BINADE        NVFP4_TABLE_BEFORE
-#define ZERO_REPLACED 0x20 /* 0.125, E4M3's epsilon: for a block whose scale rounds to 0 */
-
-static int scale_code(int code) { return code < 1 ? 1 : code > NVFP4_LARGEST_SCALE ? NVFP4_LARGEST_SCALE : code; }
+#define FOUR   4.0f /* Four-over-Six: the block's largest weight becomes 4 in place of 6 */
+#define BINADE NVFP4_TABLE_BEFORE
+#define TRIED  (2 * BINADE) /* codes that the search takes, from BINADE below that of absmax / 6 */
 
 /* Neither way overflows: pack_settle keeps `global` so. */
 void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table) {
   for (int i = 0; i < NVFP4_TABLE; i++) {
-    const float scale = e4m3_to_f32((uint8_t)scale_code(i - BINADE));
+    const float scale = e4m3_to_f32((uint8_t)nvfp4_scale_within(i - BINADE));
     table->factor[i] = spec->multiplier ? 1 / (scale * spec->global) : spec->global / scale;
     table->square[i] = scale * scale;
   }
@@ -27,9 +24,12 @@ static void nearest_codes(const pack_spec *spec, const float *absmax, size_t blo
 
 /* -- what follows gives a block's scale, from six: the code of absmax / 6 */
 
-static uint8_t search(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK], uint8_t six) {
-  const size_t best = t->nvfp4_least(values, table->factor + six, table->square + six, TRIED);
-  return best < TRIED ? (uint8_t)scale_code(six - BINADE + (int)best) : six;
+/* Of count codes from `before` below that of absmax / 6 on. */
+static uint8_t search(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK], uint8_t six,
+                      int before, size_t count) {
+  const int first = BINADE + six - before; /* in the table */
+  const size_t best = t->nvfp4_least(values, table->factor + first, table->square + first, count);
+  return best < count ? (uint8_t)nvfp4_scale_within(six - before + (int)best) : six;
 }
 
 static uint8_t four_over_six(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK],
@@ -43,9 +43,8 @@ static uint8_t four_over_six(const nvfp4_table *table, const pack_twins *t, cons
   return best == 0 || best == BINADE ? six : four;
 }
 
-/* codes[b]: the scale of each block of up to PACK_CHUNK columns. Returns 1 when a value is NaN or infinite. */
-static int choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
-                         size_t count, uint8_t *codes) {
+int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+                        size_t count, uint8_t *codes) {
   float absmax[PACK_MOST_SCALES], last[NVFP4_BLOCK] = {0};
   uint8_t four[PACK_MOST_SCALES];
   const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK, whole = count / NVFP4_BLOCK;
@@ -56,9 +55,11 @@ static int choose_scales(const pack_spec *spec, const nvfp4_table *table, const 
   for (size_t b = 0; b < blocks; b++) {
     const float *block = b < whole ? values + b * NVFP4_BLOCK : last;
     if (codes[b] == 0) /* too small for any scale */
-      codes[b] = ZERO_REPLACED;
+      codes[b] = NVFP4_SCALE_OF_NONE;
     else if (spec->search == NVFP4_SEARCH_MSE)
-      codes[b] = search(table, t, block, codes[b]);
+      codes[b] = search(table, t, block, codes[b], BINADE, TRIED);
+    else if (spec->search == NVFP4_SEARCH_NEAR)
+      codes[b] = search(table, t, block, codes[b], NVFP4_NEAR_BEFORE, NVFP4_NEAR);
     else if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX)
       codes[b] = four_over_six(table, t, block, codes[b], four[b]);
   }
@@ -73,7 +74,7 @@ int nvfp4_pack_row(const pack_spec *spec, const nvfp4_table *table, const pack_t
   for (size_t c = 0; c < cols; c += PACK_CHUNK) {
     const size_t count = cols - c < PACK_CHUNK ? cols - c : PACK_CHUNK;
     const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK, filled = blocks * NVFP4_BLOCK;
-    nonfinite |= choose_scales(spec, table, t, values + c, count, scale_codes);
+    nonfinite |= nvfp4_choose_scales(spec, table, t, values + c, count, scale_codes);
     for (size_t b = 0; b < blocks; b++) factors[b] = table->factor[BINADE + scale_codes[b]];
     t->block_multiply(values + c, count, NVFP4_BLOCK, factors, scaled);
     for (size_t i = count; i < filled; i++) scaled[i] = 0;

@@ -2,6 +2,7 @@
 #ifndef PACK_PACK_KERNELS_H
 #define PACK_PACK_KERNELS_H
 
+#include "pack/nvfp4_math.h"
 #include "pack/pack.h"
 
 /* Columns worked on at once: whole blocks of every format (a multiple of 128), and floats that stay in the first cache. */
@@ -40,16 +41,11 @@ const pack_twins *pack_twins_plain(void);
 const pack_twins *pack_twins_avx2(void); /* NULL when the library was built for another processor */
 const pack_twins *pack_twins_best(void); /* for this processor */
 
-/* NVFP4: for each code of a scale from −NVFP4_TABLE_BEFORE on: what a weight is multiplied with, and the scale's square.
- * Codes that no scale has stand for the nearest that one has, so that the search takes 16 in a row everywhere. */
-#define NVFP4_LARGEST_SCALE 0x7e /* 448 */
-#define NVFP4_TABLE_BEFORE  8    /* E4M3 codes from one power of two to the next */
-#define NVFP4_TABLE         (2 * NVFP4_TABLE_BEFORE + NVFP4_LARGEST_SCALE + 1)
-typedef struct nvfp4_table {
-  float factor[NVFP4_TABLE], square[NVFP4_TABLE];
-} nvfp4_table;
-
 void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table);
+
+/* codes[b]: the scale of each block of up to PACK_CHUNK columns. Returns 1 when a value is NaN or infinite. */
+int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+                        size_t count, uint8_t *codes);
 
 /* One row of cols values into codes and scales (of this row). Returns 1 when a value is NaN or infinite. */
 int fp8_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, void *codes,

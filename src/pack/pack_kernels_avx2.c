@@ -143,22 +143,38 @@ static void sparse_int4(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2
 
 /* -- NVFP4's search */
 
-/* Squared distance of each |y| to its nearest E2M1 value. Those are multiples of 1/2 below 2, of 1 below 4, of 2 below 8:
- * of half of y's power of two, at least of 1/2. Adding 2^22 powers of two leaves just those bits, ties to even. */
+/* Squared distance of each y, not negative, to its nearest E2M1 value. Those are multiples of 1/2 below 2, of 1 below 4, of 2
+ * below 8: of half of y's power of two, at least of 1/2. Adding 2^22 powers of two leaves just those bits, ties to even. */
 static inline __m256 squared_error(__m256 y) {
+  const __m256i by_22 = _mm256_set1_epi32(22 << 23);
   const __m256 inside = _mm256_min_ps(y, _mm256_set1_ps(NVFP4_LARGEST));
   const __m256 power = _mm256_and_ps(inside, _mm256_castsi256_ps(_mm256_set1_epi32(0x7f800000)));
-  const __m256 round = _mm256_mul_ps(_mm256_max_ps(power, _mm256_set1_ps(1)), _mm256_set1_ps(0x1p22f));
+  const __m256i least = _mm256_castps_si256(_mm256_max_ps(power, _mm256_set1_ps(1)));
+  const __m256 round = _mm256_castsi256_ps(_mm256_add_epi32(least, by_22));
   const __m256 d = _mm256_sub_ps(y, _mm256_sub_ps(_mm256_add_ps(inside, round), round));
   return _mm256_mul_ps(d, d);
 }
 
-/* Each lane one factor, so that the sum over the values has the plain order. */
-static inline __m256 errors8(const float values[NVFP4_BLOCK], const float *factors, const float *squares) {
+/* Each lane one factor, so that the sum over the values has the plain order; two vectors of them, whose chains of additions
+ * run beside each other. sizes: the values' magnitudes. */
+static inline void errors16(const float sizes[NVFP4_BLOCK], const float *factors, const float *squares, __m256 *low,
+                            __m256 *high) {
+  const __m256 first = _mm256_loadu_ps(factors), second = _mm256_loadu_ps(factors + 8);
+  __m256 a = _mm256_setzero_ps(), b = a;
+  for (size_t i = 0; i < NVFP4_BLOCK; i++) {
+    const __m256 size = _mm256_broadcast_ss(sizes + i);
+    a = _mm256_add_ps(a, squared_error(_mm256_mul_ps(size, first)));
+    b = _mm256_add_ps(b, squared_error(_mm256_mul_ps(size, second)));
+  }
+  *low = _mm256_mul_ps(a, _mm256_loadu_ps(squares));
+  *high = _mm256_mul_ps(b, _mm256_loadu_ps(squares + 8));
+}
+
+static inline __m256 errors8(const float sizes[NVFP4_BLOCK], const float *factors, const float *squares) {
   const __m256 factor = _mm256_loadu_ps(factors);
   __m256 sum = _mm256_setzero_ps();
   for (size_t i = 0; i < NVFP4_BLOCK; i++)
-    sum = _mm256_add_ps(sum, squared_error(_mm256_mul_ps(magnitudes(_mm256_set1_ps(values[i])), factor)));
+    sum = _mm256_add_ps(sum, squared_error(_mm256_mul_ps(_mm256_broadcast_ss(sizes + i), factor)));
   return _mm256_mul_ps(sum, _mm256_loadu_ps(squares));
 }
 
@@ -170,8 +186,13 @@ static inline float lanes_min(__m256 v) {
 
 /* A NaN or an infinity among the values is in every lane's error. */
 static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, size_t count) {
-  const __m256 low = errors8(values, factors, squares);
-  const __m256 high = count > 8 ? errors8(values, factors + 8, squares + 8) : low;
+  float sizes[NVFP4_BLOCK];
+  __m256 low, high;
+  for (size_t i = 0; i < NVFP4_BLOCK; i += 8) _mm256_storeu_ps(sizes + i, magnitudes(_mm256_loadu_ps(values + i)));
+  if (count > 8)
+    errors16(sizes, factors, squares, &low, &high);
+  else
+    low = high = errors8(sizes, factors, squares);
   const float least = lanes_min(_mm256_min_ps(low, high));
   if (!(least < __builtin_inff())) return count;
   const __m256 all = _mm256_set1_ps(least);

@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "compress/kernels.h"
+#include "number/number.h"
 
 static void codes_come_back(void **state) {
   (void)state;
@@ -36,7 +37,7 @@ static void is_what_the_original_computes(void **state) {
   size_t differ = 0;
   for (size_t i = 0; i < 16 * 500; i++) values[i] = (float)(3.5 * (2 * kit_unit(&seed) - 1));
   compress_kernels_plain()->encode(&a, values, 16 * 500, scales, zeros, codes);
-  compress_kernels_plain()->decode(&a, scales, zeros, codes, 16 * 500, back);
+  compress_kernels_plain()->decode(&a, scales, zeros, codes, 16 * 500, 0, back);
   for (size_t b = 0; b < 500; b++) {
     double n[16], least = INFINITY, most = -INFINITY;
     uint8_t got[16];
@@ -111,13 +112,47 @@ static void forms_agree(void **state) {
     assert_memory_equal(as, bs, blocks * sizeof *as);
     assert_memory_equal(az, bz, blocks * sizeof *az);
     assert_memory_equal(ac, bc, sizeof ac);
-    plain->decode(&p, as, az, ac, count, a_out);
-    avx2->decode(&p, as, az, ac, count, b_out);
+    plain->decode(&p, as, az, ac, count, 0, a_out);
+    avx2->decode(&p, as, az, ac, count, round % 2, b_out);
     assert_memory_equal(a_out, b_out, count * sizeof *a_out);
     error_sums x = {0}, y = {0};
     plain->errors(values, a_out, count, error_unit(p.global), &x);
     avx2->errors(values, a_out, count, error_unit(p.global), &y);
     assert_memory_equal(&x, &y, sizeof x);
+  }
+}
+
+/* 2048 codes by 8 scales: what dividing gives. */
+static void divides(const uint8_t *codes, const float scales[8], int symmetric) {
+  enum { BLOCK = 256, BLOCKS = 8 };
+  static float got[BLOCK * BLOCKS];
+  const affine a = {BLOCK, 8, symmetric, 1};
+  const float zeros[BLOCKS] = {0};
+  compress_kernels_best()->decode(&a, scales, zeros, codes, BLOCK * BLOCKS, 0, got);
+  for (size_t i = 0; i < BLOCK * BLOCKS; i++) {
+    const float code = symmetric ? (float)(int8_t)codes[i] : (float)codes[i];
+    if (got[i] != code / scales[i / BLOCK])
+      fail_msg("%a / %a is %a", (double)code, (double)scales[i / BLOCK], (double)got[i]);
+  }
+}
+
+/* The AVX2 form divides by multiplying: every code by scales of one mantissa in 61 (all with VIVA_SLOW=1), of powers of two up
+ * to the ends where it does so; then beyond them. */
+static void every_quotient(void **state) {
+  (void)state;
+  static const uint32_t powers[8] = {127 - 60, 127 - 1, 127, 127 + 1, 127 + 3, 127 + 7, 127 + 20, 127 + 59};
+  const uint32_t by = getenv("VIVA_SLOW") ? 1 : 61;
+  uint8_t codes[2048];
+  float scales[8], far[8];
+  for (size_t i = 0; i < sizeof codes; i++) codes[i] = (uint8_t)i;
+  for (uint32_t group = 0; group < (1u << 23) / by / 8 + 1; group++) {
+    for (uint32_t i = 0; i < 8; i++) {
+      const uint32_t mantissa = (group * 8 + i) * by & 0x7fffff;
+      scales[i] = f32_from_bits(powers[i] << 23 | mantissa);
+      far[i] = f32_from_bits((i % 2 ? 127 + 80 + i : 127 - 61 - i) << 23 | mantissa);
+    }
+    divides(codes, scales, group % 2);
+    if (group % 61 == 0) divides(codes, far, group % 2);
   }
 }
 
@@ -148,7 +183,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(codes_come_back),       cmocka_unit_test(is_what_the_original_computes),
       cmocka_unit_test(rounds_away_from_zero), cmocka_unit_test(forms_agree),
-      cmocka_unit_test(sums_are_right),
+      cmocka_unit_test(every_quotient),        cmocka_unit_test(sums_are_right),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

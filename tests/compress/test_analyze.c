@@ -186,11 +186,12 @@ static void choice_of_little(void **state) {
   viva_engine_release(engine);
 }
 
-/* performance.md 4.2: NVFP4 of Gaussian values: absmax 20.44 dB, Four-over-Six 21.21, search 21.81. */
+/* performance.md 4.2: NVFP4 of Gaussian values: absmax 20.44 dB, Four-over-Six 21.21, all scales 21.81; of the eight that are
+ * tried here 21.78 (pack.h). */
 static void nvfp4_quality(void **state) {
   (void)state;
   const size_t count = getenv("VIVA_SLOW") ? (size_t)1 << 24 : (size_t)1 << 20;
-  static const double expected[3][3] = {{21.81, 20.44, 21.21}, {21.68, 20.66, 21.20}, {21.71, 20.69, 21.24}};
+  static const double expected[3][3] = {{21.78, 20.44, 21.21}, {21.65, 20.66, 21.20}, {21.69, 20.69, 21.24}};
   static const int which[3] = {0, 3, 4}; /* Gauss, Laplace, Student's t */
   viva_engine *engine = kit_engine(2);
   float *v = kit_floats(count);
@@ -205,8 +206,9 @@ static void nvfp4_quality(void **state) {
       assert_int_equal(viva_compress(engine, t, &config, &c, NULL), VIVA_OK);
       assert_int_equal(viva_compression_statistics(engine, t, c, &stats, NULL), VIVA_OK);
       print_message("distribution %d, search %d: %.2f dB\n", which[d], search, stats.sqnr_db);
+      assert_true(d > 0 || search != VIVA_SEARCH_MSE || stats.sqnr_db >= 21.7);
       /* heavy tails make the figure itself vary from sample to sample */
-      assert_true(fabs(stats.sqnr_db - expected[d][search]) < (d == 0 ? 0.03 : 0.15));
+      assert_true(fabs(stats.sqnr_db - expected[d][search]) < (d == 0 ? 0.02 : 0.15));
       viva_compressed_release(c);
     }
     viva_tensor_release(t);

@@ -221,15 +221,17 @@ static void any_shape(void **state) {
   viva_engine_release(one), viva_engine_release(two);
 }
 
-/* The bytes of NVFP4 are those of the packed weight: one definition. */
-static void nvfp4_is_the_packed_weight(void **state) {
+/* NVFP4 by absmax and by Four-over-Six is the packed weight's but for the order of its divisions: every value within a few
+ * roundings of it, or (where a quotient lies that near to the middle between two codes) one code apart; none is among these.
+ * The search tries fewer scales. */
+static void nvfp4_is_near_the_packed_weight(void **state) {
   (void)state;
   viva_engine *engine = kit_engine(2);
   enum { ROWS = 37, COLS = 16 * 33 };
   float *values = kit_floats(ROWS * COLS), *packed_values = kit_floats(ROWS * COLS), *got = kit_floats(ROWS * COLS);
   kit_values(4, 0.02f, values, ROWS * COLS, 9);
   viva_tensor *t = kit_tensor(engine, values, ROWS, COLS);
-  for (int search = 0; search < 3; search++) {
+  for (int search = VIVA_SEARCH_ABSMAX; search <= VIVA_SEARCH_FOUR_OVER_SIX; search++) {
     viva_prepack_options options = viva_prepack_options_default();
     viva_compression_config config = viva_nvfp4_e2m1_config();
     viva_packed_weight *packed = NULL;
@@ -240,8 +242,9 @@ static void nvfp4_is_the_packed_weight(void **state) {
     assert_int_equal(viva_packed_weight_unpack(packed, packed_values, ROWS * COLS, NULL), VIVA_OK);
     viva_compressed *c = compress(engine, t, &config);
     back(engine, c, got, ROWS * COLS);
-    assert_memory_equal(got, packed_values, ROWS * COLS * sizeof *got);
-    assert_true(info.global_scale == 2688 / describe(c).global_scale);
+    for (size_t i = 0; i < ROWS * COLS; i++) /* G, s / G and the product: three roundings on either side */
+      assert_true(fabsf(got[i] - packed_values[i]) <= 6 * 0x1p-24f * fabsf(packed_values[i]));
+    assert_true(fabsf(info.global_scale * describe(c).global_scale / 2688 - 1) <= 4 * 0x1p-24f);
     viva_compressed_release(c);
     viva_packed_weight_release(packed);
   }
@@ -487,7 +490,7 @@ int main(void) {
       cmocka_unit_test(statistics_are_right),
       cmocka_unit_test(symmetric_mode_keeps_signs),
       cmocka_unit_test(any_shape),
-      cmocka_unit_test(nvfp4_is_the_packed_weight),
+      cmocka_unit_test(nvfp4_is_near_the_packed_weight),
       cmocka_unit_test(bounds_hold),
       cmocka_unit_test(special_values),
       cmocka_unit_test(other_types),

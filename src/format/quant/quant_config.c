@@ -11,6 +11,12 @@
 
 static const char dialects[] = "compressed-tensors, fp8, fbgemm_fp8, modelopt, viva";
 
+viva_status quant_scratch(const config_file *file, config_file *scratch) {
+  *scratch = *file;
+  scratch->arena = arena_create(&file->rt->mem, 0);
+  return scratch->arena ? VIVA_OK : build_no_memory(file->path, "a part of the JSON text", file->error);
+}
+
 viva_status quant_set_scheme(quant *q, const config_file *file, const char *dialect, json_string word) {
   size_t length = strlen(dialect);
   char *text = arena_alloc(q->arena, length + word.bytes + 2);

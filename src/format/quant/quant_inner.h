@@ -112,6 +112,9 @@ struct quant {
 /* Fills method, scheme, groups, ignore, viva. */
 viva_status quant_config_read(quant *q, viva_error *error);
 
+/* The file with an arena of its own, which the caller frees: for one of many small objects, whose reading takes kilobytes. */
+viva_status quant_scratch(const config_file *file, config_file *scratch);
+
 /* The text of a scheme's name, in the arena: "compressed-tensors float-quantized". */
 viva_status quant_set_scheme(quant *q, const config_file *file, const char *dialect, json_string word);
 

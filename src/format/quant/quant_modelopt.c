@@ -59,8 +59,8 @@ static viva_status group_of(quant *q, const config_file *file, const algo *a, si
   return VIVA_OK;
 }
 
-static viva_status add_layer(quant *q, const config_file *file, json_string module, json_string object,
-                             size_t index[ALGOS]) {
+static viva_status read_layer(quant *q, const config_file *file, json_string module, json_string object,
+                              size_t index[ALGOS]) {
   enum { ALGO, GROUP, KEYS };
   static const char *const keys[KEYS] = {"quant_algo", "group_size"};
   config_value v[KEYS];
@@ -74,6 +74,15 @@ static viva_status add_layer(quant *q, const config_file *file, json_string modu
   TRY(check_group_size(file, &v[GROUP], a));
   TRY(group_of(q, file, a, index, &group));
   return names_add(q, &group->targets, NAMES_WILDCARDS, module, file->error);
+}
+
+static viva_status add_layer(quant *q, const config_file *file, json_string module, json_string object,
+                             size_t index[ALGOS]) {
+  config_file scratch;
+  TRY(quant_scratch(file, &scratch));
+  viva_status status = read_layer(q, &scratch, module, object, index);
+  arena_free(scratch.arena);
+  return status;
 }
 
 static viva_status read_layers(quant *q, const config_file *file, const config_value *layers) {

@@ -39,7 +39,10 @@ static int find_word(json_string text, quant_scheme_args *args) {
   return 0;
 }
 
-static viva_status add_module(quant *q, const config_file *file, json_string name, json_string raw) {
+/* Of a module beside its name: itself, and the list while it grows. */
+#define MODULE_COST (sizeof(viva_module) + 3 * sizeof(void *) + 16)
+
+static viva_status read_module(quant *q, const config_file *file, json_string name, json_string raw) {
   static const char *const keys[] = {"format"};
   config_value v;
   json_string word = {0};
@@ -47,6 +50,8 @@ static viva_status add_module(quant *q, const config_file *file, json_string nam
   TRY(config_read_object(file, raw, keys, 1, &v, NULL));
   if (v.kind != VALUE_STRING) return config_wrong_kind(file, &v, "a format's word");
   TRY(config_string(file, &v, &word));
+  TRY(allowance_memory(&q->allowance, MODULE_COST + name.bytes, "the names of the packed modules", file->path,
+                       file->error));
   viva_module *module = arena_alloc(q->arena, sizeof *module);
   const char *copy = arena_text(q->arena, name.text, name.bytes);
   viva_module **item = module && copy ? grow_add(&q->ck->rt->mem, &q->viva) : NULL;
@@ -56,6 +61,14 @@ static viva_status add_module(quant *q, const config_file *file, json_string nam
   if (find_word(word, &module->args)) return VIVA_OK;
   return config_fail(file, &v, VIVA_E_UNSUPPORTED, "\"%s\" is not a format of this version of viva",
                      error_quote(quoted, sizeof quoted, word.text, word.bytes));
+}
+
+static viva_status add_module(quant *q, const config_file *file, json_string name, json_string raw) {
+  config_file scratch;
+  TRY(quant_scratch(file, &scratch));
+  viva_status status = read_module(q, &scratch, name, raw);
+  arena_free(scratch.arena);
+  return status;
 }
 
 static int by_name(const void *a, const void *b) {

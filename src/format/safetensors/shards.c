@@ -85,6 +85,7 @@ static viva_status parse_index(index_reader *r, const char *text, size_t bytes, 
   json_string key;
   int found = 0;
   json_begin(j, r->b->ck->rt, r->scratch, r->path, text, bytes);
+  j->allowed = &r->b->ck->allowance;
   TRY(json_enter_object(j, error));
   while (json_next_key(j, &key)) {
     if (json_string_is(key, "metadata")) {

@@ -1,0 +1,26 @@
+/* compress/kernels_avx2.h: what the files of AVX2 kernels share. */
+#ifndef COMPRESS_KERNELS_AVX2_H
+#define COMPRESS_KERNELS_AVX2_H
+
+#include <immintrin.h>
+
+#include "compress/kernels.h"
+
+/* As in compress_kernels. */
+void affine_encode_avx2(const affine *a, const float *values, size_t count, float *scales, float *zeros,
+                        uint8_t *codes);
+void affine_decode_avx2(const affine *a, const float *scales, const float *zeros, const uint8_t *codes, size_t count,
+                        int past, float *to);
+void nvfp4_codes_avx2(float global, const uint8_t *scales, const float *values, size_t count, uint8_t *codes);
+void nvfp4_values_avx2(float global, const uint8_t *scales, const uint8_t *codes, size_t count, int past, float *to);
+
+/* Stores that go past the caches write whole aligned vectors. */
+static inline int may_pass(const float *to, int past) { return past && (uintptr_t)to % sizeof(__m256) == 0; }
+static inline void store8(float *to, __m256 v, int past) {
+  if (past)
+    _mm256_stream_ps(to, v);
+  else
+    _mm256_storeu_ps(to, v);
+}
+
+#endif

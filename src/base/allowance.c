@@ -12,6 +12,11 @@ static uint64_t most(uint64_t paid, uint64_t each, uint64_t free) {
 
 void allowance_pay(allowance *b, uint64_t file_bytes) { b->paid = add(b->paid, file_bytes); }
 
+uint64_t allowance_memory_left(const allowance *b) {
+  uint64_t all = most(b->paid, ALLOWANCE_BYTE_MEMORY, ALLOWANCE_FREE_MEMORY);
+  return b->memory < all ? all - b->memory : 0;
+}
+
 viva_status allowance_memory(allowance *b, uint64_t bytes, const char *what, const char *path, viva_error *error) {
   b->memory = add(b->memory, bytes);
   if (b->memory <= most(b->paid, ALLOWANCE_BYTE_MEMORY, ALLOWANCE_FREE_MEMORY)) return VIVA_OK;

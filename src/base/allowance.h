@@ -26,6 +26,9 @@ typedef struct allowance {
 
 void allowance_pay(allowance *b, uint64_t file_bytes);
 
+/* Memory that is left, for a limit on all that is asked for (mem.h). */
+uint64_t allowance_memory_left(const allowance *b);
+
 /* E_LIMIT: it is more than was paid for. what: "the list of tensors". path: the file, for the error's place. */
 viva_status allowance_memory(allowance *b, uint64_t bytes, const char *what, const char *path, viva_error *error);
 viva_status allowance_work(allowance *b, uint64_t units, const char *what, const char *path, viva_error *error);

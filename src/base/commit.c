@@ -103,8 +103,10 @@ static viva_status check_exchange(commit *c, viva_error *error) {
       status = refuse(error, VIVA_E_IO, c->claim.to,
                       "this file system cannot exchange two folders in one step, so the old one cannot be replaced "
                       "safely: write to a new name, then remove the old folder");
-    (void)rt->io->remove_folder(rt->io->user, a);
-    (void)rt->io->remove_folder(rt->io->user, b);
+    int removed = rt->io->remove_folder(rt->io->user, a), also = rt->io->remove_folder(rt->io->user, b);
+    if (removed == 0) removed = also;
+    if (status == VIVA_OK && removed < 0) /* the output would be published with it */
+      status = io_fail(error, "remove the folder", c->claim.temporary, removed);
   }
   mem_free(&rt->mem, a);
   mem_free(&rt->mem, b);

@@ -9,6 +9,7 @@
 #include "base/allowance.h"
 #include "base/json_inner.h"
 #include "base/num.h"
+#include "base/secret.h"
 
 static const char *type_name(json_type type) {
   static const char *const names[] = {
@@ -44,7 +45,7 @@ void json_begin(json *j, runtime *rt, arena *a, const char *path, const char *te
   }
   memset(j->levels, 0, (JSON_MAX_DEPTH + 1) * sizeof *j->levels);
   j->levels[0] = (json_level){.kind = JSON_NULL, .state = JSON_VALUE};
-  json_keys_seed(j->hash_key);
+  secret_key(j->hash_key);
   if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
     json_error(j, VIVA_E_FORMAT, 0, "the text begins with a byte order mark; save it without one");
 }

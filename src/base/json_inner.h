@@ -58,8 +58,6 @@ viva_status json_scan_word(json *j, const char *word);
 /* The text of a scanned string: the input itself, or a decoded copy in the arena. */
 viva_status json_decode(json *j, const json_scanned *scanned, json_string *string);
 
-void json_keys_seed(uint64_t key[2]);
-
 /* Adds key; *known is 1 when it is there already. E_MEMORY without a message. */
 viva_status json_keys_add(json_keys *keys, arena *a, const uint64_t hash_key[2], json_string key, int *known);
 

@@ -3,8 +3,6 @@
  * The work is linear in the keys even for keys that were chosen to hurt: the hash is SipHash-1-3 under a random key.
  */
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include "base/json_inner.h"
 
@@ -42,15 +40,6 @@ static uint64_t sip_hash(const uint64_t key[2], json_string s) {
   v[2] ^= 0xff;
   sip_round(v), sip_round(v), sip_round(v);
   return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-void json_keys_seed(uint64_t key[2]) {
-  if (getrandom(key, 2 * sizeof key[0], GRND_NONBLOCK) == 2 * sizeof key[0]) return;
-  /* Early at boot there is no randomness yet: where things lie and when it is are hard to know from outside too. */
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  key[0] = (uint64_t)(uintptr_t)key ^ (uint64_t)now.tv_nsec << 32;
-  key[1] = (uint64_t)(uintptr_t)&clock_gettime ^ (uint64_t)now.tv_sec;
 }
 
 static int same(json_string a, json_string b) { return a.bytes == b.bytes && memcmp(a.text, b.text, a.bytes) == 0; }

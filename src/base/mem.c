@@ -45,6 +45,8 @@ void mem_init(mem *m, const viva_allocator *table) {
   atomic_init(&m->current, 0);
   atomic_init(&m->peak, 0);
   atomic_init(&m->allocations, 0);
+  atomic_init(&m->limit, 0);
+  atomic_init(&m->was_limited, 0);
 }
 
 static mem_header *header_of(const void *block) { return (mem_header *)((uintptr_t)block - sizeof(mem_header)); }
@@ -88,13 +90,22 @@ static void count_growth(mem *m, size_t bytes) {
   }
 }
 
+/* Would so many bytes more pass the limit? */
+static int passes_limit(mem *m, size_t more) {
+  size_t limit = atomic_load_explicit(&m->limit, memory_order_relaxed);
+  size_t current = atomic_load_explicit(&m->current, memory_order_relaxed);
+  if (limit == 0 || (current <= limit && more <= limit - current)) return 0;
+  atomic_store_explicit(&m->was_limited, 1, memory_order_relaxed);
+  return 1;
+}
+
 static void count_call(mem *m) { atomic_fetch_add_explicit(&m->allocations, 1, memory_order_relaxed); }
 
 static void count_shrink(mem *m, size_t bytes) { atomic_fetch_sub_explicit(&m->current, bytes, memory_order_relaxed); }
 
 void *mem_alloc(mem *m, size_t bytes) {
   size_t alignment = block_alignment(m, bytes), whole;
-  if (block_whole(bytes, alignment, &whole)) return NULL;
+  if (block_whole(bytes, alignment, &whole) || passes_limit(m, bytes)) return NULL;
   count_call(m);
   void *base = m->table.alloc(m->table.user, whole);
   if (base == NULL) return NULL;
@@ -122,7 +133,7 @@ void *mem_array(mem *m, size_t count, size_t size) {
 /* Both alignments are MEM_ALIGN: the table's realloc may be able to grow the block where it is. */
 static void *resize_in_place(mem *m, void *block, mem_header old, size_t bytes) {
   size_t whole, offset = (uintptr_t)block - (uintptr_t)old.base;
-  if (block_whole(bytes, MEM_ALIGN, &whole)) return NULL;
+  if (block_whole(bytes, MEM_ALIGN, &whole) || (bytes > old.bytes && passes_limit(m, bytes - old.bytes))) return NULL;
   asan_unpoison(old.base, old.whole);
   count_call(m);
   void *base = m->table.realloc(m->table.user, old.base, whole);

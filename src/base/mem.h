@@ -14,6 +14,8 @@ typedef struct mem {
   viva_allocator table;
   _Atomic size_t current, peak; /* bytes asked for */
   _Atomic uint64_t allocations;
+  _Atomic size_t limit;    /* of current; 0: none. A call that would pass it fails as if there were no memory */
+  _Atomic int was_limited; /* 1: such a call was made */
 } mem;
 
 #define MEM_ALIGN 64

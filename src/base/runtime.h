@@ -4,6 +4,7 @@
 #ifndef BASE_RUNTIME_H
 #define BASE_RUNTIME_H
 
+#include "base/allowance.h"
 #include "base/io.h"
 #include "base/mem.h"
 
@@ -13,6 +14,7 @@ typedef struct runtime {
   viva_log_fn log;    /* may be NULL */
   void *log_user;
   viva_log_level log_level;
+  allowance allowed; /* while files are opened with a runtime of their own: what that may cost */
   struct pool *pool; /* NULL until an engine gives its threads; freed with the runtime, whose tensors may use them */
   _Atomic uint32_t references;
 } runtime;

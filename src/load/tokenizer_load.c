@@ -172,7 +172,7 @@ static viva_status check_merges(const viva_checkpoint *ck, const token_source *s
 }
 
 viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
-  *s = (token_source){0};
+  *s = (token_source){.allowed = ck->allowance};
   TRY(read_source(ck, a, s, error));
   if (!s->model || s->token_count == 0) {
     error_set(error, VIVA_E_NOT_FOUND, "the GGUF file holds no tokenizer; give the path of a tokenizer.json");

@@ -15,10 +15,11 @@ void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table) {
 }
 
 /* codes[b]: of the scale nearest to absmax[b] / code_value. */
-static void nearest_codes(const pack_spec *spec, const float *absmax, size_t blocks, float code_value, uint8_t *codes) {
-  float exact[PACK_MOST_SCALES];
-  for (size_t b = 0; b < blocks; b++)
-    exact[b] = spec->multiplier ? absmax[b] / code_value / spec->global : absmax[b] / code_value * spec->global;
+static void nearest_codes(const pack_spec *spec, const pack_twins *t, const float *absmax, size_t blocks,
+                          float code_value, uint8_t *codes) {
+  float quotients[PACK_MOST_SCALES], exact[PACK_MOST_SCALES];
+  t->block_divide(absmax, blocks, PACK_MOST_SCALES, &code_value, quotients); /* all by one number */
+  (spec->multiplier ? t->block_divide : t->block_multiply)(quotients, blocks, PACK_MOST_SCALES, &spec->global, exact);
   e4m3_from_f32_n(exact, codes, blocks);
 }
 
@@ -49,8 +50,8 @@ int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const p
   uint8_t four[PACK_MOST_SCALES];
   const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK, whole = count / NVFP4_BLOCK;
   const int nonfinite = t->block_absmax(values, count, NVFP4_BLOCK, absmax);
-  nearest_codes(spec, absmax, blocks, NVFP4_LARGEST, codes);
-  if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX) nearest_codes(spec, absmax, blocks, FOUR, four);
+  nearest_codes(spec, t, absmax, blocks, NVFP4_LARGEST, codes);
+  if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX) nearest_codes(spec, t, absmax, blocks, FOUR, four);
   if (blocks > whole) memcpy(last, values + whole * NVFP4_BLOCK, (count - whole * NVFP4_BLOCK) * sizeof *last);
   for (size_t b = 0; b < blocks; b++) {
     const float *block = b < whole ? values + b * NVFP4_BLOCK : last;

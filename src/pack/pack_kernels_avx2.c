@@ -15,13 +15,39 @@ static inline uint32_t lanes_max(__m256i v) {
   return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, _MM_SHUFFLE(1, 1, 1, 1))));
 }
 
+static inline __m256i magnitude_bits(const float *v) { return _mm256_castps_si256(magnitudes(_mm256_loadu_ps(v))); }
+
+/* The largest of each of eight blocks of 16, in their order: pairs of vectors are laid into each other and halved. */
+static inline __m256i absmax8(const float *values) {
+  __m256i v[8], two[4], four[2];
+  for (size_t b = 0; b < 8; b++)
+    v[b] = _mm256_max_epi32(magnitude_bits(values + 16 * b), magnitude_bits(values + 16 * b + 8));
+  for (int i = 0; i < 4; i++)
+    two[i] =
+        _mm256_max_epi32(_mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+  for (int i = 0; i < 2; i++)
+    four[i] = _mm256_max_epi32(_mm256_unpacklo_epi64(two[2 * i], two[2 * i + 1]),
+                               _mm256_unpackhi_epi64(two[2 * i], two[2 * i + 1]));
+  return _mm256_max_epi32(_mm256_permute2x128_si256(four[0], four[1], 0x20),
+                          _mm256_permute2x128_si256(four[0], four[1], 0x31));
+}
+
 /* Magnitudes are in the order of their bits, NaN and infinity above all: a block that has them is done again. */
 static int block_absmax(const float *values, size_t count, size_t block, float *to) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
   const uint32_t infinite = 0x7f800000u;
   const size_t whole = count / block * block;
   int nonfinite = 0;
-  for (size_t c = 0; c < whole; c += block) {
+  size_t c = 0;
+  for (; block == 16 && c + 8 * 16 <= whole; c += 8 * 16) {
+    const __m256i most = absmax8(values + c);
+    const __m256i bad = _mm256_cmpgt_epi32(most, _mm256_set1_epi32((int)infinite - 1));
+    if (_mm256_testz_si256(bad, bad))
+      _mm256_storeu_ps(to + c / 16, _mm256_castsi256_ps(most));
+    else
+      nonfinite |= pack_twins_plain()->block_absmax(values + c, 8 * 16, 16, to + c / 16);
+  }
+  for (; c < whole; c += block) {
     __m256i most = _mm256_setzero_si256();
     for (size_t i = 0; i < block; i += 8)
       most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(values + c + i)), magnitude));

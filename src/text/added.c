@@ -1,85 +1,84 @@
+/* Added tokens in a text. */
 #include "text/added.h"
 
 #include <string.h>
 
 #include "text/unicode.h"
 
-static int compare(const added_token *a, const added_token *b) {
-  size_t common = a->bytes < b->bytes ? a->bytes : b->bytes;
-  int order = memcmp(a->text, b->text, common);
-  return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
+#define STRETCH ((size_t)64 << 10) /* bytes of text that are gone over at once, beside the longest token's */
+
+void added_memory_free(added_memory *memory) {
+  mem_free(memory->mem, memory->places);
+  *memory = (added_memory){.mem = memory->mem};
 }
 
-/* Heap sort: in place, without recursion, n·log n for every order. */
-static void sift_down(added_token *tokens, size_t at, size_t count) {
-  for (size_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
-    if (child + 1 < count && compare(&tokens[child], &tokens[child + 1]) < 0) child++;
-    if (compare(&tokens[at], &tokens[child]) >= 0) return;
-    added_token swap = tokens[at];
-    tokens[at] = tokens[child];
-    tokens[child] = swap;
-    at = child;
+/* Each step to a state nearer to the root was paid for by one away from it. */
+static uint32_t step(added_scan *scan, uint32_t state, uint8_t byte) {
+  const added_set *set = scan->set;
+  for (; state; state = set->fail[state]) {
+    uint32_t next = added_behind(set, state, byte);
+    scan->steps++;
+    if (next) return next;
   }
+  return set->root[byte];
 }
 
-void added_create(added_set *set, added_token *tokens, size_t count) {
-  for (size_t i = count / 2; i-- > 0;) sift_down(tokens, i, count);
-  for (size_t end = count; end > 1; end--) {
-    added_token swap = tokens[0];
-    tokens[0] = tokens[end - 1];
-    tokens[end - 1] = swap;
-    sift_down(tokens, 0, end - 1);
+/* The end of the last token that could end in text[begin .. end), or begin. */
+static size_t skip_back(const added_set *set, const uint8_t *text, size_t begin, size_t end) {
+  if (set->only >= 0) {
+    const uint8_t *found = memrchr(text + begin, set->only, end - begin);
+    return found ? (size_t)(found - text) + 1 : begin;
   }
-  set->tokens = tokens;
-  set->count = count;
-  size_t at = 0;
-  for (size_t byte = 0; byte < 256; byte++) {
-    set->first[byte] = at;
-    while (at < count && tokens[at].text[0] == byte) at++;
-  }
-  set->first[256] = count;
-  set->only = count ? tokens[0].text[0] : -1;
-  for (size_t byte = 0; byte < 256; byte++) {
-    set->begins[byte] = set->first[byte] < set->first[byte + 1];
-    if (set->begins[byte] && set->only != (int)byte) set->only = -1;
-  }
+  while (end > begin && !set->root[text[end - 1]]) end--;
+  return end;
 }
 
-void added_destroy(mem *m, added_set *set) {
-  mem_free(m, set->tokens);
-  memset(set, 0, sizeof *set);
-}
-
-/* The byte of token i at depth, or -1 when it ends there. */
-static int byte_at(const added_set *set, size_t i, size_t depth) {
-  return depth < set->tokens[i].bytes ? set->tokens[i].text[depth] : -1;
-}
-
-/* The first of tokens[low .. high), which agree up to depth, whose byte at depth is not below wanted. */
-static size_t lower_bound(const added_set *set, size_t low, size_t high, size_t depth, int wanted) {
-  while (low < high) {
-    size_t mid = low + (high - low) / 2;
-    if (byte_at(set, mid, depth) < wanted)
-      low = mid + 1;
-    else
-      high = mid;
+static viva_status add_place(added_memory *memory, size_t at, uint32_t token, viva_error *error) {
+  if (memory->count == memory->room) {
+    size_t room = 2 * memory->room + 256;
+    added_place *places = mem_resize(memory->mem, memory->places, room * sizeof *places);
+    if (!places) return error_set(error, VIVA_E_MEMORY, "no memory for the added tokens of a text");
+    memory->places = places;
+    memory->room = room;
   }
-  return low;
+  memory->places[memory->count++] = (added_place){(uint32_t)at, token};
+  return VIVA_OK;
 }
 
-/* The longest token that begins at text, or NULL: the range of tokens that agree with the text narrows byte by byte. */
-static const added_token *longest_at(const added_set *set, const uint8_t *text, size_t bytes) {
-  size_t low = set->first[text[0]], high = set->first[text[0] + 1];
-  const added_token *longest = NULL;
-  for (size_t depth = 1; low < high; depth++) {
-    /* A token that ends here sorts before those that go on. */
-    if (set->tokens[low].bytes == depth) longest = &set->tokens[low++];
-    if (depth == bytes || low == high) break;
-    int next = text[depth];
-    low = lower_bound(set, low, high, depth, next);
-    high = lower_bound(set, low, high, depth, next + 1);
+/* Finds the tokens that begin in the next stretch; they may end behind it. */
+static viva_status find_places(added_scan *scan, viva_error *error) {
+  const added_set *set = scan->set;
+  size_t left = scan->bytes - scan->end, more = STRETCH + set->longest;
+  scan->begin = scan->end;
+  scan->end += left < more ? left : more;
+  left = scan->bytes - scan->end;
+  size_t at = scan->end + (left < set->longest ? left : set->longest);
+  uint32_t state = 0;
+  scan->memory->count = 0;
+  while (at > scan->begin) {
+    if (!state && (at = skip_back(set, scan->text, scan->begin, at)) == scan->begin) break;
+    state = step(scan, state, scan->text[--at]);
+    if (set->found[state] && at < scan->end)
+      TRY(add_place(scan->memory, at - scan->begin, set->found[state] - 1, error));
   }
-  return longest;
+  return VIVA_OK;
+}
+
+/* The longest token at the next place where one begins, or NULL. */
+static viva_status next_token(added_scan *scan, const added_token **token, viva_error *error) {
+  added_memory *memory = scan->memory;
+  *token = NULL;
+  for (;;) {
+    while (memory->count > 0) {
+      added_place place = memory->places[--memory->count];
+      if (scan->begin + place.at < scan->at) continue;
+      scan->at = scan->begin + place.at;
+      *token = &scan->set->tokens[place.token];
+      return VIVA_OK;
+    }
+    if (scan->end == scan->bytes) return VIVA_OK;
+    TRY(find_places(scan, error));
+  }
 }
 
 static int is_word_before(const uint8_t *text, size_t at) {
@@ -112,30 +111,22 @@ static int is_marked(const added_scan *scan, size_t from, size_t to) {
   return scan->marks && memchr(scan->marks + from, 1, to - from) != NULL;
 }
 
-void added_begin(added_scan *scan, const added_set *set, const uint8_t *text, size_t bytes, int match_special) {
+void added_begin(added_scan *scan, const added_set *set, added_memory *memory, const uint8_t *text, size_t bytes,
+                 int match_special) {
   /* space_begin > space_end: no run remembered */
-  *scan = (added_scan){set, text, bytes, match_special, 0, 0, 1, 0, NULL};
+  *scan = (added_scan){
+      .set = set, .memory = memory, .text = text, .bytes = bytes, .match_special = match_special, .space_begin = 1};
+  memory->count = 0;
+  /* Where none could match, none is looked for. */
+  if (set->count == 0 || (set->all_special && !match_special)) scan->end = bytes;
 }
 
-/* The next place where a token could begin. */
-static size_t skip(const added_set *set, const uint8_t *text, size_t at, size_t end) {
-  if (set->only >= 0) {
-    const uint8_t *found = memchr(text + at, set->only, end - at);
-    return found ? (size_t)(found - text) : end;
-  }
-  while (at < end && !set->begins[text[at]]) at++;
-  return at;
-}
-
-void added_next(added_scan *scan, added_match *match) {
+viva_status added_next(added_scan *scan, added_match *match, viva_error *error) {
   const uint8_t *text = scan->text;
-  if (scan->set->count == 0) scan->at = scan->bytes;
-  while (scan->at < scan->bytes && (scan->at = skip(scan->set, text, scan->at, scan->bytes)) < scan->bytes) {
-    const added_token *token = longest_at(scan->set, text + scan->at, scan->bytes - scan->at);
-    if (!token) {
-      scan->at++;
-      continue;
-    }
+  for (;;) {
+    const added_token *token;
+    TRY(next_token(scan, &token, error));
+    if (!token) break;
     size_t from = scan->at, to = from + token->bytes;
     scan->at = to; /* also when a rule below drops the match, and before white space is taken along */
     if ((token->flags & ADDED_SPECIAL) && !scan->match_special) continue;
@@ -147,7 +138,8 @@ void added_next(added_scan *scan, added_match *match) {
     /* from lies before taken when rstrip reached over this token */
     *match = (added_match){scan->taken, from > scan->taken ? from : scan->taken, from, to, token->id};
     scan->taken = to;
-    return;
+    return VIVA_OK;
   }
   *match = (added_match){scan->taken, scan->bytes, scan->bytes, scan->bytes, -1};
+  return VIVA_OK;
 }

@@ -3,10 +3,21 @@
 /* Pieces up to this many symbols merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
 #define SHORT_PIECE 40
 
+/* A pair's rank; what it becomes will most likely be asked for soon. */
+static inline uint32_t rank_soon(const bpe *b, uint32_t left, uint32_t right) {
+  uint32_t rank = bpe_rank(b, left, right);
+  if (rank != BPE_NO_RANK) __builtin_prefetch(&b->results[rank]);
+  return rank;
+}
+
 static void encode_short(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
   uint32_t ids[SHORT_PIECE], ranks[SHORT_PIECE]; /* ranks[i]: of the pair (i, i + 1) */
   size_t count = bpe_symbols(b, piece, bytes, ids, NULL);
-  for (size_t i = 0; i + 1 < count; i++) ranks[i] = bpe_rank(b, ids[i], ids[i + 1]);
+  for (size_t i = 0; i + 1 < count; i++) {
+    int is_ascii = b->ascii_ranks && (piece[i] | piece[i + 1]) < 0x80;
+    ranks[i] = is_ascii ? b->ascii_ranks[(size_t)piece[i] << 7 | piece[i + 1]] : bpe_rank(b, ids[i], ids[i + 1]);
+    if (ranks[i] != BPE_NO_RANK) __builtin_prefetch(&b->results[ranks[i]]);
+  }
   while (count > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < count; i++)
@@ -16,8 +27,8 @@ static void encode_short(const bpe *b, const uint8_t *piece, size_t bytes, id_si
     count--;
     for (size_t i = best + 1; i < count; i++) ids[i] = ids[i + 1];
     for (size_t i = best + 1; i + 1 < count; i++) ranks[i] = ranks[i + 1];
-    if (best + 1 < count) ranks[best] = bpe_rank(b, ids[best], ids[best + 1]);
-    if (best > 0) ranks[best - 1] = bpe_rank(b, ids[best - 1], ids[best]);
+    if (best + 1 < count) ranks[best] = rank_soon(b, ids[best], ids[best + 1]);
+    if (best > 0) ranks[best - 1] = rank_soon(b, ids[best - 1], ids[best]);
   }
   for (size_t i = 0; i < count; i++) id_put(sink, ids[i]);
 }

@@ -10,19 +10,8 @@
 
 #include "text/vocab.h"
 
-typedef struct bpe_merge {
-  uint32_t left, right;
-  uint32_t rank; /* BPE_NO_RANK: free slot */
-} bpe_merge;
-
 #define BPE_NO_RANK UINT32_MAX
 #define BPE_NO_ID   UINT32_MAX
-
-/* A character that is a token. */
-typedef struct bpe_character {
-  uint32_t code; /* BPE_NO_ID: free slot */
-  uint32_t id;
-} bpe_character;
 
 /* The model's rules beside its merges. */
 typedef struct bpe_rules {
@@ -37,17 +26,20 @@ typedef struct bpe_rules {
 
 typedef struct bpe {
   const vocab *vocab;
-  bpe_merge *slots; /* open addressing by (left, right) */
-  size_t mask;
+  uint64_t *slots;            /* open addressing by pair: left, right and rank, from the high bits down; BPE_FREE */
+  uint64_t slot_count;        /* below 2^32 */
+  uint32_t id_bits;           /* of left, and of right; the rank has those that are left */
+  uint64_t key[2];            /* of their hash: random */
+  uint32_t *ascii_ranks;      /* [128][128] of pairs of bytes; NULL: symbols may be others than bytes */
   uint32_t *results;          /* [merges]: by rank, the id that the pair becomes */
   uint32_t byte_ids[256];     /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
   uint32_t fallback_ids[256]; /* of <0xNN> */
-  bpe_character *characters;  /* open addressing by code; NULL when byte-level */
-  size_t character_mask;
-  bpe_rules rules;     /* prefix and suffix point into vocab-lived memory of the tokenizer */
-  uint32_t unknown;    /* BPE_NO_ID: none */
-  int complete;        /* every symbol becomes a token: nothing is unknown or left out */
-  size_t most_symbols; /* that one byte of a piece can become: 1 or 2 */
+  uint16_t *pages;            /* [0x110000 / 256] which page a character is in; NULL when byte-level */
+  uint32_t *page_ids;         /* [pages][256] the token of each character; page 0 has none */
+  bpe_rules rules;            /* prefix and suffix point into vocab-lived memory of the tokenizer */
+  uint32_t unknown;           /* BPE_NO_ID: none */
+  int complete;               /* every symbol becomes a token: nothing is unknown or left out */
+  size_t most_symbols;        /* that one byte of a piece can become: 1 or 2 */
 } bpe;
 
 /* Compiles merges: pairs of texts, left then right, in order of rank. Of a pair given twice the later rank counts, as
@@ -57,14 +49,24 @@ viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const tok
                        bpe *out, viva_error *error);
 void bpe_destroy(mem *m, bpe *b);
 
-static inline size_t bpe_merge_slot(const bpe *b, uint32_t left, uint32_t right) {
-  return (size_t)hash_mix(((uint64_t)left << 32 | right) ^ b->vocab->seed[0]) & b->mask;
+#define BPE_FREE UINT64_MAX
+
+/* Where a pair's search begins. Under a secret key, so that no file can aim at collisions: halves of a product that depends on
+ * all of key and pair. */
+static inline size_t bpe_merge_slot(const bpe *b, uint64_t pair) {
+  __extension__ typedef unsigned __int128 wide;
+  wide product = (wide)(pair ^ b->key[0]) * b->key[1];
+  uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
+  return (size_t)((hash >> 32) * b->slot_count >> 32);
 }
 
 static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
-  for (size_t i = bpe_merge_slot(b, left, right);; i = (i + 1) & b->mask) {
-    const bpe_merge *merge = &b->slots[i];
-    if ((merge->left == left && merge->right == right) || merge->rank == BPE_NO_RANK) return merge->rank;
+  uint32_t rank_bits = 64 - 2 * b->id_bits;
+  uint64_t pair = (uint64_t)left << b->id_bits | right;
+  for (size_t i = bpe_merge_slot(b, pair);; i = i + 1 == b->slot_count ? 0 : i + 1) {
+    uint64_t entry = b->slots[i];
+    if (entry == BPE_FREE) return BPE_NO_RANK;
+    if (entry >> rank_bits == pair) return (uint32_t)(entry & (((uint64_t)1 << rank_bits) - 1));
   }
 }
 
@@ -73,6 +75,11 @@ static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
  * which is seen only in spelled bytes.) */
 static inline size_t bpe_spelled(const bpe *b, uint8_t byte) {
   return b->rules.byte_level && byte_alphabet_char(byte) >= 0x80 ? 2 : 1;
+}
+
+/* The token of a character, or BPE_NO_ID; not when byte-level. */
+static inline uint32_t bpe_character(const bpe *b, uint32_t code) {
+  return b->page_ids[(size_t)b->pages[code >> 8] << 8 | (code & 255)];
 }
 
 /* The first symbols of a piece: their ids, and how many spelled bytes each stands for (lengths may be NULL). ids has room

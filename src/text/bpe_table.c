@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/secret.h"
 #include "text/bpe.h"
 #include "text/unicode.h"
 
@@ -10,10 +11,21 @@
 /* ---- merges ---- */
 
 static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
-  size_t i = bpe_merge_slot(b, left, right);
-  while (b->slots[i].rank != BPE_NO_RANK && (b->slots[i].left != left || b->slots[i].right != right))
-    i = (i + 1) & b->mask;
-  b->slots[i] = (bpe_merge){left, right, rank};
+  uint32_t rank_bits = 64 - 2 * b->id_bits;
+  uint64_t pair = (uint64_t)left << b->id_bits | right;
+  size_t i = bpe_merge_slot(b, pair);
+  while (b->slots[i] != BPE_FREE && b->slots[i] >> rank_bits != pair) i = i + 1 == b->slot_count ? 0 : i + 1;
+  b->slots[i] = pair << rank_bits | rank;
+}
+
+/* A slot has room for both ids and the rank: with a million tokens for 16 million merges. */
+static viva_status fit_slots(bpe *b, size_t merge_count, viva_error *error) {
+  b->id_bits = 16; /* then a rank has at most 32 bits */
+  while (b->vocab->count >> b->id_bits) b->id_bits++;
+  b->slot_count = 2 * (uint64_t)merge_count + 16; /* at most half full */
+  if (b->id_bits <= 24 && merge_count < INT32_MAX && (uint64_t)merge_count + 1 < (uint64_t)1 << (64 - 2 * b->id_bits))
+    return VIVA_OK;
+  return error_set(error, VIVA_E_LIMIT, "%zu merges are too many for %zu tokens", merge_count, b->vocab->count);
 }
 
 static viva_status absent(size_t index, const char *role, const char *text, size_t bytes, viva_error *error) {
@@ -49,23 +61,22 @@ static viva_status compile_merges(bpe *b, const token_text *merges, size_t merge
 }
 
 static viva_status create_merges(mem *m, bpe *b, const token_text *merges, size_t merge_count, viva_error *error) {
-  size_t slots = 16, longest = 0;
-  if (merge_count >= INT32_MAX)
-    return error_set(error, VIVA_E_FORMAT, "%zu merges: ranks would not fit 31 bits", merge_count);
-  while (slots / 2 < merge_count) slots *= 2;
+  size_t longest = 0;
+  TRY(fit_slots(b, merge_count, error));
   for (size_t i = 0; i < merge_count; i++) {
     size_t bytes = merges[2 * i].bytes + merges[2 * i + 1].bytes; /* both in memory: no overflow */
     if (bytes > longest) longest = bytes;
   }
-  b->mask = slots - 1;
-  b->slots = mem_alloc(m, slots * sizeof *b->slots);
+  secret_key(b->key);
+  b->key[1] |= 1;
+  b->slots = mem_alloc(m, (size_t)b->slot_count * sizeof *b->slots);
   b->results = mem_array(m, merge_count, sizeof *b->results);
   char *joined = mem_alloc(m, longest);
   viva_status status = VIVA_OK;
   if (!b->slots || !b->results || !joined)
     status = error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
   if (status == VIVA_OK) {
-    memset(b->slots, 0xff, slots * sizeof *b->slots); /* every rank BPE_NO_RANK */
+    memset(b->slots, 0xff, (size_t)b->slot_count * sizeof *b->slots); /* BPE_FREE */
     status = compile_merges(b, merges, merge_count, joined, error);
   }
   mem_free(m, joined);
@@ -91,12 +102,6 @@ static void find_byte_ids(bpe *b) {
   }
 }
 
-static size_t character_slot(const bpe *b, uint32_t code) {
-  size_t i = (size_t)hash_mix(code ^ b->vocab->seed[1]) & b->character_mask;
-  while (b->characters[i].code != code && b->characters[i].code != BPE_NO_ID) i = (i + 1) & b->character_mask;
-  return i;
-}
-
 /* The one character that a token is, or BPE_NO_ID. */
 static uint32_t only_character(token_text t) {
   uint32_t code;
@@ -104,19 +109,24 @@ static uint32_t only_character(token_text t) {
   return unicode_read((const uint8_t *)t.text, &code) == t.bytes ? code : BPE_NO_ID;
 }
 
+#define PAGES (0x110000 >> 8)
+
+/* A table of two levels: no hash, so no collisions. */
 static viva_status create_characters(mem *m, bpe *b, viva_error *error) {
   const vocab *v = b->vocab;
-  size_t count = 0, slots = 16;
-  for (uint32_t id = 0; id < v->count; id++)
-    count += (v->flags[id] & VOCAB_MODEL) && only_character(vocab_text(v, id)) != BPE_NO_ID;
-  while (slots / 2 < count) slots *= 2;
-  b->characters = mem_alloc(m, slots * sizeof *b->characters);
-  if (!b->characters) return error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu characters", count);
-  memset(b->characters, 0xff, slots * sizeof *b->characters);
-  b->character_mask = slots - 1;
+  size_t count = 1;
+  b->pages = mem_array(m, PAGES, sizeof *b->pages);
+  if (!b->pages) return error_set(error, VIVA_E_MEMORY, "no memory for a table of characters");
   for (uint32_t id = 0; id < v->count; id++) {
     uint32_t code = v->flags[id] & VOCAB_MODEL ? only_character(vocab_text(v, id)) : BPE_NO_ID;
-    if (code != BPE_NO_ID) b->characters[character_slot(b, code)] = (bpe_character){code, id};
+    if (code != BPE_NO_ID && !b->pages[code >> 8]) b->pages[code >> 8] = (uint16_t)count++;
+  }
+  b->page_ids = mem_alloc(m, count * 256 * sizeof *b->page_ids);
+  if (!b->page_ids) return error_set(error, VIVA_E_MEMORY, "no memory for a table of characters");
+  memset(b->page_ids, 0xff, count * 256 * sizeof *b->page_ids);
+  for (uint32_t id = 0; id < v->count; id++) {
+    uint32_t code = v->flags[id] & VOCAB_MODEL ? only_character(vocab_text(v, id)) : BPE_NO_ID;
+    if (code != BPE_NO_ID) b->page_ids[(size_t)b->pages[code >> 8] << 8 | (code & 255)] = id;
   }
   return VIVA_OK;
 }
@@ -196,7 +206,7 @@ size_t bpe_symbols(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t *i
       id = b->byte_ids[piece[at]];
     } else {
       length = n = unicode_read(piece + at, &code);
-      if (!affixed) id = code < 0x80 ? b->byte_ids[code] : b->characters[character_slot(b, code)].id;
+      if (!affixed) id = code < 0x80 ? b->byte_ids[code] : bpe_character(b, code);
     }
     if (affixed)
       put_affixed(b, &list, text, length, at == 0, at + n == bytes);
@@ -230,11 +240,25 @@ static viva_status find_unknown(bpe *b, viva_error *error) {
 
 void bpe_destroy(mem *m, bpe *b) {
   mem_free(m, b->slots);
+  mem_free(m, b->ascii_ranks);
   mem_free(m, b->results);
-  mem_free(m, b->characters);
+  mem_free(m, b->pages);
+  mem_free(m, b->page_ids);
   b->slots = NULL;
+  b->ascii_ranks = NULL;
   b->results = NULL;
-  b->characters = NULL;
+  b->pages = NULL;
+  b->page_ids = NULL;
+}
+
+/* Words begin as pairs of ASCII bytes, whose table fits a near cache. */
+static viva_status create_ascii_ranks(mem *m, bpe *b, viva_error *error) {
+  if (!b->rules.byte_level || !b->complete) return VIVA_OK;
+  b->ascii_ranks = mem_alloc(m, 128 * 128 * sizeof *b->ascii_ranks);
+  if (!b->ascii_ranks) return error_set(error, VIVA_E_MEMORY, "no memory for a table of pairs");
+  for (uint32_t pair = 0; pair < 128 * 128; pair++)
+    b->ascii_ranks[pair] = bpe_rank(b, b->byte_ids[pair >> 7], b->byte_ids[pair & 127]);
+  return VIVA_OK;
 }
 
 static viva_status create(mem *m, bpe *b, const token_text *merges, size_t merge_count, viva_error *error) {
@@ -248,7 +272,8 @@ static viva_status create(mem *m, bpe *b, const token_text *merges, size_t merge
   b->most_symbols = 1;
   if (b->rules.byte_fallback && b->rules.byte_level) b->most_symbols = 2;
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
-  return find_unknown(b, error);
+  TRY(find_unknown(b, error));
+  return create_ascii_ranks(m, b, error);
 }
 
 viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const token_text *merges, size_t merge_count,

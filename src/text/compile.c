@@ -93,6 +93,8 @@ static viva_status added_text(viva_tokenizer *t, const spec_added *a, token_text
   regex_allow(&memory, out->bytes);
   viva_status status =
       normalize(&t->normal, &memory, (text_view){(const uint8_t *)out->text, NULL, out->bytes}, buffers, &text, error);
+  if (!status)
+    status = allowance_work(&t->rt->allowed, regex_spent(&memory), "the patterns of its normalizer", NULL, error);
   int same = !status && text.count == out->bytes && memcmp(text.bytes, out->text, text.count) == 0;
   if (!status && !same) {
     const char *kept = arena_text(t->parts, text.count ? (const char *)text.bytes : "", text.count);
@@ -145,8 +147,8 @@ static viva_status compile_added(viva_tokenizer *t, tokenizer_spec *spec, viva_e
     if ((a->flags & ADDED_SPECIAL) && !is_renamed) t->vocab.flags[id] |= VOCAB_SPECIAL;
     tokens[second][at[second]++] = (added_token){(const uint8_t *)text.text, text.bytes, (viva_token)id, a->flags};
   }
-  added_create(&t->as_written, tokens[0], count[0]);
-  added_create(&t->normalized, tokens[1], count[1]);
+  TRY(added_create(m, &t->as_written, count[0], error));
+  TRY(added_create(m, &t->normalized, count[1], error));
   for (int s = 0; s < 2; s++)
     for (size_t i = 1; i < count[s]; i++) {
       const added_token *a = &tokens[s][i - 1], *b = &tokens[s][i];
@@ -230,7 +232,7 @@ static void compile_pretokenizer(const tokenizer_spec *spec, pretokenizer *pre) 
     const pre_stage *stage = &spec->stages[i];
     split_scanner scanner = stage_scanner(stage);
     pre->only_scanners &= scanner != NULL;
-    if (pre->only_scanners) pre->rule.stages[pre->rule.stage_count++] = scanner;
+    if (pre->only_scanners) split_add(&pre->rule, scanner);
     pre->needs_first |= stage->kind == STAGE_METASPACE && stage->scheme == PREPEND_FIRST;
   }
 }
@@ -259,7 +261,7 @@ static viva_status compile_decoder(viva_tokenizer *t, const tokenizer_spec *spec
   if (!t->renamed)
     for (uint32_t id = 0; id < t->vocab.count; id++) texts[id] = vocab_text(&t->vocab, id);
   viva_status status =
-      decode_table_create(m, spec->decode_ops, spec->decode_count, &t->vocab, texts, &t->decode, error);
+      decode_table_create(t->rt, spec->decode_ops, spec->decode_count, &t->vocab, texts, &t->decode, error);
   if (!t->renamed) mem_free(m, texts);
   return status;
 }
@@ -283,6 +285,7 @@ static viva_status compile_parts(viva_tokenizer *t, tokenizer_spec *spec, viva_e
   t->trim_count = spec->trim_count;
   memcpy(t->trim_prefix_space, spec->trim_prefix_space, sizeof t->trim_prefix_space);
   cuts_find(t, &t->cuts);
+  blanks_find(&t->normal, &t->pre, &t->bpe, &t->joints, &t->blanks);
   return VIVA_OK;
 }
 

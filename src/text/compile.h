@@ -5,6 +5,7 @@
 #define TEXT_COMPILE_H
 
 #include "text/added.h"
+#include "text/blanks.h"
 #include "text/bpe.h"
 #include "text/cuts.h"
 #include "text/decode_table.h"
@@ -38,6 +39,7 @@ struct viva_tokenizer {
   int trim_prefix_space[TRIMS_MAX]; /* of each trimming of offsets: a first space is left */
   size_t trim_count;
   cuts cuts;
+  blanks blanks;
   _Atomic(struct encode_memory *) idle[TOKENIZER_IDLE]; /* memory of calls that are over, for those to come */
 };
 

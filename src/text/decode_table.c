@@ -141,13 +141,15 @@ viva_status decode_first(const decode_table *t, token_text text, mapped *out, vi
 
 /* ---- the table ---- */
 
-static viva_status fill(decode_table *t, size_t each, const vocab *v, const token_text *texts, regex_memory *memory,
-                        mapped buffers[2], mapped *all, viva_error *error) {
+static viva_status fill(decode_table *t, size_t each, const vocab *v, const token_text *texts, allowance *allowed,
+                        regex_memory *memory, mapped buffers[2], mapped *all, viva_error *error) {
   for (size_t id = 0; id < v->count; id++) {
     size_t begin = all->count;
+    uint64_t spent = regex_spent(memory);
     t->at[id] = begin;
     if (!(v->flags[id] & VOCAB_EXISTS)) continue;
     TRY(apply_each(t->ops, each, texts[id], 0, memory, buffers, all, error));
+    TRY(allowance_work(allowed, regex_spent(memory) - spent, "its decoder's patterns", NULL, error));
     size_t bytes = all->count - begin;
     int byte = t->join == JOIN_FALLBACK ? decode_byte_token((const char *)all->bytes + begin, bytes) : -1;
     if (byte >= 0) {
@@ -165,8 +167,9 @@ static viva_status fill(decode_table *t, size_t each, const vocab *v, const toke
   return VIVA_OK;
 }
 
-viva_status decode_table_create(mem *m, const decode_op *ops, size_t count, const vocab *v, const token_text *texts,
-                                decode_table *out, viva_error *error) {
+viva_status decode_table_create(runtime *rt, const decode_op *ops, size_t count, const vocab *v,
+                                const token_text *texts, decode_table *out, viva_error *error) {
+  mem *m = &rt->mem;
   *out = (decode_table){.ops = ops, .count = count};
   size_t each = recognize(out);
   if (out->join == JOIN_CHAIN) return VIVA_OK;
@@ -177,7 +180,7 @@ viva_status decode_table_create(mem *m, const decode_op *ops, size_t count, cons
   viva_status status = VIVA_OK;
   if (!out->at || (out->join == JOIN_FALLBACK && !out->is_byte) || mapped_reserve(&all, v->text_at[v->count] + 1))
     status = error_set(error, VIVA_E_MEMORY, "no memory for a decoder of %zu tokens", v->count);
-  if (status == VIVA_OK) status = fill(out, each, v, texts, &memory, buffers, &all, error);
+  if (status == VIVA_OK) status = fill(out, each, v, texts, &rt->allowed, &memory, buffers, &all, error);
   out->bytes = all.bytes;
   mapped_free(&buffers[0]);
   mapped_free(&buffers[1]);
@@ -297,8 +300,11 @@ viva_status decode_chain(const decode_table *t, const token_text *texts, size_t 
     if (mapped_put(&lists[0].text, texts[i].text, texts[i].bytes, none)) status = no_memory(error);
     if (status == VIVA_OK) status = string_end(&lists[0], error);
   }
-  for (size_t i = 0; i < t->count && status == VIVA_OK; i++)
-    status = run_op(&t->ops[i], &lists[i % 2], &lists[(i + 1) % 2], &spare, &memory, error);
+  lists[0].text.most = lists[1].text.most = mapped_most(lists[0].text.count);
+  for (size_t i = 0; i < t->count && status == VIVA_OK; i++) {
+    string_list *to = &lists[(i + 1) % 2];
+    status = mapped_status(&to->text, run_op(&t->ops[i], &lists[i % 2], to, &spare, &memory, error), error);
+  }
   text_view all = mapped_view(&lists[t->count % 2].text);
   if (status == VIVA_OK && mapped_copy(out, all, 0, all.count)) status = no_memory(error);
   for (int i = 0; i < 2; i++) {

@@ -50,10 +50,10 @@ typedef struct decode_table {
   size_t longest;
 } decode_table;
 
-/* Makes the table. texts: what each id is to the decoder (a vocabulary's text, but for added tokens that normalization
+/* Makes the table, in the memory of rt, whose allowance the patterns' work is charged to. texts: what each id is to the decoder (a vocabulary's text, but for added tokens that normalization
  * changes). Errors: E_MEMORY, E_LIMIT (a pattern's work). */
-viva_status decode_table_create(mem *m, const decode_op *ops, size_t count, const vocab *v, const token_text *texts,
-                                decode_table *out, viva_error *error);
+viva_status decode_table_create(runtime *rt, const decode_op *ops, size_t count, const vocab *v,
+                                const token_text *texts, decode_table *out, viva_error *error);
 void decode_table_destroy(mem *m, decode_table *t);
 
 /* What one token gives when it is the first of a text (first_differs). Appended to out. Errors: E_MEMORY, E_LIMIT. */

@@ -22,17 +22,13 @@ static viva_status no_memory(viva_error *error) {
 
 /* A long piece (a whole text, where there is no pre-tokenizer), cut at joints. */
 static viva_status encode_joints(encoding *e, text_view text, viva_error *error) {
-  const uint8_t *limit = text.bytes + text.count;
-  size_t from[WORDS_AT_ONCE + 1], count = 0;
-  from[0] = 0;
-  while (from[count] < text.count) {
-    from[count + 1] = joints_next(&e->t->joints, text.bytes, from[count], text.count);
-    if (++count < WORDS_AT_ONCE) continue;
-    TRY(words_encode_many(&e->words, text.bytes, from, count, limit, error));
-    from[0] = from[count];
-    count = 0;
+  word_run run;
+  words_begin(&run, &e->words, text.bytes + text.count);
+  for (size_t at = 0, end; at < text.count; at = end) {
+    end = joints_next(&e->t->joints, text.bytes, at, text.count);
+    TRY(words_next(&run, text.bytes + at, end - at, error));
   }
-  return words_encode_many(&e->words, text.bytes, from, count, limit, error);
+  return words_flush(&run, error);
 }
 
 /* Is the piece long, and nothing but joints decides where it may be cut? (Whole pieces are then not looked up.) */
@@ -46,26 +42,44 @@ static viva_status encode_piece(encoding *e, text_view text, size_t begin, size_
   return words_encode(&e->words, text.bytes + begin, end - begin, text.bytes + text.count, error);
 }
 
-/* Pieces one after the other, as a rule of scanners cuts them: gathered, and then encoded together. */
+/* The pieces of blocks, as far as those go. */
+static viva_status encode_block(word_run *run, split_block block, text_view text, size_t *at, viva_error *error) {
+  const uint8_t *from = text.bytes + *at;
+  uint64_t starts = text.count - *at >= SPLIT_BLOCK && *from < 0x80 ? block(from) : 0;
+  size_t begin = 0;
+  for (; starts; starts &= starts - 1) {
+    size_t end = (size_t)__builtin_ctzll(starts);
+    TRY(words_next(run, from + begin, end - begin, error));
+    begin = end;
+  }
+  *at += begin;
+  return VIVA_OK;
+}
+
+/* Pieces one after the other, as a rule of scanners cuts them. */
 static viva_status encode_split(encoding *e, text_view text, viva_error *error) {
   const split_rule *rule = &e->t->pre.rule;
-  const uint8_t *limit = text.bytes + text.count;
   split_scanner only = rule->stage_count == 1 ? rule->stages[0] : NULL;
-  size_t from[WORDS_AT_ONCE + 1], count = 0, begin;
+  word_run run;
+  words_begin(&run, &e->words, text.bytes + text.count);
   split_pieces pieces;
   split_begin(&pieces, rule, text.bytes, text.count);
-  from[0] = 0;
-  while (from[count] < text.count) {
-    if (only)
-      from[count + 1] = only(text.bytes, from[count], text.count);
+  for (size_t at = 0, end, begin; at < text.count; at = end) {
+    if (rule->block) {
+      begin = at;
+      TRY(encode_block(&run, rule->block, text, &at, error));
+      if ((end = at) > begin) continue;
+    }
+    end = rule->finds_words ? split_word(text.bytes, at, text.count) : 0;
+    if (end)
+      split_skip(&pieces, end);
+    else if (only)
+      end = only(text.bytes, at, text.count);
     else
-      (void)split_next(&pieces, &begin, &from[count + 1]);
-    if (++count < WORDS_AT_ONCE) continue;
-    TRY(words_encode_many(&e->words, text.bytes, from, count, limit, error));
-    from[0] = from[count];
-    count = 0;
+      (void)split_next(&pieces, &begin, &end);
+    TRY(words_next(&run, text.bytes + at, end - at, error));
   }
-  return words_encode_many(&e->words, text.bytes, from, count, limit, error);
+  return words_flush(&run, error);
 }
 
 /* Text without added tokens. begins: it begins the whole text. */
@@ -107,10 +121,11 @@ static viva_status encode_normalized(encoding *e, text_view text, text_view befo
   added_scan scan;
   added_match match;
   const uint8_t *marks = NULL;
-  added_begin(&scan, &e->t->normalized, text.bytes, text.count, special_in(e, text, before, &marks));
+  added_begin(&scan, &e->t->normalized, &e->memory->added[1], text.bytes, text.count,
+              special_in(e, text, before, &marks));
   scan.marks = marks;
   do {
-    added_next(&scan, &match);
+    TRY(added_next(&scan, &match, error));
     if (match.end > match.begin)
       TRY(encode_plain(e, view_part(text, match.begin, match.end), begins && match.begin == 0, error));
     if (match.id >= 0) put_added(e, text, &match);
@@ -118,9 +133,53 @@ static viva_status encode_normalized(encoding *e, text_view text, text_view befo
   return VIVA_OK;
 }
 
+/* A word of more bytes than are remembered: written with marks, and cut at joints. */
+static viva_status encode_long_blank(encoding *e, normalizer n, const uint8_t *from, size_t bytes, viva_error *error) {
+  text_view text;
+  TRY(normalize(&n, &e->memory->regexes, (text_view){from, NULL, bytes}, e->memory->normal, &text, error));
+  return encode_joints(e, text, error);
+}
+
+/* The first word of a text, which the mark is put in front of: a space there is written as the mark is. */
+static viva_status encode_first_blank(encoding *e, const uint8_t *from, size_t bytes, viva_error *error) {
+  uint8_t spaced[LONG_WORD_BYTES] = " ";
+  if (bytes >= LONG_WORD_BYTES) return encode_long_blank(e, e->t->normal, from, bytes, error);
+  memcpy(spaced + 1, from, bytes);
+  return words_encode(&e->words, spaced, bytes + 1, spaced + LONG_WORD_BYTES, error);
+}
+
+/* Text without added tokens, word by word as it is given. */
+static viva_status encode_blanks(encoding *e, text_view text, int prepends, viva_error *error) {
+  const normalizer marks = {e->t->normal.ops + e->t->normal.count - 1, 1};
+  const blanks *b = &e->t->blanks;
+  e->words.blank = b->mark;
+  word_run run;
+  words_begin(&run, &e->words, text.bytes + text.count);
+  for (size_t at = 0, end; at < text.count; at = end) {
+    const uint8_t *from = text.bytes + at;
+    end = blanks_word(b, &e->t->joints, text.bytes, at, text.count);
+    if (end - at <= LONG_WORD_BYTES && !prepends) {
+      TRY(words_next(&run, from, end - at, error));
+      continue;
+    }
+    TRY(words_flush(&run, error));
+    TRY(prepends ? encode_first_blank(e, from, end - at, error) : encode_long_blank(e, marks, from, end - at, error));
+    prepends = 0;
+  }
+  return words_flush(&run, error);
+}
+
+/* May words be taken from a text that is not normalized? */
+static int has_blanks(const encoding *e) {
+  const added_set *normalized = &e->t->normalized;
+  int none_match = normalized->count == 0 || (normalized->all_special && !e->match_special);
+  return e->t->blanks.mark.text && !e->offsets && e->memory->words.words && none_match;
+}
+
 static viva_status encode_rest(encoding *e, text_view text, int begins, viva_error *error) {
   encode_memory *memory = e->memory;
   text_view before = text;
+  if (has_blanks(e)) return encode_blanks(e, text, e->t->blanks.prepends && !(e->continues && begins), error);
   regex_allow(&memory->regexes, text.count);
   normalizer n = e->t->normal;
   if (e->continues && begins && n.count > 0 && n.ops[0].kind == NORMAL_PREPEND)
@@ -133,10 +192,10 @@ static viva_status encode_rest(encoding *e, text_view text, int begins, viva_err
 static viva_status encode_valid(encoding *e, text_view text, viva_error *error) {
   added_scan scan;
   added_match match;
-  added_begin(&scan, &e->t->as_written, text.bytes, text.count, e->match_special);
+  added_begin(&scan, &e->t->as_written, &e->memory->added[0], text.bytes, text.count, e->match_special);
   scan.marks = e->marks; /* then the text is valid, and is what they are for */
   do {
-    added_next(&scan, &match);
+    TRY(added_next(&scan, &match, error));
     if (match.end > match.begin) TRY(encode_rest(e, view_part(text, match.begin, match.end), match.begin == 0, error));
     if (match.id >= 0) put_added(e, text, &match);
   } while (match.id >= 0);
@@ -190,7 +249,8 @@ static viva_status encode_text(encoding *e, const char *text, size_t bytes, cons
     encode_memory_give(t, e->memory);
     return no_memory(error);
   }
-  e->words = (word_encoder){&t->bpe, &t->joints, &e->memory->words, &e->memory->bpe, &e->sink};
+  e->words = (word_encoder){
+      .bpe = &t->bpe, .joints = &t->joints, .memory = &e->memory->words, .scratch = &e->memory->bpe, .sink = &e->sink};
   e->text = text;
   e->bytes = bytes;
   if (request->prefix) put_frame(e, t->prefix, t->prefix_count);

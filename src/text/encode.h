@@ -24,6 +24,7 @@ typedef struct encode_memory {
   regex_memory regexes;
   piece_memory piece;
   word_memory words;
+  added_memory added[2]; /* as written, normalized */
 } encode_memory;
 
 /* Takes memory that lies idle, or makes it. NULL: no memory. */

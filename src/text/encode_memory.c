@@ -12,6 +12,7 @@ static void set_up(encode_memory *memory, mem *m, int with_origins) {
     texts[i]->with_origins = with_origins;
   }
   memory->bpe.mem = memory->regexes.mem = memory->piece.mem = memory->words.mem = m;
+  memory->added[0].mem = memory->added[1].mem = m;
 }
 
 encode_memory *encode_memory_take(const viva_tokenizer *t, int with_origins) {
@@ -33,6 +34,8 @@ static void free_texts(encode_memory *memory) {
   bpe_scratch_free(&memory->bpe);
   regex_memory_free(&memory->regexes);
   piece_memory_free(&memory->piece);
+  added_memory_free(&memory->added[0]);
+  added_memory_free(&memory->added[1]);
 }
 
 void encode_memory_free(encode_memory *memory) {
@@ -48,8 +51,9 @@ void encode_memory_free(encode_memory *memory) {
 void encode_memory_give(const viva_tokenizer *t, encode_memory *memory) {
   viva_tokenizer *owner = (viva_tokenizer *)(uintptr_t)t;
   const pre_memory *pre = &memory->pre;
-  size_t room[] = {memory->whole.room, memory->normal[0].room, memory->normal[1].room, pre->texts[0].room,
-                   pre->texts[1].room, pre->room[0],           pre->room[1],           memory->bpe.capacity};
+  size_t room[] = {memory->whole.room,    memory->normal[0].room, memory->normal[1].room, pre->texts[0].room,
+                   pre->texts[1].room,    pre->room[0],           pre->room[1],           memory->bpe.capacity,
+                   memory->added[0].room, memory->added[1].room};
   for (size_t i = 0; i < sizeof room / sizeof *room; i++)
     if (room[i] > KEPT_MOST) {
       free_texts(memory);

@@ -13,6 +13,10 @@ void mapped_free(mapped *text) {
 int mapped_reserve(mapped *text, size_t more) {
   if (more <= text->room - text->count) return 0;
   if (more > SIZE_MAX / 4 - text->count) return 1;
+  if (text->most && (text->count > text->most || more > text->most - text->count)) {
+    text->is_over = 1;
+    return 1;
+  }
   size_t room = text->count + more + text->room / 2 + 64;
   uint8_t *bytes = mem_resize(text->mem, text->bytes, room);
   if (!bytes) return 1;
@@ -25,6 +29,11 @@ int mapped_reserve(mapped *text, size_t more) {
   }
   text->room = room;
   return 0;
+}
+
+viva_status mapped_status(const mapped *text, viva_status status, viva_error *error) {
+  if (status != VIVA_E_MEMORY || !text->is_over) return status;
+  return error_set(error, VIVA_E_LIMIT, "the tokenizer's rules make more than 1024 bytes of each byte of the text");
 }
 
 int mapped_copy(mapped *text, text_view from, size_t begin, size_t end) {

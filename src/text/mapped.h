@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "base/mem.h"
 
 /* A range of bytes of the original text. */
@@ -31,7 +32,18 @@ typedef struct mapped {
   origin *origins;
   size_t count, room;
   int with_origins;
+  size_t most; /* bytes that it may have; 0: any number. A call that would pass it fails as if there were no memory */
+  int is_over; /* 1: such a call was made */
 } mapped;
+
+/* What operations may make of a text of so many bytes: a list of them can double it again and again. The largest that the
+ * known ones make of a byte is 11 bytes (NFKC of U+FDFA). */
+static inline size_t mapped_most(size_t bytes) {
+  return bytes < SIZE_MAX / 2048 ? 1024 * bytes + ((size_t)1 << 20) : SIZE_MAX;
+}
+
+/* The status of what was written into text: E_LIMIT where E_MEMORY came from its limit. */
+viva_status mapped_status(const mapped *text, viva_status status, viva_error *error);
 
 void mapped_free(mapped *text);
 static inline text_view mapped_view(const mapped *text) {

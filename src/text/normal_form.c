@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "text/bytes16.h"
 #include "text/normal_form.h"
 #include "text/unicode.h"
 
@@ -183,8 +184,11 @@ static int is_marked(const uint64_t *marks, const uint8_t *text, size_t *bytes) 
 size_t normal_form_skip(const uint64_t *marks, const uint8_t *text, size_t at, size_t end) {
   size_t bytes;
   while (at < end) {
-    if (text[at] < 0x80)
-      at++;
+    uint32_t beyond = end - at >= 16 ? bytes16_beyond_ascii(text + at) : (uint32_t)text[at] >> 7;
+    if (!beyond)
+      at += end - at >= 16 ? 16 : 1;
+    else if (text[at] < 0x80)
+      at += (size_t)__builtin_ctz(beyond);
     else if (!is_marked(marks, text + at, &bytes))
       at += bytes;
     else

@@ -94,6 +94,8 @@ static int is_idle(const normal_op *op, text_view in) {
 viva_status normalize(const normalizer *n, regex_memory *memory, text_view in, mapped buffers[2], text_view *out,
                       viva_error *error) {
   int which = 0;
+  buffers[0].most = buffers[1].most = mapped_most(in.count);
+  buffers[0].is_over = buffers[1].is_over = 0;
   for (size_t i = 0; i < n->count; i++) {
     const normal_op *op = &n->ops[i];
     if (is_idle(op, in)) continue;
@@ -103,7 +105,7 @@ viva_status normalize(const normalizer *n, regex_memory *memory, text_view in, m
     }
     mapped *to = &buffers[which];
     to->count = 0;
-    TRY(apply(op, memory, in, to, error));
+    TRY(mapped_status(to, apply(op, memory, in, to, error), error));
     in = mapped_view(to);
     which = !which;
   }

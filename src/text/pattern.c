@@ -18,17 +18,9 @@ viva_status pattern_from_regex(arena *a, const char *text, size_t bytes, pattern
 }
 
 static void find_literal(token_text wanted, const uint8_t *text, size_t at, size_t end, int *found, size_t *begin) {
-  *found = 0;
-  for (; wanted.bytes <= end - at; at++) {
-    const uint8_t *first = memchr(text + at, (uint8_t)wanted.text[0], end - at - wanted.bytes + 1);
-    if (!first) return;
-    at = (size_t)(first - text);
-    if (memcmp(first, wanted.text, wanted.bytes) == 0) {
-      *found = 1;
-      *begin = at;
-      return;
-    }
-  }
+  const uint8_t *first = end > at ? memmem(text + at, end - at, wanted.text, wanted.bytes) : NULL; /* linear */
+  *found = first != NULL;
+  if (first) *begin = (size_t)(first - text);
 }
 
 /* The kind of character that WORDS runs are made of: 0 white space, 1 word, 2 the rest. The word class is the regex

@@ -25,10 +25,15 @@ typedef struct regex_memory {
   struct regex_point *points;
   size_t room;
   uint64_t steps; /* left for the text at hand: see regex_allow */
+  uint64_t given; /* to it */
+  uint64_t spent; /* on those before */
 } regex_memory;
 
 /* Allows work for a text of so many bytes: what is left over is forgotten. */
 void regex_allow(regex_memory *memory, size_t bytes);
+/* All steps that were taken. */
+static inline uint64_t regex_spent(const regex_memory *memory) { return memory->spent + memory->given - memory->steps; }
+
 void regex_memory_free(regex_memory *memory);
 
 /* Does it match at `at`? text is valid UTF-8. Errors: E_LIMIT, E_MEMORY. */

@@ -35,8 +35,10 @@ typedef struct matcher {
 #define STEPS_AT_LEAST 1000000
 
 void regex_allow(regex_memory *memory, size_t bytes) {
+  memory->spent += memory->given - memory->steps;
   memory->steps = STEPS_AT_LEAST;
   memory->steps += bytes < UINT64_MAX / (2 * STEPS_PER_BYTE) ? (uint64_t)bytes * STEPS_PER_BYTE : UINT64_MAX / 4;
+  memory->given = memory->steps;
 }
 
 void regex_memory_free(regex_memory *memory) {

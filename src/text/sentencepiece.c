@@ -172,6 +172,7 @@ viva_status tokenizer_from_sentencepiece(runtime *rt, text_file file, const toke
   int has_trainer = 0;
   *out = NULL;
   s.add_bos = s.add_eos = s.add_space_prefix = TOKEN_UNSAID;
+  s.allowed = rt->allowed;
   viva_status status = read_model(p, &s, NULL, &s.token_count, &has_trainer);
   if (status == VIVA_OK && (!has_trainer || s.token_count == 0))
     status =

@@ -13,11 +13,23 @@ static kind kind_of(uint8_t class) {
   return class & UNICODE_SPACE ? SPACE : OTHER;
 }
 
+enum { L = LETTER, N = NUMBER, S = SPACE, O = OTHER };
+static const uint8_t ascii_kinds[128] = {
+    O, O, O, O, O, O, O, O, O, S, S, S, S, S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O,
+    S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, N, N, N, N, N, N, N, N, N, N, O, O, O, O, O, O,
+    O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
+    O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
+};
+
 /* The kind of the character at `at` and where it ends; NOTHING at the end. */
 static inline kind kind_at(const uint8_t *text, size_t at, size_t end, size_t *next) {
   if (at >= end) {
     *next = at;
     return NOTHING;
+  }
+  if (text[at] < 0x80) {
+    *next = at + 1;
+    return (kind)ascii_kinds[text[at]];
   }
   size_t bytes;
   uint8_t class = unicode_read_class(text + at, &bytes);
@@ -63,7 +75,7 @@ static size_t space_piece(const uint8_t *text, size_t at, size_t run, size_t end
 }
 
 /* The end of 's 't 're 've 'm 'll 'd at `at`, or `at`. */
-static size_t contraction_end(const uint8_t *text, size_t at, size_t end) {
+size_t split_contraction(const uint8_t *text, size_t at, size_t end) {
   if (text[at] != '\'' || end - at < 2) return at;
   uint8_t a = text[at + 1], b = end - at > 2 ? text[at + 2] : 0;
   if (a == 's' || a == 't' || a == 'm' || a == 'd') return at + 2;
@@ -72,7 +84,7 @@ static size_t contraction_end(const uint8_t *text, size_t at, size_t end) {
 }
 
 /* The same under (?i:): also capitals, and U+017F, which folds to s. */
-static size_t contraction_end_any_case(const uint8_t *text, size_t at, size_t end) {
+size_t split_contraction_any_case(const uint8_t *text, size_t at, size_t end) {
   if (text[at] != '\'' || end - at < 2) return at;
   uint8_t folded[3] = {'\'', 0, 0};
   size_t count = end - at < 3 ? end - at : 3;
@@ -81,7 +93,7 @@ static size_t contraction_end_any_case(const uint8_t *text, size_t at, size_t en
     folded[i] = c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
   }
   if (count == 3 && text[at + 1] == 0xc5 && text[at + 2] == 0xbf) return at + 3;
-  return at + contraction_end(folded, 0, count);
+  return at + split_contraction(folded, 0, count);
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
@@ -89,7 +101,7 @@ size_t split_gpt2(const uint8_t *text, size_t at, size_t end) {
   /* A word, or a space and a word: what most pieces are. */
   if (is_ascii_letter(text[at])) return letters_end(text, at + 1, end);
   if (text[at] == ' ' && at + 1 < end && is_ascii_letter(text[at + 1])) return letters_end(text, at + 2, end);
-  size_t contraction = contraction_end(text, at, end);
+  size_t contraction = split_contraction(text, at, end);
   if (contraction > at) return contraction;
   size_t next, after = at;
   kind first = kind_at(text, at, end, &next);
@@ -106,7 +118,7 @@ size_t split_gpt2(const uint8_t *text, size_t at, size_t end) {
 static size_t split_cl100k(const uint8_t *text, size_t at, size_t end, int digits) {
   if (is_ascii_letter(text[at])) return letters_end(text, at + 1, end);
   if (text[at] == ' ' && at + 1 < end && is_ascii_letter(text[at + 1])) return letters_end(text, at + 2, end);
-  size_t contraction = contraction_end_any_case(text, at, end);
+  size_t contraction = split_contraction_any_case(text, at, end);
   if (contraction > at) return contraction;
   size_t next, after;
   kind first = kind_at(text, at, end, &next);
@@ -141,6 +153,33 @@ static size_t digits_piece(const uint8_t *text, size_t at, size_t end, int toget
 size_t split_each_digit(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 0); }
 size_t split_digit_runs(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 1); }
 
+static const struct {
+  const char *pattern;
+  split_scanner scanner;
+  split_block block; /* NULL: none */
+} patterns[] = {
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", split_gpt2,
+     split_block_gpt2},
+    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+     split_llama3, split_block_llama3},
+    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+     split_qwen2, split_block_qwen2},
+};
+
+static int is_digits(split_scanner s) { return s == split_each_digit || s == split_digit_runs; }
+
+/* Digits leave words as they are. */
+void split_add(split_rule *rule, split_scanner scanner) {
+  rule->finds_words = !is_digits(scanner);
+  for (uint32_t i = 0; i < rule->stage_count; i++) rule->finds_words &= is_digits(rule->stages[i]);
+  rule->stages[rule->stage_count++] = scanner;
+  rule->block = NULL;
+  for (size_t i = 0; rule->stage_count == 1 && i < sizeof patterns / sizeof *patterns; i++)
+    if (patterns[i].scanner == scanner) rule->block = patterns[i].block;
+}
+
 void split_begin(split_pieces *pieces, const split_rule *rule, const uint8_t *text, size_t bytes) {
   pieces->rule = rule;
   pieces->text = text;
@@ -153,26 +192,13 @@ int split_next(split_pieces *pieces, size_t *begin, size_t *end) {
   uint32_t count = pieces->rule->stage_count, stage = 0;
   if (pieces->at == pieces->limit[0]) return 0;
   /* The outermost stage whose piece is used up cuts the next one, and all stages below it begin anew. */
-  while (stage < count && pieces->limit[stage + 1] != pieces->at) stage++;
+  while (stage < count && pieces->limit[stage + 1] > pieces->at) stage++;
   for (; stage < count; stage++)
     pieces->limit[stage + 1] = pieces->rule->stages[stage](pieces->text, pieces->at, pieces->limit[stage]);
   *begin = pieces->at;
   *end = pieces->at = pieces->limit[count];
   return 1;
 }
-
-static const struct {
-  const char *pattern;
-  split_scanner scanner;
-} patterns[] = {
-    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", split_gpt2},
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     split_llama3},
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     split_qwen2},
-};
 
 split_scanner split_pattern_find(const char *pattern, size_t bytes) {
   for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)

@@ -10,15 +10,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "text/bytes16.h"
+#include "text/split_block.h"
 #include "viva/status.h"
 
 /* Returns the end of the piece that begins at `at`. at < end; text[at..end) is valid UTF-8. Nothing outside
  * text[at..end) is looked at: the ends of the piece are the ends of the text for the pattern's lookahead. */
 typedef size_t (*split_scanner)(const uint8_t *text, size_t at, size_t end);
 
-size_t split_gpt2(const uint8_t *text, size_t at, size_t end);       /* GPT-2, and ByteLevel's use_regex */
-size_t split_llama3(const uint8_t *text, size_t at, size_t end);     /* digits by up to three */
-size_t split_qwen2(const uint8_t *text, size_t at, size_t end);      /* as llama3, each digit alone */
+size_t split_gpt2(const uint8_t *text, size_t at, size_t end);   /* GPT-2, and ByteLevel's use_regex */
+size_t split_llama3(const uint8_t *text, size_t at, size_t end); /* digits by up to three */
+size_t split_qwen2(const uint8_t *text, size_t at, size_t end);  /* as llama3, each digit alone */
+/* The end of a contraction at `at` (GPT-2's; in any case), or `at`. */
+size_t split_contraction(const uint8_t *text, size_t at, size_t end);
+size_t split_contraction_any_case(const uint8_t *text, size_t at, size_t end);
+
 size_t split_each_digit(const uint8_t *text, size_t at, size_t end); /* Digits(individual_digits = true) */
 size_t split_digit_runs(const uint8_t *text, size_t at, size_t end); /* Digits(individual_digits = false) */
 
@@ -28,6 +34,8 @@ size_t split_digit_runs(const uint8_t *text, size_t at, size_t end); /* Digits(i
 typedef struct split_rule {
   split_scanner stages[SPLIT_MAX_STAGES];
   uint32_t stage_count;
+  int finds_words;   /* split_word may be asked first */
+  split_block block; /* of the only stage; NULL: there is none */
 } split_rule;
 
 /* Goes through the pieces of text in order. */
@@ -40,6 +48,25 @@ typedef struct split_pieces {
 
 void split_begin(split_pieces *pieces, const split_rule *rule, const uint8_t *text, size_t bytes);
 int split_next(split_pieces *pieces, size_t *begin, size_t *end); /* 0 after the last */
+
+/* The piece that begins at `at` was found to end at `to` otherwise. */
+static inline void split_skip(split_pieces *pieces, size_t to) {
+  pieces->at = pieces->limit[pieces->rule->stage_count] = to;
+}
+
+/* Appends a scanner to a rule. */
+void split_add(split_rule *rule, split_scanner scanner);
+
+/* The end of a word of ASCII letters, or of a space and a word, that begins at `at` and ends before a character of ASCII: most
+ * pieces of most texts are, and every rule with finds_words takes it whole. 0: something else is there, or too near to the
+ * end. */
+static inline size_t split_word(const uint8_t *text, size_t at, size_t end) {
+  if (end - at < 16) return 0;
+  uint32_t letters = bytes16_letters(text + at), beyond = bytes16_beyond_ascii(text + at);
+  uint32_t word = letters | (text[at] == ' ' ? letters >> 1 & 1 : 0);
+  uint32_t length = (uint32_t)__builtin_ctz(~word);
+  return length - 1 < 15 && !(beyond >> length & 1) ? at + length : 0;
+}
 
 /* The scanner of a Split pattern of tokenizer.json, compared as written; NULL: not known. */
 split_scanner split_pattern_find(const char *pattern, size_t bytes);

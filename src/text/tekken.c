@@ -257,7 +257,9 @@ static viva_status make_merges(tekken *k, viva_error *error) {
   mem *m = &k->rt->mem;
   TRY(vocab_create(m, k->ranks.entries, k->ranks.entry_count, &k->by_rank, error));
   for (size_t i = 0; i < k->ranks.entry_count; i++) {
-    size_t count = cut_token(&k->by_rank, k->ranks.entries[i].text, list);
+    token_text t = k->ranks.entries[i].text;
+    TRY(allowance_work(&k->rt->allowed, (uint64_t)t.bytes * t.bytes, "cutting tokens in two", NULL, error));
+    size_t count = cut_token(&k->by_rank, t, list);
     for (size_t c = 0; c < count; c++) {
       TRY(list_grow(m, &k->merges, k->merge_count, &k->merge_room, 2 * sizeof *k->merges, error));
       memcpy(&k->merges[2 * k->merge_count++], list[c].texts, sizeof list[c].texts);

@@ -49,6 +49,7 @@ typedef struct token_source {
   int add_bos, add_eos;                  /* 0 or 1; TOKEN_UNSAID: the file does not say, the kind's rule counts */
   int add_space_prefix;                  /* the same */
   const struct tokenizer_config *config; /* what lies beside it (tokenizer_files.h), or NULL */
+  allowance allowed;                     /* what the file paid for and reading it has spent */
 } token_source;
 
 #define TOKEN_UNSAID (-1)

@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "text/compile.h"
 #include "text/gguf_pre.h"
+#include "text/opening.h"
 #include "text/score_merges.h"
 #include "text/sentencepiece_rules.h"
 #include "text/tokenizer_files.h"
@@ -146,6 +147,10 @@ static viva_status read_tokens(const token_source *s, source_parts *p, tokenizer
 static viva_status read_merges(runtime *rt, const token_source *s, source_parts *p, tokenizer_spec *spec,
                                viva_error *error) {
   if (s->scores && s->merge_count == 0) {
+    for (size_t i = 0; i < s->token_count; i++) {
+      uint64_t bytes = s->tokens[i].bytes < SCORE_TOKEN_MOST ? s->tokens[i].bytes : 0;
+      TRY(allowance_work(&rt->allowed, bytes * bytes / 4, "cutting tokens in two", NULL, error));
+    }
     TRY(score_merges(&rt->mem, s->tokens, s->scores, s->token_count, &p->merges, &spec->merge_count, error));
     spec->merges = p->merges;
     return VIVA_OK;
@@ -200,8 +205,7 @@ static viva_status from_source(runtime *rt, token_source *s, source_parts *p, to
   return tokenizer_compile(rt, spec, out, error);
 }
 
-viva_status tokenizer_from_source(runtime *rt, const token_source *source, viva_tokenizer **out, viva_error *error) {
-  *out = NULL;
+static viva_status open_source(runtime *rt, const token_source *source, viva_tokenizer **out, viva_error *error) {
   source_parts p = {0};
   token_source s = *source;
   tokenizer_spec spec = {.path = source->path, .bos = -1, .eos = -1};
@@ -210,4 +214,11 @@ viva_status tokenizer_from_source(runtime *rt, const token_source *source, viva_
   arena_free(spec.parts);
   if (status != VIVA_OK) error_at(error, source->path, NULL, 0, VIVA_NO_OFFSET);
   return status;
+}
+
+viva_status tokenizer_from_source(runtime *rt, const token_source *source, viva_tokenizer **out, viva_error *error) {
+  runtime *own;
+  *out = NULL;
+  TRY(opening_begin(rt, source->allowed, &own, error));
+  return opening_end(own, source->path, open_source(own, source, out, error), error);
 }

@@ -29,33 +29,47 @@ static int sort_by_id(mem *m, vocab_entry *entries, size_t count) {
   return 0;
 }
 
-/* Slots for count entries (below 2^31), at most half full. */
-static size_t table_size(size_t count) {
-  size_t size = 16;
-  while (size / 2 < count) size *= 2;
-  return size;
+/* A table, the texts that it is over, and a text with its hash. Half of the hash says where, the other half stands in the
+ * slot, so that the texts of other tokens are hardly ever looked at. */
+typedef struct lookup {
+  const uint64_t *table;
+  size_t slots;
+  const char *blob;
+  const size_t *at;
+} lookup;
+
+static size_t table_home(size_t slots, uint64_t hash) { return (size_t)((hash >> 32) * slots >> 32); }
+
+static int64_t table_find(lookup l, uint64_t hash, const void *text, size_t bytes, size_t *slot) {
+  size_t i = table_home(l.slots, hash);
+  for (;; i = i + 1 == l.slots ? 0 : i + 1) {
+    uint64_t entry = l.table[i];
+    if (entry == 0) break;
+    if ((uint32_t)(entry >> 32) != (uint32_t)hash) continue;
+    uint32_t id = (uint32_t)entry - 1;
+    if (l.at[id + 1] - l.at[id] == bytes && (bytes == 0 || memcmp(l.blob + l.at[id], text, bytes) == 0)) return id;
+  }
+  if (slot) *slot = i;
+  return -1;
 }
 
-static int64_t table_find(const uint32_t *table, size_t mask, uint64_t hash, const char *blob, const size_t *at,
-                          const void *text, size_t bytes, size_t *slot) {
-  for (size_t i = hash & mask;; i = (i + 1) & mask) {
-    if (table[i] == 0) {
-      if (slot) *slot = i;
-      return -1;
-    }
-    uint32_t id = table[i] - 1;
-    if (at[id + 1] - at[id] == bytes && (bytes == 0 || memcmp(blob + at[id], text, bytes) == 0)) return id;
-  }
+static uint64_t table_entry(uint64_t hash, uint32_t id) { return hash << 32 | (id + 1); }
+
+static lookup over_texts(const vocab *v) { return (lookup){v->by_text, v->slots, v->texts, v->text_at}; }
+static lookup over_bytes(const vocab *v) {
+  return (lookup){v->by_bytes, v->slots, (const char *)v->bytes, v->bytes_at};
 }
 
 int64_t vocab_find(const vocab *v, const char *text, size_t bytes) {
-  return table_find(v->by_text, v->by_text_mask, hash_bytes(v->seed, text, bytes), v->texts, v->text_at, text, bytes,
-                    NULL);
+  return table_find(over_texts(v), hash_bytes(v->seed, text, bytes), text, bytes, NULL);
 }
 
 int64_t vocab_find_bytes(const vocab *v, const uint8_t *text, size_t bytes) {
-  return table_find(v->by_bytes, v->by_bytes_mask, hash_bytes(v->seed, text, bytes), (const char *)v->bytes,
-                    v->bytes_at, text, bytes, NULL);
+  return table_find(over_bytes(v), hash_bytes(v->seed, text, bytes), text, bytes, NULL);
+}
+
+void vocab_expect_bytes(const vocab *v, const uint8_t *text, size_t bytes) {
+  __builtin_prefetch(&v->by_bytes[table_home(v->slots, hash_bytes(v->seed, text, bytes))]);
 }
 
 token_text vocab_text(const vocab *v, uint32_t id) {
@@ -97,11 +111,11 @@ static int allocate(mem *m, const vocab_entry *entries, size_t count, vocab *v) 
   for (size_t i = 0; i < count; i++)
     total += entries[i].text.bytes; /* distinct texts in memory or one file: no overflow */
   v->count = count ? (size_t)entries[count - 1].id + 1 : 0;
-  v->by_text_mask = table_size(count) - 1;
+  v->slots = 2 * count + 16; /* at most half full */
   v->flags = mem_array(m, v->count, sizeof *v->flags);
   v->text_at = mem_array(m, v->count + 1, sizeof *v->text_at);
   v->texts = mem_alloc(m, total);
-  v->by_text = mem_array(m, v->by_text_mask + 1, sizeof *v->by_text);
+  v->by_text = mem_array(m, v->slots, sizeof *v->by_text);
   return !v->flags || !v->text_at || !v->texts || !v->by_text;
 }
 
@@ -129,13 +143,13 @@ static viva_status index_texts(vocab *v, viva_error *error) {
     token_text t = vocab_text(v, id);
     size_t slot;
     uint64_t hash = hash_bytes(v->seed, t.text, t.bytes);
-    int64_t other = table_find(v->by_text, v->by_text_mask, hash, v->texts, v->text_at, t.text, t.bytes, &slot);
+    int64_t other = table_find(over_texts(v), hash, t.text, t.bytes, &slot);
     if (other >= 0) {
       char quoted[QUOTE_SIZE];
       return error_set(error, VIVA_E_FORMAT, "two tokens have the text '%s': ids %u and %u",
                        error_quote(quoted, sizeof quoted, t.text, t.bytes), (uint32_t)other, id);
     }
-    v->by_text[slot] = id + 1;
+    v->by_text[slot] = table_entry(hash, id);
   }
   return VIVA_OK;
 }
@@ -156,8 +170,7 @@ static size_t alphabet_bytes(token_text text, uint8_t *out) {
 
 /* The byte alphabet is one to one, so distinct texts have distinct bytes. */
 viva_status vocab_index_bytes(mem *m, vocab *v, viva_error *error) {
-  v->by_bytes_mask = v->by_text_mask;
-  v->by_bytes = mem_array(m, v->by_bytes_mask + 1, sizeof *v->by_bytes);
+  v->by_bytes = mem_array(m, v->slots, sizeof *v->by_bytes);
   v->bytes_at = mem_array(m, v->count + 1, sizeof *v->bytes_at);
   v->bytes = mem_alloc(m, v->text_at[v->count]);
   if (!v->by_bytes || !v->bytes_at || !v->bytes)
@@ -168,9 +181,9 @@ viva_status vocab_index_bytes(mem *m, vocab *v, viva_error *error) {
     size_t bytes = v->flags[id] & VOCAB_MODEL ? alphabet_bytes(vocab_text(v, id), v->bytes + at) : 0, slot = 0;
     v->bytes_at[id + 1] = at + bytes;
     if (bytes == 0) continue;
-    table_find(v->by_bytes, v->by_bytes_mask, hash_bytes(v->seed, v->bytes + at, bytes), (const char *)v->bytes,
-               v->bytes_at, v->bytes + at, bytes, &slot);
-    v->by_bytes[slot] = id + 1;
+    uint64_t hash = hash_bytes(v->seed, v->bytes + at, bytes);
+    table_find(over_bytes(v), hash, v->bytes + at, bytes, &slot);
+    v->by_bytes[slot] = table_entry(hash, id);
     at += bytes;
   }
   return VIVA_OK;

@@ -27,12 +27,11 @@ typedef struct vocab {
   char *texts;
   size_t *bytes_at; /* [count + 1]: in the byte alphabet, token id is bytes[bytes_at[id] .. bytes_at[id + 1]) */
   uint8_t *bytes;
-  size_t longest;    /* the most bytes of one token's text */
-  uint64_t seed[2];  /* of the hash tables; made from the content, so that no file can aim at collisions */
-  uint32_t *by_text; /* open addressing over texts: id + 1, 0 = free */
-  size_t by_text_mask;
-  uint32_t *by_bytes; /* the same over bytes, of tokens with MODEL and BYTES; all three made by vocab_index_bytes */
-  size_t by_bytes_mask;
+  size_t longest;     /* the most bytes of one token's text */
+  uint64_t seed[2];   /* of the hash tables; made from the content, so that no file can aim at collisions */
+  size_t slots;       /* of the two tables: below 2^32 */
+  uint64_t *by_text;  /* open addressing over texts: half of the hash << 32 | id + 1; 0 = free */
+  uint64_t *by_bytes; /* the same over bytes, of tokens with MODEL and BYTES; made by vocab_index_bytes with bytes */
 } vocab;
 
 /* Largest id allowed for a number of tokens: holes are legal, but memory goes by the largest id. */
@@ -53,6 +52,8 @@ viva_status vocab_index_bytes(mem *m, vocab *v, viva_error *error);
 /* -1: not there */
 int64_t vocab_find(const vocab *v, const char *text, size_t bytes);
 int64_t vocab_find_bytes(const vocab *v, const uint8_t *text, size_t bytes);
+/* It will be asked for soon. */
+void vocab_expect_bytes(const vocab *v, const uint8_t *text, size_t bytes);
 
 /* The written form of an id below count. */
 token_text vocab_text(const vocab *v, uint32_t id);

@@ -1,8 +1,28 @@
 #include "text/words.h"
 
+#define BYTES(n) (((uint64_t)1 << 8 * (n)) - 1)
+const uint64_t word_masks[WORD_BYTES + 1][2] = {
+    {0, 0},
+    {BYTES(1), 0},
+    {BYTES(2), 0},
+    {BYTES(3), 0},
+    {BYTES(4), 0},
+    {BYTES(5), 0},
+    {BYTES(6), 0},
+    {BYTES(7), 0},
+    {UINT64_MAX, 0},
+    {UINT64_MAX, BYTES(1)},
+    {UINT64_MAX, BYTES(2)},
+    {UINT64_MAX, BYTES(3)},
+    {UINT64_MAX, BYTES(4)},
+    {UINT64_MAX, BYTES(5)},
+    {UINT64_MAX, BYTES(6)},
+    {UINT64_MAX, BYTES(7)},
+};
+
 int word_memory_create(word_memory *memory) {
   if (memory->words) return 0;
-  word *words = mem_zalloc(memory->mem, sizeof *words << (WORD_SET_BITS + 1));
+  word *words = mem_zalloc(memory->mem, sizeof *words * (((size_t)1 << WORD_BITS) + WORD_TRIES));
   long_word *longs = mem_zalloc(memory->mem, sizeof *longs << LONG_WORD_BITS);
   if (!words || !longs) {
     mem_free(memory->mem, words);
@@ -21,46 +41,102 @@ void word_memory_free(word_memory *memory) {
   memory->longs = NULL;
 }
 
-/* The ids of a piece of at most LONG_WORD_BYTES, which are at most twice as many. */
-#define IDS_MOST (2 * LONG_WORD_BYTES + 1)
+/* ---- merging ---- */
 
-static viva_status encode_new(const word_encoder *w, const uint8_t *piece, size_t bytes, int is_part, uint32_t *ids,
-                              uint32_t *count, viva_error *error) {
-  viva_token found[IDS_MOST];
-  id_sink sink = {found, IDS_MOST, 0, NULL};
-  TRY(is_part ? bpe_merge_piece(w->bpe, w->scratch, piece, bytes, &sink, error)
-              : bpe_encode(w->bpe, w->scratch, piece, bytes, &sink, error));
-  for (size_t i = 0; i < sink.count; i++) {
-    ids[i] = (uint32_t)found[i];
-    id_put(w->sink, ids[i]);
+#define BLANK_MOST 4 /* bytes of what a blank is written as: one character */
+
+static viva_status merge(const word_encoder *w, const uint8_t *piece, size_t bytes, int is_part, id_sink *sink,
+                         viva_error *error) {
+  return is_part ? bpe_merge_piece(w->bpe, w->scratch, piece, bytes, sink, error)
+                 : bpe_encode(w->bpe, w->scratch, piece, bytes, sink, error);
+}
+
+/* A short piece: blanks are written, then each part between joints is merged. */
+static viva_status merge_short(const word_encoder *w, const uint8_t *piece, size_t bytes, int is_part, id_sink *sink,
+                               viva_error *error) {
+  uint8_t written[LONG_WORD_BYTES * BLANK_MOST];
+  size_t count = 0;
+  if (!w->blank.text) return merge(w, piece, bytes, is_part, sink, error);
+  for (size_t i = 0; i < bytes; i++) {
+    if (piece[i] != ' ') {
+      written[count++] = piece[i];
+      continue;
+    }
+    memcpy(written + count, w->blank.text, w->blank.bytes);
+    count += w->blank.bytes;
   }
-  *count = (uint32_t)sink.count;
+  for (size_t at = 0, end; at < count; at = end) {
+    end = joints_next(w->joints, written, at, count);
+    TRY(merge(w, written + at, end - at, 0, sink, error));
+  }
   return VIVA_OK;
 }
 
-/* A new word goes to the front of its set; the one that was there to the back. */
+/* ---- remembering ---- */
+
+/* The ids of a piece of at most LONG_WORD_BYTES, which may be two for a byte and more for a blank. */
+#define IDS_MOST (BLANK_MOST * LONG_WORD_BYTES + 1)
+
+static long_word *long_place(const word_encoder *w, const uint64_t key[4]) {
+  size_t at = word_hash(key[0] ^ key[2] * 0xc2b2ae3d27d4eb4fULL, key[1] ^ key[3] * 0x165667b19e3779f9ULL);
+  return &w->memory->longs[at & (((size_t)1 << LONG_WORD_BITS) - 1)];
+}
+
+static int put_long(const word_encoder *w, const long_word *place, const uint64_t key[4]) {
+  if (memcmp(place->bytes, key, sizeof place->bytes) != 0) return 0;
+  for (uint32_t i = 0; i < place->count; i++) id_put(w->sink, place->ids[i]);
+  return 1;
+}
+
+static void keep_long(long_word *place, const uint64_t key[4], const viva_token *ids, size_t count) {
+  if (count > LONG_WORD_IDS) return;
+  memcpy(place->bytes, key, sizeof place->bytes);
+  memcpy(place->ids, ids, count * sizeof *ids);
+  place->count = (uint32_t)count;
+}
+
+/* Merges a piece and puts its ids, which are told too. */
+static viva_status encode_new(const word_encoder *w, const uint8_t *piece, size_t bytes, int is_part, viva_token *ids,
+                              size_t *count, viva_error *error) {
+  id_sink sink = {ids, IDS_MOST, 0, NULL};
+  TRY(merge_short(w, piece, bytes, is_part, &sink, error));
+  *count = sink.count;
+  for (size_t i = 0; i < sink.count; i++) id_put(w->sink, (uint32_t)ids[i]);
+  return VIVA_OK;
+}
+
+/* Where the word is, or the first free place; where neither is, the one that it takes: which, the word itself says. */
+static word *word_place(const word_encoder *w, uint64_t low, uint64_t high) {
+  size_t home = word_hash(low, high);
+  for (size_t i = 0; i < WORD_TRIES; i++) {
+    word *place = &w->memory->words[home + i];
+    if (place->high == 0 || (place->low == low && (place->high & ~WORD_MANY) == high)) return place;
+  }
+  return &w->memory->words[home + (low >> 3) % WORD_TRIES];
+}
+
 static viva_status encode_word(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
                                int is_part, viva_error *error) {
-  uint64_t low, high;
-  word_key(piece, bytes, limit, &low, &high);
-  if (is_part) high |= WORD_PART;
-  word *set = w->memory->words + word_set(low, high);
-  for (int way = 0; way < 2; way++) {
-    if (set[way].low != low || set[way].high != high) continue;
-    word_put(w->sink, set[way].ids, set[way].count);
-    if (way == 1) {
-      word front = set[0];
-      set[0] = set[1];
-      set[1] = front;
-    }
+  uint64_t key[4] = {0, 0, 0, 0};
+  word_key(piece, bytes, limit, &key[0], &key[1]);
+  if (is_part) key[1] |= WORD_PART;
+  word *place = word_place(w, key[0], key[1]);
+  if (place->low == key[0] && place->high == key[1]) {
+    word_put(w->sink, place->ids, place->count);
     return VIVA_OK;
   }
-  uint32_t ids[IDS_MOST], count;
+  int has_many = place->low == key[0] && place->high == (key[1] | WORD_MANY);
+  if (has_many && put_long(w, long_place(w, key), key)) return VIVA_OK;
+  viva_token ids[IDS_MOST];
+  size_t count;
   TRY(encode_new(w, piece, bytes, is_part, ids, &count, error));
-  if (count > WORD_IDS) return VIVA_OK;
-  set[1] = set[0];
-  set[0] = (word){low, high, {0, 0, 0}, count};
-  memcpy(set[0].ids, ids, count * sizeof *ids);
+  *place = (word){key[0], key[1], {0, 0, 0}, (uint32_t)count};
+  if (count <= WORD_IDS) {
+    memcpy(place->ids, ids, count * sizeof *ids);
+  } else {
+    place->high |= WORD_MANY;
+    keep_long(long_place(w, key), key, ids, count);
+  }
   return VIVA_OK;
 }
 
@@ -69,18 +145,12 @@ static viva_status encode_long_word(const word_encoder *w, const uint8_t *piece,
   uint64_t key[4] = {0, 0, 0, 0};
   memcpy(key, piece, bytes);
   key[3] |= (uint64_t)bytes << 56 | (is_part ? WORD_PART : 0);
-  size_t at = word_set(key[0] ^ key[2] * 0xc2b2ae3d27d4eb4fULL, key[1] ^ key[3] * 0x165667b19e3779f9ULL) / 2;
-  long_word *slot = &w->memory->longs[at & (((size_t)1 << LONG_WORD_BITS) - 1)];
-  if (memcmp(slot->bytes, key, sizeof key) == 0) {
-    for (uint32_t i = 0; i < slot->count; i++) id_put(w->sink, slot->ids[i]);
-    return VIVA_OK;
-  }
-  uint32_t ids[IDS_MOST], count;
+  long_word *place = long_place(w, key);
+  if (put_long(w, place, key)) return VIVA_OK;
+  viva_token ids[IDS_MOST];
+  size_t count;
   TRY(encode_new(w, piece, bytes, is_part, ids, &count, error));
-  if (count > LONG_WORD_IDS) return VIVA_OK;
-  memcpy(slot->bytes, key, sizeof key);
-  memcpy(slot->ids, ids, count * sizeof *ids);
-  slot->count = count;
+  keep_long(place, key, ids, count);
   return VIVA_OK;
 }
 
@@ -88,13 +158,12 @@ static viva_status encode_part(const word_encoder *w, const uint8_t *piece, size
                                int is_part, viva_error *error) {
   if (w->memory->words && bytes <= WORD_BYTES) return encode_word(w, piece, bytes, limit, is_part, error);
   if (w->memory->words && bytes <= LONG_WORD_BYTES) return encode_long_word(w, piece, bytes, is_part, error);
-  return is_part ? bpe_merge_piece(w->bpe, w->scratch, piece, bytes, w->sink, error)
-                 : bpe_encode(w->bpe, w->scratch, piece, bytes, w->sink, error);
+  return merge(w, piece, bytes, is_part, w->sink, error);
 }
 
-viva_status words_miss(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                       viva_error *error) {
-  if (!w->joints->usable || bytes <= WORD_BYTES) return encode_part(w, piece, bytes, limit, 0, error);
+/* A piece that is longer than a word, cut at joints. */
+static viva_status encode_parts(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
+                                viva_error *error) {
   int is_part = w->bpe->rules.ignore_merges;
   if (is_part && bpe_whole_piece(w->bpe, piece, bytes, w->sink)) return VIVA_OK;
   for (size_t at = 0, end; at < bytes; at = end) {
@@ -104,30 +173,46 @@ viva_status words_miss(const word_encoder *w, const uint8_t *piece, size_t bytes
   return VIVA_OK;
 }
 
-viva_status words_encode_many(const word_encoder *w, const uint8_t *text, const size_t *from, size_t count,
-                              const uint8_t *limit, viva_error *error) {
-  uint64_t low[WORDS_AT_ONCE], high[WORDS_AT_ONCE];
-  const word *sets[WORDS_AT_ONCE];
-  if (!w->memory->words) {
-    for (size_t i = 0; i < count; i++) TRY(words_miss(w, text + from[i], from[i + 1] - from[i], limit, error));
-    return VIVA_OK;
-  }
+viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
+                         viva_error *error) {
+  /* Joints are those of text as it is written. */
+  if (w->joints->usable && bytes > LONG_WORD_BYTES && !w->blank.text)
+    return encode_parts(w, piece, bytes, limit, error);
+  return encode_part(w, piece, bytes, limit, 0, error);
+}
+
+/* Is the piece the word at its place? */
+static inline int is_known(const word_run *run, size_t i) {
+  const word *place = run->places[i];
+  uint64_t low, high;
+  if (!place) return 0;
+  word_key(run->pieces[i], run->bytes[i], run->limit, &low, &high);
+  return place->low == low && place->high == high;
+}
+
+/* The tables of whole pieces, asked for before they are needed. */
+static void expect_whole(const word_run *run, size_t from, size_t count) {
+  const bpe *b = run->w->bpe;
+  if (!b->rules.ignore_merges || !b->rules.byte_level) return;
+  for (size_t i = from; i < count; i++)
+    if (!is_known(run, i)) vocab_expect_bytes(b->vocab, run->pieces[i], run->bytes[i]);
+}
+
+viva_status words_flush(word_run *run, viva_error *error) {
+  size_t count = run->count;
+  id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
+  int misses = 0;
+  run->count = 0;
   for (size_t i = 0; i < count; i++) {
-    size_t bytes = from[i + 1] - from[i];
-    if (bytes > WORD_BYTES) {
-      low[i] = high[i] = UINT64_MAX; /* no word has this key */
-      sets[i] = w->memory->words;
+    if (is_known(run, i)) {
+      word_put(&sink, run->places[i]->ids, run->places[i]->count);
       continue;
     }
-    word_key(text + from[i], bytes, limit, &low[i], &high[i]);
-    sets[i] = w->memory->words + word_set(low[i], high[i]);
-    __builtin_prefetch(sets[i]);
+    if (misses++ == 0) expect_whole(run, i, count);
+    whole->count = sink.count;
+    TRY(words_encode(run->w, run->pieces[i], run->bytes[i], run->limit, error));
+    sink.count = whole->count;
   }
-  for (size_t i = 0; i < count; i++) {
-    if (sets[i]->low == low[i] && sets[i]->high == high[i])
-      word_put(w->sink, sets[i]->ids, sets[i]->count);
-    else
-      TRY(words_miss(w, text + from[i], from[i + 1] - from[i], limit, error));
-  }
+  whole->count = sink.count;
   return VIVA_OK;
 }

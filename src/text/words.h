@@ -1,8 +1,9 @@
 /* text/words.h: pieces that were merged before, and their ids.
  *
- * Text repeats its words. A memory of one thread at a time holds short pieces beside their ids in one line of the cache, so
- * that most words cost one look; a new one takes an old one's place, so its size is fixed. Longer pieces are cut at joints
- * first.
+ * Text repeats its words. A memory of one thread at a time holds short pieces beside their ids, two in a line of the cache,
+ * so that most words cost one look. A word lies where its hash says or in one of the places behind it; where all are taken,
+ * a new one takes an old one's, so the size is fixed. Pieces are gathered and then looked up together: the memory's lines
+ * come while the others are being asked for. Longer pieces are cut at joints first.
  */
 #ifndef TEXT_WORDS_H
 #define TEXT_WORDS_H
@@ -20,6 +21,7 @@ typedef struct word {
   uint32_t count;
 } word;
 
+/* Also a short one that has more ids than a word has room for. */
 typedef struct long_word {
   uint64_t bytes[4]; /* as low and high */
   uint32_t ids[LONG_WORD_IDS];
@@ -28,10 +30,14 @@ typedef struct long_word {
 
 _Static_assert(sizeof(word) == 32 && sizeof(long_word) == 64, "one or two words fill a line of the cache");
 
+/* A word of too many ids for its place: they lie among the long ones. */
+#define WORD_MANY ((uint64_t)0x40 << 56)
+
 /* A part of a longer piece is merged by other rules than a whole one where whole pieces are looked up first. */
 #define WORD_PART ((uint64_t)0x80 << 56)
 
-#define WORD_SET_BITS  15 /* sets of two words: 2 MiB */
+#define WORD_BITS      16 /* places: 2 MiB */
+#define WORD_TRIES     8  /* places that a word may lie at */
 #define LONG_WORD_BITS 13 /* 512 KiB */
 
 typedef struct word_memory {
@@ -40,26 +46,26 @@ typedef struct word_memory {
   long_word *longs;
 } word_memory;
 
-/* 1: no memory; words_encode then works without. */
+/* 1: no memory; words are then merged each time. */
 int word_memory_create(word_memory *memory);
 void word_memory_free(word_memory *memory);
 
-static inline size_t word_set(uint64_t low, uint64_t high) {
+static inline size_t word_hash(uint64_t low, uint64_t high) {
   uint64_t h = (low ^ high * 0x9fb21c651e98df25ULL) * 0x9e3779b97f4a7c15ULL;
-  return (size_t)((h ^ h >> 29) * 0xbf58476d1ce4e5b9ULL >> (64 - WORD_SET_BITS)) * 2;
+  return (size_t)((h ^ h >> 29) * 0xbf58476d1ce4e5b9ULL >> (64 - WORD_BITS));
 }
 
-/* The key of piece[0 .. bytes), bytes from 1 to WORD_BYTES; what lies before limit may be read. */
+extern const uint64_t word_masks[WORD_BYTES + 1][2];
+
+/* The key of at[0 .. bytes), bytes from 1 to WORD_BYTES; what lies before limit may be read. */
 static inline void word_key(const uint8_t *at, size_t bytes, const uint8_t *limit, uint64_t *low, uint64_t *high) {
   uint64_t key[2] = {0, 0};
   if (limit - at >= 16)
     memcpy(key, at, 16);
   else
     memcpy(key, at, bytes);
-  size_t cut = 64 - 8 * (bytes & 7);
-  uint64_t mask = bytes & 7 ? UINT64_MAX >> cut : 0;
-  *low = bytes < 8 ? key[0] & mask : key[0];
-  *high = (bytes < 8 ? 0 : key[1] & mask) | (uint64_t)bytes << 56;
+  *low = key[0] & word_masks[bytes][0];
+  *high = (key[1] & word_masks[bytes][1]) | (uint64_t)bytes << 56;
 }
 
 static inline void word_put(id_sink *sink, const uint32_t *ids, uint32_t count) {
@@ -71,38 +77,58 @@ static inline void word_put(id_sink *sink, const uint32_t *ids, uint32_t count) 
   for (uint32_t i = 0; i < count; i++) id_put(sink, ids[i]);
 }
 
-/* What the two below need. */
+/* How a piece that is not remembered becomes ids. */
 typedef struct word_encoder {
   const bpe *bpe;
   const joints *joints;
+  token_text
+      blank; /* what ' ' stands for in pieces, which have at most LONG_WORD_BYTES then; text NULL: they are as written */
   word_memory *memory;
   bpe_scratch *scratch;
   id_sink *sink;
 } word_encoder;
 
-/* Encodes a piece that was not found. Errors: E_MEMORY, E_LIMIT. */
-viva_status words_miss(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                       viva_error *error);
-
 /* Encodes one piece, not empty; limit: the end of the text that it is in. Errors: E_MEMORY, E_LIMIT. */
-static inline viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                                       viva_error *error) {
-  if (bytes <= WORD_BYTES && w->memory->words) {
-    uint64_t low, high;
-    word_key(piece, bytes, limit, &low, &high);
-    const word *set = w->memory->words + word_set(low, high);
-    if (set->low == low && set->high == high) {
-      word_put(w->sink, set->ids, set->count);
-      return VIVA_OK;
-    }
-  }
-  return words_miss(w, piece, bytes, limit, error);
+viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
+                         viva_error *error);
+
+/* The words of a text, one after the other: some are gathered and then looked up together, so that the memory's lines come while
+ * the others are being asked for. */
+#define WORDS_AT_ONCE 32
+typedef struct word_run {
+  const word_encoder *w;
+  const word *words;    /* NULL: there is no memory, each is merged */
+  const uint8_t *limit; /* what lies before it may be read */
+  size_t count;         /* of those that wait */
+  const uint8_t *pieces[WORDS_AT_ONCE];
+  size_t bytes[WORDS_AT_ONCE];
+  const word *places[WORDS_AT_ONCE]; /* NULL: it is longer */
+} word_run;
+
+static inline void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit) {
+  run->w = w;
+  run->words = w->memory->words;
+  run->limit = limit;
+  run->count = 0;
 }
 
-/* Encodes the pieces that begin at from[i] and end at from[i + 1], i < count, all looked up together: the memory's lines
- * come while the others are being asked for. Errors: E_MEMORY, E_LIMIT. */
-#define WORDS_AT_ONCE 32
-viva_status words_encode_many(const word_encoder *w, const uint8_t *text, const size_t *from, size_t count,
-                              const uint8_t *limit, viva_error *error);
+/* Encodes what waits. Errors: E_MEMORY, E_LIMIT. */
+viva_status words_flush(word_run *run, viva_error *error);
+
+/* The next piece, not empty. Errors: as words_flush. */
+static inline viva_status words_next(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
+  size_t i = run->count++;
+  run->pieces[i] = piece;
+  run->bytes[i] = bytes;
+  if (bytes <= WORD_BYTES && run->words) {
+    uint64_t low, high;
+    word_key(piece, bytes, run->limit, &low, &high);
+    run->places[i] = run->words + word_hash(low, high);
+    __builtin_prefetch(run->places[i]);
+  } else {
+    run->places[i] = NULL;
+  }
+  return run->count == WORDS_AT_ONCE ? words_flush(run, error) : VIVA_OK;
+}
 
 #endif

@@ -48,8 +48,8 @@ def make_many_tensors(path):
     tensors(path, 60000 * LARGE)
 
 
-def make_too_many_tensors(path):
-    tensors(path, 400000 * LARGE)
+def make_too_many_tensors(path):  # beyond 100 MB no header is read
+    tensors(path, min(400000 * LARGE, 1600000))
 
 
 def make_long_names(path):
@@ -342,6 +342,29 @@ def make_regex(path):
 
 def make_replace(path):
     tokenizer(path, normalizer={"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 2 * MIB * LARGE})
+
+
+def make_replaced_text(path):
+    """Not what is opened but what is encoded: each letter twice, 60 times over."""
+    tokenizer(path, normalizer={"type": "Sequence", "normalizers": [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 60})
+
+
+def make_replaced_tokens(path):
+    tokenizer(path, decoder={"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}] * 8 + [{"type": "Fuse"}]})
+
+
+def make_decoder_patterns(path):
+    """A pattern that takes exponential time, over every token."""
+    tokenizer(path, {"a" * 13 + f"{i:x}": i for i in range(30000 * LARGE)}, decoder={"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}, {"type": "Fuse"}]})
+
+
+def make_templates_in_a_row(path):
+    piece = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "z"}}] * 255 + [TEXT],
+             "special_tokens": {"z": {"ids": [0] * 256}}}
+    tokenizer(path, post_processor={"type": "Sequence", "processors": [piece] * 64})
 
 
 def make_vocab_file(path):

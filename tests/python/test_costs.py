@@ -11,10 +11,13 @@ MIB = 1 << 20
 # The program itself, its libraries and what it prints from; measured with the smallest model.
 PROGRAM = 16 * MIB
 SLOW = bool(os.environ.get("VIVA_SLOW"))
-IN_CI = ["many_tensors", "metadata", "shape", "index", "gguf_strings", "gguf_tensors", "config_keys", "patterns", "pattern_nodes", "npz_entries"]
+IN_CI = ["many_tensors", "metadata", "shape", "index", "gguf_strings", "gguf_tensors", "config_keys", "patterns", "pattern_nodes", "npz_entries",
+         "added_long", "replaced_text", "replaced_tokens", "decoder_patterns", "templates_in_a_row"]
 REFUSED = {"too_many_tensors": "the list of tensors", "too_long_name": "a tensor's name of", "gguf_keys": "the list of keys",
            "gguf_tensors": "the list of tensors", "patterns": "matching tensors with the patterns", "shape": "dimensions",
-           "metadata": "the metadata", "index": "the index", "pattern_nodes": "the names of quantised modules"}
+           "metadata": "the metadata", "index": "the index", "pattern_nodes": "the names of quantised modules",
+           "replaced_text": "more than 1024 bytes", "replaced_tokens": "the tokenizer would need more memory",
+           "decoder_patterns": "its decoder's patterns", "templates_in_a_row": "the tokenizer would need more memory"}
 
 
 def bytes_of(path):

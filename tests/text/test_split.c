@@ -79,12 +79,46 @@ static void test_tables(void **state) {
   assert_null(split_pattern_find("(a+)+$", 6));
 }
 
+/* Bits of blocks against the scanners: the pieces from each piece's begin on, none left out. */
+static void test_blocks(void **state) {
+  (void)state;
+  static const struct {
+    split_scanner scanner;
+    split_block block;
+  } rules[] = {{split_gpt2, split_block_gpt2}, {split_llama3, split_block_llama3}, {split_qwen2, split_block_qwen2}};
+  static const char *const parts[] = {" ", " ",  " ",  "\t", "\n", "\r", "\n", "'",    "'", "s",
+                                      "t", "re", "VE", "ll", "D",  "m",  "x",  "y",    "A", "0",
+                                      "1", "9",  ".",  ",",  "--", "!",  "\f", "\x1f", "e", "\xc3\xa9"};
+  enum { PARTS = sizeof parts / sizeof *parts, BYTES = 400, TEXTS = 1500 };
+  uint64_t random = 11, found = 0;
+  for (int round = 0; round < TEXTS; round++) {
+    char text[BYTES + 4];
+    size_t bytes = 0, few = 2 + (random = golden_mix(random, 1)) % (PARTS - 2), first = (random >> 20) % PARTS;
+    while (bytes < BYTES) {
+      random = golden_mix(random, 2);
+      const char *part = parts[(first + random % few) % PARTS];
+      size_t length = strlen(part);
+      memcpy(text + bytes, part, length);
+      bytes += length;
+    }
+    const uint8_t *at = (const uint8_t *)text;
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++)
+      for (size_t begin = 0; begin + SPLIT_BLOCK <= bytes; begin = rules[r].scanner(at, begin, bytes)) {
+        if (at[begin] >= 0x80) continue;
+        uint64_t starts = rules[r].block(at + begin);
+        for (size_t piece = begin; starts; starts &= starts - 1, found++) {
+          piece = rules[r].scanner(at, piece, bytes);
+          assert_int_equal(piece - begin, __builtin_ctzll(starts));
+        }
+      }
+  }
+  assert_true(found > 2000000);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_pieces),
-      cmocka_unit_test(test_stages),
-      cmocka_unit_test(test_no_stages),
-      cmocka_unit_test(test_tables),
+      cmocka_unit_test(test_pieces),    cmocka_unit_test(test_stages), cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_no_stages), cmocka_unit_test(test_tables),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "analyze.h"
+#include "terminal.h"
 
-enum { BARS = 32, BAR_WIDTH = 50 };
+enum { BARS = 32, BAR_LEAST = 10, BAR_USUAL = 50, BAR_MOST = 100, BAR_BESIDE = 36 /* its number, and its count */ };
 
 int analysis_choice(const analysis *a) {
   for (int i = 0; a->predicted && i < VIVA_FORMAT_CANDIDATES; i++)
@@ -20,11 +21,14 @@ static void print_histogram(output *out, const viva_distribution_stats *d) {
   for (int i = 0; i < VIVA_HISTOGRAM_BINS; i++) bars[i / per_bar] += d->histogram[i];
   for (int i = 0; i < BARS; i++) most = bars[i] > most ? bars[i] : most;
   const double width = (d->max_val - d->min_val) / BARS;
+  const int longest = terminal_fit(out->fd, BAR_BESIDE, BAR_LEAST, BAR_MOST, BAR_USUAL);
+  char marks[BAR_MOST];
+  memset(marks, '#', sizeof marks);
   output_text(out, "  histogram (length: root of the share)\n");
   for (int i = 0; i < BARS; i++) {
-    const int length = (int)(BAR_WIDTH * sqrt((double)bars[i] / (double)most) + 0.5);
-    output_format(out, "  %11.4g |%.*s%*s %" PRIu64 "\n", d->min_val + (i + 0.5) * width, length,
-                  "##################################################", BAR_WIDTH - length, "", bars[i]);
+    const int length = (int)(longest * sqrt((double)bars[i] / (double)most) + 0.5);
+    output_format(out, "  %11.4g |%.*s%*s %" PRIu64 "\n", d->min_val + (i + 0.5) * width, length, marks,
+                  longest - length, "", bars[i]);
   }
 }
 

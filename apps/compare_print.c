@@ -1,9 +1,11 @@
 /* compare_print.c: the result as text, with a heat map on a terminal, and as JSON. */
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "compare.h"
 #include "json_out.h"
+#include "terminal.h"
 
 static double share(uint64_t part, uint64_t all) { return all > 0 ? (double)part / (double)all : 0; }
 
@@ -18,15 +20,21 @@ static char heat(double error) {
   return ramp[place < 0 ? 0 : place > STEPS ? STEPS : (int)place];
 }
 
+enum { MAP_LEAST = 5, MAP_USUAL = 5, MAP_MOST = 12 }; /* the longest name has 4 letters */
+
+/* As wide as the terminal lets it be. */
 static void print_map(output *out, const weight_errors *e) {
+  const int width =
+      terminal_fit(out->fd, 7, 7 * MAP_LEAST, 7 * MAP_MOST, 7 * MAP_USUAL) / 7; /* of a cell, with its blank */
   output_text(out, "\nlayer  ");
-  for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, "%-5s", compare_projections[p]);
+  for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, "%-*s", width, compare_projections[p]);
   output_text(out, "   ' ' < 0.01%  ':' 0.1%  '=' 0.6%  '*' 4%  '@' 100%\n");
   for (uint64_t l = 0; l < e->layers; l++) {
     output_format(out, "%5" PRIu64 " ", l);
     for (int p = 0; p < COMPARE_PROJECTIONS; p++) {
-      char c = heat(e->layer[l][p]);
-      output_format(out, " %c%c%c%c", c, c, c, c);
+      char cell[MAP_MOST];
+      memset(cell, heat(e->layer[l][p]), sizeof cell);
+      output_format(out, " %.*s", width - 1, cell);
     }
     output_text(out, "\n");
   }

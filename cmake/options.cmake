@@ -44,7 +44,11 @@ endif()
 
 # Hardening, as the OpenSSF compiler guide advises; tests/install/check_hardening.sh looks for it in what was built.
 if(VIVA_HARDEN AND CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT VIVA_SANITIZE)
-  target_compile_options(viva_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong
+  set(VIVA_FORTIFY 3)
+  if(CMAKE_C_COMPILER_ID STREQUAL GNU AND CMAKE_C_COMPILER_VERSION VERSION_LESS 12)
+    set(VIVA_FORTIFY 2) # gcc 11, Ubuntu 22.04's, warns of 3 in every file
+  endif()
+  target_compile_options(viva_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=${VIVA_FORTIFY} -fstack-protector-strong
     -fstack-clash-protection)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     target_compile_options(viva_flags INTERFACE -fcf-protection=full)

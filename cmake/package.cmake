@@ -2,7 +2,7 @@
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME viva)
 set(CPACK_PACKAGE_VENDOR "The viva authors")
-set(CPACK_PACKAGE_CONTACT "The viva authors <viva@localhost>")
+set(CPACK_PACKAGE_CONTACT "maintainers <maintainers@users.noreply.r-seed-930ff532.example>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_PACKAGE_DESCRIPTION "Runs Llama-family models from safetensors folders and GGUF files: a program to talk to them, and the C library
  that it is a client of.")

@@ -49,7 +49,28 @@ static void run_line(void *arg, char *const *p, const int64_t *step, size_t n) {
     run_pieces(t, p, step, n);
 }
 
+/* Small dense operands of the loop's own types, and single elements: the walk costs more than the work. 0: not so. */
+static int run_dense(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count) {
+  const viva_tensor *to = operands[0];
+  char *p[WALK_OPERANDS];
+  int64_t step[WALK_OPERANDS];
+  if (to->elements >= 2 * PARALLEL_ELEMENTS) return 0;
+  for (int k = 0; k < count; k++) {
+    const viva_tensor *t = operands[k];
+    if (t->dtype != wanted[k]) return 0;
+    p[k] = t->data;
+    step[k] = k > 0 && t->elements == 1 ? 0 : (int64_t)tensor_element_bytes(t->dtype);
+    if (step[k] == 0) continue;
+    if (t->rank != to->rank || !operand_contiguous(t)) return 0;
+    for (uint32_t i = 0; i < t->rank; i++)
+      if (t->shape[i] != to->shape[i]) return 0;
+  }
+  if (to->elements > 0) loop(p, step, to->elements);
+  return 1;
+}
+
 void elementwise_run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count) {
+  if (run_dense(loop, wanted, operands, count)) return;
   task t = {.loop = loop, .operands = count};
   walk w;
   size_t widest = 1;

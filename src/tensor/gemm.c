@@ -9,7 +9,7 @@
 #include "tensor/tensor.h"
 
 enum {
-  BLOCK_ROWS = 512, /* blocks of the result: large enough that a library packs its operands for good reason */
+  BLOCK_ROWS = 1024, /* blocks of the result: large enough that a library packs its operands for good reason */
   BLOCK_COLS = 1024,
   SMALL = 8 * 8 * 8,           /* products below this are not worth a library call */
   PARALLEL_PRODUCTS = 1 << 20, /* multiplications that are worth a second thread: some 50 us */

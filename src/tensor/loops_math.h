@@ -154,27 +154,21 @@ static inline double tanh_f64(double x) {
   return a < 0.625 ? small : copysign(big, x); /* NaN: from exp */
 }
 
-/* -- sin and cos of F32, in F64: the angle less a multiple of π/2, whose first 33 bits are multiplied exactly */
+/* -- sin and cos of F32: in F64 the angle less a multiple of π/2, whose first 33 bits are multiplied exactly; then Cephes's
+ * polynomials for |r| ≤ π/4 */
 
 #define SIN_LIMIT 100000.0f /* beyond, the C library's */
 
-static inline float sin_cos_f32(float x, uint64_t quarter) {
-  const double shifted = (double)x * 0.63661977236758134308 + ROUNDER_64, k = shifted - ROUNDER_64;
-  const double r = ((double)x - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11, z = r * r;
-  const uint64_t turn = f64_to_bits(shifted) + quarter;
-  double s = -2.5052108385441719e-08;
-  s = s * z + 2.7557319223985893e-06;
-  s = s * z - 1.9841269841269841e-04;
-  s = s * z + 8.3333333333333332e-03;
-  s = s * z - 1.6666666666666666e-01;
-  double c = -2.7557319223985888e-07;
-  c = c * z + 2.4801587301587302e-05;
-  c = c * z - 1.3888888888888889e-03;
-  c = c * z + 4.1666666666666664e-02;
-  c = c * z - 0.5;
-  const double sine = r + r * z * s, cosine = 1.0 + z * c;
-  const double y = turn & 1 ? cosine : sine;
-  return (float)(turn & 2 ? -y : y);
+static inline float sin_cos_f32(float x, int32_t quarter) {
+  const double k = ((double)x * 0.63661977236758134308 + ROUNDER_64) - ROUNDER_64;
+  const float r = (float)(((double)x - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11), z = r * r;
+  const int32_t turn = (int32_t)k + quarter;
+  const float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * r + r;
+  const float c =
+      ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
+  const float y = turn & 1 ? c : s;
+  const float signed_y = turn & 2 ? -y : y;
+  return quarter == 0 && x == 0.0f ? x : signed_y; /* -0 stays */
 }
 
 /* From e^-|x|, which cannot overflow. */

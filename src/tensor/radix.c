@@ -1,16 +1,19 @@
-/* tensor/radix.c: least significant digit first, each pass stable; digits that are the same everywhere cost no pass. */
+/* tensor/radix.c: long rows are cut into parts (quick.h); then least significant digit first, each pass stable; digits that are the same everywhere cost no pass. */
 #include "tensor/radix.h"
 
 #include <string.h>
 
+#include "base/cpu.h"
 #include "tensor/dtype.h"
+#include "tensor/quick.h"
 #include "tensor/tensor.h"
 
 enum {
   MAX_DIGITS = 8,
   MAX_BUCKETS = 2048,
   WIDE_FROM = 4096, /* elements from which digits of 11 bits pay for their longer tables */
-  FEW = 48          /* elements that are quicker put in their places one by one */
+  QUICK_FROM = 4 * QUICK_PART,
+  FEW = 48 /* elements that are quicker put in their places one by one */
 };
 
 /* -- keys */
@@ -119,7 +122,7 @@ static void elements_of_keys(viva_dtype t, void *keys, size_t n) {
   }                                                                                                                    \
   /* By bits [low, 8·sizeof(K)) of the key; other: n elements of scratch. The result is in a. */                      \
   static void name(V *a, V *other, size_t n, unsigned low, uint32_t *counts) {                                         \
-    const unsigned bits = n >= WIDE_FROM && sizeof(K) == 4 ? 11 : 8, key_bits = 8 * (unsigned)sizeof(K);               \
+    const unsigned bits = n >= WIDE_FROM && sizeof(K) >= 4 ? 11 : 8, key_bits = 8 * (unsigned)sizeof(K);               \
     const unsigned digits = (key_bits - low + bits - 1) / bits;                                                        \
     const size_t buckets = (size_t)1 << bits;                                                                          \
     const K mask = (K)(buckets - 1);                                                                                   \
@@ -158,20 +161,44 @@ SORT(sort_32, uint32_t, uint32_t, ITSELF)
 SORT(sort_64, uint64_t, uint64_t, ITSELF)
 SORT(sort_pairs, pair, uint64_t, OF_PAIR)
 
-/* Counts come first in the scratch: 8 digits of 256, or 3 of 2048. */
+/* Counts come first in the scratch: at most 8 digits of 256, or 6 of 2048. */
 #define COUNT_BYTES (MAX_DIGITS * MAX_BUCKETS * sizeof(uint32_t))
 
 size_t radix_sort_scratch(viva_dtype type, size_t n) {
   size_t bytes;
-  if (n >= UINT32_MAX || __builtin_mul_overflow(n, tensor_element_bytes(type), &bytes)) return SIZE_MAX;
+  if (n >= UINT32_MAX || __builtin_mul_overflow(n + QUICK_SLACK, tensor_element_bytes(type), &bytes)) return SIZE_MAX;
   return __builtin_add_overflow(bytes, COUNT_BYTES, &bytes) ? SIZE_MAX : bytes;
 }
 
+/* What the parts are sorted with. */
+typedef struct leftover {
+  uint32_t *counts;
+  void *other;
+} leftover;
+
+static void sort_rest_64(void *arg, void *keys, size_t n) {
+  const leftover *r = arg;
+  sort_64(keys, r->other, n, 0, r->counts);
+}
+
+static void sort_rest_32(void *arg, void *keys, size_t n) {
+  const leftover *r = arg;
+  sort_32(keys, r->other, n, 0, r->counts);
+}
+
 void radix_sort(viva_dtype type, const void *from, size_t n, void *to, void *scratch) {
+  const size_t element = tensor_element_bytes(type);
+  const quick_sort quick = n >= QUICK_FROM && cpu_get()->avx2 ? quick_sort_avx2(element) : NULL;
   uint32_t *counts = scratch;
   void *other = (char *)scratch + COUNT_BYTES;
   make_keys(type, from, n, to);
-  switch (tensor_element_bytes(type)) {
+  if (quick) {
+    leftover r = {counts, other};
+    quick(to, other, n, element == 8 ? sort_rest_64 : sort_rest_32, &r);
+    elements_of_keys(type, to, n);
+    return;
+  }
+  switch (element) {
   case 8: sort_64(to, other, n, 0, counts); break;
   case 4: sort_32(to, other, n, 0, counts); break;
   case 2: sort_16(to, other, n, 0, counts); break;

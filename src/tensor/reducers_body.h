@@ -115,60 +115,61 @@ PIECE(max_u64, uint64_t, uint64_t, u64, 0, e, (x >= y ? x : y))
 PIECE(min_i64, int64_t, int64_t, i64, INT64_MAX, e, (x <= y ? x : y))
 PIECE(min_u64, uint64_t, uint64_t, u64, UINT64_MAX, e, (x <= y ? x : y))
 
-/* Extremes of floats: NaN, which no comparison finds, is looked for beside them. U: as wide as T. */
+/* Extremes of floats: NaN, which no comparison finds, is looked for beside them. U: as wide as T. The last lanes may look at
+ * elements twice: that changes nothing. */
 #define EXTREME(name, T, U, S, start, beyond)                                                                          \
   static void name##_piece(const void *from, size_t n, double shift, red_value *value) {                               \
     const T *a = from;                                                                                                 \
-    T lanes[LANES];                                                                                                    \
-    U nan[LANES] = {0}, any = 0;                                                                                       \
-    T most = value->S;                                                                                                 \
-    size_t i = 0;                                                                                                      \
+    T lanes[LANES], most = value->S;                                                                                   \
+    U nan[LANES] = {0};                                                                                                \
     (void)shift;                                                                                                       \
     if (most != most) return;                                                                                          \
+    for (size_t i = n; n < LANES && i-- > 0;) {                                                                        \
+      most = a[i] beyond most ? a[i] : most;                                                                           \
+      nan[0] |= a[i] != a[i];                                                                                          \
+    }                                                                                                                  \
     for (size_t k = 0; k < LANES; k++) lanes[k] = start;                                                               \
-    for (; i + LANES <= n; i += LANES)                                                                                 \
+    for (size_t done = 0; n >= LANES && done < n; done += LANES) {                                                     \
+      const T *b = a + (n - done < LANES ? n - LANES : done);                                                          \
       for (size_t k = 0; k < LANES; k++) {                                                                             \
-        const T e = a[i + k];                                                                                          \
+        const T e = b[k];                                                                                              \
         lanes[k] = e beyond lanes[k] ? e : lanes[k];                                                                   \
         nan[k] |= e != e ? (U) ~(U)0 : 0;                                                                              \
       }                                                                                                                \
-    for (size_t k = 0; k < LANES; k++) {                                                                               \
-      most = lanes[k] beyond most ? lanes[k] : most;                                                                   \
-      any |= nan[k];                                                                                                   \
     }                                                                                                                  \
-    for (; i < n; i++) {                                                                                               \
-      most = a[i] beyond most ? a[i] : most;                                                                           \
-      any |= a[i] != a[i];                                                                                             \
-    }                                                                                                                  \
-    value->S = any ? (T)NAN : most;                                                                                    \
+    for (size_t width = LANES / 2; width > 0; width /= 2)                                                              \
+      for (size_t k = 0; k < width; k++) {                                                                             \
+        lanes[k] = lanes[k + width] beyond lanes[k] ? lanes[k + width] : lanes[k];                                     \
+        nan[k] |= nan[k + width];                                                                                      \
+      }                                                                                                                \
+    most = lanes[0] beyond most ? lanes[0] : most;                                                                     \
+    value->S = nan[0] ? (T)NAN : most;                                                                                 \
   }
 EXTREME(max_f64, double, uint64_t, f64, -INFINITY, >)
 EXTREME(max_f32, float, uint32_t, f32, -INFINITY, >)
 EXTREME(min_f64, double, uint64_t, f64, INFINITY, <)
 EXTREME(min_f32, float, uint32_t, f32, INFINITY, <)
 
-#define FIND(name, T, S, found)                                                                                        \
+#define FIND(name, T, S)                                                                                               \
   static size_t find_##name(const void *from, size_t n, const red_value *value) {                                      \
     const T *a = from, v = value->S;                                                                                   \
     size_t i = 0;                                                                                                      \
+    if (v != v) { /* the first NaN */                                                                                  \
+      while (i < n && a[i] == a[i]) i++;                                                                               \
+      return i;                                                                                                        \
+    }                                                                                                                  \
     for (; i + LANES <= n; i += LANES) {                                                                               \
       int here = 0;                                                                                                    \
-      for (size_t k = 0; k < LANES; k++) {                                                                             \
-        const T e = a[i + k];                                                                                          \
-        here |= found;                                                                                                 \
-      }                                                                                                                \
+      for (size_t k = 0; k < LANES; k++) here |= a[i + k] == v;                                                        \
       if (here) break;                                                                                                 \
     }                                                                                                                  \
-    for (; i < n; i++) {                                                                                               \
-      const T e = a[i];                                                                                                \
-      if (found) break;                                                                                                \
-    }                                                                                                                  \
+    while (i < n && a[i] != v) i++;                                                                                    \
     return i;                                                                                                          \
   }
-FIND(f64, double, f64, (e == v) | ((e != e) & (v != v)))
-FIND(f32, float, f32, (e == v) | ((e != e) & (v != v)))
-FIND(i64, int64_t, i64, e == v)
-FIND(u64, uint64_t, u64, e == v)
+FIND(f64, double, f64)
+FIND(f32, float, f32)
+FIND(i64, int64_t, i64)
+FIND(u64, uint64_t, u64)
 
 /* Places are counted in a number as wide as the element, so that one mask serves both. */
 #define ARG_ROWS(name, T, P, better)                                                                                   \

@@ -117,7 +117,7 @@ int tensor_overlap(const viva_tensor *a, const viva_tensor *b) {
 int tensor_distinct(const viva_tensor *t) {
   uint64_t reached = 0; /* by the axes seen so far */
   uint32_t seen = 0;    /* bit i: axis i */
-  if (t->elements <= 1) return 1;
+  if (t->elements <= 1 || is_contiguous(t)) return 1;
   for (uint32_t n = 0; n < t->rank; n++) {
     uint32_t best = t->rank;
     uint64_t best_step = 0;

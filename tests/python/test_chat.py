@@ -177,6 +177,21 @@ def test_one_question(program, tiny_chat, smollm2_path):
     assert bare.returncode == 2 and "no chat template" in bare.stderr
 
 
+def test_width_follows_the_terminal(program, tmp_path):
+    """The map of viva compare, of 7 cells of letters."""
+    (tmp_path / "text").write_text(" ".join(map(str, range(60))))
+    lengths = []
+    for columns in (50, 90):
+        t = Terminal("/bin/sh", "-c", f"read ready; exec {program} compare {test_files.TINY} {test_files.TINY} --weights fp8 -f {tmp_path}/text "
+                     "-c 32 --chunks 1 -q --layers")
+        fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        t.type("\n")
+        t.wait("weights' error")
+        lengths.append(max(len(line) for line in t.seen.splitlines() if "++++" in line))
+        t.close()
+    assert lengths[0] < lengths[1] and lengths[0] <= 50 and lengths[1] <= 90, lengths
+
+
 ENDED = "{{ bos_token }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
 NAMED = {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}}
 HOMES = {  # the same template and tokens, wherever their writers keep them

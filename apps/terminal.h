@@ -1,0 +1,11 @@
+/* terminal.h: how wide what is printed may be. */
+#ifndef APPS_TERMINAL_H
+#define APPS_TERMINAL_H
+
+/* The columns of the terminal that fd is, now; 0 when it is none or does not say. */
+int terminal_columns(int fd);
+
+/* wanted, or as much as the columns leave beside `taken`: from least to most. wanted when the columns are not known. */
+int terminal_fit(int fd, int taken, int least, int most, int wanted);
+
+#endif

@@ -25,13 +25,16 @@ static viva_status get_text(const viva_checkpoint *ck, arena *a, const char *key
   return *text ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
 }
 
-static viva_status get_texts(const viva_checkpoint *ck, arena *a, const char *key, const token_text **texts,
-                             size_t *count, viva_error *error) {
+static viva_status get_texts(const viva_checkpoint *ck, arena *a, const char *key, allowance *allowed,
+                             const token_text **texts, size_t *count, viva_error *error) {
   const gguf_value *value = gguf_find(ck->gguf, key);
   *texts = NULL;
   *count = 0;
   if (!value) return VIVA_OK;
   if (!value->is_array || value->type != GGUF_STRING) return key_error(ck, key, error, "an array of strings");
+  /* The list, and the strings, which the header holds. */
+  TRY(allowance_memory(allowed, (uint64_t)value->count * (sizeof(token_text) + sizeof(uint64_t)), "the vocabulary",
+                       ck->path, error));
   token_text *list = arena_alloc(a, ((size_t)value->count + 1) * sizeof *list);
   if (!list) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
   size_t at = 0, n = 0;
@@ -143,8 +146,8 @@ static viva_status read_source(const viva_checkpoint *ck, arena *a, token_source
   s->path = ck->path;
   TRY(get_text(ck, a, "tokenizer.ggml.model", &s->model, error));
   TRY(get_text(ck, a, "tokenizer.ggml.pre", &s->pre, error));
-  TRY(get_texts(ck, a, "tokenizer.ggml.tokens", &s->tokens, &s->token_count, error));
-  TRY(get_texts(ck, a, "tokenizer.ggml.merges", &s->merges, &s->merge_count, error));
+  TRY(get_texts(ck, a, "tokenizer.ggml.tokens", &s->allowed, &s->tokens, &s->token_count, error));
+  TRY(get_texts(ck, a, "tokenizer.ggml.merges", &s->allowed, &s->merges, &s->merge_count, error));
   int scored = s->model && strcmp(s->model, "gpt2") != 0; /* byte-level vocabularies have no use for scores */
   if (scored) TRY(get_scores(ck, a, s->token_count, &s->scores, error));
   TRY(get_kinds(ck, a, s, error));

@@ -304,7 +304,7 @@ def test_top_k(wild):
             assert same(values, np.take_along_axis(a, expected, axis))
 
 
-@pytest.mark.parametrize("percent", [0, 3, 25, 50, 61.8, 100])
+@pytest.mark.parametrize("percent", [0, 50, 61.8, 100])
 def test_percentile(percent, pool):
     for dtype, shape in itertools.product(COMPUTE, [(1, ), (7, ), (33, ), (4, 6), (2, 3, 5), (300, )]):
         for axis, keep, order in itertools.product((None, *range(len(shape))), (0, 1), range(4)):

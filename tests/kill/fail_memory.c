@@ -46,7 +46,26 @@ __attribute__((constructor)) static void begin(void) {
   fail_at = at ? strtol(at, NULL, 10) : 0;
   report = getenv("VIVA_TEST_REPORT");
   dl_iterate_phdr(find_program, NULL);
+}
+
+/* What runs before main is not ours: the C library's, and CUDA's, which takes no refusal. */
+static int (*main_of_program)(int argc, char **argv, char **environment);
+
+static int counted_main(int argc, char **argv, char **environment) {
   begun = 1;
+  return main_of_program(argc, argv, environment);
+}
+
+typedef int start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
+                       void (*fini)(void), void (*loader_fini)(void), void *stack);
+start_main __libc_start_main;
+
+int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void), void (*fini)(void),
+                      void (*loader_fini)(void), void *stack) {
+  start_main *real;
+  *(void **)&real = dlsym(RTLD_NEXT, "__libc_start_main");
+  main_of_program = main;
+  return real(counted_main, argc, argv, init, fini, loader_fini, stack);
 }
 
 static size_t slot(const void *block) { return ((uintptr_t)block >> 4) * 0x9E3779B97F4A7C15u >> 48 & (TABLE - 1); }

@@ -17,6 +17,16 @@ typedef struct lane_pass {
   int64_t bad_index;
 } lane_pass;
 
+/* *at = the place that an index in memory names; 0: it is outside, which is noted. */
+static int place_of(lane_pass *l, const char *index, uint64_t *at) {
+  int64_t value;
+  memcpy(&value, index, sizeof value);
+  *at = index_place(value, l->size);
+  if (*at < l->size) return 1;
+  l->bad = 1, l->bad_index = value;
+  return 0;
+}
+
 /* p: out or values, a, indices. */
 static void gather_lanes(void *arg, char *const *p, const int64_t *step, size_t n) {
   lane_pass *l = arg;
@@ -25,13 +35,8 @@ static void gather_lanes(void *arg, char *const *p, const int64_t *step, size_t 
     char *to = p[0] + (int64_t)k * step[0];
     const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
     for (uint64_t i = 0; i < l->length; i++, to += l->other_step, index += l->index_step) {
-      int64_t value;
-      memcpy(&value, index, sizeof value);
-      const uint64_t at = index_place(value, l->size);
-      if (at >= l->size) {
-        l->bad = 1, l->bad_index = value;
-        return;
-      }
+      uint64_t at;
+      if (!place_of(l, index, &at)) return;
       memcpy(to, from + (int64_t)at * l->a_step, (size_t)element);
     }
   }
@@ -56,13 +61,8 @@ static void scatter_lanes(void *arg, char *const *p, const int64_t *step, size_t
     char *to = p[0] + (int64_t)k * step[0];
     const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
     for (uint64_t i = 0; i < l->length; i++, from += l->other_step, index += l->index_step) {
-      int64_t value;
-      memcpy(&value, index, sizeof value);
-      const uint64_t at = index_place(value, l->size);
-      if (at >= l->size) {
-        l->bad = 1, l->bad_index = value;
-        return;
-      }
+      uint64_t at;
+      if (!place_of(l, index, &at)) return;
       if (l->mode == VIVA_SCATTER_ADD)
         add_element(l->type, to + (int64_t)at * l->a_step, from);
       else

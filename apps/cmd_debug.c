@@ -215,11 +215,20 @@ static const char *dump_file(const char *word) {
   return equals && equals > word && equals[1] ? equals + 1 : NULL;
 }
 
+/* Before the work: that each can be written, and over no input. */
 static int check_dumps(const debug_args *args) {
-  for (size_t i = 0; i < args->dumps.count; i++)
-    if (!dump_file(args->dumps.items[i]))
+  const char *inputs[3] = {args->model.path};
+  size_t count = 1;
+  if (args->model.tokenizer) inputs[count++] = args->model.tokenizer;
+  if (args->input.file) inputs[count++] = args->input.file;
+  for (size_t i = 0; i < args->dumps.count; i++) {
+    const char *file = dump_file(args->dumps.items[i]);
+    if (!file)
       return message_usage("debug-decode", "--dump %s: expected [LAYER.]STAGE=FILE, as 3.attention=a.npy",
                            args->dumps.items[i]);
+    const int code = output_try(file, inputs, count);
+    if (code) return code;
+  }
   return 0;
 }
 

@@ -1,6 +1,7 @@
 """Every command of the program once, as small as it can be: what failures, kills and poor places are tried on."""
 
 import json
+import resource
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,17 @@ def make_inputs(program, folder):
     subprocess.run([program, "compress", TINY, "-o", folder / "packed.viva", "-q"], check=True)
 
 
+def run_under(kib, line):
+    """The finished run of a line, with so much address space."""
+    return subprocess.run(line, capture_output=True, text=True, timeout=300,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (kib << 10, kib << 10)))
+
+
+def least_memory(program):
+    """KiB of address space with which the program starts: with less the system ends it before main, in its own ways."""
+    return next(kib for kib in range(2000, 400000, 400) if run_under(kib, [program, "--version"]).returncode == 0)
+
+
 def commands(inputs):
     table = [
         Command("generate", ["generate", "-m", TINY, "-p", "a", "-n", "2", "-q"]),
@@ -50,6 +62,7 @@ def commands(inputs):
         Command("decompress", ["decompress", "[]/packed.viva", "-o", "{}/out.npz", "-q"], "out.npz"),
         Command("decompress-raw", ["decompress", "[]/packed.viva", "-o", "{}/out.f32", "-q"], "out.f32"),
         Command("analyze", ["analyze", TINY, "--tensor", "blk.0.attn_k.weight", "--html", "{}/page.html"], "page.html", varies=True),
+        Command("debug-decode", ["debug-decode", "-m", TINY, "-q", "--num-layers", "1", "--dump", "logits={}/out.npy"], "out.npy", varies=True),
         Command("memory", ["memory"], varies=True),
         Command("devices", ["devices"], varies=True),
         Command("help", ["help", "generate"]),

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import least_memory, run_under
 
 TINY = Path(__file__).resolve().parent.parent / "golden" / "tiny.gguf"
 ROPE = TINY.with_name("rope.gguf")
@@ -162,15 +163,18 @@ def test_no_output_replaces_an_input(program, tmp_path):
     model.write_bytes(TINY.read_bytes())
     text.write_text(" ".join(str(i) for i in range(30)))
     subprocess.run([program, "compress", model, "-o", packed, "-q"], check=True)
+    hard = tmp_path / "hard.npy"
     os.link(packed, link)
+    os.link(model, hard)
     commands = [["compare", model, TINY, "-f", text, "-c", "32", "-q", "--html", page] for page in (model, text)]
     commands += [["analyze", model, "--html", model], ["compress", model, "-o", model], ["decompress", packed, "-o", packed],
                  ["decompress", packed, "-o", link]]
+    commands += [["debug-decode", "-m", model, "-q", "--dump", "logits=" + str(out)] for out in (model, hard)]
     for command in commands:
-        before = command[-1].read_bytes()
+        before = Path(str(command[-1]).removeprefix("logits=")).read_bytes()
         done = subprocess.run([program, *command], capture_output=True, text=True, timeout=300)
         fails(done, 1, "input and output are the same")
-        assert command[-1].read_bytes() == before
+        assert Path(str(command[-1]).removeprefix("logits=")).read_bytes() == before
 
 
 def test_positions_that_config_json_cannot_say(program, tmp_path):
@@ -188,16 +192,9 @@ def test_little_memory(program, tmp_path, command):
                  "compare": [TINY, TINY, "--weights", "nvfp4", "-f", tmp_path / "text", "-c", "32"]}[command]
     codes = set()
 
-    def under(kib, *words):
-        def limit():
-            resource.setrlimit(resource.RLIMIT_AS, (kib << 10, kib << 10))
-
-        return subprocess.run([program, *words], capture_output=True, text=True, timeout=300, preexec_fn=limit)
-
-    # With less the system cannot even start the program, and says so in its own ways.
-    least = next(kib for kib in range(2000, 400000, 400) if under(kib, "--version").returncode == 0)
+    least = least_memory(program)
     for kib in range(least, least + 32000, 800):
-        done = under(kib, command, *arguments, "-q", "-t", "2")
+        done = run_under(kib, [program, command, *arguments, "-q", "-t", "2"])
         codes.add(done.returncode)
         assert done.returncode in (0, 3, 127), (kib, done)  # 127: the system could not even start it
         if done.returncode == 3:

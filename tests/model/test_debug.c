@@ -123,6 +123,34 @@ static void every_stage_on_every_device(void **state) {
   kit_end(&k);
 }
 
+/* More tokens than a chunk: two passes, of which the first ends with the last layer's cache; the same logits. */
+static void chunks_are_passes(void **state) {
+  enum { CHUNK = 4, FIRST = 1 + (LAYERS - 1) * IN_LAYER + 5 };
+  (void)state;
+  kit k;
+  viva_error error = {0};
+  viva_token tokens[TOKENS];
+  seen all = {0}, whole = {0};
+  kit_begin(&k, 1, VIVA_KERNELS_AUTO);
+  put_model(&k);
+  run(&k, &whole);
+  viva_model *model = kit_load(&k, "/m", NULL);
+  viva_session *s = kit_session(model, 32, CHUNK, VIVA_DTYPE_NONE);
+  kit_tokens(tokens, TOKENS, VOCAB, 5);
+  kit_ok(viva_debug_step(s, tokens, TOKENS, remember, &all, &error), &error);
+  assert_int_equal(all.count, FIRST + 1 + LAYERS * IN_LAYER + 2);
+  assert_int_equal(all.rows[0], CHUNK);
+  assert_string_equal(all.names[FIRST - 1], "1.q_turned");
+  assert_string_equal(all.names[FIRST], "-1.embedding");
+  assert_int_equal(all.rows[FIRST], TOKENS - CHUNK);
+  assert_memory_equal(all.values[all.count - 1], whole.values[whole.count - 1], VOCAB * sizeof(float));
+  viva_session_free(s);
+  viva_model_release(model);
+  forget(&all);
+  forget(&whole);
+  kit_end(&k);
+}
+
 static void a_stop_changes_nothing(void **state) {
   (void)state;
   kit k;
@@ -162,6 +190,7 @@ static void a_stop_changes_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_stage_on_every_device),
+      cmocka_unit_test(chunks_are_passes),
       cmocka_unit_test(a_stop_changes_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

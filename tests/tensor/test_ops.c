@@ -66,7 +66,7 @@ static void fill_whole(char *bytes, size_t count, viva_dtype t, uint64_t seed) {
   for (size_t i = 0; i < count; i++) {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
     const int whole = (int)(seed >> 40) % 7, none = seed >> 60 == 0 && count % 3 == 0;
-    const double f64 = none ? NAN : whole - 3;
+    const double f64 = none ? (double)NAN : whole - 3;
     const float f32 = (float)f64;
     const int64_t i64 = t == VIVA_U64 ? whole : whole - 3;
     if (t == VIVA_F64) memcpy(bytes + i * 8, &f64, 8);

@@ -189,6 +189,14 @@ static void into(void **state) {
   assert_non_null(strstr(error.message, "share one place"));
   viva_tensor_release(repeated);
   viva_tensor *half = values_of(VIVA_F16, 2, shape, 3);
+  /* single elements do not fill a result by themselves */
+  viva_tensor *one, *eight;
+  assert_int_equal(tensor_create(rt, VIVA_F32, 1, (uint64_t[]){1}, &one, &error), VIVA_OK);
+  assert_int_equal(tensor_create(rt, VIVA_F32, 1, (uint64_t[]){8}, &eight, &error), VIVA_OK);
+  assert_int_equal(viva_tensor_binary_into(VIVA_ADD, one, one, eight, &error), VIVA_E_SIZE);
+  assert_int_equal(viva_tensor_binary_into(VIVA_ADD, one, eight, eight, &error), VIVA_OK);
+  assert_int_equal(viva_tensor_binary_into(VIVA_ADD, eight, one, one, &error), VIVA_E_SIZE);
+  viva_tensor_release(one), viva_tensor_release(eight);
   assert_int_equal(viva_tensor_binary_into(VIVA_MULTIPLY, copy, b, half, &error), VIVA_OK); /* another type */
   assert_int_equal(viva_tensor_reduce_into(VIVA_SUM, copy, (int32_t[]){0}, 1, 1, half, &error), VIVA_E_SIZE);
   viva_tensor_release(a), viva_tensor_release(b), viva_tensor_release(copy), viva_tensor_release(half);

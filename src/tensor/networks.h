@@ -69,7 +69,7 @@ INLINE void order_64(__m256i *a, __m256i *b) {
   }
 
 /* to[8][V]: columns of 8 rows from `row` on. */
-INLINE void write_32(const __m256i *v, int V, int row, int32_t *to) {
+INLINE void turn_32(const __m256i *v, int V, int row, int32_t *to) {
   __m256i a[8], b[8];
   UNROLLED for (int i = 0; i < 8; i += 2) {
     a[i] = _mm256_unpacklo_epi32(v[row + i], v[row + i + 1]);
@@ -86,7 +86,7 @@ INLINE void write_32(const __m256i *v, int V, int row, int32_t *to) {
 }
 
 /* to[4][V]: columns of 4 rows. */
-INLINE void write_64(const __m256i *v, int V, int row, int64_t *to) {
+INLINE void turn_64(const __m256i *v, int V, int row, int64_t *to) {
   __m256i a[4];
   UNROLLED for (int i = 0; i < 4; i += 2) {
     a[i] = _mm256_unpacklo_epi64(v[row + i], v[row + i + 1]);
@@ -99,7 +99,7 @@ INLINE void write_64(const __m256i *v, int V, int row, int64_t *to) {
 }
 
 /* Sorts n ≤ V·W keys: behind them stand the largest there are. */
-#define NETWORK(name, T, V, W, largest, MERGES, write, rows)                                                           \
+#define NETWORK(name, T, V, W, largest, MERGES, TURN, rows)                                                            \
   static void name(T *keys, size_t n) {                                                                                \
     _Alignas(32) T table[(V) * (W)];                                                                                   \
     __m256i v[V];                                                                                                      \
@@ -107,7 +107,7 @@ INLINE void write_64(const __m256i *v, int V, int row, int64_t *to) {
     for (size_t i = n; i < (V) * (W); i++) table[i] = (largest);                                                       \
     UNROLLED for (int i = 0; i < (V); i++) v[i] = _mm256_load_si256((const __m256i *)(const void *)(table + i * (W))); \
     MERGES(v, V)                                                                                                       \
-    UNROLLED for (int i = 0; i < (V); i += (rows)) write(v, V, i, table);                                              \
+    UNROLLED for (int i = 0; i < (V); i += (rows)) TURN(v, V, i, table);                                               \
     memcpy(keys, table, n * sizeof *keys);                                                                             \
   }
 
@@ -131,11 +131,11 @@ INLINE void write_64(const __m256i *v, int V, int row, int64_t *to) {
   ACROSS(v, V, order_64, NEIGHBOURS_64, LEFT_2)                                                                        \
   STRAIGHT(v, V, (V) / 2, order_64)
 
-NETWORK(network_8x8, int32_t, 8, 8, INT32_MAX, MERGES_32, write_32, 8)
-NETWORK(network_16x8, int32_t, 16, 8, INT32_MAX, MERGES_32, write_32, 8)
-NETWORK(network_4x4, int64_t, 4, 4, INT64_MAX, MERGES_64, write_64, 4)
-NETWORK(network_8x4, int64_t, 8, 4, INT64_MAX, MERGES_64, write_64, 4)
-NETWORK(network_16x4, int64_t, 16, 4, INT64_MAX, MERGES_64, write_64, 4)
+NETWORK(network_8x8, int32_t, 8, 8, INT32_MAX, MERGES_32, turn_32, 8)
+NETWORK(network_16x8, int32_t, 16, 8, INT32_MAX, MERGES_32, turn_32, 8)
+NETWORK(network_4x4, int64_t, 4, 4, INT64_MAX, MERGES_64, turn_64, 4)
+NETWORK(network_8x4, int64_t, 8, 4, INT64_MAX, MERGES_64, turn_64, 4)
+NETWORK(network_16x4, int64_t, 16, 4, INT64_MAX, MERGES_64, turn_64, 4)
 
 static void sort_few_32(int32_t *keys, size_t n) {
   if (n <= 64)

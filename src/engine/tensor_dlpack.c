@@ -8,5 +8,5 @@ viva_status viva_tensor_from_dlpack(viva_engine *engine, struct DLManagedTensorV
   if (!tensor) return error_set(error, VIVA_E_ARGUMENT, "tensor is NULL; expected a place for the handle");
   *tensor = NULL;
   if (!engine) return error_set(error, VIVA_E_ARGUMENT, "engine is NULL; open one with viva_engine_open");
-  return dlpack_import(engine->rt, managed, tensor, error);
+  return dlpack_import(engine->rt, engine_device(engine), managed, tensor, error);
 }

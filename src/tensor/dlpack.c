@@ -15,6 +15,16 @@ static const struct {
              {VIVA_E8M0, 14, 8}, {VIVA_E2M1, 17, 4}};
 enum { TYPES = sizeof types / sizeof *types };
 
+/* As DLPack numbers it. NULL: the host. */
+static int32_t device_of(const tensor_device *device, int32_t *index) {
+  viva_device_info info = {.size = sizeof info};
+  *index = 0;
+  if (!device) return DLPACK_CPU;
+  device->info(device->engine, &info);
+  *index = info.index;
+  return info.kind == VIVA_DEVICE_CUDA ? DLPACK_CUDA : DLPACK_EXTENSION;
+}
+
 /* -- export */
 
 /* What manager points to. */
@@ -38,7 +48,7 @@ viva_status viva_tensor_to_dlpack(const viva_tensor *tensor, struct DLManagedTen
   int type = 0;
   if (!managed) return error_set(error, VIVA_E_ARGUMENT, "managed is NULL; expected a place for it");
   *managed = NULL;
-  TRY(operand_need(tensor, "tensor", error));
+  TRY(operand_given(tensor, "tensor", error));
   while (type < TYPES && types[type].dtype != tensor->dtype) type++;
   if (type == TYPES) return operand_refuse("DLPack", tensor->dtype, VIVA_DTYPE_NONE, error);
   exported *e = mem_array(&tensor->storage->rt->mem, 1, sizeof *e);
@@ -47,6 +57,9 @@ viva_status viva_tensor_to_dlpack(const viva_tensor *tensor, struct DLManagedTen
     e->shape[i] = (int64_t)tensor->shape[i];
     e->strides[i] = tensor->strides[i];
   }
+  int32_t index;
+  const int32_t device = device_of(tensor->storage->device, &index);
+  storage_settle(tensor->storage); /* the receiver's queue knows nothing of ours */
   e->tensor = viva_tensor_retain((viva_tensor *)(uintptr_t)tensor);
   e->managed = (dlpack_managed){.major = DLPACK_MAJOR,
                                 .minor = DLPACK_MINOR,
@@ -54,7 +67,8 @@ viva_status viva_tensor_to_dlpack(const viva_tensor *tensor, struct DLManagedTen
                                 .deleter = release_exported,
                                 .flags = types[type].bits < 8 ? DLPACK_SUBBYTE_PADDED : 0,
                                 .tensor = {.data = tensor->data,
-                                           .device_type = DLPACK_CPU,
+                                           .device_type = device,
+                                           .device_id = index,
                                            .rank = (int32_t)tensor->rank,
                                            .code = types[type].code,
                                            .bits = types[type].bits,
@@ -67,16 +81,30 @@ viva_status viva_tensor_to_dlpack(const viva_tensor *tensor, struct DLManagedTen
 
 /* -- import */
 
-static viva_status check(const dlpack_managed *m, viva_dtype *dtype, viva_error *error) {
+/* *where = the engine's device, or NULL for what the host reads. */
+static viva_status check_device(const dlpack_tensor *t, const tensor_device *device, const tensor_device **where,
+                                viva_error *error) {
+  int32_t index;
+  *where = NULL;
+  if (t->device_type == DLPACK_CPU || t->device_type == DLPACK_CUDA_HOST) return VIVA_OK;
+  const int32_t type = device_of(device, &index);
+  if (!device || t->device_type != type || t->device_id != index)
+    return error_set(error, VIVA_E_UNSUPPORTED,
+                     "the DLPack tensor lies on device %d of type %d; expected type 1 (CPU), 3 (CUDA's host memory) or "
+                     "the engine's own device, %d of type %d",
+                     (int)t->device_id, (int)t->device_type, (int)index, (int)type);
+  *where = device;
+  return VIVA_OK;
+}
+
+static viva_status check(const dlpack_managed *m, const tensor_device *device, viva_dtype *dtype,
+                         const tensor_device **where, viva_error *error) {
   const dlpack_tensor *t = &m->tensor;
   int type = 0;
   if (m->major != DLPACK_MAJOR)
     return error_set(error, VIVA_E_UNSUPPORTED, "this is DLPack %u.%u; expected version 1", (unsigned)m->major,
                      (unsigned)m->minor);
-  if (t->device_type != DLPACK_CPU && t->device_type != DLPACK_CUDA_HOST)
-    return error_set(error, VIVA_E_UNSUPPORTED,
-                     "the DLPack tensor lies on a device of type %d; expected 1 (CPU) or 3 (CUDA's host memory)",
-                     (int)t->device_type);
+  TRY(check_device(t, device, where, error));
   while (type < TYPES && (types[type].code != t->code || types[type].bits != t->bits)) type++;
   if (type == TYPES || t->lanes != 1 || (t->bits < 8 && !(m->flags & DLPACK_SUBBYTE_PADDED)))
     return error_set(error, VIVA_E_UNSUPPORTED,
@@ -115,8 +143,8 @@ static void release_imported(void *user, void *data) {
 }
 
 /* A tensor over managed's memory that releases nothing yet. */
-static viva_status lay_over(runtime *rt, const dlpack_tensor *t, viva_dtype dtype, viva_tensor **base,
-                            viva_tensor **view, viva_error *error) {
+static viva_status lay_over(runtime *rt, const tensor_device *device, const dlpack_tensor *t, viva_dtype dtype,
+                            viva_tensor **base, viva_tensor **view, viva_error *error) {
   int64_t strides[VIVA_TENSOR_MAX_RANK], low, high, span;
   uint64_t shape[VIVA_TENSOR_MAX_RANK], bytes;
   const int64_t element = (int64_t)tensor_element_bytes(dtype);
@@ -125,24 +153,25 @@ static viva_status lay_over(runtime *rt, const dlpack_tensor *t, viva_dtype dtyp
   if (reach(t, strides, &low, &high) || __builtin_sub_overflow(high, low, &span) || span == INT64_MAX ||
       ck_mul((uint64_t)span + 1, (uint64_t)element, &bytes) || bytes > PTRDIFF_MAX)
     return error_set(error, VIVA_E_LIMIT, "the size of the DLPack tensor overflows");
-  if (empty) return tensor_create(rt, dtype, (uint32_t)t->rank, shape, view, error);
+  if (empty) return tensor_create_on(rt, device, dtype, (uint32_t)t->rank, shape, view, error);
   const uint64_t length[1] = {(uint64_t)span + 1};
   const viva_tensor_memory memory = {
       .size = sizeof memory, .data = (char *)t->data + t->byte_offset + low * element, .bytes = (size_t)bytes};
-  TRY(tensor_wrap(rt, NULL, &memory, dtype, 1, length, base, error));
+  TRY(tensor_wrap(rt, device, &memory, dtype, 1, length, base, error));
   return tensor_over((*base)->storage, dtype, (uint32_t)t->rank, shape, strides, -low, view, error);
 }
 
-viva_status dlpack_import(runtime *rt, dlpack_managed *managed, viva_tensor **out, viva_error *error) {
+viva_status dlpack_import(runtime *rt, const tensor_device *device, dlpack_managed *managed, viva_tensor **out,
+                          viva_error *error) {
   viva_tensor *base = NULL, *view = NULL;
   viva_dtype dtype = VIVA_DTYPE_NONE;
   if (!managed) return error_set(error, VIVA_E_ARGUMENT, "managed is NULL");
-  TRY(check(managed, &dtype, error));
-  viva_status status = lay_over(rt, &managed->tensor, dtype, &base, &view, error);
+  TRY(check(managed, device, &dtype, &device, error));
+  viva_status status = lay_over(rt, device, &managed->tensor, dtype, &base, &view, error);
   const int copied = !base || (managed->flags & DLPACK_READ_ONLY);
   if (status == VIVA_OK && base && copied) {
     viva_tensor *copy;
-    status = operand_copy(view, dtype, &copy, error);
+    status = device_from(rt, device, view, &copy, error);
     if (status == VIVA_OK) viva_tensor_release(view), view = copy;
   }
   if (status == VIVA_OK && !copied) {

@@ -7,7 +7,8 @@
 
 enum { DLPACK_MAJOR = 1, DLPACK_MINOR = 1 };
 enum { DLPACK_READ_ONLY = 1, DLPACK_SUBBYTE_PADDED = 4 }; /* flags */
-enum { DLPACK_CPU = 1, DLPACK_CUDA_HOST = 3 };            /* devices whose memory the host reads */
+/* Devices. The host reads the memory of CPU and CUDA_HOST; EXTENSION: one that is no GPU of CUDA's. */
+enum { DLPACK_CPU = 1, DLPACK_CUDA = 2, DLPACK_CUDA_HOST = 3, DLPACK_EXTENSION = 12 };
 
 typedef struct dlpack_tensor {
   void *data;
@@ -29,6 +30,8 @@ typedef struct DLManagedTensorVersioned {
 
 _Static_assert(sizeof(void *) != 8 || sizeof(dlpack_managed) == 80, "DLManagedTensorVersioned has 80 bytes");
 
-viva_status dlpack_import(runtime *rt, dlpack_managed *managed, viva_tensor **out, viva_error *error);
+/* device: that of the engine, NULL where it is the host's memory. */
+viva_status dlpack_import(runtime *rt, const tensor_device *device, dlpack_managed *managed, viva_tensor **out,
+                          viva_error *error);
 
 #endif

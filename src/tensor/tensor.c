@@ -110,8 +110,7 @@ static void free_data(tensor_storage *s) {
     mem_free(&s->rt->mem, s->data);
 }
 
-/* What the device has been told to do with the memory is done. */
-static void settle(const tensor_storage *s) {
+void storage_settle(const tensor_storage *s) {
   char byte;
   if (s->device && s->bytes > 0) s->device->download(s->device->engine, &byte, s->data, 1, NULL); /* waits */
 }
@@ -127,7 +126,7 @@ static void storage_release(tensor_storage *s) {
   runtime *rt = s->rt;
   const tensor_device *device = s->device;
   if (s->release) {
-    settle(s);
+    storage_settle(s);
     s->release(s->release_user, s->data);
   }
   free_data(s);

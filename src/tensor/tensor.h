@@ -49,6 +49,9 @@ viva_status tensor_wrap(runtime *rt, const tensor_device *device, const viva_ten
 viva_status tensor_over(tensor_storage *storage, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                         const int64_t *strides, int64_t offset, viva_tensor **out, viva_error *error);
 
+/* Waits until what the device has been told to do with the memory is done. */
+void storage_settle(const tensor_storage *s);
+
 /* Bytes of one element, 0 for types a tensor cannot have. */
 size_t tensor_element_bytes(viva_dtype dtype);
 

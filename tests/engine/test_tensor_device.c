@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "lib/fail_alloc.h"
+#include "tensor/dlpack.h"
 
 enum { ROWS = 6, COLS = 10 };
 
@@ -287,6 +288,38 @@ static void the_rest_refuses(void **state) {
   viva_tensor_release(t), viva_tensor_release(h), viva_tensor_release(turned), viva_tensor_release(y);
 }
 
+/* DLPack: out as a device's, in again only for the engine whose device it is. */
+static void dlpack_stays_on_the_device(void **state) {
+  (void)state;
+  viva_tensor *t = sent(numbers()), *turned, *back, *copy;
+  dlpack_managed *m;
+  float expected[ROWS * COLS];
+  for (size_t i = 0; i < ROWS * COLS; i++) expected[i] = number(i % ROWS * COLS + i / ROWS);
+  fine(viva_tensor_transpose(t, 0, 1, &turned, &fault));
+  for (int read_only = 0; read_only < 2; read_only++) {
+    fine(viva_tensor_to_dlpack(turned, &m, &fault));
+    assert_int_equal(m->tensor.device_type, DLPACK_EXTENSION); /* far_device says that it is no GPU */
+    assert_ptr_equal(m->tensor.data, viva_tensor_elements(turned));
+    m->tensor.device_id++;
+    refused(viva_tensor_from_dlpack(engine, m, &back, &trouble), VIVA_E_UNSUPPORTED, &trouble,
+            "the DLPack tensor lies on device ");
+    m->tensor.device_id--;
+    if (read_only) m->flags |= DLPACK_READ_ONLY;
+    fine(viva_tensor_from_dlpack(engine, m, &back, &fault));
+    assert_ptr_equal(viva_tensor_engine(back), engine);
+    assert_int_equal(viva_tensor_elements(back) == viva_tensor_elements(turned), !read_only);
+    holds(back, expected, ROWS * COLS);
+    viva_tensor_release(back);
+  }
+  viva_tensor_release(t), viva_tensor_release(turned);
+  t = numbers();
+  fine(viva_tensor_to_dlpack(t, &m, &fault)); /* the host's stays there */
+  assert_int_equal(m->tensor.device_type, DLPACK_CPU);
+  fine(viva_tensor_from_dlpack(engine, m, &copy, &fault));
+  assert_null(viva_tensor_engine(copy));
+  viva_tensor_release(t), viva_tensor_release(copy);
+}
+
 /* -- linear calls and prepack */
 
 /* The result lies where the input does, or in `into`, wherever that is. */
@@ -536,6 +569,7 @@ int main(void) {
       cmocka_unit_test(wrapped_memory),
       cmocka_unit_test(views_of_a_device),
       cmocka_unit_test(the_rest_refuses),
+      cmocka_unit_test(dlpack_stays_on_the_device),
       cmocka_unit_test_setup_teardown(results_go_home, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(devices_do_not_mix, prepare_input, drop_input),
       cmocka_unit_test_setup_teardown(prepacked_bytes, prepare_input, drop_input),

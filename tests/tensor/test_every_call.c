@@ -196,7 +196,7 @@ static viva_status outside(const inputs *in, int k, viva_tensor **out, viva_erro
   if (k == 0) return viva_tensor_format(in->b, NULL, text, sizeof text, &needed, e);
   TRY(viva_tensor_to_dlpack(in->b, &managed, e));
   if (k == 2) managed->flags |= DLPACK_READ_ONLY; /* which is copied */
-  const viva_status s = dlpack_import(in->b->storage->rt, managed, out, e);
+  const viva_status s = dlpack_import(in->b->storage->rt, NULL, managed, out, e);
   if (s != VIVA_OK) managed->deleter(managed);
   return s;
 }

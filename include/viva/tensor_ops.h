@@ -130,7 +130,7 @@ VIVA_API viva_status viva_tensor_where(const viva_tensor *condition, const viva_
                                        viva_tensor **out, viva_error *error);
 VIVA_API viva_status viva_tensor_where_into(const viva_tensor *condition, const viva_tensor *a, const viva_tensor *b,
                                             viva_tensor *out, viva_error *error);
-/* min(max(a, low), high); a's type; NaN stays. */
+/* min(max(a, low), high); a's type; NaN stays. Errors: E_ARGUMENT (low is not ≤ high, where NumPy takes high). */
 VIVA_API viva_status viva_tensor_clip(const viva_tensor *a, double low, double high, viva_tensor **out,
                                       viva_error *error);
 
@@ -261,7 +261,7 @@ VIVA_API viva_status viva_tensor_from_data(viva_engine *engine, const void *data
  * 0). */
 VIVA_API viva_status viva_tensor_arange(viva_engine *engine, viva_dtype dtype, double start, double stop, double step,
                                         viva_tensor **out, viva_error *error);
-/* count numbers from start to stop, both included; as powers of base in the second. */
+/* count numbers from start to stop, both included (integer types: rounded down); as powers of base in the second. */
 VIVA_API viva_status viva_tensor_linspace(viva_engine *engine, viva_dtype dtype, double start, double stop,
                                           uint64_t count, viva_tensor **out, viva_error *error);
 VIVA_API viva_status viva_tensor_logspace(viva_engine *engine, viva_dtype dtype, double start, double stop,

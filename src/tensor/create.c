@@ -61,6 +61,8 @@ viva_status create_spaced(runtime *rt, viva_dtype dtype, double start, double st
   const double step = count > 1 ? (stop - start) / (double)(count - 1) : 0;
   for (uint64_t i = 0; i < count; i++) values[i] = (double)i * step + start;
   if (count > 1) values[count - 1] = stop;
+  const int whole = base == 0 && dtype_is_integer(dtype); /* NumPy rounds these down, and powers towards 0 */
+  for (uint64_t i = 0; whole && i < count; i++) values[i] = floor(values[i]);
   for (uint64_t i = 0; base != 0 && i < count; i++) values[i] = pow(base, values[i]);
   return narrow(wide, dtype, out, error);
 }

@@ -10,6 +10,8 @@
 
 static void scalar_place(scalar *s, viva_dtype dtype) {
   memset(s, 0, sizeof *s);
+  atomic_init(&s->tensor.references, 1); /* what an operation retains it also releases: never the last */
+  atomic_init(&s->storage.references, 1);
   s->storage.data = s->value;
   s->storage.bytes = sizeof s->value;
   s->tensor.storage = &s->storage;

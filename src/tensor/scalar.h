@@ -5,7 +5,7 @@
 #include "tensor/operand.h"
 
 typedef struct scalar {
-  viva_tensor tensor; /* an operand while the struct stays where it is; not to be retained */
+  viva_tensor tensor; /* an operand while the struct stays where it is; not to be kept */
   tensor_storage storage;
   _Alignas(8) char value[8];
 } scalar;

@@ -1,0 +1,122 @@
+"""Where rules are easily wrong, against NumPy: tensors without elements and without axes, every axis from -4 to 3 (both refuse, or
+give the same), limits of integers, NaN and infinities in pairs."""
+
+import ctypes as c
+
+import numpy as np
+import pytest
+
+from tensor_cases import same
+from viva_tensor import DTYPES, VivaError, axes, engine, lib, names, new, open_engine, tensor as tensor_of
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+open_engine()
+lib.viva_along_name.restype = c.c_char_p
+UNARY, BINARY, REDUCTIONS, ALONG = (names(f"viva_{k}_name") for k in ("unary", "binary", "reduction", "along"))
+TYPES = [np.dtype(t) for t in (np.int8, np.int32, np.int64, np.uint8, np.uint64, np.float32, np.float64, np.float16, bool)]
+SHAPES = [(0, ), (3, ), (0, 3), (3, 0), (2, 3, 4), (1, 1)]
+WHOLE = [op for op in REDUCTIONS if op not in ("norm", "mean", "var", "std")]
+
+
+def sizes(*values):
+    return (c.c_uint64 * max(1, len(values)))(*values)
+
+
+def listed(t):
+    return (c.c_void_p * 2)(t._as_parameter_.value, t._as_parameter_.value), 2
+
+
+def agree(what, numpy_call, viva_call):
+    try:
+        expected = np.asarray(numpy_call())
+    except (ValueError, IndexError, TypeError, np.exceptions.AxisError):
+        with pytest.raises(VivaError):
+            viva_call()
+        return
+    found = viva_call().numpy()
+    assert same(found, np.ascontiguousarray(expected).reshape(expected.shape)), f"{what}: {expected} {found}"
+
+
+def i64(*values):
+    return [c.c_int64(v) for v in values]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_axes(dtype, shape):
+    n = int(np.prod(shape))
+    a = (np.arange(n) % (2 if dtype == bool else 120)).reshape(shape).astype(dtype)
+    t, some, none = tensor_of(a), np.array([0, -1]), np.zeros(0, np.int64)
+    for ax in range(-4, 4):
+        one = axes((ax, )), 1
+        agree("roll", lambda: np.roll(a, -10**9 + 7, ax), lambda: new("roll", t, c.c_int64(-10**9 + 7), ax))
+        agree("repeat", lambda: np.repeat(a, 0, ax), lambda: new("repeat", t, c.c_uint64(0), ax))
+        for op in ("cumsum", "cumprod", "sort"):
+            agree(op, lambda: getattr(np, op)(a, ax), lambda: new("along", ALONG.index(op), t, ax))
+        agree("argsort", lambda: np.argsort(a, ax, kind="stable"), lambda: new("along", ALONG.index("argsort"), t, ax))
+        agree("flip", lambda: np.flip(a, ax), lambda: new("flip", t, *one))
+        agree("expand_dims", lambda: np.expand_dims(a, ax), lambda: new("expand_dims", t, ax))
+        agree("squeeze", lambda: np.squeeze(a, ax), lambda: new("squeeze", t, *one))
+        agree("stack", lambda: np.stack([a, a], ax), lambda: new("stack", *listed(t), ax))
+        agree("concatenate", lambda: np.concatenate([a, a], ax), lambda: new("concatenate", *listed(t), ax))
+        for places in (some, none):
+            agree("take", lambda: np.take(a, places, ax), lambda: new("take", t, tensor_of(places), ax))
+        for op in WHOLE:
+            agree(op, lambda: getattr(np, op)(a, axis=ax), lambda: new("reduce", REDUCTIONS.index(op), t, *one, 0))
+    for cut in ((0, 100, 3), (100, -100, -2), (-1, 0, -1), (5, 2, 1)):
+        agree(f"slice {cut}", lambda: a[slice(*cut)], lambda: new("slice_step", t, 0, *i64(*cut)))
+
+
+@pytest.mark.parametrize("shape", [(), *SHAPES])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_wholes(dtype, shape):
+    n = int(np.prod(shape))
+    a = (np.arange(n) % (2 if dtype == bool else 120)).reshape(shape).astype(dtype)
+    t, rank = tensor_of(a), len(shape)
+    agree("argwhere", lambda: np.argwhere(a), lambda: new("nonzero", t))
+    agree("flatten", lambda: a.reshape(-1), lambda: new("flatten", t))
+    agree("transpose", lambda: a.T, lambda: new("permute", t, None))
+    agree("matmul", lambda: a @ a, lambda: new("matmul", t, t))
+    agree("tile", lambda: np.tile(a, (0, ) * rank), lambda: new("tile", t, sizes(*(0, ) * rank)))
+    if rank:
+        agree("pad", lambda: np.pad(a, [(1, 2)] * rank, constant_values=1),
+              lambda: new("pad", t, sizes(*(1, ) * rank), sizes(*(2, ) * rank), c.c_double(1)))
+    if dtype != bool:
+        agree("clip", lambda: np.clip(a, 1, 2), lambda: new("clip", t, c.c_double(1), c.c_double(2)))
+    for k in (-5, -1, 0, 1, 5) if rank in (1, 2) else ():
+        agree(f"diag {k}", lambda: np.diag(a, k), lambda: new("diag", t, *i64(k)))
+
+
+@pytest.mark.parametrize("dtype", [t for t in TYPES if t.kind in "iu"])
+def test_limits_of_integers(dtype):
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    x, y = np.meshgrid(np.array([low, high, 0, 1, 2, 3], dtype), np.array([0, 2, 3, high, low or 1, 7 if low == 0 else -1], dtype))
+    for op in BINARY:
+        if op != "power":
+            agree(op, lambda: getattr(np, op)(x, y), lambda: new("binary", BINARY.index(op), tensor_of(x), tensor_of(y)))
+    three = np.array(3, dtype)
+    agree("power", lambda: x**three, lambda: new("binary", BINARY.index("power"), tensor_of(x), tensor_of(three)))
+    agree("power by a number", lambda: x**3, lambda: new("binary_scalar", BINARY.index("power"), tensor_of(x), c.c_double(3)))
+    for op in ("negative", "absolute", "sign", "square"):
+        agree(op, lambda: getattr(np, op)(x), lambda: new("unary", UNARY.index(op), tensor_of(x)))
+
+
+@pytest.mark.parametrize("dtype", [t for t in TYPES if t.kind == "f"])
+def test_special_values_in_pairs(dtype):
+    x, y = np.meshgrid(*[np.array([0., -0., 1, -1, np.inf, -np.inf, np.nan, 2.5, -2.5], dtype)] * 2)
+    for op in BINARY:
+        agree(op, lambda: getattr(np, op)(x, y), lambda: new("binary", BINARY.index(op), tensor_of(x), tensor_of(y)))
+    agree("median", lambda: np.median(y, 1), lambda: new("median", tensor_of(y), 1, 0))
+
+
+@pytest.mark.parametrize("dtype", TYPES[:-1])
+def test_ranges(dtype):
+    low = 1.0 if dtype.kind == "u" else -3.0
+    made = engine, DTYPES[dtype]
+    for n in (0, 1, 2, 7):
+        agree(f"linspace {n}", lambda: np.linspace(low, 8.5, n, dtype=dtype),
+              lambda: new("linspace", *made, c.c_double(low), c.c_double(8.5), c.c_uint64(n)))
+    for given in ((0, 5, 1), (0, 0, 1), (0, 5, -1), (1, 6, 2), (5, 0, -2)):
+        if dtype.kind != "u" or given[2] > 0:
+            agree(f"arange {given}", lambda: np.arange(*given, dtype=dtype),
+                  lambda: new("arange", *made, *map(c.c_double, given)))

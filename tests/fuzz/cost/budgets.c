@@ -25,8 +25,9 @@ static const struct {
     {"fuzz_quant", {60000000, 5000, MEMORY}}, /* base/allowance.h's for patterns; tensors of 64 KiB */
     {"fuzz_rule", {1000000, 500, MEMORY}},
     {"fuzz_safetensors", {1000000, 500, MEMORY}},
-    {"fuzz_schedule", {20000000, 50000, MEMORY}},      /* each byte is a step of a model */
-    {"fuzz_tokenize", {2000000, 5000, MEMORY}},        /* each text 600 bytes long, in five ways */
+    {"fuzz_schedule", {20000000, 50000, MEMORY}}, /* each byte is a step of a model */
+    {"fuzz_tensor", {20000000, 200000, MEMORY}}, /* each six bytes are an operation on 600 elements, done three times */
+    {"fuzz_tokenize", {2000000, 5000, MEMORY}},  /* each text 600 bytes long, in five ways */
     {"fuzz_tokenizer_files", {20000000, 500, MEMORY}}, /* an expression's own limit of steps */
     {"fuzz_tokenizer_json", {20000000, 500, MEMORY}},
     {"fuzz_unpack", {1000000, 5000, MEMORY}},

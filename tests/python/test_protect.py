@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import TINY, make_inputs
+from commands import TINY, ignore_no_signal, make_inputs
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_a_pipe_without_a_writer(program, tmp_path):
     os.mkfifo(pipe)
     os.mkfifo(floats)
     for words in (["decompress", pipe, "-o", tmp_path / "out"], ["generate", "-m", TINY, "-f", pipe], ["tokenize", "-m", TINY, "-f", pipe]):
-        with subprocess.Popen([program, *words], stderr=subprocess.PIPE) as child:
+        with subprocess.Popen([program, *words], stderr=subprocess.PIPE, preexec_fn=ignore_no_signal) as child:
             while Path(f"/proc/{child.pid}/stat").read_text().split(") ")[1][0] != "S":  # it waits
                 time.sleep(0.005)
             child.send_signal(signal.SIGINT)

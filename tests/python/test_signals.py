@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import ignore_no_signal
 
 TINY = Path(__file__).resolve().parent.parent / "golden" / "tiny.gguf"
 SLOW = bool(os.environ.get("VIVA_SLOW"))
@@ -21,7 +22,8 @@ RUNS = 67 if SLOW else 3
 
 
 def start(*command):
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            preexec_fn=ignore_no_signal)
 
 
 @pytest.fixture(scope="module")

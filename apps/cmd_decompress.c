@@ -183,7 +183,7 @@ static int convert_file(viva_engine *engine, const args *a, const char *from) {
   viva_error error = {0};
   o.mode = a->mapped ? VIVA_LOAD_MMAP : VIVA_LOAD_READ;
   o.recover = a->recover;
-  if (a->mapped) signals_mapped(from);
+  if (a->mapped) signals_mapped(from, "leave --mmap away");
   if (viva_container_open(engine, from, &o, &c, &error) != VIVA_OK) {
     message_rename(&error, "recover", "--recover");
     return message_error(&error);

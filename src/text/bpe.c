@@ -232,21 +232,27 @@ static size_t kept_ids(const bpe *b, const viva_token *ids, size_t count, size_t
   return kept;
 }
 
-/* *done 0: windows of this size do not do, and nothing was put. */
+/* *done 0: windows of this size do not do, and nothing was put. The same bytes as in the window before have the same ids,
+ * and the same neighbours keep apart again: text that repeats itself costs a comparison. */
 static viva_status merge_windows(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, size_t window,
                                  id_sink *sink, int *done, viva_error *error) {
   viva_token ids[WINDOW];
-  size_t begun = sink->count, kept_bytes = 0;
-  uint32_t last = BPE_NO_ID;
+  id_sink found = {ids, WINDOW, 0, NULL};
+  size_t begun = sink->count, kept_bytes = 0, before = 0;
+  uint32_t last = BPE_NO_ID, left = BPE_NO_ID, right = BPE_NO_ID; /* left and right: neighbours that keep apart */
   *done = 0;
   for (size_t at = 0;; at += kept_bytes) {
     size_t size = bytes - at < window ? bytes - at : window;
     while (!b->rules.byte_level && at + size < bytes && (piece[at + size] & 0xc0) == 0x80) size--;
-    id_sink found = {ids, WINDOW, 0, NULL};
     int apart = 1;
-    TRY(merge_whole(b, scratch, piece + at, size, &found, error));
+    if (size != before || memcmp(piece + at, piece + at - kept_bytes, size) != 0) {
+      found.count = 0;
+      TRY(merge_whole(b, scratch, piece + at, size, &found, error));
+    }
+    before = size;
     if (found.count > WINDOW) break;
-    if (last != BPE_NO_ID) TRY(keep_apart(b, scratch, piece + at, last, (uint32_t)ids[0], &apart, error));
+    if (last != BPE_NO_ID && (last != left || (uint32_t)ids[0] != right))
+      TRY(keep_apart(b, scratch, piece + at, left = last, right = (uint32_t)ids[0], &apart, error));
     int ends = at + size == bytes;
     size_t kept = ends ? found.count : kept_ids(b, ids, found.count, size, &kept_bytes);
     if (!apart || kept == 0) break;

@@ -2,8 +2,33 @@
 
 #include <string.h>
 
+#include "text/unicode.h"
+
 /* Pieces up to this many symbols merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
 #define SHORT_PIECE 40
+
+/* The ranks of the first pairs; those of ASCII lie near. In a vocabulary of characters, a character beyond ASCII is one symbol, or
+ * one for each of its bytes. */
+static void first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uint32_t *ids, size_t count,
+                        uint32_t *ranks) {
+  uint8_t kinds[SHORT_PIECE]; /* of each symbol: the byte, or one that is not ASCII */
+  const uint8_t *kind = piece;
+  if (b->ascii_ranks && !b->rules.byte_level) {
+    size_t n, symbol = 0;
+    for (size_t at = 0; at < bytes; at += n) {
+      uint32_t code;
+      n = unicode_read(piece + at, &code);
+      size_t symbols = code < 0x80 || bpe_character(b, code) != BPE_NO_ID ? 1 : n;
+      while (symbols-- > 0) kinds[symbol++] = piece[at];
+    }
+    kind = kinds;
+  }
+  for (size_t i = 0; i + 1 < count; i++) {
+    int is_ascii = b->ascii_ranks && (kind[i] | kind[i + 1]) < 0x80;
+    ranks[i] = is_ascii ? b->ascii_ranks[(size_t)kind[i] << 7 | kind[i + 1]] : bpe_rank(b, ids[i], ids[i + 1]);
+    if (ranks[i] != BPE_NO_RANK) __builtin_prefetch(&b->results[ranks[i]]);
+  }
+}
 
 /* A pair's rank; what it becomes will most likely be asked for soon. */
 static inline uint32_t rank_soon(const bpe *b, uint32_t left, uint32_t right) {
@@ -15,11 +40,7 @@ static inline uint32_t rank_soon(const bpe *b, uint32_t left, uint32_t right) {
 static void encode_short(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
   uint32_t ids[SHORT_PIECE], ranks[SHORT_PIECE]; /* ranks[i]: of the pair (i, i + 1) */
   size_t count = bpe_symbols(b, piece, bytes, ids, NULL);
-  for (size_t i = 0; i + 1 < count; i++) {
-    int is_ascii = b->ascii_ranks && (piece[i] | piece[i + 1]) < 0x80;
-    ranks[i] = is_ascii ? b->ascii_ranks[(size_t)piece[i] << 7 | piece[i + 1]] : bpe_rank(b, ids[i], ids[i + 1]);
-    if (ranks[i] != BPE_NO_RANK) __builtin_prefetch(&b->results[ranks[i]]);
-  }
+  first_ranks(b, piece, bytes, ids, count, ranks);
   while (count > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < count; i++)

@@ -193,7 +193,8 @@ viva_status decode_table_create(runtime *rt, const decode_op *ops, size_t count,
   mapped all = {.mem = m}, buffers[2] = {{.mem = m}, {.mem = m}};
   regex_memory memory = {.mem = m};
   viva_status status = VIVA_OK;
-  if (!out->at || (out->join != JOIN_SPACE && !out->quick) || (out->join == JOIN_FALLBACK && !out->is_byte) || mapped_reserve(&all, v->text_at[v->count] + 1))
+  if (!out->at || (out->join != JOIN_SPACE && !out->quick) || (out->join == JOIN_FALLBACK && !out->is_byte) ||
+      mapped_reserve(&all, v->text_at[v->count] + 1))
     status = error_set(error, VIVA_E_MEMORY, "no memory for a decoder of %zu tokens", v->count);
   if (status == VIVA_OK) status = fill(out, each, v, texts, &rt->allowed, &memory, buffers, &all, error);
   out->bytes = all.bytes;

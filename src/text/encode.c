@@ -250,7 +250,7 @@ static viva_status encode_text(encoding *e, const char *text, size_t bytes, cons
     return no_memory(error);
   }
   e->words = (word_encoder){
-      .bpe = &t->bpe, .joints = &t->joints, .memory = &e->memory->words, .scratch = &e->memory->bpe, .sink = &e->sink};
+      .bpe = &t->bpe, .joints = &t->joints, .known = &t->known, .memory = &e->memory->words, .scratch = &e->memory->bpe, .sink = &e->sink};
   e->text = text;
   e->bytes = bytes;
   if (request->prefix) put_frame(e, t->prefix, t->prefix_count);

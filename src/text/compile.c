@@ -218,6 +218,7 @@ static split_scanner stage_scanner(const pre_stage *stage) {
   }
   /* The known patterns leave nothing between their matches, so removing what does not match isolates the matches. */
   int isolates = stage->behavior == SPLIT_ISOLATED || (stage->behavior == SPLIT_REMOVED && stage->invert);
+  if (stage->pattern.kind == PATTERN_REGEX) return stage->behavior == SPLIT_ISOLATED ? stage->pattern.scanner : NULL;
   return stage->pattern.kind == PATTERN_SCANNER && isolates ? stage->pattern.scanner : NULL;
 }
 

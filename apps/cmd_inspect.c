@@ -11,15 +11,16 @@
 
 typedef struct inspect_args {
   model_args model;
-  int tensors, metadata, json;
+  int layers, tensors, metadata, json;
 } inspect_args;
 
 #define AT(field) offsetof(inspect_args, field)
 
 static const option part_options[] = {
+    {0, OPTION_SET, "layers", NULL, AT(layers), "the tables too, in front: metadata and tensors", 0, 0},
     {0, OPTION_SET, "tensors", NULL, AT(tensors), "only the table of tensors", 0, 0},
     {0, OPTION_SET, "metadata", NULL, AT(metadata), "only the metadata", 0, 0},
-    {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object", 0, 0},
+    {0, OPTION_SET, "json", NULL, AT(json), "print one JSON object, with the tables", 0, 0},
 };
 
 static const option plan_options[] = {
@@ -76,9 +77,11 @@ static int inspect_plan(const model_args *args, inspection *in) {
   return status == VIVA_OK || is_about_model(status) ? 0 : message_error(&in->plan_error);
 }
 
+/* Without an option the summary for people, and all for machines. */
 static void print(output *out, const inspect_args *args, const inspection *in) {
-  int all = !args->tensors && !args->metadata;
-  inspect_parts parts = {all, all || args->metadata, all || args->tensors};
+  int model = args->layers || (!args->tensors && !args->metadata);
+  int tables = args->layers || (model && args->json);
+  inspect_parts parts = {model, tables || args->metadata, tables || args->tensors};
   if (args->json) {
     inspect_print_json(out, in, &parts);
   } else {
@@ -112,12 +115,13 @@ static int run(output *out, void *values, const operands *rest) {
 const command command_inspect = {
     .name = "inspect",
     .synopsis = "MODEL [OPTIONS]",
-    .summary = "Shows a model's configuration, tensors and memory needs",
+    .summary = "Shows a model's configuration, types and memory needs",
     .details =
         "\nMODEL is a GGUF file, a safetensors file or index, or a folder with one. A model that cannot be run is\n"
         "shown all the same, with the reason; the exit code is then 0 too. Nothing but headers is read.\n",
     .examples = "  viva inspect model.gguf\n"
                 "  viva inspect folder --weights f32 -c 4096\n"
+                "  viva inspect model.gguf --layers | less\n"
                 "  viva inspect model.gguf --tensors --json\n",
     COMMAND_GROUPS(groups),
     .max_operands = 1,

@@ -170,22 +170,27 @@ static void print_tensors(output *out, const inspection *in) {
   }
 }
 
+/* What a person looks for, the memory, comes last: it stays on the screen. */
+static void print_model(output *out, const inspection *in, const inspect_parts *parts) {
+  output_text(out, "File\n");
+  label(out, "path"), output_visible(out, in->path, strlen(in->path)), output_text(out, "\n");
+  label(out, "format"), output_format(out, "%s\n", viva_checkpoint_format(in->checkpoint));
+  if (!parts->metadata)
+    label(out, "metadata"), output_format(out, "%zu (--metadata)\n", viva_checkpoint_metadata_count(in->checkpoint));
+  if (!parts->tensors)
+    label(out, "tensors"), output_format(out, "%zu (--tensors)\n", viva_checkpoint_tensor_count(in->checkpoint));
+  output_text(out, "\n");
+  print_config(out, in);
+  print_quantised(out, &in->quantised);
+  print_totals(out, in);
+  print_plan(out, in);
+}
+
 void inspect_print_text(output *out, const inspection *in, const inspect_parts *parts) {
-  if (parts->model) {
-    output_text(out, "File\n");
-    label(out, "path"), output_visible(out, in->path, strlen(in->path)), output_text(out, "\n");
-    label(out, "format"), output_format(out, "%s\n\n", viva_checkpoint_format(in->checkpoint));
-    print_config(out, in);
-    print_plan(out, in);
-    print_quantised(out, &in->quantised);
-    print_totals(out, in);
-  }
-  if (parts->metadata) {
-    if (parts->model) output_text(out, "\n");
-    print_metadata(out, in);
-  }
-  if (parts->tensors) {
-    if (parts->model || parts->metadata) output_text(out, "\n");
-    print_tensors(out, in);
-  }
+  if (parts->metadata) print_metadata(out, in);
+  if (parts->metadata && parts->tensors) output_text(out, "\n");
+  if (parts->tensors) print_tensors(out, in);
+  if (!parts->model) return;
+  if (parts->metadata || parts->tensors) output_text(out, "\n");
+  print_model(out, in, parts);
 }

@@ -34,7 +34,7 @@ struct line_edit {
 
 #ifdef VIVA_LIBEDIT
 
-enum { HISTORY_LINES = 1000 };
+enum { HISTORY_LINES = 1000, CTRL_D = 4 };
 
 static line_edit *edit_of(EditLine *el) {
   void *edit = NULL;
@@ -61,7 +61,8 @@ static int wait_for_input(void) {
   return !signals_stopped();
 }
 
-/* libedit's source of characters. Bytes that are no UTF-8 are passed over. */
+/* libedit's source of characters. Bytes that are no UTF-8 are passed over. A Ctrl-D that was typed while the terminal was not
+ * editing (within an answer) comes as NUL, which libedit would take for "the next character as it is". */
 static int next_character(EditLine *el, wchar_t *character) {
   line_edit *edit = edit_of(el);
   for (;;) {
@@ -73,6 +74,7 @@ static int next_character(EditLine *el, wchar_t *character) {
     if (got <= 0) return (int)got;
     size_t taken = mbrtowc(character, &byte, 1, &edit->partial);
     if (taken == (size_t)-1) edit->partial = (mbstate_t){0};
+    if (taken == 0) *character = CTRL_D;
     if (taken == 0 || taken == 1) return 1;
   }
 }

@@ -14,7 +14,7 @@ _viva_options() {
         "--top-p --min-p --repeat-penalty --seed --tokenizer $hold $device $talk" ;;
     tokenize) echo "-m --model -p --prompt -f --file --keep-newline --ids --count --offsets --special --bos --like-generate" ;;
     detokenize) echo "-m --model -f --file --special" ;;
-    inspect) echo "-m --model --tensors --metadata --json -c --ctx-size $hold" ;;
+    inspect) echo "-m --model --layers --tensors --metadata --json -c --ctx-size $hold" ;;
     perplexity)
       echo "-m --model -p --prompt -f --file -c --ctx-size --stride --chunks --bos --no-bos -t --threads --json" \
         "--tokenizer $hold $device $talk" ;;

@@ -7,6 +7,7 @@
 #include "format/config/config.h"
 #include "format/gguf/gguf.h"
 #include "load/budget.h"
+#include "load/missing.h"
 
 static viva_status read_options(plan *p, const viva_model_options *o, viva_error *error) {
   viva_model_config *c = &p->config;
@@ -166,10 +167,11 @@ static viva_status add_item(plan *p, const slot *s, size_t number, const quant_m
 /* ---- all tensors */
 
 static viva_status missing(const plan *p, const char *name, viva_error *error) {
+  char cause[160];
+  missing_cause(p->ck, cause, sizeof cause);
   error_set(error, VIVA_E_FORMAT,
-            "a model of type %s with %llu layers needs this tensor, but the file has none of that name; the file is "
-            "incomplete, or its configuration belongs to another model",
-            p->config.model_type, (unsigned long long)p->config.num_layers);
+            "a model of type %s with %llu layers needs this tensor, but the file has none of that name; %s",
+            p->config.model_type, (unsigned long long)p->config.num_layers, cause);
   error_at(error, p->ck->path, name, -1, VIVA_NO_OFFSET);
   return VIVA_E_FORMAT;
 }

@@ -73,7 +73,7 @@ def shapes() -> None:
         case(f"a15_{dims}_dimensions", with_tensor(n_dims=dims), f"{dims} dimensions")
     case("row_not_of_whole_blocks", with_tensor(ne=[33, 32]), "a multiple of 32")
     case("rank_0_of_blocks", with_tensor(ne=[]), "a multiple of 32")
-    case("type_4_was_removed", with_tensor(kind=4), "tensor type 4 is unknown", UNSUPPORTED)
+    case("type_4_was_removed", with_tensor(kind=4), "tensor type 4 is Q4_2, which was given up", UNSUPPORTED)
     case("type_2_32_minus_1", with_tensor(kind=2**32 - 1), "tensor type 4294967295 is unknown", UNSUPPORTED)
 
 

@@ -51,7 +51,7 @@ def commands(inputs):
                 also=(b"[]\n",)),  # the answer failed, the rest goes on
         Command("tokenize", ["tokenize", "-m", TINY, "-p", "ab"]),
         Command("detokenize", ["detokenize", "-m", TINY, "5", "6"]),
-        Command("inspect", ["inspect", TINY], varies=True),
+        Command("inspect", ["inspect", TINY, "--layers"], varies=True),
         Command("inspect-json", ["inspect", TINY, "--json"], varies=True),
         Command("perplexity", ["perplexity", "-m", TINY, "-f", "[]/text", "-c", "32", "-q"], varies=True),
         Command("bench", ["bench", "-m", TINY, "-r", "1", "-p", "8", "-n", "2", "-q"], varies=True),

@@ -1,6 +1,5 @@
 """viva chat in a pseudo-terminal, as a person uses it, and through pipes."""
 
-import contextlib
 import fcntl
 import json
 import os
@@ -69,8 +68,7 @@ class Terminal:
         end = time.monotonic() + SECONDS
         while self.read(1) != "":
             assert time.monotonic() < end, self.seen
-            with contextlib.suppress(OSError):
-                os.write(self.fd, b"\x04")  # one that comes while the program turns the terminal's mode is lost
+        os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
@@ -111,6 +109,15 @@ def test_interrupt_within_an_answer(program, smollm2_path):
     at = t.wait(PROMPT, t.wait(r"stopped: (on_text|callback|cancelled|stop\w*)", at))
     t.type("What is the capital of France?\n")
     at = t.wait(PROMPT, t.wait(r"\w", t.wait(re.escape("France?"), at)))  # what it says depends on where it was stopped
+    t.type("\x04")
+    assert t.close() == 0
+
+
+def test_end_of_input_within_an_answer(program, smollm2_path):
+    """Ctrl-D that is typed before the editor is there counts when it is."""
+    t = Terminal(program, "chat", "-m", smollm2_path, "--temp", "0", "-n", "30")
+    t.type("Count to ten.\n")
+    t.wait(r"ten\.\r\n(?!Count)(?:[^\n]*\r)?[^\r\n\[]{10}", t.wait(PROMPT, t.wait("/help lists the commands")))
     t.type("\x04")
     assert t.close() == 0
 

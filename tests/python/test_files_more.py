@@ -64,6 +64,26 @@ class Files:
 
 F = Files()
 
+# ---- config.json as families write it, the sizes apart
+
+for name, keys in {
+        "Llama 2": {"pretraining_tp": 2, "max_length": 4096, "pad_token_id": 0, "torch_dtype": "float16"},
+        "Llama 3.2 by others": {"unsloth_fixed": True, "unsloth_version": "2025.1.5", "pad_token_id": 298},
+        "SmolLM2": {"is_llama_config": True, "rope_interleaved": False, "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}}},
+        "Falcon3": {"activation": "swiglu", "attention_dropout": 0.0}, "Yi": {"_name_or_path": "x", "use_cache": False},
+        "an older silu": {"hidden_act": "swish"}, "code of its own": {"auto_map": {"AutoConfig": "x.Y"}},
+        "Mistral 0.1": {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 4096},
+        "Mistral Nemo": {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None, "head_dim": 8},
+        "transformers 5": {"rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "dtype": "bfloat16"}}.items():
+    F.config(f"as {name}", keys)
+for name, keys, cause in (
+        ("Gemma 3", {"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"]}, "Gemma3ForCausalLM"),
+        ("Phi-4-mini", {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 0.75}, "Phi3ForCausalLM"),
+        ("Granite", {"model_type": "granite", "architectures": ["GraniteForCausalLM"]}, "GraniteForCausalLM"),
+        ("Mistral Small 3.1", {"model_type": "mistral3", "architectures": ["Mistral3ForConditionalGeneration"], "vision_config": {}}, "images"),
+        ("an activation", {"hidden_act": "gelu"}, '"gelu"')):
+    F.config(f"as {name}, refused", keys, cause)
+
 # ---- config.json: missing, null, -1
 
 for key in ("head_dim", "architectures", "model_type", "rope_scaling", "hidden_act", "attention_bias", "mlp_bias",
@@ -155,9 +175,12 @@ tokenizer("an added token outside", lambda t: t["added_tokens"].append({**t["add
 
 # ---- safetensors and their index
 
-def tensors(name, *more, expected=SAME, told=""):
-    """With further tensors of zeros: (name, shape, type, bytes)."""
+def tensors(name, *more, expected=SAME, told="", section=None):
+    """With further tensors of zeros: (name, shape, type, bytes), and a section about quantisation."""
     def edit(folder):
+        if section is not None:
+            config = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps({**config, "quantization_config": section}))
         path = folder / "model.safetensors"
         data = path.read_bytes()
         size = int.from_bytes(data[:8], "little")
@@ -224,11 +247,43 @@ F.folder("null metadata", metadata(None))
 F.folder("empty metadata", metadata({}))
 
 
+# ---- quantised in ways that are not read, whatever the configuration says
+
+for writer, more in {"MLX": [("scales", [32, 1], "F16", 64), ("biases", [32, 1], "F16", 64)],
+                     "GPTQ or AWQ": [("qweight", [4, 32], "I32", 512), ("scales", [1, 32], "F16", 64)],
+                     "bitsandbytes": [("weight.absmax", [16], "U8", 16), ("weight.quant_map", [16], "F32", 64)],
+                     "HQQ": [("W_q", [16, 32], "U8", 512), ("scale", [32, 1], "F16", 64)]}.items():
+    rows = [(f"model.layers.0.mlp.up_proj.{part}", shape, kind, size) for part, shape, kind, size in more]
+    tensors(f"quantised by {writer}", *rows, expected=f"quantised by {writer}")
+tensors("quantised by MLX, and a section", ("model.layers.0.mlp.up_proj.scales", [32, 1], "F16", 64),
+        ("model.layers.0.mlp.up_proj.biases", [32, 1], "F16", 64), expected="quantised by MLX", section={"group_size": 32, "bits": 4})
+
+
+# ---- tensors that are missing
+
+def renamed(name, part, other, expected, file="model.safetensors"):
+    """With names of tensors changed in the header, in a file of another name."""
+    def edit(folder):
+        data = (folder / "model.safetensors").read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        text = json.dumps({k.replace(part, other): v for k, v in json.loads(data[8:8 + size]).items()}).encode()
+        (folder / "model.safetensors").unlink()
+        (folder / file).write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size:])
+    F.folder(name, edit, expected)
+
+
+renamed("an adapter that is not merged", "q_proj.weight", "q_proj.base_layer.weight", "merge_and_unload")
+renamed("q, k and v in one", "q_proj.weight", "qkv_proj.weight", "as one matrix")
+renamed("no second layer", "layers.1", "strangers.1", "incomplete")
+renamed("one part of three", "layers.1", "strangers.1", "of its 3 parts 1 is here", "model-00001-of-00003.safetensors")
+
+
 # ---- what is no model
 
 def instead(name, expected, data=b"x"):
     def edit(folder):
         (folder / "model.safetensors").unlink()
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(data)
     F.folder(f"only {name}", edit, expected)
 
@@ -240,6 +295,12 @@ instead("flax_model.msgpack", "Flax")
 instead("adapter_model.safetensors", "LoRA adapter")
 instead("consolidated.safetensors", "their maker's own form")
 instead("mmproj-model-f16.gguf", "image encoder")
+instead("openvino_model.bin", "OpenVINO")
+instead("onnx/model.onnx", "ONNX")
+instead("model.ckpt", "PyTorch")
+instead("rust_model.ot", "Rust")
+instead("rank0.engine", "TensorRT")
+instead("model.safetensors.incomplete", "not finished")
 for name, data, cause in (("LFS", b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS"), ("a page", b"<!DOCTYPE html>" + bytes(40), "web page"),
                           ("GGJT", b"tjgg" + bytes(60), "older than GGUF"), ("a zip", b"PK\x03\x04" + bytes(60), "PyTorch"),
                           ("a pickle", b"\x80\x02" + bytes(60), "PyTorch"), ("nothing", b"", "0 bytes"),
@@ -279,6 +340,8 @@ F.gguf("GGUF, one part of one", lambda g: g.set("split.no", "u16", 0).set("split
 F.gguf("GGUF, no parts", lambda g: g.set("split.no", "u16", 0).set("split.count", "u16", 0))
 F.gguf("GGUF, bytes behind it", lambda g: g.pack() + bytes(100))
 F.gguf("GGUF, more tensors", lambda g: g.tensors.append(mkgguf.Tensor("nextn.weight", [256], "iq1_s")), told="nextn.weight")
+for kind, cause in ((4, "Q4_2"), (31, "fetch the Q4_0 file"), (36, "fetch the IQ4_NL file"), (99, "unknown")):
+    F.gguf(f"GGUF, type {kind} of tensors", lambda g, k=kind: setattr(g.tensors[0], "kind", k), expected=cause)
 F.gguf("GGUF, frequencies of 1", lambda g: g.tensors.append(mkgguf.Tensor("rope_freqs.weight", [4], "f32", struct.pack("<4f", 1, 1, 1, 1))))
 F.gguf("GGUF, an empty pre", lambda g: g.set("tokenizer.ggml.pre", "string", "").set("general.name", "string", ""), told="tokenizer.ggml.pre")
 

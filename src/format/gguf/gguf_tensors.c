@@ -50,12 +50,32 @@ static viva_status parse_shape(gguf_reader *r, raw_tensor *tensor) {
   return VIVA_OK;
 }
 
+/* Types that ggml has given up, and what the same weights are published as. */
+static const char *removed_type(uint32_t id) {
+  static const struct {
+    uint32_t id;
+    const char *hint;
+  } removed[] = {{4, "Q4_2, which was given up in 2023: fetch another file of this model"},
+                 {5, "Q4_3, which was given up in 2023: fetch another file of this model"},
+                 {31, "Q4_0_4_4, which llama.cpp has given up: fetch the Q4_0 file of this model"},
+                 {32, "Q4_0_4_8, which llama.cpp has given up: fetch the Q4_0 file of this model"},
+                 {33, "Q4_0_8_8, which llama.cpp has given up: fetch the Q4_0 file of this model"},
+                 {36, "IQ4_NL_4_4, which llama.cpp has given up: fetch the IQ4_NL file of this model"},
+                 {37, "IQ4_NL_4_8, which llama.cpp has given up: fetch the IQ4_NL file of this model"},
+                 {38, "IQ4_NL_8_8, which llama.cpp has given up: fetch the IQ4_NL file of this model"}};
+  for (size_t i = 0; i < sizeof removed / sizeof *removed; i++)
+    if (removed[i].id == id) return removed[i].hint;
+  return NULL;
+}
+
 static viva_status parse_storage(gguf_parse *p, raw_tensor *tensor) {
   gguf_reader *r = &p->reader;
   uint32_t id;
   size_t at = r->at;
   TRY(reader_u32(r, &id, "a tensor's type"));
   if (!type_from_gguf(id, &tensor->type)) {
+    const char *removed = removed_type(id);
+    if (removed != NULL) return reader_fail(r, VIVA_E_UNSUPPORTED, at, "tensor type %" PRIu32 " is %s", id, removed);
     return reader_fail(r, VIVA_E_UNSUPPORTED, at, "tensor type %" PRIu32 " is unknown to this version of viva", id);
   }
   uint32_t block = type_get(tensor->type)->block_elements;

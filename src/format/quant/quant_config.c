@@ -9,7 +9,7 @@
 
 #define MAX_CONFIG_BYTES ((uint64_t)16 << 20) /* as config.json elsewhere */
 
-static const char dialects[] = "compressed-tensors, fp8, fbgemm_fp8, modelopt, viva";
+const char quant_dialects[] = "compressed-tensors, fp8, fbgemm_fp8, modelopt, viva";
 
 viva_status quant_scratch(const config_file *file, config_file *scratch) {
   *scratch = *file;
@@ -196,7 +196,7 @@ static viva_status find_dialect(const config_file *file, const config_value *met
   if (!config_given(method)) {
     if (!has_groups && !has_algo && !has_fp8)
       return config_fail(file, method, VIVA_E_FORMAT, "quantization_config has no quant_method; expected one of: %s",
-                         dialects);
+                         quant_dialects);
     *found = &known[has_groups ? COMPRESSED_TENSORS : has_algo ? MODELOPT : FP8];
     return VIVA_OK;
   }
@@ -204,7 +204,7 @@ static viva_status find_dialect(const config_file *file, const config_value *met
     if (json_string_is(word, known[i].word)) return *found = &known[i], VIVA_OK;
   return config_fail(file, method, VIVA_E_UNSUPPORTED,
                      "the weights are quantised by \"%s\", which viva does not read; it reads %s, and GGUF files",
-                     error_quote(quoted, sizeof quoted, word.text, word.bytes), dialects);
+                     error_quote(quoted, sizeof quoted, word.text, word.bytes), quant_dialects);
 }
 
 static viva_status read_config(quant *q, const config_file *file) {

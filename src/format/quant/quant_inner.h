@@ -109,6 +109,8 @@ struct quant {
 
 /* -- quant_config.c */
 
+extern const char quant_dialects[]; /* in words: "compressed-tensors, fp8, ..." */
+
 /* Fills method, scheme, groups, ignore, viva. */
 viva_status quant_config_read(quant *q, viva_error *error);
 

@@ -56,7 +56,11 @@ static const char *const parts[] = {"weight_scale",
                                     "row_offsets",
                                     "qweight",
                                     "qzeros",
-                                    "scales"};
+                                    "scales",
+                                    "absmax",
+                                    "SCB",
+                                    "W_q",
+                                    "codebooks"};
 
 static int is_one_of(const char *word, const char *const *list, size_t count) {
   for (size_t i = 0; i < count; i++)
@@ -190,10 +194,34 @@ static int is_quantised(const tensor_view *view) {
          view->type != TYPE_F64;
 }
 
+/* Who quantises in a way of his own, by the tensors that only he writes. NULL: nobody who is known. */
+static const char *other_writer(const viva_checkpoint *ck) {
+  static const struct {
+    const char *part, *writer;
+  } others[] = {{"biases", "MLX"},          {"qzeros", "GPTQ or AWQ"}, {"qweight", "GPTQ or AWQ"},
+                {"absmax", "bitsandbytes"}, {"SCB", "bitsandbytes"},   {"W_q", "HQQ"},
+                {"codebooks", "AQLM"}};
+  size_t module_bytes;
+  for (size_t i = 0; i < ck->tensor_count; i++) {
+    const char *last = last_part(ck->tensors[i].name, &module_bytes);
+    for (size_t k = 0; module_bytes > 0 && k < sizeof others / sizeof *others; k++)
+      if (strcmp(last, others[k].part) == 0) return others[k].writer;
+  }
+  return NULL;
+}
+
+static viva_status quantised_by(const quant *q, const tensor_view *view, const char *writer, viva_error *error) {
+  return checkpoint_fail(q->ck, view, error, VIVA_E_UNSUPPORTED,
+                         "the weights are quantised by %s, which viva does not read; it reads %s, and GGUF files",
+                         writer, quant_dialects);
+}
+
 /* The configuration has a scheme that viva does not read. Without a quantised tensor it is a stale one. */
 static viva_status judge_unread(const quant *q, viva_error *error) {
   for (size_t i = 0; i < q->ck->tensor_count; i++) {
     if (!is_quantised(&q->ck->tensors[i])) continue;
+    const char *writer = q->unread.code == VIVA_E_FORMAT ? other_writer(q->ck) : NULL; /* the section names none */
+    if (writer != NULL) return quantised_by(q, &q->ck->tensors[i], writer, error);
     if (error != NULL) *error = q->unread;
     return q->unread.code;
   }
@@ -211,6 +239,8 @@ static viva_status orphan(const quant *q, const tensor_view *view, size_t module
     return groups[i].unread->code;
   }
   const tensor_view *weight = quant_part(q->ck, view->name, module_bytes, ".weight");
+  const char *writer = q->method == METHOD_NONE ? other_writer(q->ck) : NULL;
+  if (writer != NULL) return quantised_by(q, view, writer, error);
   if (q->method == METHOD_NONE)
     return checkpoint_fail(q->ck, view, error, VIVA_E_UNSUPPORTED,
                            "belongs to quantised weights, but there is no quantization_config in config.json (and no "

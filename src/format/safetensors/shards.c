@@ -255,13 +255,22 @@ static const struct {
      "weights in their maker's own form (consolidated): fetch the model's other files"},
     {"optimizer", SAFETENSORS_END, "a training's state"},
     {"mmproj", GGUF_END, "an image encoder (mmproj): fetch the language model's file"},
+    {"openvino", ".bin", "an OpenVINO model: fetch the model's safetensors"},
+    {"openvino", ".xml", "an OpenVINO model: fetch the model's safetensors"},
     {"", ".bin", "PyTorch files: convert them to safetensors first"},
     {"", ".pth", "PyTorch files: convert them to safetensors first"},
     {"", ".pt", "PyTorch files: convert them to safetensors first"},
+    {"", ".ckpt", "a PyTorch checkpoint: convert it to safetensors first"},
     {"", ".h5", "a TensorFlow file: convert it to safetensors first"},
     {"", ".msgpack", "a Flax file: convert it to safetensors first"},
     {"", ".onnx", "an ONNX file: fetch the model's safetensors"},
     {"", ".npz", "NumPy arrays: convert them to safetensors first"},
+    {"", ".ot", "a file of Rust's tch: fetch the model's safetensors"},
+    {"", ".engine", "a TensorRT engine: fetch the model's safetensors"},
+    {"", ".incomplete", "a download that was not finished: fetch it again"},
+    {"", ".part", "a download that was not finished: fetch it again"},
+    {"", ".crdownload", "a download that was not finished: fetch it again"},
+    {"", ".aria2", "a download that was not finished: fetch it again"},
 };
 
 static const char *foreign_what(const char *name) {
@@ -331,8 +340,17 @@ static int is_cache_root(const viva_checkpoint *ck, viva_error *error) {
   return 1;
 }
 
+/* Repositories for browsers keep ONNX files in a folder of their own. */
+static int has_onnx_folder(const viva_checkpoint *ck) {
+  const char *folder = path_join(ck->arena, ck->folder, "onnx");
+  return folder != NULL && path_is_folder(ck->rt, folder);
+}
+
 static viva_status no_checkpoint(const listing *l, viva_error *error) {
   const viva_checkpoint *ck = l->ck;
+  const char *has = l->foreign            ? l->foreign
+                    : has_onnx_folder(ck) ? "ONNX files alone: fetch the model's safetensors"
+                                          : NULL;
   if (l->gguf.count == 0 && is_cache_root(ck, error)) return VIVA_E_NOT_FOUND;
   if (l->gguf.count > 1)
     error_set(error, VIVA_E_ARGUMENT, "the folder holds %zu GGUF files; give the path of one of them", l->gguf.count);
@@ -340,7 +358,7 @@ static viva_status no_checkpoint(const listing *l, viva_error *error) {
     error_set(error, VIVA_E_NOT_FOUND,
               "the folder holds no checkpoint; expected " INDEX_NAME ", " SINGLE_NAME
               ", other .safetensors files or one .gguf file%s%s",
-              l->foreign ? ". It has " : "", l->foreign ? l->foreign : "");
+              has ? ". It has " : "", has ? has : "");
   error_at(error, ck->path, NULL, 0, VIVA_NO_OFFSET);
   return l->gguf.count > 1 ? VIVA_E_ARGUMENT : VIVA_E_NOT_FOUND;
 }

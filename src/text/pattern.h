@@ -21,7 +21,7 @@ typedef enum pattern_kind {
 
 typedef struct pattern {
   pattern_kind kind;
-  token_text literal; /* not empty */
+  token_text literal;    /* not empty */
   split_scanner scanner; /* of REGEX: of a Split that isolates its matches; NULL: there is none */
   const regex *regex;
 } pattern;

@@ -72,9 +72,9 @@ static viva_status put_all(const bpe *b, token_text blank, bpe_scratch *scratch,
     token_text text = merged_text(b, id);
     size_t bytes = as_written(text, blank, written);
     if (bytes == 0) continue;
-    viva_token ids[2] = {-1, -1};
-    id_sink sink = {ids, 2, 0, NULL};
-    TRY(bpe_encode(b, scratch, (const uint8_t *)text.text, text.bytes, &sink, error));
+    viva_token ids[2] = {(viva_token)id, -1};
+    id_sink sink = {ids, 2, b->rules.ignore_merges != 0, NULL}; /* then its text is taken whole, by the rule */
+    if (!sink.count) TRY(bpe_merge_piece(b, scratch, (const uint8_t *)text.text, text.bytes, &sink, error));
     if (sink.count == 1 && (uint32_t)ids[0] == id) put(k, word_of(written, bytes), id);
   }
   return VIVA_OK;

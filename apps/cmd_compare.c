@@ -156,7 +156,8 @@ static void describe(const run_state *r, const loaded *model, comparison *c) {
   c->input = given->text != NULL ? "-p" : given->file != NULL ? given->file : "standard input";
   c->bytes[0] = r->reference.plan.weight_bytes;
   c->bytes[1] = model->plan.weight_bytes;
-  c->parameters = model->plan.parameters;
+  c->parameters[0] = r->reference.plan.parameters;
+  c->parameters[1] = model->plan.parameters;
 }
 
 static int measure(const run_state *r, const loaded *model, comparison *c) {

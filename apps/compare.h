@@ -86,7 +86,7 @@ typedef struct comparison {
   char model_text[192], weights[96]; /* likewise */
   char mode[32];                     /* of the model's activations, "" where nothing is packed */
   const char *input;                 /* the text's file, or what it is */
-  uint64_t bytes[2], parameters;     /* of the weights of the reference and of the model */
+  uint64_t bytes[2], parameters[2];  /* of the weights of the reference and of the model */
   score score;
   weight_errors errors;
   layer_damage damage;           /* layers 0: not measured */

@@ -11,12 +11,13 @@ static const char style[] =
     ":root{--back:#fff;--text:#1c1d1f;--soft:#666b73;--line:#d9dce1;--one:#2a72b5;--two:#c2601f}"
     "body{background:var(--back);color:var(--text);max-width:1320px;margin:2em auto;padding:0 1.5em}"
     "h2{margin:1.6em 0 .3em}p,figcaption{color:var(--soft);margin:.2em 0 .6em;max-width:46em}"
-    ".facts th,.facts td{border-bottom:1px solid var(--line);vertical-align:top}.facts "
-    "td{max-width:26em;overflow-wrap:anywhere}"
+    ".facts{display:block;overflow-x:auto}" /* a narrow window scrolls; numbers stay whole, paths do not */
+    ".facts th,.facts td{border-bottom:1px solid var(--line);vertical-align:top}.facts td{max-width:26em}"
+    ".facts tr:nth-child(-n+2) td{overflow-wrap:anywhere;min-width:9em}"
     ".facts td,.map td,.map th{font-variant-numeric:tabular-nums}.facts thead th.side0,.facts thead "
     "th.side1{border-bottom-width:3px}"
     ".side0{--bar:var(--one)}.side1{--bar:var(--two)}.facts thead .side0,.facts thead .side1{border-color:var(--bar)}"
-    ".sides{display:flex;flex-wrap:wrap;gap:1em 2em}figure{margin:0;flex:1 1 420px;max-width:640px}"
+    ".sides{display:flex;flex-wrap:wrap;gap:1em 2em}figure{margin:0;flex:1 1 420px;max-width:640px;overflow-x:auto}"
     "figcaption{border-left:.8em solid var(--bar);padding-left:.5em}"
     "svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--soft)}svg line{stroke:var(--line)}"
     "svg rect{fill:var(--bar)}svg path{stroke:var(--text);stroke-width:1.2}"
@@ -63,7 +64,8 @@ static void size_cell(const comparison *c, int which, char *text, size_t size) {
 }
 
 static void bits_cell(const comparison *c, int which, char *text, size_t size) {
-  if (c->parameters > 0) text_format(text, size, "%.2f", 8 * (double)c->bytes[which] / (double)c->parameters);
+  if (c->parameters[which] > 0)
+    text_format(text, size, "%.2f", 8 * (double)c->bytes[which] / (double)c->parameters[which]);
 }
 
 static void perplexity_cell(const comparison *c, int which, char *text, size_t size) {

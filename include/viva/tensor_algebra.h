@@ -77,6 +77,11 @@ VIVA_API viva_status viva_tensor_along(viva_along op, const viva_tensor *a, int3
 VIVA_API viva_status viva_tensor_along_into(viva_along op, const viva_tensor *a, int32_t axis, viva_tensor *out,
                                             viva_error *error);
 
+/* numpy.linalg.vector_norm: sum(|x|^order)^(1/order) over axes (NULL: all); order infinity: the largest |x|, −infinity: the
+ * smallest, 0: how many are not 0. Order 2 over two axes is Frobenius's. Of integers as F64. Errors: E_ARGUMENT (NaN; axes, and
+ * nothing to choose from, as for viva_tensor_reduce). */
+VIVA_API viva_status viva_tensor_norm(const viva_tensor *a, double order, const int32_t *axes, uint32_t count,
+                                      int32_t keepdims, viva_tensor **out, viva_error *error);
 /* (x − mean)/sqrt(var + epsilon)·weight + bias along an axis, and x/sqrt(mean of squares + epsilon)·weight. Float types
  * and integers, as for softmax; computed in F32 (F64 for F64).
  *

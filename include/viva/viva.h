@@ -52,6 +52,7 @@
 #include "viva/status.h"
 #include "viva/tensor.h"
 #include "viva/tensor_algebra.h"
+#include "viva/tensor_into.h"
 #include "viva/tensor_ops.h"
 #include "viva/tensor_select.h"
 #include "viva/tensor_text.h"

@@ -1,7 +1,8 @@
 /* load/chat_load.c
  *
- *   tokenizer_config.json    "chat_template": "..." or [{"name": "default", "template": "..."}, ...]; "bos_token": "<s>"
- *                            or {"content": "<s>", ...}; "tokenizer_class", whose tokens count where none are named
+ *   tokenizer_config.json    "chat_template": "..." or [{"name": "default", "template": "..."}, ...] or
+ *                            {"default": "...", ...}; "bos_token": "<s>" or {"content": "<s>", ...};
+ *                            "tokenizer_class", whose tokens count where none are named
  *   chat_template.jinja      the template alone; comes before tokenizer_config.json's
  *   special_tokens_map.json  the tokens, where the first does not name them
  *   chat_template.json       as a processor's: {"chat_template": "..."}, where there is no other
@@ -86,8 +87,20 @@ static viva_status take_named_template(loading *l, json *j, viva_error *error) {
   return name.text && text.text ? add_template(l, name.text, name.bytes, text.text, text.bytes, error) : VIVA_OK;
 }
 
+/* {"default": "...", "tool_use": "..."}, as transformers holds them in memory. */
+static viva_status take_template_object(loading *l, json *j, viva_error *error) {
+  json_string name, text;
+  TRY(json_enter_object(j, error));
+  while (json_next_key(j, &name)) {
+    TRY(take_text(j, "template", &text, error));
+    if (text.text) TRY(add_template(l, name.text, name.bytes, text.text, text.bytes, error));
+  }
+  return json_leave(j, error);
+}
+
 static viva_status take_templates(loading *l, json *j, viva_error *error) {
   json_string text;
+  if (json_peek(j) == JSON_OBJECT) return take_template_object(l, j, error);
   if (json_peek(j) != JSON_ARRAY) {
     TRY(take_text(j, "", &text, error));
     return text.text ? add_template(l, "default", 7, text.text, text.bytes, error) : VIVA_OK;

@@ -14,12 +14,12 @@ typedef enum rule {
 
 static void sort_row(const void *arg, const char *in, size_t n, char *out, char *second, void *scratch) {
   (void)second;
-  radix_sort(*(const viva_dtype *)arg, in, n, out, scratch);
+  radix_sort(*(const viva_dtype *)arg, RADIX_ROUNDS, in, n, out, scratch);
 }
 
 static void argsort_row(const void *arg, const char *in, size_t n, char *out, char *second, void *scratch) {
   (void)second;
-  radix_argsort(*(const viva_dtype *)arg, 0, in, n, (int64_t *)(void *)out, scratch);
+  radix_argsort(*(const viva_dtype *)arg, RADIX_ROUNDS, 0, in, n, (int64_t *)(void *)out, scratch);
 }
 
 static const struct {

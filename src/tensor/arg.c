@@ -1,7 +1,7 @@
 /* tensor/arg.c: argmax and argmin.
  *
- * Lines along the reduced axis are made dense first. A line is searched in blocks: the block's extreme by the reducers'
- * vectors; only a block that beats the best so far is looked through for the place.
+ * Lines along the reduced axis are made dense first. A line is searched in blocks by the reducers' vectors: a block after the
+ * first for its extreme alone, and for the place when that beats the best so far.
  */
 #include "tensor/arg.h"
 
@@ -20,6 +20,8 @@ typedef struct search {
   viva_dtype from, type; /* type: of reducers.h */
   reducer_type kind;
   int largest;
+  red_piece extreme;
+  red_arg arg;
   int64_t *to;
 } search;
 
@@ -47,12 +49,7 @@ static int beats(const search *s, const red_value *block, const red_value *best)
   }
 }
 
-static void start_at(const search *s, const void *x, red_value *value) {
-  memcpy(value, x, s->kind == RED_F32 ? sizeof(float) : sizeof(double));
-}
-
 static int64_t search_line(const search *s, const char *line) {
-  const red_piece piece = reducers_get()->piece[s->largest ? RED_MAX : RED_MIN][s->kind];
   char buffer[RED_PIECE * 8];
   red_value best = {.u64 = 0};
   size_t found = 0;
@@ -63,13 +60,9 @@ static int64_t search_line(const search *s, const char *line) {
       cast_line(s->type, buffer, (int64_t)tensor_element_bytes(s->type), s->from, x, (int64_t)s->element, part);
       x = buffer;
     }
-    red_value block = {.u64 = 0};
-    start_at(s, x, &block);
-    if (done == 0) best = block;
-    piece(x, part, 0, &block);
-    if (done > 0 && !beats(s, &block, &best)) continue;
-    best = block;
-    found = done + reducers_get()->find[s->kind](x, part, &best);
+    red_value block = best;
+    if (done > 0) s->extreme(x, part, 0, &block);
+    if (done == 0 || beats(s, &block, &best)) found = done + s->arg(x, part, &best);
   }
   return (int64_t)found;
 }
@@ -151,6 +144,8 @@ viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t r
               .largest = largest,
               .to = (int64_t *)(void *)(*out)->data};
   s.kind = kind_of(s.type);
+  s.extreme = reducers_get()->piece[largest ? RED_MAX : RED_MIN][s.kind];
+  s.arg = reducers_get()->arg[largest != 0][s.kind];
   if (mask != all && arg_columns(a, axis, &s)) return VIVA_OK;
   viva_status status = VIVA_OK;
   if (!operand_contiguous(&turned)) status = operand_copy(&turned, a->dtype, &dense, error);

@@ -18,7 +18,7 @@ static void top_row(const void *arg, const char *in, size_t n, char *out, char *
   const top *t = arg;
   const size_t size = tensor_element_bytes(t->type);
   int64_t *places = scratch;
-  radix_argsort(t->type, 1, in, n, places, (char *)scratch + n * sizeof *places);
+  radix_argsort(t->type, RADIX_ROUNDS, 1, in, n, places, (char *)scratch + n * sizeof *places);
   memcpy(second, places, t->k * sizeof *places);
   for (size_t i = 0; i < t->k; i++) memcpy(out + i * size, in + (size_t)places[i] * size, size);
 }
@@ -81,7 +81,7 @@ static void quantile_row(const void *arg, const char *in, size_t n, char *out, c
   const quantile *q = arg;
   char *sorted = scratch;
   (void)second;
-  radix_sort(q->type, in, n, sorted, sorted + n * sizeof(double));
+  radix_sort(q->type, RADIX_ROUNDS, in, n, sorted, sorted + n * sizeof(double));
   const double place = (double)(n - 1) * q->part, below = floor(place);
   const size_t low = (size_t)below, high = low + 1 < n ? low + 1 : low;
   double value = between(at_place(q->type, sorted, low), at_place(q->type, sorted, high), place - below);

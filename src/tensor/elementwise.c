@@ -49,28 +49,45 @@ static void run_line(void *arg, char *const *p, const int64_t *step, size_t n) {
     run_pieces(t, p, step, n);
 }
 
-/* Small dense operands of the loop's own types, and single elements: the walk costs more than the work. 0: not so. */
-static int run_dense(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count) {
+/* Small dense operands of the loop's own types, and single elements: the walk costs more than the work. p, step: what the loop
+ * gets; 0: not so. */
+static int are_dense(const viva_dtype *wanted, const viva_tensor *const *operands, int count, char **p, int64_t *step) {
   const viva_tensor *to = operands[0];
-  char *p[WALK_OPERANDS];
-  int64_t step[WALK_OPERANDS];
-  if (to->elements >= 2 * PARALLEL_ELEMENTS) return 0;
+  if (to->elements >= 2 * PARALLEL_ELEMENTS || !operand_contiguous(to)) return 0;
   for (int k = 0; k < count; k++) {
     const viva_tensor *t = operands[k];
-    if (t->dtype != wanted[k]) return 0;
+    if (t->dtype != wanted[k] || t->rank > to->rank) return 0;
     p[k] = t->data;
     step[k] = k > 0 && t->elements == 1 ? 0 : (int64_t)tensor_element_bytes(t->dtype);
-    if (step[k] == 0) continue;
+    if (k == 0 || step[k] == 0) continue;
     if (t->rank != to->rank || !operand_contiguous(t)) return 0;
     for (uint32_t i = 0; i < t->rank; i++)
       if (t->shape[i] != to->shape[i]) return 0;
   }
-  if (to->elements > 0) loop(p, step, to->elements);
   return 1;
 }
 
+/* Of dense operands: one has the result's shape, and the result is exactly an operand, or none of its bytes is one's. */
+static int fit_apart(const viva_tensor *const *operands, int count, char *const *p, const int64_t *step) {
+  const size_t n = operands[0]->elements;
+  const uintptr_t to = (uintptr_t)p[0], end = to + n * (size_t)step[0];
+  int fits = 0;
+  for (int k = 1; k < count; k++) {
+    const uintptr_t from = (uintptr_t)p[k];
+    fits |= step[k] != 0;
+    if (from == to && step[k] == step[0]) continue;
+    if (from < end && to < from + (step[k] ? n * (size_t)step[k] : sizeof(double))) return 0;
+  }
+  return fits;
+}
+
 void elementwise_run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count) {
-  if (run_dense(loop, wanted, operands, count)) return;
+  char *p[WALK_OPERANDS];
+  int64_t step[WALK_OPERANDS];
+  if (are_dense(wanted, operands, count, p, step)) {
+    if (operands[0]->elements > 0) loop(p, step, operands[0]->elements);
+    return;
+  }
   task t = {.loop = loop, .operands = count};
   walk w;
   size_t widest = 1;
@@ -94,11 +111,18 @@ viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor
   viva_tensor *copies[WALK_OPERANDS] = {NULL};
   uint32_t rank;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  char *p[WALK_OPERANDS];
+  int64_t step[WALK_OPERANDS];
+  TRY(operand_need(out, "out", error));
+  for (int k = 0; k < count; k++) operands[k + 1] = inputs[k];
+  if (are_dense(wanted, operands, count + 1, p, step) && out->elements > 0 && fit_apart(operands, count + 1, p, step)) {
+    loop(p, step, out->elements);
+    return VIVA_OK;
+  }
   TRY(broadcast_shape(inputs, count, &rank, shape, error));
-  TRY(operand_out(out, rank, shape, error));
+  TRY(operand_target(out, "out", rank, shape, error));
   viva_status status = VIVA_OK;
   for (int k = 0; k < count && status == VIVA_OK; k++) {
-    operands[k + 1] = inputs[k];
     if (!operand_clashes(out, inputs[k])) continue;
     status = operand_copy(inputs[k], inputs[k]->dtype, &copies[k], error);
     operands[k + 1] = copies[k];

@@ -53,7 +53,6 @@ viva_status viva_tensor_unary(viva_unary op, const viva_tensor *a, viva_tensor *
 viva_status viva_tensor_unary_into(viva_unary op, const viva_tensor *a, viva_tensor *out, viva_error *error) {
   plan p;
   TRY(plan_unary(op, a, &p, error));
-  TRY(operand_need(out, "out", error));
   return run_into(&p, out, error);
 }
 
@@ -117,7 +116,6 @@ viva_status viva_tensor_binary_into(viva_binary op, const viva_tensor *a, const 
                                     viva_error *error) {
   plan p;
   TRY(plan_binary(op, a, b, &p, error));
-  TRY(operand_need(out, "out", error));
   return run_into(&p, out, error);
 }
 
@@ -169,7 +167,6 @@ viva_status viva_tensor_where_into(const viva_tensor *condition, const viva_tens
                                    viva_tensor *out, viva_error *error) {
   plan p;
   TRY(plan_where(condition, a, b, &p, error));
-  TRY(operand_need(out, "out", error));
   return run_into(&p, out, error);
 }
 

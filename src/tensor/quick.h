@@ -1,20 +1,20 @@
-/* tensor/quick.h: long rows of unsigned keys are cut into parts by quicksort's partitions, in vectors: radix passes over all of
- * them would miss the caches. */
+/* tensor/quick.h: quicksort in vectors: partitions, and sorting networks for what is small. */
 #ifndef TENSOR_QUICK_H
 #define TENSOR_QUICK_H
 
 #include <stddef.h>
 
+#include "viva/types.h"
+
 enum { QUICK_SLACK = 8 /* elements behind the n of `other`, which are written */ };
 
-/* Parts of this size are left to the fallback, whose passes stay in the second cache. */
-enum { QUICK_PART = 16384 };
-
-/* Sorts a part: a small one, or one that quicksort cuts badly. */
+/* Sorts n signed keys, as wide as the elements, of a part that quicksort cuts badly. */
 typedef void (*quick_fallback)(void *arg, void *keys, size_t n);
 
-/* keys: n unsigned numbers of 4 or 8 bytes; other: scratch of n + QUICK_SLACK. */
-typedef void (*quick_sort)(void *keys, void *other, size_t n, quick_fallback fallback, void *arg);
-quick_sort quick_sort_avx2(size_t element); /* NULL: not for this size, or not in this build */
+/* to[n] = the sorted elements of from, as radix_sort has them; the two may be the same. other: scratch of n + QUICK_SLACK
+ * elements. rounds: partitions of one key's way before the rest is left to fallback. 0: nothing was done: not for this type,
+ * or not in this build. */
+int quick_sort_avx2(viva_dtype type, const void *from, size_t n, void *to, void *other, int rounds,
+                    quick_fallback fallback, void *arg);
 
 #endif

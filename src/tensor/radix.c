@@ -1,4 +1,5 @@
-/* tensor/radix.c: long rows are cut into parts (quick.h); then least significant digit first, each pass stable; digits that are the same everywhere cost no pass. */
+/* tensor/radix.c: least significant digit first, each pass stable; digits that are the same everywhere cost no pass. Types of 4
+ * and 8 bytes go to quick.h where the processor has the vectors. */
 #include "tensor/radix.h"
 
 #include <string.h>
@@ -12,8 +13,7 @@ enum {
   MAX_DIGITS = 8,
   MAX_BUCKETS = 2048,
   WIDE_FROM = 4096, /* elements from which digits of 11 bits pay for their longer tables */
-  QUICK_FROM = 4 * QUICK_PART,
-  FEW = 48 /* elements that are quicker put in their places one by one */
+  FEW = 48          /* elements that are quicker put in their places one by one */
 };
 
 /* -- keys */
@@ -170,34 +170,34 @@ size_t radix_sort_scratch(viva_dtype type, size_t n) {
   return __builtin_add_overflow(bytes, COUNT_BYTES, &bytes) ? SIZE_MAX : bytes;
 }
 
-/* What the parts are sorted with. */
+/* What a part that quicksort leaves is sorted with. */
 typedef struct leftover {
+  size_t element;
   uint32_t *counts;
   void *other;
 } leftover;
 
-static void sort_rest_64(void *arg, void *keys, size_t n) {
+/* Signed keys. */
+static void sort_rest(void *arg, void *keys, size_t n) {
   const leftover *r = arg;
-  sort_64(keys, r->other, n, 0, r->counts);
+  if (r->element == 8) {
+    make_keys(VIVA_I64, keys, n, keys);
+    sort_64(keys, r->other, n, 0, r->counts);
+    make_keys(VIVA_I64, keys, n, keys);
+  } else {
+    make_keys(VIVA_I32, keys, n, keys);
+    sort_32(keys, r->other, n, 0, r->counts);
+    make_keys(VIVA_I32, keys, n, keys);
+  }
 }
 
-static void sort_rest_32(void *arg, void *keys, size_t n) {
-  const leftover *r = arg;
-  sort_32(keys, r->other, n, 0, r->counts);
-}
-
-void radix_sort(viva_dtype type, const void *from, size_t n, void *to, void *scratch) {
+void radix_sort(viva_dtype type, int rounds, const void *from, size_t n, void *to, void *scratch) {
   const size_t element = tensor_element_bytes(type);
-  const quick_sort quick = n >= QUICK_FROM && cpu_get()->avx2 ? quick_sort_avx2(element) : NULL;
   uint32_t *counts = scratch;
   void *other = (char *)scratch + COUNT_BYTES;
+  leftover rest = {element, counts, other};
+  if (rounds >= 0 && cpu_get()->avx2 && quick_sort_avx2(type, from, n, to, other, rounds, sort_rest, &rest)) return;
   make_keys(type, from, n, to);
-  if (quick) {
-    leftover r = {counts, other};
-    quick(to, other, n, element == 8 ? sort_rest_64 : sort_rest_32, &r);
-    elements_of_keys(type, to, n);
-    return;
-  }
   switch (element) {
   case 8: sort_64(to, other, n, 0, counts); break;
   case 4: sort_32(to, other, n, 0, counts); break;
@@ -210,7 +210,7 @@ void radix_sort(viva_dtype type, const void *from, size_t n, void *to, void *scr
 size_t radix_argsort_scratch(size_t n) {
   size_t bytes;
   if (n >= UINT32_MAX || __builtin_mul_overflow(n, 2 * sizeof(pair) + sizeof(uint64_t), &bytes)) return SIZE_MAX;
-  return __builtin_add_overflow(bytes, COUNT_BYTES, &bytes) ? SIZE_MAX : bytes;
+  return __builtin_add_overflow(bytes, COUNT_BYTES + QUICK_SLACK * sizeof(uint64_t), &bytes) ? SIZE_MAX : bytes;
 }
 
 /* Key i of a row of keys of this size, −0 become 0, turned over when falling. */
@@ -225,19 +225,41 @@ static uint64_t key_at(viva_dtype t, const void *keys, size_t i, int falling) {
   return falling ? all - key : key;
 }
 
-void radix_argsort(viva_dtype type, int falling, const void *from, size_t n, int64_t *places, void *scratch) {
+/* Pairs of one run: places[n], which are in order, by their keys; other: 2n pairs. */
+static void sort_run(const uint64_t *keys, int64_t *places, size_t n, pair *other, uint32_t *counts) {
+  size_t i = 1;
+  while (i < n && keys[places[i - 1]] <= keys[places[i]]) i++;
+  if (i >= n) return;
+  for (i = 0; i < n; i++) other[i] = (pair){keys[places[i]], (uint64_t)places[i]};
+  sort_pairs(other, other + n, n, 0, counts);
+  for (i = 0; i < n; i++) places[i] = (int64_t)other[i].place;
+}
+
+/* places: upper halves of keys above, places below, sorted; then runs of one upper half by the whole keys. */
+static void sort_runs(const uint64_t *keys, int64_t *places, size_t n, pair *other, uint32_t *counts) {
+  const uint64_t *packed = (const uint64_t *)places;
+  for (size_t i = 0, end; i < n; i = end) {
+    const uint64_t upper = packed[i] >> 32;
+    for (end = i; end < n && packed[end] >> 32 == upper; end++) places[end] = (int64_t)(packed[end] & UINT32_MAX);
+    sort_run(keys, places + i, end - i, other, counts);
+  }
+}
+
+void radix_argsort(viva_dtype type, int rounds, int falling, const void *from, size_t n, int64_t *places,
+                   void *scratch) {
   uint32_t *counts = scratch;
   char *keys = (char *)scratch + COUNT_BYTES, *rest = keys + n * sizeof(uint64_t);
+  const int wide = tensor_element_bytes(type) == 8;
+  uint64_t *packed = (uint64_t *)places; /* key above, place below: one number to move */
+  uint64_t *k8 = (uint64_t *)(void *)keys;
+  leftover whole = {sizeof *packed, counts, rest};
   make_keys(type, from, n, keys);
-  if (tensor_element_bytes(type) == 8) {
-    pair *pairs = (pair *)(void *)rest;
-    for (size_t i = 0; i < n; i++) pairs[i] = (pair){key_at(type, keys, i, falling), i};
-    sort_pairs(pairs, pairs + n, n, 0, counts);
-    for (size_t i = 0; i < n; i++) places[i] = (int64_t)pairs[i].place;
-    return;
-  }
-  uint64_t *packed = (uint64_t *)(void *)rest; /* key above, place below: one number to move */
-  for (size_t i = 0; i < n; i++) packed[i] = key_at(type, keys, i, falling) << 32 | i;
-  sort_64(packed, packed + n, n, 32, counts);
-  for (size_t i = 0; i < n; i++) places[i] = (int64_t)(packed[i] & UINT32_MAX);
+  for (size_t i = 0; wide && i < n; i++) k8[i] = key_at(type, keys, i, falling);
+  for (size_t i = 0; i < n; i++) packed[i] = (wide ? k8[i] >> 32 : key_at(type, keys, i, falling)) << 32 | i;
+  if (rounds < 0 || !cpu_get()->avx2 || !quick_sort_avx2(VIVA_U64, packed, n, packed, rest, rounds, sort_rest, &whole))
+    sort_64(packed, (uint64_t *)(void *)rest, n, 32, counts);
+  if (wide)
+    sort_runs(k8, places, n, (pair *)(void *)rest, counts);
+  else
+    for (size_t i = 0; i < n; i++) places[i] = (int64_t)(packed[i] & UINT32_MAX);
 }

@@ -26,8 +26,8 @@ typedef void (*red_piece)(const void *x, size_t n, double shift, red_value *valu
  * the type, else 8 bytes each. shifts: for each column, or NULL. */
 typedef void (*red_rows)(const char *x, int64_t step, size_t rows, size_t n, const double *shifts, void *values);
 
-/* The first of n ≤ RED_PIECE elements that is *value (NaN: that is NaN); n: none. */
-typedef size_t (*red_find)(const void *x, size_t n, const red_value *value);
+/* *value = the extreme of n elements, 0 < n ≤ RED_PIECE (NaN when there is one); returns the place of the first that is it. */
+typedef size_t (*red_arg)(const void *x, size_t n, red_value *value);
 /* Where the extremes of n ≤ RED_PIECE columns are: best[j] (of the type) and places[j] change where x[r][j] is beyond best[j],
  * or the first NaN. Rows are `step` bytes apart; the first has the number `first`. */
 typedef void (*red_arg_rows)(const char *x, int64_t step, size_t rows, size_t n, int64_t first, void *best,
@@ -36,8 +36,8 @@ typedef void (*red_arg_rows)(const char *x, int64_t step, size_t rows, size_t n,
 typedef struct reducers {
   red_piece piece[RED_COUNT][RED_TYPES];
   red_rows rows[RED_COUNT][RED_TYPES];
-  red_find find[RED_TYPES];
-  red_arg_rows arg_rows[2][RED_TYPES];              /* of the smallest, of the largest */
+  red_arg arg[2][RED_TYPES];                        /* of the smallest, of the largest */
+  red_arg_rows arg_rows[2][RED_TYPES];              /* likewise */
   size_t (*count_true)(const uint8_t *x, size_t n); /* bytes that are not 0 */
 } reducers;
 

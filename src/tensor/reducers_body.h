@@ -5,6 +5,7 @@
  * through more than 16 + 5 additions. Rows are added four at a time before they meet the running sum.
  */
 #include <math.h>
+#include <string.h>
 
 #include "tensor/reducers.h"
 
@@ -115,61 +116,134 @@ PIECE(max_u64, uint64_t, uint64_t, u64, 0, e, (x >= y ? x : y))
 PIECE(min_i64, int64_t, int64_t, i64, INT64_MAX, e, (x <= y ? x : y))
 PIECE(min_u64, uint64_t, uint64_t, u64, UINT64_MAX, e, (x <= y ? x : y))
 
-/* Extremes of floats: NaN, which no comparison finds, is looked for beside them. U: as wide as T. The last lanes may look at
- * elements twice: that changes nothing. */
-#define EXTREME(name, T, U, S, start, beyond)                                                                          \
-  static void name##_piece(const void *from, size_t n, double shift, red_value *value) {                               \
-    const T *a = from;                                                                                                 \
-    T lanes[LANES], most = value->S;                                                                                   \
-    U nan[LANES] = {0};                                                                                                \
-    (void)shift;                                                                                                       \
-    if (most != most) return;                                                                                          \
-    for (size_t i = n; n < LANES && i-- > 0;) {                                                                        \
-      most = a[i] beyond most ? a[i] : most;                                                                           \
-      nan[0] |= a[i] != a[i];                                                                                          \
-    }                                                                                                                  \
-    for (size_t k = 0; k < LANES; k++) lanes[k] = start;                                                               \
-    for (size_t done = 0; n >= LANES && done < n; done += LANES) {                                                     \
-      const T *b = a + (n - done < LANES ? n - LANES : done);                                                          \
-      for (size_t k = 0; k < LANES; k++) {                                                                             \
-        const T e = b[k];                                                                                              \
-        lanes[k] = e beyond lanes[k] ? e : lanes[k];                                                                   \
-        nan[k] |= e != e ? (U) ~(U)0 : 0;                                                                              \
-      }                                                                                                                \
-    }                                                                                                                  \
-    for (size_t width = LANES / 2; width > 0; width /= 2)                                                              \
-      for (size_t k = 0; k < width; k++) {                                                                             \
-        lanes[k] = lanes[k + width] beyond lanes[k] ? lanes[k + width] : lanes[k];                                     \
-        nan[k] |= nan[k + width];                                                                                      \
-      }                                                                                                                \
-    most = lanes[0] beyond most ? lanes[0] : most;                                                                     \
-    value->S = nan[0] ? (T)NAN : most;                                                                                 \
-  }
-EXTREME(max_f64, double, uint64_t, f64, -INFINITY, >)
-EXTREME(max_f32, float, uint32_t, f32, -INFINITY, >)
-EXTREME(min_f64, double, uint64_t, f64, INFINITY, <)
-EXTREME(min_f32, float, uint32_t, f32, INFINITY, <)
+/* Vectors of 32 bytes; as they lie in memory; and masks: signed numbers as wide. */
+#define VECTORS(name, T, U)                                                                                            \
+  typedef T name##_vec __attribute__((vector_size(32)));                                                               \
+  typedef T name##_loose __attribute__((vector_size(32), aligned(sizeof(T)), may_alias));                              \
+  typedef U name##_mask __attribute__((vector_size(32)));
+VECTORS(f64, double, int64_t)
+VECTORS(f32, float, int32_t)
+VECTORS(i64, int64_t, int64_t)
+VECTORS(u64, uint64_t, int64_t)
 
-#define FIND(name, T, S)                                                                                               \
-  static size_t find_##name(const void *from, size_t n, const red_value *value) {                                      \
+/* x where it is beyond y, else y; and where one is NaN. */
+#ifdef __AVX2__
+#include <immintrin.h>
+#define MAX_F64(x, y)       _mm256_max_pd(x, y)
+#define MIN_F64(x, y)       _mm256_min_pd(x, y)
+#define MAX_F32(x, y)       _mm256_max_ps(x, y)
+#define MIN_F32(x, y)       _mm256_min_ps(x, y)
+#define UNORDERED_F64(x, y) (f64_mask) _mm256_cmp_pd(x, y, _CMP_UNORD_Q)
+#define UNORDERED_F32(x, y) (f32_mask) _mm256_cmp_ps(x, y, _CMP_UNORD_Q)
+#define BITS_f64(m)         (unsigned)_mm256_movemask_pd((__m256d)(m)) /* of lanes */
+#define BITS_f32(m)         (unsigned)_mm256_movemask_ps((__m256)(m))
+#else
+#define CHOOSE_F64(m, x, y) (f64_vec)(((m) & (f64_mask)x) | (~(m) & (f64_mask)y))
+#define CHOOSE_F32(m, x, y) (f32_vec)(((m) & (f32_mask)x) | (~(m) & (f32_mask)y))
+#define MAX_F64(x, y)       CHOOSE_F64(x > y, x, y)
+#define MIN_F64(x, y)       CHOOSE_F64(x < y, x, y)
+#define MAX_F32(x, y)       CHOOSE_F32(x > y, x, y)
+#define MIN_F32(x, y)       CHOOSE_F32(x < y, x, y)
+#define UNORDERED_F64(x, y) ((x != x) | (y != y))
+#define UNORDERED_F32(x, y) ((x != x) | (y != y))
+#define BITS(name, T)                                                                                                  \
+  static unsigned bits_##name(const void *m) {                                                                         \
+    T lanes[32 / sizeof(T)];                                                                                           \
+    unsigned bits = 0;                                                                                                 \
+    memcpy(lanes, m, sizeof lanes);                                                                                    \
+    for (unsigned k = 0; k < 32 / sizeof(T); k++) bits |= lanes[k] ? 1u << k : 0;                                      \
+    return bits;                                                                                                       \
+  }
+BITS(f64, int64_t)
+BITS(f32, int32_t)
+#define BITS_f64(m) bits_f64(&(m))
+#define BITS_f32(m) bits_f32(&(m))
+#endif
+#define BITS_i64 BITS_f64
+#define BITS_u64 BITS_f64
+
+/* Extremes of floats: NaN, which no comparison finds, is looked for beside them. The last vector may look at elements twice:
+ * that changes nothing. */
+#define EXTREME(name, T, S, start, beyond, FURTHER, UNORDERED)                                                         \
+  static void name##_piece(const void *from, size_t n, double shift, red_value *value) {                               \
+    enum { W = 32 / sizeof(T) };                                                                                       \
+    const T *a = from;                                                                                                 \
+    T most = value->S;                                                                                                 \
+    int unordered = most != most;                                                                                      \
+    size_t i = 0;                                                                                                      \
+    (void)shift;                                                                                                       \
+    for (; n < W && i < n; i++) {                                                                                      \
+      most = a[i] beyond most ? a[i] : most;                                                                           \
+      unordered |= a[i] != a[i];                                                                                       \
+    }                                                                                                                  \
+    if (n >= W) {                                                                                                      \
+      const S##_vec least = (S##_vec){0} + (T)(start);                                                                 \
+      S##_vec v0 = least, v1 = least, v2 = least, v3 = least;                                                          \
+      S##_mask nan = {0};                                                                                              \
+      for (; i + 4 * W <= n; i += 4 * W) {                                                                             \
+        const S##_loose *const e = (const S##_loose *)(a + i);                                                         \
+        v0 = FURTHER(e[0], v0), v1 = FURTHER(e[1], v1), v2 = FURTHER(e[2], v2), v3 = FURTHER(e[3], v3);                \
+        nan |= UNORDERED(e[0], e[1]) | UNORDERED(e[2], e[3]);                                                          \
+      }                                                                                                                \
+      for (; i < n; i += W) {                                                                                          \
+        const S##_loose *const e = (const S##_loose *)(a + (n - i < W ? n - W : i));                                   \
+        v0 = FURTHER(*e, v0);                                                                                          \
+        nan |= UNORDERED(*e, *e);                                                                                      \
+      }                                                                                                                \
+      v0 = FURTHER(v1, v0), v2 = FURTHER(v3, v2), v0 = FURTHER(v2, v0);                                                \
+      for (size_t k = 0; k < W; k++) most = v0[k] beyond most ? v0[k] : most;                                          \
+      unordered |= BITS_##S(nan) != 0;                                                                                 \
+    }                                                                                                                  \
+    value->S = unordered ? (T)NAN : most;                                                                              \
+  }
+EXTREME(max_f64, double, f64, -INFINITY, >, MAX_F64, UNORDERED_F64)
+EXTREME(max_f32, float, f32, -INFINITY, >, MAX_F32, UNORDERED_F32)
+EXTREME(min_f64, double, f64, INFINITY, <, MIN_F64, UNORDERED_F64)
+EXTREME(min_f32, float, f32, INFINITY, <, MIN_F32, UNORDERED_F32)
+
+#define FIND(T, S)                                                                                                     \
+  static size_t find_##S(const void *from, size_t n, const red_value *value) {                                         \
+    enum { W = 32 / sizeof(T) };                                                                                       \
     const T *a = from, v = value->S;                                                                                   \
     size_t i = 0;                                                                                                      \
     if (v != v) { /* the first NaN */                                                                                  \
       while (i < n && a[i] == a[i]) i++;                                                                               \
       return i;                                                                                                        \
     }                                                                                                                  \
-    for (; i + LANES <= n; i += LANES) {                                                                               \
-      int here = 0;                                                                                                    \
-      for (size_t k = 0; k < LANES; k++) here |= a[i + k] == v;                                                        \
-      if (here) break;                                                                                                 \
+    for (; i + 4 * W <= n; i += 4 * W) {                                                                               \
+      const S##_loose *const e = (const S##_loose *)(a + i);                                                           \
+      const S##_mask h0 = e[0] == v, h1 = e[1] == v, h2 = e[2] == v, h3 = e[3] == v, any = h0 | h1 | h2 | h3;          \
+      if (BITS_##S(any) == 0) continue;                                                                                \
+      const unsigned low = BITS_##S(h0) | BITS_##S(h1) << W, high = BITS_##S(h2) | BITS_##S(h3) << W;                  \
+      return i + (size_t)__builtin_ctz(low | high << 2 * W);                                                           \
+    }                                                                                                                  \
+    for (; i < n && n >= W; i += W) {                                                                                  \
+      const size_t at = n - i < W ? n - W : i;                                                                         \
+      const S##_mask here = *(const S##_loose *)(a + at) == v;                                                         \
+      if (BITS_##S(here)) return at + (size_t)__builtin_ctz(BITS_##S(here));                                           \
     }                                                                                                                  \
     while (i < n && a[i] != v) i++;                                                                                    \
     return i;                                                                                                          \
   }
-FIND(f64, double, f64)
-FIND(f32, float, f32)
-FIND(i64, int64_t, i64)
-FIND(u64, uint64_t, u64)
+FIND(double, f64)
+FIND(float, f32)
+FIND(int64_t, i64)
+FIND(uint64_t, u64)
+
+#define ARG(name, S)                                                                                                   \
+  static size_t name##_##S##_arg(const void *from, size_t n, red_value *value) {                                       \
+    memcpy(&value->S, from, sizeof value->S);                                                                          \
+    name##_##S##_piece(from, n, 0, value);                                                                             \
+    return find_##S(from, n, value);                                                                                   \
+  }
+ARG(max, f64)
+ARG(max, f32)
+ARG(max, i64)
+ARG(max, u64)
+ARG(min, f64)
+ARG(min, f32)
+ARG(min, i64)
+ARG(min, u64)
 
 /* Places are counted in a number as wide as the element, so that one mask serves both. */
 #define ARG_ROWS(name, T, P, better)                                                                                   \
@@ -232,19 +306,20 @@ static size_t count_true(const uint8_t *x, size_t n) {
   return total;
 }
 
-static const reducers table = {.piece = {[RED_SUM] = {sum_f64_piece, sum_f32_piece, sum_u64_piece, sum_u64_piece},
-                                         [RED_PROD] = {prod_f64_piece, prod_f32_piece, prod_u64_piece, prod_u64_piece},
-                                         [RED_MAX] = {max_f64_piece, max_f32_piece, max_i64_piece, max_u64_piece},
-                                         [RED_MIN] = {min_f64_piece, min_f32_piece, min_i64_piece, min_u64_piece},
-                                         [RED_SQUARES] = {squares_f64_piece, squares_f32_piece, NULL, NULL}},
-                               .rows = {[RED_SUM] = {sum_f64_rows, sum_f32_rows, sum_u64_rows, sum_u64_rows},
-                                        [RED_PROD] = {prod_f64_rows, prod_f32_rows, prod_u64_rows, prod_u64_rows},
-                                        [RED_MAX] = {max_f64_rows, max_f32_rows, max_i64_rows, max_u64_rows},
-                                        [RED_MIN] = {min_f64_rows, min_f32_rows, min_i64_rows, min_u64_rows},
-                                        [RED_SQUARES] = {squares_f64_rows, squares_f32_rows, NULL, NULL}},
-                               .find = {find_f64, find_f32, find_i64, find_u64},
-                               .arg_rows = {{min_f64_arg_rows, min_f32_arg_rows, min_i64_arg_rows, min_u64_arg_rows},
-                                            {max_f64_arg_rows, max_f32_arg_rows, max_i64_arg_rows, max_u64_arg_rows}},
-                               .count_true = count_true};
+static const reducers table = {
+    .piece = {[RED_SUM] = {sum_f64_piece, sum_f32_piece, sum_u64_piece, sum_u64_piece},
+              [RED_PROD] = {prod_f64_piece, prod_f32_piece, prod_u64_piece, prod_u64_piece},
+              [RED_MAX] = {max_f64_piece, max_f32_piece, max_i64_piece, max_u64_piece},
+              [RED_MIN] = {min_f64_piece, min_f32_piece, min_i64_piece, min_u64_piece},
+              [RED_SQUARES] = {squares_f64_piece, squares_f32_piece, NULL, NULL}},
+    .rows = {[RED_SUM] = {sum_f64_rows, sum_f32_rows, sum_u64_rows, sum_u64_rows},
+             [RED_PROD] = {prod_f64_rows, prod_f32_rows, prod_u64_rows, prod_u64_rows},
+             [RED_MAX] = {max_f64_rows, max_f32_rows, max_i64_rows, max_u64_rows},
+             [RED_MIN] = {min_f64_rows, min_f32_rows, min_i64_rows, min_u64_rows},
+             [RED_SQUARES] = {squares_f64_rows, squares_f32_rows, NULL, NULL}},
+    .arg = {{min_f64_arg, min_f32_arg, min_i64_arg, min_u64_arg}, {max_f64_arg, max_f32_arg, max_i64_arg, max_u64_arg}},
+    .arg_rows = {{min_f64_arg_rows, min_f32_arg_rows, min_i64_arg_rows, min_u64_arg_rows},
+                 {max_f64_arg_rows, max_f32_arg_rows, max_i64_arg_rows, max_u64_arg_rows}},
+    .count_true = count_true};
 
 const reducers *REDUCERS(void) { return &table; }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/asan.h"
 #include "base/ck.h"
 #include "base/error.h"
 #include "base/options.h"
@@ -35,7 +36,7 @@ const char *tensor_shape_text(const viva_tensor *t, char buffer[128]) {
 static viva_status set_shape(viva_tensor *t, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                              const int64_t *strides, viva_error *error) {
   const size_t element = tensor_element_bytes(dtype);
-  *t = (viva_tensor){.dtype = dtype, .rank = rank};
+  t->dtype = dtype, t->rank = rank; /* not all of it by one assignment, whose `rep stos` is a tenth of a small call */
   if (element == 0)
     return error_set(
         error, VIVA_E_ARGUMENT,
@@ -47,6 +48,7 @@ static viva_status set_shape(viva_tensor *t, viva_dtype dtype, uint32_t rank, co
   if (rank > 0 && !shape) return error_set(error, VIVA_E_ARGUMENT, "shape is NULL; expected %u sizes", (unsigned)rank);
   uint64_t elements = 1, step = 1, bytes;
   int empty = 0, overflow = 0;
+  for (uint32_t i = rank; i < VIVA_TENSOR_MAX_RANK; i++) t->shape[i] = 0, t->strides[i] = 0;
   for (uint32_t i = rank; i-- > 0;) {
     t->shape[i] = shape[i];
     /* The step of an axis with one index is never taken: whatever it was, it must not overflow anywhere. */
@@ -114,8 +116,14 @@ static void settle(const tensor_storage *s) {
   if (s->device && s->bytes > 0) s->device->download(s->device->engine, &byte, s->data, 1, NULL); /* waits */
 }
 
+/* Gives up a reference; 1: it was the last. The only one is not shared: who could copy it holds it. */
+static int was_last(_Atomic uint32_t *references) {
+  return atomic_load_explicit(references, memory_order_acquire) == 1 ||
+         atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel) == 1;
+}
+
 static void storage_release(tensor_storage *s) {
-  if (!s || atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) != 1) return;
+  if (!was_last(&s->references)) return;
   runtime *rt = s->rt;
   const tensor_device *device = s->device;
   if (s->release) {
@@ -128,18 +136,24 @@ static void storage_release(tensor_storage *s) {
   runtime_release(rt);
 }
 
-/* A tensor like *t over s, one of whose references it takes over when all goes well. */
-static viva_status place(const viva_tensor *t, tensor_storage *s, int64_t offset, viva_tensor **out,
-                         viva_error *error) {
-  viva_tensor *made = mem_alloc(&s->rt->mem, sizeof *made);
-  if (!made) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
-  *made = *t;
+/* *made = *t over s, one of whose references it takes over. */
+static void place(viva_tensor *made, const viva_tensor *t, tensor_storage *s, int64_t offset) {
   atomic_init(&made->references, 1);
   made->storage = s;
+  made->dtype = t->dtype, made->rank = t->rank;
+  memcpy(made->shape, t->shape, sizeof t->shape);
+  memcpy(made->strides, t->strides, sizeof t->strides);
+  made->elements = t->elements;
   made->data = s->data + offset * (int64_t)tensor_element_bytes(t->dtype);
-  *out = made;
-  return VIVA_OK;
 }
+
+/* A storage and the first tensor over it; small elements lie behind both: one allocation for all. */
+typedef struct first {
+  tensor_storage storage;
+  viva_tensor tensor;
+} first;
+
+enum { SMALL_BYTES = 1024, BEHIND = (sizeof(first) + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN };
 
 typedef enum storage_kind { WRAPPED, ZEROED, UNDEFINED } storage_kind;
 
@@ -160,34 +174,39 @@ static viva_status take_data(tensor_storage *s, storage_kind kind, viva_error *e
   return status;
 }
 
-static viva_status storage_make(runtime *rt, const tensor_device *device, void *data, size_t bytes, storage_kind kind,
-                                tensor_storage **out, viva_error *error) {
-  *out = NULL;
-  tensor_storage *s = mem_alloc(&rt->mem, sizeof *s);
-  if (!s) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
-  *s = (tensor_storage){.rt = rt, .device = device, .data = data, .bytes = bytes};
-  const viva_status status = kind == WRAPPED ? VIVA_OK : take_data(s, kind, error);
+static void lie_behind(first *f, storage_kind kind) {
+  f->storage.data = (char *)f + BEHIND;
+  if (kind == ZEROED) memset(f->storage.data, 0, f->storage.bytes);
+  asan_poison(f + 1, BEHIND - sizeof *f);
+}
+
+/* A tensor like *t from the beginning of a new storage on. */
+static viva_status make(const viva_tensor *t, runtime *rt, const tensor_device *device, void *data, size_t bytes,
+                        storage_kind kind, viva_tensor **out, viva_error *error) {
+  const int small = kind != WRAPPED && !device && bytes <= SMALL_BYTES;
+  first *f = mem_alloc(&rt->mem, small ? BEHIND + bytes : sizeof *f);
+  if (!f) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
+  f->storage = (tensor_storage){.rt = rt, .device = device, .data = data, .bytes = bytes};
+  if (small) lie_behind(f, kind);
+  const viva_status status = small || kind == WRAPPED ? VIVA_OK : take_data(&f->storage, kind, error);
   if (status != VIVA_OK) {
-    mem_free(&rt->mem, s);
+    mem_free(&rt->mem, f);
     return status;
   }
-  atomic_init(&s->references, 1);
+  atomic_init(&f->storage.references, 1);
   runtime_retain(rt);
   if (device) device->retain(device->engine);
-  *out = s;
+  place(&f->tensor, t, &f->storage, 0);
+  *out = &f->tensor;
   return VIVA_OK;
 }
 
 static viva_status create(runtime *rt, const tensor_device *device, viva_dtype dtype, uint32_t rank,
                           const uint64_t *shape, storage_kind kind, viva_tensor **out, viva_error *error) {
   viva_tensor t;
-  tensor_storage *s;
   *out = NULL;
   TRY(set_shape(&t, dtype, rank, shape, NULL, error));
-  TRY(storage_make(rt, device, NULL, t.elements * tensor_element_bytes(dtype), kind, &s, error));
-  const viva_status status = place(&t, s, 0, out, error);
-  if (status != VIVA_OK) storage_release(s);
-  return status;
+  return make(&t, rt, device, NULL, t.elements * tensor_element_bytes(dtype), kind, out, error);
 }
 
 viva_status tensor_create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
@@ -214,7 +233,6 @@ viva_status tensor_wrap(runtime *rt, const tensor_device *device, const viva_ten
                         uint32_t rank, const uint64_t *shape, viva_tensor **out, viva_error *error) {
   const size_t bytes = memory->bytes;
   viva_tensor t;
-  tensor_storage *s;
   *out = NULL;
   TRY(set_shape(&t, dtype, rank, shape, memory->strides, error));
   if (!memory->data && bytes > 0)
@@ -226,13 +244,9 @@ viva_status tensor_wrap(runtime *rt, const tensor_device *device, const viva_ten
                      tensor_element_bytes(dtype));
   if (bytes > PTRDIFF_MAX) return error_set(error, VIVA_E_LIMIT, "%zu bytes are more than memory can hold", bytes);
   TRY(check_reach(&t, 0, bytes, error));
-  TRY(storage_make(rt, device, memory->data, bytes, WRAPPED, &s, error));
-  const viva_status status = place(&t, s, 0, out, error);
-  if (status != VIVA_OK)
-    storage_release(s); /* release is not yet the storage's: after a failure data is the caller's */
-  else
-    s->release = memory->release, s->release_user = memory->release_user;
-  return status;
+  TRY(make(&t, rt, device, memory->data, bytes, WRAPPED, out, error));
+  (*out)->storage->release = memory->release, (*out)->storage->release_user = memory->release_user;
+  return VIVA_OK;
 }
 
 viva_status tensor_over(tensor_storage *storage, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
@@ -241,8 +255,11 @@ viva_status tensor_over(tensor_storage *storage, viva_dtype dtype, uint32_t rank
   *out = NULL;
   TRY(set_shape(&t, dtype, rank, shape, strides, error));
   TRY(check_reach(&t, offset, storage->bytes, error));
-  TRY(place(&t, storage, offset, out, error));
+  viva_tensor *made = mem_alloc(&storage->rt->mem, sizeof *made);
+  if (!made) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
   atomic_fetch_add_explicit(&storage->references, 1, memory_order_relaxed);
+  place(made, &t, storage, offset);
+  *out = made;
   return VIVA_OK;
 }
 
@@ -252,8 +269,11 @@ viva_tensor *viva_tensor_retain(viva_tensor *tensor) {
 }
 
 void viva_tensor_release(viva_tensor *tensor) {
-  if (!tensor || atomic_fetch_sub_explicit(&tensor->references, 1, memory_order_acq_rel) != 1) return;
+  if (!tensor || !was_last(&tensor->references)) return;
   tensor_storage *s = tensor->storage;
-  mem_free(&s->rt->mem, tensor);
+  if (tensor == &((first *)(void *)s)->tensor)
+    asan_poison(tensor, sizeof *tensor); /* its memory goes with the storage */
+  else
+    mem_free(&s->rt->mem, tensor);
   storage_release(s);
 }

@@ -17,7 +17,7 @@ typedef struct tensor_storage {
   size_t bytes;
   viva_tensor_release_fn release; /* of wrapped memory; NULL: data is owned, or the caller's */
   void *release_user;
-  int owned; /* data came from rt's memory, or from the device's */
+  int owned; /* data came by itself from rt's memory, or from the device's */
 } tensor_storage;
 
 struct viva_tensor {

@@ -204,6 +204,7 @@ NAMED = {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}}
 HOMES = {  # the same template and tokens, wherever their writers keep them
     "tokenizer_config": {"tokenizer_config.json": {**NAMED, "chat_template": ENDED}},
     "list": {"tokenizer_config.json": {**NAMED, "chat_template": [{"name": "x", "template": "x"}, {"name": "default", "template": ENDED}]}},
+    "object": {"tokenizer_config.json": {**NAMED, "chat_template": {"tool_use": "x", "default": ENDED}}},
     "jinja": {"tokenizer_config.json": {**NAMED, "chat_template": "{{ fail }}"}, "chat_template.jinja": ENDED},
     "processor": {"tokenizer_config.json": NAMED, "chat_template.json": {"chat_template": ENDED}},
     "map": {"tokenizer_config.json": {"chat_template": ENDED}, "special_tokens_map.json": NAMED},

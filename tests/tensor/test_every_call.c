@@ -13,13 +13,15 @@
 #include "base/pool.h"
 #include "lib/fail_alloc.h"
 #include "tensor/create.h"
+#include "tensor/dlpack.h"
 #include "tensor/gemm.h"
 #include "tensor/tensor.h"
-#include "viva/tensor_select.h"
+#include "viva/tensor_into.h"
+#include "viva/tensor_text.h"
 
 /* Operands of all calls. */
 typedef struct inputs {
-  viva_tensor *a, *b, *row, *flags, *places, *image, *kernels;
+  viva_tensor *a, *b, *row, *column, *flags, *places, *image, *kernels;
 } inputs;
 
 /* The results of one call: at most two. */
@@ -81,12 +83,13 @@ static viva_status product(const inputs *in, int k, viva_tensor **out, viva_erro
   case 2: s = viva_tensor_einsum("ij,kj->", both, 2, out, e); break;
   case 3: s = viva_tensor_outer(in->row, in->row, out, e); break;
   case 4: s = viva_tensor_dot(in->row, in->row, out, e); break;
-  default: s = viva_tensor_dense(in->a, in->b, NULL, 1, out, e);
+  case 5: s = viva_tensor_dense(in->a, in->b, NULL, 1, out, e); break;
+  default: s = viva_tensor_dense(in->a, in->b, in->column, 0, out, e); /* with a bias for each row of b */
   }
   viva_tensor_release(turned);
   return s;
 }
-enum { PRODUCTS = 6 };
+enum { PRODUCTS = 7 };
 
 static viva_status choice(const inputs *in, int k, viva_tensor **out, viva_error *e) {
   switch (k) {
@@ -106,10 +109,11 @@ static viva_status choice(const inputs *in, int k, viva_tensor **out, viva_error
   case 13: return viva_tensor_clip_by_norm(in->b, 2, out, e);
   case 14: return viva_tensor_conv2d(in->image, in->kernels, NULL, NULL, out, e);
   case 15: return viva_tensor_map(in->b, twice, NULL, out, e);
-  default: return viva_tensor_map2(in->a, in->row, plus, NULL, out, e);
+  case 16: return viva_tensor_map2(in->a, in->row, plus, NULL, out, e);
+  default: return viva_tensor_norm(in->b, k - 18, NULL, 0, 1, out, e); /* of orders -1 to 3 */
   }
 }
-enum { CHOICES = 17 };
+enum { CHOICES = 22 };
 
 static viva_status shape(const inputs *in, int k, viva_tensor **out, viva_error *e) {
   const viva_tensor *both[2] = {in->a, in->b};
@@ -138,6 +142,65 @@ static viva_status shape(const inputs *in, int k, viva_tensor **out, viva_error 
 }
 enum { SHAPES = 20 };
 
+/* Results in a tensor that is there: a view of a larger one, so that all are moved. The commonest first. */
+static viva_status into_call(const inputs *in, int k, viva_tensor *to, viva_error *e) {
+  const viva_tensor *both[2] = {in->a, in->b};
+  switch (k) {
+  case 0: return viva_tensor_unary_into(VIVA_EXP, in->b, to, e);
+  case 1: return viva_tensor_binary_into(VIVA_ADD, in->b, in->row, to, e);
+  case 2: return viva_tensor_where_into(in->flags, in->a, in->row, to, e);
+  case 3: return viva_tensor_along_into(VIVA_SOFTMAX, in->b, 0, to, e);
+  case 4: return viva_tensor_matmul_into(in->a, in->b, to, e);
+  case 5: return viva_tensor_dense_into(in->a, in->b, in->column, 1, to, e);
+  case 6: return viva_tensor_take_into(in->a, in->places, 0, to, e);
+  case 7: return viva_tensor_scatter_into(VIVA_SCATTER_ADD, to, in->places, in->places, 1, e);
+  case 8: return viva_tensor_clip_into(in->b, -1, 1, to, e);
+  case 9: return viva_tensor_copy_into(in->row, to, e);
+  case 10: return viva_tensor_reduce_into(VIVA_STD, in->a, (int32_t[]){0}, 1, 1, to, e);
+  case 11: return viva_tensor_outer_into(in->column, in->row, to, e);
+  case 12: return viva_tensor_einsum_into("ij,jk->ki", both, 2, to, e);
+  case 13: return viva_tensor_layer_norm_into(in->a, 1, in->row, in->row, 1e-5, to, e);
+  case 14: return viva_tensor_rms_norm_into(in->b, 1, NULL, 1e-5, to, e);
+  case 15: return viva_tensor_is_close_into(in->a, in->b, 1, 1, to, e);
+  case 16: return viva_tensor_roll_into(in->a, 3, 0, to, e);
+  case 17: return viva_tensor_concatenate_into(both, 1, 0, to, e);
+  case 18: return viva_tensor_repeat_into(in->b, 1, 0, to, e);
+  case 19: return viva_tensor_tile_into(in->b, (uint64_t[]){1, 1}, to, e);
+  default: return viva_tensor_pad_into(in->b, (uint64_t[]){0, 0}, (uint64_t[]){0, 0}, 1, to, e);
+  }
+}
+enum { INTOS = 21 };
+
+static viva_status into(const inputs *in, int k, viva_tensor **out, viva_error *e) {
+  uint64_t shape[2] = {k == 10 ? 1 : in->a->shape[0], in->a->shape[1]}, wider[2] = {shape[0], 2 * shape[1]};
+  viva_tensor *whole, *places = NULL, *taken = NULL;
+  inputs these = *in;
+  TRY(tensor_create(in->a->storage->rt, VIVA_F64, 2, wider, &whole, e));
+  viva_status s = viva_tensor_slice_step(whole, 1, 1, VIVA_SLICE_NONE, 2, out, e);
+  if (s == VIVA_OK && k == 6) { /* a place for each row */
+    s = viva_tensor_broadcast_to(in->places, 2, (uint64_t[]){1, shape[0]}, &taken, e);
+    if (s == VIVA_OK) s = viva_tensor_flatten(taken, &places, e);
+    these.places = places;
+  }
+  if (s == VIVA_OK) s = into_call(&these, k, *out, e);
+  viva_tensor_release(whole), viva_tensor_release(places), viva_tensor_release(taken);
+  if (s != VIVA_OK) viva_tensor_release(*out), *out = NULL;
+  return s;
+}
+
+/* What is no tensor: text, and DLPack there and back. */
+static viva_status outside(const inputs *in, int k, viva_tensor **out, viva_error *e) {
+  char text[64];
+  size_t needed;
+  dlpack_managed *managed;
+  if (k == 0) return viva_tensor_format(in->b, NULL, text, sizeof text, &needed, e);
+  TRY(viva_tensor_to_dlpack(in->b, &managed, e));
+  if (k == 2) managed->flags |= DLPACK_READ_ONLY; /* which is copied */
+  const viva_status s = dlpack_import(in->b->storage->rt, managed, out, e);
+  if (s != VIVA_OK) managed->deleter(managed);
+  return s;
+}
+
 static const struct {
   const char *name;
   call_fn call;
@@ -152,7 +215,9 @@ static const struct {
              {"scatter", scatter, 2},
              {"product", product, PRODUCTS},
              {"choice", choice, CHOICES},
-             {"shape", shape, SHAPES}};
+             {"shape", shape, SHAPES},
+             {"into", into, INTOS},
+             {"outside", outside, 3}};
 enum { CALLS = sizeof calls / sizeof *calls };
 
 static viva_status draw(runtime *rt, uint32_t rank, const uint64_t *sizes, uint64_t seed, viva_tensor **out) {
@@ -169,6 +234,7 @@ static viva_status fill(runtime *rt, uint64_t rows, uint64_t cols, inputs *in) {
   if (s == VIVA_OK) s = draw(rt, 2, turned, 2, &down);
   if (s == VIVA_OK) s = viva_tensor_transpose(down, 0, 1, &in->b, NULL);
   if (s == VIVA_OK) s = draw(rt, 1, &cols, 3, &in->row);
+  if (s == VIVA_OK) s = draw(rt, 1, &rows, 9, &in->column);
   if (s == VIVA_OK) s = viva_tensor_binary_scalar(VIVA_GREATER, in->a, 0.1, &in->flags, NULL);
   if (s == VIVA_OK) s = create_full(rt, VIVA_I32, 2, (uint64_t[]){1, 1}, 5, &ramp, NULL);
   if (s == VIVA_OK) s = viva_tensor_copy(ramp, &in->places, NULL);
@@ -179,7 +245,7 @@ static viva_status fill(runtime *rt, uint64_t rows, uint64_t cols, inputs *in) {
 }
 
 static void empty(inputs *in) {
-  viva_tensor *all[] = {in->a, in->b, in->row, in->flags, in->places, in->image, in->kernels};
+  viva_tensor *all[] = {in->a, in->b, in->row, in->column, in->flags, in->places, in->image, in->kernels};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) viva_tensor_release(all[i]);
 }
 

@@ -61,6 +61,20 @@ static void fill(char *bytes, size_t count, viva_dtype t, uint64_t seed) {
   viva_tensor_release(v);
 }
 
+/* From -3 to 3 (unsigned: 0 to 6), and for floats sometimes NaN. */
+static void fill_whole(char *bytes, size_t count, viva_dtype t, uint64_t seed) {
+  for (size_t i = 0; i < count; i++) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    const int whole = (int)(seed >> 40) % 7, none = seed >> 60 == 0 && count % 3 == 0;
+    const double f64 = none ? (double)NAN : whole - 3;
+    const float f32 = (float)f64;
+    const int64_t i64 = t == VIVA_U64 ? whole : whole - 3;
+    if (t == VIVA_F64) memcpy(bytes + i * 8, &f64, 8);
+    if (t == VIVA_F32) memcpy(bytes + i * 4, &f32, 4);
+    if (t == VIVA_I64 || t == VIVA_U64) memcpy(bytes + i * 8, &i64, 8);
+  }
+}
+
 /* written: the type of the result. */
 static void compare_loop(loop_fn plain, loop_fn fast, viva_dtype t, viva_dtype written) {
   static _Alignas(64) char in[2][8 * 2 * N], out[2][8 * 2 * N];
@@ -97,6 +111,7 @@ static void both_sets_give_the_same_bits(void **state) {
   }
   static _Alignas(64) char x[RED_PIECE * 8];
   static const viva_dtype types[RED_TYPES] = {VIVA_F64, VIVA_F32, VIVA_I64, VIVA_U64};
+  static const size_t bytes[RED_TYPES] = {8, 4, 8, 8};
   for (int t = 0; t < RED_TYPES; t++)
     for (int op = 0; op < RED_COUNT; op++)
       for (size_t n = 1; n <= RED_PIECE; n = n * 2 + 5) {
@@ -106,6 +121,18 @@ static void both_sets_give_the_same_bits(void **state) {
         reducers_plain()->piece[op][t](x, n, 0.25, &a);
         reducers_avx2()->piece[op][t](x, n, 0.25, &b);
         assert_memory_equal(&a, &b, sizeof a);
+      }
+  for (int t = 0; t < RED_TYPES; t++)
+    for (int largest = 0; largest < 2; largest++)
+      for (size_t n = 1; n <= RED_PIECE; n += n < 140 ? 1 : 37) { /* whole numbers and NaN: many are the same */
+        red_value a = {.u64 = 0}, b = {.u64 = 0};
+        fill_whole(x, n, types[t], n);
+        const size_t plain_at = reducers_plain()->arg[largest][t](x, n, &a);
+        assert_int_equal(plain_at, reducers_avx2()->arg[largest][t](x, n, &b));
+        assert_memory_equal(&a, &b, sizeof a);
+        assert_true(plain_at < n);
+        for (size_t i = 0; i < plain_at; i++)
+          assert_memory_not_equal(x + i * bytes[t], x + plain_at * bytes[t], bytes[t]);
       }
 }
 
@@ -162,6 +189,14 @@ static void into(void **state) {
   assert_non_null(strstr(error.message, "share one place"));
   viva_tensor_release(repeated);
   viva_tensor *half = values_of(VIVA_F16, 2, shape, 3);
+  /* single elements do not fill a result by themselves */
+  viva_tensor *one, *eight;
+  assert_int_equal(tensor_create(rt, VIVA_F32, 1, (uint64_t[]){1}, &one, &error), VIVA_OK);
+  assert_int_equal(tensor_create(rt, VIVA_F32, 1, (uint64_t[]){8}, &eight, &error), VIVA_OK);
+  assert_int_equal(viva_tensor_binary_into(VIVA_ADD, one, one, eight, &error), VIVA_E_SIZE);
+  assert_int_equal(viva_tensor_binary_into(VIVA_ADD, one, eight, eight, &error), VIVA_OK);
+  assert_int_equal(viva_tensor_binary_into(VIVA_ADD, eight, one, one, &error), VIVA_E_SIZE);
+  viva_tensor_release(one), viva_tensor_release(eight);
   assert_int_equal(viva_tensor_binary_into(VIVA_MULTIPLY, copy, b, half, &error), VIVA_OK); /* another type */
   assert_int_equal(viva_tensor_reduce_into(VIVA_SUM, copy, (int32_t[]){0}, 1, 1, half, &error), VIVA_E_SIZE);
   viva_tensor_release(a), viva_tensor_release(b), viva_tensor_release(copy), viva_tensor_release(half);

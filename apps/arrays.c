@@ -49,6 +49,11 @@ size_t arrays_count(const arrays *a) {
 static viva_status raw_info(const char *path, viva_stored_tensor *info, viva_error *error) {
   struct stat file;
   if (stat(path, &file) != 0) return fail(error, VIVA_E_IO, path, "cannot open the file", strerror(errno));
+  if (!S_ISREG(file.st_mode))
+    return fail(
+        error, VIVA_E_IO, path,
+        "expected a file of floats, found a folder, device or pipe; floats from a pipe are read by 'viva compress -'",
+        "");
   if (file.st_size % 4 != 0) return fail(error, VIVA_E_FORMAT, path, "its size is no multiple of 4 bytes", "");
   *info = (viva_stored_tensor){.size = sizeof *info, .name = "", .type_name = "F32", .dtype = VIVA_F32, .rank = 1};
   info->bytes = (uint64_t)file.st_size;

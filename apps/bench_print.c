@@ -45,12 +45,17 @@ static void print_md(output *out, const bench_row *row) {
                 params, backend(row), row->device.threads, test, speed, read, part);
 }
 
-/* A field of a CSV line: in quotes, with quotes doubled. */
+/* A field of a CSV line: in quotes, with quotes doubled and \xNN for what a terminal must not get. */
 static void csv_text(output *out, const char *text) {
   output_text(out, "\"");
-  for (; *text != 0; text++) {
+  for (size_t left = strlen(text), bytes; left > 0; text += bytes, left -= bytes) {
+    const size_t shown = viva_visible(text, left);
+    bytes = shown > 0 ? shown : 1;
     if (*text == '"') output_text(out, "\"");
-    output_bytes(out, text, 1);
+    if (shown > 0)
+      output_bytes(out, text, shown);
+    else
+      output_format(out, "\\x%02X", (unsigned char)*text);
   }
   output_text(out, "\"");
 }

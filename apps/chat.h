@@ -39,9 +39,9 @@ int chat_answer(chat *c);
 /* Runs a line that begins with '/'. Returns 0, or the exit code that ends the program. */
 int chat_command(chat *c, const char *line);
 
-/* chat_file.c: messages as a JSON array of {"role", "content"}. Return 0, or the exit code after a message. model: a file
- * or folder that is not replaced. */
-int chat_save(const conversation *talk, const char *model, const char *path);
+/* chat_file.c: messages as a JSON array of {"role", "content"}. Return 0, or the exit code after a message. model: its
+ * files are not replaced. */
+int chat_save(const conversation *talk, const model_args *model, const char *path);
 int chat_load(conversation *talk, const char *path);
 
 #endif

@@ -23,7 +23,7 @@ static int run_system(chat *c, const char *text) {
 
 static int run_save(chat *c, const char *text) {
   if (*text == 0) return message_note("/save needs a file's name"), 0;
-  int code = chat_save(&c->talk, c->args->model.path, text);
+  int code = chat_save(&c->talk, &c->args->model, text);
   if (code == 0) message_note("%zu messages are in %s", c->talk.count, text);
   return code;
 }

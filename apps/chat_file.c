@@ -8,9 +8,10 @@
 #include "messages.h"
 #include "utf8.h"
 
-int chat_save(const conversation *talk, const char *model, const char *path) {
+int chat_save(const conversation *talk, const model_args *model, const char *path) {
+  const char *inputs[2] = {model->path, model->tokenizer};
   viva_file *file;
-  int code = output_begin(path, &model, 1, &file);
+  int code = output_begin(path, inputs, model->tokenizer != NULL ? 2 : 1, &file);
   if (code != 0) return code;
   output *out = malloc(sizeof *out);
   if (out == NULL) {

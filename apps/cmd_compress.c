@@ -10,6 +10,7 @@
 #include "compress_args.h"
 #include "json_out.h"
 #include "progress.h"
+#include "protect.h"
 #include "signals.h"
 #include "units.h"
 #include "visible.h"
@@ -266,6 +267,13 @@ static int try_output(const char *to, const operands *rest) {
   return code;
 }
 
+/* Whether standard output is none of them. */
+static int try_pipe(const operands *rest) {
+  int code = CODE_OK;
+  for (size_t i = 0; i < rest->count && code == CODE_OK; i++) code = protect_stream(rest->items[i]);
+  return code;
+}
+
 static int compress_all(job *j, const operands *rest) {
   print_begin(j);
   int code = CODE_OK;
@@ -292,7 +300,7 @@ static int run(output *out, void *values, const operands *rest) {
     if (strcmp(rest->items[i], "-") == 0 && a->how.codec == CODEC_ADAPTIVE)
       return message_usage("compress", "--codec adaptive needs to see all of a tensor: it cannot read a pipe");
   j.out = piped || a->how.quiet ? NULL : out;
-  int code = piped ? CODE_OK : try_output(a->to, rest);
+  int code = piped ? try_pipe(rest) : try_output(a->to, rest);
   if (code == CODE_OK) code = compress_args_engine(&a->how, &j.engine);
   if (code != CODE_OK) return code;
   if (viva_container_create(j.engine, piped ? NULL : a->to, piped ? put_bytes : NULL, out, &j.writer, &j.error) !=

@@ -220,7 +220,7 @@ static int check_dumps(const debug_args *args) {
   const char *inputs[3] = {args->model.path};
   size_t count = 1;
   if (args->model.tokenizer) inputs[count++] = args->model.tokenizer;
-  if (args->input.file) inputs[count++] = args->input.file;
+  if (args->input.file && strcmp(args->input.file, "-") != 0) inputs[count++] = args->input.file;
   for (size_t i = 0; i < args->dumps.count; i++) {
     const char *file = dump_file(args->dumps.items[i]);
     if (!file)

@@ -1,6 +1,5 @@
 /* cmd_decompress.c: viva decompress: a container back to arrays. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,8 @@
 #include "arrays.h"
 #include "command.h"
 #include "compress_args.h"
+#include "input.h"
+#include "protect.h"
 #include "signals.h"
 #include "units.h"
 
@@ -77,7 +78,8 @@ static int put_values(void *user, const viva_container_tensor *t, const viva_str
 static int scan(viva_engine *engine, pipe_job *j) {
   viva_error error = {0};
   int file = STDIN_FILENO;
-  if (strcmp(j->from, "-") != 0) file = open(j->from, O_RDONLY | O_CLOEXEC);
+  if (strcmp(j->from, "-") != 0) file = input_open(j->from);
+  if (file < 0 && signals_stopped()) return message_fail(CODE_INTERRUPTED, "stopped");
   if (file < 0) return message_fail(CODE_IO, "%s: cannot open the file: %s", j->from, strerror(errno));
   const viva_status status = viva_container_scan(engine, read_input, &file, put_values, j, &error);
   if (file != STDIN_FILENO) close(file);
@@ -89,6 +91,11 @@ static int scan(viva_engine *engine, pipe_job *j) {
   if (status == VIVA_E_CANCELLED) return message_fail(CODE_INTERRUPTED, "stopped");
   text_format(error.file, sizeof error.file, "%s", j->from);
   return message_error(&error);
+}
+
+static int scan_to_pipe(viva_engine *engine, pipe_job *j) {
+  int code = protect_stream(j->from);
+  return code != CODE_OK ? code : scan(engine, j);
 }
 
 /* Floats into a file that appears when it is complete. */
@@ -176,7 +183,7 @@ static int convert_file(viva_engine *engine, const args *a, const char *from) {
   viva_error error = {0};
   o.mode = a->mapped ? VIVA_LOAD_MMAP : VIVA_LOAD_READ;
   o.recover = a->recover;
-  if (a->mapped) signals_mapped(from);
+  if (a->mapped) signals_mapped(from, "leave --mmap away");
   if (viva_container_open(engine, from, &o, &c, &error) != VIVA_OK) {
     message_rename(&error, "recover", "--recover");
     return message_error(&error);
@@ -208,7 +215,7 @@ static int run(output *out, void *values, const operands *rest) {
   if (arrays_wanted_out)
     code = convert_file(engine, a, rest->items[0]);
   else if (strcmp(a->to, "-") == 0)
-    code = scan(engine, &j);
+    code = scan_to_pipe(engine, &j);
   else
     code = scan_to_file(engine, &j, a->to);
   viva_engine_release(engine);

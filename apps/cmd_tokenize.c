@@ -6,6 +6,7 @@
 #include "input.h"
 #include "json_out.h"
 #include "model_args.h"
+#include "protect.h"
 
 typedef struct tokenize_args {
   const char *path;
@@ -115,7 +116,8 @@ static int run(output *out, void *values, const operands *rest) {
     return message_usage("tokenize", "no model: give one with -m PATH (a GGUF file, a folder, or tokenizer.json)");
   if (args->ids + args->counts + args->offsets > 1)
     return message_usage("tokenize", "--ids, --count and --offsets print different things: give one of them");
-  int code = model_open_tokenizer(args->path, &tokenizer);
+  int code = args->input.text == NULL ? protect_stream(args->input.file) : 0;
+  if (code == 0) code = model_open_tokenizer(args->path, &tokenizer);
   if (code != 0) return code;
   printing p = {.out = out, .args = args, .tokenizer = tokenizer, .json = {out, 0}};
   viva_encode_options options = viva_encode_options_default();

@@ -38,6 +38,13 @@ static const char *reason(int number) {
   }
 }
 
+int input_open(const char *path) {
+  int fd;
+  do fd = open(path, O_RDONLY | O_CLOEXEC);
+  while (fd < 0 && errno == EINTR && !signals_stopped());
+  return fd;
+}
+
 /* Reads fd to its end. Returns 0, or the exit code after a message. */
 static int read_all(int fd, const char *name, input *in) {
   size_t capacity = 0, used = 0;
@@ -80,7 +87,8 @@ static int open_input(const input_args *args, const char *command, const char *w
     *fd = STDIN_FILENO;
     return 0;
   }
-  *fd = open(args->file, O_RDONLY | O_CLOEXEC);
+  *fd = input_open(args->file);
+  if (*fd < 0 && signals_stopped()) return message_fail(CODE_INTERRUPTED, "stopped");
   if (*fd < 0) return message_fail(CODE_IO, "%s: cannot open the %s: %s", args->file, what, reason(errno));
   return 0;
 }

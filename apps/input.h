@@ -22,6 +22,10 @@ typedef struct input {
   char *owned; /* what input_free frees, or NULL */
 } input;
 
+/* A descriptor to read path by, or -1 and errno. Opening a named pipe waits for its writer, or for a signal that stops
+ * viva (signals_stopped). */
+int input_open(const char *path);
+
 /* Reads the text: of -p, else of -f, else of standard input. Returns 0, or the exit code after a message. Bytes are
  * taken as they are; see drop_newline for the line end that echo and its like put behind a text.
  *

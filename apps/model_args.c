@@ -143,7 +143,7 @@ int model_open_on(const model_args *args, const char *command, viva_engine *engi
   viva_model_options model_options = model_args_model(args);
   model_options.progress = progress_callback;
   model_options.progress_user = &bar;
-  if (args->load == VIVA_LOAD_MMAP) signals_mapped(args->path);
+  if (args->load == VIVA_LOAD_MMAP) signals_mapped(args->path, "use --load read");
   what->device.size = sizeof what->device;
   what->plan.size = sizeof what->plan;
   viva_status status = VIVA_OK;

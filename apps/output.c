@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "messages.h"
+#include "protect.h"
 #include "visible.h"
 
 void output_open(output *out, int fd) {
@@ -90,6 +91,9 @@ int output_begin(const char *path, const char *const *inputs, size_t count, viva
   viva_error error = {0};
   options.inputs = inputs;
   options.input_count = count;
+  *file = NULL;
+  int code = protect_inputs(path, inputs, count);
+  if (code != 0) return code;
   return viva_file_open(path, &options, file, &error) == VIVA_OK ? 0 : message_error(&error);
 }
 

@@ -29,8 +29,8 @@ void output_format(output *out, const char *format, ...) __attribute__((format(p
 int output_flush(output *out);
 
 /* A file that appears under its name when it is complete. output_begin says before the work whether it can be written;
- * inputs: files and folders that it must not replace. Then viva_file_abort, or output_open_file, writes, and
- * output_commit. Those that return a code: 0, or the exit code after a message. */
+ * inputs: files and folders that it must not replace, nor what standard input reads. Then viva_file_abort, or
+ * output_open_file, writes, and output_commit. Those that return a code: 0, or the exit code after a message. */
 int output_begin(const char *path, const char *const *inputs, size_t count, viva_file **file);
 int output_try(const char *path, const char *const *inputs, size_t count); /* begins, and leaves everything as it was */
 void output_open_file(output *out, viva_file *file);

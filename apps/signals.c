@@ -22,6 +22,7 @@ static volatile sig_atomic_t stopped;
 static volatile sig_atomic_t asked;          /* signals_stopped has told it */
 static atomic_flag holed = ATOMIC_FLAG_INIT; /* a thread has met the end of a mapped file */
 static char mapped_path[512];
+static const char *mapped_advice;
 
 static void end_now(int code, const char *line, size_t bytes) {
   ssize_t written = write(STDERR_FILENO, line, bytes);
@@ -47,8 +48,8 @@ static void on_bus(int number, siginfo_t *info, void *context) {
   while (atomic_flag_test_and_set(&holed)) pause(); /* another thread is saying it */
   size_t used = 0;
   const char *parts[] = {"viva: ", mapped_file(info->si_addr, name, sizeof name) ? name : mapped_path,
-                         ": the file was cut or could not be read while it was mapped (SIGBUS); restore it, or use "
-                         "--load read\n"};
+                         ": the file was cut or could not be read while it was mapped (SIGBUS); restore it, or ",
+                         mapped_advice, "\n"};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
     for (const char *at = parts[i]; *at != 0 && used < sizeof line; at++) line[used++] = *at;
   end_now(CODE_IO, line, used);
@@ -94,9 +95,10 @@ int signals_resume(void) {
   return 1;
 }
 
-void signals_mapped(const char *path) {
+void signals_mapped(const char *path, const char *advice) {
   struct sigaction action;
   text_format(mapped_path, sizeof mapped_path, "%s", path);
+  mapped_advice = advice;
   memset(&action, 0, sizeof action);
   sigemptyset(&action.sa_mask);
   action.sa_sigaction = on_bus;

@@ -16,7 +16,9 @@ int signals_stopped(void);
 int signals_resume(void);
 
 /* Says which path is mapped from now on: SIGBUS then writes one line that names the file, or this path where the system does
- * not say which, and ends with exit code 4. In whatever thread it comes. */
-void signals_mapped(const char *path);
+ * not say which, and ends with exit code 4. In whatever thread it comes.
+ *
+ * advice: what else may be done, as "use --load read"; lives as long as the program */
+void signals_mapped(const char *path, const char *advice);
 
 #endif

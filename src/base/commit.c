@@ -75,15 +75,27 @@ static viva_status check_old(const commit *c, const char *path, const io_stat *f
   return c->options.may_replace ? c->options.may_replace(rt, path, to, error) : VIVA_OK;
 }
 
-/* *there: 0 when nothing is. */
+static int is_still_there(const commit *c, const io_stat *found) {
+  const io_table *io = c->claim.rt->io;
+  io_stat now;
+  return io->look(io->user, c->claim.to, &now) == 0 && io_same(&now, found);
+}
+
+/* *there: 0 when nothing is. What another writer replaced while it was looked at has lost files, or all: then the next one
+ * is looked at. */
 static viva_status check_place(const commit *c, io_stat *found, int *there, viva_error *error) {
   const io_table *io = c->claim.rt->io;
-  int result = io->look(io->user, c->claim.to, found);
-  *there = result == 0;
-  if (result == -ENOENT || result == -ENOTDIR)
-    return VIVA_OK; /* making the temporary says what is wrong, if anything is */
-  if (result < 0) return io_fail(error, "look at the output", c->claim.to, result);
-  return check_old(c, c->claim.to, found, error);
+  viva_status status = VIVA_OK;
+  for (int turn = 0; turn < MAX_TURNS; turn++) {
+    int result = io->look(io->user, c->claim.to, found);
+    *there = result == 0;
+    if (result == -ENOENT || result == -ENOTDIR)
+      return VIVA_OK; /* making the temporary says what is wrong, if anything is */
+    if (result < 0) return io_fail(error, "look at the output", c->claim.to, result);
+    status = check_old(c, c->claim.to, found, error);
+    if (status == VIVA_OK || is_still_there(c, found)) return status;
+  }
+  return status;
 }
 
 /* Two empty folders in the temporary one change places: then folders can do so here. */

@@ -133,25 +133,49 @@ static viva_status hold(kv_table *t, size_t pages, viva_error *error) {
   return VIVA_OK;
 }
 
-/* A page of the table's own in place of a shared one; copied when something of it is still read. */
-static viva_status separate(kv_table *t, size_t at, int copied, viva_error *error) {
+/* A page of the table's own in place of a shared one, which it remembers. */
+static viva_status separate(kv_table *t, size_t at, viva_error *error) {
   kv_pool *p = t->pool;
   kv_page *shared = t->pages[at], *own;
   const int promised = t->reserves && needed(shared) > 0;
   viva_status status = take(p, promised, &own, error);
   if (status) return status;
   if (promised) p->promised++; /* the promise is the shared page's: it falls when the holder leaves it */
-  if (copied) status = p->b->ops->copy(p->b, own->dev, shared->dev, p->page_bytes, error);
-  if (status) {
-    own->next = p->free;
-    p->free = own;
-    p->free_count++;
-    return status;
-  }
   drop_holder(p, shared, t->reserves);
   add_holder(p, own, t->reserves);
+  own->next = shared;
   t->pages[at] = own;
   return VIVA_OK;
+}
+
+static viva_status claim(const kv_write *w, viva_error *error) {
+  kv_table *t = w->table;
+  for (size_t at = w->begin / KV_PAGE; at < t->count && at < kv_pages_of(w->end); at++)
+    if (t->pages[at]->holders > 1) TRY(separate(t, at, error));
+  return hold(t, kv_pages_of(w->end), error);
+}
+
+/* What is still read of a shared page. */
+static viva_status copy_claimed(const kv_write *w, viva_error *error) {
+  const kv_pool *p = w->table->pool;
+  const size_t at = w->begin / KV_PAGE;
+  if (at >= w->table->count || at * KV_PAGE == w->begin) return VIVA_OK;
+  const kv_page *own = w->table->pages[at];
+  return own->next ? p->b->ops->copy(p->b, own->dev, own->next->dev, p->page_bytes, error) : VIVA_OK;
+}
+
+/* After claim: the shared pages are forgotten, or taken back. They have other holders: nobody else has had the lock. */
+static void end_claim(const kv_write *w, int back) {
+  kv_table *t = w->table;
+  for (size_t at = w->begin / KV_PAGE; at < t->count; at++) {
+    kv_page *own = t->pages[at], *shared = own->next;
+    own->next = NULL;
+    if (!shared || !back) continue;
+    drop_holder(t->pool, own, t->reserves);
+    add_holder(t->pool, shared, t->reserves);
+    t->pages[at] = shared;
+  }
+  while (back && !t->reserves && t->count > kv_pages_of(w->begin)) drop_holder(t->pool, t->pages[--t->count], 0);
 }
 
 /* ---- calls */
@@ -163,14 +187,18 @@ viva_status kv_hold(kv_table *t, size_t positions, viva_error *error) {
   return status;
 }
 
-viva_status kv_writable(kv_table *t, size_t begin, size_t end, viva_error *error) {
+viva_status kv_writable(const kv_write *first, const kv_write **failed, viva_error *error) {
+  kv_pool *p = first->table->pool;
   viva_status status = VIVA_OK;
-  if (begin >= end) return VIVA_OK;
-  pthread_mutex_lock(&t->pool->lock);
-  for (size_t at = begin / KV_PAGE; at < t->count && at < kv_pages_of(end) && !status; at++)
-    if (t->pages[at]->holders > 1) status = separate(t, at, at * KV_PAGE < begin, error);
-  if (!status) status = hold(t, kv_pages_of(end), error);
-  pthread_mutex_unlock(&t->pool->lock);
+  pthread_mutex_lock(&p->lock);
+  *failed = first;
+  for (const kv_write *w = first; w && !status; w = w->next) {
+    status = claim(w, error);
+    if (status) *failed = w;
+  }
+  for (const kv_write *w = first; w && !status; w = w->next) status = copy_claimed(w, error);
+  for (const kv_write *w = first; w; w = w->next) end_claim(w, status != VIVA_OK);
+  pthread_mutex_unlock(&p->lock);
   return status;
 }
 

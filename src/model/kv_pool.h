@@ -20,7 +20,7 @@
 typedef struct kv_page {
   void *dev;
   uint32_t holders, reserving;
-  struct kv_page *next; /* in the list of free pages, or of all */
+  struct kv_page *next; /* in the list of free pages; of a held one, while kv_writable works: what it is to replace */
   struct kv_page *all;
 } kv_page;
 
@@ -58,9 +58,18 @@ typedef struct kv_table {
 /* Holds pages for the positions below `positions`. On failure nothing changed. Errors: E_LIMIT (the budget), E_MEMORY. */
 viva_status kv_hold(kv_table *t, size_t positions, viva_error *error);
 
-/* Makes the pages of positions [begin, end) the table's own, as far as they hold something (positions below begin): a shared
- * page that is to be written is copied first. Holds new pages as kv_hold does. Errors: as kv_hold, and the device's. */
-viva_status kv_writable(kv_table *t, size_t begin, size_t end, viva_error *error);
+/* What a step writes of one table: positions [begin, end), of which the table holds those below begin. */
+typedef struct kv_write {
+  kv_table *table;
+  size_t begin, end;
+  struct kv_write *next;
+} kv_write;
+
+/* Makes the pages of a list of writes, of tables of one pool, their tables' own: a shared page that is to be written is
+ * copied first, as far as it holds something. Holds new pages as kv_hold does. All or none: on failure nothing changed, and
+ * *failed is the write that found no page (the first of the list for the device's errors). Errors: as kv_hold, and the
+ * device's. */
+viva_status kv_writable(const kv_write *first, const kv_write **failed, viva_error *error);
 
 /* Gives up the pages behind the first `positions`; a reserving table keeps them. */
 void kv_give_up(kv_table *t, size_t positions);

@@ -51,6 +51,21 @@ static viva_status check(const step_part *parts, size_t count, const step_call *
 
 /* ---- what a step takes */
 
+static viva_status take_pages(step_part *parts, size_t count, const step_call *call, viva_error *error) {
+  const kv_write *failed;
+  for (size_t i = 0; i < count; i++) {
+    viva_session *s = parts[i].session;
+    parts[i].write =
+        (kv_write){&s->cache, s->position, s->position + parts[i].count, i + 1 < count ? &parts[i + 1].write : NULL};
+  }
+  viva_status status = kv_writable(&parts[0].write, &failed, error);
+  if (!status) return VIVA_OK;
+  size_t i = 0;
+  while (&parts[i].write != failed) i++;
+  at_part(error, call, parts[i].number);
+  return status;
+}
+
 static viva_status take(viva_model *m, workspace *w, step_part *parts, size_t count, size_t most_rows,
                         const step_call *call, viva_error *error) {
   batch_room room = {.rows = most_rows, .spans = count};
@@ -66,14 +81,13 @@ static viva_status take(viva_model *m, workspace *w, step_part *parts, size_t co
   TRY(work_reserve_top(&m->work, w, top, error));
   if (host) TRY(work_reserve_host(&m->work, w, error));
   for (size_t i = 0; i < count; i++) {
-    viva_session *s = parts[i].session;
-    viva_status status = kv_writable(&s->cache, s->position, s->position + parts[i].count, error);
-    if (!status && parts[i].keep != STEP_NONE) status = session_take_row(s, &parts[i].row, error);
+    viva_status status =
+        parts[i].keep == STEP_NONE ? VIVA_OK : session_take_row(parts[i].session, &parts[i].row, error);
     if (!status) continue;
     at_part(error, call, parts[i].number);
     return status;
   }
-  return VIVA_OK;
+  return take_pages(parts, count, call, error);
 }
 
 /* The sessions hold what they held before. */

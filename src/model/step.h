@@ -32,6 +32,7 @@ typedef struct step_part {
   size_t done, taken; /* tokens of passes that are over; of this one */
   size_t kept_done;   /* rows of logits made so far */
   logits_row *row;
+  kv_write write;
 } step_part;
 
 typedef struct step_call {

@@ -395,6 +395,34 @@ static void one_of_many_writers_wins(void **state) {
   }
 }
 
+/* Another writer replaces OUT while it is looked at, and removes what was there file by file. */
+static viva_status replaced_meanwhile(runtime *rt, const char *path, const char *name, viva_error *error) {
+  (void)rt, (void)path;
+  struct stat file;
+  if (stat(in_root("out/config.json"), &file) != 0) return error_set(error, VIVA_E_IO, "%s has no config.json", name);
+  if (!holds(in_root("out/config.json"), "old")) return VIVA_OK;
+  assert_int_equal(rename(out, in_root("gone")), 0);
+  assert_int_equal(rename(in_root("other"), out), 0);
+  return error_set(error, VIVA_E_IO, "%s has no config.json", name);
+}
+
+static void what_another_writer_replaces_is_looked_at_again(void **state) {
+  (void)state;
+  const commit_options o = {.replace = 1, .may_replace = replaced_meanwhile};
+  viva_error e = {0};
+  runtime *rt = on(quick());
+  assert_int_equal(write_folder(rt, &never, "other", NULL, &e), VIVA_OK);
+  assert_int_equal(rename(out, in_root("other")), 0);
+  assert_int_equal(write_folder(rt, &never, "old", NULL, &e), VIVA_OK);
+  assert_int_equal(write_folder(rt, &o, "new", NULL, &e), VIVA_OK);
+  assert_true(is_folder_of("new"));
+  assert_int_equal(names(root), 2); /* and gone */
+  assert_int_equal(unlink(in_root("out/config.json")), 0);
+  assert_int_equal(write_folder(rt, &o, "newer", NULL, &e), VIVA_E_IO); /* that is how it stays */
+  assert_int_equal(names(root), 2);
+  runtime_release(rt);
+}
+
 /* ---- power cuts */
 
 static void a_power_cut_leaves_the_old_or_the_new(void **state) {
@@ -445,6 +473,7 @@ int main(void) {
                                      TEST(a_living_neighbour_is_left_alone),
                                      TEST(a_kill_at_any_call_leaves_the_old_or_the_new),
                                      TEST(one_of_many_writers_wins),
+                                     TEST(what_another_writer_replaces_is_looked_at_again),
                                      TEST(a_power_cut_leaves_the_old_or_the_new),
                                      TEST(the_replay_can_fail)};
   return cmocka_run_group_tests(tests, NULL, NULL);

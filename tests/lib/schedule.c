@@ -56,10 +56,17 @@ static void verify(schedule *s, const timeline *t) {
   check(memcmp(found, expected, s->vocab * sizeof *found) == 0);
 }
 
-/* OK, or a refusal for want of pages, which has changed nothing. */
-static int went_well(schedule *s, viva_status status) {
+static uint64_t pages_in_use(const schedule *s) {
+  viva_cache_info info = {.size = sizeof info};
+  check(viva_model_cache_info(s->model, &info, NULL) == VIVA_OK);
+  return info.pages_in_use;
+}
+
+/* OK, or a refusal for want of pages, which has changed nothing: as many are in use as before. */
+static int went_well(schedule *s, viva_status status, uint64_t before) {
   if (status == VIVA_OK) return 1;
   check(status == VIVA_E_LIMIT || status == VIVA_E_MEMORY);
+  check(pages_in_use(s) == before);
   s->refused++;
   return 0;
 }
@@ -72,7 +79,8 @@ static void begin_session(schedule *s, timeline *t) {
   o.reserve = (int32_t)(how & 1);
   o.prefill_chunk = how % 5 == 0 ? 7 : 0;
   *t = (timeline){.capacity = o.capacity};
-  if (!went_well(s, viva_session_create(s->model, &o, &t->session, &error))) check(!t->session);
+  const uint64_t before = pages_in_use(s);
+  if (!went_well(s, viva_session_create(s->model, &o, &t->session, &error), before)) check(!t->session);
 }
 
 /* A step of up to all sessions, with up to 90 tokens each: some read prompts, some decode. */
@@ -110,7 +118,8 @@ static void step(schedule *s) {
     }
     count++;
   }
-  if (!went_well(s, viva_step(parts, count, NULL, &error))) return;
+  const uint64_t before = pages_in_use(s);
+  if (!went_well(s, viva_step(parts, count, NULL, &error), before)) return;
   for (size_t i = 0; i < count; i++) {
     const float *logits;
     viva_token best;
@@ -129,7 +138,8 @@ static void step(schedule *s) {
 static void copy(schedule *s, timeline *to, const timeline *from) {
   viva_error error = {0};
   if (!to->session || !from->session || to == from || from->count > to->capacity) return;
-  if (!went_well(s, viva_session_copy(to->session, from->session, &error))) return;
+  const uint64_t before = pages_in_use(s);
+  if (!went_well(s, viva_session_copy(to->session, from->session, &error), before)) return;
   memcpy(to->tokens, from->tokens, sizeof to->tokens);
   to->count = from->count;
   to->logits = from->logits;

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,12 @@ def commands(inputs):
     for command in table:
         command.inputs = inputs
     return table
+
+
+def ignore_no_signal():
+    """In a child before it runs: what nohup, or & in a script, has ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def contents(path):

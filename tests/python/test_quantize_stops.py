@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import least_memory, run_under
+from commands import ignore_no_signal, least_memory, run_under
 
 TINY = Path(__file__).resolve().parent.parent / "golden" / "tiny.gguf"
 ROPE = TINY.with_name("rope.gguf")
@@ -59,7 +59,7 @@ def test_stopped_in_the_middle(program, slow_model, tmp_path, number, code):
     unfinished = tmp_path / "out.viva-0.tmp"
     with subprocess.Popen([program, "quantize", slow_model, out, "--format", "nvfp4", "-q", "-t", "1"],
                           stderr=subprocess.PIPE,
-                          preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as child:  # nohup ignores it
+                          preexec_fn=ignore_no_signal) as child:
         while not (unfinished / "model.safetensors").exists() and child.poll() is None:
             time.sleep(0.002)
         child.send_signal(number)

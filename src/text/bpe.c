@@ -2,8 +2,33 @@
 
 #include <string.h>
 
+#include "text/unicode.h"
+
 /* Pieces up to this many symbols merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
 #define SHORT_PIECE 40
+
+/* The ranks of the first pairs; those of ASCII lie near. In a vocabulary of characters, a character beyond ASCII is one symbol, or
+ * one for each of its bytes. */
+static void first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uint32_t *ids, size_t count,
+                        uint32_t *ranks) {
+  uint8_t kinds[SHORT_PIECE]; /* of each symbol: the byte, or one that is not ASCII */
+  const uint8_t *kind = piece;
+  if (b->ascii_ranks && !b->rules.byte_level) {
+    size_t n, symbol = 0;
+    for (size_t at = 0; at < bytes; at += n) {
+      uint32_t code;
+      n = unicode_read(piece + at, &code);
+      size_t symbols = code < 0x80 || bpe_character(b, code) != BPE_NO_ID ? 1 : n;
+      while (symbols-- > 0) kinds[symbol++] = piece[at];
+    }
+    kind = kinds;
+  }
+  for (size_t i = 0; i + 1 < count; i++) {
+    int is_ascii = b->ascii_ranks && (kind[i] | kind[i + 1]) < 0x80;
+    ranks[i] = is_ascii ? b->ascii_ranks[(size_t)kind[i] << 7 | kind[i + 1]] : bpe_rank(b, ids[i], ids[i + 1]);
+    if (ranks[i] != BPE_NO_RANK) __builtin_prefetch(&b->results[ranks[i]]);
+  }
+}
 
 /* A pair's rank; what it becomes will most likely be asked for soon. */
 static inline uint32_t rank_soon(const bpe *b, uint32_t left, uint32_t right) {
@@ -15,11 +40,7 @@ static inline uint32_t rank_soon(const bpe *b, uint32_t left, uint32_t right) {
 static void encode_short(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
   uint32_t ids[SHORT_PIECE], ranks[SHORT_PIECE]; /* ranks[i]: of the pair (i, i + 1) */
   size_t count = bpe_symbols(b, piece, bytes, ids, NULL);
-  for (size_t i = 0; i + 1 < count; i++) {
-    int is_ascii = b->ascii_ranks && (piece[i] | piece[i + 1]) < 0x80;
-    ranks[i] = is_ascii ? b->ascii_ranks[(size_t)piece[i] << 7 | piece[i + 1]] : bpe_rank(b, ids[i], ids[i + 1]);
-    if (ranks[i] != BPE_NO_RANK) __builtin_prefetch(&b->results[ranks[i]]);
-  }
+  first_ranks(b, piece, bytes, ids, count, ranks);
   while (count > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < count; i++)
@@ -232,21 +253,27 @@ static size_t kept_ids(const bpe *b, const viva_token *ids, size_t count, size_t
   return kept;
 }
 
-/* *done 0: windows of this size do not do, and nothing was put. */
+/* *done 0: windows of this size do not do, and nothing was put. The same bytes as in the window before have the same ids,
+ * and the same neighbours keep apart again: text that repeats itself costs a comparison. */
 static viva_status merge_windows(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, size_t window,
                                  id_sink *sink, int *done, viva_error *error) {
   viva_token ids[WINDOW];
-  size_t begun = sink->count, kept_bytes = 0;
-  uint32_t last = BPE_NO_ID;
+  id_sink found = {ids, WINDOW, 0, NULL};
+  size_t begun = sink->count, kept_bytes = 0, before = 0;
+  uint32_t last = BPE_NO_ID, left = BPE_NO_ID, right = BPE_NO_ID; /* left and right: neighbours that keep apart */
   *done = 0;
   for (size_t at = 0;; at += kept_bytes) {
     size_t size = bytes - at < window ? bytes - at : window;
     while (!b->rules.byte_level && at + size < bytes && (piece[at + size] & 0xc0) == 0x80) size--;
-    id_sink found = {ids, WINDOW, 0, NULL};
     int apart = 1;
-    TRY(merge_whole(b, scratch, piece + at, size, &found, error));
+    if (size != before || memcmp(piece + at, piece + at - kept_bytes, size) != 0) {
+      found.count = 0;
+      TRY(merge_whole(b, scratch, piece + at, size, &found, error));
+    }
+    before = size;
     if (found.count > WINDOW) break;
-    if (last != BPE_NO_ID) TRY(keep_apart(b, scratch, piece + at, last, (uint32_t)ids[0], &apart, error));
+    if (last != BPE_NO_ID && (last != left || (uint32_t)ids[0] != right))
+      TRY(keep_apart(b, scratch, piece + at, left = last, right = (uint32_t)ids[0], &apart, error));
     int ends = at + size == bytes;
     size_t kept = ends ? found.count : kept_ids(b, ids, found.count, size, &kept_bytes);
     if (!apart || kept == 0) break;

@@ -8,6 +8,10 @@
 #ifndef TEXT_BPE_H
 #define TEXT_BPE_H
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "text/vocab.h"
 
 #define BPE_NO_RANK UINT32_MAX
@@ -26,20 +30,20 @@ typedef struct bpe_rules {
 
 typedef struct bpe {
   const vocab *vocab;
-  uint64_t *slots;            /* open addressing by pair: left, right and rank, from the high bits down; BPE_FREE */
-  uint64_t slot_count;        /* below 2^32 */
-  uint32_t id_bits;           /* of left, and of right; the rank has those that are left */
-  uint64_t key[2];            /* of their hash: random */
-  uint32_t *ascii_ranks;      /* [128][128] of pairs of bytes; NULL: symbols may be others than bytes */
-  uint32_t *results;          /* [merges]: by rank, the id that the pair becomes */
-  uint32_t byte_ids[256];     /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
+  uint64_t *slots;        /* [line_count][BPE_LINE] by pair: left, right and rank, from the high bits down; BPE_FREE */
+  uint64_t line_count;    /* below 2^32 */
+  uint32_t id_bits;       /* of left, and of right; the rank has those that are left */
+  uint64_t key[2];        /* of their hash: random */
+  uint32_t *ascii_ranks;  /* [128][128] of pairs of ASCII; NULL: a byte may be no symbol of its own */
+  uint32_t *results;      /* [merges]: by rank, the id that the pair becomes */
+  uint32_t byte_ids[256]; /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
   uint32_t fallback_ids[256]; /* of <0xNN> */
   uint16_t *pages;            /* [0x110000 / 256] which page a character is in; NULL when byte-level */
   uint32_t *page_ids;         /* [pages][256] the token of each character; page 0 has none */
   bpe_rules rules;            /* prefix and suffix point into vocab-lived memory of the tokenizer */
   uint32_t unknown;           /* BPE_NO_ID: none */
-  int complete;               /* every symbol becomes a token: nothing is unknown or left out */
-  size_t most_symbols;        /* that one byte of a piece can become: 1 or 2 */
+  int complete;        /* every byte or character becomes tokens, ASCII one each: nothing is unknown or left out */
+  size_t most_symbols; /* that one byte of a piece can become: 1 or 2 */
 } bpe;
 
 /* Compiles merges: pairs of texts, left then right, in order of rank. Of a pair given twice the later rank counts, as
@@ -50,23 +54,48 @@ viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const tok
 void bpe_destroy(mem *m, bpe *b);
 
 #define BPE_FREE UINT64_MAX
+#define BPE_LINE 8 /* slots in a line of the cache: looked at together, and only when all are taken the next line */
 
-/* Where a pair's search begins. Under a secret key, so that no file can aim at collisions: halves of a product that depends on
+/* The line that a pair is in. Under a secret key, so that no file can aim at collisions: halves of a product that depends on
  * all of key and pair. */
-static inline size_t bpe_merge_slot(const bpe *b, uint64_t pair) {
+static inline size_t bpe_merge_line(const bpe *b, uint64_t pair) {
   __extension__ typedef unsigned __int128 wide;
   wide product = (wide)(pair ^ b->key[0]) * b->key[1];
   uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
-  return (size_t)((hash >> 32) * b->slot_count >> 32);
+  return (size_t)((hash >> 32) * b->line_count >> 32);
+}
+
+static inline uint64_t bpe_pair(const bpe *b, uint32_t left, uint32_t right) {
+  return (uint64_t)left << b->id_bits | right;
+}
+
+/* A pair's place in a line, or BPE_LINE. */
+static inline uint32_t bpe_line_find(const uint64_t *line, uint64_t pair, uint32_t rank_bits) {
+#ifdef __SSE2__
+  const __m128i wanted = _mm_set1_epi64x((int64_t)pair), shift = _mm_cvtsi32_si128((int)rank_bits);
+  uint32_t found = 1 << BPE_LINE;
+  for (int i = 0; i < BPE_LINE / 2; i++) {
+    __m128i same = _mm_cmpeq_epi32(_mm_srl_epi64(_mm_load_si128((const __m128i *)line + i), shift), wanted);
+    same = _mm_and_si128(same, _mm_shuffle_epi32(same, _MM_SHUFFLE(2, 3, 0, 1)));
+    found |= (uint32_t)_mm_movemask_pd(_mm_castsi128_pd(same)) << 2 * i;
+  }
+  return (uint32_t)__builtin_ctz(found);
+#else
+  uint32_t i = 0;
+  while (i < BPE_LINE && line[i] >> rank_bits != pair) i++;
+  return i;
+#endif
 }
 
 static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
-  uint32_t rank_bits = 64 - 2 * b->id_bits;
-  uint64_t pair = (uint64_t)left << b->id_bits | right;
-  for (size_t i = bpe_merge_slot(b, pair);; i = i + 1 == b->slot_count ? 0 : i + 1) {
-    uint64_t entry = b->slots[i];
-    if (entry == BPE_FREE) return BPE_NO_RANK;
-    if (entry >> rank_bits == pair) return (uint32_t)(entry & (((uint64_t)1 << rank_bits) - 1));
+  const uint32_t rank_bits = 64 - 2 * b->id_bits;
+  const uint64_t pair = bpe_pair(b, left, right), ranks = ((uint64_t)1 << rank_bits) - 1;
+  for (size_t at = bpe_merge_line(b, pair);; at = at + 1 == b->line_count ? 0 : at + 1) {
+    const uint64_t *line = b->slots + at * BPE_LINE;
+    uint32_t i = bpe_line_find(line, pair, rank_bits);
+    uint32_t rank = (uint32_t)(line[i & (BPE_LINE - 1)] & ranks);
+    if (i == BPE_LINE && line[BPE_LINE - 1] != BPE_FREE) continue;
+    return i == BPE_LINE ? BPE_NO_RANK : rank;
   }
 }
 

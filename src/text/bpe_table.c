@@ -12,9 +12,9 @@
 
 static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
   uint32_t rank_bits = 64 - 2 * b->id_bits;
-  uint64_t pair = (uint64_t)left << b->id_bits | right;
-  size_t i = bpe_merge_slot(b, pair);
-  while (b->slots[i] != BPE_FREE && b->slots[i] >> rank_bits != pair) i = i + 1 == b->slot_count ? 0 : i + 1;
+  uint64_t pair = bpe_pair(b, left, right);
+  size_t i = bpe_merge_line(b, pair) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
+  while (b->slots[i] != BPE_FREE && b->slots[i] >> rank_bits != pair) i = i + 1 == end ? 0 : i + 1;
   b->slots[i] = pair << rank_bits | rank;
 }
 
@@ -22,7 +22,7 @@ static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
 static viva_status fit_slots(bpe *b, size_t merge_count, viva_error *error) {
   b->id_bits = 16; /* then a rank has at most 32 bits */
   while (b->vocab->count >> b->id_bits) b->id_bits++;
-  b->slot_count = 2 * (uint64_t)merge_count + 16; /* at most half full */
+  b->line_count = 2 * (uint64_t)merge_count / BPE_LINE + 2; /* at most half full */
   if (b->id_bits <= 24 && merge_count < INT32_MAX && (uint64_t)merge_count + 1 < (uint64_t)1 << (64 - 2 * b->id_bits))
     return VIVA_OK;
   return error_set(error, VIVA_E_LIMIT, "%zu merges are too many for %zu tokens", merge_count, b->vocab->count);
@@ -69,14 +69,14 @@ static viva_status create_merges(mem *m, bpe *b, const token_text *merges, size_
   }
   secret_key(b->key);
   b->key[1] |= 1;
-  b->slots = mem_alloc(m, (size_t)b->slot_count * sizeof *b->slots);
+  b->slots = mem_alloc(m, (size_t)b->line_count * BPE_LINE * sizeof *b->slots);
   b->results = mem_array(m, merge_count, sizeof *b->results);
   char *joined = mem_alloc(m, longest);
   viva_status status = VIVA_OK;
   if (!b->slots || !b->results || !joined)
     status = error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
   if (status == VIVA_OK) {
-    memset(b->slots, 0xff, (size_t)b->slot_count * sizeof *b->slots); /* BPE_FREE */
+    memset(b->slots, 0xff, (size_t)b->line_count * BPE_LINE * sizeof *b->slots); /* BPE_FREE */
     status = compile_merges(b, merges, merge_count, joined, error);
   }
   mem_free(m, joined);
@@ -217,22 +217,23 @@ size_t bpe_symbols(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t *i
   return list.count;
 }
 
-/* Is there a token for whatever a piece may hold? */
-static int is_complete(const bpe *b) {
-  int bytes = 1, fallback = 1;
+/* Is there a token for whatever a piece may hold? *complete: and just one for each byte (byte-level) or character of ASCII. */
+static int find_complete(const bpe *b, int *complete) {
+  int bytes = 1, fallback = 1, affixed = b->rules.prefix.bytes || b->rules.suffix.bytes;
   for (int byte = 0; byte < 256; byte++) {
     bytes &= b->byte_ids[byte] != BPE_NO_ID;
     fallback &= b->fallback_ids[byte] != BPE_NO_ID;
   }
-  return !b->rules.prefix.bytes && !b->rules.suffix.bytes && (fallback || (b->rules.byte_level && bytes));
+  *complete = !affixed && (b->rules.byte_level ? bytes : fallback);
+  return !affixed && (fallback || *complete);
 }
 
 static viva_status find_unknown(bpe *b, viva_error *error) {
   char quoted[QUOTE_SIZE];
   token_text unknown = b->rules.unknown;
   b->unknown = unknown.text ? id_of(b->vocab, unknown.text, unknown.bytes) : BPE_NO_ID;
-  b->complete = is_complete(b);
-  if (!unknown.text || b->unknown != BPE_NO_ID || b->complete) return VIVA_OK;
+  int none_unknown = find_complete(b, &b->complete);
+  if (!unknown.text || b->unknown != BPE_NO_ID || none_unknown) return VIVA_OK;
   return error_set(error, VIVA_E_FORMAT, "the unknown token '%s' is not in the vocabulary, which lacks single %s",
                    error_quote(quoted, sizeof quoted, unknown.text, unknown.bytes),
                    b->rules.byte_level ? "bytes" : "characters");
@@ -251,13 +252,18 @@ void bpe_destroy(mem *m, bpe *b) {
   b->page_ids = NULL;
 }
 
+/* The symbol of a byte of ASCII, where there is one for all. */
+static uint32_t ascii_symbol(const bpe *b, uint32_t byte) {
+  return b->byte_ids[byte] != BPE_NO_ID ? b->byte_ids[byte] : b->fallback_ids[byte];
+}
+
 /* Words begin as pairs of ASCII bytes, whose table fits a near cache. */
 static viva_status create_ascii_ranks(mem *m, bpe *b, viva_error *error) {
-  if (!b->rules.byte_level || !b->complete) return VIVA_OK;
+  if (!b->complete) return VIVA_OK;
   b->ascii_ranks = mem_alloc(m, 128 * 128 * sizeof *b->ascii_ranks);
   if (!b->ascii_ranks) return error_set(error, VIVA_E_MEMORY, "no memory for a table of pairs");
   for (uint32_t pair = 0; pair < 128 * 128; pair++)
-    b->ascii_ranks[pair] = bpe_rank(b, b->byte_ids[pair >> 7], b->byte_ids[pair & 127]);
+    b->ascii_ranks[pair] = bpe_rank(b, ascii_symbol(b, pair >> 7), ascii_symbol(b, pair & 127));
   return VIVA_OK;
 }
 

@@ -218,6 +218,7 @@ static split_scanner stage_scanner(const pre_stage *stage) {
   }
   /* The known patterns leave nothing between their matches, so removing what does not match isolates the matches. */
   int isolates = stage->behavior == SPLIT_ISOLATED || (stage->behavior == SPLIT_REMOVED && stage->invert);
+  if (stage->pattern.kind == PATTERN_REGEX) return stage->behavior == SPLIT_ISOLATED ? stage->pattern.scanner : NULL;
   return stage->pattern.kind == PATTERN_SCANNER && isolates ? stage->pattern.scanner : NULL;
 }
 
@@ -286,7 +287,7 @@ static viva_status compile_parts(viva_tokenizer *t, tokenizer_spec *spec, viva_e
   memcpy(t->trim_prefix_space, spec->trim_prefix_space, sizeof t->trim_prefix_space);
   cuts_find(t, &t->cuts);
   blanks_find(&t->normal, &t->pre, &t->bpe, &t->joints, &t->blanks);
-  return VIVA_OK;
+  return known_create(&t->rt->mem, &t->bpe, t->blanks.mark, &t->known, error);
 }
 
 viva_status tokenizer_compile(runtime *rt, tokenizer_spec *spec, viva_tokenizer **out, viva_error *error) {

@@ -10,6 +10,7 @@
 #include "text/cuts.h"
 #include "text/decode_table.h"
 #include "text/joints.h"
+#include "text/known.h"
 #include "text/normalize.h"
 #include "text/pretokenize.h"
 #include "text/vocab.h"
@@ -23,6 +24,7 @@ struct viva_tokenizer {
   vocab vocab;
   bpe bpe;
   joints joints;
+  known_tokens known;
   normalizer normal;
   pretokenizer pre;
   decode_table decode;

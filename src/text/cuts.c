@@ -44,7 +44,7 @@ static void find_scanners(const viva_tokenizer *t, cuts *out) {
   int words = 0, lines = 1;
   for (uint32_t i = 0; i < rule->stage_count; i++) {
     split_scanner s = rule->stages[i];
-    words |= s != split_each_digit && s != split_digit_runs;
+    words |= split_ends_words(s);
     lines &= s != split_gpt2; /* which takes a run of white space at the end of a text otherwise than before a word */
   }
   for (size_t i = 0; i < t->normal.count; i++) {

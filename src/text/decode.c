@@ -225,6 +225,36 @@ static viva_status put_end(decoding *d, viva_error *error) {
   return d->t->decode.join == JOIN_CHAIN ? put_chain(d, error) : VIVA_OK;
 }
 
+/* Puts tokens whose text is copied as it is, as long as there is room for a whole copy; returns how many. */
+static size_t put_quick(decoding *d, const viva_token *ids, size_t count) {
+  const quick_token *quick = d->t->decode.quick;
+  const size_t known = d->t->vocab.count;
+  text_sink *sink = &d->sink;
+  size_t i = 0, bytes = sink->bytes;
+  for (; i < count && bytes + sizeof *quick <= sink->capacity; i++) {
+    if ((size_t)(uint32_t)ids[i] >= known) break;
+    const quick_token *q = &quick[ids[i]];
+    if (q->bytes == QUICK_NOT) break;
+    memcpy(sink->text + bytes, q, sizeof *q);
+    bytes += q->bytes;
+  }
+  sink->bytes = bytes;
+  return i;
+}
+
+/* Is what comes next copied as it is, if its token is of that kind? */
+static int may_be_quick(const decoding *d) {
+  return d->is_begun && d->t->decode.quick && d->sink.strip == 0 && d->held.count == 0 && d->run.count == 0;
+}
+
+static viva_status put_tokens(decoding *d, const viva_token *ids, size_t count, viva_error *error) {
+  for (size_t i = 0; i < count; i++) {
+    if (may_be_quick(d)) i += put_quick(d, ids + i, count - i);
+    if (i < count) TRY(put_token(d, ids[i], error));
+  }
+  return VIVA_OK;
+}
+
 static viva_status take_options(const viva_decode_options *options, viva_decode_options *out, viva_error *error) {
   *out = viva_decode_options_default();
   return options_read(out, options, "viva_decode_options", error);
@@ -239,8 +269,7 @@ viva_status viva_tokenizer_decode(const viva_tokenizer *tokenizer, const viva_to
     return error_set(error, VIVA_E_ARGUMENT, "tokenizer, ids, text and bytes must not be NULL");
   *bytes = 0;
   decoding d = decoding_begin(tokenizer, o.skip_special, text, capacity);
-  viva_status status = VIVA_OK;
-  for (size_t i = 0; i < count && status == VIVA_OK; i++) status = put_token(&d, ids[i], error);
+  viva_status status = put_tokens(&d, ids, count, error);
   if (status == VIVA_OK) status = put_end(&d, error);
   decoding_free(&d);
   if (status != VIVA_OK) return status;

@@ -167,6 +167,20 @@ static viva_status fill(decode_table *t, size_t each, const vocab *v, const toke
   return VIVA_OK;
 }
 
+/* A special token may be skipped, a byte waits for others, and a hole is told apart from a token without text. */
+static void fill_quick(decode_table *t, const vocab *v) {
+  for (size_t id = 0; id < v->count; id++) {
+    const uint8_t *text = t->bytes + t->at[id];
+    size_t bytes = t->at[id + 1] - t->at[id];
+    quick_token *q = &t->quick[id];
+    q->bytes = QUICK_NOT;
+    if (bytes > QUICK_BYTES || !(v->flags[id] & VOCAB_EXISTS) || (v->flags[id] & VOCAB_SPECIAL)) continue;
+    if ((t->is_byte && t->is_byte[id]) || !utf8_valid((const char *)text, bytes)) continue;
+    memcpy(q->text, text, bytes);
+    q->bytes = (uint8_t)bytes;
+  }
+}
+
 viva_status decode_table_create(runtime *rt, const decode_op *ops, size_t count, const vocab *v,
                                 const token_text *texts, decode_table *out, viva_error *error) {
   mem *m = &rt->mem;
@@ -175,13 +189,16 @@ viva_status decode_table_create(runtime *rt, const decode_op *ops, size_t count,
   if (out->join == JOIN_CHAIN) return VIVA_OK;
   out->at = mem_array(m, v->count + 1, sizeof *out->at);
   if (out->join == JOIN_FALLBACK) out->is_byte = mem_array(m, v->count, sizeof *out->is_byte);
+  if (out->join != JOIN_SPACE) out->quick = mem_array(m, v->count, sizeof *out->quick);
   mapped all = {.mem = m}, buffers[2] = {{.mem = m}, {.mem = m}};
   regex_memory memory = {.mem = m};
   viva_status status = VIVA_OK;
-  if (!out->at || (out->join == JOIN_FALLBACK && !out->is_byte) || mapped_reserve(&all, v->text_at[v->count] + 1))
+  if (!out->at || (out->join != JOIN_SPACE && !out->quick) || (out->join == JOIN_FALLBACK && !out->is_byte) ||
+      mapped_reserve(&all, v->text_at[v->count] + 1))
     status = error_set(error, VIVA_E_MEMORY, "no memory for a decoder of %zu tokens", v->count);
   if (status == VIVA_OK) status = fill(out, each, v, texts, &rt->allowed, &memory, buffers, &all, error);
   out->bytes = all.bytes;
+  if (status == VIVA_OK && out->quick) fill_quick(out, v);
   mapped_free(&buffers[0]);
   mapped_free(&buffers[1]);
   regex_memory_free(&memory);
@@ -193,7 +210,9 @@ void decode_table_destroy(mem *m, decode_table *t) {
   mem_free(m, t->at);
   mem_free(m, t->bytes);
   mem_free(m, t->is_byte);
+  mem_free(m, t->quick);
   t->at = NULL;
+  t->quick = NULL;
   t->bytes = t->is_byte = NULL;
 }
 

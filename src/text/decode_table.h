@@ -37,6 +37,15 @@ typedef enum decode_join {
   JOIN_CHAIN     /* the chain is run on the whole list */
 } decode_join;
 
+/* A token that gives up to QUICK_BYTES bytes of whole characters, whatever stands beside it: copied at a fixed size. */
+#define QUICK_BYTES 15
+#define QUICK_NOT   0xff /* in bytes: the token is not of this kind */
+typedef struct quick_token {
+  uint8_t text[QUICK_BYTES];
+  uint8_t bytes;
+} quick_token;
+_Static_assert(sizeof(quick_token) == 16, "one copy");
+
 typedef struct decode_table {
   const decode_op *ops;
   size_t count;
@@ -48,6 +57,7 @@ typedef struct decode_table {
   uint8_t *bytes;
   uint8_t *is_byte; /* [vocab count] of JOIN_FALLBACK: the token is one byte of a run */
   size_t longest;
+  quick_token *quick; /* [vocab count]; NULL: JOIN_SPACE and JOIN_CHAIN have none */
 } decode_table;
 
 /* Makes the table, in the memory of rt, whose allowance the patterns' work is charged to. texts: what each id is to the decoder (a vocabulary's text, but for added tokens that normalization

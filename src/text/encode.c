@@ -56,6 +56,11 @@ static viva_status encode_block(word_run *run, split_block block, text_view text
   return VIVA_OK;
 }
 
+static inline size_t find_word(const split_rule *rule, const uint8_t *text, size_t at, size_t end) {
+  if (rule->words == WORDS_PLAIN) return split_word(text, at, end);
+  return rule->words == WORDS_CASED ? split_cased_word(text, at, end) : 0;
+}
+
 /* Pieces one after the other, as a rule of scanners cuts them. */
 static viva_status encode_split(encoding *e, text_view text, viva_error *error) {
   const split_rule *rule = &e->t->pre.rule;
@@ -70,7 +75,7 @@ static viva_status encode_split(encoding *e, text_view text, viva_error *error) 
       TRY(encode_block(&run, rule->block, text, &at, error));
       if ((end = at) > begin) continue;
     }
-    end = rule->finds_words ? split_word(text.bytes, at, text.count) : 0;
+    end = find_word(rule, text.bytes, at, text.count);
     if (end)
       split_skip(&pieces, end);
     else if (only)
@@ -249,8 +254,12 @@ static viva_status encode_text(encoding *e, const char *text, size_t bytes, cons
     encode_memory_give(t, e->memory);
     return no_memory(error);
   }
-  e->words = (word_encoder){
-      .bpe = &t->bpe, .joints = &t->joints, .memory = &e->memory->words, .scratch = &e->memory->bpe, .sink = &e->sink};
+  e->words = (word_encoder){.bpe = &t->bpe,
+                            .joints = &t->joints,
+                            .known = &t->known,
+                            .memory = &e->memory->words,
+                            .scratch = &e->memory->bpe,
+                            .sink = &e->sink};
   e->text = text;
   e->bytes = bytes;
   if (request->prefix) put_frame(e, t->prefix, t->prefix_count);

@@ -12,7 +12,7 @@ viva_status pattern_from_literal(arena *a, const char *text, size_t bytes, patte
 
 viva_status pattern_from_regex(arena *a, const char *text, size_t bytes, pattern *out, viva_error *error) {
   *out = (pattern){.kind = PATTERN_SCANNER, .scanner = split_pattern_find(text, bytes)};
-  if (out->scanner) return VIVA_OK;
+  if (out->scanner && !split_leaves_gaps(out->scanner)) return VIVA_OK;
   out->kind = PATTERN_REGEX;
   return regex_compile(a, text, bytes, &out->regex, error);
 }

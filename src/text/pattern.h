@@ -21,8 +21,8 @@ typedef enum pattern_kind {
 
 typedef struct pattern {
   pattern_kind kind;
-  token_text literal; /* not empty */
-  split_scanner scanner;
+  token_text literal;    /* not empty */
+  split_scanner scanner; /* of REGEX: of a Split that isolates its matches; NULL: there is none */
   const regex *regex;
 } pattern;
 

@@ -113,6 +113,17 @@ size_t split_gpt2(const uint8_t *text, size_t at, size_t end) {
   return first == SPACE ? space_piece(text, at, run, end) : run;
 }
 
+/* White space: through the last line end in the run, if there is one. */
+static size_t blank_piece(const uint8_t *text, size_t at, size_t run, size_t end) {
+  for (size_t i = run; i > at; i--)
+    if (is_newline(text[i - 1])) return i;
+  return space_piece(text, at, run, end);
+}
+
+size_t split_blanks(const uint8_t *text, size_t at, size_t end) {
+  return blank_piece(text, at, run_end(text, at, end, SPACE), end);
+}
+
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
  * ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
 static size_t split_cl100k(const uint8_t *text, size_t at, size_t end, int digits) {
@@ -131,15 +142,53 @@ static size_t split_cl100k(const uint8_t *text, size_t at, size_t end, int digit
   if (behind == LETTER && !is_newline(text[at])) return run_end(text, after, end, LETTER);
   if (first == OTHER) return newlines_end(text, run_end(text, next, end, OTHER), end);
   if (text[at] == ' ' && behind == OTHER) return newlines_end(text, run_end(text, after, end, OTHER), end);
-  /* White space: through the last line end in the run, if there is one. */
-  size_t run = run_end(text, next, end, SPACE);
-  for (size_t i = run; i > at; i--)
-    if (is_newline(text[i - 1])) return i;
-  return space_piece(text, at, run, end);
+  return blank_piece(text, at, run_end(text, next, end, SPACE), end);
 }
 
 size_t split_llama3(const uint8_t *text, size_t at, size_t end) { return split_cl100k(text, at, end, 3); }
 size_t split_qwen2(const uint8_t *text, size_t at, size_t end) { return split_cl100k(text, at, end, 1); }
+
+/* Where a mark is, what qwen2 does not take for a letter. */
+static int is_mark_at(const uint8_t *text, size_t at, size_t end, size_t *next) {
+  size_t bytes;
+  *next = at;
+  if (at >= end || text[at] < 0x80) return 0;
+  uint32_t category = unicode_read_class(text + at, &bytes) & UNICODE_CATEGORY;
+  *next = at + bytes;
+  return category >= UNICODE_MN && category <= UNICODE_ME;
+}
+
+/* The end of the run of letters and marks. */
+static size_t marked_end(const uint8_t *text, size_t at, size_t end) {
+  size_t next;
+  for (;;) {
+    at = letters_end(text, at, end);
+    if (!is_mark_at(text, at, end, &next)) return at;
+    at = next;
+  }
+}
+
+/* The end of the run of characters that are no white space, letter, mark or number. */
+static size_t others_end(const uint8_t *text, size_t at, size_t end) {
+  size_t next, mark;
+  while (!is_mark_at(text, at, end, &mark) && kind_at(text, at, end, &next) == OTHER) at = next;
+  return at;
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}|
+ * ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+size_t split_qwen35(const uint8_t *text, size_t at, size_t end) {
+  size_t contraction = split_contraction_any_case(text, at, end);
+  if (contraction > at) return contraction;
+  size_t next, marked = marked_end(text, at, end);
+  if (marked > at) return marked;
+  kind first = kind_at(text, at, end, &next);
+  if (first == NUMBER) return next;
+  marked = is_newline(text[at]) ? next : marked_end(text, next, end);
+  if (marked > next) return marked;
+  size_t from = text[at] == ' ' ? at + 1 : at, to = others_end(text, from, end);
+  return to > from ? newlines_end(text, to, end) : split_blanks(text, at, end);
+}
 
 static size_t digits_piece(const uint8_t *text, size_t at, size_t end, int together) {
   size_t bytes;
@@ -153,31 +202,76 @@ static size_t digits_piece(const uint8_t *text, size_t at, size_t end, int toget
 size_t split_each_digit(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 0); }
 size_t split_digit_runs(const uint8_t *text, size_t at, size_t end) { return digits_piece(text, at, end, 1); }
 
+/* The parts that patterns share, as their files write them. */
+#define CONTRACTIONS      "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define BLANKS            "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define ASCII_PUNCTUATION "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]"
+#define CASED(tail)                                                                                                    \
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+" tail                     \
+  "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*" tail "|"
+
 static const struct {
   const char *pattern;
   split_scanner scanner;
   split_block block; /* NULL: none */
+  uint8_t leaves_gaps;
+  uint8_t ends_words;
+  uint8_t words;        /* which may be asked first */
+  uint8_t leaves_words; /* cuts no word of ASCII letters: they may be asked before the others */
 } patterns[] = {
-    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", split_gpt2,
-     split_block_gpt2},
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     split_llama3, split_block_llama3},
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     split_qwen2, split_block_qwen2},
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", split_gpt2, split_block_gpt2,
+     0, 1, WORDS_PLAIN, 0},
+    {CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" BLANKS, split_llama3,
+     split_block_llama3, 0, 1, WORDS_PLAIN, 0},
+    {CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" BLANKS, split_qwen2,
+     split_block_qwen2, 0, 1, WORDS_PLAIN, 0},
+    {CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" BLANKS,
+     split_qwen35, split_block_qwen2, 0, 1, WORDS_PLAIN, 0},
+    {CASED(CONTRACTIONS "?") "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" BLANKS, split_o200k, NULL, 0, 1,
+     WORDS_CASED, 0},
+    {CASED(CONTRACTIONS "?") "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" BLANKS, split_o200k_digits, NULL, 0, 1,
+     WORDS_CASED, 0},
+    {CASED("") "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" BLANKS, split_tekken, NULL, 0, 1, WORDS_CASED, 0},
+    {"\\p{N}{1,3}", split_numbers, NULL, 1, 0, 0, 1},
+    {"[一-龥぀-ゟ゠-ヿ]+", split_cjk, NULL, 1, 0, 0, 1},
+    {"[一-龥ࠀ-一가-퟿]+", split_cjk_wide, NULL, 1, 0, 0, 1},
+    {ASCII_PUNCTUATION "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" BLANKS,
+     split_deepseek, NULL, 1, 1, WORDS_PLAIN, 0},
+    {"[\\r\\n]", split_newline, NULL, 1, 0, 0, 1},
+    {"\\s?\\p{L}+", split_spaced_letters, NULL, 1, 0, WORDS_PLAIN, 0},
+    {"\\s?\\p{P}+", split_spaced_punctuation, NULL, 1, 0, 0, 1},
 };
+enum { PATTERNS = sizeof patterns / sizeof *patterns };
+
+/* The scanner's row, or PATTERNS. */
+static size_t row_of(split_scanner scanner) {
+  size_t i = 0;
+  while (i < PATTERNS && patterns[i].scanner != scanner) i++;
+  return i;
+}
 
 static int is_digits(split_scanner s) { return s == split_each_digit || s == split_digit_runs; }
 
-/* Digits leave words as they are. */
+int split_ends_words(split_scanner scanner) {
+  size_t row = row_of(scanner);
+  return row < PATTERNS && patterns[row].ends_words;
+}
+
+static split_words words_of(const split_rule *rule) {
+  split_words found = WORDS_NONE;
+  for (uint32_t i = 0; i < rule->stage_count; i++) {
+    size_t row = row_of(rule->stages[i]);
+    if (is_digits(rule->stages[i]) || (row < PATTERNS && patterns[row].leaves_words)) continue;
+    if (row == PATTERNS || !patterns[row].words || found) return WORDS_NONE;
+    found = (split_words)patterns[row].words;
+  }
+  return found;
+}
+
 void split_add(split_rule *rule, split_scanner scanner) {
-  rule->finds_words = !is_digits(scanner);
-  for (uint32_t i = 0; i < rule->stage_count; i++) rule->finds_words &= is_digits(rule->stages[i]);
   rule->stages[rule->stage_count++] = scanner;
-  rule->block = NULL;
-  for (size_t i = 0; rule->stage_count == 1 && i < sizeof patterns / sizeof *patterns; i++)
-    if (patterns[i].scanner == scanner) rule->block = patterns[i].block;
+  rule->words = words_of(rule);
+  rule->block = rule->stage_count == 1 && row_of(scanner) < PATTERNS ? patterns[row_of(scanner)].block : NULL;
 }
 
 void split_begin(split_pieces *pieces, const split_rule *rule, const uint8_t *text, size_t bytes) {
@@ -200,15 +294,28 @@ int split_next(split_pieces *pieces, size_t *begin, size_t *end) {
   return 1;
 }
 
+/* Some files have line ends themselves where others have \r and \n. */
+static int is_written(const char *known, const char *pattern, size_t bytes) {
+  for (size_t i = 0; i < bytes; i++, known++) {
+    char escaped = pattern[i] == '\r' ? 'r' : pattern[i] == '\n' ? 'n' : 0;
+    if (*known != (escaped ? '\\' : pattern[i])) return 0;
+    if (escaped && *++known != escaped) return 0;
+  }
+  return *known == 0;
+}
+
 split_scanner split_pattern_find(const char *pattern, size_t bytes) {
-  for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-    if (strlen(patterns[i].pattern) == bytes && memcmp(patterns[i].pattern, pattern, bytes) == 0)
-      return patterns[i].scanner;
+  for (size_t i = 0; i < PATTERNS; i++)
+    if (is_written(patterns[i].pattern, pattern, bytes)) return patterns[i].scanner;
   return NULL;
 }
 
+int split_leaves_gaps(split_scanner scanner) {
+  size_t row = row_of(scanner);
+  return row < PATTERNS && patterns[row].leaves_gaps;
+}
+
 const char *split_pattern_of(split_scanner scanner) {
-  for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-    if (patterns[i].scanner == scanner) return patterns[i].pattern;
-  return NULL;
+  size_t row = row_of(scanner);
+  return row < PATTERNS ? patterns[row].pattern : NULL;
 }

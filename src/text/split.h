@@ -21,6 +21,22 @@ typedef size_t (*split_scanner)(const uint8_t *text, size_t at, size_t end);
 size_t split_gpt2(const uint8_t *text, size_t at, size_t end);   /* GPT-2, and ByteLevel's use_regex */
 size_t split_llama3(const uint8_t *text, size_t at, size_t end); /* digits by up to three */
 size_t split_qwen2(const uint8_t *text, size_t at, size_t end);  /* as llama3, each digit alone */
+size_t split_qwen35(const uint8_t *text, size_t at, size_t end); /* as qwen2, marks are letters */
+size_t split_o200k(const uint8_t *text, size_t at, size_t end);  /* words begin at capitals; digits by up to three */
+size_t split_o200k_digits(const uint8_t *text, size_t at, size_t end); /* each digit alone */
+size_t split_tekken(const uint8_t *text, size_t at, size_t end);       /* and no contractions */
+/* \s*[\r\n]+|\s+(?!\S)|\s+ at white space. */
+size_t split_blanks(const uint8_t *text, size_t at, size_t end);
+
+/* DeepSeek's, some in a row. What they do not match is a piece, too. */
+size_t split_numbers(const uint8_t *text, size_t at, size_t end);  /* by up to three */
+size_t split_cjk(const uint8_t *text, size_t at, size_t end);      /* runs of Han characters and kana */
+size_t split_cjk_wide(const uint8_t *text, size_t at, size_t end); /* and of more scripts */
+size_t split_deepseek(const uint8_t *text, size_t at, size_t end); /* words, signs, white space */
+size_t split_newline(const uint8_t *text, size_t at, size_t end);  /* each alone */
+size_t split_spaced_letters(const uint8_t *text, size_t at, size_t end);
+size_t split_spaced_punctuation(const uint8_t *text, size_t at, size_t end);
+
 /* The end of a contraction at `at` (GPT-2's; in any case), or `at`. */
 size_t split_contraction(const uint8_t *text, size_t at, size_t end);
 size_t split_contraction_any_case(const uint8_t *text, size_t at, size_t end);
@@ -30,11 +46,13 @@ size_t split_digit_runs(const uint8_t *text, size_t at, size_t end); /* Digits(i
 
 #define SPLIT_MAX_STAGES 8
 
+typedef enum split_words { WORDS_NONE, WORDS_PLAIN /* split_word */, WORDS_CASED /* split_cased_word */ } split_words;
+
 /* A pre-tokenizer that only cuts, by scanners. */
 typedef struct split_rule {
   split_scanner stages[SPLIT_MAX_STAGES];
   uint32_t stage_count;
-  int finds_words;   /* split_word may be asked first */
+  split_words words; /* what may be asked first */
   split_block block; /* of the only stage; NULL: there is none */
 } split_rule;
 
@@ -58,7 +76,7 @@ static inline void split_skip(split_pieces *pieces, size_t to) {
 void split_add(split_rule *rule, split_scanner scanner);
 
 /* The end of a word of ASCII letters, or of a space and a word, that begins at `at` and ends before a character of ASCII: most
- * pieces of most texts are, and every rule with finds_words takes it whole. 0: something else is there, or too near to the
+ * pieces of most texts are, and every rule of WORDS_PLAIN takes it whole. 0: something else is there, or too near to the
  * end. */
 static inline size_t split_word(const uint8_t *text, size_t at, size_t end) {
   if (end - at < 16) return 0;
@@ -68,8 +86,23 @@ static inline size_t split_word(const uint8_t *text, size_t at, size_t end) {
   return length - 1 < 15 && !(beyond >> length & 1) ? at + length : 0;
 }
 
+/* The same where a word has one capital at most, at its begin, and may go on with a contraction. */
+static inline size_t split_cased_word(const uint8_t *text, size_t at, size_t end) {
+  if (end - at < 16) return 0;
+  uint32_t small = bytes16_small_letters(text + at), large = bytes16_letters(text + at) & ~small;
+  uint32_t first = text[at] == ' ';
+  first += large >> first & 1;
+  uint32_t length = first + (uint32_t)__builtin_ctz(~(small >> first));
+  if (length == first || length > 15 || text[at + length] >= 0x80 || text[at + length] == '\'') return 0;
+  return at + length;
+}
+
 /* The scanner of a Split pattern of tokenizer.json, compared as written; NULL: not known. */
 split_scanner split_pattern_find(const char *pattern, size_t bytes);
+/* Does the pattern not match all of a text, so that some pieces of its scanner are what lies between? */
+int split_leaves_gaps(split_scanner scanner);
+/* Does it cut in front of each space behind a letter, a digit, a point or a comma, and between a letter and a line feed? */
+int split_ends_words(split_scanner scanner);
 /* The other way round; NULL: it has none. */
 const char *split_pattern_of(split_scanner scanner);
 

@@ -20,6 +20,7 @@ void viva_tokenizer_release(viva_tokenizer *tokenizer) {
   for (size_t i = 0; i < TOKENIZER_IDLE; i++) encode_memory_free(atomic_load(&tokenizer->idle[i]));
   vocab_destroy(m, &tokenizer->vocab);
   joints_destroy(m, &tokenizer->joints);
+  known_destroy(m, &tokenizer->known);
   bpe_destroy(m, &tokenizer->bpe);
   added_destroy(m, &tokenizer->as_written);
   added_destroy(m, &tokenizer->normalized);

@@ -24,8 +24,10 @@ enum {
   UNICODE_ME,
   UNICODE_ND,
   UNICODE_NL,
-  UNICODE_NO
-  /* punctuation, symbols, separators and others follow; no pattern here needs their names */
+  UNICODE_NO,
+  UNICODE_PC,                  /* the first of punctuation */
+  UNICODE_PO = UNICODE_PC + 6, /* the last */
+  UNICODE_SO = UNICODE_PO + 4  /* the last of symbols, which follow; then separators and others */
 };
 #define UNICODE_CATEGORY 0x1f
 #define UNICODE_NUMERIC  0x20 /* Rust's char::is_numeric */

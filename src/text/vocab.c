@@ -68,10 +68,6 @@ int64_t vocab_find_bytes(const vocab *v, const uint8_t *text, size_t bytes) {
   return table_find(over_bytes(v), hash_bytes(v->seed, text, bytes), text, bytes, NULL);
 }
 
-void vocab_expect_bytes(const vocab *v, const uint8_t *text, size_t bytes) {
-  __builtin_prefetch(&v->by_bytes[table_home(v->slots, hash_bytes(v->seed, text, bytes))]);
-}
-
 token_text vocab_text(const vocab *v, uint32_t id) {
   return (token_text){v->texts + v->text_at[id], v->text_at[id + 1] - v->text_at[id]};
 }

@@ -52,8 +52,6 @@ viva_status vocab_index_bytes(mem *m, vocab *v, viva_error *error);
 /* -1: not there */
 int64_t vocab_find(const vocab *v, const char *text, size_t bytes);
 int64_t vocab_find_bytes(const vocab *v, const uint8_t *text, size_t bytes);
-/* It will be asked for soon. */
-void vocab_expect_bytes(const vocab *v, const uint8_t *text, size_t bytes);
 
 /* The written form of an id below count. */
 token_text vocab_text(const vocab *v, uint32_t id);

@@ -78,7 +78,7 @@ static viva_status merge_short(const word_encoder *w, const uint8_t *piece, size
 #define IDS_MOST (BLANK_MOST * LONG_WORD_BYTES + 1)
 
 static long_word *long_place(const word_encoder *w, const uint64_t key[4]) {
-  size_t at = word_hash(key[0] ^ key[2] * 0xc2b2ae3d27d4eb4fULL, key[1] ^ key[3] * 0x165667b19e3779f9ULL);
+  size_t at = word_home(key[0] ^ key[2] * 0xc2b2ae3d27d4eb4fULL, key[1] ^ key[3] * 0x165667b19e3779f9ULL);
   return &w->memory->longs[at & (((size_t)1 << LONG_WORD_BITS) - 1)];
 }
 
@@ -107,12 +107,22 @@ static viva_status encode_new(const word_encoder *w, const uint8_t *piece, size_
 
 /* Where the word is, or the first free place; where neither is, the one that it takes: which, the word itself says. */
 static word *word_place(const word_encoder *w, uint64_t low, uint64_t high) {
-  size_t home = word_hash(low, high);
+  size_t home = word_home(low, high);
   for (size_t i = 0; i < WORD_TRIES; i++) {
     word *place = &w->memory->words[home + i];
     if (place->high == 0 || (place->low == low && (place->high & ~WORD_MANY) == high)) return place;
   }
   return &w->memory->words[home + (low >> 3) % WORD_TRIES];
+}
+
+static void keep_word(const word_encoder *w, word *place, const uint64_t key[4], const viva_token *ids, size_t count) {
+  *place = (word){key[0], key[1], {0, 0, 0}, (uint32_t)count};
+  if (count <= WORD_IDS) {
+    memcpy(place->ids, ids, count * sizeof *ids);
+    return;
+  }
+  place->high |= WORD_MANY;
+  keep_long(long_place(w, key), key, ids, count);
 }
 
 static viva_status encode_word(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
@@ -130,13 +140,7 @@ static viva_status encode_word(const word_encoder *w, const uint8_t *piece, size
   viva_token ids[IDS_MOST];
   size_t count;
   TRY(encode_new(w, piece, bytes, is_part, ids, &count, error));
-  *place = (word){key[0], key[1], {0, 0, 0}, (uint32_t)count};
-  if (count <= WORD_IDS) {
-    memcpy(place->ids, ids, count * sizeof *ids);
-  } else {
-    place->high |= WORD_MANY;
-    keep_long(long_place(w, key), key, ids, count);
-  }
+  keep_word(w, place, key, ids, count);
   return VIVA_OK;
 }
 
@@ -181,6 +185,8 @@ viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t byt
   return encode_part(w, piece, bytes, limit, 0, error);
 }
 
+/* ---- many words at a time ---- */
+
 /* Is the piece the word at its place? */
 static inline int is_known(const word_run *run, size_t i) {
   const word *place = run->places[i];
@@ -190,25 +196,57 @@ static inline int is_known(const word_run *run, size_t i) {
   return place->low == low && place->high == high;
 }
 
-/* The tables of whole pieces, asked for before they are needed. */
-static void expect_whole(const word_run *run, size_t from, size_t count) {
-  const bpe *b = run->w->bpe;
-  if (!b->rules.ignore_merges || !b->rules.byte_level) return;
-  for (size_t i = from; i < count; i++)
-    if (!is_known(run, i)) vocab_expect_bytes(b->vocab, run->pieces[i], run->bytes[i]);
+/* Finds the place of a word that is not where it was looked for. 1: it is new. */
+static int is_new(word_run *run, size_t i, word_id *id) {
+  word_key(run->pieces[i], run->bytes[i], run->limit, &id->low, &id->high);
+  const word *place = run->places[i] = word_place(run->w, id->low, id->high);
+  return place->low != id->low || (place->high & ~WORD_MANY) != id->high;
+}
+
+/* Remembers what a new word becomes. known: what known_find says of it. */
+static viva_status learn_word(word_run *run, size_t i, word_id id, int64_t known, viva_error *error) {
+  const uint64_t key[4] = {id.low, id.high, 0, 0};
+  viva_token ids[IDS_MOST];
+  ids[0] = (viva_token)known;
+  id_sink sink = {ids, IDS_MOST, known >= 0, NULL};
+  if (known < 0) TRY(merge_short(run->w, run->pieces[i], run->bytes[i], known == KNOWN_NOT, &sink, error));
+  word *place = word_place(run->w, id.low, id.high);
+  keep_word(run->w, place, key, ids, sink.count);
+  run->places[i] = place;
+  return VIVA_OK;
+}
+
+/* Learns the words of the run from `from` on that are new: one comes seldom alone. */
+static viva_status learn_words(word_run *run, size_t from, size_t end, viva_error *error) {
+  uint8_t new[WORDS_AT_ONCE] = {0};
+  word_id ids[WORDS_AT_ONCE + 1] = {{0, 0}};
+  int64_t known[WORDS_AT_ONCE];
+  size_t count = 0;
+  for (size_t i = from; i < end; i++) {
+    new[count] = (uint8_t)i;
+    count += run->places[i] && !is_known(run, i) && is_new(run, i, &ids[count]);
+  }
+  known_find(run->w->known, ids, count, known);
+  for (size_t n = 0; n < count; n++) TRY(learn_word(run, new[n], ids[n], known[n], error));
+  return VIVA_OK;
 }
 
 viva_status words_flush(word_run *run, viva_error *error) {
   size_t count = run->count;
   id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
-  int misses = 0;
+  word_id id;
+  int has_learnt = 0;
   run->count = 0;
   for (size_t i = 0; i < count; i++) {
-    if (is_known(run, i)) {
+    int known = is_known(run, i);
+    if (!known && run->places[i]) {
+      if (is_new(run, i, &id) && !has_learnt++) TRY(learn_words(run, i, count, error));
+      known = is_known(run, i);
+    }
+    if (known) {
       word_put(&sink, run->places[i]->ids, run->places[i]->count);
       continue;
     }
-    if (misses++ == 0) expect_whole(run, i, count);
     whole->count = sink.count;
     TRY(words_encode(run->w, run->pieces[i], run->bytes[i], run->limit, error));
     sink.count = whole->count;

@@ -11,8 +11,9 @@
 #include <string.h>
 
 #include "text/joints.h"
+#include "text/known.h"
 
-enum { WORD_BYTES = 15, WORD_IDS = 3, LONG_WORD_BYTES = 31, LONG_WORD_IDS = 7 };
+enum { WORD_IDS = 3, LONG_WORD_BYTES = 31, LONG_WORD_IDS = 7 };
 
 /* low and high: the bytes, zeros behind them, and in the last one the length (and WORD_PART). high 0: free. */
 typedef struct word {
@@ -50,10 +51,7 @@ typedef struct word_memory {
 int word_memory_create(word_memory *memory);
 void word_memory_free(word_memory *memory);
 
-static inline size_t word_hash(uint64_t low, uint64_t high) {
-  uint64_t h = (low ^ high * 0x9fb21c651e98df25ULL) * 0x9e3779b97f4a7c15ULL;
-  return (size_t)((h ^ h >> 29) * 0xbf58476d1ce4e5b9ULL >> (64 - WORD_BITS));
-}
+static inline size_t word_home(uint64_t low, uint64_t high) { return word_hash(low, high) >> (64 - WORD_BITS); }
 
 extern const uint64_t word_masks[WORD_BYTES + 1][2];
 
@@ -81,6 +79,7 @@ static inline void word_put(id_sink *sink, const uint32_t *ids, uint32_t count) 
 typedef struct word_encoder {
   const bpe *bpe;
   const joints *joints;
+  const known_tokens *known;
   token_text
       blank; /* what ' ' stands for in pieces, which have at most LONG_WORD_BYTES then; text NULL: they are as written */
   word_memory *memory;
@@ -102,7 +101,7 @@ typedef struct word_run {
   size_t count;         /* of those that wait */
   const uint8_t *pieces[WORDS_AT_ONCE];
   size_t bytes[WORDS_AT_ONCE];
-  const word *places[WORDS_AT_ONCE]; /* NULL: it is longer */
+  const word *places[WORDS_AT_ONCE]; /* where it lies, if it is there; NULL: it is longer */
 } word_run;
 
 static inline void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit) {
@@ -123,7 +122,7 @@ static inline viva_status words_next(word_run *run, const uint8_t *piece, size_t
   if (bytes <= WORD_BYTES && run->words) {
     uint64_t low, high;
     word_key(piece, bytes, run->limit, &low, &high);
-    run->places[i] = run->words + word_hash(low, high);
+    run->places[i] = run->words + word_home(low, high);
     __builtin_prefetch(run->places[i]);
   } else {
     run->places[i] = NULL;

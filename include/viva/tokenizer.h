@@ -72,7 +72,7 @@ VIVA_API viva_encode_options viva_encode_options_default(void);
 /* Encodes text. Bytes that are not UTF-8 count as U+FFFD, one for each maximal invalid part.
  * Returns E_SIZE when capacity is too small: *count then holds the number needed and ids is unspecified. To count, pass
  * ids NULL and capacity 0: VIVA_OK (a text without ids) or E_SIZE, and *count is right in both.
- * Thread-safe. Errors: E_ARGUMENT, E_MEMORY, E_SIZE.
+ * Thread-safe. Errors: E_ARGUMENT, E_MEMORY, E_SIZE, E_LIMIT (the tokenizer's rules make too much of the text).
  *
  * text:     bytes long, need not end with a zero; may be NULL when bytes is 0
  * options:  NULL for the defaults

@@ -12,8 +12,9 @@ static void use(viva_tokenizer *t) {
   size_t count, bytes;
   const viva_encode_options options = {sizeof options, 1, 1, NULL};
   viva_status status = viva_tokenizer_encode(t, text, sizeof text - 1, &options, ids, 256, &count, NULL);
-  if (status != VIVA_OK && status != VIVA_E_SIZE) abort();
-  if (status == VIVA_E_SIZE) return;
+  /* E_LIMIT: the rules make too much of the text. */
+  if (status != VIVA_OK && status != VIVA_E_SIZE && status != VIVA_E_LIMIT) abort();
+  if (status != VIVA_OK) return;
   for (size_t i = 0; i < count; i++)
     if (ids[i] < 0 || (size_t)ids[i] >= viva_tokenizer_vocab_size(t)) abort();
   status = viva_tokenizer_decode(t, ids, count, NULL, out, sizeof out, &bytes, NULL);

@@ -2,11 +2,14 @@
 
 import os
 import resource
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from commands import commands, contents, make_inputs, whole
 
+SLOW = bool(os.environ.get("VIVA_SLOW"))
 TINY = Path(__file__).resolve().parent.parent / "golden" / "tiny.gguf"
 
 
@@ -20,8 +23,11 @@ def run(command, closed=(), limit=None):
                           timeout=60).returncode
 
 
-def contents(path):
-    return {file.name: file.read_bytes() for file in path.iterdir()} if path.is_dir() else path.read_bytes()
+@pytest.fixture(scope="module")
+def inputs(program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(program, folder)
+    return folder
 
 
 @pytest.mark.parametrize("closed", [[fd for fd in range(3) if mask >> fd & 1] for mask in range(8)])
@@ -39,6 +45,24 @@ def test_closed_streams(program, tmp_path, closed):
     assert run([program, "generate", "-m", TINY, "-p", "a", "-n", "2"], closed) == expected
     assert run([program, "inspect", tmp_path / "none"], closed) == 4
     assert sorted(os.listdir(tmp_path)) == sorted(writes)
+
+
+@pytest.mark.parametrize("name", [command.name for command in commands(Path())])
+def test_every_command(program, tmp_path, inputs, name):
+    """Ends as it must, and what it has written is whole: no message is in it."""
+    command = next(command for command in commands(inputs) if command.name == name)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert run(command.line(program, folder)) in (0, 4)  # chat has no question
+    new = contents(folder / command.output) if command.output and (folder / command.output).exists() else None
+    for mask in range(1, 8) if SLOW else (5, 7):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        code = run(command.line(program, folder), [fd for fd in range(3) if mask >> fd & 1])
+        assert code in (0, 4), mask
+        assert os.listdir(folder) in ([], [command.output]), mask
+        for file in os.listdir(folder):
+            assert whole(command, new, new, contents(folder / file)), mask
 
 
 def test_few_handles(program, tmp_path):

@@ -39,9 +39,9 @@ const option model_device_options[MODEL_DEVICE_OPTIONS] = {
     {0, OPTION_CHOICE, "device", "auto|cpu|cuda", offsetof(model_args, device), "what to run on", 0, 0},
     {0, OPTION_CHOICE, "kernels", "auto|reference|avx2|avx512|avx512-bf16", offsetof(model_args, kernels),
      "which CPU kernels to use", 0, 0},
-    {0, OPTION_CHOICE, "decode", "auto|plain|graph", offsetof(model_args, decode),
-     "how tokens are decoded: an operation at a time, or as one captured graph (CUDA); auto is graph where there is "
-     "one",
+    {0, OPTION_CHOICE, "decode", "auto|plain|graph|persistent", offsetof(model_args, decode),
+     "how tokens are decoded: an operation at a time, as one captured graph (CUDA), or in that with all layers as one "
+     "kernel; auto is the last of them that the device has",
      0, 0},
 };
 
@@ -68,7 +68,8 @@ viva_engine_options model_args_engine(const model_args *args) {
 viva_model_options model_args_model(const model_args *args) {
   static const viva_activation_mode act[] = {VIVA_ACT_AUTO, VIVA_ACT_16, VIVA_ACT_FP8, VIVA_ACT_INT8};
   static const viva_dtype kv[] = {VIVA_F16, VIVA_F32, VIVA_E4M3};
-  static const viva_decode_path decode[] = {VIVA_DECODE_AUTO, VIVA_DECODE_PLAIN, VIVA_DECODE_GRAPH};
+  static const viva_decode_path decode[] = {VIVA_DECODE_AUTO, VIVA_DECODE_PLAIN, VIVA_DECODE_GRAPH,
+                                            VIVA_DECODE_PERSISTENT};
   static const viva_load_mode load[] = {VIVA_LOAD_READ, VIVA_LOAD_MMAP};
   viva_model_options options = viva_model_options_default();
   options.weights = args->weights;

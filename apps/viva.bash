@@ -54,7 +54,7 @@ _viva_values() {
     --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b-layer" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
     -o | --output) [[ $1 == bench ]] && echo "md csv json jsonl" || echo path ;;
-    --decode) echo "auto plain graph" ;;
+    --decode) echo "auto plain graph persistent" ;;
     --compare) echo "none cpu reference" ;;
     --codec) echo "affine nvfp4 adaptive" ;;
     --measure) echo "mean largest rms" ;;

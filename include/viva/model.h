@@ -24,10 +24,12 @@ typedef struct viva_session viva_session;
 
 /* How steps of few tokens run: decoding, of one session or several. Fixed for a model. */
 typedef enum viva_decode_path {
-  VIVA_DECODE_AUTO = 0,  /* GRAPH where the device has it, else PLAIN */
-  VIVA_DECODE_PLAIN = 1, /* an operation at a time: what the other is checked against */
-  VIVA_DECODE_GRAPH = 2  /* CUDA: a step is one captured graph, where the model and the step allow it (docs/gpu.md).
+  VIVA_DECODE_AUTO = 0,      /* PERSISTENT where the device has it, else GRAPH, else PLAIN */
+  VIVA_DECODE_PLAIN = 1,     /* an operation at a time: what the other is checked against */
+  VIVA_DECODE_GRAPH = 2,     /* CUDA: a step is one captured graph, where the model and the step allow it (docs/gpu.md).
                             E_UNSUPPORTED on devices without it */
+  VIVA_DECODE_PERSISTENT = 3 /* CUDA: in that graph all layers of a step of one token are one kernel, where the model
+                            allows it (docs/decode.md); the same bits. E_UNSUPPORTED as GRAPH */
 } viva_decode_path;
 
 typedef struct viva_model_options {

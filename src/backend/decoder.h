@@ -23,6 +23,13 @@ typedef struct decoder_layer {
   size_t window;                                  /* positions that attention looks back at, its own included; 0: all */
 } decoder_layer;
 
+/* How decode_step runs a step's layers. Either gives the same bits. */
+typedef enum decoder_layers_as {
+  LAYERS_AS_CHOSEN = 0, /* by the backend: what is faster */
+  LAYERS_AS_STAGES,     /* a kernel for each stage */
+  LAYERS_AS_ONE         /* one kernel, where the backend can */
+} decoder_layers_as;
+
 typedef struct decoder {
   size_t hidden, ffn, vocab;
   size_t rotary_dim; /* of head_dim: the dimensions that turn */
@@ -33,9 +40,10 @@ typedef struct decoder {
   decoder_layer *layers; /* host [layer_count] */
   size_t layer_count;
 
-  weight embedding, head;    /* [vocab][hidden]; one and the same data when tied */
-  const float *output_norm;  /* dev [hidden] */
-  const float *rope_factors; /* host [rotary_dim / 2], or NULL */
+  weight embedding, head;      /* [vocab][hidden]; one and the same data when tied */
+  const float *output_norm;    /* dev [hidden] */
+  const float *rope_factors;   /* host [rotary_dim / 2], or NULL */
+  decoder_layers_as layers_as; /* in decode_step */
 } decoder;
 
 #endif

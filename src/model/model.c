@@ -14,15 +14,22 @@ viva_model_options viva_model_options_default(void) {
   return (viva_model_options){.size = sizeof(viva_model_options), .kv = VIVA_F16, .load = VIVA_LOAD_READ};
 }
 
+decoder_layers_as model_layers_as(viva_decode_path path) {
+  return path == VIVA_DECODE_GRAPH        ? LAYERS_AS_STAGES
+         : path == VIVA_DECODE_PERSISTENT ? LAYERS_AS_ONE
+                                          : LAYERS_AS_CHOSEN;
+}
+
 viva_status model_decode_option(const viva_engine *engine, viva_decode_path path, viva_decode_path *out,
                                 viva_error *error) {
   const backend *b = engine->backend;
   *out = path;
-  if (path < VIVA_DECODE_AUTO || path > VIVA_DECODE_GRAPH) {
-    error_set(error, VIVA_E_ARGUMENT, "decode can be VIVA_DECODE_AUTO, _PLAIN or _GRAPH, not %d", (int)path);
+  if (path < VIVA_DECODE_AUTO || path > VIVA_DECODE_PERSISTENT) {
+    error_set(error, VIVA_E_ARGUMENT, "decode can be VIVA_DECODE_AUTO, _PLAIN, _GRAPH or _PERSISTENT, not %d",
+              (int)path);
     return error_option(error, VIVA_E_ARGUMENT, "decode");
   }
-  if (path != VIVA_DECODE_GRAPH || b->ops->decode_step) return VIVA_OK;
+  if (path == VIVA_DECODE_AUTO || path == VIVA_DECODE_PLAIN || b->ops->decode_step) return VIVA_OK;
   error_set(error, VIVA_E_UNSUPPORTED,
             "this device (%s) runs no captured steps; leave it to the library, or ask for plain ones", b->ops->name);
   return error_option(error, VIVA_E_UNSUPPORTED, "decode");
@@ -144,6 +151,7 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   model->cache_bytes = o->cache_bytes;
   TRY(model_decode_option(engine, o->decode, &model->decode, error));
   TRY(decoder_make(&model->dec, &model->config, &engine->rt->mem, error));
+  model->dec.layers_as = model_layers_as(model->decode);
   model_begin_pools(model, o->cache_bytes);
   TRY(tokenizer_load(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));
   check_ids(model, p->ck, o);

@@ -40,6 +40,7 @@ void model_begin_pools(viva_model *model, uint64_t cache_bytes);
 /* The option decode. E_ARGUMENT; E_UNSUPPORTED: the engine's device has no such path. */
 viva_status model_decode_option(const viva_engine *engine, viva_decode_path path, viva_decode_path *out,
                                 viva_error *error);
+decoder_layers_as model_layers_as(viva_decode_path path);
 
 /* describe.c: sets model->description. */
 void model_describe(viva_model *model);

@@ -312,6 +312,7 @@ static viva_status fill(maker *k, const viva_model_parts *parts, const viva_part
   TRY(check_config(&m->config, error));
   TRY(read_options(m, options, error));
   TRY(decoder_make(&m->dec, &m->config, memory, error));
+  m->dec.layers_as = model_layers_as(m->decode);
   model_begin_pools(m, m->cache_bytes);
   m->parts = mem_array(memory, 2 + 7 * m->dec.layer_count, sizeof(void *));
   if (!m->parts) return error_set(error, VIVA_E_MEMORY, "no memory for %zu layers", m->dec.layer_count);

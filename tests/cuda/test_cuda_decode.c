@@ -37,8 +37,8 @@ static void near_to(const float *a, const float *b, const char *what) {
 }
 
 /* Logits after COUNT tokens: of a prefill, and of steps of 1, 2, 5 and 16 sessions for the last token. */
-static void logits_of(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv, float *prefill,
-                      float (*steps)[VOCAB]) {
+static void logits_of(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv, viva_decode_path decode,
+                      float *prefill, float (*steps)[VOCAB]) {
   static const size_t together[] = {1, 2, 5, 16};
   viva_model_options o = viva_model_options_default();
   viva_error error = {0};
@@ -48,6 +48,7 @@ static void logits_of(kit *k, const char *weights, viva_activation_mode act, viv
   o.weights = weights;
   o.act = act;
   o.kv = kv;
+  o.decode = decode;
   viva_model *model = kit_load(k, "/m", &o);
   kit_tokens(tokens, COUNT, VOCAB, 5);
   for (size_t i = 0; i < MOST; i++) {
@@ -71,18 +72,20 @@ static void logits_of(kit *k, const char *weights, viva_activation_mode act, viv
 }
 
 static void compare(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv) {
-  static float cpu[VOCAB], device[VOCAB], cpu_steps[4][VOCAB], steps[4][VOCAB];
+  static float cpu[VOCAB], device[VOCAB], cpu_steps[4][VOCAB], steps[4][VOCAB], stays[4][VOCAB];
   char what[64];
   viva_engine *own = k->engine;
-  logits_of(k, weights, act, kv, cpu, cpu_steps);
+  logits_of(k, weights, act, kv, VIVA_DECODE_AUTO, cpu, cpu_steps);
   backend *b = own->backend;
   own->backend = gpu->backend; /* the files are the kit's */
-  logits_of(k, weights, act, kv, device, steps);
+  logits_of(k, weights, act, kv, VIVA_DECODE_GRAPH, device, steps);
+  logits_of(k, weights, act, kv, VIVA_DECODE_PERSISTENT, device, stays);
   own->backend = b;
   snprintf(what, sizeof what, "%s, activations %d, KV %d", weights, (int)act, (int)kv);
   near_to(device, cpu, what);
   near_to(steps[0], device, what);
   for (int j = 1; j < 4; j++) assert_memory_equal(steps[0], steps[j], sizeof steps[0]); /* whatever is beside it */
+  assert_memory_equal(steps, stays, sizeof steps);
 }
 
 static void models_decode_as_on_the_cpu(void **state) {
@@ -128,9 +131,9 @@ static void repeats_are_equal(void **state) {
                   &(small_model){.hidden = 128, .ffn = 256, .heads = 8, .kv_heads = 2, .head_dim = 64, .vocab = VOCAB});
   backend *b = k.engine->backend;
   k.engine->backend = gpu->backend;
-  logits_of(&k, "nvfp4", VIVA_ACT_16, VIVA_F16, first, steps);
+  logits_of(&k, "nvfp4", VIVA_ACT_16, VIVA_F16, VIVA_DECODE_PERSISTENT, first, steps);
   for (int i = 0; i < 50; i++) {
-    logits_of(&k, "nvfp4", VIVA_ACT_16, VIVA_F16, again, steps_again);
+    logits_of(&k, "nvfp4", VIVA_ACT_16, VIVA_F16, VIVA_DECODE_PERSISTENT, again, steps_again);
     assert_memory_equal(first, again, sizeof first);
     assert_memory_equal(steps, steps_again, sizeof steps);
   }

@@ -200,13 +200,15 @@ static void ways_of_decoding(void **state) {
   assert_int_equal(steps_of(&k, VIVA_DECODE_AUTO), 0);
   o.decode = VIVA_DECODE_GRAPH;
   kit_refused(&k, "/tiny.gguf", &o, VIVA_E_UNSUPPORTED, "decode: this device (cpu) runs no captured steps");
-  o.decode = (viva_decode_path)3;
-  kit_refused(&k, "/tiny.gguf", &o, VIVA_E_ARGUMENT, "decode: decode can be VIVA_DECODE_AUTO, _PLAIN or _GRAPH, not 3");
+  o.decode = (viva_decode_path)4;
+  kit_refused(&k, "/tiny.gguf", &o, VIVA_E_ARGUMENT,
+              "decode: decode can be VIVA_DECODE_AUTO, _PLAIN, _GRAPH or _PERSISTENT, not 4");
   far_begin(&far, k.engine, FAR_PREPARE);
   far_add_decode(&far);
   far.ops.decode_step = counted_step;
   assert_int_equal(steps_of(&k, VIVA_DECODE_AUTO), 3);
   assert_int_equal(steps_of(&k, VIVA_DECODE_GRAPH), 3);
+  assert_int_equal(steps_of(&k, VIVA_DECODE_PERSISTENT), 3);
   assert_int_equal(steps_of(&k, VIVA_DECODE_PLAIN), 0);
   far_end(&far);
   kit_end(&k);

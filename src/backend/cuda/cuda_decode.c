@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#define TURN_AT     8   /* in the description, after the place of the logits: launches of the program before this one */
 #define PAGES_LEAST 128 /* of a row's share of the page table: 8192 positions */
 
 typedef struct decode_graph {
@@ -23,6 +24,8 @@ typedef struct decode_graph {
   input_mode mode;
   kv_type kv;
   cudaGraphExec_t exec;
+  void *program;  /* dev: stages and runs of persist.h, and its work; NULL: the layers are kernels of their own */
+  uint32_t turns; /* of the program */
   struct decode_graph *next;
 } decode_graph;
 
@@ -118,6 +121,7 @@ static void drop_graphs(const cuda_backend *c, decode_plan *p) {
   for (decode_graph *g = p->graphs, *next; g; g = next) {
     next = g->next;
     c->api->GraphExecDestroy(g->exec);
+    if (g->program) c->api->FreeAsync(g->program, c->stream);
     mem_free(&c->rt->mem, g);
   }
   p->graphs = NULL;
@@ -135,9 +139,9 @@ static viva_status take_memory(cuda_backend *c, decode_plan *p, size_t pages, vi
   p->page_room = larger(pages, CUDA_DECODE_ROWS * PAGES_LEAST);
   p->at = block_of(p->d->rotary_dim);
   p->answers_at = cuda_align(p->at.pages + p->page_room * sizeof(void *));
-  TRY(cuda_check(c, c->api->MallocHost(&p->host, p->answers_at + 2 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token))),
+  TRY(cuda_check(c, c->api->MallocHost(&p->host, p->answers_at + 3 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token))),
                  "taking pinned memory", error));
-  memset(p->host, 0, p->answers_at);
+  memset(p->host, 0, p->answers_at + 3 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token)));
   TRY(cuda_room_fit(c, &room, lay_out(c, p, NULL), error));
   p->dev = room.dev;
   lay_out(c, p, p->dev);
@@ -166,6 +170,8 @@ static viva_status plan_for(cuda_backend *c, const decoder *d, size_t pages, dec
 
 /* ---- capture */
 
+enum { PRODUCTS = 4, STAGES = 5 }; /* of a layer: persist.h */
+
 typedef struct capture {
   cuda_backend *c;
   const decode_plan *p;
@@ -176,7 +182,9 @@ typedef struct capture {
   int status;         /* the first cudaError_t; nothing is queued after it */
   const uint16_t *in; /* the rows that the next product takes, and their scales (NULL: 1) */
   const float *scales;
-  gemv_norm norm; /* x not NULL: they are to be made */
+  gemv_norm norm;         /* x not NULL: they are to be made */
+  uint8_t *stages, *runs; /* not NULL: layers are written there in place of being queued */
+  persist_program program;
 } capture;
 
 #define QUEUE(s, call)                                                                                                 \
@@ -241,6 +249,13 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
                     .output = output,
                     .part_count = count};
   memcpy(g.parts, parts, (size_t)count * sizeof *parts);
+  if (s->stages) {
+    const size_t number = s->program.run_count++;
+    uint8_t *stage = s->stages + s->program.stage_count++ * s->c->kernels->persist_stage_bytes();
+    QUEUE(s, persist_product(&s->program, number / PRODUCTS, (persist_role)(number % PRODUCTS), &g, stage,
+                             s->runs + number * s->c->kernels->persist_run_bytes()));
+    return;
+  }
   QUEUE(s, gemv(&g, &s->c->gpu, s->q.dependent, s->q.stream));
 }
 
@@ -282,7 +297,10 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
                             .q_stride = width,
                             .out = as_half ? NULL : p->norm,
                             .out_stride = width};
-  if (p->work.clusters && s->step.span_count == s->step.rows) {
+  if (s->stages) {
+    uint8_t *stage = s->stages + s->program.stage_count++ * s->c->kernels->persist_stage_bytes();
+    QUEUE(s, persist_attention(&s->program, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, stage));
+  } else if (p->work.clusters && s->step.span_count == s->step.rows) {
     QUEUE(s, turn_attention(s->q, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, &p->work));
   } else {
     QUEUE(s, rope_append(s->q, &turn, l->q_norm, l->k_norm, s->d->eps));
@@ -329,6 +347,12 @@ static uint8_t *answer_nan(const decode_plan *p) {
   return (uint8_t *)p->host + p->answers_at + cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token));
 }
 
+/* Word of the host's that a program sets when its blocks did not meet. */
+static uint32_t *answer_failed(const decode_plan *p) {
+  return (uint32_t *)(void *)((uint8_t *)p->host + p->answers_at +
+                              2 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token)));
+}
+
 static void queue_step(capture *s) {
   const decode_plan *p = s->p;
   const decoder *d = s->d;
@@ -339,15 +363,20 @@ static void queue_step(capture *s) {
    * them has ended. */
   const int dependent = s->q.dependent;
   s->q.dependent = 0;
-  for (size_t i = 0; i < d->layer_count; i++) {
-    project(s, &d->layers[i]);
-    s->q.dependent = dependent;
-    attend(s, &d->layers[i], i);
-    feed_forward(s, &d->layers[i]);
+  if (s->program.stages) {
+    QUEUE(s, persist_launch(&s->program, &s->c->gpu, s->q.stream));
+  } else {
+    for (size_t i = 0; i < d->layer_count; i++) {
+      project(s, &d->layers[i]);
+      s->q.dependent = dependent;
+      attend(s, &d->layers[i], i);
+      feed_forward(s, &d->layers[i]);
+    }
   }
   norm(s, d->output_norm, &d->head);
   const gemv_part head = part(&d->head, NULL, NULL, p->logits);
   product(s, &d->head, &head, 1, GEMV_NONE, GEMV_F32);
+  s->q.dependent = dependent;
   const step_top_args top = {
       .logits = p->logits, .rows = rows, .n = d->vocab, .k = 1, .ids = answer_ids(p), .nan = answer_nan(p)};
   QUEUE(s, put(p->logits, (float *const *)(void *)p->block, rows * d->vocab, s->q.stream, s->q.dependent));
@@ -371,6 +400,76 @@ static batch device_step(const decode_plan *p, const batch *host, size_t pages) 
   return step;
 }
 
+/* ---- the layers as one kernel (persist.h) */
+
+static int same_form(const weight *a, const weight *b) {
+  return a->format == b->format && a->block == b->block && a->scales_type == b->scales_type && a->pairs == b->pairs;
+}
+
+/* 1 when every layer is four products of one form, and attention between them. */
+static int layers_alike(const decoder *d, input_mode mode) {
+  const weight *first = &d->layers[0].q;
+  if (mode != INPUT_FLOAT && !weight_dense(first->format)) return 0;
+  for (size_t i = 0; i < d->layer_count; i++) {
+    const decoder_layer *l = &d->layers[i];
+    if (!alike(&l->q, &l->k) || !alike(&l->q, &l->v) || !alike(&l->gate, &l->up)) return 0;
+    if (!same_form(first, &l->q) || !same_form(first, &l->o) || !same_form(first, &l->gate) ||
+        !same_form(first, &l->down))
+      return 0;
+  }
+  return 1;
+}
+
+/* The stages of the layers to the device, if that is how they run: then s->program.stages is not NULL. */
+static viva_status make_program(capture *s, decode_graph *g, viva_error *error) {
+  cuda_backend *c = s->c;
+  const decoder *d = s->d;
+  const cuda_kernels *k = c->kernels;
+  if (d->layers_as == LAYERS_AS_STAGES) return VIVA_OK;
+  if (!s->p->work.clusters || s->step.kv.type != KV_F16 || s->step.span_count != s->step.rows || d->layer_count == 0)
+    return VIVA_OK;
+  persist_program program = {.w = d->layers[0].q,
+                             .rows = s->step.rows,
+                             .multiprocessors = c->gpu.multiprocessors,
+                             .hidden = d->hidden,
+                             .ffn = d->ffn,
+                             .layers = d->layer_count,
+                             .heads = d->heads,
+                             .run_count = d->layer_count * PRODUCTS};
+  if (!layers_alike(d, s->mode) || !k->persist_fits(&program, c->gpu.shared_most)) return VIVA_OK;
+  const size_t stages = cuda_align(d->layer_count * STAGES * k->persist_stage_bytes());
+  const size_t runs = cuda_align(program.run_count * k->persist_run_bytes()), work = k->persist_work_bytes(&program);
+  cuda_room room = {NULL, 0};
+  TRY(cuda_room_fit(c, &room, stages + runs + work, error));
+  g->program = room.dev;
+  uint8_t *dev = room.dev;
+  s->stages = mem_zalloc(&c->rt->mem, stages + runs);
+  if (!s->stages) return error_set(error, VIVA_E_MEMORY, "no memory for a captured step");
+  s->runs = s->stages + stages;
+  program.run_count = 0;
+  program.work = dev + stages + runs;
+  program.turn = (const uint32_t *)(const void *)(s->p->block + TURN_AT);
+  program.failed = answer_failed(s->p);
+  s->program = program;
+  for (size_t i = 0; i < d->layer_count; i++) {
+    project(s, &d->layers[i]);
+    attend(s, &d->layers[i], i);
+    feed_forward(s, &d->layers[i]);
+  }
+  viva_status status = cuda_check(c, (cudaError_t)s->status, "writing the stages of a step", error);
+  if (!status)
+    status = cuda_check(c, c->api->MemcpyAsync(dev, s->stages, stages + runs, cudaMemcpyHostToDevice, c->stream),
+                        "the stages of a step", error);
+  if (!status)
+    status = cuda_check(c, c->api->MemsetAsync(dev + stages + runs, 0, work, c->stream), "clearing counters", error);
+  if (!status) status = cuda_check(c, c->api->StreamSynchronize(c->stream), "the stages of a step", error);
+  mem_free(&c->rt->mem, s->stages);
+  s->stages = NULL;
+  s->program.stages = dev;
+  s->program.runs = dev + stages;
+  return status;
+}
+
 static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *host, decode_graph *g,
                                 viva_error *error) {
   const cuda_api *api = c->api;
@@ -381,6 +480,7 @@ static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *ho
                .step = device_step(p, host, g->pages),
                .mode = g->mode,
                .q = {.stream = c->stream, .dependent = c->gpu.major >= 9}};
+  TRY(make_program(&s, g, error));
   TRY(cuda_check(c, api->StreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal), "capturing a step", error));
   queue_step(&s);
   const cudaError_t ended = api->StreamEndCapture(c->stream, &graph);
@@ -406,6 +506,7 @@ static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host,
   *g = (decode_graph){.rows = host->rows, .spans = host->span_count, .pages = pages, .mode = mode, .kv = host->kv.type};
   const viva_status status = capture_step(c, p, host, g, error);
   if (status) {
+    if (g->program) c->api->FreeAsync(g->program, c->stream);
     mem_free(&c->rt->mem, g);
     return status;
   }
@@ -437,8 +538,12 @@ static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, 
   TRY(plan_for(c, d, host->page_count, &p, error));
   TRY(graph_for(c, p, host, mode, &g, error));
   describe(p, host, logits);
+  memcpy((uint8_t *)p->host + TURN_AT, &g->turns, sizeof g->turns);
+  g->turns++;
   TRY(cuda_check(c, c->api->GraphLaunch(g->exec, c->stream), "a captured step", error));
   TRY(cuda_check(c, c->api->StreamSynchronize(c->stream), "a captured step", error));
+  if (g->program && *(volatile uint32_t *)answer_failed(p))
+    return cuda_check(c, cudaErrorLaunchTimeout, "a persistent step, whose blocks did not meet", error);
   memcpy(best, answer_ids(p), host->rows * sizeof *best);
   memcpy(nan, answer_nan(p), host->rows);
   for (size_t i = 0; i < host->rows; i++) bad |= nan[i];

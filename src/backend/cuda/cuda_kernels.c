@@ -18,6 +18,10 @@ static int run_read_memory(const cuda_gpu *gpu, const void *dev, size_t bytes, v
   return convert_read_memory(gpu->multiprocessors, dev, bytes, sink, stream);
 }
 
+static int run_persist(const persist_program *p, const cuda_gpu *gpu, void *stream) {
+  return persist_launch(p, gpu->shared_most, stream);
+}
+
 const cuda_kernels cuda_kernels_compiled = {
     .order_weight = convert_order_weight,
     .row_scales = convert_row_scales,
@@ -41,5 +45,12 @@ const cuda_kernels cuda_kernels_compiled = {
     .attention = step_attention,
     .turn_attention = step_turn_attention,
     .top = step_top,
+    .persist_stage_bytes = persist_stage_bytes,
+    .persist_run_bytes = persist_run_bytes,
+    .persist_work_bytes = persist_work_bytes,
+    .persist_product = persist_product,
+    .persist_attention = persist_attention,
+    .persist_fits = persist_fits,
+    .persist_launch = run_persist,
     .quantize_rows = step_quantize_rows,
 };

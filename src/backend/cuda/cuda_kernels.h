@@ -8,6 +8,7 @@
 #include "backend/cuda/gemm_expand.h"
 #include "backend/cuda/gemm_rows.h"
 #include "backend/cuda/gemv.h"
+#include "backend/cuda/persist.h"
 #include "backend/cuda/step.h"
 
 typedef struct cuda_gpu {
@@ -46,6 +47,17 @@ typedef struct cuda_kernels {
   int (*turn_attention)(step_queue q, const rope_append_args *turn, const float *q_norm, const float *k_norm, float eps,
                         const attention_args *a, const step_half_rows *half, const step_work *work);
   int (*top)(step_queue q, const step_top_args *a, const step_work *work);
+  /* persist.h */
+  size_t (*persist_stage_bytes)(void);
+  size_t (*persist_run_bytes)(void);
+  size_t (*persist_work_bytes)(const persist_program *p);
+  int (*persist_product)(const persist_program *p, size_t layer, persist_role role, const gemv_problem *problem,
+                         void *stage, void *run);
+  int (*persist_attention)(const persist_program *p, const rope_append_args *turn, const float *q_norm,
+                           const float *k_norm, float eps, const attention_args *a, const step_half_rows *half,
+                           void *stage);
+  int (*persist_fits)(const persist_program *p, size_t shared_most);
+  int (*persist_launch)(const persist_program *p, const cuda_gpu *gpu, void *stream);
   int (*quantize_rows)(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
 } cuda_kernels;
 

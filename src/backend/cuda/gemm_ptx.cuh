@@ -41,6 +41,24 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t phase) {
                : "memory");
 }
 
+/* 1 when the phase has ended. */
+__device__ __forceinline__ bool barrier_ended(uint32_t barrier, uint32_t phase) {
+  uint32_t ended;
+  asm volatile("{\n"
+               ".reg .pred done;\n"
+               "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+               "selp.u32 %0, 1, 0, done;\n"
+               "}"
+               : "=r"(ended)
+               : "r"(barrier), "r"(phase)
+               : "memory");
+  return ended;
+}
+
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 /* The same barrier of another block of the cluster. */
 __device__ __forceinline__ uint32_t cluster_address(uint32_t offset, uint32_t rank) {
   uint32_t address;
@@ -77,6 +95,16 @@ __device__ __forceinline__ void named_barrier_arrive(uint32_t name, uint32_t thr
 }
 
 /* -- the copy engine */
+
+/* Bytes in one piece, a multiple of 16, which are read once; they count at barrier. */
+__device__ __forceinline__ void copy_bulk(uint32_t to, const void *from, uint32_t bytes, uint32_t barrier,
+                                          uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+          "r"(to),
+      "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
+      : "memory");
+}
 
 __device__ __forceinline__ void tma_prefetch_map(const CUtensorMap *map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");

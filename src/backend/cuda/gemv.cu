@@ -1,9 +1,7 @@
 /* backend/cuda/gemv.cu: which kernel runs a problem, and its launch. */
 #include "backend/cuda/gemv.h"
 
-#include <limits.h>
-
-#include "backend/cuda/gemv_kernel.cuh"
+#include "backend/cuda/gemv_arguments.cuh"
 
 /* The kernels of one format, by what x needs. */
 typedef struct gemv_kernels {
@@ -39,14 +37,6 @@ static gemv_kernels kernels_for(const weight *w) {
   }
 }
 
-static size_t gemv_part_tiles(const gemv_part *part) { return (part->rows + GEMV_TILE - 1) / GEMV_TILE; }
-
-static size_t gemv_tiles(const gemv_problem *p) {
-  size_t tiles = 0;
-  for (int i = 0; i < p->part_count; i++) tiles += gemv_part_tiles(&p->parts[i]);
-  return tiles;
-}
-
 cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t shared_most, gemv_plan *plan) {
   const gemv_kernels k = kernels_for(&p->w);
   const gemv_order o = gemv_order_of(&p->w);
@@ -77,21 +67,6 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
   return cudaFuncSetAttribute(plan->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)plan->shared_bytes);
 }
 
-static gemv_matrix matrix_of(const gemv_problem *p, const gemv_part *part, size_t first_tile) {
-  weight w = p->w;
-  w.rows = part->rows;
-  gemv_matrix m = {};
-  m.w = static_cast<const uint8_t *>(part->ordered);
-  m.row_scales = reinterpret_cast<const float *>(m.w + gemv_order_of(&w).row_scales_offset);
-  m.bias = part->bias;
-  m.residual = part->residual;
-  m.y = part->y;
-  m.y_stride = part->y_stride;
-  m.n = (int)part->rows;
-  m.first_tile = (int)first_tile;
-  return m;
-}
-
 cudaError_t gemv_norm_rows(const gemv_norm *norm, int m, int k, uint16_t *rows, int dependent, cudaStream_t stream) {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -106,32 +81,8 @@ cudaError_t gemv_norm_rows(const gemv_norm *norm, int m, int k, uint16_t *rows, 
 }
 
 cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream) {
-  const gemv_order o = gemv_order_of(&p->w);
-  gemv_args a = {};
-  size_t tiles = 0;
-  for (int i = 0; i < GEMV_MOST_PARTS; i++) {
-    if (i >= p->part_count) {
-      a.matrix[i].first_tile = INT_MAX;
-      continue;
-    }
-    a.matrix[i] = matrix_of(p, &p->parts[i], tiles);
-    tiles += gemv_part_tiles(&p->parts[i]);
-  }
-  a.norm = p->norm;
+  gemv_args a = gemv_arguments(p);
   if (!plan->norms) a.norm.x = nullptr;
-  a.x = reinterpret_cast<const __half *>(p->x);
-  a.x_scales = p->x_scales;
-  a.x_stride = p->x_stride;
-  a.m = p->m;
-  a.k = (int)p->w.cols;
-  a.tiles = (int)tiles;
-  a.records = (int)o.records;
-  a.pairs = p->w.pairs;
-  a.record_bytes = (int)o.record_bytes;
-  while (1u << a.block_shift < p->w.block) a.block_shift++;
-  a.type = p->w.scales_type;
-  a.activation = p->activation;
-  a.output = p->output;
   void *arguments[] = {&a};
   cudaLaunchAttribute dependent = {};
   dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -156,7 +156,7 @@ static __device__ __forceinline__ float gemv_norm_squares(float sum, float4 a, f
 static __device__ __forceinline__ void gemv_norm_share(float sum, float *parts) {
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = sum;
+  if (thread_index() % 32 == 0) parts[thread_index() / 32] = sum;
 }
 
 static __device__ __forceinline__ void gemv_norm_sums(const gemv_norm &norm, int m, int k, float *parts) {
@@ -210,7 +210,8 @@ struct gemv_held {
     const float4 *from = reinterpret_cast<const float4 *>(a.norm.gain);
 #pragma unroll
     for (int j = 0; j < GEMV_HELD; j++) {
-      const int i = threadIdx.x + j * GEMV_THREADS;
+      const int i = thread_index() + j * GEMV_THREADS;
+      gain[j][0] = gain[j][1] = make_float4(0, 0, 0, 0);
       if (i * GEMV_PIECE >= a.k) continue;
       gain[j][0] = from[2 * i];
       gain[j][1] = from[2 * i + 1];
@@ -234,7 +235,7 @@ static __device__ __forceinline__ void gemv_make_row(uint8_t *to, const gemv_arg
     sum = gemv_norm_squares(sum, x[j][0], x[j][1]);
   }
   gemv_norm_share(sum, parts);
-  __syncthreads();
+  sync_threads<GEMV_THREADS>();
   const float factor = gemv_norm_factor(a.norm, a.k, parts);
 #pragma unroll
   for (int j = 0; j < GEMV_HELD; j++) {
@@ -249,7 +250,7 @@ static __device__ __forceinline__ void gemv_make_row(uint8_t *to, const gemv_arg
 /* All of x at `to`. parts: [m][GEMV_WARPS]. */
 static __device__ __forceinline__ void gemv_make_x(uint8_t *to, const gemv_args &a, float *parts) {
   gemv_norm_sums(a.norm, a.m, a.k, parts);
-  __syncthreads();
+  sync_threads<GEMV_THREADS>();
 #pragma unroll 1
   for (int row = 0; row < a.m; row++) {
     const float factor = gemv_norm_factor(a.norm, a.k, parts + row * GEMV_WARPS);
@@ -312,10 +313,10 @@ struct gemv_factors {
   float row_scale, x_scale, bias, residual;
 };
 
-static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile) {
+static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile, int o) {
   const gemv_place_of_tile at = gemv_find(a, tile);
   const gemv_matrix &w = a.matrix[at.matrix];
-  const int o = threadIdx.x, m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
+  const int m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
   gemv_factors f = {0, 1, 0, 0};
   if (m >= a.m || n >= w.n) return f;
   f.row_scale = w.row_scales[n];
@@ -334,24 +335,24 @@ static __device__ __forceinline__ void gemv_store(const gemv_matrix &w, gemv_out
   }
 }
 
-/* gate: SWIGLU: the thread's output of the gate's tile, until that of up comes. */
+/* gate: SWIGLU: output o of the gate's tile, until that of up comes. store(matrix, m, n, v): where a value goes. */
+template <class Store>
 static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const gemv_factors &f, const float *sums,
-                                                     int tile, float *gate) {
+                                                     int tile, int o, float *gate, Store store) {
   const gemv_place_of_tile at = gemv_find(a, tile);
-  const gemv_matrix &w = a.matrix[at.matrix];
-  const int o = threadIdx.x, m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
-  if (m >= a.m || n >= w.n) return;
+  const int m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
+  if (m >= a.m || n >= a.matrix[at.matrix].n) return;
   const float *parts = sums + o * GEMV_SUM_PAD;
   float v = 0;
 #pragma unroll
   for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
   v = v * f.row_scale * f.x_scale + f.bias;
   if (a.activation != GEMV_SWIGLU)
-    gemv_store(w, a.output, m, n, activated((activation)a.activation, v) + f.residual);
+    store(at.matrix, m, n, activated((activation)a.activation, v) + f.residual);
   else if (at.matrix == 0)
     *gate = v;
   else
-    gemv_store(a.matrix[0], a.output, m, n, silu(*gate) * v);
+    store(0, m, n, silu(*gate) * v);
 }
 
 /* This warp's sums of a tile to sums [m][16][GEMV_SUM_PAD]. */
@@ -414,7 +415,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_resident(const __grid_co
   gemv_held held;
   if (held_row) held.load(a);
   wait_for_previous();
-  gemv_factors factors = gemv_load_factors(a, first);
+  gemv_factors factors = gemv_load_factors(a, first, threadIdx.x);
   if (a.norm.x) {
     if (held_row)
       gemv_make_row(x, a, held, sums);
@@ -434,6 +435,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_resident(const __grid_co
   gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
   int slot = 0;
   float gate = 0;
+  auto store = [&](int i, int m, int n, float v) { gemv_store(a.matrix[i], a.output, m, n, v); };
   for (int tile = first; tile < end; tile++) {
     float c[TILES][F::SUMS][4] = {};
     int r = warp;
@@ -462,8 +464,8 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_resident(const __grid_co
     float *const mine = sums + (tile & 1) * sums_of_tile;
     gemv_put_sums<F, TILES>(a, mine, c, warp, lane);
     __syncthreads(); /* also: the sums of the tile before have been read */
-    gemv_epilogue(a, factors, mine, tile, &gate);
-    if (tile + 1 < end) factors = gemv_load_factors(a, tile + 1);
+    gemv_epilogue(a, factors, mine, tile, threadIdx.x, &gate, store);
+    if (tile + 1 < end) factors = gemv_load_factors(a, tile + 1, threadIdx.x);
   }
 }
 
@@ -533,8 +535,8 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
   int slot = 0;
   for (int tile = first; tile < end; tile += 2) {
     float c[2][TILES][F::SUMS][4] = {};
-    gemv_factors factors[2] = {gemv_load_factors(a, tile), {}};
-    if (tile + 1 < end) factors[1] = gemv_load_factors(a, tile + 1);
+    gemv_factors factors[2] = {gemv_load_factors(a, tile, threadIdx.x), {}};
+    if (tile + 1 < end) factors[1] = gemv_load_factors(a, tile + 1, threadIdx.x);
     for (int r = warp; r < a.records; r += GEMV_WARPS) {
       copy_async_wait<DEPTH - 2>();
       uint8_t *const here = ring + slot * slot_bytes;
@@ -552,9 +554,10 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
     for (int i = 0; i < 2; i++) gemv_put_sums<F, TILES>(a, sums + i * sums_of_tile, c[i], warp, lane);
     __syncthreads();
     float gate = 0;
+    auto store = [&](int i, int m, int n, float v) { gemv_store(a.matrix[i], a.output, m, n, v); };
 #pragma unroll
     for (int i = 0; i < 2; i++)
-      if (tile + i < end) gemv_epilogue(a, factors[i], sums + i * sums_of_tile, tile + i, &gate);
+      if (tile + i < end) gemv_epilogue(a, factors[i], sums + i * sums_of_tile, tile + i, threadIdx.x, &gate, store);
     __syncthreads(); /* before these sums are overwritten */
   }
 }

@@ -72,6 +72,62 @@ static __device__ __forceinline__ void wait_for_previous() {
 #endif
 }
 
+/* -- between blocks */
+
+/* Words that other blocks read as soon as they are written, each whole; nothing else is ordered by them. */
+static __device__ __forceinline__ void store_relaxed(uint32_t *p, uint32_t v) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+static __device__ __forceinline__ void store_relaxed(uint64_t *p, uint64_t v) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+static __device__ __forceinline__ void add_relaxed(uint32_t *p, uint32_t v) {
+  asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+static __device__ __forceinline__ uint32_t load_relaxed(const uint32_t *p) {
+  uint32_t v;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+static __device__ __forceinline__ uint64_t load_relaxed(const uint64_t *p) {
+  uint64_t v;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+  return v;
+}
+static __device__ __forceinline__ ulonglong2 load_relaxed_2(const uint64_t *p) { /* 16-byte aligned */
+  ulonglong2 v;
+  asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(v.x), "=l"(v.y) : "l"(p) : "memory");
+  return v;
+}
+static __device__ __forceinline__ uint4 load_relaxed_4(const uint32_t *p) { /* 16-byte aligned */
+  uint4 v;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p)
+               : "memory");
+  return v;
+}
+
+static __device__ __forceinline__ uint64_t nanoseconds() {
+  uint64_t t;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
+  return t;
+}
+
+/* -- threads of a block */
+
+/* threadIdx.x, read anew: what follows from it is not kept in registers from one turn of a long loop to the next. */
+static __device__ __forceinline__ uint32_t thread_index() {
+  uint32_t v;
+  asm volatile("mov.u32 %0, %tid.x;" : "=r"(v));
+  return v;
+}
+
+/* As __syncthreads, for the first THREADS of a block that may have more. */
+template <int THREADS> static __device__ __forceinline__ void sync_threads() {
+  asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
+}
+
 /* -- arithmetic */
 
 /* Four E4M3 codes as two pairs of FP16; exact. Before sm_89 it is arithmetic: FP16's exponent is E4M3's, 8 less, and

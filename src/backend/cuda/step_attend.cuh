@@ -183,7 +183,7 @@ template <int GROUP, int VALUES, class Most, class Sum>
 static __device__ __forceinline__ void attend_weigh(attend_shared<GROUP, VALUES> *s, uint32_t count, Most most,
                                                     Sum sum) {
   constexpr int PARTS = ATTEND_MOST_SPLITS / STEP_WARP;
-  const uint32_t h = threadIdx.x / STEP_WARP, lane = threadIdx.x % STEP_WARP;
+  const uint32_t h = thread_index() / STEP_WARP, lane = thread_index() % STEP_WARP;
   if (h < GROUP) {
     float each[PARTS], largest = -CUDART_INF_F, total = 0;
 #pragma unroll
@@ -206,7 +206,7 @@ static __device__ __forceinline__ void attend_weigh(attend_shared<GROUP, VALUES>
       s->all_sum[h] = total;
     }
   }
-  __syncthreads();
+  sync_threads<ATTEND_THREADS>();
 }
 
 /* How heads are cut: what follows from their shape alone. */
@@ -214,7 +214,7 @@ struct attend_shape {
   uint32_t lanes, group, slices, splits;
 };
 
-static attend_shape attend_shape_of(head_shape h, int multiprocessors) {
+static inline attend_shape attend_shape_of(head_shape h, int multiprocessors) {
   const size_t group = h.q_heads / h.kv_heads, pieces = h.head_dim / CACHE_PIECE;
   attend_shape s = {};
   s.lanes = pieces <= 8 ? 8 : pieces <= 16 ? 16 : 32;

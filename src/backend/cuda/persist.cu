@@ -1,0 +1,248 @@
+/* backend/cuda/persist.cu: which kernel runs a program, its stages and its launch. */
+#include "backend/cuda/persist.h"
+
+#include "backend/cuda/gemv_arguments.cuh"
+#include "backend/cuda/persist.cuh"
+
+/* Bytes of a block's ring: what is there when a stage's x has come. Beside it x of 14336 columns fits. */
+#define PERSIST_RING_BYTES (176 * 1024)
+
+typedef struct persist_choice {
+  const void *kernel;
+  size_t depth, chunk;
+} persist_choice;
+
+template <class F> static persist_choice choice_of() {
+  const size_t chunk = persist_chunk<F>::BYTES, fits = PERSIST_RING_BYTES / chunk;
+  return {reinterpret_cast<const void *>(persist_kernel<F>), fits < PERSIST_MOST_DEPTH ? fits : PERSIST_MOST_DEPTH,
+          chunk};
+}
+
+static persist_choice choice_for(const persist_program *p) {
+  if (p->rows < 1 || p->rows > PERSIST_MOST_ROWS) return {};
+  switch (p->w.format) {
+  case WEIGHT_BF16: return choice_of<gemv_dense<true>>();
+  case WEIGHT_F16: return choice_of<gemv_dense<false>>();
+  case WEIGHT_NVFP4: return choice_of<gemv_nvfp4_few>();
+  case WEIGHT_INT8_24: return choice_of<gemv_int8_24>();
+  case WEIGHT_FP8: return p->w.block ? choice_of<gemv_fp8_blocks>() : choice_of<gemv_fp8>();
+  case WEIGHT_INT4_24: return p->w.block ? choice_of<gemv_int4_24<true>>() : choice_of<gemv_int4_24<false>>();
+  default: return {};
+  }
+}
+
+/* -- sizes */
+
+size_t persist_stage_bytes(void) { return sizeof(persist_stage); }
+size_t persist_run_bytes(void) { return sizeof(persist_run); }
+
+template <int LANES, int GROUP> static size_t attention_bytes() { return sizeof(persist_attend_shared<LANES, GROUP>); }
+
+static size_t attention_bytes_of(const attend_shape &s) {
+  switch (s.lanes * 16 + s.group) {
+  case 8 * 16 + 1: return attention_bytes<8, 1>();
+  case 8 * 16 + 2: return attention_bytes<8, 2>();
+  case 16 * 16 + 1: return attention_bytes<16, 1>();
+  default: return attention_bytes<16, 2>();
+  }
+}
+
+static size_t region_bytes(const persist_program *p) {
+  const size_t columns = p->heads.q_heads * p->heads.head_dim, widest = columns > p->hidden ? columns : p->hidden;
+  const size_t records = ((widest > p->ffn ? widest : p->ffn) + GEMV_RECORD - 1) / GEMV_RECORD;
+  const size_t x = records * GEMV_PIECES * gemv_x_stride((int)p->rows),
+               a = attention_bytes_of(persist_shape_of(p->heads));
+  return persist_align(x > a ? x : a);
+}
+
+static size_t shared_bytes(const persist_program *p, const persist_choice &k) {
+  return sizeof(persist_control) + persist_align(p->run_count * sizeof(persist_run)) + k.depth * k.chunk +
+         region_bytes(p) + PERSIST_SUMS * p->rows * GEMV_TILE * GEMV_SUM_PAD * sizeof(float) + sizeof(uint4);
+}
+
+/* Counters of the stages of a layer lie apart: each is looked at by all blocks. */
+#define PERSIST_KINDS 5
+#define PERSIST_APART 64 /* words */
+
+/* The words of a program (persist_words.cuh) within its work. */
+typedef struct persist_words {
+  uint64_t *q, *k, *v, *after_out, *after_down, *partial;
+  uint32_t *attended, *act, *counters;
+  size_t bytes;
+} persist_words;
+
+static persist_words words_of(const persist_program *p) {
+  const attend_shape s = persist_shape_of(p->heads);
+  const size_t rows = p->rows, q = p->heads.q_heads * p->heads.head_dim, kv = p->heads.kv_heads * p->heads.head_dim;
+  const size_t share = s.group * p->heads.head_dim + 2 * s.group;
+  persist_words w = {};
+  uint8_t *const base = static_cast<uint8_t *>(p->work);
+  auto place = [&](size_t bytes) {
+    uint8_t *const at = base ? base + w.bytes : NULL;
+    w.bytes += persist_align(bytes);
+    return at;
+  };
+  auto floats = [&](size_t n) { return reinterpret_cast<uint64_t *>(place(n * sizeof(uint64_t))); };
+  auto halves = [&](size_t n) { return reinterpret_cast<uint32_t *>(place(n * sizeof(uint32_t))); };
+  w.q = floats(rows * q);
+  w.k = floats(rows * kv);
+  w.v = floats(rows * kv);
+  w.after_out = floats(rows * persist_row(p->hidden));
+  w.after_down = floats(rows * persist_row(p->hidden));
+  w.partial = floats(rows * p->heads.kv_heads * s.slices * PERSIST_SHARES * share);
+  w.attended = halves(rows * persist_row(q));
+  w.act = halves(rows * persist_row(p->ffn));
+  w.counters = halves(PERSIST_KINDS * PERSIST_APART);
+  return w;
+}
+
+size_t persist_work_bytes(const persist_program *p) {
+  persist_program nowhere = *p;
+  nowhere.work = NULL;
+  return words_of(&nowhere).bytes;
+}
+
+int persist_fits(const persist_program *p, size_t shared_most) {
+  const persist_choice k = choice_for(p);
+  return k.kernel && p->heads.head_dim <= PERSIST_MOST_DIM && shared_bytes(p, k) <= shared_most;
+}
+
+/* -- stages */
+
+/* What a product's counter grows by in an epoch: blocks that have tiles of it. */
+static uint32_t blocks_of(size_t tiles, int multiprocessors) {
+  return (uint32_t)(tiles < (size_t)multiprocessors ? tiles : (size_t)multiprocessors);
+}
+
+typedef struct persist_marks {
+  persist_mark qkv, attended, out, up, down;
+} persist_marks;
+
+static persist_marks marks_of(const persist_program *p, const persist_words &w) {
+  const size_t q = p->heads.q_heads * p->heads.head_dim, kv = p->heads.kv_heads * p->heads.head_dim;
+  auto tiles = [](size_t n) { return (n + GEMV_TILE - 1) / GEMV_TILE; };
+  auto mark = [&](int i, size_t each) { return persist_mark{w.counters + i * PERSIST_APART, (uint32_t)each}; };
+  const int blocks = p->multiprocessors;
+  return {mark(0, blocks_of(tiles(q) + 2 * tiles(kv), blocks)), mark(1, (size_t)blocks),
+          mark(2, blocks_of(tiles(p->hidden), blocks)), mark(3, blocks_of(tiles(p->ffn), blocks)),
+          mark(4, blocks_of(tiles(p->hidden), blocks))};
+}
+
+static void connect(persist_stage *s, persist_role role, size_t layer, const persist_words &w, const persist_marks &m) {
+  s->epoch = s->x_epoch = (uint32_t)layer + 1;
+  switch (role) {
+  case PERSIST_QKV:
+    s->x_epoch--;
+    s->x = layer ? w.after_down : NULL;
+    s->words[0] = w.q;
+    s->words[1] = w.k;
+    s->words[2] = w.v;
+    s->before = m.down, s->after = m.qkv;
+    break;
+  case PERSIST_OUT:
+    s->x = w.attended, s->words[0] = w.after_out, s->keeps = 1;
+    s->before = m.attended, s->after = m.out;
+    break;
+  case PERSIST_UP:
+    s->x = w.after_out, s->words[0] = w.act;
+    s->before = m.out, s->after = m.up;
+    break;
+  case PERSIST_DOWN:
+    s->x = w.act, s->words[0] = w.after_down, s->keeps = 1;
+    s->before = m.up, s->after = m.down;
+    break;
+  }
+}
+
+int persist_product(const persist_program *p, size_t layer, persist_role role, const gemv_problem *problem, void *stage,
+                    void *run) {
+  persist_stage *s = static_cast<persist_stage *>(stage);
+  persist_run *r = static_cast<persist_run *>(run);
+  const int normed = role == PERSIST_QKV || role == PERSIST_UP;
+  const gemv_output output = role == PERSIST_UP ? GEMV_F16 : GEMV_F32;
+  if (problem->m != (int)p->rows || problem->part_count < 1 || problem->part_count > GEMV_MOST_PARTS ||
+      (problem->norm.x != NULL) != normed || problem->output != output || problem->x_scales)
+    return cudaErrorInvalidValue;
+  *s = {};
+  s->product = gemv_arguments(problem);
+  const persist_words w = words_of(p);
+  connect(s, role, layer, w, marks_of(p, w));
+  *r = {};
+  for (int i = 0; i < GEMV_MOST_PARTS; i++) {
+    r->w[i] = s->product.matrix[i].w;
+    if (i > 0) r->first_tile[i - 1] = s->product.matrix[i].first_tile;
+  }
+  r->tiles = s->product.tiles;
+  r->records = s->product.records;
+  r->paired = s->product.activation == GEMV_SWIGLU;
+  return cudaSuccess;
+}
+
+int persist_attention(const persist_program *p, const rope_append_args *turn, const float *q_norm, const float *k_norm,
+                      float eps, const attention_args *a, const step_half_rows *half, void *stage) {
+  persist_stage *s = static_cast<persist_stage *>(stage);
+  const persist_words w = words_of(p);
+  if (a->step->kv.type != KV_F16 || !half || a->kept || a->step->span_count != a->step->rows)
+    return cudaErrorInvalidValue;
+  *s = {};
+  s->attends = 1;
+  s->epoch = s->x_epoch = (uint32_t)a->layer + 1;
+  s->attention.attend = single_args_of(a, half, persist_shape_of(a->h).slices);
+  s->attention.turn = rope_args_of(turn, q_norm, k_norm, eps);
+  s->attention.q = w.q;
+  s->attention.k = w.k;
+  s->attention.v = w.v;
+  s->attention.out = w.attended;
+  s->attention.partial = w.partial;
+  s->attention.before = marks_of(p, w).qkv;
+  s->attention.after = marks_of(p, w).attended;
+  return cudaSuccess;
+}
+
+/* -- launch */
+
+/* Bytes under way in a block: measured with 8B and TinyLlama in FP8; twice as many cost 2 to 5 % (docs/speed-log.md). */
+#define PERSIST_BUSY_BYTES    (64 * 1024)
+#define PERSIST_WAITING_BYTES (32 * 1024)
+
+static int chunks_of(size_t bytes, const persist_choice &k) {
+  const size_t chunks = bytes / k.chunk;
+  return (int)(chunks < 1 ? 1 : chunks > k.depth ? k.depth : chunks);
+}
+
+int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
+  const persist_choice k = choice_for(p);
+  const attend_shape s = persist_shape_of(p->heads);
+  if (!persist_fits(p, shared_most)) return cudaErrorInvalidValue;
+  const size_t bytes = shared_bytes(p, k);
+  persist_args args = {.stages = static_cast<const persist_stage *>(p->stages),
+                       .runs = static_cast<const persist_run *>(p->runs),
+                       .stage_count = (int)p->stage_count,
+                       .run_count = (int)p->run_count,
+                       .rows = (int)p->rows,
+                       .record_bytes = (int)gemv_order_of(&p->w).record_bytes,
+                       .layers = (int)p->layers,
+                       .depth = (int)k.depth,
+                       .most_busy = chunks_of(PERSIST_BUSY_BYTES, k),
+                       .most_waiting = chunks_of(PERSIST_WAITING_BYTES, k),
+                       .heads = (int)(p->heads.kv_heads * s.slices),
+                       .lanes = (int)s.lanes,
+                       .group = (int)s.group,
+                       .region = region_bytes(p),
+                       .turn = p->turn,
+                       .failed = p->failed};
+  const cudaError_t status = cudaFuncSetAttribute(k.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+  if (status != cudaSuccess) return status;
+  void *arguments[] = {&args};
+  cudaLaunchAttribute together = {}; /* all blocks run at once, or the launch fails */
+  together.id = cudaLaunchAttributeCooperative;
+  together.val.cooperative = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3((unsigned)p->multiprocessors);
+  config.blockDim = dim3(PERSIST_THREADS);
+  config.dynamicSmemBytes = bytes;
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = &together;
+  config.numAttrs = 1;
+  return cudaLaunchKernelExC(&config, k.kernel, arguments);
+}

@@ -1,0 +1,298 @@
+/* step_single.cuh: attention of single rows by shares of their positions: what one block does with one share, before shares
+ * are added up (step_cluster.cu: by clusters of blocks; persist.cuh: through memory).
+ *
+ *   shares    SINGLE_SHARES of a row; beyond SINGLE_LONG positions twice as many, in two halves that are added up apart
+ *   before the kernel before ends    a block reads the first keys and values of its share: older steps wrote them
+ *   then      q is normed and turned, a warp for each head; the block whose share has the row's own position does so with
+ *             its key too, puts key and value into the page, and keeps them for itself
+ *   at last   the sums of the block's warps are weighed, to be added up
+ *
+ * A row's bits depend on its own positions: shares follow from its position and window, and all sums have a fixed order. */
+#ifndef CUDA_STEP_SINGLE_CUH
+#define CUDA_STEP_SINGLE_CUH
+
+#include "backend/cuda/step_attend.cuh"
+#include "backend/cuda/step_turn.cuh"
+
+#define SINGLE_SHARES 8
+#define SINGLE_LONG   2048 /* positions of SINGLE_SHARES shares */
+
+struct single_args {
+  const uint32_t *positions, *sequence;
+  const uint32_t *rows; /* the kept rows, or NULL: all */
+  const batch_span *spans;
+  void *const *pages;
+  const float *q;
+  float *out; /* or half_out */
+  __half *half_out;
+  size_t q_stride, out_stride, layer_at;
+  kv_layout kv;
+  uint32_t dim, group, slices, window;
+  float scale;
+};
+
+template <int GROUP, int VALUES> struct single_shared {
+  attend_shared<GROUP, VALUES> parts;
+  float queries[VALUES];
+  /* the row's own key and value, as the page has them */
+  __align__(16) char key[ATTEND_MOST_DIM * 4], value[ATTEND_MOST_DIM * 4];
+  __half key_scale, value_scale;
+};
+
+/* -- which work */
+
+/* What a block works on. */
+struct single_work {
+  uint32_t row, position, head, heads, kv_head; /* head: the first q head of `heads` */
+  attend_share share;
+  attend_cache cache;
+  bool own, writes; /* the share has the row's own position; the block puts it into the page */
+};
+
+static __device__ __forceinline__ bool single_long(const single_args &a, uint32_t position) {
+  return (a.window && position + 1 > a.window ? a.window : position + 1) > SINGLE_LONG;
+}
+
+/* Item: a row of the step; head: kv head and slice of its q heads; share: of SINGLE_SHARES or twice as many. */
+template <int GROUP, bool TURN>
+static __device__ __forceinline__ single_work single_place(const single_args &a, uint32_t row, uint32_t head,
+                                                           uint32_t share) {
+  single_work w;
+  w.row = row;
+  w.position = a.positions[row];
+  w.share = share_of(w.position, a.window, share, single_long(a, w.position) ? 2 * SINGLE_SHARES : SINGLE_SHARES);
+  w.kv_head = head / a.slices;
+  const uint32_t slice = head % a.slices;
+  w.head = w.kv_head * a.group + slice * GROUP;
+  w.heads = min((uint32_t)GROUP, a.group - slice * GROUP);
+  w.own = TURN && w.share.end == w.position + 1;
+  w.writes = w.own && slice == 0;
+  const size_t head_at = a.layer_at + w.kv_head * a.kv.head_bytes,
+               scale_at = a.layer_at + w.kv_head * KV_PAGE * sizeof(__half);
+  w.cache = {a.pages + a.spans[a.sequence[w.row]].first_page,
+             head_at,
+             head_at + a.kv.values_at,
+             scale_at + a.kv.key_scales_at,
+             scale_at + a.kv.value_scales_at,
+             (uint32_t)(a.kv.head_bytes / KV_PAGE)};
+  return w;
+}
+
+/* -- before attention: a warp for each head */
+
+template <int GROUP, int VALUES>
+static __device__ __forceinline__ void single_turn(single_shared<GROUP, VALUES> *s, const single_work &w,
+                                                   const rope_args &a) {
+  const uint32_t lane = thread_index() % STEP_WARP;
+  const float *cos_sin = a.cos_sin + w.row * (size_t)a.rotary_dim;
+  for (uint32_t task = thread_index() / STEP_WARP; task < w.heads + (w.own ? 2 : 0); task += ATTEND_WARPS) {
+    const bool query = task < w.heads, value = task == w.heads + 1;
+    const float *x = query ? a.q + w.row * a.q_stride + (w.head + task) * (size_t)a.dim
+                           : (value ? a.v : a.k) + w.row * a.kv_stride + w.kv_head * (size_t)a.dim;
+    const float *gain = query ? a.q_norm : value ? NULL : a.k_norm;
+    const rope_head head = {x, gain, gain ? head_scale(x, a.dim, a.eps, lane) : 1};
+    float v[ROPE_QUADS][4];
+#pragma unroll
+    for (uint32_t i = 0; i < ROPE_QUADS; i++)
+#pragma unroll
+      for (uint32_t j = 0; j < 4; j++) {
+        const uint32_t d = 4 * (lane + i * STEP_WARP) + j;
+        v[i][j] = d >= a.dim ? 0 : value ? x[d] : turned(a, head, cos_sin, d);
+        if (query && d < a.dim) s->queries[task * a.dim + d] = v[i][j];
+      }
+    if (query) continue;
+    char *page = static_cast<char *>(w.cache.pages[w.position / KV_PAGE]) + a.layer_at;
+    char *at = page + (value ? a.kv.values_at : 0) + w.kv_head * a.kv.head_bytes +
+               w.position % KV_PAGE * (a.dim * a.kv.element_bytes);
+    __half *scale = reinterpret_cast<__half *>(page + (value ? a.kv.value_scales_at : a.kv.key_scales_at)) +
+                    w.kv_head * KV_PAGE + w.position % KV_PAGE;
+    char *mine = value ? s->value : s->key;
+    if (a.kv.type == KV_FP8) {
+      append_fp8(mine, value ? &s->value_scale : &s->key_scale, v, a.dim, lane);
+      if (w.writes) append_fp8(at, scale, v, a.dim, lane);
+      continue;
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < ROPE_QUADS; i++)
+#pragma unroll
+      for (uint32_t j = 0; j < 4; j++) {
+        const uint32_t d = 4 * (lane + i * STEP_WARP) + j;
+        if (d < a.dim) append_plain(mine, a.kv.type, d, v[i][j]);
+        if (d < a.dim && w.writes) append_plain(at, a.kv.type, d, v[i][j]);
+      }
+  }
+}
+
+/* -- positions */
+
+/* The row's own position, where a batch has it, from shared memory. */
+template <kv_type TYPE, int GROUP, int VALUES>
+static __device__ __forceinline__ void single_own(attend_batch<TYPE> *b, const single_shared<GROUP, VALUES> &s,
+                                                  uint32_t position, uint32_t begin, uint32_t step, uint32_t piece,
+                                                  bool there) {
+#pragma unroll
+  for (int u = 0; u < ATTEND_TOGETHER; u++) {
+    if (begin + (uint32_t)u * step != position) continue;
+    if (there) {
+      b->keys[u].load(s.key, piece);
+      b->values[u].load(s.value, piece);
+    }
+    if (TYPE == KV_FP8) {
+      b->key_scale[u] = __half2float(s.key_scale);
+      b->value_scale[u] = __half2float(s.value_scale);
+    }
+  }
+}
+
+/* -- a share. wait(): what the kernel or stage before wrote is there. Afterwards parts.out of each warp, weight, all_most and
+ * all_sum are the share's. */
+template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Wait>
+static __device__ __forceinline__ void single_attend(single_shared<GROUP, GROUP * LANES * CACHE_PIECE> *s,
+                                                     const single_args &a, const rope_args &turn, const single_work &w,
+                                                     Wait wait) {
+  constexpr uint32_t SIDE = STEP_WARP / LANES, STEP = ATTEND_WARPS * SIDE; /* positions of a warp, of all */
+  static_assert(GROUP * LANES * CACHE_PIECE <= ATTEND_MOST_VALUES, "which shared memory is for");
+  static_assert(GROUP <= ATTEND_WARPS, "a warp for each head weighs its shares");
+  const uint32_t lane = thread_index() % STEP_WARP, warp = thread_index() / STEP_WARP;
+  const uint32_t piece = lane % LANES;
+  const bool there = piece * CACHE_PIECE < a.dim;
+
+  /* positions of older steps, as many as come first */
+  const uint32_t older = w.own ? w.position : w.share.end;
+  uint32_t p = w.share.begin + warp * SIDE + lane / LANES;
+  attend_batch<TYPE> batch;
+  attend_load(&batch, w.cache, p, STEP, older, piece, there);
+  if (TURN) {
+    wait();
+    single_turn(s, w, turn);
+    sync_threads<ATTEND_THREADS>();
+  }
+  float queries[GROUP][CACHE_PIECE];
+  const float *q = TURN ? s->queries : a.q + w.row * a.q_stride + w.head * (size_t)a.dim;
+#pragma unroll
+  for (int h = 0; h < GROUP; h++)
+#pragma unroll
+    for (int i = 0; i < CACHE_PIECE; i++)
+      queries[h][i] = there && (uint32_t)h < w.heads ? q[(size_t)h * a.dim + piece * CACHE_PIECE + i] : 0;
+
+  attend_state<GROUP> state;
+  attend_clear(&state);
+  /* a warp's positions begin together, so that its lanes stay together */
+  for (uint32_t begin = w.share.begin + warp * SIDE; begin < w.share.end; begin += STEP * ATTEND_TOGETHER) {
+    float scores[ATTEND_TOGETHER][GROUP];
+    if (TURN && w.own) single_own(&batch, *s, w.position, p, STEP, piece, there);
+    attend_scores<TYPE, LANES, GROUP>(scores, batch, queries, a.scale);
+#pragma unroll
+    for (int u = 0; u < ATTEND_TOGETHER; u++)
+      if (p + (uint32_t)u * STEP >= w.share.end)
+#pragma unroll
+        for (int h = 0; h < GROUP; h++) scores[u][h] = -CUDART_INF_F;
+    attend_add(&state, scores, batch);
+    p += STEP * ATTEND_TOGETHER;
+    attend_load(&batch, w.cache, p, STEP, older, piece, there);
+  }
+#pragma unroll
+  for (int lanes = LANES; lanes < STEP_WARP; lanes *= 2) attend_merge_lanes(&state, lanes);
+#pragma unroll
+  for (int h = 0; h < GROUP; h++) {
+    if (lane < LANES) {
+#pragma unroll
+      for (int i = 0; i < CACHE_PIECE; i++)
+        s->parts.out[warp][(h * LANES + (int)lane) * CACHE_PIECE + i] = state.out[h][i];
+    }
+    if (lane == 0) {
+      s->parts.most[warp][h] = state.most[h];
+      s->parts.sum[warp][h] = state.sum[h];
+    }
+  }
+  sync_threads<ATTEND_THREADS>();
+  attend_weigh(
+      &s->parts, ATTEND_WARPS, [&](uint32_t i, uint32_t h) { return s->parts.most[i][h]; },
+      [&](uint32_t i, uint32_t h) { return s->parts.sum[i][h]; });
+}
+
+/* Output i of the share. */
+template <int LANES, int GROUP>
+static __device__ __forceinline__ float single_output(const single_shared<GROUP, GROUP * LANES * CACHE_PIECE> &s,
+                                                      const single_args &a, uint32_t i) {
+  const uint32_t h = i / a.dim, at = h * LANES * CACHE_PIECE + i % a.dim;
+  float v = 0;
+#pragma unroll
+  for (int k = 0; k < ATTEND_WARPS; k++) v = fmaf(s.parts.out[k][at], s.parts.weight[k][h], v);
+  return v;
+}
+
+/* -- shares added up */
+
+/* What is known of output i: the sum of weighted values, the largest score, the sum of weights. */
+struct single_sums {
+  float out, most, sum;
+};
+
+/* Of SINGLE_SHARES shares; share(k) gives one's. */
+template <class Share> static __device__ __forceinline__ single_sums single_add(Share share) {
+  single_sums each[SINGLE_SHARES], all = {0, -CUDART_INF_F, 0};
+#pragma unroll
+  for (int k = 0; k < SINGLE_SHARES; k++) {
+    each[k] = share(k);
+    all.most = fmaxf(all.most, each[k].most);
+  }
+  const float base = score_base(all.most);
+#pragma unroll
+  for (int k = 0; k < SINGLE_SHARES; k++) {
+    const float weight = expf(each[k].most - base);
+    all.out = fmaf(each[k].out, weight, all.out);
+    all.sum = fmaf(each[k].sum, weight, all.sum);
+  }
+  return all;
+}
+
+/* Of the two halves of a long row: the output itself. */
+static __device__ __forceinline__ float single_pair(const single_sums &x, const single_sums &y) {
+  const float base = score_base(fmaxf(x.most, y.most)), shrink = expf(x.most - base), grow = expf(y.most - base);
+  const float sum = fmaf(y.sum, grow, __fmul_rn(x.sum, shrink));
+  return __fdiv_rn(fmaf(y.out, grow, __fmul_rn(x.out, shrink)), sum);
+}
+
+static __device__ __forceinline__ void single_store(const single_args &a, const single_work &w, uint32_t item,
+                                                    uint32_t i, float v) {
+  const size_t at = item * a.out_stride + w.head * (size_t)a.dim + i;
+  if (a.half_out)
+    a.half_out[at] = __float2half_rn(v);
+  else
+    a.out[at] = v;
+}
+
+/* -- the host's part */
+
+/* At most four q heads a block: more take the registers that the products beside it need. */
+static inline attend_shape single_shape_of(head_shape h) {
+  attend_shape s = attend_shape_of(h, 1);
+  const size_t group = h.q_heads / h.kv_heads;
+  s.group = group == 1 ? 1 : 4;
+  s.slices = (uint32_t)step_parts(group, s.group);
+  return s;
+}
+
+static inline single_args single_args_of(const attention_args *a, const step_half_rows *half, uint32_t slices) {
+  const batch *step = a->step;
+  return {.positions = step->positions,
+          .sequence = step->sequence,
+          .rows = a->kept ? step->kept_rows : NULL,
+          .spans = step->spans,
+          .pages = step->pages,
+          .q = a->q,
+          .out = a->out,
+          .half_out = half ? reinterpret_cast<__half *>(half->rows) : NULL,
+          .q_stride = a->q_stride,
+          .out_stride = half ? half->stride : a->out_stride,
+          .layer_at = a->layer * step->kv.layer_bytes,
+          .kv = step->kv,
+          .dim = (uint32_t)a->h.head_dim,
+          .group = (uint32_t)(a->h.q_heads / a->h.kv_heads),
+          .slices = slices,
+          .window = a->window < UINT32_MAX ? (uint32_t)a->window : 0,
+          .scale = a->scale};
+}
+
+#endif

@@ -55,12 +55,34 @@ int names_format(const slot *s, container_kind kind, size_t number, char *buffer
 /* The names that tell the prefix of a Hugging Face checkpoint: in every model of the families. */
 #define FIRST_NORM "layers.0.input_layernorm.weight"
 #define LAST_NORM  "norm.weight"
+#define HEAD       "lm_head."
 #define USUAL      "model."
 
 static int has(const viva_checkpoint *ck, const char *prefix, size_t bytes, const char *name) {
   char full[NAMES_BYTES];
   snprintf(full, sizeof full, "%.*s%s", (int)bytes, prefix, name);
   return checkpoint_find(ck, full) != NULL;
+}
+
+/* Is there a tensor of the head behind this prefix? Its weight may be stored under another name: weight_packed. */
+static int has_head(const viva_checkpoint *ck, const char *prefix, size_t bytes) {
+  for (size_t i = 0; i < ck->tensor_count; i++) {
+    const char *name = ck->tensors[i].name;
+    if (strncmp(name, prefix, bytes) == 0 && strncmp(name + bytes, HEAD, sizeof HEAD - 1) == 0) return 1;
+  }
+  return 0;
+}
+
+/* The head lies beside the body or further out: beside "model." in most files, at the top beside "model.language_model." in
+ * what transformers writes of multimodal models. */
+static void find_head(const viva_checkpoint *ck, spelling *s) {
+  size_t bytes = strlen(s->body);
+  while (!has_head(ck, s->body, bytes)) {
+    if (bytes == 0) return; /* none: it is tied */
+    do bytes--;
+    while (bytes > 0 && s->body[bytes - 1] != '.');
+  }
+  snprintf(s->head, sizeof s->head, "%.*s", (int)bytes, s->body);
 }
 
 void names_find_spelling(const viva_checkpoint *ck, spelling *s) {
@@ -72,8 +94,7 @@ void names_find_spelling(const viva_checkpoint *ck, spelling *s) {
     if (bytes < sizeof FIRST_NORM - 1 || prefix >= sizeof s->body || strcmp(name + prefix, FIRST_NORM) != 0) continue;
     if (!has(ck, name, prefix, LAST_NORM)) continue;
     snprintf(s->body, sizeof s->body, "%.*s", (int)prefix, name);
-    size_t outer = prefix >= sizeof USUAL - 1 ? prefix - (sizeof USUAL - 1) : 0; /* lm_head lies beside "model" */
-    if (strcmp(s->body + outer, USUAL) == 0) snprintf(s->head, sizeof s->head, "%.*s", (int)outer, name);
+    find_head(ck, s);
     return;
   }
 }

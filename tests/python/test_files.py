@@ -12,7 +12,9 @@ from pathlib import Path
 
 import gguf
 import gguf_folder
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests/golden/tiny.gguf"
@@ -216,6 +218,18 @@ def change_config(folder, **keys):
 def test_prefixes(program, folder, prefix):
     expected = generate(program, folder)[:2]
     rename(folder, lambda name: name.replace("model.", prefix, 1) if name.startswith("model.") else name)
+    assert generate(program, folder)[:2] == expected
+
+
+@pytest.mark.parametrize("body, head", [("model.language_model.", ""), ("model.text_model.", ""), ("model.language_model.", "model."),
+                                        ("_orig_mod.", "_orig_mod."), ("", "")])
+def test_head_beside_any_prefix(program, folder, body, head):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = np.roll(tensors["model.embed_tokens.weight"], 1, axis=0)
+    change_config(folder, tie_word_embeddings=False)
+    save_file(tensors, folder / "model.safetensors")
+    expected = generate(program, folder)[:2]
+    rename(folder, lambda name: name.replace("model.", body, 1) if name.startswith("model.") else head + name)
     assert generate(program, folder)[:2] == expected
 
 

@@ -28,17 +28,14 @@ typedef struct product {
 
 /* FP32 rows enter as FP16: 2^-11 of each value. Codes enter exactly; sums are FP32 with 2^-20 Σ|x·w| on either side, but
  * those of many E4M3 rows with FP8 weights, for which the tensor cores cut each of 32 products and the sum before them at 13
- * bits below the largest. No activation is steeper than 1.2. */
+ * bits below the largest. More than 16 rows meet weights in blocks whose scale is no power of two as FP16: 2^-11 of each weight.
+ * No activation is steeper than 1.2. */
 static double product_bound(const void *arg, size_t i) {
   const product *p = arg;
   const int short_sums = p->input == INPUT_E4M3 && p->w->format == WEIGHT_FP8 && p->w->block == 0 && p->m > 16;
-  return 1.2 *
-             ((p->input == INPUT_FLOAT ? 0x1p-11
-               : short_sums            ? 33 * 0x1p-13
-                                       : 0) +
-              0x1p-18) *
-             (double)p->sizes[i] +
-         1e-30;
+  const int expanded = p->w->block > 0 && p->w->format != WEIGHT_NVFP4 && p->w->scales_type != SCALE_E8M0 && p->m > 16;
+  const double rows = p->input == INPUT_FLOAT ? 0x1p-11 : short_sums ? 33 * 0x1p-13 : 0;
+  return 1.2 * (rows + (expanded ? 0x1p-11 : 0) + 0x1p-18) * (double)p->sizes[i] + 1e-30;
 }
 
 /* Row 1 is zeros; row 2, of FP32, beyond what FP16 holds; row 4 has a NaN where rows are quantised (of FP32 ones a NaN may

@@ -21,6 +21,7 @@
 
 typedef struct decode_graph {
   size_t rows, spans, pages; /* pages: room of the table */
+  uint32_t row_shares;       /* of attention, at most */
   input_mode mode;
   kv_type kv;
   cudaGraphExec_t exec;
@@ -178,6 +179,7 @@ typedef struct capture {
   const decoder *d;
   batch step; /* as the device sees it */
   input_mode mode;
+  uint32_t row_shares;
   step_queue q;
   int status;         /* the first cudaError_t; nothing is queued after it */
   const uint16_t *in; /* the rows that the next product takes, and their scales (NULL: 1) */
@@ -301,7 +303,9 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
     uint8_t *stage = s->stages + s->program.stage_count++ * s->c->kernels->persist_stage_bytes();
     QUEUE(s, persist_attention(&s->program, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, stage));
   } else if (p->work.clusters && s->step.span_count == s->step.rows) {
-    QUEUE(s, turn_attention(s->q, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, &p->work));
+    step_work work = p->work;
+    work.row_shares = s->row_shares;
+    QUEUE(s, turn_attention(s->q, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, &work));
   } else {
     QUEUE(s, rope_append(s->q, &turn, l->q_norm, l->k_norm, s->d->eps));
     QUEUE(s, attention(s->q, &a, to_half, &p->work));
@@ -479,6 +483,7 @@ static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *ho
                .d = p->d,
                .step = device_step(p, host, g->pages),
                .mode = g->mode,
+               .row_shares = g->row_shares,
                .q = {.stream = c->stream, .dependent = c->gpu.major >= 9}};
   TRY(make_program(&s, g, error));
   TRY(cuda_check(c, api->StreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal), "capturing a step", error));
@@ -491,19 +496,35 @@ static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *ho
   return status;
 }
 
+/* Attention's blocks for the step's longest row, as one of three numbers. A kernel that stays asks the device. */
+static uint32_t row_shares_of(const decoder *d, const batch *host) {
+  uint32_t longest = 0;
+  if (host->rows == 1 && d->layers_as != LAYERS_AS_STAGES) return 2 * STEP_HALF_SHARES;
+  for (size_t i = 0; i < host->rows; i++)
+    if (host->positions[i] >= longest) longest = host->positions[i] + 1;
+  const uint32_t shares = step_row_shares(longest);
+  return shares <= 2 ? 2 : shares <= STEP_HALF_SHARES ? STEP_HALF_SHARES : shares;
+}
+
 static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host, input_mode mode, decode_graph **out,
                              viva_error *error) {
+  const uint32_t row_shares = row_shares_of(p->d, host);
   size_t pages = host->rows * PAGES_LEAST;
   while (pages < host->page_count) pages *= 2;
   for (decode_graph *g = p->graphs; g; g = g->next) {
     if (g->rows != host->rows || g->spans != host->span_count || g->pages != pages) continue;
-    if (g->mode != mode || g->kv != host->kv.type) continue;
+    if (g->mode != mode || g->kv != host->kv.type || g->row_shares != row_shares) continue;
     *out = g;
     return VIVA_OK;
   }
   decode_graph *g = mem_zalloc(&c->rt->mem, sizeof *g);
   if (!g) return error_set(error, VIVA_E_MEMORY, "no memory for a captured step");
-  *g = (decode_graph){.rows = host->rows, .spans = host->span_count, .pages = pages, .mode = mode, .kv = host->kv.type};
+  *g = (decode_graph){.rows = host->rows,
+                      .spans = host->span_count,
+                      .pages = pages,
+                      .row_shares = row_shares,
+                      .mode = mode,
+                      .kv = host->kv.type};
   const viva_status status = capture_step(c, p, host, g, error);
   if (status) {
     if (g->program) c->api->FreeAsync(g->program, c->stream);

@@ -231,7 +231,7 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
                        .region = region_bytes(p),
                        .turn = p->turn,
                        .failed = p->failed};
-  const cudaError_t status = cudaFuncSetAttribute(k.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+  const cudaError_t status = gemv_allow_shared(k.kernel, shared_most);
   if (status != cudaSuccess) return status;
   void *arguments[] = {&args};
   cudaLaunchAttribute together = {}; /* all blocks run at once, or the launch fails */

@@ -39,7 +39,8 @@ typedef struct step_work {
   uint32_t *counters; /* [STEP_COUNTERS], zero before the first use; every kernel leaves them zero */
   void *scratch; /* 16-byte aligned, the most of what the functions ..._scratch say; its contents matter to no one */
   int multiprocessors;
-  int clusters; /* 1: the GPU has clusters of blocks (sm_90) */
+  int clusters;        /* 1: the GPU has clusters of blocks (sm_90) */
+  uint32_t row_shares; /* no row of the step has more (step_row_shares); 0: not known */
 } step_work;
 
 #define STEP_COUNTERS 4096
@@ -99,6 +100,17 @@ int step_store_rows(step_queue q, const step_store_args *a);
 int step_rope_append(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps);
 
 /* -- attention (step_attention.cu) */
+
+#define STEP_HALF_SHARES 8    /* of a half of a long row */
+#define STEP_SHARE       256  /* positions of a row's only share: two units of 16 for each of 8 warps */
+#define STEP_LONG        2048 /* positions of STEP_HALF_SHARES shares */
+
+/* Blocks among which attention shares a row that sees so many positions: 1, 2, 4, 8 or 16. */
+NUMBER_SHARED uint32_t step_row_shares(uint32_t positions) {
+  uint32_t shares = 1;
+  while (shares < STEP_HALF_SHARES && positions > shares * STEP_SHARE) shares *= 2;
+  return positions > STEP_LONG ? 2 * STEP_HALF_SHARES : shares;
+}
 
 /* Why these heads are refused, in words that complete "attention needs ..."; NULL when they run. */
 const char *step_attention_refusal(head_shape h);

@@ -149,10 +149,86 @@ static void products_are_right(void **state) {
     }
 }
 
+/* -- residuals: one addition of FP32 to what the product alone gives, whether the residual is y or lies elsewhere */
+
+enum { RESIDUAL_ROWS = 300, RESIDUAL_GAP = 8 }; /* two tiles of rows; of y's rows, when they do not follow each other */
+
+static void residual_is(const linear_args *a, const float *plain, const float *residual, float *far_residual, float *y,
+                        size_t stride, const char *name) {
+  const size_t n = a->w->rows, count = a->m * stride;
+  float *got = malloc(count * sizeof *got), *expected = malloc(count * sizeof *expected);
+  linear_args with = *a;
+  with.residual = far_residual, with.y = y, with.y_stride = stride;
+  assert_int_equal(kit.ops->linear(kit.b, &with, 1, NULL), VIVA_OK);
+  cuda_kit_get(&kit, got, y, count * sizeof *got);
+  for (size_t i = 0; i < count; i++)
+    expected[i] = i % stride < n ? residual[i] + plain[i / stride * n + i % stride] : got[i];
+  cuda_kit_same(name, expected, got, count);
+  if (far_residual == y) /* nothing is written between the rows */
+    for (size_t i = 0; i < count; i++)
+      if (i % stride >= n) assert_true(kit_same(&got[i], &residual[i], 1));
+  free(got), free(expected);
+}
+
+static void residual_of(const weight *w, input_mode input, const char *name) {
+  enum { M = RESIDUAL_ROWS };
+  const size_t n = w->rows, k = w->cols, wide = n + RESIDUAL_GAP;
+  uint64_t seed = n + (size_t)input;
+  float *x = malloc(M * k * sizeof *x), *residual = malloc(M * wide * sizeof *residual);
+  float *bias = malloc(n * sizeof *bias), *plain = malloc(M * n * sizeof *plain);
+  fill_rows(x, M, k, input != INPUT_FLOAT, &seed);
+  kit_fill(residual, M * wide, &seed);
+  kit_fill(bias, n, &seed);
+  weight far = cuda_kit_weight(&kit, w);
+  linear_args a = {.m = M,
+                   .x = cuda_kit_put(&kit, x, M * k * sizeof *x),
+                   .x_stride = k,
+                   .input = input,
+                   .w = &far,
+                   .bias = cuda_kit_put(&kit, bias, n * sizeof *bias),
+                   .y = cuda_kit_put(&kit, NULL, M * n * sizeof *plain),
+                   .y_stride = n};
+  if (input != INPUT_FLOAT) {
+    void *codes = cuda_kit_put(&kit, NULL, kit.ops->quantized_bytes(kit.b, input, M, k));
+    assert_int_equal(kit.ops->quantize_rows(kit.b, input, a.x, k, M, k, codes, NULL), VIVA_OK);
+    a.xq = codes;
+  }
+  assert_int_equal(kit.ops->linear(kit.b, &a, 1, NULL), VIVA_OK);
+  cuda_kit_get(&kit, plain, a.y, M * n * sizeof *plain);
+  for (size_t stride = n; stride <= wide; stride += RESIDUAL_GAP) {
+    const size_t bytes = M * stride * sizeof *residual;
+    float *same = cuda_kit_put(&kit, residual, bytes), *apart = cuda_kit_put(&kit, residual, bytes);
+    residual_is(&a, plain, residual, same, same, stride, name);
+    residual_is(&a, plain, residual, apart, cuda_kit_put(&kit, NULL, bytes), stride, name);
+  }
+  cuda_kit_drop(&kit);
+  free(x), free(residual), free(bias), free(plain);
+}
+
+static void residuals_are_one_addition(void **state) {
+  static const size_t shapes[][2] = {{136, 256},
+                                     {520, 384}}; /* a part of a tile of channels; two pairs of tiles and more */
+  (void)state;
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    uint64_t seed = s;
+    weight fp8 = kit_packed(WEIGHT_FP8, shapes[s][0], shapes[s][1], 0, 0, SCALE_F32, &seed);
+    weight sparse = kit_packed(WEIGHT_INT8_24, shapes[s][0], shapes[s][1], 0, 0, SCALE_F32, &seed);
+    weight nvfp4 = kit_packed(WEIGHT_NVFP4, shapes[s][0], shapes[s][1], 0, 16, SCALE_E4M3, &seed);
+    weight half = kit_weight(WEIGHT_F16, shapes[s][0], shapes[s][1], 0, &seed);
+    residual_of(&fp8, INPUT_E4M3, "FP8, codes, a residual");
+    residual_of(&fp8, INPUT_FLOAT, "FP8, a residual");
+    residual_of(&sparse, INPUT_INT8, "INT8 2:4, codes, a residual");
+    residual_of(&nvfp4, INPUT_FLOAT, "NVFP4, a residual");
+    residual_of(&half, INPUT_FLOAT, "F16, a residual");
+    kit_weight_free(&fp8), kit_weight_free(&sparse), kit_weight_free(&nvfp4), kit_weight_free(&half);
+  }
+}
+
 int main(void) {
-  const int missing = cuda_kit_open(&kit, 130, 64, 1024);
+  const int missing = cuda_kit_open(&kit, RESIDUAL_ROWS, 64, 1024);
   if (missing) return missing;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_right)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_right),
+                                     cmocka_unit_test(residuals_are_one_addition)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   cuda_kit_close(&kit);
   return failed;

@@ -179,8 +179,10 @@ static viva_status multiply_large(cuda_backend *c, const linear_args *a, half_ro
   const large_way way = way_of(a);
   const gemm_problem p = large_problem(a, &way);
   const size_t m = a->m, n = a->w->rows;
-  const int finished = a->act == ACTIVATION_NONE && !a->residual && a->y_stride == n && (uintptr_t)a->y % 16 == 0;
-  gemm_operands o = {.bias = a->bias, .y = a->y};
+  const int adds = a->residual == a->y;
+  const int finished =
+      a->act == ACTIVATION_NONE && (adds || !a->residual) && a->y_stride == n && (uintptr_t)a->y % 16 == 0;
+  gemm_operands o = {.bias = a->bias, .y = a->y, .adds = finished && adds};
   if (way.half) {
     TRY(half_rows_make(c, a, rows, error));
     o.x = rows->codes;

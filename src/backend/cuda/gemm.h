@@ -1,6 +1,6 @@
 /* gemm.h: products of many rows on sm_90a: what is asked for, and what runs it. Plain structs for C and CUDA.
  *
- *   y[m][n] = act(x[m][k] · w[n][k]ᵀ · channel_scale[n] · row_scale[m] + bias[n])
+ *   y[m][n] = act(x[m][k] · w[n][k]ᵀ · channel_scale[n] · row_scale[m] + bias[n]) (+ y[m][n])
  *
  * The kernels compute the transpose: a tile is 128 output channels × 256 rows of x, because the sparse tensor cores
  * take only their first operand 2:4, and because registers can hold only the first operand's codes while they are
@@ -62,6 +62,7 @@ typedef struct gemm_operands {
   const float *after_bias;    /* SWIGLU: [n] added after the product, or NULL */
   float scale;                /* of the whole matrix; 1 */
   void *y;                    /* [m][n] */
+  int adds;                   /* 1, with GEMM_F32 only: y grows by the product, by one addition for each value */
 } gemm_operands;
 
 /* Why a problem is refused, in words that complete "the kernel needs ..."; NULL when it runs. */

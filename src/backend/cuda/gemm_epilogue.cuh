@@ -20,6 +20,7 @@ struct gemm_args {
   const float *after_bias;    /* SWIGLU [n] or NULL */
   float scale;                /* of all */
   const uint8_t *block_scale; /* NVFP4: [n or 2n][k/16] */
+  int adds;                   /* GEMM_F32: the results are added to y */
 };
 
 /* v / (1 + e^-v); -Inf gives NaN, as on the CPU. */
@@ -120,11 +121,12 @@ __device__ __forceinline__ void write_32(const Sum *d, float2 scale, uint32_t to
 }
 
 /* Writes a warpgroup's tile: channels from channel on, tokens from token on. row_scale: shared, [256]; store: shared,
- * two rounds' memory, of which one is written while the copy engine reads the other. */
+ * two rounds' memory, of which one is written while the copy engine reads the other. adds: the copy engine adds to y, each
+ * value once, so that nothing depends on an order. */
 template <gemm_act ACT, gemm_output OUTPUT, class Sum>
 __device__ __forceinline__ void write_tile(const Sum (&d)[128], const gemm_row_pair &rows, const gemm_place &at,
-                                           const CUtensorMap *y, uint32_t store, const float *row_scale, int channel,
-                                           int token) {
+                                           const CUtensorMap *y, int adds, uint32_t store, const float *row_scale,
+                                           int channel, int token) {
   typedef gemm_round<ACT, OUTPUT> round;
   constexpr int EIGHTS = round::TOKENS / 8, AT_ONCE = OUTPUT == GEMM_F32 ? 1 : ACT == GEMM_SWIGLU ? 4 : 2;
   const bool leader = at.warp == 0 && at.lane == 0;
@@ -149,8 +151,12 @@ __device__ __forceinline__ void write_tile(const Sum (&d)[128], const gemm_row_p
     if (leader) {
 #pragma unroll
       for (int box = 0; box < round::BOXES; box++) {
-        tma_store_2d(y, to + box * round::TOKENS * round::ROW, channel + box * (round::ROW / round::BYTES),
-                     token + first);
+        const uint32_t from = to + box * round::TOKENS * round::ROW;
+        const int begin = channel + box * (round::ROW / round::BYTES);
+        if (OUTPUT == GEMM_F32 && adds)
+          tma_add_2d(y, from, begin, token + first);
+        else
+          tma_store_2d(y, from, begin, token + first);
       }
       tma_store_commit();
     }

@@ -87,8 +87,8 @@ __device__ void consume(const gemm_maps &maps, const gemm_args &args, const gemm
     at.lead = -1;
     row_scales[thread] = scales[0]; /* the first barrier of write_tile makes them visible */
     row_scales[thread + 128] = scales[1];
-    write_tile<ACT, OUTPUT>(d, rows, at, &maps.y, base + stage::STORE_AT + group * 2 * GEMM_ROUND_BYTES, row_scales,
-                            channel, token);
+    write_tile<ACT, OUTPUT>(d, rows, at, &maps.y, args.adds, base + stage::STORE_AT + group * 2 * GEMM_ROUND_BYTES,
+                            row_scales, channel, token);
     named_barrier_sync(1 + group, 128); /* nobody overwrites row_scales that others still read */
   }
   if (at.warp == 0 && at.lane == 0) tma_store_wait();

@@ -47,7 +47,7 @@ static gemm_code find_code(const gemm_problem *p) {
 }
 
 int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream) {
-  if (gemm_refusal(p)) return cudaErrorInvalidValue;
+  if (gemm_refusal(p) || (o->adds && p->output != GEMM_F32)) return cudaErrorInvalidValue;
   gemm_code code = find_code(p);
   encode_function encode = find_encode();
   if (!code.kernel || !encode) return cudaErrorNotSupported;
@@ -69,7 +69,8 @@ int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream) {
                     o->bias,
                     o->after_bias,
                     o->scale,
-                    p->kind == GEMM_NVFP4_F16 ? (const uint8_t *)o->index : nullptr};
+                    p->kind == GEMM_NVFP4_F16 ? (const uint8_t *)o->index : nullptr,
+                    o->adds};
   int device, sms;
   status = cudaGetDevice(&device);
   if (status == cudaSuccess) status = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);

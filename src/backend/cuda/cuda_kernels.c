@@ -53,4 +53,6 @@ const cuda_kernels cuda_kernels_compiled = {
     .persist_fits = persist_fits,
     .persist_launch = run_persist,
     .quantize_rows = step_quantize_rows,
+    .rmsnorm_codes = step_rmsnorm_codes,
+    .silu_codes = step_silu_codes,
 };

@@ -59,6 +59,8 @@ typedef struct cuda_kernels {
   int (*persist_fits)(const persist_program *p, size_t shared_most);
   int (*persist_launch)(const persist_program *p, const cuda_gpu *gpu, void *stream);
   int (*quantize_rows)(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
+  int (*rmsnorm_codes)(step_queue q, const step_rmsnorm_args *a, input_mode mode, void *to);
+  int (*silu_codes)(step_queue q, const step_silu_args *a, input_mode mode, void *to);
 } cuda_kernels;
 
 extern const cuda_kernels cuda_kernels_compiled;

@@ -38,8 +38,9 @@ static void compare_pages(const cuda_step *s) {
   free(far);
 }
 
-static void append_of(setup t, size_t rotary) {
-  const size_t layers = 2, wide = t.h.q_heads * t.h.head_dim, narrow = t.h.kv_heads * t.h.head_dim;
+/* gap: values between the rows, which stay. */
+static void append_of(setup t, size_t rotary, size_t gap) {
+  const size_t layers = 2, wide = t.h.q_heads * t.h.head_dim + gap, narrow = t.h.kv_heads * t.h.head_dim + gap;
   cuda_step s = cuda_kit_step_begin(&kit, t.h, t.type, layers, rotary, t.spans, t.span_count, 0);
   const size_t rows = s.cpu.rows, q_bytes = rows * wide * sizeof(float), kv_bytes = rows * narrow * sizeof(float);
   float *q = malloc(q_bytes), *k = malloc(kv_bytes), *v = malloc(kv_bytes), *gpu = malloc(q_bytes);
@@ -82,7 +83,8 @@ static void rope_rotates_and_appends(void **state) {
   for (kv_type type = KV_F16; type < KV_TYPES; type++)
     for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
       for (size_t part = 1; part <= 2; part++)
-        append_of((setup){{6, 2, dims[d]}, type, 0, {{0, 5}, {61, 9}, {200, 1}}, 3}, dims[d] / part);
+        for (size_t gap = 0; gap <= 4; gap += 2) /* with 2, most rows begin at no multiple of 16 bytes */
+          append_of((setup){{6, 2, dims[d]}, type, 0, {{0, 5}, {61, 9}, {200, 1}}, 3}, dims[d] / part, gap);
 }
 
 /* -- attention */

@@ -71,6 +71,16 @@ const char *gemm_refusal(const gemm_problem *p);
 /* Queues the product on a stream (cudaStream_t). 0, or a cudaError_t. */
 int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream);
 
+#define GEMM_MOST_PARTS 3 /* q, k and v; gate and up */
+
+/* The same for count products as one launch, whose tiles follow each other: fewer multiprocessors wait for a launch's last
+ * tiles. They read the same rows: of the problems only n, of the operands all but x and row_scale may differ. The bits are
+ * those of each product alone. */
+int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, void *stream);
+
+/* 1 when the second product may be a part beside the first. */
+int gemm_joins(const gemm_problem *p, const gemm_operands *o, const gemm_problem *q, const gemm_operands *with);
+
 #ifdef __cplusplus
 }
 #endif

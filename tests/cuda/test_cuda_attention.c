@@ -248,14 +248,14 @@ static void neighbours_do_not_change_bits(void **state) {
 }
 
 /* A NaN in a query stays in its row and head; one in a value reaches the rows that see it and no others. */
-static void nan_of(size_t position, size_t rows) {
-  const setup t = {{4, 2, 64}, KV_F32, 50, {{position, rows}}, 1};
+static void nan_of(kv_type type, size_t dim, size_t position, size_t rows) {
+  const setup t = {{4, 2, dim}, type, 50, {{position, rows}}, 1};
   cuda_step s = cuda_kit_step_begin(&kit, t.h, t.type, 1, 2, t.spans, 1, 1);
   attention_io io = io_begin(&t, &s);
   const attention_bound bound = bounds(&t, &s.cpu, io.q);
   const size_t bytes = cuda_step_page_bytes(&s);
   paged_kit_set(&s.pages, 0, KIT_VALUE, 1, position - 1, 5, NAN);
-  io.q[1 * io.width + 64 + 3] = NAN;
+  io.q[1 * io.width + dim + 3] = NAN;
   for (size_t i = 0; i < s.cpu.page_count; i++)
     kit.ops->upload(kit.b, s.far + (s.cpu.page_count - 1 - i) * bytes, s.pages.pages[i], bytes, NULL);
   kit.ops->upload(kit.b, (void *)(uintptr_t)io.gpu.q, io.q, rows * io.width * sizeof(float), NULL);
@@ -269,8 +269,13 @@ static void nan_of(size_t position, size_t rows) {
 
 static void nan_stays_where_it_belongs(void **state) {
   (void)state;
-  nan_of(10, 20);
-  nan_of(10, 90);
+  nan_of(KV_F32, 64, 10, 20);
+  nan_of(KV_F32, 64, 10, 90);
+  static const size_t dims[] = {64, 128, 256}; /* by tensor cores: on the first page, on one that comes later */
+  for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
+    nan_of(KV_F16, dims[d], 10, 90);
+    nan_of(KV_F16, dims[d], 100, 150);
+  }
 }
 
 int main(void) {

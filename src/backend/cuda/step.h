@@ -153,6 +153,11 @@ size_t step_quantized_bytes(size_t m, size_t k);
 float *step_quantized_scales(const void *to, size_t m, size_t k);
 int step_quantize_rows(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
 
+/* step_rmsnorm or step_silu_mul, then step_quantize_rows of its rows, in one pass (step_codes.cu): the same codes and scales.
+ * y and out are not written. The norm's rows follow each other (groups 1, stride n). */
+int step_rmsnorm_codes(step_queue q, const step_rmsnorm_args *a, input_mode mode, void *to);
+int step_silu_codes(step_queue q, const step_silu_args *a, input_mode mode, void *to);
+
 /* -- products of any format and any rows, slowly (step_product.cu): for F32 weights, and where no other kernel fits.
  * xq: what step_quantize_rows wrote. */
 int step_product(step_queue q, const linear_args *a);

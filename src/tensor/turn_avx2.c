@@ -22,8 +22,8 @@ static void block_1(char *to, int64_t to_step, const char *from, int64_t from_st
     t[2 * i + 1] = _mm_unpackhi_epi32(r[i], r[i + 2]);
   }
   for (int i = 0; i < 4; i++) {
-    _mm_storel_pd((double *)(void *)(to + 2 * i * to_step), _mm_castsi128_pd(t[i]));
-    _mm_storeh_pd((double *)(void *)(to + (2 * i + 1) * to_step), _mm_castsi128_pd(t[i]));
+    _mm_storel_epi64((__m128i *)(void *)(to + 2 * i * to_step), t[i]);
+    _mm_storel_epi64((__m128i *)(void *)(to + (2 * i + 1) * to_step), _mm_unpackhi_epi64(t[i], t[i]));
   }
 }
 

@@ -175,6 +175,67 @@ def test_gguf_frame_defaults(program, tmp_path):
     assert "no such token is named" in generate(program, nameless)[2]
 
 
+def entry(model, key):
+    return next(value.value for value in model.values if value.key == key)
+
+
+def with_tokens(model, first, texts, kind=1):
+    """Tokens from number `first` on have these texts, and this type; merges that make others are left out."""
+    tokens, kinds = (list(entry(model, f"tokenizer.ggml.{key}")) for key in ("tokens", "token_type"))
+    for at, text in enumerate(texts, first):
+        tokens[at], kinds[at] = text, kind
+    merges = [m for m in entry(model, "tokenizer.ggml.merges") if {*m.split(" "), m.replace(" ", "")} <= set(tokens)]
+    model.set("tokenizer.ggml.merges", "array", merges, element="string")
+    return model.set("tokenizer.ggml.tokens", "array", tokens, element="string").set(
+        "tokenizer.ggml.token_type", "array", kinds, element="i32")
+
+
+def test_gguf_default_pre_tokenizer(program, tmp_path):
+    """Where a file names none, or `default`: llama.cpp's own stages (llama-vocab.cpp), made here by the tokenizers package."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    stages = [r"[\p{P}\$\+<=>\^~\|]+", r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)", r"\p{N}+", "[0-9][0-9][0-9]"]
+    texts = [".,", "$$", "``", "12", "123", "1234", "Ġ1", "'s", "a.", "ĠĠ", "Ġ.", "34"]
+    merges = [". ,", "$ $", "` `", "1 2", "12 3", "3 4", "123 4", "Ġ 1", "' s", "a .", "Ġ Ġ", "Ġ ."]
+    model = with_tokens(read_gguf(TINY), 280, [t for t in texts if len(t) > 1])
+    tokens = entry(model, "tokenizer.ggml.tokens")
+    kept = entry(model, "tokenizer.ggml.merges") + merges
+    model.set("tokenizer.ggml.merges", "array", kept, element="string")
+    oracle = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, [tuple(m.split(" ")) for m in kept]))
+    oracle.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(s), "isolated") for s in stages] + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    text = "a., b.'s it's $$ ``x`` 1234567 123 12 a 1234 . 1,234.56  the  \n\n x²½12345 a.b<=>$$1"
+    for name, change in (("default", lambda m: m.set("tokenizer.ggml.pre", "string", "default")),
+                         ("missing", lambda m: m.drop("tokenizer.ggml.pre")), ("gpt2", lambda m: m.set("tokenizer.ggml.pre", "string", "gpt2"))):
+        (tmp_path / f"{name}.gguf").write_bytes(change(model).pack())
+        run = viva(program, "tokenize", "-m", tmp_path / f"{name}.gguf", "-p", text, "--ids")
+        assert (json.loads(run.stdout) == oracle.encode(text).ids) == (name != "gpt2"), run.stdout
+        assert ("tokenizer.ggml.pre is missing" in run.stderr) == (name == "missing")
+
+
+@pytest.mark.parametrize("texts, ends", [
+    (["<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|fim_prefix|>"], [0, 1, 2]),
+    (["<｜end▁of▁sentence｜>", "<turn|>", "<|tool_response>", "</s>"], [0, 1, 2]),
+    (["<|end|>", "<|return|>", "<|call|>"], [1, 2]), (["<|end|>", "<|flush|>", "<|calls|>"], [1, 2]),
+    (["<|end|>", "<|return|>"], [0, 1]), (["[e~[", "[EOS]", "[PAD]", "<EOT>"], [0, 1, 2, 3])])
+def test_gguf_ends_by_text(program, tmp_path, texts, ends):
+    """As llama.cpp has it, and special whatever their type: `</s>` and `<|end|>` only in the right company."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(with_tokens(read_gguf(TINY), 280, texts, kind=3 if "</s>" in texts else 1).pack())
+    run = viva(program, "inspect", "--json", path)
+    assert json.loads(run.stdout)["config"]["eos_tokens"] == [2, 0, *(280 + i for i in ends)], run.stdout
+    ids = viva(program, "tokenize", "-m", path, "-p", texts[1], "--ids", "--special").stdout
+    assert json.loads(ids)[-1] == 281
+
+
+def test_gguf_ends_by_key(program, tmp_path):
+    path = tmp_path / "model.gguf"
+    model = read_gguf(TINY)
+    for at, key in enumerate(("eot", "eom", "fim_pad", "fim_rep", "fim_sep")):
+        model.set(f"tokenizer.ggml.{key}_token_id", "u32", 281 + at)
+    path.write_bytes(model.pack())
+    assert json.loads(viva(program, "inspect", "--json", path).stdout)["config"]["eos_tokens"] == [2, *range(281, 286), 0]
+
+
 def test_tokenize_like_generate(program, tmp_path):
     """BOS and special tokens as generate takes them."""
     model = tmp_path / "llama.gguf"

@@ -171,14 +171,30 @@ static viva_status check_merges(const viva_checkpoint *ck, const token_source *s
   return VIVA_E_FORMAT;
 }
 
+static viva_status no_vocabulary(const viva_checkpoint *ck, const char *key, viva_error *error) {
+  error_set(error, VIVA_E_NOT_FOUND, "the GGUF file holds no tokenizer; give the path of a tokenizer.json");
+  error_at(error, ck->path, key, -1, VIVA_NO_OFFSET);
+  return VIVA_E_NOT_FOUND;
+}
+
+/* No vocabulary at all, or one that nothing says the kind of: with ids the model runs. */
+static viva_status check_there(const viva_checkpoint *ck, viva_error *error) {
+  static const char kind[] = "tokenizer.ggml.model", list[] = "tokenizer.ggml.tokens";
+  int has_kind = gguf_find(ck->gguf, kind) != NULL, has_list = gguf_find(ck->gguf, list) != NULL;
+  if (!has_kind && !has_list) return no_vocabulary(ck, kind, error);
+  if (has_kind && has_list) return VIVA_OK;
+  const char *missing = has_list ? kind : list;
+  error_set(error, VIVA_E_UNSUPPORTED,
+            "the GGUF file has no key %s, which its tokenizer needs; give the path of a tokenizer.json", missing);
+  error_at(error, ck->path, missing, -1, VIVA_NO_OFFSET);
+  return VIVA_E_UNSUPPORTED;
+}
+
 viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
   *s = (token_source){.allowed = ck->allowance};
+  TRY(check_there(ck, error));
   TRY(read_source(ck, a, s, error));
-  if (!s->model || s->token_count == 0) {
-    error_set(error, VIVA_E_NOT_FOUND, "the GGUF file holds no tokenizer; give the path of a tokenizer.json");
-    error_at(error, ck->path, "tokenizer.ggml.model", -1, VIVA_NO_OFFSET);
-    return VIVA_E_NOT_FOUND;
-  }
+  if (s->token_count == 0) return no_vocabulary(ck, "tokenizer.ggml.tokens", error);
   if (!s->pre || s->pre[0] == 0) {
     s->pre = "default";
     if (strcmp(s->model, "gpt2") == 0)

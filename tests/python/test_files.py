@@ -76,6 +76,16 @@ def test_case(program, name, prompt, tokens):
     assert tokens is None or found == tokens
 
 
+@pytest.mark.parametrize("spelling", ["32 x 32", "32X32", " 32x32 "])
+def test_case_block_structures(program, tmp_path, spelling):
+    shutil.copytree(case("12-compressed-tensors-spelling/block"), tmp_path / "hf")
+    config = tmp_path / "hf/config.json"
+    text = config.read_text()
+    assert '"32x32"' in text
+    config.write_text(text.replace('"32x32"', json.dumps(spelling)))
+    assert generate(program, tmp_path / "hf")[1] == CODES
+
+
 def test_case_end_of_turn(program):
     """<|eot_id|> ends a turn although only <|end_of_text|> is named."""
     tokens = generate(program, case("02-gguf-end-of-turn-by-text/model.gguf"), "--no-bos")[1]
@@ -246,6 +256,17 @@ def test_tokenize_like_generate(program, tmp_path):
         assert json.loads(ids) == json.loads(run.stdout)["prompt_tokens"]
 
 
+def test_gguf_missing_vocabulary_keys(program, tmp_path):
+    """The key that is missing is the one that is named."""
+    for key in ("model", "tokens"):
+        path = tmp_path / f"{key}.gguf"
+        path.write_bytes(read_gguf(TINY).drop(f"tokenizer.ggml.{key}").pack())
+        refused(program, path, f"no key tokenizer.ggml.{key}")
+        for command in ("tokenize", "chat"):
+            run = viva(program, command, "-m", path, "-p", "x")
+            assert run.returncode == 2 and f"no key tokenizer.ggml.{key}" in run.stderr, run.stderr
+
+
 def test_gguf_image_encoder(program, tmp_path):
     model = tmp_path / "mmproj.gguf"
     model.write_bytes(mkgguf.tiny_llama().set("general.architecture", "string", "clip").pack())
@@ -304,6 +325,7 @@ def test_stale_quantisation_section(program, folder):
 
 @pytest.mark.parametrize("keys, fragment", [
     ({"architectures": ["LlamaForSequenceClassification"]}, "a classifier"),
+    ({"architectures": ["ViTForImageClassification"], "model_type": "vit"}, "an image model"),
     ({"architectures": ["BertModel"], "model_type": "bert"}, "an encoder"),
     ({"architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl"}, "images"),
     ({"architectures": ["T5ForConditionalGeneration"], "model_type": "t5"}, "an encoder with a decoder")])
@@ -320,11 +342,37 @@ def test_other_tokenizers_are_named(program, folder, name):
 
 
 def test_cache_root_names_its_snapshot(program, folder, tmp_path):
-    snapshot = tmp_path / "models--a--b/snapshots/0123abcd"
+    """Each folder above a snapshot, given to whatever command; the one that refs/main means, where it says so."""
+    hub = tmp_path / "hub"
+    snapshot = hub / "models--a--b/snapshots/0123abcd"
     snapshot.parent.mkdir(parents=True)
     folder.rename(snapshot)
-    refused(program, tmp_path / "models--a--b", "give the snapshot in it")
+    (snapshot.parent / "ffff").mkdir()
+    (hub / "models--a--b/refs").mkdir()
+    (hub / "models--a--b/refs/main").write_text("0123abcd")
+    for given in (hub / "models--a--b", hub, tmp_path):
+        refused(program, given, f"give the snapshot in it: {snapshot}")
+        run = viva(program, "tokenize", "-m", given, "-p", "x")
+        assert run.returncode == 2 and f"give the snapshot in it: {snapshot}" in run.stderr
+    (snapshot.parent / "ffff").rmdir()
+    for given in (snapshot.parent, f"{snapshot.parent}/"):
+        refused(program, given, "0123abcd")
+        assert "0123abcd" in viva(program, "tokenize", "-m", given, "-p", "x").stderr
     generate(program, snapshot)
+
+
+def test_one_shard_brings_the_others(program, folder):
+    """Given one of several shards, those beside it belong to the model; where some are missing, that is said."""
+    expected = generate(program, folder)[:2]
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    for i in range(3):
+        part = {k: v for n, (k, v) in enumerate(sorted(tensors.items())) if n % 3 == i}
+        save_file(part, folder / f"model-0000{i + 1}-of-00003.safetensors")
+    for i in (1, 3):
+        assert generate(program, folder / f"model-0000{i}-of-00003.safetensors")[:2] == expected
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    refused(program, folder / "model-00001-of-00003.safetensors", "of its 3 parts 2 are here")
 
 
 def test_rope_scaling_without_type_is_told(program, folder):

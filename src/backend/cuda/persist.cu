@@ -51,7 +51,7 @@ static size_t region_bytes(const persist_program *p) {
   const size_t columns = p->heads.q_heads * p->heads.head_dim, widest = columns > p->hidden ? columns : p->hidden;
   const size_t records = ((widest > p->ffn ? widest : p->ffn) + GEMV_RECORD - 1) / GEMV_RECORD;
   const size_t x = records * GEMV_PIECES * gemv_x_stride((int)p->rows),
-               a = attention_bytes_of(persist_shape_of(p->heads));
+               a = attention_bytes_of(single_shape_of(p->heads, PERSIST_HEADS));
   return persist_align(x > a ? x : a);
 }
 
@@ -72,7 +72,7 @@ typedef struct persist_words {
 } persist_words;
 
 static persist_words words_of(const persist_program *p) {
-  const attend_shape s = persist_shape_of(p->heads);
+  const attend_shape s = single_shape_of(p->heads, PERSIST_HEADS);
   const size_t rows = p->rows, q = p->heads.q_heads * p->heads.head_dim, kv = p->heads.kv_heads * p->heads.head_dim;
   const size_t share = s.group * p->heads.head_dim + 2 * s.group;
   persist_words w = {};
@@ -187,7 +187,7 @@ int persist_attention(const persist_program *p, const rope_append_args *turn, co
   *s = {};
   s->attends = 1;
   s->epoch = s->x_epoch = (uint32_t)a->layer + 1;
-  s->attention.attend = single_args_of(a, half, persist_shape_of(a->h).slices);
+  s->attention.attend = single_args_of(a, half, single_shape_of(a->h, PERSIST_HEADS).slices);
   s->attention.turn = rope_args_of(turn, q_norm, k_norm, eps);
   s->attention.q = w.q;
   s->attention.k = w.k;
@@ -212,7 +212,7 @@ static int chunks_of(size_t bytes, const persist_choice &k) {
 
 int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
   const persist_choice k = choice_for(p);
-  const attend_shape s = persist_shape_of(p->heads);
+  const attend_shape s = single_shape_of(p->heads, PERSIST_HEADS);
   if (!persist_fits(p, shared_most)) return cudaErrorInvalidValue;
   const size_t bytes = shared_bytes(p, k);
   persist_args args = {.stages = static_cast<const persist_stage *>(p->stages),

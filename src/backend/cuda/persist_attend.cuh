@@ -7,6 +7,7 @@
 #include "backend/cuda/step_single.cuh"
 
 #define PERSIST_SHARES (2 * SINGLE_SHARES)
+#define PERSIST_HEADS  2 /* q heads of a block */
 
 static_assert(ATTEND_THREADS == GEMV_THREADS, "the same threads multiply and attend");
 
@@ -140,15 +141,6 @@ static __device__ __forceinline__ void persist_attend_any(const persist_heads &s
   case 16 * 16 + 1: persist_attend<16, 1>(s, memory, rows, heads, epoch, patience); break;
   default: persist_attend<16, 2>(s, memory, rows, heads, epoch, patience); break;
   }
-}
-
-/* How heads are cut: two q heads a block at most, because more take registers that there are not. */
-static inline attend_shape persist_shape_of(head_shape h) {
-  attend_shape s = attend_shape_of(h, 1);
-  const size_t group = h.q_heads / h.kv_heads;
-  s.group = group == 1 ? 1 : 2;
-  s.slices = (uint32_t)step_parts(group, s.group);
-  return s;
 }
 
 #endif

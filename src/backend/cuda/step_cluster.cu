@@ -129,7 +129,7 @@ static size_t cluster_rows(head_shape h, const attend_shape &s) {
 }
 
 size_t step_cluster_scratch(head_shape h) {
-  const attend_shape s = single_shape_of(h);
+  const attend_shape s = single_shape_of(h, SINGLE_HEADS);
   return cluster_rows(h, s) * h.kv_heads * s.slices * 2 * cluster_partial(s.group, (uint32_t)h.head_dim) *
          sizeof(float);
 }
@@ -154,7 +154,7 @@ static int cluster_launch(step_queue q, cluster_function *kernel, dim3 grid, con
 int step_cluster_attention(step_queue q, const rope_args *turn, const attention_args *a, const step_half_rows *half,
                            const step_work *work) {
   const batch *step = a->step;
-  const attend_shape shape = single_shape_of(a->h);
+  const attend_shape shape = single_shape_of(a->h, SINGLE_HEADS);
   const size_t rows = a->kept ? step->kept : step->rows, most = cluster_rows(a->h, shape);
   if (a->h.kv_heads * shape.slices * CLUSTER_BLOCKS > STEP_COUNTERS) return cudaErrorInvalidValue;
   cluster_args args = {.single = single_args_of(a, half, shape.slices),

@@ -15,6 +15,7 @@
 #include "backend/cuda/step_turn.cuh"
 
 #define SINGLE_SHARES 8
+#define SINGLE_HEADS  4    /* q heads of a block of the cluster's kernel, which runs beside products */
 #define SINGLE_LONG   2048 /* positions of SINGLE_SHARES shares */
 
 struct single_args {
@@ -265,11 +266,11 @@ static __device__ __forceinline__ void single_store(const single_args &a, const 
 
 /* -- the host's part */
 
-/* At most four q heads a block: more take the registers that the products beside it need. */
-static inline attend_shape single_shape_of(head_shape h) {
+/* How heads are cut, with at most `most` q heads a block: more take registers that there are not. */
+static inline attend_shape single_shape_of(head_shape h, uint32_t most) {
   attend_shape s = attend_shape_of(h, 1);
   const size_t group = h.q_heads / h.kv_heads;
-  s.group = group == 1 ? 1 : 4;
+  s.group = group == 1 ? 1 : most;
   s.slices = (uint32_t)step_parts(group, s.group);
   return s;
 }

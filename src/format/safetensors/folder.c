@@ -162,7 +162,6 @@ viva_status shards_open_folder(checkpoint_build *b, const char *path, viva_error
   TRY(path_exists(ck->rt, index, &exists, error));
   if (!exists) return scan(b, error);
   viva_status status = shards_open_index(b, index, &unreadable, &reason);
-  ck->folder = path;
   if (unreadable) return open_without_index(b, index, &reason, error);
   if (status != VIVA_OK && error) *error = reason;
   return status;

@@ -115,7 +115,7 @@ static void check_decoded(const form *f, const int32_t *ids, size_t count, int s
     size_t n;
     assert_int_equal(
         i < count ? viva_decoder_push(d, ids[i], &piece, &n, NULL) : viva_decoder_finish(d, &piece, &n, NULL), VIVA_OK);
-    if (n > bytes - at || memcmp(piece, expected + at, n) != 0) fail_msg("%s: other streamed text", f->name);
+    if (n > bytes - at || (n && memcmp(piece, expected + at, n) != 0)) fail_msg("%s: other streamed text", f->name);
     at += n;
   }
   assert_int_equal(at, bytes);
@@ -136,8 +136,8 @@ static void check_parts(const form *f, const char *text, size_t bytes, const viv
     assert_int_equal(last ? viva_encoder_finish(e, &ids, &offsets, &n, NULL)
                           : viva_encoder_push(e, text + at, size, &ids, &offsets, &n, NULL),
                      VIVA_OK);
-    if (n > count - total || memcmp(ids, expected + total, n * sizeof *ids) != 0 ||
-        memcmp(offsets, spans + total, n * sizeof *spans) != 0)
+    if (n > count - total || (n && memcmp(ids, expected + total, n * sizeof *ids) != 0) ||
+        (n && memcmp(offsets, spans + total, n * sizeof *spans) != 0))
       fail_msg("%s: other ids or ranges in parts", f->name);
     total += n;
     at += size;
@@ -173,14 +173,14 @@ static void check_long(const form *f, const char *text, size_t bytes) {
     size_t found, part = n - at < n / 7 + 1 ? n - at : n / 7 + 1;
     assert_int_equal(viva_encoder_push(e, whole + at, part, &ids, NULL, &found, NULL), VIVA_OK);
     assert_true(found <= count - total);
-    assert_memory_equal(ids, expected + total, found * sizeof *ids);
+    if (found) assert_memory_equal(ids, expected + total, found * sizeof *ids);
     total += found;
   }
   const viva_token *ids;
   size_t found;
   assert_int_equal(viva_encoder_finish(e, &ids, NULL, &found, NULL), VIVA_OK);
   assert_int_equal(total + found, count);
-  assert_memory_equal(ids, expected + total, found * sizeof *ids);
+  if (found) assert_memory_equal(ids, expected + total, found * sizeof *ids);
   viva_encoder_free(e);
   free(expected);
   free(whole);

@@ -60,15 +60,25 @@ viva_random_options viva_random_options_default(void) {
   return (viva_random_options){.size = sizeof(viva_random_options), .high = 1, .deviation = 1};
 }
 
+static viva_status check_finite(double value, const char *name, viva_error *error) {
+  if (isfinite(value)) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "%s is %g; expected a finite number", name, value);
+  return error_option(error, VIVA_E_ARGUMENT, name);
+}
+
 viva_status viva_tensor_random(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                                const viva_random_options *options, viva_tensor **out, viva_error *error) {
   viva_random_options o = viva_random_options_default();
   TRY(need(engine, out, error));
   TRY(options_read(&o, options, "viva_random_options", error));
+  TRY(options_reserved(o.reserved, "viva_random_options", error));
   if (o.distribution != VIVA_UNIFORM && o.distribution != VIVA_NORMAL) {
     error_set(error, VIVA_E_ARGUMENT, "distribution is %d; expected 0 (uniform) or 1 (normal)", (int)o.distribution);
     return error_option(error, VIVA_E_ARGUMENT, "distribution");
   }
+  const int normal = o.distribution == VIVA_NORMAL;
+  TRY(check_finite(normal ? o.mean : o.low, normal ? "mean" : "low", error));
+  TRY(check_finite(normal ? o.deviation : o.high, normal ? "deviation" : "high", error));
   return create_random(engine->rt, dtype, rank, shape, &o, out, error);
 }
 
@@ -77,7 +87,7 @@ viva_status viva_tensor_xavier(viva_engine *engine, viva_dtype dtype, uint64_t i
   const uint64_t shape[2] = {outputs, inputs};
   viva_random_options o = viva_random_options_default();
   o.seed = seed;
-  o.high = sqrt(6.0 / ((double)inputs + (double)outputs)), o.low = -o.high;
+  o.high = inputs || outputs ? sqrt(6.0 / ((double)inputs + (double)outputs)) : 0, o.low = -o.high; /* 0: no elements */
   return viva_tensor_random(engine, dtype, 2, shape, &o, out, error);
 }
 
@@ -86,6 +96,6 @@ viva_status viva_tensor_he(viva_engine *engine, viva_dtype dtype, uint64_t input
   const uint64_t shape[2] = {outputs, inputs};
   viva_random_options o = viva_random_options_default();
   o.seed = seed;
-  o.distribution = VIVA_NORMAL, o.deviation = sqrt(2.0 / (double)inputs);
+  o.distribution = VIVA_NORMAL, o.deviation = inputs ? sqrt(2.0 / (double)inputs) : 0;
   return viva_tensor_random(engine, dtype, 2, shape, &o, out, error);
 }

@@ -2,6 +2,7 @@
 #include "terminal.h"
 #include "units.h"
 #include "visible.h"
+#include "wrap.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -45,15 +46,16 @@ int message_code(viva_status status) {
 /* One write for the whole line, so that lines of several threads do not mix. */
 static void __attribute__((format(printf, 3, 0)))
 say(int is_note, const char *prefix, const char *format, va_list arguments) {
-  char text[2048], line[2048 + sizeof QUIET + sizeof PLAIN];
+  enum { BEHIND = sizeof "viva: " - 1 };
+  char text[2048], shown[2048], line[3072];
   const char *before = "", *after = "";
   size_t used = text_format(text, sizeof text / 2, "%s", prefix);
   int length = vsnprintf(text + used, sizeof text - used, format, arguments);
   if (length < 0) text[used] = 0;
   if (is_note && terminal_colors(STDERR_FILENO)) before = QUIET, after = PLAIN;
   used = text_format(line, sizeof line, "%s", before);
-  visible_copy(line + used, 2047, text, strlen(text), ""); /* a path may hold anything */
-  used += strlen(line + used);
+  visible_copy(shown, sizeof shown, text, strlen(text), ""); /* a path may hold anything */
+  used += wrap_text(line + used, sizeof line - used - sizeof PLAIN - 1, shown, terminal_columns(STDERR_FILENO), BEHIND);
   used += text_format(line + used, sizeof line - used, "%s\n", after);
   if (write(STDERR_FILENO, line, used) < 0) return; /* nowhere left to complain */
 }

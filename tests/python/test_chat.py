@@ -90,7 +90,8 @@ def test_three_turns(program, tiny_chat):
     fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 30, 0, 0))  # the window changes its size
     os.kill(t.pid, signal.SIGWINCH)
     t.type("/clear\n")
-    at = t.wait(PROMPT, t.wait("the conversation begins anew", at))
+    at = t.wait(PROMPT, t.wait(r"the conversation begins\s+anew", at))
+    fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
     t.type("/stats\n")
     at = t.wait(PROMPT, t.wait("0 messages, 0 of 128 tokens", at))
     assert "the last answer" not in t.seen[t.seen.rindex("0 messages"):]
@@ -248,6 +249,23 @@ def test_width_follows_the_terminal(program, tmp_path):
         lengths.append(max(len(line) for line in t.seen.splitlines() if "++++" in line))
         t.close()
     assert lengths[0] < lengths[1] and lengths[0] <= 50 and lengths[1] <= 90, lengths
+
+
+def test_lines_fit_a_narrow_terminal(program, tmp_path):
+    """Nothing that these print is wider than the terminal; in a pipe lines are whole."""
+    (tmp_path / "text").write_text(" ".join(map(str, range(60))))
+    tiny = test_files.TINY
+    for command in (f"inspect -m {tiny} --layers", f"compare {tiny} {tiny} --weights fp8 -f {tmp_path}/text -c 32 --chunks 1 --layers",
+                    f"quantize {tiny} {tmp_path}/out --format fp8"):
+        t = Terminal("/bin/sh", "-c", f"read ready; cd {tmp_path}; exec {program} {command.replace(str(tiny), 'tiny.gguf')}", TERM="dumb")
+        (tmp_path / "tiny.gguf").write_bytes(tiny.read_bytes())
+        fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
+        t.type("\n")
+        assert t.close() == 0, t.seen
+        wide = [line for line in re.split(r"[\r\n]+", t.seen) if len(line) > 50]
+        assert len(t.seen) > 300 and not wide, wide
+    run = subprocess.run([program, "inspect", "-m", tiny, "--no-such-option"], capture_output=True, text=True)
+    assert len(run.stderr.splitlines()) == 2
 
 
 ENDED = "{{ bos_token }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"

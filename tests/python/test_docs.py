@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import gguf_folder
@@ -118,3 +119,15 @@ def test_words_of_llama_cpp_are_answered(program):
     for word, hint in rows:
         run = subprocess.run([program, "generate", word.replace("*", "x")], capture_output=True, text=True)
         assert run.returncode == 1 and run.stderr.startswith(f"viva generate: unknown option '{word.replace('*', 'x')}': {hint}"), run.stderr
+
+
+@pytest.mark.parametrize("retries", ["0", "1"])
+def test_fetch_models_says_why_there_is_no_connection(tmp_path, retries):
+    """Also for people whose pip never tries again, which makes it say that there is no such version."""
+    environment = {**os.environ, "PIP_RETRIES": retries, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": os.devnull,
+                   "PIP_NO_INDEX": "0", "VIVA_MODELS": str(tmp_path)}
+    environment = {k: v for k, v in environment.items() if "proxy" not in k.lower() and k != "PIP_EXTRA_INDEX_URL"}
+    run = subprocess.run([sys.executable, ROOT / "tools/fetch_models", "smollm2"], capture_output=True, text=True, env=environment, timeout=60)
+    if "has no pip" in run.stderr:
+        pytest.skip("this Python has no pip")
+    assert run.returncode == 1 and "Connection refused" in run.stderr and "0x" not in run.stderr, run.stderr

@@ -36,6 +36,8 @@ struct rows_division {
     const float near = x * reciprocal;
     return fmaf(fmaf(-near, scale, x), reciprocal, near);
   }
+  /* −0 becomes 0 where it is refined, so all kernels ask here. */
+  __device__ float quotient(float x) const { return plain ? divided(x) : refined(x); }
 };
 
 /* The scale of a row whose largest magnitude has these bits; NaN for one that is not finite. */

@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(ROWS_THREADS)
   const rows_division by(scale);
   if (threadIdx.x == 0) scales[blockIdx.x] = scale;
   for (int i = (int)threadIdx.x; i < k; i += ROWS_THREADS) {
-    codes[i] = output::code(finite ? by.divided(rows_float(x[i])) : 0);
+    codes[i] = output::code(finite ? by.quotient(rows_float(x[i])) : 0);
   }
 }
 

@@ -102,7 +102,7 @@ int step_rope_append(step_queue q, const rope_append_args *a, const float *q_nor
 /* -- attention (step_attention.cu) */
 
 #define STEP_HALF_SHARES 8    /* of a half of a long row */
-#define STEP_SHARE       256  /* positions of a row's only share: two units of 16 for each of 8 warps */
+#define STEP_SHARE       128  /* positions of a row's only share: a unit of 16 for each of 8 warps */
 #define STEP_LONG        2048 /* positions of STEP_HALF_SHARES shares */
 
 /* Blocks among which attention shares a row that sees so many positions: 1, 2, 4, 8 or 16. */

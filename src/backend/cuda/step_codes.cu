@@ -52,9 +52,7 @@ static __device__ __forceinline__ void row_to_codes(const Quads &quads, const co
   quads.each([&](size_t at, float4 v) {
     v = value(at, v);
     const float values[4] = {v.x, v.y, v.z, v.w};
-    store_codes<TO>(to, at, [&](int i) {
-      return !by.plain ? by.refined(values[i]) : finite ? by.divided(values[i]) : 0;
-    });
+    store_codes<TO>(to, at, [&](int i) { return finite ? by.quotient(values[i]) : 0; });
   });
 }
 

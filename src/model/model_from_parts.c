@@ -324,7 +324,7 @@ static viva_status fill(maker *k, const viva_model_parts *parts, const viva_part
   if (!k->vectors) return error_set(error, VIVA_E_MEMORY, "no memory for norms and biases");
   TRY(take_vectors(k, parts->final_norm, error));
   TRY(b->ops->upload(b, m->block, k->vectors, k->floats * sizeof(float), error));
-  TRY(decoder_prepare(b, &m->dec, &m->prepared, error));
+  TRY(model_place(m, error));
   fill_plan(m, k);
   model_describe(m);
   return VIVA_OK;

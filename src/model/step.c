@@ -79,6 +79,7 @@ static viva_status take(viva_model *m, workspace *w, step_part *parts, size_t co
   }
   TRY(work_fit(&m->work, w, most_rows, room, error));
   TRY(work_reserve_top(&m->work, w, top, error));
+  if (m->shards) TRY(shards_fit(m->shards, most_rows, w->room, top, error));
   if (host) TRY(work_reserve_host(&m->work, w, error));
   for (size_t i = 0; i < count; i++) {
     viva_status status =
@@ -172,8 +173,8 @@ static wanted wanted_of(const pass_rows *p) {
   return w;
 }
 
-/* Rows [first, first + rows) of those that are kept are in logits; found: their best ones are in top_ids already. */
-static viva_status block_done(const pass_rows *p, const float *logits, size_t first, size_t rows, int found,
+/* Rows [first, first + rows) of those that are kept are in logits; found: so many best ones of each are there already. */
+static viva_status block_done(const pass_rows *p, const float *logits, size_t first, size_t rows, size_t found,
                               viva_error *error) {
   backend *b = p->m->engine->backend;
   workspace *w = p->w;
@@ -181,7 +182,7 @@ static viva_status block_done(const pass_rows *p, const float *logits, size_t fi
   const wanted want = wanted_of(p);
   size_t i = part_of(p, first), left = 0;
   w->top = want.top;
-  if (!found || want.top > 1)
+  if (found < want.top)
     TRY(b->ops->top(b, logits, rows, vocab, want.top, w->top_ids, want.top > 1 ? w->top_values : NULL, w->nan, error));
   if (want.host && !b->host_memory)
     TRY(b->ops->download(b, w->host_logits, logits, rows * vocab * sizeof(float), error));
@@ -221,9 +222,27 @@ static viva_status run_operations(const pass_rows *p, const batch *host, const b
   return VIVA_OK;
 }
 
+/* On several devices. */
+static viva_status run_shards(const pass_rows *p, const batch *host, viva_error *error) {
+  workspace *w = p->w;
+  shards_wanted want = {.top = wanted_of(p).top, .ids = w->top_ids, .values = w->top_values, .nan = w->nan};
+  if (p->call->watch)
+    return error_set(error, VIVA_E_UNSUPPORTED, "the stages of a step are told on one device; this engine has several");
+  do {
+    const size_t left = host->kept - want.first;
+    want.rows = left < BUDGET_LOGIT_ROWS ? left : BUDGET_LOGIT_ROWS;
+    want.logits = want.rows ? logits_place(p, want.first, want.rows) : NULL;
+    TRY(shards_step(p->m->shards, host, &want, error));
+    if (want.rows) TRY(block_done(p, want.logits, want.first, want.rows, want.top, error));
+    want.first += want.rows;
+  } while (want.first < host->kept);
+  return VIVA_OK;
+}
+
 static viva_status run_pass(const pass_rows *p, const batch *host, viva_error *error) {
   backend *b = p->m->engine->backend;
   batch dev;
+  if (p->m->shards) return run_shards(p, host, error);
   viva_status status = run_whole(p, host, error);
   if (status != VIVA_E_UNSUPPORTED) return status;
   TRY(b->ops->step_begin(b, host, p->w->batch_dev, &dev, error));

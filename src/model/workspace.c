@@ -105,7 +105,7 @@ static viva_status make_batch(work_pool *p, workspace *w, batch_room room, viva_
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 viva_status work_fit(work_pool *p, workspace *w, size_t rows, batch_room room, viva_error *error) {
-  if (w->rows < rows) TRY(make_rows(p, w, rows, error));
+  if (w->rows < rows && !p->elsewhere) TRY(make_rows(p, w, rows, error));
   if (w->room.rows < room.rows || w->room.spans < room.spans || w->room.pages < room.pages)
     TRY(make_batch(p, w,
                    (batch_room){.rows = larger(room.rows, w->room.rows),

@@ -52,6 +52,7 @@ typedef struct work_pool {
   row_layout layout;
   size_t vocab, rotary_dim;
   budget_case sizes; /* for the quantised rows */
+  int elsewhere;     /* activations are made on other devices (shards.h): workspaces have none */
   workspace *free;
   logits_row *free_rows;
   size_t reserving; /* sessions that rely on there being a workspace */

@@ -158,7 +158,8 @@ static viva_status make(const model_args *args, const shape *s, loaded *what, vi
 int bench_shape_open(const model_args *args, int number, loaded *what) {
   viva_error error = {0};
   memset(what, 0, sizeof *what);
-  viva_engine_options engine_options = model_args_engine(args);
+  int32_t devices[COUNT_LIST_MAX];
+  viva_engine_options engine_options = model_args_engine(args, devices);
   double start = progress_clock();
   what->device.size = sizeof what->device;
   what->plan.size = sizeof what->plan;

@@ -66,7 +66,8 @@ static int inspect_checkpoint(inspection *in, int *silent) {
  * memory at a time. Returns 0, or the exit code after a message. */
 static int inspect_plan(const model_args *args, inspection *in) {
   in->plan.size = sizeof in->plan;
-  viva_engine_options engine_options = model_args_engine(args);
+  int32_t devices[COUNT_LIST_MAX];
+  viva_engine_options engine_options = model_args_engine(args, devices);
   viva_model_options model_options = model_args_model(args);
   viva_engine *engine = NULL;
   viva_status status = viva_engine_open(&engine_options, &engine, &in->plan_error);

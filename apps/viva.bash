@@ -2,7 +2,7 @@
 
 _viva_options() {
   local hold="--weights --act --kv --load --num-layers"
-  local device="--device --kernels --decode"
+  local device="--device --devices --kernels --decode"
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)

@@ -25,6 +25,8 @@ typedef struct exchange_ops {
   /* x[count] (dev of b, which is the rank's) = the sum over all ranks. Errors: E_CANCELLED: another rank gave up, or did not
    * come in time; and b's own. After an error the exchange is of no use. */
   viva_status (*sum)(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error);
+  /* Once the host has what came of a rank's sums (optional): whether they were whole. Errors: as sum. */
+  viva_status (*check)(exchange *e, size_t rank, viva_error *error);
   /* The rank will not come any more: those that wait for it, now or later, get E_CANCELLED. */
   void (*give_up)(exchange *e);
   void (*close)(exchange *e);

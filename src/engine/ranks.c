@@ -192,6 +192,22 @@ void ranks_close(rank_set *r) {
   runtime_release(rt);
 }
 
+/* Through the devices' own ways to each other, or the host's memory. */
+static viva_status join(rank_set *r, const backend_ops *ops, viva_error *error) {
+  backend *all[RANKS_MOST];
+  viva_error why = {0};
+  for (size_t i = 0; i < r->count; i++) all[i] = r->each[i].b;
+  const viva_status status = ops->join ? ops->join(all, r->count, &r->exchange, &why) : VIVA_E_UNSUPPORTED;
+  if (status == VIVA_OK) return VIVA_OK;
+  if (status != VIVA_E_UNSUPPORTED) {
+    if (error) *error = why;
+    return status;
+  }
+  if (ops->join)
+    runtime_log(r->rt, VIVA_LOG_WARN, "%s: the devices exchange through the host's memory, which is slow", why.message);
+  return exchange_host_open(&r->rt->mem, r->count, r->patience_ms, &r->exchange, error);
+}
+
 static viva_status start(rank_set *r, pool *p, const backend_ops *ops, const int32_t *indices, viva_cpu_kernels kernels,
                          viva_error *error) {
   for (size_t i = 0; i < r->count; i++) {
@@ -199,7 +215,7 @@ static viva_status start(rank_set *r, pool *p, const backend_ops *ops, const int
     r->each[i].number = i;
     TRY(ops->open(r->rt, p, indices[i], kernels, &r->each[i].b, error));
   }
-  TRY(exchange_host_open(&r->rt->mem, r->count, r->patience_ms, &r->exchange, error));
+  TRY(join(r, ops, error));
   for (size_t i = 0; i < r->count; i++) {
     if (thread_start(&r->each[i].thread, rank_thread, &r->each[i]))
       return error_set(error, VIVA_E_LIMIT, "the system refused a thread for device %d", (int)indices[i]);

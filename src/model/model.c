@@ -78,7 +78,7 @@ void model_begin_pools(viva_model *model, uint64_t cache_bytes) {
     kv_pool_begin(&model->pages[type], e, kv_layout_of((kv_type)type, model->dec.heads), model->dec.layer_count,
                   cache_bytes);
   work_pool_begin(&model->work, &sizes, &e->rt->mem);
-  model->work.elsewhere = e->ranks != NULL;
+  model->work.ranks = e->ranks;
   model->has_pools = 1;
 }
 

@@ -172,11 +172,24 @@ static batch own_batch(const shards *s, const shard *own, size_t number) {
   return b;
 }
 
-static viva_status bring_logits(const shards *s, const shard *own, viva_error *error) {
+/* What the sums of this step came to, now that the device has been waited for. */
+static viva_status check_sums(const shards *s, size_t number, viva_error *error) {
+  exchange *e = s->ranks->exchange;
+  return e->ops->check ? e->ops->check(e, number, error) : VIVA_OK;
+}
+
+/* The rank's part of the logits, which lie at `logits` (dev), to where they are to stay. */
+static viva_status keep_logits(const shards *s, const shard *own, size_t number, const float *logits,
+                               viva_error *error) {
   const shards_wanted *want = &s->wanted;
-  for (size_t r = 0; r < want->rows; r++)
-    TRY(own->b->ops->download(own->b, want->logits + r * s->whole->vocab + own->first,
-                              own->w->logits + r * own->dec.vocab, own->dec.vocab * sizeof(float), error));
+  const size_t bytes = own->dec.vocab * sizeof(float);
+  for (size_t r = 0; r < want->rows; r++) {
+    const float *from = logits + r * own->dec.vocab;
+    void **far = want->far[r];
+    if (far && far[number] != from) TRY(own->b->ops->copy(own->b, far[number], from, bytes, error));
+    if (want->logits)
+      TRY(own->b->ops->download(own->b, want->logits + r * s->whole->vocab + own->first, from, bytes, error));
+  }
   return VIVA_OK;
 }
 
@@ -185,23 +198,32 @@ static size_t own_top(const shards *s, const shard *own) {
   return s->wanted.top < own->dec.vocab ? s->wanted.top : own->dec.vocab;
 }
 
-static viva_status find_best(const shards *s, shard *own, viva_error *error) {
-  const size_t top = own_top(s, own);
-  TRY(own->b->ops->top(own->b, own->w->logits, s->wanted.rows, own->dec.vocab, top, own->ids, own->values, own->nan,
+static viva_status find_best(const shards *s, shard *own, size_t number, const float *logits, viva_error *error) {
+  TRY(own->b->ops->top(own->b, logits, s->wanted.rows, own->dec.vocab, own_top(s, own), own->ids, own->values, own->nan,
                        error));
-  return bring_logits(s, own, error);
+  TRY(check_sums(s, number, error));
+  return keep_logits(s, own, number, logits, error);
+}
+
+/* A single row is made where it will stay. */
+static float *logits_place(const shards *s, const shard *own, size_t number) {
+  void **far = s->wanted.far[0];
+  return s->wanted.rows == 1 && far ? far[number] : own->w->logits;
 }
 
 /* The step in one call, where the device has it. */
 static viva_status whole_job(void *arg, size_t number, viva_error *error) {
   shards *s = arg;
   shard *own = &s->each[number];
+  float *logits = logits_place(s, own, number);
   const batch host = own_batch(s, own, number);
   const viva_status status =
-      own->b->ops->decode_step(own->b, &own->dec, &host, s->act, own->w->logits, own->ids, own->nan, error);
+      own->b->ops->decode_step(own->b, &own->dec, &host, s->act, logits, own->ids, own->values, own->nan, error);
   own->refused = status == VIVA_E_UNSUPPORTED;
+  if (status && !own->refused) return status;
+  TRY(check_sums(s, number, error));
   if (own->refused) return VIVA_OK;
-  return status ? status : find_best(s, own, error);
+  return s->wanted.top == 1 ? keep_logits(s, own, number, logits, error) : find_best(s, own, number, logits, error);
 }
 
 static viva_status run_layers(const shards *s, shard *own, const batch *host, viva_error *error) {
@@ -220,9 +242,10 @@ static viva_status step_job(void *arg, size_t number, viva_error *error) {
     const batch host = own_batch(s, own, number);
     TRY(run_layers(s, own, &host, error));
   }
-  if (want->rows == 0) return VIVA_OK;
-  TRY(forward_head(own->b, &own->dec, s->act, own->w, want->first, want->rows, own->w->logits, NULL, error));
-  return find_best(s, own, error);
+  if (want->rows == 0) return check_sums(s, number, error);
+  float *logits = logits_place(s, own, number);
+  TRY(forward_head(own->b, &own->dec, s->act, own->w, want->first, want->rows, logits, NULL, error));
+  return find_best(s, own, number, logits, error);
 }
 
 /* ---- the best of all parts */
@@ -284,19 +307,26 @@ void shards_page_free(rank_set *r, void *page) {
   mem_free(&r->rt->mem, page);
 }
 
-viva_status shards_page(rank_set *r, size_t bytes, void **page, viva_error *error) {
-  *page = NULL;
+/* bytes on each rank. */
+static viva_status take_each(rank_set *r, const size_t *bytes, void **out, viva_error *error) {
+  *out = NULL;
   TRY(ranks_check(r, error));
   void **each = mem_array(&r->rt->mem, r->count, sizeof *each);
   if (!each) return error_set(error, VIVA_E_MEMORY, "no memory for a page");
   for (size_t i = 0; i < r->count; i++) {
-    const viva_status status = r->each[i].b->ops->alloc(r->each[i].b, bytes / r->count, &each[i], error);
+    const viva_status status = r->each[i].b->ops->alloc(r->each[i].b, bytes[i], &each[i], error);
     if (!status) continue;
     shards_page_free(r, each);
     return status;
   }
-  *page = each;
+  *out = each;
   return VIVA_OK;
+}
+
+viva_status shards_page(rank_set *r, size_t bytes, void **page, viva_error *error) {
+  size_t each[RANKS_MOST];
+  for (size_t i = 0; i < r->count; i++) each[i] = bytes / r->count;
+  return take_each(r, each, page, error);
 }
 
 viva_status shards_page_copy(rank_set *r, void *to, const void *from, size_t bytes, viva_error *error) {
@@ -304,5 +334,23 @@ viva_status shards_page_copy(rank_set *r, void *to, const void *from, size_t byt
   TRY(ranks_check(r, error));
   for (size_t i = 0; i < r->count; i++)
     TRY(r->each[i].b->ops->copy(r->each[i].b, to_each[i], from_each[i], bytes / r->count, error));
+  return VIVA_OK;
+}
+
+/* ---- rows of logits */
+
+viva_status shards_row(rank_set *r, size_t vocab, void **row, viva_error *error) {
+  size_t each[RANKS_MOST], first;
+  for (size_t i = 0; i < r->count; i++) each[i] = cut_vocab(vocab, i, r->count, &first) * sizeof(float);
+  return take_each(r, each, row, error);
+}
+
+viva_status shards_row_bring(rank_set *r, void *row, size_t vocab, float *host, viva_error *error) {
+  void *const *each = row;
+  TRY(ranks_check(r, error));
+  for (size_t i = 0, first; i < r->count; i++) {
+    const size_t count = cut_vocab(vocab, i, r->count, &first);
+    TRY(r->each[i].b->ops->download(r->each[i].b, host + first, each[i], count * sizeof(float), error));
+  }
   return VIVA_OK;
 }

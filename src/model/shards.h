@@ -28,15 +28,21 @@ viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva
 /* What a run makes. rows ≤ BUDGET_LOGIT_ROWS of the kept ones, from `first` on; first = 0 runs the layers before. */
 typedef struct shards_wanted {
   size_t first, rows, top;
-  float *logits;   /* host [rows][vocab] */
-  viva_token *ids; /* [rows][top], best first; as backend's top */
-  float *values;   /* [rows][top] */
-  uint8_t *nan;    /* [rows] */
+  float *logits;                /* host [rows][vocab]; NULL: they need not come to the host */
+  void *far[BUDGET_LOGIT_ROWS]; /* of each row: what keeps it (shards_row), or NULL */
+  viva_token *ids;              /* [rows][top], best first; as backend's top */
+  float *values;                /* [rows][top] */
+  uint8_t *nan;                 /* [rows] */
 } shards_wanted;
 
 /* A step, or, first > 0, the head of more of its rows. host: the description, whose pages are those of shards_page. Once
  * it failed in the middle the engine's devices are lost. Errors: E_DEVICE. */
 viva_status shards_step(shards *s, const batch *host, const shards_wanted *wanted, viva_error *error);
+
+/* A row of logits, each rank's part on its device; and its values brought to the host. Freed by shards_page_free. Errors: as
+ * shards_page. */
+viva_status shards_row(rank_set *r, size_t vocab, void **row, viva_error *error);
+viva_status shards_row_bring(rank_set *r, void *row, size_t vocab, float *host, viva_error *error);
 
 /* Pages of a KV cache for all ranks, bytes in all. Errors: E_MEMORY, E_DEVICE. */
 viva_status shards_page(rank_set *r, size_t bytes, void **page, viva_error *error);

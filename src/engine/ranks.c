@@ -90,7 +90,7 @@ static size_t first_failed(const rank_set *r) {
 static viva_status result(rank_set *r, int meets, viva_error *error) {
   const size_t failed = first_failed(r);
   if (failed == r->count) return VIVA_OK;
-  if (meets) return lose(r, failed, r->each[failed].error.message, error);
+  if (meets || r->each[failed].status == VIVA_E_DEVICE) return lose(r, failed, r->each[failed].error.message, error);
   if (error) *error = r->each[failed].error;
   return r->each[failed].status;
 }
@@ -123,6 +123,17 @@ viva_status ranks_run(rank_set *r, rank_job job, void *arg, int meets, viva_erro
   if (over) r->exchange->ops->give_up(r->exchange);
   pthread_mutex_unlock(&r->turn);
   return status;
+}
+
+viva_status ranks_met(rank_set *r, size_t number, viva_status status, viva_error *error) {
+  char words[sizeof error->message];
+  if (status != VIVA_E_DEVICE) return status;
+  snprintf(words, sizeof words, "%s", error ? error->message : "its device failed");
+  pthread_mutex_lock(&r->lock);
+  const viva_status told = r->lost ? lost(r, error) : lose(r, number, words, error);
+  pthread_mutex_unlock(&r->lock);
+  r->exchange->ops->give_up(r->exchange);
+  return told;
 }
 
 void ranks_info(const rank_set *r, viva_device_info *info) {

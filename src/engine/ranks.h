@@ -65,6 +65,9 @@ void ranks_close(rank_set *r); /* NULL is allowed */
  * ends the ranks; others' failures are only told, the lowest rank's. */
 viva_status ranks_run(rank_set *r, rank_job job, void *arg, int meets, viva_error *error);
 
+/* What a call on a rank's backend gave that was made beside runs: E_DEVICE ends the ranks. Returns what the caller is to. */
+viva_status ranks_met(rank_set *r, size_t number, viva_status status, viva_error *error);
+
 /* The first one's, with the memory of all. */
 void ranks_info(const rank_set *r, viva_device_info *info);
 

@@ -317,7 +317,7 @@ static viva_status take_each(rank_set *r, const size_t *bytes, void **out, viva_
     const viva_status status = r->each[i].b->ops->alloc(r->each[i].b, bytes[i], &each[i], error);
     if (!status) continue;
     shards_page_free(r, each);
-    return status;
+    return ranks_met(r, i, status, error);
   }
   *out = each;
   return VIVA_OK;
@@ -333,7 +333,8 @@ viva_status shards_page_copy(rank_set *r, void *to, const void *from, size_t byt
   void **to_each = to, *const *from_each = from;
   TRY(ranks_check(r, error));
   for (size_t i = 0; i < r->count; i++)
-    TRY(r->each[i].b->ops->copy(r->each[i].b, to_each[i], from_each[i], bytes / r->count, error));
+    TRY(ranks_met(r, i, r->each[i].b->ops->copy(r->each[i].b, to_each[i], from_each[i], bytes / r->count, error),
+                  error));
   return VIVA_OK;
 }
 
@@ -350,7 +351,8 @@ viva_status shards_row_bring(rank_set *r, void *row, size_t vocab, float *host, 
   TRY(ranks_check(r, error));
   for (size_t i = 0, first; i < r->count; i++) {
     const size_t count = cut_vocab(vocab, i, r->count, &first);
-    TRY(r->each[i].b->ops->download(r->each[i].b, host + first, each[i], count * sizeof(float), error));
+    backend *b = r->each[i].b;
+    TRY(ranks_met(r, i, b->ops->download(b, host + first, each[i], count * sizeof(float), error), error));
   }
   return VIVA_OK;
 }

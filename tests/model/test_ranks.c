@@ -2,6 +2,7 @@
  * they compute together is what one computes, but for the order in which the two sums of a layer are added. */
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/error.h"
 #include "lib/far_device.h"
 #include "lib/model_kit.h"
 
@@ -21,7 +23,7 @@ static const int32_t devices[MOST] = {0};
 
 static void begin(kit *k, size_t ranks) {
   viva_engine_options o = viva_engine_options_default();
-  o.threads = 2;
+  o.threads = 1; /* the ranks are threads enough */
   if (ranks > 1) o.devices = devices;
   if (ranks > 1) o.device_count = ranks;
   kit_begin_with(k, o);
@@ -219,7 +221,189 @@ static void shapes(void **state) {
   compare_on(trials + 3, 1, 2, NULL, 0);
 }
 
+/* ---- what cannot be shared */
+
+static void refusals(void **state) {
+  static const int32_t wrong[] = {0, -1};
+  viva_error error = {0};
+  viva_engine *engine;
+  viva_model_options o = viva_model_options_default();
+  viva_engine_options e = viva_engine_options_default();
+  kit k;
+  (void)state;
+  begin(&k, 3);
+  kit_refused(&k, "/tiny.gguf", NULL, VIVA_E_UNSUPPORTED, "the model has 2 KV heads, which 3 devices cannot share");
+  small_model_put(k.io, "/narrow", &(small_model){.heads = 3, .kv_heads = 3, .ffn = 128, .head_dim = 16, .vocab = 70});
+  kit_refused(&k, "/narrow", NULL, VIVA_E_UNSUPPORTED, "128 feed-forward rows, which 3 devices cannot share");
+  small_model_put(k.io, "/blocks", &(small_model){.heads = 3, .kv_heads = 3, .ffn = 96, .head_dim = 16, .vocab = 70});
+  o.weights = "fp8-b32";
+  kit_refused(&k, "/blocks", &o, VIVA_E_UNSUPPORTED, "48 columns, 16 for each of 3 devices, but its format keeps 32");
+  small_model_put(k.io, "/words", &(small_model){.heads = 3, .kv_heads = 3, .ffn = 96, .head_dim = 16, .vocab = 40});
+  kit_refused(&k, "/words", NULL, VIVA_E_UNSUPPORTED, "a vocabulary of 40 tokens is too small for 3 devices");
+  o.weights = NULL;
+  o.decode = VIVA_DECODE_PERSISTENT;
+  kit_refused(&k, "/blocks", &o, VIVA_E_UNSUPPORTED, "one device");
+  kit_end(&k);
+  e.device = VIVA_DEVICE_CPU;
+  e.devices = wrong;
+  kit_error(viva_engine_open(&e, &engine, &error), VIVA_E_ARGUMENT, &error, "device_count is 0");
+  e.device_count = 2;
+  kit_error(viva_engine_open(&e, &engine, &error), VIVA_E_ARGUMENT, &error, "devices[1] is -1");
+  e.devices = devices;
+  e.device_index = 1;
+  kit_error(viva_engine_open(&e, &engine, &error), VIVA_E_ARGUMENT, &error, "both given");
+}
+
+static void plans(void **state) {
+  viva_memory_plan one = {.size = sizeof one}, two = one;
+  viva_device_info info = {.size = sizeof info};
+  viva_error error = {0};
+  kit k, both;
+  (void)state;
+  begin(&k, 1);
+  begin(&both, 2);
+  kit_ok(viva_model_plan(k.engine, "/tiny.gguf", NULL, &one, &error), &error);
+  kit_ok(viva_model_plan(both.engine, "/tiny.gguf", NULL, &two, &error), &error);
+  kit_ok(viva_engine_info(both.engine, &info, &error), &error);
+  assert_non_null(strstr(info.name, "2 x "));
+  assert_int_equal(one.devices, 0);
+  assert_int_equal(two.devices, 2);
+  assert_int_equal(one.weight_bytes, two.weight_bytes);
+  /* Half of all but the embedding and the norms, which each has whole. */
+  assert_true(two.device_bytes > (one.weight_bytes + one.kv_bytes) / 2);
+  assert_true(two.device_bytes < one.needed_bytes);
+  assert_true(two.needed_bytes <= two.weight_bytes + 2 * two.device_bytes); /* one has a token more */
+  assert_true(two.needed_bytes > two.weight_bytes + 2 * two.device_bytes - 1024);
+  kit_end(&k);
+  kit_end(&both);
+}
+
+/* ---- a rank that dies */
+
+typedef struct pair {
+  kit k;
+  far_device far[2];
+  viva_model *model;
+  viva_session *session;
+} pair;
+
+static void pair_begin(pair *p, int decode) {
+  begin(&p->k, 2);
+  for (size_t r = 0; r < 2; r++) {
+    far_begin_at(&p->far[r], &p->k.engine->ranks->each[r].b, FAR_PREPARE);
+    if (decode) far_add_decode(&p->far[r]);
+  }
+  p->model = kit_load(&p->k, "/tiny.gguf", NULL);
+  p->session = kit_session(p->model, 64, 20, VIVA_F16);
+}
+
+static void pair_end(pair *p) {
+  viva_session_free(p->session);
+  viva_model_release(p->model);
+  for (size_t r = 0; r < 2; r++) far_end(&p->far[r]);
+  end(&p->k);
+}
+
+static viva_status decode_some(viva_session *s, viva_error *error) {
+  static const viva_token prompt[30] = {1, 2, 3};
+  TRY(viva_session_prefill(s, prompt, 30, NULL, error));
+  for (viva_token t = 0; t < 3; t++) TRY(viva_session_decode(s, t, error));
+  return VIVA_OK;
+}
+
+/* Whichever call of a rank is the last: one status then and on every later call, nothing hangs, all memory comes back, and
+ * another engine goes on. */
+static void a_rank_dies(void **state) {
+  kit other;
+  (void)state;
+  begin(&other, 1);
+  viva_model *model = kit_load(&other, "/tiny.gguf", NULL);
+  viva_session *alive = kit_session(model, 64, 20, VIVA_F16);
+  int survived = 0; /* more calls than there are */
+  for (long calls = 0; !survived; calls += calls < 40 ? 3 : 37) {
+    pair p;
+    viva_error error = {0}, later = {0};
+    const float *logits;
+    const size_t dead = (size_t)calls % 2;
+    pair_begin(&p, calls % 4 < 2);
+    p.far[dead].calls_left = calls;
+    survived = decode_some(p.session, &error) == VIVA_OK;
+    if (survived) {
+      assert_true(calls > 100);
+      pair_end(&p);
+      break;
+    }
+    kit_error(error.code, VIVA_E_DEVICE, &error, "the device fell off");
+    if (viva_session_decode(p.session, 1, &later) != VIVA_E_DEVICE) fail_msg("decoding after the loss, at %ld", calls);
+    kit_error(viva_session_prefill(p.session, &(viva_token){1}, 1, NULL, &later), VIVA_E_DEVICE, &later, "is lost");
+    assert_int_not_equal(viva_session_logits(p.session, &logits, NULL, &later), VIVA_OK);
+    pair_end(&p);
+    viva_error fine = {0};
+    kit_ok(viva_session_truncate(alive, 0, &fine), &fine);
+    kit_ok(decode_some(alive, &fine), &fine);
+  }
+  viva_session_free(alive);
+  viva_model_release(model);
+  kit_end(&other);
+}
+
+/* It does not fail, it does not come back. */
+static void a_rank_hangs(void **state) {
+  pair p;
+  viva_error error = {0};
+  (void)state;
+  pair_begin(&p, 0);
+  p.k.engine->ranks->patience_ms = 150;
+  p.far[1].hangs = 1;
+  kit_error(decode_some(p.session, &error), VIVA_E_DEVICE, &error,
+            "rank 1 of the engine's 2 (far 0) is lost: it did not answer within 150 ms");
+  kit_error(viva_session_decode(p.session, 1, &error), VIVA_E_DEVICE, &error, "did not answer");
+  p.far[1].hangs = 0;
+  while (!ranks_idle(p.k.engine->ranks)) sched_yield();
+  pair_end(&p);
+}
+
+/* ---- sessions of two threads */
+
+typedef struct talker {
+  viva_session *session;
+  viva_token next[8];
+} talker;
+
+static void *talk_alone(void *arg) {
+  talker *t = arg;
+  viva_token tokens[20];
+  viva_error error = {0};
+  kit_tokens(tokens, 20, 299, 7);
+  kit_ok(viva_session_prefill(t->session, tokens, 20, NULL, &error), &error);
+  viva_token next = 5;
+  for (size_t i = 0; i < 8; i++) {
+    kit_ok(viva_session_decode_argmax(t->session, next, &next, &error), &error);
+    t->next[i] = next;
+  }
+  return NULL;
+}
+
+static void two_threads(void **state) {
+  kit k;
+  talker t[2];
+  pthread_t thread[2];
+  (void)state;
+  begin(&k, 2);
+  viva_model *model = kit_load(&k, "/tiny.gguf", NULL);
+  for (size_t i = 0; i < 2; i++) t[i].session = kit_session(model, 64, 20, VIVA_F16);
+  for (size_t i = 0; i < 2; i++) assert_int_equal(pthread_create(&thread[i], NULL, talk_alone, &t[i]), 0);
+  for (size_t i = 0; i < 2; i++) pthread_join(thread[i], NULL);
+  assert_memory_equal(t[0].next, t[1].next, sizeof t[0].next);
+  for (size_t i = 0; i < 2; i++) viva_session_free(t[i].session);
+  viva_model_release(model);
+  end(&k);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(formats_and_modes), cmocka_unit_test(shapes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(formats_and_modes), cmocka_unit_test(shapes),
+                                     cmocka_unit_test(refusals),          cmocka_unit_test(plans),
+                                     cmocka_unit_test(a_rank_dies),       cmocka_unit_test(a_rank_hangs),
+                                     cmocka_unit_test(two_threads)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,7 @@ const option model_hold_options[MODEL_HOLD_OPTIONS] = {
 
 const option model_device_options[MODEL_DEVICE_OPTIONS] = {
     {0, OPTION_CHOICE, "device", "auto|cpu|cuda", offsetof(model_args, device), "what to run on", 0, 0},
-    {0, OPTION_COUNTS, "devices", "N,N", offsetof(model_args, devices),
+    {0, OPTION_COUNTS, "devices", "N,...", offsetof(model_args, devices),
      "which devices of the kind: 1, or 0,1 for several GPUs that share the model", 0, 255},
     {0, OPTION_CHOICE, "kernels", "auto|reference|avx2|avx512|avx512-bf16", offsetof(model_args, kernels),
      "which CPU kernels to use", 0, 0},

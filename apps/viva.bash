@@ -51,7 +51,7 @@ _viva_values() {
     --kv) echo "f16 f32 fp8" ;;
     --load) echo "read mmap" ;;
     --device) echo "auto cpu cuda" ;;
-    --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b-layer" ;;
+    --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b llama3-70b-layer" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
     -o | --output) [[ $1 == bench ]] && echo "md csv json jsonl" || echo path ;;
     --decode) echo "auto plain graph persistent" ;;

@@ -42,7 +42,11 @@ struct rank_set {
   exchange *exchange;
   unsigned patience_ms; /* for a whole run */
 
-  pthread_mutex_t turn; /* held during a run */
+  int spins; /* devices of their own compute: threads of the host may wait awake for a while */
+
+  _Atomic uint64_t begun_runs; /* as runs, for those who wait awake */
+  _Atomic size_t running;      /* ranks that have not ended the run */
+  pthread_mutex_t turn;        /* held during a run */
   pthread_mutex_t lock;
   pthread_cond_t begun, ended;
   /* The rest is lock's. */

@@ -82,6 +82,10 @@ VIVA_API viva_status viva_tensor_along_into(viva_along op, const viva_tensor *a,
  * nothing to choose from, as for viva_tensor_reduce). */
 VIVA_API viva_status viva_tensor_norm(const viva_tensor *a, double order, const int32_t *axes, uint32_t count,
                                       int32_t keepdims, viva_tensor **out, viva_error *error);
+/* numpy.linalg.matrix_norm of the last two axes: the largest (order 1) or smallest (−1) sum of |x| of a column, the same of a
+ * row (infinity, −infinity). Other orders, which take singular values (2, −2, nuclear), are not there. Errors: E_ARGUMENT. */
+VIVA_API viva_status viva_tensor_matrix_norm(const viva_tensor *a, double order, int32_t keepdims, viva_tensor **out,
+                                             viva_error *error);
 /* (x − mean)/sqrt(var + epsilon)·weight + bias along an axis, and x/sqrt(mean of squares + epsilon)·weight. Float types
  * and integers, as for softmax; computed in F32 (F64 for F64).
  *

@@ -25,6 +25,10 @@ VIVA_API viva_status viva_tensor_einsum_into(const char *text, const viva_tensor
                                              viva_tensor *out, viva_error *error);
 VIVA_API viva_status viva_tensor_norm_into(const viva_tensor *a, double order, const int32_t *axes, uint32_t count,
                                            int32_t keepdims, viva_tensor *out, viva_error *error);
+VIVA_API viva_status viva_tensor_matrix_norm_into(const viva_tensor *a, double order, int32_t keepdims,
+                                                  viva_tensor *out, viva_error *error);
+VIVA_API viva_status viva_tensor_clip_by_norm_into(const viva_tensor *a, double longest, viva_tensor *out,
+                                                   viva_error *error);
 VIVA_API viva_status viva_tensor_layer_norm_into(const viva_tensor *a, int32_t axis, const viva_tensor *weight,
                                                  const viva_tensor *bias, double epsilon, viva_tensor *out,
                                                  viva_error *error);
@@ -56,6 +60,29 @@ VIVA_API viva_status viva_tensor_tile_into(const viva_tensor *a, const uint64_t 
                                            viva_error *error);
 VIVA_API viva_status viva_tensor_repeat_into(const viva_tensor *a, uint64_t times, int32_t axis, viva_tensor *out,
                                              viva_error *error);
+VIVA_API viva_status viva_tensor_diag_into(const viva_tensor *a, int64_t k, viva_tensor *out, viva_error *error);
+VIVA_API viva_status viva_tensor_map_into(const viva_tensor *a,
+                                          double (*function)(void *user, uint64_t index, double x), void *user,
+                                          viva_tensor *out, viva_error *error);
+VIVA_API viva_status viva_tensor_map2_into(const viva_tensor *a, const viva_tensor *b,
+                                           double (*function)(void *user, uint64_t index, double x, double y),
+                                           void *user, viva_tensor *out, viva_error *error);
+/* As many classes as out's last axis has places. */
+VIVA_API viva_status viva_tensor_one_hot_into(const viva_tensor *indices, viva_tensor *out, viva_error *error);
+/* Either may be NULL; they may not share memory. Both are written or, after an error, neither. */
+VIVA_API viva_status viva_tensor_top_k_into(const viva_tensor *a, uint64_t k, int32_t axis, viva_tensor *values,
+                                            viva_tensor *indices, viva_error *error);
+
+/* Given values (viva_tensor_fill has constants): what the calls with an engine make in out's type; sizes that are not named are
+ * out's. */
+VIVA_API viva_status viva_tensor_arange_into(double start, double stop, double step, viva_tensor *out,
+                                             viva_error *error);
+VIVA_API viva_status viva_tensor_linspace_into(double start, double stop, viva_tensor *out, viva_error *error);
+VIVA_API viva_status viva_tensor_logspace_into(double start, double stop, double base, viva_tensor *out,
+                                               viva_error *error);
+VIVA_API viva_status viva_tensor_eye_into(int64_t k, viva_tensor *out, viva_error *error);
+/* options: NULL for the defaults; Xavier's and He's numbers are random ones of these limits. */
+VIVA_API viva_status viva_tensor_random_into(const viva_random_options *options, viva_tensor *out, viva_error *error);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,6 @@
 /* engine/tensor_create.c: tensors of given values in the memory of an engine. */
 #include <math.h>
 
-#include "base/options.h"
 #include "engine/engine.h"
 #include "tensor/create.h"
 #include "viva/tensor_ops.h"
@@ -40,14 +39,13 @@ viva_status viva_tensor_arange(viva_engine *engine, viva_dtype dtype, double sta
 viva_status viva_tensor_linspace(viva_engine *engine, viva_dtype dtype, double start, double stop, uint64_t count,
                                  viva_tensor **out, viva_error *error) {
   TRY(need(engine, out, error));
-  return create_spaced(engine->rt, dtype, start, stop, count, 0, out, error);
+  return create_linspace(engine->rt, dtype, start, stop, count, out, error);
 }
 
 viva_status viva_tensor_logspace(viva_engine *engine, viva_dtype dtype, double start, double stop, uint64_t count,
                                  double base, viva_tensor **out, viva_error *error) {
   TRY(need(engine, out, error));
-  if (!(base > 0)) return error_set(error, VIVA_E_ARGUMENT, "base is %g; expected a number above 0", base);
-  return create_spaced(engine->rt, dtype, start, stop, count, base, out, error);
+  return create_logspace(engine->rt, dtype, start, stop, count, base, out, error);
 }
 
 viva_status viva_tensor_eye(viva_engine *engine, viva_dtype dtype, uint64_t rows, uint64_t columns, int64_t k,
@@ -56,19 +54,11 @@ viva_status viva_tensor_eye(viva_engine *engine, viva_dtype dtype, uint64_t rows
   return create_eye(engine->rt, dtype, rows, columns, k, out, error);
 }
 
-viva_random_options viva_random_options_default(void) {
-  return (viva_random_options){.size = sizeof(viva_random_options), .high = 1, .deviation = 1};
-}
-
 viva_status viva_tensor_random(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                                const viva_random_options *options, viva_tensor **out, viva_error *error) {
-  viva_random_options o = viva_random_options_default();
+  viva_random_options o;
   TRY(need(engine, out, error));
-  TRY(options_read(&o, options, "viva_random_options", error));
-  if (o.distribution != VIVA_UNIFORM && o.distribution != VIVA_NORMAL) {
-    error_set(error, VIVA_E_ARGUMENT, "distribution is %d; expected 0 (uniform) or 1 (normal)", (int)o.distribution);
-    return error_option(error, VIVA_E_ARGUMENT, "distribution");
-  }
+  TRY(create_random_options(&o, options, error));
   return create_random(engine->rt, dtype, rank, shape, &o, out, error);
 }
 

@@ -32,14 +32,15 @@ viva_status build_open_single(checkpoint_build *b, const char *path, viva_error 
 
 static viva_status open_path(checkpoint_build *b, const char *path, viva_error *error) {
   viva_checkpoint *ck = b->ck;
+  int unreadable;
   ck->path = arena_text(ck->arena, path, strlen(path));
   if (ck->path == NULL) return build_no_memory(path, "a path", error);
   if (path_is_folder(ck->rt, ck->path))
     TRY(shards_open_folder(b, ck->path, error));
   else if (path_ends_with(ck->path, ".index.json"))
-    TRY(shards_open_index(b, ck->path, error));
+    TRY(shards_open_index(b, ck->path, &unreadable, error));
   else
-    TRY(build_open_single(b, ck->path, error));
+    TRY(shards_open_file(b, ck->path, error));
   return metadata_finish(b, error);
 }
 

@@ -65,7 +65,17 @@ viva_status safetensors_read(checkpoint_build *b, uint32_t file, int keep_metada
 
 /* -- shards.c */
 
-viva_status shards_open_index(checkpoint_build *b, const char *path, viva_error *error);
+/* *unreadable: it failed because the file is no index. */
+viva_status shards_open_index(checkpoint_build *b, const char *path, int *unreadable, viva_error *error);
+
+/* Opens a file, and with it the shards of its kind ("model-00002-of-00003.safetensors") that lie beside it. */
+viva_status shards_open_file(checkpoint_build *b, const char *path, viva_error *error);
+
+/* How many shards a file's name tells of; 0: it does not count them. */
+size_t shards_told(const char *path);
+
+/* -- folder.c */
+
 viva_status shards_open_folder(checkpoint_build *b, const char *path, viva_error *error);
 
 /* -- checkpoint.c */

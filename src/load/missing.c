@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/checkpoint_build.h"
+
 /* Names that tell it. */
 static const struct {
   const char *part, *cause;
@@ -22,22 +24,9 @@ static const char *cause_in_names(const viva_checkpoint *ck) {
   return NULL;
 }
 
-/* "model-00001-of-00003.safetensors": 3. 0: the name counts no parts. */
-static size_t parts_told(const char *path) {
-  enum { DIGITS = 5 };
-  const char *end = strrchr(path, '.');
-  size_t parts = 0;
-  if (end == NULL || end - path < DIGITS + 4 || memcmp(end - DIGITS - 4, "-of-", 4) != 0) return 0;
-  for (const char *at = end - DIGITS; at < end; at++) {
-    if (*at < '0' || *at > '9') return 0;
-    parts = 10 * parts + (size_t)(*at - '0');
-  }
-  return parts;
-}
-
 void missing_cause(const viva_checkpoint *ck, char *text, size_t size) {
   const char *cause = cause_in_names(ck);
-  size_t parts = ck->file_count > 0 ? parts_told(ck->files[0].path) : 0;
+  size_t parts = ck->file_count > 0 ? shards_told(ck->files[0].path) : 0;
   if (cause != NULL)
     snprintf(text, size, "%s", cause);
   else if (parts > ck->file_count)

@@ -37,7 +37,11 @@ static viva_status read_options(plan *p, const viva_model_options *o, viva_error
 static const char *describe_stranger(const char *architecture) {
   static const struct {
     const char *part, *what;
-  } strangers[] = {{"Classification", " (a classifier: its head gives no next token)"},
+  } strangers[] = {{"ViT", " (an image model)"}, /* with whatever head */
+                   {"ImageClassification", " (an image model)"},
+                   {"CLIP", " (an image encoder)"},
+                   {"Siglip", " (an image encoder)"},
+                   {"Classification", " (a classifier: its head gives no next token)"},
                    {"QuestionAnswering", " (a classifier: its head gives no next token)"},
                    {"RewardModel", " (a classifier: its head gives no next token)"},
                    {"Bert", " (an encoder)"},
@@ -51,9 +55,6 @@ static const char *describe_stranger(const char *architecture) {
                    {"Whisper", " (a model of speech)"},
                    {"whisper", " (a model of speech)"},
                    {"clip", " (an image encoder, the \"mmproj\" beside a model: give the language model's file)"},
-                   {"CLIP", " (an image encoder)"},
-                   {"Siglip", " (an image encoder)"},
-                   {"ViT", " (an image model)"},
                    {"Llava", " (a model of images and text)"},
                    {"VL", " (a model of images and text)"},
                    {"vl", " (a model of images and text)"},

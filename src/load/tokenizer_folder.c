@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "format/checkpoint.h"
+#include "format/cache_root.h"
 #include "text/tokenizer_files.h"
 
 /* Gemma's tokenizer.json, the largest known, has 33 MB. */
@@ -67,10 +67,11 @@ static viva_status read_beside(runtime *rt, arena *a, const char *folder, tokeni
   return read_names(rt, a, folder, names, 3, files, error);
 }
 
-static viva_status from_files(runtime *rt, const char *folder, const tokenizer_files *files, viva_tokenizer **out,
-                              viva_error *error) {
+static viva_status from_files(runtime *rt, arena *a, const char *folder, const tokenizer_files *files,
+                              viva_tokenizer **out, viva_error *error) {
   viva_status status = tokenizer_from_files(rt, files, out, error);
-  if (status == VIVA_E_NOT_FOUND) error_at(error, folder[0] ? folder : ".", NULL, -1, VIVA_NO_OFFSET);
+  if (status == VIVA_E_NOT_FOUND && !cache_root(rt, a, folder, error))
+    error_at(error, folder[0] ? folder : ".", NULL, -1, VIVA_NO_OFFSET);
   return status;
 }
 
@@ -80,7 +81,7 @@ viva_status tokenizer_from_folder(runtime *rt, const char *folder, viva_tokenize
   if (!a) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
   viva_status status = read_form(rt, a, folder, &files, error);
   if (!status) status = read_beside(rt, a, folder, &files, error);
-  if (!status) status = from_files(rt, folder, &files, out, error);
+  if (!status) status = from_files(rt, a, folder, &files, out, error);
   arena_free(a);
   return status;
 }
@@ -127,7 +128,7 @@ viva_status tokenizer_from_one_file(runtime *rt, const char *path, viva_tokenize
     status = tokenizer_from_folder(rt, folder[0] ? folder : ".", out, error);
   } else {
     status = read_one(rt, a, path, folder, &files, error);
-    if (!status) status = from_files(rt, folder, &files, out, error);
+    if (!status) status = from_files(rt, a, folder, &files, out, error);
   }
   arena_free(a);
   return status;

@@ -4,6 +4,7 @@
 #include "format/gguf/gguf.h"
 #include "load/tokenizer_folder.h"
 #include "load/tokenizer_load.h"
+#include "text/gguf_pre.h"
 
 /* ---- GGUF */
 
@@ -125,13 +126,9 @@ static viva_status get_flag(const viva_checkpoint *ck, const char *key, int miss
 /* Whether a text begins with the BOS token when the file does not say so: llama.cpp, which files without the key were
  * written for, goes by the vocabulary's kind and the pre-tokenizer's name (llama-vocab.cpp). */
 static int adds_bos(const token_source *s) {
-  static const char *const pres[] = {"llama-bpe", "llama3", "llama-v3",     "falcon3", "falcon-h1", "pixtral",
-                                     "midm-2.0",  "lfm2",   "jina-v5-nano", "tekken",  "chameleon"};
+  const gguf_pre *pre = s->pre ? gguf_pre_find(s->pre) : NULL;
   if (!s->model || s->bos < 0) return 0;
-  if (strcmp(s->model, "llama") == 0) return 1;
-  for (size_t i = 0; s->pre && i < sizeof pres / sizeof *pres; i++)
-    if (strcmp(s->pre, pres[i]) == 0) return 1;
-  return 0;
+  return strcmp(s->model, "llama") == 0 || (pre && pre->add_bos);
 }
 
 /* A token that is asked for and not named cannot be added. */
@@ -174,20 +171,34 @@ static viva_status check_merges(const viva_checkpoint *ck, const token_source *s
   return VIVA_E_FORMAT;
 }
 
+static viva_status no_vocabulary(const viva_checkpoint *ck, const char *key, viva_error *error) {
+  error_set(error, VIVA_E_NOT_FOUND, "the GGUF file holds no tokenizer; give the path of a tokenizer.json");
+  error_at(error, ck->path, key, -1, VIVA_NO_OFFSET);
+  return VIVA_E_NOT_FOUND;
+}
+
+/* No vocabulary at all, or one that nothing says the kind of: with ids the model runs. */
+static viva_status check_there(const viva_checkpoint *ck, viva_error *error) {
+  static const char kind[] = "tokenizer.ggml.model", list[] = "tokenizer.ggml.tokens";
+  int has_kind = gguf_find(ck->gguf, kind) != NULL, has_list = gguf_find(ck->gguf, list) != NULL;
+  if (!has_kind && !has_list) return no_vocabulary(ck, kind, error);
+  if (has_kind && has_list) return VIVA_OK;
+  const char *missing = has_list ? kind : list;
+  error_set(error, VIVA_E_UNSUPPORTED,
+            "the GGUF file has no key %s, which its tokenizer needs; give the path of a tokenizer.json", missing);
+  error_at(error, ck->path, missing, -1, VIVA_NO_OFFSET);
+  return VIVA_E_UNSUPPORTED;
+}
+
 viva_status tokenizer_read_source(const viva_checkpoint *ck, arena *a, token_source *s, viva_error *error) {
   *s = (token_source){.allowed = ck->allowance};
+  TRY(check_there(ck, error));
   TRY(read_source(ck, a, s, error));
-  if (!s->model || s->token_count == 0) {
-    error_set(error, VIVA_E_NOT_FOUND, "the GGUF file holds no tokenizer; give the path of a tokenizer.json");
-    error_at(error, ck->path, "tokenizer.ggml.model", -1, VIVA_NO_OFFSET);
-    return VIVA_E_NOT_FOUND;
-  }
-  /* Files from before the key existed have GPT-2's split, the only one there was. */
-  if (s->pre && strcmp(s->pre, "default") == 0) s->pre = "gpt-2";
+  if (s->token_count == 0) return no_vocabulary(ck, "tokenizer.ggml.tokens", error);
   if (!s->pre || s->pre[0] == 0) {
-    s->pre = "gpt-2";
+    s->pre = "default";
     if (strcmp(s->model, "gpt2") == 0)
-      runtime_log(ck->rt, VIVA_LOG_WARN, "%s: tokenizer.ggml.pre is missing; texts are cut as GPT-2 cuts them",
+      runtime_log(ck->rt, VIVA_LOG_WARN, "%s: tokenizer.ggml.pre is missing; texts are cut by llama.cpp's default",
                   ck->path);
   }
   return check_merges(ck, s, error);

@@ -52,7 +52,8 @@ viva_status create_arange(runtime *rt, viva_dtype dtype, double start, double st
   return narrow(wide, dtype, out, error);
 }
 
-viva_status create_spaced(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
+/* base 0: the numbers themselves, else powers of base. */
+static viva_status spaced(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
                           viva_tensor **out, viva_error *error) {
   viva_tensor *wide;
   const uint64_t shape[1] = {count};
@@ -65,6 +66,17 @@ viva_status create_spaced(runtime *rt, viva_dtype dtype, double start, double st
   for (uint64_t i = 0; whole && i < count; i++) values[i] = floor(values[i]);
   for (uint64_t i = 0; base != 0 && i < count; i++) values[i] = pow(base, values[i]);
   return narrow(wide, dtype, out, error);
+}
+
+viva_status create_linspace(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, viva_tensor **out,
+                            viva_error *error) {
+  return spaced(rt, dtype, start, stop, count, 0, out, error);
+}
+
+viva_status create_logspace(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
+                            viva_tensor **out, viva_error *error) {
+  if (!(base > 0)) return error_set(error, VIVA_E_ARGUMENT, "base is %g; expected a number above 0", base);
+  return spaced(rt, dtype, start, stop, count, base, out, error);
 }
 
 viva_status create_eye(runtime *rt, viva_dtype dtype, uint64_t rows, uint64_t columns, int64_t k, viva_tensor **out,

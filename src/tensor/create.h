@@ -11,13 +11,16 @@ viva_status create_from_data(runtime *rt, const void *data, size_t bytes, viva_d
                              const uint64_t *shape, viva_tensor **out, viva_error *error);
 viva_status create_arange(runtime *rt, viva_dtype dtype, double start, double stop, double step, viva_tensor **out,
                           viva_error *error);
-/* base 0: the numbers themselves, else powers of base. */
-viva_status create_spaced(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
-                          viva_tensor **out, viva_error *error);
+viva_status create_linspace(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, viva_tensor **out,
+                            viva_error *error);
+viva_status create_logspace(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
+                            viva_tensor **out, viva_error *error);
 viva_status create_eye(runtime *rt, viva_dtype dtype, uint64_t rows, uint64_t columns, int64_t k, viva_tensor **out,
                        viva_error *error);
 
-/* options: complete (viva_random_options_default). */
+/* What the caller gave (NULL: the defaults), complete and checked. */
+viva_status create_random_options(viva_random_options *options, const viva_random_options *given, viva_error *error);
+/* options: such. */
 viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                           const viva_random_options *options, viva_tensor **out, viva_error *error);
 

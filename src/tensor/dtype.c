@@ -22,11 +22,6 @@ static const uint8_t promoted[DTYPE_COMPUTE - 1][DTYPE_COMPUTE - 1] = {
     {D, F, H, B, L, I, S, S, UL, UI, US, UC, UC},  /* U8 */
     {D, F, H, B, L, I, S, C, UL, UI, US, UC, BO}}; /* BOOL */
 
-int dtype_is_compute(viva_dtype t) { return t >= VIVA_F64 && t <= VIVA_BOOL; }
-int dtype_is_float(viva_dtype t) { return t >= VIVA_F64 && t <= VIVA_BF16; }
-int dtype_is_integer(viva_dtype t) { return t >= VIVA_I64 && t <= VIVA_U8; }
-int dtype_is_signed(viva_dtype t) { return t >= VIVA_I64 && t <= VIVA_I8; }
-
 viva_dtype dtype_promote(viva_dtype a, viva_dtype b) {
   if (!dtype_is_compute(a) || !dtype_is_compute(b)) return VIVA_DTYPE_NONE;
   return (viva_dtype)promoted[a - VIVA_F64][b - VIVA_F64];
@@ -37,8 +32,6 @@ viva_dtype dtype_float_of(viva_dtype t) {
   if (t == VIVA_BOOL || t == VIVA_I8 || t == VIVA_U8) return VIVA_F16;
   return t == VIVA_I16 || t == VIVA_U16 ? VIVA_F32 : VIVA_F64;
 }
-
-viva_dtype dtype_kernel(viva_dtype t) { return t == VIVA_F16 || t == VIVA_BF16 ? VIVA_F32 : t; }
 
 viva_dtype dtype_sum_of(viva_dtype t) {
   if (dtype_is_float(t)) return t;

@@ -49,20 +49,26 @@ static void run_line(void *arg, char *const *p, const int64_t *step, size_t n) {
     run_pieces(t, p, step, n);
 }
 
-/* Small dense operands of the loop's own types, and single elements: the walk costs more than the work. p, step: what the loop
- * gets; 0: not so. */
-static int are_dense(const viva_dtype *wanted, const viva_tensor *const *operands, int count, char **p, int64_t *step) {
-  const viva_tensor *to = operands[0];
-  if (to->elements >= 2 * PARALLEL_ELEMENTS || !operand_contiguous(to)) return 0;
+/* t is row-major and has like's shape. */
+static int lies_as(const viva_tensor *t, const viva_tensor *like) {
+  int64_t step = 1;
+  if (t->rank != like->rank) return 0;
+  for (uint32_t i = t->rank; i-- > 0; step *= (int64_t)t->shape[i])
+    if (t->shape[i] != like->shape[i] || (t->shape[i] != 1 && t->strides[i] != step)) return 0;
+  return 1;
+}
+
+/* Small dense inputs of the loop's own types, and single elements: the walk costs more than the work. like: has the
+ * result's shape; p, step: what the loop gets; 0: not so. */
+static int are_dense(const viva_dtype *wanted, const viva_tensor *like, const viva_tensor *const *inputs, int count,
+                     char **p, int64_t *step) {
+  if (like->elements >= 2 * PARALLEL_ELEMENTS) return 0;
   for (int k = 0; k < count; k++) {
-    const viva_tensor *t = operands[k];
-    if (t->dtype != wanted[k] || t->rank > to->rank) return 0;
+    const viva_tensor *t = inputs[k];
+    const int single = t->elements == 1;
+    if (t->dtype != wanted[k] || (single ? t->rank > like->rank : !lies_as(t, like))) return 0;
     p[k] = t->data;
-    step[k] = k > 0 && t->elements == 1 ? 0 : (int64_t)tensor_element_bytes(t->dtype);
-    if (k == 0 || step[k] == 0) continue;
-    if (t->rank != to->rank || !operand_contiguous(t)) return 0;
-    for (uint32_t i = 0; i < t->rank; i++)
-      if (t->shape[i] != to->shape[i]) return 0;
+    step[k] = single ? 0 : (int64_t)tensor_element_bytes(t->dtype);
   }
   return 1;
 }
@@ -81,13 +87,8 @@ static int fit_apart(const viva_tensor *const *operands, int count, char *const 
   return fits;
 }
 
-void elementwise_run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count) {
-  char *p[WALK_OPERANDS];
-  int64_t step[WALK_OPERANDS];
-  if (are_dense(wanted, operands, count, p, step)) {
-    if (operands[0]->elements > 0) loop(p, step, operands[0]->elements);
-    return;
-  }
+/* operands[0] = loop(operands[1 …]), which are broadcast to its shape. Nothing is checked. */
+static void run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count) {
   task t = {.loop = loop, .operands = count};
   walk w;
   size_t widest = 1;
@@ -115,7 +116,10 @@ viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor
   int64_t step[WALK_OPERANDS];
   TRY(operand_need(out, "out", error));
   for (int k = 0; k < count; k++) operands[k + 1] = inputs[k];
-  if (are_dense(wanted, operands, count + 1, p, step) && out->elements > 0 && fit_apart(operands, count + 1, p, step)) {
+  p[0] = out->data;
+  step[0] = (int64_t)tensor_element_bytes(out->dtype);
+  if (out->dtype == wanted[0] && out->elements > 0 && lies_as(out, out) &&
+      are_dense(wanted + 1, out, inputs, count, p + 1, step + 1) && fit_apart(operands, count + 1, p, step)) {
     loop(p, step, out->elements);
     return VIVA_OK;
   }
@@ -127,20 +131,40 @@ viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor
     status = operand_copy(inputs[k], inputs[k]->dtype, &copies[k], error);
     operands[k + 1] = copies[k];
   }
-  if (status == VIVA_OK) elementwise_run(loop, wanted, operands, count + 1);
+  if (status == VIVA_OK) run(loop, wanted, operands, count + 1);
   for (int k = 0; k < count; k++) viva_tensor_release(copies[k]);
   return status;
 }
 
+/* The input that has the result's shape, if one has. */
+static const viva_tensor *largest(const viva_tensor *const *inputs, int count) {
+  const viva_tensor *found = inputs[0];
+  for (int k = 1; k < count; k++) {
+    const viva_tensor *t = inputs[k];
+    if (t->rank > found->rank || (t->rank == found->rank && t->elements > found->elements)) found = t;
+  }
+  return found;
+}
+
 viva_status elementwise_new(loop_fn loop, const viva_dtype *wanted, viva_dtype result, viva_tensor **out,
                             const viva_tensor *const *inputs, int count, viva_error *error) {
-  const viva_tensor *operands[WALK_OPERANDS];
+  const viva_tensor *operands[WALK_OPERANDS], *like = largest(inputs, count);
+  runtime *rt = inputs[0]->storage->rt;
   uint32_t rank;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  char *p[WALK_OPERANDS];
+  int64_t step[WALK_OPERANDS];
+  if (result == wanted[0] && are_dense(wanted + 1, like, inputs, count, p + 1, step + 1)) {
+    TRY(tensor_empty(rt, result, like->rank, like->shape, out, error));
+    p[0] = (*out)->data;
+    step[0] = (int64_t)tensor_element_bytes(result);
+    if (like->elements > 0) loop(p, step, like->elements);
+    return VIVA_OK;
+  }
   TRY(broadcast_shape(inputs, count, &rank, shape, error));
-  TRY(tensor_empty(inputs[0]->storage->rt, result, rank, shape, out, error));
+  TRY(tensor_empty(rt, result, rank, shape, out, error));
   operands[0] = *out;
   for (int k = 0; k < count; k++) operands[k + 1] = inputs[k];
-  elementwise_run(loop, wanted, operands, count + 1);
+  run(loop, wanted, operands, count + 1);
   return VIVA_OK;
 }

@@ -6,11 +6,8 @@
 #include "tensor/ops.h"
 #include "tensor/walk.h"
 
-/* operands[0] = loop(operands[1 …]), which are broadcast to its shape. wanted: the types that the loop has. Nothing
- * is checked. */
-void elementwise_run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count);
-
-/* The same into a tensor whose shape is checked and which may overlap inputs, and into a new one of type result. */
+/* out = loop(inputs, broadcast): into a tensor whose shape is checked and which may overlap inputs, and into a new one
+ * of type result. wanted: the types that the loop has, the result's first. */
 viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor *out, const viva_tensor *const *inputs,
                              int count, viva_error *error);
 viva_status elementwise_new(loop_fn loop, const viva_dtype *wanted, viva_dtype result, viva_tensor **out,

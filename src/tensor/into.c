@@ -2,7 +2,8 @@
  * overlap what it is made from and stays as it was after an error. */
 #include "viva/tensor_into.h"
 
-#include "tensor/operand.h"
+#include "base/error.h"
+#include "tensor/create.h"
 
 /* out = made, which is released. */
 static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
@@ -27,6 +28,8 @@ INTO(outer, (const viva_tensor *a, const viva_tensor *b, OUT), a, b)
 INTO(einsum, (const char *text, const viva_tensor *const *tensors, uint32_t count, OUT), text, tensors, count)
 INTO(norm, (const viva_tensor *a, double order, const int32_t *axes, uint32_t count, int32_t keepdims, OUT), a, order,
      axes, count, keepdims)
+INTO(matrix_norm, (const viva_tensor *a, double order, int32_t keepdims, OUT), a, order, keepdims)
+INTO(clip_by_norm, (const viva_tensor *a, double longest, OUT), a, longest)
 INTO(layer_norm,
      (const viva_tensor *a, int32_t axis, const viva_tensor *weight, const viva_tensor *bias, double epsilon, OUT), a,
      axis, weight, bias, epsilon)
@@ -51,3 +54,87 @@ INTO(pad, (const viva_tensor *a, const uint64_t *before, const uint64_t *after, 
      value)
 INTO(tile, (const viva_tensor *a, const uint64_t *times, OUT), a, times)
 INTO(repeat, (const viva_tensor *a, uint64_t times, int32_t axis, OUT), a, times, axis)
+INTO(diag, (const viva_tensor *a, int64_t k, OUT), a, k)
+INTO(map, (const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user, OUT), a,
+     function, user)
+INTO(map2,
+     (const viva_tensor *a, const viva_tensor *b, double (*function)(void *user, uint64_t index, double x, double y),
+      void *user, OUT),
+     a, b, function, user)
+
+viva_status viva_tensor_one_hot_into(const viva_tensor *indices, viva_tensor *out, viva_error *error) {
+  char text[128];
+  viva_tensor *made;
+  TRY(operand_need(out, "out", error));
+  if (out->rank == 0)
+    return error_set(error, VIVA_E_SIZE, "one_hot: out has the shape %s; expected an axis of classes",
+                     tensor_shape_text(out, text));
+  TRY(viva_tensor_one_hot(indices, out->shape[out->rank - 1], out->dtype, &made, error));
+  return put(made, out, error);
+}
+
+/* Both or neither are written. */
+viva_status viva_tensor_top_k_into(const viva_tensor *a, uint64_t k, int32_t axis, viva_tensor *values,
+                                   viva_tensor *indices, viva_error *error) {
+  viva_tensor *made[2] = {NULL};
+  if (values) TRY(operand_need(values, "values", error));
+  if (indices) TRY(operand_need(indices, "indices", error));
+  if (values && indices && tensor_overlap(values, indices))
+    return error_set(error, VIVA_E_ARGUMENT, "top_k: values and indices share memory");
+  TRY(viva_tensor_top_k(a, k, axis, values ? &made[0] : NULL, indices ? &made[1] : NULL, error));
+  viva_status status = VIVA_OK;
+  if (values) status = operand_target(values, "values", made[0]->rank, made[0]->shape, error);
+  if (indices && status == VIVA_OK) status = operand_target(indices, "indices", made[1]->rank, made[1]->shape, error);
+  if (values && status == VIVA_OK) operand_move(values, made[0]);
+  if (indices && status == VIVA_OK) operand_move(indices, made[1]);
+  viva_tensor_release(made[0]), viva_tensor_release(made[1]);
+  return status;
+}
+
+/* -- given values */
+
+/* E_SIZE unless out has so many axes. */
+static viva_status need_axes(const viva_tensor *out, const char *name, uint32_t axes, viva_error *error) {
+  char text[128];
+  TRY(operand_need(out, "out", error));
+  if (out->rank == axes) return VIVA_OK;
+  return error_set(error, VIVA_E_SIZE, "%s: out has the shape %s; expected %u axes", name, tensor_shape_text(out, text),
+                   (unsigned)axes);
+}
+
+viva_status viva_tensor_arange_into(double start, double stop, double step, OUT) {
+  viva_tensor *made;
+  TRY(operand_need(out, "out", error));
+  TRY(create_arange(out->storage->rt, out->dtype, start, stop, step, &made, error));
+  return put(made, out, error);
+}
+
+viva_status viva_tensor_linspace_into(double start, double stop, OUT) {
+  viva_tensor *made;
+  TRY(need_axes(out, "linspace", 1, error));
+  TRY(create_linspace(out->storage->rt, out->dtype, start, stop, out->shape[0], &made, error));
+  return put(made, out, error);
+}
+
+viva_status viva_tensor_logspace_into(double start, double stop, double base, OUT) {
+  viva_tensor *made;
+  TRY(need_axes(out, "logspace", 1, error));
+  TRY(create_logspace(out->storage->rt, out->dtype, start, stop, out->shape[0], base, &made, error));
+  return put(made, out, error);
+}
+
+viva_status viva_tensor_eye_into(int64_t k, OUT) {
+  viva_tensor *made;
+  TRY(need_axes(out, "eye", 2, error));
+  TRY(create_eye(out->storage->rt, out->dtype, out->shape[0], out->shape[1], k, &made, error));
+  return put(made, out, error);
+}
+
+viva_status viva_tensor_random_into(const viva_random_options *options, OUT) {
+  viva_random_options o;
+  viva_tensor *made;
+  TRY(operand_need(out, "out", error));
+  TRY(create_random_options(&o, options, error));
+  TRY(create_random(out->storage->rt, out->dtype, out->rank, out->shape, &o, &made, error));
+  return put(made, out, error);
+}

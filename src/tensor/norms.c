@@ -1,4 +1,5 @@
-/* tensor/norms.c: norms of any order over any axes: sums and extremes of powers of absolute values. */
+/* tensor/norms.c: norms of vectors of any order over any axes, and of matrices: sums and extremes of powers of absolute
+ * values. */
 #include <math.h>
 
 #include "base/error.h"
@@ -31,20 +32,64 @@ static viva_status norm_of(viva_tensor *sizes, double order, const int32_t *axes
   return viva_tensor_reduce(VIVA_COUNT_NONZERO, sizes, axes, count, keepdims, out, error);
 }
 
+static viva_status check_operand(const char *name, const viva_tensor *a, viva_error *error) {
+  TRY(operand_need(a, "a", error));
+  return dtype_is_compute(a->dtype) ? VIVA_OK : operand_refuse(name, a->dtype, VIVA_DTYPE_NONE, error);
+}
+
+static viva_dtype result_of(const viva_tensor *a) { return dtype_is_float(a->dtype) ? a->dtype : VIVA_F64; }
+
+/* Absolute values in the type to compute in; the caller's to write and release. */
+static viva_status magnitudes(const viva_tensor *a, viva_tensor **sizes, viva_error *error) {
+  TRY(operand_copy(a, dtype_kernel(result_of(a)), sizes, error));
+  const viva_status status = viva_tensor_unary_into(VIVA_ABSOLUTE, *sizes, *sizes, error);
+  if (status != VIVA_OK) viva_tensor_release(*sizes);
+  return status;
+}
+
+/* out = wide, which is released, as this type. */
+static viva_status narrow(viva_tensor *wide, viva_dtype result, viva_tensor **out, viva_error *error) {
+  const viva_status status = operand_dense(wide, result, out, error);
+  viva_tensor_release(wide);
+  return status;
+}
+
 viva_status viva_tensor_norm(const viva_tensor *a, double order, const int32_t *axes, uint32_t count, int32_t keepdims,
                              viva_tensor **out, viva_error *error) {
   viva_tensor *sizes, *wide;
   TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
+  TRY(check_operand("norm", a, error));
   if (isnan(order)) return error_set(error, VIVA_E_ARGUMENT, "norm: order is NaN; expected a number or infinity");
-  if (!dtype_is_compute(a->dtype)) return operand_refuse("norm", a->dtype, VIVA_DTYPE_NONE, error);
-  const viva_dtype result = dtype_is_float(a->dtype) ? a->dtype : VIVA_F64;
-  TRY(operand_copy(a, dtype_kernel(result), &sizes, error));
-  viva_status status = viva_tensor_unary_into(VIVA_ABSOLUTE, sizes, sizes, error);
-  if (status == VIVA_OK) status = norm_of(sizes, order, axes, count, keepdims, &wide, error);
+  TRY(magnitudes(a, &sizes, error));
+  const viva_status status = norm_of(sizes, order, axes, count, keepdims, &wide, error);
   viva_tensor_release(sizes);
   if (status != VIVA_OK) return status;
-  status = operand_dense(wide, result, out, error);
-  viva_tensor_release(wide);
-  return status;
+  return narrow(wide, result_of(a), out, error);
+}
+
+viva_status viva_tensor_matrix_norm(const viva_tensor *a, double order, int32_t keepdims, viva_tensor **out,
+                                    viva_error *error) {
+  static const int32_t row_and_column[2] = {-2, -1};
+  viva_tensor *sizes, *sums, *wide;
+  char text[128];
+  TRY(operand_place(out, error));
+  TRY(check_operand("matrix_norm", a, error));
+  if (a->rank < 2)
+    return error_set(error, VIVA_E_ARGUMENT, "matrix_norm: the tensor %s has %u axes; expected 2 or more",
+                     tensor_shape_text(a, text), (unsigned)a->rank);
+  if (fabs(order) != 1 && !isinf(order))
+    return error_set(
+        error, VIVA_E_ARGUMENT,
+        "matrix_norm: order is %g; expected 1, -1, infinity or -infinity (Frobenius's norm is viva_tensor_norm "
+        "of order 2 over both axes; those of singular values are not there)",
+        order);
+  TRY(magnitudes(a, &sizes, error));
+  const int32_t summed = isinf(order) ? -1 : -2;
+  viva_status status = viva_tensor_reduce(VIVA_SUM, sizes, &summed, 1, 1, &sums, error);
+  viva_tensor_release(sizes);
+  if (status != VIVA_OK) return status;
+  status = viva_tensor_reduce(order > 0 ? VIVA_MAX : VIVA_MIN, sums, row_and_column, 2, keepdims, &wide, error);
+  viva_tensor_release(sums);
+  if (status != VIVA_OK) return status;
+  return narrow(wide, result_of(a), out, error);
 }

@@ -91,14 +91,28 @@ static void move_line(void *arg, char *const *p, const int64_t *step, size_t n) 
   cast_line(m->to, p[0], step[0], m->from, p[1], step[1], n);
 }
 
+/* Lines without gaps, of one type. arg: bytes of an element. */
+static void move_bytes(void *arg, char *const *p, const int64_t *step, size_t n) {
+  (void)step;
+  memmove(p[0], p[1], n * *(const size_t *)arg); /* they may be one */
+}
+
+static int are_lines(const walk *w, size_t element) {
+  const uint32_t inner = w->rank - 1;
+  return w->rank == 0 || (w->step[0][inner] == (int64_t)element && w->step[1][inner] == (int64_t)element);
+}
+
 void operand_move(const viva_tensor *to, const viva_tensor *from) {
   const viva_tensor *both[2] = {to, from};
   move m = {to->dtype, from->dtype};
   walk w;
   walk_make(&w, to->rank, to->shape, both, 2);
   pool *threads = to->storage->rt->pool;
-  if (m.to == m.from && turn_fits(&w, tensor_element_bytes(m.to)))
-    turn_run(&w, tensor_element_bytes(m.to), threads);
+  size_t element = tensor_element_bytes(to->dtype);
+  if (m.to == m.from && turn_fits(&w, element))
+    turn_run(&w, element, threads);
+  else if (m.to == m.from && are_lines(&w, element))
+    walk_run(&w, threads, move_bytes, &element);
   else
     walk_run(&w, threads, move_line, &m);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/options.h"
 #include "base/pool.h"
 #include "number/math_f64.h"
 #include "tensor/cast.h"
@@ -67,6 +68,19 @@ static void draw(void *arg, size_t begin, size_t end, size_t thread) {
     cast_line(d->to->dtype, d->to->data + (int64_t)i * element, element, VIVA_F64, (const char *)values, sizeof *values,
               n);
   }
+}
+
+viva_random_options viva_random_options_default(void) {
+  return (viva_random_options){.size = sizeof(viva_random_options), .high = 1, .deviation = 1};
+}
+
+viva_status create_random_options(viva_random_options *options, const viva_random_options *given, viva_error *error) {
+  *options = viva_random_options_default();
+  TRY(options_read(options, given, "viva_random_options", error));
+  if (options->distribution == VIVA_UNIFORM || options->distribution == VIVA_NORMAL) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "distribution is %d; expected 0 (uniform) or 1 (normal)",
+            (int)options->distribution);
+  return error_option(error, VIVA_E_ARGUMENT, "distribution");
 }
 
 viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,

@@ -21,22 +21,23 @@ size_t tensor_element_bytes(viva_dtype dtype) {
   return (size_t)dtype < sizeof bytes ? bytes[dtype] : 0;
 }
 
-const char *tensor_shape_text(const viva_tensor *t, char buffer[128]) {
+static const char *shape_text(uint32_t rank, const uint64_t *shape, char buffer[128]) {
   size_t at = 1;
   buffer[0] = '[';
-  for (uint32_t i = 0; i < t->rank && at < 100; i++) /* 8 sizes of 20 digits may not fit: the rest is "..." */
-    at += (size_t)snprintf(buffer + at, 128 - at, i ? ", %llu" : "%llu", (unsigned long long)t->shape[i]);
+  for (uint32_t i = 0; i < rank && at < 100; i++) /* 8 sizes of 20 digits may not fit: the rest is "..." */
+    at += (size_t)snprintf(buffer + at, 128 - at, i ? ", %llu" : "%llu", (unsigned long long)shape[i]);
   snprintf(buffer + at, 128 - at, "]");
   return buffer;
 }
 
+const char *tensor_shape_text(const viva_tensor *t, char buffer[128]) { return shape_text(t->rank, t->shape, buffer); }
+
 /* -- checked shapes */
 
-/* A tensor without storage. */
-static viva_status set_shape(viva_tensor *t, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
-                             const int64_t *strides, viva_error *error) {
+/* The elements of a tensor of this type and shape, and all the checks of both. */
+static viva_status count_elements(viva_dtype dtype, uint32_t rank, const uint64_t *shape, size_t *elements,
+                                  viva_error *error) {
   const size_t element = tensor_element_bytes(dtype);
-  t->dtype = dtype, t->rank = rank; /* not all of it by one assignment, whose `rep stos` is a tenth of a small call */
   if (element == 0)
     return error_set(
         error, VIVA_E_ARGUMENT,
@@ -46,26 +47,36 @@ static viva_status set_shape(viva_tensor *t, viva_dtype dtype, uint32_t rank, co
   if (rank > VIVA_TENSOR_MAX_RANK)
     return error_set(error, VIVA_E_ARGUMENT, "rank is %u; expected 0 to %d", (unsigned)rank, VIVA_TENSOR_MAX_RANK);
   if (rank > 0 && !shape) return error_set(error, VIVA_E_ARGUMENT, "shape is NULL; expected %u sizes", (unsigned)rank);
-  uint64_t elements = 1, step = 1, bytes;
+  uint64_t product = 1, bytes; /* 0 counts as 1: the strides of an empty tensor must not overflow either */
   int empty = 0, overflow = 0;
-  for (uint32_t i = rank; i < VIVA_TENSOR_MAX_RANK; i++) t->shape[i] = 0, t->strides[i] = 0;
+  for (uint32_t i = 0; i < rank; i++) {
+    empty |= shape[i] == 0;
+    overflow |= ck_mul(product, shape[i] ? shape[i] : 1, &product);
+  }
+  overflow |= ck_mul(product, element, &bytes) || bytes > PTRDIFF_MAX;
+  if (overflow) {
+    char text[128];
+    return error_set(error, VIVA_E_LIMIT, "the size of a tensor %s of %s overflows", shape_text(rank, shape, text),
+                     viva_dtype_name(dtype));
+  }
+  *elements = empty ? 0 : (size_t)product;
+  return VIVA_OK;
+}
+
+/* All of t but its place in memory. strides NULL: row-major. */
+static void lay(viva_tensor *t, viva_dtype dtype, uint32_t rank, const uint64_t *shape, const int64_t *strides,
+                size_t elements) {
+  int64_t step = 1;
+  t->dtype = dtype, t->rank = rank, t->elements = elements;
+  memset(t->shape, 0, sizeof t->shape); /* all eight: gcc makes a loop over the rest a `rep stos`, 15 ns */
+  memset(t->strides, 0, sizeof t->strides);
   for (uint32_t i = rank; i-- > 0;) {
     t->shape[i] = shape[i];
     /* The step of an axis with one index is never taken: whatever it was, it must not overflow anywhere. */
-    t->strides[i] = strides && shape[i] > 1 ? strides[i] : (int64_t)step;
-    empty |= shape[i] == 0;
-    overflow |= ck_mul(elements, shape[i], &elements);
-    overflow |= ck_mul(step, shape[i] ? shape[i] : 1, &step); /* as elements, but not 0 */
-    overflow |= ck_mul(step, element, &bytes) || bytes > PTRDIFF_MAX;
+    t->strides[i] = strides && shape[i] > 1 ? strides[i] : step;
+    step *= shape[i] ? (int64_t)shape[i] : 1;
   }
-  if (overflow) {
-    char text[128];
-    return error_set(error, VIVA_E_LIMIT, "the size of a tensor %s of %s overflows", tensor_shape_text(t, text),
-                     viva_dtype_name(dtype));
-  }
-  t->elements = empty ? 0 : (size_t)elements;
-  for (uint32_t i = 0; i < rank && empty; i++) t->strides[i] = 1; /* likewise */
-  return VIVA_OK;
+  for (uint32_t i = 0; i < rank && elements == 0; i++) t->strides[i] = 1; /* likewise */
 }
 
 /* The lowest and the highest element that t's indices reach, from element [0, 0, …]; 1 on overflow. */
@@ -135,15 +146,11 @@ static void storage_release(tensor_storage *s) {
   runtime_release(rt);
 }
 
-/* *made = *t over s, one of whose references it takes over. */
-static void place(viva_tensor *made, const viva_tensor *t, tensor_storage *s, int64_t offset) {
-  atomic_init(&made->references, 1);
-  made->storage = s;
-  made->dtype = t->dtype, made->rank = t->rank;
-  memcpy(made->shape, t->shape, sizeof t->shape);
-  memcpy(made->strides, t->strides, sizeof t->strides);
-  made->elements = t->elements;
-  made->data = s->data + offset * (int64_t)tensor_element_bytes(t->dtype);
+/* The tensor's element [0, 0, …] is at data in s, one of whose references it takes over. */
+static void place(viva_tensor *t, tensor_storage *s, char *data) {
+  atomic_init(&t->references, 1);
+  t->storage = s;
+  t->data = data;
 }
 
 /* A storage and the first tensor over it; small elements lie behind both: one allocation for all. */
@@ -179,9 +186,9 @@ static void lie_behind(first *f, storage_kind kind) {
   asan_poison(f + 1, BEHIND - sizeof *f);
 }
 
-/* A tensor like *t from the beginning of a new storage on. */
-static viva_status make(const viva_tensor *t, runtime *rt, const tensor_device *device, void *data, size_t bytes,
-                        storage_kind kind, viva_tensor **out, viva_error *error) {
+/* A tensor at the beginning of a new storage; its shape is yet to be laid. */
+static viva_status make(runtime *rt, const tensor_device *device, void *data, size_t bytes, storage_kind kind,
+                        viva_tensor **out, viva_error *error) {
   const int small = kind != WRAPPED && !device && bytes <= SMALL_BYTES;
   first *f = mem_alloc(&rt->mem, small ? BEHIND + bytes : sizeof *f);
   if (!f) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
@@ -195,17 +202,19 @@ static viva_status make(const viva_tensor *t, runtime *rt, const tensor_device *
   atomic_init(&f->storage.references, 1);
   runtime_retain(rt);
   if (device) device->retain(device->engine);
-  place(&f->tensor, t, &f->storage, 0);
+  place(&f->tensor, &f->storage, f->storage.data);
   *out = &f->tensor;
   return VIVA_OK;
 }
 
 static viva_status create(runtime *rt, const tensor_device *device, viva_dtype dtype, uint32_t rank,
                           const uint64_t *shape, storage_kind kind, viva_tensor **out, viva_error *error) {
-  viva_tensor t;
+  size_t elements;
   *out = NULL;
-  TRY(set_shape(&t, dtype, rank, shape, NULL, error));
-  return make(&t, rt, device, NULL, t.elements * tensor_element_bytes(dtype), kind, out, error);
+  TRY(count_elements(dtype, rank, shape, &elements, error));
+  TRY(make(rt, device, NULL, elements * tensor_element_bytes(dtype), kind, out, error));
+  lay(*out, dtype, rank, shape, NULL, elements);
+  return VIVA_OK;
 }
 
 viva_status tensor_create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
@@ -233,7 +242,8 @@ viva_status tensor_wrap(runtime *rt, const tensor_device *device, const viva_ten
   const size_t bytes = memory->bytes;
   viva_tensor t;
   *out = NULL;
-  TRY(set_shape(&t, dtype, rank, shape, memory->strides, error));
+  TRY(count_elements(dtype, rank, shape, &t.elements, error));
+  lay(&t, dtype, rank, shape, memory->strides, t.elements);
   if (!memory->data && bytes > 0)
     return error_set(error, VIVA_E_ARGUMENT, "data is NULL; expected %zu bytes of memory", bytes);
   if ((uintptr_t)memory->data % tensor_element_bytes(dtype) != 0)
@@ -243,7 +253,8 @@ viva_status tensor_wrap(runtime *rt, const tensor_device *device, const viva_ten
                      tensor_element_bytes(dtype));
   if (bytes > PTRDIFF_MAX) return error_set(error, VIVA_E_LIMIT, "%zu bytes are more than memory can hold", bytes);
   TRY(check_reach(&t, 0, bytes, error));
-  TRY(make(&t, rt, device, memory->data, bytes, WRAPPED, out, error));
+  TRY(make(rt, device, memory->data, bytes, WRAPPED, out, error));
+  lay(*out, dtype, rank, shape, memory->strides, t.elements);
   (*out)->storage->release = memory->release, (*out)->storage->release_user = memory->release_user;
   return VIVA_OK;
 }
@@ -252,12 +263,14 @@ viva_status tensor_over(tensor_storage *storage, viva_dtype dtype, uint32_t rank
                         const int64_t *strides, int64_t offset, viva_tensor **out, viva_error *error) {
   viva_tensor t;
   *out = NULL;
-  TRY(set_shape(&t, dtype, rank, shape, strides, error));
+  TRY(count_elements(dtype, rank, shape, &t.elements, error));
+  lay(&t, dtype, rank, shape, strides, t.elements);
   TRY(check_reach(&t, offset, storage->bytes, error));
   viva_tensor *made = mem_alloc(&storage->rt->mem, sizeof *made);
   if (!made) return error_set(error, VIVA_E_MEMORY, "no memory for a tensor");
   atomic_fetch_add_explicit(&storage->references, 1, memory_order_relaxed);
-  place(made, &t, storage, offset);
+  lay(made, dtype, rank, shape, strides, t.elements);
+  place(made, storage, storage->data + offset * (int64_t)tensor_element_bytes(dtype));
   *out = made;
   return VIVA_OK;
 }

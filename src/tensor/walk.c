@@ -120,7 +120,7 @@ static void run_part(void *arg, size_t begin, size_t end, size_t thread) {
   const uint32_t inner = w->rank - 1;
   const size_t line = (size_t)w->shape[inner];
   uint64_t index[VIVA_TENSOR_MAX_RANK];
-  char *p[WALK_OPERANDS], *at[WALK_OPERANDS];
+  char *at[WALK_OPERANDS];
   int64_t step[WALK_OPERANDS];
   size_t outer = begin / line, skip = begin % line;
   (void)thread;
@@ -129,10 +129,11 @@ static void run_part(void *arg, size_t begin, size_t end, size_t thread) {
     index[i] = outer % w->shape[i];
     for (int k = 0; k < w->operands; k++) at[k] += (int64_t)index[i] * w->step[k][i];
   }
+  for (int k = 0; k < w->operands; k++) at[k] += (int64_t)skip * step[k];
   while (begin < end) {
     const size_t n = line - skip < end - begin ? line - skip : end - begin;
-    for (int k = 0; k < w->operands; k++) p[k] = at[k] + (int64_t)skip * step[k];
-    job->body(job->arg, p, step, n);
+    job->body(job->arg, at, step, n);
+    for (int k = 0; skip > 0 && k < w->operands; k++) at[k] -= (int64_t)skip * step[k];
     begin += n, skip = 0;
     for (uint32_t i = inner; i-- > 0;) {
       for (int k = 0; k < w->operands; k++) at[k] += w->step[k][i];

@@ -175,13 +175,13 @@ static void put_symbol(const bpe *b, symbol_list *list, uint32_t id, const char 
 static void put_affixed(const bpe *b, symbol_list *list, const char *text, size_t bytes, int is_first, int is_last) {
   char whole[AFFIX_MOST + 4];
   size_t n = 0;
-  if (!is_first) {
+  if (!is_first && b->rules.prefix.bytes > 0) { /* an affix that is not there has no text */
     memcpy(whole, b->rules.prefix.text, b->rules.prefix.bytes);
     n = b->rules.prefix.bytes;
   }
   memcpy(whole + n, text, bytes);
   n += bytes;
-  if (is_last) {
+  if (is_last && b->rules.suffix.bytes > 0) {
     memcpy(whole + n, b->rules.suffix.text, b->rules.suffix.bytes);
     n += b->rules.suffix.bytes;
   }

@@ -30,6 +30,8 @@ static const gguf_pre table[] = {
      0,
      0,
      0},
+    /* What llama.cpp cuts by where a file names nothing (llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_DEFAULT). */
+    {"default", {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, 0, 0, 0},
     {"smollm starcoder refact command-r codeshell exaone minerva-7b mellum2", {PRE_DIGITS, GPT2}, 0, 0, 0},
     {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano", {LLAMA3}, 1, 0, 1},
     {"dbrx smaug-bpe chatglm-bpe", {LLAMA3}, 0, 0, 0},

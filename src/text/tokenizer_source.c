@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/token_text.h"
 #include "text/compile.h"
 #include "text/gguf_pre.h"
 #include "text/opening.h"
@@ -101,21 +102,12 @@ static viva_status read_rule(token_source *s, tokenizer_spec *spec, viva_error *
   return gguf_pre_apply(pre, spec, error);
 }
 
-/* Tokens that end a turn, whatever type a converter gave them. */
-static int ends_turn(token_text t) {
-  static const char *const texts[] = {
-      "<|eot_id|>",      "<|im_end|>", "<|end|>", "<end_of_turn>",      "<|endoftext|>", "<|eom_id|>",
-      "<|end_of_text|>", "<EOT>",      "_<EOT>",  "<end_of_utterance>", "[EOT]",         "<｜end▁of▁sentence｜>"};
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-    if (strlen(texts[i]) == t.bytes && memcmp(texts[i], t.text, t.bytes) == 0) return 1;
-  return 0;
-}
-
 /* Control tokens are special; user-defined ones are added. Both are matched as written. Unknown is special too, as
  * programs that read GGUF treat it; the other kinds are ordinary. */
 int token_source_added(const token_source *s, size_t i, int *special) {
   if (!s->kinds || s->tokens[i].bytes == 0) return 0;
-  int32_t kind = ends_turn(s->tokens[i]) ? TOKEN_CONTROL : s->kinds[i];
+  unsigned said = token_text_find(s->tokens[i].text, s->tokens[i].bytes);
+  int32_t kind = said & TOKEN_TEXT_SPECIAL ? TOKEN_CONTROL : s->kinds[i];
   *special = kind != TOKEN_USER;
   return kind == TOKEN_USER || kind == TOKEN_CONTROL || kind == TOKEN_UNKNOWN;
 }

@@ -76,6 +76,16 @@ def test_case(program, name, prompt, tokens):
     assert tokens is None or found == tokens
 
 
+@pytest.mark.parametrize("spelling", ["32 x 32", "32X32", " 32x32 "])
+def test_case_block_structures(program, tmp_path, spelling):
+    shutil.copytree(case("12-compressed-tensors-spelling/block"), tmp_path / "hf")
+    config = tmp_path / "hf/config.json"
+    text = config.read_text()
+    assert '"32x32"' in text
+    config.write_text(text.replace('"32x32"', json.dumps(spelling)))
+    assert generate(program, tmp_path / "hf")[1] == CODES
+
+
 def test_case_end_of_turn(program):
     """<|eot_id|> ends a turn although only <|end_of_text|> is named."""
     tokens = generate(program, case("02-gguf-end-of-turn-by-text/model.gguf"), "--no-bos")[1]
@@ -175,6 +185,67 @@ def test_gguf_frame_defaults(program, tmp_path):
     assert "no such token is named" in generate(program, nameless)[2]
 
 
+def entry(model, key):
+    return next(value.value for value in model.values if value.key == key)
+
+
+def with_tokens(model, first, texts, kind=1):
+    """Tokens from number `first` on have these texts, and this type; merges that make others are left out."""
+    tokens, kinds = (list(entry(model, f"tokenizer.ggml.{key}")) for key in ("tokens", "token_type"))
+    for at, text in enumerate(texts, first):
+        tokens[at], kinds[at] = text, kind
+    merges = [m for m in entry(model, "tokenizer.ggml.merges") if {*m.split(" "), m.replace(" ", "")} <= set(tokens)]
+    model.set("tokenizer.ggml.merges", "array", merges, element="string")
+    return model.set("tokenizer.ggml.tokens", "array", tokens, element="string").set(
+        "tokenizer.ggml.token_type", "array", kinds, element="i32")
+
+
+def test_gguf_default_pre_tokenizer(program, tmp_path):
+    """Where a file names none, or `default`: llama.cpp's own stages (llama-vocab.cpp), made here by the tokenizers package."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    stages = [r"[\p{P}\$\+<=>\^~\|]+", r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)", r"\p{N}+", "[0-9][0-9][0-9]"]
+    texts = [".,", "$$", "``", "12", "123", "1234", "Ġ1", "'s", "a.", "ĠĠ", "Ġ.", "34"]
+    merges = [". ,", "$ $", "` `", "1 2", "12 3", "3 4", "123 4", "Ġ 1", "' s", "a .", "Ġ Ġ", "Ġ ."]
+    model = with_tokens(read_gguf(TINY), 280, [t for t in texts if len(t) > 1])
+    tokens = entry(model, "tokenizer.ggml.tokens")
+    kept = entry(model, "tokenizer.ggml.merges") + merges
+    model.set("tokenizer.ggml.merges", "array", kept, element="string")
+    oracle = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, [tuple(m.split(" ")) for m in kept]))
+    oracle.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(s), "isolated") for s in stages] + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    text = "a., b.'s it's $$ ``x`` 1234567 123 12 a 1234 . 1,234.56  the  \n\n x²½12345 a.b<=>$$1"
+    for name, change in (("default", lambda m: m.set("tokenizer.ggml.pre", "string", "default")),
+                         ("missing", lambda m: m.drop("tokenizer.ggml.pre")), ("gpt2", lambda m: m.set("tokenizer.ggml.pre", "string", "gpt2"))):
+        (tmp_path / f"{name}.gguf").write_bytes(change(model).pack())
+        run = viva(program, "tokenize", "-m", tmp_path / f"{name}.gguf", "-p", text, "--ids")
+        assert (json.loads(run.stdout) == oracle.encode(text).ids) == (name != "gpt2"), run.stdout
+        assert ("tokenizer.ggml.pre is missing" in run.stderr) == (name == "missing")
+
+
+@pytest.mark.parametrize("texts, ends", [
+    (["<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|fim_prefix|>"], [0, 1, 2]),
+    (["<｜end▁of▁sentence｜>", "<turn|>", "<|tool_response>", "</s>"], [0, 1, 2]),
+    (["<|end|>", "<|return|>", "<|call|>"], [1, 2]), (["<|end|>", "<|flush|>", "<|calls|>"], [1, 2]),
+    (["<|end|>", "<|return|>"], [0, 1]), (["[e~[", "[EOS]", "[PAD]", "<EOT>"], [0, 1, 2, 3])])
+def test_gguf_ends_by_text(program, tmp_path, texts, ends):
+    """As llama.cpp has it, and special whatever their type: `</s>` and `<|end|>` only in the right company."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(with_tokens(read_gguf(TINY), 280, texts, kind=3 if "</s>" in texts else 1).pack())
+    run = viva(program, "inspect", "--json", path)
+    assert json.loads(run.stdout)["config"]["eos_tokens"] == [2, 0, *(280 + i for i in ends)], run.stdout
+    ids = viva(program, "tokenize", "-m", path, "-p", texts[1], "--ids", "--special").stdout
+    assert json.loads(ids)[-1] == 281
+
+
+def test_gguf_ends_by_key(program, tmp_path):
+    path = tmp_path / "model.gguf"
+    model = read_gguf(TINY)
+    for at, key in enumerate(("eot", "eom", "fim_pad", "fim_rep", "fim_sep")):
+        model.set(f"tokenizer.ggml.{key}_token_id", "u32", 281 + at)
+    path.write_bytes(model.pack())
+    assert json.loads(viva(program, "inspect", "--json", path).stdout)["config"]["eos_tokens"] == [2, *range(281, 286), 0]
+
+
 def test_tokenize_like_generate(program, tmp_path):
     """BOS and special tokens as generate takes them."""
     model = tmp_path / "llama.gguf"
@@ -183,6 +254,17 @@ def test_tokenize_like_generate(program, tmp_path):
         run = viva(program, "generate", "-m", model, "-p", prompt, *NUMBERS)
         ids = viva(program, "tokenize", "-m", model, "-p", prompt, "--ids", "--like-generate").stdout
         assert json.loads(ids) == json.loads(run.stdout)["prompt_tokens"]
+
+
+def test_gguf_missing_vocabulary_keys(program, tmp_path):
+    """The key that is missing is the one that is named."""
+    for key in ("model", "tokens"):
+        path = tmp_path / f"{key}.gguf"
+        path.write_bytes(read_gguf(TINY).drop(f"tokenizer.ggml.{key}").pack())
+        refused(program, path, f"no key tokenizer.ggml.{key}")
+        for command in ("tokenize", "chat"):
+            run = viva(program, command, "-m", path, "-p", "x")
+            assert run.returncode == 2 and f"no key tokenizer.ggml.{key}" in run.stderr, run.stderr
 
 
 def test_gguf_image_encoder(program, tmp_path):
@@ -243,6 +325,7 @@ def test_stale_quantisation_section(program, folder):
 
 @pytest.mark.parametrize("keys, fragment", [
     ({"architectures": ["LlamaForSequenceClassification"]}, "a classifier"),
+    ({"architectures": ["ViTForImageClassification"], "model_type": "vit"}, "an image model"),
     ({"architectures": ["BertModel"], "model_type": "bert"}, "an encoder"),
     ({"architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl"}, "images"),
     ({"architectures": ["T5ForConditionalGeneration"], "model_type": "t5"}, "an encoder with a decoder")])
@@ -259,11 +342,37 @@ def test_other_tokenizers_are_named(program, folder, name):
 
 
 def test_cache_root_names_its_snapshot(program, folder, tmp_path):
-    snapshot = tmp_path / "models--a--b/snapshots/0123abcd"
+    """Each folder above a snapshot, given to whatever command; the one that refs/main means, where it says so."""
+    hub = tmp_path / "hub"
+    snapshot = hub / "models--a--b/snapshots/0123abcd"
     snapshot.parent.mkdir(parents=True)
     folder.rename(snapshot)
-    refused(program, tmp_path / "models--a--b", "give the snapshot in it")
+    (snapshot.parent / "ffff").mkdir()
+    (hub / "models--a--b/refs").mkdir()
+    (hub / "models--a--b/refs/main").write_text("0123abcd")
+    for given in (hub / "models--a--b", hub, tmp_path):
+        refused(program, given, f"give the snapshot in it: {snapshot}")
+        run = viva(program, "tokenize", "-m", given, "-p", "x")
+        assert run.returncode == 2 and f"give the snapshot in it: {snapshot}" in run.stderr
+    (snapshot.parent / "ffff").rmdir()
+    for given in (snapshot.parent, f"{snapshot.parent}/"):
+        refused(program, given, "0123abcd")
+        assert "0123abcd" in viva(program, "tokenize", "-m", given, "-p", "x").stderr
     generate(program, snapshot)
+
+
+def test_one_shard_brings_the_others(program, folder):
+    """Given one of several shards, those beside it belong to the model; where some are missing, that is said."""
+    expected = generate(program, folder)[:2]
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    for i in range(3):
+        part = {k: v for n, (k, v) in enumerate(sorted(tensors.items())) if n % 3 == i}
+        save_file(part, folder / f"model-0000{i + 1}-of-00003.safetensors")
+    for i in (1, 3):
+        assert generate(program, folder / f"model-0000{i}-of-00003.safetensors")[:2] == expected
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    refused(program, folder / "model-00001-of-00003.safetensors", "of its 3 parts 2 are here")
 
 
 def test_rope_scaling_without_type_is_told(program, folder):

@@ -109,6 +109,9 @@ F.config("linear rope without factor", {"rope_scaling": {"type": "linear"}}, '"f
 F.config("parameters without theta", {"rope_parameters": {"rope_type": "default"}})
 F.config("longrope", {"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}, '"longrope"')
 F.config("ends with ids outside", {"eos_token_id": [2, 999999, -1, 2]}, told="999999")
+F.config("ends with null", {"eos_token_id": [2, None, 999]}, told="999")
+F.config("no window as 0", {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 0}, told="sliding_window is 0")
+F.config("no window as 0 in a Qwen", {"sliding_window": 0, "use_sliding_window": True})
 F.config("many ends", {"eos_token_id": [2, *range(280, 299)]}, told="more than 16")
 F.config("a window in a Llama", {"sliding_window": 4})
 F.config("full layers", {"layer_types": ["full_attention"] * 2})
@@ -125,8 +128,11 @@ F.text("a byte order mark", "config.json", lambda t: "\ufeff" + t, "byte order m
 for name, section in {"empty": {}, "null method": {"quant_method": None}, "no method": {"load_in_8bit": True}, "text": "none",
                       "awq": {"quant_method": "awq", "bits": 4}, "gptq without method": {"bits": 4, "group_size": 128}}.items():
     F.config(f"stale section, {name}", {"quantization_config": section}, told="no tensor is quantised")
-F.config("stale section, fp8", {"quantization_config": {"quant_method": "fp8", "activation_scheme": "dynamic"}})
-F.config("stale section, modelopt", {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}})
+F.config("stale section, fp8", {"quantization_config": {"quant_method": "fp8", "activation_scheme": "dynamic"}},
+         told="no tensor is quantised; the section about it (fp8 tensor)")
+F.config("stale section, modelopt", {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}},
+         told="no tensor is quantised")
+F.text("hf_quant_config, FP8", "hf_quant_config.json", '{"quantization": {"quant_algo": "FP8"}}', told="no tensor is quantised")
 for name, text in {"null": '{"quantization": {"quant_algo": null, "kv_cache_quant_algo": "FP8"}}', "empty": "{}",
                    "null section": '{"quantization": null}', "no algo": '{"quantization": {"kv_cache_quant_algo": "FP8"}}',
                    "awq": '{"quantization": {"quant_algo": "INT4_AWQ", "group_size": 128}}', "cut": "{"}.items():
@@ -225,6 +231,20 @@ indexed("too little", lambda names: {"weight_map": dict(list(names.items())[:3])
 F.folder("shards without an index", lambda d: (d / "model.safetensors").rename(d / SHARD))
 
 
+def broken_index(name, text, file=SHARD, expected=SAME, told="read without it"):
+    def edit(folder):
+        (folder / "model.safetensors").rename(folder / file)
+        (folder / "model.safetensors.index.json").write_text(text)
+    F.folder(f"index, {name}", edit, expected, told)
+
+
+broken_index("nothing", "")
+broken_index("no tensors", '{"metadata": {}, "weight_map": {}}')
+broken_index("no map", '{"metadata": {}}')
+broken_index("cut", '{"metadata": {}, "weight_map": {"lm_')
+broken_index("nothing, and no shards", "", file="pytorch_model.bin", expected="index.json")
+
+
 def consolidated(folder):
     shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
     (folder / "model.safetensors").rename(folder / SHARD)
@@ -293,6 +313,11 @@ instead("consolidated.00.pth", "PyTorch")
 instead("tf_model.h5", "TensorFlow")
 instead("flax_model.msgpack", "Flax")
 instead("adapter_model.safetensors", "LoRA adapter")
+def bare_adapter(folder):
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+F.folder("an adapter under a model's name", bare_adapter, "LoRA adapter")
 instead("consolidated.safetensors", "their maker's own form")
 instead("mmproj-model-f16.gguf", "image encoder")
 instead("openvino_model.bin", "OpenVINO")

@@ -42,6 +42,31 @@ def test_norms(order, dtype):
                                        rtol=4 * np.finfo(result).eps)
 
 
+@pytest.mark.parametrize("order", [1, -1, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int32, np.uint8, bool])
+def test_matrix_norms(order, dtype):
+    """F16 is summed in F32: within the last unit of the exact value."""
+    batch = rng.normal(size=(3, 2, 5, 4)) * 9
+    for a in (A, NAN, A[:, ::-2], A[1:, :1], batch, batch.transpose(3, 0, 2, 1)):
+        a = (np.abs(np.nan_to_num(a)) if np.dtype(dtype).kind in "iub" else a).astype(dtype)
+        expected = np.linalg.matrix_norm(a.astype(np.float64), ord=order, keepdims=True)
+        result = np.dtype(dtype) if np.dtype(dtype).kind == "f" else np.dtype(np.float64)
+        for keep in (0, 1):
+            found = new("matrix_norm", tensor_of(a), c.c_double(order), keep).numpy()
+            assert found.dtype == result and found.shape == (expected.shape if keep else a.shape[:-2])
+            np.testing.assert_allclose(found.astype(np.float64), expected.reshape(found.shape), rtol=np.finfo(result).eps)
+
+
+def test_matrix_norm_refuses():
+    for order in (2, -2, 0, 3, np.nan):
+        with pytest.raises(VivaError, match="singular"):
+            new("matrix_norm", tensor_of(A), c.c_double(order), 0)
+    with pytest.raises(VivaError, match="2 or more"):
+        new("matrix_norm", tensor_of(A[0]), c.c_double(1), 0)
+    with pytest.raises(VivaError, match="nothing"):  # NumPy's: zero-size array to reduction operation maximum
+        new("matrix_norm", tensor_of(A[:, :0]), c.c_double(1), 0)
+
+
 def test_norm_refuses_nan():
     with pytest.raises(VivaError, match="order"):
         new("norm", tensor_of(A), c.c_double(np.nan), None, 0, 0)
@@ -63,6 +88,8 @@ def listed(*tensors):
 POOL = Window(c.sizeof(Window), (2, 2), (1, 1), (1, 1), (1, 1), 1)
 SAME = Window(c.sizeof(Window), (0, 0), (1, 1), (1, 1), (1, 1), 1)
 ZERO = (c.c_double(0.5), )
+MAP = c.CFUNCTYPE(c.c_double, c.c_void_p, c.c_uint64, c.c_double)(lambda user, index, x: x * index)
+MAP2 = c.CFUNCTYPE(c.c_double, c.c_void_p, c.c_uint64, c.c_double, c.c_double)(lambda user, index, x, y: x - y * index)
 # name: the arguments for two tensors; a result of 6 by 6 may lie over the first operand
 CALLS = {
     "dot": lambda a, b: (new("select", a, 0, c.c_int64(1)), new("select", b, 0, c.c_int64(2))),
@@ -85,6 +112,11 @@ CALLS = {
     "pad": lambda a, b: (a, sizes(1, 0), sizes(0, 2), c.c_double(7)),
     "tile": lambda a, b: (a, sizes(2, 1)),
     "repeat": lambda a, b: (a, c.c_uint64(2), 0),
+    "matrix_norm": lambda a, b: (a, c.c_double(1), 0),
+    "clip_by_norm": lambda a, b: (a, c.c_double(2)),
+    "diag": lambda a, b: (a, c.c_int64(-1)),
+    "map": lambda a, b: (a, MAP, None),
+    "map2": lambda a, b: (a, b, MAP2, None),
 }
 
 
@@ -112,3 +144,82 @@ def test_into(name):
         with pytest.raises(VivaError, match=code):
             call(name + "_into", *arguments, out)
     assert np.all(wrong.numpy() == 1)
+
+
+def every_second(shape, dtype):
+    """An array of fives, a tensor over it, every second element of it."""
+    holder = np.full((*shape, 2), 5, dtype)
+    whole = tensor_of(holder)
+    return holder, whole, new("select", whole, -1, c.c_int64(1))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int16, np.uint8])
+def test_given_values_into(dtype):
+    d = c.c_double
+    for name, arguments, expected in (
+        ("arange", (d(1), d(10), d(2)), np.arange(1, 10, 2, dtype=dtype)),
+        ("linspace", (d(0), d(9)), np.linspace(0, 9, 7, dtype=dtype)),
+        ("logspace", (d(0), d(3), d(2)), np.logspace(0, 3, 4, base=2, dtype=dtype)),
+        ("eye", (c.c_int64(-1), ), np.eye(4, 3, -1, dtype=dtype)),
+        ("fill", (), np.full((2, 3), 7, dtype)),
+    ):
+        holder, whole, out = every_second(expected.shape, dtype)
+        if name == "fill":
+            call("fill", out, d(7))
+        else:
+            call(name + "_into", *arguments, out)
+        holder[..., 1] = expected
+        assert same(whole.numpy(), holder), name
+
+
+def test_given_values_refuse():
+    d, row, flat = c.c_double, tensor_of(np.zeros(3)), tensor_of(np.zeros((3, 3)))
+    for name, arguments, out, match in (("arange", (d(0), d(4), d(1)), row, "shape"), ("arange", (d(0), d(4), d(0)), row, "end"),
+                                        ("linspace", (d(0), d(1)), flat, "1 axes"), ("logspace", (d(0), d(1), d(0)), row, "base"),
+                                        ("eye", (c.c_int64(0), ), row, "2 axes"), ("eye", (c.c_int64(0), ), None, "NULL"),
+                                        ("random", (None, ), tensor_of(np.zeros(3, np.int8)), "not defined")):
+        with pytest.raises(VivaError, match=match):
+            call(name + "_into", *arguments, out)
+    assert not row.numpy().any() and not flat.numpy().any()
+
+
+def test_random_into_is_random():
+    from viva_tensor import engine
+    expected = new("random", engine, 2, 2, sizes(3, 5), None).numpy()
+    holder, whole, out = every_second((3, 5), np.float32)
+    call("random_into", None, out)
+    holder[..., 1] = expected
+    assert same(whole.numpy(), holder)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, bool])
+def test_one_hot_into(dtype):
+    places = np.array([[1, -1], [0, 2]])
+    holder, whole, out = every_second((2, 2, 4), dtype)
+    call("one_hot_into", tensor_of(places), out)
+    holder[..., 1] = np.eye(4)[places]
+    assert same(whole.numpy(), holder)
+    for wrong in (np.zeros((2, 4)), np.zeros(())):
+        with pytest.raises(VivaError, match="shape"):
+            call("one_hot_into", tensor_of(places), tensor_of(wrong))
+    with pytest.raises(VivaError, match="outside"):
+        call("one_hot_into", tensor_of(places), tensor_of(np.zeros((2, 2, 2))))
+
+
+def test_top_k_into():
+    a = tensor_of(A)
+    order = np.argsort(-A, axis=1, kind="stable")[:, :3]
+    holder, whole, values = every_second((6, 3), np.float32)
+    indices = tensor_of(np.zeros((6, 3), np.int32))
+    call("top_k_into", a, c.c_uint64(3), 1, values, indices)
+    holder[..., 1] = np.take_along_axis(A, order, 1)
+    assert same(whole.numpy(), holder) and np.array_equal(indices.numpy(), order)
+    over = tensor_of(A)  # the values lie over what they are chosen from
+    first = new("slice_step", over, 1, c.c_int64(0), c.c_int64(3), c.c_int64(1))
+    call("top_k_into", over, c.c_uint64(3), 1, first, None)
+    assert same(over.numpy()[:, :3], np.take_along_axis(A, order, 1)) and same(over.numpy()[:, 3:], A[:, 3:])
+    before = whole.numpy()
+    for given, match in (((values, tensor_of(np.zeros((6, 4)))), "indices has the shape"), ((values, values), "share")):
+        with pytest.raises(VivaError, match=match):
+            call("top_k_into", a, c.c_uint64(3), 1, *given)
+    assert same(whole.numpy(), before)

@@ -110,10 +110,11 @@ static viva_status choice(const inputs *in, int k, viva_tensor **out, viva_error
   case 14: return viva_tensor_conv2d(in->image, in->kernels, NULL, NULL, out, e);
   case 15: return viva_tensor_map(in->b, twice, NULL, out, e);
   case 16: return viva_tensor_map2(in->a, in->row, plus, NULL, out, e);
-  default: return viva_tensor_norm(in->b, k - 18, NULL, 0, 1, out, e); /* of orders -1 to 3 */
+  case 17: return viva_tensor_matrix_norm(in->b, 1, 1, out, e);
+  default: return viva_tensor_norm(in->b, k - 19, NULL, 0, 1, out, e); /* of orders -1 to 3 */
   }
 }
-enum { CHOICES = 22 };
+enum { CHOICES = 23 };
 
 static viva_status shape(const inputs *in, int k, viva_tensor **out, viva_error *e) {
   const viva_tensor *both[2] = {in->a, in->b};

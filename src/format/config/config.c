@@ -294,6 +294,7 @@ static viva_status visit_eos(void *arg, const config_value *element) {
   viva_model_config *c = v->config;
   const uint32_t room = sizeof c->eos_tokens / sizeof *c->eos_tokens;
   viva_token token = -1;
+  if (element->kind == VALUE_NULL) return VIVA_OK; /* names none */
   if (element->kind != VALUE_NUMBER) return config_wrong_kind(v->file, element, "the id of a token");
   TRY(read_token(v->file, element, c->vocab_size, &token));
   if (token < 0) return VIVA_OK;

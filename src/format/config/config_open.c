@@ -8,6 +8,18 @@
 
 #define MAX_CONFIG_BYTES ((uint64_t)16 << 20) /* the largest real ones, with long lists of labels, have some 100 KB */
 
+static viva_status no_config(const viva_checkpoint *ck, arena *a, const char *path, viva_error *error) {
+  const char *adapter = path_join(a, ck->folder, "adapter_config.json");
+  int is_adapter = 0;
+  if (adapter != NULL) (void)path_exists(ck->rt, adapter, &is_adapter, NULL);
+  error_set(error, VIVA_E_NOT_FOUND,
+            is_adapter ? "the folder holds a LoRA adapter (adapter_config.json) and no model: merge it into its model "
+                         "first (peft: merge_and_unload)"
+                       : "there is no config.json beside the weights; it says how the model is built: fetch it too");
+  error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
+  return VIVA_E_NOT_FOUND;
+}
+
 static viva_status read_folder(const viva_checkpoint *ck, arena *a, viva_model_config *config, viva_error *error) {
   const char *path = path_join(a, ck->folder, "config.json");
   const char *generation_path = path_join(a, ck->folder, "generation_config.json");
@@ -18,11 +30,7 @@ static viva_status read_folder(const viva_checkpoint *ck, arena *a, viva_model_c
   int exists;
   if (path == NULL || generation_path == NULL) return build_no_memory(ck->path, "a path", error);
   viva_status status = file_read_all(ck->rt, a, path, MAX_CONFIG_BYTES, &text, &bytes, error);
-  if (status == VIVA_E_NOT_FOUND) {
-    error_set(error, status,
-              "there is no config.json beside the weights; it says how the model is built: fetch it too");
-    error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
-  }
+  if (status == VIVA_E_NOT_FOUND) return no_config(ck, a, path, error);
   TRY(status);
   TRY(build_charge_json(&left, bytes, path, &charged, error));
   TRY(path_exists(ck->rt, generation_path, &exists, error));

@@ -67,7 +67,9 @@ viva_status config_window(const config_file *file, const window_source *source, 
   TRY(config_integer(file, source->full_layers, &from));
   if (source->rule == WINDOW_NEVER) return VIVA_OK; /* a Llama's layers are all full, whatever the keys say */
   int in_use = source->rule == WINDOW_ALL || switched;
-  if (in_use && window == 0 && !none) return config_wrong_kind(file, source->window, "null or an integer of 1 or more");
+  if (in_use && window == 0 && !none)
+    runtime_log(file->rt, VIVA_LOG_WARN, "%s: sliding_window is 0, which no layer could attend with: read as null",
+                file->path);
   if (!in_use) window = 0;
   if (config_given(source->layer_types)) return read_layer_types(file, source->layer_types, window, config);
   if (source->rule == WINDOW_ALL) from = 0;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/token_text.h"
 #include "format/config/config.h"
 #include "format/gguf/gguf_rope.h"
 
@@ -248,44 +249,26 @@ static int is_control(const gguf *g, uint64_t id) {
   return kinds == NULL || !kinds->is_array || gguf_element_i64(kinds, id, &kind) != 0 || kind == KIND_CONTROL;
 }
 
-/* Tokens that end a text, a turn or a message whatever the keys say: first files of an Instruct model name the end of
- * text only. The texts are those that llama.cpp goes by (llama-vocab.cpp, special_eog_ids). */
+/* Tokens that end a text, a turn or a message whatever the keys say. */
 static void find_ends(const gguf_config_reader *r) {
-  static const char strike[] = "</s>"; /* ends a text, or in Gemma's vocabulary text struck through */
-  static const char *const ends[] = {"<|eot_id|>",
-                                     "<|im_end|>",
-                                     "<|end|>",
-                                     "<|return|>",
-                                     "<|call|>",
-                                     "<|flush|>",
-                                     "<|calls|>",
-                                     "<end_of_turn>",
-                                     "<|eom_id|>",
-                                     "<|endoftext|>",
-                                     strike,
-                                     "<EOT>",
-                                     "_<EOT>",
-                                     "[EOT]",
-                                     "[EOS]",
-                                     "<|end_of_text|>",
-                                     "<end_of_utterance>",
-                                     "<eos>"};
   const gguf_value *tokens = gguf_find(r->g, "tokenizer.ggml.tokens");
   const char *text;
-  size_t at = 0, bytes;
+  unsigned all = 0;
   if (tokens == NULL || !tokens->is_array || tokens->type != GGUF_STRING) return;
+  for (size_t at = 0, bytes; gguf_next_string(tokens, &at, &text, &bytes);) all |= token_text_find(text, bytes);
+  size_t at = 0, bytes;
   for (uint64_t id = 0; id < r->config->vocab_size && gguf_next_string(tokens, &at, &text, &bytes); id++) {
-    if (bytes < 4 || strchr("<[_", text[0]) == NULL) continue;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-      if (strlen(ends[i]) == bytes && memcmp(ends[i], text, bytes) == 0 && (ends[i] != strike || is_control(r->g, id)))
-        add_end(r->config, (viva_token)id);
+    unsigned found = token_text_find(text, bytes);
+    if (!token_text_ends(found, all) || (found & TOKEN_TEXT_STRIKE && !is_control(r->g, id))) continue;
+    add_end(r->config, (viva_token)id);
   }
 }
 
 /* End of text, of turn, of message: generation stops at each. */
 static viva_status read_special_tokens(const gguf_config_reader *r) {
-  static const char *const end_keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                         "tokenizer.ggml.eom_token_id"};
+  static const char *const end_keys[] = {"tokenizer.ggml.eos_token_id",     "tokenizer.ggml.eot_token_id",
+                                         "tokenizer.ggml.eom_token_id",     "tokenizer.ggml.fim_pad_token_id",
+                                         "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id"};
   viva_model_config *c = r->config;
   TRY(read_token(r, "tokenizer.ggml.bos_token_id", &c->bos_token));
   c->num_eos = 0;

@@ -106,16 +106,23 @@ static viva_status visit_size(void *arg, const config_value *element) {
   return VIVA_OK;
 }
 
-/* "128x128": digits, an x, digits. 1 when it is that. */
+static size_t skip_blanks(json_string text, size_t at) {
+  while (at < text.bytes && text.text[at] == ' ') at++;
+  return at;
+}
+
+/* "128x128", "32 x 32": digits, an x, digits. 1 when it is that. */
 static int read_product(json_string text, uint64_t sizes[2]) {
   size_t at = 0;
   for (int i = 0; i < 2; i++) {
     sizes[i] = 0;
-    size_t first = at;
+    size_t first = at = skip_blanks(text, at);
     for (; at < text.bytes && text.text[at] >= '0' && text.text[at] <= '9' && at - first < 9; at++)
       sizes[i] = sizes[i] * 10 + (uint64_t)(text.text[at] - '0');
     if (sizes[i] == 0) return 0;
-    if (i == 0 && (at == text.bytes || text.text[at++] != 'x')) return 0;
+    at = skip_blanks(text, at);
+    if (i == 0 && (at == text.bytes || (text.text[at] != 'x' && text.text[at] != 'X'))) return 0;
+    at += i == 0;
   }
   return at == text.bytes;
 }

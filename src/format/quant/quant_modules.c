@@ -287,6 +287,14 @@ static viva_status check_viva(const quant *q, viva_error *error) {
   return VIVA_OK;
 }
 
+/* A section that viva reads, about matrices that are all dense: it outlived the quantisation too. */
+static void tell_stale(quant *q) {
+  if (q->method == METHOD_NONE || q->modules.count > 0 || q->groups.count == 0 || q->algo_null) return;
+  runtime_log(q->ck->rt, VIVA_LOG_WARN, "%s: no tensor is quantised; the section about it (%s) is left out",
+              q->config_path, q->scheme);
+  q->scheme = "";
+}
+
 viva_status quant_find_modules(quant *q, viva_error *error) {
   const viva_checkpoint *ck = q->ck;
   size_t module_bytes;
@@ -298,7 +306,9 @@ viva_status quant_find_modules(quant *q, viva_error *error) {
   }
   if (q->modules.count > 1) sort_pointers((const void **)(void *)q->modules.items, q->modules.count, by_name);
   TRY(check_viva(q, error));
-  return check_rest(q, error);
+  TRY(check_rest(q, error));
+  tell_stale(q);
+  return VIVA_OK;
 }
 
 viva_status quant_find(const quant *q, const char *module, quant_matrix *out, viva_error *error) {

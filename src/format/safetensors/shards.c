@@ -1,4 +1,4 @@
-/* format/safetensors/shards.c: a checkpoint in several files: an index, or a folder.
+/* format/safetensors/shards.c: a checkpoint in several files: an index, or one of its shards.
  *
  *   model.safetensors.index.json: {"metadata": {"total_size": N}, "weight_map": {TENSOR: FILE, ...}}
  *
@@ -7,16 +7,12 @@
  * holds is the choice of the folder's owner, which names an index holds is not.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/ck.h"
 #include "format/checkpoint_build.h"
-#include "format/gguf/gguf.h"
 
-#define INDEX_NAME      "model.safetensors.index.json"
-#define SINGLE_NAME     "model.safetensors"
-#define SAFETENSORS_END ".safetensors"
-#define GGUF_END        ".gguf"
 #define MAX_INDEX_BYTES 100000000u /* as much as a header may have */
 
 /* One member of the weight map. */
@@ -219,182 +215,83 @@ static viva_status open_mapped(index_reader *r, viva_error *error) {
   return status;
 }
 
-viva_status shards_open_index(checkpoint_build *b, const char *path, viva_error *error) {
-  viva_checkpoint *ck = b->ck;
+/* Reads the index into r->mappings. */
+static viva_status read_index(index_reader *r, viva_error *error) {
+  viva_checkpoint *ck = r->b->ck;
   const char *text = NULL;
   size_t bytes = 0;
+  TRY(file_read_all(ck->rt, r->scratch, r->path, MAX_INDEX_BYTES, &text, &bytes, error));
+  allowance_pay(&ck->allowance, bytes);
+  TRY(allowance_memory(&ck->allowance, bytes, "the index", r->path, error));
+  return parse_index(r, text, bytes, error);
+}
+
+viva_status shards_open_index(checkpoint_build *b, const char *path, int *unreadable, viva_error *error) {
+  viva_checkpoint *ck = b->ck;
+  *unreadable = 0;
   ck->folder = path_folder(ck->arena, path);
   index_reader r = {
       .b = b, .path = path, .scratch = arena_create(&ck->rt->mem, 4096), .mappings = {.item_bytes = sizeof(mapping)}};
   viva_status status = VIVA_OK;
   if (ck->folder == NULL || r.scratch == NULL) status = build_no_memory(path, "the index", error);
-  if (status == VIVA_OK) status = file_read_all(ck->rt, r.scratch, path, MAX_INDEX_BYTES, &text, &bytes, error);
-  allowance_pay(&ck->allowance, bytes);
-  if (status == VIVA_OK) status = allowance_memory(&ck->allowance, bytes, "the index", path, error);
-  if (status == VIVA_OK) status = parse_index(&r, text, bytes, error);
+  if (status == VIVA_OK) {
+    status = read_index(&r, error);
+    *unreadable = status == VIVA_E_FORMAT;
+  }
   if (status == VIVA_OK) status = open_mapped(&r, error);
   grow_free(&ck->rt->mem, &r.mappings);
   arena_free(r.scratch);
   return status;
 }
 
-/* Names of a folder's weight files, while the system lists them. */
-typedef struct listing {
-  viva_checkpoint *ck;
-  grow safetensors, gguf; /* of const char * (paths, in the arena) */
-  const char *foreign;    /* what else it holds that somebody could take for a model; NULL: nothing */
-  int no_memory;
-} listing;
+/* -- one of several shards */
 
-/* Files of weights that are not the model's, or not in a form that viva reads. */
-static const struct {
-  const char *begin, *end, *what;
-} foreign[] = {
-    {"adapter_", SAFETENSORS_END, "a LoRA adapter: merge it into its model first (peft: merge_and_unload)"},
-    {"consolidated", SAFETENSORS_END,
-     "weights in their maker's own form (consolidated): fetch the model's other files"},
-    {"optimizer", SAFETENSORS_END, "a training's state"},
-    {"mmproj", GGUF_END, "an image encoder (mmproj): fetch the language model's file"},
-    {"openvino", ".bin", "an OpenVINO model: fetch the model's safetensors"},
-    {"openvino", ".xml", "an OpenVINO model: fetch the model's safetensors"},
-    {"", ".bin", "PyTorch files: convert them to safetensors first"},
-    {"", ".pth", "PyTorch files: convert them to safetensors first"},
-    {"", ".pt", "PyTorch files: convert them to safetensors first"},
-    {"", ".ckpt", "a PyTorch checkpoint: convert it to safetensors first"},
-    {"", ".h5", "a TensorFlow file: convert it to safetensors first"},
-    {"", ".msgpack", "a Flax file: convert it to safetensors first"},
-    {"", ".onnx", "an ONNX file: fetch the model's safetensors"},
-    {"", ".npz", "NumPy arrays: convert them to safetensors first"},
-    {"", ".ot", "a file of Rust's tch: fetch the model's safetensors"},
-    {"", ".engine", "a TensorRT engine: fetch the model's safetensors"},
-    {"", ".incomplete", "a download that was not finished: fetch it again"},
-    {"", ".part", "a download that was not finished: fetch it again"},
-    {"", ".crdownload", "a download that was not finished: fetch it again"},
-    {"", ".aria2", "a download that was not finished: fetch it again"},
-};
+#define PART_DIGITS 5
+#define PART_END    "-of-00000.safetensors"
+#define PARTS_MOST  1000 /* of a name alone; the largest published models have some 200 */
 
-static const char *foreign_what(const char *name) {
-  for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-    if (strncmp(name, foreign[i].begin, strlen(foreign[i].begin)) == 0 && path_ends_with(name, foreign[i].end))
-      return foreign[i].what;
-  return NULL;
-}
-
-static int visit(void *arg, const char *name) {
-  listing *l = arg;
-  const char *what = foreign_what(name);
-  if (what != NULL) {
-    l->foreign = what;
-    return 0;
+static size_t digits(const char *at) {
+  size_t number = 0;
+  for (int i = 0; i < PART_DIGITS; i++) {
+    if (at[i] < '0' || at[i] > '9') return 0;
+    number = 10 * number + (size_t)(at[i] - '0');
   }
-  grow *list = path_ends_with(name, SAFETENSORS_END) ? &l->safetensors
-               : path_ends_with(name, GGUF_END)      ? &l->gguf
-                                                     : NULL;
-  if (list == NULL || name[0] == '.' || gguf_is_later_part(name)) return 0; /* the first part opens the others */
-  const char **place = grow_add(&l->ck->rt->mem, list);
-  if (place != NULL) *place = path_join(l->ck->arena, l->ck->folder, name);
-  l->no_memory = place == NULL || *place == NULL;
-  return l->no_memory;
+  return number;
 }
 
-static int compare_paths(const void *a, const void *b) {
-  return strcmp(*(const char *const *)a, *(const char *const *)b);
+size_t shards_told(const char *path) {
+  size_t length = strlen(path), end = sizeof PART_END - 1;
+  if (length < end + PART_DIGITS || !path_ends_with(path, ".safetensors")) return 0;
+  const char *at = path + length - end;
+  return memcmp(at, "-of-", 4) == 0 && digits(at - PART_DIGITS) > 0 ? digits(at + 4) : 0;
 }
 
-/* Opens all files, by name: the system's order must not show. */
-static viva_status open_all(checkpoint_build *b, const grow *paths, viva_error *error) {
-  mem *m = &b->ck->rt->mem;
-  const void **order = grow_sorted(m, paths, 0, compare_paths);
-  if (order == NULL) return build_no_memory(b->ck->path, "the folder's names", error);
-  viva_status status = build_files(b, paths->count, error);
-  for (size_t i = 0; status == VIVA_OK && i < paths->count; i++) {
-    status = build_add_file(b, *(const char *const *)order[i], error);
-    if (status == VIVA_OK) status = safetensors_read(b, (uint32_t)i, i == 0, error);
+/* Opens the shards that lie beside this one, this one included; those that are missing are named when a tensor is. */
+static viva_status open_parts(checkpoint_build *b, const char *path, size_t parts, viva_error *error) {
+  viva_checkpoint *ck = b->ck;
+  size_t length = strlen(path);
+  char number[PART_DIGITS + 1];
+  ck->folder = path_folder(ck->arena, path);
+  if (ck->folder == NULL) return build_no_memory(path, "a path", error);
+  TRY(build_files(b, parts, error));
+  for (size_t i = 1; i <= parts; i++) {
+    int exists;
+    char *part = arena_text(ck->arena, path, length);
+    if (part == NULL) return build_no_memory(path, "a path", error);
+    snprintf(number, sizeof number, "%05u", (unsigned)i);
+    memcpy(part + length - (sizeof PART_END - 1) - PART_DIGITS, number, PART_DIGITS);
+    TRY(path_exists(ck->rt, part, &exists, error));
+    if (!exists) continue;
+    TRY(build_add_file(b, part, error));
+    TRY(safetensors_read(b, (uint32_t)(ck->file_count - 1), ck->file_count == 1, error));
   }
-  mem_free(m, order);
-  return status == VIVA_OK ? build_finish(b, error) : status;
+  return build_finish(b, error);
 }
 
-/* Keeps the last name that is seen, in the arena. */
-typedef struct one_name {
-  arena *a;
-  const char *name;
-} one_name;
-
-static int visit_snapshot(void *arg, const char *name) {
-  one_name *one = arg;
-  if (name[0] != '.') one->name = arena_text(one->a, name, strlen(name));
-  return 0;
-}
-
-/* The root of a model in Hugging Face's cache: snapshots/REVISION/ holds it. 1 and an error when the folder is one. */
-static int is_cache_root(const viva_checkpoint *ck, viva_error *error) {
-  const char *folder = path_join(ck->arena, ck->folder, "snapshots");
-  one_name one = {ck->arena, NULL};
-  if (folder == NULL || !path_is_folder(ck->rt, folder)) return 0;
-  (void)ck->rt->io->list(ck->rt->io->user, folder, visit_snapshot, &one);
-  if (one.name == NULL) return 0;
-  error_set(error, VIVA_E_NOT_FOUND, "this is the root of a cached repository; give the snapshot in it: %s/%s", folder,
-            one.name);
-  error_at(error, ck->path, NULL, 0, VIVA_NO_OFFSET);
-  return 1;
-}
-
-/* Repositories for browsers keep ONNX files in a folder of their own. */
-static int has_onnx_folder(const viva_checkpoint *ck) {
-  const char *folder = path_join(ck->arena, ck->folder, "onnx");
-  return folder != NULL && path_is_folder(ck->rt, folder);
-}
-
-static viva_status no_checkpoint(const listing *l, viva_error *error) {
-  const viva_checkpoint *ck = l->ck;
-  const char *has = l->foreign            ? l->foreign
-                    : has_onnx_folder(ck) ? "ONNX files alone: fetch the model's safetensors"
-                                          : NULL;
-  if (l->gguf.count == 0 && is_cache_root(ck, error)) return VIVA_E_NOT_FOUND;
-  if (l->gguf.count > 1)
-    error_set(error, VIVA_E_ARGUMENT, "the folder holds %zu GGUF files; give the path of one of them", l->gguf.count);
-  else
-    error_set(error, VIVA_E_NOT_FOUND,
-              "the folder holds no checkpoint; expected " INDEX_NAME ", " SINGLE_NAME
-              ", other .safetensors files or one .gguf file%s%s",
-              has ? ". It has " : "", has ? has : "");
-  error_at(error, ck->path, NULL, 0, VIVA_NO_OFFSET);
-  return l->gguf.count > 1 ? VIVA_E_ARGUMENT : VIVA_E_NOT_FOUND;
-}
-
-static viva_status scan(checkpoint_build *b, viva_error *error) {
-  viva_checkpoint *ck = b->ck;
-  mem *m = &ck->rt->mem;
-  listing l = {.ck = ck, .safetensors = {.item_bytes = sizeof(char *)}, .gguf = {.item_bytes = sizeof(char *)}};
-  int result = ck->rt->io->list(ck->rt->io->user, ck->folder, visit, &l);
-  viva_status status;
-  if (l.no_memory)
-    status = build_no_memory(ck->path, "the folder's names", error);
-  else if (result < 0)
-    status = io_fail(error, "list the folder", ck->path, result);
-  else if (l.safetensors.count > 0)
-    status = open_all(b, &l.safetensors, error);
-  else if (l.gguf.count == 1)
-    status = build_open_single(b, *(const char **)(void *)l.gguf.items, error);
-  else
-    status = no_checkpoint(&l, error);
-  grow_free(m, &l.safetensors);
-  grow_free(m, &l.gguf);
-  return status;
-}
-
-viva_status shards_open_folder(checkpoint_build *b, const char *path, viva_error *error) {
-  viva_checkpoint *ck = b->ck;
+viva_status shards_open_file(checkpoint_build *b, const char *path, viva_error *error) {
+  size_t parts = shards_told(path);
   int exists;
-  ck->folder = path;
-  const char *index = path_join(ck->arena, path, INDEX_NAME);
-  const char *single = path_join(ck->arena, path, SINGLE_NAME);
-  if (index == NULL || single == NULL) return build_no_memory(path, "a path", error);
-  /* The single file comes first, as in transformers: an index beside it is a stale one. */
-  TRY(path_exists(ck->rt, single, &exists, error));
-  if (exists) return build_open_single(b, single, error);
-  TRY(path_exists(ck->rt, index, &exists, error));
-  if (exists) return shards_open_index(b, index, error);
-  return scan(b, error);
+  TRY(path_exists(b->ck->rt, path, &exists, error));
+  if (!exists || parts < 2 || parts > PARTS_MOST) return build_open_single(b, path, error);
+  return open_parts(b, path, parts, error);
 }

@@ -61,7 +61,8 @@ static void test_smollm2(void **state) {
   assert_true(c.hidden_size == 576 && c.num_layers == 30 && c.num_heads == 9 && c.num_kv_heads == 3);
   assert_true(c.head_dim == 64 && c.rotary_dim == 64 && c.vocab_size == 49152 && c.intermediate_size == 1536);
   assert_true(c.rope_theta == 100000 && c.max_position_embeddings == 8192 && c.tie_word_embeddings);
-  assert_true(c.permuted_qk && c.bos_token == 1 && c.num_eos == 2 && c.eos_tokens[0] == 2 && c.eos_tokens[1] == 0);
+  assert_true(c.permuted_qk && c.bos_token == 1 && c.eos_tokens[0] == 2);
+  assert_true(c.num_eos == 3 && c.eos_tokens[1] == 0 && c.eos_tokens[2] == 4); /* <reponame>, as in llama.cpp */
   viva_checkpoint_close(ck);
 }
 

@@ -168,7 +168,7 @@ static void check_hostile(const char *name, const char *status_name, const char 
   st_put_golden(&w, B_NAME, "/x");
   memory_io_put(w.io, ST_INDEX, data, bytes);
   double start = st_now_ms();
-  viva_status status = checkpoint_open(w.rt, "/m", VIVA_LOAD_READ, &ck, &error);
+  viva_status status = checkpoint_open(w.rt, ST_INDEX, VIVA_LOAD_READ, &ck, &error);
   st_check_refusal(&w, name, status, &error, status_name, fragment, st_now_ms() - start, bytes);
   world_close(&w);
   free(data);
@@ -254,7 +254,7 @@ static void test_cache_root(void **state) {
   viva_checkpoint *ck;
   viva_error error = {0};
   memory_io_put_text(w.io, "/c/refs/main", "0123abcd");
-  memory_io_put_text(w.io, "/c/snapshots/0123abcd", "");
+  memory_io_put_text(w.io, "/c/snapshots/0123abcd/config.json", "{}");
   assert_int_equal(checkpoint_open(w.rt, "/c", VIVA_LOAD_READ, &ck, &error), VIVA_E_NOT_FOUND);
   assert_non_null(strstr(error.message, "give the snapshot in it: /c/snapshots/0123abcd"));
   world_close(&w);

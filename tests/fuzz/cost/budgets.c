@@ -17,12 +17,14 @@ static const struct {
     {"fuzz_chat_template", {100000000, 500, MEMORY}}, /* a template's own limit of steps */
     {"fuzz_config", {1000000, 500, MEMORY}},
     {"fuzz_container", {5000000, 5000, MEMORY}}, /* decodes what it reads, and encodes it again */
+    {"fuzz_folder", {100000000, 500, MEMORY}},   /* a chat template's own limit of steps */
     {"fuzz_generate", {100000000, 500, MEMORY}}, /* two passes of the model, and its tables */
     {"fuzz_gguf", {1000000, 500, MEMORY}},
     {"fuzz_index", {1000000, 500, MEMORY}},
     {"fuzz_json", {1000000, 500, MEMORY}},
     {"fuzz_npy", {5000000, 2000, MEMORY}},    /* writes and reads again */
     {"fuzz_quant", {60000000, 5000, MEMORY}}, /* base/allowance.h's for patterns; tensors of 64 KiB */
+    {"fuzz_round", {100000000, 500, MEMORY}}, /* five models loaded, two written */
     {"fuzz_rule", {1000000, 500, MEMORY}},
     {"fuzz_safetensors", {1000000, 500, MEMORY}},
     {"fuzz_schedule", {20000000, 50000, MEMORY}}, /* each byte is a step of a model */

@@ -107,6 +107,10 @@ typedef struct attention_args {
 typedef struct backend_ops {
   const char *name; /* "cpu" */
   viva_device_kind kind;
+  /* Prefill takes up to pass_rows rows at once, with which products run at full speed, as long as their activations take no
+   * more than pass_bytes. */
+  size_t pass_rows;
+  uint64_t pass_bytes;
 
   /* -- lifetime */
   /* 0 when index is past the last device of this kind. Fills info without opening anything. */

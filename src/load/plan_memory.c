@@ -80,7 +80,7 @@ void plan_measure(plan *p) {
   n->weight_bytes = budget_add(n->weight_bytes, prepared_bytes(p));
   p->slice_bytes = l.slice_bytes;
   p->slice_values = l.slice_values;
-  size_t chunk = budget_chunk(&p->config, p->context, 0);
+  size_t chunk = budget_chunk(&p->config, c.backend, p->context, 0);
   n->size = sizeof *n;
   n->context = p->context;
   n->page_bytes = budget_kv(&p->config, c.layers, KV_PAGE, p->kv);

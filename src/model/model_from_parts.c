@@ -265,7 +265,7 @@ static void fill_plan(viva_model *m, const maker *k) {
   n->weight_bytes = budget_add(n->weight_bytes, decoder_prepared_bytes(c.backend, &m->dec));
   n->page_bytes = m->pages[m->kv].page_bytes;
   n->kv_bytes = budget_kv(&m->config, m->dec.layer_count, m->context, m->kv);
-  n->work_bytes = budget_work(&c, m->context, budget_chunk(&m->config, m->context, 0));
+  n->work_bytes = budget_work(&c, m->context, budget_chunk(&m->config, c.backend, m->context, 0));
   n->needed_bytes = budget_add(n->weight_bytes, budget_add(n->kv_bytes, n->work_bytes));
   n->available_bytes = budget_available(c.backend);
   n->largest_context = budget_context(&c, 0, n->available_bytes, limit);

@@ -355,6 +355,8 @@ void far_begin_at(far_device *far, backend **slot, int flags) {
   *far = (far_device){.cpu = *slot, .slot = slot, .arena_bytes = ARENA_BYTES, .calls_left = -1};
   far->ops = (backend_ops){.name = "far",
                            .kind = VIVA_DEVICE_CPU,
+                           .pass_rows = 512,
+                           .pass_bytes = (uint64_t)64 << 20,
                            .info = far_info,
                            .alloc = far_alloc,
                            .free = far_free,

@@ -198,6 +198,8 @@ static void cuda_info(backend *b, viva_device_info *info) {
 const backend_ops backend_cuda = {
     .name = "cuda",
     .kind = VIVA_DEVICE_CUDA,
+    .pass_rows = 2048, /* a wave of 256 × 128 tiles on 132 multiprocessors, for each of a model's matrices */
+    .pass_bytes = (uint64_t)512 << 20,
     .device = cuda_device,
     .open = cuda_open,
     .close = cuda_close,

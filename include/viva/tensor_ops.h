@@ -289,7 +289,8 @@ VIVA_API viva_random_options viva_random_options_default(void);
 /* Random numbers: element i depends on (seed, stream, i) alone: Philox 4×32-10, counter i/2 (two elements for each
  * block), key seed, so that any part can be made anew anywhere. Float types.
  *
- * options: NULL for the defaults: uniform in [0, 1), seed 0 */
+ * options: NULL for the defaults: uniform in [0, 1), seed 0. Errors: E_ARGUMENT (a bound, mean or deviation that is not finite),
+ * E_DTYPE, E_MEMORY */
 VIVA_API viva_status viva_tensor_random(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                                         const viva_random_options *options, viva_tensor **out, viva_error *error);
 /* Weights [outputs][inputs]: Xavier: uniform within ±sqrt(6/(inputs + outputs)); He: normal with deviation

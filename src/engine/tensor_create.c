@@ -67,7 +67,7 @@ viva_status viva_tensor_xavier(viva_engine *engine, viva_dtype dtype, uint64_t i
   const uint64_t shape[2] = {outputs, inputs};
   viva_random_options o = viva_random_options_default();
   o.seed = seed;
-  o.high = sqrt(6.0 / ((double)inputs + (double)outputs)), o.low = -o.high;
+  o.high = inputs || outputs ? sqrt(6.0 / ((double)inputs + (double)outputs)) : 0, o.low = -o.high; /* 0: no elements */
   return viva_tensor_random(engine, dtype, 2, shape, &o, out, error);
 }
 
@@ -76,6 +76,6 @@ viva_status viva_tensor_he(viva_engine *engine, viva_dtype dtype, uint64_t input
   const uint64_t shape[2] = {outputs, inputs};
   viva_random_options o = viva_random_options_default();
   o.seed = seed;
-  o.distribution = VIVA_NORMAL, o.deviation = sqrt(2.0 / (double)inputs);
+  o.distribution = VIVA_NORMAL, o.deviation = inputs ? sqrt(2.0 / (double)inputs) : 0;
   return viva_tensor_random(engine, dtype, 2, shape, &o, out, error);
 }

@@ -44,14 +44,22 @@ void kv_pool_end(kv_pool *p) {
 
 void kv_pool_trim(kv_pool *p) {
   pthread_mutex_lock(&p->lock);
-  while (p->free_count > p->promised) { /* free pages are few kinds of work: the list of all is walked for each */
-    kv_page *page = p->free, **at = &p->all;
-    p->free = page->next;
-    p->free_count--;
-    while (*at != page) at = &(*at)->all;
-    *at = page->all;
-    destroy(p, page);
+  size_t kept = 0;
+  p->free = NULL;
+  for (kv_page **at = &p->all, *page; (page = *at) != NULL;) { /* once: a session of a million pages may have ended */
+    if (page->holders == 0 && kept == p->promised) {
+      *at = page->all;
+      destroy(p, page);
+      continue;
+    }
+    if (page->holders == 0) {
+      page->next = p->free;
+      p->free = page;
+      kept++;
+    }
+    at = &page->all;
   }
+  p->free_count = kept;
   pthread_mutex_unlock(&p->lock);
 }
 

@@ -74,10 +74,24 @@ viva_random_options viva_random_options_default(void) {
   return (viva_random_options){.size = sizeof(viva_random_options), .high = 1, .deviation = 1};
 }
 
+static viva_status check_finite(double value, const char *name, viva_error *error) {
+  if (isfinite(value)) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "%s is %g; expected a finite number", name, value);
+  return error_option(error, VIVA_E_ARGUMENT, name);
+}
+
 viva_status create_random_options(viva_random_options *options, const viva_random_options *given, viva_error *error) {
   *options = viva_random_options_default();
   TRY(options_read(options, given, "viva_random_options", error));
-  if (options->distribution == VIVA_UNIFORM || options->distribution == VIVA_NORMAL) return VIVA_OK;
+  TRY(options_reserved(options->reserved, "viva_random_options", error));
+  if (options->distribution == VIVA_UNIFORM) {
+    TRY(check_finite(options->low, "low", error));
+    return check_finite(options->high, "high", error);
+  }
+  if (options->distribution == VIVA_NORMAL) {
+    TRY(check_finite(options->mean, "mean", error));
+    return check_finite(options->deviation, "deviation", error);
+  }
   error_set(error, VIVA_E_ARGUMENT, "distribution is %d; expected 0 (uniform) or 1 (normal)",
             (int)options->distribution);
   return error_option(error, VIVA_E_ARGUMENT, "distribution");

@@ -32,6 +32,7 @@ static const option_group groups[] = {
     OPTION_GROUP("What to print", part_options, 0),
     OPTION_GROUP("Memory plan", plan_options, 0),
     OPTION_GROUP("How the model would be held", model_hold_options, AT(model)),
+    {"Device", model_device_options, MODEL_WHICH_DEVICE_OPTIONS, AT(model)},
 };
 
 static void defaults(void *values) {

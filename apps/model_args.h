@@ -32,6 +32,7 @@ enum {
   MODEL_TOKENIZER_OPTIONS = 1,
   MODEL_HOLD_OPTIONS = 5,
   MODEL_DEVICE_OPTIONS = 4,
+  MODEL_WHICH_DEVICE_OPTIONS = 2, /* of these, the first */
   MODEL_TALK_OPTIONS = 2
 };
 extern const option model_path_options[MODEL_PATH_OPTIONS];           /* -m */

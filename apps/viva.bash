@@ -14,7 +14,7 @@ _viva_options() {
         "--top-p --min-p --repeat-penalty --seed --tokenizer $hold $device $talk" ;;
     tokenize) echo "-m --model -p --prompt -f --file --keep-newline --ids --count --offsets --special --bos --like-generate" ;;
     detokenize) echo "-m --model -f --file --special" ;;
-    inspect) echo "-m --model --layers --tensors --metadata --json -c --ctx-size $hold" ;;
+    inspect) echo "-m --model --layers --tensors --metadata --json -c --ctx-size --device --devices $hold" ;;
     perplexity)
       echo "-m --model -p --prompt -f --file -c --ctx-size --stride --chunks --bos --no-bos -t --threads --json" \
         "--tokenizer $hold $device $talk" ;;
@@ -60,7 +60,7 @@ _viva_values() {
     --measure) echo "mean largest rms" ;;
     --bound) echo "report fit fit-blocks raw" ;;
     --search) echo "mse absmax four-over-six" ;;
-    -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -d | --n-depth | --sequences | -c | --ctx-size | -t | --threads | -r | --repetitions | \
+    -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -d | --n-depth | --sequences | -c | --ctx-size | -t | --threads | --devices | -r | --repetitions | \
       --stop | --stop-token | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
       --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size | --token | --position | --dump) echo any ;;
   esac

@@ -93,7 +93,8 @@ VIVA_API viva_status viva_device_list(size_t index, viva_device_info *info, viva
 VIVA_API viva_status viva_engine_memory(const viva_engine *engine, viva_memory_stats *stats, viva_error *error);
 
 /* Measures how fast the engine's threads read memory: best of several passes over bytes of memory that it takes for the
- * time of the call (choose several times the last-level cache; 0: 512 MiB). The ceiling of decoding speed.
+ * time of the call (choose several times the last-level cache; 0: 512 MiB). The ceiling of decoding speed. Of several GPUs:
+ * the sum of their rates.
  *
  * bytes_per_second: receives the rate */
 VIVA_API viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double *bytes_per_second,

@@ -229,12 +229,7 @@ viva_status viva_engine_memory(const viva_engine *engine, viva_memory_stats *sta
 #define BANDWIDTH_BYTES  ((size_t)512 << 20)
 #define BANDWIDTH_PASSES 8
 
-viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double *bytes_per_second, viva_error *error) {
-  TRY(need_engine(engine, error));
-  if (!bytes_per_second)
-    return error_set(error, VIVA_E_ARGUMENT, "bytes_per_second is NULL; expected a place for the rate");
-  backend *b = engine->backend;
-  if (bytes == 0) bytes = BANDWIDTH_BYTES;
+static viva_status read_rate(backend *b, size_t bytes, double *bytes_per_second, viva_error *error) {
   void *memory;
   TRY(b->ops->alloc(b, bytes, &memory, error));
   /* Written once: untouched pages are all the same page of zeros, which the caches hold. */
@@ -249,4 +244,20 @@ viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double
   b->ops->free(b, memory, NULL);
   *bytes_per_second = best;
   return status;
+}
+
+viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double *bytes_per_second, viva_error *error) {
+  TRY(need_engine(engine, error));
+  if (!bytes_per_second)
+    return error_set(error, VIVA_E_ARGUMENT, "bytes_per_second is NULL; expected a place for the rate");
+  rank_set *r = engine->ranks;
+  if (bytes == 0) bytes = BANDWIDTH_BYTES;
+  if (!r || r->each[0].b->host_memory) return read_rate(engine->backend, bytes, bytes_per_second, error);
+  *bytes_per_second = 0;
+  for (size_t i = 0; i < r->count; i++) {
+    double own;
+    TRY(ranks_met(r, i, read_rate(r->each[i].b, bytes, &own, error), error));
+    *bytes_per_second += own;
+  }
+  return VIVA_OK;
 }

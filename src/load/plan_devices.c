@@ -29,7 +29,7 @@ static void add_share(const viva_engine *e, const decoder *whole, const budget_c
   const viva_model_config config = cut_config(c->config, number, r->count);
   const budget_case own = {.backend = b, .config = &config, .layers = c->layers, .kv = c->kv, .act = c->act};
   const uint64_t weights = share_bytes(whole, c->config, b, number, r->count, &e->rt->mem);
-  const uint64_t work = budget_work(&own, n->context, budget_chunk(&config, n->context, 0));
+  const uint64_t work = budget_work(&own, n->context, budget_chunk(&config, b, n->context, 0));
   const uint64_t bytes = budget_add(weights, budget_add(work, budget_kv(&config, c->layers, n->context, c->kv)));
   if (bytes > n->device_bytes) n->device_bytes = bytes;
   if (b->host_memory) {

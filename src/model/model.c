@@ -89,6 +89,13 @@ viva_status model_place(viva_model *model, viva_error *error) {
                      &model->shards, error);
 }
 
+size_t model_chunk(const viva_model *model, uint64_t capacity, uint32_t asked) {
+  const viva_engine *e = model->engine;
+  if (!e->ranks) return budget_chunk(&model->config, e->backend, capacity, asked);
+  const viva_model_config share = cut_config(&model->config, 0, e->ranks->count);
+  return budget_chunk(&share, e->ranks->each[0].b, capacity, asked);
+}
+
 static void end_pools(viva_model *model) {
   if (!model->has_pools) return;
   for (int type = 0; type < KV_TYPES; type++) kv_pool_end(&model->pages[type]);

@@ -42,6 +42,9 @@ void model_begin_pools(viva_model *model, uint64_t cache_bytes);
 /* Once all weights are there: second forms, or every device's share. */
 viva_status model_place(viva_model *model, viva_error *error);
 
+/* Rows of a pass of prefill: asked, or (0) as many as the devices like, and no more than capacity. */
+size_t model_chunk(const viva_model *model, uint64_t capacity, uint32_t asked);
+
 /* The option decode. E_ARGUMENT; E_UNSUPPORTED: the engine's device has no such path. */
 viva_status model_decode_option(const viva_engine *engine, viva_decode_path path, viva_decode_path *out,
                                 viva_error *error);

@@ -7,10 +7,17 @@
 
 static int run_help(chat *c, const char *text);
 
+/* The messages are others now: what is known of the last answer is not about them. */
+static void forget_answer(chat *c) {
+  c->talk.used = 0;
+  c->ms_per_token = 0;
+}
+
 static int run_clear(chat *c, const char *text) {
   size_t system = c->talk.count > 0 && strcmp(c->talk.messages[0].role, "system") == 0;
   (void)text;
   conversation_cut(&c->talk, system);
+  forget_answer(c);
   message_note("the conversation begins anew%s", system ? "; the system message stays" : "");
   return 0;
 }
@@ -31,8 +38,10 @@ static int run_save(chat *c, const char *text) {
 static int run_load(chat *c, const char *text) {
   if (*text == 0) return message_note("/load needs a file's name"), 0;
   int code = chat_load(&c->talk, text);
-  if (code == 0) message_note("%zu messages are read from %s", c->talk.count, text);
-  return code;
+  if (code != 0) return code;
+  forget_answer(c);
+  message_note("%zu messages are read from %s", c->talk.count, text);
+  return 0;
 }
 
 static int run_regen(chat *c, const char *text) {
@@ -47,7 +56,7 @@ static int run_regen(chat *c, const char *text) {
 static int run_stats(chat *c, const char *text) {
   (void)text;
   message_note("%s; %s; %zu messages, %zu of %" PRIu64 " tokens of context", viva_model_description(c->what.model),
-               c->what.weights, c->talk.count, c->talk.cached_count, viva_session_capacity(c->talk.session));
+               c->what.weights, c->talk.count, c->talk.used, viva_session_capacity(c->talk.session));
   if (c->ms_per_token > 0)
     message_note(
         "the last answer: %zu tokens, %.1f tok/s; %" PRIu64 " tokens of its prompt were new, in %.2f s; stopped: %s",

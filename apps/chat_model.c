@@ -10,6 +10,12 @@ int chat_model_has_template(const viva_model *model) {
   return viva_model_chat_template(model, &text, NULL, NULL) == VIVA_OK;
 }
 
+int chat_model_no_template(void) {
+  return message_fail(CODE_INPUT,
+                      "the model has no chat template: it was not trained for conversations, or its files lack "
+                      "tokenizer_config.json; viva generate continues plain text");
+}
+
 /* Local time, as templates that say the date want it. */
 static int64_t local_now(void) {
   time_t now = time(NULL);

@@ -9,6 +9,7 @@
 #include "chat.h"
 #include "chat_model.h"
 #include "command.h"
+#include "model_check.h"
 #include "signals.h"
 
 #define AT(field) offsetof(chat_args, field)
@@ -97,10 +98,12 @@ static int make_room(chat *c, size_t tokens, uint64_t capacity) {
   message_note("the conversation has %zu tokens, and the context %" PRIu64 " (-c gives more where the model has them)",
                tokens, capacity);
   if (c->edit == NULL || !line_edit_terminal(c->edit)) return 0;
-  if (line_edit_read(c->edit, "forget the oldest exchange (f), or take the question back (Enter)? ", &line) !=
-      LINE_READ)
-    return 0;
-  if (line[0] != 'f') return 0;
+  do { /* whatever else is typed must not cost the question */
+    if (line_edit_read(c->edit, "forget the oldest exchange (f), or take the question back (Enter)? ", &line) !=
+        LINE_READ)
+      return 0;
+  } while (line[0] != 0 && strcmp(line, "f") != 0);
+  if (line[0] == 0) return 0;
   if (conversation_forget(&c->talk)) return 1;
   message_note("there is nothing left to forget: the question alone does not fit");
   return 0;
@@ -244,10 +247,6 @@ static int converse(chat *c) {
 /* ---- */
 
 static int run_loaded(chat *c) {
-  if (!chat_model_has_template(c->what.model))
-    return message_fail(CODE_INPUT,
-                        "the model has no chat template: it was not trained for conversations, or its files lack "
-                        "tokenizer_config.json; viva generate continues plain text");
   int code = conversation_open(&c->talk, c->what.model, 0);
   if (code == 0 && c->args->system != NULL) code = conversation_system(&c->talk, c->args->system);
   if (code == 0 && c->args->prompt != NULL) return ask(c, c->args->prompt, strlen(c->args->prompt));
@@ -260,11 +259,14 @@ static int run_loaded(chat *c) {
 
 static int run(output *out, void *values, const operands *rest) {
   chat c = {.args = values, .out = out};
+  model_seen seen = {NULL, 0};
   (void)rest;
   int code = model_args_need_path(&c.args->model, "chat");
+  if (code == 0) code = model_check(&c.args->model, &c.args->stop_tokens, 1, &seen);
+  model_check_free(&seen);
   if (code == 0) code = model_open(&c.args->model, "chat", &c.what);
   if (code != 0) return code;
-  code = tokens_stop(c.what.model, &c.args->stop_tokens, &c.stop);
+  code = tokens_stop(viva_model_tokenizer(c.what.model), &c.args->stop_tokens, &c.stop);
   if (code == 0) code = run_loaded(&c);
   tokens_free(&c.stop);
   line_edit_close(c.edit);

@@ -245,11 +245,11 @@ static int run(output *out, void *values, const operands *rest) {
   code = input_read(&args->input, "generate", "prompt", args->model.quiet, &prompt);
   if (code != 0) return code;
   loaded what = {0};
-  code = generate_check(&args->model,
-                        &(generate_question){&prompt, args->n_predict, args->match_special, args->add_bos, args->chat});
+  code = generate_check(&args->model, &(generate_question){&prompt, args->n_predict, args->match_special, args->add_bos,
+                                                           args->chat, &args->stop_tokens});
   if (code == 0) code = model_open(&args->model, "generate", &what);
   token_list stop = {NULL, 0};
-  if (code == 0) code = tokens_stop(what.model, &args->stop_tokens, &stop);
+  if (code == 0) code = tokens_stop(viva_model_tokenizer(what.model), &args->stop_tokens, &stop);
   if (code == 0) {
     hint_at_template(args, &what, &prompt);
     code = generate(out, args, &what, &prompt, &stop);

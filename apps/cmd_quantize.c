@@ -10,6 +10,7 @@
 #include "model_args.h"
 #include "progress.h"
 #include "signals.h"
+#include "terminal.h"
 #include "units.h"
 #include "visible.h"
 
@@ -162,22 +163,26 @@ static void print_layers(output *out, const job *j) {
   output_text(out, "\n");
 }
 
+enum { NARROW = 66 }; /* columns that a row with a whole name may take */
+
 /* The summary is the last line. */
 static void print_text(output *out, job *j, const viva_quantize_result *result, int layers) {
   char from[32], to[32];
   if (layers) print_layers(out, j);
   qsort(j->list, j->count, sizeof *j->list, compare_errors);
-  int errors = j->count > 0 && j->list[0].error > 0;
+  int errors = j->count > 0 && j->list[0].error > 0, columns = terminal_columns(out->fd);
+  int narrow = columns > 0 && columns < NARROW;
   if (errors) output_text(out, "largest errors\n");
   for (size_t i = 0; i < j->count && i < WORST && j->list[i].error > 0; i++) {
-    output_format(out, "%8.4f%%  %-16s ", 100 * j->list[i].error, j->list[i].format);
+    output_format(out, narrow ? "%6.2f%% %s " : "%8.4f%%  %-16s ", 100 * j->list[i].error, j->list[i].format);
     output_visible(out, j->list[i].name, strlen(j->list[i].name));
     output_text(out, "\n");
   }
   units_bytes(result->bytes_before, from, sizeof from);
   units_bytes(result->bytes_after, to, sizeof to);
-  output_format(out, "%s%s -> %s: %" PRIu64 " tensors, %" PRIu64 " packed matrices, %" PRIu64 " files; error %.4f%%\n",
-                errors ? "\n" : "", from, to, result->tensors, result->packed, result->files, 100 * result->error);
+  if (errors) output_text(out, "\n");
+  output_sentence(out, 2, "%s -> %s: %" PRIu64 " tensors, %" PRIu64 " packed matrices, %" PRIu64 " files; error %.4f%%",
+                  from, to, result->tensors, result->packed, result->files, 100 * result->error);
 }
 
 /* ---- for programs */

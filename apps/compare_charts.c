@@ -70,8 +70,12 @@ static void by_position(const comparison *one, chart *c) {
   for (size_t i = 0; i < c->count; i++) {
     const uint64_t from = i * s->scored / c->count, to = (i + 1) * s->scored / c->count;
     c->bars[i] = (bar){.value = mean_at(s, from, to)};
-    text_format(c->bars[i].title, sizeof c->bars[i].title, "positions %" PRIu64 " to %" PRIu64 ": %.4g", first + from,
-                first + to - 1, c->bars[i].value);
+    char places[64];
+    if (to - from < 2)
+      text_format(places, sizeof places, "position %" PRIu64, first + from);
+    else
+      text_format(places, sizeof places, "positions %" PRIu64 " to %" PRIu64, first + from, first + to - 1);
+    text_format(c->bars[i].title, sizeof c->bars[i].title, "%s: %.4g", places, c->bars[i].value);
   }
   text_format(c->first, sizeof c->first, "position %" PRIu64, first);
   text_format(c->last, sizeof c->last, "%" PRIu64, first + s->scored - 1);

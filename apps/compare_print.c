@@ -28,7 +28,9 @@ static void print_map(output *out, const weight_errors *e) {
       terminal_fit(out->fd, 7, 7 * MAP_LEAST, 7 * MAP_MOST, 7 * MAP_USUAL) / 7; /* of a cell, with its blank */
   output_text(out, "\nlayer  ");
   for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, "%-*s", width, compare_projections[p]);
-  output_text(out, "   ' ' < 0.01%  ':' 0.1%  '=' 0.6%  '*' 4%  '@' 100%\n");
+  const char *legend = "' ' < 0.01%  ':' 0.1%  '=' 0.6%  '*' 4%  '@' 100%";
+  int columns = terminal_columns(out->fd), beside = columns == 0 || 10 + 7 * width + (int)strlen(legend) <= columns;
+  output_format(out, beside ? "   %s\n" : "\n%s\n", legend);
   for (uint64_t l = 0; l < e->layers; l++) {
     output_format(out, "%5" PRIu64 " ", l);
     for (int p = 0; p < COMPARE_PROJECTIONS; p++) {
@@ -40,22 +42,28 @@ static void print_map(output *out, const weight_errors *e) {
   }
 }
 
+enum { CELL_LEAST = 6, CELL_USUAL = 9 }; /* " 2.5%" and " 2.5236" with room for 100 */
+
 static void print_table(output *out, const weight_errors *e) {
+  /* Seven columns; a narrow terminal gets fewer digits. */
+  const int width = terminal_fit(out->fd, 5, 7 * CELL_LEAST, 7 * CELL_USUAL, 7 * CELL_USUAL) / 7;
   output_text(out, "relative error of the weights, in percent\nlayer");
-  for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, " %8s", compare_projections[p]);
+  for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, " %*s", width - 1, compare_projections[p]);
   output_text(out, "\n");
   for (uint64_t l = 0; l < e->layers; l++) {
     output_format(out, "%5" PRIu64, l);
-    for (int p = 0; p < COMPARE_PROJECTIONS; p++) output_format(out, " %8.4f", 100 * e->layer[l][p]);
+    for (int p = 0; p < COMPARE_PROJECTIONS; p++)
+      output_format(out, " %*.*f", width - 1, width - CELL_LEAST + 1, 100 * e->layer[l][p]);
     output_text(out, "\n");
   }
 }
 
 static void print_damage(output *out, const layer_damage *d) {
-  output_format(out, "KL of the reference with one layer of the model (%" PRIu64 " tokens)\nlayer   KL\n", d->context);
+  output_sentence(out, 0, "KL of the reference with one layer of the model (%" PRIu64 " tokens)", d->context);
+  output_text(out, "layer   KL\n");
   for (uint64_t l = 0; l < d->layers; l++)
     output_format(out, "%5" PRIu64 "   %.6f +- %.6f\n", l, d->kl[l], d->error[l]);
-  output_format(out, " ends   %.6f +- %.6f   (embedding, last norm, head)\n", d->kl[d->layers], d->error[d->layers]);
+  output_sentence(out, 8, " ends   %.6f +- %.6f   (embedding, last norm, head)", d->kl[d->layers], d->error[d->layers]);
 }
 
 static void print_layers(output *out, const comparison *c) {
@@ -72,22 +80,23 @@ static void print_layers(output *out, const comparison *c) {
 static void print_summary(output *out, const comparison *c) {
   const score *s = &c->score;
   const weight_errors *e = &c->errors;
-  output_text(out, "reference: "), output_text(out, c->reference_text);
-  output_text(out, "\nmodel:     "), output_text(out, c->model_text);
-  output_format(out, "%s%s\n\n", c->mode[0] ? ", " : "", c->mode);
-  output_format(out, "perplexity       %.4f -> %.4f (%+.2f%%)\n", score_perplexity(s, 0), score_perplexity(s, 1),
-                100 * (score_perplexity(s, 1) / score_perplexity(s, 0) - 1));
-  output_format(out, "KL(ref||model)   mean %.6f, median %.6f, 99%% below %.6f\n", s->kl.mean, score_kl_at(s, 0.5),
-                score_kl_at(s, 0.99));
+  enum { BEHIND = 17 };
+  output_sentence(out, 11, "reference: %s", c->reference_text);
+  output_sentence(out, 11, "model:     %s%s%s", c->model_text, c->mode[0] ? ", " : "", c->mode);
+  output_text(out, "\n");
+  output_sentence(out, BEHIND, "perplexity       %.4f -> %.4f (%+.2f%%)", score_perplexity(s, 0),
+                  score_perplexity(s, 1), 100 * (score_perplexity(s, 1) / score_perplexity(s, 0) - 1));
+  output_sentence(out, BEHIND, "KL(ref||model)   mean %.6f, median %.6f, 99%% below %.6f", s->kl.mean,
+                  score_kl_at(s, 0.5), score_kl_at(s, 0.99));
   output_format(out, "same top token   %.2f%%\ntop-5 overlap    %.2f%%\n", 100 * share(s->same_top, s->kl.count),
                 100 * share(s->shared_top_5, 5 * s->kl.count));
-  output_format(out, "(%" PRIu64 " token%s scored in %" PRIu64 " window%s of %" PRIu64 ")\n", s->kl.count,
-                plural(s->kl.count), s->done, plural(s->done), s->context);
+  output_sentence(out, 1, "(%" PRIu64 " token%s scored in %" PRIu64 " window%s of %" PRIu64 ")", s->kl.count,
+                  plural(s->kl.count), s->done, plural(s->done), s->context);
   if (!c->has_errors)
-    output_text(out, "weights          not compared: the models have different shapes\n");
+    output_sentence(out, BEHIND, "weights          not compared: the models have different shapes");
   else
-    output_format(out, "weights' error   %.4f%%; embedding %.4f%% (%s), head %.4f%% (%s)\n", 100 * e->all,
-                  100 * e->embedding, e->embedding_format, 100 * e->head, e->head_format);
+    output_sentence(out, BEHIND, "weights' error   %.4f%%; embedding %.4f%% (%s), head %.4f%% (%s)", 100 * e->all,
+                    100 * e->embedding, e->embedding_format, 100 * e->head, e->head_format);
 }
 
 void compare_print(output *out, const comparison *c, int layers) {

@@ -120,6 +120,7 @@ viva_status conversation_answer(conversation *c, const token_list *prompt, const
   viva_status status = viva_session_truncate(c->session, keep, error);
   if (status != VIVA_OK) return status;
   c->cached_count = keep;
+  c->used = 0;
   c->computed = prompt->count - keep;
   status = viva_generate_tokens(c->model, prompt->ids + keep, prompt->count - keep, &o, result, error);
   if (status != VIVA_OK) {
@@ -136,5 +137,6 @@ viva_status conversation_answer(conversation *c, const token_list *prompt, const
     c->cached_count = 0;
     viva_session_truncate(c->session, 0, NULL);
   }
+  c->used = (size_t)position;
   return VIVA_OK;
 }

@@ -15,6 +15,7 @@ typedef struct conversation {
   size_t cached_count, cached_room;
   viva_chat_message *messages; /* [count]; texts are owned */
   size_t count, room;
+  size_t used;       /* tokens of the last prompt and its answer; 0: the messages have had no answer */
   uint64_t answers;  /* given so far: the random numbers' sequence */
   uint64_t computed; /* tokens that were prefilled for the last answer */
 } conversation;

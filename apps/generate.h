@@ -16,11 +16,11 @@ typedef struct generate_question {
   const input *prompt;
   int64_t n_predict;          /* -1: what the context leaves */
   int match_special, add_bos; /* as in viva_generate_options */
-  int chat;                   /* 1: the prompt goes into a template: only the tokenizer can be checked */
+  int chat;                   /* 1: the prompt goes into a template: its length is not known */
+  const text_list *stop_tokens;
 } generate_question;
 
-/* Reads the tokenizer and the configuration alone: a prompt that is empty or does not fit, or a model without a
- * tokenizer, is told before minutes of loading. Returns 0, or the exit code after a message. */
+/* As model_check, and a prompt that is empty or does not fit is told before minutes of loading. Returns 0, or the exit code after a message. */
 int generate_check(const model_args *model, const generate_question *question);
 
 void generate_json(output *out, const viva_generate_result *result, const loaded *what);

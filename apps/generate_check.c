@@ -3,20 +3,10 @@
 
 #include "generate.h"
 #include "messages.h"
-#include "units.h"
+#include "model_check.h"
 
-/* The context that the model will be loaded with; 0 when the headers do not say it (loading will). */
-static uint64_t find_context(const model_args *model) {
-  viva_checkpoint *checkpoint;
-  viva_model_config config = {.size = sizeof config};
-  if (model->context > 0) return model->context;
-  if (viva_checkpoint_open(model->path, NULL, &checkpoint, NULL) != VIVA_OK) return 0;
-  viva_status status = viva_checkpoint_config(checkpoint, &config, NULL);
-  viva_checkpoint_close(checkpoint);
-  return status == VIVA_OK ? config.max_position_embeddings : 0;
-}
-
-static int check_length(const model_args *model, const generate_question *q, const viva_tokenizer *tokenizer) {
+static int check_length(const model_seen *seen, const generate_question *q) {
+  const viva_tokenizer *tokenizer = seen->tokenizer;
   viva_error error = {0};
   viva_encode_options encode = viva_encode_options_default();
   size_t count = 0;
@@ -26,7 +16,7 @@ static int check_length(const model_args *model, const generate_question *q, con
       viva_tokenizer_encode(tokenizer, q->prompt->bytes, q->prompt->count, &encode, NULL, 0, &count, &error);
   if (status != VIVA_OK && status != VIVA_E_SIZE) return message_error(&error); /* E_SIZE: only counted */
   int bos = q->add_bos < 0 ? viva_tokenizer_add_bos(tokenizer) > 0 : q->add_bos;
-  uint64_t tokens = count + (uint64_t)bos, context = find_context(model);
+  uint64_t tokens = count + (uint64_t)bos, context = seen->context;
   uint64_t wanted = q->n_predict < 0 ? 1 : (uint64_t)q->n_predict;
   if (tokens == 0)
     return message_fail(CODE_USAGE, "the prompt has no tokens, so there is nothing to continue; give some text, or add "
@@ -40,13 +30,9 @@ static int check_length(const model_args *model, const generate_question *q, con
 }
 
 int generate_check(const model_args *model, const generate_question *question) {
-  viva_error error = {0};
-  viva_tokenizer *tokenizer = NULL;
-  /* No log: what is to be said of the tokenizer is said when the model is loaded. */
-  viva_status status =
-      viva_tokenizer_load(model->tokenizer != NULL ? model->tokenizer : model->path, NULL, &tokenizer, &error);
-  if (status != VIVA_OK) return 0; /* loading says what is wrong, and with which file first */
-  int code = question->chat ? 0 : check_length(model, question, tokenizer);
-  viva_tokenizer_release(tokenizer);
+  model_seen seen;
+  int code = model_check(model, question->stop_tokens, question->chat, &seen);
+  if (code == 0 && seen.tokenizer != NULL && !question->chat) code = check_length(&seen, question);
+  model_check_free(&seen);
   return code;
 }

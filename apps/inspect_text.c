@@ -3,9 +3,15 @@
 #include <string.h>
 
 #include "inspect.h"
+#include "terminal.h"
 #include "units.h"
 
-enum { LABEL = 25, VALUE_LENGTH = 100 };
+enum { LABEL = 25, VALUE_LENGTH = 100, VALUE_LEAST = 20, NARROW = 66, ROW_TENSOR = 55 };
+
+static int is_narrow(const output *out, int columns) {
+  int there = terminal_columns(out->fd);
+  return there > 0 && there < columns;
+}
 
 static void label(output *out, const char *name) { output_format(out, "  %-*s", LABEL, name); }
 
@@ -34,7 +40,7 @@ static void print_config(output *out, const inspection *in) {
   output_text(out, "Configuration\n");
   if (!in->has_config) {
     viva_error_format(&in->config_error, message, sizeof message);
-    output_format(out, "  none: %s\n", message);
+    output_sentence(out, 2, "  none: %s", message);
     return;
   }
   if (c->name[0] != 0) label(out, "name"), output_visible(out, c->name, strlen(c->name)), output_text(out, "\n");
@@ -54,7 +60,7 @@ static void print_bytes(output *out, const char *name, uint64_t bytes) {
   char text[32];
   units_bytes(bytes, text, sizeof text);
   label(out, name);
-  output_format(out, "%11s   (%" PRIu64 ")\n", text, bytes);
+  output_format(out, is_narrow(out, NARROW) ? "%11s\n" : "%11s   (%" PRIu64 ")\n", text, bytes);
 }
 
 static void print_plan(output *out, const inspection *in) {
@@ -62,7 +68,8 @@ static void print_plan(output *out, const inspection *in) {
   char text[1400];
   if (!in->has_plan) {
     viva_error_format(&in->plan_error, text, sizeof text);
-    output_format(out, "\nCannot be run\n  %s\n", text);
+    output_text(out, "\nCannot be run\n");
+    output_sentence(out, 2, "  %s", text);
     return;
   }
   output_format(out, "\nMemory needed for a context of %" PRIu64 " tokens\n", p->context);
@@ -104,22 +111,26 @@ static void print_total(output *out, const type_total *t) {
   char bytes[32], elements[32];
   units_bytes(t->bytes, bytes, sizeof bytes);
   units_count(t->elements, elements, sizeof elements);
-  output_format(out, "  %-12s %6" PRIu64 " tensors  %11s elements  %12s\n", t->type_name, t->tensors, elements, bytes);
+  output_format(out,
+                is_narrow(out, NARROW) ? "  %-10s %6" PRIu64 "  %11s  %12s\n"
+                                       : "  %-12s %6" PRIu64 " tensors  %11s elements  %12s\n",
+                t->type_name, t->tensors, elements, bytes);
 }
 
 static void print_totals(output *out, const inspection *in) {
   type_totals totals;
   inspect_totals(in->checkpoint, &totals);
-  output_text(out, "\nTypes\n");
+  output_text(out, is_narrow(out, NARROW) ? "\nTypes     tensors     elements         bytes\n" : "\nTypes\n");
   for (size_t i = 0; i < totals.count; i++) print_total(out, &totals.rows[i]);
   print_total(out, &totals.all);
 }
 
 /* Cuts at a character's beginning. */
-static void print_cut(output *out, const char *text) {
+static void print_cut(output *out, int taken, const char *text) {
   size_t length = strlen(text), shown = length;
-  if (length > VALUE_LENGTH) {
-    shown = VALUE_LENGTH;
+  size_t most = (size_t)terminal_fit(out->fd, taken + 3, VALUE_LEAST, VALUE_LENGTH, VALUE_LENGTH);
+  if (length > most) {
+    shown = most;
     while (shown > 0 && ((unsigned char)text[shown] & 0xC0) == 0x80) shown--;
   }
   for (size_t at = 0, part; at < shown; at += part + 1) { /* a backslash is the library's own */
@@ -141,8 +152,9 @@ static void print_metadata(output *out, const inspection *in) {
     output_visible(out, m.key, strlen(m.key));
     output_format(out, " (%s", m.type_name);
     if (m.count != 1) output_format(out, ", %" PRIu64, m.count);
-    output_text(out, ") = ");
-    print_cut(out, m.text);
+    int taken = (int)(strlen(m.key) + strlen(m.type_name)) + 16, below = is_narrow(out, taken + VALUE_LEAST);
+    output_text(out, below ? ") =\n    " : ") = ");
+    print_cut(out, below ? 4 : taken, m.text);
   }
 }
 
@@ -160,9 +172,11 @@ static void print_tensors(output *out, const inspection *in) {
     inspect_tensor(in->checkpoint, i, &info);
     if (strlen(info.name) > width) width = strlen(info.name);
   }
-  if (width > 64) width = 64; /* longer names push their row to the right */
-  output_format(out, "Tensors (%zu)\n  %-*s  %-11s  %-20s  %14s\n", count, (int)width, "name", "type", "shape",
-                "bytes");
+  if (width > 64) width = 64;                          /* longer names push their row to the right */
+  int apart = is_narrow(out, (int)width + ROW_TENSOR); /* the name on a line of its own */
+  if (apart) width = 0;
+  output_format(out, "Tensors (%zu)\n", count);
+  if (!apart) output_format(out, "  %-*s  %-11s  %-20s  %14s\n", (int)width, "name", "type", "shape", "bytes");
   for (size_t i = 0; i < count && !output_failed(out); i++) {
     char shape[200];
     inspect_tensor(in->checkpoint, i, &info);
@@ -170,8 +184,9 @@ static void print_tensors(output *out, const inspection *in) {
     size_t length = strlen(info.name);
     output_text(out, "  ");
     output_visible(out, info.name, length);
-    output_format(out, "%*s  %-11s  %-20s  %14" PRIu64 "\n", (int)(length < width ? width - length : 0), "",
-                  info.type_name, shape, info.bytes);
+    if (apart) output_text(out, "\n  ");
+    output_format(out, apart ? "%*s%-8s %-16s %14" PRIu64 "\n" : "%*s  %-11s  %-20s  %14" PRIu64 "\n",
+                  (int)(length < width ? width - length : 0), "", info.type_name, shape, info.bytes);
   }
 }
 

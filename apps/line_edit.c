@@ -13,9 +13,16 @@
 #include <poll.h>
 #include <signal.h>
 #include <wchar.h>
+
+#include "paste.h"
 #endif
 
 #include "signals.h"
+#include "terminal.h"
+
+#define COLOR  "\033[1;36m"
+#define PLAIN  "\033[0m"
+#define UNSEEN "\001" /* around what takes no columns of a prompt */
 
 struct line_edit {
   int terminal;
@@ -24,8 +31,10 @@ struct line_edit {
 #ifdef VIVA_LIBEDIT
   EditLine *el; /* NULL: standard input is no terminal */
   History *history;
-  const char *prompt;
+  char prompt[128];
   mbstate_t partial; /* bytes of a character so far */
+  paste pasted;
+  int colors; /* the terminal knows sequences, and nobody said no */
   locale_t characters, before;
 #endif
 };
@@ -34,7 +43,7 @@ struct line_edit {
 
 #ifdef VIVA_LIBEDIT
 
-enum { HISTORY_LINES = 1000, CTRL_D = 4 };
+enum { HISTORY_LINES = 1000, CTRL_D = 4, PASTE_KEY = 30 /* Ctrl-^, which nobody has a use for: a paste is there */ };
 
 static line_edit *edit_of(EditLine *el) {
   void *edit = NULL;
@@ -43,8 +52,16 @@ static line_edit *edit_of(EditLine *el) {
 }
 
 static char *show_prompt(EditLine *el) {
-  const line_edit *edit = edit_of(el);
-  return (char *)(uintptr_t)(edit ? edit->prompt : "");
+  static char none[] = "";
+  line_edit *edit = edit_of(el);
+  return edit ? edit->prompt : none;
+}
+
+/* What was pasted enters the line as it is, line ends too: it is no command, and its first line no message. */
+static unsigned char take_paste(EditLine *el, int key) {
+  line_edit *edit = edit_of(el);
+  (void)key;
+  return edit && edit->pasted.bytes > 0 && el_insertstr(el, edit->pasted.text) == 0 ? CC_REFRESH : CC_ERROR;
 }
 
 /* 1: there is input, or its end. 0: a signal asks to stop. Signals are let in by ppoll alone, so that none comes between
@@ -67,11 +84,9 @@ static int next_character(EditLine *el, wchar_t *character) {
   line_edit *edit = edit_of(el);
   for (;;) {
     char byte;
-    errno = EINTR;
-    if (!wait_for_input()) return -1;
-    ssize_t got = read(STDIN_FILENO, &byte, 1);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return (int)got;
+    int pasted, got = paste_read(&edit->pasted, wait_for_input, &byte, &pasted);
+    if (got <= 0) return got;
+    if (pasted) return *character = PASTE_KEY, 1;
     size_t taken = mbrtowc(character, &byte, 1, &edit->partial);
     if (taken == (size_t)-1) edit->partial = (mbstate_t){0};
     if (taken == 0) *character = CTRL_D;
@@ -98,23 +113,38 @@ static void open_editor(line_edit *edit) {
   edit->history = history_init();
   if (!edit->el) return;
   el_set(edit->el, EL_CLIENTDATA, edit);
-  el_set(edit->el, EL_PROMPT, show_prompt);
+  el_set(edit->el, EL_PROMPT_ESC, show_prompt, UNSEEN[0]);
   el_set(edit->el, EL_GETCFN, next_character);
   el_set(edit->el, EL_EDITOR, "emacs");
   el_set(edit->el, EL_SIGNAL, 0); /* the program's own handlers stay */
+  el_set(edit->el, EL_ADDFN, "viva-paste", "take what was pasted", take_paste);
+  el_set(edit->el, EL_BIND, "^^", "viva-paste", NULL);
+  edit->colors = terminal_colors(STDERR_FILENO);
   if (edit->history) {
     history(edit->history, &event, H_SETSIZE, HISTORY_LINES);
     el_set(edit->el, EL_HIST, history, edit->history);
   }
 }
 
+/* Ends with a blank, which stays plain: libedit leaves out a sequence that nothing follows. */
+static void set_prompt(line_edit *edit, const char *prompt) {
+  size_t bytes = strlen(prompt);
+  if (edit->colors && bytes > 0)
+    snprintf(edit->prompt, sizeof edit->prompt, UNSEEN COLOR UNSEEN "%.*s" UNSEEN PLAIN UNSEEN "%s", (int)bytes - 1,
+             prompt, prompt + bytes - 1);
+  else
+    snprintf(edit->prompt, sizeof edit->prompt, "%s", prompt);
+}
+
 static line_status edit_line(line_edit *edit, const char *prompt, const char **line) {
   int count = 0;
   HistEvent event;
-  edit->prompt = prompt;
+  set_prompt(edit, prompt);
   errno = 0;
   el_resize(edit->el); /* the window may have changed since the last line */
+  if (edit->colors) fputs(PASTE_ON, stderr);
   const char *got = el_gets(edit->el, &count);
+  if (edit->colors) fputs(PASTE_OFF, stderr);
   if (signals_stopped()) {
     el_reset(edit->el);
     fputs("\n", stderr);
@@ -144,7 +174,7 @@ static line_status edit_line(line_edit *edit, const char *prompt, const char **l
 
 static line_status plain_line(line_edit *edit, const char *prompt, const char **line) {
   size_t used = 0;
-  if (edit->terminal) fputs(prompt, stderr);
+  if (edit->terminal) fprintf(stderr, terminal_colors(STDERR_FILENO) ? COLOR "%s" PLAIN : "%s", prompt);
   for (;;) {
     char c;
     if (used + 1 >= edit->room) {
@@ -180,6 +210,7 @@ void line_edit_close(line_edit *edit) {
 #ifdef VIVA_LIBEDIT
   if (edit->history) history_end(edit->history);
   if (edit->el) el_end(edit->el);
+  paste_free(&edit->pasted);
   leave_utf8(edit);
 #endif
   free(edit->line);

@@ -1,6 +1,8 @@
 #include "messages.h"
+#include "terminal.h"
 #include "units.h"
 #include "visible.h"
+#include "wrap.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,22 +39,31 @@ int message_code(viva_status status) {
   return CODE_FAULT;
 }
 
+/* Notes stand back behind an answer on a terminal; what is wrong does not. */
+#define QUIET "\033[2m"
+#define PLAIN "\033[0m"
+
 /* One write for the whole line, so that lines of several threads do not mix. */
-static void __attribute__((format(printf, 2, 0))) say(const char *prefix, const char *format, va_list arguments) {
-  char text[2048], line[2048];
+static void __attribute__((format(printf, 3, 0)))
+say(int is_note, const char *prefix, const char *format, va_list arguments) {
+  enum { BEHIND = sizeof "viva: " - 1 };
+  char text[2048], shown[2048], line[3072];
+  const char *before = "", *after = "";
   size_t used = text_format(text, sizeof text / 2, "%s", prefix);
   int length = vsnprintf(text + used, sizeof text - used, format, arguments);
   if (length < 0) text[used] = 0;
-  visible_copy(line, sizeof line - 1, text, strlen(text), ""); /* a path may hold anything */
-  used = strlen(line);
-  line[used++] = '\n';
+  if (is_note && terminal_colors(STDERR_FILENO)) before = QUIET, after = PLAIN;
+  used = text_format(line, sizeof line, "%s", before);
+  visible_copy(shown, sizeof shown, text, strlen(text), ""); /* a path may hold anything */
+  used += wrap_text(line + used, sizeof line - used - sizeof PLAIN - 1, shown, terminal_columns(STDERR_FILENO), BEHIND);
+  used += text_format(line + used, sizeof line - used, "%s\n", after);
   if (write(STDERR_FILENO, line, used) < 0) return; /* nowhere left to complain */
 }
 
 int message_fail(int code, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  say("viva: ", format, arguments);
+  say(0, "viva: ", format, arguments);
   va_end(arguments);
   return code;
 }
@@ -60,7 +71,7 @@ int message_fail(int code, const char *format, ...) {
 void message_note(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  say("viva: ", format, arguments);
+  say(1, "viva: ", format, arguments);
   va_end(arguments);
 }
 
@@ -69,7 +80,7 @@ int message_usage(const char *command, const char *format, ...) {
   text_format(prefix, sizeof prefix, "viva%s%s: ", command != NULL ? " " : "", command != NULL ? command : "");
   va_list arguments;
   va_start(arguments, format);
-  say(prefix, format, arguments);
+  say(0, prefix, format, arguments);
   va_end(arguments);
   message_note("see 'viva %s%s--help'", command != NULL ? command : "", command != NULL ? " " : "");
   return CODE_USAGE;
@@ -157,5 +168,5 @@ void message_log(void *user, viva_log_level level, const char *message) {
   (void)user;
   /* A progress bar may stand on the terminal's line: erase it first. */
   if (isatty(STDERR_FILENO) == 1 && write(STDERR_FILENO, "\r\033[K", 4) < 0) return;
-  message_note("%s: %s", names[level & 3], message);
+  message_fail(CODE_OK, "%s: %s", names[level & 3], message); /* a warning is no note that stands back */
 }

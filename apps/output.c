@@ -8,7 +8,9 @@
 
 #include "messages.h"
 #include "protect.h"
+#include "terminal.h"
 #include "visible.h"
+#include "wrap.h"
 
 void output_open(output *out, int fd) {
   out->fd = fd;
@@ -63,6 +65,19 @@ void output_format(output *out, const char *format, ...) {
   if (length <= 0) return;
   size_t bytes = (size_t)length < sizeof line ? (size_t)length : sizeof line - 1;
   output_text(out, visible_copy(shown, sizeof shown, line, bytes, "\n\t"));
+}
+
+void output_sentence(output *out, int indent, const char *format, ...) {
+  char text[1024], shown[1024], lines[2048];
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  if (length <= 0) return;
+  visible_copy(shown, sizeof shown, text, strlen(text), "");
+  wrap_text(lines, sizeof lines, shown, out->terminal ? terminal_columns(out->fd) : 0, indent);
+  output_text(out, lines);
+  output_text(out, "\n");
 }
 
 void output_visible(output *out, const char *text, size_t bytes) {

@@ -39,6 +39,9 @@ int output_commit(output *out);
 /* 1 when a write has failed: what follows will not be seen. */
 int output_failed(const output *out);
 
+/* A line, which a terminal gets in as many as it needs, those behind the first indented. */
+void output_sentence(output *out, int indent, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 /* Text for people: backslashes and what viva_visible refuses are shown as \n, \t, \\ or \xNN. */
 void output_visible(output *out, const char *text, size_t bytes);
 

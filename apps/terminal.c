@@ -1,6 +1,9 @@
 #include "terminal.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 int terminal_columns(int fd) {
   struct winsize size;
@@ -11,4 +14,9 @@ int terminal_fit(int fd, int taken, int least, int most, int wanted) {
   const int columns = terminal_columns(fd), left = columns - taken;
   if (columns == 0) return wanted;
   return left < least ? least : left > most ? most : left;
+}
+
+int terminal_colors(int fd) {
+  const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+  return isatty(fd) == 1 && (no == NULL || *no == 0) && term != NULL && *term != 0 && strcmp(term, "dumb") != 0;
 }

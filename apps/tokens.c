@@ -123,8 +123,7 @@ static int stop_token(const viva_tokenizer *tokenizer, const char *word, viva_to
                       word, count);
 }
 
-int tokens_stop(const viva_model *model, const text_list *words, token_list *tokens) {
-  const viva_tokenizer *tokenizer = viva_model_tokenizer(model);
+int tokens_stop(const viva_tokenizer *tokenizer, const text_list *words, token_list *tokens) {
   *tokens = (token_list){NULL, 0};
   int code = words->count > 0 ? reserve(tokens, words->count) : 0;
   for (size_t i = 0; i < words->count && code == 0; i++) {

@@ -20,9 +20,9 @@ int tokens_encode(const viva_tokenizer *tokenizer, const char *text, size_t byte
  * the exit code after a message. */
 int tokens_parse(const char *text, size_t bytes, const char *name, token_list *tokens);
 
-/* What --stop-token was given, as ids: each word an id, or the text of exactly one token. Returns 0, or the exit code after a
- * message. */
-int tokens_stop(const viva_model *model, const text_list *words, token_list *tokens);
+/* What --stop-token was given, as ids: each word an id, or the text of exactly one token. tokenizer: NULL: ids alone. Returns
+ * 0, or the exit code after a message. */
+int tokens_stop(const viva_tokenizer *tokenizer, const text_list *words, token_list *tokens);
 
 void tokens_free(token_list *tokens);
 

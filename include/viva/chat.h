@@ -57,6 +57,13 @@ VIVA_API viva_chat_options viva_chat_options_default(void);
 VIVA_API viva_status viva_model_chat_template(const viva_model *model, const char **text, size_t *bytes,
                                               viva_error *error);
 
+/* The same of a checkpoint, whose weights need not be read for it. *bytes receives the whole length, also when it does not fit
+ * (E_SIZE). Errors: E_NOT_FOUND (it has none), E_ARGUMENT, E_MEMORY.
+ *
+ * text: capacity bytes, of which a zero behind the template is one */
+VIVA_API viva_status viva_checkpoint_chat_template(const viva_checkpoint *checkpoint, char *text, size_t capacity,
+                                                   size_t *bytes, viva_error *error);
+
 /* Renders messages as text. With tools_json a template called "tool_use" is taken, when the model has one. *bytes
  * receives the whole length, also when it exceeds capacity (E_SIZE, text is then incomplete). Thread-safe. Errors:
  * E_NOT_FOUND (no template), E_ARGUMENT (the template refuses the messages, or fails on them), E_FORMAT (JSON, or the

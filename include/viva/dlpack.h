@@ -26,8 +26,9 @@ VIVA_API viva_status viva_tensor_to_dlpack(const viva_tensor *tensor, struct DLM
 
 /* Takes managed over: its deleter is called when the last tensor that shares its memory is released. Memory that it calls
  * read-only is copied, and the deleter called at once. After a failure managed is still the caller's. Errors:
- * E_UNSUPPORTED (another major version, memory of a device that is not the engine's, a type that tensors do not have, more than one lane, elements
- * that share bytes), E_ARGUMENT (more than 8 axes, a negative size, not aligned), E_LIMIT, E_MEMORY. */
+ * E_UNSUPPORTED (another major version, memory of a device that is not the engine's, a type that tensors do not have, more
+ * than one lane, elements that share bytes), E_ARGUMENT (more than 8 axes, a negative size, not aligned), E_LIMIT,
+ * E_MEMORY. */
 VIVA_API viva_status viva_tensor_from_dlpack(viva_engine *engine, struct DLManagedTensorVersioned *managed,
                                              viva_tensor **tensor, viva_error *error);
 

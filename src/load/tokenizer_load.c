@@ -181,7 +181,11 @@ static viva_status no_vocabulary(const viva_checkpoint *ck, const char *key, viv
 static viva_status check_there(const viva_checkpoint *ck, viva_error *error) {
   static const char kind[] = "tokenizer.ggml.model", list[] = "tokenizer.ggml.tokens";
   int has_kind = gguf_find(ck->gguf, kind) != NULL, has_list = gguf_find(ck->gguf, list) != NULL;
-  if (!has_kind && !has_list) return no_vocabulary(ck, kind, error);
+  const char *name;
+  size_t bytes;
+  int left_out = has_kind && gguf_string(gguf_find(ck->gguf, kind), &name, &bytes) == 0 &&
+                 ((bytes == 8 && memcmp(name, "no_vocab", 8) == 0) || (bytes == 4 && memcmp(name, "none", 4) == 0));
+  if (!has_list && (!has_kind || left_out)) return no_vocabulary(ck, kind, error);
   if (has_kind && has_list) return VIVA_OK;
   const char *missing = has_list ? kind : list;
   error_set(error, VIVA_E_UNSUPPORTED,

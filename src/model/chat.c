@@ -30,6 +30,24 @@ viva_status viva_model_chat_template(const viva_model *model, const char **text,
   return VIVA_OK;
 }
 
+viva_status viva_checkpoint_chat_template(const viva_checkpoint *checkpoint, char *text, size_t capacity, size_t *bytes,
+                                          viva_error *error) {
+  chat_source *source;
+  if (!checkpoint || !bytes || (!text && capacity > 0))
+    return error_set(error, VIVA_E_ARGUMENT, "checkpoint, text and bytes must not be NULL");
+  *bytes = 0;
+  TRY(chat_load(checkpoint, &source, error));
+  const chat_named *found = chat_source_template(source, "default");
+  viva_status status = found ? VIVA_OK : no_template(error);
+  if (found) *bytes = found->bytes;
+  if (found && found->bytes >= capacity)
+    status = error_set(error, VIVA_E_SIZE, "the template has %zu bytes and a zero; there is room for %zu", found->bytes,
+                       capacity);
+  if (status == VIVA_OK) memcpy(text, found->text, found->bytes + 1);
+  chat_source_free(checkpoint->rt, source);
+  return status;
+}
+
 static chat_message *plain_messages(mem *m, const viva_chat_options *o) {
   chat_message *list = mem_array(m, o->message_count, sizeof *list);
   for (size_t i = 0; list && i < o->message_count; i++)

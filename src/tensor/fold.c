@@ -16,6 +16,8 @@
 enum {
   SEGMENT = 32 * RED_PIECE, /* of a long line: what one thread adds up by itself */
   MAX_SEGMENTS = 1024,      /* whose sums lie on the stack */
+  GROUP = 8,                /* strips that are read side by side */
+  ROWS_TOGETHER = 4,        /* as many as the loops add at once: that sums are the same however many strips there are */
   FEW_RESULTS = 16          /* fewer are not worth sharing out: their lines are */
 };
 
@@ -256,31 +258,44 @@ static void add_rows(const job *j, const char *at, int64_t step, size_t rows, si
   }
 }
 
-static void run_strips(void *arg, size_t begin, size_t end, size_t thread) {
-  const job *j = arg;
+/* Some strips that lie side by side, from column col on, at one place of the outer kept axes; n: columns. A few rows of all of
+ * them are read before the next ones: memory is read in long runs. */
+static void run_group(const job *j, size_t outer_place, size_t col, size_t n) {
   const axes *kept = &j->kept, *gone = &j->gone;
   const uint32_t inner = kept->count - 1, outer = gone->count ? gone->count - 1 : 0;
-  const size_t width = (size_t)kept->size[inner], strips = (width + RED_PIECE - 1) / RED_PIECE;
-  const size_t element = tensor_element_bytes(j->out_type);
+  const size_t element = tensor_element_bytes(j->out_type), rows = gone->count ? (size_t)gone->size[outer] : 1;
+  const int64_t row_step = gone->count ? gone->in[outer] : 0;
+  const size_t together = n > RED_PIECE ? ROWS_TOGETHER : rows;
+  _Alignas(64) char values[GROUP * RED_PIECE * 8];
+  double shifts[GROUP * RED_PIECE];
+  const char *in = j->f->in->data + (int64_t)col * kept->in[inner];
+  char *out = j->to + (int64_t)col * kept->out[inner];
+  uint64_t index[VIVA_TENSOR_MAX_RANK] = {0};
+  const red_value first = start_value(j);
+  place(kept, inner, outer_place, &in, &out);
+  for (size_t i = 0; i < n; i++) {
+    memcpy(values + i * element, &first, element);
+    shifts[i] = shift_at(j, out + (int64_t)i * kept->out[inner]);
+  }
+  do {
+    for (size_t r = 0; r < rows; r += together)
+      for (size_t i = 0; i < n; i += RED_PIECE)
+        add_rows(j, in + (int64_t)r * row_step + (int64_t)(i * j->element), row_step,
+                 rows - r < together ? rows - r : together, n - i < RED_PIECE ? n - i : RED_PIECE, shifts + i,
+                 values + i * element);
+  } while (next(gone, outer, index, &in));
+  for (size_t i = 0; i < n; i++) memcpy(out + (int64_t)i * kept->out[inner], values + i * element, element);
+}
+
+static void run_strips(void *arg, size_t begin, size_t end, size_t thread) {
+  const job *j = arg;
+  const size_t width = (size_t)j->kept.size[j->kept.count - 1], strips = (width + RED_PIECE - 1) / RED_PIECE;
   (void)thread;
-  for (size_t s = begin; s < end; s++) {
-    _Alignas(64) char values[RED_PIECE * 8];
-    double shifts[RED_PIECE];
-    const size_t col = s % strips * RED_PIECE, n = width - col < RED_PIECE ? width - col : RED_PIECE;
-    const char *in = j->f->in->data + (int64_t)col * kept->in[inner];
-    char *out = j->to + (int64_t)col * kept->out[inner];
-    uint64_t index[VIVA_TENSOR_MAX_RANK] = {0};
-    const red_value first = start_value(j);
-    place(kept, inner, s / strips, &in, &out);
-    for (size_t i = 0; i < n; i++) {
-      memcpy(values + i * element, &first, element);
-      shifts[i] = shift_at(j, out + (int64_t)i * kept->out[inner]);
-    }
-    do {
-      add_rows(j, in, gone->count ? gone->in[outer] : 0, gone->count ? (size_t)gone->size[outer] : 1, n, shifts,
-               values);
-    } while (next(gone, outer, index, &in));
-    for (size_t i = 0; i < n; i++) memcpy(out + (int64_t)i * kept->out[inner], values + i * element, element);
+  for (size_t s = begin, many; s < end; s += many) {
+    const size_t at = s % strips, col = at * RED_PIECE;
+    many = strips - at < end - s ? strips - at : end - s;
+    if (many > GROUP) many = GROUP;
+    run_group(j, s / strips, col, width - col < many * RED_PIECE ? width - col : many * RED_PIECE);
   }
 }
 
@@ -317,7 +332,9 @@ void fold_run(const fold *f, viva_tensor *to) {
   const uint32_t inner = j.kept.count ? j.kept.count - 1 : 0;
   if (j.kept.count && j.gone.count && j.kept.in[inner] == (int64_t)j.element && j.kept.size[inner] >= 8) {
     const size_t strips = (size_t)((j.kept.size[inner] + RED_PIECE - 1) / RED_PIECE);
-    pool_for(helpers, j.results / (size_t)j.kept.size[inner] * strips, 1, run_strips, &j);
+    const size_t count = j.results / (size_t)j.kept.size[inner] * strips;
+    const size_t each = helpers ? count / (size_t)pool_threads(helpers) : count;
+    pool_for(helpers, count, each > GROUP ? GROUP : each > 0 ? each : 1, run_strips, &j);
   } else if (large && j.gone.count == 1 && j.results < FEW_RESULTS) {
     run_long_lines(&j, threads);
   } else {

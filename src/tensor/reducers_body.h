@@ -50,16 +50,34 @@ enum { LANES = 32, FEW = 16 /* elements are not worth it */ };
     value->S = operation;                                                                                              \
   }
 
-#define ROWS(name, T, A, term, operation)                                                                              \
+/* Four rows at a time, one after the other: the running values are read and written once for them. */
+#define NEXT_ROW(p, A, operation)                                                                                      \
+  {                                                                                                                    \
+    const A x = v, y = (A)p[j];                                                                                        \
+    v = operation;                                                                                                     \
+  }
+#define ROWS(name, T, A, operation)                                                                                    \
   static void name##_rows(const char *from, int64_t step, size_t rows, size_t n, const double *shifts, void *values) { \
     A *sums = values;                                                                                                  \
+    size_t r = 0;                                                                                                      \
     (void)shifts;                                                                                                      \
-    for (size_t r = 0; r < rows; r++) {                                                                                \
+    for (; r + 4 <= rows; r += 4) {                                                                                    \
+      const T *a = (const T *)(const void *)(from + (int64_t)r * step);                                                \
+      const T *b = (const T *)(const void *)(from + (int64_t)(r + 1) * step);                                          \
+      const T *c = (const T *)(const void *)(from + (int64_t)(r + 2) * step);                                          \
+      const T *d = (const T *)(const void *)(from + (int64_t)(r + 3) * step);                                          \
+      for (size_t j = 0; j < n; j++) {                                                                                 \
+        A v = sums[j];                                                                                                 \
+        NEXT_ROW(a, A, operation)                                                                                      \
+        NEXT_ROW(b, A, operation) NEXT_ROW(c, A, operation) NEXT_ROW(d, A, operation) sums[j] = v;                     \
+      }                                                                                                                \
+    }                                                                                                                  \
+    for (; r < rows; r++) {                                                                                            \
       const T *a = (const T *)(const void *)(from + (int64_t)r * step);                                                \
       for (size_t j = 0; j < n; j++) {                                                                                 \
-        const T e = a[j];                                                                                              \
-        const A x = sums[j], y = (A)(term);                                                                            \
-        sums[j] = operation;                                                                                           \
+        A v = sums[j];                                                                                                 \
+        NEXT_ROW(a, A, operation)                                                                                      \
+        sums[j] = v;                                                                                                   \
       }                                                                                                                \
     }                                                                                                                  \
   }
@@ -201,6 +219,31 @@ EXTREME(max_f32, float, f32, -INFINITY, >, MAX_F32, UNORDERED_F32)
 EXTREME(min_f64, double, f64, INFINITY, <, MIN_F64, UNORDERED_F64)
 EXTREME(min_f32, float, f32, INFINITY, <, MIN_F32, UNORDERED_F32)
 
+/* NaN stays: where a row has one, and in what is left over, row by row. */
+#define EXTREME_ROWS(name, T, S, FURTHER, UNORDERED)                                                                   \
+  static void name##_rows(const char *from, int64_t step, size_t rows, size_t n, const double *shifts, void *values) { \
+    enum { W = 32 / sizeof(T) };                                                                                       \
+    const size_t even = n / W * W;                                                                                     \
+    T *best = values;                                                                                                  \
+    size_t r = 0;                                                                                                      \
+    for (; r + 4 <= rows; r += 4) {                                                                                    \
+      const char *const row = from + (int64_t)r * step;                                                                \
+      for (size_t j = 0; j < even; j += W) {                                                                           \
+        const char *const at = row + j * sizeof(T);                                                                    \
+        const S##_vec a = *(const S##_loose *)at, b = *(const S##_loose *)(at + step);                                 \
+        const S##_vec c = *(const S##_loose *)(at + 2 * step), d = *(const S##_loose *)(at + 3 * step);                \
+        const S##_mask nan = UNORDERED(a, b) | UNORDERED(c, d);                                                        \
+        const S##_vec v = *(const S##_loose *)(best + j);                                                              \
+        if (BITS_##S(nan))                                                                                             \
+          name##_each_rows(at, step, 4, W, shifts, best + j);                                                          \
+        else                                                                                                           \
+          *(S##_loose *)(best + j) = FURTHER(d, FURTHER(c, FURTHER(b, FURTHER(a, v))));                                \
+      }                                                                                                                \
+      name##_each_rows(row + even * sizeof(T), step, 4, n - even, shifts, best + even);                                \
+    }                                                                                                                  \
+    name##_each_rows(from + (int64_t)r * step, step, rows - r, n, shifts, best);                                       \
+  }
+
 #define FIND(T, S)                                                                                                     \
   static size_t find_##S(const void *from, size_t n, const red_value *value) {                                         \
     enum { W = 32 / sizeof(T) };                                                                                       \
@@ -277,19 +320,23 @@ ARG_ROWS(min_u64, uint64_t, int64_t, e < b)
 SUM_ROWS(sum_f64, double, double)
 SUM_ROWS(sum_f32, float, double)
 SUM_ROWS(sum_u64, uint64_t, uint64_t)
-ROWS(prod_f64, double, double, e, x *y)
-ROWS(prod_f32, float, double, e, x *y)
-ROWS(prod_u64, uint64_t, uint64_t, e, x *y)
+ROWS(prod_f64, double, double, x *y)
+ROWS(prod_f32, float, double, x *y)
+ROWS(prod_u64, uint64_t, uint64_t, x *y)
 SQUARE_ROWS(squares_f64, double)
 SQUARE_ROWS(squares_f32, float)
-ROWS(max_f64, double, double, e, LARGER)
-ROWS(max_f32, float, float, e, LARGER)
-ROWS(max_i64, int64_t, int64_t, e, (x >= y ? x : y))
-ROWS(max_u64, uint64_t, uint64_t, e, (x >= y ? x : y))
-ROWS(min_f64, double, double, e, SMALLER)
-ROWS(min_f32, float, float, e, SMALLER)
-ROWS(min_i64, int64_t, int64_t, e, (x <= y ? x : y))
-ROWS(min_u64, uint64_t, uint64_t, e, (x <= y ? x : y))
+ROWS(max_f64_each, double, double, LARGER)
+EXTREME_ROWS(max_f64, double, f64, MAX_F64, UNORDERED_F64)
+ROWS(max_f32_each, float, float, LARGER)
+EXTREME_ROWS(max_f32, float, f32, MAX_F32, UNORDERED_F32)
+ROWS(max_i64, int64_t, int64_t, (x >= y ? x : y))
+ROWS(max_u64, uint64_t, uint64_t, (x >= y ? x : y))
+ROWS(min_f64_each, double, double, SMALLER)
+EXTREME_ROWS(min_f64, double, f64, MIN_F64, UNORDERED_F64)
+ROWS(min_f32_each, float, float, SMALLER)
+EXTREME_ROWS(min_f32, float, f32, MIN_F32, UNORDERED_F32)
+ROWS(min_i64, int64_t, int64_t, (x <= y ? x : y))
+ROWS(min_u64, uint64_t, uint64_t, (x <= y ? x : y))
 
 static size_t count_true(const uint8_t *x, size_t n) {
   size_t total = 0;

@@ -165,6 +165,9 @@ typedef struct jinja_scope {
   jinja_dict names;
 } jinja_scope;
 
+/* flag of N_MACRO and N_CALL_BLOCK: its text speaks of varargs, kwargs, and so takes arguments that it has no parameter for. */
+enum { REST_LIST = 1, REST_NAMED = 2 };
+
 typedef struct jinja_macro {
   const jinja_node *node; /* N_MACRO or N_CALL_BLOCK */
   jinja_scope *scope;     /* where it was defined */
@@ -242,6 +245,7 @@ typedef struct jinja_parser {
   int line_start;         /* the last tag ended with a line end */
   jinja_token now, ahead; /* the token at hand and the next */
   unsigned open_loops;    /* around the statement at hand: break and continue need one */
+  int rest;               /* REST_* that the macro at hand has asked for by their names */
 } jinja_parser;
 
 /* Reads the next token into p->ahead, and the old ahead into p->now. */
@@ -335,7 +339,13 @@ jinja_value jinja_split_lines(jinja *j, jinja_text t, int keep_ends);
 
 jinja_text jinja_to_text(jinja *j, const jinja_value *v);                 /* Python's str() */
 void jinja_print_repr(jinja *j, jinja_output *out, const jinja_value *v); /* and repr() */
-void jinja_print_json(jinja *j, jinja_output *out, const jinja_value *v, const jinja_value *indent, unsigned level);
+/* json.dumps's arguments. */
+typedef struct jinja_json {
+  const jinja_value *indent; /* NULL: none */
+  jinja_text between_items, behind_key;
+  int ascii; /* ensure_ascii */
+} jinja_json;
+void jinja_print_json(jinja *j, jinja_output *out, const jinja_value *v, const jinja_json *form, unsigned level);
 void jinja_output_add(jinja *j, jinja_output *out, jinja_text text);
 
 /* -- jinja_filter.c, jinja_sequence.c, jinja_test.c, jinja_method.c, jinja_global.c */

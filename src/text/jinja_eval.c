@@ -154,17 +154,23 @@ static jinja_value fail_operands(jinja *j, const jinja_value *a, const jinja_val
 static int64_t floor_quotient(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
 
 static jinja_value power(jinja *j, int64_t base, int64_t exponent) {
+  enum { WHOLE = 53 }; /* bits of an integer that a real number holds */
   int64_t result = 1;
-  if (exponent < 0) {
-    jinja_fail(j, VIVA_E_UNSUPPORTED, "negative powers are not supported");
+  int inverse = exponent < 0;
+  if (inverse && base == 0) {
+    jinja_fail(j, VIVA_E_ARGUMENT, "0 has no negative power");
     return nothing();
   }
+  if (inverse) exponent = exponent == INT64_MIN ? INT64_MAX : -exponent;
   for (; exponent > 0 && jinja_step(j, 1); exponent--)
     if (__builtin_mul_overflow(result, base, &result)) {
       jinja_fail(j, VIVA_E_UNSUPPORTED, "an integer beyond 64 bits");
       return nothing();
     }
-  return jinja_int(result);
+  if (!inverse) return jinja_int(result);
+  if (result <= (int64_t)1 << WHOLE && result >= -((int64_t)1 << WHOLE)) return jinja_real(1.0 / (double)result);
+  jinja_fail(j, VIVA_E_UNSUPPORTED, "a negative power of more than 53 bits");
+  return nothing();
 }
 
 static jinja_value integers(jinja *j, jinja_op op, int64_t a, int64_t b) {

@@ -152,6 +152,8 @@ static jinja_node *name(jinja_parser *p) {
   for (size_t i = 0; i < sizeof words / sizeof *words && !node; i++)
     if (jinja_is_name(&p->now, words[i].name))
       node = constant(p, words[i].value == 2 ? jinja_none() : jinja_bool(words[i].value));
+  if (jinja_is_name(&p->now, "varargs")) p->rest |= REST_LIST;
+  if (jinja_is_name(&p->now, "kwargs")) p->rest |= REST_NAMED;
   if (!node && (node = jinja_node_new(p, N_NAME)) != NULL) node->name = p->now.text;
   jinja_next(p);
   return node;

@@ -66,19 +66,30 @@ static jinja_value sorted_keys(jinja *j, jinja_value v) {
   return result;
 }
 
+/* separators=(',', ':') */
+static void read_separators(jinja *j, const jinja_value *v, jinja_json *form) {
+  const jinja_list *pair = v->kind == J_LIST ? v->as.list : NULL;
+  if (!pair || pair->count != 2 || pair->items[0].kind != J_STRING || pair->items[1].kind != J_STRING) {
+    jinja_fail(j, VIVA_E_ARGUMENT, "tojson's separators are two strings");
+    return;
+  }
+  form->between_items = *pair->items[0].as.string;
+  form->behind_key = *pair->items[1].as.string;
+}
+
 static jinja_value filter_tojson(jinja *j, jinja_value of, const jinja_arguments *a) {
   jinja_output out = {0};
-  const jinja_value *ascii = jinja_argument(a, 0, "ensure_ascii"), *indent = jinja_argument(a, 1, "indent");
-  const jinja_value *separators = jinja_argument(a, 2, "separators");
-  if ((ascii && jinja_true(ascii)) || (separators && separators->kind != J_NONE)) {
-    jinja_fail(j, VIVA_E_UNSUPPORTED, "tojson with ensure_ascii or separators is not supported");
-    return nothing();
-  }
+  const jinja_value *indent = jinja_argument(a, 1, "indent"), *separators = jinja_argument(a, 2, "separators");
   if (indent && indent->kind == J_NONE) indent = NULL;
   if (indent && indent->kind != J_INT && indent->kind != J_STRING)
     jinja_fail(j, VIVA_E_ARGUMENT, "tojson's indent is a number or a string");
+  jinja_json form = {.indent = indent,
+                     .between_items = jinja_literal(indent ? "," : ", "),
+                     .behind_key = jinja_literal(": "),
+                     .ascii = flag(a, 0, "ensure_ascii")};
+  if (separators && separators->kind != J_NONE) read_separators(j, separators, &form);
   if (flag(a, 3, "sort_keys")) of = sorted_keys(j, of);
-  jinja_print_json(j, &out, &of, indent, 0);
+  jinja_print_json(j, &out, &of, &form, 0);
   return jinja_string(j, jinja_output_text(&out));
 }
 

@@ -182,31 +182,42 @@ static jinja_node *parse_parameters(jinja_parser *p) {
   return first;
 }
 
+/* A macro's own text. What it asks for, a macro around it asks for too, as in Jinja. */
+static jinja_node *macro_body(jinja_parser *p, const char *end, jinja_node *node, const jinja_node *parameters) {
+  unsigned loops = p->open_loops;
+  int outer = p->rest;
+  p->open_loops = 0;
+  p->rest = 0;
+  jinja_node *body = block_and_end(p, end);
+  node->flag = p->rest;
+  for (const jinja_node *n = parameters; n; n = n->next) { /* a parameter of that name is one like others */
+    if (jinja_text_is(n->name, "varargs")) node->flag &= ~REST_LIST;
+    if (jinja_text_is(n->name, "kwargs")) node->flag &= ~REST_NAMED;
+  }
+  p->open_loops = loops;
+  p->rest |= outer;
+  return body;
+}
+
 static jinja_node *parse_macro(jinja_parser *p) {
   jinja_node *node = jinja_node_new(p, N_MACRO);
-  unsigned loops = p->open_loops;
   if (!node) return NULL;
   if (p->now.type != TOKEN_NAME) jinja_fail(p->j, VIVA_E_FORMAT, "expected a macro's name");
   node->name = p->now.text;
   jinja_next(p);
   jinja_need_operator(p, '(');
   node->a = parse_parameters(p);
-  p->open_loops = 0;
-  node->b = block_and_end(p, "endmacro");
-  p->open_loops = loops;
+  node->b = macro_body(p, "endmacro", node, node->a);
   return node;
 }
 
 static jinja_node *parse_call(jinja_parser *p) {
   jinja_node *node = jinja_node_new(p, N_CALL_BLOCK);
-  unsigned loops = p->open_loops;
   if (!node) return NULL;
   if (jinja_take_operator(p, '(')) node->b = parse_parameters(p);
   node->a = jinja_parse_expression(p, 1);
   if (node->a && node->a->kind != N_CALL) jinja_fail(p->j, VIVA_E_FORMAT, "expected a call");
-  p->open_loops = 0;
-  node->c = block_and_end(p, "endcall");
-  p->open_loops = loops;
+  node->c = macro_body(p, "endcall", node, node->b);
   return node;
 }
 

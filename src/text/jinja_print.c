@@ -101,7 +101,8 @@ static const char *repr_escape(uint32_t c, char quote, char buffer[16]) {
   return buffer;
 }
 
-static const char *json_escape(uint32_t c, char buffer[16]) {
+/* ascii: what lies beyond ASCII too, in halves as UTF-16 has them. */
+static const char *json_escape(uint32_t c, int ascii, char buffer[16]) {
   switch (c) {
   case '"': return "\\\"";
   case '\\': return "\\\\";
@@ -112,14 +113,19 @@ static const char *json_escape(uint32_t c, char buffer[16]) {
   case '\b': return "\\b";
   default: break;
   }
-  if (c >= 0x20) return NULL;
-  snprintf(buffer, 16, "\\u%04x", (unsigned)c);
+  if (c >= 0x20 && (!ascii || c < 0x7f)) return NULL;
+  if (c < 0x10000)
+    snprintf(buffer, 16, "\\u%04x", (unsigned)c);
+  else
+    snprintf(buffer, 16, "\\u%04x\\u%04x", 0xd7c0 + (unsigned)(c >> 10), 0xdc00 + (unsigned)(c & 0x3ff));
   return buffer;
 }
 
-/* quote: ' or " for repr, 0 for JSON. */
+/* quote: ' or " for repr; JSON, JSON_ASCII. */
+enum { JSON = 0, JSON_ASCII = 1 };
 static void print_quoted(jinja *j, jinja_output *out, jinja_text t, char quote) {
-  const char mark[2] = {quote ? quote : '"', 0};
+  int is_json = quote == JSON || quote == JSON_ASCII;
+  const char mark[2] = {is_json ? '"' : quote, 0};
   size_t plain = 0;
   put(j, out, mark);
   for (size_t at = 0, n; at < t.bytes && jinja_step(j, 1); at += n) {
@@ -128,7 +134,7 @@ static void print_quoted(jinja *j, jinja_output *out, jinja_text t, char quote) 
     char buffer[16];
     n = utf8_decode(t.text + at, t.bytes - at, &code, &invalid);
     if (n == 0) n = invalid;
-    const char *escape = quote ? repr_escape(code, quote, buffer) : json_escape(code, buffer);
+    const char *escape = is_json ? json_escape(code, quote == JSON_ASCII, buffer) : repr_escape(code, quote, buffer);
     if (!escape) continue;
     jinja_output_add(j, out, jinja_part(t, plain, at));
     put_escape(j, out, t, at, escape);
@@ -201,48 +207,49 @@ static void print_indent(jinja *j, jinja_output *out, const jinja_value *indent,
   }
 }
 
-static void print_key(jinja *j, jinja_output *out, const jinja_value *key) {
+static void print_key(jinja *j, jinja_output *out, const jinja_value *key, const jinja_json *form) {
   jinja_output text = {0};
   if (key->kind == J_STRING) {
-    print_quoted(j, out, *key->as.string, 0);
+    print_quoted(j, out, *key->as.string, form->ascii ? JSON_ASCII : JSON);
     return;
   }
   if (key->kind != J_INT && key->kind != J_BOOL && key->kind != J_NONE && key->kind != J_FLOAT)
     jinja_fail(j, VIVA_E_ARGUMENT, "a key of type %s is none of JSON's", jinja_kind_name(key));
-  jinja_print_json(j, &text, key, NULL, 0);
+  jinja_print_json(j, &text, key, form, 0);
   put(j, out, "\"");
   jinja_output_add(j, out, jinja_output_text(&text));
   put(j, out, "\"");
 }
 
-static void print_json_members(jinja *j, jinja_output *out, const jinja_value *v, const jinja_value *indent,
+static void print_json_members(jinja *j, jinja_output *out, const jinja_value *v, const jinja_json *form,
                                unsigned level) {
+  const jinja_value *indent = form->indent;
   int is_list = v->kind == J_LIST;
   size_t count = is_list ? v->as.list->count : v->as.dict->count;
   put(j, out, is_list ? "[" : "{");
   for (size_t i = 0; i < count && !j->status; i++) {
-    if (i > 0) put(j, out, indent ? "," : ", ");
+    if (i > 0) jinja_output_add(j, out, form->between_items);
     if (indent) print_indent(j, out, indent, level + 1);
     if (!is_list) {
-      print_key(j, out, &v->as.dict->members[i].key);
-      put(j, out, ": ");
+      print_key(j, out, &v->as.dict->members[i].key, form);
+      jinja_output_add(j, out, form->behind_key);
     }
-    jinja_print_json(j, out, is_list ? &v->as.list->items[i] : &v->as.dict->members[i].value, indent, level + 1);
+    jinja_print_json(j, out, is_list ? &v->as.list->items[i] : &v->as.dict->members[i].value, form, level + 1);
   }
   if (indent && count > 0) print_indent(j, out, indent, level);
   put(j, out, is_list ? "]" : "}");
 }
 
-void jinja_print_json(jinja *j, jinja_output *out, const jinja_value *v, const jinja_value *indent, unsigned level) {
+void jinja_print_json(jinja *j, jinja_output *out, const jinja_value *v, const jinja_json *form, unsigned level) {
   if (!jinja_enter(j)) return;
   switch (v->kind) {
   case J_NONE: put(j, out, "null"); break;
   case J_BOOL: put(j, out, v->as.boolean ? "true" : "false"); break;
   case J_INT: print_integer(j, out, v->as.integer); break;
   case J_FLOAT: print_real(j, out, v->as.real, 1); break;
-  case J_STRING: print_quoted(j, out, *v->as.string, 0); break;
+  case J_STRING: print_quoted(j, out, *v->as.string, form->ascii ? JSON_ASCII : JSON); break;
   case J_LIST:
-  case J_DICT: print_json_members(j, out, v, indent, level); break;
+  case J_DICT: print_json_members(j, out, v, form, level); break;
   default: jinja_fail(j, VIVA_E_ARGUMENT, "a value of type %s is none of JSON's", jinja_kind_name(v)); break;
   }
   jinja_leave(j);

@@ -164,20 +164,41 @@ static jinja_value macro_value(jinja *j, const jinja_node *node) {
   return (jinja_value){.kind = J_MACRO, .as.macro = macro};
 }
 
-static void bind_parameters(jinja *j, const jinja_node *parameters, const jinja_arguments *a) {
+/* varargs and kwargs: the arguments that no parameter takes. */
+static void bind_rest(jinja *j, const jinja_node *parameters, size_t count, int rest, const jinja_arguments *a) {
   char quoted[64];
-  size_t at = 0, named = 0;
-  for (const jinja_node *p = parameters; p && !j->status; p = p->next, at++) {
-    const jinja_value *given = at < a->count ? &a->items[at] : jinja_dict_find(j, &a->named, p->name);
-    named += at >= a->count && given;
-    jinja_assign(j, p->name, given ? *given : p->a ? jinja_eval(j, p->a) : jinja_undefined(j, p->name));
+  jinja_list *list;
+  jinja_dict *dict;
+  jinja_value more = jinja_list_new(j, &list), named = jinja_dict_new(j, &dict);
+  more.tuple = 1;
+  for (size_t i = count; i < a->count && !j->status; i++) jinja_list_add(j, list, a->items[i]);
+  for (size_t i = 0; i < a->named.count && !j->status; i++) {
+    const jinja_member *m = &a->named.members[i];
+    const jinja_node *p = parameters;
+    size_t at = 0;
+    for (; p && !jinja_text_equal(p->name, *m->key.as.string) && jinja_step(j, 1); p = p->next) at++;
+    if (p && at >= a->count) continue;
+    jinja_dict_append(j, dict, m->key, m->value);
   }
-  if (at < a->count) jinja_fail(j, VIVA_E_ARGUMENT, "a macro of %zu parameters is called with %zu", at, a->count);
-  if (named < a->named.count) {
-    const jinja_text *first = a->named.members[0].key.as.string;
+  if (j->status) return;
+  if (!(rest & REST_LIST) && list->count > 0)
+    jinja_fail(j, VIVA_E_ARGUMENT, "a macro of %zu parameters is called with %zu", count, a->count);
+  if (!(rest & REST_NAMED) && dict->count > 0) {
+    const jinja_text *first = dict->members[0].key.as.string;
     jinja_fail(j, VIVA_E_ARGUMENT, "a macro is called with an argument that it does not have (the first is '%s')",
                error_quote(quoted, sizeof quoted, first->text, first->bytes));
   }
+  if (rest & REST_LIST) jinja_assign(j, jinja_literal("varargs"), more);
+  if (rest & REST_NAMED) jinja_assign(j, jinja_literal("kwargs"), named);
+}
+
+static void bind_parameters(jinja *j, const jinja_node *parameters, int rest, const jinja_arguments *a) {
+  size_t at = 0;
+  for (const jinja_node *p = parameters; p && !j->status; p = p->next, at++) {
+    const jinja_value *given = at < a->count ? &a->items[at] : jinja_dict_find(j, &a->named, p->name);
+    jinja_assign(j, p->name, given ? *given : p->a ? jinja_eval(j, p->a) : jinja_undefined(j, p->name));
+  }
+  if (!j->status && (rest || at < a->count || a->named.count > 0)) bind_rest(j, parameters, at, rest, a);
 }
 
 jinja_value jinja_call_macro(jinja *j, const jinja_macro *macro, const jinja_arguments *a, const jinja_value *caller) {
@@ -187,7 +208,7 @@ jinja_value jinja_call_macro(jinja *j, const jinja_macro *macro, const jinja_arg
   jinja_value result = {.kind = J_UNDEFINED};
   if (!scope || !jinja_enter(j)) return result;
   open_scope(j, scope, macro->scope);
-  bind_parameters(j, block ? node->b : node->a, a);
+  bind_parameters(j, block ? node->b : node->a, node->flag, a);
   if (caller) jinja_assign(j, jinja_literal("caller"), *caller);
   if (!j->status) result = jinja_string(j, capture(j, block ? node->c : node->b));
   j->scope = outer;

@@ -34,7 +34,8 @@ TEST(float, v->kind == J_FLOAT)
 TEST(boolean, v->kind == J_BOOL)
 TEST(true, v->kind == J_BOOL && v->as.boolean)
 TEST(false, v->kind == J_BOOL && !v->as.boolean)
-TEST(callable, v->kind == J_MACRO || v->kind == J_FUNCTION || v->kind == J_METHOD)
+TEST(callable, v->kind == J_MACRO || v->kind == J_FUNCTION || v->kind == J_METHOD || v->kind == J_LOOP ||
+                   v->kind == J_UNDEFINED) /* as in Python: each has a __call__, which may fail */
 TEST(odd, (integer_of(j, v) & 1) != 0)
 TEST(even, (integer_of(j, v) & 1) == 0)
 TEST(eq, need_argument(j, a) && jinja_equal(j, v, &a->items[0]))

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -407,6 +408,44 @@ static void tokenizer_files(void **state) {
   kit_error(viva_tokenizer_load(path, NULL, &tokenizer, &error), VIVA_E_NOT_FOUND, &error, "holds no tokenizer");
 }
 
+/* A template, with and without room for it; a model that has none. */
+static void templates(void **state) {
+  (void)state;
+  static const char template[] = "{{ messages[0].content }}";
+  char folder[] = "/tmp/viva-template-XXXXXX", path[64], text[64];
+  viva_error error;
+  viva_checkpoint *ck;
+  size_t bytes;
+  assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/chat_template.jinja", folder);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs(template, file);
+  fclose(file);
+  const char *root = getenv("VIVA_SOURCE_DIR");
+  char model[512], link[64];
+  snprintf(model, sizeof model, "%s/tests/golden/safetensors/every_type.safetensors", root ? root : ".");
+  snprintf(link, sizeof link, "%s/model.safetensors", folder);
+  char *whole = realpath(model, NULL);
+  assert_non_null(whole);
+  assert_int_equal(symlink(whole, link), 0);
+  free(whole);
+  kit_ok(viva_checkpoint_open(folder, NULL, &ck, &error), &error);
+  kit_error(viva_checkpoint_chat_template(ck, NULL, 0, &bytes, &error), VIVA_E_SIZE, &error, "25 bytes and a zero");
+  assert_int_equal(bytes, sizeof template - 1);
+  kit_error(viva_checkpoint_chat_template(ck, text, bytes, &bytes, &error), VIVA_E_SIZE, &error, "room for 25");
+  kit_ok(viva_checkpoint_chat_template(ck, text, sizeof text, &bytes, &error), &error);
+  assert_string_equal(text, template);
+  kit_error(viva_checkpoint_chat_template(NULL, text, 9, &bytes, &error), VIVA_E_ARGUMENT, &error, "NULL");
+  kit_error(viva_checkpoint_chat_template(ck, NULL, 9, &bytes, &error), VIVA_E_ARGUMENT, &error, "NULL");
+  kit_error(viva_checkpoint_chat_template(ck, text, 9, NULL, &error), VIVA_E_ARGUMENT, &error, "NULL");
+  unlink(path);
+  kit_error(viva_checkpoint_chat_template(ck, text, 9, &bytes, &error), VIVA_E_NOT_FOUND, &error, "no chat template");
+  viva_checkpoint_close(ck);
+  unlink(link);
+  rmdir(folder);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void) {
   const struct CMUnitTest tests[] = {T(damaged_models),
@@ -422,6 +461,7 @@ int main(void) {
                                      T(progress_and_cancel),
                                      T(cut_while_loading),
                                      T(tokenizers),
-                                     cmocka_unit_test(tokenizer_files)};
+                                     cmocka_unit_test(tokenizer_files),
+                                     cmocka_unit_test(templates)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,14 +32,15 @@ def tiny_chat(tmp_path_factory):
 class Terminal:
     """A program in a pseudo-terminal. What it writes is kept in self.seen."""
 
-    def __init__(self, *command):
-        self.seen = ""
+    def __init__(self, *command, **environment):
+        self.seen = self.raw = ""
         try:
             self.pid, self.fd = pty.fork()
         except OSError as reason:
             pytest.skip(f"there is no pseudo-terminal here: {reason}")
         if self.pid == 0:
-            os.environ["TERM"] = "xterm"
+            os.environ.pop("NO_COLOR", None)
+            os.environ.update({"TERM": "xterm", **environment})
             os.execv(command[0], [str(c) for c in command])
 
     def read(self, seconds):
@@ -50,9 +51,10 @@ class Terminal:
             data = os.read(self.fd, 65536)
         except OSError:
             return ""
+        self.raw += data.decode(errors="replace")
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1b[=>]", "", data.decode(errors="replace"))
         self.seen += text
-        return text
+        return text or None  # None: sequences alone
 
     def wait(self, pattern, since=0):
         """Reads until the pattern is there behind `since`; returns where it ends."""
@@ -88,9 +90,11 @@ def test_three_turns(program, tiny_chat):
     fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 30, 0, 0))  # the window changes its size
     os.kill(t.pid, signal.SIGWINCH)
     t.type("/clear\n")
-    at = t.wait(PROMPT, t.wait("the conversation begins anew", at))
+    at = t.wait(PROMPT, t.wait(r"the conversation begins\s+anew", at))
+    fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
     t.type("/stats\n")
-    at = t.wait(PROMPT, t.wait("0 messages", at))
+    at = t.wait(PROMPT, t.wait("0 messages, 0 of 128 tokens", at))
+    assert "the last answer" not in t.seen[t.seen.rindex("0 messages"):]
     t.type("\x03")  # at the prompt
     at = t.wait(PROMPT, t.wait("Ctrl-C again", at))
     t.type("\x04")
@@ -148,10 +152,58 @@ def test_context_that_fills(program, tiny_chat):
         at = t.wait(r"(> $|oldest exchange)", at)
         if "oldest exchange" in t.seen:
             break
+    t.type("what?\n")  # neither answer: it is asked again, and the question stays
+    at = t.wait("oldest exchange", t.wait(re.escape("what?"), at))
     t.type("f\n")
     at = t.wait(PROMPT, at)
     t.type("\x04")
     assert t.close() == 0 and "the context 60" in t.seen
+
+
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def test_colors(program, tiny_chat):
+    """Of the prompt and the notes, on a terminal that knows them and where nobody says no; never in a pipe."""
+    for environment, colors in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)):
+        t = Terminal(program, "chat", "-m", tiny_chat, "--temp", "0", "-n", "2", **environment)
+        t.wait(PROMPT, t.wait("/help lists the commands"))
+        t.type("\x04")
+        assert t.close() == 0
+        assert bool(COLORS.search(t.raw)) == colors and ("\x1b[?2004h" in t.raw) == colors, t.raw
+        assert not colors or "\x1b[1;36m>\x1b[0m " in t.raw and "\x1b[2mviva: /help" in t.raw, t.raw
+    run = subprocess.run([program, "chat", "-m", tiny_chat, "-n", "2"], input="hello\n/stats\n", capture_output=True, text=True)
+    assert "\x1b" not in run.stdout + run.stderr
+
+
+def test_paste(program, tiny_chat, tmp_path):
+    """Line ends of a pasted text are part of one message; keys that are sequences too still work."""
+    saved = tmp_path / "talk.json"
+    t = Terminal(program, "chat", "-m", tiny_chat, "--temp", "0", "-n", "2")
+    at = t.wait(PROMPT, t.wait("/help lists the commands"))
+    t.type("see: \x1b[200~one\r  tw\u00f6\tx\x07\r\x1b[201~.\n")
+    at = t.wait(PROMPT, t.wait("x", at))
+    t.type("bc\x1b[D\x1b[Da\n")  # to the left, twice
+    at = t.wait(PROMPT, t.wait("abc", at))
+    t.type(f"/save {saved}\n")
+    t.wait("messages are in", at)
+    t.type("\x04")
+    assert t.close() == 0
+    assert [m["content"] for m in json.loads(saved.read_text())[::2]] == ["see: one\n  tw\u00f6\tx.", "abc"]
+
+
+def test_told_before_the_weights(program, tiny_chat, tmp_path):
+    """What makes loading useless is told without it: no line about the weights comes first."""
+    large = tmp_path / "large.gguf"
+    large.write_bytes(test_files.read_gguf(test_files.TINY).set("tokenizer.chat_template", "string", "x" * (1 << 20)).pack())
+    wrong = tmp_path / "wrong.gguf"
+    wrong.write_bytes(test_files.read_gguf(test_files.TINY).set("tokenizer.chat_template", "string", "{% for %}").pack())
+    for command, model, options, cause in (
+            ("chat", tiny_chat, ["--stop-token", "two words"], "--stop-token"), ("generate", tiny_chat, ["--stop-token", "two words"], "--stop-token"),
+            ("chat", test_files.TINY, [], "no chat template"), ("generate", test_files.TINY, ["--chat"], "no chat template"),
+            ("chat", large, [], "262144"), ("chat", wrong, [], "line 1"), ("generate", wrong, ["--chat"], "line 1")):
+        run = subprocess.run([program, command, "-m", model, "-p", "x", *options], capture_output=True, text=True, timeout=SECONDS)
+        assert run.returncode in (1, 2, 3) and cause in run.stderr and "of weights" not in run.stderr, run.stderr
 
 
 def piped(program, model, text, *options, most=4):
@@ -197,6 +249,23 @@ def test_width_follows_the_terminal(program, tmp_path):
         lengths.append(max(len(line) for line in t.seen.splitlines() if "++++" in line))
         t.close()
     assert lengths[0] < lengths[1] and lengths[0] <= 50 and lengths[1] <= 90, lengths
+
+
+def test_lines_fit_a_narrow_terminal(program, tmp_path):
+    """Nothing that these print is wider than the terminal; in a pipe lines are whole."""
+    (tmp_path / "text").write_text(" ".join(map(str, range(60))))
+    tiny = test_files.TINY
+    for command in (f"inspect -m {tiny} --layers", f"compare {tiny} {tiny} --weights fp8 -f {tmp_path}/text -c 32 --chunks 1 --layers",
+                    f"quantize {tiny} {tmp_path}/out --format fp8"):
+        t = Terminal("/bin/sh", "-c", f"read ready; cd {tmp_path}; exec {program} {command.replace(str(tiny), 'tiny.gguf')}", TERM="dumb")
+        (tmp_path / "tiny.gguf").write_bytes(tiny.read_bytes())
+        fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
+        t.type("\n")
+        assert t.close() == 0, t.seen
+        wide = [line for line in re.split(r"[\r\n]+", t.seen) if len(line) > 50]
+        assert len(t.seen) > 300 and not wide, wide
+    run = subprocess.run([program, "inspect", "-m", tiny, "--no-such-option"], capture_output=True, text=True)
+    assert len(run.stderr.splitlines()) == 2
 
 
 ENDED = "{{ bos_token }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"

@@ -182,7 +182,18 @@ SNIPPETS = [
     "{{ 'text'|length }}{{ text|count }}{{ text|list }}{{ 'äöü'[1] }}{{ 'x'|string|safe }}{{ 42|string ~ '!' }}{{ 'abc'|attr('upper')() }}",
     "{%- for m in people -%}{{ m.name }}{{ ',' if not loop.last else '.' }}{%- endfor -%}",
     "{{ -1 }}{{ - 1 }}{{ +1 }}{{ -number }}{{ not true }}{{ not not 1 }}{{ 1 if not false and true else 2 }}", "{{ 1_000 }}",
+    "{% macro m(a) %}{{ a }}-{{ kwargs }}-{{ varargs }}{% endmacro %}{{ m(1, 2, 3, x=4) }}{{ m() }}{{ m(a=1) }}{{ m(1, a=2) }}",
+    "{% macro m(a) %}{{ kwargs.x }}{% endmacro %}{{ m(1, x=4) }}{{ m() }}{% macro n() %}{% for v in varargs %}{{ v }},{% endfor %}{% endmacro %}{{ n(1, 2) }}{{ n() }}",
+    "{% macro m(kwargs, varargs=3) %}{{ kwargs }}{{ varargs }}{% endmacro %}{{ m(1) }}{{ m(kwargs=2) }}",
+    "{% macro w() %}{{ caller(1, 2, x=3) }}{% endmacro %}{% call(a) w() %}{{ a }}{{ varargs }}{{ kwargs }}{% endcall %}{{ kwargs is defined }}",
+    "{% macro o() %}{% macro i() %}{{ varargs }}{% endmacro %}{{ i(1) }}{{ i() }}{% endmacro %}{{ o() }}{{ o(5) }}",
+    "{{ missing is callable }}{% for i in [1] %}{{ loop is callable }}{% endfor %}{{ namespace() is callable }}{{ list is callable }}",
+    "{{ 2**-1 }} {{ 10**-3 }} {{ (-3)**-3 }} {{ 7**-5 }} {{ 1**-9 }} {{ 0**0 }}",
+    "{{ text|tojson(ensure_ascii=True) }}{{ {'é': 'a😀\u007f\u2028'}|tojson(True) }}{{ dict|tojson(separators=(',', ':')) }}{{ list|tojson(indent=1, separators=(';', ' = ')) }}",
+    "{{ {1: [], 'é': {}}|tojson(ensure_ascii=true, separators=['|', '>'], sort_keys=false) }}",
     # refused by both
+    "{% macro m(a) %}{{ kwargs }}{% endmacro %}{{ m(1, 2) }}", "{% macro m(a) %}{{ varargs }}{% endmacro %}{{ m(1, x=2) }}", "{{ 0**-1 }}",
+    "{% macro m(kwargs) %}{{ kwargs }}{% endmacro %}{{ m(1, x=2) }}", "{{ list|tojson(separators=1) }}",
     "{{ missing.x }}", "{{ none.x.y }}", "{{ 1 + 'a' }}", "{{ 1 / 0 }}", "{{ 'a' < 1 }}", "{{ missing() }}", "{{ list.append(1) }}",
     "{{ raise_exception('no') }}", "{{ range(1000000) }}", "{{ text.__class__ }}", "{% set dict.k = 1 %}", "{{ missing + 1 }}",
     "{% for x in 5 %}{% endfor %}", "{% for x in none %}{% endfor %}", "{{ list|tojson(indent=2) + 1 }}", "{{ 1|length }}", "{{ missing|tojson }}",
@@ -202,6 +213,7 @@ def test_constructs(snippet):
 @pytest.mark.parametrize("template, name", [
     ("a\n{% include 'x' %}", "line 2 of the chat template: the tag 'include'"), ("{% extends 'x' %}", "'extends'"),
     ("\n\n{{ 1|xmlattr }}", "line 3 of the chat template: the filter 'xmlattr'"), ("{{ 1 is weird }}", "the test 'weird'"),
+    ("{{ 4**0.5 }}", "powers of real numbers"), ("{{ 'a'.rjust(5) }}", "'rjust' is undefined"),
     ("{% for x in [1] recursive %}{% endfor %}", "recursive"), ("{{ f(*x) }}", "* and **"), ("{{ 2.5|round(1) }}", "precision")])
 def test_unsupported_is_named(template, name):
     with pytest.raises(Failed, match=None) as refused:

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import gguf_folder
@@ -90,11 +91,43 @@ def test_inference_guide(smollm2_path, tmp_path):
     assert missing.returncode == 1 and "no-folder" in missing.stderr
 
 
+def words_of_llama_cpp():
+    """The rows of apps/foreign.c: words, and the answer to them."""
+    text = r'((?:"(?:[^"\\]|\\.)*"\s*)+)'
+    join = lambda literals: re.sub(r'"\s*"', "", literals).strip().strip('"').replace("\\\\", "\\")
+    rows = re.findall(r"\{" + text + r",\s*" + text + r"\}", (ROOT / "apps/foreign.c").read_text(encoding="utf-8"))
+    return [(join(words).split(), join(hint)) for words, hint in rows]
+
+
 def test_words_of_llama_cpp_are_documented():
     """docs/llama-cpp.md has every word that apps/foreign.c answers, with the same answer."""
     page = (ROOT / "docs/llama-cpp.md").read_text(encoding="utf-8").replace("\\|", "|")
-    rows = re.findall(r'\{"([^"]+)",\s+"((?:[^"]|"\s+")+)"\}', (ROOT / "apps/foreign.c").read_text(encoding="utf-8"))
-    assert len(rows) > 20
+    rows = words_of_llama_cpp()
+    assert len(rows) > 40
     for words, hint in rows:
-        hint = re.sub(r'"\s+"', "", hint).replace("\\\\", "\\")
-        assert "| " + " ".join(f"`{w}`" for w in words.split()) + f" | {hint} |" in page, words
+        assert "| " + " ".join(f"`{w}`" for w in words) + f" | {hint} |" in page, words
+
+
+def test_words_of_llama_cpp_are_answered(program):
+    """Each word, also with a value in it, and those that people type by mistake."""
+    rows = [(w, hint) for words, hint in words_of_llama_cpp() for w in words if w.startswith("-")]
+    hints = dict(rows)
+    for typed, known in (("-ngl99", "-ngl"), ("--ngl", "-ngl"), ("--n-gpu-layers=99", "-ngl"), ("-mmp", "--mmap"), ("--keep", "--keep"),
+                         ("-lv", "--log-*"), ("--log-disable", "--log-*"), ("--reasoning-budget", "--reasoning-*"), ("--in-prefix", "--jinja"),
+                         ("--spec-draft-n-max", "-md"), ("--dry-base", "--samplers")):
+        rows.append((typed, hints[known]))
+    for word, hint in rows:
+        run = subprocess.run([program, "generate", word.replace("*", "x")], capture_output=True, text=True)
+        assert run.returncode == 1 and run.stderr.startswith(f"viva generate: unknown option '{word.replace('*', 'x')}': {hint}"), run.stderr
+
+
+@pytest.mark.parametrize("retries", ["0", "1"])
+def test_fetch_models_says_why_there_is_no_connection(tmp_path, retries):
+    """Also for people whose pip never tries again, which makes it say that there is no such version."""
+    environment = {**os.environ, "PIP_RETRIES": retries, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": os.devnull,
+                   "PIP_NO_INDEX": "0", "VIVA_MODELS": str(tmp_path)}
+    environment = {k: v for k, v in environment.items() if "proxy" not in k.lower() and k != "PIP_EXTRA_INDEX_URL"}
+    run = subprocess.run([sys.executable, ROOT / "tools/fetch_models", "smollm2"], capture_output=True, text=True, env=environment, timeout=60)
+    if "has no pip" in run.stderr:
+        pytest.skip("this Python has no pip")
+    assert run.returncode == 1 and "Connection refused" in run.stderr and "0x" not in run.stderr, run.stderr

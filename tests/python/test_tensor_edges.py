@@ -120,3 +120,20 @@ def test_ranges(dtype):
         if dtype.kind != "u" or given[2] > 0:
             agree(f"arange {given}", lambda: np.arange(*given, dtype=dtype),
                   lambda: new("arange", *made, *map(c.c_double, given)))
+
+
+@pytest.mark.parametrize("name", ["sum", "max", "min", "var", "prod"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int32])
+def test_wide_columns(name, dtype):
+    """Columns are carried through the rows in strips of 512, some side by side: as if each strip were alone, bit for bit."""
+    rng = np.random.default_rng(7)
+    a = (rng.normal(size=(11, 9001)) * 3).astype(dtype)
+    if np.dtype(dtype).kind == "f":
+        a[rng.integers(0, 11, 200), rng.integers(0, 9001, 200)] = rng.choice([np.nan, np.inf, -0.0], 200)
+    op = REDUCTIONS.index(name)
+    whole = new("reduce", op, tensor_of(a), axes((0, )), 1, 0).numpy()
+    for col in range(0, a.shape[1], 512):
+        alone = new("reduce", op, tensor_of(a[:, col:col + 512]), axes((0, )), 1, 0).numpy()
+        assert same(whole[col:col + 512], alone)
+    if name in ("max", "min"):
+        assert same(whole, getattr(np, name)(a, axis=0))

@@ -10,8 +10,10 @@
  *     logits = linear(rmsnorm(x))
  *
  * Rows never meet but in attention, through the cache; so a row's bits do not depend on which rows are beside it. Behind the
- * last layer's cache only the kept rows matter: there they are taken together at the front.
+ * last layer's cache only the kept rows matter: there they are taken together at the front. A decoder that was cut for several
+ * devices makes parts of the two sums into x, and has them added up (backend/exchange.h).
  */
+#include "backend/exchange.h"
 #include "model/step.h"
 
 typedef struct pass {
@@ -107,6 +109,17 @@ static viva_status multiply_gated(const pass *p, float *gate, const float *up, l
   return multiply(p, args, 1, error);
 }
 
+/* x = residual + product: the residual is one rank's part among several. */
+static void into_x(const pass *p, linear_args *args, const float *residual) {
+  if (p->d->rank == 0) args->residual = residual;
+}
+
+/* y of all ranks becomes the sum of their parts. */
+static viva_status sum_of_ranks(const pass *p, const linear_args *args, viva_error *error) {
+  exchange *e = p->d->exchange;
+  return e ? e->ops->sum(e, p->d->rank, p->b, args->y, args->m * args->y_stride, error) : VIVA_OK;
+}
+
 /* Normed rows → q, k, v, turned, and k and v in the cache. */
 static viva_status project(const pass *p, const decoder_layer *l, size_t number, viva_error *error) {
   const row_layout *w = &p->w->layout;
@@ -161,8 +174,9 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
     TRY(b->ops->take_rows(b, x, p->step->kept_rows, rows, w->hidden, w->hidden, residual, error));
   }
   linear_args o = linear(rows, out, w->q, &l->o, l->o_bias, x, w->hidden);
-  o.residual = residual;
+  into_x(p, &o, residual);
   TRY(multiply(p, &o, 1, error));
+  TRY(sum_of_ranks(p, &o, error));
   TRY(told(p, "attention_sum", x, rows, w->hidden, error));
   linear_args gate_up[2] = {linear(rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
                             linear(rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
@@ -170,8 +184,9 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
   TRY(told(p, "gate", gate, rows, w->ffn, error));
   TRY(told(p, "up", up, rows, w->ffn, error));
   linear_args down = linear(rows, gate, w->ffn, &l->down, l->down_bias, x, w->hidden);
-  down.residual = x;
+  into_x(p, &down, x);
   TRY(multiply_gated(p, gate, up, &down, error));
+  TRY(sum_of_ranks(p, &down, error));
   return told(p, "mlp_sum", x, rows, w->hidden, error);
 }
 

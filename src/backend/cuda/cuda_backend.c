@@ -1,5 +1,6 @@
 /* backend/cuda/cuda_backend.c: the CUDA backend's table, its devices, its lifetime, its errors. */
 #include "backend/cuda/cuda.h"
+#include "backend/cuda/cuda_exchange.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -203,6 +204,7 @@ const backend_ops backend_cuda = {
     .open = cuda_open,
     .close = cuda_close,
     .info = cuda_info,
+    .join = cuda_join,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .upload = cuda_upload,

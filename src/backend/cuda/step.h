@@ -118,8 +118,8 @@ const char *step_attention_refusal(head_shape h);
 /* Bytes of step_work.scratch, for any number of rows and any context. */
 size_t step_attention_scratch(head_shape h, int multiprocessors);
 
-/* backend.h's attention: in FP32 for up to STEP_ROWS rows, for sequences of a row each and for caches of F32; others
- * by tensor cores, with queries, weights and values rounded to FP16 (step_tiles.cu). half: rows as FP16 in place of
+/* backend.h's attention: up to STEP_ROWS rows, sequences of a row each and caches of F32 as in FP32 (step_single.cuh,
+ * step_attention.cu); others by tensor cores, with queries, weights and values rounded to FP16 (step_tiles.cu). half: rows as FP16 in place of
  * FP32 (a->out is NULL then), for caches of F16 only, whose values FP16 holds: no scales are written, they are 1. */
 int step_attention(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
 

@@ -58,9 +58,7 @@ viva_status viva_tensor_map(const viva_tensor *a, double (*function)(void *user,
   TRY(operand_copy(a, VIVA_F64, &wide, error));
   double *values = (double *)(void *)wide->data;
   for (size_t i = 0; i < wide->elements; i++) values[i] = function(user, i, values[i]);
-  const viva_status status = operand_dense(wide, a->dtype, out, error);
-  viva_tensor_release(wide);
-  return status;
+  return operand_become(wide, a->dtype, out, error);
 }
 
 /* *out = t as dense F64 over this shape. */

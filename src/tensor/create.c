@@ -8,13 +8,6 @@
 #include "tensor/cast.h"
 #include "viva/tensor_ops.h"
 
-/* A tensor of this type from one of F64, which is released. */
-static viva_status narrow(viva_tensor *wide, viva_dtype dtype, viva_tensor **out, viva_error *error) {
-  const viva_status status = operand_dense(wide, dtype, out, error);
-  viva_tensor_release(wide);
-  return status;
-}
-
 viva_status create_full(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, double value,
                         viva_tensor **out, viva_error *error) {
   TRY(tensor_empty(rt, dtype, rank, shape, out, error));
@@ -49,7 +42,7 @@ viva_status create_arange(runtime *rt, viva_dtype dtype, double start, double st
   TRY(tensor_empty(rt, VIVA_F64, 1, shape, &wide, error));
   double *values = (double *)(void *)wide->data;
   for (uint64_t i = 0; i < shape[0]; i++) values[i] = start + (double)i * step;
-  return narrow(wide, dtype, out, error);
+  return operand_become(wide, dtype, out, error);
 }
 
 /* base 0: the numbers themselves, else powers of base. */
@@ -65,7 +58,7 @@ static viva_status spaced(runtime *rt, viva_dtype dtype, double start, double st
   const int whole = base == 0 && dtype_is_integer(dtype); /* NumPy rounds these down, and powers towards 0 */
   for (uint64_t i = 0; whole && i < count; i++) values[i] = floor(values[i]);
   for (uint64_t i = 0; base != 0 && i < count; i++) values[i] = pow(base, values[i]);
-  return narrow(wide, dtype, out, error);
+  return operand_become(wide, dtype, out, error);
 }
 
 viva_status create_linspace(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, viva_tensor **out,

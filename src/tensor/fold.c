@@ -302,7 +302,9 @@ static void run_strips(void *arg, size_t begin, size_t end, size_t thread) {
 /* -- which way */
 
 void fold_run(const fold *f, viva_tensor *to) {
-  job j = {.f = f, .kind = kind_of(f->type), .element = tensor_element_bytes(f->in->dtype), .results = to->elements};
+  job j; /* not cleared: its axes are long */
+  j.f = f, j.kind = kind_of(f->type), j.element = tensor_element_bytes(f->in->dtype), j.results = to->elements;
+  j.kept.count = j.gone.count = 0;
   pool *threads = f->in->storage->rt->pool;
   j.piece = reducers_get()->piece[f->op][j.kind];
   j.rows = reducers_get()->rows[f->op][j.kind];

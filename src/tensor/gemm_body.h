@@ -8,7 +8,12 @@
 
 #include "tensor/gemm.h"
 
-enum { ROWS = 4, COLS = 16, DEPTH = 256 /* of k at once: DEPTH × COLS of b stay in the first cache */ };
+enum {
+  ROWS = 4,
+  COLS = 16,
+  DEPTH = 256 /* of k at once: DEPTH × COLS of b stay in the first cache */,
+  FEW = 64 /* products are sooner done than arranged */
+};
 
 #define BLOCK(name, T)                                                                                                 \
   static void name##_tile(const T *a, int64_t row_step, int64_t k_step, size_t rows, const T *packed, size_t depth,    \
@@ -34,6 +39,13 @@ enum { ROWS = 4, COLS = 16, DEPTH = 256 /* of k at once: DEPTH × COLS of b stay
   static void name(const gemm *g, const gemm_matrix *ma, const gemm_matrix *mb, char *to, size_t m, size_t n) {        \
     const T *a = (const T *)(const void *)ma->data, *b = (const T *)(const void *)mb->data;                            \
     T *c = (T *)(void *)to, packed[DEPTH * COLS];                                                                      \
+    for (size_t i = 0; m * n * g->k <= FEW && i < m * n; i++) {                                                        \
+      const T *x = a + (int64_t)(i / n) * ma->row_step, *y = b + (int64_t)(i % n) * mb->col_step;                      \
+      T sum = 0;                                                                                                       \
+      for (size_t k = 0; k < g->k; k++) sum += x[(int64_t)k * ma->col_step] * y[(int64_t)k * mb->row_step];            \
+      c[(int64_t)(i / n) * g->c_step + (int64_t)(i % n)] = sum;                                                        \
+    }                                                                                                                  \
+    if (m * n * g->k <= FEW) return;                                                                                   \
     for (size_t j = 0; j < n; j += COLS) {                                                                             \
       const size_t cols = n - j < COLS ? n - j : COLS;                                                                 \
       for (size_t k = 0; k == 0 || k < g->k; k += DEPTH) {                                                             \

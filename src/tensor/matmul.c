@@ -43,7 +43,7 @@ static viva_tensor as_matrix(const viva_tensor *t, int left) {
 static viva_status prepare(const viva_tensor *a, const viva_tensor *b, product *p, viva_error *error) {
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
-  memset(p, 0, sizeof *p);
+  p->held[0] = p->held[1] = NULL;
   p->result = dtype_promote(a->dtype, b->dtype);
   if (p->result == VIVA_DTYPE_NONE) return operand_refuse("matmul", a->dtype, b->dtype, error);
   if (a->rank == 0 || b->rank == 0)
@@ -57,7 +57,7 @@ static viva_status prepare(const viva_tensor *a, const viva_tensor *b, product *
   outer[0].rank -= 2, outer[1].rank -= 2;
   const viva_tensor *both[2] = {&outer[0], &outer[1]};
   TRY(broadcast_shape(both, 2, &p->batch_rank, p->batch, error));
-  memcpy(p->shape, p->batch, sizeof p->batch);
+  memcpy(p->shape, p->batch, p->batch_rank * sizeof *p->batch);
   p->rank = p->batch_rank;
   if (a->rank > 1) p->shape[p->rank++] = p->m;
   if (b->rank > 1) p->shape[p->rank++] = p->n;
@@ -94,8 +94,8 @@ static viva_status multiply(product *p, viva_tensor *to, viva_error *error) {
   mem *m = &to->storage->rt->mem;
   if (to->elements == 0) return VIVA_OK;
   const size_t each = (size_t)(p->m * p->n), count = to->elements / each, element = tensor_element_bytes(p->type);
-  gemm_matrix *a = mem_array(m, 2 * count, sizeof *a);
-  char **c = mem_array(m, count, sizeof *c);
+  gemm_matrix one[2], *a = count == 1 ? one : mem_array(m, 2 * count, sizeof *a);
+  char *first, **c = count == 1 ? &first : mem_array(m, count, sizeof *c);
   viva_status status =
       a && c ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for a list of %zu matrices", count);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) {
@@ -113,8 +113,7 @@ static viva_status multiply(product *p, viva_tensor *to, viva_error *error) {
                   .c = c,
                   .c_step = (int64_t)p->n};
   if (status == VIVA_OK) gemm_run(&g, to->storage->rt->pool);
-  mem_free(m, c);
-  mem_free(m, a);
+  if (count > 1) mem_free(m, c), mem_free(m, a);
   return status;
 }
 
@@ -137,9 +136,7 @@ viva_status viva_tensor_matmul(const viva_tensor *a, const viva_tensor *b, viva_
   TRY(operand_place(out, error));
   TRY(prepare(a, b, &p, error));
   TRY(product_new(&p, &wide, error));
-  const viva_status status = operand_dense(wide, p.result, out, error);
-  viva_tensor_release(wide);
-  return status;
+  return operand_become(wide, p.result, out, error);
 }
 
 viva_status viva_tensor_matmul_into(const viva_tensor *a, const viva_tensor *b, viva_tensor *out, viva_error *error) {
@@ -173,13 +170,19 @@ viva_status viva_tensor_dot(const viva_tensor *a, const viva_tensor *b, viva_ten
 }
 
 viva_status viva_tensor_outer(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
-  viva_tensor *flat[2] = {NULL}, *column = NULL;
+  viva_tensor *held[2] = {NULL};
   TRY(operand_place(out, error));
-  viva_status status = viva_tensor_flatten(a, &flat[0], error);
-  if (status == VIVA_OK) status = viva_tensor_flatten(b, &flat[1], error);
-  if (status == VIVA_OK) status = viva_tensor_expand_dims(flat[0], 1, &column, error);
-  if (status == VIVA_OK) status = viva_tensor_binary(VIVA_MULTIPLY, column, flat[1], out, error);
-  viva_tensor_release(column), viva_tensor_release(flat[1]), viva_tensor_release(flat[0]);
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(b, "b", error));
+  viva_status status = operand_dense(a, a->dtype, &held[0], error);
+  if (status == VIVA_OK) status = operand_dense(b, b->dtype, &held[1], error);
+  if (status == VIVA_OK) {
+    viva_tensor column = *held[0], row = *held[1]; /* views without references */
+    column.rank = 2, column.shape[0] = column.elements, column.shape[1] = 1, column.strides[0] = column.strides[1] = 1;
+    row.rank = 1, row.shape[0] = row.elements, row.strides[0] = 1;
+    status = viva_tensor_binary(VIVA_MULTIPLY, &column, &row, out, error);
+  }
+  viva_tensor_release(held[0]), viva_tensor_release(held[1]);
   return status;
 }
 

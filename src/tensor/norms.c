@@ -47,13 +47,6 @@ static viva_status magnitudes(const viva_tensor *a, viva_tensor **sizes, viva_er
   return status;
 }
 
-/* out = wide, which is released, as this type. */
-static viva_status narrow(viva_tensor *wide, viva_dtype result, viva_tensor **out, viva_error *error) {
-  const viva_status status = operand_dense(wide, result, out, error);
-  viva_tensor_release(wide);
-  return status;
-}
-
 viva_status viva_tensor_norm(const viva_tensor *a, double order, const int32_t *axes, uint32_t count, int32_t keepdims,
                              viva_tensor **out, viva_error *error) {
   viva_tensor *sizes, *wide;
@@ -64,7 +57,7 @@ viva_status viva_tensor_norm(const viva_tensor *a, double order, const int32_t *
   const viva_status status = norm_of(sizes, order, axes, count, keepdims, &wide, error);
   viva_tensor_release(sizes);
   if (status != VIVA_OK) return status;
-  return narrow(wide, result_of(a), out, error);
+  return operand_become(wide, result_of(a), out, error);
 }
 
 viva_status viva_tensor_matrix_norm(const viva_tensor *a, double order, int32_t keepdims, viva_tensor **out,
@@ -91,5 +84,5 @@ viva_status viva_tensor_matrix_norm(const viva_tensor *a, double order, int32_t 
   status = viva_tensor_reduce(order > 0 ? VIVA_MAX : VIVA_MIN, sums, row_and_column, 2, keepdims, &wide, error);
   viva_tensor_release(sums);
   if (status != VIVA_OK) return status;
-  return narrow(wide, result_of(a), out, error);
+  return operand_become(wide, result_of(a), out, error);
 }

@@ -123,6 +123,19 @@ viva_status operand_copy(const viva_tensor *t, viva_dtype dtype, viva_tensor **o
   return VIVA_OK;
 }
 
+viva_status operand_become(viva_tensor *t, viva_dtype dtype, viva_tensor **out, viva_error *error) {
+  char old[64];
+  const int64_t from = (int64_t)tensor_element_bytes(t->dtype), to = (int64_t)tensor_element_bytes(dtype);
+  if (t->dtype != dtype && t->elements * (size_t)from <= sizeof old && to <= from) { /* in its own memory */
+    memcpy(old, t->data, t->elements * (size_t)from);
+    cast_line(dtype, t->data, to, t->dtype, old, from, t->elements);
+    t->dtype = dtype;
+  }
+  const viva_status status = operand_dense(t, dtype, out, error);
+  viva_tensor_release(t);
+  return status;
+}
+
 viva_status operand_dense(const viva_tensor *t, viva_dtype dtype, viva_tensor **held, viva_error *error) {
   if (t->dtype != dtype || !operand_contiguous(t)) return operand_copy(t, dtype, held, error);
   *held = viva_tensor_retain((viva_tensor *)(uintptr_t)t);

@@ -31,6 +31,8 @@ int operand_clashes(const viva_tensor *out, const viva_tensor *t);
 viva_status operand_copy(const viva_tensor *t, viva_dtype dtype, viva_tensor **out, viva_error *error);
 /* *held = t itself, retained, when it is row-major and of this type, else such a copy. */
 viva_status operand_dense(const viva_tensor *t, viva_dtype dtype, viva_tensor **held, viva_error *error);
+/* *out = t as this type. t, a new row-major tensor that nobody else knows, is given up, also after an error. */
+viva_status operand_become(viva_tensor *t, viva_dtype dtype, viva_tensor **out, viva_error *error);
 /* to = from, converted and broadcast; shapes were checked, and they do not overlap. */
 void operand_move(const viva_tensor *to, const viva_tensor *from);
 

@@ -87,7 +87,7 @@ static int has_value_of_nothing(viva_reduction op) {
 static viva_status prepare(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count, int keep,
                            reduction *r, viva_error *error) {
   char text[128];
-  *r = (reduction){.op = op, .a = a, .keep = keep};
+  r->op = op, r->a = a, r->keep = keep, r->mask = 0, r->rank = 0; /* its shape is not cleared */
   if (!viva_reduction_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no reduction %d", (int)op);
   TRY(operand_need(a, "a", error));
   if (viva_reduction_type(op, a->dtype) == VIVA_DTYPE_NONE)
@@ -189,9 +189,7 @@ viva_status viva_tensor_reduce(viva_reduction op, const viva_tensor *a, const in
   TRY(operand_place(out, error));
   TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
   TRY(reduce_wide(&r, &wide, error));
-  const viva_status status = operand_dense(wide, viva_reduction_type(op, a->dtype), out, error);
-  viva_tensor_release(wide);
-  return status;
+  return operand_become(wide, viva_reduction_type(op, a->dtype), out, error);
 }
 
 viva_status viva_tensor_reduce_into(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,

@@ -9,11 +9,10 @@
 #include "tensor/cast.h"
 
 static void scalar_place(scalar *s, viva_dtype dtype) {
-  memset(s, 0, sizeof *s);
+  s->storage = (tensor_storage){.data = s->value, .bytes = sizeof s->value};
+  s->tensor.rank = 0;                    /* its shape is read by nobody */
   atomic_init(&s->tensor.references, 1); /* what an operation retains it also releases: never the last */
   atomic_init(&s->storage.references, 1);
-  s->storage.data = s->value;
-  s->storage.bytes = sizeof s->value;
   s->tensor.storage = &s->storage;
   s->tensor.dtype = dtype;
   s->tensor.elements = 1;

@@ -4,8 +4,8 @@
 
 /* SIGINT, SIGTERM and SIGHUP, except those that are ignored already (nohup, a shell's background jobs). The first asks the
  * work to stop. A command that has not asked signals_stopped within 100 ms has nothing to put in order and ends with exit
- * code 130 (not after signals_answering); so does, at once, the second signal. SIGPIPE, and SIGXFSZ (a file beyond ulimit -f): ignored, write(2) reports
- * them. */
+ * code 130, unless signals_answering says that it will; so does, at once, the second signal. SIGPIPE, and SIGXFSZ (a file
+ * beyond ulimit -f): ignored, write(2) reports them. */
 void signals_install(void);
 
 /* 1 when a signal has asked to stop: then the caller ends the command itself, soon. */

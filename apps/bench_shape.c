@@ -19,6 +19,7 @@ static const shape shapes[] = {
     {"tinyllama", 2048, 5632, 22, 32, 4, 64, 32000},
     {"llama3.2-1b", 2048, 8192, 16, 32, 8, 64, 128256},
     {"llama3-8b", 4096, 14336, 32, 32, 8, 128, 128256},
+    {"llama3-70b", 8192, 28672, 80, 64, 8, 128, 128256},
     {"llama3-70b-layer", 8192, 28672, 1, 64, 8, 128, 1024},
 };
 
@@ -158,7 +159,8 @@ static viva_status make(const model_args *args, const shape *s, loaded *what, vi
 int bench_shape_open(const model_args *args, int number, loaded *what) {
   viva_error error = {0};
   memset(what, 0, sizeof *what);
-  viva_engine_options engine_options = model_args_engine(args);
+  int32_t devices[COUNT_LIST_MAX];
+  viva_engine_options engine_options = model_args_engine(args, devices);
   double start = progress_clock();
   what->device.size = sizeof what->device;
   what->plan.size = sizeof what->plan;

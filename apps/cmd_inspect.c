@@ -32,6 +32,7 @@ static const option_group groups[] = {
     OPTION_GROUP("What to print", part_options, 0),
     OPTION_GROUP("Memory plan", plan_options, 0),
     OPTION_GROUP("How the model would be held", model_hold_options, AT(model)),
+    {"Device", model_device_options, MODEL_WHICH_DEVICE_OPTIONS, AT(model)},
 };
 
 static void defaults(void *values) {
@@ -66,7 +67,8 @@ static int inspect_checkpoint(inspection *in, int *silent) {
  * memory at a time. Returns 0, or the exit code after a message. */
 static int inspect_plan(const model_args *args, inspection *in) {
   in->plan.size = sizeof in->plan;
-  viva_engine_options engine_options = model_args_engine(args);
+  int32_t devices[COUNT_LIST_MAX];
+  viva_engine_options engine_options = model_args_engine(args, devices);
   viva_model_options model_options = model_args_model(args);
   viva_engine *engine = NULL;
   viva_status status = viva_engine_open(&engine_options, &engine, &in->plan_error);

@@ -277,7 +277,8 @@ static int quantize(output *out, const quantize_args *args, const char *from, co
   options.progress_user = &j;
   options.on_tensor = on_tensor;
   options.on_tensor_user = &j;
-  viva_engine_options engine_options = model_args_engine(&args->model);
+  int32_t devices[COUNT_LIST_MAX];
+  viva_engine_options engine_options = model_args_engine(&args->model, devices);
   double start = progress_clock();
   progress_start(&j.bar, "quantizing", args->model.quiet);
   viva_status status = viva_engine_open(&engine_options, &engine, &error);

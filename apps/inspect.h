@@ -48,7 +48,7 @@ typedef struct field {
   size_t offset;
 } field;
 
-enum { CONFIG_FIELDS = 25, PLAN_FIELDS = 9 };
+enum { CONFIG_FIELDS = 25, PLAN_FIELDS = 12 };
 extern const field config_fields[CONFIG_FIELDS]; /* in a viva_model_config */
 extern const field plan_fields[PLAN_FIELDS];     /* in a viva_memory_plan */
 const char *inspect_rope_name(viva_rope_type type);

@@ -38,8 +38,9 @@ const field config_fields[CONFIG_FIELDS] = {
 };
 
 const field plan_fields[PLAN_FIELDS] = {
-    PLAN(parameters),   PLAN(weight_bytes),    PLAN(bytes_per_token), PLAN(kv_bytes),        PLAN(work_bytes),
-    PLAN(needed_bytes), PLAN(available_bytes), PLAN(context),         PLAN(largest_context),
+    PLAN(parameters),      PLAN(weight_bytes), PLAN(bytes_per_token), PLAN(kv_bytes),
+    PLAN(work_bytes),      PLAN(needed_bytes), PLAN(available_bytes), PLAN(context),
+    PLAN(largest_context), PLAN(devices),      PLAN(device_bytes),    PLAN(device_available_bytes),
 };
 
 const char *inspect_rope_name(viva_rope_type type) {

@@ -78,6 +78,11 @@ static void print_plan(output *out, const inspection *in) {
   print_bytes(out, "work", p->work_bytes);
   print_bytes(out, "together", p->needed_bytes);
   if (p->available_bytes > 0) print_bytes(out, "available now", p->available_bytes);
+  if (p->devices > 0) {
+    label(out, "devices"), output_format(out, " %" PRIu64 "\n", p->devices);
+    print_bytes(out, "on each of them", p->device_bytes);
+    if (p->device_available_bytes > 0) print_bytes(out, "available there", p->device_available_bytes);
+  }
   print_bytes(out, "read for each token", p->bytes_per_token);
   label(out, "largest context that fits");
   output_format(out, " %" PRIu64 "\n", p->largest_context);

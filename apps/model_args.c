@@ -37,6 +37,8 @@ const option model_hold_options[MODEL_HOLD_OPTIONS] = {
 
 const option model_device_options[MODEL_DEVICE_OPTIONS] = {
     {0, OPTION_CHOICE, "device", "auto|cpu|cuda", offsetof(model_args, device), "what to run on", 0, 0},
+    {0, OPTION_COUNTS, "devices", "N,...", offsetof(model_args, devices),
+     "which devices of the kind: 1, or 0,1 for several GPUs that share the model", 0, 255},
     {0, OPTION_CHOICE, "kernels", "auto|reference|avx2|avx512|avx512-bf16", offsetof(model_args, kernels),
      "which CPU kernels to use", 0, 0},
     {0, OPTION_CHOICE, "decode", "auto|plain|graph|persistent", offsetof(model_args, decode),
@@ -52,12 +54,15 @@ const option model_talk_options[MODEL_TALK_OPTIONS] = {
 
 void model_args_defaults(model_args *args) { memset(args, 0, sizeof *args); }
 
-viva_engine_options model_args_engine(const model_args *args) {
-  static const viva_device_kind devices[] = {VIVA_DEVICE_AUTO, VIVA_DEVICE_CPU, VIVA_DEVICE_CUDA};
+viva_engine_options model_args_engine(const model_args *args, int32_t devices[COUNT_LIST_MAX]) {
+  static const viva_device_kind kinds[] = {VIVA_DEVICE_AUTO, VIVA_DEVICE_CPU, VIVA_DEVICE_CUDA};
   static const viva_cpu_kernels kernels[] = {VIVA_KERNELS_AUTO, VIVA_KERNELS_REFERENCE, VIVA_KERNELS_AVX2,
                                              VIVA_KERNELS_AVX512, VIVA_KERNELS_AVX512_BF16};
   viva_engine_options options = viva_engine_options_default();
-  options.device = devices[args->device];
+  options.device = kinds[args->device];
+  for (size_t i = 0; i < args->devices.count; i++) devices[i] = (int32_t)args->devices.items[i];
+  options.devices = args->devices.count ? devices : NULL;
+  options.device_count = args->devices.count;
   options.kernels = kernels[args->kernels];
   options.threads = (int32_t)args->threads;
   options.log = message_log;
@@ -140,7 +145,8 @@ int model_open_on(const model_args *args, const char *command, viva_engine *engi
   viva_error error = {0};
   progress bar;
   progress_start(&bar, "loading", args->quiet);
-  viva_engine_options engine_options = model_args_engine(args);
+  int32_t devices[COUNT_LIST_MAX];
+  viva_engine_options engine_options = model_args_engine(args, devices);
   viva_model_options model_options = model_args_model(args);
   model_options.progress = progress_callback;
   model_options.progress_user = &bar;

@@ -18,6 +18,7 @@ typedef struct model_args {
   int kv;                   /* --kv: index */
   int load;                 /* --load: index */
   int device;               /* --device: index */
+  count_list devices;       /* --devices */
   int decode;               /* --decode: index */
   int kernels;              /* --kernels: index */
   int quiet, verbose;
@@ -30,18 +31,19 @@ enum {
   MODEL_PATH_OPTIONS = 1,
   MODEL_TOKENIZER_OPTIONS = 1,
   MODEL_HOLD_OPTIONS = 5,
-  MODEL_DEVICE_OPTIONS = 3,
+  MODEL_DEVICE_OPTIONS = 4,
+  MODEL_WHICH_DEVICE_OPTIONS = 2, /* of these, the first */
   MODEL_TALK_OPTIONS = 2
 };
 extern const option model_path_options[MODEL_PATH_OPTIONS];           /* -m */
 extern const option model_tokenizer_options[MODEL_TOKENIZER_OPTIONS]; /* --tokenizer */
 extern const option model_hold_options[MODEL_HOLD_OPTIONS];           /* --weights --act --kv --load
                                                                          --num-layers */
-extern const option model_device_options[MODEL_DEVICE_OPTIONS];       /* --device --kernels --decode */
+extern const option model_device_options[MODEL_DEVICE_OPTIONS];       /* --device --devices --kernels --decode */
 extern const option model_talk_options[MODEL_TALK_OPTIONS];           /* -q -v */
 
-/* The library's option structs for these arguments. */
-viva_engine_options model_args_engine(const model_args *args);
+/* The library's option structs for these arguments. devices: room for --devices, as long as the options are used. */
+viva_engine_options model_args_engine(const model_args *args, int32_t devices[COUNT_LIST_MAX]);
 viva_model_options model_args_model(const model_args *args);
 
 /* An engine with a model on it. */

@@ -2,7 +2,7 @@
 
 _viva_options() {
   local hold="--weights --act --kv --load --num-layers"
-  local device="--device --kernels --decode"
+  local device="--device --devices --kernels --decode"
   local talk="-q --quiet -v --verbose"
   case $1 in
     generate)
@@ -14,7 +14,7 @@ _viva_options() {
         "--top-p --min-p --repeat-penalty --seed --tokenizer $hold $device $talk" ;;
     tokenize) echo "-m --model -p --prompt -f --file --keep-newline --ids --count --offsets --special --bos --like-generate" ;;
     detokenize) echo "-m --model -f --file --special" ;;
-    inspect) echo "-m --model --layers --tensors --metadata --json -c --ctx-size $hold" ;;
+    inspect) echo "-m --model --layers --tensors --metadata --json -c --ctx-size --device --devices $hold" ;;
     perplexity)
       echo "-m --model -p --prompt -f --file -c --ctx-size --stride --chunks --bos --no-bos -t --threads --json" \
         "--tokenizer $hold $device $talk" ;;
@@ -51,7 +51,7 @@ _viva_values() {
     --kv) echo "f16 f32 fp8" ;;
     --load) echo "read mmap" ;;
     --device) echo "auto cpu cuda" ;;
-    --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b-layer" ;;
+    --shape) echo "none tinyllama llama3.2-1b llama3-8b llama3-70b llama3-70b-layer" ;;
     --kernels) echo "auto reference avx2 avx512 avx512-bf16" ;;
     -o | --output) [[ $1 == bench ]] && echo "md csv json jsonl" || echo path ;;
     --decode) echo "auto plain graph persistent" ;;
@@ -60,7 +60,7 @@ _viva_values() {
     --measure) echo "mean largest rms" ;;
     --bound) echo "report fit fit-blocks raw" ;;
     --search) echo "mse absmax four-over-six" ;;
-    -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -d | --n-depth | --sequences | -c | --ctx-size | -t | --threads | -r | --repetitions | \
+    -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -d | --n-depth | --sequences | -c | --ctx-size | -t | --threads | --devices | -r | --repetitions | \
       --stop | --stop-token | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
       --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size | --token | --position | --dump) echo any ;;
   esac

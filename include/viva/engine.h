@@ -1,7 +1,8 @@
-/* viva/engine.h: the engine: one device, its threads, its memory, its log.
+/* viva/engine.h: the engine: a device or several, its threads, its memory, its log.
  *
  * An engine is thread-safe and reference-counted; models and sessions made on it keep it alive, so it may be released
- * as soon as they exist. Open one per device and share it.
+ * as soon as they exist. Open one per device and share it; or one on several GPUs, which then share
+ * each of its models.
  */
 #ifndef VIVA_ENGINE_H
 #define VIVA_ENGINE_H
@@ -42,6 +43,11 @@ typedef struct viva_engine_options {
   viva_log_fn log;                 /* NULL: silent */
   void *log_user;
   viva_log_level log_level; /* WARN: messages above this level are not made */
+  const int32_t *devices; /* NULL: device_index alone; else the indices of several devices of the kind, which share each
+                             * model: every one holds its part of the heads, of the matrices and of the KV cache, and all run
+                             * each step together. Read while the engine is opened. The CPU's index, 0, may be given several
+                             * times (for tests); a GPU's too, which gains nothing */
+  size_t device_count;    /* of devices: 1 to 16 */
 } viva_engine_options;
 
 VIVA_API viva_engine_options viva_engine_options_default(void);
@@ -61,7 +67,8 @@ VIVA_API viva_engine *viva_engine_retain(viva_engine *engine);
  * outlive it. NULL is allowed. Thread-safe. */
 VIVA_API void viva_engine_release(viva_engine *engine);
 
-/* What the engine runs on. Strings belong to the engine. */
+/* What the engine runs on. Strings belong to the engine. Of several devices: the first one's index, the memory of all, and
+ * "2 x NAME". Tensors and linear calls of such an engine are the CPU's; models run on the devices. */
 typedef struct viva_device_info {
   size_t size;           /* sizeof(viva_device_info), set by the caller before the call */
   viva_device_kind kind; /* CPU or CUDA */
@@ -86,7 +93,8 @@ VIVA_API viva_status viva_device_list(size_t index, viva_device_info *info, viva
 VIVA_API viva_status viva_engine_memory(const viva_engine *engine, viva_memory_stats *stats, viva_error *error);
 
 /* Measures how fast the engine's threads read memory: best of several passes over bytes of memory that it takes for the
- * time of the call (choose several times the last-level cache; 0: 512 MiB). The ceiling of decoding speed.
+ * time of the call (choose several times the last-level cache; 0: 512 MiB). The ceiling of decoding speed. Of several GPUs:
+ * the sum of their rates.
  *
  * bytes_per_second: receives the rate */
 VIVA_API viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double *bytes_per_second,

@@ -83,6 +83,11 @@ typedef struct viva_memory_plan {
   uint64_t context;         /* the context this plan is for */
   uint64_t largest_context; /* that fits, up to the model's own limit or, if larger, context; 0: none */
   uint64_t page_bytes;      /* of 64 positions of the KV cache */
+  /* Of an engine on several devices; then weight_bytes lie in the host's memory, and what each device holds is beside them:
+   * its share of them, of the KV cache, and its work space. Needed is what the host needs, where the devices are not it. */
+  uint64_t devices;                /* 0: one device, the figures above are all */
+  uint64_t device_bytes;           /* of the device that holds most */
+  uint64_t device_available_bytes; /* on the device that has least; 0 when unknown */
 } viva_memory_plan;
 
 /* Plans without loading. Errors: those of viva_checkpoint_open and viva_checkpoint_config, E_UNSUPPORTED (architecture:

@@ -24,6 +24,7 @@
 typedef struct pool pool;       /* base/pool.h */
 typedef struct runtime runtime; /* base/runtime.h */
 typedef struct backend backend;
+typedef struct exchange exchange; /* exchange.h */
 
 /* What is applied to product + bias. GELU tanh: v/2 · (1 + tanh(√(2/π) · (v + 0.044715 v³))); GELU erf:
  * v/2 · (1 + erf(v/√2)); SiLU: v / (1 + e^−v). (A SwiGLU pair is two linears and silu_mul.) */
@@ -106,6 +107,10 @@ typedef struct attention_args {
 typedef struct backend_ops {
   const char *name; /* "cpu" */
   viva_device_kind kind;
+  /* Prefill takes up to pass_rows rows at once, with which products run at full speed, as long as their activations take no
+   * more than pass_bytes. */
+  size_t pass_rows;
+  uint64_t pass_bytes;
 
   /* -- lifetime */
   /* 0 when index is past the last device of this kind. Fills info without opening anything. */
@@ -115,6 +120,8 @@ typedef struct backend_ops {
                       viva_error *error);
   void (*close)(backend *b);
   void (*info)(backend *b, viva_device_info *info);
+  /* Optional: an exchange between devices of this kind, which outlive it. E_UNSUPPORTED: these have none of their own. */
+  viva_status (*join)(backend *const *ranks, size_t count, exchange **out, viva_error *error);
 
   /* -- memory */
   /* *dev: 64-byte aligned, NULL on failure. Errors: E_MEMORY. */
@@ -181,12 +188,11 @@ typedef struct backend_ops {
   viva_status (*top)(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids, float *values,
                      uint8_t *nan, viva_error *error);
   /* Optional: a whole step of few rows in one call, from the host's description to the logits (dev [kept][vocab]) of the kept
-   * rows, in place of step_begin, the operations above, and step_end. best, nan (host [kept]): as top's ids and nan for
-   * k = 1. The same numbers within the backend's bound; whether it takes a step depends on the decoder, the mode and
+   * rows, in place of step_begin, the operations above, and step_end. best, values, nan (host [kept]): as top's for k = 1. The same numbers within the backend's bound; whether it takes a step depends on the decoder, the mode and
    * the numbers of rows, never on positions or time. mode: how rows enter packed weights. Errors: E_UNSUPPORTED: it does not
    * take this step, nothing was done, the operations do it. */
   viva_status (*decode_step)(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
-                             viva_token *best, uint8_t *nan, viva_error *error);
+                             viva_token *best, float *values, uint8_t *nan, viva_error *error);
   /* With decode_step: the decoder is about to end; what the backend keeps of it (captured steps) goes. */
   void (*decode_forget)(backend *b, const decoder *d);
   size_t decode_rows; /* most rows of a step that decode_step takes, at most 32; 0 without it */

@@ -30,6 +30,8 @@ typedef enum decoder_layers_as {
   LAYERS_AS_ONE         /* one kernel, where the backend can */
 } decoder_layers_as;
 
+typedef struct exchange exchange; /* exchange.h */
+
 typedef struct decoder {
   size_t hidden, ffn, vocab;
   size_t rotary_dim; /* of head_dim: the dimensions that turn */
@@ -44,6 +46,11 @@ typedef struct decoder {
   const float *output_norm;    /* dev [hidden] */
   const float *rope_factors;   /* host [rotary_dim / 2], or NULL */
   decoder_layers_as layers_as; /* in decode_step */
+
+  /* One of several that a decoder was cut into (load/cut.h): sizes and weights are the rank's own. The products of o and down
+   * are then parts of a sum, to which rank 0 adds the residual. NULL: it is whole. */
+  exchange *exchange;
+  size_t rank;
 } decoder;
 
 #endif

@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,23 @@ viva_engine_options viva_engine_options_default(void) {
   return (viva_engine_options){.size = sizeof(viva_engine_options), .log_level = VIVA_LOG_WARN};
 }
 
+static viva_status check_devices(const viva_engine_options *o, viva_error *error) {
+  if (!o->devices && o->device_count == 0) return VIVA_OK;
+  if (!o->devices || o->device_count == 0 || o->device_count > RANKS_MOST) {
+    error_set(error, VIVA_E_ARGUMENT, "device_count is %zu; expected 1 to %d, and as many numbers in devices",
+              o->device_count, RANKS_MOST);
+    return error_option(error, VIVA_E_ARGUMENT, "device_count");
+  }
+  for (size_t i = 0; i < o->device_count; i++) {
+    if (o->devices[i] >= 0) continue;
+    error_set(error, VIVA_E_ARGUMENT, "devices[%zu] is %d; expected 0 or more", i, (int)o->devices[i]);
+    return error_option(error, VIVA_E_ARGUMENT, "devices");
+  }
+  if (o->device_index == 0) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "device_index and devices are both given; give one of them");
+  return error_option(error, VIVA_E_ARGUMENT, "device_index");
+}
+
 static viva_status check_options(const viva_engine_options *o, viva_error *error) {
   if (o->threads < 0 || o->threads > MAX_THREADS) {
     error_set(error, VIVA_E_ARGUMENT, "threads is %d; expected 0 (one for each physical core) to %d", (int)o->threads,
@@ -39,6 +57,7 @@ static viva_status check_options(const viva_engine_options *o, viva_error *error
               (int)VIVA_LOG_ERROR, (int)VIVA_LOG_DEBUG);
     return error_option(error, VIVA_E_ARGUMENT, "log_level");
   }
+  TRY(check_devices(o, error));
   const viva_allocator *a = o->allocator;
   if (a && (!a->alloc || !a->realloc || !a->free)) {
     error_set(error, VIVA_E_ARGUMENT, "alloc, realloc and free must all be given");
@@ -91,9 +110,18 @@ static viva_status choose_device(const viva_engine_options *o, const backend_ops
 /* Frees what there is of an engine, in reverse order; the runtime frees itself with its last user. */
 static void engine_end(viva_engine *e) {
   runtime *rt = e->rt;
+  ranks_close(e->ranks);
   if (e->backend) e->backend->ops->close(e->backend);
   mem_free(&rt->mem, e);
   runtime_release(rt);
+}
+
+/* What the engine's models run on. */
+static void engine_info(const viva_engine *e, viva_device_info *info) {
+  if (e->ranks)
+    ranks_info(e->ranks, info);
+  else
+    e->backend->ops->info(e->backend, info);
 }
 
 static viva_status engine_start(const viva_engine_options *o, const backend_ops *ops, int index, viva_engine *e,
@@ -101,9 +129,14 @@ static viva_status engine_start(const viva_engine_options *o, const backend_ops 
   const int threads = o->threads > 0 ? (int)o->threads : cpu_default_threads();
   TRY(pool_create(e->rt, threads, &e->pool, error));
   e->rt->pool = e->pool;
-  TRY(ops->open(e->rt, e->pool, index, o->kernels, &e->backend, error));
   viva_device_info info = {.size = sizeof info};
-  ops->info(e->backend, &info);
+  if (o->device_count > 1) {
+    TRY(backend_cpu.open(e->rt, e->pool, 0, o->kernels, &e->backend, error));
+    TRY(ranks_open(e->rt, e->pool, ops, o->devices, o->device_count, o->kernels, &e->ranks, error));
+  } else {
+    TRY(ops->open(e->rt, e->pool, index, o->kernels, &e->backend, error));
+  }
+  engine_info(e, &info);
   runtime_log(e->rt, VIVA_LOG_INFO, "%s, %s kernels, %d threads", info.name, info.kernels, (int)info.threads);
   return VIVA_OK;
 }
@@ -117,6 +150,7 @@ viva_status engine_open(const viva_engine_options *options, const io_table *io, 
   int index;
   TRY(options_read(&o, options, "viva_engine_options", error));
   TRY(check_options(&o, error));
+  if (o.device_count == 1) o.device_index = o.devices[0];
   TRY(choose_device(&o, &ops, &index, error));
   runtime *rt = runtime_create(o.allocator, io, o.log, o.log_user, o.log_level);
   if (!rt) return error_set(error, VIVA_E_MEMORY, "no memory for an engine");
@@ -160,7 +194,7 @@ static viva_status need_engine(const viva_engine *engine, viva_error *error) {
 viva_status viva_engine_info(const viva_engine *engine, viva_device_info *info, viva_error *error) {
   TRY(need_engine(engine, error));
   viva_device_info found = {.size = sizeof found};
-  engine->backend->ops->info(engine->backend, &found);
+  engine_info(engine, &found);
   return options_fill(info, &found, "viva_device_info", error);
 }
 
@@ -195,12 +229,7 @@ viva_status viva_engine_memory(const viva_engine *engine, viva_memory_stats *sta
 #define BANDWIDTH_BYTES  ((size_t)512 << 20)
 #define BANDWIDTH_PASSES 8
 
-viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double *bytes_per_second, viva_error *error) {
-  TRY(need_engine(engine, error));
-  if (!bytes_per_second)
-    return error_set(error, VIVA_E_ARGUMENT, "bytes_per_second is NULL; expected a place for the rate");
-  backend *b = engine->backend;
-  if (bytes == 0) bytes = BANDWIDTH_BYTES;
+static viva_status read_rate(backend *b, size_t bytes, double *bytes_per_second, viva_error *error) {
   void *memory;
   TRY(b->ops->alloc(b, bytes, &memory, error));
   /* Written once: untouched pages are all the same page of zeros, which the caches hold. */
@@ -215,4 +244,20 @@ viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double
   b->ops->free(b, memory, NULL);
   *bytes_per_second = best;
   return status;
+}
+
+viva_status viva_engine_read_bandwidth(viva_engine *engine, size_t bytes, double *bytes_per_second, viva_error *error) {
+  TRY(need_engine(engine, error));
+  if (!bytes_per_second)
+    return error_set(error, VIVA_E_ARGUMENT, "bytes_per_second is NULL; expected a place for the rate");
+  rank_set *r = engine->ranks;
+  if (bytes == 0) bytes = BANDWIDTH_BYTES;
+  if (!r || r->each[0].b->host_memory) return read_rate(engine->backend, bytes, bytes_per_second, error);
+  *bytes_per_second = 0;
+  for (size_t i = 0; i < r->count; i++) {
+    double own;
+    TRY(ranks_met(r, i, read_rate(r->each[i].b, bytes, &own, error), error));
+    *bytes_per_second += own;
+  }
+  return VIVA_OK;
 }

@@ -4,12 +4,14 @@
 
 #include "backend/backend.h"
 #include "base/pool.h"
+#include "engine/ranks.h"
 #include "tensor/device.h"
 
 struct viva_engine {
-  runtime *rt;          /* one reference */
-  pool *pool;           /* the runtime's */
-  backend *backend;     /* backend->ops is the table */
+  runtime *rt;      /* one reference */
+  pool *pool;       /* the runtime's */
+  backend *backend; /* backend->ops is the table */
+  rank_set *ranks;  /* the devices that models run on, when they are several: then backend is the CPU's; else NULL */
   tensor_device device; /* the backend's memory as tensors see it (tensor_device.c) */
   _Atomic uint32_t references;
 };

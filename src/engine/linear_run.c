@@ -6,8 +6,7 @@
 #include "base/ck.h"
 #include "engine/linear.h"
 
-#define CHUNK_ROWS ((size_t)512) /* weights are read once for so many */
-#define PAD        16            /* floats: rows begin at a cache line */
+#define PAD 16 /* floats: rows begin at a cache line */
 
 /* Parts of one block of device memory. */
 typedef struct workspace {
@@ -33,12 +32,19 @@ static viva_status too_big(const linear_job *job, viva_error *error) {
   return error_set(error, VIVA_E_LIMIT, "the work space for rows of %zu and %zu overflows", job->k, job->n);
 }
 
+/* Rows for which weights are read once. */
+static size_t chunk_of(const linear_job *job) {
+  const size_t most = job->engine->backend->ops->pass_rows;
+  return job->rows < most ? job->rows : most;
+}
+
 static viva_status make_workspace(const linear_job *job, workspace *s, viva_error *error) {
   backend *b = job->engine->backend;
   uint64_t x_stride, y_stride, bytes = 0, x, xq, y, up, bias, up_bias, after, bad;
-  *s = (workspace){.chunk = job->rows < CHUNK_ROWS ? job->rows : CHUNK_ROWS};
+  *s = (workspace){.chunk = chunk_of(job)};
   if (ck_align(job->k, PAD, &x_stride) || ck_align(job->n, PAD, &y_stride)) return too_big(job, error);
-  int overflow = x_stride > SIZE_MAX / sizeof(float) / CHUNK_ROWS || y_stride > SIZE_MAX / sizeof(float) / CHUNK_ROWS;
+  const size_t widest = SIZE_MAX / sizeof(float) / b->ops->pass_rows;
+  int overflow = x_stride > widest || y_stride > widest;
   if (overflow) return too_big(job, error);
   s->x_stride = (size_t)x_stride, s->y_stride = (size_t)y_stride;
   const size_t quantised = job->mode == INPUT_FLOAT ? 0 : b->ops->quantized_bytes(b, job->mode, s->chunk, job->k);
@@ -127,7 +133,7 @@ static viva_status run(linear_job *job, const workspace *s, viva_error *error) {
 
 viva_status linear_run(linear_job *job, viva_error *error) {
   backend *b = job->engine->backend;
-  const size_t chunk = job->rows < CHUNK_ROWS ? job->rows : CHUNK_ROWS;
+  const size_t chunk = chunk_of(job);
   workspace s;
   TRY(b->ops->reserve(b, chunk, 0, job->k > job->n ? job->k : job->n, error));
   TRY(make_workspace(job, &s, error));

@@ -7,10 +7,7 @@
 
 #define ROW_ALIGN 16 /* floats: 64 bytes */
 
-/* The chosen chunk: enough rows for the GEMM to run at full speed, but no more activations than this. */
-#define CHUNK_MOST  512
-#define CHUNK_LEAST 32
-#define CHUNK_BYTES ((uint64_t)64 << 20)
+#define CHUNK_STEP 32 /* rows: a chosen chunk is a multiple */
 
 uint64_t budget_add(uint64_t a, uint64_t b) {
   uint64_t sum;
@@ -47,12 +44,12 @@ size_t budget_width(const viva_model_config *config) {
   return larger(r.hidden, larger(r.q, r.ffn));
 }
 
-size_t budget_chunk(const viva_model_config *config, uint64_t capacity, uint32_t asked) {
+size_t budget_chunk(const viva_model_config *config, const backend *b, uint64_t capacity, uint32_t asked) {
   uint64_t chunk = asked;
   if (!asked) {
-    chunk = CHUNK_BYTES / (budget_rows(config).floats * sizeof(float)) / CHUNK_LEAST * CHUNK_LEAST;
-    if (chunk < CHUNK_LEAST) chunk = CHUNK_LEAST;
-    if (chunk > CHUNK_MOST) chunk = CHUNK_MOST;
+    chunk = b->ops->pass_bytes / (budget_rows(config).floats * sizeof(float)) / CHUNK_STEP * CHUNK_STEP;
+    if (chunk < CHUNK_STEP) chunk = CHUNK_STEP;
+    if (chunk > b->ops->pass_rows) chunk = b->ops->pass_rows;
   }
   return (size_t)(chunk < capacity ? chunk : capacity);
 }
@@ -89,7 +86,7 @@ uint64_t budget_context(const budget_case *c, uint64_t fixed, uint64_t available
   uint64_t fits = 0, beyond = limit + 1; /* what is needed never falls as the context grows */
   while (beyond - fits > 1) {
     uint64_t context = fits + (beyond - fits) / 2;
-    uint64_t work = budget_work(c, context, budget_chunk(c->config, context, 0));
+    uint64_t work = budget_work(c, context, budget_chunk(c->config, c->backend, context, 0));
     uint64_t needed = budget_add(fixed, budget_add(work, budget_kv(c->config, c->layers, context, c->kv)));
     if (needed <= available)
       fits = context;

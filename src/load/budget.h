@@ -38,9 +38,8 @@ row_layout budget_rows(const viva_model_config *config);
 /* Widest input of a linear layer, for the backend's scratch memory. */
 size_t budget_width(const viva_model_config *config);
 
-/* Tokens that a prefill step processes at once. asked 0: so many that their activations stay small beside the weights.
- */
-size_t budget_chunk(const viva_model_config *config, uint64_t capacity, uint32_t asked);
+/* Tokens that a prefill step processes at once. asked 0: as many as the backend likes. */
+size_t budget_chunk(const viva_model_config *config, const backend *b, uint64_t capacity, uint32_t asked);
 
 uint64_t budget_kv(const viva_model_config *config, size_t layers, uint64_t capacity, kv_type kv);
 

@@ -358,7 +358,9 @@ viva_status plan_begin(plan *p, viva_engine *engine, const viva_checkpoint *ck, 
     return status;
   }
   plan_measure(p);
-  return VIVA_OK;
+  status = plan_check_devices(p, error);
+  if (status) plan_end(p);
+  return status;
 }
 
 void plan_end(plan *p) {

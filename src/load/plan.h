@@ -75,6 +75,18 @@ void plan_measure(plan *p);
 /* The head holds what the embedding holds: it is not loaded. */
 void plan_tie(plan *p);
 
+/* -- plan_devices.c: an engine of several devices; of one, these do nothing */
+
+/* Whether they can share the model. Errors: those of cut_check, E_MEMORY. */
+viva_status plan_check_devices(const plan *p, viva_error *error);
+
+/* What each would hold, in memory's figures: plan_shares of the plan's decoder. */
+void plan_devices(plan *p);
+
+/* The same of a decoder. Sets what devices hold, what the host needs, and the largest context up to limit. c->backend is not
+ * used. */
+void plan_shares(const viva_engine *e, const decoder *whole, const budget_case *c, uint64_t limit, viva_memory_plan *n);
+
 /* E_LIMIT with all numbers when memory.needed_bytes exceeds what is available. */
 viva_status plan_refuse(const plan *p, viva_error *error);
 

@@ -80,7 +80,7 @@ void plan_measure(plan *p) {
   n->weight_bytes = budget_add(n->weight_bytes, prepared_bytes(p));
   p->slice_bytes = l.slice_bytes;
   p->slice_values = l.slice_values;
-  size_t chunk = budget_chunk(&p->config, p->context, 0);
+  size_t chunk = budget_chunk(&p->config, c.backend, p->context, 0);
   n->size = sizeof *n;
   n->context = p->context;
   n->page_bytes = budget_kv(&p->config, c.layers, KV_PAGE, p->kv);
@@ -89,6 +89,7 @@ void plan_measure(plan *p) {
   n->needed_bytes = budget_add(n->weight_bytes, budget_add(n->kv_bytes, n->work_bytes));
   n->available_bytes = budget_available(c.backend);
   n->largest_context = largest_context(p, n->weight_bytes, &l);
+  plan_devices(p);
 }
 
 void plan_tie(plan *p) {
@@ -143,8 +144,23 @@ static void advise(const plan *p, char *advice, size_t size) {
              (unsigned long long)best, plural(best));
 }
 
+/* Several devices, each with its share. */
+static viva_status refuse_devices(const plan *p, viva_error *error) {
+  const viva_memory_plan *n = &p->memory;
+  char needed[32], available[32];
+  if (n->device_available_bytes == 0 || n->device_bytes <= n->device_available_bytes) return VIVA_OK;
+  error_set(error, VIVA_E_LIMIT,
+            "each of the %llu devices would hold %s, but one has only %s available; use more devices, fewer bits or a "
+            "shorter context",
+            (unsigned long long)n->devices, budget_text(n->device_bytes, needed),
+            budget_text(n->device_available_bytes, available));
+  error_at(error, p->ck->path, NULL, 0, VIVA_NO_OFFSET);
+  return VIVA_E_LIMIT;
+}
+
 viva_status plan_refuse(const plan *p, viva_error *error) {
   const viva_memory_plan *n = &p->memory;
+  TRY(refuse_devices(p, error));
   if (n->available_bytes == 0 || n->needed_bytes <= n->available_bytes) return VIVA_OK;
   char needed[32], available[32], weights[32], kv[32], work[32], advice[160];
   advise(p, advice, sizeof advice);

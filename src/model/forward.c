@@ -10,8 +10,10 @@
  *     logits = linear(rmsnorm(x))
  *
  * Rows never meet but in attention, through the cache; so a row's bits do not depend on which rows are beside it. Behind the
- * last layer's cache only the kept rows matter: there they are taken together at the front.
+ * last layer's cache only the kept rows matter: there they are taken together at the front. A decoder that was cut for several
+ * devices makes parts of the two sums into x, and has them added up (backend/exchange.h).
  */
+#include "backend/exchange.h"
 #include "model/step.h"
 
 typedef struct pass {
@@ -63,6 +65,14 @@ static viva_status multiply(const pass *p, const linear_args *args, size_t count
     TRY(p->b->ops->linear(p->b, packed, packed_count, error));
   }
   return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
+}
+
+/* x = residual + product, of which a rank among several makes its part. */
+static viva_status multiply_into_x(const pass *p, linear_args *args, const float *residual, viva_error *error) {
+  exchange *e = p->d->exchange;
+  if (p->d->rank == 0) args->residual = residual;
+  TRY(multiply(p, args, 1, error));
+  return e ? e->ops->sum(e, p->d->rank, p->b, args->y, args->m * args->y_stride, error) : VIVA_OK;
 }
 
 /* Normed rows → q, k, v, turned, and k and v in the cache. */
@@ -121,8 +131,7 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
     TRY(b->ops->take_rows(b, x, p->step->kept_rows, rows, w->hidden, w->hidden, residual, error));
   }
   linear_args o = linear(rows, out, w->q, &l->o, l->o_bias, x, w->hidden);
-  o.residual = residual;
-  TRY(multiply(p, &o, 1, error));
+  TRY(multiply_into_x(p, &o, residual, error));
   TRY(told(p, "attention_sum", x, rows, w->hidden, error));
   TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->mlp_norm, p->d->eps, error));
   TRY(told(p, "mlp_norm", norm, rows, w->hidden, error));
@@ -134,8 +143,7 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
   TRY(b->ops->silu_mul(b, gate, up, gate, rows, w->ffn, w->ffn, error));
   TRY(told(p, "product", gate, rows, w->ffn, error));
   linear_args down = linear(rows, gate, w->ffn, &l->down, l->down_bias, x, w->hidden);
-  down.residual = x;
-  TRY(multiply(p, &down, 1, error));
+  TRY(multiply_into_x(p, &down, x, error));
   return told(p, "mlp_sum", x, rows, w->hidden, error);
 }
 

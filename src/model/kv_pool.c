@@ -2,15 +2,33 @@
 #include "model/kv_pool.h"
 
 #include "base/error.h"
+#include "model/shards.h"
 
-void kv_pool_begin(kv_pool *p, backend *b, mem *memory, kv_layout layout, size_t layers, uint64_t most_bytes) {
-  *p = (kv_pool){.b = b, .memory = memory, .layout = layout, .page_bytes = layers * layout.layer_bytes};
+void kv_pool_begin(kv_pool *p, viva_engine *e, kv_layout layout, size_t layers, uint64_t most_bytes) {
+  *p = (kv_pool){.b = e->backend,
+                 .ranks = e->ranks,
+                 .memory = &e->rt->mem,
+                 .layout = layout,
+                 .page_bytes = layers * layout.layer_bytes};
   p->most = most_bytes ? (size_t)(most_bytes / p->page_bytes) : SIZE_MAX;
   pthread_mutex_init(&p->lock, NULL);
 }
 
+static viva_status alloc_page(kv_pool *p, void **dev, viva_error *error) {
+  return p->ranks ? shards_page(p->ranks, p->page_bytes, dev, error)
+                  : p->b->ops->alloc(p->b, p->page_bytes, dev, error);
+}
+
+static viva_status copy_page(const kv_pool *p, void *to, const void *from, viva_error *error) {
+  return p->ranks ? shards_page_copy(p->ranks, to, from, p->page_bytes, error)
+                  : p->b->ops->copy(p->b, to, from, p->page_bytes, error);
+}
+
 static void destroy(kv_pool *p, kv_page *page) {
-  p->b->ops->free(p->b, page->dev, NULL);
+  if (p->ranks)
+    shards_page_free(p->ranks, page->dev);
+  else
+    p->b->ops->free(p->b, page->dev, NULL);
   mem_free(p->memory, page);
   p->total--;
 }
@@ -67,7 +85,7 @@ static viva_status grow(kv_pool *p, viva_error *error) {
   if (p->total >= p->most) return too_few(p, error);
   kv_page *page = mem_zalloc(p->memory, sizeof *page);
   if (!page) return error_set(error, VIVA_E_MEMORY, "no memory for a page of the KV cache");
-  viva_status status = p->b->ops->alloc(p->b, p->page_bytes, &page->dev, error);
+  viva_status status = alloc_page(p, &page->dev, error);
   if (status) {
     mem_free(p->memory, page);
     return status == VIVA_E_MEMORY
@@ -169,7 +187,7 @@ static viva_status copy_claimed(const kv_write *w, viva_error *error) {
   const size_t at = w->begin / KV_PAGE;
   if (at >= w->table->count || at * KV_PAGE == w->begin) return VIVA_OK;
   const kv_page *own = w->table->pages[at];
-  return own->next ? p->b->ops->copy(p->b, own->dev, own->next->dev, p->page_bytes, error) : VIVA_OK;
+  return own->next ? copy_page(p, own->dev, own->next->dev, error) : VIVA_OK;
 }
 
 /* After claim: the shared pages are forgotten, or taken back. They have other holders: nobody else has had the lock. */

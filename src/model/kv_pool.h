@@ -14,8 +14,8 @@
 
 #include <pthread.h>
 
-#include "backend/backend.h"
 #include "base/mem.h"
+#include "engine/engine.h"
 
 typedef struct kv_page {
   void *dev;
@@ -27,6 +27,7 @@ typedef struct kv_page {
 typedef struct kv_pool {
   pthread_mutex_t lock;
   backend *b;
+  rank_set *ranks; /* not NULL: pages lie on several devices (shards.h) */
   mem *memory;
   kv_layout layout;
   size_t page_bytes;
@@ -37,7 +38,7 @@ typedef struct kv_pool {
   kv_page *all, *free;
 } kv_pool;
 
-void kv_pool_begin(kv_pool *p, backend *b, mem *memory, kv_layout layout, size_t layers, uint64_t most_bytes);
+void kv_pool_begin(kv_pool *p, viva_engine *e, kv_layout layout, size_t layers, uint64_t most_bytes);
 /* Nobody holds a page any more. */
 void kv_pool_end(kv_pool *p);
 

@@ -22,12 +22,16 @@ decoder_layers_as model_layers_as(viva_decode_path path) {
 
 viva_status model_decode_option(const viva_engine *engine, viva_decode_path path, viva_decode_path *out,
                                 viva_error *error) {
-  const backend *b = engine->backend;
+  const backend *b = engine->ranks ? engine->ranks->each[0].b : engine->backend;
   *out = path;
   if (path < VIVA_DECODE_AUTO || path > VIVA_DECODE_PERSISTENT) {
     error_set(error, VIVA_E_ARGUMENT, "decode can be VIVA_DECODE_AUTO, _PLAIN, _GRAPH or _PERSISTENT, not %d",
               (int)path);
     return error_option(error, VIVA_E_ARGUMENT, "decode");
+  }
+  if (path == VIVA_DECODE_PERSISTENT && engine->ranks) {
+    error_set(error, VIVA_E_UNSUPPORTED, "all layers as one kernel run on one device; leave it to the library");
+    return error_option(error, VIVA_E_UNSUPPORTED, "decode");
   }
   if (path == VIVA_DECODE_AUTO || path == VIVA_DECODE_PLAIN || b->ops->decode_step) return VIVA_OK;
   error_set(error, VIVA_E_UNSUPPORTED,
@@ -71,10 +75,25 @@ void model_begin_pools(viva_model *model, uint64_t cache_bytes) {
                              .kv = model->kv,
                              .act = model->act};
   for (int type = 0; type < KV_TYPES; type++)
-    kv_pool_begin(&model->pages[type], e->backend, &e->rt->mem, kv_layout_of((kv_type)type, model->dec.heads),
-                  model->dec.layer_count, cache_bytes);
+    kv_pool_begin(&model->pages[type], e, kv_layout_of((kv_type)type, model->dec.heads), model->dec.layer_count,
+                  cache_bytes);
   work_pool_begin(&model->work, &sizes, &e->rt->mem);
+  model->work.ranks = e->ranks;
   model->has_pools = 1;
+}
+
+viva_status model_place(viva_model *model, viva_error *error) {
+  viva_engine *e = model->engine;
+  if (!e->ranks) return decoder_prepare(e->backend, &model->dec, &model->prepared, error);
+  return shards_make(e, &model->dec, &model->config, model->kv, model->act, model->decode == VIVA_DECODE_PLAIN,
+                     &model->shards, error);
+}
+
+size_t model_chunk(const viva_model *model, uint64_t capacity, uint32_t asked) {
+  const viva_engine *e = model->engine;
+  if (!e->ranks) return budget_chunk(&model->config, e->backend, capacity, asked);
+  const viva_model_config share = cut_config(&model->config, 0, e->ranks->count);
+  return budget_chunk(&share, e->ranks->each[0].b, capacity, asked);
 }
 
 static void end_pools(viva_model *model) {
@@ -158,7 +177,7 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   TRY(keep_path(model, p->ck->path, error));
   TRY(chat_load(p->ck, &model->chat, error));
   TRY(load_weights(&model->dec, &model->block, p, o->progress, o->progress_user, error));
-  TRY(decoder_prepare(engine->backend, &model->dec, &model->prepared, error));
+  TRY(model_place(model, error));
   model_describe(model);
   runtime_log(engine->rt, VIVA_LOG_INFO, "%s: %s", p->ck->path, model->description);
   return VIVA_OK;
@@ -207,6 +226,7 @@ void viva_model_release(viva_model *model) {
   if (!model || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1) return;
   viva_engine *engine = model->engine;
   mem *m = &engine->rt->mem;
+  shards_free(model->shards);
   end_pools(model);
   if (engine->backend->ops->decode_forget) engine->backend->ops->decode_forget(engine->backend, &model->dec);
   engine->backend->ops->free(engine->backend, model->prepared, NULL);

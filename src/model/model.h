@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "format/checkpoint.h"
 #include "model/kv_pool.h"
+#include "model/shards.h"
 #include "model/workspace.h"
 #include "viva/model.h"
 
@@ -22,6 +23,7 @@ struct viva_model {
   input_mode act; /* of the layers whose weights are packed */
   viva_decode_path decode;
   decoder dec;
+  shards *shards;             /* on an engine of several devices: what each holds; else NULL */
   viva_packed_weight **parts; /* of a model made of handles: the handles; else NULL */
   size_t part_count;
   void *prepared;              /* dev: the second forms of the weights, or NULL */
@@ -36,6 +38,12 @@ struct viva_model {
 
 /* Once config, decoder and options are set: the pools that sessions and steps take from. */
 void model_begin_pools(viva_model *model, uint64_t cache_bytes);
+
+/* Once all weights are there: second forms, or every device's share. */
+viva_status model_place(viva_model *model, viva_error *error);
+
+/* Rows of a pass of prefill: asked, or (0) as many as the devices like, and no more than capacity. */
+size_t model_chunk(const viva_model *model, uint64_t capacity, uint32_t asked);
 
 /* The option decode. E_ARGUMENT; E_UNSUPPORTED: the engine's device has no such path. */
 viva_status model_decode_option(const viva_engine *engine, viva_decode_path path, viva_decode_path *out,

@@ -7,6 +7,7 @@
 #include "format/config/config.h"
 #include "load/budget.h"
 #include "load/names.h"
+#include "load/plan.h"
 #include "model/model.h"
 #include "tensor/tensor.h"
 
@@ -244,6 +245,8 @@ static viva_status check_config(const viva_model_config *c, viva_error *error) {
 static uint64_t held_bytes(const weight *w) { return packed_code_bytes(w) + packed_scale_bytes(w); }
 
 static void fill_plan(viva_model *m, const maker *k) {
+  const uint64_t limit =
+      m->context > m->config.max_position_embeddings ? m->context : m->config.max_position_embeddings;
   const budget_case c = {
       .backend = m->engine->backend, .config = &m->config, .layers = m->dec.layer_count, .kv = m->kv, .act = m->act};
   viva_memory_plan *n = &m->plan;
@@ -262,12 +265,11 @@ static void fill_plan(viva_model *m, const maker *k) {
   n->weight_bytes = budget_add(n->weight_bytes, decoder_prepared_bytes(c.backend, &m->dec));
   n->page_bytes = m->pages[m->kv].page_bytes;
   n->kv_bytes = budget_kv(&m->config, m->dec.layer_count, m->context, m->kv);
-  n->work_bytes = budget_work(&c, m->context, budget_chunk(&m->config, m->context, 0));
+  n->work_bytes = budget_work(&c, m->context, budget_chunk(&m->config, c.backend, m->context, 0));
   n->needed_bytes = budget_add(n->weight_bytes, budget_add(n->kv_bytes, n->work_bytes));
   n->available_bytes = budget_available(c.backend);
-  n->largest_context =
-      budget_context(&c, 0, n->available_bytes,
-                     m->context > m->config.max_position_embeddings ? m->context : m->config.max_position_embeddings);
+  n->largest_context = budget_context(&c, 0, n->available_bytes, limit);
+  plan_shares(m->engine, &m->dec, &c, limit, n);
 }
 
 static viva_status read_options(viva_model *m, const viva_parts_options *given, viva_error *error) {
@@ -324,7 +326,7 @@ static viva_status fill(maker *k, const viva_model_parts *parts, const viva_part
   if (!k->vectors) return error_set(error, VIVA_E_MEMORY, "no memory for norms and biases");
   TRY(take_vectors(k, parts->final_norm, error));
   TRY(b->ops->upload(b, m->block, k->vectors, k->floats * sizeof(float), error));
-  TRY(decoder_prepare(b, &m->dec, &m->prepared, error));
+  TRY(model_place(m, error));
   fill_plan(m, k);
   model_describe(m);
   return VIVA_OK;

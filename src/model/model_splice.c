@@ -98,6 +98,7 @@ static viva_status fill(viva_model *m, const viva_model *base, const viva_model 
     memcpy(factors, base->dec.rope_factors, pairs * sizeof *factors);
     m->dec.rope_factors = factors;
   }
+  if (m->engine->ranks) TRY(model_place(m, error));
   model_describe(m);
   return VIVA_OK;
 }

@@ -51,7 +51,7 @@ static viva_status read_options(viva_session *s, const viva_session_options *giv
     return error_set(error, VIVA_E_LIMIT, "a capacity of %llu tokens is asked for; the most is %llu",
                      (unsigned long long)capacity, (unsigned long long)BUDGET_CONTEXT_MOST);
   s->capacity = (size_t)capacity;
-  s->chunk = budget_chunk(&m->config, capacity, o.prefill_chunk);
+  s->chunk = model_chunk(m, capacity, o.prefill_chunk);
   s->cache = (kv_table){.pool = &m->pages[kv], .reserves = o.reserve, .most = kv_pages_of(s->capacity)};
   return VIVA_OK;
 }

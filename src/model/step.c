@@ -79,6 +79,7 @@ static viva_status take(viva_model *m, workspace *w, step_part *parts, size_t co
   }
   TRY(work_fit(&m->work, w, most_rows, room, error));
   TRY(work_reserve_top(&m->work, w, top, error));
+  if (m->shards) TRY(shards_fit(m->shards, most_rows, w->room, top, error));
   if (host) TRY(work_reserve_host(&m->work, w, error));
   for (size_t i = 0; i < count; i++) {
     viva_status status =
@@ -136,7 +137,7 @@ static viva_status deliver(const pass_rows *p, step_part *part, const float *log
   part->kept_done++;
   if (token + 1 == part->count) {
     part->row->best = w->top_ids[r * top];
-    if (row != part->row->dev) TRY(b->ops->copy(b, part->row->dev, row, vocab * sizeof(float), error));
+    if (!p->m->shards && row != part->row->dev) TRY(b->ops->copy(b, part->row->dev, row, vocab * sizeof(float), error));
   }
   if (!part->on_logits) return VIVA_OK;
   if (part->on_logits(part->on_logits_user, position, (b->host_memory ? row : w->host_logits + r * vocab), vocab))
@@ -160,7 +161,8 @@ static float *logits_place(const pass_rows *p, size_t first, size_t rows) {
 /* What a block's logits are needed for beside the rows themselves. */
 typedef struct wanted {
   size_t top;
-  int host;
+  int host; /* a callback looks at them */
+  int all;  /* or they are copied to the caller's memory */
 } wanted;
 
 static wanted wanted_of(const pass_rows *p) {
@@ -168,12 +170,13 @@ static wanted wanted_of(const pass_rows *p) {
   for (size_t j = 0; j < p->count; j++) {
     if (p->parts[j].top > w.top) w.top = p->parts[j].top;
     w.host |= p->parts[j].on_logits != NULL;
+    w.all |= p->parts[j].all_logits != NULL;
   }
   return w;
 }
 
-/* Rows [first, first + rows) of those that are kept are in logits; found: their best ones are in top_ids already. */
-static viva_status block_done(const pass_rows *p, const float *logits, size_t first, size_t rows, int found,
+/* Rows [first, first + rows) of those that are kept are in logits; found: so many best ones of each are there already. */
+static viva_status block_done(const pass_rows *p, const float *logits, size_t first, size_t rows, size_t found,
                               viva_error *error) {
   backend *b = p->m->engine->backend;
   workspace *w = p->w;
@@ -181,7 +184,7 @@ static viva_status block_done(const pass_rows *p, const float *logits, size_t fi
   const wanted want = wanted_of(p);
   size_t i = part_of(p, first), left = 0;
   w->top = want.top;
-  if (!found || want.top > 1)
+  if (found < want.top)
     TRY(b->ops->top(b, logits, rows, vocab, want.top, w->top_ids, want.top > 1 ? w->top_values : NULL, w->nan, error));
   if (want.host && !b->host_memory)
     TRY(b->ops->download(b, w->host_logits, logits, rows * vocab * sizeof(float), error));
@@ -205,7 +208,7 @@ static viva_status run_whole(const pass_rows *p, const batch *host, viva_error *
       kept == 0 || kept > BUDGET_LOGIT_ROWS)
     return VIVA_E_UNSUPPORTED;
   float *logits = logits_place(p, 0, host->kept);
-  TRY(b->ops->decode_step(b, &p->m->dec, host, p->m->act, logits, w->top_ids, w->nan, error));
+  TRY(b->ops->decode_step(b, &p->m->dec, host, p->m->act, logits, w->top_ids, NULL, w->nan, error));
   return block_done(p, logits, 0, host->kept, 1, error);
 }
 
@@ -221,9 +224,41 @@ static viva_status run_operations(const pass_rows *p, const batch *host, const b
   return VIVA_OK;
 }
 
+/* Rows first .. first + rows of those that are kept: which of them a session keeps. */
+static void rows_that_stay(const pass_rows *p, size_t first, size_t rows, void **far) {
+  size_t i = part_of(p, first), left = 0;
+  for (size_t j = 0; j < i; j++) left += step_kept(&p->parts[j]);
+  for (size_t r = 0; r < rows; r++) {
+    while (first + r >= left + step_kept(&p->parts[i])) left += step_kept(&p->parts[i++]);
+    const step_part *part = &p->parts[i];
+    const int last = first + r + 1 == left + step_kept(part) && part->done + part->taken == part->count;
+    far[r] = last ? part->row->far : NULL;
+  }
+}
+
+/* On several devices. */
+static viva_status run_shards(const pass_rows *p, const batch *host, viva_error *error) {
+  workspace *w = p->w;
+  const wanted asked = wanted_of(p);
+  shards_wanted want = {.top = asked.top, .ids = w->top_ids, .values = w->top_values, .nan = w->nan};
+  if (p->call->watch)
+    return error_set(error, VIVA_E_UNSUPPORTED, "the stages of a step are told on one device; this engine has several");
+  do {
+    const size_t left = host->kept - want.first;
+    want.rows = left < BUDGET_LOGIT_ROWS ? left : BUDGET_LOGIT_ROWS;
+    want.logits = want.rows && (asked.host || asked.all) ? w->logits : NULL;
+    if (want.rows) rows_that_stay(p, want.first, want.rows, want.far);
+    TRY(shards_step(p->m->shards, host, &want, error));
+    if (want.rows) TRY(block_done(p, w->logits, want.first, want.rows, want.top, error));
+    want.first += want.rows;
+  } while (want.first < host->kept);
+  return VIVA_OK;
+}
+
 static viva_status run_pass(const pass_rows *p, const batch *host, viva_error *error) {
   backend *b = p->m->engine->backend;
   batch dev;
+  if (p->m->shards) return run_shards(p, host, error);
   viva_status status = run_whole(p, host, error);
   if (status != VIVA_E_UNSUPPORTED) return status;
   TRY(b->ops->step_begin(b, host, p->w->batch_dev, &dev, error));

@@ -1,6 +1,7 @@
 /* model/workspace.c */
 #include "model/workspace.h"
 
+#include "model/shards.h"
 #include "model/step.h"
 
 void work_pool_begin(work_pool *p, const budget_case *sizes, mem *memory) {
@@ -29,6 +30,7 @@ static void destroy(work_pool *p, workspace *w) {
 }
 
 static void destroy_row(work_pool *p, logits_row *row) {
+  if (p->ranks) shards_page_free(p->ranks, row->far);
   free_dev(p, row->dev);
   mem_free(p->memory, row->host);
   mem_free(p->memory, row);
@@ -105,14 +107,14 @@ static viva_status make_batch(work_pool *p, workspace *w, batch_room room, viva_
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 viva_status work_fit(work_pool *p, workspace *w, size_t rows, batch_room room, viva_error *error) {
-  if (w->rows < rows) TRY(make_rows(p, w, rows, error));
+  if (w->rows < rows && !p->ranks) TRY(make_rows(p, w, rows, error));
   if (w->room.rows < room.rows || w->room.spans < room.spans || w->room.pages < room.pages)
     TRY(make_batch(p, w,
                    (batch_room){.rows = larger(room.rows, w->room.rows),
                                 .spans = larger(room.spans, w->room.spans),
                                 .pages = larger(room.pages, w->room.pages)},
                    error));
-  if (w->logits || room.kept <= 1) return VIVA_OK;
+  if (w->logits || (room.kept <= 1 && !p->ranks)) return VIVA_OK;
   void *dev;
   TRY(p->b->ops->alloc(p->b, BUDGET_LOGIT_ROWS * p->vocab * sizeof(float), &dev, error));
   w->logits = dev;
@@ -178,6 +180,10 @@ viva_status logits_take(work_pool *p, logits_row **out, viva_error *error) {
     row = mem_zalloc(p->memory, sizeof *row);
     if (!row) return error_set(error, VIVA_E_MEMORY, "no memory for a row of logits");
     viva_status status = p->b->ops->alloc(p->b, p->vocab * sizeof(float), &dev, error);
+    if (!status && p->ranks) {
+      status = shards_row(p->ranks, p->vocab, &row->far, error);
+      if (status) free_dev(p, dev);
+    }
     if (status) {
       mem_free(p->memory, row);
       return status;
@@ -210,6 +216,11 @@ void logits_drop(work_pool *p, logits_row *row) {
 
 static viva_status bring(work_pool *p, logits_row *row, viva_error *error) {
   if (row->host_valid) return VIVA_OK;
+  if (p->ranks) {
+    TRY(shards_row_bring(p->ranks, row->far, p->vocab, row->dev, error));
+    row->host_valid = 1;
+    return VIVA_OK;
+  }
   if (!row->host) row->host = mem_array(p->memory, p->vocab, sizeof(float));
   if (!row->host) return error_set(error, VIVA_E_MEMORY, "no memory for a row of logits");
   TRY(p->b->ops->download(p->b, row->host, row->dev, p->vocab * sizeof(float), error));
@@ -220,10 +231,10 @@ static viva_status bring(work_pool *p, logits_row *row, viva_error *error) {
 viva_status logits_host(work_pool *p, logits_row *row, const float **values, viva_error *error) {
   viva_status status = VIVA_OK;
   *values = row->dev;
-  if (p->b->host_memory) return VIVA_OK;
+  if (p->b->host_memory && !p->ranks) return VIVA_OK;
   pthread_mutex_lock(&p->lock); /* sessions of other threads may share the row */
   status = bring(p, row, error);
   pthread_mutex_unlock(&p->lock);
-  *values = status ? NULL : row->host;
+  *values = status ? NULL : p->ranks ? row->dev : row->host;
   return status;
 }

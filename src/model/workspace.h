@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/mem.h"
+#include "engine/ranks.h"
 #include "load/budget.h"
 
 /* Room in a batch: a step's rows, sequences and entries of page tables; and for rows of logits. */
@@ -20,7 +21,7 @@ typedef struct workspace {
   row_layout layout;
   float *activations; /* dev [layout.floats][rows] */
   void *quantized;    /* dev: the rows that enter packed layers; NULL when the model's act is FLOAT */
-  float *logits;      /* dev [BUDGET_LOGIT_ROWS][vocab], made when first needed */
+  float *logits;      /* dev [BUDGET_LOGIT_ROWS][vocab], made when first needed; the host's beside several devices */
   float *host_logits; /* the same for the host when it cannot read logits; made when first needed */
 
   batch_room room;
@@ -41,6 +42,8 @@ typedef struct logits_row {
   uint32_t holders;
   viva_token best; /* the largest */
   int host_valid;
+  void *
+      far; /* where steps run on several devices: each one's part; dev is then the host's, filled when it is asked for */
   float *dev;  /* [vocab] */
   float *host; /* NULL until it is asked for, and where the host reads dev */
 } logits_row;
@@ -52,6 +55,8 @@ typedef struct work_pool {
   row_layout layout;
   size_t vocab, rotary_dim;
   budget_case sizes; /* for the quantised rows */
+  rank_set
+      *ranks; /* not NULL: steps run on several devices (shards.h); workspaces have no activations, rows lie there */
   workspace *free;
   logits_row *free_rows;
   size_t reserving; /* sessions that rely on there being a workspace */

@@ -12,14 +12,14 @@
 #include "model/workspace.h"
 
 static viva_status decode_rows(backend *b, const decoder *d, const batch *step, input_mode mode, workspace *w,
-                               float *logits, viva_token *best, uint8_t *nan, viva_error *error) {
+                               float *logits, viva_token *best, float *values, uint8_t *nan, viva_error *error) {
   TRY(forward_layers(b, d, mode, w, step, NULL, error));
   TRY(forward_head(b, d, mode, w, 0, step->kept, logits, NULL, error));
-  return b->ops->top(b, logits, step->kept, d->vocab, 1, best, NULL, nan, error);
+  return b->ops->top(b, logits, step->kept, d->vocab, 1, best, values, nan, error);
 }
 
 static viva_status decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
-                               viva_token *best, uint8_t *nan, viva_error *error) {
+                               viva_token *best, float *values, uint8_t *nan, viva_error *error) {
   far_device *far = far_of(b);
   viva_model_config c = {.hidden_size = d->hidden,
                          .intermediate_size = d->ffn,
@@ -40,7 +40,7 @@ static viva_status decode_step(backend *b, const decoder *d, const batch *host, 
   if (!status && quantized) status = b->ops->alloc(b, quantized, &w.quantized, error);
   if (!status) status = b->ops->step_begin(b, host, place, &step, error);
   if (!status) {
-    status = decode_rows(b, d, &step, mode, &w, far_dev(far, logits), best, nan, error);
+    status = decode_rows(b, d, &step, mode, &w, far_dev(far, logits), best, values, nan, error);
     const viva_status ended = b->ops->step_end(b, status ? NULL : error);
     if (!status) status = ended;
   }

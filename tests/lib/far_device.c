@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -48,6 +49,7 @@ static void rights(far_device *far, int mode) {
 
 /* A call begins: its memory can be touched, unless the device is lost. */
 static viva_status enter(far_device *far, viva_error *error) {
+  while (far->hangs) usleep(1000);
   pthread_mutex_lock(&far->lock);
   if (far->calls_left >= 0 && far->calls_left-- == 0) far->lost = 1;
   if (far->lost) {
@@ -347,10 +349,14 @@ static viva_status far_reserve(backend *b, size_t m, size_t context, size_t widt
 
 /* ---- */
 
-void far_begin(far_device *far, viva_engine *engine, int flags) {
-  *far = (far_device){.cpu = engine->backend, .engine = engine, .arena_bytes = ARENA_BYTES, .calls_left = -1};
+void far_begin(far_device *far, viva_engine *engine, int flags) { far_begin_at(far, &engine->backend, flags); }
+
+void far_begin_at(far_device *far, backend **slot, int flags) {
+  *far = (far_device){.cpu = *slot, .slot = slot, .arena_bytes = ARENA_BYTES, .calls_left = -1};
   far->ops = (backend_ops){.name = "far",
                            .kind = VIVA_DEVICE_CPU,
+                           .pass_rows = 512,
+                           .pass_bytes = (uint64_t)64 << 20,
                            .info = far_info,
                            .alloc = far_alloc,
                            .free = far_free,
@@ -382,7 +388,7 @@ void far_begin(far_device *far, viva_engine *engine, int flags) {
   *far->blocks = (far_block){NULL, 0, ARENA_BYTES, 0};
   pthread_mutex_init(&far->lock, NULL);
   far->base.ops = &far->ops;
-  engine->backend = &far->base;
+  *slot = &far->base;
 }
 
 void far_end(far_device *far) {
@@ -394,5 +400,5 @@ void far_end(far_device *far) {
   assert_int_equal(far->steps_open, 0);
   munmap(far->arena, far->arena_bytes);
   pthread_mutex_destroy(&far->lock);
-  far->engine->backend = far->cpu;
+  *far->slot = far->cpu;
 }

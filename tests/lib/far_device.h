@@ -15,8 +15,8 @@
 typedef struct far_device {
   backend base;
   backend_ops ops;
-  backend *cpu; /* the engine's own, whose kernels it uses */
-  viva_engine *engine;
+  backend *cpu;   /* the engine's own, whose kernels it uses */
+  backend **slot; /* where the device stands in for the CPU */
   pthread_mutex_t lock;
   uint8_t *arena; /* [arena_bytes], no rights outside a call */
   size_t arena_bytes, used;
@@ -26,6 +26,7 @@ typedef struct far_device {
   uint64_t available; /* bytes of memory that it says it has; 0: as the CPU */
   long calls_left;    /* calls until it is lost; -1: it stays */
   int lost;
+  _Atomic int hangs;                     /* 1: calls do not come back until it is 0 again */
   size_t allocations, downloads, packed; /* counted; packed: rows */
 } far_device;
 
@@ -37,6 +38,8 @@ enum {
 /* The engine computes on the device until far_end. Everything made on it must be gone by then. */
 void far_begin(far_device *far, viva_engine *engine, int flags);
 void far_end(far_device *far);
+/* In place of the CPU that *slot is: one of an engine's several devices. */
+void far_begin_at(far_device *far, backend **slot, int flags);
 
 /* With decode_step, for up to 4 rows. */
 void far_add_decode(far_device *far);

@@ -21,14 +21,18 @@ static size_t bytes_in_use(viva_engine *engine) {
 }
 
 void kit_begin(kit *k, int threads, viva_cpu_kernels kernels) {
-  viva_error error = {0};
   viva_engine_options o = viva_engine_options_default();
+  o.threads = threads;
+  o.kernels = kernels;
+  kit_begin_with(k, o);
+}
+
+void kit_begin_with(kit *k, viva_engine_options o) {
+  viva_error error = {0};
   memset(k, 0, sizeof *k);
   k->io = memory_io_create();
   small_model_copy(k->io, "/tiny.gguf", "tests/golden/tiny.gguf");
   o.device = VIVA_DEVICE_CPU; /* also where there is a GPU */
-  o.threads = threads;
-  o.kernels = kernels;
   o.log = log_message;
   o.log_user = k;
   viva_status status = engine_open(&o, memory_io_table(k->io), &k->engine, &error);

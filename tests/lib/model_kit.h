@@ -16,6 +16,8 @@ typedef struct kit {
 
 /* "/tiny.gguf" is tests/golden/tiny.gguf; other files are put by the test. */
 void kit_begin(kit *k, int threads, viva_cpu_kernels kernels);
+/* With an engine of these options, whose device, log and files are the kit's. */
+void kit_begin_with(kit *k, viva_engine_options o);
 /* All models and sessions must be gone: checks that memory is back and all files are closed. */
 void kit_end(kit *k);
 

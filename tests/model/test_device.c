@@ -172,8 +172,8 @@ static void packed_there(void **state) {
 static size_t whole_steps;
 
 static viva_status counted_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
-                                viva_token *best, uint8_t *nan, viva_error *error) {
-  (void)b, (void)d, (void)host, (void)mode, (void)logits, (void)best, (void)nan, (void)error;
+                                viva_token *best, float *values, uint8_t *nan, viva_error *error) {
+  (void)b, (void)d, (void)host, (void)mode, (void)logits, (void)best, (void)values, (void)nan, (void)error;
   whole_steps++;
   return VIVA_E_UNSUPPORTED; /* this step; the operations do it */
 }

@@ -21,7 +21,7 @@ class ErrorInfo(c.Structure):
 class EngineOptions(c.Structure):
     _fields_ = [("size", c.c_size_t), ("device", c.c_int), ("device_index", c.c_int32), ("threads", c.c_int32),
                 ("kernels", c.c_int), ("allocator", c.c_void_p), ("log", c.c_void_p), ("log_user", c.c_void_p),
-                ("log_level", c.c_int)]
+                ("log_level", c.c_int), ("devices", c.POINTER(c.c_int32)), ("device_count", c.c_size_t)]
 
 
 class CheckpointOptions(c.Structure):

@@ -161,6 +161,8 @@ static viva_status cpu_reserve(backend *b, size_t m, size_t context, size_t widt
 const backend_ops backend_cpu = {
     .name = "cpu",
     .kind = VIVA_DEVICE_CPU,
+    .pass_rows = 512,
+    .pass_bytes = (uint64_t)64 << 20,
     .device = cpu_device,
     .open = cpu_open,
     .close = cpu_close,

@@ -116,7 +116,7 @@ viva_status cuda_reserve(backend *b, size_t m, size_t context, size_t width, viv
 
 #define CUDA_DECODE_ROWS 16 /* of a captured step */
 viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
-                             viva_token *best, uint8_t *nan, viva_error *error);
+                             viva_token *best, float *values, uint8_t *nan, viva_error *error);
 void cuda_decode_forget(backend *b, const decoder *d);
 /* All of them; the stream is idle. */
 void cuda_decode_end(cuda_backend *c);

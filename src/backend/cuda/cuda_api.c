@@ -6,6 +6,7 @@
 #endif
 
 static cudaError_t event_create(cudaEvent_t *event) { return cudaEventCreate(event); }
+static cudaError_t allocate(void **dev, size_t bytes) { return cudaMalloc(dev, bytes); }
 static cudaError_t graph_instantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags) {
   return cudaGraphInstantiate(exec, graph, flags);
 }
@@ -15,6 +16,12 @@ const cuda_api cuda_api_runtime = {
     .GetDeviceCount = cudaGetDeviceCount,
     .GetDeviceProperties = cudaGetDeviceProperties,
     .SetDevice = cudaSetDevice,
+    .DeviceCanAccessPeer = cudaDeviceCanAccessPeer,
+    .DeviceEnablePeerAccess = cudaDeviceEnablePeerAccess,
+    .GetLastError = cudaGetLastError,
+    .Malloc = allocate,
+    .Free = cudaFree,
+    .Memset = cudaMemset,
     .MemGetInfo = cudaMemGetInfo,
     .StreamCreateWithFlags = cudaStreamCreateWithFlags,
     .StreamDestroy = cudaStreamDestroy,

@@ -12,6 +12,12 @@
   X(GetDeviceCount, (int *count))                                                                                      \
   X(GetDeviceProperties, (struct cudaDeviceProp * properties, int device))                                             \
   X(SetDevice, (int device))                                                                                           \
+  X(DeviceCanAccessPeer, (int *can, int device, int peer))                                                             \
+  X(DeviceEnablePeerAccess, (int peer, unsigned flags))                                                                \
+  X(GetLastError, (void))                                                                                              \
+  X(Malloc, (void **dev, size_t bytes))                                                                                \
+  X(Free, (void *dev))                                                                                                 \
+  X(Memset, (void *dev, int value, size_t bytes))                                                                      \
   X(MemGetInfo, (size_t * available, size_t * total))                                                                  \
   X(StreamCreateWithFlags, (cudaStream_t * stream, unsigned flags))                                                    \
   X(StreamDestroy, (cudaStream_t stream))                                                                              \

@@ -1,5 +1,6 @@
 /* backend/cuda/cuda_backend.c: the CUDA backend's table, its devices, its lifetime, its errors. */
 #include "backend/cuda/cuda.h"
+#include "backend/cuda/cuda_exchange.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -197,10 +198,13 @@ static void cuda_info(backend *b, viva_device_info *info) {
 const backend_ops backend_cuda = {
     .name = "cuda",
     .kind = VIVA_DEVICE_CUDA,
+    .pass_rows = 2048, /* a wave of 256 × 128 tiles on 132 multiprocessors, for each of a model's matrices */
+    .pass_bytes = (uint64_t)512 << 20,
     .device = cuda_device,
     .open = cuda_open,
     .close = cuda_close,
     .info = cuda_info,
+    .join = cuda_join,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .upload = cuda_upload,

@@ -13,10 +13,12 @@
  * silu(gate) · up is written as FP16 without a scale. Where FP16 cannot hold it the row's logits become NaN; then the step is
  * refused and the operations do it, which scale. */
 #include "backend/cuda/cuda.h"
+#include "backend/cuda/cuda_exchange.h"
 
 #include <string.h>
 
 #define TURN_AT     8   /* in the description, after the place of the logits: launches of the program before this one */
+#define NUMBER_AT   12  /* the number of the step's first exchange */
 #define PAGES_LEAST 128 /* of a row's share of the page table: 8192 positions */
 
 typedef struct decode_graph {
@@ -61,6 +63,7 @@ static int alike(const weight *a, const weight *b) {
 }
 
 static int decoder_taken(const decoder *d) {
+  if (d->exchange && (!cuda_exchange_captured(d->exchange) || CUDA_DECODE_ROWS * d->hidden > EXCHANGE_FLOATS)) return 0;
   if (step_attention_refusal(d->heads) || !weight_taken(&d->head)) return 0;
   for (size_t i = 0; i < d->layer_count; i++) {
     const decoder_layer *l = &d->layers[i];
@@ -73,6 +76,8 @@ static int decoder_taken(const decoder *d) {
 }
 
 /* ---- memory */
+
+enum { ANSWERS = 4 }; /* ids, NaN flags, failure, values: to each of them the room of the first */
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -139,9 +144,10 @@ static viva_status take_memory(cuda_backend *c, decode_plan *p, size_t pages, vi
   p->page_room = larger(pages, CUDA_DECODE_ROWS * PAGES_LEAST);
   p->at = block_of(p->d->rotary_dim);
   p->answers_at = cuda_align(p->at.pages + p->page_room * sizeof(void *));
-  TRY(cuda_check(c, c->api->MallocHost(&p->host, p->answers_at + 3 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token))),
-                 "taking pinned memory", error));
-  memset(p->host, 0, p->answers_at + 3 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token)));
+  TRY(cuda_check(
+      c, c->api->MallocHost(&p->host, p->answers_at + ANSWERS * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token))),
+      "taking pinned memory", error));
+  memset(p->host, 0, p->answers_at + ANSWERS * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token)));
   TRY(cuda_room_fit(c, &room, lay_out(c, p, NULL), error));
   p->dev = room.dev;
   lay_out(c, p, p->dev);
@@ -182,6 +188,7 @@ typedef struct capture {
   int status;         /* the first cudaError_t; nothing is queued after it */
   const uint16_t *in; /* the rows that the next product takes, and their scales (NULL: 1) */
   const float *scales;
+  uint32_t exchanges;     /* so far */
   gemv_norm norm;         /* x not NULL: they are to be made */
   uint8_t *stages, *runs; /* not NULL: layers are written there in place of being queued */
   persist_program program;
@@ -259,6 +266,21 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
   QUEUE(s, gemv(&g, &s->c->gpu, s->q.dependent, s->q.stream));
 }
 
+/* x, of which a rank among several has made its part, becomes the sum. */
+static void exchange_x(capture *s) {
+  const decoder *d = s->d;
+  if (!d->exchange) return;
+  step_exchange_args a = cuda_exchange_args(d->exchange, d->rank);
+  a.x = s->p->x;
+  a.count = s->step.rows * d->hidden;
+  a.base = (const uint32_t *)(const void *)(s->p->block + NUMBER_AT);
+  a.number = s->exchanges++;
+  QUEUE(s, exchange(s->q, &a));
+}
+
+/* The residual is added once: by the first rank. */
+static const float *residual_of(const capture *s) { return s->d->rank == 0 ? s->p->x : NULL; }
+
 static void project(capture *s, const decoder_layer *l) {
   const decode_plan *p = s->p;
   const gemv_part parts[] = {part(&l->q, l->q_bias, NULL, p->q), part(&l->k, l->k_bias, NULL, p->k),
@@ -310,8 +332,9 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
   s->scales = NULL;
   s->norm.x = NULL;
   if (!as_half) enter(s, p->norm, width, &l->o);
-  const gemv_part o = part(&l->o, l->o_bias, p->x, p->x);
+  const gemv_part o = part(&l->o, l->o_bias, residual_of(s), p->x);
   product(s, &l->o, &o, 1, GEMV_NONE, GEMV_F32);
+  exchange_x(s);
 }
 
 static void feed_forward(capture *s, const decoder_layer *l) {
@@ -335,8 +358,9 @@ static void feed_forward(capture *s, const decoder_layer *l) {
   s->scales = NULL;
   s->norm.x = NULL;
   if (!as_half) enter(s, gate, ffn, &l->down);
-  const gemv_part down = part(&l->down, l->down_bias, p->x, p->x);
+  const gemv_part down = part(&l->down, l->down_bias, residual_of(s), p->x);
   product(s, &l->down, &down, 1, GEMV_NONE, GEMV_F32);
+  exchange_x(s);
 }
 
 /* Answers: best ids, then NaN flags. */
@@ -345,6 +369,11 @@ static viva_token *answer_ids(const decode_plan *p) {
 }
 static uint8_t *answer_nan(const decode_plan *p) {
   return (uint8_t *)p->host + p->answers_at + cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token));
+}
+
+/* The best ones' values, of a rank among several. */
+static float *answer_values(const decode_plan *p) {
+  return (float *)(void *)((uint8_t *)p->host + p->answers_at + 3 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token)));
 }
 
 /* Word of the host's that a program sets when its blocks did not meet. */
@@ -377,8 +406,13 @@ static void queue_step(capture *s) {
   const gemv_part head = part(&d->head, NULL, NULL, p->logits);
   product(s, &d->head, &head, 1, GEMV_NONE, GEMV_F32);
   s->q.dependent = dependent;
-  const step_top_args top = {
-      .logits = p->logits, .rows = rows, .n = d->vocab, .k = 1, .ids = answer_ids(p), .nan = answer_nan(p)};
+  const step_top_args top = {.logits = p->logits,
+                             .rows = rows,
+                             .n = d->vocab,
+                             .k = 1,
+                             .ids = answer_ids(p),
+                             .values = d->exchange ? answer_values(p) : NULL,
+                             .nan = answer_nan(p)};
   QUEUE(s, put(p->logits, (float *const *)(void *)p->block, rows * d->vocab, s->q.stream, s->q.dependent));
   QUEUE(s, top(s->q, &top, &p->work));
 }
@@ -425,7 +459,7 @@ static viva_status make_program(capture *s, decode_graph *g, viva_error *error) 
   cuda_backend *c = s->c;
   const decoder *d = s->d;
   const cuda_kernels *k = c->kernels;
-  if (d->layers_as == LAYERS_AS_STAGES) return VIVA_OK;
+  if (d->layers_as == LAYERS_AS_STAGES || d->exchange) return VIVA_OK;
   if (!s->p->work.clusters || s->step.kv.type != KV_F16 || s->step.span_count != s->step.rows || d->layer_count == 0)
     return VIVA_OK;
   persist_program program = {.w = d->layers[0].q,
@@ -531,7 +565,7 @@ static void describe(const decode_plan *p, const batch *host, float *logits) {
 }
 
 static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, input_mode mode, float *logits,
-                          viva_token *best, uint8_t *nan, viva_error *error) {
+                          viva_token *best, float *values, uint8_t *nan, viva_error *error) {
   decode_plan *p = NULL;
   decode_graph *g = NULL;
   int bad = 0;
@@ -540,20 +574,25 @@ static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, 
   describe(p, host, logits);
   memcpy((uint8_t *)p->host + TURN_AT, &g->turns, sizeof g->turns);
   g->turns++;
+  if (d->exchange) {
+    const uint32_t number = cuda_exchange_numbers(d->exchange, d->rank, 2 * (uint32_t)d->layer_count);
+    memcpy((uint8_t *)p->host + NUMBER_AT, &number, sizeof number);
+  }
   TRY(cuda_check(c, c->api->GraphLaunch(g->exec, c->stream), "a captured step", error));
   TRY(cuda_check(c, c->api->StreamSynchronize(c->stream), "a captured step", error));
   if (g->program && *(volatile uint32_t *)answer_failed(p))
     return cuda_check(c, cudaErrorLaunchTimeout, "a persistent step, whose blocks did not meet", error);
   memcpy(best, answer_ids(p), host->rows * sizeof *best);
   memcpy(nan, answer_nan(p), host->rows);
+  if (values) memcpy(values, answer_values(p), host->rows * sizeof *values);
   for (size_t i = 0; i < host->rows; i++) bad |= nan[i];
   return bad ? VIVA_E_UNSUPPORTED : VIVA_OK; /* the operations find out whether it is FP16's fault */
 }
 
 viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
-                             viva_token *best, uint8_t *nan, viva_error *error) {
+                             viva_token *best, float *values, uint8_t *nan, viva_error *error) {
   if (host->kept != host->rows || mode == INPUT_INT4 || !decoder_taken(d)) return VIVA_E_UNSUPPORTED;
-  CUDA_CALL(b, decode(cuda_of(b), d, host, mode, logits, best, nan, error));
+  CUDA_CALL(b, decode(cuda_of(b), d, host, mode, logits, best, values, nan, error));
 }
 
 void cuda_decode_forget(backend *b, const decoder *d) {

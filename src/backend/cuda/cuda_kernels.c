@@ -45,6 +45,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .attention = step_attention,
     .turn_attention = step_turn_attention,
     .top = step_top,
+    .exchange = step_exchange,
     .persist_stage_bytes = persist_stage_bytes,
     .persist_run_bytes = persist_run_bytes,
     .persist_work_bytes = persist_work_bytes,

@@ -71,7 +71,7 @@ typedef struct gemv_plan {
   const void *kernel; /* NULL: the device has no kernel for this (a format without this order, or m out of range) */
   int blocks;
   size_t shared_bytes;
-  int norms;     /* 1: the kernel makes norm's rows; 0: they do not fit, gemv_norm_rows makes them before */
+  int norms;     /* 1: the kernel makes norm's row; 0: gemv_norm_rows makes them before */
   int dependent; /* set by the caller: the launch may overlap the kernel before it */
 } gemv_plan;
 

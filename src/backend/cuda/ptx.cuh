@@ -108,6 +108,17 @@ static __device__ __forceinline__ uint4 load_relaxed_4(const uint32_t *p) { /* 1
   return v;
 }
 
+/* The same between GPUs, for words in the memory of any of them. */
+static __device__ __forceinline__ void store_relaxed_system_2(uint64_t *p, uint64_t a,
+                                                              uint64_t b) { /* 16-byte aligned */
+  asm volatile("st.relaxed.sys.global.v2.u64 [%0], {%1, %2};" ::"l"(p), "l"(a), "l"(b) : "memory");
+}
+static __device__ __forceinline__ ulonglong2 load_relaxed_system_2(const uint64_t *p) { /* 16-byte aligned */
+  ulonglong2 v;
+  asm volatile("ld.relaxed.sys.global.v2.u64 {%0, %1}, [%2];" : "=l"(v.x), "=l"(v.y) : "l"(p) : "memory");
+  return v;
+}
+
 static __device__ __forceinline__ uint64_t nanoseconds() {
   uint64_t t;
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));

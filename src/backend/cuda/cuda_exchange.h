@@ -1,0 +1,28 @@
+/* backend/cuda/cuda_exchange.h: sums over several GPUs of one host (backend/exchange.h).
+ *
+ *   up to EXCHANGE_FLOATS   a kernel of our own, into each other's memory (step_exchange.h): in captured steps too
+ *   more                    NCCL, where it can be opened; else the kernel, piece after piece
+ */
+#ifndef CUDA_CUDA_EXCHANGE_H
+#define CUDA_CUDA_EXCHANGE_H
+
+#include "backend/cuda/cuda.h"
+#include "backend/cuda/library_loader.h"
+#include "backend/exchange.h"
+
+/* backend.h's join. E_UNSUPPORTED: a GPU is given twice, or two of them have no way to each other's memory. */
+viva_status cuda_join(backend *const *ranks, size_t count, exchange **out, viva_error *error);
+/* With other libraries: for tests. */
+viva_status cuda_join_with(const library_loader *loader, backend *const *ranks, size_t count, exchange **out,
+                           viva_error *error);
+
+/* 1: captured steps can have its kernel in them. */
+int cuda_exchange_captured(const exchange *e);
+
+/* The next `count` exchanges of the rank get numbers from *first on; its own thread asks. */
+uint32_t cuda_exchange_numbers(exchange *e, size_t rank, uint32_t count);
+
+/* The kernel's arguments but for x, count, base and number. */
+step_exchange_args cuda_exchange_args(const exchange *e, size_t rank);
+
+#endif

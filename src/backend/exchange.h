@@ -1,0 +1,41 @@
+/* backend/exchange.h: what the devices of one engine tell each other: the communicator, as a small table.
+ *
+ * Rank r of n runs a decoder that was cut (load/cut.h): its own heads, its own columns of o and down. Those two products are
+ * then parts of a sum, which every rank must have whole before it goes on:
+ *
+ *   rank 0   x + bias + its part ─┐
+ *   rank 1   its part ────────────┼─► sum ─► the same bits on every rank
+ *   ...                           │
+ *
+ * Every rank makes the same calls in the same order, each from its own thread. Parts are added in the order of the ranks, so
+ * that all ranks get the same bits, and the same ones each time.
+ */
+#ifndef BACKEND_EXCHANGE_H
+#define BACKEND_EXCHANGE_H
+
+#include <stddef.h>
+
+#include "viva/status.h"
+
+typedef struct backend backend;   /* backend.h */
+typedef struct exchange exchange; /* of one engine */
+
+typedef struct exchange_ops {
+  const char *name;
+  /* x[count] (dev of b, which is the rank's) = the sum over all ranks. Errors: E_CANCELLED: another rank gave up, or did not
+   * come in time; and b's own. After an error the exchange is of no use. */
+  viva_status (*sum)(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error);
+  /* Once the host has what came of a rank's sums (optional): whether they were whole. Errors: as sum. */
+  viva_status (*check)(exchange *e, size_t rank, viva_error *error);
+  /* The rank will not come any more: those that wait for it, now or later, get E_CANCELLED. */
+  void (*give_up)(exchange *e);
+  void (*close)(exchange *e);
+} exchange_ops;
+
+/* Every exchange begins with this. */
+struct exchange {
+  const exchange_ops *ops;
+  size_t ranks;
+};
+
+#endif

@@ -1,0 +1,358 @@
+/* model/shards.c */
+#include "model/shards.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "model/step.h"
+
+/* One rank's share. Touched by its rank alone while a job runs. */
+typedef struct shard {
+  backend *b;
+  viva_model_config config;
+  decoder dec;
+  void *block, *prepared; /* dev */
+  work_pool work;
+  int has_work;
+  workspace *w;
+  size_t first; /* token of its first logit */
+  batch dev;    /* of the step under way */
+  /* What it found: [BUDGET_LOGIT_ROWS][top] */
+  viva_token *ids;
+  float *values;
+  size_t top_room;
+  uint8_t nan[BUDGET_LOGIT_ROWS];
+  int refused; /* the step in one call */
+} shard;
+
+struct shards {
+  viva_engine *engine; /* borrowed: the model has it */
+  rank_set *ranks;
+  const decoder *whole;
+  const viva_model_config *config;
+  kv_type kv;
+  input_mode act;
+  int plain;   /* an operation at a time */
+  shard *each; /* [ranks->count] */
+  /* Of the job under way: */
+  pthread_mutex_t lock; /* one after another */
+  size_t rows, top;
+  batch_room room;
+  batch host;
+  shards_wanted wanted;
+};
+
+static mem *memory_of(const shards *s) { return &s->engine->rt->mem; }
+
+/* ---- making */
+
+static viva_status make_share(shards *s, size_t number, viva_error *error) {
+  shard *own = &s->each[number];
+  cut_target to = {.b = own->b, .memory = memory_of(s)};
+  TRY(cut_decoder(s->whole, s->config, number, s->ranks->count, &to, &own->dec, error));
+  decoder_end(&own->dec, to.memory);
+  if (to.used > SIZE_MAX) return error_set(error, VIVA_E_LIMIT, "a device's share of the model is too large");
+  TRY(own->b->ops->alloc(own->b, (size_t)to.used, &own->block, error));
+  to.block = own->block;
+  TRY(cut_decoder(s->whole, s->config, number, s->ranks->count, &to, &own->dec, error));
+  own->dec.exchange = s->ranks->exchange;
+  return decoder_prepare(own->b, &own->dec, &own->prepared, error);
+}
+
+static viva_status make_job(void *arg, size_t number, viva_error *error) {
+  shards *s = arg;
+  shard *own = &s->each[number];
+  own->b = s->ranks->each[number].b;
+  own->config = cut_config(s->config, number, s->ranks->count);
+  cut_vocab(s->whole->vocab, number, s->ranks->count, &own->first);
+  TRY(make_share(s, number, error));
+  const budget_case sizes = {
+      .backend = own->b, .config = &own->config, .layers = own->dec.layer_count, .kv = s->kv, .act = s->act};
+  work_pool_begin(&own->work, &sizes, memory_of(s));
+  own->has_work = 1;
+  return work_borrow(&own->work, &own->w, error);
+}
+
+viva_status shards_make(viva_engine *engine, const decoder *whole, const viva_model_config *config, kv_type kv,
+                        input_mode act, int plain, shards **out, viva_error *error) {
+  mem *m = &engine->rt->mem;
+  *out = NULL;
+  TRY(cut_check(whole, engine->ranks->count, error));
+  shards *s = mem_zalloc(m, sizeof *s);
+  shard *each = mem_array(m, engine->ranks->count, sizeof *each);
+  if (!s || !each) {
+    mem_free(m, each);
+    mem_free(m, s);
+    return error_set(error, VIVA_E_MEMORY, "no memory for the shares of %zu devices", engine->ranks->count);
+  }
+  *s = (shards){.engine = engine,
+                .ranks = engine->ranks,
+                .whole = whole,
+                .config = config,
+                .kv = kv,
+                .act = act,
+                .plain = plain,
+                .each = each};
+  pthread_mutex_init(&s->lock, NULL);
+  const viva_status status = ranks_run(s->ranks, make_job, s, 0, error);
+  if (status) {
+    shards_free(s);
+    return status;
+  }
+  *out = s;
+  return VIVA_OK;
+}
+
+static void free_share(shards *s, shard *own) {
+  if (!own->b) return;
+  if (own->w) work_return(&own->work, own->w);
+  if (own->has_work) work_pool_end(&own->work);
+  if (own->b->ops->decode_forget) own->b->ops->decode_forget(own->b, &own->dec);
+  own->b->ops->free(own->b, own->prepared, NULL);
+  own->b->ops->free(own->b, own->block, NULL);
+  decoder_end(&own->dec, memory_of(s));
+  mem_free(memory_of(s), own->ids);
+  mem_free(memory_of(s), own->values);
+}
+
+/* What a rank that never came back may still use stays. */
+void shards_free(shards *s) {
+  if (!s || !ranks_idle(s->ranks)) return;
+  for (size_t i = 0; i < s->ranks->count; i++) free_share(s, &s->each[i]);
+  pthread_mutex_destroy(&s->lock);
+  mem_free(memory_of(s), s->each);
+  mem_free(memory_of(s), s);
+}
+
+/* ---- room */
+
+static viva_status reserve_top(const shards *s, shard *own, size_t top, viva_error *error) {
+  mem *m = memory_of(s);
+  if (own->top_room >= top) return VIVA_OK;
+  mem_free(m, own->ids);
+  mem_free(m, own->values);
+  own->top_room = 0;
+  own->ids = mem_array(m, BUDGET_LOGIT_ROWS * top, sizeof *own->ids);
+  own->values = mem_array(m, BUDGET_LOGIT_ROWS * top, sizeof *own->values);
+  if (!own->ids || !own->values)
+    return error_set(error, VIVA_E_MEMORY, "no memory for the %zu largest logits of %d rows", top, BUDGET_LOGIT_ROWS);
+  own->top_room = top;
+  return VIVA_OK;
+}
+
+static viva_status fit_job(void *arg, size_t number, viva_error *error) {
+  shards *s = arg;
+  shard *own = &s->each[number];
+  batch_room room = s->room;
+  room.kept = BUDGET_LOGIT_ROWS; /* logits are made on the device, whoever has them in the end */
+  TRY(work_fit(&own->work, own->w, s->rows, room, error));
+  return reserve_top(s, own, s->top < own->dec.vocab ? s->top : own->dec.vocab, error);
+}
+
+viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva_error *error) {
+  pthread_mutex_lock(&s->lock);
+  s->rows = rows;
+  s->top = top;
+  s->room = room;
+  const viva_status status = ranks_run(s->ranks, fit_job, s, 0, error);
+  pthread_mutex_unlock(&s->lock);
+  return status;
+}
+
+/* ---- a step */
+
+/* The step's description with the rank's own pages. */
+static batch own_batch(const shards *s, const shard *own, size_t number) {
+  const batch *host = &s->host;
+  memcpy(own->w->batch_host, host->block, host->block_bytes);
+  batch b = batch_at(host, own->w->batch_host);
+  void **pages = (void **)(uintptr_t)b.pages;
+  for (size_t i = 0; i < b.page_count; i++) pages[i] = ((void **)host->pages[i])[number];
+  b.kv = kv_layout_of(host->kv.type, own->dec.heads);
+  return b;
+}
+
+/* What the sums of this step came to, now that the device has been waited for. */
+static viva_status check_sums(const shards *s, size_t number, viva_error *error) {
+  exchange *e = s->ranks->exchange;
+  return e->ops->check ? e->ops->check(e, number, error) : VIVA_OK;
+}
+
+/* The rank's part of the logits, which lie at `logits` (dev), to where they are to stay. */
+static viva_status keep_logits(const shards *s, const shard *own, size_t number, const float *logits,
+                               viva_error *error) {
+  const shards_wanted *want = &s->wanted;
+  const size_t bytes = own->dec.vocab * sizeof(float);
+  for (size_t r = 0; r < want->rows; r++) {
+    const float *from = logits + r * own->dec.vocab;
+    void **far = want->far[r];
+    if (far && far[number] != from) TRY(own->b->ops->copy(own->b, far[number], from, bytes, error));
+    if (want->logits)
+      TRY(own->b->ops->download(own->b, want->logits + r * s->whole->vocab + own->first, from, bytes, error));
+  }
+  return VIVA_OK;
+}
+
+/* A rank has no more than its part of the vocabulary. */
+static size_t own_top(const shards *s, const shard *own) {
+  return s->wanted.top < own->dec.vocab ? s->wanted.top : own->dec.vocab;
+}
+
+static viva_status find_best(const shards *s, shard *own, size_t number, const float *logits, viva_error *error) {
+  TRY(own->b->ops->top(own->b, logits, s->wanted.rows, own->dec.vocab, own_top(s, own), own->ids, own->values, own->nan,
+                       error));
+  TRY(check_sums(s, number, error));
+  return keep_logits(s, own, number, logits, error);
+}
+
+/* A single row is made where it will stay. */
+static float *logits_place(const shards *s, const shard *own, size_t number) {
+  void **far = s->wanted.far[0];
+  return s->wanted.rows == 1 && far ? far[number] : own->w->logits;
+}
+
+/* The step in one call, where the device has it. */
+static viva_status whole_job(void *arg, size_t number, viva_error *error) {
+  shards *s = arg;
+  shard *own = &s->each[number];
+  float *logits = logits_place(s, own, number);
+  const batch host = own_batch(s, own, number);
+  const viva_status status =
+      own->b->ops->decode_step(own->b, &own->dec, &host, s->act, logits, own->ids, own->values, own->nan, error);
+  own->refused = status == VIVA_E_UNSUPPORTED;
+  if (status && !own->refused) return status;
+  TRY(check_sums(s, number, error));
+  if (own->refused) return VIVA_OK;
+  return s->wanted.top == 1 ? keep_logits(s, own, number, logits, error) : find_best(s, own, number, logits, error);
+}
+
+static viva_status run_layers(const shards *s, shard *own, const batch *host, viva_error *error) {
+  backend *b = own->b;
+  TRY(b->ops->step_begin(b, host, own->w->batch_dev, &own->dev, error));
+  viva_status status = forward_layers(b, &own->dec, s->act, own->w, &own->dev, NULL, error);
+  const viva_status ended = b->ops->step_end(b, status ? NULL : error);
+  return status ? status : ended;
+}
+
+static viva_status step_job(void *arg, size_t number, viva_error *error) {
+  shards *s = arg;
+  shard *own = &s->each[number];
+  const shards_wanted *want = &s->wanted;
+  if (want->first == 0) {
+    const batch host = own_batch(s, own, number);
+    TRY(run_layers(s, own, &host, error));
+  }
+  if (want->rows == 0) return check_sums(s, number, error);
+  float *logits = logits_place(s, own, number);
+  TRY(forward_head(own->b, &own->dec, s->act, own->w, want->first, want->rows, logits, NULL, error));
+  return find_best(s, own, number, logits, error);
+}
+
+/* ---- the best of all parts */
+
+/* Ranks in turn hold rising tokens, so of equal values the first rank's is first. */
+static void merge_row(const shards *s, size_t row) {
+  const shards_wanted *want = &s->wanted;
+  size_t at[RANKS_MOST] = {0};
+  want->nan[row] = 0;
+  for (size_t i = 0; i < s->ranks->count; i++) want->nan[row] |= s->each[i].nan[row];
+  for (size_t k = 0; k < want->top; k++) {
+    const shard *best = NULL;
+    size_t best_number = 0, best_at = 0;
+    for (size_t i = 0; i < s->ranks->count; i++) {
+      const shard *own = &s->each[i];
+      const size_t top = own_top(s, own), place = row * top + at[i];
+      if (at[i] == top || (best && !(own->values[place] > best->values[best_at]))) continue;
+      best = own;
+      best_number = i;
+      best_at = place;
+    }
+    at[best_number]++;
+    want->ids[row * want->top + k] = best->ids[best_at] + (viva_token)best->first;
+    want->values[row * want->top + k] = best->values[best_at];
+  }
+}
+
+/* 1: all ranks ran the step in one call, or failed. Whether they take it is the same for all, but for what they find in the
+ * end: numbers that FP16 does not hold. */
+static int run_whole(shards *s, viva_status *status, viva_error *error) {
+  const backend_ops *ops = s->each[0].b->ops;
+  const batch *host = &s->host;
+  int refused = 0;
+  if (s->plain || !ops->decode_step || host->rows > ops->decode_rows || host->kept == 0 || s->wanted.first ||
+      s->wanted.rows < host->kept)
+    return 0;
+  *status = ranks_run(s->ranks, whole_job, s, 1, error);
+  for (size_t i = 0; i < s->ranks->count && !*status; i++) refused |= s->each[i].refused;
+  return !refused;
+}
+
+viva_status shards_step(shards *s, const batch *host, const shards_wanted *wanted, viva_error *error) {
+  viva_status status = VIVA_OK;
+  pthread_mutex_lock(&s->lock);
+  s->host = *host;
+  s->wanted = *wanted;
+  if (!run_whole(s, &status, error)) status = ranks_run(s->ranks, step_job, s, 1, error);
+  for (size_t r = 0; !status && r < wanted->rows; r++) merge_row(s, r);
+  pthread_mutex_unlock(&s->lock);
+  return status;
+}
+
+/* ---- pages */
+
+void shards_page_free(rank_set *r, void *page) {
+  void **each = page;
+  if (!ranks_idle(r)) return; /* one that does not answer may still write there */
+  for (size_t i = 0; each && i < r->count; i++) r->each[i].b->ops->free(r->each[i].b, each[i], NULL);
+  mem_free(&r->rt->mem, page);
+}
+
+/* bytes on each rank. */
+static viva_status take_each(rank_set *r, const size_t *bytes, void **out, viva_error *error) {
+  *out = NULL;
+  TRY(ranks_check(r, error));
+  void **each = mem_array(&r->rt->mem, r->count, sizeof *each);
+  if (!each) return error_set(error, VIVA_E_MEMORY, "no memory for a page");
+  for (size_t i = 0; i < r->count; i++) {
+    const viva_status status = r->each[i].b->ops->alloc(r->each[i].b, bytes[i], &each[i], error);
+    if (!status) continue;
+    shards_page_free(r, each);
+    return ranks_met(r, i, status, error);
+  }
+  *out = each;
+  return VIVA_OK;
+}
+
+viva_status shards_page(rank_set *r, size_t bytes, void **page, viva_error *error) {
+  size_t each[RANKS_MOST];
+  for (size_t i = 0; i < r->count; i++) each[i] = bytes / r->count;
+  return take_each(r, each, page, error);
+}
+
+viva_status shards_page_copy(rank_set *r, void *to, const void *from, size_t bytes, viva_error *error) {
+  void **to_each = to, *const *from_each = from;
+  TRY(ranks_check(r, error));
+  for (size_t i = 0; i < r->count; i++)
+    TRY(ranks_met(r, i, r->each[i].b->ops->copy(r->each[i].b, to_each[i], from_each[i], bytes / r->count, error),
+                  error));
+  return VIVA_OK;
+}
+
+/* ---- rows of logits */
+
+viva_status shards_row(rank_set *r, size_t vocab, void **row, viva_error *error) {
+  size_t each[RANKS_MOST], first;
+  for (size_t i = 0; i < r->count; i++) each[i] = cut_vocab(vocab, i, r->count, &first) * sizeof(float);
+  return take_each(r, each, row, error);
+}
+
+viva_status shards_row_bring(rank_set *r, void *row, size_t vocab, float *host, viva_error *error) {
+  void *const *each = row;
+  TRY(ranks_check(r, error));
+  for (size_t i = 0, first; i < r->count; i++) {
+    const size_t count = cut_vocab(vocab, i, r->count, &first);
+    backend *b = r->each[i].b;
+    TRY(ranks_met(r, i, b->ops->download(b, host + first, each[i], count * sizeof(float), error), error));
+  }
+  return VIVA_OK;
+}

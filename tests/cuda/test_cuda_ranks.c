@@ -1,0 +1,297 @@
+/* Models on two GPUs beside one (needs two; what one GPU can show, it shows with two ranks on it, which meet in the host's
+ * memory): sums of every size, captured steps and operations in every format, and a rank that does not come. */
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "lib/model_kit.h"
+
+enum { COUNT = 24, MOST = 16, VOCAB = 320, RANKS = 2, STEPS = 12 };
+
+static viva_engine *one, *twice, *pair; /* GPU 0; GPU 0 as two ranks; GPUs 0 and 1, or NULL */
+
+static viva_engine *open_on(const int32_t *devices, size_t count) {
+  viva_engine_options o = viva_engine_options_default();
+  viva_engine *engine;
+  viva_error error = {0};
+  o.device = VIVA_DEVICE_CUDA;
+  o.devices = devices;
+  o.device_count = count;
+  if (viva_engine_open(&o, &engine, &error) == VIVA_OK) return engine;
+  print_message("%zu devices: %s\n", count, error.message);
+  return NULL;
+}
+
+static int open_all(void **state) {
+  (void)state;
+  one = open_on((const int32_t[]){0}, 1);
+  twice = open_on((const int32_t[]){0, 0}, 2);
+  pair = open_on((const int32_t[]){0, 1}, 2);
+  return one && twice ? 0 : -1;
+}
+
+static int close_all(void **state) {
+  (void)state;
+  viva_engine_release(one);
+  viva_engine_release(twice);
+  viva_engine_release(pair);
+  return 0;
+}
+
+/* ---- sums */
+
+typedef struct summing {
+  rank_set *ranks;
+  size_t count, times;
+  float *parts[RANKS], *sums[RANKS]; /* host */
+  void *dev[RANKS];
+  double seconds;
+} summing;
+
+static viva_status sum_job(void *arg, size_t rank, viva_error *error) {
+  summing *s = arg;
+  backend *b = s->ranks->each[rank].b;
+  exchange *e = s->ranks->exchange;
+  const size_t bytes = s->count * sizeof(float);
+  float *x = s->dev[rank];
+  for (size_t i = 0; i < s->times; i++) {
+    TRY(b->ops->upload(b, x, s->parts[rank], bytes, error));
+    TRY(e->ops->sum(e, rank, b, x, s->count, error));
+  }
+  TRY(b->ops->download(b, s->sums[rank], x, bytes, error));
+  return e->ops->check ? e->ops->check(e, rank, error) : VIVA_OK;
+}
+
+/* Sums of sums: without uploads between them, for their time. */
+static viva_status timed_job(void *arg, size_t rank, viva_error *error) {
+  summing *s = arg;
+  backend *b = s->ranks->each[rank].b;
+  exchange *e = s->ranks->exchange;
+  float end;
+  const uint64_t began = clock_ns();
+  for (size_t i = 0; i < s->times; i++) TRY(e->ops->sum(e, rank, b, s->dev[rank], s->count, error));
+  TRY(b->ops->download(b, &end, s->dev[rank], sizeof end, error));
+  if (rank == 0) s->seconds = (double)(clock_ns() - began) * 1e-9 / (double)s->times;
+  return VIVA_OK;
+}
+
+static void sum_on(viva_engine *engine, size_t count, size_t times) {
+  summing s = {.ranks = engine->ranks, .count = count, .times = times};
+  viva_error error = {0};
+  for (size_t r = 0; r < RANKS; r++) {
+    backend *b = s.ranks->each[r].b;
+    s.parts[r] = malloc(count * sizeof(float));
+    s.sums[r] = malloc(count * sizeof(float));
+    for (size_t i = 0; i < count; i++) s.parts[r][i] = (float)((i * 37 + r * 11) % 1001) / 7 - 60;
+    kit_ok(b->ops->alloc(b, count * sizeof(float), &s.dev[r], &error), &error);
+  }
+  kit_ok(ranks_run(s.ranks, sum_job, &s, 1, &error), &error);
+  for (size_t i = 0; i < count; i++) {
+    const float sum = s.parts[0][i] + s.parts[1][i];
+    for (size_t r = 0; r < RANKS; r++)
+      if (memcmp(&sum, &s.sums[r][i], sizeof sum))
+        fail_msg("%zu numbers: rank %zu, number %zu is %g, not %g", count, r, i, (double)s.sums[r][i], (double)sum);
+  }
+  s.times = 200;
+  for (size_t r = 0; r < RANKS; r++) {
+    backend *b = s.ranks->each[r].b;
+    memset(s.parts[r], 0, count * sizeof(float));
+    kit_ok(b->ops->upload(b, s.dev[r], s.parts[r], count * sizeof(float), &error), &error);
+  }
+  kit_ok(ranks_run(s.ranks, timed_job, &s, 1, &error), &error);
+  print_message("%s: %8zu numbers: %.1f us\n", s.ranks->exchange->ops->name, count, s.seconds * 1e6);
+  for (size_t r = 0; r < RANKS; r++) {
+    s.ranks->each[r].b->ops->free(s.ranks->each[r].b, s.dev[r], NULL);
+    free(s.parts[r]), free(s.sums[r]);
+  }
+}
+
+/* Of a row, of 16, of what one exchange holds and one more, of a chunk of a prefill. */
+static void sums(void **state) {
+  static const size_t counts[] = {1, 2, 3, 511, 4096, 16 * 4096, 1 << 18, (1 << 18) + 1, 512 * 4096};
+  (void)state;
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+    sum_on(twice, counts[i], 3);
+    if (pair) sum_on(pair, counts[i], 50);
+  }
+}
+
+/* ---- models */
+
+/* FP16 rows are off by up to 2^-11 of a value, and these random models have scores of some 40 (test_cuda_decode.c). */
+#define BOUND 0x1p-4f
+
+typedef struct outcome {
+  float prefill[VOCAB], steps[4][VOCAB];
+  viva_token next[STEPS];
+} outcome;
+
+static size_t best_of(const float *logits) {
+  size_t best = 0;
+  for (size_t i = 1; i < VOCAB; i++)
+    if (logits[i] > logits[best]) best = i;
+  return best;
+}
+
+static void near_to(const float *a, const float *b, const char *what) {
+  float most = 0, off = 0;
+  for (size_t i = 0; i < VOCAB; i++) {
+    most = fmaxf(most, fabsf(b[i]));
+    off = fmaxf(off, fabsf(a[i] - b[i]));
+  }
+  if (!(off <= BOUND * most)) fail_msg("%s: off by %g of %g", what, (double)off, (double)most);
+  if (best_of(a) != best_of(b) && b[best_of(b)] - b[best_of(a)] > 2 * off)
+    fail_msg("%s: another token is the best", what);
+}
+
+/* Logits after COUNT tokens: of a prefill, and of steps of 1, 2, 5 and 16 sessions for the last token; and what follows. */
+static void logits_of(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv, viva_decode_path decode,
+                      outcome *out) {
+  static const size_t together[] = {1, 2, 5, 16};
+  viva_model_options o = viva_model_options_default();
+  viva_error error = {0};
+  viva_token tokens[COUNT], last[MOST];
+  viva_session *sessions[MOST];
+  const float *logits;
+  o.weights = weights;
+  o.act = act;
+  o.kv = kv;
+  o.decode = decode;
+  viva_model *model = kit_load(k, "/m", &o);
+  kit_tokens(tokens, COUNT, VOCAB, 5);
+  for (size_t i = 0; i < MOST; i++) {
+    sessions[i] = kit_session(model, 64, 20, VIVA_DTYPE_NONE);
+    last[i] = i ? (viva_token)(i * 7) : tokens[COUNT - 1];
+  }
+  kit_ok(viva_session_prefill(sessions[0], tokens, COUNT, NULL, &error), &error);
+  kit_ok(viva_session_logits(sessions[0], &logits, NULL, &error), &error);
+  memcpy(out->prefill, logits, sizeof out->prefill);
+  for (size_t j = 0; j < sizeof together / sizeof *together; j++) {
+    for (size_t i = 0; i < together[j]; i++) {
+      kit_ok(viva_session_truncate(sessions[i], 0, &error), &error);
+      kit_ok(viva_session_prefill(sessions[i], tokens, COUNT - 1, NULL, &error), &error);
+    }
+    kit_ok(viva_sessions_decode(sessions, last, together[j], &error), &error);
+    kit_ok(viva_session_logits(sessions[0], &logits, NULL, &error), &error);
+    memcpy(out->steps[j], logits, sizeof out->steps[j]);
+  }
+  viva_token next = tokens[0];
+  for (size_t i = 0; i < STEPS; i++) {
+    kit_ok(viva_session_decode_argmax(sessions[0], next, &next, &error), &error);
+    out->next[i] = next;
+  }
+  for (size_t i = 0; i < MOST; i++) viva_session_free(sessions[i]);
+  viva_model_release(model);
+}
+
+static void beside(kit *k, viva_engine *engine, const char *weights, viva_activation_mode act, viva_dtype kv,
+                   viva_decode_path decode, const outcome *expected) {
+  static outcome found;
+  char what[96];
+  k->engine->ranks = engine->ranks;
+  logits_of(k, weights, act, kv, decode, &found);
+  k->engine->ranks = NULL;
+  snprintf(what, sizeof what, "%s, %s, act %d, kv %d, decode %d", engine == pair ? "two GPUs" : "one GPU twice",
+           weights, (int)act, (int)kv, (int)decode);
+  near_to(found.prefill, expected->prefill, what);
+  for (size_t j = 0; j < 4; j++) near_to(found.steps[j], expected->steps[j], what);
+  size_t equal = 0;
+  while (equal < STEPS && found.next[equal] == expected->next[equal]) equal++;
+  if (act == VIVA_ACT_16 && equal < STEPS)
+    print_message("%s: tokens equal up to number %zu of %d\n", what, equal, STEPS);
+}
+
+static void compare(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv) {
+  static outcome expected;
+  backend *cpu = k->engine->backend;
+  k->engine->backend = one->backend; /* the files are the kit's */
+  logits_of(k, weights, act, kv, VIVA_DECODE_GRAPH, &expected);
+  k->engine->backend = cpu;
+  beside(k, twice, weights, act, kv, VIVA_DECODE_AUTO, &expected);
+  if (!pair) return;
+  beside(k, pair, weights, act, kv, VIVA_DECODE_PLAIN, &expected);
+  beside(k, pair, weights, act, kv, VIVA_DECODE_AUTO, &expected);
+}
+
+static void models(void **state) {
+  static const char *const weights[] = {
+      "bf16",  "f16",     "fp8",         "fp8-b32:f16",     "fp8-b128",
+      "nvfp4", "int8-24", "int4-24-g32", "int4-24-channel", "nvfp4,mlp.down_proj=bf16"};
+  static const viva_dtype kv[] = {VIVA_F16, VIVA_E4M3};
+  kit k;
+  (void)state;
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  small_model_put(k.io, "/m",
+                  &(small_model){.hidden = 256,
+                                 .ffn = 512,
+                                 .layers = 3,
+                                 .heads = 4,
+                                 .kv_heads = 2,
+                                 .head_dim = 64,
+                                 .vocab = VOCAB,
+                                 .dtype = VIVA_BF16});
+  for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) compare(&k, weights[i], VIVA_ACT_16, kv[i % 2]);
+  viva_engine_release(k.engine);
+  memory_io_free(k.io);
+}
+
+/* ---- a rank that does not come */
+
+static viva_status lonely_job(void *arg, size_t rank, viva_error *error) {
+  return rank ? VIVA_OK : sum_job(arg, rank, error);
+}
+
+static void lonely(viva_engine *engine, const char *name) {
+  summing s = {.ranks = engine->ranks, .count = 4096, .times = 1};
+  backend *b = s.ranks->each[0].b;
+  viva_error error = {0};
+  s.parts[0] = calloc(s.count, sizeof(float));
+  s.sums[0] = calloc(s.count, sizeof(float));
+  kit_ok(b->ops->alloc(b, s.count * sizeof(float), &s.dev[0], &error), &error);
+  const uint64_t began = clock_ns();
+  kit_error(ranks_run(s.ranks, lonely_job, &s, 1, &error), VIVA_E_DEVICE, &error, "open another engine");
+  print_message("%s: %.1f s: %s\n", name, (double)(clock_ns() - began) * 1e-9, error.message);
+  assert_true(clock_ns() - began < 40000000000ull);
+  kit_error(ranks_run(s.ranks, sum_job, &s, 1, &error), VIVA_E_DEVICE, &error, "open another engine");
+  b->ops->free(b, s.dev[0], NULL);
+  free(s.parts[0]), free(s.sums[0]);
+}
+
+/* Last: the engine is of no use after it, the others are. */
+static void a_rank_that_stays_away(void **state) {
+  kit k;
+  (void)state;
+  if (pair) lonely(pair, "two GPUs");
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  small_model_put(k.io, "/m",
+                  &(small_model){.hidden = 256, .ffn = 512, .heads = 4, .kv_heads = 2, .head_dim = 64, .vocab = VOCAB});
+  static outcome alive;
+  backend *cpu = k.engine->backend;
+  k.engine->backend = one->backend;
+  logits_of(&k, "fp8", VIVA_ACT_16, VIVA_F16, VIVA_DECODE_AUTO, &alive);
+  k.engine->backend = cpu;
+  kit_end(&k);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(models),
+                                     cmocka_unit_test(a_rank_that_stays_away)};
+  viva_device_info info = {.size = sizeof info};
+  size_t i = 0;
+  while (viva_device_list(i, &info, NULL) == VIVA_OK && info.kind != VIVA_DEVICE_CUDA) i++;
+  if (viva_device_list(i, &info, NULL) != VIVA_OK) {
+    fprintf(stderr, "no GPU\n");
+    return 77;
+  }
+  return cmocka_run_group_tests(tests, open_all, close_all);
+}

@@ -1,8 +1,8 @@
 /* step_single.cuh: attention of single rows by shares of their positions: what one block does with one share, before shares
  * are added up (step_cluster.cu: by clusters of blocks; persist.cuh: through memory).
  *
- *   shares    as many of a row as leave each warp two units of 16 positions: 1 of up to 256 positions, 2 of 512, 4, 8; beyond
- *             2,048 positions 16, in two halves that are added up apart
+ *   shares    1 of up to 128 positions (a unit of 16 for each warp), 2 of 256, 4 of 512, 8; beyond 2,048 positions 16, in two
+ *             halves that are added up apart
  *   before the kernel before ends    a block reads the first keys and values of its share: older steps wrote them
  *   then      q is normed and turned, a warp for each head; the block whose share has the row's own position does so with
  *             its key too, puts key and value into the page, and keeps them for itself

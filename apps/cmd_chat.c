@@ -65,12 +65,14 @@ static void defaults(void *values) {
 
 static int on_text(void *user, const char *text, size_t bytes) {
   chat *c = user;
+  signals_answering(c->edit != NULL); /* one question: a reader who takes nothing is not waited for */
   progress_end(&c->bar);
   if (bytes > 0) {
     output_bytes(c->out, text, bytes);
     output_flush(c->out);
     c->open_line = text[bytes - 1] != '\n';
   }
+  signals_answering(1);
   return signals_stopped() || output_failed(c->out);
 }
 
@@ -142,7 +144,9 @@ int chat_answer(chat *c) {
   viva_generate_options options = library_options(c);
   options.max_new_tokens = room;
   progress_start(&c->bar, "reading", c->args->model.quiet);
+  signals_answering(c->edit != NULL);
   viva_status status = conversation_answer(&c->talk, &prompt, &options, &result, &error);
+  signals_answering(0);
   progress_end(&c->bar);
   tokens_free(&prompt);
   if (c->open_line) output_text(c->out, "\n");

@@ -105,12 +105,14 @@ typedef struct stream {
 
 static int on_text(void *user, const char *text, size_t bytes) {
   stream *s = user;
+  signals_answering(0); /* a reader who takes nothing is not waited for */
   progress_end(&s->bar);
   if (!s->json && bytes > 0) {
     output_bytes(s->out, text, bytes);
     output_flush(s->out);
     s->open_line = text[bytes - 1] != '\n';
   }
+  signals_answering(1);
   return signals_stopped() || output_failed(s->out);
 }
 

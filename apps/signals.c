@@ -20,6 +20,7 @@ enum { PATIENCE_US = 100000 };
 /* A signal handler has no other way to its data than file scope. */
 static volatile sig_atomic_t stopped;
 static volatile sig_atomic_t asked;          /* signals_stopped has told it */
+static volatile sig_atomic_t answering;      /* signals_answering */
 static atomic_flag holed = ATOMIC_FLAG_INIT; /* a thread has met the end of a mapped file */
 static char mapped_path[512];
 static const char *mapped_advice;
@@ -30,16 +31,22 @@ static void end_now(int code, const char *line, size_t bytes) {
   _exit(code);
 }
 
-static void on_stop(int number) {
+static void start_alarm(void) {
   const struct itimerval once = {.it_value = {PATIENCE_US / 1000000, PATIENCE_US % 1000000}};
-  stopped = number;
   setitimer(ITIMER_REAL, &once, NULL);
+}
+
+static void on_stop(int number) {
+  stopped = number;
+  start_alarm();
 }
 
 static void on_alarm(int number) {
   static const char line[] = "viva: stopped\n";
   (void)number;
-  if (!asked) end_now(CODE_INTERRUPTED, line, sizeof line - 1);
+  if (asked) return;
+  if (!answering || stopped != SIGINT) end_now(CODE_INTERRUPTED, line, sizeof line - 1);
+  start_alarm();
 }
 
 static void on_bus(int number, siginfo_t *info, void *context) {
@@ -85,6 +92,8 @@ int signals_stopped(void) {
   if (stopped) asked = 1;
   return stopped != 0;
 }
+
+void signals_answering(int now) { answering = now != 0; }
 
 int signals_resume(void) {
   static const struct itimerval never;

@@ -78,6 +78,9 @@ size_t shards_told(const char *path);
 
 viva_status shards_open_folder(checkpoint_build *b, const char *path, viva_error *error);
 
+/* The one GGUF file of a folder without safetensors, in a: what shards_open_folder opens there. NULL: it is not that. */
+viva_status folder_gguf(runtime *rt, arena *a, const char *folder, const char **path, viva_error *error);
+
 /* -- checkpoint.c */
 
 /* Opens one file: GGUF by its first bytes, else safetensors. */

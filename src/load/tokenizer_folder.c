@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "format/cache_root.h"
+#include "format/checkpoint_build.h"
 #include "text/tokenizer_files.h"
 
 /* Gemma's tokenizer.json, the largest known, has 33 MB. */
@@ -67,8 +68,20 @@ static viva_status read_beside(runtime *rt, arena *a, const char *folder, tokeni
   return read_names(rt, a, folder, names, 3, files, error);
 }
 
+/* A clone without Git LFS has pointers in the place of its large files, and a tokenizer is one of them. */
+static viva_status check_file(const text_file *file, viva_error *error) {
+  const char *hint = file->text ? stranger_hint(file->text, file->bytes) : "";
+  if (hint[0] == 0 || file->text[0] == '{') return VIVA_OK;
+  error_set(error, VIVA_E_FORMAT, "%s", hint);
+  error_at(error, file->path, NULL, -1, 0);
+  return VIVA_E_FORMAT;
+}
+
 static viva_status from_files(runtime *rt, arena *a, const char *folder, const tokenizer_files *files,
                               viva_tokenizer **out, viva_error *error) {
+  TRY(check_file(&files->json, error));
+  TRY(check_file(&files->sentencepiece, error));
+  TRY(check_file(&files->tekken, error));
   viva_status status = tokenizer_from_files(rt, files, out, error);
   if (status == VIVA_E_NOT_FOUND && !cache_root(rt, a, folder, error))
     error_at(error, folder[0] ? folder : ".", NULL, -1, VIVA_NO_OFFSET);

@@ -1,6 +1,7 @@
 /* load/tokenizer_load.c: from files to text/: a GGUF file's metadata, or what tokenizer_folder.c knows. */
 #include <string.h>
 
+#include "format/checkpoint_build.h"
 #include "format/gguf/gguf.h"
 #include "load/tokenizer_folder.h"
 #include "load/tokenizer_load.h"
@@ -228,10 +229,21 @@ static viva_status from_gguf_path(runtime *rt, const char *path, viva_tokenizer 
 
 /* ---- whatever lies at path */
 
+/* A folder whose model is a GGUF file has the tokenizer in that file. */
+static viva_status from_folder(runtime *rt, const char *folder, viva_tokenizer **out, viva_error *error) {
+  const char *file;
+  arena *a = arena_create(&rt->mem, 4096);
+  if (!a) return error_set(error, VIVA_E_MEMORY, "no memory to read a tokenizer");
+  viva_status status = folder_gguf(rt, a, folder, &file, error);
+  if (status == VIVA_OK)
+    status = file ? from_gguf_path(rt, file, out, error) : tokenizer_from_folder(rt, folder, out, error);
+  arena_free(a);
+  return status;
+}
+
 viva_status tokenizer_from_path(runtime *rt, const char *path, viva_tokenizer **out, viva_error *error) {
   io_stat stat;
-  if (rt->io->stat_path(rt->io->user, path, &stat) == 0 && stat.is_folder)
-    return tokenizer_from_folder(rt, path, out, error);
+  if (rt->io->stat_path(rt->io->user, path, &stat) == 0 && stat.is_folder) return from_folder(rt, path, out, error);
   io_file file;
   char magic[4] = {0};
   TRY(io_open(rt->io, path, &file, error));

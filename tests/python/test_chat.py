@@ -15,6 +15,7 @@ import time
 import gguf_folder
 import pytest
 import test_files
+from commands import ignore_no_signal
 
 TEMPLATE = ("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
             "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
@@ -115,6 +116,34 @@ def test_interrupt_within_an_answer(program, smollm2_path):
     at = t.wait(PROMPT, t.wait(r"\w", t.wait(re.escape("France?"), at)))  # what it says depends on where it was stopped
     t.type("\x04")
     assert t.close() == 0
+
+
+def stutter(process):
+    """Lets a process run for 2 ms in 150, for two seconds: its tokens take longer than a Ctrl-C is given elsewhere."""
+    for _ in range(13):
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(0.148)
+        os.kill(process, signal.SIGCONT)
+        time.sleep(0.002)
+
+
+def test_interrupt_of_a_slow_token(program, smollm2_path):
+    t = Terminal(program, "chat", "-m", smollm2_path, "--temp", "0", "--repeat-penalty", "1.05", "-n", "1000", "-t", "1")
+    at = t.wait(PROMPT, t.wait("/help lists the commands"))
+    t.type("Write a very long story about a lighthouse and a storm.\n")
+    at = t.wait(r"storm\.\r\n(?!Write)(?:[^\n]*\r)?[^\r\n\[]{30}", at)
+    t.type("\x03")
+    stutter(t.pid)
+    at = t.wait(PROMPT, at)
+    t.type("\x04")
+    assert t.close() == 0
+    with subprocess.Popen([program, "generate", "-m", smollm2_path, "-p", "Once upon a time", "-n", "2000", "-q", "--ignore-eos", "-t", "1"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignore_no_signal) as child:
+        first = os.read(child.stdout.fileno(), 99)
+        child.send_signal(signal.SIGINT)
+        stutter(child.pid)
+        text, said = child.communicate(timeout=SECONDS)
+    assert child.returncode == 0 and first + text, said
 
 
 def test_end_of_input_within_an_answer(program, smollm2_path):

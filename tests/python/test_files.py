@@ -341,6 +341,29 @@ def test_other_tokenizers_are_named(program, folder, name):
     refused(program, folder, name)
 
 
+@pytest.mark.parametrize("name, text", [
+    ("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n"),
+    ("tokenizer.model", "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n"),
+    ("tokenizer.json", "<!DOCTYPE html><title>Not found</title>")])
+def test_what_lies_in_a_tokenizers_place(program, folder, name, text):
+    (folder / "tokenizer.json").unlink()
+    (folder / name).write_text(text)
+    refused(program, folder, f"{name}: at byte 0: this is a " + ("Git LFS pointer" if text[0] == "v" else "web page"))
+
+
+def test_folder_of_one_gguf(program, folder, tmp_path):
+    """As `hf download REPOSITORY FILE.gguf --local-dir FOLDER` leaves it; whatever lies beside it, the file's tokenizer counts."""
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    shutil.copy(TINY, lone / "tiny-Q4_K_M.gguf")
+    expected = generate(program, TINY)[:2]
+    assert generate(program, lone)[:2] == expected
+    (lone / "tokenizer.json").write_text((folder / "tokenizer.json").read_text().replace('"merges"', '"none"'))
+    assert generate(program, lone)[:2] == expected
+    run = viva(program, "tokenize", "-m", lone, "-p", "hello world", "--ids")
+    assert json.loads(run.stdout) == expected[0], run.stderr
+
+
 def test_cache_root_names_its_snapshot(program, folder, tmp_path):
     """Each folder above a snapshot, given to whatever command; the one that refs/main means, where it says so."""
     hub = tmp_path / "hub"

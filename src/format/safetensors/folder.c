@@ -131,6 +131,17 @@ static viva_status scan(checkpoint_build *b, viva_error *error) {
   return status;
 }
 
+viva_status folder_gguf(runtime *rt, arena *a, const char *folder, const char **path, viva_error *error) {
+  viva_checkpoint ck = {.rt = rt, .arena = a, .folder = folder};
+  listing l = {.ck = &ck, .safetensors = {.item_bytes = sizeof(char *)}, .gguf = {.item_bytes = sizeof(char *)}};
+  int result = rt->io->list(rt->io->user, folder, visit, &l);
+  *path = l.safetensors.count == 0 && l.gguf.count == 1 ? *(const char **)(void *)l.gguf.items : NULL;
+  grow_free(&rt->mem, &l.safetensors);
+  grow_free(&rt->mem, &l.gguf);
+  if (l.no_memory) return build_no_memory(folder, "the folder's names", error);
+  return result < 0 ? io_fail(error, "list the folder", folder, result) : VIVA_OK;
+}
+
 /* An index that is no index, or an empty one, is a download that went wrong: shards do without. */
 static viva_status open_without_index(checkpoint_build *b, const char *index, const viva_error *reason,
                                       viva_error *error) {

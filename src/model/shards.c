@@ -149,8 +149,16 @@ static viva_status fit_job(void *arg, size_t number, viva_error *error) {
   return reserve_top(s, own, s->top < own->dec.vocab ? s->top : own->dec.vocab, error);
 }
 
-viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva_error *error) {
+/* Takes the lock, unless the ranks have ended: then one that did not come back may still read what describes its job. */
+static viva_status begin_job(shards *s, viva_error *error) {
   pthread_mutex_lock(&s->lock);
+  const viva_status status = ranks_check(s->ranks, error);
+  if (status) pthread_mutex_unlock(&s->lock);
+  return status;
+}
+
+viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva_error *error) {
+  TRY(begin_job(s, error));
   s->rows = rows;
   s->top = top;
   s->room = room;
@@ -289,7 +297,7 @@ static int run_whole(shards *s, viva_status *status, viva_error *error) {
 
 viva_status shards_step(shards *s, const batch *host, const shards_wanted *wanted, viva_error *error) {
   viva_status status = VIVA_OK;
-  pthread_mutex_lock(&s->lock);
+  TRY(begin_job(s, error));
   s->host = *host;
   s->wanted = *wanted;
   if (!run_whole(s, &status, error)) status = ranks_run(s->ranks, step_job, s, 1, error);

@@ -42,8 +42,7 @@ typedef struct logits_row {
   uint32_t holders;
   viva_token best; /* the largest */
   int host_valid;
-  void *
-      far; /* where steps run on several devices: each one's part; dev is then the host's, filled when it is asked for */
+  void *far;   /* of several devices: each one's part; dev is then the host's, filled when it is asked for */
   float *dev;  /* [vocab] */
   float *host; /* NULL until it is asked for, and where the host reads dev */
 } logits_row;
@@ -55,8 +54,8 @@ typedef struct work_pool {
   row_layout layout;
   size_t vocab, rotary_dim;
   budget_case sizes; /* for the quantised rows */
-  rank_set
-      *ranks; /* not NULL: steps run on several devices (shards.h); workspaces have no activations, rows lie there */
+  /* Not NULL: steps run on several devices (shards.h); workspaces have no activations, rows lie there. */
+  rank_set *ranks;
   workspace *free;
   logits_row *free_rows;
   size_t reserving; /* sessions that rely on there being a workspace */

@@ -9,15 +9,16 @@ static __device__ __forceinline__ uint64_t exchange_word(float v, uint32_t numbe
   return (uint64_t)number << 32 | __float_as_uint(v);
 }
 
-/* Two words of a rank, once they are there; or what is there when patience ends. */
-static __device__ __forceinline__ float2 exchange_await(const uint64_t *from, uint32_t number, uint32_t *failed) {
+/* Two words of a rank, once they are there; or what is there when patience ends, which it does once for all exchanges. */
+static __device__ __forceinline__ float2 exchange_await(const uint64_t *from, uint32_t number,
+                                                        volatile uint32_t *failed) {
   const uint64_t end = nanoseconds() + EXCHANGE_PATIENCE_NS;
   for (uint32_t looks = 1;; looks++) {
     const ulonglong2 words = load_relaxed_system_2(from);
     const float2 values = make_float2(__uint_as_float((uint32_t)words.x), __uint_as_float((uint32_t)words.y));
     if ((uint32_t)(words.x >> 32) == number && (uint32_t)(words.y >> 32) == number) return values;
-    if (looks % 1024 != 0 || nanoseconds() < end) continue;
-    *static_cast<volatile uint32_t *>(failed) = 1;
+    if (looks % 1024 != 0 || (nanoseconds() < end && !*failed)) continue;
+    *failed = 1;
     return values;
   }
 }

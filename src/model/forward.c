@@ -116,7 +116,7 @@ static void into_x(const pass *p, linear_args *args, const float *residual) {
 
 /* y of all ranks becomes the sum of their parts. */
 static viva_status sum_of_ranks(const pass *p, const linear_args *args, viva_error *error) {
-  exchange *e = p->d->exchange;
+  exchange *e = p->d->link;
   return e ? e->ops->sum(e, p->d->rank, p->b, args->y, args->m * args->y_stride, error) : VIVA_OK;
 }
 

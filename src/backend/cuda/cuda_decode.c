@@ -64,7 +64,7 @@ static int alike(const weight *a, const weight *b) {
 }
 
 static int decoder_taken(const decoder *d) {
-  if (d->exchange && (!cuda_exchange_captured(d->exchange) || CUDA_DECODE_ROWS * d->hidden > EXCHANGE_FLOATS)) return 0;
+  if (d->link && (!cuda_exchange_captured(d->link) || CUDA_DECODE_ROWS * d->hidden > EXCHANGE_FLOATS)) return 0;
   if (step_attention_refusal(d->heads) || !weight_taken(&d->head)) return 0;
   for (size_t i = 0; i < d->layer_count; i++) {
     const decoder_layer *l = &d->layers[i];
@@ -271,8 +271,8 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
 /* x, of which a rank among several has made its part, becomes the sum. */
 static void exchange_x(capture *s) {
   const decoder *d = s->d;
-  if (!d->exchange) return;
-  step_exchange_args a = cuda_exchange_args(d->exchange, d->rank);
+  if (!d->link) return;
+  step_exchange_args a = cuda_exchange_args(d->link, d->rank);
   a.x = s->p->x;
   a.count = s->step.rows * d->hidden;
   a.base = (const uint32_t *)(const void *)(s->p->block + NUMBER_AT);
@@ -415,7 +415,7 @@ static void queue_step(capture *s) {
                              .n = d->vocab,
                              .k = 1,
                              .ids = answer_ids(p),
-                             .values = d->exchange ? answer_values(p) : NULL,
+                             .values = d->link ? answer_values(p) : NULL,
                              .nan = answer_nan(p)};
   QUEUE(s, put(p->logits, (float *const *)(void *)p->block, rows * d->vocab, s->q.stream, s->q.dependent));
   QUEUE(s, top(s->q, &top, &p->work));
@@ -463,7 +463,7 @@ static viva_status make_program(capture *s, decode_graph *g, viva_error *error) 
   cuda_backend *c = s->c;
   const decoder *d = s->d;
   const cuda_kernels *k = c->kernels;
-  if (d->layers_as == LAYERS_AS_STAGES || d->exchange) return VIVA_OK;
+  if (d->layers_as == LAYERS_AS_STAGES || d->link) return VIVA_OK;
   if (!s->p->work.clusters || s->step.kv.type != KV_F16 || s->step.span_count != s->step.rows || d->layer_count == 0)
     return VIVA_OK;
   persist_program program = {.w = d->layers[0].q,
@@ -595,8 +595,8 @@ static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, 
   describe(p, host, logits);
   memcpy((uint8_t *)p->host + TURN_AT, &g->turns, sizeof g->turns);
   g->turns++;
-  if (d->exchange) {
-    const uint32_t number = cuda_exchange_numbers(d->exchange, d->rank, 2 * (uint32_t)d->layer_count);
+  if (d->link) {
+    const uint32_t number = cuda_exchange_numbers(d->link, d->rank, 2 * (uint32_t)d->layer_count);
     memcpy((uint8_t *)p->host + NUMBER_AT, &number, sizeof number);
   }
   TRY(cuda_check(c, c->api->GraphLaunch(g->exec, c->stream), "a captured step", error));

@@ -187,7 +187,7 @@ viva_status viva_tensor_copy(const viva_tensor *a, viva_tensor **out, viva_error
 viva_status viva_tensor_contiguous(const viva_tensor *a, viva_tensor **out, viva_error *error) {
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
-  if (!operand_contiguous(a)) TRY(operand_need(a, "a", error));
+  if (!tensor_contiguous(a)) TRY(operand_need(a, "a", error));
   return operand_dense(a, a->dtype, out, error);
 }
 

@@ -73,7 +73,7 @@ viva_status lanes_new(const lanes *l, viva_tensor **out, viva_tensor **second, v
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   TRY(operand_axis(l->a, l->axis, &axis, error));
   viva_tensor turned = moved(l->a, axis, l->a->rank - 1);
-  if (turned.dtype == l->type && operand_contiguous(&turned)) { /* as it lies there */
+  if (turned.dtype == l->type && tensor_contiguous(&turned)) { /* as it lies there */
     rows = viva_tensor_retain((viva_tensor *)(uintptr_t)l->a);
   } else {
     TRY(operand_copy(&turned, l->type, &rows, error));

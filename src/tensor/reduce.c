@@ -102,16 +102,19 @@ static viva_status prepare(viva_reduction op, const viva_tensor *a, const int32_
   return VIVA_OK;
 }
 
-/* -- folding */
+/* -- folding: into `room` where that is not NULL, and the values are few */
 
-/* Folds into a new dense tensor of fold_result's type. */
+/* Folds into a dense tensor of fold_result's type. */
 static viva_status fold_new(const reduction *r, reducer_op op, const viva_tensor *a, viva_dtype type,
-                            const viva_tensor *shifts, viva_tensor **out, viva_error *error) {
+                            const viva_tensor *shifts, tensor_local *room, viva_tensor **out, viva_error *error) {
   const fold f = {.op = op, .type = type, .in = a, .reduced = r->mask, .shifts = shifts};
-  TRY(tensor_empty(r->a->storage->rt, fold_result(op, type), r->rank, r->shape, out, error));
+  TRY(tensor_empty_in(room, r->a->storage->rt, fold_result(op, type), r->rank, r->shape, out, error));
   fold_run(&f, *out);
   return VIVA_OK;
 }
+
+/* The type in which means and squares are summed. */
+static viva_dtype real_type(viva_dtype a) { return dtype_is_float(a) ? dtype_kernel(a) : VIVA_F64; }
 
 /* Each F64 value divided by the count, and perhaps its root. */
 static void finish(viva_tensor *wide, double divisor, int root) {
@@ -122,38 +125,34 @@ static void finish(viva_tensor *wide, double divisor, int root) {
   }
 }
 
-static viva_status fold_mean(const reduction *r, viva_tensor **out, viva_error *error) {
-  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
-  TRY(fold_new(r, RED_SUM, r->a, type, NULL, out, error));
+static viva_status fold_mean(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
+  TRY(fold_new(r, RED_SUM, r->a, real_type(r->a->dtype), NULL, room, out, error));
   finish(*out, (double)r->per_result, 0);
   return VIVA_OK;
 }
 
-static viva_status fold_variance(const reduction *r, viva_tensor **out, viva_error *error) {
-  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
+static viva_status fold_variance(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
+  tensor_local apart;
   viva_tensor *means;
-  TRY(fold_mean(r, &means, error));
-  const viva_status status = fold_new(r, RED_SQUARES, r->a, type, means, out, error);
+  TRY(fold_mean(r, &apart, &means, error));
+  const viva_status status = fold_new(r, RED_SQUARES, r->a, real_type(r->a->dtype), means, room, out, error);
   viva_tensor_release(means);
   if (status == VIVA_OK) finish(*out, (double)r->per_result, r->op == VIVA_STD);
   return status;
 }
 
-static viva_status fold_norm(const reduction *r, viva_tensor **out, viva_error *error) {
-  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
-  viva_tensor *zeros;
-  TRY(tensor_create(r->a->storage->rt, VIVA_F64, r->rank, r->shape, &zeros, error));
-  const viva_status status = fold_new(r, RED_SQUARES, r->a, type, zeros, out, error);
-  viva_tensor_release(zeros);
-  if (status == VIVA_OK) finish(*out, 1, 1);
-  return status;
+static viva_status fold_norm(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
+  TRY(fold_new(r, RED_SQUARES, r->a, real_type(r->a->dtype), NULL, room, out, error));
+  finish(*out, 1, 1);
+  return VIVA_OK;
 }
 
 /* How many are not 0, from a BOOL (or byte) tensor that says which. */
-static viva_status fold_count(const reduction *r, viva_tensor **out, viva_error *error) {
+static viva_status fold_count(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
+  tensor_local apart;
   viva_tensor *truth;
-  TRY(operand_dense(r->a, VIVA_BOOL, &truth, error));
-  const viva_status status = fold_new(r, RED_SUM, truth, VIVA_I64, NULL, out, error);
+  TRY(operand_dense_in(&apart, r->a, VIVA_BOOL, &truth, error));
+  const viva_status status = fold_new(r, RED_SUM, truth, VIVA_I64, NULL, room, out, error);
   viva_tensor_release(truth);
   if (status != VIVA_OK) return status;
   int64_t *counts = (int64_t *)(void *)(*out)->data;
@@ -163,21 +162,26 @@ static viva_status fold_count(const reduction *r, viva_tensor **out, viva_error 
 }
 
 /* The values, dense, in a type that holds them. */
-static viva_status reduce_wide(const reduction *r, viva_tensor **out, viva_error *error) {
+static viva_status reduce_wide(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
   const viva_dtype type = fold_type(r->a->dtype);
   switch (r->op) {
-  case VIVA_SUM: return fold_new(r, RED_SUM, r->a, type, NULL, out, error);
-  case VIVA_PROD: return fold_new(r, RED_PROD, r->a, type, NULL, out, error);
-  case VIVA_MAX: return fold_new(r, RED_MAX, r->a, type, NULL, out, error);
-  case VIVA_MIN: return fold_new(r, RED_MIN, r->a, type, NULL, out, error);
-  case VIVA_MEAN: return fold_mean(r, out, error);
+  case VIVA_SUM: return fold_new(r, RED_SUM, r->a, type, NULL, room, out, error);
+  case VIVA_PROD: return fold_new(r, RED_PROD, r->a, type, NULL, room, out, error);
+  case VIVA_MAX: return fold_new(r, RED_MAX, r->a, type, NULL, room, out, error);
+  case VIVA_MIN: return fold_new(r, RED_MIN, r->a, type, NULL, room, out, error);
+  case VIVA_MEAN: return fold_mean(r, room, out, error);
   case VIVA_VAR:
-  case VIVA_STD: return fold_variance(r, out, error);
-  case VIVA_NORM: return fold_norm(r, out, error);
+  case VIVA_STD: return fold_variance(r, room, out, error);
+  case VIVA_NORM: return fold_norm(r, room, out, error);
   case VIVA_ARGMAX:
-  case VIVA_ARGMIN: return arg_new(r->a, r->mask, r->op == VIVA_ARGMAX, r->rank, r->shape, out, error);
-  default: return fold_count(r, out, error);
+  case VIVA_ARGMIN: return arg_new(r->a, r->mask, r->op == VIVA_ARGMAX, r->rank, r->shape, room, out, error);
+  default: return fold_count(r, room, out, error);
   }
+}
+
+/* reduce_wide's values have the result's type. */
+static int is_wide(viva_reduction op, viva_dtype result) {
+  return tensor_element_bytes(result) == sizeof(double) || (result == VIVA_F32 && (op == VIVA_MAX || op == VIVA_MIN));
 }
 
 /* -- public */
@@ -185,20 +189,23 @@ static viva_status reduce_wide(const reduction *r, viva_tensor **out, viva_error
 viva_status viva_tensor_reduce(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
                                int32_t keepdims, viva_tensor **out, viva_error *error) {
   reduction r;
+  tensor_local room;
   viva_tensor *wide;
   TRY(operand_place(out, error));
   TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
-  TRY(reduce_wide(&r, &wide, error));
-  return operand_become(wide, viva_reduction_type(op, a->dtype), out, error);
+  const viva_dtype result = viva_reduction_type(op, a->dtype);
+  TRY(reduce_wide(&r, is_wide(op, result) ? NULL : &room, &wide, error));
+  return operand_become(wide, result, out, error);
 }
 
 viva_status viva_tensor_reduce_into(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
                                     int32_t keepdims, viva_tensor *out, viva_error *error) {
   reduction r;
+  tensor_local room;
   viva_tensor *wide;
   TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
   TRY(operand_out(out, r.rank, r.shape, error));
-  TRY(reduce_wide(&r, &wide, error)); /* apart from out, which may overlap a */
+  TRY(reduce_wide(&r, &room, &wide, error)); /* apart from out, which may overlap a */
   operand_move(out, wide);
   viva_tensor_release(wide);
   return VIVA_OK;

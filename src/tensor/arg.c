@@ -118,6 +118,21 @@ static int arg_columns(const viva_tensor *a, uint32_t axis, const search *s) {
   return 1;
 }
 
+/* A search among a's elements; where the lines are, and where the places go, is yet to be said. */
+static void begin(search *s, const viva_tensor *a, size_t length, int largest) {
+  s->length = length, s->element = tensor_element_bytes(a->dtype), s->largest = largest, s->from = a->dtype;
+  s->type = dtype_is_float(a->dtype) ? dtype_kernel(a->dtype) : dtype_is_signed(a->dtype) ? VIVA_I64 : VIVA_U64;
+  s->kind = kind_of(s->type);
+  s->extreme = reducers_get()->piece[largest ? RED_MAX : RED_MIN][s->kind];
+  s->arg = reducers_get()->arg[largest != 0][s->kind];
+}
+
+int64_t arg_line(const viva_tensor *a, const char *line, size_t n, int largest) {
+  search s;
+  begin(&s, a, n, largest);
+  return search_line(&s, line);
+}
+
 viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t rank, const uint64_t *shape,
                     tensor_local *room, viva_tensor **out, viva_error *error) {
   const uint32_t all = (1u << a->rank) - 1;
@@ -135,17 +150,9 @@ viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t r
   }
   TRY(tensor_empty_in(room, a->storage->rt, VIVA_I64, rank, shape, out, error));
   if ((*out)->elements == 0) return VIVA_OK;
-  search s = {.length = (size_t)length,
-              .element = tensor_element_bytes(a->dtype),
-              .from = a->dtype,
-              .type = dtype_is_float(a->dtype)    ? dtype_kernel(a->dtype)
-                      : dtype_is_signed(a->dtype) ? VIVA_I64
-                                                  : VIVA_U64,
-              .largest = largest,
-              .to = (int64_t *)(void *)(*out)->data};
-  s.kind = kind_of(s.type);
-  s.extreme = reducers_get()->piece[largest ? RED_MAX : RED_MIN][s.kind];
-  s.arg = reducers_get()->arg[largest != 0][s.kind];
+  search s;
+  begin(&s, a, (size_t)length, largest);
+  s.to = (int64_t *)(void *)(*out)->data;
   if (mask != all && arg_columns(a, axis, &s)) return VIVA_OK;
   viva_status status = VIVA_OK;
   if (!tensor_contiguous(&turned)) status = operand_copy(&turned, a->dtype, &dense, error);

@@ -10,5 +10,7 @@
  * room: where the tensor lies when it is small; NULL: nowhere. */
 viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t rank, const uint64_t *shape,
                     tensor_local *room, viva_tensor **out, viva_error *error);
+/* The same of one line of n > 0 dense elements of a. */
+int64_t arg_line(const viva_tensor *a, const char *line, size_t n, int largest);
 
 #endif

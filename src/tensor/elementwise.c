@@ -19,29 +19,31 @@ enum {
 
 typedef struct task {
   loop_fn loop;
-  int operands;                     /* with the result */
-  viva_dtype types[WALK_OPERANDS];  /* as stored */
-  viva_dtype wanted[WALK_OPERANDS]; /* as the loop has them */
-  int converts;                     /* one of the two differs */
+  const viva_tensor *const *operands; /* the result first */
+  const viva_dtype *wanted;           /* their types as the loop has them */
+  int count;
+  int converts; /* one has another */
 } task;
 
 static void run_pieces(const task *t, char *const *p, const int64_t *step, size_t n) {
   _Alignas(64) char buffer[WALK_OPERANDS][PIECE_BYTES];
+  const viva_dtype result = t->operands[0]->dtype;
   for (size_t done = 0; done < n; done += PIECE) {
     const size_t part = n - done < PIECE ? n - done : PIECE;
     char *q[WALK_OPERANDS];
     int64_t q_step[WALK_OPERANDS];
-    for (int k = 0; k < t->operands; k++) {
+    for (int k = 0; k < t->count; k++) {
+      const viva_dtype type = t->operands[k]->dtype, wanted = t->wanted[k];
       q[k] = p[k] + (int64_t)done * step[k];
       q_step[k] = step[k];
-      if (t->types[k] == t->wanted[k]) continue;
-      q_step[k] = k > 0 && step[k] == 0 ? 0 : (int64_t)tensor_element_bytes(t->wanted[k]);
-      if (k > 0) cast_line(t->wanted[k], buffer[k], q_step[k], t->types[k], q[k], step[k], q_step[k] ? part : 1);
+      if (type == wanted) continue;
+      q_step[k] = k > 0 && step[k] == 0 ? 0 : (int64_t)tensor_element_bytes(wanted);
+      if (k > 0) cast_line(wanted, buffer[k], q_step[k], type, q[k], step[k], q_step[k] ? part : 1);
       q[k] = buffer[k];
     }
     t->loop(q, q_step, part);
-    if (t->types[0] != t->wanted[0])
-      cast_line(t->types[0], p[0] + (int64_t)done * step[0], step[0], t->wanted[0], buffer[0], q_step[0], part);
+    if (result != t->wanted[0])
+      cast_line(result, p[0] + (int64_t)done * step[0], step[0], t->wanted[0], buffer[0], q_step[0], part);
   }
 }
 
@@ -108,7 +110,7 @@ static int is_line(const viva_tensor *t, const viva_tensor *to, char **p, int64_
 static void run_copies(task *t, const viva_tensor *const *operands, char **p, int64_t *step, int first) {
   _Alignas(64) char of[WALK_OPERANDS][FEW * sizeof(double)];
   const viva_tensor *to = operands[0];
-  for (int k = first; k < t->operands; k++) {
+  for (int k = first; k < t->count; k++) {
     if (is_line(operands[k], to, p, step, k)) continue;
     p[k] = of[k];
     if (step[k] == 0)
@@ -121,22 +123,19 @@ static void run_copies(task *t, const viva_tensor *const *operands, char **p, in
 
 static void run_walk(task *t, const viva_tensor *const *operands) {
   walk w;
-  walk_make(&w, operands[0]->rank, operands[0]->shape, operands, t->operands);
+  walk_make(&w, operands[0]->rank, operands[0]->shape, operands, t->count);
   walk_run(&w, operands[0]->storage->rt->pool, run_line, t);
 }
 
 /* operands[0] = loop(operands[1 …]), which are broadcast to its shape, which is not empty; 0: they are in its way. */
 static int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count, int fresh) {
   const viva_tensor *to = operands[0];
-  char *p[WALK_OPERANDS] = {to->data};
-  int64_t step[WALK_OPERANDS] = {(int64_t)tensor_element_bytes(to->dtype)};
-  task t;
+  char *p[WALK_OPERANDS];
+  int64_t step[WALK_OPERANDS];
+  task t = {loop, operands, wanted, count, 0};
   int k = 1;
-  t.loop = loop, t.operands = count, t.converts = 0;
-  for (int i = 0; i < count; i++) {
-    t.types[i] = operands[i]->dtype, t.wanted[i] = wanted[i];
-    t.converts |= t.types[i] != t.wanted[i];
-  }
+  for (int i = 0; i < count; i++) t.converts |= operands[i]->dtype != wanted[i];
+  p[0] = to->data, step[0] = (int64_t)tensor_element_bytes(to->dtype);
   const int lines = to->elements < 2 * PARALLEL_ELEMENTS && (fresh || tensor_contiguous(to));
   while (lines && k < count && is_line(operands[k], to, p, step, k)) k++;
   if (k == count)
@@ -180,31 +179,27 @@ static viva_status run_over(loop_fn loop, const viva_dtype *wanted, const viva_t
   return status;
 }
 
-viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor *out, const viva_tensor *const *inputs,
+viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor *out, const viva_tensor **operands,
                              int count, viva_error *error) {
-  const viva_tensor *operands[WALK_OPERANDS];
   uint32_t rank;
   uint64_t room[VIVA_TENSOR_MAX_RANK];
   const uint64_t *shape;
   TRY(operand_need(out, "out", error));
-  TRY(result_shape(inputs, count, room, &rank, &shape, error));
+  TRY(result_shape(operands + 1, count - 1, room, &rank, &shape, error));
   TRY(operand_target(out, "out", rank, shape, error));
   operands[0] = out;
-  for (int k = 0; k < count; k++) operands[k + 1] = inputs[k];
-  if (out->elements == 0 || run(loop, wanted, operands, count + 1, 0)) return VIVA_OK;
-  return run_over(loop, wanted, operands, count + 1, error);
+  if (out->elements == 0 || run(loop, wanted, operands, count, 0)) return VIVA_OK;
+  return run_over(loop, wanted, operands, count, error);
 }
 
 viva_status elementwise_new(loop_fn loop, const viva_dtype *wanted, viva_dtype result, viva_tensor **out,
-                            const viva_tensor *const *inputs, int count, viva_error *error) {
-  const viva_tensor *operands[WALK_OPERANDS];
+                            const viva_tensor **operands, int count, viva_error *error) {
   uint32_t rank;
   uint64_t room[VIVA_TENSOR_MAX_RANK];
   const uint64_t *shape;
-  TRY(result_shape(inputs, count, room, &rank, &shape, error));
-  TRY(tensor_empty(inputs[0]->storage->rt, result, rank, shape, out, error));
+  TRY(result_shape(operands + 1, count - 1, room, &rank, &shape, error));
+  TRY(tensor_empty(operands[1]->storage->rt, result, rank, shape, out, error));
   operands[0] = *out;
-  for (int k = 0; k < count; k++) operands[k + 1] = inputs[k];
-  if ((*out)->elements > 0) run(loop, wanted, operands, count + 1, 1);
+  if ((*out)->elements > 0) run(loop, wanted, operands, count, 1);
   return VIVA_OK;
 }

@@ -301,28 +301,19 @@ static void run_strips(void *arg, size_t begin, size_t end, size_t thread) {
 
 /* -- which way */
 
-/* Few elements that lie together become one: there are no axes to arrange. 0: it is not so. */
-static int fold_few(const fold *f, viva_tensor *to) {
-  const viva_tensor *in = f->in;
-  job j;
-  red_value value;
+void fold_line(const fold *f, const char *at, int64_t step, size_t n, double shift, red_value *value) {
+  job j; /* what add_line looks at */
   tree sums;
-  if (to->elements != 1 || in->elements == 0 || in->elements > RED_PIECE || !tensor_contiguous(in)) return 0;
-  j.f = f, j.kind = kind_of(f->type), j.element = tensor_element_bytes(in->dtype);
+  j.f = f, j.kind = kind_of(f->type), j.element = tensor_element_bytes(f->in->dtype);
   j.piece = reducers_get()->piece[f->op][j.kind];
-  j.out_type = to->dtype, j.to = to->data;
-  value = start_value(&j);
+  *value = start_value(&j);
   sums.depth = sums.pieces = 0;
-  add_line(&j, in->data, (int64_t)j.element, in->elements, shift_at(&j, to->data), &value,
-           needs_tree(&j) ? &sums : NULL);
-  if (needs_tree(&j)) value.f64 = tree_end(&sums);
-  memcpy(to->data, &value, tensor_element_bytes(to->dtype));
-  return 1;
+  add_line(&j, at, step, n, shift, value, needs_tree(&j) ? &sums : NULL);
+  if (needs_tree(&j)) value->f64 = tree_end(&sums);
 }
 
 void fold_run(const fold *f, viva_tensor *to) {
   job j; /* not cleared: its axes are long */
-  if (fold_few(f, to)) return;
   j.f = f, j.kind = kind_of(f->type), j.element = tensor_element_bytes(f->in->dtype), j.results = to->elements;
   j.kept.count = j.gone.count = 0;
   pool *threads = f->in->storage->rt->pool;

@@ -294,11 +294,11 @@ viva_status vocab_reserve(mem *m, vocab *v, size_t more, size_t bytes, viva_erro
 void vocab_append(vocab *v, token_text text) {
   size_t at = v->text_at[v->count], slot;
   uint64_t hash = hash_bytes(v->seed, text.text, text.bytes);
+  if (table_find(over_texts(v), hash, text.text, text.bytes, &slot) >= 0) return;
   if (text.bytes) memcpy(v->texts + at, text.text, text.bytes);
   v->text_at[v->count + 1] = at + text.bytes;
   v->flags[v->count] = VOCAB_EXISTS;
   if (text.bytes > v->longest) v->longest = text.bytes;
-  table_find(over_texts(v), hash, text.text, text.bytes, &slot);
   v->by_text[slot] = table_entry(hash, (uint32_t)v->count);
   v->count++;
   v->tokens++;

@@ -49,7 +49,7 @@ void vocab_destroy(mem *m, vocab *v); /* a zeroed vocab is allowed */
  * Errors: E_MEMORY. */
 viva_status vocab_reserve(mem *m, vocab *v, size_t more, size_t bytes, viva_error *error);
 
-/* Adds a token, which is not there, with the id v->count. There must be room for it. */
+/* Adds a token that is not there yet, with the id v->count. There must be room for it. */
 void vocab_append(vocab *v, token_text text);
 
 static inline int vocab_has(const vocab *v, int64_t id) {

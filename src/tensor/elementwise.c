@@ -157,6 +157,7 @@ static viva_status result_shape(const viva_tensor *const *inputs, int count, uin
                                 const uint64_t **shape, viva_error *error) {
   int same = 1;
   for (int k = 1; k < count && same; k++) {
+    if (inputs[k]->rank == 0) continue; /* a number */
     same = inputs[k]->rank == inputs[0]->rank;
     for (uint32_t i = 0; same && i < inputs[0]->rank; i++) same = inputs[k]->shape[i] == inputs[0]->shape[i];
   }

@@ -23,8 +23,6 @@ static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
   }
 #define OUT viva_tensor *out, viva_error *error
 
-INTO(dot, (const viva_tensor *a, const viva_tensor *b, OUT), a, b)
-INTO(outer, (const viva_tensor *a, const viva_tensor *b, OUT), a, b)
 INTO(einsum, (const char *text, const viva_tensor *const *tensors, uint32_t count, OUT), text, tensors, count)
 INTO(norm, (const viva_tensor *a, double order, const int32_t *axes, uint32_t count, int32_t keepdims, OUT), a, order,
      axes, count, keepdims)

@@ -27,17 +27,27 @@ static int place_of(lane_pass *l, const char *index, uint64_t *at) {
   return 0;
 }
 
+/* A single element: memcpy of a size that is known. */
+static inline void copy_element(char *to, const char *from, size_t bytes) {
+  switch (bytes) {
+  case 1: *to = *from; return;
+  case 2: memcpy(to, from, 2); return;
+  case 4: memcpy(to, from, 4); return;
+  default: memcpy(to, from, 8);
+  }
+}
+
 /* p: out or values, a, indices. */
 static void gather_lanes(void *arg, char *const *p, const int64_t *step, size_t n) {
   lane_pass *l = arg;
-  const int64_t element = (int64_t)tensor_element_bytes(l->type);
+  const size_t element = tensor_element_bytes(l->type);
   for (size_t k = 0; k < n && !l->bad; k++) {
     char *to = p[0] + (int64_t)k * step[0];
     const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
     for (uint64_t i = 0; i < l->length; i++, to += l->other_step, index += l->index_step) {
       uint64_t at;
       if (!place_of(l, index, &at)) return;
-      memcpy(to, from + (int64_t)at * l->a_step, (size_t)element);
+      copy_element(to, from + (int64_t)at * l->a_step, element);
     }
   }
 }
@@ -66,7 +76,7 @@ static void scatter_lanes(void *arg, char *const *p, const int64_t *step, size_t
       if (l->mode == VIVA_SCATTER_ADD)
         add_element(l->type, to + (int64_t)at * l->a_step, from);
       else
-        memcpy(to + (int64_t)at * l->a_step, from, element);
+        copy_element(to + (int64_t)at * l->a_step, from, element);
     }
   }
 }

@@ -28,11 +28,6 @@ INTO(norm, (const viva_tensor *a, double order, const int32_t *axes, uint32_t co
      axes, count, keepdims)
 INTO(matrix_norm, (const viva_tensor *a, double order, int32_t keepdims, OUT), a, order, keepdims)
 INTO(clip_by_norm, (const viva_tensor *a, double longest, OUT), a, longest)
-INTO(layer_norm,
-     (const viva_tensor *a, int32_t axis, const viva_tensor *weight, const viva_tensor *bias, double epsilon, OUT), a,
-     axis, weight, bias, epsilon)
-INTO(rms_norm, (const viva_tensor *a, int32_t axis, const viva_tensor *weight, double epsilon, OUT), a, axis, weight,
-     epsilon)
 INTO(percentile, (const viva_tensor *a, double percent, int32_t axis, int32_t keepdims, OUT), a, percent, axis,
      keepdims)
 INTO(median, (const viva_tensor *a, int32_t axis, int32_t keepdims, OUT), a, axis, keepdims)

@@ -8,6 +8,8 @@
 #include "tensor/turn.h"
 #include "tensor/walk.h"
 
+enum { FEW = 64 /* elements */ };
+
 viva_status operand_missing(const viva_tensor *t, const char *name, viva_error *error) {
   if (!t) return error_set(error, VIVA_E_ARGUMENT, "%s is NULL; expected a tensor", name);
   return device_refuse(t, name, error);
@@ -91,12 +93,44 @@ static int are_lines(const walk *w, size_t element) {
   return w->rank == 0 || (w->step[0][inner] == (int64_t)element && w->step[1][inner] == (int64_t)element);
 }
 
-/* Few elements in one line: they need no walk. 1: it was done so. */
+void operand_lines(uint32_t rank, const uint64_t *shape, viva_dtype to_type, char *to, const int64_t *to_step,
+                   viva_dtype from_type, const char *from, const int64_t *from_step) {
+  uint64_t index[VIVA_TENSOR_MAX_RANK];
+  const uint32_t inner = rank - 1;
+  for (uint32_t i = 0; i < inner; i++) index[i] = 0;
+  for (;;) {
+    cast_line(to_type, to, to_step[inner], from_type, from, from_step[inner], (size_t)shape[inner]);
+    uint32_t i = inner;
+    while (i-- > 0) {
+      to += to_step[i], from += from_step[i];
+      if (++index[i] < shape[i]) break;
+      to -= (int64_t)shape[i] * to_step[i], from -= (int64_t)shape[i] * from_step[i];
+      index[i] = 0;
+    }
+    if (i == UINT32_MAX) return;
+  }
+}
+
+/* Few elements, for which a walk takes longer than the work: in one line, or line by line. 1: it was done so. */
 static int move_few(const viva_tensor *to, const viva_tensor *from) {
-  if (to->elements >= 2 * PARALLEL_ELEMENTS || (from->elements != to->elements && from->elements != 1)) return 0;
-  if (!tensor_contiguous(to) || !tensor_contiguous(from)) return 0;
-  const int64_t step = from->elements == 1 ? 0 : (int64_t)tensor_element_bytes(from->dtype);
-  cast_line(to->dtype, to->data, (int64_t)tensor_element_bytes(to->dtype), from->dtype, from->data, step, to->elements);
+  const int64_t to_size = (int64_t)tensor_element_bytes(to->dtype),
+                from_size = (int64_t)tensor_element_bytes(from->dtype);
+  if (to->elements >= 2 * PARALLEL_ELEMENTS) return 0;
+  const int one_line = (from->elements == to->elements || from->elements == 1) && tensor_contiguous(to);
+  if (one_line && tensor_contiguous(from)) {
+    const int64_t step = from->elements == 1 ? 0 : from_size;
+    cast_line(to->dtype, to->data, to_size, from->dtype, from->data, step, to->elements);
+    return 1;
+  }
+  if (to->elements > FEW || to->elements == 0 || to->rank == 0) return 0;
+  const uint32_t missing = to->rank - from->rank;
+  int64_t to_step[VIVA_TENSOR_MAX_RANK], from_step[VIVA_TENSOR_MAX_RANK];
+  for (uint32_t i = 0; i < to->rank; i++) {
+    const int repeats = i < missing || from->shape[i - missing] == 1;
+    to_step[i] = to->strides[i] * to_size;
+    from_step[i] = repeats ? 0 : from->strides[i - missing] * from_size;
+  }
+  operand_lines(to->rank, to->shape, to->dtype, to->data, to_step, from->dtype, from->data, from_step);
   return 1;
 }
 

@@ -55,6 +55,9 @@ viva_status operand_dense_in(tensor_local *room, const viva_tensor *t, viva_dtyp
                              viva_error *error);
 /* *out = t as this type, not in room. t, a new row-major tensor that nobody else knows, is given up, also after an error. */
 viva_status operand_become(viva_tensor *t, viva_dtype dtype, viva_tensor **out, viva_error *error);
+/* to = from, converted, line by line of the last axis; steps: bytes, for each axis. Of one axis or more, no axis empty. */
+void operand_lines(uint32_t rank, const uint64_t *shape, viva_dtype to_type, char *to, const int64_t *to_step,
+                   viva_dtype from_type, const char *from, const int64_t *from_step);
 /* to = from, converted and broadcast; shapes were checked, and they do not overlap. */
 void operand_move(const viva_tensor *to, const viva_tensor *from);
 

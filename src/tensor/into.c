@@ -39,15 +39,6 @@ INTO(pool2d, (viva_pooling op, const viva_tensor *a, const viva_window_options *
 INTO(similarity, (viva_similarity op, const viva_tensor *a, const viva_tensor *b, int32_t axis, OUT), op, a, b, axis)
 INTO(is_close, (const viva_tensor *a, const viva_tensor *b, double relative, double absolute, OUT), a, b, relative,
      absolute)
-INTO(gather, (const viva_tensor *a, const viva_tensor *indices, int32_t axis, OUT), a, indices, axis)
-INTO(concatenate, (const viva_tensor *const *tensors, uint32_t count, int32_t axis, OUT), tensors, count, axis)
-INTO(stack, (const viva_tensor *const *tensors, uint32_t count, int32_t axis, OUT), tensors, count, axis)
-INTO(roll, (const viva_tensor *a, int64_t shift, int32_t axis, OUT), a, shift, axis)
-INTO(pad, (const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value, OUT), a, before, after,
-     value)
-INTO(tile, (const viva_tensor *a, const uint64_t *times, OUT), a, times)
-INTO(repeat, (const viva_tensor *a, uint64_t times, int32_t axis, OUT), a, times, axis)
-INTO(diag, (const viva_tensor *a, int64_t k, OUT), a, k)
 INTO(map, (const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user, OUT), a,
      function, user)
 INTO(map2,

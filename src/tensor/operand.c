@@ -181,3 +181,24 @@ viva_status operand_dense_in(tensor_local *room, const viva_tensor *t, viva_dtyp
 viva_status operand_dense(const viva_tensor *t, viva_dtype dtype, viva_tensor **held, viva_error *error) {
   return operand_dense_in(NULL, t, dtype, held, error);
 }
+
+/* -- goals */
+
+viva_status goal_begin(goal *g, runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                       const viva_tensor *const *inputs, uint32_t count, viva_tensor **made, viva_error *error) {
+  if (g->fresh) return tensor_empty(rt, dtype, rank, shape, made, error);
+  TRY(operand_target(g->into, "out", rank, shape, error));
+  int direct = g->into->dtype == dtype;
+  for (uint32_t i = 0; direct && i < count; i++) direct = !tensor_overlap(g->into, inputs[i]);
+  *made = g->into;
+  return direct ? VIVA_OK : tensor_empty_in(&g->room, rt, dtype, rank, shape, made, error);
+}
+
+void goal_end(goal *g, viva_tensor *made) {
+  if (g->fresh)
+    *g->fresh = made;
+  else if (made != g->into) {
+    operand_move(g->into, made);
+    viva_tensor_release(made);
+  }
+}

@@ -61,4 +61,18 @@ void operand_lines(uint32_t rank, const uint64_t *shape, viva_dtype to_type, cha
 /* to = from, converted and broadcast; shapes were checked, and they do not overlap. */
 void operand_move(const viva_tensor *to, const viva_tensor *from);
 
+/* Where a result goes: to a new tensor, or to the caller's. */
+typedef struct goal {
+  viva_tensor **fresh; /* the place of the handle; NULL: */
+  viva_tensor *into;
+  tensor_local room;
+} goal;
+
+/* *made = a tensor of this type and shape to be filled: new and dense, or `into` itself, of whatever strides, where it has the
+ * type and none of the inputs is in the way. After it the call must not fail: `into` would be written in part. */
+viva_status goal_begin(goal *g, runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                       const viva_tensor *const *inputs, uint32_t count, viva_tensor **made, viva_error *error);
+/* made is filled. */
+void goal_end(goal *g, viva_tensor *made);
+
 #endif

@@ -148,7 +148,7 @@ static __attribute__((noinline)) void give_back(tensor_storage *s) {
 }
 
 static void storage_release(tensor_storage *s) {
-  if (!was_last(&s->references)) return;
+  if (!was_last(&s->references) || s->local) return;
   runtime *rt = s->rt;
   const tensor_device *device = s->device;
   if (s->release || s->owned) give_back(s);
@@ -319,10 +319,9 @@ viva_tensor *viva_tensor_retain(viva_tensor *tensor) {
 void viva_tensor_release(viva_tensor *tensor) {
   if (!tensor || !was_last(&tensor->references)) return;
   tensor_storage *s = tensor->storage;
-  if (s->local) return;
-  if (tensor == &((tensor_first *)(void *)s)->tensor)
-    asan_poison(tensor, sizeof *tensor); /* its memory goes with the storage */
-  else
+  if (tensor != &((tensor_first *)(void *)s)->tensor)
     mem_quick_free(&s->rt->mem, tensor);
+  else if (!s->local)
+    asan_poison(tensor, sizeof *tensor); /* its memory goes with the storage */
   storage_release(s);
 }

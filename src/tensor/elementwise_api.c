@@ -71,17 +71,20 @@ static void find_negative(void *arg, char *const *p, const int64_t *step, size_t
 /* Integers to a negative power are no integers. */
 static viva_status check_exponents(const viva_tensor *b, viva_error *error) {
   _Atomic int found = 0;
+  tensor_local room;
   viva_tensor *wide;
   walk w;
+  char text[128];
   if (!dtype_is_signed(b->dtype)) return VIVA_OK;
-  TRY(operand_dense(b, VIVA_I64, &wide, error));
+  TRY(operand_dense_in(&room, b, VIVA_I64, &wide, error));
   const viva_tensor *operand = wide;
   walk_make(&w, wide->rank, wide->shape, &operand, 1);
   walk_run(&w, wide->storage->rt->pool, find_negative, &found);
   viva_tensor_release(wide);
-  return found
-             ? error_set(error, VIVA_E_NUMERIC, "power: an integer to a negative power; convert to a float type first")
-             : VIVA_OK;
+  if (!found) return VIVA_OK;
+  return error_set(error, VIVA_E_NUMERIC,
+                   "power: an integer to a negative power, among the exponents %s; convert to a float type first",
+                   tensor_shape_text(b, text));
 }
 
 /* b_type: what b counts as: its type, but for numbers, which scalar.h has in the type that is computed in. */

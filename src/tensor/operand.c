@@ -56,6 +56,12 @@ viva_status operand_no_axis(const viva_tensor *t, int32_t axis, viva_error *erro
   return error_option(error, VIVA_E_ARGUMENT, "axis");
 }
 
+viva_status operand_twice(const char *op, const viva_tensor *t, int32_t axis, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT, "%s: axis %d of the tensor %s is named twice", op, (int)axis,
+                   tensor_shape_text(t, text));
+}
+
 viva_status operand_refuse(const char *op, viva_dtype a, viva_dtype b, viva_error *error) {
   if (b == VIVA_DTYPE_NONE)
     return error_set(error, VIVA_E_DTYPE, "%s is not defined for %s; convert with viva_tensor_astype", op,

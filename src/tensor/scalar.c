@@ -43,9 +43,10 @@ static void range_of(viva_dtype dtype, double *low, double *end) {
   *end = dtype_is_signed(dtype) ? half : 2 * half;
 }
 
-static viva_status refuse_value(double value, viva_dtype dtype, viva_error *error) {
-  return error_set(error, VIVA_E_LIMIT, "the number %.17g does not fit the tensor's type %s", value,
-                   viva_dtype_name(dtype));
+static viva_status refuse_value(double value, const viva_tensor *a, viva_dtype dtype, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_LIMIT, "the number %.17g does not fit the type %s of the tensor %s", value,
+                   viva_dtype_name(dtype), tensor_shape_text(a, text));
 }
 
 viva_status scalar_beside(scalar *s, const viva_tensor *a, double value, viva_dtype *type, viva_error *error) {
@@ -57,7 +58,7 @@ viva_status scalar_beside(scalar *s, const viva_tensor *a, double value, viva_dt
     if (value != rint(value) || !isfinite(value))
       dtype = VIVA_F64;
     else if (value < low || value >= end)
-      return refuse_value(value, dtype, error);
+      return refuse_value(value, a, dtype, error);
   }
   scalar_computed(s, dtype, value);
   s->storage.rt = a->storage->rt;

@@ -17,8 +17,17 @@
 static const char *shape_text(uint32_t rank, const uint64_t *shape, char buffer[128]) {
   size_t at = 1;
   buffer[0] = '[';
-  for (uint32_t i = 0; i < rank && at < 100; i++) /* 8 sizes of 20 digits may not fit: the rest is "..." */
-    at += (size_t)snprintf(buffer + at, 128 - at, i ? ", %llu" : "%llu", (unsigned long long)shape[i]);
+  for (uint32_t i = 0; i < rank; i++) {
+    const size_t room = at < 100 ? 128 - at : 0; /* 8 sizes of 20 digits may not fit: the rest is "..." */
+    if (room == 0) {
+      at += (size_t)snprintf(buffer + at, 128 - at, ", ...");
+      break;
+    }
+    if (shape[i] == UINT64_MAX) /* reshape's: what is left */
+      at += (size_t)snprintf(buffer + at, room, i ? ", open" : "open");
+    else
+      at += (size_t)snprintf(buffer + at, room, i ? ", %llu" : "%llu", (unsigned long long)shape[i]);
+  }
   snprintf(buffer + at, 128 - at, "]");
   return buffer;
 }

@@ -246,6 +246,19 @@ static gemv_part part(const weight *w, const float *bias, const float *residual,
       .ordered = w->prepared, .rows = w->rows, .bias = bias, .residual = residual, .y = y, .y_stride = w->rows};
 }
 
+/* The rows after a launch's GEMV_MOST_ROWS; size: of a result. */
+static void next_rows(gemv_problem *g, size_t size) {
+  g->x += GEMV_MOST_ROWS * g->x_stride;
+  if (g->x_scales) g->x_scales += GEMV_MOST_ROWS;
+  if (g->norm.x) g->norm.x += GEMV_MOST_ROWS * g->norm.stride;
+  for (int i = 0; i < g->part_count; i++) {
+    gemv_part *part = &g->parts[i];
+    const size_t results = GEMV_MOST_ROWS * part->y_stride;
+    part->y = (uint8_t *)part->y + results * size;
+    if (part->residual) part->residual += results;
+  }
+}
+
 static void product(capture *s, const weight *w, const gemv_part *parts, int count, gemv_activation act,
                     gemv_output output) {
   gemv_problem g = {.w = *w,
@@ -265,7 +278,12 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
                              s->runs + number * s->c->kernels->persist_run_bytes()));
     return;
   }
-  QUEUE(s, gemv(&g, &s->c->gpu, s->q.dependent, s->q.stream));
+  const size_t rows = s->step.rows, size = output == GEMV_F32 ? sizeof(float) : sizeof(uint16_t);
+  for (size_t row = 0; row < rows; row += GEMV_MOST_ROWS) {
+    g.m = (int)(rows - row < GEMV_MOST_ROWS ? rows - row : GEMV_MOST_ROWS);
+    QUEUE(s, gemv(&g, &s->c->gpu, s->q.dependent, s->q.stream));
+    next_rows(&g, size);
+  }
 }
 
 /* x, of which a rank among several has made its part, becomes the sum. */

@@ -55,6 +55,8 @@ typedef struct job {
   viva_engine *engine;
   viva_container_writer *writer;
   viva_error error;
+  viva_error writing; /* of a chunk from a pipe */
+  int unwritten;      /* it failed */
   json_out json;
   uint64_t before, after, tensors;
 } job;
@@ -196,7 +198,15 @@ static int compress_file(job *j, const char *path) {
 
 static int on_chunk(void *user, const viva_stream_chunk *chunk) {
   job *j = user;
-  return viva_container_chunk(j->writer, chunk, &j->error) != VIVA_OK;
+  j->unwritten = viva_container_chunk(j->writer, chunk, &j->writing) != VIVA_OK;
+  return j->unwritten;
+}
+
+/* Why the stream ended: the library says cancelled whoever did it. */
+static int pipe_failed(job *j, viva_status status) {
+  if (j->unwritten) return message_error(&j->writing);
+  if (status == VIVA_E_CANCELLED && signals_stopped()) return message_fail(CODE_INTERRUPTED, "stopped");
+  return message_error(&j->error);
 }
 
 static int on_progress(void *user, uint64_t done, uint64_t total) {
@@ -211,13 +221,13 @@ static int feed(job *j, viva_stream *stream) {
   for (;;) {
     const ssize_t got = read(STDIN_FILENO, (char *)values + have, sizeof values - have);
     if (got < 0 && errno == EINTR && !signals_stopped()) continue;
+    if (got < 0 && errno == EINTR) return message_fail(CODE_INTERRUPTED, "stopped");
     if (got < 0) return message_fail(CODE_IO, "standard input: cannot read: %s", strerror(errno));
     if (got == 0) break;
     have += (size_t)got;
     const size_t whole = have / sizeof *values;
     const viva_status status = viva_stream_process(stream, values, whole, NULL, &j->error);
-    if (status == VIVA_E_CANCELLED && signals_stopped()) return message_fail(CODE_INTERRUPTED, "stopped");
-    if (status != VIVA_OK) return message_error(&j->error);
+    if (status != VIVA_OK) return pipe_failed(j, status);
     memmove(values, (char *)values + whole * sizeof *values, have % sizeof *values);
     have %= sizeof *values;
   }
@@ -240,7 +250,10 @@ static int compress_pipe(job *j) {
   if (status == VIVA_OK) status = viva_container_begin(j->writer, &t, &j->error);
   name_options(&j->error);
   int code = status == VIVA_OK ? feed(j, stream) : message_error(&j->error);
-  if (code == CODE_OK && viva_stream_finish(stream, &state, &j->error) != VIVA_OK) code = message_error(&j->error);
+  if (code == CODE_OK) {
+    status = viva_stream_finish(stream, &state, &j->error);
+    if (status != VIVA_OK) code = pipe_failed(j, status);
+  }
   viva_stream_free(stream);
   if (code != CODE_OK) return code;
   viva_compressed_desc info = {

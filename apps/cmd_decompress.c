@@ -88,7 +88,7 @@ static int scan(viva_engine *engine, pipe_job *j) {
     return message_fail(CODE_INPUT, "%s: a tensor given with --tensor is not there", j->from);
   if (status == VIVA_OK) return CODE_OK;
   if (status == VIVA_E_CANCELLED && output_failed(j->out)) return CODE_OK; /* main says why */
-  if (status == VIVA_E_CANCELLED) return message_fail(CODE_INTERRUPTED, "stopped");
+  if (status == VIVA_E_CANCELLED || signals_stopped()) return message_fail(CODE_INTERRUPTED, "stopped");
   text_format(error.file, sizeof error.file, "%s", j->from);
   return message_error(&error);
 }

@@ -38,6 +38,12 @@ static const char *reason(int number) {
   }
 }
 
+/* After a read that failed. Returns the exit code after a message. */
+static int read_failed(const char *name) {
+  if (errno == EINTR) return message_fail(CODE_INTERRUPTED, "stopped");
+  return message_fail(CODE_IO, "%s: cannot read: %s", name, reason(errno));
+}
+
 int input_open(const char *path) {
   int fd;
   do fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -67,8 +73,7 @@ static int read_all(int fd, const char *name, input *in) {
     }
     if (got == 0) break;
     if (errno == EINTR && !signals_stopped()) continue;
-    int code = errno == EINTR ? CODE_INTERRUPTED : CODE_IO;
-    message_fail(code, "%s: cannot read: %s", name, reason(errno));
+    int code = read_failed(name);
     free(bytes);
     return code;
   }
@@ -136,8 +141,7 @@ static int read_parts(int fd, const char *name, int drop, input_take take, void 
     if (got > 0) {
       code = drop ? take_lines(take, arg, bytes, (size_t)got, &waits) : take(arg, bytes, (size_t)got);
     } else if (errno != EINTR || signals_stopped()) {
-      code = errno == EINTR ? CODE_INTERRUPTED : CODE_IO;
-      message_fail(code, "%s: cannot read: %s", name, reason(errno));
+      code = read_failed(name);
     }
   }
   free(bytes);

@@ -81,7 +81,7 @@ VIVA_API viva_status viva_tensor_slice(const viva_tensor *tensor, uint32_t axis,
 
 /* -- the memory of a device
  *
- *   viva_tensor_to_device(weights, engine, &there, &error);     on a GPU; an ordinary copy where the device is the CPU
+ *   viva_tensor_to_device(x, engine, &there, &error);           on a GPU; an ordinary copy where the device is the CPU
  *   viva_linear(there, packed, NULL, NULL, &y, &error);         what goes in on the device comes out on the device
  *   viva_tensor_to_host(y, &here, &error);
  *

@@ -184,7 +184,7 @@ typedef enum viva_reduction {
 VIVA_API const char *viva_reduction_name(viva_reduction op);
 VIVA_API viva_dtype viva_reduction_type(viva_reduction op, viva_dtype a);
 
-/* Errors: also E_ARGUMENT for an axis named twice, for several axes with ARGMAX and ARGMIN, and for nothing to
+/* Errors: also E_ARGUMENT for an axis named twice, for several axes (not all) with ARGMAX and ARGMIN, for nothing to
  * reduce where that has no value (all but SUM, PROD, NORM, ANY, ALL, COUNT_NONZERO).
  *
  * axes, count: the axes that go; NULL: all

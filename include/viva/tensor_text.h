@@ -4,8 +4,8 @@
  *   viva_tensor_format(x, NULL, text, sizeof text, NULL, &error);
  *   puts(text);
  *
- *   [[ 1.    2.5   3.  ]
- *    [-0.125 0.    1.  ]]
+ *   [[ 1.     2.5    3.   ]
+ *    [-0.125  0.     1.   ]]
  */
 #ifndef VIVA_TENSOR_TEXT_H
 #define VIVA_TENSOR_TEXT_H

@@ -179,6 +179,13 @@ typedef struct backend_ops {
   /* out = silu(gate) · up over rows × n; silu(v) = v / (1 + e^−v). out may be gate or up. Rows stride apart. */
   viva_status (*silu_mul)(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);
+  /* Optional, each by itself: rmsnorm (of x [rows][n]) or silu_mul (of gate and up [rows][n]), then quantize_rows, in one pass,
+   * for rows that nothing but products of codes reads. The same codes and scales; the rows themselves are written nowhere. mode
+   * is not FLOAT. */
+  viva_status (*rmsnorm_codes)(backend *b, const float *x, size_t rows, size_t n, const float *gain, float eps,
+                               input_mode mode, void *to, viva_error *error);
+  viva_status (*silu_mul_codes)(backend *b, const float *gate, const float *up, size_t rows, size_t n, input_mode mode,
+                                void *to, viva_error *error);
   /* to[i] = from[rows[i]] for i < count; vectors of n, stride apart in both. to does not overlap from. */
   viva_status (*take_rows)(backend *b, const float *from, const uint32_t *rows, size_t count, size_t n, size_t stride,
                            float *to, viva_error *error);

@@ -48,8 +48,8 @@ typedef struct decoder {
   decoder_layers_as layers_as; /* in decode_step */
 
   /* One of several that a decoder was cut into (load/cut.h): sizes and weights are the rank's own. The products of o and down
-   * are then parts of a sum, to which rank 0 adds the residual. NULL: it is whole. */
-  exchange *exchange;
+   * are then parts of a sum, to which rank 0 adds the residual. link NULL: it is whole. */
+  exchange *link;
   size_t rank;
 } decoder;
 

@@ -12,8 +12,8 @@
 
 #include "base/io.h"
 
-/* Linux moves at most this much in one read or write; larger sizes are cut by the kernel anyway. */
-#define MAX_TRANSFER ((size_t)0x7ffff000)
+/* Bytes of one read or write: between two of them a signal's handler runs, which it must within 0.2 s of any disk. */
+#define MAX_TRANSFER ((size_t)4 << 20)
 
 static int system_open(void *user, const char *path, io_open_mode mode) {
   (void)user;

@@ -44,6 +44,23 @@ static linear_args linear(size_t rows, const float *x, size_t x_stride, const we
                        .y_stride = y_stride};
 }
 
+/* 1 when these products read codes only and nobody looks at their rows: then codes are all that has to be made of them. */
+static int codes_suffice(const pass *p, const linear_args *args, size_t count) {
+  if (p->mode == INPUT_FLOAT || p->watch) return 0;
+  for (size_t i = 0; i < count; i++)
+    if (weight_dense(args[i].w->format)) return 0;
+  return 1;
+}
+
+/* Layers of packed weights that read the rows quantised last. */
+static viva_status multiply_codes(const pass *p, linear_args *args, size_t count, viva_error *error) {
+  for (size_t i = 0; i < count; i++) {
+    args[i].input = p->mode;
+    args[i].xq = p->w->quantized;
+  }
+  return p->b->ops->linear(p->b, args, count, error);
+}
+
 /* Layers that read the same rows. Where weights are packed and the model quantises its activations, the rows are quantised
  * once; dense weights of the same group take them as they are. */
 static viva_status multiply(const pass *p, const linear_args *args, size_t count, viva_error *error) {
@@ -51,27 +68,55 @@ static viva_status multiply(const pass *p, const linear_args *args, size_t count
   size_t packed_count = 0, dense_count = 0;
   if (p->mode == INPUT_FLOAT) return p->b->ops->linear(p->b, args, count, error);
   for (size_t i = 0; i < count; i++) {
-    if (weight_dense(args[i].w->format)) {
+    if (weight_dense(args[i].w->format))
       dense[dense_count++] = args[i];
-      continue;
-    }
-    packed[packed_count] = args[i];
-    packed[packed_count].input = p->mode;
-    packed[packed_count++].xq = p->w->quantized;
+    else
+      packed[packed_count++] = args[i];
   }
   if (packed_count) {
     TRY(p->b->ops->quantize_rows(p->b, p->mode, args->x, args->x_stride, args->m, args->w->cols, p->w->quantized,
                                  error));
-    TRY(p->b->ops->linear(p->b, packed, packed_count, error));
+    TRY(multiply_codes(p, packed, packed_count, error));
   }
   return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
 }
 
-/* x = residual + product, of which a rank among several makes its part. */
-static viva_status multiply_into_x(const pass *p, linear_args *args, const float *residual, viva_error *error) {
-  exchange *e = p->d->exchange;
+/* A norm of x's rows to the place that the layers read. stage: what whoever looks calls it. */
+static viva_status multiply_normed(const pass *p, const float *x, const float *gain, const char *stage,
+                                   linear_args *args, size_t count, viva_error *error) {
+  const backend_ops *ops = p->b->ops;
+  const size_t rows = args->m, hidden = p->w->layout.hidden;
+  float *norm = work_at(p->w, p->w->layout.norm_at);
+  if (ops->rmsnorm_codes && codes_suffice(p, args, count)) {
+    TRY(ops->rmsnorm_codes(p->b, x, rows, hidden, gain, p->d->eps, p->mode, p->w->quantized, error));
+    return multiply_codes(p, args, count, error);
+  }
+  TRY(ops->rmsnorm(p->b, x, norm, rows, hidden, 1, hidden, gain, p->d->eps, error));
+  TRY(told(p, stage, norm, rows, hidden, error));
+  return multiply(p, args, count, error);
+}
+
+/* silu(gate) · up in gate's place, which the layer reads. */
+static viva_status multiply_gated(const pass *p, float *gate, const float *up, linear_args *args, viva_error *error) {
+  const backend_ops *ops = p->b->ops;
+  const size_t rows = args->m, ffn = p->w->layout.ffn;
+  if (ops->silu_mul_codes && codes_suffice(p, args, 1)) {
+    TRY(ops->silu_mul_codes(p->b, gate, up, rows, ffn, p->mode, p->w->quantized, error));
+    return multiply_codes(p, args, 1, error);
+  }
+  TRY(ops->silu_mul(p->b, gate, up, gate, rows, ffn, ffn, error));
+  TRY(told(p, "product", gate, rows, ffn, error));
+  return multiply(p, args, 1, error);
+}
+
+/* x = residual + product: the residual is one rank's part among several. */
+static void into_x(const pass *p, linear_args *args, const float *residual) {
   if (p->d->rank == 0) args->residual = residual;
-  TRY(multiply(p, args, 1, error));
+}
+
+/* y of all ranks becomes the sum of their parts. */
+static viva_status sum_of_ranks(const pass *p, const linear_args *args, viva_error *error) {
+  exchange *e = p->d->link;
   return e ? e->ops->sum(e, p->d->rank, p->b, args->y, args->m * args->y_stride, error) : VIVA_OK;
 }
 
@@ -83,12 +128,10 @@ static viva_status project(const pass *p, const decoder_layer *l, size_t number,
   const head_shape h = p->d->heads;
   float *x = work_at(p->w, w->x_at), *norm = work_at(p->w, w->norm_at);
   float *q = work_at(p->w, w->q_at), *k = work_at(p->w, w->k_at), *v = work_at(p->w, w->v_at), eps = p->d->eps;
-  TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->attention_norm, eps, error));
-  TRY(told(p, "attention_norm", norm, rows, w->hidden, error));
   linear_args qkv[3] = {linear(rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
                         linear(rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
                         linear(rows, norm, w->hidden, &l->v, l->v_bias, v, w->kv)};
-  TRY(multiply(p, qkv, 3, error));
+  TRY(multiply_normed(p, x, l->attention_norm, "attention_norm", qkv, 3, error));
   if (l->q_norm) TRY(b->ops->rmsnorm(b, q, q, rows, w->q, h.q_heads, h.head_dim, l->q_norm, eps, error));
   if (l->k_norm) TRY(b->ops->rmsnorm(b, k, k, rows, w->kv, h.kv_heads, h.head_dim, l->k_norm, eps, error));
   TRY(told(p, "q", q, rows, w->q, error));
@@ -131,19 +174,19 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
     TRY(b->ops->take_rows(b, x, p->step->kept_rows, rows, w->hidden, w->hidden, residual, error));
   }
   linear_args o = linear(rows, out, w->q, &l->o, l->o_bias, x, w->hidden);
-  TRY(multiply_into_x(p, &o, residual, error));
+  into_x(p, &o, residual);
+  TRY(multiply(p, &o, 1, error));
+  TRY(sum_of_ranks(p, &o, error));
   TRY(told(p, "attention_sum", x, rows, w->hidden, error));
-  TRY(b->ops->rmsnorm(b, x, norm, rows, w->hidden, 1, w->hidden, l->mlp_norm, p->d->eps, error));
-  TRY(told(p, "mlp_norm", norm, rows, w->hidden, error));
   linear_args gate_up[2] = {linear(rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
                             linear(rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
-  TRY(multiply(p, gate_up, 2, error));
+  TRY(multiply_normed(p, x, l->mlp_norm, "mlp_norm", gate_up, 2, error));
   TRY(told(p, "gate", gate, rows, w->ffn, error));
   TRY(told(p, "up", up, rows, w->ffn, error));
-  TRY(b->ops->silu_mul(b, gate, up, gate, rows, w->ffn, w->ffn, error));
-  TRY(told(p, "product", gate, rows, w->ffn, error));
   linear_args down = linear(rows, gate, w->ffn, &l->down, l->down_bias, x, w->hidden);
-  TRY(multiply_into_x(p, &down, x, error));
+  into_x(p, &down, x);
+  TRY(multiply_gated(p, gate, up, &down, error));
+  TRY(sum_of_ranks(p, &down, error));
   return told(p, "mlp_sum", x, rows, w->hidden, error);
 }
 
@@ -169,9 +212,7 @@ viva_status forward_head(backend *b, const decoder *d, input_mode mode, const wo
   const row_layout *l = &w->layout;
   const pass p = {b, d, mode, w, NULL, watch, -1};
   float *x = work_at(w, l->x_at) + first * l->hidden, *norm = work_at(w, l->norm_at);
-  TRY(b->ops->rmsnorm(b, x, norm, rows, l->hidden, 1, l->hidden, d->output_norm, d->eps, error));
-  TRY(told(&p, "output_norm", norm, rows, l->hidden, error));
   linear_args head = linear(rows, norm, l->hidden, &d->head, NULL, logits, d->vocab);
-  TRY(multiply(&p, &head, 1, error));
+  TRY(multiply_normed(&p, x, d->output_norm, "output_norm", &head, 1, error));
   return told(&p, "logits", logits, rows, d->vocab, error);
 }

@@ -55,7 +55,7 @@ static viva_status make_share(shards *s, size_t number, viva_error *error) {
   TRY(own->b->ops->alloc(own->b, (size_t)to.used, &own->block, error));
   to.block = own->block;
   TRY(cut_decoder(s->whole, s->config, number, s->ranks->count, &to, &own->dec, error));
-  own->dec.exchange = s->ranks->exchange;
+  own->dec.link = s->ranks->exchange;
   return decoder_prepare(own->b, &own->dec, &own->prepared, error);
 }
 

@@ -13,7 +13,15 @@ viva_status index_hold(const viva_tensor *indices, viva_tensor **held, viva_erro
   TRY(operand_need(indices, "indices", error));
   if (!dtype_is_integer(indices->dtype))
     return error_set(error, VIVA_E_DTYPE, "indices are %s; expected an integer type", viva_dtype_name(indices->dtype));
-  return operand_dense(indices, VIVA_I64, held, error);
+  TRY(operand_dense(indices, VIVA_I64, held, error));
+  const int64_t *values = viva_tensor_elements(*held);
+  for (uint64_t i = 0; indices->dtype == VIVA_U64 && i < (*held)->elements; i++)
+    if (values[i] < 0) { /* above I64: not one from the end */
+      const uint64_t index = (uint64_t)values[i];
+      viva_tensor_release(*held), *held = NULL;
+      return error_set(error, VIVA_E_SIZE, "index %llu is outside any axis", (unsigned long long)index);
+    }
+  return VIVA_OK;
 }
 
 viva_status index_refuse(int64_t index, uint64_t size, viva_error *error) {

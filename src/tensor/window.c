@@ -20,9 +20,12 @@ static viva_status place(window *w, int axis, viva_error *error) {
   const int overflow = ck_mul(w->padding[axis], 2, &padded) || ck_add(padded, size, &padded) ||
                        ck_mul(w->dilation[axis], w->kernel[axis] - 1, &reach) || ck_add(reach, 1, &reach) ||
                        padded > INT64_MAX / 2 || w->stride[axis] > INT64_MAX / 2;
-  if (overflow || reach > padded)
+  if (overflow)
+    return error_set(error, VIVA_E_SIZE, "%s: padding, stride or dilation of axis %d of %s is too large", w->name,
+                     2 + axis, tensor_shape_text(&w->a, text));
+  if (reach > padded)
     return error_set(error, VIVA_E_SIZE, "%s: a window of %llu elements does not fit axis %d of %s with its padding",
-                     w->name, overflow ? 0ull : (unsigned long long)reach, axis, tensor_shape_text(&w->a, text));
+                     w->name, (unsigned long long)reach, 2 + axis, tensor_shape_text(&w->a, text));
   w->out[axis] = (padded - reach) / w->stride[axis] + 1;
   return VIVA_OK;
 }

@@ -102,24 +102,41 @@ static void test_joined_rows(void **state) {
 static void test_blocks(void **state) {
   (void)state;
   gemm_problem p = {GEMM_FP8_FAST, GEMM_F16, GEMM_PLAIN, 1, 8, 128};
-  assert_int_equal(gemm_blocks(&p, 132), 2); /* one cluster */
+  assert_int_equal(gemm_blocks(&p, 1, 132), 2); /* one cluster */
   p.n = 257;
-  assert_int_equal(gemm_blocks(&p, 132), 4);
+  assert_int_equal(gemm_blocks(&p, 1, 132), 4);
   p.m = 257;
-  assert_int_equal(gemm_blocks(&p, 132), 8);
+  assert_int_equal(gemm_blocks(&p, 1, 132), 8);
   p.act = GEMM_SWIGLU;
-  assert_int_equal(gemm_blocks(&p, 132), 12); /* 128 channels of y for each pair of blocks */
+  assert_int_equal(gemm_blocks(&p, 1, 132), 12); /* 128 channels of y for each pair of blocks */
   p.m = p.n = 8192;
-  assert_int_equal(gemm_blocks(&p, 132), 132);
-  assert_int_equal(gemm_blocks(&p, 131), 130);
+  assert_int_equal(gemm_blocks(&p, 1, 132), 132);
+  assert_int_equal(gemm_blocks(&p, 1, 131), 130);
+}
+
+/* Tiles of several products are counted together, each with the pairs that its own channels take. */
+static void test_parts(void **state) {
+  (void)state;
+  gemm_problem p[GEMM_MOST_PARTS] = {{GEMM_FP8_FAST, GEMM_F32, GEMM_PLAIN, 300, 520, 128},
+                                     {GEMM_FP8_FAST, GEMM_F32, GEMM_PLAIN, 300, 256, 128},
+                                     {GEMM_FP8_FAST, GEMM_F32, GEMM_PLAIN, 300, 8, 128}};
+  assert_int_equal(gemm_pairs(&p[0]), 3);
+  assert_int_equal(gemm_pairs(&p[1]), 1);
+  assert_int_equal(gemm_pairs(&p[2]), 1);
+  assert_int_equal(gemm_blocks(p, 3, 132), 2 * 2 * 5);
+  assert_int_equal(gemm_blocks(p, 3, 8), 8);
+  gemm_operands o = {.x = &p, .row_scale = NULL}, other = o;
+  assert_true(gemm_joins(&p[0], &o, &p[1], &other));
+  other.x = &o;
+  assert_false(gemm_joins(&p[0], &o, &p[1], &other));
+  p[1].k = 256;
+  assert_false(gemm_joins(&p[0], &o, &p[1], &o));
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_refuses),
-      cmocka_unit_test(test_boxes),
-      cmocka_unit_test(test_joined_rows),
-      cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_refuses), cmocka_unit_test(test_boxes), cmocka_unit_test(test_joined_rows),
+      cmocka_unit_test(test_blocks),  cmocka_unit_test(test_parts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,7 @@ static void check_bytes(const char *what, const uint8_t *expected, const uint8_t
 static void check_absmax(const float *dev, size_t count, float expected) {
   const uint32_t zero = 0;
   uint32_t *bits = cuda_kit_put(&kit, &zero, sizeof zero), got;
+  synchronize(); /* uploads go through the backend's stream, the kernels below through another */
   assert_int_equal(nvfp4_blocks_absmax(dev, count, bits, NULL), 0);
   synchronize();
   cuda_kit_get(&kit, &got, bits, sizeof got);

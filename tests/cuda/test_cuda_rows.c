@@ -148,6 +148,61 @@ static void silu_is_right(void **state) {
   }
 }
 
+/* -- rows as codes: the bytes of the operation and quantize_rows, one after the other */
+
+enum { CODES_ROWS = 7 };
+
+static const input_mode code_modes[] = {INPUT_E4M3, INPUT_INT8, INPUT_INT4};
+
+/* The codes of rows that lie at `made`, and those at `at_once`. */
+static void codes_are_same(const char *what, input_mode mode, const float *made, size_t n, const void *at_once) {
+  const size_t bytes = kit.ops->quantized_bytes(kit.b, mode, CODES_ROWS, n), codes = CODES_ROWS * n;
+  const size_t scales = bytes - CODES_ROWS * sizeof(float); /* what lies between is nobody's */
+  void *after = cuda_kit_put(&kit, NULL, bytes);
+  uint8_t *got = malloc(bytes), *expected = malloc(bytes);
+  assert_int_equal(kit.ops->quantize_rows(kit.b, mode, made, n, CODES_ROWS, n, after, NULL), VIVA_OK);
+  cuda_kit_get(&kit, expected, after, bytes);
+  cuda_kit_get(&kit, got, at_once, bytes);
+  for (size_t i = 0; i < codes; i++)
+    if (got[i] != expected[i])
+      fail_msg("%s of %zu, mode %d: code %zu of row %zu is %d, not %d", what, n, (int)mode, i % n, i / n, got[i],
+               expected[i]);
+  float ours[CODES_ROWS], theirs[CODES_ROWS];
+  memcpy(ours, got + scales, sizeof ours);
+  memcpy(theirs, expected + scales, sizeof theirs);
+  cuda_kit_same(what, theirs, ours, CODES_ROWS);
+  free(got), free(expected);
+}
+
+static void codes_of(size_t n, input_mode mode) {
+  uint64_t seed = n;
+  const size_t bytes = CODES_ROWS * n * sizeof(float), room = kit.ops->quantized_bytes(kit.b, mode, CODES_ROWS, n);
+  float *x = rows_of(CODES_ROWS, n, &seed), *y = rows_of(CODES_ROWS, n, &seed), *gain = malloc(n * sizeof *gain);
+  kit_fill(gain, n, &seed);
+  for (size_t c = 0; c < n; c++) x[2 * n + c] *= 0x1p-100f; /* a scale near FP32's end takes the plain division */
+  const float *far_x = cuda_kit_put(&kit, x, bytes), *far_y = cuda_kit_put(&kit, y, bytes);
+  const float *far_gain = cuda_kit_put(&kit, gain, n * sizeof *gain);
+  float *made = cuda_kit_put(&kit, NULL, bytes);
+  void *codes = cuda_kit_put(&kit, NULL, room);
+  assert_int_equal(kit.ops->rmsnorm(kit.b, far_x, made, CODES_ROWS, n, 1, n, far_gain, 1e-5f, NULL), VIVA_OK);
+  assert_int_equal(kit.ops->rmsnorm_codes(kit.b, far_x, CODES_ROWS, n, far_gain, 1e-5f, mode, codes, NULL), VIVA_OK);
+  codes_are_same("a norm", mode, made, n, codes);
+  void *gated = cuda_kit_put(&kit, NULL, room);
+  assert_int_equal(kit.ops->silu_mul(kit.b, far_x, far_y, made, CODES_ROWS, n, n, NULL), VIVA_OK);
+  assert_int_equal(kit.ops->silu_mul_codes(kit.b, far_x, far_y, CODES_ROWS, n, mode, gated, NULL), VIVA_OK);
+  codes_are_same("a gated activation", mode, made, n, gated);
+  cuda_kit_drop(&kit);
+  free(x), free(y), free(gain);
+}
+
+/* Lengths of one warp, of blocks, beyond what registers hold, and ones that quads do not fit. */
+static void codes_are_those_of_rows(void **state) {
+  static const size_t widths[] = {16, 17, 256, 260, 576, 2048, 4095, 4096, 5632, 14336, 16384, 28672, 28676, 32771};
+  (void)state;
+  for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+    for (size_t m = 0; m < sizeof code_modes / sizeof *code_modes; m++) codes_of(widths[w], code_modes[m]);
+}
+
 static void rows_are_taken(void **state) {
   static const size_t widths[] = {5, 64, 576, 4096};
   (void)state;
@@ -274,8 +329,10 @@ static void top_is_exact(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(embed_is_exact), cmocka_unit_test(rmsnorm_is_right),     cmocka_unit_test(silu_is_right),
-      cmocka_unit_test(rows_are_taken), cmocka_unit_test(outer_rows_are_exact), cmocka_unit_test(top_is_exact),
+      cmocka_unit_test(embed_is_exact),          cmocka_unit_test(rmsnorm_is_right),
+      cmocka_unit_test(silu_is_right),           cmocka_unit_test(rows_are_taken),
+      cmocka_unit_test(outer_rows_are_exact),    cmocka_unit_test(top_is_exact),
+      cmocka_unit_test(codes_are_those_of_rows),
   };
   const int unavailable = cuda_kit_open(&kit, 300, 128, 128256);
   if (unavailable) return unavailable;

@@ -11,9 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine.h"
+#include "fuzz/models.h"
 #include "fuzz/parts.h"
-#include "lib/memory_io.h"
 #include "viva/chat.h"
 #include "viva/viva.h"
 
@@ -31,23 +30,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argc;
   (void)argv;
-  viva_engine_options o = viva_engine_options_default();
-  o.threads = 1;
-  o.log_level = VIVA_LOG_ERROR;
-  o.device = VIVA_DEVICE_CPU;
   files = memory_io_create();
-  if (engine_open(&o, memory_io_table(files), &engine, NULL)) abort();
+  engine = engine_on(files);
   return 0;
-}
-
-static void require(int condition) {
-  if (!condition) abort();
-}
-
-static viva_status said(viva_status status, const viva_error *error) {
-  require(!status || (error->code == status && error->message[0]));
-  require(status != VIVA_E_INTERNAL);
-  return status;
 }
 
 /* ---- the folder */

@@ -11,9 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine.h"
+#include "fuzz/models.h"
 #include "fuzz/parts.h"
-#include "lib/memory_io.h"
 #include "lib/small_model.h"
 #include "viva/chat.h"
 #include "viva/viva.h"
@@ -36,28 +35,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argc;
   (void)argv;
-  viva_engine_options o = viva_engine_options_default();
-  o.threads = 1;
-  o.log_level = VIVA_LOG_ERROR;
-  o.device = VIVA_DEVICE_CPU;
   files = memory_io_create();
   small_model_copy(files, "/tiny", "tests/golden/tiny.gguf");
   const void *bytes = memory_io_get(files, "/tiny", &tiny_bytes);
   tiny = malloc(tiny_bytes);
-  if (!tiny || engine_open(&o, memory_io_table(files), &engine, NULL)) abort();
+  if (!tiny) abort();
+  engine = engine_on(files);
   memcpy(tiny, bytes, tiny_bytes);
   return 0;
-}
-
-static void require(int condition) {
-  if (!condition) abort();
-}
-
-/* An error has its code and words. */
-static viva_status said(viva_status status, const viva_error *error) {
-  require(!status || (error->code == status && error->message[0]));
-  require(status != VIVA_E_INTERNAL);
-  return status;
 }
 
 /* ---- the model */

@@ -319,6 +319,34 @@ static viva_status far_silu_mul(backend *b, const float *gate, const float *up, 
                                error));
 }
 
+/* The rows that are written nowhere, for as long as they are quantised. */
+static viva_status codes_of(far_device *far, float *made, size_t rows, size_t n, input_mode mode, void *to,
+                            viva_status status, viva_error *error) {
+  if (!status) status = far->cpu->ops->quantize_rows(far->cpu, mode, made, n, rows, n, far_dev(far, to), error);
+  free(made);
+  return status;
+}
+
+static viva_status far_rmsnorm_codes(backend *b, const float *x, size_t rows, size_t n, const float *gain, float eps,
+                                     input_mode mode, void *to, viva_error *error) {
+  far_device *far = far_of(b);
+  TRY(enter(far, error));
+  float *y = malloc(rows * n * sizeof *y);
+  const viva_status status =
+      far->cpu->ops->rmsnorm(far->cpu, far_dev(far, x), y, rows, n, 1, n, far_dev(far, gain), eps, error);
+  return leave(far, codes_of(far, y, rows, n, mode, to, status, error));
+}
+
+static viva_status far_silu_mul_codes(backend *b, const float *gate, const float *up, size_t rows, size_t n,
+                                      input_mode mode, void *to, viva_error *error) {
+  far_device *far = far_of(b);
+  TRY(enter(far, error));
+  float *y = malloc(rows * n * sizeof *y);
+  const viva_status status =
+      far->cpu->ops->silu_mul(far->cpu, far_dev(far, gate), far_dev(far, up), y, rows, n, n, error);
+  return leave(far, codes_of(far, y, rows, n, mode, to, status, error));
+}
+
 static viva_status far_take_rows(backend *b, const float *from, const uint32_t *rows, size_t count, size_t n,
                                  size_t stride, float *to, viva_error *error) {
   far_device *far = far_of(b);
@@ -375,6 +403,8 @@ void far_begin_at(far_device *far, backend **slot, int flags) {
                            .rope_append = far_rope_append,
                            .attention = far_attention,
                            .silu_mul = far_silu_mul,
+                           .rmsnorm_codes = far_rmsnorm_codes,
+                           .silu_mul_codes = far_silu_mul_codes,
                            .take_rows = far_take_rows,
                            .top = far_top,
                            .read_pass = far_read_pass,

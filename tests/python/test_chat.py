@@ -40,6 +40,8 @@ class Terminal:
         except OSError as reason:
             pytest.skip(f"there is no pseudo-terminal here: {reason}")
         if self.pid == 0:
+            for number in signal.SIGINT, signal.SIGQUIT, signal.SIGHUP:
+                signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore them (nohup, a job of a shell)
             os.environ.pop("NO_COLOR", None)
             os.environ.update({"TERM": "xterm", **environment})
             os.execv(command[0], [str(c) for c in command])

@@ -152,3 +152,11 @@ def test_pipes_hold_little(program, tmp_path):
     code, kilobytes = map(int, out.split())
     queue = 6 * (4 << 20) + 4 * (1 << 20)  # 2 · 2 + 2 chunks of 2^20 values, and what they become
     assert code == 0 and kilobytes * 1024 < (64 << 20) + queue
+
+
+def test_what_cannot_be_written_from_a_pipe_says_so(program):
+    """Not that somebody had cancelled it."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([program, "compress", "-", "-o", "-"], input=bytes(4 << 20), stdout=full, stderr=subprocess.PIPE,
+                              timeout=60, check=False)
+    assert done.returncode == 4 and b"cancelled" not in done.stderr, done

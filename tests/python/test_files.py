@@ -364,6 +364,16 @@ def test_folder_of_one_gguf(program, folder, tmp_path):
     assert json.loads(run.stdout) == expected[0], run.stderr
 
 
+def test_folder_that_may_not_be_listed(program, folder):
+    """Its files are known by their names. (root may list everything: the same without the obstacle.)"""
+    expected = generate(program, folder)[:2]
+    folder.chmod(0o311)
+    try:
+        assert generate(program, folder)[:2] == expected
+    finally:
+        folder.chmod(0o755)
+
+
 def test_cache_root_names_its_snapshot(program, folder, tmp_path):
     """Each folder above a snapshot, given to whatever command; the one that refs/main means, where it says so."""
     hub = tmp_path / "hub"

@@ -36,6 +36,17 @@ def large_header(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def large_string(tmp_path_factory):
+    """A GGUF file whose only value is a string of 1 GiB, without a block on the disk."""
+    path = tmp_path_factory.mktemp("large") / "string.gguf"
+    length = 1 << 30
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"k" + struct.pack("<IQ", 8, length)
+    path.write_bytes(head)
+    os.truncate(path, len(head) + length)
+    return path
+
+
+@pytest.fixture(scope="module")
 def large_tokenizer(tmp_path_factory):
     path = tmp_path_factory.mktemp("large") / "tokenizer.json"
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -62,15 +73,18 @@ def seconds_to_end(command, wait, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ends_soon_in_every_phase(program, large_header, large_tokenizer, tmp_path, number):
+def test_ends_soon_in_every_phase(program, large_header, large_string, large_tokenizer, tmp_path, number):
     """In phases that ask nobody, and in those that poll."""
     text = tmp_path / "text"
     text.write_text("some words and 12345 numbers " * 40000)
     commands = {
         "inspect": [program, "inspect", large_header],
+        "inspect a string": [program, "inspect", large_string],
         "tokenizer": [program, "tokenize", "-m", large_tokenizer, "-p", "ab"],
         "encode": [program, "tokenize", "-m", TINY, "-f", text, "--ids"],
         "read": [program, "tokenize", "-m", TINY],
+        "read floats": [program, "compress", "-", "-o", tmp_path / "c.viva"],
+        "read a container": [program, "decompress", "-", "-o", tmp_path / "d.raw"],
         "generate": [program, "generate", "-m", TINY, "-p", "a", "-n", "90000", "-c", "100000", "--ignore-eos"],
         "perplexity": [program, "perplexity", "-m", TINY, "-f", text],
         "bench": [program, "bench", "-m", TINY, "-r", "1000"],

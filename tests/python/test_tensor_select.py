@@ -50,6 +50,15 @@ def test_take(pool):
         new("take", tensor_of(np.zeros(7)), tensor_of(np.zeros(2)), 0)
 
 
+def test_unsigned_indices_do_not_count_from_the_end():
+    last = tensor_of(np.full(1, 2**64 - 1, np.uint64))
+    for arguments in (("take", tensor_of(np.zeros(7)), last, 0), ("gather", tensor_of(np.zeros(7)), last, 0),
+                      ("scatter", 0, tensor_of(np.zeros(7)), last, tensor_of(np.ones(1)), 0),
+                      ("one_hot", last, c.c_uint64(3), DTYPES[np.dtype(np.float32)])):
+        with pytest.raises(VivaError, match="index 18446744073709551615 is outside"):
+            new(*arguments)
+
+
 def test_gather(pool):
     for dtype, shape, order in itertools.product(COMPUTE, [(7, ), (4, 5), (2, 3, 4), (3, 1, 2)], range(4)):
         for axis in range(len(shape)):

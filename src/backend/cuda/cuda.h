@@ -107,6 +107,10 @@ viva_status cuda_rope_append(backend *b, const rope_append_args *args, viva_erro
 viva_status cuda_attention(backend *b, const attention_args *args, viva_error *error);
 viva_status cuda_silu_mul(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);
+viva_status cuda_rmsnorm_codes(backend *b, const float *x, size_t rows, size_t n, const float *gain, float eps,
+                               input_mode mode, void *to, viva_error *error);
+viva_status cuda_silu_mul_codes(backend *b, const float *gate, const float *up, size_t rows, size_t n, input_mode mode,
+                                void *to, viva_error *error);
 viva_status cuda_take_rows(backend *b, const float *from, const uint32_t *rows, size_t count, size_t n, size_t stride,
                            float *to, viva_error *error);
 viva_status cuda_top(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids, float *values,

@@ -23,6 +23,7 @@
 
 typedef struct decode_graph {
   size_t rows, spans, pages; /* pages: room of the table */
+  uint32_t row_shares;       /* of attention, at most */
   input_mode mode;
   kv_type kv;
   cudaGraphExec_t exec;
@@ -63,7 +64,7 @@ static int alike(const weight *a, const weight *b) {
 }
 
 static int decoder_taken(const decoder *d) {
-  if (d->exchange && (!cuda_exchange_captured(d->exchange) || CUDA_DECODE_ROWS * d->hidden > EXCHANGE_FLOATS)) return 0;
+  if (d->link && (!cuda_exchange_captured(d->link) || CUDA_DECODE_ROWS * d->hidden > EXCHANGE_FLOATS)) return 0;
   if (step_attention_refusal(d->heads) || !weight_taken(&d->head)) return 0;
   for (size_t i = 0; i < d->layer_count; i++) {
     const decoder_layer *l = &d->layers[i];
@@ -184,6 +185,7 @@ typedef struct capture {
   const decoder *d;
   batch step; /* as the device sees it */
   input_mode mode;
+  uint32_t row_shares;
   step_queue q;
   int status;         /* the first cudaError_t; nothing is queued after it */
   const uint16_t *in; /* the rows that the next product takes, and their scales (NULL: 1) */
@@ -268,13 +270,13 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
 
 static step_exchange_group group_of(const capture *s) {
   const uint32_t *number = (const uint32_t *)(const void *)(s->p->block + NUMBER_AT);
-  return cuda_exchange_group(s->d->exchange, s->d->rank, number);
+  return cuda_exchange_group(s->d->link, s->d->rank, number);
 }
 
 /* x, of which a rank among several has made its part, becomes the sum. (In a program its product does that.) */
 static void exchange_x(capture *s) {
   const decoder *d = s->d;
-  if (!d->exchange || s->stages) return;
+  if (!d->link || s->stages) return;
   const step_exchange_args a = {
       .group = group_of(s), .x = s->p->x, .count = s->step.rows * d->hidden, .number = s->exchanges++};
   QUEUE(s, exchange(s->q, &a));
@@ -325,7 +327,9 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
     uint8_t *stage = s->stages + s->program.stage_count++ * s->c->kernels->persist_stage_bytes();
     QUEUE(s, persist_attention(&s->program, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, stage));
   } else if (p->work.clusters && s->step.span_count == s->step.rows) {
-    QUEUE(s, turn_attention(s->q, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, &p->work));
+    step_work work = p->work;
+    work.row_shares = s->row_shares;
+    QUEUE(s, turn_attention(s->q, &turn, l->q_norm, l->k_norm, s->d->eps, &a, to_half, &work));
   } else {
     QUEUE(s, rope_append(s->q, &turn, l->q_norm, l->k_norm, s->d->eps));
     QUEUE(s, attention(s->q, &a, to_half, &p->work));
@@ -413,7 +417,7 @@ static void queue_step(capture *s) {
                              .n = d->vocab,
                              .k = 1,
                              .ids = answer_ids(p),
-                             .values = d->exchange ? answer_values(p) : NULL,
+                             .values = d->link ? answer_values(p) : NULL,
                              .nan = answer_nan(p)};
   QUEUE(s, put(p->logits, (float *const *)(void *)p->block, rows * d->vocab, s->q.stream, s->q.dependent));
   QUEUE(s, top(s->q, &top, &p->work));
@@ -472,7 +476,7 @@ static viva_status make_program(capture *s, decode_graph *g, viva_error *error) 
                              .layers = d->layer_count,
                              .heads = d->heads,
                              .run_count = d->layer_count * PRODUCTS};
-  if (d->exchange) program.peers = group_of(s);
+  if (d->link) program.peers = group_of(s);
   if (!layers_alike(d, s->mode) || !k->persist_fits(&program, c->gpu.shared_most)) return VIVA_OK;
   const size_t stages = cuda_align(d->layer_count * STAGES * k->persist_stage_bytes());
   const size_t runs = cuda_align(program.run_count * k->persist_run_bytes()), work = k->persist_work_bytes(&program);
@@ -516,6 +520,7 @@ static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *ho
                .d = p->d,
                .step = device_step(p, host, g->pages),
                .mode = g->mode,
+               .row_shares = g->row_shares,
                .q = {.stream = c->stream, .dependent = c->gpu.major >= 9}};
   TRY(make_program(&s, g, error));
   TRY(cuda_check(c, api->StreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal), "capturing a step", error));
@@ -528,19 +533,35 @@ static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *ho
   return status;
 }
 
+/* Attention's blocks for the step's longest row, as one of three numbers. A kernel that stays asks the device. */
+static uint32_t row_shares_of(const decoder *d, const batch *host) {
+  uint32_t longest = 0;
+  if (host->rows == 1 && d->layers_as != LAYERS_AS_STAGES) return 2 * STEP_HALF_SHARES;
+  for (size_t i = 0; i < host->rows; i++)
+    if (host->positions[i] >= longest) longest = host->positions[i] + 1;
+  const uint32_t shares = step_row_shares(longest);
+  return shares <= 2 ? 2 : shares <= STEP_HALF_SHARES ? STEP_HALF_SHARES : shares;
+}
+
 static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host, input_mode mode, decode_graph **out,
                              viva_error *error) {
+  const uint32_t row_shares = row_shares_of(p->d, host);
   size_t pages = host->rows * PAGES_LEAST;
   while (pages < host->page_count) pages *= 2;
   for (decode_graph *g = p->graphs; g; g = g->next) {
     if (g->rows != host->rows || g->spans != host->span_count || g->pages != pages) continue;
-    if (g->mode != mode || g->kv != host->kv.type) continue;
+    if (g->mode != mode || g->kv != host->kv.type || g->row_shares != row_shares) continue;
     *out = g;
     return VIVA_OK;
   }
   decode_graph *g = mem_zalloc(&c->rt->mem, sizeof *g);
   if (!g) return error_set(error, VIVA_E_MEMORY, "no memory for a captured step");
-  *g = (decode_graph){.rows = host->rows, .spans = host->span_count, .pages = pages, .mode = mode, .kv = host->kv.type};
+  *g = (decode_graph){.rows = host->rows,
+                      .spans = host->span_count,
+                      .pages = pages,
+                      .row_shares = row_shares,
+                      .mode = mode,
+                      .kv = host->kv.type};
   const viva_status status = capture_step(c, p, host, g, error);
   if (status) {
     if (g->program) c->api->FreeAsync(g->program, c->stream);
@@ -577,8 +598,8 @@ static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, 
   describe(p, host, logits);
   memcpy((uint8_t *)p->host + TURN_AT, &g->turns, sizeof g->turns);
   g->turns++;
-  if (d->exchange) {
-    const uint32_t number = cuda_exchange_numbers(d->exchange, d->rank, 2 * (uint32_t)d->layer_count);
+  if (d->link) {
+    const uint32_t number = cuda_exchange_numbers(d->link, d->rank, 2 * (uint32_t)d->layer_count);
     memcpy((uint8_t *)p->host + NUMBER_AT, &number, sizeof number);
   }
   TRY(cuda_check(c, c->api->GraphLaunch(g->exec, c->stream), "a captured step", error));

@@ -55,7 +55,7 @@ static viva_status sum_in_pieces(cuda_exchange *x, size_t rank, float *values, s
 static viva_status sum_by_nccl(cuda_exchange *x, size_t rank, float *values, size_t count, viva_error *error) {
   cuda_backend *c = x->each[rank].c;
   pthread_mutex_lock(&x->lock);
-  const nccl_comm comm = x->comms[rank];
+  nccl_comm comm = x->comms[rank];
   pthread_mutex_unlock(&x->lock);
   if (!comm) return error_set(error, VIVA_E_CANCELLED, "another device of the engine gave up");
   const int status = x->nccl.AllReduce(values, values, count, NCCL_FLOAT, NCCL_SUM, comm, c->stream);

@@ -31,7 +31,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .fetch = convert_fetch,
     .put = convert_put,
     .gemv = run_gemv,
-    .gemm = gemm_launch,
+    .gemm = gemm_launch_parts,
     .expand = gemm_expand,
     .rows = gemm_rows,
     .product = step_product,
@@ -54,4 +54,6 @@ const cuda_kernels cuda_kernels_compiled = {
     .persist_fits = persist_fits,
     .persist_launch = run_persist,
     .quantize_rows = step_quantize_rows,
+    .rmsnorm_codes = step_rmsnorm_codes,
+    .silu_codes = step_silu_codes,
 };

@@ -29,7 +29,7 @@ typedef struct cuda_kernels {
   int (*put)(const float *logits, float *const *to, size_t count, void *stream, int dependent);
   /* products */
   int (*gemv)(const gemv_problem *p, const cuda_gpu *gpu, int dependent, void *stream); /* plan and launch */
-  int (*gemm)(const gemm_problem *p, const gemm_operands *o, void *stream);
+  int (*gemm)(const gemm_problem *p, const gemm_operands *o, int count, void *stream);
   int (*expand)(const weight *from, const expand_target *target, void *stream);
   int (*rows)(rows_type type, const void *x, size_t stride, int m, int k, rows_codes to, void *codes, float *scales,
               void *stream);
@@ -61,6 +61,8 @@ typedef struct cuda_kernels {
   int (*persist_fits)(const persist_program *p, size_t shared_most);
   int (*persist_launch)(const persist_program *p, const cuda_gpu *gpu, void *stream);
   int (*quantize_rows)(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
+  int (*rmsnorm_codes)(step_queue q, const step_rmsnorm_args *a, input_mode mode, void *to);
+  int (*silu_codes)(step_queue q, const step_silu_args *a, input_mode mode, void *to);
 } cuda_kernels;
 
 extern const cuda_kernels cuda_kernels_compiled;

@@ -7,6 +7,8 @@
  *                 expanded to F16 before the product
  *   any           step_product: F32 weights, columns that are no multiple of 8, weights without a second form
  *
+ * Large products of the same rows (q, k and v; gate and up) are one launch where the weights are taken as they are.
+ *
  * FP32 rows enter as FP16, a row that it cannot hold divided by a power of two. Rows of codes enter as they are, or, where the
  * weights are of another kind, as FP16, which holds every code. */
 #include "backend/cuda/cuda.h"
@@ -143,16 +145,33 @@ static int runs_large(const cuda_backend *c, const linear_args *a) {
   return way.expanded <= EXPANDED_MOST && !gemm_refusal(&p);
 }
 
+/* 1 when the weight's scales are what the kernel takes. */
+static int plain_scales(const weight *w, const large_way *way) {
+  const int unscaled = way->kind == GEMM_NVFP4_F16 || w->format == WEIGHT_F16;
+  return unscaled || (w->scales_type == SCALE_F32 && w->scale_row_bytes == sizeof(float));
+}
+
+/* 1 when the kernel can write y itself. */
+static int writes_y(const linear_args *a) {
+  return a->act == ACTIVATION_NONE && (!a->residual || a->residual == a->y) && a->y_stride == a->w->rows &&
+         (uintptr_t)a->y % 16 == 0;
+}
+
+/* 1 when nothing but the rows takes room, so that products of the same rows may be one launch. */
+static int needs_no_room(const linear_args *a) {
+  const large_way way = way_of(a);
+  return way.weights == AS_IT_IS && plain_scales(a->w, &way) && writes_y(a);
+}
+
 /* Fills the operands that are the weight's. */
 static viva_status large_weights(cuda_backend *c, const weight *w, const large_way *way, gemm_operands *o,
                                  viva_error *error) {
   const size_t codes = cuda_align(way->expanded), index = cuda_align(way->index);
   const int unscaled = way->kind == GEMM_NVFP4_F16 || w->format == WEIGHT_F16;
-  const int plain = w->scales_type == SCALE_F32 && w->scale_row_bytes == sizeof(float);
   o->scale = way->kind == GEMM_NVFP4_F16 ? weight_row_scale(w, 0) : 1;
   o->w = w->data;
   o->index = w->scales;
-  if (way->weights == AS_IT_IS && (unscaled || plain)) {
+  if (way->weights == AS_IT_IS && plain_scales(w, way)) {
     o->channel_scale = unscaled ? NULL : w->scales;
     return VIVA_OK;
   }
@@ -175,35 +194,51 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
   return cuda_check(c, (cudaError_t)c->kernels->expand(w, &target, c->stream), "expanding weights", error);
 }
 
-static viva_status multiply_large(cuda_backend *c, const linear_args *a, half_rows *rows, viva_error *error) {
-  const large_way way = way_of(a);
-  const gemm_problem p = large_problem(a, &way);
-  const size_t m = a->m, n = a->w->rows;
-  const int finished = a->act == ACTIVATION_NONE && !a->residual && a->y_stride == n && (uintptr_t)a->y % 16 == 0;
-  gemm_operands o = {.bias = a->bias, .y = a->y};
-  if (way.half) {
+/* The operands of one product; where the kernel cannot write y, its sums go to the room for them. */
+static viva_status large_operands(cuda_backend *c, const linear_args *a, const large_way *way, half_rows *rows,
+                                  gemm_operands *o, viva_error *error) {
+  *o = (gemm_operands){.bias = a->bias, .y = a->y, .adds = writes_y(a) && a->residual};
+  if (way->half) {
     TRY(half_rows_make(c, a, rows, error));
-    o.x = rows->codes;
-    o.row_scale = rows->scales;
+    o->x = rows->codes;
+    o->row_scale = rows->scales;
   } else {
-    o.x = a->xq;
-    o.row_scale = step_quantized_scales(a->xq, m, a->w->cols);
+    o->x = a->xq;
+    o->row_scale = step_quantized_scales(a->xq, a->m, a->w->cols);
   }
-  TRY(large_weights(c, a->w, &way, &o, error));
-  if (!finished) {
-    TRY(cuda_room_fit(c, &c->product, m * n * sizeof(float), error));
-    o.y = c->product.dev;
+  TRY(large_weights(c, a->w, way, o, error));
+  if (writes_y(a)) return VIVA_OK;
+  TRY(cuda_room_fit(c, &c->product, a->m * a->w->rows * sizeof(float), error));
+  o->y = c->product.dev;
+  return VIVA_OK;
+}
+
+/* count products as one launch; more than one only of those that need no room. */
+static viva_status multiply_large(cuda_backend *c, const linear_args *a, size_t count, half_rows *rows,
+                                  viva_error *error) {
+  gemm_problem p[GEMM_MOST_PARTS];
+  gemm_operands o[GEMM_MOST_PARTS];
+  for (size_t i = 0; i < count; i++) {
+    const large_way way = way_of(&a[i]);
+    p[i] = large_problem(&a[i], &way);
+    TRY(large_operands(c, &a[i], &way, rows, &o[i], error));
   }
-  TRY(cuda_check(c, (cudaError_t)c->kernels->gemm(&p, &o, c->stream), "a product of many rows", error));
-  if (finished) return VIVA_OK;
-  const convert_finish_args finish = {.sums = o.y,
-                                      .m = (int)m,
-                                      .n = (int)n,
+  TRY(cuda_check(c, (cudaError_t)c->kernels->gemm(p, o, (int)count, c->stream), "a product of many rows", error));
+  if (writes_y(a)) return VIVA_OK;
+  const convert_finish_args finish = {.sums = o->y,
+                                      .m = (int)a->m,
+                                      .n = (int)a->w->rows,
                                       .act = a->act,
                                       .residual = a->residual,
                                       .y = a->y,
                                       .y_stride = a->y_stride};
   return cuda_check(c, (cudaError_t)c->kernels->finish(&finish, c->stream), "finishing a product", error);
+}
+
+/* 1 when b can be a part of a's launch. */
+static int joins_large(const cuda_backend *c, const linear_args *a, const linear_args *b) {
+  return runs_large(c, b) && a->m == b->m && joins(a, b) && way_of(a).kind == way_of(b).kind && needs_no_room(a) &&
+         needs_no_room(b);
 }
 
 /* ---- all of them */
@@ -217,7 +252,8 @@ static viva_status multiply(cuda_backend *c, const linear_args *args, size_t cou
     together = 1;
     if (i > 0 && (a->m != args->m || a->w->cols != args->w->cols)) rows.from = NULL;
     if (runs_large(c, a)) {
-      TRY(multiply_large(c, a, &rows, error));
+      while (i + together < count && together < GEMM_MOST_PARTS && joins_large(c, a, &a[together])) together++;
+      TRY(multiply_large(c, a, together, &rows, error));
     } else if (runs_small(a)) {
       while (i + together < count && together < GEMV_MOST_PARTS && runs_small(&a[together]) &&
              !runs_large(c, &a[together]) && joins(a, &a[together]))

@@ -47,6 +47,20 @@ viva_status cuda_silu_mul(backend *b, const float *gate, const float *up, float 
   CUDA_CALL(b, cuda_check(c, (cudaError_t)c->kernels->silu_mul(QUEUE(c), &a), "a gated activation", error));
 }
 
+viva_status cuda_rmsnorm_codes(backend *b, const float *x, size_t rows, size_t n, const float *gain, float eps,
+                               input_mode mode, void *to, viva_error *error) {
+  cuda_backend *c = cuda_of(b);
+  const step_rmsnorm_args a = {.x = x, .rows = rows, .stride = n, .groups = 1, .n = n, .gain = gain, .eps = eps};
+  CUDA_CALL(b, cuda_check(c, (cudaError_t)c->kernels->rmsnorm_codes(QUEUE(c), &a, mode, to), "a norm", error));
+}
+
+viva_status cuda_silu_mul_codes(backend *b, const float *gate, const float *up, size_t rows, size_t n, input_mode mode,
+                                void *to, viva_error *error) {
+  cuda_backend *c = cuda_of(b);
+  const step_silu_args a = {.gate = gate, .up = up, .rows = rows, .n = n, .stride = n};
+  CUDA_CALL(b, cuda_check(c, (cudaError_t)c->kernels->silu_codes(QUEUE(c), &a, mode, to), "a gated activation", error));
+}
+
 viva_status cuda_take_rows(backend *b, const float *from, const uint32_t *rows, size_t count, size_t n, size_t stride,
                            float *to, viva_error *error) {
   cuda_backend *c = cuda_of(b);

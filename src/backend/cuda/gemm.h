@@ -1,6 +1,6 @@
 /* gemm.h: products of many rows on sm_90a: what is asked for, and what runs it. Plain structs for C and CUDA.
  *
- *   y[m][n] = act(x[m][k] · w[n][k]ᵀ · channel_scale[n] · row_scale[m] + bias[n])
+ *   y[m][n] = act(x[m][k] · w[n][k]ᵀ · channel_scale[n] · row_scale[m] + bias[n]) (+ y[m][n])
  *
  * The kernels compute the transpose: a tile is 128 output channels × 256 rows of x, because the sparse tensor cores
  * take only their first operand 2:4, and because registers can hold only the first operand's codes while they are
@@ -62,6 +62,7 @@ typedef struct gemm_operands {
   const float *after_bias;    /* SWIGLU: [n] added after the product, or NULL */
   float scale;                /* of the whole matrix; 1 */
   void *y;                    /* [m][n] */
+  int adds;                   /* 1, with GEMM_F32 only: y grows by the product, by one addition for each value */
 } gemm_operands;
 
 /* Why a problem is refused, in words that complete "the kernel needs ..."; NULL when it runs. */
@@ -69,6 +70,16 @@ const char *gemm_refusal(const gemm_problem *p);
 
 /* Queues the product on a stream (cudaStream_t). 0, or a cudaError_t. */
 int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream);
+
+#define GEMM_MOST_PARTS 3 /* q, k and v; gate and up */
+
+/* The same for count products as one launch, whose tiles follow each other: fewer multiprocessors wait for a launch's last
+ * tiles. They read the same rows: of the problems only n, of the operands all but x and row_scale may differ. The bits are
+ * those of each product alone. */
+int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, void *stream);
+
+/* 1 when the second product may be a part beside the first. */
+int gemm_joins(const gemm_problem *p, const gemm_operands *o, const gemm_problem *q, const gemm_operands *with);
 
 #ifdef __cplusplus
 }

@@ -12,14 +12,28 @@
 #include "backend/cuda/gemm.h"
 #include "backend/cuda/gemm_products.cuh"
 
-struct gemm_args {
-  int m, n, k;
+/* One of the matrices that a launch multiplies with the same rows. */
+struct gemm_part_args {
+  int n, pairs;               /* pairs of tiles along n */
   const float *channel_scale; /* [n], SWIGLU [2n]; or NULL */
-  const float *row_scale;     /* [m] or NULL */
   const float *bias;          /* [n], SWIGLU [2n]; or NULL */
   const float *after_bias;    /* SWIGLU [n] or NULL */
-  float scale;                /* of all */
   const uint8_t *block_scale; /* NVFP4: [n or 2n][k/16] */
+  float scale;                /* of all */
+  int adds;                   /* GEMM_F32: the results are added to y */
+};
+
+struct gemm_args {
+  int m, k, pairs;        /* of all parts together */
+  const float *row_scale; /* [m] or NULL */
+  gemm_part_args parts[GEMM_MOST_PARTS];
+
+  /* The part that a pair of tiles belongs to; *pair becomes its own count. */
+  __device__ int find(int *pair) const {
+    int i = 0;
+    while (i + 1 < GEMM_MOST_PARTS && *pair >= parts[i].pairs) *pair -= parts[i++].pairs;
+    return i;
+  }
 };
 
 /* v / (1 + e^-v); -Inf gives NaN, as on the CPU. */
@@ -42,7 +56,7 @@ struct gemm_row_pair {
   int channel[2]; /* of y, kept inside [0, n); SWIGLU: both the same, h 0 the gate and 1 the up */
   float scale[2], bias[2], after;
 
-  template <gemm_act ACT> __device__ void load(const gemm_args &args, int first) {
+  template <gemm_act ACT> __device__ void load(const gemm_part_args &args, int first) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       channel[h] = min(first + (ACT == GEMM_SWIGLU ? 0 : 8 * h), args.n - 1);
@@ -53,7 +67,7 @@ struct gemm_row_pair {
     after = ACT == GEMM_SWIGLU && args.after_bias ? __ldg(args.after_bias + channel[0]) : 0;
   }
 
-  template <gemm_act ACT> __device__ int matrix_row(const gemm_args &args, int h) const {
+  template <gemm_act ACT> __device__ int matrix_row(const gemm_part_args &args, int h) const {
     return channel[h] + (ACT == GEMM_SWIGLU && h ? args.n : 0);
   }
 
@@ -120,11 +134,12 @@ __device__ __forceinline__ void write_32(const Sum *d, float2 scale, uint32_t to
 }
 
 /* Writes a warpgroup's tile: channels from channel on, tokens from token on. row_scale: shared, [256]; store: shared,
- * two rounds' memory, of which one is written while the copy engine reads the other. */
+ * two rounds' memory, of which one is written while the copy engine reads the other. adds: the copy engine adds to y, each
+ * value once, so that nothing depends on an order. */
 template <gemm_act ACT, gemm_output OUTPUT, class Sum>
 __device__ __forceinline__ void write_tile(const Sum (&d)[128], const gemm_row_pair &rows, const gemm_place &at,
-                                           const CUtensorMap *y, uint32_t store, const float *row_scale, int channel,
-                                           int token) {
+                                           const CUtensorMap *y, int adds, uint32_t store, const float *row_scale,
+                                           int channel, int token) {
   typedef gemm_round<ACT, OUTPUT> round;
   constexpr int EIGHTS = round::TOKENS / 8, AT_ONCE = OUTPUT == GEMM_F32 ? 1 : ACT == GEMM_SWIGLU ? 4 : 2;
   const bool leader = at.warp == 0 && at.lane == 0;
@@ -149,8 +164,12 @@ __device__ __forceinline__ void write_tile(const Sum (&d)[128], const gemm_row_p
     if (leader) {
 #pragma unroll
       for (int box = 0; box < round::BOXES; box++) {
-        tma_store_2d(y, to + box * round::TOKENS * round::ROW, channel + box * (round::ROW / round::BYTES),
-                     token + first);
+        const uint32_t from = to + box * round::TOKENS * round::ROW;
+        const int begin = channel + box * (round::ROW / round::BYTES);
+        if (OUTPUT == GEMM_F32 && adds)
+          tma_add_2d(y, from, begin, token + first);
+        else
+          tma_store_2d(y, from, begin, token + first);
       }
       tma_store_commit();
     }

@@ -21,6 +21,8 @@ __device__ void produce(const gemm_maps &maps, const gemm_args &args, const gemm
   for (int i = (int)(blockIdx.x / GEMM_CLUSTER); i < tiles.count(); i += (int)(gridDim.x / GEMM_CLUSTER)) {
     int token, pair;
     tiles.find(i, &token, &pair);
+    const int part = args.find(&pair);
+    const gemm_part_maps &of = maps.parts[part];
     const int row = token * GEMM_TOKENS + (int)rank * (GEMM_TOKENS / GEMM_CLUSTER);
     const int block = pair * GEMM_CLUSTER + (int)rank;
     for (int step = 0; step < steps; step++) {
@@ -30,18 +32,18 @@ __device__ void produce(const gemm_maps &maps, const gemm_args &args, const gemm
       tma_load_2d_multicast(ring.x() + rank * (stage::X_BYTES / GEMM_CLUSTER), &maps.x, full, step * stage::STAGE_K,
                             row, (1 << GEMM_CLUSTER) - 1);
       if (ACT == GEMM_SWIGLU && Codes::WIDENED) { /* 64 rows of the gates, then 64 of the ups */
-        tma_load_2d(ring.w(), &maps.w, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
-        tma_load_2d(ring.w() + stage::W_BYTES / 2, &maps.w, full, step * stage::W_ROW,
-                    args.n + block * (GEMM_CHANNELS / 2));
+        tma_load_2d(ring.w(), &of.w, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
+        tma_load_2d(ring.w() + stage::W_BYTES / 2, &of.w, full, step * stage::W_ROW,
+                    args.parts[part].n + block * (GEMM_CHANNELS / 2));
       } else if (ACT ==
                  GEMM_SWIGLU) { /* 8 rows of the gates, 8 of the ups, 8 times: what the tensor core reads itself */
-        tma_load_4d(ring.w(), &maps.w, full, step * stage::W_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
+        tma_load_4d(ring.w(), &of.w, full, step * stage::W_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
         if (stage::INDEX_ROW)
-          tma_load_4d(ring.index(), &maps.index, full, step * stage::INDEX_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
+          tma_load_4d(ring.index(), &of.index, full, step * stage::INDEX_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
       } else {
-        tma_load_2d(ring.w(), &maps.w, full, step * stage::W_ROW, block * GEMM_CHANNELS);
+        tma_load_2d(ring.w(), &of.w, full, step * stage::W_ROW, block * GEMM_CHANNELS);
         if (stage::INDEX_ROW)
-          tma_load_2d(ring.index(), &maps.index, full, step * stage::INDEX_ROW, block * GEMM_CHANNELS);
+          tma_load_2d(ring.index(), &of.index, full, step * stage::INDEX_ROW, block * GEMM_CHANNELS);
       }
       ring.advance();
     }
@@ -69,17 +71,19 @@ __device__ void consume(const gemm_maps &maps, const gemm_args &args, const gemm
     int token, pair;
     tiles.find(i, &token, &pair);
     token *= GEMM_TOKENS;
+    const int number = args.find(&pair);
+    const gemm_part_args &part = args.parts[number];
     const int rows_of_y = gemm_round<ACT, OUTPUT>::CHANNELS;
     const int channel = ((pair * GEMM_CLUSTER + (int)cluster_rank()) * 2 + (int)group) * rows_of_y;
     gemm_row_pair rows;
-    rows.load<ACT>(args, channel + (int)(ACT == GEMM_SWIGLU ? 8 : 16) * (int)at.warp + (int)at.lane / 4);
+    rows.load<ACT>(part, channel + (int)(ACT == GEMM_SWIGLU ? 8 : 16) * (int)at.warp + (int)at.lane / 4);
     float scales[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       int row = min(token + 128 * h + (int)thread, args.m - 1);
       scales[h] = args.row_scale ? __ldg(args.row_scale + row) : 1;
-      if (args.block_scale)
-        at.scale_row[h] = args.block_scale + (size_t)rows.matrix_row<ACT>(args, h) * (size_t)(args.k / 16);
+      if (part.block_scale)
+        at.scale_row[h] = part.block_scale + (size_t)rows.matrix_row<ACT>(part, h) * (size_t)(args.k / 16);
     }
     if (waits) named_barrier_sync(GEMM_LEAD_BARRIER, 256);
     Codes::product(d, ring, at);
@@ -87,8 +91,8 @@ __device__ void consume(const gemm_maps &maps, const gemm_args &args, const gemm
     at.lead = -1;
     row_scales[thread] = scales[0]; /* the first barrier of write_tile makes them visible */
     row_scales[thread + 128] = scales[1];
-    write_tile<ACT, OUTPUT>(d, rows, at, &maps.y, base + stage::STORE_AT + group * 2 * GEMM_ROUND_BYTES, row_scales,
-                            channel, token);
+    write_tile<ACT, OUTPUT>(d, rows, at, &maps.parts[number].y, part.adds,
+                            base + stage::STORE_AT + group * 2 * GEMM_ROUND_BYTES, row_scales, channel, token);
     named_barrier_sync(1 + group, 128); /* nobody overwrites row_scales that others still read */
   }
   if (at.warp == 0 && at.lane == 0) tma_store_wait();
@@ -97,18 +101,16 @@ __device__ void consume(const gemm_maps &maps, const gemm_args &args, const gemm
 /* Launched in clusters of GEMM_CLUSTER blocks (gemm_launch.cu). */
 template <class Codes, gemm_act ACT, gemm_output OUTPUT>
 __global__ void __launch_bounds__(GEMM_THREADS, 1)
-    gemm_kernel(const __grid_constant__ gemm_maps maps, const gemm_args args) {
+    gemm_kernel(const __grid_constant__ gemm_maps maps, const __grid_constant__ gemm_args args) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   typedef typename Codes::stage stage;
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t base = smem_offset(shared);
-  const int block_channels = GEMM_CHANNELS / (ACT == GEMM_SWIGLU ? 2 : 1);
-  const gemm_tiles tiles = {(args.m + GEMM_TOKENS - 1) / GEMM_TOKENS,
-                            (args.n + GEMM_CLUSTER * block_channels - 1) / (GEMM_CLUSTER * block_channels)};
+  const gemm_tiles tiles = {(args.m + GEMM_TOKENS - 1) / GEMM_TOKENS, args.pairs};
   if (threadIdx.x == 0) {
     tma_prefetch_map(&maps.x);
-    tma_prefetch_map(&maps.w);
-    tma_prefetch_map(&maps.y);
+    tma_prefetch_map(&maps.parts[0].w);
+    tma_prefetch_map(&maps.parts[0].y);
     gemm_ring<stage>(base).init_barriers();
   }
   cluster_sync(); /* no block copies or arrives before both have their barriers */

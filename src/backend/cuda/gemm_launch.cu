@@ -46,30 +46,41 @@ static gemm_code find_code(const gemm_problem *p) {
   }
 }
 
-int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream) {
-  if (gemm_refusal(p)) return cudaErrorInvalidValue;
+/* One part's boxes and numbers; part 0 brings the rows' too. */
+static cudaError_t make_part(encode_function encode, const gemm_problem *p, const gemm_operands *o, int part,
+                             gemm_maps *maps, gemm_args *args) {
+  gemm_boxes boxes;
+  gemm_part_maps *to = &maps->parts[part];
+  gemm_plan(p, o, &boxes);
+  cudaError_t status = part == 0 ? encode_box(encode, &boxes.x, &maps->x) : cudaSuccess;
+  if (status == cudaSuccess) status = encode_box(encode, &boxes.w, &to->w);
+  if (status == cudaSuccess) status = encode_box(encode, &boxes.index, &to->index);
+  if (status == cudaSuccess) status = encode_box(encode, &boxes.y, &to->y);
+  args->parts[part] = {p->n,     gemm_pairs(p), o->channel_scale,
+                       o->bias,  o->after_bias, p->kind == GEMM_NVFP4_F16 ? (const uint8_t *)o->index : nullptr,
+                       o->scale, o->adds};
+  args->pairs += gemm_pairs(p);
+  return status;
+}
+
+int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, void *stream) {
+  if (count < 1 || count > GEMM_MOST_PARTS) return cudaErrorInvalidValue;
+  for (int i = 0; i < count; i++)
+    if (gemm_refusal(&p[i]) || (o[i].adds && p[i].output != GEMM_F32) || !gemm_joins(p, o, &p[i], &o[i]))
+      return cudaErrorInvalidValue;
   gemm_code code = find_code(p);
   encode_function encode = find_encode();
   if (!code.kernel || !encode) return cudaErrorNotSupported;
 
-  gemm_boxes boxes;
   gemm_maps maps = {};
-  gemm_plan(p, o, &boxes);
-  cudaError_t status = encode_box(encode, &boxes.x, &maps.x);
-  if (status == cudaSuccess) status = encode_box(encode, &boxes.w, &maps.w);
-  if (status == cudaSuccess) status = encode_box(encode, &boxes.index, &maps.index);
-  if (status == cudaSuccess) status = encode_box(encode, &boxes.y, &maps.y);
+  gemm_args args = {};
+  args.m = p->m;
+  args.k = p->k;
+  args.row_scale = o->row_scale;
+  cudaError_t status = cudaSuccess;
+  for (int i = 0; i < count && status == cudaSuccess; i++) status = make_part(encode, &p[i], &o[i], i, &maps, &args);
   if (status != cudaSuccess) return status;
 
-  gemm_args args = {p->m,
-                    p->n,
-                    p->k,
-                    o->channel_scale,
-                    o->row_scale,
-                    o->bias,
-                    o->after_bias,
-                    o->scale,
-                    p->kind == GEMM_NVFP4_F16 ? (const uint8_t *)o->index : nullptr};
   int device, sms;
   status = cudaGetDevice(&device);
   if (status == cudaSuccess) status = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
@@ -78,7 +89,7 @@ int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream) {
   if (status != cudaSuccess) return status;
 
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3((unsigned)gemm_blocks(p, sms));
+  config.gridDim = dim3((unsigned)gemm_blocks(p, count, sms));
   config.blockDim = dim3(GEMM_THREADS);
   config.dynamicSmemBytes = (size_t)code.shared_bytes;
   config.stream = (cudaStream_t)stream;
@@ -90,4 +101,8 @@ int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream) {
   config.numAttrs = 1;
   void *parameters[] = {&maps, &args};
   return cudaLaunchKernelExC(&config, code.kernel, parameters);
+}
+
+int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream) {
+  return gemm_launch_parts(p, o, 1, stream);
 }

@@ -93,9 +93,20 @@ void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes)
                         width};
 }
 
-int gemm_blocks(const gemm_problem *p, int sms) {
-  int64_t high = GEMM_CLUSTER * tile_channels(p->act);
-  int64_t tiles = ((int64_t)p->m + GEMM_TOKENS - 1) / GEMM_TOKENS * ((p->n + high - 1) / high);
+int gemm_pairs(const gemm_problem *p) {
+  const int high = GEMM_CLUSTER * tile_channels(p->act);
+  return (int)(((int64_t)p->n + high - 1) / high);
+}
+
+int gemm_blocks(const gemm_problem *p, int count, int sms) {
+  int64_t pairs = 0;
+  for (int i = 0; i < count; i++) pairs += gemm_pairs(&p[i]);
+  int64_t tiles = ((int64_t)p->m + GEMM_TOKENS - 1) / GEMM_TOKENS * pairs;
   int64_t clusters = sms / GEMM_CLUSTER;
   return GEMM_CLUSTER * (int)(tiles < clusters ? tiles : clusters);
+}
+
+int gemm_joins(const gemm_problem *p, const gemm_operands *o, const gemm_problem *q, const gemm_operands *with) {
+  return p->kind == q->kind && p->output == q->output && p->act == q->act && p->m == q->m && p->k == q->k &&
+         o->x == with->x && o->row_scale == with->row_scale;
 }

@@ -29,8 +29,12 @@ typedef struct gemm_boxes {
 /* The problem is one that gemm_refusal accepts. */
 void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes);
 
-/* Blocks to launch: whole clusters, at most one block for each of sms multiprocessors. */
-int gemm_blocks(const gemm_problem *p, int sms);
+/* Pairs of tiles, one above the other, along the channels of a product. */
+int gemm_pairs(const gemm_problem *p);
+
+/* Blocks to launch for count products of the same rows: whole clusters, at most one block for each of sms
+ * multiprocessors. */
+int gemm_blocks(const gemm_problem *p, int count, int sms);
 
 #ifdef __cplusplus
 }

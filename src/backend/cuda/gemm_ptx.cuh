@@ -144,6 +144,13 @@ __device__ __forceinline__ void tma_store_2d(const CUtensorMap *map, uint32_t fr
                : "memory");
 }
 
+/* The same, added to what lies there: in the L2, rounded to nearest, subnormal values of FP32 as zeros. */
+__device__ __forceinline__ void tma_add_2d(const CUtensorMap *map, uint32_t from, int x, int y) {
+  asm volatile("cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.bulk_group [%0, {%1, %2}], [%3];" ::"l"(map),
+               "r"(x), "r"(y), "r"(from)
+               : "memory");
+}
+
 __device__ __forceinline__ void tma_store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 
 /* Waits until the copy engine has read what all but this thread's latest store take from shared memory. */

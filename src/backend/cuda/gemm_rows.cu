@@ -8,17 +8,15 @@
  */
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-#include "backend/cuda/gemm_rows.h"
+#include "backend/cuda/gemm_codes.cuh"
 #include "backend/cuda/step_launch.cuh"
 
-#define ROWS_PIECE        8    /* values */
-#define ROWS_PIECES       2    /* that a thread holds of a row: with ROWS_MOST_THREADS rows of up to 16384 */
-#define ROWS_MOST_THREADS 1024 /* of rows_kernel */
-#define ROWS_THREADS      256  /* of rows_any_kernel */
+#define ROWS_PIECE   8   /* values */
+#define ROWS_PIECES  2   /* that a thread holds of a row: with CODES_MOST_THREADS rows of up to 16384 */
+#define ROWS_THREADS 256 /* of rows_any_kernel */
 
 template <rows_type> struct rows_input;
 template <> struct rows_input<ROWS_F16> { typedef __half type; };
@@ -38,63 +36,6 @@ template <class In> struct rows_piece {
 #pragma unroll
     for (int i = 0; i < (int)(sizeof words / 16); i++) words[i] = ((const uint4 *)from)[i];
   }
-};
-
-/* The largest bits of a magnitude in the block: ordered as the values are, and those of an infinity or a NaN above
- * all. */
-static __device__ uint32_t block_largest(uint32_t bits) {
-  __shared__ uint32_t of_warp[ROWS_MOST_THREADS / 32];
-  bits = __reduce_max_sync(0xFFFFFFFF, bits);
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = bits;
-  __syncthreads();
-  return __reduce_max_sync(0xFFFFFFFF, threadIdx.x % 32 < blockDim.x / 32 ? of_warp[threadIdx.x % 32] : 0);
-}
-
-static __device__ __forceinline__ uint32_t magnitude_bits(float v) { return __float_as_uint(v) & 0x7FFFFFFF; }
-
-/* Divides by a row's scale. With the reciprocal rounded to nearest, one step of Newton's gives the quotient rounded to
- * nearest (Markstein 1990), as long as nothing is subnormal on the way; a scale near FP32's ends takes the division. */
-struct rows_division {
-  float scale, reciprocal;
-  bool plain;
-
-  __device__ explicit rows_division(float scale_)
-      : scale(scale_), reciprocal(1 / scale_), plain(!(scale_ > 0x1p-80f && scale_ < 0x1p80f)) {}
-  __device__ float divided(float x) const { return x / scale; }
-  __device__ float refined(float x) const {
-    const float near = x * reciprocal;
-    return fmaf(fmaf(-near, scale, x), reciprocal, near);
-  }
-};
-
-/* The scale of a row whose largest magnitude has these bits; NaN for one that is not finite. */
-template <rows_codes TO> __device__ float rows_scale(uint32_t largest) {
-  if (largest >= 0x7F800000) return __uint_as_float(0x7FC00000);
-  if (TO != ROWS_TO_F16) {
-    const float most = TO == ROWS_TO_E4M3 ? FP8_LARGEST : TO == ROWS_TO_INT8 ? INT8_LARGEST : INT4_LARGEST;
-    const float scale = __fdiv_rn(__uint_as_float(largest), most);
-    return scale > 0 ? scale : 1; /* a row of zeros, or of less than the smallest scale */
-  }
-  int exponent = (int)(largest >> 23) - 127; /* of absmax < 2^(exponent + 1) */
-  return __uint_as_float(largest) > 65504 ? __uint_as_float((uint32_t)(exponent + 1 - 15 + 127) << 23) : 1;
-}
-
-template <rows_codes TO> struct rows_output;
-template <> struct rows_output<ROWS_TO_E4M3> {
-  typedef uint8_t type;
-  static __device__ type code(float v) { return (uint8_t)__nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3); }
-};
-template <> struct rows_output<ROWS_TO_INT8> {
-  typedef int8_t type;
-  static __device__ type code(float v) { return (int8_t)max(-INT8_LARGEST, min(INT8_LARGEST, __float2int_rn(v))); }
-};
-template <> struct rows_output<ROWS_TO_INT4> {
-  typedef int8_t type;
-  static __device__ type code(float v) { return (int8_t)max(-INT4_LARGEST, min(INT4_LARGEST, __float2int_rn(v))); }
-};
-template <> struct rows_output<ROWS_TO_F16> {
-  typedef __half type;
-  static __device__ type code(float v) { return __float2half_rn(v); }
 };
 
 /* A row's pieces in a block's registers. */
@@ -134,7 +75,7 @@ static __device__ __forceinline__ void rows_write(typename Output::type *to, Val
 }
 
 template <class In, rows_codes TO>
-__global__ void __launch_bounds__(ROWS_MOST_THREADS)
+__global__ void __launch_bounds__(CODES_MOST_THREADS)
     rows_kernel(const In *x, size_t stride, int k, typename rows_output<TO>::type *codes, float *scales) {
   typedef rows_output<TO> output;
   const int count = k / ROWS_PIECE;
@@ -179,7 +120,7 @@ __global__ void __launch_bounds__(ROWS_THREADS)
   const rows_division by(scale);
   if (threadIdx.x == 0) scales[blockIdx.x] = scale;
   for (int i = (int)threadIdx.x; i < k; i += ROWS_THREADS) {
-    codes[i] = output::code(finite ? by.divided(rows_float(x[i])) : 0);
+    codes[i] = output::code(finite ? by.quotient(rows_float(x[i])) : 0);
   }
 }
 
@@ -197,7 +138,7 @@ template <rows_type TYPE, rows_codes TO> static int launch_rows(step_queue q, co
   typedef typename rows_input<TYPE>::type in;
   typedef typename rows_output<TO>::type out;
   const bool whole = j.k % ROWS_PIECE == 0 && j.stride * sizeof(in) % 16 == 0 && (size_t)j.x % 16 == 0 &&
-                     (size_t)j.codes % 16 == 0 && j.k <= ROWS_PIECE * ROWS_PIECES * ROWS_MOST_THREADS;
+                     (size_t)j.codes % 16 == 0 && j.k <= ROWS_PIECE * ROWS_PIECES * CODES_MOST_THREADS;
   unsigned threads = whole ? 128 : ROWS_THREADS;
   while (whole && threads * ROWS_PIECES * ROWS_PIECE < (unsigned)j.k) threads *= 2;
   auto *kernel = whole ? rows_kernel<in, TO> : rows_any_kernel<in, TO>;

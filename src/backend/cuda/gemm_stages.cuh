@@ -8,11 +8,17 @@
 #ifndef CUDA_GEMM_STAGES_CUH
 #define CUDA_GEMM_STAGES_CUH
 
+#include "backend/cuda/gemm.h"
 #include "backend/cuda/gemm_ptx.cuh"
 #include "backend/cuda/gemm_tile.h"
 
+struct gemm_part_maps {
+  CUtensorMap w, index, y;
+};
+
 struct gemm_maps {
-  CUtensorMap x, w, index, y;
+  CUtensorMap x;
+  gemm_part_maps parts[GEMM_MOST_PARTS];
 };
 
 /* What a stage holds. STAGE_K: of K. W_ROW, INDEX_ROW: bytes of a row. Rows of x have 128 bytes whatever their type. */

@@ -64,7 +64,7 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
    * would put two of its blocks. */
   const size_t units = p->activation == GEMV_SWIGLU ? gemv_tiles(p) / 2 : gemv_tiles(p);
   plan->blocks = units < (size_t)multiprocessors ? (int)units : multiprocessors;
-  return cudaFuncSetAttribute(plan->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)plan->shared_bytes);
+  return gemv_allow_shared(plan->kernel, shared_most);
 }
 
 cudaError_t gemv_norm_rows(const gemv_norm *norm, int m, int k, uint16_t *rows, int dependent, cudaStream_t stream) {

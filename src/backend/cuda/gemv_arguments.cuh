@@ -6,6 +6,16 @@
 
 #include "backend/cuda/gemv_kernel.cuh"
 
+/* Lets a kernel have all the shared memory that a block may have, whatever this launch takes: a kernel's bound is the whole
+ * process's, and engines beside each other must not lower it between another's question and its launch. */
+static inline cudaError_t gemv_allow_shared(const void *kernel, size_t shared_most) {
+  cudaFuncAttributes has;
+  const cudaError_t status = cudaFuncGetAttributes(&has, kernel);
+  if (status != cudaSuccess) return status;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              (int)(shared_most - has.sharedSizeBytes));
+}
+
 static inline size_t gemv_part_tiles(const gemv_part *part) { return (part->rows + GEMV_TILE - 1) / GEMV_TILE; }
 
 static inline size_t gemv_tiles(const gemv_problem *p) {

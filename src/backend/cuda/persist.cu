@@ -234,7 +234,7 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
                        .peers = p->peers,
                        .patience_ns =
                            PERSIST_SECONDS * (uint64_t)1000000000 + (p->peers.ranks ? EXCHANGE_PATIENCE_NS : 0)};
-  const cudaError_t status = cudaFuncSetAttribute(k.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+  const cudaError_t status = gemv_allow_shared(k.kernel, shared_most);
   if (status != cudaSuccess) return status;
   void *arguments[] = {&args};
   cudaLaunchAttribute together = {}; /* all blocks run at once, or the launch fails */

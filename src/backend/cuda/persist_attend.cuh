@@ -45,34 +45,43 @@ static __device__ __forceinline__ void persist_take_vectors(float *vectors, cons
   sync_threads<ATTEND_THREADS>();
 }
 
-/* The words of SINGLE_SHARES shares. */
+/* Where the words of `count` shares are, at most SINGLE_SHARES. */
+struct persist_source {
+  const uint64_t *from;
+  uint32_t count;
+};
+
 struct persist_shares {
   ulonglong2 word[SINGLE_SHARES / 2] = {};
+  uint32_t count = 0;
 
-  __device__ __forceinline__ void look(const uint64_t *from) {
+  __device__ __forceinline__ void look(const persist_source &s) {
+    count = s.count;
 #pragma unroll
-    for (int i = 0; i < SINGLE_SHARES / 2; i++) word[i] = load_relaxed_2(from + 2 * i);
+    for (int i = 0; i < SINGLE_SHARES / 2; i++)
+      if (2 * (uint32_t)i < count) word[i] = load_relaxed_2(s.from + 2 * i);
   }
   __device__ __forceinline__ bool there(uint32_t epoch) const {
     uint32_t off = 0;
 #pragma unroll
-    for (int i = 0; i < SINGLE_SHARES / 2; i++)
-      off |= ((uint32_t)(word[i].x >> 32) ^ epoch) | ((uint32_t)(word[i].y >> 32) ^ epoch);
+    for (int k = 0; k < SINGLE_SHARES; k++)
+      if ((uint32_t)k < count) off |= (uint32_t)((k % 2 ? word[k / 2].y : word[k / 2].x) >> 32) ^ epoch;
     return off == 0;
   }
   __device__ __forceinline__ float value(int k) const { return persist_value(k % 2 ? word[k / 2].y : word[k / 2].x); }
 };
 
-/* One output of SINGLE_SHARES shares: the words of its sum, of its head's largest score and of its sum of weights. */
+/* One output of `count` shares: the words of its sum, of its head's largest score and of its sum of weights. */
 static __device__ __forceinline__ single_sums persist_add(const uint64_t *out, const uint64_t *most,
-                                                          const uint64_t *sum, uint32_t epoch,
+                                                          const uint64_t *sum, uint32_t count, uint32_t epoch,
                                                           persist_patience *patience) {
   persist_shares word[3];
   persist_await(
-      word, epoch, patience, [](int) { return true; }, [&](int i) { return i == 0   ? out
-                                                                           : i == 1 ? most
-                                                                                    : sum; });
-  return single_add([&](int k) { return single_sums{word[0].value(k), word[1].value(k), word[2].value(k)}; });
+      word, epoch, patience, [](int) { return true; },
+      [&](int i) {
+        return persist_source{i == 0 ? out : i == 1 ? most : sum, count};
+      });
+  return single_add(count, [&](int k) { return single_sums{word[0].value(k), word[1].value(k), word[2].value(k)}; });
 }
 
 /* Blocks take shares in turn: those of a row's heads, then of the next row's. */
@@ -82,7 +91,7 @@ struct persist_work_place {
 
 static __device__ __forceinline__ persist_work_place persist_find(const single_args &a, int slot, int rows, int heads) {
   for (int row = 0; row < rows; row++) {
-    const int shares = single_long(a, a.positions[row]) ? PERSIST_SHARES : SINGLE_SHARES;
+    const int shares = (int)single_shares(a, a.positions[row]);
     if (slot < heads * shares) return {row, shares, slot};
     slot -= heads * shares;
   }
@@ -100,8 +109,9 @@ static __device__ __forceinline__ void persist_attend(const persist_heads &s, vo
     if (at.row == rows) break;
     const uint32_t row = at.row, shares = at.shares, share = at.slot % shares, item = row * heads + at.slot / shares;
     const bool pair = shares > SINGLE_SHARES;
+    const uint32_t sharing = min(shares, (uint32_t)SINGLE_SHARES);
     sync_threads<ATTEND_THREADS>(); /* the memory is free */
-    const single_work w = single_place<GROUP, true>(a, row, at.slot / shares, share);
+    const single_work w = single_place<GROUP, true>(a, row, at.slot / shares, share, shares);
     rope_args turn = s.turn;
     turn.q = mine->vectors - (w.row * s.turn.q_stride + w.head * (size_t)a.dim);
     turn.k = mine->vectors + w.heads * a.dim - (w.row * s.turn.kv_stride + w.kv_head * (size_t)a.dim);
@@ -120,11 +130,11 @@ static __device__ __forceinline__ void persist_attend(const persist_heads &s, vo
       const uint32_t i = share * part + j;
       const uint64_t *const out = all + i * PERSIST_SHARES, *const most = all + (values + i / a.dim) * PERSIST_SHARES,
                             *const sum = most + GROUP * PERSIST_SHARES;
-      const single_sums first = persist_add(out, most, sum, epoch, patience);
+      const single_sums first = persist_add(out, most, sum, sharing, epoch, patience);
       float v = __fdiv_rn(first.out, first.sum);
       if (pair)
-        v = single_pair(first,
-                        persist_add(out + SINGLE_SHARES, most + SINGLE_SHARES, sum + SINGLE_SHARES, epoch, patience));
+        v = single_pair(first, persist_add(out + SINGLE_SHARES, most + SINGLE_SHARES, sum + SINGLE_SHARES,
+                                           SINGLE_SHARES, epoch, patience));
       persist_put(s.out + row * persist_row(s.turn.q_heads * a.dim) + persist_half_at(w.head * a.dim + i), v, epoch);
     }
   }

@@ -39,7 +39,8 @@ typedef struct step_work {
   uint32_t *counters; /* [STEP_COUNTERS], zero before the first use; every kernel leaves them zero */
   void *scratch; /* 16-byte aligned, the most of what the functions ..._scratch say; its contents matter to no one */
   int multiprocessors;
-  int clusters; /* 1: the GPU has clusters of blocks (sm_90) */
+  int clusters;        /* 1: the GPU has clusters of blocks (sm_90) */
+  uint32_t row_shares; /* no row of the step has more (step_row_shares); 0: not known */
 } step_work;
 
 #define STEP_COUNTERS 4096
@@ -100,14 +101,25 @@ int step_rope_append(step_queue q, const rope_append_args *a, const float *q_nor
 
 /* -- attention (step_attention.cu) */
 
+#define STEP_HALF_SHARES 8    /* of a half of a long row */
+#define STEP_SHARE       128  /* positions of a row's only share: a unit of 16 for each of 8 warps */
+#define STEP_LONG        2048 /* positions of STEP_HALF_SHARES shares */
+
+/* Blocks among which attention shares a row that sees so many positions: 1, 2, 4, 8 or 16. */
+NUMBER_SHARED uint32_t step_row_shares(uint32_t positions) {
+  uint32_t shares = 1;
+  while (shares < STEP_HALF_SHARES && positions > shares * STEP_SHARE) shares *= 2;
+  return positions > STEP_LONG ? 2 * STEP_HALF_SHARES : shares;
+}
+
 /* Why these heads are refused, in words that complete "attention needs ..."; NULL when they run. */
 const char *step_attention_refusal(head_shape h);
 
 /* Bytes of step_work.scratch, for any number of rows and any context. */
 size_t step_attention_scratch(head_shape h, int multiprocessors);
 
-/* backend.h's attention: in FP32 for up to STEP_ROWS rows, for sequences of a row each and for caches of F32; others
- * by tensor cores, with queries, weights and values rounded to FP16 (step_tiles.cu). half: rows as FP16 in place of
+/* backend.h's attention: up to STEP_ROWS rows, sequences of a row each and caches of F32 as in FP32 (step_single.cuh,
+ * step_attention.cu); others by tensor cores, with queries, weights and values rounded to FP16 (step_tiles.cu). half: rows as FP16 in place of
  * FP32 (a->out is NULL then), for caches of F16 only, whose values FP16 holds: no scales are written, they are 1. */
 int step_attention(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
 
@@ -140,6 +152,11 @@ int step_top(step_queue q, const step_top_args *a, const step_work *work);
 size_t step_quantized_bytes(size_t m, size_t k);
 float *step_quantized_scales(const void *to, size_t m, size_t k);
 int step_quantize_rows(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
+
+/* step_rmsnorm or step_silu_mul, then step_quantize_rows of its rows, in one pass (step_codes.cu): the same codes and scales.
+ * y and out are not written. The norm's rows follow each other (groups 1, stride n). */
+int step_rmsnorm_codes(step_queue q, const step_rmsnorm_args *a, input_mode mode, void *to);
+int step_silu_codes(step_queue q, const step_silu_args *a, input_mode mode, void *to);
 
 /* -- products of any format and any rows, slowly (step_product.cu): for F32 weights, and where no other kernel fits.
  * xq: what step_quantize_rows wrote. */

@@ -1,10 +1,10 @@
 /* step_cluster.cu: attention of single rows on GPUs with clusters (sm_90), and, for sequences of one row each, what comes
  * before it: norms, rotation and cache, in the same launch. A share (step_single.cuh) is a block's work.
  *
- *   grid      two clusters of 8 blocks × (kv heads · slices) × rows. A row of few positions is one cluster's work; a long
- *             one that of both
- *   at last   each block puts its sums into the others' shared memory: block i gets the i-th eighth of all shares' outputs
- *             and adds them up. Of two clusters the one that comes second adds both */
+ *   grid      a cluster of as many blocks as the longest row has shares, two of 8 for a long one, × (kv heads · slices) ×
+ *             rows. A block a share; of a shorter row the blocks that have none end at once
+ *   at last   each block puts its sums into the others' shared memory: block i gets the i-th part of all shares' outputs and
+ *             adds them up. Of two clusters the one that comes second adds both */
 #include <cooperative_groups.h>
 
 #include <utility>
@@ -31,8 +31,8 @@ static __host__ __device__ __forceinline__ size_t cluster_partial(uint32_t group
 
 template <int GROUP, int VALUES> struct cluster_shared {
   single_shared<GROUP, VALUES> own;
-  /* from each block of the cluster: its outputs of this block's eighth, its largest scores and sums of weights */
-  float out[CLUSTER_BLOCKS][VALUES / CLUSTER_BLOCKS], most[CLUSTER_BLOCKS][GROUP], sum[CLUSTER_BLOCKS][GROUP];
+  /* from each block of the cluster: its outputs of this block's part, its largest scores and sums of weights */
+  float out[VALUES], most[CLUSTER_BLOCKS][GROUP], sum[CLUSTER_BLOCKS][GROUP];
   uint32_t last;
 };
 
@@ -66,7 +66,7 @@ static __device__ void cluster_pair(uint32_t *last, const cluster_args &c, const
 }
 
 template <kv_type TYPE, int LANES, int GROUP, bool TURN>
-static __global__ void __launch_bounds__(ATTEND_THREADS, 2)
+static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
     cluster_kernel(const __grid_constant__ cluster_args c, const __grid_constant__ rope_args turn) {
 #if __CUDA_ARCH__ >= 900
   constexpr int VALUES = GROUP * LANES * CACHE_PIECE;
@@ -76,30 +76,33 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, 2)
   if (!TURN) wait_for_previous();
   const single_args &a = c.single;
   const uint32_t item = c.first + blockIdx.z, rank = blockIdx.x % CLUSTER_BLOCKS, row = a.rows ? a.rows[item] : item;
-  const bool pair = single_long(a, a.positions[row]);
-  if (!pair && blockIdx.x >= CLUSTER_BLOCKS) return; /* the whole cluster */
+  const uint32_t shares = single_shares(a, a.positions[row]), sharing = min(shares, (uint32_t)CLUSTER_BLOCKS);
+  if (blockIdx.x >= shares) return;
   groups::cluster_group cluster = groups::this_cluster();
   auto begun = cluster.barrier_arrive();
-  const single_work w = single_place<GROUP, TURN>(a, row, blockIdx.y, blockIdx.x);
+  const single_work w = single_place<GROUP, TURN>(a, row, blockIdx.y, blockIdx.x, shares);
   single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, turn, w, [] { wait_for_previous(); });
-  const uint32_t eighth = GROUP * a.dim / CLUSTER_BLOCKS; /* dim is a multiple of 8 */
-  cluster.barrier_wait(std::move(begun));                 /* the others are there */
+  const uint32_t part = GROUP * a.dim / sharing; /* dim is a multiple of 8 */
+  cluster.barrier_wait(std::move(begun));        /* the others are there */
   for (uint32_t i = threadIdx.x; i < GROUP * a.dim; i += ATTEND_THREADS)
-    cluster.map_shared_rank(&s.out[rank][0], i / eighth)[i % eighth] = single_output<LANES, GROUP>(s.own, a, i);
-  if (threadIdx.x < CLUSTER_BLOCKS * GROUP) {
+    cluster.map_shared_rank(&s.out[rank * part], i / part)[i % part] = single_output<LANES, GROUP>(s.own, a, i);
+  if (threadIdx.x < sharing * GROUP) {
     const uint32_t to = threadIdx.x / GROUP, h = threadIdx.x % GROUP;
     cluster.map_shared_rank(&s.most[rank][0], to)[h] = s.own.parts.all_most[h];
     cluster.map_shared_rank(&s.sum[rank][0], to)[h] = s.own.parts.all_sum[h];
   }
   cluster.sync();
-  const uint32_t i = rank * eighth + threadIdx.x, h = i / a.dim;
-  const bool output = threadIdx.x < eighth && i < w.heads * a.dim;
-  single_sums all = {0, -CUDART_INF_F, 0};
-  if (output) all = single_add([&](int k) { return single_sums{s.out[k][threadIdx.x], s.most[k][h], s.sum[k][h]}; });
-  if (pair)
-    cluster_pair<GROUP>(&s.last, c, w, item, rank, i, output, all);
-  else if (output)
-    single_store(a, w, item, i, __fdiv_rn(all.out, all.sum));
+  for (uint32_t j = threadIdx.x; j - threadIdx.x < part; j += ATTEND_THREADS) { /* all threads: cluster_pair meets */
+    const uint32_t i = rank * part + j, h = i / a.dim;
+    const bool output = j < part && i < w.heads * a.dim;
+    single_sums all = {0, -CUDART_INF_F, 0};
+    if (output)
+      all = single_add(sharing, [&](int k) { return single_sums{s.out[k * part + j], s.most[k][h], s.sum[k][h]}; });
+    if (shares > CLUSTER_BLOCKS)
+      cluster_pair<GROUP>(&s.last, c, w, item, rank, i, output, all);
+    else if (output)
+      single_store(a, w, item, i, __fdiv_rn(all.out, all.sum));
+  }
 #endif
 }
 
@@ -138,7 +141,7 @@ static int cluster_launch(step_queue q, cluster_function *kernel, dim3 grid, con
                           const rope_args &turn) {
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = CLUSTER_BLOCKS;
+  attributes[0].val.clusterDim.x = grid.x < CLUSTER_BLOCKS ? grid.x : CLUSTER_BLOCKS;
   attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
@@ -167,7 +170,8 @@ int step_cluster_attention(step_queue q, const rope_args *turn, const attention_
   for (size_t first = 0; first < rows; first += most) {
     const size_t count = rows - first < most ? rows - first : most;
     args.first = (uint32_t)first;
-    const dim3 grid(2 * CLUSTER_BLOCKS, (unsigned)a->h.kv_heads * shape.slices, (unsigned)count);
+    const dim3 grid(work->row_shares ? work->row_shares : 2 * CLUSTER_BLOCKS, (unsigned)a->h.kv_heads * shape.slices,
+                    (unsigned)count);
     const int status = cluster_launch(q, kernel, grid, args, turn ? *turn : rope_args());
     if (status != cudaSuccess) return status;
   }

@@ -1,11 +1,9 @@
 /* step_rows.cu: the operations on single rows: embed, rmsnorm, silu_mul, take_rows. */
 #include "backend/cuda/step_launch.cuh"
-#include "backend/cuda/step_math.cuh"
+#include "backend/cuda/step_quads.cuh"
 #include "backend/cuda/weight_device.cuh"
 
-#define ROW_THREADS      128
-#define ROW_MOST_THREADS 1024
-#define ROW_MOST_WARPS   (ROW_MOST_THREADS / STEP_WARP)
+#define ROW_THREADS 128
 
 /* -- embed: a block for 1024 columns of a row, a thread for 8 */
 
@@ -40,47 +38,10 @@ int step_embed(step_queue q, const weight *table, const viva_token *tokens, size
 /* -- rmsnorm: a warp for each vector of up to 256, a block for a longer one, as many threads as take two quads each.
  * What they hold is not read again, so y may be x. */
 
-#define NORM_WARP_N 256
-#define NORM_HELD   2 /* quads */
-
 struct norm_shape {
   size_t rows, stride, groups, n;
   float eps;
   bool vector; /* quads may be loaded and stored at once */
-};
-
-/* The threads that share a vector: those of a warp, or of a block. */
-template <bool WARP> struct norm_team {
-  float *parts; /* shared, a value for each warp */
-
-  __device__ unsigned rank() const { return WARP ? threadIdx.x % STEP_WARP : threadIdx.x; }
-  __device__ unsigned size() const { return WARP ? STEP_WARP : blockDim.x; }
-  __device__ size_t vector() const {
-    return WARP ? blockIdx.x * (size_t)(ROW_THREADS / STEP_WARP) + threadIdx.x / STEP_WARP : blockIdx.x;
-  }
-  __device__ float sum(float v) const { return WARP ? warp_sum(v) : block_sum(v, parts); }
-};
-
-/* One vector, quad by quad: the first ones of a thread from its registers. */
-template <bool WARP> struct norm_vector {
-  norm_team<WARP> team;
-  const float *x;
-  size_t n;
-  bool aligned;
-  float4 held[NORM_HELD];
-
-  __device__ size_t place(int i) const { return 4 * (team.rank() + (size_t)i * team.size()); }
-  __device__ void load() {
-#pragma unroll
-    for (int i = 0; i < NORM_HELD; i++)
-      held[i] = place(i) < n ? load_quad(x, place(i), n, aligned) : make_float4(0, 0, 0, 0);
-  }
-  template <class Each> __device__ void each(Each each) const {
-#pragma unroll
-    for (int i = 0; i < NORM_HELD; i++)
-      if (place(i) < n) each(place(i), held[i]);
-    for (int i = NORM_HELD; place(i) < n; i++) each(place(i), load_quad(x, place(i), n, aligned));
-  }
 };
 
 template <bool WARP>
@@ -88,15 +49,14 @@ static __global__ void __launch_bounds__(ROW_MOST_THREADS)
     norm_kernel(const float *x, float *y, const norm_shape s, const float *gain) {
   __shared__ float parts[ROW_MOST_WARPS];
   step_begin_kernel();
-  const norm_team<WARP> team = {parts};
-  const size_t at = team.vector(), row = at / s.groups;
+  const size_t at =
+      WARP ? blockIdx.x * (size_t)(ROW_THREADS / STEP_WARP) + threadIdx.x / STEP_WARP : (size_t)blockIdx.x;
+  const size_t row = at / s.groups;
   if (row >= s.rows) return; /* whole warps */
   const size_t begin = row * s.stride + at % s.groups * s.n;
-  norm_vector<WARP> vector = {team, x + begin, s.n, s.vector, {}};
+  norm_quads<WARP> vector = {{parts}, {x + begin, s.n, s.vector}, s.n, {}};
   vector.load();
-  float squares = 0;
-  vector.each([&](size_t, float4 v) { squares = add_squares(squares, v); });
-  const float scale = norm_scale(team.sum(squares), s.n, s.eps);
+  const float scale = norm_scale_of(vector, s.eps);
   vector.each([&](size_t i, float4 v) {
     store_quad(y + begin, i, s.n, s.vector, normed(v, scale, load_quad(gain, i, s.n, s.vector)));
   });
@@ -116,9 +76,7 @@ int step_rmsnorm(step_queue q, const step_rmsnorm_args *a) {
     const dim3 grid(step_side(step_parts(vectors, ROW_THREADS / STEP_WARP)));
     return step_launch(q, norm_kernel<true>, grid, ROW_THREADS, a->x, a->y, s, a->gain);
   }
-  unsigned threads = 2 * STEP_WARP;
-  while (threads < ROW_MOST_THREADS && threads * 4 * NORM_HELD < a->n) threads *= 2;
-  return step_launch(q, norm_kernel<false>, dim3(step_side(vectors)), threads, a->x, a->y, s, a->gain);
+  return step_launch(q, norm_kernel<false>, dim3(step_side(vectors)), norm_threads(a->n), a->x, a->y, s, a->gain);
 }
 
 /* -- silu_mul: a thread for each quad */
@@ -130,17 +88,11 @@ struct silu_rows {
   bool vector;
 };
 
-static __device__ __forceinline__ float4 silu_quad(const silu_rows &s, size_t row, size_t at) {
-  const float4 g = load_quad(s.gate + row * s.stride, at, s.n, s.vector);
-  const float4 u = load_quad(s.up + row * s.stride, at, s.n, s.vector);
-  return make_float4(__fmul_rn(silu(g.x), u.x), __fmul_rn(silu(g.y), u.y), __fmul_rn(silu(g.z), u.z),
-                     __fmul_rn(silu(g.w), u.w));
-}
-
 static __global__ void silu_kernel(const silu_rows s) {
   step_begin_kernel();
   const size_t at = 4 * (blockIdx.y * (size_t)ROW_THREADS + threadIdx.x), row = blockIdx.x;
-  if (at < s.n) store_quad(s.out + row * s.stride, at, s.n, s.vector, silu_quad(s, row, at));
+  const gated_quads gated = {s.gate + row * s.stride, s.up + row * s.stride, s.n, s.vector};
+  if (at < s.n) store_quad(s.out + row * s.stride, at, s.n, s.vector, gated.quad(at));
 }
 
 int step_silu_mul(step_queue q, const step_silu_args *a) {

@@ -1,7 +1,8 @@
 /* step_single.cuh: attention of single rows by shares of their positions: what one block does with one share, before shares
  * are added up (step_cluster.cu: by clusters of blocks; persist.cuh: through memory).
  *
- *   shares    SINGLE_SHARES of a row; beyond SINGLE_LONG positions twice as many, in two halves that are added up apart
+ *   shares    1 of up to 128 positions (a unit of 16 for each warp), 2 of 256, 4 of 512, 8; beyond 2,048 positions 16, in two
+ *             halves that are added up apart
  *   before the kernel before ends    a block reads the first keys and values of its share: older steps wrote them
  *   then      q is normed and turned, a warp for each head; the block whose share has the row's own position does so with
  *             its key too, puts key and value into the page, and keeps them for itself
@@ -13,10 +14,10 @@
 
 #include "backend/cuda/step_attend.cuh"
 #include "backend/cuda/step_turn.cuh"
+#include "backend/cuda/step_units.cuh"
 
-#define SINGLE_SHARES 8
-#define SINGLE_HEADS  4    /* q heads of a block of the cluster's kernel, which runs beside products */
-#define SINGLE_LONG   2048 /* positions of SINGLE_SHARES shares */
+#define SINGLE_SHARES STEP_HALF_SHARES
+#define SINGLE_HEADS  4 /* q heads of a block of the cluster's kernel, which runs beside products */
 
 struct single_args {
   const uint32_t *positions, *sequence;
@@ -38,6 +39,7 @@ template <int GROUP, int VALUES> struct single_shared {
   /* the row's own key and value, as the page has them */
   __align__(16) char key[ATTEND_MOST_DIM * 4], value[ATTEND_MOST_DIM * 4];
   __half key_scale, value_scale;
+  uint32_t warps; /* that have sums */
 };
 
 /* -- which work */
@@ -50,18 +52,19 @@ struct single_work {
   bool own, writes; /* the share has the row's own position; the block puts it into the page */
 };
 
-static __device__ __forceinline__ bool single_long(const single_args &a, uint32_t position) {
-  return (a.window && position + 1 > a.window ? a.window : position + 1) > SINGLE_LONG;
+/* How many shares a row has. */
+static __device__ __forceinline__ uint32_t single_shares(const single_args &a, uint32_t position) {
+  return step_row_shares(a.window && position + 1 > a.window ? a.window : position + 1);
 }
 
-/* Item: a row of the step; head: kv head and slice of its q heads; share: of SINGLE_SHARES or twice as many. */
+/* Item: a row of the step; head: kv head and slice of its q heads; share: of `shares`. */
 template <int GROUP, bool TURN>
 static __device__ __forceinline__ single_work single_place(const single_args &a, uint32_t row, uint32_t head,
-                                                           uint32_t share) {
+                                                           uint32_t share, uint32_t shares) {
   single_work w;
   w.row = row;
   w.position = a.positions[row];
-  w.share = share_of(w.position, a.window, share, single_long(a, w.position) ? 2 * SINGLE_SHARES : SINGLE_SHARES);
+  w.share = share_of(w.position, a.window, share, shares);
   w.kv_head = head / a.slices;
   const uint32_t slice = head % a.slices;
   w.head = w.kv_head * a.group + slice * GROUP;
@@ -145,15 +148,27 @@ static __device__ __forceinline__ void single_own(attend_batch<TYPE> *b, const s
   }
 }
 
-/* -- a share. wait(): what the kernel or stage before wrote is there. Afterwards parts.out of each warp, weight, all_most and
- * all_sum are the share's. */
+/* -- a share, in two ways. wait(): what the kernel or stage before wrote is there. A warp's sums go to parts, the number of
+ * warps that have some to `warps`. */
+
+template <int LANES, int GROUP> using single_memory = single_shared<GROUP, GROUP * LANES * CACHE_PIECE>;
+
+/* Waits, turns q and what else is the share's; where q of the block's heads is then. */
+template <bool TURN, class Shared, class Wait>
+static __device__ __forceinline__ const float *single_queries(Shared *s, const single_args &a, const rope_args &turn,
+                                                              const single_work &w, Wait wait) {
+  if (!TURN) return a.q + w.row * a.q_stride + w.head * (size_t)a.dim;
+  wait();
+  single_turn(s, w, turn);
+  sync_threads<ATTEND_THREADS>();
+  return s->queries;
+}
+
+/* A lane a piece of a vector, sums in FP32: for a cache that FP16 does not hold. */
 template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Wait>
-static __device__ __forceinline__ void single_attend(single_shared<GROUP, GROUP * LANES * CACHE_PIECE> *s,
-                                                     const single_args &a, const rope_args &turn, const single_work &w,
-                                                     Wait wait) {
+static __device__ __forceinline__ void single_by_lanes(single_memory<LANES, GROUP> *s, const single_args &a,
+                                                       const rope_args &turn, const single_work &w, Wait wait) {
   constexpr uint32_t SIDE = STEP_WARP / LANES, STEP = ATTEND_WARPS * SIDE; /* positions of a warp, of all */
-  static_assert(GROUP * LANES * CACHE_PIECE <= ATTEND_MOST_VALUES, "which shared memory is for");
-  static_assert(GROUP <= ATTEND_WARPS, "a warp for each head weighs its shares");
   const uint32_t lane = thread_index() % STEP_WARP, warp = thread_index() / STEP_WARP;
   const uint32_t piece = lane % LANES;
   const bool there = piece * CACHE_PIECE < a.dim;
@@ -163,13 +178,8 @@ static __device__ __forceinline__ void single_attend(single_shared<GROUP, GROUP 
   uint32_t p = w.share.begin + warp * SIDE + lane / LANES;
   attend_batch<TYPE> batch;
   attend_load(&batch, w.cache, p, STEP, older, piece, there);
-  if (TURN) {
-    wait();
-    single_turn(s, w, turn);
-    sync_threads<ATTEND_THREADS>();
-  }
+  const float *q = single_queries<TURN>(s, a, turn, w, wait);
   float queries[GROUP][CACHE_PIECE];
-  const float *q = TURN ? s->queries : a.q + w.row * a.q_stride + w.head * (size_t)a.dim;
 #pragma unroll
   for (int h = 0; h < GROUP; h++)
 #pragma unroll
@@ -206,9 +216,65 @@ static __device__ __forceinline__ void single_attend(single_shared<GROUP, GROUP 
       s->parts.sum[warp][h] = state.sum[h];
     }
   }
+  s->warps = ATTEND_WARPS;
+}
+
+/* A warp every eighth unit of the share, by tensor cores. */
+template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Wait>
+static __device__ __forceinline__ void single_by_units(single_memory<LANES, GROUP> *s, const single_args &a,
+                                                       const rope_args &turn, const single_work &w, Wait wait) {
+  constexpr int DIM = LANES * CACHE_PIECE;
+  const uint32_t lane = thread_index() % STEP_WARP, warp = thread_index() / STEP_WARP;
+  const uint32_t first = w.share.begin / ATTEND_UNIT;
+  const uint32_t units = w.share.end > w.share.begin ? (w.share.end - 1) / ATTEND_UNIT + 1 - first : 0;
+  const unit_place at = {lane / 4, lane % 4, a.dim, &w.cache, w.share.begin, w.own ? w.position : w.share.end};
+  unit_cache<TYPE, DIM> cache;
+  uint32_t unit = first + warp;
+  const uint32_t end = first + units;
+  /* of units that have older positions */
+  unit_pages pages = {w.cache.pages, unit, ATTEND_WARPS, min(end, (at.end + ATTEND_UNIT - 1) / ATTEND_UNIT), 0};
+  const char *page = pages.of(0, lane);
+  unit_load_keys(&cache, at, unit, page);
+  unit_load_values(&cache, at, unit, page);
+  const float *q = single_queries<TURN>(s, a, turn, w, wait);
+  if (lane == 0) s->warps = min(units, (uint32_t)ATTEND_WARPS);
+  if (warp >= units) return;
+  unit_queries<DIM> queries;
+  unit_take_queries(&queries, at, q, w.heads);
+  unit_state<DIM> state;
+  unit_clear(&state);
+  for (uint32_t number = 1; unit < end; number++, unit += ATTEND_WARPS) {
+    if (TURN && w.own && unit == w.position / ATTEND_UNIT)
+      unit_take(&cache, at, unit, w.position, s->key, s->value, __half2float(s->key_scale),
+                __half2float(s->value_scale));
+    float score[4];
+    unit_scores(score, cache, queries, a.scale);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const uint32_t p = unit * ATTEND_UNIT + at.g + (uint32_t)(i / 2) * 8;
+      if (p < w.share.begin || p >= w.share.end) score[i] = -CUDART_INF_F;
+    }
+    unit_add_values(&state, cache, score, at.t);
+    page = pages.of(number, lane);
+    unit_load_keys(&cache, at, unit + ATTEND_WARPS, page);
+    unit_load_values(&cache, at, unit + ATTEND_WARPS, page);
+  }
+  unit_store<TYPE, DIM, GROUP>(&state, at, s->parts.out[warp], s->parts.most[warp], s->parts.sum[warp]);
+}
+
+/* Afterwards parts.out of each warp, weight, all_most and all_sum are the share's. */
+template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Wait>
+static __device__ __forceinline__ void single_attend(single_memory<LANES, GROUP> *s, const single_args &a,
+                                                     const rope_args &turn, const single_work &w, Wait wait) {
+  static_assert(GROUP * LANES * CACHE_PIECE <= ATTEND_MOST_VALUES, "which shared memory is for");
+  static_assert(GROUP <= ATTEND_WARPS && GROUP <= UNIT_HEADS, "a warp for each head weighs its shares");
+  if constexpr (TYPE == KV_F32)
+    single_by_lanes<TYPE, LANES, GROUP, TURN>(s, a, turn, w, wait);
+  else
+    single_by_units<TYPE, LANES, GROUP, TURN>(s, a, turn, w, wait);
   sync_threads<ATTEND_THREADS>();
   attend_weigh(
-      &s->parts, ATTEND_WARPS, [&](uint32_t i, uint32_t h) { return s->parts.most[i][h]; },
+      &s->parts, s->warps, [&](uint32_t i, uint32_t h) { return s->parts.most[i][h]; },
       [&](uint32_t i, uint32_t h) { return s->parts.sum[i][h]; });
 }
 
@@ -219,7 +285,8 @@ static __device__ __forceinline__ float single_output(const single_shared<GROUP,
   const uint32_t h = i / a.dim, at = h * LANES * CACHE_PIECE + i % a.dim;
   float v = 0;
 #pragma unroll
-  for (int k = 0; k < ATTEND_WARPS; k++) v = fmaf(s.parts.out[k][at], s.parts.weight[k][h], v);
+  for (int k = 0; k < ATTEND_WARPS; k++)
+    if ((uint32_t)k < s.warps) v = fmaf(s.parts.out[k][at], s.parts.weight[k][h], v);
   return v;
 }
 
@@ -230,12 +297,12 @@ struct single_sums {
   float out, most, sum;
 };
 
-/* Of SINGLE_SHARES shares; share(k) gives one's. */
-template <class Share> static __device__ __forceinline__ single_sums single_add(Share share) {
+/* Of `shares` shares, at most SINGLE_SHARES; share(k) gives one's. */
+template <class Share> static __device__ __forceinline__ single_sums single_add(uint32_t shares, Share share) {
   single_sums each[SINGLE_SHARES], all = {0, -CUDART_INF_F, 0};
 #pragma unroll
   for (int k = 0; k < SINGLE_SHARES; k++) {
-    each[k] = share(k);
+    each[k] = (uint32_t)k < shares ? share(k) : single_sums{0, -CUDART_INF_F, 0};
     all.most = fmaxf(all.most, each[k].most);
   }
   const float base = score_base(all.most);

@@ -3,7 +3,7 @@
  * A block has 128 query vectors of one kv head, those of a row's q heads side by side, and takes their positions page
  * by page:
  *
- *   queries   vector m = head m % group of row m / group        warp w has 16 of them
+ *   queries   vector m = head m % group of row m / group        warp w has 16 of them, or 32
  *
  *             page 0 (64 positions)   page 1        page 2 …
  *   warp 0  ┌─────────────────────┬─────────────┬──────
@@ -19,9 +19,7 @@
 #include "backend/cuda/step_math.cuh"
 #include "backend/cuda/step_tiles.h"
 
-#define TILES_WARPS   8
-#define TILES_THREADS (TILES_WARPS * STEP_WARP)
-#define TILES_QUERIES (TILES_WARPS * 16)
+#define TILES_QUERIES 128
 #define TILES_PIECE   8             /* FP16 of a 16-byte piece */
 #define TILES_BLOCKS  (KV_PAGE / 8) /* of 8 positions */
 #define LOG2_E        1.4426950408889634f
@@ -36,6 +34,15 @@ struct tiles_args {
   size_t head_bytes, values_at, key_scales_at, value_scales_at;
   uint32_t span_count, least_rows, dim, group, window;
   float scale; /* of scores, with log2 e */
+};
+
+/* How the queries are shared out. A warp with two sixteens of them multiplies each piece of a key or value that it reads from
+ * shared memory twice; that takes registers which longer heads, and codes on their way to shared memory, do not leave. */
+template <kv_type TYPE, int DIM> struct tiles_shape {
+  static constexpr int SIXTEENS = TYPE == KV_F16 && DIM <= 128 ? 2 : 1; /* of a warp */
+  static constexpr int THREADS = TILES_QUERIES / (16 * SIXTEENS) * STEP_WARP;
+  /* Blocks that a multiprocessor is to hold: as many as have registers. */
+  static constexpr int RESIDENT = DIM <= (TYPE == KV_F16 ? 128 : 64) ? 2 : 1;
 };
 
 /* -- tiles */
@@ -73,6 +80,18 @@ template <int DIM> static __device__ __forceinline__ uint32_t tiles_at(uint32_t 
   return (row * (DIM / TILES_PIECE) + (piece ^ row % 8)) * 16;
 }
 
+/* Where a lane reads its row of four matrices: the exchange of pieces is one exclusive or, the same for all rows 8 apart. */
+template <int DIM> struct tiles_reader {
+  uint32_t row, piece;
+
+  __device__ tiles_reader(uint32_t matrix, uint32_t row_, uint32_t piece_)
+      : row(matrix + row_ * (DIM * (uint32_t)sizeof(__half))), piece((piece_ ^ row_ % 8) * 16) {}
+  /* `rows` (a multiple of 8) further down, `pieces` (even) further along */
+  __device__ uint32_t at(uint32_t rows, uint32_t pieces) const {
+    return row + rows * (DIM * (uint32_t)sizeof(__half)) + (piece ^ pieces * 16);
+  }
+};
+
 template <int DIM> struct tiles_memory {
   static constexpr int PAGE = KV_PAGE * DIM * (int)sizeof(__half);
   static constexpr int QUERIES = TILES_QUERIES * DIM * (int)sizeof(__half);
@@ -88,7 +107,7 @@ static __device__ __forceinline__ void store_shared(uint8_t *memory, uint32_t at
 /* The tile's queries as FP16; what is not there is 0. */
 template <int DIM>
 static __device__ void tiles_take_queries(const tiles_args &a, const tiles_place &p, uint32_t kv_head, uint8_t *to) {
-  for (uint32_t i = threadIdx.x; i < TILES_QUERIES * (DIM / TILES_PIECE); i += TILES_THREADS) {
+  for (uint32_t i = threadIdx.x; i < TILES_QUERIES * (DIM / TILES_PIECE); i += blockDim.x) {
     const uint32_t m = i / (DIM / TILES_PIECE), piece = i % (DIM / TILES_PIECE), query = p.first + m;
     uint4 v = make_uint4(0, 0, 0, 0);
     if (m < p.count && piece * TILES_PIECE < a.dim) {
@@ -109,18 +128,23 @@ static __device__ void tiles_take_queries(const tiles_args &a, const tiles_place
 template <kv_type TYPE, int DIM> struct tiles_page;
 
 template <int DIM> struct tiles_page<KV_F16, DIM> {
-  static constexpr uint32_t PIECES = KV_PAGE * DIM / TILES_PIECE;
+  static constexpr uint32_t IN_ROW = DIM / TILES_PIECE, ROWS = tiles_shape<KV_F16, DIM>::THREADS / IN_ROW; /* at once */
+  static_assert(ROWS % 8 == 0, "a thread's pieces have one place in all its rows");
 
+  /* A thread's pieces are the same ones of rows ROWS apart. */
   __device__ void begin(const tiles_args &a, const char *page, uint32_t kv_head, uint32_t count, uint8_t *to) {
-    const char *keys = page + kv_head * a.head_bytes;
-#pragma unroll
-    for (uint32_t i = threadIdx.x; i < PIECES; i += TILES_THREADS) {
-      const uint32_t row = i / (DIM / TILES_PIECE), piece = i % (DIM / TILES_PIECE);
-      const uint32_t bytes = row < count && piece * TILES_PIECE < a.dim ? 16 : 0;
-      const char *from = bytes ? keys + (row * (size_t)a.dim + piece * TILES_PIECE) * sizeof(__half) : keys;
-      const uint32_t at = shared_address(to) + tiles_at<DIM>(row, piece);
-      copy_async_part(at, from, bytes);
-      copy_async_part(at + tiles_memory<DIM>::PAGE, from + a.values_at, bytes);
+    const uint32_t thread = thread_index(), row = thread / IN_ROW, piece = thread % IN_ROW;
+    const bool there = piece * TILES_PIECE < a.dim;
+    const char *const keys = page + kv_head * a.head_bytes;
+    const char *from = keys + (row * (size_t)a.dim + piece * TILES_PIECE) * sizeof(__half);
+    uint32_t at = shared_address(to) + tiles_at<DIM>(row, piece);
+#pragma unroll 2
+    for (uint32_t first = 0; first < KV_PAGE; first += ROWS) {
+      const uint32_t bytes = there && first + row < count ? 16 : 0;
+      copy_async_part(at, bytes ? from : keys, bytes);
+      copy_async_part(at + tiles_memory<DIM>::PAGE, (bytes ? from : keys) + a.values_at, bytes);
+      from += ROWS * (size_t)a.dim * sizeof(__half);
+      at += ROWS * DIM * (uint32_t)sizeof(__half);
     }
     copy_async_commit();
   }
@@ -129,13 +153,14 @@ template <int DIM> struct tiles_page<KV_F16, DIM> {
 
 /* Codes go through registers: keys become FP16 as they are, their scales wait for the scores; values take theirs. */
 template <int DIM> struct tiles_page<KV_FP8, DIM> {
-  static constexpr uint32_t PIECES = KV_PAGE * DIM / TILES_PIECE / TILES_THREADS; /* of a thread */
+  static constexpr uint32_t THREADS = tiles_shape<KV_FP8, DIM>::THREADS;
+  static constexpr uint32_t PIECES = KV_PAGE * DIM / TILES_PIECE / THREADS; /* of a thread */
   uint2 keys[PIECES], values[PIECES];
   __half value_scales[PIECES];
   float key_scale;
 
-  __device__ static uint32_t row(uint32_t i) { return (threadIdx.x + i * TILES_THREADS) / (DIM / TILES_PIECE); }
-  __device__ static uint32_t piece(uint32_t i) { return (threadIdx.x + i * TILES_THREADS) % (DIM / TILES_PIECE); }
+  __device__ static uint32_t row(uint32_t i) { return (threadIdx.x + i * THREADS) / (DIM / TILES_PIECE); }
+  __device__ static uint32_t piece(uint32_t i) { return (threadIdx.x + i * THREADS) % (DIM / TILES_PIECE); }
 
   __device__ void begin(const tiles_args &a, const char *page, uint32_t kv_head, uint32_t count, uint8_t *) {
     const char *codes = page + kv_head * a.head_bytes;
@@ -176,7 +201,7 @@ template <int DIM> struct tiles_page<KV_FP8, DIM> {
   }
 };
 
-/* -- a warp's 16 queries. Lane 4 g + t has rows g and g + 8 of the 16, of each 8 columns the columns 2 t and 2 t + 1 */
+/* -- 16 queries of a warp. Lane 4 g + t has rows g and g + 8 of the 16, of each 8 columns the columns 2 t and 2 t + 1 */
 
 template <int DIM> struct tiles_state {
   float most[2], sum[2]; /* of rows g and g + 8; sum: of this lane's columns */
@@ -184,21 +209,30 @@ template <int DIM> struct tiles_state {
 };
 
 /* S = Q · Kᵀ. queries: of this warp; keys: shared addresses. */
-template <int DIM>
-static __device__ __forceinline__ void tiles_scores(float (&s)[TILES_BLOCKS][4], uint32_t queries, uint32_t keys) {
-  const uint32_t lane = threadIdx.x % STEP_WARP, matrix = lane / 8, row = lane % 8;
+template <int DIM, int SIXTEENS>
+static __device__ __forceinline__ void tiles_scores(float (&s)[SIXTEENS][TILES_BLOCKS][4], uint32_t queries,
+                                                    uint32_t keys) {
+  const uint32_t lane = thread_index() % STEP_WARP, matrix = lane / 8, row = lane % 8;
+  const tiles_reader<DIM> of_q(queries, matrix % 2 * 8 + row, matrix / 2), of_k(keys, matrix / 2 * 8 + row, matrix % 2);
 #pragma unroll
-  for (int n = 0; n < TILES_BLOCKS; n++)
+  for (int t = 0; t < SIXTEENS; t++)
 #pragma unroll
-    for (int i = 0; i < 4; i++) s[n][i] = 0;
+    for (int n = 0; n < TILES_BLOCKS; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) s[t][n][i] = 0;
 #pragma unroll
   for (uint32_t d = 0; d < DIM / 16; d++) {
-    const uint4 q = load_matrices(queries + tiles_at<DIM>(matrix % 2 * 8 + row, 2 * d + matrix / 2));
+    uint4 q[SIXTEENS];
+#pragma unroll
+    for (uint32_t t = 0; t < SIXTEENS; t++) q[t] = load_matrices(of_q.at(16 * t, 2 * d));
 #pragma unroll
     for (uint32_t n = 0; n < TILES_BLOCKS; n += 2) {
-      const uint4 k = load_matrices(keys + tiles_at<DIM>(8 * n + matrix / 2 * 8 + row, 2 * d + matrix % 2));
-      mma_f16(s[n], q.x, q.y, q.z, q.w, k.x, k.y);
-      mma_f16(s[n + 1], q.x, q.y, q.z, q.w, k.z, k.w);
+      const uint4 k = load_matrices(of_k.at(8 * n, 2 * d));
+#pragma unroll
+      for (uint32_t t = 0; t < SIXTEENS; t++) {
+        mma_f16(s[t][n], q[t].x, q[t].y, q[t].z, q[t].w, k.x, k.y);
+        mma_f16(s[t][n + 1], q[t].x, q[t].y, q[t].z, q[t].w, k.z, k.w);
+      }
     }
   }
 }
@@ -208,18 +242,22 @@ static __device__ __forceinline__ uint32_t half_pair(float a, float b) {
   return *reinterpret_cast<const uint32_t *>(&pair);
 }
 
-/* c += P · V for one pair of 8 columns each; weight(n, i): of P. */
-template <int DIM, class Weights>
-static __device__ __forceinline__ void tiles_add(float (&low)[4], float (&high)[4], Weights weights, uint32_t values,
-                                                 uint32_t columns) {
-  const uint32_t lane = threadIdx.x % STEP_WARP, matrix = lane / 8, row = lane % 8;
+/* Where a lane reads values from. */
+template <int DIM> static __device__ __forceinline__ tiles_reader<DIM> tiles_values_of(uint32_t values) {
+  const uint32_t lane = thread_index() % STEP_WARP, matrix = lane / 8;
+  return tiles_reader<DIM>(values, matrix % 2 * 8 + lane % 8, matrix / 2);
+}
+
+/* c += P · V for one pair of 8 columns each. add(n, v): multiplies positions 8 n to 8 n + 15 of the values. */
+template <int DIM, class Add>
+static __device__ __forceinline__ void tiles_values(const tiles_reader<DIM> &values, uint32_t columns, Add add) {
 #pragma unroll
-  for (uint32_t n = 0; n < TILES_BLOCKS; n += 2) {
-    const uint4 v = load_matrices_turned(values + tiles_at<DIM>(8 * n + matrix % 2 * 8 + row, columns + matrix / 2));
-    const uint4 p = weights(n);
-    mma_f16(low, p.x, p.y, p.z, p.w, v.x, v.y);
-    mma_f16(high, p.x, p.y, p.z, p.w, v.z, v.w);
-  }
+  for (uint32_t n = 0; n < TILES_BLOCKS; n += 2) add(n, load_matrices_turned(values.at(8 * n, columns)));
+}
+
+static __device__ __forceinline__ void tiles_add(float (&low)[4], float (&high)[4], uint4 p, uint4 v) {
+  mma_f16(low, p.x, p.y, p.z, p.w, v.x, v.y);
+  mma_f16(high, p.x, p.y, p.z, p.w, v.z, v.w);
 }
 
 /* What this warp's lane may see of a page: positions [first, end) of it for its row g (0) or g + 8 (1). */
@@ -268,7 +306,7 @@ static __device__ __forceinline__ uint32_t not_finite(uint32_t pair) { /* bit 15
 
 template <int DIM> static __device__ bool tiles_any_not_finite(const uint8_t *values) {
   uint32_t found = 0;
-  for (uint32_t i = threadIdx.x; i < tiles_memory<DIM>::PAGE / 16; i += TILES_THREADS) {
+  for (uint32_t i = threadIdx.x; i < tiles_memory<DIM>::PAGE / 16; i += blockDim.x) {
     const uint4 v = reinterpret_cast<const uint4 *>(values)[i];
     found |= not_finite(v.x) | not_finite(v.y) | not_finite(v.z) | not_finite(v.w);
   }
@@ -277,7 +315,7 @@ template <int DIM> static __device__ bool tiles_any_not_finite(const uint8_t *va
 
 /* Moves them from the values to the place of the keys, which are done with, as ones among zeros. */
 template <int DIM> static __device__ void tiles_part_not_finite(uint8_t *keys, uint8_t *values) {
-  for (uint32_t i = threadIdx.x; i < tiles_memory<DIM>::PAGE / 4; i += TILES_THREADS) {
+  for (uint32_t i = threadIdx.x; i < tiles_memory<DIM>::PAGE / 4; i += blockDim.x) {
     uint32_t *const pair = reinterpret_cast<uint32_t *>(values) + i;
     const uint32_t ends = not_finite(*pair), wrong = (ends >> 15) * 0xffffu; /* all bits of such a half */
     reinterpret_cast<uint32_t *>(keys)[i] = wrong & 0x3c003c00;
@@ -297,10 +335,11 @@ static __device__ void tiles_spoil(tiles_state<DIM> *state, const tiles_sight &s
     };
     return make_uint4(pair(0, p), pair(1, p), pair(0, p + 8), pair(1, p + 8));
   };
+  const tiles_reader<DIM> of = tiles_values_of<DIM>(marks);
 #pragma unroll
   for (int d = 0; d < DIM / 8; d += 2) {
     float low[4] = {0, 0, 0, 0}, high[4] = {0, 0, 0, 0};
-    tiles_add<DIM>(low, high, seen, marks, (uint32_t)d);
+    tiles_values<DIM>(of, (uint32_t)d, [&](uint32_t n, uint4 v) { tiles_add(low, high, seen(n), v); });
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       if (low[i] > 0) state->out[d][i] = CUDART_NAN_F;
@@ -311,63 +350,93 @@ static __device__ void tiles_spoil(tiles_state<DIM> *state, const tiles_sight &s
 
 /* -- one page */
 
-struct tiles_range {
-  uint32_t first[2], last[2]; /* positions that the lane's rows g and g + 8 see */
-};
-
-template <kv_type TYPE, int DIM>
-static __device__ __forceinline__ void tiles_attend(const tiles_args &a, tiles_state<DIM> *state,
-                                                    const tiles_range &range, uint32_t begin, bool masked,
-                                                    uint32_t queries, uint8_t *stage) {
-  const int column = 2 * (int)(threadIdx.x % 4);
-  uint8_t *const values = stage + tiles_memory<DIM>::PAGE;
-  const float *const scales = reinterpret_cast<const float *>(values + tiles_memory<DIM>::PAGE);
-  float s[TILES_BLOCKS][4];
-  tiles_scores<DIM>(s, queries, shared_address(stage));
+/* Of a page that begins at position `begin`; made anew for each page that needs it, as registers are scarce. */
+template <int SIXTEENS>
+static __device__ __forceinline__ void tiles_sights(const tiles_args &a, const tiles_place &p, uint32_t begin,
+                                                    tiles_sight (&sight)[SIXTEENS]) {
+  const uint32_t thread = thread_index(), own = thread / STEP_WARP * (16 * SIXTEENS) + thread % STEP_WARP / 4;
 #pragma unroll
-  for (int n = 0; n < TILES_BLOCKS; n++)
+  for (int t = 0; t < SIXTEENS; t++)
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const float factor = TYPE == KV_FP8 ? a.scale * scales[8 * n + column + (i & 1)] : a.scale;
-      s[n][i] *= factor;
+    for (int half = 0; half < 2; half++) { /* a vector that is not there sees what the last one does */
+      const uint32_t m = min(own + 16 * t + 8 * half, p.count - 1);
+      const uint32_t last = p.span.position + (p.first + m) / a.group;
+      sight[t].first[half] = (int)first_seen(a, last) - (int)begin;
+      sight[t].end[half] = (int)last + 1 - (int)begin;
     }
-  tiles_sight sight;
+}
+
+/* Marks what the rows do not see, and finds out whether something of it is not finite. */
+template <int DIM, int SIXTEENS>
+static __device__ bool tiles_mask(float (&s)[SIXTEENS][TILES_BLOCKS][4], const tiles_sight (&sight)[SIXTEENS],
+                                  uint8_t *keys, uint8_t *values) {
+  const int column = 2 * (int)(threadIdx.x % 4);
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
-    sight.first[half] = (int)range.first[half] - (int)begin;
-    sight.end[half] = (int)range.last[half] + 1 - (int)begin;
-  }
-  bool spoiled = false;
-  if (masked) { /* the same for all threads */
+  for (int t = 0; t < SIXTEENS; t++)
 #pragma unroll
     for (int n = 0; n < TILES_BLOCKS; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        if (!sight.sees(i / 2, 8 * n + column + (i & 1))) s[n][i] = -CUDART_INF_F;
-    spoiled = tiles_any_not_finite<DIM>(values);
-    if (spoiled) tiles_part_not_finite<DIM>(stage, values);
-  }
-  tiles_weigh(state, s);
-  uint32_t p[TILES_BLOCKS][2];
+        if (!sight[t].sees(i / 2, 8 * n + column + (i & 1))) s[t][n][i] = -CUDART_INF_F;
+  const bool spoiled = tiles_any_not_finite<DIM>(values);
+  if (spoiled) tiles_part_not_finite<DIM>(keys, values);
+  return spoiled;
+}
+
+template <kv_type TYPE, int DIM, int SIXTEENS>
+static __device__ __forceinline__ void tiles_attend(const tiles_args &a, tiles_state<DIM> (&state)[SIXTEENS],
+                                                    const tiles_place &place, uint32_t begin, bool masked,
+                                                    uint32_t queries, uint8_t *stage) {
+  const int column = 2 * (int)(threadIdx.x % 4);
+  uint8_t *const values = stage + tiles_memory<DIM>::PAGE;
+  const float *const scales = reinterpret_cast<const float *>(values + tiles_memory<DIM>::PAGE);
+  float s[SIXTEENS][TILES_BLOCKS][4];
+  tiles_scores<DIM, SIXTEENS>(s, queries, shared_address(stage));
 #pragma unroll
-  for (int n = 0; n < TILES_BLOCKS; n++) {
-    p[n][0] = half_pair(s[n][0], s[n][1]);
-    p[n][1] = half_pair(s[n][2], s[n][3]);
+  for (int t = 0; t < SIXTEENS; t++)
+#pragma unroll
+    for (int n = 0; n < TILES_BLOCKS; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) s[t][n][i] *= TYPE == KV_FP8 ? a.scale * scales[8 * n + column + (i & 1)] : a.scale;
+  bool spoiled = false;
+  if (masked) { /* the same for all threads */
+    tiles_sight sight[SIXTEENS];
+    tiles_sights<SIXTEENS>(a, place, begin, sight);
+    spoiled = tiles_mask<DIM, SIXTEENS>(s, sight, stage, values);
   }
-  auto weights = [&](uint32_t n) { return make_uint4(p[n][0], p[n][1], p[n + 1][0], p[n + 1][1]); };
+  uint32_t p[SIXTEENS][TILES_BLOCKS][2];
+#pragma unroll
+  for (int t = 0; t < SIXTEENS; t++) {
+    tiles_weigh(&state[t], s[t]);
+#pragma unroll
+    for (int n = 0; n < TILES_BLOCKS; n++) {
+      p[t][n][0] = half_pair(s[t][n][0], s[t][n][1]);
+      p[t][n][1] = half_pair(s[t][n][2], s[t][n][3]);
+    }
+  }
+  const tiles_reader<DIM> of_v = tiles_values_of<DIM>(shared_address(values));
 #pragma unroll
   for (int d = 0; d < DIM / 8; d += 2)
-    tiles_add<DIM>(state->out[d], state->out[d + 1], weights, shared_address(values), (uint32_t)d);
-  if (spoiled) tiles_spoil(state, sight, shared_address(stage));
+    tiles_values<DIM>(of_v, (uint32_t)d, [&](uint32_t n, uint4 v) {
+#pragma unroll
+      for (int t = 0; t < SIXTEENS; t++)
+        tiles_add(state[t].out[d], state[t].out[d + 1],
+                  make_uint4(p[t][n][0], p[t][n][1], p[t][n + 1][0], p[t][n + 1][1]), v);
+    });
+  if (!spoiled) return;
+  tiles_sight sight[SIXTEENS];
+  tiles_sights<SIXTEENS>(a, place, begin, sight);
+#pragma unroll
+  for (int t = 0; t < SIXTEENS; t++) tiles_spoil(&state[t], sight[t], shared_address(stage));
 }
 
 template <int DIM>
-static __device__ void tiles_store(const tiles_args &a, const tiles_place &p, uint32_t kv_head,
+static __device__ void tiles_store(const tiles_args &a, const tiles_place &p, uint32_t kv_head, uint32_t first,
                                    const tiles_state<DIM> &state) {
-  const uint32_t lane = threadIdx.x % STEP_WARP, warp = threadIdx.x / STEP_WARP;
+  const uint32_t lane = threadIdx.x % STEP_WARP;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    const uint32_t m = warp * 16 + lane / 4 + 8 * half, query = p.first + m;
+    const uint32_t m = first + lane / 4 + 8 * half, query = p.first + m;
     float sum = state.sum[half] + __shfl_xor_sync(~0u, state.sum[half], 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
     if (m >= p.count) continue;
@@ -390,38 +459,30 @@ static __device__ void tiles_store(const tiles_args &a, const tiles_place &p, ui
 
 /* -- the tile */
 
-/* Blocks that a multiprocessor is to hold: as many as have registers. */
-template <kv_type TYPE, int DIM> static constexpr int tiles_resident() {
-  return DIM <= (TYPE == KV_F16 ? 128 : 64) ? 2 : 1;
-}
-
 template <kv_type TYPE, int DIM>
-static __global__ void __launch_bounds__(TILES_THREADS, tiles_resident<TYPE, DIM>()) tiles_kernel(const tiles_args a) {
+static __global__ void __launch_bounds__(tiles_shape<TYPE, DIM>::THREADS, tiles_shape<TYPE, DIM>::RESIDENT)
+    tiles_kernel(const tiles_args a) {
   typedef tiles_memory<DIM> memory;
+  constexpr int SIXTEENS = tiles_shape<TYPE, DIM>::SIXTEENS;
   extern __shared__ __align__(128) uint8_t tiles_shared[];
   step_begin_kernel();
   tiles_place place;
   if (!tiles_find(a, blockIdx.x, &place)) return;
-  const uint32_t kv_head = blockIdx.y, lane = threadIdx.x % STEP_WARP, warp = threadIdx.x / STEP_WARP;
+  const uint32_t kv_head = blockIdx.y;
+  const uint32_t own = threadIdx.x / STEP_WARP * (16 * SIXTEENS); /* the warp's first query */
   /* positions of the tile's first and last row, and what all of them together see */
   const uint32_t low = place.span.position + place.first / a.group;
   const uint32_t high = place.span.position + (place.first + place.count - 1) / a.group;
   const uint32_t first_page = first_seen(a, low) / KV_PAGE, pages = high / KV_PAGE + 1;
-  tiles_range range;
-#pragma unroll
-  for (int half = 0; half < 2; half++) { /* a vector that is not there sees what the last one does */
-    const uint32_t m = min(warp * 16 + lane / 4 + 8 * half, place.count - 1);
-    range.last[half] = place.span.position + (place.first + m) / a.group;
-    range.first[half] = first_seen(a, range.last[half]);
-  }
   tiles_page<TYPE, DIM> loading;
   auto stage_of = [&](uint32_t page) { return tiles_shared + memory::QUERIES + page % 2 * memory::STAGE; };
   auto begin = [&](uint32_t page) {
     const char *from = static_cast<const char *>(a.pages[place.span.first_page + page]) + a.layer_at;
     loading.begin(a, from, kv_head, min(high + 1 - page * KV_PAGE, (uint32_t)KV_PAGE), stage_of(page));
   };
-  tiles_state<DIM> state = {};
-  state.most[0] = state.most[1] = -CUDART_INF_F;
+  tiles_state<DIM> state[SIXTEENS] = {};
+#pragma unroll
+  for (int t = 0; t < SIXTEENS; t++) state[t].most[0] = state[t].most[1] = -CUDART_INF_F;
   begin(first_page);
   tiles_take_queries<DIM>(a, place, kv_head, tiles_shared);
   for (uint32_t page = first_page; page < pages; page++) {
@@ -430,10 +491,12 @@ static __global__ void __launch_bounds__(TILES_THREADS, tiles_resident<TYPE, DIM
     __syncthreads(); /* the page is there, and all are done with the one before, whose place is filled now */
     if (page + 1 < pages) begin(page + 1);
     const bool masked = from + KV_PAGE > low + 1 || from < first_seen(a, high);
-    tiles_attend<TYPE, DIM>(a, &state, range, from, masked, shared_address(tiles_shared) + warp * 16 * DIM * 2,
-                            stage_of(page));
+    tiles_attend<TYPE, DIM, SIXTEENS>(a, state, place, from, masked,
+                                      shared_address(tiles_shared) + own * DIM * (uint32_t)sizeof(__half),
+                                      stage_of(page));
   }
-  tiles_store(a, place, kv_head, state);
+#pragma unroll
+  for (int t = 0; t < SIXTEENS; t++) tiles_store(a, place, kv_head, own + 16 * t, state[t]);
 }
 
 /* -- launch */
@@ -442,13 +505,17 @@ typedef void tiles_function(const tiles_args);
 
 struct tiles_choice {
   tiles_function *kernel;
-  int bytes;
+  int bytes, threads;
 };
 
+template <kv_type TYPE, int DIM> static tiles_choice tiles_choice_of() {
+  return {tiles_kernel<TYPE, DIM>, tiles_memory<DIM>::BYTES, tiles_shape<TYPE, DIM>::THREADS};
+}
+
 template <kv_type TYPE> static tiles_choice tiles_for(size_t dim) {
-  if (dim <= 64) return {tiles_kernel<TYPE, 64>, tiles_memory<64>::BYTES};
-  if (dim <= 128) return {tiles_kernel<TYPE, 128>, tiles_memory<128>::BYTES};
-  return {tiles_kernel<TYPE, 256>, tiles_memory<256>::BYTES};
+  if (dim <= 64) return tiles_choice_of<TYPE, 64>();
+  if (dim <= 128) return tiles_choice_of<TYPE, 128>();
+  return tiles_choice_of<TYPE, 256>();
 }
 
 int step_attention_tiles(step_queue q, const attention_args *a, const step_half_rows *half, size_t least, int *taken) {
@@ -483,5 +550,5 @@ int step_attention_tiles(step_queue q, const attention_args *a, const step_half_
                            .scale = a->scale * LOG2_E};
   /* at most: each span's last tile may be a part of one */
   const dim3 grid(step_side(rows * group / TILES_QUERIES + spans), (unsigned)a->h.kv_heads);
-  return step_launch_with(q, choice.kernel, grid, TILES_THREADS, (size_t)choice.bytes, args);
+  return step_launch_with(q, choice.kernel, grid, (unsigned)choice.threads, (size_t)choice.bytes, args);
 }

@@ -134,12 +134,11 @@ static viva_status scan(checkpoint_build *b, viva_error *error) {
 viva_status folder_gguf(runtime *rt, arena *a, const char *folder, const char **path, viva_error *error) {
   viva_checkpoint ck = {.rt = rt, .arena = a, .folder = folder};
   listing l = {.ck = &ck, .safetensors = {.item_bytes = sizeof(char *)}, .gguf = {.item_bytes = sizeof(char *)}};
-  int result = rt->io->list(rt->io->user, folder, visit, &l);
+  (void)rt->io->list(rt->io->user, folder, visit, &l); /* one that may not be listed is read by its files' names */
   *path = l.safetensors.count == 0 && l.gguf.count == 1 ? *(const char **)(void *)l.gguf.items : NULL;
   grow_free(&rt->mem, &l.safetensors);
   grow_free(&rt->mem, &l.gguf);
-  if (l.no_memory) return build_no_memory(folder, "the folder's names", error);
-  return result < 0 ? io_fail(error, "list the folder", folder, result) : VIVA_OK;
+  return l.no_memory ? build_no_memory(folder, "the folder's names", error) : VIVA_OK;
 }
 
 /* An index that is no index, or an empty one, is a download that went wrong: shards do without. */

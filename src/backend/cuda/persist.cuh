@@ -314,6 +314,7 @@ static __device__ __forceinline__ void persist_finish_all(const persist_args &p,
   for (int i = 0; i < p.stage_count; i++) {
     const persist_stage &stage = c->stage[i % PERSIST_STAGES];
     if (!stage.attends) persist_finish(p.peers, c, stage, turn + stage.epoch, sums, &mine, lane);
+    __syncwarp(); /* lanes without outputs must not write over the description that others still read */
     barrier_wait(shared_address(c->left) + i % PERSIST_STAGES * 8, i / PERSIST_STAGES & 1);
     persist_fetch(p, c, i + PERSIST_STAGES, lane);
     __syncwarp();

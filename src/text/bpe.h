@@ -28,10 +28,52 @@ typedef struct bpe_rules {
   token_text suffix;  /* end_of_word_suffix: behind the last symbol */
 } bpe_rules;
 
+/* A token by its last merge (bpe_tree.h). */
+typedef struct bpe_token {
+  uint32_t left, right; /* BPE_NO_ID: it is one symbol, or odd */
+  uint32_t time;        /* of the merge: its rank + 1; 0: none */
+  uint32_t prefix;      /* the longest token that it begins with, but itself; BPE_NO_ID: none */
+  uint32_t bytes;       /* 0: merging its text gives something else */
+  uint32_t soonest;     /* the lowest rank of a merge with something on its right */
+  uint64_t partners;    /* what that may be: bits of ids */
+} bpe_token;
+
+_Static_assert(sizeof(bpe_token) == 32, "two tokens fill a line of the cache");
+
+/* A token whose own merges do not come in the order of their ranks: what it keeps apart from is tried out. */
+#define BPE_ODD UINT32_MAX /* its time */
+
+/* A place of the tree of prefixes is a text that tokens begin with: a token's is its id, those of others come behind. Edges lead
+ * on from it, one for each byte that can follow, in the order of the bytes' last six bits. */
+typedef struct bpe_place {
+  uint64_t bytes; /* that can follow: bit (byte & 63) */
+  uint32_t first; /* edge */
+  uint32_t place; /* this; BPE_NO_ID: no token begins so */
+} bpe_place;
+
+/* The bytes between two places, from the low end up, and in the last byte how many, with BPE_SHARES. */
+typedef struct bpe_edge {
+  uint64_t label;
+  bpe_place to;
+} bpe_edge;
+
+#define BPE_LABEL_MOST 7
+#define BPE_SHARES     ((uint64_t)0x80 << 56) /* the next edge's first byte has the same bit */
+
+/* Tokens as merges make them, and by what they begin with. */
+typedef struct bpe_tree {
+  bpe_token *tokens;   /* [vocab count]; NULL: pieces are merged in other ways */
+  uint32_t bytes[256]; /* the place of one byte, or BPE_NO_ID */
+  bpe_place *pairs;    /* [256][256] of two; edges begin there */
+  bpe_edge *edges;
+} bpe_tree;
+
 typedef struct bpe {
   const vocab *vocab;
   uint64_t *slots;        /* [line_count][BPE_LINE] by pair: left, right and rank, from the high bits down; BPE_FREE */
   uint64_t line_count;    /* below 2^32 */
+  uint64_t *filter;       /* [1 << (filter_bits - 6)] bits of pairs that there are: most that are asked for are not */
+  uint32_t filter_bits;
   uint32_t id_bits;       /* of left, and of right; the rank has those that are left */
   uint64_t key[2];        /* of their hash: random */
   uint32_t *ascii_ranks;  /* [128][128] of pairs of ASCII; NULL: a byte may be no symbol of its own */
@@ -44,6 +86,7 @@ typedef struct bpe {
   uint32_t unknown;           /* BPE_NO_ID: none */
   int complete;        /* every byte or character becomes tokens, ASCII one each: nothing is unknown or left out */
   size_t most_symbols; /* that one byte of a piece can become: 1 or 2 */
+  bpe_tree tree;
 } bpe;
 
 /* Compiles merges: pairs of texts, left then right, in order of rank. Of a pair given twice the later rank counts, as
@@ -56,14 +99,17 @@ void bpe_destroy(mem *m, bpe *b);
 #define BPE_FREE UINT64_MAX
 #define BPE_LINE 8 /* slots in a line of the cache: looked at together, and only when all are taken the next line */
 
-/* The line that a pair is in. Under a secret key, so that no file can aim at collisions: halves of a product that depends on
- * all of key and pair. */
-static inline size_t bpe_merge_line(const bpe *b, uint64_t pair) {
+/* A pair's hash. Under a secret key, so that no file can aim at collisions: halves of a product that depends on all of key
+ * and pair. */
+static inline uint64_t bpe_pair_hash(const bpe *b, uint64_t pair) {
   __extension__ typedef unsigned __int128 wide;
   wide product = (wide)(pair ^ b->key[0]) * b->key[1];
-  uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
-  return (size_t)((hash >> 32) * b->line_count >> 32);
+  return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
+
+/* The line that a pair is in, and its bit of the filter. */
+static inline size_t bpe_merge_line(const bpe *b, uint64_t hash) { return (size_t)((hash >> 32) * b->line_count >> 32); }
+static inline size_t bpe_filter_bit(const bpe *b, uint64_t hash) { return hash & (((size_t)1 << b->filter_bits) - 1); }
 
 static inline uint64_t bpe_pair(const bpe *b, uint32_t left, uint32_t right) {
   return (uint64_t)left << b->id_bits | right;
@@ -90,7 +136,10 @@ static inline uint32_t bpe_line_find(const uint64_t *line, uint64_t pair, uint32
 static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
   const uint32_t rank_bits = 64 - 2 * b->id_bits;
   const uint64_t pair = bpe_pair(b, left, right), ranks = ((uint64_t)1 << rank_bits) - 1;
-  for (size_t at = bpe_merge_line(b, pair);; at = at + 1 == b->line_count ? 0 : at + 1) {
+  const uint64_t hash = bpe_pair_hash(b, pair);
+  const size_t bit = bpe_filter_bit(b, hash);
+  if (!(b->filter[bit / 64] >> bit % 64 & 1)) return BPE_NO_RANK;
+  for (size_t at = bpe_merge_line(b, hash);; at = at + 1 == b->line_count ? 0 : at + 1) {
     const uint64_t *line = b->slots + at * BPE_LINE;
     uint32_t i = bpe_line_find(line, pair, rank_bits);
     uint32_t rank = (uint32_t)(line[i & (BPE_LINE - 1)] & ranks);
@@ -146,6 +195,16 @@ void bpe_scratch_free(bpe_scratch *scratch);
  * more). */
 viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                        viva_error *error);
+
+/* How many bytes of a piece a token of the model stands for. */
+static inline size_t bpe_token_bytes(const bpe *b, uint32_t id) {
+  const vocab *v = b->vocab;
+  return b->rules.byte_level ? v->bytes_at[id + 1] - v->bytes_at[id] : v->text_at[id + 1] - v->text_at[id];
+}
+
+/* Merges step by step. Errors: E_MEMORY. */
+viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
+                               viva_error *error);
 
 /* The two halves of it: under ignore_merges, 1 when the piece is a token, which is then put; and merging alone. */
 int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink);

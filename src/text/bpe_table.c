@@ -3,7 +3,7 @@
 
 #include "base/num.h"
 #include "base/secret.h"
-#include "text/bpe.h"
+#include "text/bpe_tree.h"
 #include "text/unicode.h"
 
 #define QUOTE_SIZE 80
@@ -13,9 +13,11 @@
 static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
   uint32_t rank_bits = 64 - 2 * b->id_bits;
   uint64_t pair = bpe_pair(b, left, right);
-  size_t i = bpe_merge_line(b, pair) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
+  uint64_t hash = bpe_pair_hash(b, pair);
+  size_t bit = bpe_filter_bit(b, hash), i = bpe_merge_line(b, hash) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
   while (b->slots[i] != BPE_FREE && b->slots[i] >> rank_bits != pair) i = i + 1 == end ? 0 : i + 1;
   b->slots[i] = pair << rank_bits | rank;
+  b->filter[bit / 64] |= (uint64_t)1 << bit % 64;
 }
 
 /* A slot has room for both ids and the rank: with a million tokens for 16 million merges. */
@@ -23,6 +25,8 @@ static viva_status fit_slots(bpe *b, size_t merge_count, viva_error *error) {
   b->id_bits = 16; /* then a rank has at most 32 bits */
   while (b->vocab->count >> b->id_bits) b->id_bits++;
   b->line_count = 2 * (uint64_t)merge_count / BPE_LINE + 2; /* at most half full */
+  b->filter_bits = 12;
+  while (b->filter_bits < 32 && (uint64_t)1 << b->filter_bits < 3 * (uint64_t)merge_count) b->filter_bits++;
   if (b->id_bits <= 24 && merge_count < INT32_MAX && (uint64_t)merge_count + 1 < (uint64_t)1 << (64 - 2 * b->id_bits))
     return VIVA_OK;
   return error_set(error, VIVA_E_LIMIT, "%zu merges are too many for %zu tokens", merge_count, b->vocab->count);
@@ -70,10 +74,11 @@ static viva_status create_merges(mem *m, bpe *b, const token_text *merges, size_
   secret_key(b->key);
   b->key[1] |= 1;
   b->slots = mem_alloc(m, (size_t)b->line_count * BPE_LINE * sizeof *b->slots);
+  b->filter = mem_array(m, (size_t)1 << (b->filter_bits - 6), sizeof *b->filter);
   b->results = mem_array(m, merge_count, sizeof *b->results);
   char *joined = mem_alloc(m, longest);
   viva_status status = VIVA_OK;
-  if (!b->slots || !b->results || !joined)
+  if (!b->slots || !b->filter || !b->results || !joined)
     status = error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
   if (status == VIVA_OK) {
     memset(b->slots, 0xff, (size_t)b->line_count * BPE_LINE * sizeof *b->slots); /* BPE_FREE */
@@ -241,11 +246,14 @@ static viva_status find_unknown(bpe *b, viva_error *error) {
 
 void bpe_destroy(mem *m, bpe *b) {
   mem_free(m, b->slots);
+  mem_free(m, b->filter);
   mem_free(m, b->ascii_ranks);
   mem_free(m, b->results);
   mem_free(m, b->pages);
   mem_free(m, b->page_ids);
+  bpe_tree_destroy(m, &b->tree);
   b->slots = NULL;
+  b->filter = NULL;
   b->ascii_ranks = NULL;
   b->results = NULL;
   b->pages = NULL;
@@ -279,7 +287,8 @@ static viva_status create(mem *m, bpe *b, const token_text *merges, size_t merge
   if (b->rules.byte_fallback && b->rules.byte_level) b->most_symbols = 2;
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
-  return create_ascii_ranks(m, b, error);
+  TRY(create_ascii_ranks(m, b, error));
+  return bpe_tree_create(m, b, error);
 }
 
 viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const token_text *merges, size_t merge_count,

@@ -190,10 +190,29 @@ static void put_whole(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t
   id_put(sink, id);
 }
 
+/* A hash of a text, of its begin and its end: what collides costs a look. */
+static size_t whole_bit(const uint8_t *text, size_t bytes) {
+  uint64_t begin = 0, end = 0;
+  size_t most = bytes < sizeof begin ? bytes : sizeof begin;
+  memcpy(&begin, text, most);
+  memcpy(&end, text + bytes - most, most);
+  return (size_t)(((begin ^ end << 23 ^ end >> 41) + bytes) * 0x9e3779b97f4a7c15u >> 48);
+}
+
 int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
-  int64_t whole = b->rules.ignore_merges ? whole_piece(b, piece, bytes) : -1;
+  size_t bit = b->rules.ignore_merges ? whole_bit(piece, bytes) : 0;
+  int is_asked = b->rules.ignore_merges && (!b->tree.tokens || sink->lengths || (b->whole[bit / 64] >> bit % 64 & 1));
+  int64_t whole = is_asked ? whole_piece(b, piece, bytes) : -1;
   if (whole >= 0) put_whole(b, piece, bytes, (uint32_t)whole, sink);
   return whole >= 0;
+}
+
+void bpe_find_whole(bpe *b) {
+  for (uint32_t id = 0; b->tree.tokens && id < b->vocab->count; id++) {
+    if (!(b->vocab->flags[id] & VOCAB_MODEL) || b->tree.tokens[id].bytes) continue;
+    size_t bit = whole_bit(bpe_token_text(b, id), bpe_token_bytes(b, id));
+    b->whole[bit / 64] |= (uint64_t)1 << bit % 64;
+  }
 }
 
 viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,

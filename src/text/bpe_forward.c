@@ -109,7 +109,7 @@ static inline viva_status keep_apart(forward *f, size_t at, uint32_t last, uint3
   uint32_t left = last & ~LONGEST;
   if (tokens[left].time == BPE_ODD || tokens[right].time == BPE_ODD)
     return tried_apart(f->b, f->scratch, f->piece + at, left, right, apart, error);
-  *apart = ((last & LONGEST) || !bpe_merges_before(f->b, left, right, BPE_NO_RANK)) &&
+  *apart = ((last & LONGEST) || bpe_rank(f->b, left, right) == BPE_NO_RANK) &&
            bpe_apart_until_whole(f->b, left, right, f->piece + at);
   return VIVA_OK;
 }

@@ -14,10 +14,13 @@ static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
   uint32_t rank_bits = 64 - 2 * b->id_bits;
   uint64_t pair = bpe_pair(b, left, right);
   uint64_t hash = bpe_pair_hash(b, pair);
-  size_t bit = bpe_filter_bit(b, hash), i = bpe_merge_line(b, hash) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
+  size_t i = bpe_merge_line(b, hash) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
   while (b->slots[i] != BPE_FREE && b->slots[i] >> rank_bits != pair) i = i + 1 == end ? 0 : i + 1;
   b->slots[i] = pair << rank_bits | rank;
-  b->filter[bit / 64] |= (uint64_t)1 << bit % 64;
+  for (uint32_t level = bpe_filter_level(b, rank + 1); level <= b->filter_level; level++) {
+    size_t bit = bpe_filter_bit(hash, level);
+    b->filter[bit / 64] |= (uint64_t)1 << bit % 64;
+  }
 }
 
 /* A slot has room for both ids and the rank: with a million tokens for 16 million merges. */
@@ -25,8 +28,8 @@ static viva_status fit_slots(bpe *b, size_t merge_count, viva_error *error) {
   b->id_bits = 16; /* then a rank has at most 32 bits */
   while (b->vocab->count >> b->id_bits) b->id_bits++;
   b->line_count = 2 * (uint64_t)merge_count / BPE_LINE + 2; /* at most half full */
-  b->filter_bits = 12;
-  while (b->filter_bits < 32 && (uint64_t)1 << b->filter_bits < 3 * (uint64_t)merge_count) b->filter_bits++;
+  b->filter_level = BPE_FILTER_LOWEST;
+  while (b->filter_level < 31 && (uint64_t)1 << b->filter_level < merge_count) b->filter_level++;
   if (b->id_bits <= 24 && merge_count < INT32_MAX && (uint64_t)merge_count + 1 < (uint64_t)1 << (64 - 2 * b->id_bits))
     return VIVA_OK;
   return error_set(error, VIVA_E_LIMIT, "%zu merges are too many for %zu tokens", merge_count, b->vocab->count);
@@ -74,7 +77,7 @@ static viva_status create_merges(mem *m, bpe *b, const token_text *merges, size_
   secret_key(b->key);
   b->key[1] |= 1;
   b->slots = mem_alloc(m, (size_t)b->line_count * BPE_LINE * sizeof *b->slots);
-  b->filter = mem_array(m, (size_t)1 << (b->filter_bits - 6), sizeof *b->filter);
+  b->filter = mem_array(m, ((size_t)8 << b->filter_level) / 64, sizeof *b->filter);
   b->results = mem_array(m, merge_count, sizeof *b->results);
   char *joined = mem_alloc(m, longest);
   viva_status status = VIVA_OK;
@@ -288,7 +291,9 @@ static viva_status create(mem *m, bpe *b, const token_text *merges, size_t merge
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
   TRY(create_ascii_ranks(m, b, error));
-  return bpe_tree_create(m, b, error);
+  TRY(bpe_tree_create(m, b, error));
+  bpe_find_whole(b);
+  return VIVA_OK;
 }
 
 viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const token_text *merges, size_t merge_count,

@@ -27,11 +27,6 @@ static tree_merge merge_of(const tree_build *t, uint64_t slot) {
   return (tree_merge){(uint32_t)(pair >> t->b->id_bits), (uint32_t)(pair & ids), rank, t->b->results[rank]};
 }
 
-static const uint8_t *token_text_of(const bpe *b, uint32_t id) {
-  const vocab *v = b->vocab;
-  return b->rules.byte_level ? v->bytes + v->bytes_at[id] : (const uint8_t *)v->texts + v->text_at[id];
-}
-
 /* ---- merges, the shortest results first ---- */
 
 static viva_status sort_merges(mem *m, tree_build *t, viva_error *error) {
@@ -56,7 +51,7 @@ static viva_status sort_merges(mem *m, tree_build *t, viva_error *error) {
 /* The token merges to itself. */
 static viva_status put_token(tree_build *t, uint32_t id, viva_error *error) {
   t->tokens[id].bytes = (uint32_t)bpe_token_bytes(t->b, id);
-  return bpe_prefixes_put(&t->prefixes, id, token_text_of(t->b, id), error);
+  return bpe_prefixes_put(&t->prefixes, id, bpe_token_text(t->b, id), error);
 }
 
 static int is_character(const bpe *b, uint32_t id) {
@@ -82,11 +77,13 @@ static viva_status put_merge(tree_build *t, tree_merge merge, viva_error *error)
   uint32_t time = merge.rank + 1;
   if (token->bytes || !left->bytes || !right->bytes) return VIVA_OK; /* a part that is odd has the last time of all */
   if (left->time >= time || right->time >= time) return VIVA_OK;
-  const uint8_t *text = token_text_of(t->b, merge.result);
+  const uint8_t *text = bpe_token_text(t->b, merge.result);
   if (!bpe_apart_until_whole(t->b, merge.left, merge.right, text + left->bytes)) return VIVA_OK;
   token->left = merge.left;
   token->right = merge.right;
   token->time = time;
+  token->head = left->time ? left->head : time;
+  token->tail = right->time ? right->tail : time;
   return put_token(t, merge.result, error);
 }
 
@@ -96,7 +93,7 @@ static viva_status put_odd(tree_build *t, uint32_t id, viva_error *error) {
   if (token->bytes || token->time == BPE_ODD) return VIVA_OK;
   viva_token ids[2];
   id_sink sink = {ids, 2, 0, NULL};
-  TRY(bpe_merge_stepwise(t->b, &t->scratch, token_text_of(t->b, id), bpe_token_bytes(t->b, id), &sink, error));
+  TRY(bpe_merge_stepwise(t->b, &t->scratch, bpe_token_text(t->b, id), bpe_token_bytes(t->b, id), &sink, error));
   token->time = BPE_ODD;
   return sink.count == 1 ? put_token(t, id, error) : VIVA_OK;
 }
@@ -115,26 +112,23 @@ static viva_status put_merges(tree_build *t, viva_error *error) {
   return VIVA_OK;
 }
 
-/* 0: a merge makes or takes a token that stands for a single byte of a character. Fills in partners. */
-static int put_partners(tree_build *t) {
+/* Does a merge make or take a token that stands for a single byte of a character? */
+static int merges_bytes(tree_build *t) {
   const bpe *b = t->b;
   for (size_t i = 0; i < t->merge_count; i++) {
     tree_merge merge = merge_of(t, t->merges[i]);
-    bpe_token *left = &t->tokens[merge.left];
-    left->partners |= bpe_partner(merge.right);
-    if (merge.rank < left->soonest) left->soonest = merge.rank;
-    t->tokens[merge.result].time = t->tokens[merge.right].time = 1;
+    t->tokens[merge.left].time = t->tokens[merge.right].time = t->tokens[merge.result].time = 1;
   }
   for (int byte = 0; byte < 256 && !b->rules.byte_level; byte++) {
     const bpe_token *fallback = b->fallback_ids[byte] == BPE_NO_ID ? NULL : &t->tokens[b->fallback_ids[byte]];
-    if (fallback && (fallback->partners || fallback->time)) return 0;
+    if (fallback && fallback->time) return 1;
   }
   for (uint32_t id = 0; id < b->vocab->count; id++) t->tokens[id].time = 0;
-  return 1;
+  return 0;
 }
 
 static viva_status build(tree_build *t, int *usable, viva_error *error) {
-  *usable = put_partners(t);
+  *usable = !merges_bytes(t);
   if (!*usable) return VIVA_OK;
   TRY(put_symbols(t, error));
   return put_merges(t, error);
@@ -148,7 +142,11 @@ viva_status bpe_tree_create(mem *m, bpe *b, viva_error *error) {
   b->tree.tokens = t.tokens = mem_array(m, count, sizeof *t.tokens);
   if (!t.tokens) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", count);
   for (size_t id = 0; id < count; id++)
-    t.tokens[id] = (bpe_token){.left = BPE_NO_ID, .right = BPE_NO_ID, .prefix = BPE_NO_ID, .soonest = BPE_NO_RANK};
+    t.tokens[id] = (bpe_token){.left = BPE_NO_ID,
+                               .right = BPE_NO_ID,
+                               .prefix = BPE_NO_ID,
+                               .head = BPE_NO_RANK,
+                               .tail = BPE_NO_RANK};
   viva_status status = sort_merges(m, &t, error);
   if (status == VIVA_OK) status = bpe_prefixes_begin(m, b, &t.prefixes, error);
   if (status == VIVA_OK) status = build(&t, &usable, error);

@@ -28,32 +28,32 @@ void bpe_tree_destroy(mem *m, bpe_tree *tree);
 viva_status bpe_forward(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                         int *done, viva_error *error);
 
-static inline uint64_t bpe_partner(uint32_t id) { return (uint64_t)1 << (id * 0x9e3779b1u >> 26); }
-
-/* Does a merge of left and right come before `limit`, a rank? */
-static inline int bpe_merges_before(const bpe *b, uint32_t left, uint32_t right, uint32_t limit) {
-  const bpe_token *token = &b->tree.tokens[left];
-  if (token->soonest >= limit || !(token->partners & bpe_partner(right))) return 0;
-  return bpe_rank(b, left, right) < limit;
+/* The last pair that met when all is undone are two symbols: the merge that takes one of them first is to come before
+ * theirs, if that has this rank. */
+static inline int bpe_symbols_apart(const bpe_token *left, const bpe_token *right, uint32_t rank) {
+  return left->tail <= right->head ? rank >= left->tail - 1 : rank >= right->head;
 }
 
 /* Do left and right, which meet at text, become whole before anything merges across them? Neither is odd. */
 static inline int bpe_apart_until_whole(const bpe *b, uint32_t left, uint32_t right, const uint8_t *text) {
-  const bpe_token *tokens = b->tree.tokens;
+  const bpe_token *tokens = b->tree.tokens, *l = &tokens[left], *r = &tokens[right];
+  int knows_symbols = b->ascii_ranks && (text[-1] | text[0]) < 0x80;
+  if ((l->time | r->time) == 0) return 1;
+  if (knows_symbols && !bpe_symbols_apart(l, r, b->ascii_ranks[(size_t)text[-1] << 7 | text[0]])) return 0;
   for (;;) {
-    const bpe_token *l = &tokens[left], *r = &tokens[right];
     uint32_t limit;
     if (l->time > r->time) {
       limit = l->time - 1; /* a merge of the same rank, further left, comes first */
       left = l->right;
+      l = &tokens[left];
     } else {
       limit = r->time;
-      if (limit == 0) return 1;
       right = r->left;
+      r = &tokens[right];
     }
-    if ((tokens[left].time | tokens[right].time) == 0 && b->ascii_ranks && (text[-1] | text[0]) < 0x80)
-      return b->ascii_ranks[(size_t)text[-1] << 7 | text[0]] >= limit;
-    if (bpe_merges_before(b, left, right, limit)) return 0;
+    int are_symbols = (l->time | r->time) == 0;
+    if (!(are_symbols && knows_symbols) && bpe_rank_below(b, left, right, limit) < limit) return 0;
+    if (are_symbols) return 1;
   }
 }
 

@@ -14,7 +14,7 @@
 #include "base/error.h"
 
 #define ALLOWANCE_FREE_MEMORY                                                                                          \
-  ((uint64_t)96 << 20)          /* promised are 64 MiB: the rest is for what allocators leave unused */
+  ((uint64_t)56 << 20)          /* promised are 64 MiB: the rest is for what allocators leave unused */
 #define ALLOWANCE_BYTE_MEMORY 2 /* bytes for each byte of the files */
 #define ALLOWANCE_FREE_WORK   ((uint64_t)50 * 1000 * 1000) /* units: about a nanosecond each, on a slow machine */
 #define ALLOWANCE_BYTE_WORK   50 /* half of what is promised: reading and checking take the rest */

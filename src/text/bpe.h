@@ -32,12 +32,12 @@ typedef struct bpe_rules {
 
 /* A token by its last merge (bpe_tree.h). */
 typedef struct bpe_token {
-  uint32_t left, right; /* BPE_NO_ID: it is one symbol, or odd */
-  uint32_t time;        /* of the merge: its rank + 1; 0: none */
-  uint32_t prefix;      /* the longest token that it begins with, but itself; BPE_NO_ID: none */
-  uint32_t bytes;       /* 0: merging its text gives something else */
-  uint32_t head, tail;  /* the times of the merges that take its first and its last symbol; BPE_NO_RANK: none does */
-  uint32_t unused;
+  _Alignas(32) uint32_t left; /* BPE_NO_ID: it is one symbol, or odd */
+  uint32_t right;
+  uint32_t time;       /* of the merge: its rank + 1; 0: none */
+  uint32_t prefix;     /* the longest token that it begins with, but itself; BPE_NO_ID: none */
+  uint32_t bytes;      /* 0: merging its text gives something else */
+  uint32_t head, tail; /* the times of the merges that take its first and its last symbol; BPE_NO_RANK: none does */
 } bpe_token;
 
 _Static_assert(sizeof(bpe_token) == 32, "two tokens fill a line of the cache");
@@ -111,7 +111,9 @@ static inline uint64_t bpe_pair_hash(const bpe *b, uint64_t pair) {
 }
 
 /* The line that a pair is in. */
-static inline size_t bpe_merge_line(const bpe *b, uint64_t hash) { return (size_t)((hash >> 32) * b->line_count >> 32); }
+static inline size_t bpe_merge_line(const bpe *b, uint64_t hash) {
+  return (size_t)((hash >> 32) * b->line_count >> 32);
+}
 
 /* Most pairs that are asked for are no merges, or come too late. Level n of a filter knows those of ranks below 2^n, by four
  * bits for each: whoever asks for ranks below a low limit finds all in a near cache. */

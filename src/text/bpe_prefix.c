@@ -22,7 +22,7 @@ viva_status bpe_prefixes_begin(mem *m, bpe *b, bpe_prefixes *out, viva_error *er
   out->edges = free_edges(m, out->edge_bits);
   tree->pairs = mem_alloc(m, sizeof *tree->pairs << 16);
   if (!out->edges || !tree->pairs) return no_memory(out, error);
-  memset(tree->bytes, 0xff, sizeof tree->bytes);        /* BPE_NO_ID */
+  memset(tree->bytes, 0xff, sizeof tree->bytes); /* BPE_NO_ID */
   for (size_t i = 0; i < 1 << 16; i++) tree->pairs[i] = (bpe_place){.place = BPE_NO_ID};
   return VIVA_OK;
 }

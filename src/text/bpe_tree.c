@@ -142,11 +142,8 @@ viva_status bpe_tree_create(mem *m, bpe *b, viva_error *error) {
   b->tree.tokens = t.tokens = mem_array(m, count, sizeof *t.tokens);
   if (!t.tokens) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", count);
   for (size_t id = 0; id < count; id++)
-    t.tokens[id] = (bpe_token){.left = BPE_NO_ID,
-                               .right = BPE_NO_ID,
-                               .prefix = BPE_NO_ID,
-                               .head = BPE_NO_RANK,
-                               .tail = BPE_NO_RANK};
+    t.tokens[id] = (bpe_token){
+        .left = BPE_NO_ID, .right = BPE_NO_ID, .prefix = BPE_NO_ID, .head = BPE_NO_RANK, .tail = BPE_NO_RANK};
   viva_status status = sort_merges(m, &t, error);
   if (status == VIVA_OK) status = bpe_prefixes_begin(m, b, &t.prefixes, error);
   if (status == VIVA_OK) status = build(&t, &usable, error);

@@ -74,6 +74,7 @@ typedef struct bpe {
   const vocab *vocab;
   uint64_t *slots;        /* [line_count][BPE_LINE] by pair: left, right and rank, from the high bits down; BPE_FREE */
   uint64_t line_count;    /* below 2^32 */
+  int has_doubles;        /* a pair was given twice: the later rank counts */
   uint64_t *filter;       /* bits of pairs, of levels one behind the other: bpe_filter_bit */
   uint32_t filter_level;  /* the highest: of all pairs */
   uint32_t id_bits;       /* of left, and of right; the rank has those that are left */

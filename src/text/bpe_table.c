@@ -16,6 +16,7 @@ static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
   uint64_t hash = bpe_pair_hash(b, pair);
   size_t i = bpe_merge_line(b, hash) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
   while (b->slots[i] != BPE_FREE && b->slots[i] >> rank_bits != pair) i = i + 1 == end ? 0 : i + 1;
+  b->has_doubles |= b->slots[i] != BPE_FREE;
   b->slots[i] = pair << rank_bits | rank;
   for (uint32_t level = bpe_filter_level(b, rank + 1); level <= b->filter_level; level++) {
     size_t bit = bpe_filter_bit(hash, level);
@@ -269,7 +270,7 @@ static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
   TRY(create_ascii_ranks(m, b, error));
-  TRY(bpe_tree_create(m, b, error));
+  TRY(bpe_tree_create(m, b, merges, merge_count, error));
   bpe_find_whole(b);
   return VIVA_OK;
 }

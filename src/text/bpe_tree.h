@@ -18,9 +18,9 @@
 
 #include "text/bpe.h"
 
-/* b: ready, but for its tree; which stays without tokens where the rules are others (affixes, merges of tokens that stand for
+/* merges: those that b was made of. b: ready, but for its tree; which stays without tokens where the rules are others (affixes, merges of tokens that stand for
  * single bytes). Errors: E_MEMORY. */
-viva_status bpe_tree_create(mem *m, bpe *b, viva_error *error);
+viva_status bpe_tree_create(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error);
 void bpe_tree_destroy(mem *m, bpe_tree *tree);
 
 /* Encodes a piece. *done 0: nothing was put, for it has a symbol that the vocabulary lacks, or would take too long. Errors:

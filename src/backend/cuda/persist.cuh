@@ -372,14 +372,14 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
   __syncthreads();
   const uint32_t turn = *p.turn * p.layers;
   if (warp >= GEMV_WARPS) {
-    registers_release<40>();
+    registers_release<56>();
     if (warp == GEMV_WARPS) persist_finish_all(p, control, turn, sums, lane);
     if (warp == GEMV_WARPS + 1 && lane == 0)
       persist_feed<F>({runs, p.run_count, p.record_bytes, p.depth, p.most_busy, p.most_waiting}, shared_address(ring),
                       &control->ring);
     return;
   }
-  registers_take<232>();
+  registers_take<224>();
   persist_warp mine;
   mine.patience = {nanoseconds() + p.patience_ns, p.failed, 0};
 #pragma unroll 1

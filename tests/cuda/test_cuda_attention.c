@@ -214,6 +214,22 @@ static void every_shape_is_right(void **state) {
   printf("attention: at most %.3f of the bound with few rows, %.3f with many\n", most[0], most[1]);
 }
 
+/* Blocks of positions that all rows of a tile see whole, before and behind those that only some do; more tiles than a GPU has
+ * multiprocessors. */
+static void many_rows_are_right(void **state) {
+  static const size_t windows[] = {0, 129, 400};
+  (void)state;
+  for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+    attention_of((setup){{8, 2, 128}, KV_F16, windows[i], {{0, 300}}, 1});
+    attention_of((setup){{8, 2, 128}, KV_F16, windows[i], {{1001, 33}, {385, 97}, {700, 130}}, 3});
+    attention_of((setup){{9, 3, 64}, KV_F16, windows[i], {{640, 127}, {3, 129}}, 2});
+    attention_of((setup){{5, 1, 80}, KV_F16, windows[i], {{511, 41}}, 1});
+    attention_of((setup){{4, 2, 96}, KV_F16, windows[i], {{512, 300}}, 1});
+  }
+  attention_of((setup){{72, 18, 64}, KV_F16, 0, {{130, 300}}, 1});
+  attention_of((setup){{32, 8, 128}, KV_F16, 0, {{250, 290}}, 1});
+}
+
 static void long_contexts_are_right(void **state) {
   (void)state;
   for (kv_type type = KV_F16; type < KV_TYPES; type++) {
@@ -282,7 +298,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rope_rotates_and_appends),   cmocka_unit_test(every_shape_is_right),
       cmocka_unit_test(long_contexts_are_right),    cmocka_unit_test(neighbours_do_not_change_bits),
-      cmocka_unit_test(nan_stays_where_it_belongs),
+      cmocka_unit_test(nan_stays_where_it_belongs), cmocka_unit_test(many_rows_are_right),
   };
   const int unavailable = cuda_kit_open(&kit, 300, 8192, 128 * 128);
   if (unavailable) return unavailable;

@@ -110,7 +110,8 @@ static viva_status work_fit_step(cuda_backend *c, size_t scratch, step_work *wor
   *work = (step_work){.counters = c->split.dev,
                       .scratch = (uint8_t *)c->split.dev + counters,
                       .multiprocessors = c->gpu.multiprocessors,
-                      .clusters = c->gpu.major >= 9};
+                      .clusters = c->gpu.major >= 9,
+                      .warpgroups = c->gpu.major == 9};
   return VIVA_OK;
 }
 

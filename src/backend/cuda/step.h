@@ -40,6 +40,7 @@ typedef struct step_work {
   void *scratch; /* 16-byte aligned, the most of what the functions ..._scratch say; its contents matter to no one */
   int multiprocessors;
   int clusters;        /* 1: the GPU has clusters of blocks (sm_90) */
+  int warpgroups;      /* 1: it runs sm_90a's products of warpgroups */
   uint32_t row_shares; /* no row of the step has more (step_row_shares); 0: not known */
 } step_work;
 

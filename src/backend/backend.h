@@ -179,6 +179,10 @@ typedef struct backend_ops {
   /* out = silu(gate) · up over rows × n; silu(v) = v / (1 + e^−v). out may be gate or up. Rows stride apart. */
   viva_status (*silu_mul)(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);
+  /* Optional: linear of args[0] (gate) and args[1] (up), then silu_mul of what they made to args[0].y, as one product; args[1].y
+   * may be written or not. silu within 2^-20 (1 + |gate|) of itself. Errors: E_UNSUPPORTED: it does not take these, nothing was
+   * done, linear and silu_mul do it. */
+  viva_status (*linear_gated)(backend *b, const linear_args *args, viva_error *error);
   /* Optional, each by itself: rmsnorm (of x [rows][n]) or silu_mul (of gate and up [rows][n]), then quantize_rows, in one pass,
    * for rows that nothing but products of codes reads. The same codes and scales; the rows themselves are written nowhere. mode
    * is not FLOAT. */

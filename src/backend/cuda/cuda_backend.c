@@ -224,6 +224,7 @@ const backend_ops backend_cuda = {
     .rope_append = cuda_rope_append,
     .attention = cuda_attention,
     .silu_mul = cuda_silu_mul,
+    .linear_gated = cuda_linear_gated,
     .rmsnorm_codes = cuda_rmsnorm_codes,
     .silu_mul_codes = cuda_silu_mul_codes,
     .take_rows = cuda_take_rows,

@@ -56,9 +56,15 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
   if (status == cudaSuccess) status = encode_box(encode, &boxes.w, &to->w);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.index, &to->index);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.y, &to->y);
-  args->parts[part] = {p->n,     gemm_pairs(p), o->channel_scale,
-                       o->bias,  o->after_bias, p->kind == GEMM_NVFP4_F16 ? (const uint8_t *)o->index : nullptr,
-                       o->scale, o->adds};
+  const bool blocks = p->kind == GEMM_NVFP4_F16;
+  args->parts[part] = {p->n,
+                       gemm_pairs(p),
+                       {o->channel_scale, o->up.channel_scale},
+                       {o->bias, o->up.bias},
+                       o->after_bias,
+                       {blocks ? (const uint8_t *)o->index : nullptr, blocks ? (const uint8_t *)o->up.index : nullptr},
+                       o->scale,
+                       o->adds};
   args->pairs += gemm_pairs(p);
   return status;
 }
@@ -66,7 +72,8 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
 int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, void *stream) {
   if (count < 1 || count > GEMM_MOST_PARTS) return cudaErrorInvalidValue;
   for (int i = 0; i < count; i++)
-    if (gemm_refusal(&p[i]) || (o[i].adds && p[i].output != GEMM_F32) || !gemm_joins(p, o, &p[i], &o[i]))
+    if (gemm_refusal(&p[i]) || (p[i].act == GEMM_SWIGLU && !gemm_ups_fit(p[i].kind, &o[i])) ||
+        (o[i].adds && p[i].output != GEMM_F32) || !gemm_joins(p, o, &p[i], &o[i]))
       return cudaErrorInvalidValue;
   gemm_code code = find_code(p);
   encode_function encode = find_encode();

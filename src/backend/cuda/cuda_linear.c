@@ -313,7 +313,7 @@ size_t cuda_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k) {
 viva_status cuda_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
                                void *to, viva_error *error) {
   cuda_backend *c = cuda_of(b);
-  const step_queue q = {.stream = c->stream};
+  const step_queue q = {.stream = c->stream, .dependent = c->gpu.major >= 9};
   if (m == 0) return VIVA_OK;
   CUDA_CALL(b, cuda_check(c, (cudaError_t)c->kernels->quantize_rows(q, mode, x, x_stride, m, k, to), "quantising rows",
                           error));

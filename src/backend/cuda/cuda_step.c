@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define QUEUE(c) ((step_queue){.stream = (c)->stream})
+/* A kernel may start while the one before it ends. */
+#define QUEUE(c) ((step_queue){.stream = (c)->stream, .dependent = (c)->gpu.major >= 9})
 
 /* ---- steps */
 

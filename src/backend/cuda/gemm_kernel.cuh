@@ -6,6 +6,7 @@
 #define CUDA_GEMM_KERNEL_CUH
 
 #include "backend/cuda/gemm_epilogue.cuh"
+#include "backend/cuda/ptx.cuh"
 
 #define GEMM_THREADS            384 /* a warpgroup that loads, two that multiply */
 #define GEMM_PRODUCER_REGISTERS 40
@@ -112,7 +113,9 @@ __global__ void __launch_bounds__(GEMM_THREADS, 1)
     tma_prefetch_map(&maps.parts[0].y);
     gemm_ring<stage>(base).init_barriers();
   }
-  cluster_sync(); /* no block copies or arrives before both have their barriers */
+  launch_dependents();
+  cluster_sync();      /* no block copies or arrives before both have their barriers */
+  wait_for_previous(); /* the kernel before made x, or the y that grows */
   if (threadIdx.x < 128) {
     registers_release<GEMM_PRODUCER_REGISTERS>();
     if (threadIdx.x == 0) produce<Codes, ACT>(maps, args, tiles, base);

@@ -100,12 +100,14 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
   config.blockDim = dim3(GEMM_THREADS);
   config.dynamicSmemBytes = (size_t)code.shared_bytes;
   config.stream = (cudaStream_t)stream;
-  cudaLaunchAttribute cluster = {};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = GEMM_CLUSTER;
-  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
-  config.attrs = &cluster;
-  config.numAttrs = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim.x = GEMM_CLUSTER;
+  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization; /* may start while the kernel before it ends */
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = attributes;
+  config.numAttrs = 2;
   void *parameters[] = {&maps, &args};
   return cudaLaunchKernelExC(&config, code.kernel, parameters);
 }

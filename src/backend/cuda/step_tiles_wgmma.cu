@@ -26,6 +26,7 @@
 #define WIDE_POSITIONS          128 /* of a block */
 #define WIDE_PAGES              (WIDE_POSITIONS / KV_PAGE)
 #define WIDE_STAGES             3
+#define WIDE_BEHIND             2 /* items that are on their way while the next one is asked for */
 #define WIDE_LOADER_REGISTERS   40
 #define WIDE_COMPUTER_REGISTERS 232
 #define WIDE_WARPS              8 /* that compute */
@@ -97,21 +98,29 @@ static __device__ bool wide_find(const tiles_args &a, uint32_t turn, wide_work *
 
 /* -- the warpgroup that loads */
 
-/* A thread copies one piece of rows ROWS apart. An item is told of when the next one is on its way. */
+/* A thread copies one piece of rows ROWS apart. An item is told of when WIDE_BEHIND more are on their way. */
 template <int DIM> struct wide_loader {
   static constexpr uint32_t IN_ROW = DIM / TILES_PIECE, ROWS = WIDE_GROUP / IN_ROW;
   static_assert(ROWS % 8 == 0, "a thread's pieces have one place in all its rows");
   wide_ring<DIM> rings[2];
-  uint32_t told, row, piece; /* told: barrier of the item before, 0: none */
+  uint32_t told[WIDE_BEHIND]; /* barriers of the items that are not told of, the oldest first; 0: none */
+  uint32_t row, piece;
 
   __device__ explicit wide_loader(uint32_t base)
-      : rings{wide_ring<DIM>(base, WIDE_KEYS), wide_ring<DIM>(base, WIDE_VALUES)}, told(0), row(threadIdx.x / IN_ROW),
+      : rings{wide_ring<DIM>(base, WIDE_KEYS), wide_ring<DIM>(base, WIDE_VALUES)}, told{}, row(threadIdx.x / IN_ROW),
         piece(threadIdx.x % IN_ROW) {}
 
-  template <int RUNNING> __device__ void tell() {
+  /* Of the oldest, when at most RUNNING items behind it may still be on their way. next: the one that is asked for. */
+  template <int RUNNING> __device__ void tell(uint32_t next) {
     copy_async_wait<RUNNING>();
     async_proxy_fence();
-    if (told) barrier_arrive(told);
+    if (told[0]) barrier_arrive(told[0]);
+#pragma unroll
+    for (int i = 0; i + 1 < WIDE_BEHIND; i++) told[i] = told[i + 1];
+    told[WIDE_BEHIND - 1] = next;
+  }
+  __device__ void tell_rest() {
+    for (int i = 0; i < WIDE_BEHIND; i++) tell<0>(0);
   }
 
   /* seen: positions of the block that there are. */
@@ -134,8 +143,7 @@ template <int DIM> struct wide_loader {
       }
     }
     copy_async_commit();
-    tell<1>();
-    told = ring.full();
+    tell<WIDE_BEHIND>(ring.full());
     ring.advance();
   }
 
@@ -430,7 +438,7 @@ template <int DIM> static __global__ void __launch_bounds__(WIDE_THREADS, 1) wid
     wide_loader<DIM> loader(base);
     for (uint32_t turn = 0; wide_find(a, turn, &w); turn++)
       if (w.blocks) loader.tile(a, w);
-    loader.template tell<0>();
+    loader.tell_rest();
   } else {
     registers_take<WIDE_COMPUTER_REGISTERS>();
     wide_computer<DIM> computer(a, wide_shared, threadIdx.x / WIDE_GROUP - 1);

@@ -176,6 +176,10 @@ typedef struct backend_ops {
                             viva_error *error);
   viva_status (*rope_append)(backend *b, const rope_append_args *args, viva_error *error);
   viva_status (*attention)(backend *b, const attention_args *args, viva_error *error);
+  /* Optional: rope_append, then attention of the same rows and layer, with the same bits; q may stay as it was. Errors:
+   * E_UNSUPPORTED: it does not take these, nothing was done, one after the other does it. */
+  viva_status (*turn_attention)(backend *b, const rope_append_args *turn, const attention_args *args,
+                                viva_error *error);
   /* out = silu(gate) · up over rows × n; silu(v) = v / (1 + e^−v). out may be gate or up. Rows stride apart. */
   viva_status (*silu_mul)(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);

@@ -133,8 +133,8 @@ static viva_status sum_of_ranks(const pass *p, const linear_args *args, viva_err
   return e ? e->ops->sum(e, p->d->rank, p->b, args->y, args->m * args->y_stride, error) : VIVA_OK;
 }
 
-/* Normed rows → q, k, v, turned, and k and v in the cache. */
-static viva_status project(const pass *p, const decoder_layer *l, size_t number, viva_error *error) {
+/* Normed rows → q, k, v. */
+static viva_status project(const pass *p, const decoder_layer *l, viva_error *error) {
   const row_layout *w = &p->w->layout;
   backend *b = p->b;
   const size_t rows = p->step->rows;
@@ -149,21 +149,36 @@ static viva_status project(const pass *p, const decoder_layer *l, size_t number,
   if (l->k_norm) TRY(b->ops->rmsnorm(b, k, k, rows, w->kv, h.kv_heads, h.head_dim, l->k_norm, eps, error));
   TRY(told(p, "q", q, rows, w->q, error));
   TRY(told(p, "k", k, rows, w->kv, error));
-  TRY(told(p, "v", v, rows, w->kv, error));
-  const rope_append_args turn = {.step = p->step,
-                                 .layer = number,
-                                 .h = h,
-                                 .rotary_dim = p->d->rotary_dim,
-                                 .q = q,
-                                 .k = k,
-                                 .v = v,
-                                 .q_stride = w->q,
-                                 .kv_stride = w->kv};
-  TRY(b->ops->rope_append(b, &turn, error));
-  return told(p, "q_turned", q, rows, w->q, error);
+  return told(p, "v", v, rows, w->kv, error);
 }
 
-/* Attention and MLP of all rows, or of the kept ones, which then are the first ones of x. */
+static rope_append_args turn_of(const pass *p, size_t number) {
+  const row_layout *w = &p->w->layout;
+  return (rope_append_args){.step = p->step,
+                            .layer = number,
+                            .h = p->d->heads,
+                            .rotary_dim = p->d->rotary_dim,
+                            .q = work_at(p->w, w->q_at),
+                            .k = work_at(p->w, w->k_at),
+                            .v = work_at(p->w, w->v_at),
+                            .q_stride = w->q,
+                            .kv_stride = w->kv};
+}
+
+/* q and k turned, k and v in the cache, then attention (NULL: the cache is all that is wanted). */
+static viva_status attend(const pass *p, size_t number, const attention_args *attention, viva_error *error) {
+  const backend_ops *ops = p->b->ops;
+  const rope_append_args turn = turn_of(p, number);
+  if (attention && ops->turn_attention && !p->watch) {
+    const viva_status status = ops->turn_attention(p->b, &turn, attention, error);
+    if (status != VIVA_E_UNSUPPORTED) return status;
+  }
+  TRY(ops->rope_append(p->b, &turn, error));
+  TRY(told(p, "q_turned", turn.q, p->step->rows, turn.q_stride, error));
+  return attention ? ops->attention(p->b, attention, error) : VIVA_OK;
+}
+
+/* Rotation, attention and MLP of all rows, or of the kept ones, which then are the first ones of x. */
 static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int kept, viva_error *error) {
   const row_layout *w = &p->w->layout;
   backend *b = p->b;
@@ -180,7 +195,7 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
                                     .q_stride = w->q,
                                     .out = out,
                                     .out_stride = w->q};
-  TRY(b->ops->attention(b, &attention, error));
+  TRY(attend(p, number, &attention, error));
   TRY(told(p, "attention", out, rows, w->q, error));
   if (kept) {
     residual = norm;
@@ -214,8 +229,8 @@ viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const 
     const decoder_layer *l = &d->layers[i];
     const int last = i + 1 == d->layer_count;
     p.layer = (int64_t)i;
-    TRY(project(&p, l, i, error));
-    if (last && dev->kept == 0) break; /* the cache is all that was wanted */
+    TRY(project(&p, l, error));
+    if (last && dev->kept == 0) return attend(&p, i, NULL, error); /* the cache is all that was wanted */
     TRY(mix(&p, l, i, last && dev->kept < dev->rows, error));
   }
   return VIVA_OK;

@@ -106,6 +106,8 @@ viva_status cuda_store_rows(backend *b, const float *from, size_t from_stride, s
                             viva_error *error);
 viva_status cuda_rope_append(backend *b, const rope_append_args *args, viva_error *error);
 viva_status cuda_attention(backend *b, const attention_args *args, viva_error *error);
+viva_status cuda_turn_attention(backend *b, const rope_append_args *turn, const attention_args *args,
+                                viva_error *error);
 viva_status cuda_silu_mul(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);
 viva_status cuda_rmsnorm_codes(backend *b, const float *x, size_t rows, size_t n, const float *gain, float eps,

@@ -223,6 +223,7 @@ const backend_ops backend_cuda = {
     .store_rows = cuda_store_rows,
     .rope_append = cuda_rope_append,
     .attention = cuda_attention,
+    .turn_attention = cuda_turn_attention,
     .silu_mul = cuda_silu_mul,
     .linear_gated = cuda_linear_gated,
     .rmsnorm_codes = cuda_rmsnorm_codes,

@@ -44,6 +44,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .rope_append = step_rope_append,
     .attention = step_attention,
     .turn_attention = step_turn_attention,
+    .turn_tiles = step_turn_tiles,
     .top = step_top,
     .exchange = step_exchange,
     .persist_stage_bytes = persist_stage_bytes,

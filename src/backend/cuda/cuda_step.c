@@ -134,6 +134,20 @@ viva_status cuda_attention(backend *b, const attention_args *args, viva_error *e
   CUDA_CALL(b, attend(cuda_of(b), args, error));
 }
 
+static viva_status turn_attend(cuda_backend *c, const rope_append_args *turn, const attention_args *args,
+                               viva_error *error) {
+  const step_work work = {
+      .multiprocessors = c->gpu.multiprocessors, .clusters = c->gpu.major >= 9, .warpgroups = c->gpu.major == 9};
+  int taken = 0;
+  TRY(cuda_check(c, (cudaError_t)c->kernels->turn_tiles(QUEUE(c), turn, args, &work, &taken), "attention", error));
+  return taken ? VIVA_OK : VIVA_E_UNSUPPORTED;
+}
+
+viva_status cuda_turn_attention(backend *b, const rope_append_args *turn, const attention_args *args,
+                                viva_error *error) {
+  CUDA_CALL(b, turn_attend(cuda_of(b), turn, args, error));
+}
+
 /* ---- the largest logits */
 
 static viva_status top(cuda_backend *c, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids,

@@ -409,13 +409,19 @@ template <kv_type TYPE> static tiles_choice tiles_for(size_t dim) {
   return tiles_choice_of<TYPE, 256>();
 }
 
-int step_attention_tiles(step_queue q, const attention_args *a, const step_half_rows *half, size_t least,
-                         const step_work *work, int *taken) {
+/* 1 when blocks that stay take these heads. */
+static bool tiles_stay(const attention_args *a, const step_work *work) {
+  return work->warpgroups && a->step->kv.type == KV_F16 && a->h.head_dim <= 128 && a->scale > 0;
+}
+
+/* turn: NULL, or how queries are turned on their way in. */
+static int tiles_launch(step_queue q, const rope_append_args *turn, const attention_args *a, const step_half_rows *half,
+                        size_t least, const step_work *work, int *taken) {
   const batch *step = a->step;
   const kv_layout *kv = &step->kv;
   const size_t rows = a->kept ? step->kept : step->rows, spans = a->kept ? step->kept_span_count : step->span_count;
   const size_t group = a->h.q_heads / a->h.kv_heads;
-  const bool stays = work->warpgroups && kv->type == KV_F16 && a->h.head_dim <= 128 && a->scale > 0;
+  const bool stays = tiles_stay(a, work);
   const tiles_choice choice = stays                ? tiles_of_warpgroups(a->h.head_dim)
                               : kv->type == KV_F16 ? tiles_for<KV_F16>(a->h.head_dim)
                                                    : tiles_for<KV_FP8>(a->h.head_dim);
@@ -447,9 +453,34 @@ int step_attention_tiles(step_queue q, const attention_args *a, const step_half_
                            .window = a->window < UINT32_MAX ? (uint32_t)a->window : 0,
                            .kv_heads = (uint32_t)a->h.kv_heads,
                            .tiles = (uint32_t)all,
+                           .cos_sin = turn ? step->cos_sin : NULL,
+                           .rotary = turn ? (uint32_t)turn->rotary_dim : 0,
                            .scale = a->scale * LOG2_E,
                            .pairs = ((size_t)a->out | a->out_stride * sizeof(float)) % sizeof(float2) == 0};
   const dim3 grid =
       stays ? dim3(step_side(all < most_stay ? all : most_stay)) : dim3(step_side(tiles), (unsigned)a->h.kv_heads);
   return step_launch_with(q, choice.kernel, grid, (unsigned)choice.threads, (size_t)choice.bytes, args);
+}
+
+int step_attention_tiles(step_queue q, const attention_args *a, const step_half_rows *half, size_t least,
+                         const step_work *work, int *taken) {
+  return tiles_launch(q, NULL, a, half, least, work, taken);
+}
+
+/* Queries of one span, in pieces that begin at multiples of 16 bytes and end in one half of what is turned. */
+static bool tiles_turn(const rope_append_args *turn, const attention_args *a, const step_work *work) {
+  const batch *step = a->step;
+  return tiles_stay(a, work) && !a->kept && step->span_count == 1 && step->rows > STEP_ROWS &&
+         turn->rotary_dim % (2 * TILES_PIECE) == 0 && quads_fit(a->q, a->q_stride, a->h.head_dim) &&
+         (size_t)step->cos_sin % 16 == 0 && turn->q == a->q;
+}
+
+int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_work *work,
+                    int *taken) {
+  rope_append_args keys = *turn;
+  keys.h.q_heads = 0;
+  *taken = tiles_turn(turn, a, work);
+  if (!*taken) return cudaSuccess;
+  const int status = step_rope_append(q, &keys, NULL, NULL, 0);
+  return status == cudaSuccess ? tiles_launch(q, turn, a, NULL, 1, work, taken) : status;
 }

@@ -24,8 +24,10 @@ struct tiles_args {
   size_t head_bytes, values_at, key_scales_at, value_scales_at;
   uint32_t span_count, least_rows, dim, group, window;
   uint32_t kv_heads, tiles; /* tiles: at most, of all heads; for blocks that stay */
-  float scale;              /* of scores, with log2 e */
-  bool pairs;               /* two results may be stored at once */
+  const float *cos_sin;     /* of the step's rows: queries turn on their way in; NULL: they are turned */
+  uint32_t rotary;
+  float scale; /* of scores, with log2 e */
+  bool pairs;  /* two results may be stored at once */
 };
 
 typedef void tiles_function(const tiles_args);

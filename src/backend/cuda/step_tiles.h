@@ -4,6 +4,10 @@
 
 #include "backend/cuda/step.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Tiles that a block takes which stays: every turn deals one tile to each block, there and back, so that who had the heaviest of
  * a turn has the lightest of the next. */
 NUMBER_SHARED uint32_t tiles_dealt(uint32_t block, uint32_t blocks, uint32_t turn) {
@@ -21,4 +25,11 @@ NUMBER_SHARED uint32_t tiles_panel_at(uint32_t rows, uint32_t row, uint32_t piec
 int step_attention_tiles(step_queue q, const attention_args *a, const step_half_rows *half, size_t least,
                          const step_work *work, int *taken);
 
+/* backend.h's turn_attention. *taken: 0 when these are not for it, and nothing was queued. */
+int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_work *work,
+                    int *taken);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

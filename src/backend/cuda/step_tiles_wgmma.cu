@@ -179,6 +179,25 @@ template <int DIM> struct wide_state {
   uint32_t p[WIDE_POSITIONS / 4];
 };
 
+/* A piece of a query, turned. at: the first of its dimensions. */
+static __device__ __forceinline__ void wide_turn(const tiles_args &a, uint32_t row, const float *query, uint32_t at,
+                                                 float4 (&v)[2]) {
+  const uint32_t half = a.rotary / 2, pair = at < half ? at : at - half;
+  if (at >= a.rotary) return;
+  const float *const cosines = a.cos_sin + row * (size_t)a.rotary + pair;
+#pragma unroll
+  for (uint32_t i = 0; i < 2; i++) {
+    const float4 other = *reinterpret_cast<const float4 *>(query + (at < half ? at + half : pair) + 4 * i);
+    const float4 c = *reinterpret_cast<const float4 *>(cosines + 4 * i);
+    float4 s = *reinterpret_cast<const float4 *>(cosines + half + 4 * i);
+    if (at < half) s = make_float4(-s.x, -s.y, -s.z, -s.w);
+    v[i] = make_float4(__fadd_rn(__fmul_rn(v[i].x, c.x), __fmul_rn(other.x, s.x)),
+                       __fadd_rn(__fmul_rn(v[i].y, c.y), __fmul_rn(other.y, s.y)),
+                       __fadd_rn(__fmul_rn(v[i].z, c.z), __fmul_rn(other.z, s.z)),
+                       __fadd_rn(__fmul_rn(v[i].w, c.w), __fmul_rn(other.w, s.w)));
+  }
+}
+
 /* The warpgroup's queries as FP16; what is not there is 0. */
 template <int DIM>
 static __device__ void wide_take_queries(const tiles_args &a, const wide_work &w, uint32_t group, uint8_t *to) {
@@ -188,11 +207,12 @@ static __device__ void wide_take_queries(const tiles_args &a, const wide_work &w
     const uint32_t m = i / IN_ROW, piece = i % IN_ROW, own = group * WIDE_VECTORS + m, query = w.place.first + own;
     uint4 v = make_uint4(0, 0, 0, 0);
     if (own < w.place.count && piece * TILES_PIECE < a.dim) {
-      const float *from = a.q + (w.place.span.first_row + query / a.group) * a.q_stride +
-                          (w.kv_head * a.group + query % a.group) * (size_t)a.dim + piece * TILES_PIECE;
-      const bool vector = (size_t)from % 16 == 0;
-      const uint2 low = to_half_quad(load_quad(from, 0, TILES_PIECE, vector));
-      const uint2 high = to_half_quad(load_quad(from, 4, TILES_PIECE, vector));
+      const uint32_t row = w.place.span.first_row + query / a.group, at = piece * TILES_PIECE;
+      const float *from = a.q + row * a.q_stride + (w.kv_head * a.group + query % a.group) * (size_t)a.dim;
+      const bool vector = (size_t)(from + at) % 16 == 0;
+      float4 quads[2] = {load_quad(from + at, 0, TILES_PIECE, vector), load_quad(from + at, 4, TILES_PIECE, vector)};
+      if (a.cos_sin) wide_turn(a, row, from, at, quads);
+      const uint2 low = to_half_quad(quads[0]), high = to_half_quad(quads[1]);
       v = make_uint4(low.x, low.y, high.x, high.y);
     }
     store_shared(to, tiles_panel_at(WIDE_VECTORS, m, piece), v);

@@ -124,13 +124,14 @@ static __device__ __forceinline__ void tiles_store(const tiles_args &a, const ti
     float sum = sums[half] + __shfl_xor_sync(~0u, sums[half], 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
     if (own >= p.count) continue;
+    const float part = 1 / sum;
     const size_t at =
         (p.span.out_row + query / a.group) * a.out_stride + (kv_head * a.group + query % a.group) * (size_t)a.dim;
 #pragma unroll
     for (int d = 0; d < DIM / 8; d++) {
       const uint32_t column = 8 * (uint32_t)d + lane % 4 * 2;
       if (column >= a.dim) continue;
-      const float low = value(d, 2 * half) / sum, high = value(d, 2 * half + 1) / sum;
+      const float low = value(d, 2 * half) * part, high = value(d, 2 * half + 1) * part;
       if (a.half_out) {
         *reinterpret_cast<uint32_t *>(a.half_out + at + column) = half_pair(low, high);
       } else if (a.pairs) {

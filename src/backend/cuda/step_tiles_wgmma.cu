@@ -240,10 +240,10 @@ template <int DIM> static __device__ __forceinline__ void wide_ask_values(wide_s
   wgmma_commit();
 }
 
-/* 2^v, zero below 2^-126. */
+/* 2^v, zero below 2^-126. Volatile: else half of a block's powers wait for the product that they are to run beside. */
 static __device__ __forceinline__ float power_of_2(float v) {
   float r;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
   return r;
 }
 

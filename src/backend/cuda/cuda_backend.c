@@ -232,6 +232,7 @@ const backend_ops backend_cuda = {
     .top = cuda_top,
     .decode_step = cuda_decode_step,
     .decode_rows = CUDA_DECODE_ROWS,
+    .angle_rows = CUDA_DECODE_ROWS, /* captured steps take them from the host */
     .decode_forget = cuda_decode_forget,
     .read_pass = cuda_read_pass,
     .scratch_bytes = cuda_scratch_bytes,

@@ -42,6 +42,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .load_rows = step_load_rows,
     .store_rows = step_store_rows,
     .rope_append = step_rope_append,
+    .angles = step_angles,
     .attention = step_attention,
     .turn_attention = step_turn_attention,
     .turn_tiles = step_turn_tiles,

@@ -10,8 +10,14 @@
 
 static viva_status begin(cuda_backend *c, const batch *host, void *place, batch *dev, viva_error *error) {
   *dev = batch_at(host, place);
-  return cuda_check(c, c->api->MemcpyAsync(place, host->block, host->block_bytes, cudaMemcpyHostToDevice, c->stream),
-                    "uploading a step", error);
+  TRY(cuda_check(c, c->api->MemcpyAsync(place, host->block, host->block_bytes, cudaMemcpyHostToDevice, c->stream),
+                 "uploading a step", error));
+  for (size_t i = 0; host->turns && i < host->span_count; i++)
+    TRY(cuda_check(
+        c,
+        (cudaError_t)c->kernels->angles(QUEUE(c), &host->spans[i], &host->turns[i], (float *)(uintptr_t)dev->cos_sin),
+        "angles of a step", error));
+  return VIVA_OK;
 }
 
 viva_status cuda_step_begin(backend *b, const batch *host, void *place, batch *dev, viva_error *error) {

@@ -100,6 +100,10 @@ int step_store_rows(step_queue q, const step_store_args *a);
  * the bits are those of step_rmsnorm with groups = heads before it. head_dim: at most 256. */
 int step_rope_append(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps);
 
+/* cos and sin of a span's rows, to their places in cos_sin [rows][2 · pairs] (step_angles.cu). span, turn: the host's. */
+#define STEP_MOST_PAIRS 128
+int step_angles(step_queue q, const batch_span *span, const batch_turn *turn, float *cos_sin);
+
 /* -- attention (step_attention.cu) */
 
 #define STEP_HALF_SHARES 8    /* of a half of a long row */

@@ -13,16 +13,16 @@ typedef struct plan {
   loop_fn loop;
   viva_dtype wanted[4];
   viva_dtype result;
-  const viva_tensor *inputs[3];
+  const viva_tensor *operands[4]; /* the result's place first, as in wanted */
   int count;
 } plan;
 
-static viva_status run_new(const plan *p, viva_tensor **out, viva_error *error) {
-  return elementwise_new(p->loop, p->wanted, p->result, out, p->inputs, p->count, error);
+static viva_status run_new(plan *p, viva_tensor **out, viva_error *error) {
+  return elementwise_new(p->loop, p->wanted, p->result, out, p->operands, p->count, error);
 }
 
-static viva_status run_into(const plan *p, viva_tensor *out, viva_error *error) {
-  return elementwise_into(p->loop, p->wanted, out, p->inputs, p->count, error);
+static viva_status run_into(plan *p, viva_tensor *out, viva_error *error) {
+  return elementwise_into(p->loop, p->wanted, out, p->operands, p->count, error);
 }
 
 /* What a loop that computes in `compute` writes: BOOL for tests. */
@@ -31,15 +31,16 @@ static viva_dtype written(op_types types) { return types.result == VIVA_BOOL ? V
 /* -- one operand */
 
 static viva_status plan_unary(viva_unary op, const viva_tensor *a, plan *p, viva_error *error) {
-  if (!viva_unary_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no unary operation %d", (int)op);
+  if ((unsigned)op >= VIVA_UNARY_COUNT)
+    return error_set(error, VIVA_E_ARGUMENT, "there is no unary operation %d", (int)op);
   TRY(operand_need(a, "a", error));
   const op_types types = unary_types(op, a->dtype);
   if (types.compute == VIVA_DTYPE_NONE) return operand_refuse(viva_unary_name(op), a->dtype, VIVA_DTYPE_NONE, error);
   *p = (plan){.loop = loops_get()->unary[op][types.compute],
               .wanted = {written(types), types.compute},
               .result = types.result,
-              .inputs = {a},
-              .count = 1};
+              .operands = {NULL, a},
+              .count = 2};
   return VIVA_OK;
 }
 
@@ -84,7 +85,8 @@ static viva_status check_exponents(const viva_tensor *b, viva_error *error) {
 }
 
 static viva_status plan_binary(viva_binary op, const viva_tensor *a, const viva_tensor *b, plan *p, viva_error *error) {
-  if (!viva_binary_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no binary operation %d", (int)op);
+  if ((unsigned)op >= VIVA_BINARY_COUNT)
+    return error_set(error, VIVA_E_ARGUMENT, "there is no binary operation %d", (int)op);
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
   const op_types types = binary_types(op, a->dtype, b->dtype);
@@ -92,15 +94,15 @@ static viva_status plan_binary(viva_binary op, const viva_tensor *a, const viva_
   *p = (plan){.loop = loops_get()->binary[op][types.compute],
               .wanted = {written(types), types.compute, types.compute},
               .result = types.result,
-              .inputs = {a, b},
-              .count = 2};
+              .operands = {NULL, a, b},
+              .count = 3};
   if (op == VIVA_POWER && dtype_is_integer(types.compute)) return check_exponents(b, error);
   const int a_wide = a->dtype == VIVA_U64 && dtype_is_signed(b->dtype);
   const int b_wide = b->dtype == VIVA_U64 && dtype_is_signed(a->dtype);
   if ((!a_wide && !b_wide) || op < VIVA_EQUAL || op > VIVA_LESS_EQUAL) return VIVA_OK;
   p->loop = compare_mixed(op, a_wide); /* F64 would lose digits */
   p->wanted[1] = VIVA_I64, p->wanted[2] = VIVA_U64;
-  if (a_wide) p->inputs[0] = b, p->inputs[1] = a;
+  if (a_wide) p->operands[1] = b, p->operands[2] = a;
   return VIVA_OK;
 }
 
@@ -150,8 +152,8 @@ static viva_status plan_where(const viva_tensor *condition, const viva_tensor *a
   *p = (plan){.loop = loops_get()->where[tensor_element_bytes(type)],
               .wanted = {type, VIVA_BOOL, type, type},
               .result = type,
-              .inputs = {condition, a, b},
-              .count = 3};
+              .operands = {NULL, condition, a, b},
+              .count = 4};
   return VIVA_OK;
 }
 
@@ -187,7 +189,7 @@ viva_status viva_tensor_copy(const viva_tensor *a, viva_tensor **out, viva_error
 viva_status viva_tensor_contiguous(const viva_tensor *a, viva_tensor **out, viva_error *error) {
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
-  if (!operand_contiguous(a)) TRY(operand_need(a, "a", error));
+  if (!tensor_contiguous(a)) TRY(operand_need(a, "a", error));
   return operand_dense(a, a->dtype, out, error);
 }
 

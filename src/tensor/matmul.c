@@ -144,7 +144,7 @@ viva_status viva_tensor_matmul_into(const viva_tensor *a, const viva_tensor *b, 
   viva_tensor *wide;
   TRY(prepare(a, b, &p, error));
   TRY(operand_out(out, p.rank, p.shape, error));
-  if (out->dtype == p.type && operand_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, b)) {
+  if (out->dtype == p.type && tensor_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, b)) {
     viva_status status = hold(&p, &p.a, 0, error);
     if (status == VIVA_OK) status = hold(&p, &p.b, 1, error);
     if (status == VIVA_OK) status = multiply(&p, out, error);

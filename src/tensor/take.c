@@ -150,7 +150,7 @@ viva_status viva_tensor_take_into(const viva_tensor *a, const viva_tensor *indic
   TRY(operand_need(indices, "indices", error));
   TRY(describe(a, indices, axis, &t, error));
   TRY(operand_out(out, t.rank, t.shape, error));
-  if (out->dtype == a->dtype && operand_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, indices))
+  if (out->dtype == a->dtype && tensor_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, indices))
     return take(a, indices, &t, out, error);
   TRY(viva_tensor_take(a, indices, axis, &made, error));
   operand_move(out, made);

@@ -64,14 +64,6 @@ viva_status viva_tensor_slice(const viva_tensor *tensor, uint32_t axis, uint64_t
 
 /* -- what it is */
 
-static int is_contiguous(const viva_tensor *t) {
-  int64_t step = 1;
-  if (t->elements == 0) return 1;
-  for (uint32_t i = t->rank; i-- > 0; step *= (int64_t)t->shape[i])
-    if (t->shape[i] != 1 && t->strides[i] != step) return 0;
-  return 1;
-}
-
 viva_status viva_tensor_info(const viva_tensor *tensor, viva_tensor_desc *desc, viva_error *error) {
   if (!tensor) return error_set(error, VIVA_E_ARGUMENT, "tensor is NULL");
   viva_tensor_desc found = {.size = sizeof found,
@@ -79,7 +71,7 @@ viva_status viva_tensor_info(const viva_tensor *tensor, viva_tensor_desc *desc, 
                             .rank = tensor->rank,
                             .elements = tensor->elements,
                             .bytes = tensor->elements * tensor_element_bytes(tensor->dtype),
-                            .contiguous = is_contiguous(tensor),
+                            .contiguous = tensor_contiguous(tensor),
                             .on_device = tensor->storage->device != NULL};
   memcpy(found.shape, tensor->shape, sizeof found.shape);
   memcpy(found.strides, tensor->strides, sizeof found.strides);
@@ -117,7 +109,7 @@ int tensor_overlap(const viva_tensor *a, const viva_tensor *b) {
 int tensor_distinct(const viva_tensor *t) {
   uint64_t reached = 0; /* by the axes seen so far */
   uint32_t seen = 0;    /* bit i: axis i */
-  if (t->elements <= 1 || is_contiguous(t)) return 1;
+  if (t->elements <= 1 || tensor_contiguous(t)) return 1;
   for (uint32_t n = 0; n < t->rank; n++) {
     uint32_t best = t->rank;
     uint64_t best_step = 0;

@@ -121,7 +121,7 @@ viva_status cuda_top(backend *b, const float *logits, size_t rows, size_t n, siz
 size_t cuda_scratch_bytes(backend *b, size_t m, size_t context, size_t width);
 viva_status cuda_reserve(backend *b, size_t m, size_t context, size_t width, viva_error *error);
 
-#define CUDA_DECODE_ROWS 16 /* of a captured step */
+#define CUDA_DECODE_ROWS 32 /* of a captured step */
 viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
                              viva_token *best, float *values, uint8_t *nan, viva_error *error);
 void cuda_decode_forget(backend *b, const decoder *d);

@@ -1,8 +1,8 @@
 /* backend/cuda/cuda_linear.c: which kernel runs which product.
  *
  *   rows of x     sm_90a                                              other GPUs
- *   1 … 16        gemv.h on the weight's second form                  the same
- *   17 …          gemm.h: FP8, NVFP4, F16 as they are; INT8 2:4 and   gemv.h, 16 rows at a time
+ *   1 … 48        gemv.h on the weight's second form, 16 at a time    the same
+ *   49 …          gemm.h: FP8, NVFP4, F16 as they are; INT8 2:4 and   gemv.h, 16 rows at a time
  *                 INT4 2:4 times integers as INT8 2:4; the others
  *                 expanded to F16 before the product
  *   any           step_product: F32 weights, columns that are no multiple of 8, weights without a second form
@@ -14,6 +14,8 @@
  * weights are of another kind, as FP16, which holds every code. */
 #include "backend/cuda/cuda.h"
 
+#define FEW_ROWS                                                                                                       \
+  48 /* up to so many are fastest 16 at a time: three passes over the weights where a tile of gemm.h has 256 rows */
 #define EXPANDED_MOST                                                                                                  \
   ((size_t)1 << 30) /* bytes of a weight's expansion; a larger one is multiplied 16 rows at a time */
 
@@ -135,9 +137,12 @@ static gemm_problem large_problem(const linear_args *a, const large_way *way) {
                         .k = (int)a->w->cols};
 }
 
+static int runs_small(const linear_args *a) { return a->w->prepared && a->w->cols % 8 == 0; }
+
 static int runs_large(const cuda_backend *c, const linear_args *a) {
   const weight *w = a->w;
-  if (c->gpu.major != 9 || a->m <= GEMV_MOST_ROWS || w->format == WEIGHT_F32 || w->pairs) return 0;
+  if (c->gpu.major != 9 || a->m <= (runs_small(a) ? FEW_ROWS : GEMV_MOST_ROWS) || w->format == WEIGHT_F32 || w->pairs)
+    return 0;
   if (a->m > INT32_MAX / 2 || (uintptr_t)w->data % 16) return 0;
   const large_way way = way_of(a);
   if (way.weights == EXPANDED && gemm_expand_refusal(w, way.to)) return 0;
@@ -274,8 +279,6 @@ static int joins_large(const cuda_backend *c, const linear_args *a, const linear
 }
 
 /* ---- all of them */
-
-static int runs_small(const linear_args *a) { return a->w->prepared && a->w->cols % 8 == 0; }
 
 static viva_status multiply(cuda_backend *c, const linear_args *args, size_t count, viva_error *error) {
   half_rows rows = {NULL, NULL, NULL};

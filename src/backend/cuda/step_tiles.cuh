@@ -27,8 +27,8 @@ struct tiles_args {
   const float *cos_sin;     /* of the step's rows: queries turn on their way in; NULL: they are turned */
   uint32_t rotary;
   float scale; /* of scores, with log2 e */
-  bool quads;  /* four values of a query may be loaded at once */
   bool pairs;  /* two results may be stored at once */
+  bool quads;  /* four values of a query may be loaded at once */
 };
 
 typedef void tiles_function(const tiles_args);

@@ -171,6 +171,13 @@ static __device__ __forceinline__ void e4m3_to_half2(uint32_t codes, uint32_t *l
 #endif
 }
 
+/* 2^v, zero below 2^-126. */
+static __device__ __forceinline__ float power_of_2(float v) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
+}
+
 static __device__ __forceinline__ uint32_t subtract_half2(uint32_t a, uint32_t b) {
   uint32_t r;
   asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));

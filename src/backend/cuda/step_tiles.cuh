@@ -107,6 +107,13 @@ static __device__ __forceinline__ uint32_t not_finite(uint32_t pair) { /* bit 15
   return ((pair & 0x7fff7fff) + 0x04000400) & 0x80008000;
 }
 
+/* Leaves what is finite; the others become ones in what is returned. */
+static __device__ __forceinline__ uint32_t part_not_finite(uint32_t *pair) {
+  const uint32_t wrong = (not_finite(*pair) >> 15) * 0xffffu;
+  *pair &= ~wrong;
+  return wrong & 0x3c003c00;
+}
+
 /* -- memory */
 
 static __device__ __forceinline__ void store_shared(uint8_t *memory, uint32_t at, uint4 v) {

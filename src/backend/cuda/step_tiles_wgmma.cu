@@ -50,13 +50,6 @@ template <int DIM> static __device__ __forceinline__ void wide_ask_values(wide_s
   wgmma_commit();
 }
 
-/* 2^v, zero below 2^-126. Volatile: else half of a block's powers wait for the product that they are to run beside. */
-static __device__ __forceinline__ float power_of_2(float v) {
-  float r;
-  asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
-  return r;
-}
-
 /* Scores to weights; shrink: what of the sums so far is left. */
 template <int DIM>
 static __device__ __forceinline__ void wide_weigh(wide_state<DIM> *state, float scale, float (&shrink)[2]) {
@@ -102,13 +95,6 @@ template <int DIM> static __device__ __forceinline__ bool wide_any_not_finite(co
     found |= not_finite(v.x) | not_finite(v.y) | not_finite(v.z) | not_finite(v.w);
   }
   return named_barrier_any(1 + group, WIDE_GROUP, found != 0);
-}
-
-/* Leaves what is finite; the others become ones in what is returned. */
-static __device__ __forceinline__ uint32_t part_not_finite(uint32_t *pair) {
-  const uint32_t wrong = (not_finite(*pair) >> 15) * 0xffffu;
-  *pair &= ~wrong;
-  return wrong & 0x3c003c00;
 }
 
 /* O += P · V by each warp for itself. A NaN or an infinity counts as zero, but what sees it becomes NaN. */

@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/cpu_parse.h"
@@ -79,18 +78,18 @@ static void read_features(cpu_features *f) { (void)f; }
 
 /* Written once, under `once`; constant from then on. */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static cpu_features features;
-static _Atomic int filled; /* asked first: every small operation on tensors comes here several times */
+cpu_features cpu_found;
+_Atomic int cpu_is_found;
 
 static void fill_features(void) {
-  memcpy(features.name, "unknown", sizeof "unknown");
-  read_features(&features);
-  atomic_store_explicit(&filled, 1, memory_order_release);
+  memcpy(cpu_found.name, "unknown", sizeof "unknown");
+  read_features(&cpu_found);
+  atomic_store_explicit(&cpu_is_found, 1, memory_order_release);
 }
 
-const cpu_features *cpu_get(void) {
-  if (!atomic_load_explicit(&filled, memory_order_acquire)) (void)pthread_once(&once, fill_features);
-  return &features;
+const cpu_features *cpu_find(void) {
+  (void)pthread_once(&once, fill_features);
+  return &cpu_found;
 }
 
 int cpu_default_threads(void) {

@@ -133,11 +133,16 @@ int64_t arg_line(const viva_tensor *a, const char *line, size_t n, int largest) 
   return search_line(&s, line);
 }
 
+static viva_status refuse_axes(const viva_tensor *a, int largest, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT, "%s takes one axis of the tensor %s, or all", largest ? "argmax" : "argmin",
+                   tensor_shape_text(a, text));
+}
+
 viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t rank, const uint64_t *shape,
                     tensor_local *room, viva_tensor **out, viva_error *error) {
   const uint32_t all = (1u << a->rank) - 1;
-  if (mask != all && (mask == 0 || (mask & (mask - 1)) != 0))
-    return error_set(error, VIVA_E_ARGUMENT, "%s takes one axis, or all", largest ? "argmax" : "argmin");
+  if (mask != all && (mask == 0 || (mask & (mask - 1)) != 0)) return refuse_axes(a, largest, error);
   viva_tensor turned = *a, *dense = NULL; /* a view without a reference: the reduced axis last */
   uint64_t length = a->elements;
   uint32_t axis = 0;

@@ -58,20 +58,11 @@ static void copy_line(size_t size, char *to, int64_t to_step, const char *from, 
   }
 }
 
-/* F64 to F32 with "round to odd": what is lost leaves a mark in the last bit, so that the next, narrower rounding
- * sees it. */
 static void odd_f32(const char *from, int64_t from_step, float *to, size_t n) {
   for (size_t i = 0; i < n; i++) {
     double x;
     memcpy(&x, from + (int64_t)i * from_step, sizeof x);
-    float y = (float)x;
-    const double back = (double)y;
-    if (back != x && x == x) {
-      uint32_t bits = f32_bits(y);
-      if ((back < 0 ? -back : back) > (x < 0 ? -x : x)) bits--; /* towards 0 */
-      y = f32_from_bits(bits | 1);
-    }
-    to[i] = y;
+    to[i] = cast_odd(x);
   }
 }
 

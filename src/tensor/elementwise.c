@@ -61,26 +61,12 @@ static void run_line(void *arg, char *const *p, const int64_t *step, size_t n) {
 static void spread(const viva_tensor *t, uint32_t rank, const uint64_t *shape, char *to) {
   const int64_t size = (int64_t)tensor_element_bytes(t->dtype);
   const uint32_t missing = rank - t->rank;
-  const char *from = t->data;
-  uint64_t index[VIVA_TENSOR_MAX_RANK];
-  int64_t step[VIVA_TENSOR_MAX_RANK];
-  for (uint32_t i = 0; i < rank; i++) {
-    index[i] = 0;
-    step[i] = i < missing || t->shape[i - missing] == 1 ? 0 : t->strides[i - missing] * size;
+  int64_t from_step[VIVA_TENSOR_MAX_RANK], to_step[VIVA_TENSOR_MAX_RANK], step = size;
+  for (uint32_t i = rank; i-- > 0; step *= (int64_t)shape[i]) {
+    to_step[i] = step;
+    from_step[i] = i < missing || t->shape[i - missing] == 1 ? 0 : t->strides[i - missing] * size;
   }
-  const uint32_t inner = rank - 1;
-  for (;;) {
-    cast_line(t->dtype, to, size, t->dtype, from, step[inner], (size_t)shape[inner]);
-    to += (int64_t)shape[inner] * size;
-    uint32_t i = inner;
-    while (i-- > 0) {
-      from += step[i];
-      if (++index[i] < shape[i]) break;
-      from -= (int64_t)shape[i] * step[i];
-      index[i] = 0;
-    }
-    if (i == UINT32_MAX) return;
-  }
+  operand_lines(rank, shape, t->dtype, to, to_step, t->dtype, t->data, from_step);
 }
 
 /* t is row-major and has like's shape. */
@@ -157,6 +143,7 @@ static viva_status result_shape(const viva_tensor *const *inputs, int count, uin
                                 const uint64_t **shape, viva_error *error) {
   int same = 1;
   for (int k = 1; k < count && same; k++) {
+    if (inputs[k]->rank == 0) continue; /* a number */
     same = inputs[k]->rank == inputs[0]->rank;
     for (uint32_t i = 0; same && i < inputs[0]->rank; i++) same = inputs[k]->shape[i] == inputs[0]->shape[i];
   }

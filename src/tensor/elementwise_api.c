@@ -71,34 +71,39 @@ static void find_negative(void *arg, char *const *p, const int64_t *step, size_t
 /* Integers to a negative power are no integers. */
 static viva_status check_exponents(const viva_tensor *b, viva_error *error) {
   _Atomic int found = 0;
+  tensor_local room;
   viva_tensor *wide;
   walk w;
+  char text[128];
   if (!dtype_is_signed(b->dtype)) return VIVA_OK;
-  TRY(operand_dense(b, VIVA_I64, &wide, error));
+  TRY(operand_dense_in(&room, b, VIVA_I64, &wide, error));
   const viva_tensor *operand = wide;
   walk_make(&w, wide->rank, wide->shape, &operand, 1);
   walk_run(&w, wide->storage->rt->pool, find_negative, &found);
   viva_tensor_release(wide);
-  return found
-             ? error_set(error, VIVA_E_NUMERIC, "power: an integer to a negative power; convert to a float type first")
-             : VIVA_OK;
+  if (!found) return VIVA_OK;
+  return error_set(error, VIVA_E_NUMERIC,
+                   "power: an integer to a negative power, among the exponents %s; convert to a float type first",
+                   tensor_shape_text(b, text));
 }
 
-static viva_status plan_binary(viva_binary op, const viva_tensor *a, const viva_tensor *b, plan *p, viva_error *error) {
+/* b_type: what b counts as: its type, but for numbers, which scalar.h has in the type that is computed in. */
+static viva_status plan_binary(viva_binary op, const viva_tensor *a, const viva_tensor *b, viva_dtype b_type, plan *p,
+                               viva_error *error) {
   if ((unsigned)op >= VIVA_BINARY_COUNT)
     return error_set(error, VIVA_E_ARGUMENT, "there is no binary operation %d", (int)op);
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
-  const op_types types = binary_types(op, a->dtype, b->dtype);
-  if (types.compute == VIVA_DTYPE_NONE) return operand_refuse(viva_binary_name(op), a->dtype, b->dtype, error);
+  const op_types types = binary_types(op, a->dtype, b_type);
+  if (types.compute == VIVA_DTYPE_NONE) return operand_refuse(viva_binary_name(op), a->dtype, b_type, error);
   *p = (plan){.loop = loops_get()->binary[op][types.compute],
               .wanted = {written(types), types.compute, types.compute},
               .result = types.result,
               .operands = {NULL, a, b},
               .count = 3};
   if (op == VIVA_POWER && dtype_is_integer(types.compute)) return check_exponents(b, error);
-  const int a_wide = a->dtype == VIVA_U64 && dtype_is_signed(b->dtype);
-  const int b_wide = b->dtype == VIVA_U64 && dtype_is_signed(a->dtype);
+  const int a_wide = a->dtype == VIVA_U64 && dtype_is_signed(b_type);
+  const int b_wide = b_type == VIVA_U64 && dtype_is_signed(a->dtype);
   if ((!a_wide && !b_wide) || op < VIVA_EQUAL || op > VIVA_LESS_EQUAL) return VIVA_OK;
   p->loop = compare_mixed(op, a_wide); /* F64 would lose digits */
   p->wanted[1] = VIVA_I64, p->wanted[2] = VIVA_U64;
@@ -110,32 +115,38 @@ viva_status viva_tensor_binary(viva_binary op, const viva_tensor *a, const viva_
                                viva_error *error) {
   plan p;
   TRY(operand_place(out, error));
-  TRY(plan_binary(op, a, b, &p, error));
+  TRY(plan_binary(op, a, b, b ? b->dtype : VIVA_DTYPE_NONE, &p, error));
   return run_new(&p, out, error);
 }
 
 viva_status viva_tensor_binary_into(viva_binary op, const viva_tensor *a, const viva_tensor *b, viva_tensor *out,
                                     viva_error *error) {
   plan p;
-  TRY(plan_binary(op, a, b, &p, error));
+  TRY(plan_binary(op, a, b, b ? b->dtype : VIVA_DTYPE_NONE, &p, error));
   return run_into(&p, out, error);
 }
 
 viva_status viva_tensor_binary_scalar(viva_binary op, const viva_tensor *a, double b, viva_tensor **out,
                                       viva_error *error) {
   scalar s;
+  viva_dtype type;
+  plan p;
   TRY(operand_place(out, error));
   TRY(operand_need(a, "a", error));
-  TRY(scalar_beside(&s, a, b, error));
-  return viva_tensor_binary(op, a, &s.tensor, out, error);
+  TRY(scalar_beside(&s, a, b, &type, error));
+  TRY(plan_binary(op, a, &s.tensor, type, &p, error));
+  return run_new(&p, out, error);
 }
 
 viva_status viva_tensor_binary_scalar_into(viva_binary op, const viva_tensor *a, double b, viva_tensor *out,
                                            viva_error *error) {
   scalar s;
+  viva_dtype type;
+  plan p;
   TRY(operand_need(a, "a", error));
-  TRY(scalar_beside(&s, a, b, error));
-  return viva_tensor_binary_into(op, a, &s.tensor, out, error);
+  TRY(scalar_beside(&s, a, b, &type, error));
+  TRY(plan_binary(op, a, &s.tensor, type, &p, error));
+  return run_into(&p, out, error);
 }
 
 /* -- choice */

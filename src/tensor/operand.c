@@ -8,6 +8,8 @@
 #include "tensor/turn.h"
 #include "tensor/walk.h"
 
+enum { FEW = 64 /* elements */ };
+
 viva_status operand_missing(const viva_tensor *t, const char *name, viva_error *error) {
   if (!t) return error_set(error, VIVA_E_ARGUMENT, "%s is NULL; expected a tensor", name);
   return device_refuse(t, name, error);
@@ -54,6 +56,12 @@ viva_status operand_no_axis(const viva_tensor *t, int32_t axis, viva_error *erro
   return error_option(error, VIVA_E_ARGUMENT, "axis");
 }
 
+viva_status operand_twice(const char *op, const viva_tensor *t, int32_t axis, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT, "%s: axis %d of the tensor %s is named twice", op, (int)axis,
+                   tensor_shape_text(t, text));
+}
+
 viva_status operand_refuse(const char *op, viva_dtype a, viva_dtype b, viva_error *error) {
   if (b == VIVA_DTYPE_NONE)
     return error_set(error, VIVA_E_DTYPE, "%s is not defined for %s; convert with viva_tensor_astype", op,
@@ -91,12 +99,44 @@ static int are_lines(const walk *w, size_t element) {
   return w->rank == 0 || (w->step[0][inner] == (int64_t)element && w->step[1][inner] == (int64_t)element);
 }
 
-/* Few elements in one line: they need no walk. 1: it was done so. */
+void operand_lines(uint32_t rank, const uint64_t *shape, viva_dtype to_type, char *to, const int64_t *to_step,
+                   viva_dtype from_type, const char *from, const int64_t *from_step) {
+  uint64_t index[VIVA_TENSOR_MAX_RANK];
+  const uint32_t inner = rank - 1;
+  for (uint32_t i = 0; i < inner; i++) index[i] = 0;
+  for (;;) {
+    cast_line(to_type, to, to_step[inner], from_type, from, from_step[inner], (size_t)shape[inner]);
+    uint32_t i = inner;
+    while (i-- > 0) {
+      to += to_step[i], from += from_step[i];
+      if (++index[i] < shape[i]) break;
+      to -= (int64_t)shape[i] * to_step[i], from -= (int64_t)shape[i] * from_step[i];
+      index[i] = 0;
+    }
+    if (i == UINT32_MAX) return;
+  }
+}
+
+/* Few elements, for which a walk takes longer than the work: in one line, or line by line. 1: it was done so. */
 static int move_few(const viva_tensor *to, const viva_tensor *from) {
-  if (to->elements >= 2 * PARALLEL_ELEMENTS || (from->elements != to->elements && from->elements != 1)) return 0;
-  if (!tensor_contiguous(to) || !tensor_contiguous(from)) return 0;
-  const int64_t step = from->elements == 1 ? 0 : (int64_t)tensor_element_bytes(from->dtype);
-  cast_line(to->dtype, to->data, (int64_t)tensor_element_bytes(to->dtype), from->dtype, from->data, step, to->elements);
+  const int64_t to_size = (int64_t)tensor_element_bytes(to->dtype),
+                from_size = (int64_t)tensor_element_bytes(from->dtype);
+  if (to->elements >= 2 * PARALLEL_ELEMENTS) return 0;
+  const int one_line = (from->elements == to->elements || from->elements == 1) && tensor_contiguous(to);
+  if (one_line && tensor_contiguous(from)) {
+    const int64_t step = from->elements == 1 ? 0 : from_size;
+    cast_line(to->dtype, to->data, to_size, from->dtype, from->data, step, to->elements);
+    return 1;
+  }
+  if (to->elements > FEW || to->elements == 0 || to->rank == 0) return 0;
+  const uint32_t missing = to->rank - from->rank;
+  int64_t to_step[VIVA_TENSOR_MAX_RANK], from_step[VIVA_TENSOR_MAX_RANK];
+  for (uint32_t i = 0; i < to->rank; i++) {
+    const int repeats = i < missing || from->shape[i - missing] == 1;
+    to_step[i] = to->strides[i] * to_size;
+    from_step[i] = repeats ? 0 : from->strides[i - missing] * from_size;
+  }
+  operand_lines(to->rank, to->shape, to->dtype, to->data, to_step, from->dtype, from->data, from_step);
   return 1;
 }
 
@@ -146,4 +186,25 @@ viva_status operand_dense_in(tensor_local *room, const viva_tensor *t, viva_dtyp
 
 viva_status operand_dense(const viva_tensor *t, viva_dtype dtype, viva_tensor **held, viva_error *error) {
   return operand_dense_in(NULL, t, dtype, held, error);
+}
+
+/* -- goals */
+
+viva_status goal_begin(goal *g, runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                       const viva_tensor *const *inputs, uint32_t count, viva_tensor **made, viva_error *error) {
+  if (g->fresh) return tensor_empty(rt, dtype, rank, shape, made, error);
+  TRY(operand_target(g->into, "out", rank, shape, error));
+  int direct = g->into->dtype == dtype;
+  for (uint32_t i = 0; direct && i < count; i++) direct = !tensor_overlap(g->into, inputs[i]);
+  *made = g->into;
+  return direct ? VIVA_OK : tensor_empty_in(&g->room, rt, dtype, rank, shape, made, error);
+}
+
+void goal_end(goal *g, viva_tensor *made) {
+  if (g->fresh)
+    *g->fresh = made;
+  else if (made != g->into) {
+    operand_move(g->into, made);
+    viva_tensor_release(made);
+  }
 }

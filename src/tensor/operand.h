@@ -9,6 +9,7 @@
 viva_status operand_missing(const viva_tensor *t, const char *name, viva_error *error);
 viva_status operand_no_place(viva_error *error);
 viva_status operand_no_axis(const viva_tensor *t, int32_t axis, viva_error *error);
+viva_status operand_twice(const char *op, const viva_tensor *t, int32_t axis, viva_error *error);
 
 /* There: enough for views, which read nothing. name: the parameter's. */
 static inline viva_status operand_given(const viva_tensor *t, const char *name, viva_error *error) {
@@ -55,7 +56,24 @@ viva_status operand_dense_in(tensor_local *room, const viva_tensor *t, viva_dtyp
                              viva_error *error);
 /* *out = t as this type, not in room. t, a new row-major tensor that nobody else knows, is given up, also after an error. */
 viva_status operand_become(viva_tensor *t, viva_dtype dtype, viva_tensor **out, viva_error *error);
+/* to = from, converted, line by line of the last axis; steps: bytes, for each axis. Of one axis or more, no axis empty. */
+void operand_lines(uint32_t rank, const uint64_t *shape, viva_dtype to_type, char *to, const int64_t *to_step,
+                   viva_dtype from_type, const char *from, const int64_t *from_step);
 /* to = from, converted and broadcast; shapes were checked, and they do not overlap. */
 void operand_move(const viva_tensor *to, const viva_tensor *from);
+
+/* Where a result goes: to a new tensor, or to the caller's. */
+typedef struct goal {
+  viva_tensor **fresh; /* the place of the handle; NULL: */
+  viva_tensor *into;
+  tensor_local room;
+} goal;
+
+/* *made = a tensor of this type and shape to be filled: new and dense, or `into` itself, of whatever strides, where it has the
+ * type and none of the inputs is in the way. After it the call must not fail: `into` would be written in part. */
+viva_status goal_begin(goal *g, runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                       const viva_tensor *const *inputs, uint32_t count, viva_tensor **made, viva_error *error);
+/* made is filled. */
+void goal_end(goal *g, viva_tensor *made);
 
 #endif

@@ -67,8 +67,7 @@ static viva_status check_axes(reduction *r, const int32_t *axes, uint32_t count,
   for (uint32_t i = 0; axes && i < count; i++) {
     uint32_t axis;
     TRY(operand_axis(r->a, axes[i], &axis, error));
-    if (r->mask >> axis & 1)
-      return error_set(error, VIVA_E_ARGUMENT, "%s: axis %d is named twice", names[r->op], (int)axes[i]);
+    if (r->mask >> axis & 1) return operand_twice(names[r->op], r->a, axes[i], error);
     r->mask |= 1u << axis;
   }
   r->per_result = 1;

@@ -81,7 +81,7 @@ static inline size_t tensor_element_bytes(viva_dtype dtype) {
 /* "[2, 576]" */
 const char *tensor_shape_text(const viva_tensor *t, char buffer[128]);
 
-/* 1 when no two elements share memory (0 may also be said of strange strides that interleave). */
+/* 1 when no two elements share memory (0 also where strides interleave in so many ways that nobody has looked at all). */
 int tensor_distinct(const viva_tensor *t);
 /* 1 when the memory that a spans, from its first byte to its last, meets that of b. */
 int tensor_overlap(const viva_tensor *a, const viva_tensor *b);

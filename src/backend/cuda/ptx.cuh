@@ -37,6 +37,11 @@ static __device__ __forceinline__ uint64_t policy_evict_first() {
   return policy;
 }
 
+/* The line of an address on its way to L2. */
+static __device__ __forceinline__ void prefetch_line(const void *p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
 /* Four matrices of 8 rows of 16 bytes, row lane % 8 of matrix lane / 8 at this lane's address. Lane 4 g + t gets of each matrix
  * the 4 bytes t of row g: the columns of x that `mma` wants from it. */
 static __device__ __forceinline__ uint4 load_matrices(uint32_t row) {

@@ -456,8 +456,7 @@ static int tiles_launch(step_queue q, const rope_append_args *turn, const attent
                            .cos_sin = turn ? step->cos_sin : NULL,
                            .rotary = turn ? (uint32_t)turn->rotary_dim : 0,
                            .scale = a->scale * LOG2_E,
-                           .pairs = ((size_t)a->out | a->out_stride * sizeof(float)) % sizeof(float2) == 0,
-                           .quads = quads_fit(a->q, a->q_stride, a->h.head_dim)};
+                           .pairs = ((size_t)a->out | a->out_stride * sizeof(float)) % sizeof(float2) == 0};
   const dim3 grid =
       stays ? dim3(step_side(all < most_stay ? all : most_stay)) : dim3(step_side(tiles), (unsigned)a->h.kv_heads);
   return step_launch_with(q, choice.kernel, grid, (unsigned)choice.threads, (size_t)choice.bytes, args);

@@ -28,7 +28,6 @@ struct tiles_args {
   uint32_t rotary;
   float scale; /* of scores, with log2 e */
   bool pairs;  /* two results may be stored at once */
-  bool quads;  /* four values of a query may be loaded at once */
 };
 
 typedef void tiles_function(const tiles_args);

@@ -209,10 +209,7 @@ template <int DIM> struct wide_computer {
   }
 
   __device__ __forceinline__ void tile(const wide_work &w) {
-    if (a.quads)
-      wide_take_quads<DIM>(a, w, group, shared + group * wide_memory<DIM>::QUERIES);
-    else
-      wide_take_plain<DIM>(a, w, group, shared + group * wide_memory<DIM>::QUERIES);
+    wide_take_queries<DIM>(a, w, group, shared + group * wide_memory<DIM>::QUERIES);
     async_proxy_fence();
     named_barrier_sync(1 + group, WIDE_GROUP);
     wide_state<DIM> state = {};

@@ -134,6 +134,17 @@ template <int DIM> struct wide_loader {
     ring.advance();
   }
 
+  /* The tile's queries to L2: those that compute them have not got so far. */
+  __device__ void queries(const tiles_args &a, const wide_work &w) {
+    constexpr uint32_t LINE = 128 / sizeof(float);
+    const uint32_t lines = (a.dim + LINE - 1) / LINE;
+    for (uint32_t i = thread_index(); i < w.place.count * lines; i += WIDE_GROUP) {
+      const uint32_t query = w.place.first + i / lines;
+      prefetch_line(a.q + (w.place.span.first_row + query / a.group) * a.q_stride +
+                    (w.kv_head * a.group + query % a.group) * (size_t)a.dim + i % lines * LINE);
+    }
+  }
+
   __device__ void tile(const tiles_args &a, const wide_work &w) {
     const uint32_t last = w.high / KV_PAGE;
     uint32_t page = w.begin / KV_PAGE;
@@ -144,6 +155,7 @@ template <int DIM> struct wide_loader {
       for (uint32_t p = 0; p < WIDE_PAGES; p++)
         next[p] = static_cast<const char *>(pages[min(from + p, last)]) + a.layer_at + w.kv_head * a.head_bytes;
     };
+    queries(a, w);
     ask(page);
     for (uint32_t i = 0; i < w.blocks; i++, page += WIDE_PAGES) {
       const uint32_t seen = w.high + 1 - page * KV_PAGE;
@@ -156,87 +168,45 @@ template <int DIM> struct wide_loader {
   }
 };
 
-/* -- queries of a warpgroup, as FP16; what is not there is 0 */
+/* -- queries of a warpgroup */
 
-/* Any alignment. */
-template <int DIM>
-static __device__ void wide_take_plain(const tiles_args &a, const wide_work &w, uint32_t group, uint8_t *to) {
-  constexpr uint32_t IN_ROW = DIM / TILES_PIECE;
-  for (uint32_t i = thread_index() % WIDE_GROUP; i < WIDE_VECTORS * IN_ROW; i += WIDE_GROUP) {
-    const uint32_t m = i / IN_ROW, piece = i % IN_ROW, own = group * WIDE_VECTORS + m, query = w.place.first + own;
-    uint4 v = make_uint4(0, 0, 0, 0);
-    if (own < w.place.count && piece * TILES_PIECE < a.dim) {
-      const float *from = a.q + (w.place.span.first_row + query / a.group) * a.q_stride +
-                          (w.kv_head * a.group + query % a.group) * (size_t)a.dim + piece * TILES_PIECE;
-      const uint2 low = to_half_quad(load_quad(from, 0, TILES_PIECE, false));
-      const uint2 high = to_half_quad(load_quad(from, 4, TILES_PIECE, false));
-      v = make_uint4(low.x, low.y, high.x, high.y);
-    }
-    store_shared(to, tiles_panel_at(WIDE_VECTORS, m, piece), v);
+/* A piece of a query, turned. at: the first of its dimensions. */
+static __device__ __forceinline__ void wide_turn(const tiles_args &a, uint32_t row, const float *query, uint32_t at,
+                                                 float4 (&v)[2]) {
+  const uint32_t half = a.rotary / 2, pair = at < half ? at : at - half;
+  if (at >= a.rotary) return;
+  const float *const cosines = a.cos_sin + row * (size_t)a.rotary + pair;
+#pragma unroll
+  for (uint32_t i = 0; i < 2; i++) {
+    const float4 other = *reinterpret_cast<const float4 *>(query + (at < half ? at + half : pair) + 4 * i);
+    const float4 c = *reinterpret_cast<const float4 *>(cosines + 4 * i);
+    float4 s = *reinterpret_cast<const float4 *>(cosines + half + 4 * i);
+    if (at < half) s = make_float4(-s.x, -s.y, -s.z, -s.w);
+    v[i] = make_float4(__fadd_rn(__fmul_rn(v[i].x, c.x), __fmul_rn(other.x, s.x)),
+                       __fadd_rn(__fmul_rn(v[i].y, c.y), __fmul_rn(other.y, s.y)),
+                       __fadd_rn(__fmul_rn(v[i].z, c.z), __fmul_rn(other.z, s.z)),
+                       __fadd_rn(__fmul_rn(v[i].w, c.w), __fmul_rn(other.w, s.w)));
   }
 }
 
-static __device__ __forceinline__ float4 load_float4(const float *from) {
-  return *reinterpret_cast<const float4 *>(from);
-}
-
-static __device__ __forceinline__ float4 of_lane(float4 v, uint32_t lane) {
-  return make_float4(__shfl_sync(~0u, v.x, lane), __shfl_sync(~0u, v.y, lane), __shfl_sync(~0u, v.z, lane),
-                     __shfl_sync(~0u, v.w, lane));
-}
-
-/* v · cos + other · sin, in the order of step_rope.cu; sin is negative for the lower half. */
-static __device__ __forceinline__ float4 turned_quad(float4 v, float4 other, float4 c, float4 s, float sign) {
-  return make_float4(__fadd_rn(__fmul_rn(v.x, c.x), __fmul_rn(other.x, sign * s.x)),
-                     __fadd_rn(__fmul_rn(v.y, c.y), __fmul_rn(other.y, sign * s.y)),
-                     __fadd_rn(__fmul_rn(v.z, c.z), __fmul_rn(other.z, sign * s.z)),
-                     __fadd_rn(__fmul_rn(v.w, c.w), __fmul_rn(other.w, sign * s.w)));
-}
-
-/* By whole quads. A thread has the same piece of rows ROWS apart, another lane of its warp the piece that it is turned with;
- * four rows are asked for before the first is used. */
+/* The warpgroup's queries as FP16; what is not there is 0. */
 template <int DIM>
-static __device__ void wide_take_quads(const tiles_args &a, const wide_work &w, uint32_t group, uint8_t *to) {
-  constexpr uint32_t IN_ROW = DIM / TILES_PIECE, ROWS = WIDE_GROUP / IN_ROW, ROUNDS = WIDE_VECTORS / ROWS, ASKED = 2;
-  const uint32_t thread = thread_index() % WIDE_GROUP, lane = thread % STEP_WARP, piece = thread % IN_ROW;
-  const uint32_t at = piece * TILES_PIECE, half = a.rotary / 2, apart = half / TILES_PIECE;
-  const bool lower = at < half, turns = at < a.rotary;
-  const uint32_t pair = !turns ? 0 : lower ? at : at - half;
-  const uint32_t partner = !turns ? lane : lower ? lane + apart : lane - apart;
-#pragma unroll 1
-  for (uint32_t first = 0; first < ROUNDS; first += ASKED) {
-    float4 v[ASKED][2], c[ASKED][2], s[ASKED][2];
-#pragma unroll
-    for (uint32_t k = 0; k < ASKED; k++) {
-      const uint32_t own = group * WIDE_VECTORS + thread / IN_ROW + (first + k) * ROWS;
-      const bool there = own < w.place.count && at < a.dim;
-      const uint32_t query = w.place.first + min(own, w.place.count - 1);
-      const uint32_t row = w.place.span.first_row + query / a.group;
-      const float *from =
-          a.q + row * a.q_stride + (w.kv_head * a.group + query % a.group) * (size_t)a.dim + (there ? at : 0);
-      const float *angles = a.cos_sin + row * (size_t)a.rotary + pair;
-#pragma unroll
-      for (uint32_t i = 0; i < 2; i++) {
-        v[k][i] = load_float4(from + 4 * i);
-        if (a.cos_sin) c[k][i] = load_float4(angles + 4 * i), s[k][i] = load_float4(angles + half + 4 * i);
-        if (!there) v[k][i] = make_float4(0, 0, 0, 0);
-      }
+static __device__ void wide_take_queries(const tiles_args &a, const wide_work &w, uint32_t group, uint8_t *to) {
+  constexpr uint32_t IN_ROW = DIM / TILES_PIECE;
+#pragma unroll 4
+  for (uint32_t i = threadIdx.x % WIDE_GROUP; i < WIDE_VECTORS * IN_ROW; i += WIDE_GROUP) {
+    const uint32_t m = i / IN_ROW, piece = i % IN_ROW, own = group * WIDE_VECTORS + m, query = w.place.first + own;
+    uint4 v = make_uint4(0, 0, 0, 0);
+    if (own < w.place.count && piece * TILES_PIECE < a.dim) {
+      const uint32_t row = w.place.span.first_row + query / a.group, at = piece * TILES_PIECE;
+      const float *from = a.q + row * a.q_stride + (w.kv_head * a.group + query % a.group) * (size_t)a.dim;
+      const bool vector = (size_t)(from + at) % 16 == 0;
+      float4 quads[2] = {load_quad(from + at, 0, TILES_PIECE, vector), load_quad(from + at, 4, TILES_PIECE, vector)};
+      if (a.cos_sin) wide_turn(a, row, from, at, quads);
+      const uint2 low = to_half_quad(quads[0]), high = to_half_quad(quads[1]);
+      v = make_uint4(low.x, low.y, high.x, high.y);
     }
-#pragma unroll
-    for (uint32_t k = 0; k < ASKED; k++) {
-#pragma unroll
-      for (uint32_t i = 0; i < 2 && a.cos_sin; i++) { /* the same for all threads */
-        const float4 other = of_lane(v[k][i], partner);
-        const float4 turned = turned_quad(v[k][i], other, c[k][i], s[k][i], lower ? -1.0f : 1.0f);
-        if (turns)
-          c[k][i] = turned;
-        else
-          c[k][i] = v[k][i];
-      }
-      const uint2 low = to_half_quad(a.cos_sin ? c[k][0] : v[k][0]), high = to_half_quad(a.cos_sin ? c[k][1] : v[k][1]);
-      store_shared(to, tiles_panel_at(WIDE_VECTORS, thread / IN_ROW + (first + k) * ROWS, piece),
-                   make_uint4(low.x, low.y, high.x, high.y));
-    }
+    store_shared(to, tiles_panel_at(WIDE_VECTORS, m, piece), v);
   }
 }
 

@@ -170,3 +170,27 @@ def test_lstrip_behind_rstrip(tmp_path):
     with viva_ctypes.Tokenizer(tmp_path / "tokenizer.json") as ours:
         compare(ours, theirs, ["<|r|>\n\n", "<|r|>\n\nthe", "a<|r|>\n\n", "\n\n<|r|>the", "<|r|>\t\t", "<|r|>\nthe", "a \nthe<|r|>\n\nb",
                                "<|r|><|r|>\n\n\n\n  the"[:12]])
+
+
+PLACES = {
+    "holes": ({"vocab": {"a": 0, "b": 1, "ab": 2, "c": 9}, "merges": ["a b"]}, ["<x>", " y"]),
+    "twice": ({"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}, ["<x>", "<z>", "<x>"]),
+    "merges-first": ({"merges": [["a", "b"]], "vocab": {"b": 1, "a": 0, "ab": 2}}, ["<x>"]),
+    "prefix-last": ({"merges": ["a ##b"], "vocab": {"a": 0, "b": 1, "##b": 2, "ab": 3}, "continuing_subword_prefix": "##"}, ["<x>"]),
+    "nothing": ({"vocab": {}, "merges": []}, ["<x>"]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_places(name, tmp_path):
+    """Ids of added tokens, and the order of a model's members, as files made by hand have them."""
+    model, texts = PLACES[name]
+    tokens = [{"id": len(model["vocab"]) + i, "content": t, "single_word": False, "lstrip": i > 1, "rstrip": False,
+               "normalized": False, "special": i > 1} for i, t in enumerate(texts)]
+    described = {"version": "1.0", "added_tokens": tokens, "normalizer": None, "pre_tokenizer": None, "post_processor": None,
+                 "decoder": None, "model": {"type": "BPE", **model}}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(described))
+    theirs = Tokenizer.from_file(str(path))
+    with viva_ctypes.Tokenizer(path) as ours:
+        compare(ours, theirs, ["ab<x>a", "abab y c <z> <x>", "b", ""], decodes=False)

@@ -209,9 +209,11 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
       };
       if (r + chunk::RECORDS - GEMV_WARPS < records) {
 #pragma unroll
-        for (int i = 0; i < F::TOGETHER; i++) multiply(i);
-      } else if (F::TOGETHER > 1 && r < records) {
-        multiply(0);
+        for (int i = 0; i < chunk::TOGETHER; i++) multiply(i);
+      } else {
+#pragma unroll
+        for (int i = 0; i + 1 < chunk::TOGETHER; i++)
+          if (r + i * GEMV_WARPS < records) multiply(i);
       }
       __syncwarp();
       if (lane == 0) barrier_arrive(empty + mine->at.slot * 8);

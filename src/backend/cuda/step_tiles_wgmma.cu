@@ -21,9 +21,9 @@
 
 /* -- the warpgroups that compute */
 
+/* most and sum: of rows g and g + 8 of the warp's 16; most of scores without their scale, sum of this lane's columns. */
 template <int DIM> struct wide_state {
-  float most[2],
-      sum[2]; /* of rows g and g + 8 of the warp's 16; most: of scores without scale; sum: of this lane's columns */
+  float most[2], sum[2];
   float out[DIM / 2]; /* 4 for each 8 columns */
   float s[WIDE_POSITIONS / 2];
   uint32_t p[WIDE_POSITIONS / 4];

@@ -189,8 +189,11 @@ viva_status bpe_forward(const bpe *b, bpe_scratch *scratch, const uint8_t *piece
   f.tail = 0;
   for (size_t i = bytes < 8 ? 0 : bytes - 8; i < bytes; i++) f.tail = f.tail >> 8 | (uint64_t)piece[i] << 56;
   size_t begun = sink->count, at = 0, most = WORK * bytes + WORK_ALL;
-  if (bytes > 0) TRY(step(&f, &at, error));
-  while (at > 0 && at < bytes && f.work < most) TRY(step(&f, &at, error));
+  int goes_on = bytes > 0;
+  while (goes_on) {
+    TRY(step(&f, &at, error));
+    goes_on = at > 0 && at < bytes && f.work < most;
+  }
   *done = at == bytes;
   if (*done)
     commit(&f, f.count);

@@ -231,7 +231,7 @@ viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t
 
 /* A short word of ASCII: its first pairs' ranks lie near, and step by step it takes less than token by token. */
 static int is_quick(const uint8_t *piece, size_t bytes) {
-  return bytes <= QUICK_PIECE && (piece[0] | piece[bytes / 2] | piece[bytes - 1]) < 0x80;
+  return bytes - 1 < QUICK_PIECE && (piece[0] | piece[bytes / 2] | piece[bytes - 1]) < 0x80;
 }
 
 viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,

@@ -242,20 +242,34 @@ void bpe_destroy(mem *m, bpe *b) {
   b->page_ids = NULL;
 }
 
-/* The symbol of a byte, where there is one for all. */
-static uint32_t near_symbol(const bpe *b, uint32_t byte) {
-  return b->byte_ids[byte] != BPE_NO_ID ? b->byte_ids[byte] : b->fallback_ids[byte];
+/* The byte that is a token of its own, by its id; BYTE_NONE: several or none. */
+#define BYTE_NONE 256
+static uint32_t byte_of(const bpe *b, uint32_t id) {
+  const uint8_t *text = bpe_token_text(b, id);
+  size_t bytes = bpe_token_bytes(b, id);
+  if (bytes != 1 || text[0] >= b->near_bytes) return BYTE_NONE;
+  return b->byte_ids[text[0]] == id ? text[0] : BYTE_NONE;
 }
 
-/* Words begin as pairs of bytes, of which those of one script fit a near cache. */
-static viva_status create_symbol_ranks(mem *m, bpe *b, viva_error *error) {
+/* Is the token's text <0xNN>? */
+static int is_byte_name(const bpe *b, uint32_t id) {
+  return bpe_token_bytes(b, id) == 6 && memcmp(bpe_token_text(b, id), "<0x", 3) == 0;
+}
+
+/* Words begin as pairs of bytes, of which those of one script fit a near cache. Where a character of ASCII is no token, the one
+ * for its byte takes its place: so none of those may merge. */
+static viva_status create_symbol_ranks(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
   if (!b->complete) return VIVA_OK;
   b->near_bytes = b->rules.byte_level ? 256 : 128;
+  for (size_t i = 0; i < merge_count && !b->rules.byte_level; i++)
+    if (is_byte_name(b, merges[i].left) || is_byte_name(b, merges[i].right)) return VIVA_OK;
   b->symbol_ranks = mem_alloc(m, 256 * 256 * sizeof *b->symbol_ranks);
   if (!b->symbol_ranks) return error_set(error, VIVA_E_MEMORY, "no memory for a table of pairs");
-  for (uint32_t left = 0; left < b->near_bytes; left++)
-    for (uint32_t right = 0; right < b->near_bytes; right++)
-      b->symbol_ranks[left << 8 | right] = bpe_rank(b, near_symbol(b, left), near_symbol(b, right));
+  memset(b->symbol_ranks, 0xff, 256 * 256 * sizeof *b->symbol_ranks); /* BPE_NO_RANK */
+  for (size_t i = 0; i < merge_count; i++) {
+    uint32_t left = byte_of(b, merges[i].left), right = byte_of(b, merges[i].right);
+    if (left < BYTE_NONE && right < BYTE_NONE) b->symbol_ranks[left << 8 | right] = (uint32_t)i;
+  }
   return VIVA_OK;
 }
 
@@ -271,7 +285,7 @@ static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_
   if (b->rules.byte_fallback && b->rules.byte_level) b->most_symbols = 2;
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
-  TRY(create_symbol_ranks(m, b, error));
+  TRY(create_symbol_ranks(m, b, merges, merge_count, error));
   TRY(bpe_tree_create(m, b, merges, merge_count, error));
   bpe_find_whole(b);
   return VIVA_OK;

@@ -267,8 +267,9 @@ static viva_status create_symbol_ranks(mem *m, bpe *b, const merge_ids *merges, 
   if (!b->symbol_ranks) return error_set(error, VIVA_E_MEMORY, "no memory for a table of pairs");
   memset(b->symbol_ranks, 0xff, 256 * 256 * sizeof *b->symbol_ranks); /* BPE_NO_RANK */
   for (size_t i = 0; i < merge_count; i++) {
-    uint32_t left = byte_of(b, merges[i].left), right = byte_of(b, merges[i].right);
-    if (left < BYTE_NONE && right < BYTE_NONE) b->symbol_ranks[left << 8 | right] = (uint32_t)i;
+    uint32_t left = byte_of(b, merges[i].left);
+    uint32_t right = left < BYTE_NONE ? byte_of(b, merges[i].right) : BYTE_NONE;
+    if (right < BYTE_NONE) b->symbol_ranks[left << 8 | right] = (uint32_t)i;
   }
   return VIVA_OK;
 }

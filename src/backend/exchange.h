@@ -22,6 +22,13 @@ typedef struct exchange exchange; /* of one engine */
 
 typedef struct exchange_ops {
   const char *name;
+  /* Room for sums of up to count numbers that are sent ahead (optional). While nothing is under way; no rank begins a step before
+   * all have returned from it. Errors: E_MEMORY, b's. */
+  viva_status (*reserve)(exchange *e, size_t rank, backend *b, size_t count, viva_error *error);
+  /* x[count] is whole on this rank and may travel (optional); the sum of the same x will be asked for when it is needed. Nobody
+   * touches x until then; sums come in the order in which they were sent, and no more than two are on their way. Errors: as
+   * sum. */
+  viva_status (*send)(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error);
   /* x[count] (dev of b, which is the rank's) = the sum over all ranks. Errors: E_CANCELLED: another rank gave up, or did not
    * come in time; and b's own. After an error the exchange is of no use. */
   viva_status (*sum)(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error);
@@ -36,6 +43,8 @@ typedef struct exchange_ops {
 struct exchange {
   const exchange_ops *ops;
   size_t ranks;
+  size_t
+      halves; /* steps of so many rows and more run as two halves, one's sums on their way beside the other; 0: none do */
 };
 
 #endif

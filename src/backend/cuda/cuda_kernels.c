@@ -48,6 +48,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .turn_tiles = step_turn_tiles,
     .top = step_top,
     .exchange = step_exchange,
+    .exchange_sum = step_exchange_sum,
     .persist_stage_bytes = persist_stage_bytes,
     .persist_run_bytes = persist_run_bytes,
     .persist_work_bytes = persist_work_bytes,

@@ -36,6 +36,18 @@ typedef struct step_exchange_args {
   uint32_t number; /* of the exchange, beyond *base; never the same twice, 1 at first */
 } step_exchange_args;
 
+/* Parts of all other ranks lie in this GPU's memory, each as soon as its word is `tick`: cuda_copies.h brings them. */
+typedef struct step_exchange_sum_args {
+  int rank, ranks;
+  float *x; /* [count]: the rank's part, then the sum, as above */
+  size_t count;
+  const float *parts[EXCHANGE_RANKS];
+  const uint32_t *words[EXCHANGE_RANKS];
+  uint32_t tick;
+  uint32_t *failed;
+  size_t blocks; /* as many as the GPU holds at once */
+} step_exchange_sum_args;
+
 #define EXCHANGE_PATIENCE_NS 5000000000ull
 
 static inline size_t exchange_inbox_bytes(size_t ranks) {
@@ -43,6 +55,7 @@ static inline size_t exchange_inbox_bytes(size_t ranks) {
 }
 
 int step_exchange(step_queue q, const step_exchange_args *a);
+int step_exchange_sum(step_queue q, const step_exchange_sum_args *a);
 
 #ifdef __cplusplus
 }

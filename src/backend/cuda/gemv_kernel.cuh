@@ -206,44 +206,53 @@ struct gemv_held {
   float4 gain[GEMV_HELD][2];
 
   /* Gains are a model's: they are read before the kernel before has ended. */
-  __device__ __forceinline__ void load(const gemv_args &a) {
-    const float4 *from = reinterpret_cast<const float4 *>(a.norm.gain);
+  __device__ __forceinline__ void load(const float *gains, int k) {
+    const float4 *from = reinterpret_cast<const float4 *>(gains);
 #pragma unroll
     for (int j = 0; j < GEMV_HELD; j++) {
       const int i = thread_index() + j * GEMV_THREADS;
       gain[j][0] = gain[j][1] = make_float4(0, 0, 0, 0);
-      if (i * GEMV_PIECE >= a.k) continue;
+      if (i * GEMV_PIECE >= k) continue;
       gain[j][0] = from[2 * i];
       gain[j][1] = from[2 * i + 1];
     }
   }
+  __device__ __forceinline__ void load(const gemv_args &a) { load(a.norm.gain, a.k); }
 };
 
-/* One row of up to GEMV_HELD · GEMV_THREADS pieces: read once. The same bits as gemv_make_x's. */
-static __device__ __forceinline__ void gemv_make_row(uint8_t *to, const gemv_args &a, const gemv_held &held,
-                                                     float *parts) {
-  const float4 *from = reinterpret_cast<const float4 *>(a.norm.x);
+/* The first row, of up to GEMV_HELD · GEMV_THREADS pieces: read once. The same bits as gemv_make_x's. put(piece, values) */
+template <class Put>
+static __device__ __forceinline__ void gemv_norm_row(const gemv_norm &norm, int k, const gemv_held &held, float *parts,
+                                                     Put put) {
+  const float4 *from = reinterpret_cast<const float4 *>(norm.x);
   float4 x[GEMV_HELD][2];
   float sum = 0;
 #pragma unroll
   for (int j = 0; j < GEMV_HELD; j++) {
     const int i = threadIdx.x + j * GEMV_THREADS;
     x[j][0] = x[j][1] = make_float4(0, 0, 0, 0);
-    if (i * GEMV_PIECE >= a.k) continue;
+    if (i * GEMV_PIECE >= k) continue;
     x[j][0] = from[2 * i];
     x[j][1] = from[2 * i + 1];
     sum = gemv_norm_squares(sum, x[j][0], x[j][1]);
   }
   gemv_norm_share(sum, parts);
   sync_threads<GEMV_THREADS>();
-  const float factor = gemv_norm_factor(a.norm, a.k, parts);
+  const float factor = gemv_norm_factor(norm, k, parts);
 #pragma unroll
   for (int j = 0; j < GEMV_HELD; j++) {
     const int i = threadIdx.x + j * GEMV_THREADS;
-    if (i * GEMV_PIECE < a.k)
-      gemv_put_piece(to, a, 0, i, gemv_normed(x[j][0], x[j][1], held.gain[j][0], held.gain[j][1], factor));
-    else if (i < a.records * GEMV_PIECES)
-      gemv_put_piece(to, a, 0, i, make_uint4(0, 0, 0, 0));
+    if (i * GEMV_PIECE < k) put(i, gemv_normed(x[j][0], x[j][1], held.gain[j][0], held.gain[j][1], factor));
+  }
+}
+
+static __device__ __forceinline__ void gemv_make_row(uint8_t *to, const gemv_args &a, const gemv_held &held,
+                                                     float *parts) {
+  gemv_norm_row(a.norm, a.k, held, parts, [&](int i, uint4 v) { gemv_put_piece(to, a, 0, i, v); });
+#pragma unroll
+  for (int j = 0; j < GEMV_HELD; j++) {
+    const int i = threadIdx.x + j * GEMV_THREADS;
+    if (i * GEMV_PIECE >= a.k && i < a.records * GEMV_PIECES) gemv_put_piece(to, a, 0, i, make_uint4(0, 0, 0, 0));
   }
 }
 
@@ -265,15 +274,22 @@ static __device__ __forceinline__ void gemv_make_x(uint8_t *to, const gemv_args 
 /* The same rows to memory: a block for each. */
 static __global__ void __launch_bounds__(GEMV_THREADS) gemv_norm_kernel(const gemv_norm norm, int k, uint4 *rows) {
   __shared__ float parts[GEMV_WARPS];
+  const bool held_row = k <= GEMV_HELD * GEMV_THREADS * GEMV_PIECE;
+  gemv_held held;
   launch_dependents();
+  if (held_row) held.load(norm.gain, k);
   wait_for_previous();
   gemv_norm mine = norm;
   mine.x += blockIdx.x * norm.stride;
+  uint4 *const to = rows + blockIdx.x * (size_t)(k / GEMV_PIECE);
+  if (held_row) {
+    gemv_norm_row(mine, k, held, parts, [&](int i, uint4 v) { to[i] = v; });
+    return;
+  }
   gemv_norm_sums(mine, 1, k, parts);
   __syncthreads();
   const float factor = gemv_norm_factor(mine, k, parts);
-  for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS)
-    rows[blockIdx.x * (size_t)(k / GEMV_PIECE) + i] = gemv_norm_piece(mine, 0, i, factor);
+  for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS) to[i] = gemv_norm_piece(mine, 0, i, factor);
 }
 
 /* x: where the first column there is begins. A lane gives load_matrices a row of 16 bytes: row lane % 8 of the eight, or the

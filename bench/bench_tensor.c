@@ -1,5 +1,6 @@
-/* bench_tensor.c: what a call on 8 elements costs, and a product beside the same call of OpenBLAS itself, in turns.
+/* bench_tensor.c: what calls on 8 elements take, and a product beside the same call of OpenBLAS itself, in turns.
  *
+ *   bench_tensor calls [NAME]         a table of all calls, or of those with NAME in their names (bench_calls.h)
  *   bench_tensor [SIZE [ROUNDS]]      SIZE: of the square matrices; 2048. The ratio is the median of so many pairs (5 to 99)
  */
 #include <dlfcn.h>
@@ -7,35 +8,11 @@
 #include <string.h>
 
 #include "bench.h"
-#include "viva/viva.h"
+#include "bench_calls.h"
 
 typedef void (*sgemm_fn)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
                          int);
-enum { ROW_MAJOR = 101, PLAIN = 111, CALLS = 200000, ROUNDS = 5, MOST_ROUNDS = 99 };
-
-static void small_calls(viva_engine *engine) {
-  const uint64_t shape[1] = {8};
-  viva_tensor *a, *b, *out, *fresh;
-  viva_tensor_full(engine, VIVA_F32, 1, shape, 1, &a, NULL);
-  viva_tensor_full(engine, VIVA_F32, 1, shape, 2, &b, NULL);
-  viva_tensor_create(engine, VIVA_F32, 1, shape, &out, NULL);
-  double into = 1, made = 1;
-  for (int r = 0; r < ROUNDS; r++) {
-    double begin = seconds();
-    for (int i = 0; i < CALLS; i++) viva_tensor_binary_into(VIVA_ADD, a, b, out, NULL);
-    double took = (seconds() - begin) / CALLS;
-    into = took < into ? took : into;
-    begin = seconds();
-    for (int i = 0; i < CALLS; i++) {
-      viva_tensor_binary(VIVA_ADD, a, b, &fresh, NULL);
-      viva_tensor_release(fresh);
-    }
-    took = (seconds() - begin) / CALLS;
-    made = took < made ? took : made;
-  }
-  printf("add of 8 elements: %.0f ns into a tensor, %.0f ns into a new one\n", into * 1e9, made * 1e9);
-  viva_tensor_release(a), viva_tensor_release(b), viva_tensor_release(out);
-}
+enum { ROW_MAJOR = 101, PLAIN = 111, ROUNDS = 5, MOST_ROUNDS = 99 };
 
 static void product(viva_engine *engine, uint64_t n, int rounds) {
   const uint64_t shape[2] = {n, n};
@@ -80,11 +57,13 @@ int main(int argc, char **argv) {
   options.threads = 1;
   if (viva_engine_open(&options, &engine, NULL) != VIVA_OK) return 1;
   const int rounds = argc > 2 ? atoi(argv[2]) : ROUNDS;
-  small_calls(engine);
-  product(engine, argc > 1 ? strtoull(argv[1], NULL, 10) : 2048,
-          rounds < ROUNDS        ? ROUNDS
-          : rounds > MOST_ROUNDS ? MOST_ROUNDS
-                                 : rounds);
+  if (argc > 1 && strcmp(argv[1], "calls") == 0)
+    bench_calls(engine, argc > 2 ? argv[2] : NULL);
+  else
+    product(engine, argc > 1 ? strtoull(argv[1], NULL, 10) : 2048,
+            rounds < ROUNDS        ? ROUNDS
+            : rounds > MOST_ROUNDS ? MOST_ROUNDS
+                                   : rounds);
   viva_engine_release(engine);
   return 0;
 }

@@ -12,7 +12,7 @@
  * - Operands may have any strides, also 0 and negative ones. Results are new, row-major, and have a reference to be
  *   released. A call named ..._into writes into the caller's tensor instead, whose shape must be the result's and whose
  *   type it is converted to; out may overlap operands (the result is as if it did not), but no two of its elements may
- *   share memory.
+ *   share memory. After an error out is as it was.
  * - Types are promoted as by NumPy 2 (BF16 as by ml_dtypes; with F16 and wider integers it gives F32 or F64, where
  *   NumPy refuses). F16 and BF16 are computed in F32 and rounded once. Integers wrap. E4M3, E5M2, E2M1 and E8M0 are
  *   storage: they are converted (viva_tensor_astype), copied and moved, nothing else.
@@ -20,9 +20,9 @@
  * - Large tensors are shared out to the engine's threads; no result depends on their number.
  * - Errors: E_ARGUMENT (a NULL, an axis or option out of range, an empty reduction that has no value), E_SIZE (shapes
  *   that do not fit each other), E_DTYPE (an operation that the type does not have), E_LIMIT, E_MEMORY, E_STATE (a
- *   tensor on a device: copy it to the host first; views of it can be made). The message names the shapes, the axis and the types. Division by zero,
- *   the logarithm of a negative number and the like give infinity or NaN as IEEE 754 says (integers: 0);
- *   viva_tensor_check_domain finds them.
+ *   tensor on a device: copy it to the host first; views of it can be made). The message names the shapes, the axis
+ *   and the types. Division by zero, the logarithm of a negative number and the like give infinity or NaN as IEEE 754
+ *   says (integers: 0); viva_tensor_check_domain finds them.
  * - Calls may run at once on shared operands; a tensor must not be written while another call uses it.
  */
 #ifndef VIVA_TENSOR_OPS_H
@@ -289,8 +289,8 @@ VIVA_API viva_random_options viva_random_options_default(void);
 /* Random numbers: element i depends on (seed, stream, i) alone: Philox 4×32-10, counter i/2 (two elements for each
  * block), key seed, so that any part can be made anew anywhere. Float types.
  *
- * options: NULL for the defaults: uniform in [0, 1), seed 0. Errors: E_ARGUMENT (a bound, mean or deviation that is not finite),
- * E_DTYPE, E_MEMORY */
+ * options: NULL for the defaults: uniform in [0, 1), seed 0. Errors: E_ARGUMENT (a bound, mean or deviation that is not
+ * finite), E_DTYPE, E_MEMORY */
 VIVA_API viva_status viva_tensor_random(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                                         const viva_random_options *options, viva_tensor **out, viva_error *error);
 /* Weights [outputs][inputs]: Xavier: uniform within ±sqrt(6/(inputs + outputs)); He: normal with deviation

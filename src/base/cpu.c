@@ -78,16 +78,18 @@ static void read_features(cpu_features *f) { (void)f; }
 
 /* Written once, under `once`; constant from then on. */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static cpu_features features;
+cpu_features cpu_found;
+_Atomic int cpu_is_found;
 
 static void fill_features(void) {
-  memcpy(features.name, "unknown", sizeof "unknown");
-  read_features(&features);
+  memcpy(cpu_found.name, "unknown", sizeof "unknown");
+  read_features(&cpu_found);
+  atomic_store_explicit(&cpu_is_found, 1, memory_order_release);
 }
 
-const cpu_features *cpu_get(void) {
+const cpu_features *cpu_find(void) {
   (void)pthread_once(&once, fill_features);
-  return &features;
+  return &cpu_found;
 }
 
 int cpu_default_threads(void) {

@@ -2,6 +2,7 @@
 #ifndef BASE_CPU_H
 #define BASE_CPU_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,8 +16,15 @@ typedef struct cpu_features {
   char name[128]; /* the processor's name, or "unknown" */
 } cpu_features;
 
-/* Thread-safe. */
-const cpu_features *cpu_get(void);
+/* What cpu_get has found; written once. */
+extern cpu_features cpu_found;
+extern _Atomic int cpu_is_found;
+const cpu_features *cpu_find(void);
+
+/* Thread-safe. Here, not behind a call: a small operation on tensors comes here several times. */
+static inline const cpu_features *cpu_get(void) {
+  return atomic_load_explicit(&cpu_is_found, memory_order_acquire) ? &cpu_found : cpu_find();
+}
 
 /* Physical cores within the process's affinity and its cgroup's CPU quota (rounded down), at least 1. */
 int cpu_default_threads(void);

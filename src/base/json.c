@@ -50,6 +50,11 @@ void json_begin(json *j, runtime *rt, arena *a, const char *path, const char *te
     json_error(j, VIVA_E_FORMAT, 0, "the text begins with a byte order mark; save it without one");
 }
 
+void json_begin_at(json *j, runtime *rt, arena *a, const char *path, const char *text, size_t bytes, size_t at) {
+  json_begin(j, rt, a, path, text, bytes);
+  j->at = at;
+}
+
 void json_as_python(json *j) { j->python = 1; }
 
 /* Moves to the value at hand. */
@@ -107,12 +112,19 @@ static viva_status enter(json *j, json_type kind) {
   level->start = j->at;
   level->key = j->key; /* until it has one of its own, messages show the one around it */
   level->keys.count = 0;
+  level->is_table = 0;
   j->at++;
   return VIVA_OK;
 }
 
 viva_status json_enter_object(json *j, viva_error *error) {
   return enter(j, JSON_OBJECT) == VIVA_OK ? VIVA_OK : give(j, error);
+}
+
+viva_status json_enter_table(json *j, viva_error *error) {
+  TRY(json_enter_object(j, error));
+  level_of(j)->is_table = 1;
+  return VIVA_OK;
 }
 
 viva_status json_enter_array(json *j, viva_error *error) {
@@ -165,6 +177,17 @@ static viva_status pay_for_keys(json *j, const json_keys *keys, size_t start) {
   return json_error(j, VIVA_E_LIMIT, start, "%s", over.message);
 }
 
+/* Refuses a key that is in the set of its object's keys already. */
+static viva_status check_key(json *j, json_string key, size_t start) {
+  json_keys *keys = &level_of(j)->keys;
+  int known;
+  TRY(pay_for_keys(j, keys, start));
+  if (json_keys_add(keys, j->arena, j->hash_key, key, &known) != VIVA_OK)
+    return json_error(j, VIVA_E_MEMORY, start, "no memory for the keys of an object");
+  if (!known || j->python) return VIVA_OK;
+  return json_error(j, VIVA_E_FORMAT, start, "this key was already there in the same object");
+}
+
 static viva_status read_key(json *j, json_string *key) {
   char buffer[32];
   if (j->at >= j->bytes || j->text[j->at] != '"')
@@ -172,15 +195,11 @@ static viva_status read_key(json *j, json_string *key) {
                       json_describe(j, j->at, buffer));
   json_level *level = level_of(j);
   json_scanned scanned;
-  int known;
   size_t start = j->at;
   TRY(json_scan_string(j, &scanned));
   TRY(json_decode(j, &scanned, key));
   j->key = level->key = *key;
-  TRY(pay_for_keys(j, &level->keys, start));
-  if (json_keys_add(&level->keys, j->arena, j->hash_key, *key, &known) != VIVA_OK)
-    return json_error(j, VIVA_E_MEMORY, start, "no memory for the keys of an object");
-  if (known && !j->python) return json_error(j, VIVA_E_FORMAT, start, "this key was already there in the same object");
+  if (!level->is_table) TRY(check_key(j, *key, start));
   json_space(j);
   if (j->at >= j->bytes || j->text[j->at] != ':')
     return json_error(j, VIVA_E_FORMAT, j->at, "expected ':' after the key, found %s", json_describe(j, j->at, buffer));

@@ -68,6 +68,9 @@ typedef struct json {
  * reported by the next call. arena also receives the sets of keys (for duplicates). */
 void json_begin(json *j, runtime *rt, arena *a, const char *path, const char *text, size_t bytes);
 
+/* The same, at the value that begins at byte `at`, where another parser of the same text found one. */
+void json_begin_at(json *j, runtime *rt, arena *a, const char *path, const char *text, size_t bytes, size_t at);
+
 /* For files that Python writes and reads (config.json and what lies beside it): NaN, Infinity and -Infinity are numbers, and
  * a key may stand twice; the caller gets both, of which the later should count. */
 void json_as_python(json *j);
@@ -77,6 +80,9 @@ json_type json_peek(json *j);
 
 viva_status json_enter_object(json *j, viva_error *error);
 viva_status json_enter_array(json *j, viva_error *error);
+
+/* An object whose keys the caller compares with each other: no set of them is kept, and a key may be given twice. */
+viva_status json_enter_table(json *j, viva_error *error);
 
 /* The next member's key; the value must then be taken (or skipped). Returns 0 after the last one and on an error. */
 int json_next_key(json *j, json_string *key);

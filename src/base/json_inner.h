@@ -32,6 +32,7 @@ typedef struct json_level {
   json_state state;
   size_t start;    /* of the container */
   json_string key; /* of its value at hand */
+  int is_table;    /* keys is not used */
   json_keys keys;
 } json_level;
 

@@ -15,6 +15,7 @@
 
 #include "base/asan.h"
 #include "base/ck.h"
+#include "base/count.h"
 
 #define HUGE_PAGE ((size_t)2 << 20) /* x86-64's and aarch64's usual huge page */
 
@@ -47,6 +48,7 @@ void mem_init(mem *m, const viva_allocator *table) {
   atomic_init(&m->allocations, 0);
   atomic_init(&m->limit, 0);
   atomic_init(&m->was_limited, 0);
+  for (int i = 0; i < MEM_SPARE; i++) atomic_init(&m->spare[i], NULL);
 }
 
 static mem_header *header_of(const void *block) { return (mem_header *)((uintptr_t)block - sizeof(mem_header)); }
@@ -83,7 +85,7 @@ static void block_seal(void *block, mem_header header) {
 }
 
 static void count_growth(mem *m, size_t bytes) {
-  size_t now = atomic_fetch_add_explicit(&m->current, bytes, memory_order_relaxed) + bytes;
+  size_t now = count_bytes(&m->current, bytes, memory_order_relaxed) + bytes;
   size_t peak = atomic_load_explicit(&m->peak, memory_order_relaxed);
   while (now > peak &&
          !atomic_compare_exchange_weak_explicit(&m->peak, &peak, now, memory_order_relaxed, memory_order_relaxed)) {
@@ -99,9 +101,9 @@ static int passes_limit(mem *m, size_t more) {
   return 1;
 }
 
-static void count_call(mem *m) { atomic_fetch_add_explicit(&m->allocations, 1, memory_order_relaxed); }
+static void count_call(mem *m) { (void)count_bytes(&m->allocations, 1, memory_order_relaxed); }
 
-static void count_shrink(mem *m, size_t bytes) { atomic_fetch_sub_explicit(&m->current, bytes, memory_order_relaxed); }
+static void count_shrink(mem *m, size_t bytes) { (void)count_bytes(&m->current, 0 - bytes, memory_order_relaxed); }
 
 void *mem_alloc(mem *m, size_t bytes) {
   size_t alignment = block_alignment(m, bytes), whole;
@@ -175,3 +177,43 @@ void mem_free(mem *m, void *block) {
 }
 
 size_t mem_size(const void *block) { return header_read(block).bytes; }
+
+/* -- small blocks that are kept */
+
+void *mem_quick_alloc(mem *m, size_t bytes) {
+  if (bytes > MEM_SMALL) return mem_alloc(m, bytes);
+  for (int i = 0; i < MEM_SPARE; i++) {
+    if (!atomic_load_explicit(&m->spare[i], memory_order_relaxed)) continue;
+    if (passes_limit(m, MEM_SMALL)) return NULL;
+    void *block = count_exchange(&m->spare[i], NULL);
+    if (!block) continue; /* another thread was quicker */
+    asan_unpoison(block, MEM_SMALL);
+    count_call(m);
+    count_growth(m, MEM_SMALL);
+    return block;
+  }
+  return mem_alloc(m, MEM_SMALL);
+}
+
+void mem_quick_free(mem *m, void *block) {
+  const int kept = m->table.alloc == libc_alloc && mem_size(block) == MEM_SMALL;
+  for (int i = 0; kept && i < MEM_SPARE; i++) {
+    if (atomic_load_explicit(&m->spare[i], memory_order_relaxed)) continue;
+    asan_poison(block, MEM_SMALL);
+    count_shrink(m, MEM_SMALL);
+    block = count_exchange(&m->spare[i], block);
+    if (!block) return;
+    asan_unpoison(block, MEM_SMALL); /* another thread's, which was quicker */
+    count_growth(m, MEM_SMALL);
+  }
+  mem_free(m, block);
+}
+
+void mem_drop_spare(mem *m) {
+  for (int i = 0; i < MEM_SPARE; i++) {
+    void *block = atomic_exchange(&m->spare[i], NULL);
+    if (!block) continue;
+    count_growth(m, MEM_SMALL); /* mem_free takes it off again */
+    mem_free(m, block);
+  }
+}

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/error.h"
 #include "base/pool.h"
 
@@ -30,14 +31,15 @@ runtime *runtime_create(const viva_allocator *allocator, const io_table *io, viv
 }
 
 runtime *runtime_retain(runtime *rt) {
-  atomic_fetch_add_explicit(&rt->references, 1, memory_order_relaxed);
+  (void)count_references(&rt->references, 1, memory_order_relaxed);
   return rt;
 }
 
 void runtime_release(runtime *rt) {
   if (rt == NULL) return;
-  if (atomic_fetch_sub_explicit(&rt->references, 1, memory_order_acq_rel) != 1) return;
+  if (count_references(&rt->references, 0u - 1, memory_order_acq_rel) != 1) return;
   pool_free(rt->pool);
+  mem_drop_spare(&rt->mem);
   mem last; /* outlives the block that holds rt->mem */
   mem_init(&last, &rt->mem.table);
   mem_free(&last, rt);

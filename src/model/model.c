@@ -29,10 +29,6 @@ viva_status model_decode_option(const viva_engine *engine, viva_decode_path path
               (int)path);
     return error_option(error, VIVA_E_ARGUMENT, "decode");
   }
-  if (path == VIVA_DECODE_PERSISTENT && engine->ranks) {
-    error_set(error, VIVA_E_UNSUPPORTED, "all layers as one kernel run on one device; leave it to the library");
-    return error_option(error, VIVA_E_UNSUPPORTED, "decode");
-  }
   if (path == VIVA_DECODE_AUTO || path == VIVA_DECODE_PLAIN || b->ops->decode_step) return VIVA_OK;
   error_set(error, VIVA_E_UNSUPPORTED,
             "this device (%s) runs no captured steps; leave it to the library, or ask for plain ones", b->ops->name);

@@ -1,10 +1,12 @@
 /* number/number_avx2.c: AVX2 and F16C twins of the 16-bit formats, and the table of all twins. They equal bulk.c's bit for
- * bit; tails go to the scalar twins.
+ * bit; tails of BF16 go to the scalar twins.
  */
 #include "number/avx2.h"
 #include "number/bulk.h"
 
 #ifdef __AVX2__
+
+#include <string.h>
 
 #include "number/number.h"
 
@@ -18,7 +20,11 @@ static void bf16_to_f32_avx2(const void *from, void *to, size_t count) {
     store256(out + i * 4, _mm256_slli_epi32(low, 16));
     store256(out + i * 4 + 32, _mm256_slli_epi32(high, 16));
   }
-  number_bulk_scalar()->bf16_to_f32(in + i * 2, out + i * 4, count - i);
+  if (i + 8 <= count) { /* small tensors have few elements */
+    store256(out + i * 4, _mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(in + i * 2)), 16));
+    i += 8;
+  }
+  if (i < count) number_bulk_scalar()->bf16_to_f32(in + i * 2, out + i * 4, count - i);
 }
 
 /* Eight BF16 codes, each in the low half of its 32 bits. */
@@ -44,7 +50,12 @@ static void bf16_from_f32_avx2(const void *from, void *to, size_t count) {
     __m256i packed = _mm256_packus_epi32(low, high);
     store256(out + i * 2, _mm256_permute4x64_epi64(packed, _MM_SHUFFLE(3, 1, 2, 0)));
   }
-  number_bulk_scalar()->bf16_from_f32(in + i * 4, out + i * 2, count - i);
+  if (i + 8 <= count) {
+    const __m256i codes = bf16_codes(load256(in + i * 4));
+    store128(out + i * 2, _mm_packus_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)));
+    i += 8;
+  }
+  if (i < count) number_bulk_scalar()->bf16_from_f32(in + i * 4, out + i * 2, count - i);
 }
 
 static void f16_to_f32_avx2(const void *from, void *to, size_t count) {
@@ -57,7 +68,16 @@ static void f16_to_f32_avx2(const void *from, void *to, size_t count) {
     store256(out + i * 4, _mm256_castps_si256(low));
     store256(out + i * 4 + 32, _mm256_castps_si256(high));
   }
-  number_bulk_scalar()->f16_to_f32(in + i * 2, out + i * 4, count - i);
+  if (i + 8 <= count) {
+    store256(out + i * 4, _mm256_castps_si256(_mm256_cvtph_ps(load128(in + i * 2))));
+    i += 8;
+  }
+  for (; i < count; i++) { /* one by one, the same instruction */
+    uint16_t code;
+    memcpy(&code, in + i * 2, sizeof code);
+    const float value = _cvtsh_ss(code);
+    memcpy(out + i * 4, &value, sizeof value);
+  }
 }
 
 static void f16_from_f32_avx2(const void *from, void *to, size_t count) {
@@ -70,7 +90,17 @@ static void f16_from_f32_avx2(const void *from, void *to, size_t count) {
     store128(out + i * 2, _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT));
     store128(out + i * 2 + 16, _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT));
   }
-  number_bulk_scalar()->f16_from_f32(in + i * 4, out + i * 2, count - i);
+  if (i + 8 <= count) {
+    const __m256 values = _mm256_castsi256_ps(load256(in + i * 4));
+    store128(out + i * 2, _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT));
+    i += 8;
+  }
+  for (; i < count; i++) {
+    float value;
+    memcpy(&value, in + i * 4, sizeof value);
+    const uint16_t code = _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT);
+    memcpy(out + i * 2, &code, sizeof code);
+  }
 }
 
 static size_t f32_find_avx2(const void *from, size_t count) {

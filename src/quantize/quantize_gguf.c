@@ -322,18 +322,18 @@ static void put_merges(const token_source *s, json_text *t) {
 }
 
 static viva_status put_scores(mem *m, const token_source *s, json_text *t, viva_error *error) {
-  token_text *merges;
-  size_t count;
-  TRY(score_merges(m, s->tokens, s->scores, s->token_count, &merges, &count, error));
-  for (size_t i = 0; i < count; i++) {
+  merge_list list = {.mem = m};
+  viva_status status = score_merges_of(m, s->tokens, s->scores, s->token_count, &list, error);
+  for (size_t i = 0; status == VIVA_OK && i < list.count; i++) {
+    token_text left = s->tokens[list.merges[i].left], right = s->tokens[list.merges[i].right];
     json_text_put(t, i ? ",\n      [" : "\n      [");
-    json_text_string(t, merges[2 * i].text, merges[2 * i].bytes);
+    json_text_string(t, left.text, left.bytes);
     json_text_put(t, ", ");
-    json_text_string(t, merges[2 * i + 1].text, merges[2 * i + 1].bytes);
+    json_text_string(t, right.text, right.bytes);
     json_text_put(t, "]");
   }
-  mem_free(m, merges);
-  return VIVA_OK;
+  merges_free(&list);
+  return status;
 }
 
 static viva_status put_tokenizer(token_source *s, json_text *t, mem *m, viva_error *error) {

@@ -53,11 +53,17 @@ viva_dtype viva_along_type(viva_along op, viva_dtype a) {
 
 static int is_hadamard(viva_along op) { return op >= VIVA_HADAMARD && op <= VIVA_NORMALIZED_HADAMARD; }
 
+static viva_status refuse_length(viva_along op, const viva_tensor *a, uint32_t axis, const char *what, viva_status code,
+                                 viva_error *error) {
+  char text[128];
+  return error_set(error, code, "%s: axis %u of the tensor %s is %s", table[op].name, (unsigned)axis,
+                   tensor_shape_text(a, text), what);
+}
+
 /* The rows that the operation wants; type holds the rows' type as long as they are computed. */
 static viva_status plan(viva_along op, const viva_tensor *a, int32_t axis, lanes *l, viva_dtype *type,
                         viva_error *error) {
   uint32_t at;
-  char text[128];
   if (!viva_along_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no operation %d along an axis", (int)op);
   TRY(operand_need(a, "a", error));
   const viva_dtype result = viva_along_type(op, a->dtype);
@@ -65,8 +71,7 @@ static viva_status plan(viva_along op, const viva_tensor *a, int32_t axis, lanes
   TRY(operand_axis(a, axis, &at, error));
   const uint64_t n = a->shape[at];
   if (is_hadamard(op) && (n == 0 || (n & (n - 1)) != 0))
-    return error_set(error, VIVA_E_SIZE, "%s: axis %u of the tensor %s is no power of two", table[op].name,
-                     (unsigned)at, tensor_shape_text(a, text));
+    return refuse_length(op, a, at, "no power of two", VIVA_E_SIZE, error);
   *type = table[op].types == ANY ? a->dtype : dtype_kernel(result);
   *l = (lanes){.a = a,
                .axis = axis,
@@ -78,9 +83,7 @@ static viva_status plan(viva_along op, const viva_tensor *a, int32_t axis, lanes
                .arg = type};
   if (op == VIVA_SORT) l->scratch = radix_sort_scratch(*type, (size_t)n);
   if (op == VIVA_ARGSORT) l->scratch = radix_argsort_scratch((size_t)n);
-  if (l->scratch != SIZE_MAX) return VIVA_OK;
-  return error_set(error, VIVA_E_LIMIT, "%s: axis %u of the tensor %s is too long", table[op].name, (unsigned)at,
-                   tensor_shape_text(a, text));
+  return l->scratch != SIZE_MAX ? VIVA_OK : refuse_length(op, a, at, "too long", VIVA_E_LIMIT, error);
 }
 
 viva_status viva_tensor_along(viva_along op, const viva_tensor *a, int32_t axis, viva_tensor **out, viva_error *error) {
@@ -95,11 +98,7 @@ viva_status viva_tensor_along_into(viva_along op, const viva_tensor *a, int32_t 
                                    viva_error *error) {
   lanes l;
   viva_dtype type;
-  viva_tensor *fresh;
   TRY(plan(op, a, axis, &l, &type, error));
   TRY(operand_out(out, a->rank, a->shape, error));
-  TRY(lanes_new(&l, &fresh, NULL, error)); /* apart from out, which may overlap a */
-  operand_move(out, fresh);
-  viva_tensor_release(fresh);
-  return VIVA_OK;
+  return lanes_into(&l, out, NULL, error);
 }

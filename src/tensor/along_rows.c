@@ -8,22 +8,33 @@
 
 /* -- vectors */
 
-void row_unary(viva_unary op, viva_dtype type, const char *in, size_t n, char *out) {
+static inline void unary(const loops *l, viva_unary op, viva_dtype type, const char *in, size_t n, char *out) {
   char *p[2] = {out, (char *)(uintptr_t)in};
   const int64_t size = (int64_t)tensor_element_bytes(type), step[2] = {size, size};
-  loops_get()->unary[op][type](p, step, n);
+  l->unary[op][type](p, step, n);
+}
+
+static inline void with_number(const loops *l, viva_binary op, viva_dtype type, const char *in, size_t n,
+                               const red_value *number, char *out) {
+  char *p[3] = {out, (char *)(uintptr_t)in, (char *)(uintptr_t)number};
+  const int64_t size = (int64_t)tensor_element_bytes(type), step[3] = {size, size, 0};
+  l->binary[op][type](p, step, n);
+}
+
+/* As an element of the type. */
+static inline red_value number_of(viva_dtype type, double x) {
+  red_value v = {.f64 = x};
+  if (type == VIVA_F32) v.f32 = (float)x;
+  return v;
+}
+
+void row_unary(viva_unary op, viva_dtype type, const char *in, size_t n, char *out) {
+  unary(loops_get(), op, type, in, n, out);
 }
 
 void row_scalar(viva_binary op, viva_dtype type, const char *in, size_t n, double scalar, char *out) {
-  _Alignas(8) char value[8];
-  const float narrow = (float)scalar;
-  if (type == VIVA_F64)
-    memcpy(value, &scalar, sizeof scalar);
-  else
-    memcpy(value, &narrow, sizeof narrow);
-  char *p[3] = {out, (char *)(uintptr_t)in, value};
-  const int64_t size = (int64_t)tensor_element_bytes(type), step[3] = {size, size, 0};
-  loops_get()->binary[op][type](p, step, n);
+  const red_value number = number_of(type, scalar);
+  with_number(loops_get(), op, type, in, n, &number, out);
 }
 
 void row_binary(viva_binary op, viva_dtype type, const char *a, const char *b, size_t n, char *out) {
@@ -32,26 +43,25 @@ void row_binary(viva_binary op, viva_dtype type, const char *a, const char *b, s
   loops_get()->binary[op][type](p, step, n);
 }
 
-static red_value fold_row(reducer_op op, viva_dtype type, const char *in, size_t n, double shift, red_value value) {
-  const red_piece piece = reducers_get()->piece[op][type == VIVA_F64 ? RED_F64 : RED_F32];
+static inline red_value fold_row(const reducers *r, reducer_op op, viva_dtype type, const char *in, size_t n,
+                                 double shift, red_value value) {
+  const red_piece piece = r->piece[op][type == VIVA_F64 ? RED_F64 : RED_F32];
   const size_t size = tensor_element_bytes(type);
   for (size_t i = 0; i < n; i += RED_PIECE) piece(in + i * size, n - i < RED_PIECE ? n - i : RED_PIECE, shift, &value);
   return value;
 }
 
 double row_sum(viva_dtype type, const char *in, size_t n) {
-  return fold_row(RED_SUM, type, in, n, 0, (red_value){.f64 = 0}).f64;
+  return fold_row(reducers_get(), RED_SUM, type, in, n, 0, (red_value){.f64 = 0}).f64;
 }
 
 double row_squares(viva_dtype type, const char *in, size_t n, double shift) {
-  return fold_row(RED_SQUARES, type, in, n, shift, (red_value){.f64 = 0}).f64;
+  return fold_row(reducers_get(), RED_SQUARES, type, in, n, shift, (red_value){.f64 = 0}).f64;
 }
 
 double row_extreme(viva_dtype type, const char *in, size_t n, int largest) {
-  const double start = largest ? -INFINITY : INFINITY;
-  red_value value = {.f64 = start};
-  if (type == VIVA_F32) value.f32 = (float)start;
-  value = fold_row(largest ? RED_MAX : RED_MIN, type, in, n, 0, value);
+  const red_value start = number_of(type, largest ? -INFINITY : INFINITY);
+  const red_value value = fold_row(reducers_get(), largest ? RED_MAX : RED_MIN, type, in, n, 0, start);
   return type == VIVA_F64 ? value.f64 : (double)value.f32;
 }
 
@@ -83,32 +93,34 @@ RUNNING(along_cumprod, *, 1)
 
 /* -- scaling */
 
-/* out = e^(x − max); the sum. */
-static double exponentials(viva_dtype type, const char *in, size_t n, char *out) {
+/* out = e^(x − most); the sum. */
+static double exponentials(viva_dtype type, const char *in, size_t n, double most, char *out) {
+  const loops *l = loops_get();
+  const reducers *r = reducers_get();
+  const red_value number = number_of(type, most);
   const size_t size = tensor_element_bytes(type);
-  const double most = row_extreme(type, in, n, 1);
-  double sum = 0;
+  red_value sum = {.f64 = 0};
   for (size_t i = 0; i < n; i += RED_PIECE) { /* a piece stays in the first cache */
     const size_t part = n - i < RED_PIECE ? n - i : RED_PIECE;
     char *y = out + i * size;
-    row_scalar(VIVA_SUBTRACT, type, in + i * size, part, most, y);
-    row_unary(VIVA_EXP, type, y, part, y);
-    sum += row_sum(type, y, part);
+    with_number(l, VIVA_SUBTRACT, type, in + i * size, part, &number, y);
+    unary(l, VIVA_EXP, type, y, part, y);
+    sum.f64 += fold_row(r, RED_SUM, type, y, part, 0, (red_value){.f64 = 0}).f64;
   }
-  return sum;
+  return sum.f64;
 }
 
 void along_softmax(const void *arg, const char *in, size_t n, char *out, char *second, void *scratch) {
+  const viva_dtype type = type_of(arg);
   (void)second, (void)scratch;
-  const double sum = exponentials(type_of(arg), in, n, out);
-  row_scalar(VIVA_DIVIDE, type_of(arg), out, n, sum, out);
+  row_scalar(VIVA_DIVIDE, type, out, n, exponentials(type, in, n, row_extreme(type, in, n, 1), out), out);
 }
 
 void along_log_softmax(const void *arg, const char *in, size_t n, char *out, char *second, void *scratch) {
   const viva_dtype type = type_of(arg);
   (void)second, (void)scratch;
-  const double log_sum = log(exponentials(type, in, n, out));
-  row_scalar(VIVA_SUBTRACT, type, in, n, row_extreme(type, in, n, 1), out);
+  const double most = row_extreme(type, in, n, 1), log_sum = log(exponentials(type, in, n, most, out));
+  row_scalar(VIVA_SUBTRACT, type, in, n, most, out);
   row_scalar(VIVA_SUBTRACT, type, out, n, log_sum, out);
 }
 

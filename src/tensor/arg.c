@@ -108,7 +108,7 @@ static void search_columns(void *arg, size_t begin, size_t end, size_t thread) {
 /* 1 when it was done so: a is dense, of a type that is searched as it is, and its searched axis is not the last. */
 static int arg_columns(const viva_tensor *a, uint32_t axis, const search *s) {
   columns c = {.from = a->data, .length = (size_t)a->shape[axis], .width = 1, .element = s->element, .kind = s->kind};
-  if (s->from != s->type || !operand_contiguous(a)) return 0;
+  if (s->from != s->type || !tensor_contiguous(a)) return 0;
   for (uint32_t i = axis + 1; i < a->rank; i++) c.width *= (size_t)a->shape[i];
   if (c.width < 8) return 0;
   c.largest = s->largest, c.to = s->to;
@@ -118,11 +118,31 @@ static int arg_columns(const viva_tensor *a, uint32_t axis, const search *s) {
   return 1;
 }
 
+/* A search among a's elements; where the lines are, and where the places go, is yet to be said. */
+static void begin(search *s, const viva_tensor *a, size_t length, int largest) {
+  s->length = length, s->element = tensor_element_bytes(a->dtype), s->largest = largest, s->from = a->dtype;
+  s->type = dtype_is_float(a->dtype) ? dtype_kernel(a->dtype) : dtype_is_signed(a->dtype) ? VIVA_I64 : VIVA_U64;
+  s->kind = kind_of(s->type);
+  s->extreme = reducers_get()->piece[largest ? RED_MAX : RED_MIN][s->kind];
+  s->arg = reducers_get()->arg[largest != 0][s->kind];
+}
+
+int64_t arg_line(const viva_tensor *a, const char *line, size_t n, int largest) {
+  search s;
+  begin(&s, a, n, largest);
+  return search_line(&s, line);
+}
+
+static viva_status refuse_axes(const viva_tensor *a, int largest, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT, "%s takes one axis of the tensor %s, or all", largest ? "argmax" : "argmin",
+                   tensor_shape_text(a, text));
+}
+
 viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t rank, const uint64_t *shape,
-                    viva_tensor **out, viva_error *error) {
+                    tensor_local *room, viva_tensor **out, viva_error *error) {
   const uint32_t all = (1u << a->rank) - 1;
-  if (mask != all && (mask == 0 || (mask & (mask - 1)) != 0))
-    return error_set(error, VIVA_E_ARGUMENT, "%s takes one axis, or all", largest ? "argmax" : "argmin");
+  if (mask != all && (mask == 0 || (mask & (mask - 1)) != 0)) return refuse_axes(a, largest, error);
   viva_tensor turned = *a, *dense = NULL; /* a view without a reference: the reduced axis last */
   uint64_t length = a->elements;
   uint32_t axis = 0;
@@ -133,22 +153,14 @@ viva_status arg_new(const viva_tensor *a, uint32_t mask, int largest, uint32_t r
       turned.shape[i] = a->shape[i + 1], turned.strides[i] = a->strides[i + 1];
     turned.shape[a->rank - 1] = a->shape[axis], turned.strides[a->rank - 1] = a->strides[axis];
   }
-  TRY(tensor_empty(a->storage->rt, VIVA_I64, rank, shape, out, error));
+  TRY(tensor_empty_in(room, a->storage->rt, VIVA_I64, rank, shape, out, error));
   if ((*out)->elements == 0) return VIVA_OK;
-  search s = {.length = (size_t)length,
-              .element = tensor_element_bytes(a->dtype),
-              .from = a->dtype,
-              .type = dtype_is_float(a->dtype)    ? dtype_kernel(a->dtype)
-                      : dtype_is_signed(a->dtype) ? VIVA_I64
-                                                  : VIVA_U64,
-              .largest = largest,
-              .to = (int64_t *)(void *)(*out)->data};
-  s.kind = kind_of(s.type);
-  s.extreme = reducers_get()->piece[largest ? RED_MAX : RED_MIN][s.kind];
-  s.arg = reducers_get()->arg[largest != 0][s.kind];
+  search s;
+  begin(&s, a, (size_t)length, largest);
+  s.to = (int64_t *)(void *)(*out)->data;
   if (mask != all && arg_columns(a, axis, &s)) return VIVA_OK;
   viva_status status = VIVA_OK;
-  if (!operand_contiguous(&turned)) status = operand_copy(&turned, a->dtype, &dense, error);
+  if (!tensor_contiguous(&turned)) status = operand_copy(&turned, a->dtype, &dense, error);
   if (status != VIVA_OK) {
     viva_tensor_release(*out);
     *out = NULL;

@@ -28,29 +28,14 @@ static void e2m1_from_f32_bytes(const void *from, void *to, size_t count) {
 }
 
 /* NULL: the type is computed with directly. */
-static bulk_fn decoder(viva_dtype t) {
-  switch (t) {
-  case VIVA_F16: return f16_to_f32_n;
-  case VIVA_BF16: return bf16_to_f32_n;
-  case VIVA_E4M3: return e4m3_to_f32_n;
-  case VIVA_E5M2: return e5m2_to_f32_n;
-  case VIVA_E8M0: return e8m0_to_f32_n;
-  case VIVA_E2M1: return e2m1_to_f32_bytes;
-  default: return NULL;
-  }
-}
-
-static bulk_fn encoder(viva_dtype t) {
-  switch (t) {
-  case VIVA_F16: return f16_from_f32_n;
-  case VIVA_BF16: return bf16_from_f32_n;
-  case VIVA_E4M3: return e4m3_from_f32_n;
-  case VIVA_E5M2: return e5m2_from_f32_n;
-  case VIVA_E8M0: return e8m0_from_f32_n;
-  case VIVA_E2M1: return e2m1_from_f32_bytes;
-  default: return NULL;
-  }
-}
+static const bulk_fn decoders[DTYPE_COUNT] = {
+    [VIVA_F16] = f16_to_f32_n,   [VIVA_BF16] = bf16_to_f32_n, [VIVA_E4M3] = e4m3_to_f32_n,
+    [VIVA_E5M2] = e5m2_to_f32_n, [VIVA_E8M0] = e8m0_to_f32_n, [VIVA_E2M1] = e2m1_to_f32_bytes,
+};
+static const bulk_fn encoders[DTYPE_COUNT] = {
+    [VIVA_F16] = f16_from_f32_n,   [VIVA_BF16] = bf16_from_f32_n, [VIVA_E4M3] = e4m3_from_f32_n,
+    [VIVA_E5M2] = e5m2_from_f32_n, [VIVA_E8M0] = e8m0_from_f32_n, [VIVA_E2M1] = e2m1_from_f32_bytes,
+};
 
 /* Elements of 1, 2, 4 or 8 bytes moved as they are. */
 static void copy_line(size_t size, char *to, int64_t to_step, const char *from, int64_t from_step, size_t n) {
@@ -73,20 +58,11 @@ static void copy_line(size_t size, char *to, int64_t to_step, const char *from, 
   }
 }
 
-/* F64 to F32 with "round to odd": what is lost leaves a mark in the last bit, so that the next, narrower rounding
- * sees it. */
 static void odd_f32(const char *from, int64_t from_step, float *to, size_t n) {
   for (size_t i = 0; i < n; i++) {
     double x;
     memcpy(&x, from + (int64_t)i * from_step, sizeof x);
-    float y = (float)x;
-    const double back = (double)y;
-    if (back != x && x == x) {
-      uint32_t bits = f32_bits(y);
-      if ((back < 0 ? -back : back) > (x < 0 ? -x : x)) bits--; /* towards 0 */
-      y = f32_from_bits(bits | 1);
-    }
-    to[i] = y;
+    to[i] = cast_odd(x);
   }
 }
 
@@ -99,7 +75,7 @@ static void direct(viva_dtype to_type, char *to, int64_t to_step, viva_dtype fro
 
 /* At most CHUNK elements as dense F32. */
 static void chunk_to_f32(float *to, viva_dtype from_type, const char *from, int64_t from_step, size_t n, int odd) {
-  const bulk_fn decode = decoder(from_type);
+  const bulk_fn decode = decoders[from_type];
   const size_t size = tensor_element_bytes(from_type);
   char dense[2 * CHUNK];
   if (!decode) {
@@ -116,7 +92,7 @@ static void chunk_to_f32(float *to, viva_dtype from_type, const char *from, int6
 }
 
 static void chunk_from_f32(viva_dtype to_type, char *to, int64_t to_step, const float *from, size_t n) {
-  const bulk_fn encode = encoder(to_type);
+  const bulk_fn encode = encoders[to_type];
   const size_t size = tensor_element_bytes(to_type);
   char dense[2 * CHUNK];
   if (!encode) {
@@ -130,29 +106,28 @@ static void chunk_from_f32(viva_dtype to_type, char *to, int64_t to_step, const 
   if (to_step != (int64_t)size) copy_line(size, to, to_step, dense, (int64_t)size, n);
 }
 
-void cast_line(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from, int64_t from_step,
-               size_t n) {
-  const bulk_fn decode = decoder(from_type), encode = encoder(to_type);
-  if (to_type == from_type) {
-    copy_line(tensor_element_bytes(to_type), to, to_step, from, from_step, n);
-    return;
-  }
-  if (!decode && !encode) {
-    direct(to_type, to, to_step, from_type, from, from_step, n);
-    return;
-  }
-  if (decode && to_type == VIVA_F32 && to_step == 4 && from_step == (int64_t)tensor_element_bytes(from_type)) {
-    decode(from, to, n);
-    return;
-  }
-  if (encode && from_type == VIVA_F32 && from_step == 4 && to_step == (int64_t)tensor_element_bytes(to_type)) {
-    encode(from, to, n);
-    return;
-  }
+/* What has no loop of its own, through F32. */
+static void cast_by_f32(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from,
+                        int64_t from_step, size_t n) {
   float values[CHUNK];
   for (size_t done = 0; done < n; done += CHUNK) {
     const size_t part = n - done < CHUNK ? n - done : CHUNK;
-    chunk_to_f32(values, from_type, from + (int64_t)done * from_step, from_step, part, encode != NULL);
+    chunk_to_f32(values, from_type, from + (int64_t)done * from_step, from_step, part, encoders[to_type] != NULL);
     chunk_from_f32(to_type, to + (int64_t)done * to_step, to_step, values, part);
   }
+}
+
+void cast_line(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from, int64_t from_step,
+               size_t n) {
+  const bulk_fn decode = decoders[from_type], encode = encoders[to_type];
+  if (to_type == from_type)
+    copy_line(tensor_element_bytes(to_type), to, to_step, from, from_step, n);
+  else if (!decode && !encode)
+    direct(to_type, to, to_step, from_type, from, from_step, n);
+  else if (decode && to_type == VIVA_F32 && to_step == 4 && from_step == (int64_t)tensor_element_bytes(from_type))
+    decode(from, to, n);
+  else if (encode && from_type == VIVA_F32 && from_step == 4 && to_step == (int64_t)tensor_element_bytes(to_type))
+    encode(from, to, n);
+  else
+    cast_by_f32(to_type, to, to_step, from_type, from, from_step, n);
 }

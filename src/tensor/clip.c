@@ -2,51 +2,45 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "tensor/elementwise.h"
 #include "tensor/scalar.h"
-#include "tensor/walk.h"
 #include "viva/tensor_select.h"
 
-static viva_status check_clip(const viva_tensor *a, double low, double high, viva_error *error) {
+/* a between two numbers of its type, to which the bounds saturate. */
+typedef struct clipping {
+  loop_fn loop;
+  viva_dtype wanted[4];
+  scalar low, high;
+  const viva_tensor *operands[4];
+} clipping;
+
+static viva_status plan_clip(const viva_tensor *a, double low, double high, clipping *c, viva_error *error) {
   TRY(operand_need(a, "a", error));
   if (!(low <= high))
     return error_set(error, VIVA_E_ARGUMENT, "clip: low is %g and high is %g; expected low <= high", low, high);
   if (!dtype_is_compute(a->dtype) || a->dtype == VIVA_BOOL)
     return operand_refuse("clip", a->dtype, VIVA_DTYPE_NONE, error);
-  return VIVA_OK;
-}
-
-/* The bounds saturate to the type's range. */
-static viva_status clip(const viva_tensor *a, double low, double high, viva_tensor *to, viva_error *error) {
-  scalar s;
+  const viva_dtype type = dtype_kernel(a->dtype);
   const int whole = dtype_is_integer(a->dtype);
-  scalar_of(&s, a->dtype, whole ? ceil(low) : low);
-  TRY(viva_tensor_binary_into(VIVA_MAXIMUM, a, &s.tensor, to, error));
-  scalar_of(&s, a->dtype, whole ? floor(high) : high);
-  return viva_tensor_binary_into(VIVA_MINIMUM, to, &s.tensor, to, error);
+  scalar_computed(&c->low, a->dtype, whole ? ceil(low) : low);
+  scalar_computed(&c->high, a->dtype, whole ? floor(high) : high);
+  c->loop = loops_get()->clip[type];
+  for (int k = 0; k < 4; k++) c->wanted[k] = type;
+  c->operands[1] = a, c->operands[2] = &c->low.tensor, c->operands[3] = &c->high.tensor;
+  return VIVA_OK;
 }
 
 viva_status viva_tensor_clip(const viva_tensor *a, double low, double high, viva_tensor **out, viva_error *error) {
-  viva_tensor *made;
+  clipping c;
   TRY(operand_place(out, error));
-  TRY(check_clip(a, low, high, error));
-  TRY(tensor_empty(a->storage->rt, a->dtype, a->rank, a->shape, &made, error));
-  const viva_status status = clip(a, low, high, made, error);
-  if (status == VIVA_OK)
-    *out = made;
-  else
-    viva_tensor_release(made);
-  return status;
+  TRY(plan_clip(a, low, high, &c, error));
+  return elementwise_new(c.loop, c.wanted, a->dtype, out, c.operands, 4, error);
 }
 
 viva_status viva_tensor_clip_into(const viva_tensor *a, double low, double high, viva_tensor *out, viva_error *error) {
-  viva_tensor *made;
-  TRY(check_clip(a, low, high, error));
-  TRY(operand_out(out, a->rank, a->shape, error));
-  if (out->dtype == a->dtype) return clip(a, low, high, out, error);
-  TRY(viva_tensor_clip(a, low, high, &made, error));
-  operand_move(out, made);
-  viva_tensor_release(made);
-  return VIVA_OK;
+  clipping c;
+  TRY(plan_clip(a, low, high, &c, error));
+  return elementwise_into(c.loop, c.wanted, out, c.operands, 4, error);
 }
 
 viva_status viva_tensor_map(const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user,

@@ -24,9 +24,12 @@ viva_status create_from_data(runtime *rt, const void *data, size_t bytes, viva_d
     if (need > 0) memcpy((*out)->data, data, need);
     return VIVA_OK;
   }
+  char text[128];
+  const viva_status status = error_set(error, VIVA_E_SIZE, "data has %zu bytes; a tensor %s of %s needs %zu",
+                                       data ? bytes : 0, tensor_shape_text(*out, text), viva_dtype_name(dtype), need);
   viva_tensor_release(*out);
   *out = NULL;
-  return error_set(error, VIVA_E_SIZE, "data has %zu bytes; the shape needs %zu", data ? bytes : 0, need);
+  return status;
 }
 
 #define MAX_COUNT 9007199254740992.0 /* 2^53: beyond, counting in doubles skips numbers */

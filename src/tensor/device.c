@@ -62,7 +62,7 @@ static viva_status download(const viva_tensor *t, const viva_tensor *to, viva_er
   const size_t bytes = t->elements * tensor_element_bytes(t->dtype);
   staging s;
   if (bytes == 0) return VIVA_OK;
-  if (operand_contiguous(t)) return device->download(device->engine, to->data, t->data, bytes, error);
+  if (tensor_contiguous(t)) return device->download(device->engine, to->data, t->data, bytes, error);
   TRY(stage(t, &s, error));
   operand_move(to, &s.host);
   mem_free(&s.rt->mem, s.memory);
@@ -75,7 +75,7 @@ static viva_status upload(const viva_tensor *from, const viva_tensor *to, viva_e
   const size_t bytes = to->elements * tensor_element_bytes(to->dtype);
   staging s;
   if (bytes == 0) return VIVA_OK;
-  if (operand_contiguous(to)) return device->upload(device->engine, to->data, from->data, bytes, error);
+  if (tensor_contiguous(to)) return device->upload(device->engine, to->data, from->data, bytes, error);
   TRY(stage(to, &s, error)); /* with what lies between the elements */
   operand_move(&s.host, from);
   const viva_status status = device->upload(device->engine, s.first, s.memory, s.bytes, error);
@@ -112,7 +112,7 @@ static viva_status bring(const viva_tensor *from, const viva_tensor *to, viva_te
 
 viva_status device_transfer(const viva_tensor *from, const viva_tensor *to, viva_error *error) {
   const tensor_device *device = to->storage->device;
-  const int plain = operand_contiguous(from) && operand_contiguous(to) && !tensor_overlap(from, to);
+  const int plain = tensor_contiguous(from) && tensor_contiguous(to) && !tensor_overlap(from, to);
   viva_tensor *dense;
   if (to->elements == 0) return VIVA_OK;
   if (device && from->storage->device == device && plain)

@@ -11,42 +11,62 @@
 #include "tensor/cast.h"
 #include "tensor/walk.h"
 
-enum { PIECE_BYTES = 2048 }; /* of each operand: three of them stay in the first cache */
+enum {
+  PIECE = 256,                  /* elements of each operand: three of them stay in the first cache */
+  PIECE_BYTES = 8 * PIECE + 64, /* two buffers are not 4 KiB apart: a load would wait for the store to the other */
+  FEW = 64                      /* elements that are sooner copied to lie densely than walked through as they lie */
+};
 
 typedef struct task {
   loop_fn loop;
-  int operands;                     /* with the result */
-  viva_dtype types[WALK_OPERANDS];  /* as stored */
-  viva_dtype wanted[WALK_OPERANDS]; /* as the loop has them */
-  size_t piece;                     /* elements; 0: nothing is converted */
+  const viva_tensor *const *operands; /* the result first */
+  const viva_dtype *wanted;           /* their types as the loop has them */
+  int count;
+  int converts; /* one has another */
 } task;
 
 static void run_pieces(const task *t, char *const *p, const int64_t *step, size_t n) {
   _Alignas(64) char buffer[WALK_OPERANDS][PIECE_BYTES];
-  for (size_t done = 0; done < n; done += t->piece) {
-    const size_t part = n - done < t->piece ? n - done : t->piece;
+  const viva_dtype result = t->operands[0]->dtype;
+  for (size_t done = 0; done < n; done += PIECE) {
+    const size_t part = n - done < PIECE ? n - done : PIECE;
     char *q[WALK_OPERANDS];
     int64_t q_step[WALK_OPERANDS];
-    for (int k = 0; k < t->operands; k++) {
+    for (int k = 0; k < t->count; k++) {
+      const viva_dtype type = t->operands[k]->dtype, wanted = t->wanted[k];
       q[k] = p[k] + (int64_t)done * step[k];
       q_step[k] = step[k];
-      if (t->types[k] == t->wanted[k]) continue;
-      q_step[k] = k > 0 && step[k] == 0 ? 0 : (int64_t)tensor_element_bytes(t->wanted[k]);
-      if (k > 0) cast_line(t->wanted[k], buffer[k], q_step[k], t->types[k], q[k], step[k], q_step[k] ? part : 1);
+      if (type == wanted) continue;
+      q_step[k] = k > 0 && step[k] == 0 ? 0 : (int64_t)tensor_element_bytes(wanted);
+      if (k > 0) cast_line(wanted, buffer[k], q_step[k], type, q[k], step[k], q_step[k] ? part : 1);
       q[k] = buffer[k];
     }
     t->loop(q, q_step, part);
-    if (t->types[0] != t->wanted[0])
-      cast_line(t->types[0], p[0] + (int64_t)done * step[0], step[0], t->wanted[0], buffer[0], q_step[0], part);
+    if (result != t->wanted[0])
+      cast_line(result, p[0] + (int64_t)done * step[0], step[0], t->wanted[0], buffer[0], q_step[0], part);
   }
 }
 
 static void run_line(void *arg, char *const *p, const int64_t *step, size_t n) {
   const task *t = arg;
-  if (t->piece == 0)
-    t->loop(p, step, n);
-  else
+  if (t->converts)
     run_pieces(t, p, step, n);
+  else
+    t->loop(p, step, n);
+}
+
+/* -- few elements: the walk costs more than the work */
+
+/* to = t, repeated to this shape of one axis or more, dense. */
+static void spread(const viva_tensor *t, uint32_t rank, const uint64_t *shape, char *to) {
+  const int64_t size = (int64_t)tensor_element_bytes(t->dtype);
+  const uint32_t missing = rank - t->rank;
+  int64_t from_step[VIVA_TENSOR_MAX_RANK], to_step[VIVA_TENSOR_MAX_RANK], step = size;
+  for (uint32_t i = rank; i-- > 0; step *= (int64_t)shape[i]) {
+    to_step[i] = step;
+    from_step[i] = i < missing || t->shape[i - missing] == 1 ? 0 : t->strides[i - missing] * size;
+  }
+  operand_lines(rank, shape, t->dtype, to, to_step, t->dtype, t->data, from_step);
 }
 
 /* t is row-major and has like's shape. */
@@ -58,113 +78,115 @@ static int lies_as(const viva_tensor *t, const viva_tensor *like) {
   return 1;
 }
 
-/* Small dense inputs of the loop's own types, and single elements: the walk costs more than the work. like: has the
- * result's shape; p, step: what the loop gets; 0: not so. */
-static int are_dense(const viva_dtype *wanted, const viva_tensor *like, const viva_tensor *const *inputs, int count,
-                     char **p, int64_t *step) {
-  if (like->elements >= 2 * PARALLEL_ELEMENTS) return 0;
-  for (int k = 0; k < count; k++) {
-    const viva_tensor *t = inputs[k];
-    const int single = t->elements == 1;
-    if (t->dtype != wanted[k] || (single ? t->rank > like->rank : !lies_as(t, like))) return 0;
-    p[k] = t->data;
-    step[k] = single ? 0 : (int64_t)tensor_element_bytes(t->dtype);
+/* The n elements at p[k] are exactly those at p[0], or none of them is: what a loop wants. */
+static int is_apart(char *const *p, const int64_t *step, int k, size_t n) {
+  const uintptr_t to = (uintptr_t)p[0], from = (uintptr_t)p[k];
+  const size_t bytes = step[k] ? n * (size_t)step[k] : sizeof(double);
+  return (from == to && step[k] == step[0]) || from >= to + n * (size_t)step[0] || to >= from + bytes;
+}
+
+/* p[k], step[k]: t as one line; 1: it lies so, and is not in the way of `to`. */
+static int is_line(const viva_tensor *t, const viva_tensor *to, char **p, int64_t *step, int k) {
+  const int single = t->elements == 1;
+  p[k] = t->data, step[k] = single ? 0 : (int64_t)tensor_element_bytes(t->dtype);
+  return (single || lies_as(t, to)) && is_apart(p, step, k, to->elements);
+}
+
+/* Operands that do not lie as the result does, or that are in its way, copied. */
+static void run_copies(task *t, const viva_tensor *const *operands, char **p, int64_t *step, int first) {
+  _Alignas(64) char of[WALK_OPERANDS][FEW * sizeof(double)];
+  const viva_tensor *to = operands[0];
+  for (int k = first; k < t->count; k++) {
+    if (is_line(operands[k], to, p, step, k)) continue;
+    p[k] = of[k];
+    if (step[k] == 0)
+      memcpy(p[k], operands[k]->data, tensor_element_bytes(operands[k]->dtype));
+    else
+      spread(operands[k], to->rank, to->shape, p[k]);
+  }
+  run_line(t, p, step, to->elements);
+}
+
+static void run_walk(task *t, const viva_tensor *const *operands) {
+  walk w;
+  walk_make(&w, operands[0]->rank, operands[0]->shape, operands, t->count);
+  walk_run(&w, operands[0]->storage->rt->pool, run_line, t);
+}
+
+/* operands[0] = loop(operands[1 …]), which are broadcast to its shape, which is not empty; 0: they are in its way. */
+static int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count, int fresh) {
+  const viva_tensor *to = operands[0];
+  char *p[WALK_OPERANDS];
+  int64_t step[WALK_OPERANDS];
+  task t = {loop, operands, wanted, count, 0};
+  int k = 1;
+  for (int i = 0; i < count; i++) t.converts |= operands[i]->dtype != wanted[i];
+  p[0] = to->data, step[0] = (int64_t)tensor_element_bytes(to->dtype);
+  const int lines = to->elements < 2 * PARALLEL_ELEMENTS && (fresh || tensor_contiguous(to));
+  while (lines && k < count && is_line(operands[k], to, p, step, k)) k++;
+  if (k == count)
+    run_line(&t, p, step, to->elements);
+  else if (lines && to->elements <= FEW)
+    run_copies(&t, operands, p, step, k);
+  else {
+    for (int i = 1; !fresh && i < count; i++)
+      if (operand_clashes(to, operands[i])) return 0;
+    run_walk(&t, operands);
   }
   return 1;
 }
 
-/* Of dense operands: one has the result's shape, and the result is exactly an operand, or none of its bytes is one's. */
-static int fit_apart(const viva_tensor *const *operands, int count, char *const *p, const int64_t *step) {
-  const size_t n = operands[0]->elements;
-  const uintptr_t to = (uintptr_t)p[0], end = to + n * (size_t)step[0];
-  int fits = 0;
-  for (int k = 1; k < count; k++) {
-    const uintptr_t from = (uintptr_t)p[k];
-    fits |= step[k] != 0;
-    if (from == to && step[k] == step[0]) continue;
-    if (from < end && to < from + (step[k] ? n * (size_t)step[k] : sizeof(double))) return 0;
-  }
-  return fits;
-}
-
-/* operands[0] = loop(operands[1 …]), which are broadcast to its shape. Nothing is checked. */
-static void run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count) {
-  task t = {.loop = loop, .operands = count};
-  walk w;
-  size_t widest = 1;
-  for (int k = 0; k < count; k++) {
-    t.types[k] = operands[k]->dtype;
-    t.wanted[k] = wanted[k];
-    const size_t bytes = tensor_element_bytes(wanted[k]);
-    if (t.types[k] != t.wanted[k]) t.piece = 1;
-    widest = bytes > widest ? bytes : widest;
-  }
-  if (t.piece) t.piece = PIECE_BYTES / widest;
-  walk_make(&w, operands[0]->rank, operands[0]->shape, operands, count);
-  walk_run(&w, operands[0]->storage->rt->pool, run_line, &t);
-}
-
 /* -- results */
 
-viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor *out, const viva_tensor *const *inputs,
-                             int count, viva_error *error) {
-  const viva_tensor *operands[WALK_OPERANDS] = {out};
-  viva_tensor *copies[WALK_OPERANDS] = {NULL};
-  uint32_t rank;
-  uint64_t shape[VIVA_TENSOR_MAX_RANK];
-  char *p[WALK_OPERANDS];
-  int64_t step[WALK_OPERANDS];
-  TRY(operand_need(out, "out", error));
-  for (int k = 0; k < count; k++) operands[k + 1] = inputs[k];
-  p[0] = out->data;
-  step[0] = (int64_t)tensor_element_bytes(out->dtype);
-  if (out->dtype == wanted[0] && out->elements > 0 && lies_as(out, out) &&
-      are_dense(wanted + 1, out, inputs, count, p + 1, step + 1) && fit_apart(operands, count + 1, p, step)) {
-    loop(p, step, out->elements);
-    return VIVA_OK;
+/* The shape of the result: an input's own where they have all the same, else put together in `room`. */
+static viva_status result_shape(const viva_tensor *const *inputs, int count, uint64_t *room, uint32_t *rank,
+                                const uint64_t **shape, viva_error *error) {
+  int same = 1;
+  for (int k = 1; k < count && same; k++) {
+    if (inputs[k]->rank == 0) continue; /* a number */
+    same = inputs[k]->rank == inputs[0]->rank;
+    for (uint32_t i = 0; same && i < inputs[0]->rank; i++) same = inputs[k]->shape[i] == inputs[0]->shape[i];
   }
-  TRY(broadcast_shape(inputs, count, &rank, shape, error));
-  TRY(operand_target(out, "out", rank, shape, error));
+  *rank = inputs[0]->rank, *shape = same ? inputs[0]->shape : room;
+  return same ? VIVA_OK : broadcast_shape(inputs, count, rank, room, error);
+}
+
+/* The inputs that are in out's way, copied. */
+static viva_status run_over(loop_fn loop, const viva_dtype *wanted, const viva_tensor **operands, int count,
+                            viva_error *error) {
+  viva_tensor *held[WALK_OPERANDS] = {NULL};
   viva_status status = VIVA_OK;
-  for (int k = 0; k < count && status == VIVA_OK; k++) {
-    if (!operand_clashes(out, inputs[k])) continue;
-    status = operand_copy(inputs[k], inputs[k]->dtype, &copies[k], error);
-    operands[k + 1] = copies[k];
+  for (int k = 1; k < count && status == VIVA_OK; k++) {
+    if (!operand_clashes(operands[0], operands[k])) continue;
+    status = operand_copy(operands[k], operands[k]->dtype, &held[k], error);
+    operands[k] = held[k];
   }
-  if (status == VIVA_OK) run(loop, wanted, operands, count + 1);
-  for (int k = 0; k < count; k++) viva_tensor_release(copies[k]);
+  if (status == VIVA_OK) run(loop, wanted, operands, count, 1);
+  for (int k = 1; k < count; k++) viva_tensor_release(held[k]);
   return status;
 }
 
-/* The input that has the result's shape, if one has. */
-static const viva_tensor *largest(const viva_tensor *const *inputs, int count) {
-  const viva_tensor *found = inputs[0];
-  for (int k = 1; k < count; k++) {
-    const viva_tensor *t = inputs[k];
-    if (t->rank > found->rank || (t->rank == found->rank && t->elements > found->elements)) found = t;
-  }
-  return found;
+viva_status elementwise_into(loop_fn loop, const viva_dtype *wanted, viva_tensor *out, const viva_tensor **operands,
+                             int count, viva_error *error) {
+  uint32_t rank;
+  uint64_t room[VIVA_TENSOR_MAX_RANK];
+  const uint64_t *shape;
+  TRY(operand_need(out, "out", error));
+  TRY(result_shape(operands + 1, count - 1, room, &rank, &shape, error));
+  TRY(operand_target(out, "out", rank, shape, error));
+  operands[0] = out;
+  if (out->elements == 0 || run(loop, wanted, operands, count, 0)) return VIVA_OK;
+  return run_over(loop, wanted, operands, count, error);
 }
 
 viva_status elementwise_new(loop_fn loop, const viva_dtype *wanted, viva_dtype result, viva_tensor **out,
-                            const viva_tensor *const *inputs, int count, viva_error *error) {
-  const viva_tensor *operands[WALK_OPERANDS], *like = largest(inputs, count);
-  runtime *rt = inputs[0]->storage->rt;
+                            const viva_tensor **operands, int count, viva_error *error) {
   uint32_t rank;
-  uint64_t shape[VIVA_TENSOR_MAX_RANK];
-  char *p[WALK_OPERANDS];
-  int64_t step[WALK_OPERANDS];
-  if (result == wanted[0] && are_dense(wanted + 1, like, inputs, count, p + 1, step + 1)) {
-    TRY(tensor_empty(rt, result, like->rank, like->shape, out, error));
-    p[0] = (*out)->data;
-    step[0] = (int64_t)tensor_element_bytes(result);
-    if (like->elements > 0) loop(p, step, like->elements);
-    return VIVA_OK;
-  }
-  TRY(broadcast_shape(inputs, count, &rank, shape, error));
-  TRY(tensor_empty(rt, result, rank, shape, out, error));
+  uint64_t room[VIVA_TENSOR_MAX_RANK];
+  const uint64_t *shape;
+  TRY(result_shape(operands + 1, count - 1, room, &rank, &shape, error));
+  TRY(tensor_empty(operands[1]->storage->rt, result, rank, shape, out, error));
   operands[0] = *out;
-  for (int k = 0; k < count; k++) operands[k + 1] = inputs[k];
-  run(loop, wanted, operands, count + 1);
+  if ((*out)->elements > 0) run(loop, wanted, operands, count, 1);
   return VIVA_OK;
 }

@@ -13,16 +13,16 @@ typedef struct plan {
   loop_fn loop;
   viva_dtype wanted[4];
   viva_dtype result;
-  const viva_tensor *inputs[3];
+  const viva_tensor *operands[4]; /* the result's place first, as in wanted */
   int count;
 } plan;
 
-static viva_status run_new(const plan *p, viva_tensor **out, viva_error *error) {
-  return elementwise_new(p->loop, p->wanted, p->result, out, p->inputs, p->count, error);
+static viva_status run_new(plan *p, viva_tensor **out, viva_error *error) {
+  return elementwise_new(p->loop, p->wanted, p->result, out, p->operands, p->count, error);
 }
 
-static viva_status run_into(const plan *p, viva_tensor *out, viva_error *error) {
-  return elementwise_into(p->loop, p->wanted, out, p->inputs, p->count, error);
+static viva_status run_into(plan *p, viva_tensor *out, viva_error *error) {
+  return elementwise_into(p->loop, p->wanted, out, p->operands, p->count, error);
 }
 
 /* What a loop that computes in `compute` writes: BOOL for tests. */
@@ -31,15 +31,16 @@ static viva_dtype written(op_types types) { return types.result == VIVA_BOOL ? V
 /* -- one operand */
 
 static viva_status plan_unary(viva_unary op, const viva_tensor *a, plan *p, viva_error *error) {
-  if (!viva_unary_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no unary operation %d", (int)op);
+  if ((unsigned)op >= VIVA_UNARY_COUNT)
+    return error_set(error, VIVA_E_ARGUMENT, "there is no unary operation %d", (int)op);
   TRY(operand_need(a, "a", error));
   const op_types types = unary_types(op, a->dtype);
   if (types.compute == VIVA_DTYPE_NONE) return operand_refuse(viva_unary_name(op), a->dtype, VIVA_DTYPE_NONE, error);
   *p = (plan){.loop = loops_get()->unary[op][types.compute],
               .wanted = {written(types), types.compute},
               .result = types.result,
-              .inputs = {a},
-              .count = 1};
+              .operands = {NULL, a},
+              .count = 2};
   return VIVA_OK;
 }
 
@@ -70,37 +71,43 @@ static void find_negative(void *arg, char *const *p, const int64_t *step, size_t
 /* Integers to a negative power are no integers. */
 static viva_status check_exponents(const viva_tensor *b, viva_error *error) {
   _Atomic int found = 0;
+  tensor_local room;
   viva_tensor *wide;
   walk w;
+  char text[128];
   if (!dtype_is_signed(b->dtype)) return VIVA_OK;
-  TRY(operand_dense(b, VIVA_I64, &wide, error));
+  TRY(operand_dense_in(&room, b, VIVA_I64, &wide, error));
   const viva_tensor *operand = wide;
   walk_make(&w, wide->rank, wide->shape, &operand, 1);
   walk_run(&w, wide->storage->rt->pool, find_negative, &found);
   viva_tensor_release(wide);
-  return found
-             ? error_set(error, VIVA_E_NUMERIC, "power: an integer to a negative power; convert to a float type first")
-             : VIVA_OK;
+  if (!found) return VIVA_OK;
+  return error_set(error, VIVA_E_NUMERIC,
+                   "power: an integer to a negative power, among the exponents %s; convert to a float type first",
+                   tensor_shape_text(b, text));
 }
 
-static viva_status plan_binary(viva_binary op, const viva_tensor *a, const viva_tensor *b, plan *p, viva_error *error) {
-  if (!viva_binary_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no binary operation %d", (int)op);
+/* b_type: what b counts as: its type, but for numbers, which scalar.h has in the type that is computed in. */
+static viva_status plan_binary(viva_binary op, const viva_tensor *a, const viva_tensor *b, viva_dtype b_type, plan *p,
+                               viva_error *error) {
+  if ((unsigned)op >= VIVA_BINARY_COUNT)
+    return error_set(error, VIVA_E_ARGUMENT, "there is no binary operation %d", (int)op);
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
-  const op_types types = binary_types(op, a->dtype, b->dtype);
-  if (types.compute == VIVA_DTYPE_NONE) return operand_refuse(viva_binary_name(op), a->dtype, b->dtype, error);
+  const op_types types = binary_types(op, a->dtype, b_type);
+  if (types.compute == VIVA_DTYPE_NONE) return operand_refuse(viva_binary_name(op), a->dtype, b_type, error);
   *p = (plan){.loop = loops_get()->binary[op][types.compute],
               .wanted = {written(types), types.compute, types.compute},
               .result = types.result,
-              .inputs = {a, b},
-              .count = 2};
+              .operands = {NULL, a, b},
+              .count = 3};
   if (op == VIVA_POWER && dtype_is_integer(types.compute)) return check_exponents(b, error);
-  const int a_wide = a->dtype == VIVA_U64 && dtype_is_signed(b->dtype);
-  const int b_wide = b->dtype == VIVA_U64 && dtype_is_signed(a->dtype);
+  const int a_wide = a->dtype == VIVA_U64 && dtype_is_signed(b_type);
+  const int b_wide = b_type == VIVA_U64 && dtype_is_signed(a->dtype);
   if ((!a_wide && !b_wide) || op < VIVA_EQUAL || op > VIVA_LESS_EQUAL) return VIVA_OK;
   p->loop = compare_mixed(op, a_wide); /* F64 would lose digits */
   p->wanted[1] = VIVA_I64, p->wanted[2] = VIVA_U64;
-  if (a_wide) p->inputs[0] = b, p->inputs[1] = a;
+  if (a_wide) p->operands[1] = b, p->operands[2] = a;
   return VIVA_OK;
 }
 
@@ -108,32 +115,38 @@ viva_status viva_tensor_binary(viva_binary op, const viva_tensor *a, const viva_
                                viva_error *error) {
   plan p;
   TRY(operand_place(out, error));
-  TRY(plan_binary(op, a, b, &p, error));
+  TRY(plan_binary(op, a, b, b ? b->dtype : VIVA_DTYPE_NONE, &p, error));
   return run_new(&p, out, error);
 }
 
 viva_status viva_tensor_binary_into(viva_binary op, const viva_tensor *a, const viva_tensor *b, viva_tensor *out,
                                     viva_error *error) {
   plan p;
-  TRY(plan_binary(op, a, b, &p, error));
+  TRY(plan_binary(op, a, b, b ? b->dtype : VIVA_DTYPE_NONE, &p, error));
   return run_into(&p, out, error);
 }
 
 viva_status viva_tensor_binary_scalar(viva_binary op, const viva_tensor *a, double b, viva_tensor **out,
                                       viva_error *error) {
   scalar s;
+  viva_dtype type;
+  plan p;
   TRY(operand_place(out, error));
   TRY(operand_need(a, "a", error));
-  TRY(scalar_beside(&s, a, b, error));
-  return viva_tensor_binary(op, a, &s.tensor, out, error);
+  TRY(scalar_beside(&s, a, b, &type, error));
+  TRY(plan_binary(op, a, &s.tensor, type, &p, error));
+  return run_new(&p, out, error);
 }
 
 viva_status viva_tensor_binary_scalar_into(viva_binary op, const viva_tensor *a, double b, viva_tensor *out,
                                            viva_error *error) {
   scalar s;
+  viva_dtype type;
+  plan p;
   TRY(operand_need(a, "a", error));
-  TRY(scalar_beside(&s, a, b, error));
-  return viva_tensor_binary_into(op, a, &s.tensor, out, error);
+  TRY(scalar_beside(&s, a, b, &type, error));
+  TRY(plan_binary(op, a, &s.tensor, type, &p, error));
+  return run_into(&p, out, error);
 }
 
 /* -- choice */
@@ -150,8 +163,8 @@ static viva_status plan_where(const viva_tensor *condition, const viva_tensor *a
   *p = (plan){.loop = loops_get()->where[tensor_element_bytes(type)],
               .wanted = {type, VIVA_BOOL, type, type},
               .result = type,
-              .inputs = {condition, a, b},
-              .count = 3};
+              .operands = {NULL, condition, a, b},
+              .count = 4};
   return VIVA_OK;
 }
 
@@ -187,7 +200,7 @@ viva_status viva_tensor_copy(const viva_tensor *a, viva_tensor **out, viva_error
 viva_status viva_tensor_contiguous(const viva_tensor *a, viva_tensor **out, viva_error *error) {
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
-  if (!operand_contiguous(a)) TRY(operand_need(a, "a", error));
+  if (!tensor_contiguous(a)) TRY(operand_need(a, "a", error));
   return operand_dense(a, a->dtype, out, error);
 }
 

@@ -301,6 +301,17 @@ static void run_strips(void *arg, size_t begin, size_t end, size_t thread) {
 
 /* -- which way */
 
+void fold_line(const fold *f, const char *at, int64_t step, size_t n, double shift, red_value *value) {
+  job j; /* what add_line looks at */
+  tree sums;
+  j.f = f, j.kind = kind_of(f->type), j.element = tensor_element_bytes(f->in->dtype);
+  j.piece = reducers_get()->piece[f->op][j.kind];
+  *value = start_value(&j);
+  sums.depth = sums.pieces = 0;
+  add_line(&j, at, step, n, shift, value, needs_tree(&j) ? &sums : NULL);
+  if (needs_tree(&j)) value->f64 = tree_end(&sums);
+}
+
 void fold_run(const fold *f, viva_tensor *to) {
   job j; /* not cleared: its axes are long */
   j.f = f, j.kind = kind_of(f->type), j.element = tensor_element_bytes(f->in->dtype), j.results = to->elements;

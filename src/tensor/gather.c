@@ -6,6 +6,7 @@
 #include "tensor/index.h"
 #include "tensor/ops.h"
 #include "tensor/walk.h"
+#include "viva/tensor_into.h"
 
 /* One pass over lanes: bases of lanes are walked with the axis left out. */
 typedef struct lane_pass {
@@ -13,31 +14,34 @@ typedef struct lane_pass {
   viva_dtype type;                        /* of a */
   uint64_t size, length;                  /* of the axis in a and in the indices */
   int64_t a_step, index_step, other_step; /* bytes along the axis */
-  int bad;
-  int64_t bad_index;
 } lane_pass;
 
-/* *at = the place that an index in memory names; 0: it is outside, which is noted. */
-static int place_of(lane_pass *l, const char *index, uint64_t *at) {
+/* The place that an index in memory names, which was checked. */
+static inline int64_t place_of(const lane_pass *l, const char *index) {
   int64_t value;
   memcpy(&value, index, sizeof value);
-  *at = index_place(value, l->size);
-  if (*at < l->size) return 1;
-  l->bad = 1, l->bad_index = value;
-  return 0;
+  return (int64_t)index_place(value, l->size);
+}
+
+/* A single element: memcpy of a size that is known. */
+static inline void copy_element(char *to, const char *from, size_t bytes) {
+  switch (bytes) {
+  case 1: *to = *from; return;
+  case 2: memcpy(to, from, 2); return;
+  case 4: memcpy(to, from, 4); return;
+  default: memcpy(to, from, 8);
+  }
 }
 
 /* p: out or values, a, indices. */
 static void gather_lanes(void *arg, char *const *p, const int64_t *step, size_t n) {
-  lane_pass *l = arg;
-  const int64_t element = (int64_t)tensor_element_bytes(l->type);
-  for (size_t k = 0; k < n && !l->bad; k++) {
+  const lane_pass *l = arg;
+  const size_t element = tensor_element_bytes(l->type);
+  for (size_t k = 0; k < n; k++) {
     char *to = p[0] + (int64_t)k * step[0];
     const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
     for (uint64_t i = 0; i < l->length; i++, to += l->other_step, index += l->index_step) {
-      uint64_t at;
-      if (!place_of(l, index, &at)) return;
-      memcpy(to, from + (int64_t)at * l->a_step, (size_t)element);
+      copy_element(to, from + place_of(l, index) * l->a_step, element);
     }
   }
 }
@@ -55,18 +59,17 @@ static void add_element(viva_dtype type, char *to, const char *value) {
 
 /* p: a, values, indices. */
 static void scatter_lanes(void *arg, char *const *p, const int64_t *step, size_t n) {
-  lane_pass *l = arg;
+  const lane_pass *l = arg;
   const size_t element = tensor_element_bytes(l->type);
-  for (size_t k = 0; k < n && !l->bad; k++) {
+  for (size_t k = 0; k < n; k++) {
     char *to = p[0] + (int64_t)k * step[0];
     const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
     for (uint64_t i = 0; i < l->length; i++, from += l->other_step, index += l->index_step) {
-      uint64_t at;
-      if (!place_of(l, index, &at)) return;
+      char *at = to + place_of(l, index) * l->a_step;
       if (l->mode == VIVA_SCATTER_ADD)
-        add_element(l->type, to + (int64_t)at * l->a_step, from);
+        add_element(l->type, at, from);
       else
-        memcpy(to + (int64_t)at * l->a_step, from, element);
+        copy_element(at, from, element);
     }
   }
 }
@@ -98,42 +101,49 @@ static viva_status lane_shape(const char *name, int scatter, const viva_tensor *
   return VIVA_OK;
 }
 
-viva_status viva_tensor_gather(const viva_tensor *a, const viva_tensor *indices, int32_t axis, viva_tensor **out,
-                               viva_error *error) {
+static viva_status gather(const viva_tensor *a, const viva_tensor *indices, int32_t axis, goal *g, viva_error *error) {
+  const viva_tensor *both[2] = {a, indices};
+  tensor_local room;
   uint32_t at;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
-  viva_tensor *places, *made;
-  TRY(operand_place(out, error));
+  viva_tensor *places, *made = NULL;
   TRY(operand_need(a, "a", error));
   TRY(operand_need(indices, "indices", error));
   TRY(operand_axis(a, axis, &at, error));
   TRY(lane_shape("gather", 0, a, indices, at, shape, error));
-  TRY(index_hold(indices, &places, error));
-  viva_status status = tensor_empty(a->storage->rt, a->dtype, a->rank, shape, &made, error);
-  if (status == VIVA_OK && made->elements > 0) {
-    lane_pass l = {.type = a->dtype, .size = a->shape[at], .length = indices->shape[at]};
+  TRY(index_hold(indices, a, &room, &places, error));
+  lane_pass l = {.type = a->dtype, .size = a->shape[at], .length = indices->shape[at]};
+  int empty = 0; /* then no index is looked at */
+  for (uint32_t i = 0; i < a->rank; i++) empty |= shape[i] == 0;
+  viva_status status = empty ? VIVA_OK : index_check(places, a, at, error);
+  if (status == VIVA_OK) status = goal_begin(g, a->storage->rt, a->dtype, a->rank, shape, both, 2, &made, error);
+  if (status == VIVA_OK && !empty) {
     const viva_tensor lanes[3] = {without_axis(made, at, &l.other_step), without_axis(a, at, &l.a_step),
                                   without_axis(places, at, &l.index_step)};
     const viva_tensor *operands[3] = {&lanes[0], &lanes[1], &lanes[2]};
     walk w;
     walk_make(&w, lanes[0].rank, lanes[0].shape, operands, 3);
-    walk_run(&w, NULL, gather_lanes, &l); /* one thread: l says what was wrong */
-    if (l.bad) status = index_refuse(l.bad_index, l.size, error);
+    walk_run(&w, a->storage->rt->pool, gather_lanes, &l);
   }
   viva_tensor_release(places);
-  if (status == VIVA_OK)
-    *out = made;
-  else
-    viva_tensor_release(made);
+  if (status == VIVA_OK) goal_end(g, made);
   return status;
 }
 
-/* Every index of places is within the axis: before anything is written. */
-static viva_status check_places(const viva_tensor *places, uint64_t size, viva_error *error) {
-  const int64_t *values = (const int64_t *)(const void *)places->data;
-  for (size_t i = 0; i < places->elements; i++)
-    if (index_place(values[i], size) >= size) return index_refuse(values[i], size, error);
-  return VIVA_OK;
+viva_status viva_tensor_gather(const viva_tensor *a, const viva_tensor *indices, int32_t axis, viva_tensor **out,
+                               viva_error *error) {
+  goal g;
+  g.fresh = out;
+  TRY(operand_place(out, error));
+  return gather(a, indices, axis, &g, error);
+}
+
+viva_status viva_tensor_gather_into(const viva_tensor *a, const viva_tensor *indices, int32_t axis, viva_tensor *out,
+                                    viva_error *error) {
+  goal g;
+  g.fresh = NULL, g.into = out;
+  TRY(operand_need(out, "out", error));
+  return gather(a, indices, axis, &g, error);
 }
 
 /* Into a tensor that overlaps nothing. */
@@ -141,7 +151,7 @@ static viva_status scatter(viva_scatter_mode mode, viva_tensor *to, const viva_t
                            const viva_tensor *values, uint32_t axis, const uint64_t *shape, viva_error *error) {
   viva_tensor *same = NULL, *spread = NULL, *wide = NULL;
   lane_pass l = {.mode = mode, .type = to->dtype, .size = to->shape[axis], .length = places->shape[axis]};
-  TRY(check_places(places, l.size, error));
+  TRY(index_check(places, to, axis, error));
   viva_status status = operand_dense(values, to->dtype, &same, error);
   if (status == VIVA_OK) status = viva_tensor_broadcast_to(same, to->rank, shape, &spread, error);
   if (status == VIVA_OK) status = viva_tensor_broadcast_to(places, to->rank, shape, &wide, error);
@@ -161,6 +171,7 @@ viva_status viva_tensor_scatter_into(viva_scatter_mode mode, viva_tensor *out, c
                                      const viva_tensor *values, int32_t axis, viva_error *error) {
   uint32_t at;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  tensor_local room;
   viva_tensor *places, *apart = NULL;
   if (mode != VIVA_SCATTER_SET && mode != VIVA_SCATTER_ADD)
     return error_set(error, VIVA_E_ARGUMENT, "there is no mode %d of scatter", (int)mode);
@@ -172,7 +183,7 @@ viva_status viva_tensor_scatter_into(viva_scatter_mode mode, viva_tensor *out, c
   TRY(operand_axis(out, axis, &at, error));
   TRY(operand_target(out, "out", out->rank, out->shape, error));
   TRY(lane_shape("scatter", 1, out, indices, at, shape, error));
-  TRY(index_hold(indices, &places, error));
+  TRY(index_hold(indices, out, &room, &places, error));
   viva_status status = VIVA_OK;
   if (tensor_overlap(out, values)) {
     status = operand_copy(values, values->dtype, &apart, error);

@@ -11,6 +11,7 @@
 enum {
   BLOCK_ROWS = 1024, /* blocks of the result: large enough that a library packs its operands for good reason */
   BLOCK_COLS = 1024,
+  FEW_PRODUCTS = 64,           /* are not worth being cut into blocks */
   SMALL = 8 * 8 * 8,           /* products below this are not worth a library call */
   PARALLEL_PRODUCTS = 1 << 20, /* multiplications that are worth a second thread: some 50 us */
 };
@@ -78,11 +79,19 @@ static void run_blocks(void *arg, size_t begin, size_t end, size_t thread) {
   }
 }
 
+static gemm_block own_block(viva_dtype type) {
+  const gemm_block fast = cpu_get()->avx2 ? gemm_block_avx2(type) : NULL;
+  return fast ? fast : gemm_block_plain(type);
+}
+
 void gemm_run(const gemm *g, pool *threads) {
+  if (g->batch == 1 && g->m * g->n * g->k <= FEW_PRODUCTS) {
+    own_block(g->type)(g, g->a, g->b, g->c[0], g->m, g->n);
+    return;
+  }
   const int fits =
       g->type != VIVA_I64 && g->k > 0 && g->k <= INT_MAX && g->c_step <= INT_MAX && g->m * g->n * g->k >= SMALL;
-  const gemm_block fast = cpu_get()->avx2 ? gemm_block_avx2(g->type) : NULL;
-  run r = {.g = g, .library = fits ? blas_get() : NULL, .own = fast ? fast : gemm_block_plain(g->type)};
+  run r = {.g = g, .library = fits ? blas_get() : NULL, .own = own_block(g->type)};
   r.row_blocks = (g->m + BLOCK_ROWS - 1) / BLOCK_ROWS;
   r.col_blocks = (g->n + BLOCK_COLS - 1) / BLOCK_COLS;
   const size_t count = r.row_blocks * r.col_blocks * g->batch;

@@ -39,13 +39,16 @@ enum {
   static void name(const gemm *g, const gemm_matrix *ma, const gemm_matrix *mb, char *to, size_t m, size_t n) {        \
     const T *a = (const T *)(const void *)ma->data, *b = (const T *)(const void *)mb->data;                            \
     T *c = (T *)(void *)to, packed[DEPTH * COLS];                                                                      \
-    for (size_t i = 0; m * n * g->k <= FEW && i < m * n; i++) {                                                        \
-      const T *x = a + (int64_t)(i / n) * ma->row_step, *y = b + (int64_t)(i % n) * mb->col_step;                      \
-      T sum = 0;                                                                                                       \
-      for (size_t k = 0; k < g->k; k++) sum += x[(int64_t)k * ma->col_step] * y[(int64_t)k * mb->row_step];            \
-      c[(int64_t)(i / n) * g->c_step + (int64_t)(i % n)] = sum;                                                        \
+    const int few = m * n * g->k <= FEW;                                                                               \
+    for (size_t r = 0; few && r < m; r++, a += ma->row_step, c += g->c_step) {                                         \
+      const T *y = b;                                                                                                  \
+      for (size_t q = 0; q < n; q++, y += mb->col_step) {                                                              \
+        T sum = 0;                                                                                                     \
+        for (size_t k = 0; k < g->k; k++) sum += a[(int64_t)k * ma->col_step] * y[(int64_t)k * mb->row_step];          \
+        c[q] = sum;                                                                                                    \
+      }                                                                                                                \
     }                                                                                                                  \
-    if (m * n * g->k <= FEW) return;                                                                                   \
+    if (few) return;                                                                                                   \
     for (size_t j = 0; j < n; j += COLS) {                                                                             \
       const size_t cols = n - j < COLS ? n - j : COLS;                                                                 \
       for (size_t k = 0; k == 0 || k < g->k; k += DEPTH) {                                                             \

@@ -23,18 +23,11 @@ static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
   }
 #define OUT viva_tensor *out, viva_error *error
 
-INTO(dot, (const viva_tensor *a, const viva_tensor *b, OUT), a, b)
-INTO(outer, (const viva_tensor *a, const viva_tensor *b, OUT), a, b)
 INTO(einsum, (const char *text, const viva_tensor *const *tensors, uint32_t count, OUT), text, tensors, count)
 INTO(norm, (const viva_tensor *a, double order, const int32_t *axes, uint32_t count, int32_t keepdims, OUT), a, order,
      axes, count, keepdims)
 INTO(matrix_norm, (const viva_tensor *a, double order, int32_t keepdims, OUT), a, order, keepdims)
 INTO(clip_by_norm, (const viva_tensor *a, double longest, OUT), a, longest)
-INTO(layer_norm,
-     (const viva_tensor *a, int32_t axis, const viva_tensor *weight, const viva_tensor *bias, double epsilon, OUT), a,
-     axis, weight, bias, epsilon)
-INTO(rms_norm, (const viva_tensor *a, int32_t axis, const viva_tensor *weight, double epsilon, OUT), a, axis, weight,
-     epsilon)
 INTO(percentile, (const viva_tensor *a, double percent, int32_t axis, int32_t keepdims, OUT), a, percent, axis,
      keepdims)
 INTO(median, (const viva_tensor *a, int32_t axis, int32_t keepdims, OUT), a, axis, keepdims)
@@ -46,15 +39,6 @@ INTO(pool2d, (viva_pooling op, const viva_tensor *a, const viva_window_options *
 INTO(similarity, (viva_similarity op, const viva_tensor *a, const viva_tensor *b, int32_t axis, OUT), op, a, b, axis)
 INTO(is_close, (const viva_tensor *a, const viva_tensor *b, double relative, double absolute, OUT), a, b, relative,
      absolute)
-INTO(gather, (const viva_tensor *a, const viva_tensor *indices, int32_t axis, OUT), a, indices, axis)
-INTO(concatenate, (const viva_tensor *const *tensors, uint32_t count, int32_t axis, OUT), tensors, count, axis)
-INTO(stack, (const viva_tensor *const *tensors, uint32_t count, int32_t axis, OUT), tensors, count, axis)
-INTO(roll, (const viva_tensor *a, int64_t shift, int32_t axis, OUT), a, shift, axis)
-INTO(pad, (const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value, OUT), a, before, after,
-     value)
-INTO(tile, (const viva_tensor *a, const uint64_t *times, OUT), a, times)
-INTO(repeat, (const viva_tensor *a, uint64_t times, int32_t axis, OUT), a, times, axis)
-INTO(diag, (const viva_tensor *a, int64_t k, OUT), a, k)
 INTO(map, (const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user, OUT), a,
      function, user)
 INTO(map2,

@@ -3,8 +3,9 @@
 
 #include "base/ck.h"
 #include "base/error.h"
+#include "tensor/scalar.h"
 #include "tensor/view.h"
-#include "viva/tensor_ops.h"
+#include "viva/tensor_into.h"
 
 /* Copies `from` to indices [first, …) of one axis of `to`. */
 static void put_part(const viva_tensor *to, uint32_t axis, uint64_t first, const viva_tensor *from) {
@@ -31,12 +32,25 @@ static viva_status refuse_shape(const viva_tensor *first, const viva_tensor *oth
                    tensor_shape_text(first, a), tensor_shape_text(other, b));
 }
 
-viva_status viva_tensor_concatenate(const viva_tensor *const *tensors, uint32_t count, int32_t axis, viva_tensor **out,
-                                    viva_error *error) {
+/* An axis whose size overflows. */
+static viva_status refuse_axis(const char *name, const viva_tensor *a, uint32_t axis, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_LIMIT, "%s: axis %u of the tensor %s overflows", name, (unsigned)axis,
+                   tensor_shape_text(a, text));
+}
+
+static viva_status refuse_place(const viva_tensor *a, int32_t axis, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT, "stack: axis is %d; tensors %s take a new one at -%u to %u, and 8 at most",
+                   (int)axis, tensor_shape_text(a, text), (unsigned)a->rank + 1, (unsigned)a->rank);
+}
+
+static viva_status concatenate(const viva_tensor *const *tensors, uint32_t count, int32_t axis, goal *g,
+                               viva_error *error) {
   viva_dtype dtype = VIVA_DTYPE_NONE;
   uint32_t at;
-  uint64_t shape[VIVA_TENSOR_MAX_RANK];
-  TRY(operand_place(out, error));
+  uint64_t shape[VIVA_TENSOR_MAX_RANK], first = 0;
+  viva_tensor *made;
   TRY(check_list(tensors, count, &dtype, error));
   TRY(operand_axis(tensors[0], axis, &at, error));
   memcpy(shape, tensors[0]->shape, sizeof shape);
@@ -45,147 +59,186 @@ viva_status viva_tensor_concatenate(const viva_tensor *const *tensors, uint32_t 
     if (t->rank != tensors[0]->rank) return refuse_shape(tensors[0], t, error);
     for (uint32_t k = 0; k < t->rank; k++)
       if (k != at && t->shape[k] != shape[k]) return refuse_shape(tensors[0], t, error);
-    if (ck_add(shape[at], t->shape[at], &shape[at])) return error_set(error, VIVA_E_LIMIT, "the joined axis overflows");
+    if (ck_add(shape[at], t->shape[at], &shape[at])) return refuse_axis("concatenate", tensors[0], at, error);
   }
-  TRY(tensor_empty(tensors[0]->storage->rt, dtype, tensors[0]->rank, shape, out, error));
-  uint64_t first = 0;
-  for (uint32_t i = 0; i < count; first += tensors[i++]->shape[at]) put_part(*out, at, first, tensors[i]);
+  TRY(goal_begin(g, tensors[0]->storage->rt, dtype, tensors[0]->rank, shape, tensors, count, &made, error));
+  for (uint32_t i = 0; i < count; first += tensors[i++]->shape[at]) put_part(made, at, first, tensors[i]);
+  goal_end(g, made);
   return VIVA_OK;
 }
 
-viva_status viva_tensor_stack(const viva_tensor *const *tensors, uint32_t count, int32_t axis, viva_tensor **out,
-                              viva_error *error) {
+static viva_status stack(const viva_tensor *const *tensors, uint32_t count, int32_t axis, goal *g, viva_error *error) {
   viva_dtype dtype = VIVA_DTYPE_NONE;
-  TRY(operand_place(out, error));
   TRY(check_list(tensors, count, &dtype, error));
   const viva_tensor *a = tensors[0];
   const int64_t place = axis < 0 ? (int64_t)axis + a->rank + 1 : axis;
-  if (place < 0 || place > (int64_t)a->rank || a->rank == VIVA_TENSOR_MAX_RANK)
-    return error_set(error, VIVA_E_ARGUMENT, "axis is %d; expected -%u to %u, and 8 axes at most", (int)axis,
-                     (unsigned)a->rank + 1, (unsigned)a->rank);
+  if (place < 0 || place > (int64_t)a->rank || a->rank == VIVA_TENSOR_MAX_RANK) return refuse_place(a, axis, error);
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  viva_tensor *made;
   const uint32_t at = (uint32_t)place;
   for (uint32_t i = 0; i < a->rank; i++) shape[i < at ? i : i + 1] = a->shape[i];
   shape[at] = count;
-  for (uint32_t i = 1; i < count; i++)
-    if (tensors[i]->rank != a->rank || memcmp(tensors[i]->shape, a->shape, a->rank * sizeof *shape) != 0)
-      return refuse_shape(a, tensors[i], error);
-  TRY(tensor_empty(a->storage->rt, dtype, a->rank + 1, shape, out, error));
-  for (uint32_t i = 0; i < count; i++) {
-    viva_tensor wider = *tensors[i];
-    wider.rank++;
-    for (uint32_t k = a->rank; k > at; k--)
-      wider.shape[k] = wider.shape[k - 1], wider.strides[k] = wider.strides[k - 1];
-    wider.shape[at] = 1, wider.strides[at] = 1;
-    put_part(*out, at, i, &wider);
+  for (uint32_t i = 1; i < count; i++) {
+    int same = tensors[i]->rank == a->rank;
+    for (uint32_t k = 0; same && k < a->rank; k++) same = tensors[i]->shape[k] == a->shape[k];
+    if (!same) return refuse_shape(a, tensors[i], error);
   }
+  TRY(goal_begin(g, a->storage->rt, dtype, a->rank + 1, shape, tensors, count, &made, error));
+  for (uint32_t i = 0; i < count; i++) {
+    viva_tensor part = view_part(made, at, i, 1); /* without the new axis */
+    part.rank--;
+    for (uint32_t k = at; k < part.rank; k++) part.shape[k] = part.shape[k + 1], part.strides[k] = part.strides[k + 1];
+    operand_move(&part, tensors[i]);
+  }
+  goal_end(g, made);
   return VIVA_OK;
 }
 
-viva_status viva_tensor_roll(const viva_tensor *a, int64_t shift, int32_t axis, viva_tensor **out, viva_error *error) {
+static viva_status roll(const viva_tensor *a, int64_t shift, int32_t axis, goal *g, viva_error *error) {
   uint32_t at;
-  TRY(operand_place(out, error));
+  viva_tensor *made;
   TRY(operand_need(a, "a", error));
   TRY(operand_axis(a, axis, &at, error));
-  TRY(tensor_empty(a->storage->rt, a->dtype, a->rank, a->shape, out, error));
-  if (a->elements == 0) return VIVA_OK;
-  const int64_t size = (int64_t)a->shape[at];
-  const uint64_t moved = (uint64_t)((shift % size + size) % size);
-  const viva_tensor front = view_part(a, at, 0, (uint64_t)size - moved);
-  const viva_tensor back = view_part(a, at, (uint64_t)size - moved, moved);
-  put_part(*out, at, moved, &front);
-  put_part(*out, at, 0, &back);
+  TRY(goal_begin(g, a->storage->rt, a->dtype, a->rank, a->shape, &a, 1, &made, error));
+  if (a->elements > 0) {
+    const int64_t size = (int64_t)a->shape[at];
+    const uint64_t moved = (uint64_t)((shift % size + size) % size);
+    const viva_tensor front = view_part(a, at, 0, (uint64_t)size - moved);
+    const viva_tensor back = view_part(a, at, (uint64_t)size - moved, moved);
+    put_part(made, at, moved, &front);
+    if (moved > 0) put_part(made, at, 0, &back);
+  }
+  goal_end(g, made);
   return VIVA_OK;
 }
 
-viva_status viva_tensor_pad(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value,
-                            viva_tensor **out, viva_error *error) {
+static viva_status pad(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value, goal *g,
+                       viva_error *error) {
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
-  TRY(operand_place(out, error));
+  viva_tensor *made;
+  scalar s;
   TRY(operand_need(a, "a", error));
   if (a->rank > 0 && (!before || !after)) return error_set(error, VIVA_E_ARGUMENT, "before or after is NULL");
   for (uint32_t i = 0; i < a->rank; i++)
     if (ck_add(a->shape[i], before[i], &shape[i]) || ck_add(shape[i], after[i], &shape[i]))
-      return error_set(error, VIVA_E_LIMIT, "axis %u overflows", (unsigned)i);
-  TRY(tensor_empty(a->storage->rt, a->dtype, a->rank, shape, out, error));
-  viva_status status = viva_tensor_fill(*out, value, error);
-  viva_tensor part = **out;
+      return refuse_axis("pad", a, i, error);
+  TRY(goal_begin(g, a->storage->rt, a->dtype, a->rank, shape, &a, 1, &made, error));
+  scalar_of(&s, a->dtype, value);
+  operand_move(made, &s.tensor);
+  viva_tensor part = *made;
   for (uint32_t i = 0; i < a->rank; i++) part = view_part(&part, i, before[i], a->shape[i]);
-  if (status == VIVA_OK) operand_move(&part, a);
-  return status;
+  operand_move(&part, a);
+  goal_end(g, made);
+  return VIVA_OK;
 }
 
-viva_status viva_tensor_tile(const viva_tensor *a, const uint64_t *times, viva_tensor **out, viva_error *error) {
+static viva_status tile(const viva_tensor *a, const uint64_t *times, goal *g, viva_error *error) {
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
-  TRY(operand_place(out, error));
+  viva_tensor *made;
   TRY(operand_need(a, "a", error));
   if (a->rank > 0 && !times) return error_set(error, VIVA_E_ARGUMENT, "times is NULL");
   for (uint32_t i = 0; i < a->rank; i++)
-    if (ck_mul(a->shape[i], times[i], &shape[i]))
-      return error_set(error, VIVA_E_LIMIT, "axis %u overflows", (unsigned)i);
-  TRY(tensor_empty(a->storage->rt, a->dtype, a->rank, shape, out, error));
-  if ((*out)->elements == 0) return VIVA_OK;
-  viva_tensor done = **out; /* a itself in the corner, then one axis after the other is filled with what is there */
+    if (ck_mul(a->shape[i], times[i], &shape[i])) return refuse_axis("tile", a, i, error);
+  TRY(goal_begin(g, a->storage->rt, a->dtype, a->rank, shape, &a, 1, &made, error));
+  viva_tensor done = *made; /* a itself in the corner, then one axis after the other is filled with what is there */
   for (uint32_t i = 0; i < a->rank; i++) done = view_part(&done, i, 0, a->shape[i]);
-  operand_move(&done, a);
-  for (uint32_t axis = a->rank; axis-- > 0;) {
+  if (made->elements > 0) operand_move(&done, a);
+  for (uint32_t axis = a->rank; made->elements > 0 && axis-- > 0;) {
     const uint64_t size = a->shape[axis];
     viva_tensor wider = done;
     wider.shape[axis] = shape[axis];
     for (uint64_t t = 1; t < times[axis]; t++) put_part(&wider, axis, t * size, &done);
     done = view_part(&wider, axis, 0, shape[axis]);
   }
+  goal_end(g, made);
   return VIVA_OK;
 }
 
-viva_status viva_tensor_repeat(const viva_tensor *a, uint64_t times, int32_t axis, viva_tensor **out,
-                               viva_error *error) {
+static viva_status repeat(const viva_tensor *a, uint64_t times, int32_t axis, goal *g, viva_error *error) {
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   uint32_t at;
-  TRY(operand_place(out, error));
+  viva_tensor *made;
   TRY(operand_need(a, "a", error));
   TRY(operand_axis(a, axis, &at, error));
   memcpy(shape, a->shape, sizeof shape);
-  if (ck_mul(shape[at], times, &shape[at])) return error_set(error, VIVA_E_LIMIT, "axis %u overflows", (unsigned)at);
-  TRY(tensor_empty(a->storage->rt, a->dtype, a->rank, shape, out, error));
-  if ((*out)->elements == 0) return VIVA_OK;
-  for (uint64_t t = 0; t < times; t++) { /* every times-th index */
-    viva_tensor part = view_part(*out, at, t, 1);
+  if (ck_mul(shape[at], times, &shape[at])) return refuse_axis("repeat", a, at, error);
+  TRY(goal_begin(g, a->storage->rt, a->dtype, a->rank, shape, &a, 1, &made, error));
+  for (uint64_t t = 0; made->elements > 0 && t < times; t++) { /* every times-th index */
+    viva_tensor part = view_part(made, at, t, 1);
     part.shape[at] = a->shape[at];
     part.strides[at] *= (int64_t)times;
     part.elements = a->elements;
     operand_move(&part, a);
   }
+  goal_end(g, made);
   return VIVA_OK;
 }
 
-viva_status viva_tensor_diag(const viva_tensor *a, int64_t k, viva_tensor **out, viva_error *error) {
-  TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
-  const uint64_t away = k < 0 ? 0 - (uint64_t)k : (uint64_t)k;
-  if (a->rank == 1) {
-    uint64_t shape[2];
-    if (ck_add(a->shape[0], away, &shape[0])) return error_set(error, VIVA_E_LIMIT, "k is %lld", (long long)k);
-    shape[1] = shape[0];
-    TRY(tensor_create(a->storage->rt, a->dtype, 2, shape, out, error));
-    viva_tensor line = **out; /* the diagonal of the result */
-    if (a->elements == 0) return VIVA_OK;
-    line.rank = 1;
-    line.shape[0] = a->shape[0], line.strides[0] = (int64_t)shape[1] + 1, line.elements = a->elements;
-    line.data += (k < 0 ? away * shape[1] : away) * tensor_element_bytes(a->dtype);
-    operand_move(&line, a);
-    return VIVA_OK;
-  }
-  if (a->rank != 2)
-    return error_set(error, VIVA_E_SIZE, "diag takes one axis or two; the tensor has %u", (unsigned)a->rank);
-  const uint64_t row = k < 0 ? away : 0, col = k < 0 ? 0 : away;
+/* The k-th diagonal of a matrix: a view without a reference. */
+static viva_tensor diagonal(const viva_tensor *a, int64_t k) {
+  const uint64_t away = k < 0 ? 0 - (uint64_t)k : (uint64_t)k, row = k < 0 ? away : 0, col = k < 0 ? 0 : away;
   const uint64_t rows = row < a->shape[0] ? a->shape[0] - row : 0, cols = col < a->shape[1] ? a->shape[1] - col : 0;
-  const uint64_t length = rows < cols ? rows : cols;
   viva_tensor line = *a;
   line.rank = 1;
-  line.shape[0] = length, line.strides[0] = a->strides[0] + a->strides[1], line.elements = (size_t)length;
-  if (length > 0)
+  line.shape[0] = rows < cols ? rows : cols, line.strides[0] = a->strides[0] + a->strides[1];
+  line.elements = (size_t)line.shape[0];
+  if (line.elements > 0)
     line.data +=
         ((int64_t)row * a->strides[0] + (int64_t)col * a->strides[1]) * (int64_t)tensor_element_bytes(a->dtype);
-  return operand_copy(&line, a->dtype, out, error);
+  return line;
 }
+
+static viva_status diag(const viva_tensor *a, int64_t k, goal *g, viva_error *error) {
+  char text[128];
+  viva_tensor *made;
+  TRY(operand_need(a, "a", error));
+  if (a->rank != 1 && a->rank != 2)
+    return error_set(error, VIVA_E_SIZE, "diag takes one axis or two; the tensor %s has %u", tensor_shape_text(a, text),
+                     (unsigned)a->rank);
+  if (a->rank == 2) {
+    const viva_tensor line = diagonal(a, k);
+    TRY(goal_begin(g, a->storage->rt, a->dtype, 1, line.shape, &a, 1, &made, error));
+    operand_move(made, &line);
+    goal_end(g, made);
+    return VIVA_OK;
+  }
+  uint64_t shape[2];
+  if (ck_add(a->shape[0], k < 0 ? 0 - (uint64_t)k : (uint64_t)k, &shape[0]))
+    return error_set(error, VIVA_E_LIMIT, "diag: k is %lld: a matrix for it and %s overflows", (long long)k,
+                     tensor_shape_text(a, text));
+  shape[1] = shape[0];
+  scalar zero;
+  TRY(goal_begin(g, a->storage->rt, a->dtype, 2, shape, &a, 1, &made, error));
+  scalar_of(&zero, a->dtype, 0);
+  operand_move(made, &zero.tensor);
+  const viva_tensor line = diagonal(made, k);
+  operand_move(&line, a);
+  goal_end(g, made);
+  return VIVA_OK;
+}
+
+/* -- public: into a new tensor, and into one that is there */
+
+#define BOTH(name, parameters, ...)                                                                                    \
+  viva_status viva_tensor_##name(parameters, viva_tensor **out, viva_error *error) {                                   \
+    goal g;                                                                                                            \
+    g.fresh = out;                                                                                                     \
+    TRY(operand_place(out, error));                                                                                    \
+    return name(__VA_ARGS__, &g, error);                                                                               \
+  }                                                                                                                    \
+  viva_status viva_tensor_##name##_into(parameters, viva_tensor *out, viva_error *error) {                             \
+    goal g;                                                                                                            \
+    g.fresh = NULL, g.into = out;                                                                                      \
+    TRY(operand_need(out, "out", error));                                                                              \
+    return name(__VA_ARGS__, &g, error);                                                                               \
+  }
+#define LIST(...) __VA_ARGS__
+
+BOTH(concatenate, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
+BOTH(stack, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
+BOTH(roll, LIST(const viva_tensor *a, int64_t shift, int32_t axis), a, shift, axis)
+BOTH(pad, LIST(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value), a, before, after,
+     value)
+BOTH(tile, LIST(const viva_tensor *a, const uint64_t *times), a, times)
+BOTH(repeat, LIST(const viva_tensor *a, uint64_t times, int32_t axis), a, times, axis)
+BOTH(diag, LIST(const viva_tensor *a, int64_t k), a, k)

@@ -6,6 +6,7 @@
 #include "base/ck.h"
 #include "base/error.h"
 #include "base/pool.h"
+#include "tensor/cast.h"
 #include "tensor/view.h"
 #include "tensor/walk.h"
 
@@ -23,75 +24,180 @@ static viva_tensor moved(const viva_tensor *t, uint32_t from, uint32_t to) {
 typedef struct job {
   const lanes *l;
   const char *in;
+  viva_dtype from, to; /* as rows lie in memory; what is not computed with is converted row by row */
   char *out[2], *scratch;
-  size_t in_row, n, out_row[2];
+  size_t in_row, n, out_row[2];     /* bytes, but n */
+  size_t in_bytes, out_bytes, each; /* of the scratch of a thread: a converted row, a result's, all */
 } job;
+
+static void run_row(const job *j, const char *in, char *out, char *second, char *scratch) {
+  const lanes *l = j->l;
+  char *y = j->out_bytes ? scratch + j->in_bytes : out;
+  const int64_t element = (int64_t)tensor_element_bytes(l->type), made = (int64_t)tensor_element_bytes(l->out_type);
+  if (j->in_bytes) {
+    cast_line(l->type, scratch, element, j->from, in, (int64_t)tensor_element_bytes(j->from), j->n);
+    in = scratch;
+  }
+  l->fn(l->arg, in, j->n, y, second, scratch + j->in_bytes + j->out_bytes);
+  if (j->out_bytes)
+    cast_line(j->to, out, (int64_t)tensor_element_bytes(j->to), l->out_type, y, made, (size_t)l->length);
+}
 
 static void run_rows(void *arg, size_t begin, size_t end, size_t thread) {
   const job *j = arg;
   for (size_t r = begin; r < end; r++)
-    j->l->fn(j->l->arg, j->in + r * j->in_row, j->n, j->out[0] + r * j->out_row[0],
-             j->out[1] ? j->out[1] + r * j->out_row[1] : NULL, j->scratch + thread * j->l->scratch);
+    run_row(j, j->in + r * j->in_row, j->out[0] + r * j->out_row[0], j->out[1] ? j->out[1] + r * j->out_row[1] : NULL,
+            j->scratch + thread * j->each);
 }
 
+enum { FEW_BYTES = 2048 /* of scratch that lie on the stack */, ALIGN = 32 };
+
+/* Bytes of scratch for n elements of a row that is converted, a multiple of ALIGN; 1: they overflow. */
+static int row_bytes(size_t n, viva_dtype type, size_t *bytes) {
+  if (__builtin_mul_overflow(n, tensor_element_bytes(type), bytes)) return 1;
+  if (__builtin_add_overflow(*bytes, ALIGN - 1, bytes)) return 1;
+  *bytes &= ~(size_t)(ALIGN - 1);
+  return 0;
+}
+
+/* The scratch of a thread, and of all; 1: they overflow. */
+static int plan_scratch(job *j, size_t threads, size_t *bytes) {
+  const lanes *l = j->l;
+  j->in_bytes = j->out_bytes = 0;
+  if (j->from != l->type && row_bytes(j->n, l->type, &j->in_bytes)) return 1;
+  if (j->to != l->out_type && row_bytes((size_t)l->length, l->out_type, &j->out_bytes)) return 1;
+  if (__builtin_add_overflow(j->in_bytes, j->out_bytes, &j->each)) return 1;
+  if (__builtin_add_overflow(j->each, l->scratch, &j->each) || __builtin_add_overflow(j->each, ALIGN - 1, &j->each))
+    return 1;
+  j->each &= ~(size_t)(ALIGN - 1);
+  return __builtin_mul_overflow(j->each, threads, bytes);
+}
+
+/* Dense rows to dense rows. */
 static viva_status run(const lanes *l, const viva_tensor *rows, viva_tensor *const *out, viva_error *error) {
   runtime *rt = rows->storage->rt;
   const size_t n = (size_t)rows->shape[rows->rank - 1];
   const size_t count = l->length ? out[0]->elements / (size_t)l->length : 0;
   const int large = count * (n + 1) >= PARALLEL_ELEMENTS && count > 1;
   pool *threads = large ? rt->pool : NULL;
+  _Alignas(ALIGN) char few[FEW_BYTES];
   size_t bytes;
-  if (__builtin_mul_overflow(l->scratch, (size_t)pool_threads(threads), &bytes))
+  job j; /* not cleared */
+  j.l = l, j.n = n, j.in = rows->data, j.from = rows->dtype, j.to = out[0]->dtype;
+  j.in_row = n * tensor_element_bytes(j.from);
+  j.out[0] = out[0]->data, j.out_row[0] = (size_t)l->length * tensor_element_bytes(j.to);
+  j.out[1] = out[1] ? out[1]->data : NULL, j.out_row[1] = (size_t)l->length * sizeof(int64_t);
+  if (plan_scratch(&j, (size_t)pool_threads(threads), &bytes))
     return error_set(error, VIVA_E_LIMIT, "the axis is too long");
-  job j = {.l = l,
-           .in = rows->data,
-           .n = n,
-           .in_row = n * tensor_element_bytes(l->type),
-           .out = {out[0]->data, out[1] ? out[1]->data : NULL},
-           .out_row = {(size_t)l->length * tensor_element_bytes(l->out_type), (size_t)l->length * sizeof(int64_t)}};
-  j.scratch = mem_alloc(&rt->mem, bytes);
+  j.scratch = bytes <= FEW_BYTES ? few : mem_alloc(&rt->mem, bytes);
   if (!j.scratch) return error_set(error, VIVA_E_MEMORY, "no memory for %zu bytes beside the rows", bytes);
   pool_for(threads, count, 1 + PARALLEL_ELEMENTS / 4 / (n + 1), run_rows, &j);
-  mem_free(&rt->mem, j.scratch);
+  if (bytes > FEW_BYTES) mem_free(&rt->mem, j.scratch);
   return VIVA_OK;
 }
 
-/* *t, whose rows stand last, as the caller wants it; the old one is released. */
-static viva_status finish(viva_tensor **t, uint32_t axis, viva_dtype result, viva_error *error) {
-  viva_tensor *rows = *t;
-  const viva_tensor turned = moved(rows, rows->rank - 1, axis);
-  *t = NULL;
-  const viva_status status =
-      axis + 1 == rows->rank ? operand_dense(rows, result, t, error) : operand_copy(&turned, result, t, error);
-  viva_tensor_release(rows);
+typedef struct rooms {
+  tensor_local rows, made[2];
+} rooms;
+
+/* The results, whose rows stand last. made[k]: the tensor to write, or NULL: one is
+ * made, kept[k]: to stay. What was made is released after an error. */
+static viva_status make(const lanes *l, uint32_t axis, const int *kept, rooms *room, viva_tensor **made,
+                        viva_error *error) {
+  const viva_tensor *rows = l->a;
+  runtime *rt = rows->storage->rt;
+  const uint32_t last = rows->rank - 1;
+  viva_tensor turned, *held = NULL, *given = made[0];
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  if (axis != last) {
+    turned = moved(rows, axis, last);
+    rows = &turned;
+  }
+  if (!tensor_contiguous(rows)) {
+    TRY(operand_copy_in(&room->rows, rows, l->type, &held, error));
+    rows = held;
+  }
+  for (uint32_t i = 0; i < last; i++) shape[i] = rows->shape[i];
+  shape[last] = l->length;
+  viva_status status = VIVA_OK;
+  if (!given)
+    status = tensor_empty_in(kept[0] ? NULL : &room->made[0], rt, l->result, last + 1, shape, &made[0], error);
+  if (status == VIVA_OK && l->second)
+    status = tensor_empty_in(kept[1] ? NULL : &room->made[1], rt, VIVA_I64, last + 1, shape, &made[1], error);
+  if (status == VIVA_OK) status = run(l, rows, made, error);
+  viva_tensor_release(held);
+  if (status == VIVA_OK) return VIVA_OK;
+  if (!given) viva_tensor_release(made[0]);
+  viva_tensor_release(made[1]);
+  return status;
+}
+
+/* *out = t, whose rows stand last, as the caller wants it; t is released. */
+static viva_status finish(viva_tensor *t, uint32_t axis, viva_tensor **out, viva_error *error) {
+  if (axis + 1 == t->rank) {
+    *out = t;
+    return VIVA_OK;
+  }
+  const viva_tensor turned = moved(t, t->rank - 1, axis);
+  const viva_status status = operand_copy(&turned, t->dtype, out, error);
+  viva_tensor_release(t);
   return status;
 }
 
 viva_status lanes_new(const lanes *l, viva_tensor **out, viva_tensor **second, viva_error *error) {
-  viva_tensor *rows, *made[2] = {NULL};
+  viva_tensor *made[2] = {NULL}, *found = NULL;
+  rooms room;
   uint32_t axis;
-  uint64_t shape[VIVA_TENSOR_MAX_RANK];
   TRY(operand_axis(l->a, l->axis, &axis, error));
-  viva_tensor turned = moved(l->a, axis, l->a->rank - 1);
-  if (turned.dtype == l->type && operand_contiguous(&turned)) { /* as it lies there */
-    rows = viva_tensor_retain((viva_tensor *)(uintptr_t)l->a);
-  } else {
-    TRY(operand_copy(&turned, l->type, &rows, error));
-    turned = *rows;
-  }
-  memcpy(shape, turned.shape, sizeof shape);
-  shape[turned.rank - 1] = l->length;
-  runtime *rt = l->a->storage->rt;
-  viva_status status = tensor_empty(rt, l->out_type, turned.rank, shape, &made[0], error);
-  if (status == VIVA_OK && l->second) status = tensor_empty(rt, VIVA_I64, turned.rank, shape, &made[1], error);
-  if (status == VIVA_OK) status = run(l, &turned, made, error);
-  if (status == VIVA_OK) status = finish(&made[0], axis, l->result, error);
-  if (status == VIVA_OK && l->second) status = finish(&made[1], axis, VIVA_I64, error);
-  viva_tensor_release(rows);
-  if (status == VIVA_OK) {
-    if (out) *out = made[0], made[0] = NULL;
-    if (second) *second = made[1], made[1] = NULL;
-  }
-  viva_tensor_release(made[0]), viva_tensor_release(made[1]);
+  const int last = axis + 1 == l->a->rank;
+  const int kept[2] = {last && out, last && second};
+  TRY(make(l, axis, kept, &room, made, error));
+  viva_status status = VIVA_OK;
+  if (out)
+    status = finish(made[0], axis, &found, error);
+  else
+    viva_tensor_release(made[0]);
+  if (second && status == VIVA_OK)
+    status = finish(made[1], axis, second, error);
+  else
+    viva_tensor_release(made[1]);
+  if (status == VIVA_OK && out)
+    *out = found;
+  else
+    viva_tensor_release(found);
   return status;
+}
+
+/* to = t, whose rows stand last. */
+static void put(const viva_tensor *to, const viva_tensor *t, uint32_t axis) {
+  if (axis + 1 == t->rank) {
+    operand_move(to, t);
+    return;
+  }
+  const viva_tensor turned = moved(t, t->rank - 1, axis);
+  operand_move(to, &turned);
+}
+
+/* Rows may be written where they belong. */
+static int is_direct(const lanes *l, const viva_tensor *to, uint32_t axis) {
+  if (axis + 1 != l->a->rank || to->dtype != l->result || !tensor_contiguous(to) || tensor_overlap(to, l->a)) return 0;
+  for (int i = 0; i < 2; i++)
+    if (l->beside[i] && tensor_overlap(to, l->beside[i])) return 0;
+  return 1;
+}
+
+viva_status lanes_into(const lanes *l, viva_tensor *out, viva_tensor *second, viva_error *error) {
+  static const int none[2] = {0, 0};
+  viva_tensor *made[2] = {NULL};
+  rooms room;
+  uint32_t axis;
+  TRY(operand_axis(l->a, l->axis, &axis, error));
+  const int direct = out && !l->second && is_direct(l, out, axis);
+  if (direct) made[0] = out;
+  TRY(make(l, axis, none, &room, made, error));
+  if (direct) return VIVA_OK;
+  if (out) put(out, made[0], axis);
+  if (second) put(second, made[1], axis);
+  viva_tensor_release(made[0]), viva_tensor_release(made[1]);
+  return VIVA_OK;
 }

@@ -18,9 +18,12 @@ typedef struct lanes {
   size_t scratch;      /* bytes for each thread */
   lane_fn fn;
   const void *arg;
+  const viva_tensor *beside[2]; /* what rows read beside a; may be NULL */
 } lanes;
 
-/* second may be NULL when there is none. E_ARGUMENT (the axis), E_MEMORY. */
+/* New tensors; each may be NULL. E_ARGUMENT (the axis), E_MEMORY. */
 viva_status lanes_new(const lanes *l, viva_tensor **out, viva_tensor **second, viva_error *error);
+/* Into tensors of the results' shapes, which may overlap what is read, not each other; each may be NULL. */
+viva_status lanes_into(const lanes *l, viva_tensor *out, viva_tensor *second, viva_error *error);
 
 #endif

@@ -283,6 +283,37 @@ WHERE(u16)
 WHERE(u32)
 WHERE(u64)
 
+/* -- between two bounds, which repeat: as maximum, then minimum */
+
+#define CLIP(T)                                                                                                        \
+  static void clip_##T(char *const *p, const int64_t *step, size_t n) {                                                \
+    const T low = *(const T *)(const void *)p[2], high = *(const T *)(const void *)p[3];                               \
+    if (step[0] == (int64_t)sizeof(T) && step[1] == (int64_t)sizeof(T)) {                                              \
+      T *r = (T *)(void *)p[0];                                                                                        \
+      const T *a = (const T *)(const void *)p[1];                                                                      \
+      INDEPENDENT for (size_t i = 0; i < n; i++) {                                                                     \
+        const T x = a[i], y = ((x >= low) | (x != x)) ? x : low;                                                       \
+        r[i] = ((y <= high) | (y != y)) ? y : high;                                                                    \
+      }                                                                                                                \
+      return;                                                                                                          \
+    }                                                                                                                  \
+    for (size_t i = 0; i < n; i++) {                                                                                   \
+      const int64_t k = (int64_t)i;                                                                                    \
+      const T x = *(const T *)(const void *)(p[1] + k * step[1]), y = ((x >= low) | (x != x)) ? x : low;               \
+      *(T *)(void *)(p[0] + k * step[0]) = ((y <= high) | (y != y)) ? y : high;                                        \
+    }                                                                                                                  \
+  }
+CLIP(f64)
+CLIP(f32)
+CLIP(i64)
+CLIP(i32)
+CLIP(i16)
+CLIP(i8)
+CLIP(u64)
+CLIP(u32)
+CLIP(u16)
+CLIP(u8)
+
 /* -- the table */
 
 #define ANY_ROWS(T, D)                                                                                                 \
@@ -357,6 +388,16 @@ static const loops table = {
     .where[2] = where_u16,
     .where[4] = where_u32,
     .where[8] = where_u64,
+    .clip = {[VIVA_F64] = clip_f64,
+             [VIVA_F32] = clip_f32,
+             [VIVA_I64] = clip_i64,
+             [VIVA_I32] = clip_i32,
+             [VIVA_I16] = clip_i16,
+             [VIVA_I8] = clip_i8,
+             [VIVA_U64] = clip_u64,
+             [VIVA_U32] = clip_u32,
+             [VIVA_U16] = clip_u16,
+             [VIVA_U8] = clip_u8},
 };
 
 const loops *LOOPS(void) { return &table; }

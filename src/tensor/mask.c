@@ -4,6 +4,7 @@
 #include "base/ck.h"
 #include "base/error.h"
 #include "tensor/index.h"
+#include "tensor/scalar.h"
 #include "tensor/walk.h"
 
 static size_t count_true(const viva_tensor *truth) {
@@ -73,27 +74,36 @@ viva_status viva_tensor_masked_select(const viva_tensor *a, const viva_tensor *m
   return status;
 }
 
+static viva_status refuse_axes(const viva_tensor *indices, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT, "one_hot: indices %s have 8 axes; there is no place for another",
+                   tensor_shape_text(indices, text));
+}
+
 viva_status viva_tensor_one_hot(const viva_tensor *indices, uint64_t classes, viva_dtype dtype, viva_tensor **out,
                                 viva_error *error) {
   uint64_t shape[VIVA_TENSOR_MAX_RANK + 1];
-  viva_tensor *places, *made = NULL, *ones = NULL;
+  tensor_local room;
+  viva_tensor *places, *made = NULL;
+  scalar one;
   TRY(operand_place(out, error));
   TRY(operand_need(indices, "indices", error));
-  if (indices->rank == VIVA_TENSOR_MAX_RANK)
-    return error_set(error, VIVA_E_ARGUMENT, "one_hot: indices have 8 axes; there is no place for another");
-  memcpy(shape, indices->shape, sizeof indices->shape);
+  if (indices->rank == VIVA_TENSOR_MAX_RANK) return refuse_axes(indices, error);
+  for (uint32_t i = 0; i < indices->rank; i++) shape[i] = indices->shape[i];
   shape[indices->rank] = classes;
-  TRY(index_hold(indices, &places, error));
-  viva_tensor column = *places; /* an axis of 1 behind the others */
-  column.rank++;
-  column.shape[indices->rank] = 1, column.strides[indices->rank] = 1;
-  runtime *rt = indices->storage->rt;
-  viva_status status = tensor_create(rt, dtype, column.rank, shape, &made, error);
-  if (status == VIVA_OK) status = tensor_empty(rt, dtype, 0, NULL, &ones, error);
-  if (status == VIVA_OK) status = viva_tensor_fill(ones, 1, error);
-  if (status == VIVA_OK)
-    status = viva_tensor_scatter_into(VIVA_SCATTER_SET, made, &column, ones, (int32_t)indices->rank, error);
-  viva_tensor_release(places), viva_tensor_release(ones);
+  TRY(tensor_create(indices->storage->rt, dtype, indices->rank + 1, shape, &made, error));
+  viva_status status = index_hold(indices, made, &room, &places, error);
+  if (status == VIVA_OK) status = index_check(places, made, indices->rank, error);
+  if (status == VIVA_OK) {
+    const int64_t *values = (const int64_t *)(const void *)places->data;
+    const size_t size = tensor_element_bytes(dtype);
+    scalar_of(&one, dtype, 1);
+    for (size_t i = 0; i < places->elements; i++) {
+      const size_t at = i * (size_t)classes + (size_t)index_place(values[i], classes);
+      memcpy(made->data + at * size, one.value, size);
+    }
+  }
+  viva_tensor_release(places);
   if (status == VIVA_OK)
     *out = made;
   else

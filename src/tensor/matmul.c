@@ -6,7 +6,7 @@
 #include "tensor/gemm.h"
 #include "tensor/view.h"
 #include "tensor/walk.h"
-#include "viva/tensor_algebra.h"
+#include "viva/tensor_into.h"
 
 /* The type to multiply in. Integers and BOOL: I64, whose low bits are the result's. */
 static viva_dtype product_type(viva_dtype result) { return dtype_is_float(result) ? dtype_kernel(result) : VIVA_I64; }
@@ -40,32 +40,49 @@ static viva_tensor as_matrix(const viva_tensor *t, int left) {
   return m;
 }
 
+static viva_status refuse_rank(const viva_tensor *a, const viva_tensor *b, viva_error *error) {
+  char first[128], second[128];
+  return error_set(error, VIVA_E_SIZE,
+                   "matmul takes tensors of one axis or more, not %s and %s; use multiply for numbers",
+                   tensor_shape_text(a, first), tensor_shape_text(b, second));
+}
+
+/* The axes in front of the matrices, broadcast. */
+static viva_status batch_of(product *p, viva_error *error) {
+  viva_tensor outer[2] = {p->a, p->b};
+  outer[0].rank -= 2, outer[1].rank -= 2;
+  const viva_tensor *both[2] = {&outer[0], &outer[1]};
+  return broadcast_shape(both, 2, &p->batch_rank, p->batch, error);
+}
+
 static viva_status prepare(const viva_tensor *a, const viva_tensor *b, product *p, viva_error *error) {
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
   p->held[0] = p->held[1] = NULL;
   p->result = dtype_promote(a->dtype, b->dtype);
   if (p->result == VIVA_DTYPE_NONE) return operand_refuse("matmul", a->dtype, b->dtype, error);
-  if (a->rank == 0 || b->rank == 0)
-    return error_set(error, VIVA_E_SIZE, "matmul takes tensors of one axis or more; use multiply for numbers");
+  if (a->rank == 0 || b->rank == 0) return refuse_rank(a, b, error);
   p->type = product_type(p->result);
   p->a = as_matrix(a, 1);
   p->b = as_matrix(b, 0);
   p->m = p->a.shape[p->a.rank - 2], p->k = p->a.shape[p->a.rank - 1], p->n = p->b.shape[p->b.rank - 1];
   if (p->b.shape[p->b.rank - 2] != p->k) return refuse(a, b, error);
-  viva_tensor outer[2] = {p->a, p->b};
-  outer[0].rank -= 2, outer[1].rank -= 2;
-  const viva_tensor *both[2] = {&outer[0], &outer[1]};
-  TRY(broadcast_shape(both, 2, &p->batch_rank, p->batch, error));
-  memcpy(p->shape, p->batch, p->batch_rank * sizeof *p->batch);
+  p->batch_rank = 0;
+  if (a->rank > 2 || b->rank > 2) TRY(batch_of(p, error));
+  for (uint32_t i = 0; i < p->batch_rank; i++) p->shape[i] = p->batch[i];
   p->rank = p->batch_rank;
   if (a->rank > 1) p->shape[p->rank++] = p->m;
   if (b->rank > 1) p->shape[p->rank++] = p->n;
   return VIVA_OK;
 }
 
+/* Where converted operands, and a product that is converted, lie when they are small. */
+typedef struct rooms {
+  tensor_local operand[2], result;
+} rooms;
+
 /* Converts an operand, or copies it when no steps of its matrices fit. */
-static viva_status hold(product *p, viva_tensor *t, int which, viva_error *error) {
+static viva_status hold(product *p, viva_tensor *t, int which, rooms *room, viva_error *error) {
   const uint32_t r = t->rank;
   const int64_t row = t->shape[r - 2] > 1 ? t->strides[r - 2] : t->strides[r - 1] == 1 ? (int64_t)t->shape[r - 1] : 1;
   const int64_t col = t->shape[r - 1] > 1 ? t->strides[r - 1] : 1;
@@ -73,9 +90,10 @@ static viva_status hold(product *p, viva_tensor *t, int which, viva_error *error
     t->strides[r - 2] = row, t->strides[r - 1] = col;
     return VIVA_OK;
   }
-  TRY(operand_copy(t, p->type, &p->held[which], error));
+  TRY(operand_copy_in(&room->operand[which], t, p->type, &p->held[which], error));
   const viva_tensor *copy = p->held[which];
-  *t = *copy;
+  t->dtype = p->type, t->data = copy->data;
+  memcpy(t->strides, copy->strides, sizeof t->strides);
   t->strides[r - 1] = 1, t->strides[r - 2] = (int64_t)(t->shape[r - 1] ? t->shape[r - 1] : 1);
   return VIVA_OK;
 }
@@ -117,72 +135,113 @@ static viva_status multiply(product *p, viva_tensor *to, viva_error *error) {
   return status;
 }
 
-/* A new dense tensor of p->type. */
-static viva_status product_new(product *p, viva_tensor **out, viva_error *error) {
+/* Into a dense tensor of p->type that is apart from the operands, or, NULL, a new one: in room unless it is `kept`. */
+static viva_status run(product *p, rooms *room, int kept, viva_tensor **to, viva_error *error) {
   runtime *rt = p->a.storage->rt;
-  *out = NULL;
-  viva_status status = hold(p, &p->a, 0, error);
-  if (status == VIVA_OK) status = hold(p, &p->b, 1, error);
-  if (status == VIVA_OK) status = tensor_empty(rt, p->type, p->rank, p->shape, out, error);
-  if (status == VIVA_OK) status = multiply(p, *out, error);
+  viva_tensor *made = NULL;
+  viva_status status = hold(p, &p->a, 0, room, error);
+  if (status == VIVA_OK) status = hold(p, &p->b, 1, room, error);
+  if (status == VIVA_OK && !*to) {
+    status = tensor_empty_in(kept ? NULL : &room->result, rt, p->type, p->rank, p->shape, &made, error);
+    *to = made;
+  }
+  if (status == VIVA_OK) status = multiply(p, *to, error);
   for (int i = 0; i < 2; i++) viva_tensor_release(p->held[i]);
-  if (status != VIVA_OK) viva_tensor_release(*out), *out = NULL;
+  if (status != VIVA_OK) viva_tensor_release(made);
   return status;
 }
 
-viva_status viva_tensor_matmul(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
-  product p;
-  viva_tensor *wide;
-  TRY(operand_place(out, error));
-  TRY(prepare(a, b, &p, error));
-  TRY(product_new(&p, &wide, error));
-  return operand_become(wide, p.result, out, error);
+static viva_status product_new(product *p, viva_tensor **out, viva_error *error) {
+  rooms room;
+  viva_tensor *wide = NULL;
+  TRY(run(p, &room, p->type == p->result, &wide, error));
+  return operand_become(wide, p->result, out, error);
 }
 
-viva_status viva_tensor_matmul_into(const viva_tensor *a, const viva_tensor *b, viva_tensor *out, viva_error *error) {
-  product p;
-  viva_tensor *wide;
-  TRY(prepare(a, b, &p, error));
-  TRY(operand_out(out, p.rank, p.shape, error));
-  if (out->dtype == p.type && operand_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, b)) {
-    viva_status status = hold(&p, &p.a, 0, error);
-    if (status == VIVA_OK) status = hold(&p, &p.b, 1, error);
-    if (status == VIVA_OK) status = multiply(&p, out, error);
-    for (int i = 0; i < 2; i++) viva_tensor_release(p.held[i]);
-    return status;
-  }
-  TRY(product_new(&p, &wide, error));
+static viva_status product_into(product *p, const viva_tensor *a, const viva_tensor *b, viva_tensor *out,
+                                viva_error *error) {
+  rooms room;
+  viva_tensor *wide = NULL;
+  TRY(operand_out(out, p->rank, p->shape, error));
+  if (out->dtype == p->type && tensor_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, b))
+    return run(p, &room, 1, &out, error);
+  TRY(run(p, &room, 0, &wide, error));
   operand_move(out, wide);
   viva_tensor_release(wide);
   return VIVA_OK;
 }
 
-viva_status viva_tensor_dot(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
+viva_status viva_tensor_matmul(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
+  product p;
   TRY(operand_place(out, error));
+  TRY(prepare(a, b, &p, error));
+  return product_new(&p, out, error);
+}
+
+viva_status viva_tensor_matmul_into(const viva_tensor *a, const viva_tensor *b, viva_tensor *out, viva_error *error) {
+  product p;
+  TRY(prepare(a, b, &p, error));
+  return product_into(&p, a, b, out, error);
+}
+
+static viva_status check_dot(const viva_tensor *a, const viva_tensor *b, viva_error *error) {
+  char first[128], second[128];
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
-  if (a->rank != 1 || b->rank != 1 || a->shape[0] != b->shape[0]) {
-    char first[128], second[128];
-    return error_set(error, VIVA_E_SIZE, "dot takes two vectors of one length, not %s and %s",
-                     tensor_shape_text(a, first), tensor_shape_text(b, second));
-  }
+  if (a->rank == 1 && b->rank == 1 && a->shape[0] == b->shape[0]) return VIVA_OK;
+  return error_set(error, VIVA_E_SIZE, "dot takes two vectors of one length, not %s and %s",
+                   tensor_shape_text(a, first), tensor_shape_text(b, second));
+}
+
+viva_status viva_tensor_dot(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
+  TRY(operand_place(out, error));
+  TRY(check_dot(a, b, error));
   return viva_tensor_matmul(a, b, out, error);
 }
 
-viva_status viva_tensor_outer(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
-  viva_tensor *held[2] = {NULL};
-  TRY(operand_place(out, error));
+viva_status viva_tensor_dot_into(const viva_tensor *a, const viva_tensor *b, viva_tensor *out, viva_error *error) {
+  TRY(check_dot(a, b, error));
+  return viva_tensor_matmul_into(a, b, out, error);
+}
+
+/* Both, dense, and as a column and a row: views without references. */
+typedef struct outer {
+  tensor_local room[2];
+  viva_tensor *held[2], column, row;
+} outer;
+
+static viva_status begin_outer(outer *o, const viva_tensor *a, const viva_tensor *b, viva_error *error) {
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
-  viva_status status = operand_dense(a, a->dtype, &held[0], error);
-  if (status == VIVA_OK) status = operand_dense(b, b->dtype, &held[1], error);
-  if (status == VIVA_OK) {
-    viva_tensor column = *held[0], row = *held[1]; /* views without references */
-    column.rank = 2, column.shape[0] = column.elements, column.shape[1] = 1, column.strides[0] = column.strides[1] = 1;
-    row.rank = 1, row.shape[0] = row.elements, row.strides[0] = 1;
-    status = viva_tensor_binary(VIVA_MULTIPLY, &column, &row, out, error);
+  TRY(operand_dense_in(&o->room[0], a, a->dtype, &o->held[0], error));
+  const viva_status status = operand_dense_in(&o->room[1], b, b->dtype, &o->held[1], error);
+  if (status != VIVA_OK) {
+    viva_tensor_release(o->held[0]);
+    return status;
   }
-  viva_tensor_release(held[0]), viva_tensor_release(held[1]);
+  o->column = *o->held[0], o->row = *o->held[1];
+  o->column.rank = 2, o->column.shape[0] = o->column.elements, o->column.shape[1] = 1;
+  o->column.strides[0] = o->column.strides[1] = 1;
+  o->row.rank = 1, o->row.shape[0] = o->row.elements, o->row.strides[0] = 1;
+  return VIVA_OK;
+}
+
+static void end_outer(outer *o) { viva_tensor_release(o->held[0]), viva_tensor_release(o->held[1]); }
+
+viva_status viva_tensor_outer(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
+  outer o;
+  TRY(operand_place(out, error));
+  TRY(begin_outer(&o, a, b, error));
+  const viva_status status = viva_tensor_binary(VIVA_MULTIPLY, &o.column, &o.row, out, error);
+  end_outer(&o);
+  return status;
+}
+
+viva_status viva_tensor_outer_into(const viva_tensor *a, const viva_tensor *b, viva_tensor *out, viva_error *error) {
+  outer o;
+  TRY(begin_outer(&o, a, b, error));
+  const viva_status status = viva_tensor_binary_into(VIVA_MULTIPLY, &o.column, &o.row, out, error);
+  end_outer(&o);
   return status;
 }
 
@@ -212,16 +271,22 @@ static viva_status finish_dense(viva_tensor *out, const viva_tensor *bias, int32
   return relu ? viva_tensor_unary_into(VIVA_RELU, out, out, error) : VIVA_OK;
 }
 
+/* weight [outputs, inputs] turned: a view without a reference. */
+static viva_tensor turned(const viva_tensor *weight) {
+  viva_tensor t = *weight;
+  t.shape[0] = weight->shape[1], t.strides[0] = weight->strides[1];
+  t.shape[1] = weight->shape[0], t.strides[1] = weight->strides[0];
+  return t;
+}
+
 viva_status viva_tensor_dense(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias, int32_t relu,
                               viva_tensor **out, viva_error *error) {
-  viva_tensor *turned, *made;
+  viva_tensor *made;
   TRY(operand_place(out, error));
   TRY(check_dense(x, weight, bias, error));
-  TRY(viva_tensor_transpose(weight, 0, 1, &turned, error));
-  viva_status status = viva_tensor_matmul(x, turned, &made, error);
-  viva_tensor_release(turned);
-  if (status != VIVA_OK) return status;
-  status = finish_dense(made, bias, relu, error);
+  const viva_tensor columns = turned(weight);
+  TRY(viva_tensor_matmul(x, &columns, &made, error));
+  const viva_status status = finish_dense(made, bias, relu, error);
   if (status == VIVA_OK)
     *out = made;
   else
@@ -231,17 +296,16 @@ viva_status viva_tensor_dense(const viva_tensor *x, const viva_tensor *weight, c
 
 viva_status viva_tensor_dense_into(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias,
                                    int32_t relu, viva_tensor *out, viva_error *error) {
-  viva_tensor *turned, *apart = NULL;
+  tensor_local room;
+  viva_tensor *apart = NULL;
   TRY(check_dense(x, weight, bias, error));
   TRY(operand_need(out, "out", error));
-  TRY(viva_tensor_transpose(weight, 0, 1, &turned, error));
-  viva_status status = VIVA_OK;
+  const viva_tensor columns = turned(weight);
   if (bias && tensor_overlap(out, bias)) { /* it is read after the product is written */
-    status = operand_copy(bias, bias->dtype, &apart, error);
+    TRY(operand_copy_in(&room, bias, bias->dtype, &apart, error));
     bias = apart;
   }
-  if (status == VIVA_OK) status = viva_tensor_matmul_into(x, turned, out, error);
-  viva_tensor_release(turned);
+  viva_status status = viva_tensor_matmul_into(x, &columns, out, error);
   if (status == VIVA_OK) status = finish_dense(out, bias, relu, error);
   viva_tensor_release(apart);
   return status;

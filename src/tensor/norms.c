@@ -21,13 +21,12 @@ static viva_status power_norm(viva_tensor *sizes, double order, const int32_t *a
   return status;
 }
 
-/* Of absolute values, which may be written; in their type. */
+/* Of absolute values, which may be written; in their type. Of order 2 it is a reduction of its own. */
 static viva_status norm_of(viva_tensor *sizes, double order, const int32_t *axes, uint32_t count, int32_t keepdims,
                            viva_tensor **out, viva_error *error) {
   if (isinf(order))
     return viva_tensor_reduce(order > 0 ? VIVA_MAX : VIVA_MIN, sizes, axes, count, keepdims, out, error);
   if (order == 1) return viva_tensor_reduce(VIVA_SUM, sizes, axes, count, keepdims, out, error);
-  if (order == 2) return viva_tensor_reduce(VIVA_NORM, sizes, axes, count, keepdims, out, error);
   if (order != 0) return power_norm(sizes, order, axes, count, keepdims, out, error);
   return viva_tensor_reduce(VIVA_COUNT_NONZERO, sizes, axes, count, keepdims, out, error);
 }
@@ -53,6 +52,7 @@ viva_status viva_tensor_norm(const viva_tensor *a, double order, const int32_t *
   TRY(operand_place(out, error));
   TRY(check_operand("norm", a, error));
   if (isnan(order)) return error_set(error, VIVA_E_ARGUMENT, "norm: order is NaN; expected a number or infinity");
+  if (order == 2) return viva_tensor_reduce(VIVA_NORM, a, axes, count, keepdims, out, error);
   TRY(magnitudes(a, &sizes, error));
   const viva_status status = norm_of(sizes, order, axes, count, keepdims, &wide, error);
   viva_tensor_release(sizes);

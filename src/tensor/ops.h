@@ -20,6 +20,7 @@ typedef struct loops {
   loop_fn binary[VIVA_BINARY_COUNT][DTYPE_COMPUTE]; /* comparisons write BOOL */
   loop_fn cast[DTYPE_COUNT][DTYPE_COUNT];           /* [to][from] */
   loop_fn where[9];                                 /* by the size of an element; operands: BOOL, a, b */
+  loop_fn clip[DTYPE_COMPUTE];                      /* operands: a, the least, the largest: steps 0 */
 } loops;
 
 /* The best for this processor; never NULL. */

@@ -161,13 +161,13 @@ SORT(sort_32, uint32_t, uint32_t, ITSELF)
 SORT(sort_64, uint64_t, uint64_t, ITSELF)
 SORT(sort_pairs, pair, uint64_t, OF_PAIR)
 
-/* Counts come first in the scratch: at most 8 digits of 256, or 6 of 2048. */
-#define COUNT_BYTES (MAX_DIGITS * MAX_BUCKETS * sizeof(uint32_t))
+/* Counts come first in the scratch: at most 8 digits of 256, or 6 of 2048; few elements are not counted. */
+static size_t count_bytes_of(size_t n) { return n < FEW ? 0 : MAX_DIGITS * MAX_BUCKETS * sizeof(uint32_t); }
 
 size_t radix_sort_scratch(viva_dtype type, size_t n) {
   size_t bytes;
   if (n >= UINT32_MAX || __builtin_mul_overflow(n + QUICK_SLACK, tensor_element_bytes(type), &bytes)) return SIZE_MAX;
-  return __builtin_add_overflow(bytes, COUNT_BYTES, &bytes) ? SIZE_MAX : bytes;
+  return __builtin_add_overflow(bytes, count_bytes_of(n), &bytes) ? SIZE_MAX : bytes;
 }
 
 /* What a part that quicksort leaves is sorted with. */
@@ -194,7 +194,7 @@ static void sort_rest(void *arg, void *keys, size_t n) {
 void radix_sort(viva_dtype type, int rounds, const void *from, size_t n, void *to, void *scratch) {
   const size_t element = tensor_element_bytes(type);
   uint32_t *counts = scratch;
-  void *other = (char *)scratch + COUNT_BYTES;
+  void *other = (char *)scratch + count_bytes_of(n);
   leftover rest = {element, counts, other};
   if (rounds >= 0 && cpu_get()->avx2 && quick_sort_avx2(type, from, n, to, other, rounds, sort_rest, &rest)) return;
   make_keys(type, from, n, to);
@@ -210,19 +210,32 @@ void radix_sort(viva_dtype type, int rounds, const void *from, size_t n, void *t
 size_t radix_argsort_scratch(size_t n) {
   size_t bytes;
   if (n >= UINT32_MAX || __builtin_mul_overflow(n, 2 * sizeof(pair) + sizeof(uint64_t), &bytes)) return SIZE_MAX;
-  return __builtin_add_overflow(bytes, COUNT_BYTES + QUICK_SLACK * sizeof(uint64_t), &bytes) ? SIZE_MAX : bytes;
+  return __builtin_add_overflow(bytes, count_bytes_of(n) + QUICK_SLACK * sizeof(uint64_t), &bytes) ? SIZE_MAX : bytes;
 }
 
-/* Key i of a row of keys of this size, −0 become 0, turned over when falling. */
-static uint64_t key_at(viva_dtype t, const void *keys, size_t i, int falling) {
-  const size_t bytes = tensor_element_bytes(t);
-  const uint64_t all = bytes == 8 ? UINT64_MAX : ((uint64_t)1 << 8 * bytes) - 1, zero = (uint64_t)1 << (8 * bytes - 1);
-  uint64_t key = bytes == 8   ? ((const uint64_t *)keys)[i]
-                 : bytes == 4 ? ((const uint32_t *)keys)[i]
-                 : bytes == 2 ? ((const uint16_t *)keys)[i]
-                              : ((const uint8_t *)keys)[i];
-  if (dtype_is_float(t) && key == zero - 1) key = zero;
-  return falling ? all - key : key;
+/* to[n] = the keys, −0 become 0, turned over when falling; 8 bytes each. The two may be the same where keys have as many. */
+#define WIDE_KEYS(bits)                                                                                                \
+  static void wide_keys_##bits(const uint##bits##_t *keys, size_t n, int is_float, int falling, uint64_t *to) {        \
+    const uint##bits##_t zero = (uint##bits##_t)((uint##bits##_t)1 << (bits - 1));                                     \
+    const uint##bits##_t below = (uint##bits##_t)(zero - 1), turn = falling ? (uint##bits##_t) ~(uint##bits##_t)0 : 0; \
+    for (size_t i = 0; i < n; i++) {                                                                                   \
+      const uint##bits##_t key = is_float && keys[i] == below ? zero : keys[i];                                        \
+      to[i] = (uint##bits##_t)(key ^ turn);                                                                            \
+    }                                                                                                                  \
+  }
+WIDE_KEYS(64)
+WIDE_KEYS(32)
+WIDE_KEYS(16)
+WIDE_KEYS(8)
+
+static void wide_keys(viva_dtype t, const void *keys, size_t n, int falling, uint64_t *to) {
+  const int is_float = dtype_is_float(t);
+  switch (tensor_element_bytes(t)) {
+  case 8: wide_keys_64(keys, n, is_float, falling, to); return;
+  case 4: wide_keys_32(keys, n, is_float, falling, to); return;
+  case 2: wide_keys_16(keys, n, is_float, falling, to); return;
+  default: wide_keys_8(keys, n, is_float, falling, to);
+  }
 }
 
 /* Pairs of one run: places[n], which are in order, by their keys; other: 2n pairs. */
@@ -248,14 +261,14 @@ static void sort_runs(const uint64_t *keys, int64_t *places, size_t n, pair *oth
 void radix_argsort(viva_dtype type, int rounds, int falling, const void *from, size_t n, int64_t *places,
                    void *scratch) {
   uint32_t *counts = scratch;
-  char *keys = (char *)scratch + COUNT_BYTES, *rest = keys + n * sizeof(uint64_t);
+  char *keys = (char *)scratch + count_bytes_of(n), *rest = keys + n * sizeof(uint64_t);
   const int wide = tensor_element_bytes(type) == 8;
   uint64_t *packed = (uint64_t *)places; /* key above, place below: one number to move */
   uint64_t *k8 = (uint64_t *)(void *)keys;
   leftover whole = {sizeof *packed, counts, rest};
   make_keys(type, from, n, keys);
-  for (size_t i = 0; wide && i < n; i++) k8[i] = key_at(type, keys, i, falling);
-  for (size_t i = 0; i < n; i++) packed[i] = (wide ? k8[i] >> 32 : key_at(type, keys, i, falling)) << 32 | i;
+  wide_keys(type, keys, n, falling, wide ? k8 : packed);
+  for (size_t i = 0; i < n; i++) packed[i] = (wide ? k8[i] >> 32 : packed[i]) << 32 | i;
   if (rounds < 0 || !cpu_get()->avx2 || !quick_sort_avx2(VIVA_U64, packed, n, packed, rest, rounds, sort_rest, &whole))
     sort_64(packed, (uint64_t *)(void *)rest, n, 32, counts);
   if (wide)

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "tensor/arg.h"
+#include "tensor/cast.h"
 #include "tensor/fold.h"
 #include "tensor/ops.h"
 #include "tensor/scalar.h"
@@ -66,8 +67,7 @@ static viva_status check_axes(reduction *r, const int32_t *axes, uint32_t count,
   for (uint32_t i = 0; axes && i < count; i++) {
     uint32_t axis;
     TRY(operand_axis(r->a, axes[i], &axis, error));
-    if (r->mask >> axis & 1)
-      return error_set(error, VIVA_E_ARGUMENT, "%s: axis %d is named twice", names[r->op], (int)axes[i]);
+    if (r->mask >> axis & 1) return operand_twice(names[r->op], r->a, axes[i], error);
     r->mask |= 1u << axis;
   }
   r->per_result = 1;
@@ -84,34 +84,41 @@ static int has_value_of_nothing(viva_reduction op) {
          op == VIVA_COUNT_NONZERO;
 }
 
+static viva_status refuse_nothing(viva_reduction op, const viva_tensor *a, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT,
+                   "%s of nothing has no value: the tensor %s has an empty axis that is reduced", names[op],
+                   tensor_shape_text(a, text));
+}
+
 static viva_status prepare(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count, int keep,
                            reduction *r, viva_error *error) {
-  char text[128];
   r->op = op, r->a = a, r->keep = keep, r->mask = 0, r->rank = 0; /* its shape is not cleared */
-  if (!viva_reduction_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no reduction %d", (int)op);
+  if ((unsigned)op >= VIVA_REDUCTION_COUNT)
+    return error_set(error, VIVA_E_ARGUMENT, "there is no reduction %d", (int)op);
   TRY(operand_need(a, "a", error));
   if (viva_reduction_type(op, a->dtype) == VIVA_DTYPE_NONE)
     return operand_refuse(names[op], a->dtype, VIVA_DTYPE_NONE, error);
   TRY(check_axes(r, axes, count, error));
   size_t results = 1;
   for (uint32_t i = 0; i < r->rank; i++) results *= (size_t)r->shape[i];
-  if (r->per_result == 0 && results > 0 && !has_value_of_nothing(op))
-    return error_set(error, VIVA_E_ARGUMENT,
-                     "%s of nothing has no value: the tensor %s has an empty axis that is reduced", names[op],
-                     tensor_shape_text(a, text));
-  return VIVA_OK;
+  const int valueless = r->per_result == 0 && results > 0 && !has_value_of_nothing(op);
+  return valueless ? refuse_nothing(op, a, error) : VIVA_OK;
 }
 
-/* -- folding */
+/* -- folding: into `room` where that is not NULL, and the values are few */
 
-/* Folds into a new dense tensor of fold_result's type. */
+/* Folds into a dense tensor of fold_result's type. */
 static viva_status fold_new(const reduction *r, reducer_op op, const viva_tensor *a, viva_dtype type,
-                            const viva_tensor *shifts, viva_tensor **out, viva_error *error) {
+                            const viva_tensor *shifts, tensor_local *room, viva_tensor **out, viva_error *error) {
   const fold f = {.op = op, .type = type, .in = a, .reduced = r->mask, .shifts = shifts};
-  TRY(tensor_empty(r->a->storage->rt, fold_result(op, type), r->rank, r->shape, out, error));
+  TRY(tensor_empty_in(room, r->a->storage->rt, fold_result(op, type), r->rank, r->shape, out, error));
   fold_run(&f, *out);
   return VIVA_OK;
 }
+
+/* The type in which means and squares are summed. */
+static viva_dtype real_type(viva_dtype a) { return dtype_is_float(a) ? dtype_kernel(a) : VIVA_F64; }
 
 /* Each F64 value divided by the count, and perhaps its root. */
 static void finish(viva_tensor *wide, double divisor, int root) {
@@ -122,38 +129,34 @@ static void finish(viva_tensor *wide, double divisor, int root) {
   }
 }
 
-static viva_status fold_mean(const reduction *r, viva_tensor **out, viva_error *error) {
-  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
-  TRY(fold_new(r, RED_SUM, r->a, type, NULL, out, error));
+static viva_status fold_mean(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
+  TRY(fold_new(r, RED_SUM, r->a, real_type(r->a->dtype), NULL, room, out, error));
   finish(*out, (double)r->per_result, 0);
   return VIVA_OK;
 }
 
-static viva_status fold_variance(const reduction *r, viva_tensor **out, viva_error *error) {
-  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
+static viva_status fold_variance(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
+  tensor_local apart;
   viva_tensor *means;
-  TRY(fold_mean(r, &means, error));
-  const viva_status status = fold_new(r, RED_SQUARES, r->a, type, means, out, error);
+  TRY(fold_mean(r, &apart, &means, error));
+  const viva_status status = fold_new(r, RED_SQUARES, r->a, real_type(r->a->dtype), means, room, out, error);
   viva_tensor_release(means);
   if (status == VIVA_OK) finish(*out, (double)r->per_result, r->op == VIVA_STD);
   return status;
 }
 
-static viva_status fold_norm(const reduction *r, viva_tensor **out, viva_error *error) {
-  const viva_dtype type = dtype_is_float(r->a->dtype) ? dtype_kernel(r->a->dtype) : VIVA_F64;
-  viva_tensor *zeros;
-  TRY(tensor_create(r->a->storage->rt, VIVA_F64, r->rank, r->shape, &zeros, error));
-  const viva_status status = fold_new(r, RED_SQUARES, r->a, type, zeros, out, error);
-  viva_tensor_release(zeros);
-  if (status == VIVA_OK) finish(*out, 1, 1);
-  return status;
+static viva_status fold_norm(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
+  TRY(fold_new(r, RED_SQUARES, r->a, real_type(r->a->dtype), NULL, room, out, error));
+  finish(*out, 1, 1);
+  return VIVA_OK;
 }
 
 /* How many are not 0, from a BOOL (or byte) tensor that says which. */
-static viva_status fold_count(const reduction *r, viva_tensor **out, viva_error *error) {
+static viva_status fold_count(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
+  tensor_local apart;
   viva_tensor *truth;
-  TRY(operand_dense(r->a, VIVA_BOOL, &truth, error));
-  const viva_status status = fold_new(r, RED_SUM, truth, VIVA_I64, NULL, out, error);
+  TRY(operand_dense_in(&apart, r->a, VIVA_BOOL, &truth, error));
+  const viva_status status = fold_new(r, RED_SUM, truth, VIVA_I64, NULL, room, out, error);
   viva_tensor_release(truth);
   if (status != VIVA_OK) return status;
   int64_t *counts = (int64_t *)(void *)(*out)->data;
@@ -163,42 +166,148 @@ static viva_status fold_count(const reduction *r, viva_tensor **out, viva_error 
 }
 
 /* The values, dense, in a type that holds them. */
-static viva_status reduce_wide(const reduction *r, viva_tensor **out, viva_error *error) {
+static viva_status reduce_wide(const reduction *r, tensor_local *room, viva_tensor **out, viva_error *error) {
   const viva_dtype type = fold_type(r->a->dtype);
   switch (r->op) {
-  case VIVA_SUM: return fold_new(r, RED_SUM, r->a, type, NULL, out, error);
-  case VIVA_PROD: return fold_new(r, RED_PROD, r->a, type, NULL, out, error);
-  case VIVA_MAX: return fold_new(r, RED_MAX, r->a, type, NULL, out, error);
-  case VIVA_MIN: return fold_new(r, RED_MIN, r->a, type, NULL, out, error);
-  case VIVA_MEAN: return fold_mean(r, out, error);
+  case VIVA_SUM: return fold_new(r, RED_SUM, r->a, type, NULL, room, out, error);
+  case VIVA_PROD: return fold_new(r, RED_PROD, r->a, type, NULL, room, out, error);
+  case VIVA_MAX: return fold_new(r, RED_MAX, r->a, type, NULL, room, out, error);
+  case VIVA_MIN: return fold_new(r, RED_MIN, r->a, type, NULL, room, out, error);
+  case VIVA_MEAN: return fold_mean(r, room, out, error);
   case VIVA_VAR:
-  case VIVA_STD: return fold_variance(r, out, error);
-  case VIVA_NORM: return fold_norm(r, out, error);
+  case VIVA_STD: return fold_variance(r, room, out, error);
+  case VIVA_NORM: return fold_norm(r, room, out, error);
   case VIVA_ARGMAX:
-  case VIVA_ARGMIN: return arg_new(r->a, r->mask, r->op == VIVA_ARGMAX, r->rank, r->shape, out, error);
-  default: return fold_count(r, out, error);
+  case VIVA_ARGMIN: return arg_new(r->a, r->mask, r->op == VIVA_ARGMAX, r->rank, r->shape, room, out, error);
+  default: return fold_count(r, room, out, error);
+  }
+}
+
+/* -- few elements: each result is one line, and there is nothing to arrange */
+
+enum { FEW = 64 /* results, or elements of a line */ };
+
+typedef struct lines {
+  uint32_t axis; /* along which they go; a's rank: all elements are one dense line */
+  int64_t step;  /* bytes */
+  size_t n;
+} lines;
+
+static int are_few(const reduction *r, lines *l) {
+  const viva_tensor *a = r->a;
+  if (r->per_result == 0 || r->per_result > FEW || a->elements > FEW || a->elements == 0) return 0;
+  l->n = r->per_result, l->axis = a->rank, l->step = (int64_t)tensor_element_bytes(a->dtype);
+  if (r->per_result == a->elements && tensor_contiguous(a)) return 1;
+  if (r->mask == 0 || (r->mask & (r->mask - 1)) != 0) return 0;
+  l->axis = (uint32_t)__builtin_ctz(r->mask);
+  l->step *= a->strides[l->axis];
+  return 1;
+}
+
+/* The value of a dense line, and its type. */
+static viva_dtype reduce_line(const reduction *r, const char *at, size_t n, red_value *v) {
+  const viva_tensor *a = r->a;
+  const int sum = r->op == VIVA_SUM || r->op == VIVA_PROD || r->op == VIVA_MAX || r->op == VIVA_MIN;
+  const int64_t step = (int64_t)tensor_element_bytes(a->dtype);
+  fold f = {.op = RED_SUM, .type = sum ? fold_type(a->dtype) : real_type(a->dtype), .in = a};
+  char truth[FEW];
+  switch (r->op) {
+  case VIVA_SUM:
+  case VIVA_PROD:
+  case VIVA_MAX:
+  case VIVA_MIN:
+    f.op = r->op == VIVA_SUM ? RED_SUM : r->op == VIVA_PROD ? RED_PROD : r->op == VIVA_MAX ? RED_MAX : RED_MIN;
+    fold_line(&f, at, step, n, 0, v);
+    return fold_result(f.op, f.type);
+  case VIVA_ARGMAX:
+  case VIVA_ARGMIN: v->i64 = arg_line(a, at, n, r->op == VIVA_ARGMAX); return VIVA_I64;
+  case VIVA_ANY:
+  case VIVA_ALL:
+  case VIVA_COUNT_NONZERO:
+    cast_line(VIVA_BOOL, truth, 1, a->dtype, at, step, n);
+    v->i64 = (int64_t)reducers_get()->count_true((const uint8_t *)truth, n);
+    if (r->op == VIVA_ANY) v->i64 = v->i64 > 0;
+    if (r->op == VIVA_ALL) v->i64 = v->i64 == (int64_t)n;
+    return VIVA_I64;
+  default: break;
+  }
+  double mean = 0;
+  if (r->op != VIVA_NORM) {
+    fold_line(&f, at, step, n, 0, v);
+    v->f64 = mean = v->f64 / (double)n;
+  }
+  if (r->op == VIVA_MEAN) return VIVA_F64;
+  f.op = RED_SQUARES;
+  fold_line(&f, at, step, n, mean, v);
+  if (r->op != VIVA_NORM) v->f64 /= (double)n;
+  if (r->op != VIVA_VAR) v->f64 = sqrt(v->f64);
+  return VIVA_F64;
+}
+
+/* to: dense, and no result that is written is still to be read: apart from a, or a single element. */
+static void reduce_few(const reduction *r, const lines *l, const viva_tensor *to) {
+  const viva_tensor *a = r->a;
+  const int64_t element = (int64_t)tensor_element_bytes(a->dtype), size = (int64_t)tensor_element_bytes(to->dtype);
+  uint64_t index[VIVA_TENSOR_MAX_RANK] = {0};
+  const char *from = a->data;
+  char *out = to->data, dense[FEW * sizeof(double)];
+  for (size_t done = 0; done < to->elements; done++, out += size) {
+    const char *line = from;
+    red_value value;
+    if (l->step != element) {
+      cast_line(a->dtype, dense, element, a->dtype, from, l->step, l->n);
+      line = dense;
+    }
+    const viva_dtype type = reduce_line(r, line, l->n, &value);
+    cast_line(to->dtype, out, size, type, (const char *)&value, 0, 1);
+    for (uint32_t i = a->rank; l->axis < a->rank && i-- > 0;) { /* the next line */
+      if (i == l->axis) continue;
+      from += a->strides[i] * element;
+      if (++index[i] < a->shape[i]) break;
+      from -= (int64_t)a->shape[i] * a->strides[i] * element;
+      index[i] = 0;
+    }
   }
 }
 
 /* -- public */
 
+/* reduce_wide's values have the result's type. */
+static int is_wide(viva_reduction op, viva_dtype result) {
+  return tensor_element_bytes(result) == sizeof(double) || (result == VIVA_F32 && (op == VIVA_MAX || op == VIVA_MIN));
+}
+
 viva_status viva_tensor_reduce(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
                                int32_t keepdims, viva_tensor **out, viva_error *error) {
   reduction r;
+  lines l;
+  tensor_local room;
   viva_tensor *wide;
   TRY(operand_place(out, error));
   TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
-  TRY(reduce_wide(&r, &wide, error));
-  return operand_become(wide, viva_reduction_type(op, a->dtype), out, error);
+  const viva_dtype result = viva_reduction_type(op, a->dtype);
+  if (are_few(&r, &l)) {
+    TRY(tensor_empty(a->storage->rt, result, r.rank, r.shape, out, error));
+    reduce_few(&r, &l, *out);
+    return VIVA_OK;
+  }
+  TRY(reduce_wide(&r, is_wide(op, result) ? NULL : &room, &wide, error));
+  return operand_become(wide, result, out, error);
 }
 
 viva_status viva_tensor_reduce_into(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
                                     int32_t keepdims, viva_tensor *out, viva_error *error) {
   reduction r;
+  lines l;
+  tensor_local room;
   viva_tensor *wide;
   TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
   TRY(operand_out(out, r.rank, r.shape, error));
-  TRY(reduce_wide(&r, &wide, error)); /* apart from out, which may overlap a */
+  if (are_few(&r, &l) && tensor_contiguous(out) && (out->elements == 1 || !tensor_overlap(out, a))) {
+    reduce_few(&r, &l, out);
+    return VIVA_OK;
+  }
+  TRY(reduce_wide(&r, &room, &wide, error)); /* apart from out, which may overlap a */
   operand_move(out, wide);
   viva_tensor_release(wide);
   return VIVA_OK;

@@ -13,7 +13,10 @@ typedef struct scalar {
 /* value converted to a type as viva_tensor_astype does. */
 void scalar_of(scalar *s, viva_dtype dtype, double value);
 
-/* A Python number beside a: see viva_tensor_binary_scalar. E_LIMIT. */
-viva_status scalar_beside(scalar *s, const viva_tensor *a, double value, viva_error *error);
+/* The same in the type that is computed in: what F16 and BF16 make of a value, as F32. */
+void scalar_computed(scalar *s, viva_dtype dtype, double value);
+
+/* A Python number beside a: see viva_tensor_binary_scalar; as scalar_computed has it. type: what it counts as. E_LIMIT. */
+viva_status scalar_beside(scalar *s, const viva_tensor *a, double value, viva_dtype *type, viva_error *error);
 
 #endif

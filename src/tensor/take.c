@@ -8,25 +8,49 @@
 #include "tensor/index.h"
 #include "tensor/walk.h"
 
-viva_status index_hold(const viva_tensor *indices, viva_tensor **held, viva_error *error) {
-  *held = NULL;
-  TRY(operand_need(indices, "indices", error));
-  if (!dtype_is_integer(indices->dtype))
-    return error_set(error, VIVA_E_DTYPE, "indices are %s; expected an integer type", viva_dtype_name(indices->dtype));
-  TRY(operand_dense(indices, VIVA_I64, held, error));
-  const int64_t *values = viva_tensor_elements(*held);
-  for (uint64_t i = 0; indices->dtype == VIVA_U64 && i < (*held)->elements; i++)
-    if (values[i] < 0) { /* above I64: not one from the end */
-      const uint64_t index = (uint64_t)values[i];
-      viva_tensor_release(*held), *held = NULL;
-      return error_set(error, VIVA_E_SIZE, "index %llu is outside any axis", (unsigned long long)index);
-    }
+/* Above I64: not one from the end. */
+static viva_status check_unsigned(const viva_tensor *held, const viva_tensor *a, viva_error *error) {
+  const int64_t *values = (const int64_t *)(const void *)held->data;
+  char text[128];
+  for (size_t i = 0; i < held->elements; i++)
+    if (values[i] < 0)
+      return error_set(error, VIVA_E_SIZE, "index %llu is outside any axis of the tensor %s",
+                       (unsigned long long)(uint64_t)values[i], tensor_shape_text(a, text));
   return VIVA_OK;
 }
 
-viva_status index_refuse(int64_t index, uint64_t size, viva_error *error) {
-  return error_set(error, VIVA_E_SIZE, "index %lld is outside an axis of %llu", (long long)index,
-                   (unsigned long long)size);
+static viva_status refuse_type(const viva_tensor *indices, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_DTYPE, "indices are %s, in a tensor %s; expected an integer type",
+                   viva_dtype_name(indices->dtype), tensor_shape_text(indices, text));
+}
+
+viva_status index_hold(const viva_tensor *indices, const viva_tensor *a, tensor_local *room, viva_tensor **held,
+                       viva_error *error) {
+  *held = NULL;
+  TRY(operand_need(indices, "indices", error));
+  if (!dtype_is_integer(indices->dtype)) return refuse_type(indices, error);
+  TRY(operand_dense_in(room, indices, VIVA_I64, held, error));
+  const viva_status status = indices->dtype == VIVA_U64 ? check_unsigned(*held, a, error) : VIVA_OK;
+  if (status != VIVA_OK) viva_tensor_release(*held), *held = NULL;
+  return status;
+}
+
+viva_status index_check(const viva_tensor *held, const viva_tensor *a, uint32_t axis, viva_error *error) {
+  const int64_t *values = (const int64_t *)(const void *)held->data;
+  const uint64_t size = axis < a->rank ? a->shape[axis] : a->elements;
+  for (size_t i = 0; i < held->elements; i++)
+    if (index_place(values[i], size) >= size) return index_refuse(values[i], a, axis, error);
+  return VIVA_OK;
+}
+
+viva_status index_refuse(int64_t index, const viva_tensor *a, uint32_t axis, viva_error *error) {
+  char text[128];
+  if (axis == a->rank)
+    return error_set(error, VIVA_E_SIZE, "index %lld is outside the %zu elements of the tensor %s", (long long)index,
+                     a->elements, tensor_shape_text(a, text));
+  return error_set(error, VIVA_E_SIZE, "index %lld is outside axis %u of the tensor %s", (long long)index,
+                   (unsigned)axis, tensor_shape_text(a, text));
 }
 
 /* -- take: blocks of what lies behind the axis, for each index, for each place before it */
@@ -64,6 +88,8 @@ static void take_part(void *arg, size_t begin, size_t end, size_t thread) {
     TAKE_LINE(uint64_t)
   } else if (line && t->block == 4) {
     TAKE_LINE(uint32_t)
+  } else if (line && t->block == 2) {
+    TAKE_LINE(uint16_t)
   } else if (t->block == 4) {
     TAKE_ELEMENTS(uint32_t)
   } else if (t->block == 8) {
@@ -83,31 +109,37 @@ typedef struct taken {
   uint32_t rank;
   uint64_t shape[2 * VIVA_TENSOR_MAX_RANK];
   uint64_t before, size, behind;
+  uint32_t axis; /* a's rank: all */
 } taken;
+
+static viva_status refuse_axes(const viva_tensor *a, const viva_tensor *indices, viva_error *error) {
+  char first[128], second[128];
+  return error_set(error, VIVA_E_ARGUMENT, "take: indices %s in an axis of %s give more than 8 axes",
+                   tensor_shape_text(indices, second), tensor_shape_text(a, first));
+}
 
 static viva_status describe(const viva_tensor *a, const viva_tensor *indices, int32_t axis, taken *t,
                             viva_error *error) {
   uint32_t at = 0;
-  char text[128];
   const int all = axis == VIVA_AXIS_ALL;
-  *t = (taken){.before = 1, .size = a->elements, .behind = 1};
+  t->rank = 0, t->before = 1, t->size = a->elements, t->behind = 1, t->axis = a->rank;
   if (!all) TRY(operand_axis(a, axis, &at, error));
   for (uint32_t i = 0; !all && i < at; i++) t->before *= a->shape[i], t->shape[t->rank++] = a->shape[i];
   for (uint32_t i = 0; i < indices->rank; i++) t->shape[t->rank++] = indices->shape[i];
   for (uint32_t i = at + 1; !all && i < a->rank; i++) t->behind *= a->shape[i], t->shape[t->rank++] = a->shape[i];
-  if (!all) t->size = a->shape[at];
-  if (t->rank <= VIVA_TENSOR_MAX_RANK) return VIVA_OK;
-  return error_set(error, VIVA_E_ARGUMENT, "take: indices with %u axes in one of %s give more than 8",
-                   (unsigned)indices->rank, tensor_shape_text(a, text));
+  if (!all) t->size = a->shape[at], t->axis = at;
+  return t->rank <= VIVA_TENSOR_MAX_RANK ? VIVA_OK : refuse_axes(a, indices, error);
 }
 
-/* to: dense, of a's type. */
-static viva_status take(const viva_tensor *a, const viva_tensor *indices, const taken *t, viva_tensor *to,
+/* to: dense, of a's type. whole: nothing is written when an index is outside. */
+static viva_status take(const viva_tensor *a, const viva_tensor *indices, const taken *t, int whole, viva_tensor *to,
                         viva_error *error) {
+  tensor_local room[2];
   viva_tensor *dense = NULL, *places = NULL;
   if (to->elements == 0 && indices->elements == 0) return VIVA_OK;
-  viva_status status = index_hold(indices, &places, error);
-  if (status == VIVA_OK) status = operand_dense(a, a->dtype, &dense, error);
+  viva_status status = index_hold(indices, a, &room[0], &places, error);
+  if (status == VIVA_OK && whole && t->before > 0) status = index_check(places, a, t->axis, error);
+  if (status == VIVA_OK) status = operand_dense_in(&room[1], a, a->dtype, &dense, error);
   if (status == VIVA_OK) {
     taking job = {.from = dense->data,
                   .indices = (const int64_t *)(const void *)places->data,
@@ -116,10 +148,12 @@ static viva_status take(const viva_tensor *a, const viva_tensor *indices, const 
                   .block = (size_t)t->behind * tensor_element_bytes(a->dtype),
                   .size = t->size};
     const size_t blocks = (size_t)t->before * places->elements;
-    pool *threads = to->elements >= 2 * PARALLEL_ELEMENTS ? a->storage->rt->pool : NULL;
-    pool_for(threads, blocks, 1 + PARALLEL_ELEMENTS / (size_t)(t->behind + 1), take_part, &job);
+    if (to->elements < 2 * PARALLEL_ELEMENTS)
+      take_part(&job, 0, blocks, 0);
+    else
+      pool_for(a->storage->rt->pool, blocks, 1 + PARALLEL_ELEMENTS / (size_t)(t->behind + 1), take_part, &job);
     const size_t bad = atomic_load_explicit(&job.bad, memory_order_relaxed);
-    if (bad) status = index_refuse(job.indices[(bad - 1) % job.count], t->size, error);
+    if (bad) status = index_refuse(job.indices[(bad - 1) % job.count], a, t->axis, error);
   }
   viva_tensor_release(dense), viva_tensor_release(places);
   return status;
@@ -134,7 +168,7 @@ viva_status viva_tensor_take(const viva_tensor *a, const viva_tensor *indices, i
   TRY(operand_need(indices, "indices", error));
   TRY(describe(a, indices, axis, &t, error));
   TRY(tensor_empty(a->storage->rt, a->dtype, t.rank, t.shape, &made, error));
-  const viva_status status = take(a, indices, &t, made, error);
+  const viva_status status = take(a, indices, &t, 0, made, error);
   if (status == VIVA_OK)
     *out = made;
   else
@@ -150,8 +184,8 @@ viva_status viva_tensor_take_into(const viva_tensor *a, const viva_tensor *indic
   TRY(operand_need(indices, "indices", error));
   TRY(describe(a, indices, axis, &t, error));
   TRY(operand_out(out, t.rank, t.shape, error));
-  if (out->dtype == a->dtype && operand_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, indices))
-    return take(a, indices, &t, out, error);
+  if (out->dtype == a->dtype && tensor_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, indices))
+    return take(a, indices, &t, 1, out, error);
   TRY(viva_tensor_take(a, indices, axis, &made, error));
   operand_move(out, made);
   viva_tensor_release(made);

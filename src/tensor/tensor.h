@@ -18,6 +18,7 @@ typedef struct tensor_storage {
   viva_tensor_release_fn release; /* of wrapped memory; NULL: data is owned, or the caller's */
   void *release_user;
   int owned; /* data came by itself from rt's memory, or from the device's */
+  int local; /* it is part of a tensor_local */
 } tensor_storage;
 
 struct viva_tensor {
@@ -31,6 +32,19 @@ struct viva_tensor {
   char *data; /* of element [0, 0, …], inside the storage */
 };
 
+/* A storage and the first tensor over it; small elements lie behind both: one allocation for all. */
+typedef struct tensor_first {
+  tensor_storage storage;
+  viva_tensor tensor;
+} tensor_first;
+
+/* Room for a tensor that lives no longer than a call, on the stack: small elements lie in it. */
+enum { LOCAL_BYTES = 512 };
+typedef struct tensor_local {
+  tensor_first first;
+  _Alignas(32) char elements[LOCAL_BYTES];
+} tensor_local;
+
 /* As the public calls, on a runtime (retained by the storage). device NULL: in the host's memory. */
 viva_status tensor_create(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, viva_tensor **out,
                           viva_error *error);
@@ -41,6 +55,9 @@ viva_status tensor_empty(runtime *rt, viva_dtype dtype, uint32_t rank, const uin
                          viva_error *error);
 viva_status tensor_empty_on(runtime *rt, const tensor_device *device, viva_dtype dtype, uint32_t rank,
                             const uint64_t *shape, viva_tensor **out, viva_error *error);
+/* The same, in room when it is small and room is not NULL; released as all others, before room goes. */
+viva_status tensor_empty_in(tensor_local *room, runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                            viva_tensor **out, viva_error *error);
 viva_status tensor_wrap(runtime *rt, const tensor_device *device, const viva_tensor_memory *memory, viva_dtype dtype,
                         uint32_t rank, const uint64_t *shape, viva_tensor **out, viva_error *error);
 
@@ -53,17 +70,32 @@ viva_status tensor_over(tensor_storage *storage, viva_dtype dtype, uint32_t rank
 void storage_settle(const tensor_storage *s);
 
 /* Bytes of one element, 0 for types a tensor cannot have. */
-size_t tensor_element_bytes(viva_dtype dtype);
+static inline size_t tensor_element_bytes(viva_dtype dtype) {
+  static const uint8_t bytes[] = {
+      [VIVA_F64] = 8,  [VIVA_F32] = 4,  [VIVA_F16] = 2,  [VIVA_BF16] = 2, [VIVA_I64] = 8,  [VIVA_I32] = 4,
+      [VIVA_I16] = 2,  [VIVA_I8] = 1,   [VIVA_U64] = 8,  [VIVA_U32] = 4,  [VIVA_U16] = 2,  [VIVA_U8] = 1,
+      [VIVA_BOOL] = 1, [VIVA_E4M3] = 1, [VIVA_E5M2] = 1, [VIVA_E8M0] = 1, [VIVA_E2M1] = 1, [VIVA_C64] = 0};
+  return (size_t)dtype < sizeof bytes ? bytes[dtype] : 0;
+}
 
 /* "[2, 576]" */
 const char *tensor_shape_text(const viva_tensor *t, char buffer[128]);
 
-/* 1 when no two elements share memory (0 may also be said of strange strides that interleave). */
+/* 1 when no two elements share memory (0 also where strides interleave in so many ways that nobody has looked at all). */
 int tensor_distinct(const viva_tensor *t);
 /* 1 when the memory that a spans, from its first byte to its last, meets that of b. */
 int tensor_overlap(const viva_tensor *a, const viva_tensor *b);
 /* The bytes between which all elements lie: *bytes from *first on. */
 void tensor_span(const viva_tensor *t, char **first, size_t *bytes);
+
+/* Row-major, without gaps. */
+static inline int tensor_contiguous(const viva_tensor *t) {
+  int64_t step = 1;
+  if (t->elements == 0) return 1;
+  for (uint32_t i = t->rank; i-- > 0; step *= (int64_t)t->shape[i])
+    if (t->shape[i] != 1 && t->strides[i] != step) return 0;
+  return 1;
+}
 
 /* F64, F32, F16 and BF16: what the conversions below can read. */
 int tensor_is_real(viva_dtype dtype);

@@ -95,7 +95,9 @@ static viva_status resolve(const viva_tensor *a, uint32_t rank, const uint64_t *
     else if (open == rank)
       open = i;
     else
-      return error_set(error, VIVA_E_ARGUMENT, "reshape: two sizes are left open; expected one at most");
+      return error_set(error, VIVA_E_ARGUMENT,
+                       "reshape: two sizes for the tensor %s are left open; expected one at most",
+                       tensor_shape_text(a, text));
   }
   if (open < rank && !overflow && product > 0 && a->elements % product == 0)
     found[open] = a->elements / product, product = a->elements;
@@ -132,7 +134,7 @@ static viva_status axes_mask(const viva_tensor *a, const int32_t *axes, uint32_t
   for (uint32_t i = 0; axes && i < count; i++) {
     uint32_t axis;
     TRY(operand_axis(a, axes[i], &axis, error));
-    if (*mask >> axis & 1) return error_set(error, VIVA_E_ARGUMENT, "axis %d is named twice", (int)axes[i]);
+    if (*mask >> axis & 1) return operand_twice("view", a, axes[i], error);
     *mask |= 1u << axis;
   }
   return VIVA_OK;
@@ -171,13 +173,14 @@ viva_status viva_tensor_squeeze(const viva_tensor *a, const int32_t *axes, uint3
 }
 
 viva_status viva_tensor_expand_dims(const viva_tensor *a, int32_t axis, viva_tensor **out, viva_error *error) {
+  char text[128];
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
   const int64_t place = axis < 0 ? (int64_t)axis + a->rank + 1 : axis;
   if (place < 0 || place > (int64_t)a->rank || a->rank == VIVA_TENSOR_MAX_RANK)
     return error_set(error, VIVA_E_ARGUMENT,
-                     "axis is %d; a tensor of rank %u takes a new one at -%u to %u, and 8 at most", (int)axis,
-                     (unsigned)a->rank, (unsigned)a->rank + 1, (unsigned)a->rank);
+                     "expand_dims: axis is %d; the tensor %s takes a new one at -%u to %u, and 8 axes at most",
+                     (int)axis, tensor_shape_text(a, text), (unsigned)a->rank + 1, (unsigned)a->rank);
   view v = view_of(a);
   for (uint32_t i = v.rank++; i > (uint32_t)place; i--) v.shape[i] = v.shape[i - 1], v.strides[i] = v.strides[i - 1];
   v.shape[place] = 1, v.strides[place] = 1;
@@ -205,8 +208,8 @@ viva_status viva_tensor_broadcast_to(const viva_tensor *a, uint32_t rank, const 
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
   if (rank > VIVA_TENSOR_MAX_RANK || (rank > 0 && !shape))
-    return error_set(error, VIVA_E_ARGUMENT, "rank is %u; expected %u to %d, and a shape", (unsigned)rank,
-                     (unsigned)a->rank, VIVA_TENSOR_MAX_RANK);
+    return error_set(error, VIVA_E_ARGUMENT, "broadcast_to: rank is %u; the tensor %s takes %u to %d, and a shape",
+                     (unsigned)rank, tensor_shape_text(a, text), (unsigned)a->rank, VIVA_TENSOR_MAX_RANK);
   view v = {.rank = rank};
   int fits = rank >= a->rank;
   for (uint32_t i = 0; i < rank; i++) v.shape[i] = shape[i];
@@ -227,10 +230,13 @@ viva_status viva_tensor_broadcast_to(const viva_tensor *a, uint32_t rank, const 
 viva_status viva_tensor_slice_step(const viva_tensor *a, int32_t axis, int64_t start, int64_t stop, int64_t step,
                                    viva_tensor **out, viva_error *error) {
   uint32_t at;
+  char text[128];
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
   TRY(operand_axis(a, axis, &at, error));
-  if (step == 0 || step == INT64_MIN) return error_set(error, VIVA_E_ARGUMENT, "step is %lld", (long long)step);
+  if (step == 0 || step == INT64_MIN)
+    return error_set(error, VIVA_E_ARGUMENT, "slice: the step along axis %u of the tensor %s is %lld; expected another",
+                     (unsigned)at, tensor_shape_text(a, text), (long long)step);
   const int64_t size = (int64_t)a->shape[at], low = step < 0 ? -1 : 0, high = step < 0 ? size - 1 : size;
   int64_t bounds[2] = {start, stop};
   for (int k = 0; k < 2; k++) {
@@ -292,6 +298,7 @@ viva_status viva_tensor_split(const viva_tensor *a, int32_t axis, uint32_t parts
 viva_status viva_tensor_split_at(const viva_tensor *a, int32_t axis, const uint64_t *places, uint32_t count,
                                  viva_tensor **views, viva_error *error) {
   uint32_t at;
+  char text[128];
   if (!views || count == UINT32_MAX || (count > 0 && !places))
     return error_set(error, VIVA_E_ARGUMENT, "views or places is NULL");
   for (uint32_t i = 0; i <= count; i++) views[i] = NULL;
@@ -304,7 +311,9 @@ viva_status viva_tensor_split_at(const viva_tensor *a, int32_t axis, const uint6
   for (uint32_t i = 0; i <= count && status == VIVA_OK; i++) {
     const uint64_t end = i == count || places[i] > size ? size : places[i];
     if (end < first) {
-      status = error_set(error, VIVA_E_ARGUMENT, "split_at: place %u is before the one in front of it", (unsigned)i);
+      status = error_set(error, VIVA_E_ARGUMENT,
+                         "split_at: place %u, %llu, along axis %u of the tensor %s is before the one in front of it",
+                         (unsigned)i, (unsigned long long)end, (unsigned)at, tensor_shape_text(a, text));
       break;
     }
     v.shape[at] = end - first;

@@ -25,10 +25,10 @@ viva_status viva_tensor_view(const viva_tensor *tensor, uint32_t rank, const uin
 
 static viva_status check_axis(const viva_tensor *t, uint32_t axis, const char *name, viva_error *error) {
   if (axis < t->rank) return VIVA_OK;
-  error_set(error, VIVA_E_ARGUMENT, "%s is %u; the tensor has %u axes, counted from 0", name, (unsigned)axis,
-            (unsigned)t->rank);
-  error_at(error, NULL, name, -1, VIVA_NO_OFFSET);
-  return VIVA_E_ARGUMENT;
+  char text[128];
+  error_set(error, VIVA_E_ARGUMENT, "%s is %u; the tensor %s has %u axes, counted from 0", name, (unsigned)axis,
+            tensor_shape_text(t, text), (unsigned)t->rank);
+  return error_option(error, VIVA_E_ARGUMENT, name);
 }
 
 viva_status viva_tensor_transpose(const viva_tensor *tensor, uint32_t a, uint32_t b, viva_tensor **view,
@@ -50,10 +50,12 @@ viva_status viva_tensor_slice(const viva_tensor *tensor, uint32_t axis, uint64_t
   TRY(need(tensor, view, error));
   TRY(check_axis(tensor, axis, "axis", error));
   const uint64_t have = tensor->shape[axis];
-  if (start > have || length > have - start)
-    return error_set(error, VIVA_E_SIZE, "indices %llu to %llu + %llu were asked for; axis %u has %llu",
-                     (unsigned long long)start, (unsigned long long)start, (unsigned long long)length, (unsigned)axis,
-                     (unsigned long long)have);
+  if (start > have || length > have - start) {
+    char text[128];
+    return error_set(
+        error, VIVA_E_SIZE, "slice: %llu indices from %llu on were asked for along axis %u of the tensor %s",
+        (unsigned long long)length, (unsigned long long)start, (unsigned)axis, tensor_shape_text(tensor, text));
+  }
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   memcpy(shape, tensor->shape, sizeof shape);
   shape[axis] = length;
@@ -64,14 +66,6 @@ viva_status viva_tensor_slice(const viva_tensor *tensor, uint32_t axis, uint64_t
 
 /* -- what it is */
 
-static int is_contiguous(const viva_tensor *t) {
-  int64_t step = 1;
-  if (t->elements == 0) return 1;
-  for (uint32_t i = t->rank; i-- > 0; step *= (int64_t)t->shape[i])
-    if (t->shape[i] != 1 && t->strides[i] != step) return 0;
-  return 1;
-}
-
 viva_status viva_tensor_info(const viva_tensor *tensor, viva_tensor_desc *desc, viva_error *error) {
   if (!tensor) return error_set(error, VIVA_E_ARGUMENT, "tensor is NULL");
   viva_tensor_desc found = {.size = sizeof found,
@@ -79,7 +73,7 @@ viva_status viva_tensor_info(const viva_tensor *tensor, viva_tensor_desc *desc, 
                             .rank = tensor->rank,
                             .elements = tensor->elements,
                             .bytes = tensor->elements * tensor_element_bytes(tensor->dtype),
-                            .contiguous = is_contiguous(tensor),
+                            .contiguous = tensor_contiguous(tensor),
                             .on_device = tensor->storage->device != NULL};
   memcpy(found.shape, tensor->shape, sizeof found.shape);
   memcpy(found.strides, tensor->strides, sizeof found.strides);
@@ -113,23 +107,49 @@ int tensor_overlap(const viva_tensor *a, const viva_tensor *b) {
   return a0 < b0 + b_bytes && b0 < a0 + a_bytes;
 }
 
-/* Axes from the smallest step to the largest: each step must be longer than all that the smaller ones reach. */
-int tensor_distinct(const viva_tensor *t) {
-  uint64_t reached = 0; /* by the axes seen so far */
-  uint32_t seen = 0;    /* bit i: axis i */
-  if (t->elements <= 1 || is_contiguous(t)) return 1;
-  for (uint32_t n = 0; n < t->rank; n++) {
-    uint32_t best = t->rank;
-    uint64_t best_step = 0;
-    for (uint32_t i = 0; i < t->rank; i++) {
-      const uint64_t step = t->strides[i] < 0 ? 0 - (uint64_t)t->strides[i] : (uint64_t)t->strides[i];
-      if (seen >> i & 1 || t->shape[i] == 1) continue;
-      if (best == t->rank || step < best_step) best = i, best_step = step;
-    }
-    if (best == t->rank) return 1;
-    if (best_step <= reached) return 0;
-    reached += best_step * (t->shape[best] - 1);
-    seen |= 1u << best;
+/* Axes of more than one index, from the longest step to the shortest; rest: how far those behind each reach. */
+typedef struct lattice {
+  uint32_t count;
+  int64_t last[VIVA_TENSOR_MAX_RANK], step[VIVA_TENSOR_MAX_RANK], rest[VIVA_TENSOR_MAX_RANK];
+} lattice;
+
+enum { MOST_STEPS = 1 << 16 /* of the search below: about a millisecond */ };
+
+/* Two elements share a place when indices x, |x[k]| ≤ last[k], that are not all 0 reach 0. From axis i on, where the axes in
+ * front have reached sum; 1 also when the search is too long. */
+static int meets(const lattice *l, uint32_t i, int64_t sum, int moved, uint32_t *steps) {
+  if ((*steps)++ > MOST_STEPS) return 1;
+  if (i == l->count) return moved && sum == 0;
+  const int64_t step = l->step[i], low = -l->rest[i] - sum, high = l->rest[i] - sum;
+  int64_t x = low / step - (low < 0 && low % step != 0) + (low % step != 0); /* up */
+  int64_t end = high / step - (high < 0 && high % step != 0);                /* down */
+  x = x < -l->last[i] ? -l->last[i] : x;
+  end = end > l->last[i] ? l->last[i] : end;
+  for (; x <= end; x++)
+    if (meets(l, i + 1, sum + x * step, moved || x != 0, steps)) return 1;
+  return 0;
+}
+
+static lattice lattice_of(const viva_tensor *t) {
+  lattice l = {.count = 0};
+  for (uint32_t i = 0; i < t->rank; i++) {
+    const int64_t step = t->strides[i] < 0 ? -t->strides[i] : t->strides[i];
+    if (t->shape[i] == 1) continue;
+    uint32_t at = l.count++;
+    for (; at > 0 && l.step[at - 1] < step; at--) l.step[at] = l.step[at - 1], l.last[at] = l.last[at - 1];
+    l.step[at] = step, l.last[at] = (int64_t)t->shape[i] - 1;
   }
-  return 1;
+  int64_t reached = 0;
+  for (uint32_t i = l.count; i-- > 0; reached += l.last[i] * l.step[i]) l.rest[i] = reached;
+  return l;
+}
+
+int tensor_distinct(const viva_tensor *t) {
+  uint32_t steps = 0;
+  if (t->elements <= 1 || tensor_contiguous(t)) return 1;
+  const lattice l = lattice_of(t);
+  int apart = 1; /* each step is longer than all that the shorter ones reach */
+  for (uint32_t i = 0; i < l.count && apart; i++) apart = l.step[i] > l.rest[i];
+  if (apart || l.step[l.count - 1] == 0) return apart;
+  return !meets(&l, 0, 0, 0, &steps);
 }

@@ -7,24 +7,29 @@
 
 /* -- shapes */
 
+static viva_status refuse(const viva_tensor *first, const viva_tensor *other, viva_error *error) {
+  char a[128], b[128];
+  return error_set(error, VIVA_E_SIZE,
+                   "shapes %s and %s do not fit: sizes must be equal, or one of them 1, from the last axis on",
+                   tensor_shape_text(first, a), tensor_shape_text(other, b));
+}
+
 viva_status broadcast_shape(const viva_tensor *const *operands, int count, uint32_t *rank, uint64_t *shape,
                             viva_error *error) {
-  *rank = 0;
-  for (int k = 0; k < count; k++)
-    if (operands[k]->rank > *rank) *rank = operands[k]->rank;
-  for (uint32_t i = 0; i < *rank; i++) shape[i] = 1;
-  for (int k = 0; k < count; k++)
-    for (uint32_t i = 0; i < operands[k]->rank; i++) {
-      uint64_t *size = &shape[*rank - operands[k]->rank + i];
-      if (operands[k]->shape[i] == *size || operands[k]->shape[i] == 1) continue;
-      if (*size != 1) {
-        char here[128], first[128];
-        return error_set(error, VIVA_E_SIZE,
-                         "shapes %s and %s do not fit: sizes must be equal, or one of them 1, from the last axis on",
-                         tensor_shape_text(operands[0], first), tensor_shape_text(operands[k], here));
-      }
-      *size = operands[k]->shape[i];
+  uint32_t most = 0;
+  for (int k = 0; k < count; k++) most = operands[k]->rank > most ? operands[k]->rank : most;
+  for (uint32_t i = 0; i < most; i++) { /* from the last axis on */
+    uint64_t size = 1;
+    for (int k = 0; k < count; k++) {
+      const uint32_t r = operands[k]->rank;
+      const uint64_t here = i < r ? operands[k]->shape[r - 1 - i] : 1;
+      if (here == size || here == 1) continue;
+      if (size != 1) return refuse(operands[0], operands[k], error);
+      size = here;
     }
+    shape[most - 1 - i] = size;
+  }
+  *rank = most;
   return VIVA_OK;
 }
 
@@ -83,26 +88,27 @@ static void join_axes(walk *w) {
 }
 
 void walk_make(walk *w, uint32_t rank, const uint64_t *shape, const viva_tensor *const *operands, int count) {
+  uint32_t kept[VIVA_TENSOR_MAX_RANK], axes = 0; /* axes with more than one index */
   w->operands = count;
-  w->rank = 0;
   w->elements = 1;
-  for (int k = 0; k < count; k++) w->base[k] = operands[k]->data;
   for (uint32_t i = 0; i < rank; i++) {
     w->elements *= (size_t)shape[i];
-    if (shape[i] == 1) continue;
-    for (int k = 0; k < count; k++) {
-      const uint32_t missing = rank - operands[k]->rank;
-      const int repeats = i < missing || operands[k]->shape[i - missing] == 1;
-      w->step[k][w->rank] =
-          repeats ? 0 : operands[k]->strides[i - missing] * (int64_t)tensor_element_bytes(operands[k]->dtype);
+    if (shape[i] != 1) w->shape[axes] = shape[i], kept[axes++] = i;
+  }
+  w->rank = axes;
+  for (int k = 0; k < count; k++) {
+    const viva_tensor *t = operands[k];
+    const uint32_t missing = rank - t->rank;
+    const int64_t element = (int64_t)tensor_element_bytes(t->dtype);
+    w->base[k] = t->data;
+    for (uint32_t j = 0; j < axes; j++) {
+      const int repeats = kept[j] < missing || t->shape[kept[j] - missing] == 1;
+      w->step[k][j] = repeats ? 0 : t->strides[kept[j] - missing] * element;
     }
-    w->shape[w->rank++] = shape[i];
   }
-  if (w->elements == 0) return;
-  if (w->rank > 1) {
-    sort_axes(w);
-    join_axes(w);
-  }
+  if (w->elements == 0 || axes < 2) return;
+  sort_axes(w);
+  join_axes(w);
 }
 
 /* -- the pass */
@@ -144,6 +150,19 @@ static void run_part(void *arg, size_t begin, size_t end, size_t thread) {
   }
 }
 
+/* One line, or a few side by side. */
+static void run_lines(const walk *w, walk_body body, void *arg) {
+  const uint32_t inner = w->rank - 1;
+  const uint64_t lines = inner ? w->shape[0] : 1;
+  char *at[WALK_OPERANDS];
+  int64_t step[WALK_OPERANDS];
+  for (int k = 0; k < w->operands; k++) at[k] = w->base[k], step[k] = w->step[k][inner];
+  for (uint64_t i = 0; i < lines; i++) {
+    body(arg, at, step, (size_t)w->shape[inner]);
+    for (int k = 0; k < w->operands; k++) at[k] += w->step[k][0];
+  }
+}
+
 void walk_run(const walk *w, pool *threads, walk_body body, void *arg) {
   static const int64_t none[WALK_OPERANDS] = {0};
   if (w->elements == 0) return;
@@ -152,7 +171,9 @@ void walk_run(const walk *w, pool *threads, walk_body body, void *arg) {
     return;
   }
   pass job = {w, body, arg};
-  if (w->elements < 2 * PARALLEL_ELEMENTS)
+  if (w->elements < 2 * PARALLEL_ELEMENTS && w->rank <= 2)
+    run_lines(w, body, arg);
+  else if (w->elements < 2 * PARALLEL_ELEMENTS)
     run_part(&job, 0, w->elements, 0);
   else
     pool_for(threads, w->elements, PARALLEL_ELEMENTS, run_part, &job);

@@ -12,7 +12,7 @@
 #include <emmintrin.h>
 #endif
 
-#include "text/vocab.h"
+#include "text/merges.h"
 
 #define BPE_NO_RANK UINT32_MAX
 #define BPE_NO_ID   UINT32_MAX
@@ -46,10 +46,10 @@ typedef struct bpe {
   size_t most_symbols; /* that one byte of a piece can become: 1 or 2 */
 } bpe;
 
-/* Compiles merges: pairs of texts, left then right, in order of rank. Of a pair given twice the later rank counts, as
- * in the reference. v and the rules' texts must outlive the result. Errors: E_FORMAT (a merge that names an absent
- * token: which, and its index; an unknown token that is not there and may be asked for), E_MEMORY. */
-viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const token_text *merges, size_t merge_count,
+/* Compiles merges, in order of rank. Of a pair given twice the later rank counts, as in the reference. v and the rules'
+ * texts must outlive the result. Errors: E_FORMAT (an unknown token that is not there and may be asked for), E_LIMIT (more
+ * merges than a slot has room for), E_MEMORY. */
+viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const merge_ids *merges, size_t merge_count,
                        bpe *out, viva_error *error);
 void bpe_destroy(mem *m, bpe *b);
 

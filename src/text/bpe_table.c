@@ -28,59 +28,36 @@ static viva_status fit_slots(bpe *b, size_t merge_count, viva_error *error) {
   return error_set(error, VIVA_E_LIMIT, "%zu merges are too many for %zu tokens", merge_count, b->vocab->count);
 }
 
-static viva_status absent(size_t index, const char *role, const char *text, size_t bytes, viva_error *error) {
-  char quoted[QUOTE_SIZE];
-  return error_set(error, VIVA_E_FORMAT, "merge %zu names %s '%s', which is not in the vocabulary", index, role,
-                   error_quote(quoted, sizeof quoted, text, bytes));
-}
-
 /* An id of the model's own vocabulary: merges do not see tokens that were only added. */
 static int64_t find_in_model(const vocab *v, const char *text, size_t bytes) {
   int64_t id = vocab_find(v, text, bytes);
   return id >= 0 && (v->flags[id] & VOCAB_MODEL) ? id : -1;
 }
 
-static viva_status compile_merges(bpe *b, const token_text *merges, size_t merge_count, char *joined,
-                                  viva_error *error) {
-  size_t prefix = b->rules.prefix.bytes;
+#define MERGES_AHEAD 16 /* lines of the table that are on their way */
+
+static void put_merges(bpe *b, const merge_ids *merges, size_t merge_count) {
   for (size_t i = 0; i < merge_count; i++) {
-    token_text l = merges[2 * i], r = merges[2 * i + 1];
-    int64_t left = find_in_model(b->vocab, l.text, l.bytes);
-    if (left < 0) return absent(i, "the left part", l.text, l.bytes, error);
-    int64_t right = find_in_model(b->vocab, r.text, r.bytes);
-    if (right < 0) return absent(i, "the right part", r.text, r.bytes, error);
-    size_t skip = prefix < r.bytes ? prefix : 0;
-    memcpy(joined, l.text, l.bytes);
-    memcpy(joined + l.bytes, r.text + skip, r.bytes - skip);
-    int64_t result = find_in_model(b->vocab, joined, l.bytes + r.bytes - skip);
-    if (result < 0) return absent(i, "the result", joined, l.bytes + r.bytes - skip, error);
-    b->results[i] = (uint32_t)result;
-    merge_put(b, (uint32_t)left, (uint32_t)right, (uint32_t)i);
+    if (i + MERGES_AHEAD < merge_count) {
+      const merge_ids *soon = &merges[i + MERGES_AHEAD];
+      __builtin_prefetch(&b->slots[bpe_merge_line(b, bpe_pair(b, soon->left, soon->right)) * BPE_LINE], 1);
+    }
+    b->results[i] = merges[i].result;
+    merge_put(b, merges[i].left, merges[i].right, (uint32_t)i);
   }
-  return VIVA_OK;
 }
 
-static viva_status create_merges(mem *m, bpe *b, const token_text *merges, size_t merge_count, viva_error *error) {
-  size_t longest = 0;
+static viva_status create_merges(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
   TRY(fit_slots(b, merge_count, error));
-  for (size_t i = 0; i < merge_count; i++) {
-    size_t bytes = merges[2 * i].bytes + merges[2 * i + 1].bytes; /* both in memory: no overflow */
-    if (bytes > longest) longest = bytes;
-  }
   secret_key(b->key);
   b->key[1] |= 1;
   b->slots = mem_alloc(m, (size_t)b->line_count * BPE_LINE * sizeof *b->slots);
-  b->results = mem_array(m, merge_count, sizeof *b->results);
-  char *joined = mem_alloc(m, longest);
-  viva_status status = VIVA_OK;
-  if (!b->slots || !b->results || !joined)
-    status = error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
-  if (status == VIVA_OK) {
-    memset(b->slots, 0xff, (size_t)b->line_count * BPE_LINE * sizeof *b->slots); /* BPE_FREE */
-    status = compile_merges(b, merges, merge_count, joined, error);
-  }
-  mem_free(m, joined);
-  return status;
+  b->results = mem_alloc(m, merge_count * sizeof *b->results); /* fewer than INT32_MAX */
+  if (!b->slots || !b->results)
+    return error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
+  memset(b->slots, 0xff, (size_t)b->line_count * BPE_LINE * sizeof *b->slots); /* BPE_FREE */
+  put_merges(b, merges, merge_count);
+  return VIVA_OK;
 }
 
 /* ---- first symbols ---- */
@@ -267,7 +244,7 @@ static viva_status create_ascii_ranks(mem *m, bpe *b, viva_error *error) {
   return VIVA_OK;
 }
 
-static viva_status create(mem *m, bpe *b, const token_text *merges, size_t merge_count, viva_error *error) {
+static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
   if (b->rules.prefix.bytes + b->rules.suffix.bytes > AFFIX_MOST)
     return error_set(error, VIVA_E_UNSUPPORTED,
                      "a continuing_subword_prefix and end_of_word_suffix of more than %d bytes", AFFIX_MOST);
@@ -282,7 +259,7 @@ static viva_status create(mem *m, bpe *b, const token_text *merges, size_t merge
   return create_ascii_ranks(m, b, error);
 }
 
-viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const token_text *merges, size_t merge_count,
+viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const merge_ids *merges, size_t merge_count,
                        bpe *out, viva_error *error) {
   *out = (bpe){.vocab = v, .rules = *rules};
   viva_status status = create(m, out, merges, merge_count, error);

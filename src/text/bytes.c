@@ -30,6 +30,22 @@ static inline void sip_round(uint64_t v[4]) {
   v[2] = rotate(v[2], 32);
 }
 
+/* The last bytes of a text, up to 7, that begin at `at`, without a loop: reads may overlap. */
+static inline uint64_t last_word(const uint8_t *at, size_t count, size_t before) {
+  uint64_t word = 0;
+  uint32_t low, high;
+  if (count == 0) return 0;
+  if (before > 0) {
+    memcpy(&word, at + count - 8, 8);
+    return word >> (64 - 8 * count);
+  }
+  if (count < 4)
+    return at[0] | (uint64_t)at[count / 2] << (8 * (count / 2)) | (uint64_t)at[count - 1] << (8 * (count - 1));
+  memcpy(&low, at, 4);
+  memcpy(&high, at + count - 4, 4);
+  return low | (uint64_t)high << (8 * (count - 4));
+}
+
 uint64_t hash_bytes(const uint64_t key[2], const void *data, size_t bytes) {
   const uint8_t *at = data;
   /* "somepseudorandomlygeneratedbytes", the constants of the SipHash paper (Aumasson and Bernstein, 2012) */
@@ -42,8 +58,7 @@ uint64_t hash_bytes(const uint64_t key[2], const void *data, size_t bytes) {
     sip_round(v);
     v[0] ^= word;
   }
-  word = (uint64_t)bytes << 56;
-  for (size_t i = 0; i < bytes % 8; i++) word |= (uint64_t)at[i] << (8 * i);
+  word = (uint64_t)bytes << 56 | last_word(at, bytes % 8, bytes / 8);
   v[3] ^= word;
   sip_round(v);
   v[0] ^= word;

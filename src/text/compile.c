@@ -11,35 +11,83 @@ static const char *quote(char buffer[QUOTE_SIZE], token_text t) {
   return error_quote(buffer, QUOTE_SIZE, t.text, t.bytes);
 }
 
-int split_merge(token_text merge, token_text parts[2]) {
-  const char *space = merge.bytes ? memchr(merge.text, ' ', merge.bytes) : NULL;
-  if (!space) return 1;
-  size_t left = (size_t)(space - merge.text), right = merge.bytes - left - 1;
-  if (right > 0 && memchr(space + 1, ' ', right)) return 1;
-  parts[0] = (token_text){merge.text, left};
-  parts[1] = (token_text){space + 1, right};
-  return 0;
+viva_status spec_take_vocab(runtime *rt, tokenizer_spec *spec, vocab_entry *entries, size_t count, viva_error *error) {
+  for (size_t i = 0; i < count; i++) entries[i].flags |= VOCAB_MODEL;
+  TRY(vocab_create(&rt->mem, entries, count, &spec->vocab, error));
+  spec->merges.mem = &rt->mem;
+  spec->merges.vocab = &spec->vocab;
+  return VIVA_OK;
 }
 
-/* Puts the added tokens into the list of entries: those that the model's vocabulary (known) has keep their id there;
- * the others get the next ids in order of appearance, as the reference gives them whatever the file says. */
-static void place_added(runtime *rt, tokenizer_spec *spec, const vocab *known) {
+void spec_free(runtime *rt, tokenizer_spec *spec) {
+  vocab_destroy(&rt->mem, &spec->vocab);
+  merges_free(&spec->merges);
+  arena_free(spec->parts);
+}
+
+/* The usual case: no holes, so what the model's vocabulary lacks goes behind it. */
+static viva_status append_added(runtime *rt, tokenizer_spec *spec, vocab *v, size_t missing, size_t bytes,
+                                viva_error *error) {
+  TRY(vocab_reserve(&rt->mem, v, missing, bytes, error));
+  for (size_t i = 0; i < spec->added_count; i++) {
+    spec_added *a = &spec->added[i];
+    if (a->text.bytes == 0 || a->place >= 0) continue;
+    a->place = vocab_find(v, a->text.text, a->text.bytes); /* it may be described twice */
+    if (a->place >= 0) continue;
+    a->place = (int64_t)v->count;
+    vocab_append(v, a->text);
+  }
+  return VIVA_OK;
+}
+
+/* A vocabulary with holes is made anew. */
+static viva_status insert_added(runtime *rt, tokenizer_spec *spec, vocab *v, size_t missing, viva_error *error) {
+  vocab_entry *entries = mem_array(&rt->mem, v->tokens + missing, sizeof *entries);
+  if (!entries) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", v->tokens + missing);
+  size_t count = 0;
+  for (uint32_t id = 0; id < v->count; id++)
+    if (v->flags[id] & VOCAB_EXISTS) entries[count++] = (vocab_entry){vocab_text(v, id), id, v->flags[id]};
+  for (size_t i = 0; i < spec->added_count; i++) {
+    spec_added *a = &spec->added[i];
+    if (a->text.bytes == 0 || a->place >= 0) continue;
+    a->place = (int64_t)count;
+    entries[count] = (vocab_entry){a->text, (uint32_t)count, 0};
+    count++;
+  }
+  vocab all;
+  viva_status status = vocab_create(&rt->mem, entries, count, &all, error);
+  mem_free(&rt->mem, entries);
+  if (status != VIVA_OK) return status;
+  vocab_destroy(&rt->mem, v);
+  *v = all;
+  return VIVA_OK;
+}
+
+/* Added tokens that the model's vocabulary has keep their id there; the others get the next ids in order of appearance, as
+ * the reference gives them whatever the file says. It counts on from the number of tokens in the model, not from the largest
+ * id. */
+static viva_status place_added(runtime *rt, tokenizer_spec *spec, vocab *v, viva_error *error) {
   char quoted[QUOTE_SIZE];
-  /* The reference counts on from the number of tokens in the model, not from the largest id. */
-  int64_t next = (int64_t)spec->entry_count;
+  size_t missing = 0, bytes = 0;
   for (size_t i = 0; i < spec->added_count; i++) {
     spec_added *a = &spec->added[i];
     if (a->text.bytes == 0) continue;
-    a->place = vocab_find(known, a->text.text, a->text.bytes);
-    if (a->place < 0) {
-      a->place = next++;
-      spec->entries[spec->entry_count++] = (vocab_entry){a->text, (uint32_t)a->place, 0};
-    }
-    if (a->id >= 0 && a->place != a->id)
+    a->place = vocab_find(v, a->text.text, a->text.bytes);
+    missing += a->place < 0;
+    bytes += a->place < 0 ? a->text.bytes : 0;
+  }
+  if (v->count + missing > INT32_MAX)
+    return error_set(error, VIVA_E_FORMAT, "%zu tokens: ids would not fit 31 bits", v->count + missing);
+  if (missing && v->count == v->tokens) TRY(append_added(rt, spec, v, missing, bytes, error));
+  if (missing && v->count != v->tokens) TRY(insert_added(rt, spec, v, missing, error));
+  for (size_t i = 0; i < spec->added_count; i++) {
+    const spec_added *a = &spec->added[i];
+    if (a->text.bytes > 0 && a->id >= 0 && a->place != a->id)
       runtime_log(rt, VIVA_LOG_WARN,
                   "%s: added token '%s' has id %lld in the file; its place in the vocabulary is %lld", spec->path,
                   quote(quoted, a->text), (long long)a->id, (long long)a->place);
   }
+  return VIVA_OK;
 }
 
 /* An id of the file that was not followed must not be another token's: then the file contradicts itself. */
@@ -52,18 +100,6 @@ static viva_status check_places(const tokenizer_spec *spec, const vocab *v, viva
                      quote(quoted, a->text), (long long)a->id, quote(other, vocab_text(v, (uint32_t)a->id)));
   }
   return VIVA_OK;
-}
-
-/* The model's vocabulary is compiled first, to look the added tokens up; when all are in it, it is the vocabulary. */
-static viva_status compile_vocab(runtime *rt, tokenizer_spec *spec, vocab *out, viva_error *error) {
-  size_t model_count = spec->entry_count;
-  TRY(vocab_create(&rt->mem, spec->entries, model_count, out, error));
-  place_added(rt, spec, out);
-  if (spec->entry_count > model_count) {
-    vocab_destroy(&rt->mem, out);
-    TRY(vocab_create(&rt->mem, spec->entries, spec->entry_count, out, error));
-  }
-  return check_places(spec, out, error);
 }
 
 /* Of an added token that is described more than once the last description counts, as in the reference: marks the others
@@ -251,7 +287,7 @@ static viva_status compile_model(viva_tokenizer *t, const tokenizer_spec *spec, 
   TRY(keep_text(t->parts, &rules.prefix, error));
   TRY(keep_text(t->parts, &rules.suffix, error));
   if (rules.byte_level) TRY(vocab_index_bytes(&t->rt->mem, &t->vocab, error));
-  TRY(bpe_create(&t->rt->mem, &t->vocab, &rules, spec->merges, spec->merge_count, &t->bpe, error));
+  TRY(bpe_create(&t->rt->mem, &t->vocab, &rules, spec->merges.merges, spec->merges.count, &t->bpe, error));
   return joints_create(&t->rt->mem, &t->bpe, &t->joints, error);
 }
 
@@ -268,8 +304,10 @@ static viva_status compile_decoder(viva_tokenizer *t, const tokenizer_spec *spec
 }
 
 static viva_status compile_parts(viva_tokenizer *t, tokenizer_spec *spec, viva_error *error) {
-  for (size_t i = 0; i < spec->entry_count; i++) spec->entries[i].flags |= VOCAB_MODEL;
-  TRY(compile_vocab(t->rt, spec, &t->vocab, error));
+  t->vocab = spec->vocab;
+  spec->vocab = (vocab){0};
+  TRY(place_added(t->rt, spec, &t->vocab, error));
+  TRY(check_places(spec, &t->vocab, error));
   compile_pretokenizer(spec, &t->pre);
   t->normal = spec->normal;
   TRY(compile_model(t, spec, error));

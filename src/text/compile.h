@@ -59,10 +59,8 @@ typedef struct spec_added {
 
 typedef struct tokenizer_spec {
   const char *path;
-  vocab_entry *entries; /* [entry_count] the model's vocabulary; room for added_count more behind it; a block of rt */
-  size_t entry_count;
-  const token_text *merges; /* [2 · merge_count] left, right */
-  size_t merge_count;
+  vocab vocab;       /* the model's; memory of rt. tokenizer_compile takes it over and leaves it empty */
+  merge_list merges; /* of that vocabulary; ended by whoever made it */
   spec_added *added;
   size_t added_count;
   arena *parts; /* what the parts below point to; tokenizer_compile takes it over and leaves NULL */
@@ -87,8 +85,11 @@ typedef struct tokenizer_spec {
 /* An operation that writes a normal form; its marks lie in a. Errors: E_MEMORY. */
 viva_status normal_form_op(arena *a, normal_form form, normal_op *op, viva_error *error);
 
-/* "left right" → its two parts. Returns 1 unless there is exactly one space. */
-int split_merge(token_text merge, token_text parts[2]);
+/* The entries become spec->vocab, all of them the model's, and spec->merges is made ready for its merges. */
+viva_status spec_take_vocab(runtime *rt, tokenizer_spec *spec, vocab_entry *entries, size_t count, viva_error *error);
+
+/* Frees what tokenizer_compile has not taken over. */
+void spec_free(runtime *rt, tokenizer_spec *spec);
 
 viva_status tokenizer_compile(runtime *rt, tokenizer_spec *spec, viva_tokenizer **out, viva_error *error);
 

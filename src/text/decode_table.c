@@ -104,15 +104,46 @@ static viva_status apply(const decode_op *op, regex_memory *memory, text_view in
   return mapped_copy(out, in, begin, end) ? no_memory(error) : VIVA_OK;
 }
 
+static int is_literal(const decode_op *op) {
+  return op->kind == DECODE_REPLACE && op->pattern.kind == PATTERN_LITERAL && op->pattern.literal.bytes > 0;
+}
+
+/* An operation that most tokens know nothing of. */
+static int is_idle(const decode_op *op, text_view in) {
+  if (!is_literal(op)) return 0;
+  return in.count == 0 || !memchr(in.bytes, op->pattern.literal.text[0], in.count);
+}
+
+#define REPLACE_MOST 256 /* bytes of a text, and of what replaces: their product is small */
+
+/* Replaces a literal, as normalize_replace does, in a text of at most REPLACE_MOST bytes. 1: no memory. */
+static int replace_literal(const decode_op *op, text_view in, mapped *out) {
+  token_text literal = op->pattern.literal;
+  if (mapped_reserve(out, in.count + op->content.bytes * (in.count / literal.bytes))) return 1;
+  for (size_t at = 0; at < in.count;) {
+    int found = in.count - at >= literal.bytes && bytes_same((const char *)in.bytes + at, literal.text, literal.bytes);
+    if (found && op->content.bytes) memcpy(out->bytes + out->count, op->content.text, op->content.bytes);
+    if (!found) out->bytes[out->count] = in.bytes[at];
+    out->count += found ? op->content.bytes : 1;
+    at += found ? literal.bytes : 1;
+  }
+  return 0;
+}
+
 /* Appends what the first `each` operations make of text; buffers are two texts to work in. */
 static viva_status apply_each(const decode_op *ops, size_t each, token_text text, int is_first, regex_memory *memory,
                               mapped buffers[2], mapped *out, viva_error *error) {
   text_view in = {(const uint8_t *)text.text, NULL, text.bytes};
   for (size_t i = 0; i < each; i++) {
-    mapped *to = &buffers[i % 2];
+    if (is_idle(&ops[i], in)) continue;
+    mapped *to = in.bytes == buffers[0].bytes ? &buffers[1] : &buffers[0];
     to->count = 0;
     regex_allow(memory, in.count);
-    TRY(apply(&ops[i], memory, in, is_first, 0, to, error));
+    if (is_literal(&ops[i]) && in.count <= REPLACE_MOST && ops[i].content.bytes <= REPLACE_MOST) {
+      if (replace_literal(&ops[i], in, to)) return no_memory(error);
+    } else {
+      TRY(apply(&ops[i], memory, in, is_first, 0, to, error));
+    }
     in = mapped_view(to);
   }
   return mapped_copy(out, in, 0, in.count) ? no_memory(error) : VIVA_OK;

@@ -21,7 +21,19 @@
   ASCII_PUNCTUATION "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" BLANKS
 #define CJK          "[一-龥぀-ゟ゠-ヿ]+"
 #define DEEPSEEK_CJK "[一-龥ࠀ-一가-퟿]+"
-#define BLOOM        " ?[^(\\s|.,!?…。，、।۔،)]+"
+#define DIGIT_GROUPS "\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))" /* threes, counted from the end of a run */
+#define ASIAN                                                                                                          \
+  "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{f900}-\\x{faff}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}\\x{ff65}-\\x{"     \
+  "ff9f}"                                                                                                              \
+  "\\x{2f00}-\\x{2fdf}\\x{0e40}-\\x{0e7f}\\x{0e80}-\\x{0eff}\\x{1780}-\\x{17ff}\\x{1000}-\\x{109f}\\x{aa60}-\\x{aa7f}" \
+  "\\x{a9e0}-\\x{a9ff}\\x{ac00}-\\x{d7af}\\x{1100}-\\x{11ff}]+"
+#define KIMI_UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define KIMI_LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define KIMI                                                                                                           \
+  "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "*" KIMI_LOWER "+" CONTRACTIONS                                      \
+  "?|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "+" KIMI_LOWER "*" CONTRACTIONS                                                \
+  "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" BLANKS
+#define BLOOM " ?[^(\\s|.,!?…。，、।۔،)]+"
 
 static const gguf_pre table[] = {
     {"gpt-2 gpt2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert exaone4 mpt olmo jais "
@@ -95,6 +107,13 @@ static const gguf_pre table[] = {
      0,
      0,
      0},
+    {"kimi-k2", {KIMI}, 0, 0, 0},
+    {"afmoe", {DIGIT_GROUPS, ASIAN, DEEPSEEK_WORDS}, 0, 0, 0},
+    {"chameleon",
+     {"<sentinel:[0-9]+>", "IMGIMG[A-I]{1,4}Z", "[\\t\\n]|    |  ", PRE_DIGITS, "[\\p{P}!-/:-@\\[-`{-~]", GPT2},
+     0,
+     0,
+     1},
     {"laguna", {"[^\\n]+|[\\n]+", QWEN2}, 0, 0, 0},
 };
 enum { ROWS = sizeof table / sizeof *table };
@@ -110,13 +129,17 @@ const gguf_pre *gguf_pre_find(const char *name) {
   return NULL;
 }
 
+/* A message has no room for all of them: one name for each rule, and how many others there are. */
 void gguf_pre_list(char *buffer, size_t size) {
-  size_t at = 0;
-  if (size > 0) buffer[0] = 0;
+  size_t at = 0, others = 0;
+  for (size_t i = 0; i < ROWS; i++)
+    for (const char *c = table[i].names; *c; c++) others += *c == ' ';
   for (size_t i = 0; i < ROWS && at < size; i++) {
-    int n = snprintf(buffer + at, size - at, "%s%s", i ? " " : "", table[i].names);
+    int word = (int)strcspn(table[i].names, " ");
+    int n = snprintf(buffer + at, size - at, "%s%.*s", i ? " " : "", word, table[i].names);
     at += n > 0 ? (size_t)n : 0;
   }
+  if (at < size) snprintf(buffer + at, size - at, " and %zu other names of these", others);
 }
 
 static viva_status read_stage(const char *text, arena *a, pre_stage *stage, viva_error *error) {

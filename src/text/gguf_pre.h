@@ -23,7 +23,7 @@ typedef struct gguf_pre {
 } gguf_pre;
 
 const gguf_pre *gguf_pre_find(const char *name); /* NULL: not known */
-void gguf_pre_list(char *buffer, size_t size);   /* all known names, for a message */
+void gguf_pre_list(char *buffer, size_t size);   /* the known rules' names, for a message */
 
 /* Sets the normalizer, the stages (ByteLevel last) and ignore_merges. Errors: E_MEMORY, E_UNSUPPORTED. */
 viva_status gguf_pre_apply(const gguf_pre *pre, tokenizer_spec *spec, viva_error *error);

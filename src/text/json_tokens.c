@@ -14,6 +14,12 @@ viva_status list_grow(mem *m, void *list, size_t count, size_t *room, size_t siz
   return VIVA_OK;
 }
 
+void json_tokens_drop_entries(json_tokens *tokens) {
+  mem_free(tokens->mem, tokens->entries);
+  tokens->entries = NULL;
+  tokens->entry_count = tokens->entry_room = 0;
+}
+
 void json_tokens_free(json_tokens *tokens) {
   mem_free(tokens->mem, tokens->entries);
   mem_free(tokens->mem, tokens->added);
@@ -32,9 +38,9 @@ viva_status json_tokens_add(json_tokens *tokens, spec_added a, viva_error *error
   return VIVA_OK;
 }
 
-viva_status json_take_vocab(json *j, json_tokens *tokens, viva_error *error) {
+viva_status json_take_vocab(json *j, json_tokens *tokens, int checked, viva_error *error) {
   json_string text;
-  TRY(json_enter_object(j, error));
+  TRY(checked ? json_enter_object(j, error) : json_enter_table(j, error));
   while (json_next_key(j, &text)) {
     uint64_t id;
     TRY(json_take_u64(j, &id, error));

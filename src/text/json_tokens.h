@@ -15,12 +15,14 @@ typedef struct json_tokens {
 } json_tokens;
 
 void json_tokens_free(json_tokens *tokens);
+void json_tokens_drop_entries(json_tokens *tokens); /* frees entries alone */
 
 /* Makes room for one more element of size bytes; the array at *list doubles. */
 viva_status list_grow(mem *m, void *list, size_t count, size_t *room, size_t size, viva_error *error);
 
-/* Takes { text: id, ... } and appends to entries. */
-viva_status json_take_vocab(json *j, json_tokens *tokens, viva_error *error);
+/* Takes { text: id, ... } and appends to entries. checked: 1: a text that is there twice is refused; 0: whoever makes the
+ * vocabulary of them does that. */
+viva_status json_take_vocab(json *j, json_tokens *tokens, int checked, viva_error *error);
 
 /* Takes { "content", "single_word", "lstrip", "rstrip", "normalized", "special", "id" }; a->id keeps its value where
  * there is no id. */

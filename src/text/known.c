@@ -41,6 +41,25 @@ static void put(known_tokens *k, word_id word, uint32_t id) {
   }
 }
 
+/* Tokens that wait until their lines have come. */
+typedef struct waiting_tokens {
+  word_id words[KNOWN_AT_ONCE];
+  uint32_t ids[KNOWN_AT_ONCE];
+  size_t count;
+} waiting_tokens;
+
+static void put_waiting(known_tokens *k, waiting_tokens *w) {
+  for (size_t i = 0; i < w->count; i++) put(k, w->words[i], w->ids[i]);
+  w->count = 0;
+}
+
+static void put_soon(known_tokens *k, waiting_tokens *w, word_id word, uint32_t id) {
+  __builtin_prefetch(line_of(k, word_hash(word.low, word.high)), 1);
+  w->words[w->count] = word;
+  w->ids[w->count++] = id;
+  if (w->count == KNOWN_AT_ONCE) put_waiting(k, w);
+}
+
 static word_id word_of(const uint8_t *text, size_t bytes) {
   uint64_t key[2] = {0, 0};
   memcpy(key, text, bytes);
@@ -50,8 +69,10 @@ static word_id word_of(const uint8_t *text, size_t bytes) {
 /* A token's text as pieces have it; returns its bytes, or 0: no piece is written so, or it is too long. */
 static size_t as_written(token_text text, token_text blank, uint8_t out[WORD_BYTES]) {
   size_t count = 0;
+  char first = blank.text ? blank.text[0] : 0;
   for (size_t at = 0; at < text.bytes;) {
-    int is_blank = blank.text && text.bytes - at >= blank.bytes && memcmp(text.text + at, blank.text, blank.bytes) == 0;
+    int is_blank = blank.text && text.text[at] == first && text.bytes - at >= blank.bytes &&
+                   memcmp(text.text + at, blank.text, blank.bytes) == 0;
     if (count == WORD_BYTES || (blank.text && text.text[at] == ' ')) return 0;
     out[count++] = is_blank ? ' ' : (uint8_t)text.text[at];
     at += is_blank ? blank.bytes : 1;
@@ -66,6 +87,7 @@ static token_text merged_text(const bpe *b, uint32_t id) {
 }
 
 static viva_status put_all(const bpe *b, token_text blank, bpe_scratch *scratch, known_tokens *k, viva_error *error) {
+  waiting_tokens waiting = {.count = 0};
   for (uint32_t id = 0; id < b->vocab->count; id++) {
     uint8_t written[WORD_BYTES];
     if (!(b->vocab->flags[id] & VOCAB_MODEL)) continue;
@@ -75,8 +97,9 @@ static viva_status put_all(const bpe *b, token_text blank, bpe_scratch *scratch,
     viva_token ids[2] = {(viva_token)id, -1};
     id_sink sink = {ids, 2, b->rules.ignore_merges != 0, NULL}; /* then its text is taken whole, by the rule */
     if (!sink.count) TRY(bpe_merge_piece(b, scratch, (const uint8_t *)text.text, text.bytes, &sink, error));
-    if (sink.count == 1 && (uint32_t)ids[0] == id) put(k, word_of(written, bytes), id);
+    if (sink.count == 1 && (uint32_t)ids[0] == id) put_soon(k, &waiting, word_of(written, bytes), id);
   }
+  put_waiting(k, &waiting);
   return VIVA_OK;
 }
 

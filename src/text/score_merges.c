@@ -7,9 +7,9 @@
 /* One way to cut a token. */
 typedef struct cut {
   float score;
-  uint32_t left_length; /* characters */
-  uint32_t left, right; /* ids */
-  uint32_t order;       /* among the cuts as they were found */
+  uint32_t left_length;         /* characters */
+  uint32_t left, right, result; /* ids */
+  uint32_t order;               /* among the cuts as they were found */
 } cut;
 
 typedef struct cut_list {
@@ -79,7 +79,7 @@ static viva_status cut_token(const vocab *v, uint32_t id, float score, cut_list 
     if (at == t.bytes) break;
     int64_t left = vocab_find(v, t.text, at);
     int64_t right = left < 0 ? -1 : vocab_find(v, t.text + at, t.bytes - at);
-    if (right >= 0) TRY(add(list, (cut){score, length, (uint32_t)left, (uint32_t)right, 0}, error));
+    if (right >= 0) TRY(add(list, (cut){score, length, (uint32_t)left, (uint32_t)right, id, 0}, error));
   }
   return VIVA_OK;
 }
@@ -96,40 +96,36 @@ static viva_status list_cuts(const vocab *v, const float *scores, uint32_t *leng
   return VIVA_OK;
 }
 
-static viva_status write_merges(const token_text *tokens, const cut_list *list, token_text **merges,
-                                viva_error *error) {
-  *merges = mem_array(list->mem, list->count, 2 * sizeof **merges);
-  if (!*merges) return no_memory(error);
+static viva_status make(const vocab *v, const float *scores, uint32_t *lengths, cut_list *list, merge_list *merges,
+                        viva_error *error) {
+  TRY(list_cuts(v, scores, lengths, list, error));
   for (size_t i = 0; i < list->count; i++) {
-    (*merges)[2 * i] = tokens[list->cuts[i].left];
-    (*merges)[2 * i + 1] = tokens[list->cuts[i].right];
+    const cut *c = &list->cuts[i];
+    TRY(merges_add_ids(merges, (merge_ids){c->left, c->right, c->result}, error));
   }
   return VIVA_OK;
 }
 
-static viva_status make(mem *m, const token_text *tokens, const float *scores, size_t count, vocab_entry *entries,
-                        uint32_t *lengths, vocab *v, cut_list *list, token_text **merges, viva_error *error) {
+viva_status score_merges(mem *m, const vocab *v, const float *scores, merge_list *merges, viva_error *error) {
+  cut_list list = {.mem = m};
+  uint32_t *lengths = mem_array(m, v->count, sizeof *lengths);
+  viva_status status = lengths ? make(v, scores, lengths, &list, merges, error) : no_memory(error);
+  mem_free(m, list.cuts);
+  mem_free(m, lengths);
+  return status;
+}
+
+viva_status score_merges_of(mem *m, const token_text *tokens, const float *scores, size_t count, merge_list *merges,
+                            viva_error *error) {
+  vocab v = {0};
+  vocab_entry *entries = mem_array(m, count, sizeof *entries);
+  if (!entries) return no_memory(error);
   size_t filled = 0;
   for (size_t i = 0; i < count; i++)
     if (tokens[i].bytes) entries[filled++] = (vocab_entry){tokens[i], (uint32_t)i, 0};
-  TRY(vocab_create(m, entries, filled, v, error));
-  TRY(list_cuts(v, scores, lengths, list, error));
-  return write_merges(tokens, list, merges, error);
-}
-
-viva_status score_merges(mem *m, const token_text *tokens, const float *scores, size_t count, token_text **merges,
-                         size_t *merge_count, viva_error *error) {
-  vocab v = {0};
-  cut_list list = {.mem = m};
-  vocab_entry *entries = mem_array(m, count, sizeof *entries);
-  uint32_t *lengths = mem_array(m, count, sizeof *lengths);
-  viva_status status = entries && lengths ? VIVA_OK : no_memory(error);
-  *merges = NULL;
-  if (status == VIVA_OK) status = make(m, tokens, scores, count, entries, lengths, &v, &list, merges, error);
-  *merge_count = list.count;
+  viva_status status = vocab_create(m, entries, filled, &v, error);
+  if (status == VIVA_OK) status = score_merges(m, &v, scores, merges, error);
   vocab_destroy(m, &v);
-  mem_free(m, list.cuts);
   mem_free(m, entries);
-  mem_free(m, lengths);
   return status;
 }

@@ -7,14 +7,15 @@
 #ifndef TEXT_SCORE_MERGES_H
 #define TEXT_SCORE_MERGES_H
 
-#include "base/runtime.h"
-#include "text/vocab.h"
+#include "text/merges.h"
 
-/* tokens: distinct, [count], ids are indices; empty ones count for nothing. *merges: [2 · *merge_count], pointing into
- * the tokens; a block of m, to be freed by the caller. Errors: E_MEMORY, E_UNSUPPORTED (a token of more than
- * SCORE_TOKEN_MOST bytes: each of its cuts is looked up). */
+/* scores: [v->count], by id. merges: receives the list. Errors: E_MEMORY, E_FORMAT (a score that is no number),
+ * E_UNSUPPORTED (a token of more than SCORE_TOKEN_MOST bytes: each of its cuts is looked up). */
 #define SCORE_TOKEN_MOST 2048
-viva_status score_merges(mem *m, const token_text *tokens, const float *scores, size_t count, token_text **merges,
-                         size_t *merge_count, viva_error *error);
+viva_status score_merges(mem *m, const vocab *v, const float *scores, merge_list *merges, viva_error *error);
+
+/* The same of tokens that no vocabulary was made of yet: distinct, [count], ids are indices; empty ones count for nothing. */
+viva_status score_merges_of(mem *m, const token_text *tokens, const float *scores, size_t count, merge_list *merges,
+                            viva_error *error);
 
 #endif

@@ -268,7 +268,7 @@ static viva_status make_merges(tekken *k, viva_error *error) {
   return VIVA_OK;
 }
 
-/* The whole vocabulary, in ranks.entries: a token that is spelled as a special one gives way to it. */
+/* The whole vocabulary, in ranks.entries: a token that is spelled as a special one gives way to it, in merges too. */
 static viva_status join_vocab(tekken *k, viva_error *error) {
   size_t kept = 0;
   for (size_t i = 0; i < k->special.entry_count; i++) {
@@ -287,7 +287,10 @@ static viva_status join_vocab(tekken *k, viva_error *error) {
     TRY(json_tokens_entry(&k->ranks, s, error));
     TRY(json_tokens_add(&k->ranks, (spec_added){.text = s.text, .id = s.id, .flags = ADDED_SPECIAL}, error));
   }
-  return VIVA_OK;
+  TRY(spec_take_vocab(k->rt, &k->spec, k->ranks.entries, k->ranks.entry_count, error));
+  for (size_t i = 0; i < k->merge_count; i++)
+    TRY(merges_add(&k->spec.merges, k->merges[2 * i], k->merges[2 * i + 1], error));
+  return merges_end(&k->spec.merges, error);
 }
 
 static viva_status set_rules(tekken *k, viva_error *error) {
@@ -332,12 +335,8 @@ static viva_status from_tekken(tekken *k, text_file file, viva_tokenizer **out, 
   TRY(join_vocab(k, error));
   TRY(set_rules(k, error));
   set_frame(k);
-  spec->entry_count = k->ranks.entry_count;
-  spec->merges = k->merges;
-  spec->merge_count = k->merge_count;
   spec->added = k->ranks.added;
   spec->added_count = k->ranks.added_count;
-  spec->entries = k->ranks.entries; /* every added token is among them: no more room is needed */
   return tokenizer_compile(k->rt, spec, out, error);
 }
 
@@ -357,7 +356,7 @@ viva_status tokenizer_from_tekken(runtime *rt, text_file file, const tokenizer_c
   json_tokens_free(&k->special);
   mem_free(&rt->mem, k->merges);
   arena_free(k->arena);
-  arena_free(k->spec.parts);
+  spec_free(rt, &k->spec);
   mem_free(&rt->mem, k);
   return status;
 }

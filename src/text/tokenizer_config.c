@@ -145,7 +145,7 @@ static viva_status read_added_file(config_reader *r, const text_file *file, viva
   json_tokens list = {.mem = r->more.mem};
   if (!file->text || r->has_decoder) return VIVA_OK;
   json_begin(&r->j, r->rt, r->arena, file->path, file->text, file->bytes);
-  viva_status status = json_take_vocab(&r->j, &list, error);
+  viva_status status = json_take_vocab(&r->j, &list, 1, error);
   if (status == VIVA_OK) status = json_finish(&r->j, error);
   for (size_t i = 0; status == VIVA_OK && i < list.entry_count; i++) {
     spec_added a = {.text = list.entries[i].text, .id = list.entries[i].id};

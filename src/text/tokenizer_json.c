@@ -19,10 +19,9 @@ typedef struct json_source {
   arena *arena;
   json j;
   json_tokens tokens;
-  token_text *merges; /* [2 · merge_count] */
-  size_t merge_count, merge_room;
   components normalizer, pre_tokenizer, post_processor, decoder;
-  int has_vocab, has_merges;
+  int has_vocab, has_merges, has_prefix;
+  size_t merges_at; /* not 0: merges that wait, there in the text, for what is needed to look them up */
   tokenizer_spec spec;
 } json_source;
 
@@ -37,19 +36,22 @@ static viva_status read_added_tokens(json_source *s, viva_error *error) {
   return json_leave(&s->j, error);
 }
 
+/* At once a vocabulary, so that merges become ids while they are read. */
 static viva_status read_vocab(json_source *s, viva_error *error) {
   s->has_vocab = 1;
-  return json_take_vocab(&s->j, &s->tokens, error);
+  TRY(json_take_vocab(&s->j, &s->tokens, 0, error));
+  TRY(spec_take_vocab(s->rt, &s->spec, s->tokens.entries, s->tokens.entry_count, error));
+  json_tokens_drop_entries(&s->tokens);
+  return VIVA_OK;
 }
 
 /* "left right", or ["left", "right"]. */
-static viva_status read_merge(json_source *s, token_text parts[2], viva_error *error) {
-  json *j = &s->j;
+static viva_status read_merge(json *j, size_t index, token_text parts[2], viva_error *error) {
   json_string text;
   if (json_peek(j) != JSON_ARRAY) {
     TRY(json_take_string(j, &text, error));
     return split_merge(json_text(text), parts)
-               ? json_fail(j, error, "merge %zu is not two tokens with one space between them", s->merge_count)
+               ? json_fail(j, error, "merge %zu is not two tokens with one space between them", index)
                : VIVA_OK;
   }
   TRY(json_enter_array(j, error));
@@ -59,18 +61,34 @@ static viva_status read_merge(json_source *s, token_text parts[2], viva_error *e
     if (count < 2) parts[count] = json_text(text);
   }
   TRY(json_leave(j, error));
-  return count == 2 ? VIVA_OK : json_fail(j, error, "merge %zu has %zu parts, not 2", s->merge_count, count);
+  return count == 2 ? VIVA_OK : json_fail(j, error, "merge %zu has %zu parts, not 2", index, count);
 }
 
-static viva_status read_merges(json_source *s, viva_error *error) {
-  TRY(json_enter_array(&s->j, error));
-  while (json_next_element(&s->j)) {
-    TRY(list_grow(&s->rt->mem, &s->merges, s->merge_count, &s->merge_room, 2 * sizeof *s->merges, error));
-    TRY(read_merge(s, &s->merges[2 * s->merge_count], error));
-    s->merge_count++;
+static viva_status take_merges(json_source *s, json *j, viva_error *error) {
+  s->spec.merges.prefix = s->spec.rules.prefix;
+  TRY(json_enter_array(j, error));
+  for (size_t index = 0; json_next_element(j); index++) {
+    token_text parts[2];
+    TRY(read_merge(j, index, parts, error));
+    TRY(merges_add(&s->spec.merges, parts[0], parts[1], error));
   }
+  TRY(json_leave(j, error));
+  return merges_end(&s->spec.merges, error);
+}
+
+/* The reference writes what merges need in front of them; a file need not. */
+static viva_status read_merges(json_source *s, viva_error *error) {
   s->has_merges = 1;
-  return json_leave(&s->j, error);
+  if (s->has_vocab && s->has_prefix) return take_merges(s, &s->j, error);
+  json_peek(&s->j);
+  s->merges_at = s->j.mark;
+  return json_skip(&s->j, error);
+}
+
+static viva_status take_waiting_merges(json_source *s, viva_error *error) {
+  json again;
+  json_begin_at(&again, s->rt, s->arena, s->spec.path, s->j.text, s->j.bytes, s->merges_at);
+  return take_merges(s, &again, error);
 }
 
 /* null or "" is no affix. */
@@ -80,6 +98,11 @@ static viva_status read_affix(json *j, token_text *out, viva_error *error) {
   TRY(json_take_string(j, &text, error));
   if (text.bytes > 0) *out = json_text(text);
   return VIVA_OK;
+}
+
+static viva_status read_prefix(json_source *s, viva_error *error) {
+  s->has_prefix = 1;
+  return read_affix(&s->j, &s->spec.rules.prefix, error);
 }
 
 static viva_status read_dropout(json *j, viva_error *error) {
@@ -133,7 +156,7 @@ static viva_status read_model(json_source *s, viva_error *error) {
     else if (json_string_is(key, "dropout"))
       status = read_dropout(j, error);
     else if (json_string_is(key, "continuing_subword_prefix"))
-      status = read_affix(j, &s->spec.rules.prefix, error);
+      status = read_prefix(s, error);
     else if (json_string_is(key, "end_of_word_suffix"))
       status = read_affix(j, &s->spec.rules.suffix, error);
     else
@@ -141,7 +164,8 @@ static viva_status read_model(json_source *s, viva_error *error) {
     if (status != VIVA_OK) return status;
   }
   TRY(json_leave(j, error));
-  return s->has_vocab && s->has_merges ? VIVA_OK : json_fail(j, error, "the model needs vocab and merges");
+  if (!s->has_vocab || !s->has_merges) return json_fail(j, error, "the model needs vocab and merges");
+  return s->merges_at ? take_waiting_merges(s, error) : VIVA_OK;
 }
 
 static viva_status read_version(json *j, viva_error *error) {
@@ -196,17 +220,8 @@ static viva_status describe(json_source *s, viva_error *error) {
   TRY(pretokenizer_apply(&s->pre_tokenizer, &s->spec, error));
   TRY(postprocessor_apply(&s->post_processor, s->arena, &s->spec, error));
   TRY(decoder_apply(&s->decoder, &s->spec, error));
-  /* Room for the added tokens that the model's vocabulary lacks. */
-  json_tokens *tokens = &s->tokens;
-  size_t most = tokens->entry_count + tokens->added_count;
-  vocab_entry *entries = mem_resize(&s->rt->mem, tokens->entries, most * sizeof *entries);
-  if (!entries) return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens", most);
-  tokens->entries = s->spec.entries = entries;
-  s->spec.entry_count = tokens->entry_count;
-  s->spec.merges = s->merges;
-  s->spec.merge_count = s->merge_count;
-  s->spec.added = tokens->added;
-  s->spec.added_count = tokens->added_count;
+  s->spec.added = s->tokens.added;
+  s->spec.added_count = s->tokens.added_count;
   return VIVA_OK;
 }
 
@@ -237,9 +252,8 @@ viva_status tokenizer_from_json_file(runtime *rt, text_file file, const tokenize
   viva_status status = from_json(s, file.text, file.bytes, out, error);
   if (status != VIVA_OK) error_at(error, file.path, NULL, 0, VIVA_NO_OFFSET);
   arena_free(s->arena);
-  arena_free(s->spec.parts);
+  spec_free(rt, &s->spec);
   json_tokens_free(&s->tokens);
-  mem_free(&rt->mem, s->merges);
   mem_free(&rt->mem, s);
   return status;
 }

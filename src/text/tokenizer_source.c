@@ -16,13 +16,11 @@
 typedef struct source_parts {
   vocab_entry *entries;
   spec_added *added;
-  token_text *merges;
 } source_parts;
 
 static void parts_free(mem *m, source_parts *p) {
   mem_free(m, p->entries);
   mem_free(m, p->added);
-  mem_free(m, p->merges);
 }
 
 static viva_status refuse(const token_source *s, const char *item, const char *what, const char *name,
@@ -112,8 +110,10 @@ int token_source_added(const token_source *s, size_t i, int *special) {
   return kind == TOKEN_USER || kind == TOKEN_CONTROL || kind == TOKEN_UNKNOWN;
 }
 
-static viva_status read_tokens(const token_source *s, source_parts *p, tokenizer_spec *spec, viva_error *error) {
+static viva_status read_tokens(runtime *rt, const token_source *s, source_parts *p, tokenizer_spec *spec,
+                               viva_error *error) {
   char quoted[QUOTE_SIZE];
+  size_t count = 0;
   size_t empty = SIZE_MAX; /* of the tokens without a text the last keeps its place; the others are holes */
   for (size_t i = 0; i < s->token_count; i++)
     if (s->tokens[i].bytes == 0) empty = i;
@@ -124,40 +124,35 @@ static viva_status read_tokens(const token_source *s, source_parts *p, tokenizer
                        error_quote(quoted, sizeof quoted, t.text, t.bytes));
     /* What pads a vocabulary to a round size is no text, also when a model says it. */
     uint8_t hidden = s->kinds && s->kinds[i] == TOKEN_UNUSED ? VOCAB_SPECIAL : 0;
-    if (t.bytes > 0 || i == empty) p->entries[spec->entry_count++] = (vocab_entry){t, (uint32_t)i, hidden};
+    if (t.bytes > 0 || i == empty) p->entries[count++] = (vocab_entry){t, (uint32_t)i, hidden};
     int special;
     if (!token_source_added(s, i, &special)) continue;
     p->added[spec->added_count++] = (spec_added){t, (int64_t)i, (int64_t)i, special ? ADDED_SPECIAL : 0};
   }
   for (size_t i = 0; s->config && i < s->config->tokens.added_count; i++)
     p->added[spec->added_count++] = s->config->tokens.added[i];
-  spec->entries = p->entries;
   spec->added = p->added;
-  return VIVA_OK;
+  return spec_take_vocab(rt, spec, p->entries, count, error);
 }
 
-static viva_status read_merges(runtime *rt, const token_source *s, source_parts *p, tokenizer_spec *spec,
-                               viva_error *error) {
+static viva_status read_merges(runtime *rt, const token_source *s, tokenizer_spec *spec, viva_error *error) {
   if (s->scores && s->merge_count == 0) {
     for (size_t i = 0; i < s->token_count; i++) {
       uint64_t bytes = s->tokens[i].bytes < SCORE_TOKEN_MOST ? s->tokens[i].bytes : 0;
       TRY(allowance_work(&rt->allowed, bytes * bytes / 4, "cutting tokens in two", NULL, error));
     }
-    TRY(score_merges(&rt->mem, s->tokens, s->scores, s->token_count, &p->merges, &spec->merge_count, error));
-    spec->merges = p->merges;
-    return VIVA_OK;
+    return score_merges(&rt->mem, &spec->vocab, s->scores, &spec->merges, error);
   }
-  p->merges = mem_array(&rt->mem, s->merge_count, 2 * sizeof *p->merges);
-  if (!p->merges) return error_set(error, VIVA_E_MEMORY, "no memory for %zu merges", s->merge_count);
-  for (size_t i = 0; i < s->merge_count; i++)
-    if (split_merge(s->merges[i], &p->merges[2 * i])) {
+  for (size_t i = 0; i < s->merge_count; i++) {
+    token_text parts[2];
+    if (split_merge(s->merges[i], parts)) {
       char quoted[QUOTE_SIZE];
       return error_set(error, VIVA_E_FORMAT, "merge %zu is not two tokens with one space between them: '%s'", i,
                        error_quote(quoted, sizeof quoted, s->merges[i].text, s->merges[i].bytes));
     }
-  spec->merges = p->merges;
-  spec->merge_count = s->merge_count;
-  return VIVA_OK;
+    TRY(merges_add(&spec->merges, parts[0], parts[1], error));
+  }
+  return merges_end(&spec->merges, error);
 }
 
 static viva_status check_source(const token_source *s, viva_error *error) {
@@ -180,12 +175,12 @@ static viva_status from_source(runtime *rt, token_source *s, source_parts *p, to
   TRY(check_source(s, error));
   spec->config = s->config;
   size_t most = s->token_count + (s->config ? s->config->tokens.added_count : 0);
-  p->entries = mem_array(&rt->mem, most, sizeof *p->entries);
+  p->entries = mem_array(&rt->mem, s->token_count, sizeof *p->entries);
   p->added = mem_array(&rt->mem, most, sizeof *p->added);
   if (!p->entries || !p->added)
     return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens and %zu merges", s->token_count, s->merge_count);
-  TRY(read_tokens(s, p, spec, error));
-  TRY(read_merges(rt, s, p, spec, error));
+  TRY(read_tokens(rt, s, p, spec, error));
+  TRY(read_merges(rt, s, spec, error));
   if (s->unk >= 0 && spec->rules.byte_fallback) spec->rules.unknown = s->tokens[s->unk];
   spec->bos = s->bos;
   spec->eos = s->eos;
@@ -203,7 +198,7 @@ static viva_status open_source(runtime *rt, const token_source *source, viva_tok
   tokenizer_spec spec = {.path = source->path, .bos = -1, .eos = -1};
   viva_status status = from_source(rt, &s, &p, &spec, out, error);
   parts_free(&rt->mem, &p);
-  arena_free(spec.parts);
+  spec_free(rt, &spec);
   if (status != VIVA_OK) error_at(error, source->path, NULL, 0, VIVA_NO_OFFSET);
   return status;
 }

@@ -34,8 +34,6 @@ typedef struct vocab_source {
   runtime *rt;
   arena *arena;
   json_tokens tokens;
-  token_text *merges;
-  size_t merge_count, merge_room;
   tokenizer_spec spec;
 } vocab_source;
 
@@ -76,17 +74,17 @@ static viva_status read_merges(vocab_source *s, text_file file, viva_error *erro
     line++;
     if (bytes > 0 && text[bytes - 1] == '\r') bytes--;
     if (bytes >= sizeof version - 1 && memcmp(text, version, sizeof version - 1) == 0) continue;
-    TRY(list_grow(&s->rt->mem, &s->merges, s->merge_count, &s->merge_room, 2 * sizeof *s->merges, error));
-    if (split_merge((token_text){text, bytes}, &s->merges[2 * s->merge_count])) {
+    token_text parts[2];
+    if (split_merge((token_text){text, bytes}, parts)) {
       char quoted[QUOTE_SIZE];
       error_set(error, VIVA_E_FORMAT, "line %zu is not two tokens with one space between them: '%s'", line,
                 error_quote(quoted, sizeof quoted, text, bytes));
       error_at(error, file.path, NULL, 0, (uint64_t)(text - file.text));
       return VIVA_E_FORMAT;
     }
-    s->merge_count++;
+    TRY(merges_add(&s->spec.merges, parts[0], parts[1], error));
   }
-  return VIVA_OK;
+  return merges_end(&s->spec.merges, error);
 }
 
 static viva_status set_rules(vocab_source *s, const class_rule *rule, const tokenizer_config *c, viva_error *error) {
@@ -125,18 +123,11 @@ static viva_status from_vocab(vocab_source *s, text_file list, text_file merges,
   name_defaults(rule, config);
   TRY(tokenizer_config_add_named(config, error));
   json_begin(&j, s->rt, s->arena, list.path, list.text, list.bytes);
-  TRY(json_take_vocab(&j, &s->tokens, error));
+  TRY(json_take_vocab(&j, &s->tokens, 0, error));
   TRY(json_finish(&j, error));
+  TRY(spec_take_vocab(s->rt, &s->spec, s->tokens.entries, s->tokens.entry_count, error));
   TRY(read_merges(s, merges, error));
   TRY(set_rules(s, rule, config, error));
-  /* Room for the added tokens that the model's vocabulary lacks. */
-  size_t most = s->tokens.entry_count + config->tokens.added_count;
-  vocab_entry *entries = mem_resize(&s->rt->mem, s->tokens.entries, (most ? most : 1) * sizeof *entries);
-  if (!entries) return no_memory(error);
-  s->tokens.entries = s->spec.entries = entries;
-  s->spec.entry_count = s->tokens.entry_count;
-  s->spec.merges = s->merges;
-  s->spec.merge_count = s->merge_count;
   s->spec.added = config->tokens.added;
   s->spec.added_count = config->tokens.added_count;
   return tokenizer_compile(s->rt, &s->spec, out, error);
@@ -153,9 +144,8 @@ viva_status tokenizer_from_vocab(runtime *rt, text_file list, text_file merges, 
   viva_status status = from_vocab(s, list, merges, config, out, error);
   if (status != VIVA_OK) error_at(error, list.path, NULL, 0, VIVA_NO_OFFSET);
   json_tokens_free(&s->tokens);
-  mem_free(&rt->mem, s->merges);
   arena_free(s->arena);
-  arena_free(s->spec.parts);
+  spec_free(rt, &s->spec);
   mem_free(&rt->mem, s);
   return status;
 }

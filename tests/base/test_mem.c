@@ -240,6 +240,58 @@ static void counts_hold_with_threads(void **state) {
   assert_true(m.peak >= one && m.peak <= 4 * one);
 }
 
+/* -- small blocks that are kept */
+
+enum { QUICK_ROUNDS = 20000, QUICK_HELD = 12 /* more than are kept */ };
+
+static void *quick_thread(void *arg) {
+  mem *m = arg;
+  unsigned char *held[QUICK_HELD] = {NULL};
+  for (int i = 0; i < QUICK_ROUNDS; i++) {
+    unsigned char **at = &held[i * 7 % QUICK_HELD];
+    if (*at) assert_int_equal((*at)[0], (*at)[MEM_SMALL - 1]);
+    if (*at) mem_quick_free(m, *at);
+    *at = mem_quick_alloc(m, MEM_SMALL);
+    memset(*at, i & 0xff, MEM_SMALL);
+  }
+  for (int i = 0; i < QUICK_HELD; i++)
+    if (held[i]) mem_quick_free(m, held[i]);
+  return NULL;
+}
+
+static void small_blocks_are_kept(void **state) {
+  (void)state;
+  mem m;
+  mem_init(&m, NULL);
+  void *first = mem_quick_alloc(&m, 1);
+  assert_int_equal(mem_size(first), MEM_SMALL);
+  mem_quick_free(&m, first);
+  assert_int_equal(atomic_load(&m.current), 0);
+  assert_ptr_equal(mem_quick_alloc(&m, MEM_SMALL), first);
+  assert_int_equal(atomic_load(&m.current), MEM_SMALL);
+  assert_int_equal(atomic_load(&m.allocations), 2);
+  mem_quick_free(&m, first);
+  atomic_store(&m.limit, MEM_SMALL - 1);
+  assert_null(mem_quick_alloc(&m, 1)); /* a kept one counts like any other */
+  atomic_store(&m.limit, 0);
+  void *large = mem_quick_alloc(&m, MEM_SMALL + 1);
+  assert_int_equal(mem_size(large), MEM_SMALL + 1);
+  mem_quick_free(&m, large);
+
+  pthread_t other;
+  assert_int_equal(pthread_create(&other, NULL, quick_thread, &m), 0);
+  quick_thread(&m);
+  pthread_join(other, NULL);
+  assert_int_equal(atomic_load(&m.current), 0);
+  mem_drop_spare(&m); /* what is left is a leak */
+
+  fail_alloc fail; /* a caller's allocator sees each block come and go */
+  fail_alloc_init(&fail, 0, 0);
+  mem_init(&m, &fail.table);
+  mem_quick_free(&m, mem_quick_alloc(&m, 1));
+  assert_int_equal(fail.live, 0);
+}
+
 static void arena_objects_do_not_meet(void **state) {
   (void)state;
   mem m;
@@ -395,6 +447,7 @@ int main(void) {
       cmocka_unit_test(resize_keeps_the_bytes),
       cmocka_unit_test(a_failed_resize_keeps_the_block),
       cmocka_unit_test(counts_hold_with_threads),
+      cmocka_unit_test(small_blocks_are_kept),
       cmocka_unit_test(arena_objects_do_not_meet),
       cmocka_unit_test(arena_wastes_little),
       cmocka_unit_test(arena_without_memory),

@@ -195,32 +195,33 @@ static void logits_of(kit *k, const char *weights, viva_activation_mode act, viv
 }
 
 static void beside(kit *k, viva_engine *engine, const char *weights, viva_activation_mode act, viva_dtype kv,
-                   viva_decode_path decode, const outcome *expected) {
-  static outcome found;
+                   viva_decode_path decode, const outcome *expected, outcome *out) {
   char what[96];
   k->engine->ranks = engine->ranks;
-  logits_of(k, weights, act, kv, decode, &found);
+  logits_of(k, weights, act, kv, decode, out);
   k->engine->ranks = NULL;
   snprintf(what, sizeof what, "%s, %s, act %d, kv %d, decode %d", engine == pair ? "two GPUs" : "one GPU twice",
            weights, (int)act, (int)kv, (int)decode);
-  near_to(found.prefill, expected->prefill, what);
-  for (size_t j = 0; j < 4; j++) near_to(found.steps[j], expected->steps[j], what);
+  near_to(out->prefill, expected->prefill, what);
+  for (size_t j = 0; j < 4; j++) near_to(out->steps[j], expected->steps[j], what);
   size_t equal = 0;
-  while (equal < STEPS && found.next[equal] == expected->next[equal]) equal++;
+  while (equal < STEPS && out->next[equal] == expected->next[equal]) equal++;
   if (act == VIVA_ACT_16 && equal < STEPS)
     print_message("%s: tokens equal up to number %zu of %d\n", what, equal, STEPS);
 }
 
 static void compare(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv) {
-  static outcome expected;
+  static outcome expected, found, graph;
   backend *cpu = k->engine->backend;
   k->engine->backend = one->backend; /* the files are the kit's */
   logits_of(k, weights, act, kv, VIVA_DECODE_GRAPH, &expected);
   k->engine->backend = cpu;
-  beside(k, twice, weights, act, kv, VIVA_DECODE_AUTO, &expected);
+  beside(k, twice, weights, act, kv, VIVA_DECODE_AUTO, &expected, &found);
   if (!pair) return;
-  beside(k, pair, weights, act, kv, VIVA_DECODE_PLAIN, &expected);
-  beside(k, pair, weights, act, kv, VIVA_DECODE_AUTO, &expected);
+  beside(k, pair, weights, act, kv, VIVA_DECODE_PLAIN, &expected, &found);
+  beside(k, pair, weights, act, kv, VIVA_DECODE_GRAPH, &expected, &graph);
+  beside(k, pair, weights, act, kv, VIVA_DECODE_AUTO, &expected, &found);
+  assert_memory_equal(&graph, &found, sizeof found); /* as on one GPU: all layers as one kernel, the same bits */
 }
 
 static void models(void **state) {

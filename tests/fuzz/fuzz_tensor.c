@@ -324,7 +324,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (made->elements <= MOST) { /* views outlive what they are of */
       viva_tensor_release(slots[to]);
       const int view = calls[s.op].call != astype && !tensor_distinct(made);
-      slots[to] = view || operand_contiguous(made) == 0 ? made : tamed(made);
+      slots[to] = view || tensor_contiguous(made) == 0 ? made : tamed(made);
       check_all(slots[to]);
     } else {
       viva_tensor_release(made);

@@ -6,11 +6,15 @@ the reason on stderr, take at most 100 ms of the processor, and, on the release 
 size.
 
 `viva inspect` also shows models that it cannot run; a file that it accepts must be refused by `viva generate`.
+
+Tokenizers (tokenizer/, rows B of the catalogue) are asked by `viva tokenize`; those with VIVA_OK are odd and harmless. What is too
+much work for a text (VIVA_E_LIMIT) ends within a second, with exit code 3.
 """
 
 import os
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import measured
@@ -30,8 +34,10 @@ if "VIVA_PROGRAM_ASAN" in os.environ:
     PROGRAMS["asan"] = os.environ["VIVA_PROGRAM_ASAN"]
 
 
-def rows():
+def rows(tokenizers=False):
     for listing in sorted(HERE.glob("*/expected.tsv")):
+        if (listing.parent.name == "tokenizer") != tokenizers:
+            continue
         for line in listing.read_text(encoding="utf-8").splitlines():
             name, status, fragment = line.split("\t")
             yield listing.parent.name, name, status, fragment
@@ -83,6 +89,37 @@ def refuse(build, model, fragment, size):
 @pytest.mark.parametrize("kind, name, status, fragment", list(rows()), ids=lambda value: str(value).split(".")[0][:40])
 def test_refused(kind, name, status, fragment, build, tmp_path):
     refuse(build, place(kind, name, tmp_path), fragment, (HERE / kind / name).stat().st_size)
+
+
+@pytest.mark.parametrize("build", PROGRAMS)
+@pytest.mark.parametrize("kind, name, status, fragment", list(rows(True)), ids=lambda value: str(value).split(".")[0][:40])
+def test_tokenizer(kind, name, status, fragment, build):
+    run = Run(build, "tokenize", "-m", HERE / kind / name, "-p", "a" * 3000 + "!")
+    assert "Sanitizer" not in run.stderr and "runtime error" not in run.stderr, run.stderr
+    assert run.code == {"VIVA_OK": 0, "VIVA_E_LIMIT": 3}.get(status, 2), run.stderr
+    assert fragment in run.stderr, run.stderr
+    assert run.seconds <= 1, f"took {run.seconds * 1e3:.0f} ms"
+    assert build != "release" or run.rss <= RSS_KIB, f"took {run.rss} KiB"
+
+
+def gguf_string(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize("build", PROGRAMS)
+@pytest.mark.parametrize("size", [2**31 - 1, 2**31, 2**32 + 1])
+def test_b01_token_as_long_as_its_file(build, size, tmp_path):
+    """A length that is no int32; the file is there, but has holes for the token's bytes."""
+    string, array = struct.pack("<I", 8), struct.pack("<I", 9)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + gguf_string(b"tokenizer.ggml.model") + string + gguf_string(b"gpt2")
+    head += gguf_string(b"tokenizer.ggml.tokens") + array + string + struct.pack("<QQ", 1, size)
+    model = tmp_path / "long.gguf"
+    model.write_bytes(head)
+    os.truncate(model, len(head) + size)
+    for command in (["tokenize", "-m", model, "-p", "a"], ["inspect", model]):
+        run = Run(build, *command)
+        assert run.code == 3 and "first GiB" in run.stderr and "Sanitizer" not in run.stderr, run.stderr
+        assert run.seconds <= 1 and (build != "release" or run.rss <= RSS_KIB), f"{run.seconds} s, {run.rss} KiB"
 
 
 @pytest.mark.parametrize("build", PROGRAMS)

@@ -248,7 +248,7 @@ static void refusals(void **state) {
   kit_refused(&k, "/words", NULL, VIVA_E_UNSUPPORTED, "a vocabulary of 40 tokens is too small for 3 devices");
   o.weights = NULL;
   o.decode = VIVA_DECODE_PERSISTENT;
-  kit_refused(&k, "/blocks", &o, VIVA_E_UNSUPPORTED, "one device");
+  kit_refused(&k, "/blocks", &o, VIVA_E_UNSUPPORTED, "runs no captured steps");
   kit_end(&k);
   e.device = VIVA_DEVICE_CPU;
   e.devices = wrong;

@@ -221,12 +221,13 @@ static void refusals(void **state) {
   refused(viva_tensor_unary(VIVA_EXP, NULL, &out, &e), VIVA_E_ARGUMENT, &e, "a is NULL");
   refused(viva_tensor_unary(VIVA_EXP, a, NULL, &e), VIVA_E_ARGUMENT, &e, "out is NULL");
   refused(viva_tensor_binary_scalar(VIVA_ADD, b, 300, &out, &e), VIVA_E_LIMIT, &e,
-          "300 does not fit the tensor's type I8");
+          "300 does not fit the type I8 of the tensor");
   refused(viva_tensor_reduce(VIVA_SUM, a, (int32_t[]){2}, 1, 0, &out, &e), VIVA_E_ARGUMENT, &e,
           "axis is 2; the tensor [2, 3]");
   refused(viva_tensor_reduce(VIVA_SUM, a, (int32_t[]){1, -1}, 2, 0, &out, &e), VIVA_E_ARGUMENT, &e, "named twice");
   refused(viva_tensor_reshape(a, 1, (uint64_t[]){5}, &out, &e), VIVA_E_SIZE, &e, "[2, 3] has 6 elements");
   refused(viva_tensor_reshape(a, 2, (uint64_t[]){UINT64_MAX, UINT64_MAX}, &out, &e), VIVA_E_ARGUMENT, &e, "left open");
+  refused(viva_tensor_reshape(a, 2, (uint64_t[]){4, UINT64_MAX}, &out, &e), VIVA_E_SIZE, &e, "do not fill [4, open]");
   refused(viva_tensor_broadcast_to(a, 2, (uint64_t[]){2, 1}, &out, &e), VIVA_E_SIZE, &e, "does not fill");
   refused(viva_tensor_get(a, (int64_t[]){0, 3}, &(double){0}, &e), VIVA_E_SIZE, &e, "index 3 is outside axis 1");
   refused(viva_tensor_clip(a, 2, 1, &out, &e), VIVA_E_ARGUMENT, &e, "low <= high");

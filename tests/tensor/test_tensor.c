@@ -14,6 +14,7 @@
 #include "lib/fail_alloc.h"
 #include "number/number.h"
 #include "tensor/tensor.h"
+#include "viva/tensor_ops.h"
 
 static runtime *rt;
 
@@ -103,10 +104,10 @@ static void slices(void **state) {
   assert_int_equal(viva_tensor_slice(t, 1, 5, 0, &v, NULL), VIVA_OK); /* empty, at the end */
   assert_int_equal(describe(v).elements, 0);
   viva_tensor_release(v);
-  refused(viva_tensor_slice(t, 1, 3, 3, &v, &error), VIVA_E_SIZE, &error, "axis 1 has 5");
+  refused(viva_tensor_slice(t, 1, 3, 3, &v, &error), VIVA_E_SIZE, &error, "along axis 1 of the tensor [4, 5]");
   assert_null(v);
-  refused(viva_tensor_slice(t, 1, UINT64_MAX, 2, &v, &error), VIVA_E_SIZE, &error, "axis 1 has 5");
-  refused(viva_tensor_slice(t, 2, 0, 1, &v, &error), VIVA_E_ARGUMENT, &error, "the tensor has 2 axes");
+  refused(viva_tensor_slice(t, 1, UINT64_MAX, 2, &v, &error), VIVA_E_SIZE, &error, "along axis 1 of the tensor [4, 5]");
+  refused(viva_tensor_slice(t, 2, 0, 1, &v, &error), VIVA_E_ARGUMENT, &error, "has 2 axes, counted from 0");
   refused(viva_tensor_transpose(t, 0, 2, &v, &error), VIVA_E_ARGUMENT, &error, "b is 2");
   refused(viva_tensor_transpose(NULL, 0, 1, &v, &error), VIVA_E_ARGUMENT, &error, "tensor is NULL");
   refused(viva_tensor_slice(t, 0, 0, 1, NULL, &error), VIVA_E_ARGUMENT, &error, "view is NULL");
@@ -222,6 +223,52 @@ static void shared_memory_is_seen(void **state) {
 }
 
 /* Every real type, with strides of every kind, against one element at a time. */
+/* Against all pairs of elements: shapes and strides of up to four axes, drawn from small numbers. */
+static void interleaved_strides_are_told_apart(void **state) {
+  (void)state;
+  uint32_t seed = 1, interleaved = 0;
+  for (int round = 0; round < 20000; round++) {
+    viva_tensor t = {.dtype = VIVA_U8, .rank = 1 + (uint32_t)round % 4, .elements = 1};
+    for (uint32_t i = 0; i < t.rank; i++) {
+      seed = seed * 1664525 + 1013904223;
+      t.shape[i] = 1 + (seed >> 8) % 4;
+      t.strides[i] = (int64_t)((seed >> 16) % 27) - 13;
+      t.elements *= (size_t)t.shape[i];
+    }
+    uint8_t taken[512] = {0};
+    int distinct = 1;
+    for (size_t e = 0; e < t.elements; e++) {
+      int64_t at = 256;
+      size_t rest = e;
+      for (uint32_t i = 0; i < t.rank; rest /= (size_t)t.shape[i++]) at += (int64_t)(rest % t.shape[i]) * t.strides[i];
+      distinct &= !taken[at]++;
+    }
+    assert_int_equal(tensor_distinct(&t), distinct);
+    interleaved += distinct && t.rank > 1;
+  }
+  assert_true(interleaved > 1000);
+  const viva_tensor wild = {.dtype = VIVA_U8,
+                            .rank = 4,
+                            .elements = (size_t)1 << 40,
+                            .shape = {1024, 1024, 1024, 1024},
+                            .strides = {1000003, 1000033, 1000037, 1000039}};
+  assert_int_equal(tensor_distinct(&wild), 0); /* nobody looks at all of them */
+}
+
+/* Every second column of one tensor between those of another. */
+static void interleaved_results_are_written(void **state) {
+  (void)state;
+  viva_tensor *whole = make(VIVA_I32, 1, (uint64_t[]){8}), *a = make(VIVA_I32, 2, (uint64_t[]){3, 2}), *out;
+  static const int32_t expected[8] = {1, 0, 3, 2, 5, 4, 0, 6};
+  for (int i = 0; i < 6; i++) ((int32_t *)viva_tensor_elements(a))[i] = i + 1;
+  assert_int_equal(viva_tensor_view(whole, 2, (uint64_t[]){3, 2}, (int64_t[]){2, 3}, 0, &out, NULL), VIVA_OK);
+  assert_int_equal(viva_tensor_copy_into(a, out, NULL), VIVA_OK);
+  assert_memory_equal(viva_tensor_elements(whole), expected, sizeof expected);
+  assert_int_equal(viva_tensor_binary_into(VIVA_ADD, a, a, out, NULL), VIVA_OK);
+  assert_int_equal(((int32_t *)viva_tensor_elements(whole))[7], 12);
+  viva_tensor_release(whole), viva_tensor_release(a), viva_tensor_release(out);
+}
+
 static void elements_become_f32(void **state) {
   (void)state;
   enum { A = 3, B = 70, C = 37, GAPPED = A * B + 40 };
@@ -274,8 +321,11 @@ static void a_shape_as_text(void **state) {
   assert_string_equal(tensor_shape_text(t, text), "[2, 576]");
   viva_tensor_release(t);
   viva_tensor wide = {.rank = 8};
-  for (int i = 0; i < 8; i++) wide.shape[i] = UINT64_MAX;
+  for (int i = 0; i < 8; i++) wide.shape[i] = UINT64_MAX - 1;
   assert_true(strlen(tensor_shape_text(&wide, text)) < sizeof text);
+  assert_non_null(strstr(text, ", ...]"));
+  const viva_tensor open = {.rank = 2, .shape = {4, UINT64_MAX}};
+  assert_string_equal(tensor_shape_text(&open, text), "[4, open]");
 }
 
 static void no_memory_is_survived(void **state) {
@@ -304,6 +354,8 @@ int main(void) {
       cmocka_unit_test(arithmetic_is_checked),
       cmocka_unit_test(wrapped_memory_is_released_once),
       cmocka_unit_test(shared_memory_is_seen),
+      cmocka_unit_test(interleaved_strides_are_told_apart),
+      cmocka_unit_test(interleaved_results_are_written),
       cmocka_unit_test(elements_become_f32),
       cmocka_unit_test(a_shape_as_text),
       cmocka_unit_test(no_memory_is_survived),

@@ -142,8 +142,6 @@ static void test_refused(void **state) {
       {ADDED, "[{\"id\":4}]", VIVA_E_FORMAT, "needs id and content"},
       {ADDED, "[{\"id\":4,\"content\":\"x\"},{\"id\":4,\"content\":\"y\"}]", VIVA_E_FORMAT,
        "added token 'y' has id 4, which is that of 'x'"},
-      {ADDED, "[{\"id\":4,\"content\":\"x\"},{\"id\":5,\"content\":\"x\"}]", VIVA_E_FORMAT,
-       "two tokens have the text 'x'"},
       {ADDED, "[{\"id\":2,\"content\":\"x\"}]", VIVA_E_FORMAT, "has id 2, which is that of 'ab'"},
       {REST, ",\"version\":\"1.0\"", VIVA_E_FORMAT, "this key was already there"},
       {REST, "} x", VIVA_E_FORMAT, ""},
@@ -203,6 +201,10 @@ static void test_accepted(void **state) {
        "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKD\"}]}]}"},
       {PRE, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},{\"type\":\"Digits\"}]}"},
       {ADDED, "[" SPECIAL "," SPECIAL "]"},
+      {ADDED, "[" SPECIAL ",{\"id\":4,\"content\":\"x\"},{\"id\":5,\"content\":\"x\",\"lstrip\":true}]"},
+      /* Merges in front of what they are looked up in. */
+      {MODEL, "{\"merges\":[\"a b\"]," VOCAB "}"},
+      {MODEL, "{" VOCAB ",\"merges\":[[\"a\",\"b\"]],\"continuing_subword_prefix\":null}"},
       {REST, ",\"padding\":{\"pad_id\":0},\"other\":{\"a\":[1]}"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -111,7 +111,7 @@ static void test_refused(void **state) {
 #define REFUSED(change, code, text) (s[n].change, expected[n].status = code, expected[n++].message = text)
   REFUSED(model = "t5", VIVA_E_UNSUPPORTED, "tokenizer model 't5' is not supported; known: gpt2, llama, gemma4");
   REFUSED(model = NULL, VIVA_E_UNSUPPORTED, "tokenizer model ''");
-  REFUSED(pre = "teken", VIVA_E_UNSUPPORTED, "pre-tokenizer 'teken' is not supported; known: gpt-2 gpt2 phi-2");
+  REFUSED(pre = "teken", VIVA_E_UNSUPPORTED, "pre-tokenizer 'teken' is not supported; known: gpt-2 default smollm");
   REFUSED(pre = NULL, VIVA_E_UNSUPPORTED, "pre-tokenizer ''");
   REFUSED(token_count = (size_t)INT32_MAX + 2, VIVA_E_FORMAT, "2147483649 tokens"); /* row B2: nothing is read */
   REFUSED(bos = TOKENS, VIVA_E_FORMAT, "the bos token is id 8");                    /* row B3 */

@@ -286,15 +286,17 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
   }
 }
 
-/* x, of which a rank among several has made its part, becomes the sum. */
+static step_exchange_group group_of(const capture *s) {
+  const uint32_t *number = (const uint32_t *)(const void *)(s->p->block + NUMBER_AT);
+  return cuda_exchange_group(s->d->link, s->d->rank, number);
+}
+
+/* x, of which a rank among several has made its part, becomes the sum. (In a program its product does that.) */
 static void exchange_x(capture *s) {
   const decoder *d = s->d;
-  if (!d->link) return;
-  step_exchange_args a = cuda_exchange_args(d->link, d->rank);
-  a.x = s->p->x;
-  a.count = s->step.rows * d->hidden;
-  a.base = (const uint32_t *)(const void *)(s->p->block + NUMBER_AT);
-  a.number = s->exchanges++;
+  if (!d->link || s->stages) return;
+  const step_exchange_args a = {
+      .group = group_of(s), .x = s->p->x, .count = s->step.rows * d->hidden, .number = s->exchanges++};
   QUEUE(s, exchange(s->q, &a));
 }
 
@@ -481,7 +483,7 @@ static viva_status make_program(capture *s, decode_graph *g, viva_error *error) 
   cuda_backend *c = s->c;
   const decoder *d = s->d;
   const cuda_kernels *k = c->kernels;
-  if (d->layers_as == LAYERS_AS_STAGES || d->link) return VIVA_OK;
+  if (d->layers_as == LAYERS_AS_STAGES) return VIVA_OK;
   if (!s->p->work.clusters || s->step.kv.type != KV_F16 || s->step.span_count != s->step.rows || d->layer_count == 0)
     return VIVA_OK;
   persist_program program = {.w = d->layers[0].q,
@@ -492,6 +494,7 @@ static viva_status make_program(capture *s, decode_graph *g, viva_error *error) 
                              .layers = d->layer_count,
                              .heads = d->heads,
                              .run_count = d->layer_count * PRODUCTS};
+  if (d->link) program.peers = group_of(s);
   if (!layers_alike(d, s->mode) || !k->persist_fits(&program, c->gpu.shared_most)) return VIVA_OK;
   const size_t stages = cuda_align(d->layer_count * STAGES * k->persist_stage_bytes());
   const size_t runs = cuda_align(program.run_count * k->persist_run_bytes()), work = k->persist_work_bytes(&program);

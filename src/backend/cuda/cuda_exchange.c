@@ -32,16 +32,16 @@ uint32_t cuda_exchange_numbers(exchange *e, size_t rank, uint32_t count) {
   return first;
 }
 
-step_exchange_args cuda_exchange_args(const exchange *e, size_t rank) {
+step_exchange_group cuda_exchange_group(const exchange *e, size_t rank, const uint32_t *base) {
   const cuda_exchange *x = exchange_of(e);
-  step_exchange_args a = {.rank = (int)rank, .ranks = (int)e->ranks, .failed = x->each[rank].failed};
-  for (size_t i = 0; i < e->ranks; i++) a.inbox[i] = x->each[i].inbox;
-  return a;
+  step_exchange_group g = {.rank = (int)rank, .ranks = (int)e->ranks, .base = base, .failed = x->each[rank].failed};
+  for (size_t i = 0; i < e->ranks; i++) g.inbox[i] = x->each[i].inbox;
+  return g;
 }
 
 static viva_status sum_in_pieces(cuda_exchange *x, size_t rank, float *values, size_t count, viva_error *error) {
   cuda_backend *c = x->each[rank].c;
-  step_exchange_args a = cuda_exchange_args(&x->base, rank);
+  step_exchange_args a = {.group = cuda_exchange_group(&x->base, rank, NULL)};
   for (size_t at = 0; at < count; at += a.count) {
     a.x = values + at;
     a.count = count - at < EXCHANGE_FLOATS ? count - at : EXCHANGE_FLOATS;

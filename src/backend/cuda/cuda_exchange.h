@@ -1,6 +1,6 @@
 /* backend/cuda/cuda_exchange.h: sums over several GPUs of one host (backend/exchange.h).
  *
- *   up to EXCHANGE_FLOATS   a kernel of our own, into each other's memory (step_exchange.h): in captured steps too
+ *   up to EXCHANGE_FLOATS   a kernel of our own, into each other's memory (step_exchange.h): in captured steps too, or in persist.h's
  *   more                    NCCL, where it can be opened; else the kernel, piece after piece
  */
 #ifndef CUDA_CUDA_EXCHANGE_H
@@ -22,7 +22,7 @@ int cuda_exchange_captured(const exchange *e);
 /* The next `count` exchanges of the rank get numbers from *first on; its own thread asks. */
 uint32_t cuda_exchange_numbers(exchange *e, size_t rank, uint32_t count);
 
-/* The kernel's arguments but for x, count, base and number. */
-step_exchange_args cuda_exchange_args(const exchange *e, size_t rank);
+/* base: dev, or NULL: 0. */
+step_exchange_group cuda_exchange_group(const exchange *e, size_t rank, const uint32_t *base);
 
 #endif

@@ -36,30 +36,8 @@ static __device__ __forceinline__ float largest_of(float4 v) {
   return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
 }
 
-/* Quotients by a step, with one division for all: with the reciprocal rounded to nearest, one step of Newton's gives the quotient
- * rounded to nearest (Markstein 1990), as long as nothing is subnormal on the way. */
-struct step_division {
-  float step, reciprocal;
-  bool refines;
-
-  __device__ explicit step_division(float s) : step(s), reciprocal(1 / s), refines(s > 0x1p-60f && s < 0x1p40f) {}
-  __device__ bool takes(float x) const { return refines && (fabsf(x) > 0x1p-80f || x == 0); }
-  __device__ float refined(float x) const {
-    const float near = x * reciprocal;
-    return fmaf(fmaf(-near, step, x), reciprocal, near);
-  }
-};
-
-static __device__ __forceinline__ uint32_t word_of(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  return a | b << 4 | c << 8 | d << 12;
-}
-
-static __device__ __forceinline__ uint32_t code_word(float4 v, const step_division &by) {
-  if (by.takes(v.x) && by.takes(v.y) && by.takes(v.z) && by.takes(v.w))
-    return word_of(nvfp4_code_of(by.refined(v.x)), nvfp4_code_of(by.refined(v.y)), nvfp4_code_of(by.refined(v.z)),
-                   nvfp4_code_of(by.refined(v.w)));
-  return word_of(nvfp4_code(v.x, by.step), nvfp4_code(v.y, by.step), nvfp4_code(v.z, by.step),
-                 nvfp4_code(v.w, by.step));
+static __device__ __forceinline__ uint32_t code_word(float4 v, float step) {
+  return nvfp4_code(v.x, step) | nvfp4_code(v.y, step) << 4 | nvfp4_code(v.z, step) << 8 | nvfp4_code(v.w, step) << 12;
 }
 
 /* ---- the largest magnitude: magnitudes are in the order of their bits, NaN above all */
@@ -110,7 +88,7 @@ static __global__ void __launch_bounds__(THREADS)
     uint32_t scale = nvfp4_scale_code(quad_largest(largest_of(v[u])), b.number);
     if (scale == 0) scale = NVFP4_SCALE_OF_NONE;
     if (threadIdx.x % QUAD == 0) b.scales[i / QUAD] = (uint8_t)scale;
-    ((uint16_t *)b.codes)[i] = (uint16_t)code_word(v[u], step_division(nvfp4_step(scale, b.number)));
+    ((uint16_t *)b.codes)[i] = (uint16_t)code_word(v[u], nvfp4_step(scale, b.number));
   }
 }
 
@@ -153,7 +131,7 @@ static __global__ void __launch_bounds__(THREADS)
   }
   const uint32_t six = nvfp4_scale_code(largest, b.number);
   const uint32_t scale = six ? best_scale(b.table, sizes, (int)six) : NVFP4_SCALE_OF_NONE;
-  const step_division step(nvfp4_step(scale, b.number));
+  const float step = nvfp4_step(scale, b.number);
   b.scales[block] = (uint8_t)scale;
   ((uint2 *)b.codes)[block] = make_uint2(code_word(v[0], step) | code_word(v[1], step) << 16,
                                          code_word(v[2], step) | code_word(v[3], step) << 16);

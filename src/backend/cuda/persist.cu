@@ -140,7 +140,7 @@ static void connect(persist_stage *s, persist_role role, size_t layer, const per
     s->before = m.down, s->after = m.qkv;
     break;
   case PERSIST_OUT:
-    s->x = w.attended, s->words[0] = w.after_out, s->keeps = 1;
+    s->x = w.attended, s->words[0] = w.after_out, s->keeps = 1, s->exchange = 2 * (uint32_t)layer;
     s->before = m.attended, s->after = m.out;
     break;
   case PERSIST_UP:
@@ -148,7 +148,7 @@ static void connect(persist_stage *s, persist_role role, size_t layer, const per
     s->before = m.out, s->after = m.up;
     break;
   case PERSIST_DOWN:
-    s->x = w.act, s->words[0] = w.after_down, s->keeps = 1;
+    s->x = w.act, s->words[0] = w.after_down, s->keeps = 1, s->exchange = 2 * (uint32_t)layer + 1;
     s->before = m.up, s->after = m.down;
     break;
   }
@@ -230,7 +230,10 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
                        .group = (int)s.group,
                        .region = region_bytes(p),
                        .turn = p->turn,
-                       .failed = p->failed};
+                       .failed = p->failed,
+                       .peers = p->peers,
+                       .patience_ns =
+                           PERSIST_SECONDS * (uint64_t)1000000000 + (p->peers.ranks ? EXCHANGE_PATIENCE_NS : 0)};
   const cudaError_t status = gemv_allow_shared(k.kernel, shared_most);
   if (status != cudaSuccess) return status;
   void *arguments[] = {&args};

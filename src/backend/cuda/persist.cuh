@@ -11,6 +11,7 @@
 #include "backend/cuda/persist.h"
 #include "backend/cuda/persist_attend.cuh"
 #include "backend/cuda/persist_feed.cuh"
+#include "backend/cuda/step_exchange.cuh"
 
 #define PERSIST_FINISHING (GEMV_THREADS + STEP_WARP)     /* threads that compute, and those of the warp that finishes */
 #define PERSIST_THREADS   (GEMV_THREADS + 4 * STEP_WARP) /* the last two warps only let their registers go */
@@ -22,7 +23,8 @@ struct __align__(16) persist_stage {
   uint32_t x_epoch, epoch; /* of its x and of its results, less the first of the launch */
   gemv_args product;       /* y: written, too, where `keeps` */
   int keeps;
-  const void *x; /* words: FP32 where the product makes x of them, else FP16; NULL: product.norm.x itself */
+  uint32_t exchange; /* where it keeps, of several GPUs: number, less the first of the launch */
+  const void *x;     /* words: FP32 where the product makes x of them, else FP16; NULL: product.norm.x itself */
   persist_mark before, after;   /* before: of x, where it is words */
   void *words[GEMV_MOST_PARTS]; /* of results, as y: FP32 or FP16 as product.output */
   persist_heads attention;
@@ -38,6 +40,8 @@ struct persist_args {
   size_t region;                      /* bytes of shared memory for x or attention */
   const uint32_t *turn;               /* launches before this one */
   uint32_t *failed;
+  step_exchange_group peers;
+  uint64_t patience_ns;
 };
 
 struct __align__(16) persist_control {
@@ -231,9 +235,47 @@ static __device__ __forceinline__ void persist_fetch(const persist_args &p, pers
   for (int i = lane; i < (int)(sizeof(persist_stage) / sizeof(uint4)); i += STEP_WARP) to[i] = from[i];
 }
 
-/* tiles: those that it has finished. */
-static __device__ __forceinline__ void persist_finish(persist_control *c, const persist_stage &s, uint32_t epoch,
-                                                      const float *sums, int *tiles, int lane) {
+/* What the warp keeps from stage to stage. */
+struct persist_finisher {
+  int tiles = 0;     /* finished */
+  uint32_t exchange; /* number of the launch's first */
+};
+
+/* y of the tiles [first, end) is this GPU's part, and becomes the sum of all GPUs'. Each lane has its own outputs. */
+static __device__ __forceinline__ void persist_add_parts(const step_exchange_group &g, const persist_stage &s,
+                                                         uint32_t epoch, uint32_t number, int first, int end,
+                                                         int lane) {
+  const gemv_matrix &w = s.product.matrix[0];
+  float *const y = static_cast<float *>(w.y);
+  const int row = lane / GEMV_TILE; /* of several, y and words are dense */
+  end = row < s.product.m ? end * GEMV_TILE : 0;
+  end = end < w.n ? end : w.n;
+  first = first * GEMV_TILE + lane % GEMV_TILE;
+  for (int r = 0; r < g.ranks; r++)
+    for (int n = first; n < end && r != g.rank; n += GEMV_TILE)
+      store_relaxed_system(exchange_place(g, r, g.rank, number) + row * w.n + n,
+                           exchange_word(y[row * w.n + n], number));
+  exchange_patience patience(g.failed);
+  for (int n = first; n < end; n += GEMV_TILE) {
+    float sum = 0;
+    for (int r = 0; r < g.ranks; r++) {
+      float part = y[row * w.n + n];
+      if (r != g.rank) {
+        const uint64_t *const from = exchange_place(g, g.rank, r, number) + row * w.n + n;
+        uint64_t word = load_relaxed_system(from);
+        while ((uint32_t)(word >> 32) != number && !patience.over()) word = load_relaxed_system(from);
+        part = persist_value(word);
+      }
+      sum = r == 0 ? part : __fadd_rn(sum, part);
+    }
+    y[row * w.n + n] = sum;
+    persist_put(static_cast<uint64_t *>(s.words[0]) + row * persist_row(w.n) + persist_float_at(n), sum, epoch);
+  }
+}
+
+static __device__ __forceinline__ void persist_finish(const step_exchange_group &g, persist_control *c,
+                                                      const persist_stage &s, uint32_t epoch, const float *sums,
+                                                      persist_finisher *mine, int lane) {
   const gemv_args &a = s.product;
   const int first = gemv_first_tile(a, blockIdx.x), end = gemv_first_tile(a, blockIdx.x + 1);
   const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
@@ -243,7 +285,8 @@ static __device__ __forceinline__ void persist_finish(persist_control *c, const 
     if (a.output == GEMV_F16) {
       persist_put(static_cast<uint32_t *>(s.words[i]) + m * persist_row(w.n) + persist_half_at(n), v, epoch);
     } else if (s.keeps) {
-      persist_put(static_cast<uint64_t *>(s.words[i]) + m * persist_row(w.n) + persist_float_at(n), v, epoch);
+      if (g.ranks == 0)
+        persist_put(static_cast<uint64_t *>(s.words[i]) + m * persist_row(w.n) + persist_float_at(n), v, epoch);
       static_cast<float *>(w.y)[m * w.y_stride + n] = v;
     } else {
       persist_put(static_cast<uint64_t *>(s.words[i]) + m * w.y_stride + n, v, epoch);
@@ -254,21 +297,24 @@ static __device__ __forceinline__ void persist_finish(persist_control *c, const 
   for (int tile = first; tile < end; tile++) {
     const gemv_factors factors = next;
     if (tile + 1 < end) next = gemv_load_factors(a, tile + 1, lane);
-    const int place = (*tiles)++ % PERSIST_SUMS;
+    const int place = mine->tiles++ % PERSIST_SUMS;
     persist_sum(place);
     gemv_epilogue(a, factors, sums + place * sums_of_tile, tile, lane, &gate, store);
     __syncwarp();
     if (lane == 0) barrier_arrive(shared_address(c->taken) + place * 8);
   }
+  if (s.keeps && g.ranks) persist_add_parts(g, s, epoch, mine->exchange + s.exchange, first, end, lane);
   if (lane == 0) add_relaxed(s.after.counter, 1);
 }
 
 static __device__ __forceinline__ void persist_finish_all(const persist_args &p, persist_control *c, uint32_t turn,
                                                           const float *sums, int lane) {
-  int tiles = 0;
+  persist_finisher mine;
+  mine.exchange = p.peers.ranks ? *p.peers.base : 0;
   for (int i = 0; i < p.stage_count; i++) {
     const persist_stage &stage = c->stage[i % PERSIST_STAGES];
-    if (!stage.attends) persist_finish(c, stage, turn + stage.epoch, sums, &tiles, lane);
+    if (!stage.attends) persist_finish(p.peers, c, stage, turn + stage.epoch, sums, &mine, lane);
+    __syncwarp(); /* lanes without outputs must not write over the description that others still read */
     barrier_wait(shared_address(c->left) + i % PERSIST_STAGES * 8, i / PERSIST_STAGES & 1);
     persist_fetch(p, c, i + PERSIST_STAGES, lane);
     __syncwarp();
@@ -318,7 +364,7 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
   }
   registers_take<232>();
   persist_warp mine;
-  mine.patience = {nanoseconds() + (uint64_t)PERSIST_SECONDS * 1000000000u, p.failed, 0};
+  mine.patience = {nanoseconds() + p.patience_ns, p.failed, 0};
 #pragma unroll 1
   for (int i = 0; i < p.stage_count; i++) {
     const int place = i % PERSIST_STAGES;

@@ -6,15 +6,17 @@
  *   persist_product, persist_attention    a stage as the kernel reads it, written to the host's memory
  *   persist_launch                        the program, whose stages lie in the device's memory
  *
- * Numbers: the bits of gemv.h and of step_turn_attention, stage by stage.
+ * Numbers: the bits of gemv.h and of step_turn_attention, stage by stage; of several GPUs, of step_exchange.
  *
  * A thread that waits longer than PERSIST_SECONDS for a word sets program.failed and goes on without it: the kernel ends, and
- * what it wrote is worthless. */
+ * what it wrote is worthless. Of several GPUs, the warp that waits for the others does that for peers.failed, after
+ * EXCHANGE_PATIENCE_NS, and the threads behind it have that much more. */
 #ifndef BACKEND_CUDA_PERSIST_H
 #define BACKEND_CUDA_PERSIST_H
 
 #include "backend/cuda/gemv.h"
 #include "backend/cuda/step.h"
+#include "backend/cuda/step_exchange.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,6 +38,9 @@ typedef struct persist_program {
   void *work;           /* dev: persist_work_bytes, zero before the first launch, 16-byte aligned */
   const uint32_t *turn; /* dev: how often the program has been launched */
   uint32_t *failed;     /* the host's pinned memory, or dev: becomes 1 when blocks did not meet */
+  /* Of several GPUs: what o and down make is then a part, and becomes the sum, exchange 2 · layer and 2 · layer + 1 of the
+   * step. ranks 0: one GPU. */
+  step_exchange_group peers;
 } persist_program;
 
 size_t persist_stage_bytes(void);

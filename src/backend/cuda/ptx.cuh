@@ -109,6 +109,14 @@ static __device__ __forceinline__ uint4 load_relaxed_4(const uint32_t *p) { /* 1
 }
 
 /* The same between GPUs, for words in the memory of any of them. */
+static __device__ __forceinline__ void store_relaxed_system(uint64_t *p, uint64_t v) {
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+static __device__ __forceinline__ uint64_t load_relaxed_system(const uint64_t *p) {
+  uint64_t v;
+  asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+  return v;
+}
 static __device__ __forceinline__ void store_relaxed_system_2(uint64_t *p, uint64_t a,
                                                               uint64_t b) { /* 16-byte aligned */
   asm volatile("st.relaxed.sys.global.v2.u64 [%0], {%1, %2};" ::"l"(p), "l"(a), "l"(b) : "memory");

@@ -1,25 +1,17 @@
 /* step_exchange.cu: a thread for two values: it sends its own, waits for those of the others, adds. */
-#include "backend/cuda/step_exchange.h"
+#include "backend/cuda/step_exchange.cuh"
 #include "backend/cuda/step_launch.cuh"
 
 #define EXCHANGE_THREADS 256
 #define EXCHANGE_PAIR    2
 
-static __device__ __forceinline__ uint64_t exchange_word(float v, uint32_t number) {
-  return (uint64_t)number << 32 | __float_as_uint(v);
-}
-
-/* Two words of a rank, once they are there; or what is there when patience ends, which it does once for all exchanges. */
-static __device__ __forceinline__ float2 exchange_await(const uint64_t *from, uint32_t number,
-                                                        volatile uint32_t *failed) {
-  const uint64_t end = nanoseconds() + EXCHANGE_PATIENCE_NS;
-  for (uint32_t looks = 1;; looks++) {
+/* Two words of a rank, once they are there; or what is there when patience ends. */
+static __device__ __forceinline__ float2 exchange_await(const uint64_t *from, uint32_t number, uint32_t *failed) {
+  exchange_patience patience(failed);
+  for (;;) {
     const ulonglong2 words = load_relaxed_system_2(from);
-    const float2 values = make_float2(__uint_as_float((uint32_t)words.x), __uint_as_float((uint32_t)words.y));
-    if ((uint32_t)(words.x >> 32) == number && (uint32_t)(words.y >> 32) == number) return values;
-    if (looks % 1024 != 0 || (nanoseconds() < end && !*failed)) continue;
-    *failed = 1;
-    return values;
+    if (((uint32_t)(words.x >> 32) == number && (uint32_t)(words.y >> 32) == number) || patience.over())
+      return make_float2(__uint_as_float((uint32_t)words.x), __uint_as_float((uint32_t)words.y));
   }
 }
 
@@ -28,17 +20,16 @@ static __global__ void __launch_bounds__(EXCHANGE_THREADS) exchange_kernel(const
   const size_t at = EXCHANGE_PAIR * (blockIdx.x * (size_t)EXCHANGE_THREADS + threadIdx.x);
   if (at >= a.count) return;
   const bool both = at + 1 < a.count;
-  const uint32_t number = a.number + (a.base ? load_relaxed(a.base) : 0);
-  const size_t turn = number % EXCHANGE_TURNS * a.ranks;
+  const step_exchange_group &g = a.group;
+  const uint32_t number = a.number + (g.base ? load_relaxed(g.base) : 0);
   const float2 own = make_float2(a.x[at], both ? a.x[at + 1] : 0);
-  for (int r = 0; r < a.ranks; r++)
-    if (r != a.rank)
-      store_relaxed_system_2(a.inbox[r] + (turn + a.rank) * EXCHANGE_FLOATS + at, exchange_word(own.x, number),
+  for (int r = 0; r < g.ranks; r++)
+    if (r != g.rank)
+      store_relaxed_system_2(exchange_place(g, r, g.rank, number) + at, exchange_word(own.x, number),
                              exchange_word(own.y, number));
   float2 sum = make_float2(0, 0);
-  for (int r = 0; r < a.ranks; r++) {
-    const float2 part =
-        r == a.rank ? own : exchange_await(a.inbox[a.rank] + (turn + r) * EXCHANGE_FLOATS + at, number, a.failed);
+  for (int r = 0; r < g.ranks; r++) {
+    const float2 part = r == g.rank ? own : exchange_await(exchange_place(g, g.rank, r, number) + at, number, g.failed);
     sum = r == 0 ? part : make_float2(__fadd_rn(sum.x, part.x), __fadd_rn(sum.y, part.y));
   }
   a.x[at] = sum.x;
@@ -47,7 +38,7 @@ static __global__ void __launch_bounds__(EXCHANGE_THREADS) exchange_kernel(const
 
 int step_exchange(step_queue q, const step_exchange_args *a) {
   if (a->count == 0) return cudaSuccess;
-  if (a->count > EXCHANGE_FLOATS || a->ranks > EXCHANGE_RANKS) return cudaErrorInvalidValue;
+  if (a->count > EXCHANGE_FLOATS || a->group.ranks > EXCHANGE_RANKS) return cudaErrorInvalidValue;
   const dim3 grid(step_side(step_parts(a->count, (size_t)EXCHANGE_THREADS * EXCHANGE_PAIR)));
   return step_launch(q, exchange_kernel, grid, EXCHANGE_THREADS, *a);
 }

@@ -48,9 +48,11 @@ struct gemv_args {
   const float *x_scales; /* [m] or NULL */
   size_t x_stride;
   int m, k, tiles, records, pairs;
-  int record_bytes; /* ≤ RECORD, which is what a slot of a ring has */
-  int block_shift;  /* log2 of the columns of a block or group */
-  scale_type type;  /* of its scale */
+  int together_shift; /* gemv_together.cuh: log2 of the blocks of a cluster, */
+  uint64_t share;     /* and its tiles, or pairs of them, times 2^32, rounded up */
+  int record_bytes;   /* ≤ RECORD, which is what a slot of a ring has */
+  int block_shift;    /* log2 of the columns of a block or group */
+  scale_type type;    /* of its scale */
   gemv_activation activation;
   gemv_output output;
 };
@@ -84,16 +86,19 @@ static __device__ __forceinline__ int gemv_first_tile(const gemv_args &a, unsign
  * block takes more than half of a multiprocessor's memory in any case: then a multiprocessor has one block of a product at
  * a time, the next product's as soon as that ends, and no product's blocks come to lie two on one multiprocessor and none
  * on another. */
-#define GEMV_DEEP_RING_BYTES (144 * 1024) /* 1 or 2 rows; beside it a block of attention fits */
-#define GEMV_RING_BYTES      (80 * 1024)
-#define GEMV_WIDE_RING_BYTES (64 * 1024)  /* beside 16 rows of 4096 columns */
-#define GEMV_LONG_RING_BYTES (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
-#define GEMV_LEAST_BYTES     (116 * 1024)
+#define GEMV_DEEP_RING_BYTES   (144 * 1024) /* 1 or 2 rows; beside it a block of attention fits */
+#define GEMV_RING_BYTES        (80 * 1024)
+#define GEMV_WIDE_RING_BYTES   (64 * 1024)  /* beside 16 rows of 4096 columns */
+#define GEMV_SHARED_RING_BYTES (80 * 1024)  /* together: beside 16 rows of 3584 columns */
+#define GEMV_LONG_RING_BYTES   (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
+#define GEMV_LEAST_BYTES       (116 * 1024)
 
 /* Slots of a warp's ring, for TILES column tiles of x. */
 template <class F, int TILES> struct gemv_depth {
   static constexpr int FITS = (TILES == 1 ? GEMV_RING_BYTES : GEMV_WIDE_RING_BYTES) / GEMV_WARPS / F::RECORD;
   static constexpr int RESIDENT = FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : FITS > 12 ? 12 : FITS;
+  static constexpr int SHARED_FITS = GEMV_SHARED_RING_BYTES / GEMV_WARPS / F::RECORD;
+  static constexpr int SHARED = SHARED_FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : SHARED_FITS > 12 ? 12 : SHARED_FITS;
   static constexpr int DEEP_FITS = GEMV_DEEP_RING_BYTES / GEMV_WARPS / F::RECORD;
   static constexpr int DEEP = DEEP_FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : DEEP_FITS > 24 ? 24 : DEEP_FITS;
   static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_MOST_ROWS * 272);
@@ -329,10 +334,10 @@ struct gemv_factors {
   float row_scale, x_scale, bias, residual;
 };
 
-static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile, int o) {
+static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile, int m, int row) {
   const gemv_place_of_tile at = gemv_find(a, tile);
   const gemv_matrix &w = a.matrix[at.matrix];
-  const int m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
+  const int n = at.tile * GEMV_TILE + row;
   gemv_factors f = {0, 1, 0, 0};
   if (m >= a.m || n >= w.n) return f;
   f.row_scale = w.row_scales[n];
@@ -340,6 +345,15 @@ static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args
   if (w.bias) f.bias = w.bias[n];
   if (w.residual) f.residual = w.residual[m * w.y_stride + n];
   return f;
+}
+
+static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile, int o) {
+  return gemv_load_factors(a, tile, o / GEMV_TILE, o % GEMV_TILE);
+}
+
+/* The output but for what comes after it. */
+static __device__ __forceinline__ float gemv_scaled(const gemv_factors &f, float sum) {
+  return sum * f.row_scale * f.x_scale + f.bias;
 }
 
 static __device__ __forceinline__ void gemv_store(const gemv_matrix &w, gemv_output output, int m, int n, float v) {
@@ -362,7 +376,7 @@ static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const g
   float v = 0;
 #pragma unroll
   for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
-  v = v * f.row_scale * f.x_scale + f.bias;
+  v = gemv_scaled(f, v);
   if (a.activation != GEMV_SWIGLU)
     store(at.matrix, m, n, activated((activation)a.activation, v) + f.residual);
   else if (at.matrix == 0)

@@ -15,7 +15,8 @@ typedef struct operands {
   viva_engine *engine;
   viva_dtype type;
   uint64_t n;
-  size_t bytes; /* of x */
+  size_t bytes;      /* of x */
+  viva_tensor *rows; /* [8], or [n/8, 8] */
   viva_tensor *x, *y, *matrix, *row, *turned, *square, *image,
       *kernel; /* [n]; [2, n/2], [n/2], [n/2, 2]; 2 × 2; 1 × 2 × n/2 */
   viva_tensor *truth, *places, *places_2d;
@@ -53,7 +54,7 @@ BOTH(broadcast_row, binary, VIVA_ADD, o->matrix, o->row)
 BOTH(reduce, reduce, (viva_reduction)op, o->x, NULL, 0, 0)
 BOTH(reduce_axis, reduce, VIVA_SUM, o->matrix, last, 1, 0)
 BOTH(reduce_first, reduce, VIVA_SUM, o->turned, turned_axes + 1, 1, 0)
-BOTH(along, along, (viva_along)op, o->x, 0)
+BOTH(along, along, (viva_along)op, o->rows, -1)
 BOTH(along_axis, along, VIVA_SOFTMAX, o->matrix, -1)
 BOTH(where, where, o->truth, o->x, o->y)
 BOTH(clip, clip, o->x, 1, 3)
@@ -76,14 +77,14 @@ BOTH(norm, norm, o->x, 2, NULL, 0, 0)
 BOTH(norm_1, norm, o->x, 1, NULL, 0, 0)
 BOTH(matrix_norm, matrix_norm, o->matrix, 1, 0)
 BOTH(clip_by_norm, clip_by_norm, o->x, 1)
-BOTH(layer_norm, layer_norm, o->x, 0, NULL, NULL, 1e-5)
-BOTH(rms_norm, rms_norm, o->x, 0, NULL, 1e-5)
-BOTH(percentile, percentile, o->x, 30, 0, 0)
-BOTH(median, median, o->x, 0, 0)
-FRESH(top_k, top_k(o->x, 4, 0, out, NULL, NULL))
+BOTH(layer_norm, layer_norm, o->rows, -1, NULL, NULL, 1e-5)
+BOTH(rms_norm, rms_norm, o->rows, -1, NULL, 1e-5)
+BOTH(percentile, percentile, o->rows, 30, -1, 0)
+BOTH(median, median, o->rows, -1, 0)
+FRESH(top_k, top_k(o->rows, 4, -1, out, NULL, NULL))
 static viva_status top_k_into(const operands *o, int op, viva_tensor *out) {
   (void)op;
-  return viva_tensor_top_k_into(o->x, 4, 0, out, NULL, NULL);
+  return viva_tensor_top_k_into(o->rows, 4, -1, out, NULL, NULL);
 }
 BOTH(conv2d, conv2d, o->image, o->kernel, NULL, NULL)
 BOTH(pool2d, pool2d, VIVA_MAX_POOL, o->image, NULL)
@@ -245,6 +246,8 @@ static operands make(viva_engine *engine, viva_dtype type, uint64_t n) {
   operands o = {.engine = engine, .type = type, .n = n};
   const uint64_t whole[1] = {n}, wide[2] = {2, n / 2}, half[1] = {n / 2}, high[2] = {n / 2, 2}, square[2] = {2, 2};
   const uint64_t image[3] = {1, 2, n / 2}, kernel[4] = {1, 1, 2, 2};
+  const uint64_t rows[2] = {n / N, N};
+  o.rows = filled(&o, type, n == N ? 1 : 2, n == N ? whole : rows, 1);
   o.x = filled(&o, type, 1, whole, 1), o.y = filled(&o, type, 1, whole, 2);
   o.matrix = filled(&o, type, 2, wide, 1), o.row = filled(&o, type, 1, half, 1);
   o.turned = filled(&o, type, 2, high, 1), o.square = filled(&o, type, 2, square, 1);
@@ -259,7 +262,8 @@ static operands make(viva_engine *engine, viva_dtype type, uint64_t n) {
 }
 
 static void drop(operands *o) {
-  viva_tensor *all[] = {o->x, o->y, o->matrix, o->row, o->turned, o->square, o->image, o->kernel, o->truth, o->places};
+  viva_tensor *all[] = {o->rows,   o->x,     o->y,      o->matrix, o->row,   o->turned,
+                        o->square, o->image, o->kernel, o->truth,  o->places};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) viva_tensor_release(all[i]);
 }
 

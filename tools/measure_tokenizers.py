@@ -205,7 +205,7 @@ def loading(row, path, has_reference):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--text", required=True, type=Path)
+    parser.add_argument("--text", type=Path, help="needed for all but --only load")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", choices=["load", "speed", "texts", "worst"], nargs="*")
     parser.add_argument("files", nargs="+")
@@ -220,7 +220,9 @@ def main():
         has_reference = True
     except ImportError:
         has_reference = False
-    data = args.text.read_bytes()
+    if not args.text and only != ["load"]:
+        parser.error("--text is needed")
+    data = args.text.read_bytes() if args.text else b""
     rows = []
     for path in args.files:
         row = Row(Path(path).name.split(".")[0])

@@ -54,16 +54,18 @@ NUMBER_SHARED float nvfp4_rounder(float y) {
   return f32_from_bits((power < 127u << 23 ? 127u << 23 : power) + (22u << 23));
 }
 
-/* E2M1 of x / step, −0 as 0. The sum's lowest bits are k of the multiple k · 2^(e − 1), its bits from 22 on 2 · (149 + e); the
- * code is k + 2e. x finite, step above 0. */
-NUMBER_SHARED uint32_t nvfp4_code(float x, float step) {
-  const float y = x / step;
+/* E2M1 of y, −0 as 0. The sum's lowest bits are k of the multiple k · 2^(e − 1), its bits from 22 on 2 · (149 + e); the code is
+ * k + 2e. y finite. */
+NUMBER_SHARED uint32_t nvfp4_code_of(float y) {
   const uint32_t magnitude = f32_bits(y) & 0x7fffffffu;
   const float size = f32_from_bits(magnitude) < NVFP4_LARGEST ? f32_from_bits(magnitude) : NVFP4_LARGEST;
   const uint32_t bits = f32_bits(nvfp4_add(size, nvfp4_rounder(size)));
   const uint32_t code = (bits + (bits >> 22) - 298u) & 7u;
   return magnitude == 0 ? 0 : code | (f32_bits(y) >> 28 & 8u);
 }
+
+/* E2M1 of x / step. x finite, step above 0. */
+NUMBER_SHARED uint32_t nvfp4_code(float x, float step) { return nvfp4_code_of(x / step); }
 
 /* (y − its code's value)², y not negative. */
 NUMBER_SHARED float nvfp4_distance(float y) {

@@ -61,8 +61,8 @@ static viva_status refuse_length(viva_along op, const viva_tensor *a, uint32_t a
 }
 
 /* The rows that the operation wants; type holds the rows' type as long as they are computed. */
-static viva_status plan(viva_along op, const viva_tensor *a, int32_t axis, lanes *l, viva_dtype *type,
-                        viva_error *error) {
+static inline viva_status plan(viva_along op, const viva_tensor *a, int32_t axis, lanes *l, viva_dtype *type,
+                               viva_error *error) {
   uint32_t at;
   if (!viva_along_name(op)) return error_set(error, VIVA_E_ARGUMENT, "there is no operation %d along an axis", (int)op);
   TRY(operand_need(a, "a", error));

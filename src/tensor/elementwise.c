@@ -47,7 +47,7 @@ static void run_pieces(const task *t, char *const *p, const int64_t *step, size_
   }
 }
 
-static void run_line(void *arg, char *const *p, const int64_t *step, size_t n) {
+static inline void run_line(void *arg, char *const *p, const int64_t *step, size_t n) {
   const task *t = arg;
   if (t->converts)
     run_pieces(t, p, step, n);
@@ -70,7 +70,7 @@ static void spread(const viva_tensor *t, uint32_t rank, const uint64_t *shape, c
 }
 
 /* t is row-major and has like's shape. */
-static int lies_as(const viva_tensor *t, const viva_tensor *like) {
+static inline int lies_as(const viva_tensor *t, const viva_tensor *like) {
   int64_t step = 1;
   if (t->rank != like->rank) return 0;
   for (uint32_t i = t->rank; i-- > 0; step *= (int64_t)t->shape[i])
@@ -79,14 +79,14 @@ static int lies_as(const viva_tensor *t, const viva_tensor *like) {
 }
 
 /* The n elements at p[k] are exactly those at p[0], or none of them is: what a loop wants. */
-static int is_apart(char *const *p, const int64_t *step, int k, size_t n) {
+static inline int is_apart(char *const *p, const int64_t *step, int k, size_t n) {
   const uintptr_t to = (uintptr_t)p[0], from = (uintptr_t)p[k];
   const size_t bytes = step[k] ? n * (size_t)step[k] : sizeof(double);
   return (from == to && step[k] == step[0]) || from >= to + n * (size_t)step[0] || to >= from + bytes;
 }
 
 /* p[k], step[k]: t as one line; 1: it lies so, and is not in the way of `to`. */
-static int is_line(const viva_tensor *t, const viva_tensor *to, char **p, int64_t *step, int k) {
+static inline int is_line(const viva_tensor *t, const viva_tensor *to, char **p, int64_t *step, int k) {
   const int single = t->elements == 1;
   p[k] = t->data, step[k] = single ? 0 : (int64_t)tensor_element_bytes(t->dtype);
   return (single || lies_as(t, to)) && is_apart(p, step, k, to->elements);
@@ -114,7 +114,8 @@ static void run_walk(task *t, const viva_tensor *const *operands) {
 }
 
 /* operands[0] = loop(operands[1 …]), which are broadcast to its shape, which is not empty; 0: they are in its way. */
-static int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count, int fresh) {
+static inline int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const *operands, int count,
+                      int fresh) {
   const viva_tensor *to = operands[0];
   char *p[WALK_OPERANDS];
   int64_t step[WALK_OPERANDS];
@@ -139,8 +140,8 @@ static int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor *const 
 /* -- results */
 
 /* The shape of the result: an input's own where they have all the same, else put together in `room`. */
-static viva_status result_shape(const viva_tensor *const *inputs, int count, uint64_t *room, uint32_t *rank,
-                                const uint64_t **shape, viva_error *error) {
+static inline viva_status result_shape(const viva_tensor *const *inputs, int count, uint64_t *room, uint32_t *rank,
+                                       const uint64_t **shape, viva_error *error) {
   int same = 1;
   for (int k = 1; k < count && same; k++) {
     if (inputs[k]->rank == 0) continue; /* a number */

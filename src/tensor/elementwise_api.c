@@ -17,20 +17,20 @@ typedef struct plan {
   int count;
 } plan;
 
-static viva_status run_new(plan *p, viva_tensor **out, viva_error *error) {
+static inline viva_status run_new(plan *p, viva_tensor **out, viva_error *error) {
   return elementwise_new(p->loop, p->wanted, p->result, out, p->operands, p->count, error);
 }
 
-static viva_status run_into(plan *p, viva_tensor *out, viva_error *error) {
+static inline viva_status run_into(plan *p, viva_tensor *out, viva_error *error) {
   return elementwise_into(p->loop, p->wanted, out, p->operands, p->count, error);
 }
 
 /* What a loop that computes in `compute` writes: BOOL for tests. */
-static viva_dtype written(op_types types) { return types.result == VIVA_BOOL ? VIVA_BOOL : types.compute; }
+static inline viva_dtype written(op_types types) { return types.result == VIVA_BOOL ? VIVA_BOOL : types.compute; }
 
 /* -- one operand */
 
-static viva_status plan_unary(viva_unary op, const viva_tensor *a, plan *p, viva_error *error) {
+static inline viva_status plan_unary(viva_unary op, const viva_tensor *a, plan *p, viva_error *error) {
   if ((unsigned)op >= VIVA_UNARY_COUNT)
     return error_set(error, VIVA_E_ARGUMENT, "there is no unary operation %d", (int)op);
   TRY(operand_need(a, "a", error));
@@ -88,8 +88,8 @@ static viva_status check_exponents(const viva_tensor *b, viva_error *error) {
 }
 
 /* b_type: what b counts as: its type, but for numbers, which scalar.h has in the type that is computed in. */
-static viva_status plan_binary(viva_binary op, const viva_tensor *a, const viva_tensor *b, viva_dtype b_type, plan *p,
-                               viva_error *error) {
+static inline viva_status plan_binary(viva_binary op, const viva_tensor *a, const viva_tensor *b, viva_dtype b_type,
+                                      plan *p, viva_error *error) {
   if ((unsigned)op >= VIVA_BINARY_COUNT)
     return error_set(error, VIVA_E_ARGUMENT, "there is no binary operation %d", (int)op);
   TRY(operand_need(a, "a", error));
@@ -151,8 +151,8 @@ viva_status viva_tensor_binary_scalar_into(viva_binary op, const viva_tensor *a,
 
 /* -- choice */
 
-static viva_status plan_where(const viva_tensor *condition, const viva_tensor *a, const viva_tensor *b, plan *p,
-                              viva_error *error) {
+static inline viva_status plan_where(const viva_tensor *condition, const viva_tensor *a, const viva_tensor *b, plan *p,
+                                     viva_error *error) {
   TRY(operand_need(condition, "condition", error));
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));

@@ -42,7 +42,7 @@ typedef struct job {
   const char *line;
 } job;
 
-static reducer_type kind_of(viva_dtype t) {
+static inline reducer_type kind_of(viva_dtype t) {
   return t == VIVA_F64 ? RED_F64 : t == VIVA_F32 ? RED_F32 : t == VIVA_I64 ? RED_I64 : RED_U64;
 }
 
@@ -50,7 +50,7 @@ viva_dtype fold_result(reducer_op op, viva_dtype type) {
   return type == VIVA_F32 && op != RED_MAX && op != RED_MIN ? VIVA_F64 : type;
 }
 
-static red_value start_value(const job *j) {
+static inline red_value start_value(const job *j) {
   red_value v = {.u64 = 0};
   const int low = j->f->op == RED_MAX;
   if (j->f->op == RED_PROD) {
@@ -133,7 +133,8 @@ static double tree_end(const tree *t) {
 
 static int needs_tree(const job *j) { return j->kind == RED_F64 && (j->f->op == RED_SUM || j->f->op == RED_SQUARES); }
 
-static void add_line(const job *j, const char *at, int64_t step, size_t n, double shift, red_value *value, tree *t) {
+static inline void add_line(const job *j, const char *at, int64_t step, size_t n, double shift, red_value *value,
+                            tree *t) {
   char buffer[RED_PIECE * 8];
   const viva_dtype from = j->f->in->dtype;
   const int direct = from == j->f->type && step == (int64_t)j->element;

@@ -30,7 +30,7 @@ typedef struct job {
   size_t in_bytes, out_bytes, each; /* of the scratch of a thread: a converted row, a result's, all */
 } job;
 
-static void run_row(const job *j, const char *in, char *out, char *second, char *scratch) {
+static inline void run_row(const job *j, const char *in, char *out, char *second, char *scratch) {
   const lanes *l = j->l;
   char *y = j->out_bytes ? scratch + j->in_bytes : out;
   const int64_t element = (int64_t)tensor_element_bytes(l->type), made = (int64_t)tensor_element_bytes(l->out_type);
@@ -53,7 +53,7 @@ static void run_rows(void *arg, size_t begin, size_t end, size_t thread) {
 enum { FEW_BYTES = 2048 /* of scratch that lie on the stack */, ALIGN = 32 };
 
 /* Bytes of scratch for n elements of a row that is converted, a multiple of ALIGN; 1: they overflow. */
-static int row_bytes(size_t n, viva_dtype type, size_t *bytes) {
+static inline int row_bytes(size_t n, viva_dtype type, size_t *bytes) {
   if (__builtin_mul_overflow(n, tensor_element_bytes(type), bytes)) return 1;
   if (__builtin_add_overflow(*bytes, ALIGN - 1, bytes)) return 1;
   *bytes &= ~(size_t)(ALIGN - 1);
@@ -61,7 +61,7 @@ static int row_bytes(size_t n, viva_dtype type, size_t *bytes) {
 }
 
 /* The scratch of a thread, and of all; 1: they overflow. */
-static int plan_scratch(job *j, size_t threads, size_t *bytes) {
+static inline int plan_scratch(job *j, size_t threads, size_t *bytes) {
   const lanes *l = j->l;
   j->in_bytes = j->out_bytes = 0;
   if (j->from != l->type && row_bytes(j->n, l->type, &j->in_bytes)) return 1;
@@ -74,7 +74,7 @@ static int plan_scratch(job *j, size_t threads, size_t *bytes) {
 }
 
 /* Dense rows to dense rows. */
-static viva_status run(const lanes *l, const viva_tensor *rows, viva_tensor *const *out, viva_error *error) {
+static inline viva_status run(const lanes *l, const viva_tensor *rows, viva_tensor *const *out, viva_error *error) {
   runtime *rt = rows->storage->rt;
   const size_t n = (size_t)rows->shape[rows->rank - 1];
   const size_t count = l->length ? out[0]->elements / (size_t)l->length : 0;
@@ -102,8 +102,8 @@ typedef struct rooms {
 
 /* The results, whose rows stand last. made[k]: the tensor to write, or NULL: one is
  * made, kept[k]: to stay. What was made is released after an error. */
-static viva_status make(const lanes *l, uint32_t axis, const int *kept, rooms *room, viva_tensor **made,
-                        viva_error *error) {
+static inline viva_status make(const lanes *l, uint32_t axis, const int *kept, rooms *room, viva_tensor **made,
+                               viva_error *error) {
   const viva_tensor *rows = l->a;
   runtime *rt = rows->storage->rt;
   const uint32_t last = rows->rank - 1;
@@ -133,7 +133,7 @@ static viva_status make(const lanes *l, uint32_t axis, const int *kept, rooms *r
 }
 
 /* *out = t, whose rows stand last, as the caller wants it; t is released. */
-static viva_status finish(viva_tensor *t, uint32_t axis, viva_tensor **out, viva_error *error) {
+static inline viva_status finish(viva_tensor *t, uint32_t axis, viva_tensor **out, viva_error *error) {
   if (axis + 1 == t->rank) {
     *out = t;
     return VIVA_OK;
@@ -169,7 +169,7 @@ viva_status lanes_new(const lanes *l, viva_tensor **out, viva_tensor **second, v
 }
 
 /* to = t, whose rows stand last. */
-static void put(const viva_tensor *to, const viva_tensor *t, uint32_t axis) {
+static inline void put(const viva_tensor *to, const viva_tensor *t, uint32_t axis) {
   if (axis + 1 == t->rank) {
     operand_move(to, t);
     return;
@@ -179,7 +179,7 @@ static void put(const viva_tensor *to, const viva_tensor *t, uint32_t axis) {
 }
 
 /* Rows may be written where they belong. */
-static int is_direct(const lanes *l, const viva_tensor *to, uint32_t axis) {
+static inline int is_direct(const lanes *l, const viva_tensor *to, uint32_t axis) {
   if (axis + 1 != l->a->rank || to->dtype != l->result || !tensor_contiguous(to) || tensor_overlap(to, l->a)) return 0;
   for (int i = 0; i < 2; i++)
     if (l->beside[i] && tensor_overlap(to, l->beside[i])) return 0;

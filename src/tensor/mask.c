@@ -14,11 +14,12 @@ static size_t count_true(const viva_tensor *truth) {
 }
 
 viva_status viva_tensor_nonzero(const viva_tensor *a, viva_tensor **out, viva_error *error) {
+  tensor_local room;
   viva_tensor *truth;
   TRY(operand_place(out, error));
   TRY(operand_need(a, "a", error));
   if (!dtype_is_compute(a->dtype)) return operand_refuse("nonzero", a->dtype, VIVA_DTYPE_NONE, error);
-  TRY(operand_dense(a, VIVA_BOOL, &truth, error));
+  TRY(operand_dense_in(&room, a, VIVA_BOOL, &truth, error));
   const uint64_t shape[2] = {count_true(truth), a->rank};
   const viva_status status = tensor_empty(a->storage->rt, VIVA_I64, 2, shape, out, error);
   if (status == VIVA_OK) {
@@ -34,19 +35,21 @@ viva_status viva_tensor_nonzero(const viva_tensor *a, viva_tensor **out, viva_er
   return status;
 }
 
-/* Both over the shape that they have together, dense. */
+/* t over this shape, dense, in room when it is small. */
 static viva_status spread(const viva_tensor *t, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
-                          viva_tensor **out, viva_error *error) {
-  viva_tensor *wide;
-  TRY(viva_tensor_broadcast_to(t, rank, shape, &wide, error));
-  const viva_status status = operand_dense(wide, dtype, out, error);
-  viva_tensor_release(wide);
-  return status;
+                          tensor_local *room, viva_tensor **out, viva_error *error) {
+  int same = t->rank == rank;
+  for (uint32_t i = 0; same && i < rank; i++) same = t->shape[i] == shape[i];
+  if (same) return operand_dense_in(room, t, dtype, out, error);
+  TRY(tensor_empty_in(room, t->storage->rt, dtype, rank, shape, out, error));
+  operand_move(*out, t);
+  return VIVA_OK;
 }
 
 viva_status viva_tensor_masked_select(const viva_tensor *a, const viva_tensor *mask, viva_tensor **out,
                                       viva_error *error) {
   const viva_tensor *both[2] = {a, mask};
+  tensor_local room[2];
   uint32_t rank;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   viva_tensor *dense = NULL, *truth = NULL;
@@ -55,8 +58,8 @@ viva_status viva_tensor_masked_select(const viva_tensor *a, const viva_tensor *m
   TRY(operand_need(mask, "mask", error));
   if (!dtype_is_compute(mask->dtype)) return operand_refuse("a mask", mask->dtype, VIVA_DTYPE_NONE, error);
   TRY(broadcast_shape(both, 2, &rank, shape, error));
-  viva_status status = spread(a, a->dtype, rank, shape, &dense, error);
-  if (status == VIVA_OK) status = spread(mask, VIVA_BOOL, rank, shape, &truth, error);
+  viva_status status = spread(a, a->dtype, rank, shape, &room[0], &dense, error);
+  if (status == VIVA_OK) status = spread(mask, VIVA_BOOL, rank, shape, &room[1], &truth, error);
   if (status == VIVA_OK) {
     const uint64_t found[1] = {count_true(truth)};
     status = tensor_empty(a->storage->rt, a->dtype, 1, found, out, error);

@@ -31,7 +31,7 @@ static viva_status refuse(const viva_tensor *a, const viva_tensor *b, viva_error
 }
 
 /* A vector as a matrix: a row on the left, a column on the right. */
-static viva_tensor as_matrix(const viva_tensor *t, int left) {
+static inline viva_tensor as_matrix(const viva_tensor *t, int left) {
   viva_tensor m = *t;
   if (t->rank > 1) return m;
   m.rank = 2;
@@ -55,7 +55,7 @@ static viva_status batch_of(product *p, viva_error *error) {
   return broadcast_shape(both, 2, &p->batch_rank, p->batch, error);
 }
 
-static viva_status prepare(const viva_tensor *a, const viva_tensor *b, product *p, viva_error *error) {
+static inline viva_status prepare(const viva_tensor *a, const viva_tensor *b, product *p, viva_error *error) {
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
   p->held[0] = p->held[1] = NULL;
@@ -82,7 +82,7 @@ typedef struct rooms {
 } rooms;
 
 /* Converts an operand, or copies it when no steps of its matrices fit. */
-static viva_status hold(product *p, viva_tensor *t, int which, rooms *room, viva_error *error) {
+static inline viva_status hold(product *p, viva_tensor *t, int which, rooms *room, viva_error *error) {
   const uint32_t r = t->rank;
   const int64_t row = t->shape[r - 2] > 1 ? t->strides[r - 2] : t->strides[r - 1] == 1 ? (int64_t)t->shape[r - 1] : 1;
   const int64_t col = t->shape[r - 1] > 1 ? t->strides[r - 1] : 1;
@@ -98,7 +98,7 @@ static viva_status hold(product *p, viva_tensor *t, int which, rooms *room, viva
   return VIVA_OK;
 }
 
-static gemm_matrix matrix_at(const product *p, const viva_tensor *t, uint64_t number) {
+static inline gemm_matrix matrix_at(const product *p, const viva_tensor *t, uint64_t number) {
   int64_t moved = 0;
   const uint32_t missing = p->batch_rank + 2 - t->rank;
   for (uint32_t i = p->batch_rank; i-- > 0; number /= p->batch[i])
@@ -108,7 +108,7 @@ static gemm_matrix matrix_at(const product *p, const viva_tensor *t, uint64_t nu
 }
 
 /* to: dense, of p->type. */
-static viva_status multiply(product *p, viva_tensor *to, viva_error *error) {
+static inline viva_status multiply(product *p, viva_tensor *to, viva_error *error) {
   mem *m = &to->storage->rt->mem;
   if (to->elements == 0) return VIVA_OK;
   const size_t each = (size_t)(p->m * p->n), count = to->elements / each, element = tensor_element_bytes(p->type);
@@ -136,7 +136,7 @@ static viva_status multiply(product *p, viva_tensor *to, viva_error *error) {
 }
 
 /* Into a dense tensor of p->type that is apart from the operands, or, NULL, a new one: in room unless it is `kept`. */
-static viva_status run(product *p, rooms *room, int kept, viva_tensor **to, viva_error *error) {
+static inline viva_status run(product *p, rooms *room, int kept, viva_tensor **to, viva_error *error) {
   runtime *rt = p->a.storage->rt;
   viva_tensor *made = NULL;
   viva_status status = hold(p, &p->a, 0, room, error);
@@ -151,15 +151,15 @@ static viva_status run(product *p, rooms *room, int kept, viva_tensor **to, viva
   return status;
 }
 
-static viva_status product_new(product *p, viva_tensor **out, viva_error *error) {
+static inline viva_status product_new(product *p, viva_tensor **out, viva_error *error) {
   rooms room;
   viva_tensor *wide = NULL;
   TRY(run(p, &room, p->type == p->result, &wide, error));
   return operand_become(wide, p->result, out, error);
 }
 
-static viva_status product_into(product *p, const viva_tensor *a, const viva_tensor *b, viva_tensor *out,
-                                viva_error *error) {
+static inline viva_status product_into(product *p, const viva_tensor *a, const viva_tensor *b, viva_tensor *out,
+                                       viva_error *error) {
   rooms room;
   viva_tensor *wide = NULL;
   TRY(operand_out(out, p->rank, p->shape, error));

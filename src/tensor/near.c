@@ -101,6 +101,7 @@ static void close_line(void *arg, char *const *p, const int64_t *step, size_t n)
 viva_status viva_tensor_is_close(const viva_tensor *a, const viva_tensor *b, double relative, double absolute,
                                  viva_tensor **out, viva_error *error) {
   const viva_tensor *both[2] = {a, b};
+  tensor_local room[2];
   viva_tensor *wide[2] = {NULL};
   uint32_t rank;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
@@ -112,8 +113,8 @@ viva_status viva_tensor_is_close(const viva_tensor *a, const viva_tensor *b, dou
   if (dtype_promote(a->dtype, b->dtype) == VIVA_DTYPE_NONE)
     return operand_refuse("is_close", a->dtype, b->dtype, error);
   TRY(broadcast_shape(both, 2, &rank, shape, error));
-  viva_status status = operand_dense(a, VIVA_F64, &wide[0], error);
-  if (status == VIVA_OK) status = operand_dense(b, VIVA_F64, &wide[1], error);
+  viva_status status = operand_dense_in(&room[0], a, VIVA_F64, &wide[0], error);
+  if (status == VIVA_OK) status = operand_dense_in(&room[1], b, VIVA_F64, &wide[1], error);
   if (status == VIVA_OK) status = tensor_empty(a->storage->rt, VIVA_BOOL, rank, shape, out, error);
   if (status == VIVA_OK) {
     const viva_tensor *operands[3] = {*out, wide[0], wide[1]};

@@ -38,9 +38,9 @@ static viva_status check_operand(const char *name, const viva_tensor *a, viva_er
 
 static viva_dtype result_of(const viva_tensor *a) { return dtype_is_float(a->dtype) ? a->dtype : VIVA_F64; }
 
-/* Absolute values in the type to compute in; the caller's to write and release. */
-static viva_status magnitudes(const viva_tensor *a, viva_tensor **sizes, viva_error *error) {
-  TRY(operand_copy(a, dtype_kernel(result_of(a)), sizes, error));
+/* Absolute values in the type to compute in, in room when they are few; the caller's to write and release. */
+static viva_status magnitudes(const viva_tensor *a, tensor_local *room, viva_tensor **sizes, viva_error *error) {
+  TRY(operand_copy_in(room, a, dtype_kernel(result_of(a)), sizes, error));
   const viva_status status = viva_tensor_unary_into(VIVA_ABSOLUTE, *sizes, *sizes, error);
   if (status != VIVA_OK) viva_tensor_release(*sizes);
   return status;
@@ -48,12 +48,13 @@ static viva_status magnitudes(const viva_tensor *a, viva_tensor **sizes, viva_er
 
 viva_status viva_tensor_norm(const viva_tensor *a, double order, const int32_t *axes, uint32_t count, int32_t keepdims,
                              viva_tensor **out, viva_error *error) {
+  tensor_local room;
   viva_tensor *sizes, *wide;
   TRY(operand_place(out, error));
   TRY(check_operand("norm", a, error));
   if (isnan(order)) return error_set(error, VIVA_E_ARGUMENT, "norm: order is NaN; expected a number or infinity");
   if (order == 2) return viva_tensor_reduce(VIVA_NORM, a, axes, count, keepdims, out, error);
-  TRY(magnitudes(a, &sizes, error));
+  TRY(magnitudes(a, &room, &sizes, error));
   const viva_status status = norm_of(sizes, order, axes, count, keepdims, &wide, error);
   viva_tensor_release(sizes);
   if (status != VIVA_OK) return status;
@@ -63,6 +64,7 @@ viva_status viva_tensor_norm(const viva_tensor *a, double order, const int32_t *
 viva_status viva_tensor_matrix_norm(const viva_tensor *a, double order, int32_t keepdims, viva_tensor **out,
                                     viva_error *error) {
   static const int32_t row_and_column[2] = {-2, -1};
+  tensor_local room;
   viva_tensor *sizes, *sums, *wide;
   char text[128];
   TRY(operand_place(out, error));
@@ -76,7 +78,7 @@ viva_status viva_tensor_matrix_norm(const viva_tensor *a, double order, int32_t 
         "matrix_norm: order is %g; expected 1, -1, infinity or -infinity (Frobenius's norm is viva_tensor_norm "
         "of order 2 over both axes; those of singular values are not there)",
         order);
-  TRY(magnitudes(a, &sizes, error));
+  TRY(magnitudes(a, &room, &sizes, error));
   const int32_t summed = isinf(order) ? -1 : -2;
   viva_status status = viva_tensor_reduce(VIVA_SUM, sizes, &summed, 1, 1, &sums, error);
   viva_tensor_release(sizes);

@@ -118,7 +118,7 @@ void operand_lines(uint32_t rank, const uint64_t *shape, viva_dtype to_type, cha
 }
 
 /* Few elements, for which a walk takes longer than the work: in one line, or line by line. 1: it was done so. */
-static int move_few(const viva_tensor *to, const viva_tensor *from) {
+static inline int move_few(const viva_tensor *to, const viva_tensor *from) {
   const int64_t to_size = (int64_t)tensor_element_bytes(to->dtype),
                 from_size = (int64_t)tensor_element_bytes(from->dtype);
   if (to->elements >= 2 * PARALLEL_ELEMENTS) return 0;

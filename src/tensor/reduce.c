@@ -62,7 +62,7 @@ typedef struct reduction {
   size_t per_result;
 } reduction;
 
-static viva_status check_axes(reduction *r, const int32_t *axes, uint32_t count, viva_error *error) {
+static inline viva_status check_axes(reduction *r, const int32_t *axes, uint32_t count, viva_error *error) {
   if (!axes) r->mask = (1u << r->a->rank) - 1;
   for (uint32_t i = 0; axes && i < count; i++) {
     uint32_t axis;
@@ -91,8 +91,8 @@ static viva_status refuse_nothing(viva_reduction op, const viva_tensor *a, viva_
                    tensor_shape_text(a, text));
 }
 
-static viva_status prepare(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count, int keep,
-                           reduction *r, viva_error *error) {
+static inline viva_status prepare(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
+                                  int keep, reduction *r, viva_error *error) {
   r->op = op, r->a = a, r->keep = keep, r->mask = 0, r->rank = 0; /* its shape is not cleared */
   if ((unsigned)op >= VIVA_REDUCTION_COUNT)
     return error_set(error, VIVA_E_ARGUMENT, "there is no reduction %d", (int)op);
@@ -193,7 +193,7 @@ typedef struct lines {
   size_t n;
 } lines;
 
-static int are_few(const reduction *r, lines *l) {
+static inline int are_few(const reduction *r, lines *l) {
   const viva_tensor *a = r->a;
   if (r->per_result == 0 || r->per_result > FEW || a->elements > FEW || a->elements == 0) return 0;
   l->n = r->per_result, l->axis = a->rank, l->step = (int64_t)tensor_element_bytes(a->dtype);
@@ -205,7 +205,7 @@ static int are_few(const reduction *r, lines *l) {
 }
 
 /* The value of a dense line, and its type. */
-static viva_dtype reduce_line(const reduction *r, const char *at, size_t n, red_value *v) {
+static inline viva_dtype reduce_line(const reduction *r, const char *at, size_t n, red_value *v) {
   const viva_tensor *a = r->a;
   const int sum = r->op == VIVA_SUM || r->op == VIVA_PROD || r->op == VIVA_MAX || r->op == VIVA_MIN;
   const int64_t step = (int64_t)tensor_element_bytes(a->dtype);
@@ -245,7 +245,7 @@ static viva_dtype reduce_line(const reduction *r, const char *at, size_t n, red_
 }
 
 /* to: dense, and no result that is written is still to be read: apart from a, or a single element. */
-static void reduce_few(const reduction *r, const lines *l, const viva_tensor *to) {
+static inline void reduce_few(const reduction *r, const lines *l, const viva_tensor *to) {
   const viva_tensor *a = r->a;
   const int64_t element = (int64_t)tensor_element_bytes(a->dtype), size = (int64_t)tensor_element_bytes(to->dtype);
   uint64_t index[VIVA_TENSOR_MAX_RANK] = {0};

@@ -25,12 +25,14 @@ enum { LANES = 32, FEW = 16 /* elements are not worth it */ };
     A lanes[LANES];                                                                                                    \
     size_t i = 0;                                                                                                      \
     (void)s;                                                                                                           \
-    if (n < FEW) {                                                                                                     \
+    if (n < FEW) { /* in a register: in memory each would wait for the one before to be stored */                      \
+      S##_value x = value->S;                                                                                          \
       for (; i < n; i++) {                                                                                             \
         const T e = a[i];                                                                                              \
-        const S##_value x = value->S, y = (S##_value)(term);                                                           \
-        value->S = operation;                                                                                          \
+        const S##_value y = (S##_value)(term);                                                                         \
+        x = operation;                                                                                                 \
       }                                                                                                                \
+      value->S = x;                                                                                                    \
       return;                                                                                                          \
     }                                                                                                                  \
     for (size_t k = 0; k < LANES; k++) lanes[k] = start;                                                               \

@@ -128,13 +128,13 @@ viva_status viva_tensor_flatten(const viva_tensor *a, viva_tensor **out, viva_er
 /* -- axes */
 
 /* Bit i: axis i is named. NULL: all. */
-static viva_status axes_mask(const viva_tensor *a, const int32_t *axes, uint32_t count, uint32_t *mask,
-                             viva_error *error) {
+static viva_status axes_mask(const char *name, const viva_tensor *a, const int32_t *axes, uint32_t count,
+                             uint32_t *mask, viva_error *error) {
   *mask = axes ? 0 : (1u << a->rank) - 1;
   for (uint32_t i = 0; axes && i < count; i++) {
     uint32_t axis;
     TRY(operand_axis(a, axes[i], &axis, error));
-    if (*mask >> axis & 1) return operand_twice("view", a, axes[i], error);
+    if (*mask >> axis & 1) return operand_twice(name, a, axes[i], error);
     *mask |= 1u << axis;
   }
   return VIVA_OK;
@@ -144,7 +144,7 @@ viva_status viva_tensor_permute(const viva_tensor *a, const int32_t *axes, viva_
   uint32_t mask;
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
-  TRY(axes_mask(a, axes, a->rank, &mask, error)); /* each once: all of them */
+  TRY(axes_mask("permute", a, axes, a->rank, &mask, error)); /* each once: all of them */
   view v = view_of(a);
   for (uint32_t i = 0; i < a->rank; i++) {
     uint32_t from = a->rank - 1 - i;
@@ -160,7 +160,7 @@ viva_status viva_tensor_squeeze(const viva_tensor *a, const int32_t *axes, uint3
   char text[128];
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
-  TRY(axes_mask(a, axes, count, &mask, error));
+  TRY(axes_mask("squeeze", a, axes, count, &mask, error));
   view v = {.rank = 0};
   for (uint32_t i = 0; i < a->rank; i++) {
     if (mask >> i & 1 && a->shape[i] == 1) continue;
@@ -192,7 +192,7 @@ viva_status viva_tensor_flip(const viva_tensor *a, const int32_t *axes, uint32_t
   uint32_t mask;
   TRY(operand_place(out, error));
   TRY(operand_given(a, "a", error));
-  TRY(axes_mask(a, axes, count, &mask, error));
+  TRY(axes_mask("flip", a, axes, count, &mask, error));
   view v = view_of(a);
   for (uint32_t i = 0; i < a->rank; i++) {
     if (!(mask >> i & 1) || a->shape[i] < 2) continue;

@@ -135,6 +135,9 @@ viva_status added_next(added_scan *scan, added_match *match, viva_error *error) 
       continue;
     if (token->flags & ADDED_LSTRIP) from = space_before(text, from, scan->taken);
     if (token->flags & ADDED_RSTRIP) to = space_after(scan, to);
+    /* What lstrip gives back ends where the token before has taken white space; when that was all of this one, none is left. */
+    if ((token->flags & ADDED_LSTRIP) && from < scan->taken) from = scan->taken;
+    if (from >= to) continue;
     /* from lies before taken when rstrip reached over this token */
     *match = (added_match){scan->taken, from > scan->taken ? from : scan->taken, from, to, token->id};
     scan->taken = to;

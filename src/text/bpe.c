@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "text/bpe_tree.h"
 #include "text/unicode.h"
 
 /* Pieces up to this many symbols merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
@@ -189,13 +190,32 @@ static void put_whole(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t
   id_put(sink, id);
 }
 
+/* A hash of a text, of its begin and its end: what collides costs a look. */
+static size_t whole_bit(const uint8_t *text, size_t bytes) {
+  uint64_t begin = 0, end = 0;
+  size_t most = bytes < sizeof begin ? bytes : sizeof begin;
+  memcpy(&begin, text, most);
+  memcpy(&end, text + bytes - most, most);
+  return (size_t)(((begin ^ end << 23 ^ end >> 41) + bytes) * 0x9e3779b97f4a7c15u >> 48);
+}
+
 int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
-  int64_t whole = b->rules.ignore_merges ? whole_piece(b, piece, bytes) : -1;
+  size_t bit = b->rules.ignore_merges ? whole_bit(piece, bytes) : 0;
+  int is_asked = b->rules.ignore_merges && (!b->tree.tokens || sink->lengths || (b->whole[bit / 64] >> bit % 64 & 1));
+  int64_t whole = is_asked ? whole_piece(b, piece, bytes) : -1;
   if (whole >= 0) put_whole(b, piece, bytes, (uint32_t)whole, sink);
   return whole >= 0;
 }
 
-static viva_status merge_whole(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
+void bpe_find_whole(bpe *b) {
+  for (uint32_t id = 0; b->tree.tokens && id < b->vocab->count; id++) {
+    if (!(b->vocab->flags[id] & VOCAB_MODEL) || b->tree.tokens[id].bytes) continue;
+    size_t bit = whole_bit(bpe_token_text(b, id), bpe_token_bytes(b, id));
+    b->whole[bit / 64] |= (uint64_t)1 << bit % 64;
+  }
+}
+
+viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                                viva_error *error) {
   size_t symbols = bpe_symbols_most(b, bytes);
   if (symbols <= SHORT_PIECE && !sink->lengths) {
@@ -207,95 +227,13 @@ static viva_status merge_whole(const bpe *b, bpe_scratch *scratch, const uint8_t
   return VIVA_OK;
 }
 
-/* ---- long pieces, window by window ----
- *
- * Let a piece be cut into stretches, and let each two neighbours, merged as if they were alone, keep the place between them.
- * Then all of it keeps all these places: until the first merge across one of them, each stretch has merged as it does alone
- * beside its neighbour, in the same order, so that merge would have been made there too. And where a window's own ids stand
- * beside each other, the same holds of them, two by two. So a window's ids are right from its first to any other one, if the
- * next window begins behind that, and it and the next one's first keep their place when merged alone. */
-
-#define WINDOW       1024
-#define WINDOW_SHORT SHORT_PIECE /* is merged in an array */
-
-/* The bytes of a piece that a token stands for; 0: it is one of several that a character became. */
-static size_t token_bytes(const bpe *b, uint32_t id) {
-  const vocab *v = b->vocab;
-  if (b->rules.byte_level) return v->bytes_at[id + 1] - v->bytes_at[id];
-  token_text t = vocab_text(v, id);
-  return t.bytes == 6 && memcmp(t.text, "<0x", 3) == 0 ? 0 : t.bytes;
-}
-
-/* Do two neighbours, which end and begin at text, keep the place between them? */
-static viva_status keep_apart(const bpe *b, bpe_scratch *scratch, const uint8_t *text, uint32_t left, uint32_t right,
-                              int *apart, viva_error *error) {
-  viva_token ids[3];
-  id_sink sink = {ids, 3, 0, NULL};
-  size_t before = token_bytes(b, left), behind = token_bytes(b, right);
-  *apart = 0;
-  if (!behind) return VIVA_OK;
-  TRY(merge_whole(b, scratch, text - before, before + behind, &sink, error));
-  *apart = sink.count == 2 && (uint32_t)ids[0] == left && (uint32_t)ids[1] == right;
-  return VIVA_OK;
-}
-
-/* How many ids of a window are kept, and their bytes: three quarters of it, for its end would go on otherwise. 0: none. */
-static size_t kept_ids(const bpe *b, const viva_token *ids, size_t count, size_t window, size_t *bytes) {
-  size_t kept = 0;
-  *bytes = 0;
-  while (kept + 1 < count) {
-    size_t more = token_bytes(b, (uint32_t)ids[kept]);
-    if (!more) return 0;
-    if (kept > 0 && *bytes + more > window - window / 4) break;
-    *bytes += more;
-    kept++;
-  }
-  return kept;
-}
-
-/* *done 0: windows of this size do not do, and nothing was put. The same bytes as in the window before have the same ids,
- * and the same neighbours keep apart again: text that repeats itself costs a comparison. */
-static viva_status merge_windows(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, size_t window,
-                                 id_sink *sink, int *done, viva_error *error) {
-  viva_token ids[WINDOW];
-  id_sink found = {ids, WINDOW, 0, NULL};
-  size_t begun = sink->count, kept_bytes = 0, before = 0;
-  uint32_t last = BPE_NO_ID, left = BPE_NO_ID, right = BPE_NO_ID; /* left and right: neighbours that keep apart */
-  *done = 0;
-  for (size_t at = 0;; at += kept_bytes) {
-    size_t size = bytes - at < window ? bytes - at : window;
-    while (!b->rules.byte_level && at + size < bytes && (piece[at + size] & 0xc0) == 0x80) size--;
-    int apart = 1;
-    if (size != before || memcmp(piece + at, piece + at - kept_bytes, size) != 0) {
-      found.count = 0;
-      TRY(merge_whole(b, scratch, piece + at, size, &found, error));
-    }
-    before = size;
-    if (found.count > WINDOW) break;
-    if (last != BPE_NO_ID && (last != left || (uint32_t)ids[0] != right))
-      TRY(keep_apart(b, scratch, piece + at, left = last, right = (uint32_t)ids[0], &apart, error));
-    int ends = at + size == bytes;
-    size_t kept = ends ? found.count : kept_ids(b, ids, found.count, size, &kept_bytes);
-    if (!apart || kept == 0) break;
-    for (size_t i = 0; i < kept; i++) id_put(sink, (uint32_t)ids[i]);
-    last = (uint32_t)ids[kept - 1];
-    *done = ends;
-    if (ends) return VIVA_OK;
-  }
-  sink->count = begun;
-  return VIVA_OK;
-}
-
 viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                             viva_error *error) {
   if (bytes >= PIECE_MOST)
     return error_set(error, VIVA_E_LIMIT, "a word of %zu bytes: at most %d are possible", bytes, PIECE_MOST - 1);
   int done = 0;
-  /* Where each symbol is a token of its own; a window that fails early costs little. */
-  int has_windows = b->complete && b->most_symbols == 1 && !sink->lengths && bytes > WINDOW;
-  if (has_windows) TRY(merge_windows(b, scratch, piece, bytes, WINDOW_SHORT, sink, &done, error));
-  if (has_windows && !done) TRY(merge_windows(b, scratch, piece, bytes, WINDOW, sink, &done, error));
-  return done ? VIVA_OK : merge_whole(b, scratch, piece, bytes, sink, error);
+  if (b->tree.tokens && !sink->lengths) TRY(bpe_forward(b, scratch, piece, bytes, sink, &done, error));
+  return done ? VIVA_OK : bpe_merge_stepwise(b, scratch, piece, bytes, sink, error);
 }
 
 viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,

@@ -17,6 +17,8 @@
 #define BPE_NO_RANK UINT32_MAX
 #define BPE_NO_ID   UINT32_MAX
 
+#define BPE_WHOLE 65536 /* bits */
+
 /* The model's rules beside its merges. */
 typedef struct bpe_rules {
   int byte_level;     /* symbols are bytes, written in the byte alphabet in the vocabulary */
@@ -28,10 +30,53 @@ typedef struct bpe_rules {
   token_text suffix;  /* end_of_word_suffix: behind the last symbol */
 } bpe_rules;
 
+/* A token by its last merge (bpe_tree.h). */
+typedef struct bpe_token {
+  _Alignas(32) uint32_t left; /* BPE_NO_ID: it is one symbol, or odd */
+  uint32_t right;
+  uint32_t time;       /* of the merge: its rank + 1; 0: none */
+  uint32_t prefix;     /* the longest token that it begins with, but itself; BPE_NO_ID: none */
+  uint32_t bytes;      /* 0: merging its text gives something else */
+  uint32_t head, tail; /* the times of the merges that take its first and its last symbol; BPE_NO_RANK: none does */
+} bpe_token;
+
+_Static_assert(sizeof(bpe_token) == 32, "two tokens fill a line of the cache");
+
+/* A token whose own merges do not come in the order of their ranks: what it keeps apart from is tried out. */
+#define BPE_ODD UINT32_MAX /* its time */
+
+/* A place of the tree of prefixes is a text that tokens begin with: a token's is its id, those of others come behind. Edges lead
+ * on from it, one for each byte that can follow, in the order of the bytes' last six bits. */
+typedef struct bpe_place {
+  uint64_t bytes; /* that can follow: bit (byte & 63) */
+  uint32_t first; /* edge */
+  uint32_t place; /* this; BPE_NO_ID: no token begins so */
+} bpe_place;
+
+/* The bytes between two places, from the low end up, and in the last byte how many, with BPE_SHARES. */
+typedef struct bpe_edge {
+  uint64_t label;
+  bpe_place to;
+} bpe_edge;
+
+#define BPE_LABEL_MOST 7
+#define BPE_SHARES     ((uint64_t)0x80 << 56) /* the next edge's first byte has the same bit */
+
+/* Tokens as merges make them, and by what they begin with. */
+typedef struct bpe_tree {
+  bpe_token *tokens;   /* [vocab count]; NULL: pieces are merged in other ways */
+  uint32_t bytes[256]; /* the place of one byte, or BPE_NO_ID */
+  bpe_place *pairs;    /* [256][256] of two; edges begin there */
+  bpe_edge *edges;
+} bpe_tree;
+
 typedef struct bpe {
   const vocab *vocab;
   uint64_t *slots;        /* [line_count][BPE_LINE] by pair: left, right and rank, from the high bits down; BPE_FREE */
   uint64_t line_count;    /* below 2^32 */
+  int has_doubles;        /* a pair was given twice: the later rank counts */
+  uint64_t *filter;       /* bits of pairs, of levels one behind the other: bpe_filter_bit */
+  uint32_t filter_level;  /* the highest: of all pairs */
   uint32_t id_bits;       /* of left, and of right; the rank has those that are left */
   uint64_t key[2];        /* of their hash: random */
   uint32_t *ascii_ranks;  /* [128][128] of pairs of ASCII; NULL: a byte may be no symbol of its own */
@@ -44,6 +89,8 @@ typedef struct bpe {
   uint32_t unknown;           /* BPE_NO_ID: none */
   int complete;        /* every byte or character becomes tokens, ASCII one each: nothing is unknown or left out */
   size_t most_symbols; /* that one byte of a piece can become: 1 or 2 */
+  uint64_t whole[BPE_WHOLE / 64]; /* under ignore_merges: bits of pieces that are tokens, but merge to something else */
+  bpe_tree tree;
 } bpe;
 
 /* Compiles merges, in order of rank. Of a pair given twice the later rank counts, as in the reference. v and the rules'
@@ -56,13 +103,30 @@ void bpe_destroy(mem *m, bpe *b);
 #define BPE_FREE UINT64_MAX
 #define BPE_LINE 8 /* slots in a line of the cache: looked at together, and only when all are taken the next line */
 
-/* The line that a pair is in. Under a secret key, so that no file can aim at collisions: halves of a product that depends on
- * all of key and pair. */
-static inline size_t bpe_merge_line(const bpe *b, uint64_t pair) {
+/* A pair's hash. Under a secret key, so that no file can aim at collisions: halves of a product that depends on all of key
+ * and pair. */
+static inline uint64_t bpe_pair_hash(const bpe *b, uint64_t pair) {
   __extension__ typedef unsigned __int128 wide;
   wide product = (wide)(pair ^ b->key[0]) * b->key[1];
-  uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
+  return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* The line that a pair is in. */
+static inline size_t bpe_merge_line(const bpe *b, uint64_t hash) {
   return (size_t)((hash >> 32) * b->line_count >> 32);
+}
+
+/* Most pairs that are asked for are no merges, or come too late. Level n of a filter knows those of ranks below 2^n, by four
+ * bits for each: whoever asks for ranks below a low limit finds all in a near cache. */
+#define BPE_FILTER_LOWEST 6
+static inline size_t bpe_filter_bit(uint64_t hash, uint32_t level) {
+  size_t size = (size_t)4 << level;
+  return size | (hash & (size - 1));
+}
+
+static inline uint32_t bpe_filter_level(const bpe *b, uint32_t limit) {
+  uint32_t level = limit <= 1u << BPE_FILTER_LOWEST ? BPE_FILTER_LOWEST : 32 - (uint32_t)__builtin_clz(limit - 1);
+  return level < b->filter_level ? level : b->filter_level;
 }
 
 static inline uint64_t bpe_pair(const bpe *b, uint32_t left, uint32_t right) {
@@ -87,16 +151,24 @@ static inline uint32_t bpe_line_find(const uint64_t *line, uint64_t pair, uint32
 #endif
 }
 
-static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
+/* The rank of a pair if it is below limit (it may be told beyond it); else BPE_NO_RANK. */
+static inline uint32_t bpe_rank_below(const bpe *b, uint32_t left, uint32_t right, uint32_t limit) {
   const uint32_t rank_bits = 64 - 2 * b->id_bits;
   const uint64_t pair = bpe_pair(b, left, right), ranks = ((uint64_t)1 << rank_bits) - 1;
-  for (size_t at = bpe_merge_line(b, pair);; at = at + 1 == b->line_count ? 0 : at + 1) {
+  const uint64_t hash = bpe_pair_hash(b, pair);
+  const size_t bit = bpe_filter_bit(hash, bpe_filter_level(b, limit));
+  if (!(b->filter[bit / 64] >> bit % 64 & 1)) return BPE_NO_RANK;
+  for (size_t at = bpe_merge_line(b, hash);; at = at + 1 == b->line_count ? 0 : at + 1) {
     const uint64_t *line = b->slots + at * BPE_LINE;
     uint32_t i = bpe_line_find(line, pair, rank_bits);
     uint32_t rank = (uint32_t)(line[i & (BPE_LINE - 1)] & ranks);
     if (i == BPE_LINE && line[BPE_LINE - 1] != BPE_FREE) continue;
     return i == BPE_LINE ? BPE_NO_RANK : rank;
   }
+}
+
+static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
+  return bpe_rank_below(b, left, right, BPE_NO_RANK);
 }
 
 /* How many bytes a byte of a piece counts for in lengths: as it is spelled, in the byte alphabet where symbols are bytes.
@@ -146,6 +218,24 @@ void bpe_scratch_free(bpe_scratch *scratch);
  * more). */
 viva_status bpe_encode(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                        viva_error *error);
+
+/* The bytes of a piece that a token of the model stands for. */
+static inline const uint8_t *bpe_token_text(const bpe *b, uint32_t id) {
+  const vocab *v = b->vocab;
+  return b->rules.byte_level ? v->bytes + v->bytes_at[id] : (const uint8_t *)v->texts + v->text_at[id];
+}
+
+static inline size_t bpe_token_bytes(const bpe *b, uint32_t id) {
+  const vocab *v = b->vocab;
+  return b->rules.byte_level ? v->bytes_at[id + 1] - v->bytes_at[id] : v->text_at[id + 1] - v->text_at[id];
+}
+
+/* Fills in `whole`; the tree is there. */
+void bpe_find_whole(bpe *b);
+
+/* Merges step by step. Errors: E_MEMORY. */
+viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
+                               viva_error *error);
 
 /* The two halves of it: under ignore_merges, 1 when the piece is a token, which is then put; and merging alone. */
 int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink);

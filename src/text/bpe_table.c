@@ -3,7 +3,7 @@
 
 #include "base/num.h"
 #include "base/secret.h"
-#include "text/bpe.h"
+#include "text/bpe_tree.h"
 #include "text/unicode.h"
 
 #define QUOTE_SIZE 80
@@ -13,9 +13,15 @@
 static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
   uint32_t rank_bits = 64 - 2 * b->id_bits;
   uint64_t pair = bpe_pair(b, left, right);
-  size_t i = bpe_merge_line(b, pair) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
+  uint64_t hash = bpe_pair_hash(b, pair);
+  size_t i = bpe_merge_line(b, hash) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
   while (b->slots[i] != BPE_FREE && b->slots[i] >> rank_bits != pair) i = i + 1 == end ? 0 : i + 1;
+  b->has_doubles |= b->slots[i] != BPE_FREE;
   b->slots[i] = pair << rank_bits | rank;
+  for (uint32_t level = bpe_filter_level(b, rank + 1); level <= b->filter_level; level++) {
+    size_t bit = bpe_filter_bit(hash, level);
+    b->filter[bit / 64] |= (uint64_t)1 << bit % 64;
+  }
 }
 
 /* A slot has room for both ids and the rank: with a million tokens for 16 million merges. */
@@ -23,6 +29,8 @@ static viva_status fit_slots(bpe *b, size_t merge_count, viva_error *error) {
   b->id_bits = 16; /* then a rank has at most 32 bits */
   while (b->vocab->count >> b->id_bits) b->id_bits++;
   b->line_count = 2 * (uint64_t)merge_count / BPE_LINE + 2; /* at most half full */
+  b->filter_level = BPE_FILTER_LOWEST;
+  while (b->filter_level < 31 && (uint64_t)1 << b->filter_level < merge_count) b->filter_level++;
   if (b->id_bits <= 24 && merge_count < INT32_MAX && (uint64_t)merge_count + 1 < (uint64_t)1 << (64 - 2 * b->id_bits))
     return VIVA_OK;
   return error_set(error, VIVA_E_LIMIT, "%zu merges are too many for %zu tokens", merge_count, b->vocab->count);
@@ -40,7 +48,8 @@ static void put_merges(bpe *b, const merge_ids *merges, size_t merge_count) {
   for (size_t i = 0; i < merge_count; i++) {
     if (i + MERGES_AHEAD < merge_count) {
       const merge_ids *soon = &merges[i + MERGES_AHEAD];
-      __builtin_prefetch(&b->slots[bpe_merge_line(b, bpe_pair(b, soon->left, soon->right)) * BPE_LINE], 1);
+      uint64_t hash = bpe_pair_hash(b, bpe_pair(b, soon->left, soon->right));
+      __builtin_prefetch(&b->slots[bpe_merge_line(b, hash) * BPE_LINE], 1);
     }
     b->results[i] = merges[i].result;
     merge_put(b, merges[i].left, merges[i].right, (uint32_t)i);
@@ -52,8 +61,9 @@ static viva_status create_merges(mem *m, bpe *b, const merge_ids *merges, size_t
   secret_key(b->key);
   b->key[1] |= 1;
   b->slots = mem_alloc(m, (size_t)b->line_count * BPE_LINE * sizeof *b->slots);
+  b->filter = mem_array(m, ((size_t)8 << b->filter_level) / 64, sizeof *b->filter);
   b->results = mem_alloc(m, merge_count * sizeof *b->results); /* fewer than INT32_MAX */
-  if (!b->slots || !b->results)
+  if (!b->slots || !b->filter || !b->results)
     return error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
   memset(b->slots, 0xff, (size_t)b->line_count * BPE_LINE * sizeof *b->slots); /* BPE_FREE */
   put_merges(b, merges, merge_count);
@@ -218,11 +228,14 @@ static viva_status find_unknown(bpe *b, viva_error *error) {
 
 void bpe_destroy(mem *m, bpe *b) {
   mem_free(m, b->slots);
+  mem_free(m, b->filter);
   mem_free(m, b->ascii_ranks);
   mem_free(m, b->results);
   mem_free(m, b->pages);
   mem_free(m, b->page_ids);
+  bpe_tree_destroy(m, &b->tree);
   b->slots = NULL;
+  b->filter = NULL;
   b->ascii_ranks = NULL;
   b->results = NULL;
   b->pages = NULL;
@@ -256,7 +269,10 @@ static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_
   if (b->rules.byte_fallback && b->rules.byte_level) b->most_symbols = 2;
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
-  return create_ascii_ranks(m, b, error);
+  TRY(create_ascii_ranks(m, b, error));
+  TRY(bpe_tree_create(m, b, merges, merge_count, error));
+  bpe_find_whole(b);
+  return VIVA_OK;
 }
 
 viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const merge_ids *merges, size_t merge_count,

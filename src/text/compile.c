@@ -158,6 +158,20 @@ static viva_status rename_token(viva_tokenizer *t, uint32_t id, token_text text,
   return VIVA_OK;
 }
 
+/* The reference skips special tokens by what the decoder sees of a token: the text of one of them. */
+static void mark_special(viva_tokenizer *t, const tokenizer_spec *spec) {
+  for (size_t i = 0; i < spec->added_count; i++)
+    if (spec->added[i].text.bytes > 0 && (spec->added[i].flags & ADDED_SPECIAL))
+      t->vocab.flags[spec->added[i].place] |= VOCAB_SKIPPED_TEXT;
+  for (size_t i = 0; i < spec->added_count; i++) {
+    if (spec->added[i].text.bytes == 0) continue;
+    uint32_t id = (uint32_t)spec->added[i].place;
+    token_text text = tokenizer_decoded_text(t, id);
+    int64_t of = vocab_find(&t->vocab, text.text, text.bytes);
+    if (of >= 0 && (t->vocab.flags[of] & VOCAB_SKIPPED_TEXT)) t->vocab.flags[id] |= VOCAB_SPECIAL;
+  }
+}
+
 /* Sorts the added tokens into the two sets and marks the special ones. */
 static viva_status compile_added(viva_tokenizer *t, tokenizer_spec *spec, viva_error *error) {
   mem *m = &t->rt->mem;
@@ -177,12 +191,10 @@ static viva_status compile_added(viva_tokenizer *t, tokenizer_spec *spec, viva_e
     token_text text;
     int second = (a->flags & ADDED_NORMALIZED) != 0;
     TRY(added_text(t, a, &text, error));
-    int is_renamed = text.text != vocab_text(&t->vocab, id).text;
-    if (is_renamed) TRY(rename_token(t, id, text, error));
-    /* The reference skips special tokens by their text, so a renamed one is not skipped. */
-    if ((a->flags & ADDED_SPECIAL) && !is_renamed) t->vocab.flags[id] |= VOCAB_SPECIAL;
+    if (text.text != vocab_text(&t->vocab, id).text) TRY(rename_token(t, id, text, error));
     tokens[second][at[second]++] = (added_token){(const uint8_t *)text.text, text.bytes, (viva_token)id, a->flags};
   }
+  mark_special(t, spec);
   TRY(added_create(m, &t->as_written, count[0], error));
   TRY(added_create(m, &t->normalized, count[1], error));
   for (int s = 0; s < 2; s++)

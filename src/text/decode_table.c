@@ -66,7 +66,7 @@ static size_t recognize(decode_table *t) {
   }
   while (i < t->count && ops[i].kind == DECODE_FUSE) i++;
   if (t->count == 0) t->join = JOIN_SPACE;
-  if (i < t->count || (t->first_differs && t->join == JOIN_FALLBACK)) t->join = JOIN_CHAIN;
+  if (i < t->count || (t->first_differs && t->join != JOIN_PLAIN)) t->join = JOIN_CHAIN;
   return t->join == JOIN_CHAIN ? 0 : each;
 }
 

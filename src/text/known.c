@@ -96,6 +96,7 @@ static viva_status put_all(const bpe *b, token_text blank, bpe_scratch *scratch,
     if (bytes == 0) continue;
     viva_token ids[2] = {(viva_token)id, -1};
     id_sink sink = {ids, 2, b->rules.ignore_merges != 0, NULL}; /* then its text is taken whole, by the rule */
+    if (!sink.count && b->tree.tokens) sink.count = b->tree.tokens[id].bytes ? 1 : 2;
     if (!sink.count) TRY(bpe_merge_piece(b, scratch, (const uint8_t *)text.text, text.bytes, &sink, error));
     if (sink.count == 1 && (uint32_t)ids[0] == id) put_soon(k, &waiting, word_of(written, bytes), id);
   }

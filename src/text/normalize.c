@@ -41,16 +41,16 @@ viva_status normalize_replace(const pattern *p, token_text content, regex_memory
                               viva_error *error) {
   if (p->kind == PATTERN_LITERAL && p->literal.bytes == 1)
     return replace_byte((uint8_t)p->literal.text[0], content, in, out) ? no_memory(error) : VIVA_OK;
-  size_t at = 0, last = 0, begin, end;
-  int found;
-  while (at <= in.count) {
-    TRY(pattern_find(p, memory, in.bytes, at, in.count, &found, &begin, &end, error));
+  pattern_place place = {0, 0};
+  size_t last = 0, begin, end;
+  for (;;) {
+    int found;
+    TRY(pattern_next(p, memory, in.bytes, in.count, &place, &found, &begin, &end, error));
     if (!found) break;
-    origin of = end > 0 ? view_origin(in, end - 1) : (origin){0, 0};
+    size_t front = view_origin(in, 0).begin; /* what is put before everything stands there */
+    origin of = end > 0 ? view_origin(in, end - 1) : (origin){front, front};
     if (mapped_copy(out, in, last, begin) || mapped_put(out, content.text, content.bytes, of)) return no_memory(error);
     last = end;
-    uint32_t code;
-    at = end > begin ? end : end < in.count ? end + unicode_read(in.bytes + end, &code) : end + 1;
   }
   return mapped_copy(out, in, last, in.count) ? no_memory(error) : VIVA_OK;
 }

@@ -80,3 +80,19 @@ viva_status pattern_find(const pattern *p, regex_memory *memory, const uint8_t *
   default: find_class(p, text, at, end, found, match_begin, match_end); return VIVA_OK;
   }
 }
+
+viva_status pattern_next(const pattern *p, regex_memory *memory, const uint8_t *text, size_t end, pattern_place *place,
+                         int *found, size_t *match_begin, size_t *match_end, viva_error *error) {
+  for (*found = 0; end > 0 && place->at <= end;) {
+    uint32_t code;
+    TRY(pattern_find(p, memory, text, place->at, end, found, match_begin, match_end, error));
+    if (!*found) return VIVA_OK;
+    size_t at = *match_end;
+    int is_empty = at == *match_begin, counts = !is_empty || place->last != at + 1;
+    place->last = at + 1;
+    place->at = !is_empty ? at : at < end ? at + unicode_read(text + at, &code) : at + 1;
+    if (counts) return VIVA_OK;
+    *found = 0;
+  }
+  return VIVA_OK;
+}

@@ -35,4 +35,15 @@ viva_status pattern_from_literal(arena *a, const char *text, size_t bytes, patte
 viva_status pattern_find(const pattern *p, regex_memory *memory, const uint8_t *text, size_t at, size_t end, int *found,
                          size_t *match_begin, size_t *match_end, viva_error *error);
 
+/* Where a search goes on; zeroed at first. */
+typedef struct pattern_place {
+  size_t at;
+  size_t last; /* end of the match before, and 1; 0: there was none */
+} pattern_place;
+
+/* The next match, as the reference counts them: none in no text, and an empty one directly behind the match before is none.
+ * Errors: as pattern_find. */
+viva_status pattern_next(const pattern *p, regex_memory *memory, const uint8_t *text, size_t end, pattern_place *place,
+                         int *found, size_t *match_begin, size_t *match_end, viva_error *error);
+
 #endif

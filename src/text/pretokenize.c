@@ -81,17 +81,16 @@ static viva_status split_piece(const pre_stage *stage, regex_memory *regexes, co
                                piece_list *out, viva_error *error) {
   /* The pattern sees the piece alone: its ends are the ends of the text. */
   const uint8_t *base = text + whole.begin;
-  size_t size = whole.end - whole.begin, at = 0, last = 0, begin = 0, end = 0;
+  size_t size = whole.end - whole.begin, last = 0, begin = 0, end = 0;
   joiner j = {.out = out, .behavior = stage->behavior};
-  int found;
-  uint32_t code;
-  while (at <= size) {
-    TRY(pattern_find(&stage->pattern, regexes, base, at, size, &found, &begin, &end, error));
+  pattern_place place = {0, 0};
+  for (;;) {
+    int found;
+    TRY(pattern_next(&stage->pattern, regexes, base, size, &place, &found, &begin, &end, error));
     if (!found) break;
     if (begin > last) TRY(stretch(&j, whole.begin + last, whole.begin + begin, stage->invert, error));
     TRY(stretch(&j, whole.begin + begin, whole.begin + end, !stage->invert, error));
     last = end;
-    at = end > begin ? end : end < size ? end + unicode_read(base + end, &code) : end + 1;
   }
   if (last < size) TRY(stretch(&j, whole.begin + last, whole.end, stage->invert, error));
   return release(&j, error);

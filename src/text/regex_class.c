@@ -4,18 +4,23 @@
 #include "text/regex_inner.h"
 #include "text/unicode.h"
 
-int regex_is_word(uint32_t code) {
-  /* Oniguruma's own table below U+0100 has the superscript digits and the fractions; its \w has no join controls, which
-   * the flag (the regex crate's \w) has. */
-  if (code == 0xb2 || code == 0xb3 || code == 0xb9 || (code >= 0xbc && code <= 0xbe)) return 1;
+/* Unicode's, which counts within brackets. It has no join controls, which the flag (the regex crate's \w) has. */
+static int is_listed_word(uint32_t code) {
   return (unicode_class(code) & UNICODE_WORD) && code != 0x200c && code != 0x200d;
+}
+
+int regex_is_word(uint32_t code) {
+  /* Oniguruma's own table below U+0100 has the superscript digits and the fractions. */
+  if (code == 0xb2 || code == 0xb3 || code == 0xb9 || (code >= 0xbc && code <= 0xbe)) return 1;
+  return is_listed_word(code);
 }
 
 static int part_has(const regex_class *set, uint32_t code) {
   uint8_t class = unicode_class(code);
   if (set->categories >> (class & UNICODE_CATEGORY) & 1) return 1;
   if (set->flags) {
-    int space = (class & UNICODE_SPACE) != 0, word = regex_is_word(code);
+    int space = (class & UNICODE_SPACE) != 0;
+    int word = set->flags & CLASS_BRACKETS ? is_listed_word(code) : regex_is_word(code);
     if ((set->flags & CLASS_SPACE && space) || (set->flags & CLASS_NOT_SPACE && !space)) return 1;
     if ((set->flags & CLASS_WORD && word) || (set->flags & CLASS_NOT_WORD && !word)) return 1;
   }

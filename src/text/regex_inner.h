@@ -19,7 +19,7 @@ typedef struct regex_class {
   const struct regex_class *also; /* && */
 } regex_class;
 
-enum { CLASS_SPACE = 1, CLASS_NOT_SPACE = 2, CLASS_WORD = 4, CLASS_NOT_WORD = 8 };
+enum { CLASS_SPACE = 1, CLASS_NOT_SPACE = 2, CLASS_WORD = 4, CLASS_NOT_WORD = 8, CLASS_BRACKETS = 16 /* around \w */ };
 
 typedef enum regex_op {
   REGEX_CLASS,      /* one character of the class */

@@ -134,7 +134,10 @@ static viva_status escape(parser *p, regex_class *set, int *is_class, uint32_t *
 /* One character of a class, or a set such as \s (then *is_class). */
 static viva_status class_item(parser *p, regex_class *set, int *is_class, uint32_t *code) {
   *is_class = 0;
-  if (accept_text(p, "\\")) return escape(p, set, is_class, code);
+  if (accept_text(p, "\\")) {
+    set->flags |= CLASS_BRACKETS;
+    return escape(p, set, is_class, code);
+  }
   if (next_is(p, '[')) return refuse(p, "a class inside a class");
   p->at += unicode_read(p->text + p->at, code);
   return VIVA_OK;

@@ -17,9 +17,11 @@ typedef struct vocab_entry {
 } vocab_entry;
 
 enum {
-  VOCAB_EXISTS = 1, /* the id is not a hole */
-  VOCAB_MODEL = 2,  /* in the BPE model's vocabulary (added tokens need not be) */
-  VOCAB_SPECIAL = 4 /* skipped by decoding when asked */
+  VOCAB_EXISTS = 1,  /* the id is not a hole */
+  VOCAB_MODEL = 2,   /* in the BPE model's vocabulary (added tokens need not be) */
+  VOCAB_SPECIAL = 4, /* skipped by decoding when asked */
+  VOCAB_SKIPPED_TEXT =
+      8 /* the text of a special token: the reference skips by text, also another token that it is made of */
 };
 
 typedef struct vocab {

@@ -160,9 +160,11 @@ static viva_status encode_long_word(const word_encoder *w, const uint8_t *piece,
 
 static viva_status encode_part(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
                                int is_part, viva_error *error) {
-  if (w->memory->words && bytes <= WORD_BYTES) return encode_word(w, piece, bytes, limit, is_part, error);
-  if (w->memory->words && bytes <= LONG_WORD_BYTES) return encode_long_word(w, piece, bytes, is_part, error);
-  return merge(w, piece, bytes, is_part, w->sink, error);
+  int is_asked = w->memory->words && !w->memory->unasked;
+  if (is_asked && bytes <= WORD_BYTES) return encode_word(w, piece, bytes, limit, is_part, error);
+  if (is_asked && bytes <= LONG_WORD_BYTES) return encode_long_word(w, piece, bytes, is_part, error);
+  return bytes <= LONG_WORD_BYTES ? merge_short(w, piece, bytes, is_part, w->sink, error)
+                                  : merge(w, piece, bytes, is_part, w->sink, error);
 }
 
 /* A piece that is longer than a word, cut at joints. */
@@ -186,6 +188,9 @@ viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t byt
 }
 
 /* ---- many words at a time ---- */
+
+#define RUNS_TRIED  8  /* of new words, before the memory rests */
+#define RUNS_RESTED 64 /* at most, between two that are looked up */
 
 /* Is the piece the word at its place? */
 static inline int is_known(const word_run *run, size_t i) {
@@ -216,8 +221,8 @@ static viva_status learn_word(word_run *run, size_t i, word_id id, int64_t known
   return VIVA_OK;
 }
 
-/* Learns the words of the run from `from` on that are new: one comes seldom alone. */
-static viva_status learn_words(word_run *run, size_t from, size_t end, viva_error *error) {
+/* Learns the words of the run from `from` on that are new: one comes seldom alone. *learnt: how many they were. */
+static viva_status learn_words(word_run *run, size_t from, size_t end, size_t *learnt, viva_error *error) {
   uint8_t new[WORDS_AT_ONCE] = {0};
   word_id ids[WORDS_AT_ONCE + 1] = {{0, 0}};
   int64_t known[WORDS_AT_ONCE];
@@ -227,20 +232,36 @@ static viva_status learn_words(word_run *run, size_t from, size_t end, viva_erro
     count += run->places[i] && !is_known(run, i) && is_new(run, i, &ids[count]);
   }
   known_find(run->w->known, ids, count, known);
+  *learnt = count;
   for (size_t n = 0; n < count; n++) TRY(learn_word(run, new[n], ids[n], known[n], error));
   return VIVA_OK;
+}
+
+/* A run's words were looked up, of which `learnt` were new; or they were not. Where words do not come back, the memory rests: the
+ * longer, the longer that has been so. */
+static void count_new(word_run *run, size_t count, size_t learnt) {
+  word_memory *memory = run->w->memory;
+  if (memory->unasked) {
+    if (--memory->unasked == 0) run->words = memory->words;
+    return;
+  }
+  memory->new_runs = learnt * 4 >= count * 3 ? memory->new_runs + 1 : 0;
+  if (memory->new_runs < RUNS_TRIED) return;
+  memory->unasked = memory->new_runs < RUNS_RESTED ? memory->new_runs : RUNS_RESTED;
+  run->words = NULL;
 }
 
 viva_status words_flush(word_run *run, viva_error *error) {
   size_t count = run->count;
   id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
   word_id id;
+  size_t learnt = 0;
   int has_learnt = 0;
   run->count = 0;
   for (size_t i = 0; i < count; i++) {
     int known = is_known(run, i);
     if (!known && run->places[i]) {
-      if (is_new(run, i, &id) && !has_learnt++) TRY(learn_words(run, i, count, error));
+      if (is_new(run, i, &id) && !has_learnt++) TRY(learn_words(run, i, count, &learnt, error));
       known = is_known(run, i);
     }
     if (known) {
@@ -252,5 +273,6 @@ viva_status words_flush(word_run *run, viva_error *error) {
     sink.count = whole->count;
   }
   whole->count = sink.count;
+  count_new(run, count, learnt);
   return VIVA_OK;
 }

@@ -45,6 +45,8 @@ typedef struct word_memory {
   mem *mem;
   word *words;
   long_word *longs;
+  uint32_t new_runs; /* runs one after the other of which most words were new */
+  uint32_t unasked;  /* runs to come that are merged without a look: text without words costs no more than merging */
 } word_memory;
 
 /* 1: no memory; words are then merged each time. */
@@ -96,7 +98,7 @@ viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t byt
 #define WORDS_AT_ONCE 32
 typedef struct word_run {
   const word_encoder *w;
-  const word *words;    /* NULL: there is no memory, each is merged */
+  const word *words;    /* NULL: there is no memory, or it is not asked: each is merged */
   const uint8_t *limit; /* what lies before it may be read */
   size_t count;         /* of those that wait */
   const uint8_t *pieces[WORDS_AT_ONCE];
@@ -106,7 +108,7 @@ typedef struct word_run {
 
 static inline void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit) {
   run->w = w;
-  run->words = w->memory->words;
+  run->words = w->memory->unasked ? NULL : w->memory->words;
   run->limit = limit;
   run->count = 0;
 }

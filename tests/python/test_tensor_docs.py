@@ -56,7 +56,8 @@ def test_headers_examples_are_in_it():
 
 def test_headers_are_c_and_cxx(tmp_path):
     for language, standard in (("c", "c11"), ("c++", "c++11")):
-        for header in ("tensor", "tensor_ops", "tensor_algebra", "tensor_select", "tensor_text", "dlpack", "npy"):
+        for header in ("tensor", "tensor_ops", "tensor_algebra", "tensor_select", "tensor_into", "tensor_text", "dlpack",
+                       "npy"):
             subprocess.run([
                 "cc", "-x", language, f"-std={standard}", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
                 "-fsyntax-only", f"-I{ROOT}/include", "-"

@@ -1,21 +1,24 @@
-"""The guide's flagship: a folder in TinyLlama's form (its real tokenizer, random weights) goes from text to text.
+"""The guide's flagship: a folder in TinyLlama's form (its real tokenizer, random weights) goes from text to text, through the
+program, the API, and the programs that README.md and docs/guide-inference.md show.
 
 Needs llama2.tokenizer.json(.xz), which is TinyLlama's: in VIVA_TOKENIZERS, or in shared/tokenizers beside the project."""
 
 import json
 import lzma
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_models
+import test_docs
 import viva_ctypes
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "tokenizers"
 FOLDER = Path(os.environ.get("VIVA_TOKENIZERS") or BESIDE)
-HIDDEN, HEADS, KV_HEADS, INNER, LAYERS, VOCABULARY = 64, 4, 2, 176, 2, 32000
+HIDDEN, HEADS, KV_HEADS, INNER, LAYERS, VOCABULARY = 64, 4, 2, 176, 3, 32000
 GOLDEN = [("Hello world", [15043, 3186]), ("The quick brown fox", [450, 4996, 17354, 1701, 29916]),
           ("Olá mundo", [7137, 29976, 13864])]
 
@@ -100,3 +103,23 @@ def test_text_is_decoded_ids(engine, folder):
         assert plain["prompt_count"] == len(ids)
         assert model.generate(ids, max_new_tokens=24)[0] == tokens
         assert prompt + text == theirs.decode(ids + tokens)
+
+
+def test_readme_program(program, folder, tmp_path):
+    """README's program continues a text of the folder as viva generate does."""
+    shown = test_docs.run(test_docs.build(test_docs.programs("README.md")[0], tmp_path), folder, "Once upon a time")
+    assert shown.returncode == 0, shown.stderr
+    text = run(program, "generate", "-m", folder, "-p", "Once upon a time").decode()
+    assert shown.stdout.split("\n")[0] and shown.stdout.startswith(text.rstrip("\n"))
+
+
+def test_guide_program(program, folder, tmp_path):
+    """The guide's sections, joined: packed by hand, layer by layer, the model is the one that the same rule loads."""
+    guide = (test_docs.ROOT / "docs/guide-inference.md").read_text(encoding="utf-8")
+    source = "\n".join(re.findall(r"^```c\n(.*?)^```", guide, re.M | re.S))
+    shown = test_docs.run(test_docs.build(source, tmp_path), folder, "Once upon a time")
+    assert shown.returncode == 0, shown.stderr
+    assert "fp8-b16" in shown.stdout
+    rule = "fp8,mlp.down_proj=fp8-b16,layers.0=bf16,layers.2=bf16"
+    text = run(program, "generate", "-m", folder, "-p", "Once upon a time", "--weights", rule).decode()
+    assert len(text) > 20 and "Once upon a time" + text.rstrip("\n") in shown.stdout

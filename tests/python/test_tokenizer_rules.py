@@ -33,7 +33,7 @@ QWEN35 = ("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\
           "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")
 OTHER = ["\\d{1,3}(?=(?:\\d{3})*\\b)", "(?=(\\d{3})+(?!\\d))", "\\w+|[^\\w\\s]+", "[\\r\\n]", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+",
          " ?[^(\\s|.,!?…。，、।۔،)]+", "(?<=\\p{Ll})(?=\\p{Lu})", "(?<!\\s)\\s", "^.{3}", "\\s+$", "a*?b", "(?>\\p{L}+)e?", "\\bth",
-         "[^\\S\\n]+", "\\p{Han}+|[\\p{L}&&[^\\p{Han}]]+", "[^\\n]+|[\\n]+", "\\s{2}(?!\\S)|\\s{1}"]
+         "[^\\S\\n]+", "\\p{Han}+|[\\p{L}&&[^\\p{Han}]]+", "[^\\n]+|[\\n]+", "\\s{2}(?!\\S)|\\s{1}", "e*", "[\\w]+"]
 
 
 def regex(pattern, behavior="Isolated", invert=False):
@@ -89,10 +89,11 @@ NORMALIZERS += [{"type": "Strip", "strip_left": left, "strip_right": right} for 
 NORMALIZERS += [{"type": "Prepend", "prepend": MARK + "x"}, {"type": "Replace", "pattern": {"String": "th"}, "content": "ß"},
                 {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": MARK},
                 {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "  "},
+                {"type": "Replace", "pattern": {"Regex": "e+|$"}, "content": "x"},
                 sequence("normalizers", {"type": "NFKC"}, {"type": "Lowercase"}, {"type": "Strip", "strip_left": True, "strip_right": True}),
                 sequence("normalizers", {"type": "Prepend", "prepend": MARK}, {"type": "Replace", "pattern": {"String": " "}, "content": MARK})]
 DECODERS = [None, {"type": "Fuse"}, {"type": "ByteFallback"}, {"type": "BPEDecoder", "suffix": "e"},
-            metaspace("always"), metaspace("never"), metaspace("first"),
+            metaspace("always"), metaspace("never"), metaspace("first"), {"type": "Replace", "pattern": {"Regex": "e*"}, "content": "ß"},
             {"type": "Replace", "pattern": {"String": MARK}, "content": " "},
             sequence("decoders", {"type": "Replace", "pattern": {"String": MARK}, "content": " "}, {"type": "ByteFallback"},
                      {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}),
@@ -114,6 +115,8 @@ def cases():
         yield f"normalizer{i}-first", CHARACTERS, {"normalizer": normalizer, "pre_tokenizer": metaspace("first")}, {}
         yield f"normalizer{i}-bytes", BYTES, {"normalizer": normalizer, "pre_tokenizer": byte_level(prefix=True)}, {}
     yield "normalizer-bytes", BYTES, {"normalizer": {"type": "ByteLevel"}, "pre_tokenizer": None}, {}
+    yield ("decoder-first", BYTES, {"decoder": sequence("decoders", metaspace("always"), byte_level()),
+                                    "pre_tokenizer": byte_level(use_regex=False)}, {})
     for i, decoder in enumerate(DECODERS):
         yield f"decoder{i}", CHARACTERS, {"decoder": decoder, "pre_tokenizer": metaspace("always")}, {"byte_fallback": True}
     for prefix in (False, True):
@@ -154,4 +157,40 @@ def test_rule(name, vocabulary, sections, flags, tmp_path):
     theirs = Tokenizer.from_file(str(path))
     with viva_ctypes.Tokenizer(path) as ours:
         strings = unicode_strings.strings(sum(map(ord, name)), COUNT, added(theirs) + EXTRA, parts=10, run=12)
-        compare(ours, theirs, ["", " ", "  lead", "Hello world", MARK, *strings])
+        compare(ours, theirs, ["", " ", "  lead", "Hello world", MARK, "\u0378²\U0009e5d6x½ (³¹¼) ¾²", *strings])
+
+
+def test_lstrip_behind_rstrip(tmp_path):
+    """White space that a token with rstrip has taken is no part of the token with lstrip behind it; when that was all of it, the
+    token is not there. (Where even more was taken, the reference panics.)"""
+    theirs = Tokenizer.from_str(json.dumps({**BYTES, "pre_tokenizer": byte_level(), "post_processor": None, "decoder": None}))
+    theirs.add_tokens([AddedToken("<|r|>", rstrip=True, normalized=False), AddedToken("\n\n", lstrip=True, normalized=False),
+                       AddedToken("\t\t", normalized=False), AddedToken("\nthe", lstrip=True, normalized=False)])
+    theirs.save(str(tmp_path / "tokenizer.json"))
+    with viva_ctypes.Tokenizer(tmp_path / "tokenizer.json") as ours:
+        compare(ours, theirs, ["<|r|>\n\n", "<|r|>\n\nthe", "a<|r|>\n\n", "\n\n<|r|>the", "<|r|>\t\t", "<|r|>\nthe", "a \nthe<|r|>\n\nb",
+                               "<|r|><|r|>\n\n\n\n  the"[:12]])
+
+
+PLACES = {
+    "holes": ({"vocab": {"a": 0, "b": 1, "ab": 2, "c": 9}, "merges": ["a b"]}, ["<x>", " y"]),
+    "twice": ({"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}, ["<x>", "<z>", "<x>"]),
+    "merges-first": ({"merges": [["a", "b"]], "vocab": {"b": 1, "a": 0, "ab": 2}}, ["<x>"]),
+    "prefix-last": ({"merges": ["a ##b"], "vocab": {"a": 0, "b": 1, "##b": 2, "ab": 3}, "continuing_subword_prefix": "##"}, ["<x>"]),
+    "nothing": ({"vocab": {}, "merges": []}, ["<x>"]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_places(name, tmp_path):
+    """Ids of added tokens, and the order of a model's members, as files made by hand have them."""
+    model, texts = PLACES[name]
+    tokens = [{"id": len(model["vocab"]) + i, "content": t, "single_word": False, "lstrip": i > 1, "rstrip": False,
+               "normalized": False, "special": i > 1} for i, t in enumerate(texts)]
+    described = {"version": "1.0", "added_tokens": tokens, "normalizer": None, "pre_tokenizer": None, "post_processor": None,
+                 "decoder": None, "model": {"type": "BPE", **model}}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(described))
+    theirs = Tokenizer.from_file(str(path))
+    with viva_ctypes.Tokenizer(path) as ours:
+        compare(ours, theirs, ["ab<x>a", "abab y c <z> <x>", "b", ""], decodes=False)

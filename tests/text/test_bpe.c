@@ -8,8 +8,9 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "base/num.h"
 #include "golden.h"
-#include "text/bpe.h"
+#include "text/bpe_tree.h"
 
 /* A vocabulary of "a", "b" and merges of them, so that long pieces merge in many overlapping ways. */
 enum { LETTERS = 2, MERGES = 60, TOKENS = LETTERS + MERGES, LONGEST = 12 };
@@ -83,7 +84,7 @@ static void test_secret_slots(void **state) {
     uint32_t left = pair / 4096, right = pair % 4096;
     if ((hash_mix(((uint64_t)left << 32 | right) ^ m->vocab.seed[0]) & (((uint64_t)1 << BITS) - 1)) >> (BITS - 6))
       continue;
-    uint32_t *slot = &used[bpe_merge_line(&table, (uint64_t)left << 32 | right)];
+    uint32_t *slot = &used[bpe_merge_line(&table, bpe_pair_hash(&table, (uint64_t)left << 32 | right))];
     if (++*slot > most) most = *slot;
     count++;
   }
@@ -144,24 +145,23 @@ static void check_unknown(model *m, const char *piece, const viva_token *expecte
   bpe_scratch_free(&scratch);
 }
 
-/* Pieces of many windows: the ids that a sink with lengths gets, whose pieces are merged whole. */
-static void test_windows(void **state) {
+/* Long pieces, token by token: the ids that merging step by step gives. */
+static void test_long_merging(void **state) {
   const model *m = *state;
   enum { BYTES = 6000, TEXTS = 60 };
   bpe_scratch scratch = {.mem = (mem *)&m->rt->mem};
   char *text = malloc(BYTES);
   viva_token *ids = malloc(BYTES * sizeof *ids), *whole = malloc(BYTES * sizeof *whole);
-  uint32_t *lengths = malloc(BYTES * sizeof *lengths);
-  bpe complete = m->bpe;
-  complete.complete = 1; /* the texts have no other letters */
   uint64_t random = 9;
   for (int round = 0; round < TEXTS; round++) {
     size_t period = 1 + (random = golden_mix(random, 1)) % (round % 3 ? 40 : BYTES), bytes = BYTES - random / 64 % 3000;
     for (size_t i = 0; i < bytes; i++)
       text[i] = i >= period ? text[i - period] : "ab"[(random = golden_mix(random, 2)) >> 7 & 1];
-    id_sink fast = {ids, BYTES, 0, NULL}, slow_sink = {whole, BYTES, 0, lengths};
-    assert_int_equal(bpe_merge_piece(&complete, &scratch, (uint8_t *)text, bytes, &fast, NULL), VIVA_OK);
-    assert_int_equal(bpe_merge_piece(&complete, &scratch, (uint8_t *)text, bytes, &slow_sink, NULL), VIVA_OK);
+    id_sink fast = {ids, BYTES, 0, NULL}, slow_sink = {whole, BYTES, 0, NULL};
+    int done = 0;
+    assert_int_equal(bpe_forward(&m->bpe, &scratch, (uint8_t *)text, bytes, &fast, &done, NULL), VIVA_OK);
+    assert_true(done);
+    assert_int_equal(bpe_merge_stepwise(&m->bpe, &scratch, (uint8_t *)text, bytes, &slow_sink, NULL), VIVA_OK);
     assert_int_equal(fast.count, slow_sink.count);
     assert_memory_equal(ids, whole, fast.count * sizeof *ids);
   }
@@ -169,7 +169,113 @@ static void test_windows(void **state) {
   free(text);
   free(ids);
   free(whole);
-  free(lengths);
+}
+
+/* ---- vocabularies whose merges come in any order, some tokens by several ---- */
+
+enum { BYTE_TOKENS = 256, MADE = 40, MADE_LONGEST = 9, WAYS = MADE * MADE_LONGEST, ANY_TEXT = 300 };
+
+typedef struct any_model {
+  char bytes[BYTE_TOKENS + MADE][MADE_LONGEST + 1];   /* what each token stands for */
+  char spelled[BYTE_TOKENS + MADE][MADE_LONGEST + 3]; /* in the byte alphabet */
+  merge_ids ways[WAYS];
+  size_t way_count;
+} any_model;
+
+static uint32_t find_made(const any_model *m, const char *text, size_t bytes, size_t count) {
+  for (uint32_t id = 1; id < count; id++)
+    if (strlen(m->bytes[id]) == bytes && memcmp(m->bytes[id], text, bytes) == 0) return id;
+  return UINT32_MAX;
+}
+
+/* Tokens of "abc", each joined of two older ones; and merges for all ways to cut one in two tokens, or for some of them. */
+static void make_any(any_model *m, uint64_t *random, int all_ways) {
+  size_t count = BYTE_TOKENS;
+  m->way_count = 0;
+  for (uint32_t byte = 0; byte < BYTE_TOKENS; byte++) {
+    m->bytes[byte][0] = (char)byte;
+    m->spelled[byte][utf8_encode(byte_alphabet_char((uint8_t)byte), m->spelled[byte])] = 0;
+  }
+  while (count < BYTE_TOKENS + MADE) {
+    uint32_t parts[2];
+    for (int i = 0; i < 2; i++) {
+      *random = golden_mix(*random, 3);
+      size_t at = *random % (3 + count - BYTE_TOKENS);
+      parts[i] = (uint32_t)(at < 3 ? 'a' + at : BYTE_TOKENS + at - 3);
+    }
+    size_t left = strlen(m->bytes[parts[0]]), right = strlen(m->bytes[parts[1]]);
+    if (left + right > MADE_LONGEST) continue;
+    memcpy(m->bytes[count], m->bytes[parts[0]], left);
+    memcpy(m->bytes[count] + left, m->bytes[parts[1]], right + 1);
+    if (find_made(m, m->bytes[count], left + right, count) != UINT32_MAX) continue;
+    strcpy(m->spelled[count], m->bytes[count]);
+    count++;
+  }
+  for (uint32_t id = BYTE_TOKENS; id < count; id++) {
+    size_t bytes = strlen(m->bytes[id]), ways = 0;
+    for (size_t cut = 1; cut < bytes; cut++) {
+      uint32_t left = find_made(m, m->bytes[id], cut, count);
+      uint32_t right = find_made(m, m->bytes[id] + cut, bytes - cut, count);
+      *random = golden_mix(*random, 4);
+      if (left == UINT32_MAX || right == UINT32_MAX || (!all_ways && ways > 0 && *random % 2)) continue;
+      m->ways[m->way_count++] = (merge_ids){left, right, id};
+      ways++;
+    }
+  }
+}
+
+static void shuffle(any_model *m, uint64_t *random) {
+  for (size_t i = m->way_count; i > 1; i--) {
+    *random = golden_mix(*random, 5);
+    merge_ids *other = &m->ways[*random % i], way = *other;
+    *other = m->ways[i - 1];
+    m->ways[i - 1] = way;
+  }
+}
+
+static void check_any(runtime *rt, const bpe *b, uint64_t *random) {
+  bpe_scratch scratch = {.mem = &rt->mem};
+  for (int round = 0; round < 60; round++) {
+    uint8_t text[ANY_TEXT];
+    viva_token ids[ANY_TEXT], expected[ANY_TEXT];
+    *random = golden_mix(*random, 6);
+    size_t bytes = 1 + *random % (round % 10 ? 24 : ANY_TEXT);
+    int done = 0;
+    for (size_t i = 0; i < bytes; i++) text[i] = (uint8_t)('a' + (*random = golden_mix(*random, 7)) / 64 % 3);
+    id_sink sink = {ids, ANY_TEXT, 0, NULL}, slow_sink = {expected, ANY_TEXT, 0, NULL};
+    assert_int_equal(bpe_forward(b, &scratch, text, bytes, &sink, &done, NULL), VIVA_OK);
+    assert_int_equal(bpe_merge_stepwise(b, &scratch, text, bytes, &slow_sink, NULL), VIVA_OK);
+    assert_true(done);
+    assert_int_equal(sink.count, slow_sink.count);
+    assert_memory_equal(ids, expected, sink.count * sizeof *ids);
+  }
+  bpe_scratch_free(&scratch);
+}
+
+/* In the order in which they were made, and in none. */
+static void test_any_order(void **state) {
+  (void)state;
+  runtime *rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
+  any_model *m = calloc(1, sizeof *m);
+  uint64_t random = 11;
+  for (int round = 0; round < 120; round++) {
+    vocab_entry entries[BYTE_TOKENS + MADE];
+    vocab v;
+    bpe b;
+    make_any(m, &random, round % 2);
+    if (round % 3) shuffle(m, &random);
+    for (uint32_t id = 0; id < BYTE_TOKENS + MADE; id++)
+      entries[id] = (vocab_entry){{m->spelled[id], strlen(m->spelled[id])}, id, VOCAB_MODEL};
+    assert_int_equal(vocab_create(&rt->mem, entries, BYTE_TOKENS + MADE, &v, NULL), VIVA_OK);
+    assert_int_equal(vocab_index_bytes(&rt->mem, &v, NULL), VIVA_OK);
+    assert_int_equal(bpe_create(&rt->mem, &v, &plain, m->ways, m->way_count, &b, NULL), VIVA_OK);
+    assert_true(b.complete);
+    check_any(rt, &b, &random);
+    bpe_destroy(&rt->mem, &b);
+    vocab_destroy(&rt->mem, &v);
+  }
+  free(m);
+  runtime_release(rt);
 }
 
 /* Bytes that the vocabulary lacks: left out, or each an unknown token, or a run of them one. */
@@ -274,7 +380,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_merging, start, stop),
       cmocka_unit_test_setup_teardown(test_secret_slots, start, stop),
-      cmocka_unit_test_setup_teardown(test_windows, start, stop),
+      cmocka_unit_test_setup_teardown(test_long_merging, start, stop),
+      cmocka_unit_test(test_any_order),
       cmocka_unit_test_setup_teardown(test_unknown, start, stop),
       cmocka_unit_test_setup_teardown(test_absent, start, stop),
       cmocka_unit_test(test_long_pieces),

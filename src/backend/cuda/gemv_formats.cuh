@@ -270,7 +270,7 @@ struct gemv_nvfp4 {
  * step[h] all ones, or 16 zero bytes that do not move, with step[h] 0. */
 struct gemv_nvfp4_few {
   template <int TILES> using operands = gemv_few_operands;
-  static constexpr int TOGETHER = 2;
+  static constexpr int TOGETHER = 4;
   static constexpr int CODES = gemv_nvfp4::CODES, RECORD = gemv_nvfp4::RECORD, SUMS = 1;
 
   static __device__ __forceinline__ void multiply(float (&c)[1][SUMS][4], const gemv_few_operands &at) {
@@ -315,7 +315,7 @@ template <int FIRST> static __device__ __forceinline__ uint32_t int8_pair(uint32
 
 struct gemv_int8_24 {
   template <int TILES> using operands = gemv_operands<TILES>;
-  static constexpr int TOGETHER = 2;
+  static constexpr int TOGETHER = 4;
   static constexpr int CODES = 1024, RECORD = CODES + 256, SUMS = 2;
 
   template <int TILES>
@@ -342,7 +342,7 @@ struct gemv_int8_24 {
 
 template <bool GROUPS> struct gemv_int4_24 {
   template <int TILES> using operands = gemv_operands<TILES>;
-  static constexpr int TOGETHER = GROUPS ? 1 : 2;
+  static constexpr int TOGETHER = GROUPS ? 1 : 4;
   static constexpr int CODES = 512, POSITIONS = 256, SUMS = 2;
   static constexpr int RECORD = CODES + POSITIONS + (GROUPS ? 256 : 0); /* at most: groups of 32 with FP32 scales */
 

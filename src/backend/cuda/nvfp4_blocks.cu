@@ -1,8 +1,9 @@
 /* backend/cuda/nvfp4_blocks.cu
  *
- *   absmax, decompress   a thread has words of four values: four threads a block of 16, all accesses in rows of 512 bytes
- *                        a warp; PER_THREAD words each, so that enough loads are under way
- *   search               a thread has a block, because its sums run over the 16 values in their order
+ *   largest, decompress   a thread has words of four values: four threads a block of 16, all accesses in rows of 512 bytes
+ *                         a warp; PER_THREAD words each, so that enough loads are under way
+ *   compress              a thread has a block: its scale and the reciprocal of its step are found once, and the search's
+ *                         sums run over the 16 values in their order
  */
 #include "backend/cuda/nvfp4_blocks.h"
 
@@ -36,8 +37,27 @@ static __device__ __forceinline__ float largest_of(float4 v) {
   return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
 }
 
-static __device__ __forceinline__ uint32_t code_word(float4 v, float step) {
-  return nvfp4_code(v.x, step) | nvfp4_code(v.y, step) << 4 | nvfp4_code(v.z, step) << 8 | nvfp4_code(v.w, step) << 12;
+/* Quotients by a block's step without dividing: with the reciprocal rounded to nearest, one correction gives the quotient rounded
+ * to nearest (Markstein 1990) where nothing overflows. What is subnormal on the way belongs to quotients below 2^-20, whose code is
+ * that of any quotient below 1/4 and of their sign; with a step below 1 no quotient becomes 0. */
+struct step_division {
+  float step, reciprocal;
+  bool corrected;
+
+  __device__ __forceinline__ step_division(float s, float largest)
+      : step(s), reciprocal(1 / s), corrected(s > 0x1p-60f && s < 1 && largest < 0x1p60f) {}
+  __device__ __forceinline__ float quotient(float x) const {
+    const float near = x * reciprocal;
+    return fmaf(fmaf(-near, step, x), reciprocal, near);
+  }
+};
+
+static __device__ __forceinline__ uint32_t code_word(float4 v, const step_division &by) {
+  if (by.corrected)
+    return nvfp4_code_of(by.quotient(v.x)) | nvfp4_code_of(by.quotient(v.y)) << 4 |
+           nvfp4_code_of(by.quotient(v.z)) << 8 | nvfp4_code_of(by.quotient(v.w)) << 12;
+  return nvfp4_code(v.x, by.step) | nvfp4_code(v.y, by.step) << 4 | nvfp4_code(v.z, by.step) << 8 |
+         nvfp4_code(v.w, by.step) << 12;
 }
 
 /* ---- the largest magnitude: magnitudes are in the order of their bits, NaN above all */
@@ -67,32 +87,7 @@ int nvfp4_blocks_absmax(const float *values, size_t count, uint32_t *bits, void 
   return cudaGetLastError();
 }
 
-/* ---- compress, by absmax */
-
-/* All four threads of a block are here, or none. */
-static __device__ __forceinline__ float quad_largest(float v) {
-  const unsigned quad = 0xfu << (threadIdx.x % 32 & ~3u);
-  v = fmaxf(v, __shfl_xor_sync(quad, v, 1));
-  return fmaxf(v, __shfl_xor_sync(quad, v, 2));
-}
-
-static __global__ void __launch_bounds__(THREADS)
-    compress_by_absmax(const __grid_constant__ nvfp4_blocks b, size_t words) {
-  float4 v[PER_THREAD];
-#pragma unroll
-  for (int u = 0; u < PER_THREAD; u++) v[u] = load_word(b.values, b.count, word_at(u));
-#pragma unroll
-  for (int u = 0; u < PER_THREAD; u++) {
-    const size_t i = word_at(u);
-    if (i >= words) continue; /* words are a multiple of four */
-    uint32_t scale = nvfp4_scale_code(quad_largest(largest_of(v[u])), b.number);
-    if (scale == 0) scale = NVFP4_SCALE_OF_NONE;
-    if (threadIdx.x % QUAD == 0) b.scales[i / QUAD] = (uint8_t)scale;
-    ((uint16_t *)b.codes)[i] = (uint16_t)code_word(v[u], nvfp4_step(scale, b.number));
-  }
-}
-
-/* ---- compress, with the search */
+/* ---- compress */
 
 /* squares · the sum of the squared distances of a block's values, by this factor. */
 static __device__ __forceinline__ float block_error(const float sizes[NVFP4_BLOCK], float factor, float square) {
@@ -116,34 +111,42 @@ static __device__ __forceinline__ uint32_t best_scale(const nvfp4_table *table, 
   return nvfp4_scale_within(best);
 }
 
-static __global__ void __launch_bounds__(THREADS)
-    compress_by_search(const __grid_constant__ nvfp4_blocks b, size_t blocks) {
+template <bool SEARCHES>
+static __global__ void __launch_bounds__(THREADS) compress(const __grid_constant__ nvfp4_blocks b, size_t blocks) {
   const size_t block = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (block >= blocks) return;
   float4 v[QUAD];
-  float sizes[NVFP4_BLOCK], largest = 0;
+  float largest = 0;
 #pragma unroll
-  for (int q = 0; q < QUAD; q++) {
-    v[q] = load_word(b.values, b.count, block * QUAD + q);
-    largest = fmaxf(largest, largest_of(v[q]));
-    sizes[WORD * q] = fabsf(v[q].x), sizes[WORD * q + 1] = fabsf(v[q].y);
-    sizes[WORD * q + 2] = fabsf(v[q].z), sizes[WORD * q + 3] = fabsf(v[q].w);
+  for (int q = 0; q < QUAD; q++) v[q] = load_word(b.values, b.count, block * QUAD + q);
+#pragma unroll
+  for (int q = 0; q < QUAD; q++) largest = fmaxf(largest, largest_of(v[q]));
+  uint32_t scale = nvfp4_scale_code(largest, b.number);
+  if (scale == 0) {
+    scale = NVFP4_SCALE_OF_NONE;
+  } else if constexpr (SEARCHES) {
+    float sizes[NVFP4_BLOCK];
+#pragma unroll
+    for (int q = 0; q < QUAD; q++) {
+      sizes[WORD * q] = fabsf(v[q].x), sizes[WORD * q + 1] = fabsf(v[q].y);
+      sizes[WORD * q + 2] = fabsf(v[q].z), sizes[WORD * q + 3] = fabsf(v[q].w);
+    }
+    scale = best_scale(b.table, sizes, (int)scale);
   }
-  const uint32_t six = nvfp4_scale_code(largest, b.number);
-  const uint32_t scale = six ? best_scale(b.table, sizes, (int)six) : NVFP4_SCALE_OF_NONE;
-  const float step = nvfp4_step(scale, b.number);
+  const step_division by(nvfp4_step(scale, b.number), largest);
   b.scales[block] = (uint8_t)scale;
-  ((uint2 *)b.codes)[block] = make_uint2(code_word(v[0], step) | code_word(v[1], step) << 16,
-                                         code_word(v[2], step) | code_word(v[3], step) << 16);
+  ((uint2 *)b.codes)[block] =
+      make_uint2(code_word(v[0], by) | code_word(v[1], by) << 16, code_word(v[2], by) | code_word(v[3], by) << 16);
 }
 
 int nvfp4_blocks_compress(const nvfp4_blocks *b, void *stream) {
-  const size_t blocks = block_count(b->count), words = blocks * QUAD;
+  const size_t blocks = block_count(b->count);
+  const unsigned grid = grid_for(blocks, THREADS);
   if (blocks == 0) return cudaSuccess;
   if (b->table)
-    compress_by_search<<<grid_for(blocks, THREADS), THREADS, 0, (cudaStream_t)stream>>>(*b, blocks);
+    compress<true><<<grid, THREADS, 0, (cudaStream_t)stream>>>(*b, blocks);
   else
-    compress_by_absmax<<<grid_for(words, THREADS * PER_THREAD), THREADS, 0, (cudaStream_t)stream>>>(*b, words);
+    compress<false><<<grid, THREADS, 0, (cudaStream_t)stream>>>(*b, blocks);
   return cudaGetLastError();
 }
 

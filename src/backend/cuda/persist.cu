@@ -205,9 +205,9 @@ int persist_attention(const persist_program *p, const rope_append_args *turn, co
 #define PERSIST_BUSY_BYTES    (64 * 1024)
 #define PERSIST_WAITING_BYTES (32 * 1024)
 
-static int chunks_of(size_t bytes, const persist_choice &k) {
+static int chunks_of(size_t bytes, size_t least, const persist_choice &k) {
   const size_t chunks = bytes / k.chunk;
-  return (int)(chunks < 1 ? 1 : chunks > k.depth ? k.depth : chunks);
+  return (int)(chunks < least ? least : chunks > k.depth ? k.depth : chunks);
 }
 
 int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
@@ -223,8 +223,8 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
                        .record_bytes = (int)gemv_order_of(&p->w).record_bytes,
                        .layers = (int)p->layers,
                        .depth = (int)k.depth,
-                       .most_busy = chunks_of(PERSIST_BUSY_BYTES, k),
-                       .most_waiting = chunks_of(PERSIST_WAITING_BYTES, k),
+                       .most_busy = chunks_of(PERSIST_BUSY_BYTES, 2, k),
+                       .most_waiting = chunks_of(PERSIST_WAITING_BYTES, 1, k),
                        .heads = (int)(p->heads.kv_heads * s.slices),
                        .lanes = (int)s.lanes,
                        .group = (int)s.group,

@@ -209,9 +209,11 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
       };
       if (r + chunk::RECORDS - GEMV_WARPS < records) {
 #pragma unroll
-        for (int i = 0; i < F::TOGETHER; i++) multiply(i);
-      } else if (F::TOGETHER > 1 && r < records) {
-        multiply(0);
+        for (int i = 0; i < chunk::TOGETHER; i++) multiply(i);
+      } else {
+#pragma unroll
+        for (int i = 0; i + 1 < chunk::TOGETHER; i++)
+          if (r + i * GEMV_WARPS < records) multiply(i);
       }
       __syncwarp();
       if (lane == 0) barrier_arrive(empty + mine->at.slot * 8);
@@ -241,35 +243,47 @@ struct persist_finisher {
   uint32_t exchange; /* number of the launch's first */
 };
 
-/* y of the tiles [first, end) is this GPU's part, and becomes the sum of all GPUs'. Each lane has its own outputs. */
+/* A value of this GPU's part to the others, as soon as it is there. */
+static __device__ __forceinline__ void persist_send_part(const step_exchange_group &g, uint32_t number, size_t at,
+                                                         float v) {
+  for (int r = 0; r < g.ranks; r++)
+    if (r != g.rank) store_relaxed_system(exchange_place(g, r, g.rank, number) + at, exchange_word(v, number));
+}
+
+/* y of the tiles [first, end) is this GPU's part, and becomes the sum of all GPUs'. Each lane has its own outputs, of which it
+ * looks for two at a time. */
 static __device__ __forceinline__ void persist_add_parts(const step_exchange_group &g, const persist_stage &s,
                                                          uint32_t epoch, uint32_t number, int first, int end,
                                                          int lane) {
   const gemv_matrix &w = s.product.matrix[0];
   float *const y = static_cast<float *>(w.y);
+  uint64_t *const words = static_cast<uint64_t *>(s.words[0]);
   const int row = lane / GEMV_TILE; /* of several, y and words are dense */
   end = row < s.product.m ? end * GEMV_TILE : 0;
   end = end < w.n ? end : w.n;
-  first = first * GEMV_TILE + lane % GEMV_TILE;
-  for (int r = 0; r < g.ranks; r++)
-    for (int n = first; n < end && r != g.rank; n += GEMV_TILE)
-      store_relaxed_system(exchange_place(g, r, g.rank, number) + row * w.n + n,
-                           exchange_word(y[row * w.n + n], number));
   exchange_patience patience(g.failed);
-  for (int n = first; n < end; n += GEMV_TILE) {
-    float sum = 0;
+  for (int n = first * GEMV_TILE + lane % GEMV_TILE; n < end; n += 2 * GEMV_TILE) {
+    const int other = n + GEMV_TILE < end ? GEMV_TILE : 0;
+    float *const own = y + row * w.n + n;
+    float2 sum = make_float2(0, 0);
     for (int r = 0; r < g.ranks; r++) {
-      float part = y[row * w.n + n];
+      float2 part = make_float2(own[0], own[other]);
       if (r != g.rank) {
         const uint64_t *const from = exchange_place(g, g.rank, r, number) + row * w.n + n;
-        uint64_t word = load_relaxed_system(from);
-        while ((uint32_t)(word >> 32) != number && !patience.over()) word = load_relaxed_system(from);
-        part = persist_value(word);
+        uint64_t a, b;
+        do {
+          a = load_relaxed_system(from);
+          b = load_relaxed_system(from + other);
+        } while (((uint32_t)(a >> 32) != number || (uint32_t)(b >> 32) != number) && !patience.over());
+        part = make_float2(persist_value(a), persist_value(b));
       }
-      sum = r == 0 ? part : __fadd_rn(sum, part);
+      sum = r == 0 ? part : make_float2(__fadd_rn(sum.x, part.x), __fadd_rn(sum.y, part.y));
     }
-    y[row * w.n + n] = sum;
-    persist_put(static_cast<uint64_t *>(s.words[0]) + row * persist_row(w.n) + persist_float_at(n), sum, epoch);
+    own[0] = sum.x;
+    persist_put(words + row * persist_row(w.n) + persist_float_at(n), sum.x, epoch);
+    if (!other) continue;
+    own[other] = sum.y;
+    persist_put(words + row * persist_row(w.n) + persist_float_at(n + other), sum.y, epoch);
   }
 }
 
@@ -280,6 +294,7 @@ static __device__ __forceinline__ void persist_finish(const step_exchange_group 
   const int first = gemv_first_tile(a, blockIdx.x), end = gemv_first_tile(a, blockIdx.x + 1);
   const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   if (first >= end) return;
+  const uint32_t number = mine->exchange + s.exchange;
   auto store = [&](int i, int m, int n, float v) {
     const gemv_matrix &w = a.matrix[i];
     if (a.output == GEMV_F16) {
@@ -287,6 +302,8 @@ static __device__ __forceinline__ void persist_finish(const step_exchange_group 
     } else if (s.keeps) {
       if (g.ranks == 0)
         persist_put(static_cast<uint64_t *>(s.words[i]) + m * persist_row(w.n) + persist_float_at(n), v, epoch);
+      else
+        persist_send_part(g, number, m * w.n + n, v);
       static_cast<float *>(w.y)[m * w.y_stride + n] = v;
     } else {
       persist_put(static_cast<uint64_t *>(s.words[i]) + m * w.y_stride + n, v, epoch);
@@ -303,7 +320,7 @@ static __device__ __forceinline__ void persist_finish(const step_exchange_group 
     __syncwarp();
     if (lane == 0) barrier_arrive(shared_address(c->taken) + place * 8);
   }
-  if (s.keeps && g.ranks) persist_add_parts(g, s, epoch, mine->exchange + s.exchange, first, end, lane);
+  if (s.keeps && g.ranks) persist_add_parts(g, s, epoch, number, first, end, lane);
   if (lane == 0) add_relaxed(s.after.counter, 1);
 }
 
@@ -355,14 +372,14 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
   __syncthreads();
   const uint32_t turn = *p.turn * p.layers;
   if (warp >= GEMV_WARPS) {
-    registers_release<40>();
+    registers_release<56>();
     if (warp == GEMV_WARPS) persist_finish_all(p, control, turn, sums, lane);
     if (warp == GEMV_WARPS + 1 && lane == 0)
       persist_feed<F>({runs, p.run_count, p.record_bytes, p.depth, p.most_busy, p.most_waiting}, shared_address(ring),
                       &control->ring);
     return;
   }
-  registers_take<232>();
+  registers_take<224>();
   persist_warp mine;
   mine.patience = {nanoseconds() + p.patience_ns, p.failed, 0};
 #pragma unroll 1

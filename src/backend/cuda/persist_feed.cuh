@@ -1,7 +1,7 @@
 /* persist_feed.cuh: weights into the ring of persist.cuh's kernel: one thread of a block copies the block's records of all
  * products of the step, in their order, chunk by chunk.
  *
- *   chunk     consecutive records of a tile: F::TOGETHER for each of the 8 warps that compute
+ *   chunk     consecutive records of a tile: TOGETHER for each of the 8 warps that compute
  *   full      a chunk is there: warps wait for it         empty     all 8 warps have read it: the next may be copied there
  *
  * It never waits for a stage, only for room, and bounds what is under way: the more there is, the longer the small messages
@@ -21,8 +21,10 @@ struct persist_run {
   int tiles, records, paired;          /* paired: tiles of the first two take turns (SWIGLU) */
 };
 
+/* The more records a warp multiplies without waiting, the better, unless few chunks then fill the ring: INT8's four are 40 KB. */
 template <class F> struct persist_chunk {
-  static constexpr int RECORDS = GEMV_WARPS * F::TOGETHER, BYTES = RECORDS * F::RECORD;
+  static constexpr int TOGETHER = 4 * GEMV_WARPS * F::RECORD > 38 * 1024 && F::TOGETHER > 2 ? 2 : F::TOGETHER;
+  static constexpr int RECORDS = GEMV_WARPS * TOGETHER, BYTES = RECORDS * F::RECORD;
 };
 
 struct persist_ring {

@@ -271,7 +271,7 @@ VIVA_API viva_status viva_tensor_eye(viva_engine *engine, viva_dtype dtype, uint
                                      viva_tensor **out, viva_error *error);
 
 typedef enum viva_distribution {
-  VIVA_UNIFORM = 0, /* in [low, high): 53 bits */
+  VIVA_UNIFORM = 0, /* in [low, high): 53 bits, which F32, F16, BF16 may round to high */
   VIVA_NORMAL = 1   /* of this mean and deviation: Box–Muller */
 } viva_distribution;
 

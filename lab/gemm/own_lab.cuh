@@ -40,9 +40,15 @@ inline lab_case make_case(gemm_problem p, bool bias, uint32_t seed) {
   o.channel_scale = (float *)lab_random<LAB_SCALES_F32>(rows, 4, seed + 3);
   o.row_scale = (float *)lab_random<LAB_SCALES_F32>(m, 4, seed + 4);
   if (p.kind == GEMM_FP8_F16 || p.kind == GEMM_NVFP4_F16 || p.kind == GEMM_F16_F16) o.row_scale = nullptr;
-  if (bias) {
-    o.bias = (float *)lab_random<LAB_BIAS>(rows, 4, seed + 5);
-    if (p.act == GEMM_SWIGLU) o.after_bias = (float *)lab_random<LAB_BIAS>(p.n, 4, seed + 6);
+  if (bias) o.bias = (float *)lab_random<LAB_BIAS>(rows, 4, seed + 5);
+  if (p.act == GEMM_SWIGLU) { /* the ups follow the gates */
+    const size_t w_row = p.kind == GEMM_NVFP4_F16 || p.kind == GEMM_INT8_24 ? k / 2
+                         : p.kind == GEMM_F16_F16                           ? 2 * k
+                                                                            : k;
+    const size_t index_row = p.kind == GEMM_NVFP4_F16 ? k / 16 : k / 8;
+    o.up = {(const char *)o.w + p.n * w_row, o.index ? (const char *)o.index + p.n * index_row : nullptr,
+            o.channel_scale + p.n, bias ? o.bias + p.n : nullptr};
+    if (bias) o.after_bias = (float *)lab_random<LAB_BIAS>(p.n, 4, seed + 6);
   }
   CUDA(cudaMalloc(&o.y, m * p.n * 4));
   return c;

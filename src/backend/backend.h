@@ -150,6 +150,9 @@ typedef struct backend_ops {
    * backend reads the host's own. Valid until step_end, which every successful step_begin is followed by. */
   viva_status (*step_begin)(backend *b, const batch *host, void *place, batch *dev, viva_error *error);
   viva_status (*step_end)(backend *b, viva_error *error);
+  /* Steps of more rows, of few sequences, may have turns in place of cos_sin, which lies last in the block then and does not
+   * travel. 0: none may. */
+  size_t angle_rows;
 
   /* -- operations */
   /* out[i][0..cols) = table row tokens[i], as FP32. tokens: dev [m], each < table->rows. */
@@ -176,9 +179,17 @@ typedef struct backend_ops {
                             viva_error *error);
   viva_status (*rope_append)(backend *b, const rope_append_args *args, viva_error *error);
   viva_status (*attention)(backend *b, const attention_args *args, viva_error *error);
+  /* Optional: rope_append, then attention of the same rows and layer, with the same bits; q may stay as it was. Errors:
+   * E_UNSUPPORTED: it does not take these, nothing was done, one after the other does it. */
+  viva_status (*turn_attention)(backend *b, const rope_append_args *turn, const attention_args *args,
+                                viva_error *error);
   /* out = silu(gate) · up over rows × n; silu(v) = v / (1 + e^−v). out may be gate or up. Rows stride apart. */
   viva_status (*silu_mul)(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);
+  /* Optional: linear of args[0] (gate) and args[1] (up), then silu_mul of what they made to args[0].y, as one product; args[1].y
+   * may be written or not. silu within 2^-20 (1 + |gate|) of itself. Errors: E_UNSUPPORTED: it does not take these, nothing was
+   * done, linear and silu_mul do it. */
+  viva_status (*linear_gated)(backend *b, const linear_args *args, viva_error *error);
   /* Optional, each by itself: rmsnorm (of x [rows][n]) or silu_mul (of gate and up [rows][n]), then quantize_rows, in one pass,
    * for rows that nothing but products of codes reads. The same codes and scales; the rows themselves are written nowhere. mode
    * is not FLOAT. */

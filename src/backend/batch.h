@@ -19,6 +19,13 @@ typedef struct batch_span {
   uint32_t first_page;
 } batch_span;
 
+/* What a sequence's positions turn by: angles position · inv_freq[i], rounded to FP32; cos and sin times scaling. */
+typedef struct batch_turn {
+  const float *inv_freq; /* [pairs], the host's */
+  size_t pairs;          /* rotary_dim / 2 */
+  float scaling;
+} batch_turn;
+
 /* The scalars are the host's; the arrays are in the device's memory once step_begin has returned. */
 typedef struct batch {
   size_t rows;                  /* at least 1 */
@@ -37,6 +44,7 @@ typedef struct batch {
   size_t page_count;
   const void *block; /* all of the arrays */
   size_t block_bytes;
+  const batch_turn *turns; /* NULL, or cos_sin has room only and step_begin fills it: the host's [span_count] */
 } batch;
 
 /* The same with every array at its offset in another block: for a backend that has copied the block. */

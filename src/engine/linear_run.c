@@ -114,6 +114,10 @@ static viva_status multiply(const linear_job *job, const workspace *s, size_t ro
                           .y_stride = s->y_stride}};
   args[1] = args[0];
   args[1].w = job->up, args[1].bias = s->up_bias, args[1].y = s->up;
+  if (job->up && b->ops->linear_gated) {
+    const viva_status status = b->ops->linear_gated(b, args, error);
+    if (status != VIVA_E_UNSUPPORTED) return status;
+  }
   TRY(b->ops->linear(b, args, job->up ? 2 : 1, error));
   return job->up ? b->ops->silu_mul(b, s->y, s->up, s->y, rows, job->n, s->y_stride, error) : VIVA_OK;
 }

@@ -52,21 +52,32 @@ static int codes_suffice(const pass *p, const linear_args *args, size_t count) {
   return 1;
 }
 
+/* gated: NULL, or these are gate and up: 1 when silu(gate) · up is in gate's place already. Whoever looks wants to see both. */
+static viva_status products(const pass *p, const linear_args *args, size_t count, int *gated, viva_error *error) {
+  const backend_ops *ops = p->b->ops;
+  if (gated && ops->linear_gated && !p->watch) {
+    const viva_status status = ops->linear_gated(p->b, args, error);
+    *gated = status == VIVA_OK;
+    if (status != VIVA_E_UNSUPPORTED) return status;
+  }
+  return ops->linear(p->b, args, count, error);
+}
+
 /* Layers of packed weights that read the rows quantised last. */
-static viva_status multiply_codes(const pass *p, linear_args *args, size_t count, viva_error *error) {
+static viva_status multiply_codes(const pass *p, linear_args *args, size_t count, int *gated, viva_error *error) {
   for (size_t i = 0; i < count; i++) {
     args[i].input = p->mode;
     args[i].xq = p->w->quantized;
   }
-  return p->b->ops->linear(p->b, args, count, error);
+  return products(p, args, count, gated, error);
 }
 
 /* Layers that read the same rows. Where weights are packed and the model quantises its activations, the rows are quantised
  * once; dense weights of the same group take them as they are. */
-static viva_status multiply(const pass *p, const linear_args *args, size_t count, viva_error *error) {
+static viva_status multiply(const pass *p, const linear_args *args, size_t count, int *gated, viva_error *error) {
   linear_args packed[3], dense[3];
   size_t packed_count = 0, dense_count = 0;
-  if (p->mode == INPUT_FLOAT) return p->b->ops->linear(p->b, args, count, error);
+  if (p->mode == INPUT_FLOAT) return products(p, args, count, gated, error);
   for (size_t i = 0; i < count; i++) {
     if (weight_dense(args[i].w->format))
       dense[dense_count++] = args[i];
@@ -76,37 +87,39 @@ static viva_status multiply(const pass *p, const linear_args *args, size_t count
   if (packed_count) {
     TRY(p->b->ops->quantize_rows(p->b, p->mode, args->x, args->x_stride, args->m, args->w->cols, p->w->quantized,
                                  error));
-    TRY(multiply_codes(p, packed, packed_count, error));
+    TRY(multiply_codes(p, packed, packed_count, packed_count == count ? gated : NULL, error));
   }
   return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
 }
 
-/* A norm of x's rows to the place that the layers read. stage: what whoever looks calls it. */
+/* A norm of x's rows to the place that the layers read. stage: what whoever looks calls it. gated: as in products. */
 static viva_status multiply_normed(const pass *p, const float *x, const float *gain, const char *stage,
-                                   linear_args *args, size_t count, viva_error *error) {
+                                   linear_args *args, size_t count, int *gated, viva_error *error) {
   const backend_ops *ops = p->b->ops;
   const size_t rows = args->m, hidden = p->w->layout.hidden;
   float *norm = work_at(p->w, p->w->layout.norm_at);
   if (ops->rmsnorm_codes && codes_suffice(p, args, count)) {
     TRY(ops->rmsnorm_codes(p->b, x, rows, hidden, gain, p->d->eps, p->mode, p->w->quantized, error));
-    return multiply_codes(p, args, count, error);
+    return multiply_codes(p, args, count, gated, error);
   }
   TRY(ops->rmsnorm(p->b, x, norm, rows, hidden, 1, hidden, gain, p->d->eps, error));
   TRY(told(p, stage, norm, rows, hidden, error));
-  return multiply(p, args, count, error);
+  return multiply(p, args, count, gated, error);
 }
 
-/* silu(gate) · up in gate's place, which the layer reads. */
-static viva_status multiply_gated(const pass *p, float *gate, const float *up, linear_args *args, viva_error *error) {
+/* silu(gate) · up in gate's place, where it may be already, which the layer reads. */
+static viva_status multiply_gated(const pass *p, float *gate, const float *up, int gated, linear_args *args,
+                                  viva_error *error) {
   const backend_ops *ops = p->b->ops;
   const size_t rows = args->m, ffn = p->w->layout.ffn;
+  if (gated) return multiply(p, args, 1, NULL, error);
   if (ops->silu_mul_codes && codes_suffice(p, args, 1)) {
     TRY(ops->silu_mul_codes(p->b, gate, up, rows, ffn, p->mode, p->w->quantized, error));
-    return multiply_codes(p, args, 1, error);
+    return multiply_codes(p, args, 1, NULL, error);
   }
   TRY(ops->silu_mul(p->b, gate, up, gate, rows, ffn, ffn, error));
   TRY(told(p, "product", gate, rows, ffn, error));
-  return multiply(p, args, 1, error);
+  return multiply(p, args, 1, NULL, error);
 }
 
 /* x = residual + product: the residual is one rank's part among several. */
@@ -120,8 +133,8 @@ static viva_status sum_of_ranks(const pass *p, const linear_args *args, viva_err
   return e ? e->ops->sum(e, p->d->rank, p->b, args->y, args->m * args->y_stride, error) : VIVA_OK;
 }
 
-/* Normed rows → q, k, v, turned, and k and v in the cache. */
-static viva_status project(const pass *p, const decoder_layer *l, size_t number, viva_error *error) {
+/* Normed rows → q, k, v. */
+static viva_status project(const pass *p, const decoder_layer *l, viva_error *error) {
   const row_layout *w = &p->w->layout;
   backend *b = p->b;
   const size_t rows = p->step->rows;
@@ -131,26 +144,41 @@ static viva_status project(const pass *p, const decoder_layer *l, size_t number,
   linear_args qkv[3] = {linear(rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
                         linear(rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
                         linear(rows, norm, w->hidden, &l->v, l->v_bias, v, w->kv)};
-  TRY(multiply_normed(p, x, l->attention_norm, "attention_norm", qkv, 3, error));
+  TRY(multiply_normed(p, x, l->attention_norm, "attention_norm", qkv, 3, NULL, error));
   if (l->q_norm) TRY(b->ops->rmsnorm(b, q, q, rows, w->q, h.q_heads, h.head_dim, l->q_norm, eps, error));
   if (l->k_norm) TRY(b->ops->rmsnorm(b, k, k, rows, w->kv, h.kv_heads, h.head_dim, l->k_norm, eps, error));
   TRY(told(p, "q", q, rows, w->q, error));
   TRY(told(p, "k", k, rows, w->kv, error));
-  TRY(told(p, "v", v, rows, w->kv, error));
-  const rope_append_args turn = {.step = p->step,
-                                 .layer = number,
-                                 .h = h,
-                                 .rotary_dim = p->d->rotary_dim,
-                                 .q = q,
-                                 .k = k,
-                                 .v = v,
-                                 .q_stride = w->q,
-                                 .kv_stride = w->kv};
-  TRY(b->ops->rope_append(b, &turn, error));
-  return told(p, "q_turned", q, rows, w->q, error);
+  return told(p, "v", v, rows, w->kv, error);
 }
 
-/* Attention and MLP of all rows, or of the kept ones, which then are the first ones of x. */
+static rope_append_args turn_of(const pass *p, size_t number) {
+  const row_layout *w = &p->w->layout;
+  return (rope_append_args){.step = p->step,
+                            .layer = number,
+                            .h = p->d->heads,
+                            .rotary_dim = p->d->rotary_dim,
+                            .q = work_at(p->w, w->q_at),
+                            .k = work_at(p->w, w->k_at),
+                            .v = work_at(p->w, w->v_at),
+                            .q_stride = w->q,
+                            .kv_stride = w->kv};
+}
+
+/* q and k turned, k and v in the cache, then attention (NULL: the cache is all that is wanted). */
+static viva_status attend(const pass *p, size_t number, const attention_args *attention, viva_error *error) {
+  const backend_ops *ops = p->b->ops;
+  const rope_append_args turn = turn_of(p, number);
+  if (attention && ops->turn_attention && !p->watch) {
+    const viva_status status = ops->turn_attention(p->b, &turn, attention, error);
+    if (status != VIVA_E_UNSUPPORTED) return status;
+  }
+  TRY(ops->rope_append(p->b, &turn, error));
+  TRY(told(p, "q_turned", turn.q, p->step->rows, turn.q_stride, error));
+  return attention ? ops->attention(p->b, attention, error) : VIVA_OK;
+}
+
+/* Rotation, attention and MLP of all rows, or of the kept ones, which then are the first ones of x. */
 static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int kept, viva_error *error) {
   const row_layout *w = &p->w->layout;
   backend *b = p->b;
@@ -167,7 +195,7 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
                                     .q_stride = w->q,
                                     .out = out,
                                     .out_stride = w->q};
-  TRY(b->ops->attention(b, &attention, error));
+  TRY(attend(p, number, &attention, error));
   TRY(told(p, "attention", out, rows, w->q, error));
   if (kept) {
     residual = norm;
@@ -175,17 +203,18 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
   }
   linear_args o = linear(rows, out, w->q, &l->o, l->o_bias, x, w->hidden);
   into_x(p, &o, residual);
-  TRY(multiply(p, &o, 1, error));
+  TRY(multiply(p, &o, 1, NULL, error));
   TRY(sum_of_ranks(p, &o, error));
   TRY(told(p, "attention_sum", x, rows, w->hidden, error));
   linear_args gate_up[2] = {linear(rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
                             linear(rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
-  TRY(multiply_normed(p, x, l->mlp_norm, "mlp_norm", gate_up, 2, error));
+  int gated = 0;
+  TRY(multiply_normed(p, x, l->mlp_norm, "mlp_norm", gate_up, 2, &gated, error));
   TRY(told(p, "gate", gate, rows, w->ffn, error));
   TRY(told(p, "up", up, rows, w->ffn, error));
   linear_args down = linear(rows, gate, w->ffn, &l->down, l->down_bias, x, w->hidden);
   into_x(p, &down, x);
-  TRY(multiply_gated(p, gate, up, &down, error));
+  TRY(multiply_gated(p, gate, up, gated, &down, error));
   TRY(sum_of_ranks(p, &down, error));
   return told(p, "mlp_sum", x, rows, w->hidden, error);
 }
@@ -200,8 +229,8 @@ viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const 
     const decoder_layer *l = &d->layers[i];
     const int last = i + 1 == d->layer_count;
     p.layer = (int64_t)i;
-    TRY(project(&p, l, i, error));
-    if (last && dev->kept == 0) break; /* the cache is all that was wanted */
+    TRY(project(&p, l, error));
+    if (last && dev->kept == 0) return attend(&p, i, NULL, error); /* the cache is all that was wanted */
     TRY(mix(&p, l, i, last && dev->kept < dev->rows, error));
   }
   return VIVA_OK;
@@ -213,6 +242,6 @@ viva_status forward_head(backend *b, const decoder *d, input_mode mode, const wo
   const pass p = {b, d, mode, w, NULL, watch, -1};
   float *x = work_at(w, l->x_at) + first * l->hidden, *norm = work_at(w, l->norm_at);
   linear_args head = linear(rows, norm, l->hidden, &d->head, NULL, logits, d->vocab);
-  TRY(multiply_normed(&p, x, d->output_norm, "output_norm", &head, 1, error));
+  TRY(multiply_normed(&p, x, d->output_norm, "output_norm", &head, 1, NULL, error));
   return told(&p, "logits", logits, rows, d->vocab, error);
 }

@@ -5,9 +5,12 @@
 
 static size_t padded(size_t bytes) { return (bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN; }
 
+#define TURNS_MOST   4   /* sequences of a step whose angles the device makes: each is a launch */
+#define TURNS_ROTARY 256 /* dimensions */
+
 /* Where the arrays lie, for so much room. */
 typedef struct batch_places {
-  size_t positions, sequence, cos_sin, spans, kept_spans, kept_rows, pages, end; /* tokens: 0 */
+  size_t positions, sequence, cos_sin, spans, kept_spans, kept_rows, pages, turns, end; /* tokens: 0 */
 } batch_places;
 
 static batch_places places_of(batch_room room, size_t rotary_dim) {
@@ -18,7 +21,8 @@ static batch_places places_of(batch_room room, size_t rotary_dim) {
   p.spans = p.kept_rows + numbers;
   p.kept_spans = p.spans + spans;
   p.pages = p.kept_spans + spans;
-  p.cos_sin = p.pages + padded(room.pages * sizeof(void *));
+  p.turns = p.pages + padded(room.pages * sizeof(void *));
+  p.cos_sin = p.turns + padded(room.spans * sizeof(batch_turn));
   p.end = p.cos_sin + padded(room.rows * rotary_dim * sizeof(float));
   return p;
 }
@@ -31,6 +35,7 @@ typedef struct batch_arrays {
   uint32_t *positions, *sequence, *kept_rows;
   batch_span *spans, *kept_spans;
   void **pages;
+  batch_turn *turns;
   float *cos_sin;
 } batch_arrays;
 
@@ -44,6 +49,7 @@ static batch_arrays arrays_of(const viva_model *m, const workspace *w) {
                         .spans = (batch_span *)(void *)(block + p.spans),
                         .kept_spans = (batch_span *)(void *)(block + p.kept_spans),
                         .pages = (void **)(void *)(block + p.pages),
+                        .turns = (batch_turn *)(void *)(block + p.turns),
                         .cos_sin = (float *)(void *)(block + p.cos_sin)};
 }
 
@@ -66,8 +72,10 @@ static void add_span(batch *b, const batch_arrays *a, const step_part *part, siz
     a->tokens[row] = part->tokens[part->done + i];
     a->positions[row] = (uint32_t)(position + i);
     a->sequence[row] = (uint32_t)b->span_count;
-    rope_row(&s->rope_angles, position + i, a->cos_sin + row * rotary_dim);
+    if (!b->turns) rope_row(&s->rope_angles, position + i, a->cos_sin + row * rotary_dim);
   }
+  a->turns[b->span_count] = (batch_turn){
+      .inv_freq = s->rope_angles.inv_freq, .pairs = s->rope_angles.pairs, .scaling = s->rope_angles.scaling};
   for (size_t i = 0; i < pages; i++) a->pages[b->page_count + i] = s->cache.pages[i]->dev;
   a->spans[b->span_count++] = span;
   if (kept) {
@@ -85,6 +93,15 @@ static void add_span(batch *b, const batch_arrays *a, const step_part *part, siz
   if (position + rows > b->longest) b->longest = position + rows;
 }
 
+/* 1 when the device is to make the angles of these parts. */
+static int device_turns(const viva_model *m, const step_part *parts, size_t count, size_t most_rows) {
+  const size_t least = m->engine->backend->ops->angle_rows;
+  size_t rows = 0;
+  if (!least || count > TURNS_MOST || m->dec.rotary_dim > TURNS_ROTARY) return 0;
+  for (size_t i = 0; i < count; i++) rows += parts[i].count - parts[i].done;
+  return (rows < most_rows ? rows : most_rows) > least;
+}
+
 batch step_batch(const viva_model *m, workspace *w, step_part *parts, size_t count, size_t most_rows) {
   const batch_arrays a = arrays_of(m, w);
   batch b = {.kv = parts[0].session->cache.pool->layout,
@@ -96,6 +113,7 @@ batch step_batch(const viva_model *m, workspace *w, step_part *parts, size_t cou
              .kept_spans = a.kept_spans,
              .kept_rows = a.kept_rows,
              .pages = a.pages,
+             .turns = device_turns(m, parts, count, most_rows) ? a.turns : NULL,
              .block = w->batch_host};
   for (size_t i = 0; i < count; i++) {
     const size_t left = parts[i].count - parts[i].done, room = most_rows - b.rows;
@@ -103,7 +121,7 @@ batch step_batch(const viva_model *m, workspace *w, step_part *parts, size_t cou
     if (parts[i].taken) add_span(&b, &a, &parts[i], m->dec.rotary_dim);
   }
   /* cos and sin lie last: what is not used of them need not travel. */
-  b.block_bytes =
-      (size_t)((const char *)(const void *)(a.cos_sin + b.rows * m->dec.rotary_dim) - (const char *)b.block);
+  const float *const end = b.turns ? a.cos_sin : a.cos_sin + b.rows * m->dec.rotary_dim;
+  b.block_bytes = (size_t)((const char *)(const void *)end - (const char *)b.block);
   return b;
 }

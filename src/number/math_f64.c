@@ -5,17 +5,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "number/sin_cos.h"
+
 #define LN2_HIGH 0x1.62e42fefp-1 /* the first 33 bits of ln 2: k · LN2_HIGH is exact for |k| < 2^20 */
 #define LN2_LOW  0x1.473de6af278edp-34
 #define SQRT_2   0x1.6a09e667f3bcdp+0
-
-/* pi/2 in parts of 30, 30 and 53 bits: k · part is exact for the first two while |k| < 2^23. */
-#define HALF_PI_1   0x1.921fb540p+0
-#define HALF_PI_2   0x1.10b46118p-30
-#define HALF_PI_3   0x1.313198a2e037p-61
-#define TWO_OVER_PI 0x1.45f306dc9c883p-1
-
-static double nearest(double x) { return (double)(int64_t)(x < 0 ? x - 0.5 : x + 0.5); }
 
 /* 1 / k! for k = 13 … 2. On |r| ≤ ln 2 / 2 the series' rest after r^13 is below 5e-18 of the value. */
 static const double inverse_factorials[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0,
@@ -65,19 +59,4 @@ double math_pow(double base, double exponent) {
   return x > 0 ? 1 / math_exp(-x) : math_exp(x);
 }
 
-void math_sin_cos(double x, double *sine, double *cosine) {
-  double k = nearest(x * TWO_OVER_PI);
-  double r = ((x - k * HALF_PI_1) - k * HALF_PI_2) - k * HALF_PI_3; /* |r| ≤ pi/4 */
-  double r2 = r * r, s = 1, c = 1;
-  for (int i = 18; i > 0; i -= 2) { /* the first left-out terms, r^21 / 21! and r^20 / 20!, are below 2^-67 */
-    s = 1 - s * (r2 / ((i + 1) * i));
-    c = 1 - c * (r2 / ((i - 1) * i));
-  }
-  s *= r;
-  switch ((uint64_t)(int64_t)k & 3) {
-  case 0: *sine = s, *cosine = c; break;
-  case 1: *sine = c, *cosine = -s; break;
-  case 2: *sine = -s, *cosine = -c; break;
-  default: *sine = -c, *cosine = s; break;
-  }
-}
+void math_sin_cos(double x, double *sine, double *cosine) { sin_cos_of(x, sine, cosine); }

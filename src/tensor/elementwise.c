@@ -152,7 +152,7 @@ static inline viva_status result_shape(const viva_tensor *const *inputs, int cou
   return same ? VIVA_OK : broadcast_shape(inputs, count, rank, room, error);
 }
 
-/* The inputs that are in out's way, copied. */
+/* The inputs that are in out's way, copied; out itself may lie anyhow. */
 static viva_status run_over(loop_fn loop, const viva_dtype *wanted, const viva_tensor **operands, int count,
                             viva_error *error) {
   viva_tensor *held[WALK_OPERANDS] = {NULL};
@@ -162,7 +162,7 @@ static viva_status run_over(loop_fn loop, const viva_dtype *wanted, const viva_t
     status = operand_copy(operands[k], operands[k]->dtype, &held[k], error);
     operands[k] = held[k];
   }
-  if (status == VIVA_OK) run(loop, wanted, operands, count, 1);
+  if (status == VIVA_OK) run(loop, wanted, operands, count, 0);
   for (int k = 1; k < count; k++) viva_tensor_release(held[k]);
   return status;
 }

@@ -64,19 +64,19 @@ typedef struct taking {
   _Atomic size_t bad;  /* 1 + the number of an index that is outside */
 } taking;
 
-/* Blocks of one element. */
-#define TAKE_ELEMENTS(T)                                                                                               \
+/* Blocks of so many bytes, which lie anyhow: rows of a view need not be aligned to their size. */
+#define TAKE_ELEMENTS(BYTES)                                                                                           \
   for (; i < end; i++) {                                                                                               \
     const uint64_t at = index_place(t->indices[i % t->count], t->size);                                                \
     if (at >= t->size) break;                                                                                          \
-    ((T *)(void *)t->to)[i] = ((const T *)(const void *)t->from)[i / t->count * t->size + at];                         \
+    memcpy(t->to + i * BYTES, t->from + (i / t->count * t->size + at) * BYTES, BYTES);                                 \
   }
 /* The same for one place before the axis, where nothing is divided. */
-#define TAKE_LINE(T)                                                                                                   \
+#define TAKE_LINE(BYTES)                                                                                               \
   for (; i < end; i++) {                                                                                               \
     const uint64_t at = index_place(t->indices[i], t->size);                                                           \
     if (at >= t->size) break;                                                                                          \
-    ((T *)(void *)t->to)[i] = ((const T *)(const void *)t->from)[at];                                                  \
+    memcpy(t->to + i * BYTES, t->from + at * BYTES, BYTES);                                                            \
   }
 
 static void take_part(void *arg, size_t begin, size_t end, size_t thread) {
@@ -85,15 +85,15 @@ static void take_part(void *arg, size_t begin, size_t end, size_t thread) {
   const int line = end <= t->count;
   (void)thread;
   if (line && t->block == 8) {
-    TAKE_LINE(uint64_t)
+    TAKE_LINE(8)
   } else if (line && t->block == 4) {
-    TAKE_LINE(uint32_t)
+    TAKE_LINE(4)
   } else if (line && t->block == 2) {
-    TAKE_LINE(uint16_t)
+    TAKE_LINE(2)
   } else if (t->block == 4) {
-    TAKE_ELEMENTS(uint32_t)
+    TAKE_ELEMENTS(4)
   } else if (t->block == 8) {
-    TAKE_ELEMENTS(uint64_t)
+    TAKE_ELEMENTS(8)
   } else {
     for (; i < end; i++) {
       const uint64_t at = index_place(t->indices[i % t->count], t->size);

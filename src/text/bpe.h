@@ -79,7 +79,8 @@ typedef struct bpe {
   uint32_t filter_level;  /* the highest: of all pairs */
   uint32_t id_bits;       /* of left, and of right; the rank has those that are left */
   uint64_t key[2];        /* of their hash: random */
-  uint32_t *ascii_ranks;  /* [128][128] of pairs of ASCII; NULL: a byte may be no symbol of its own */
+  uint32_t *symbol_ranks; /* [256][256] of pairs of bytes below near_bytes; NULL: one may be no symbol of its own */
+  uint32_t near_bytes;    /* 256; 128 where symbols are characters */
   uint32_t *results;      /* [merges]: by rank, the id that the pair becomes */
   uint32_t byte_ids[256]; /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
   uint32_t fallback_ids[256]; /* of <0xNN> */

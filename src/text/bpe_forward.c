@@ -22,6 +22,8 @@ typedef struct forward {
   uint32_t before; /* what was on the path before it; BPE_NO_ID: nothing that could merge with it */
   size_t count;
   size_t work;
+  uint32_t tried[2]; /* the last two that were merged to see whether they keep apart */
+  int kept_apart;
   int has_dead;
   uint32_t path[PATH];
   uint32_t dead[DEAD]; /* once has_dead: places, by their last bits; 0: none */
@@ -91,14 +93,20 @@ static inline uint32_t longest(forward *f, size_t at) {
   return best;
 }
 
-/* Do two neighbours that meet at text keep apart, by merging them? */
-static viva_status tried_apart(const bpe *b, bpe_scratch *scratch, const uint8_t *text, uint32_t left, uint32_t right,
-                               int *apart, viva_error *error) {
-  viva_token ids[3];
-  id_sink sink = {ids, 3, 0, NULL};
-  size_t before = b->tree.tokens[left].bytes, behind = b->tree.tokens[right].bytes;
-  TRY(bpe_merge_stepwise(b, scratch, text - before, before + behind, &sink, error));
-  *apart = sink.count == 2 && (uint32_t)ids[0] == left && (uint32_t)ids[1] == right;
+/* Do two neighbours that meet at a place keep apart, by merging them? In a run of one character the same two meet again and
+ * again. */
+static viva_status tried_apart(forward *f, size_t at, uint32_t left, uint32_t right, int *apart, viva_error *error) {
+  const bpe_token *tokens = f->b->tree.tokens;
+  if (f->tried[0] != left || f->tried[1] != right) {
+    viva_token ids[3];
+    id_sink sink = {ids, 3, 0, NULL};
+    size_t before = tokens[left].bytes, behind = tokens[right].bytes;
+    TRY(bpe_merge_stepwise(f->b, f->scratch, f->piece + at - before, before + behind, &sink, error));
+    f->tried[0] = left;
+    f->tried[1] = right;
+    f->kept_apart = sink.count == 2 && (uint32_t)ids[0] == left && (uint32_t)ids[1] == right;
+  }
+  *apart = f->kept_apart;
   return VIVA_OK;
 }
 
@@ -108,7 +116,7 @@ static inline viva_status keep_apart(forward *f, size_t at, uint32_t last, uint3
   const bpe_token *tokens = f->b->tree.tokens;
   uint32_t left = last & ~LONGEST;
   if (tokens[left].time == BPE_ODD || tokens[right].time == BPE_ODD)
-    return tried_apart(f->b, f->scratch, f->piece + at, left, right, apart, error);
+    return tried_apart(f, at, left, right, apart, error);
   *apart = ((last & LONGEST) || bpe_rank(f->b, left, right) == BPE_NO_RANK) &&
            bpe_apart_until_whole(f->b, left, right, f->piece + at);
   return VIVA_OK;
@@ -183,14 +191,17 @@ viva_status bpe_forward(const bpe *b, bpe_scratch *scratch, const uint8_t *piece
   f.piece = piece;
   f.bytes = bytes;
   f.sink = sink;
-  f.before = BPE_NO_ID;
+  f.before = f.tried[0] = f.tried[1] = BPE_NO_ID;
   f.count = f.work = 0;
   f.has_dead = 0;
   f.tail = 0;
   for (size_t i = bytes < 8 ? 0 : bytes - 8; i < bytes; i++) f.tail = f.tail >> 8 | (uint64_t)piece[i] << 56;
   size_t begun = sink->count, at = 0, most = WORK * bytes + WORK_ALL;
-  if (bytes > 0) TRY(step(&f, &at, error));
-  while (at > 0 && at < bytes && f.work < most) TRY(step(&f, &at, error));
+  int goes_on = bytes > 0;
+  while (goes_on) {
+    TRY(step(&f, &at, error));
+    goes_on = at > 0 && at < bytes && f.work < most;
+  }
   *done = at == bytes;
   if (*done)
     commit(&f, f.count);

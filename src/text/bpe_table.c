@@ -229,31 +229,48 @@ static viva_status find_unknown(bpe *b, viva_error *error) {
 void bpe_destroy(mem *m, bpe *b) {
   mem_free(m, b->slots);
   mem_free(m, b->filter);
-  mem_free(m, b->ascii_ranks);
+  mem_free(m, b->symbol_ranks);
   mem_free(m, b->results);
   mem_free(m, b->pages);
   mem_free(m, b->page_ids);
   bpe_tree_destroy(m, &b->tree);
   b->slots = NULL;
   b->filter = NULL;
-  b->ascii_ranks = NULL;
+  b->symbol_ranks = NULL;
   b->results = NULL;
   b->pages = NULL;
   b->page_ids = NULL;
 }
 
-/* The symbol of a byte of ASCII, where there is one for all. */
-static uint32_t ascii_symbol(const bpe *b, uint32_t byte) {
-  return b->byte_ids[byte] != BPE_NO_ID ? b->byte_ids[byte] : b->fallback_ids[byte];
+/* The byte that is a token of its own, by its id; BYTE_NONE: several or none. */
+#define BYTE_NONE 256
+static uint32_t byte_of(const bpe *b, uint32_t id) {
+  const uint8_t *text = bpe_token_text(b, id);
+  size_t bytes = bpe_token_bytes(b, id);
+  if (bytes != 1 || text[0] >= b->near_bytes) return BYTE_NONE;
+  return b->byte_ids[text[0]] == id ? text[0] : BYTE_NONE;
 }
 
-/* Words begin as pairs of ASCII bytes, whose table fits a near cache. */
-static viva_status create_ascii_ranks(mem *m, bpe *b, viva_error *error) {
+/* Is the token's text <0xNN>? */
+static int is_byte_name(const bpe *b, uint32_t id) {
+  return bpe_token_bytes(b, id) == 6 && memcmp(bpe_token_text(b, id), "<0x", 3) == 0;
+}
+
+/* Words begin as pairs of bytes, of which those of one script fit a near cache. Where a character of ASCII is no token, the one
+ * for its byte takes its place: so none of those may merge. */
+static viva_status create_symbol_ranks(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
   if (!b->complete) return VIVA_OK;
-  b->ascii_ranks = mem_alloc(m, 128 * 128 * sizeof *b->ascii_ranks);
-  if (!b->ascii_ranks) return error_set(error, VIVA_E_MEMORY, "no memory for a table of pairs");
-  for (uint32_t pair = 0; pair < 128 * 128; pair++)
-    b->ascii_ranks[pair] = bpe_rank(b, ascii_symbol(b, pair >> 7), ascii_symbol(b, pair & 127));
+  b->near_bytes = b->rules.byte_level ? 256 : 128;
+  for (size_t i = 0; i < merge_count && !b->rules.byte_level; i++)
+    if (is_byte_name(b, merges[i].left) || is_byte_name(b, merges[i].right)) return VIVA_OK;
+  b->symbol_ranks = mem_alloc(m, 256 * 256 * sizeof *b->symbol_ranks);
+  if (!b->symbol_ranks) return error_set(error, VIVA_E_MEMORY, "no memory for a table of pairs");
+  memset(b->symbol_ranks, 0xff, 256 * 256 * sizeof *b->symbol_ranks); /* BPE_NO_RANK */
+  for (size_t i = 0; i < merge_count; i++) {
+    uint32_t left = byte_of(b, merges[i].left);
+    uint32_t right = left < BYTE_NONE ? byte_of(b, merges[i].right) : BYTE_NONE;
+    if (right < BYTE_NONE) b->symbol_ranks[left << 8 | right] = (uint32_t)i;
+  }
   return VIVA_OK;
 }
 
@@ -269,7 +286,7 @@ static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_
   if (b->rules.byte_fallback && b->rules.byte_level) b->most_symbols = 2;
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
-  TRY(create_ascii_ranks(m, b, error));
+  TRY(create_symbol_ranks(m, b, merges, merge_count, error));
   TRY(bpe_tree_create(m, b, merges, merge_count, error));
   bpe_find_whole(b);
   return VIVA_OK;

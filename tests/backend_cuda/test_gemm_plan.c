@@ -50,6 +50,7 @@ static uint64_t box_bytes(const gemm_box *b) {
 }
 
 static void test_boxes(void **state) {
+  static const char memory[8192]; /* nobody looks there */
   (void)state;
   static const int w_rows[GEMM_KINDS] = {128, 128, 64, 32, 64, 128}; /* bytes of a stage's row of w */
   for (int kind = 0; kind < GEMM_KINDS; kind++) {
@@ -57,7 +58,8 @@ static void test_boxes(void **state) {
       for (int output = GEMM_F16; output <= GEMM_F32; output++) {
         gemm_problem p = {(gemm_kind)kind, (gemm_output)output, (gemm_act)act, 300, 264, 3 * 128};
         if (gemm_refusal(&p)) continue;
-        gemm_operands o = {.x = &p, .w = &p, .index = &p, .y = &p};
+        gemm_operands o = {.x = &p, .w = memory, .index = memory, .y = &p};
+        o.up = (gemm_ups){.w = memory + 4096, .index = memory + 4096};
         gemm_boxes boxes;
         gemm_plan(&p, &o, &boxes);
         check_box(&boxes.x);
@@ -67,8 +69,12 @@ static void test_boxes(void **state) {
         /* Widened codes take the gates and the ups of a tile in two boxes. */
         int halves = act == GEMM_SWIGLU && (kind == GEMM_FP8_F16 || kind == GEMM_NVFP4_F16) ? 2 : 1;
         assert_int_equal(box_bytes(&boxes.w) * (uint64_t)halves, GEMM_CHANNELS * w_rows[kind]);
-        assert_int_equal(boxes.index.rank != 0, kind == GEMM_INT8_24);
-        if (boxes.index.rank) assert_int_equal(box_bytes(&boxes.index), GEMM_CHANNELS * 16);
+        const int ups = halves == 2; /* in the index's place */
+        assert_int_equal(boxes.index.rank != 0, kind == GEMM_INT8_24 || ups);
+        if (ups)
+          assert_int_equal(box_bytes(&boxes.index), box_bytes(&boxes.w));
+        else if (boxes.index.rank)
+          assert_int_equal(box_bytes(&boxes.index), GEMM_CHANNELS * 16);
         assert_int_equal(boxes.y.size[0], 264);
         assert_int_equal(boxes.y.size[1], 300);
         uint64_t sides = act == GEMM_SWIGLU || output != GEMM_F32 ? 1 : 2; /* boxes side by side */
@@ -78,13 +84,16 @@ static void test_boxes(void **state) {
   }
 }
 
-/* Rows of a joined box are 8 gates, 8 ups of the same channels, and so on, and none lies past the end. */
+/* Rows of a joined box are 8 gates, 8 ups of the same channels, and so on, and none lies past the end. The ups lie 100 rows
+ * behind the gates. */
 static void test_joined_rows(void **state) {
   (void)state;
   const int n = 72, k = 256;
   gemm_problem p = {GEMM_FP8_FAST, GEMM_F16, GEMM_SWIGLU, 1, n, k};
-  gemm_operands o = {.x = &p, .w = NULL, .y = &p};
+  static const char memory[300 * 256];
+  gemm_operands o = {.x = &p, .w = memory, .up = {.w = memory + 100 * k}, .y = &p};
   gemm_boxes boxes;
+  assert_true(gemm_ups_fit(p.kind, &o));
   gemm_plan(&p, &o, &boxes);
   const gemm_box *w = &boxes.w;
   assert_int_equal(w->rank, 4);
@@ -92,11 +101,26 @@ static void test_joined_rows(void **state) {
     for (uint64_t part = 0; part < w->size[2]; part++) {
       for (uint64_t row = 0; row < w->size[1]; row++) {
         uint64_t byte = row * w->stride[0] + part * w->stride[1] + group * w->stride[2];
-        assert_int_equal(byte / (uint64_t)k, part * (uint64_t)n + group * 8 + row);
+        assert_int_equal(byte / (uint64_t)k, part * 100 + group * 8 + row);
       }
     }
   }
   assert_int_equal(w->size[1] * w->size[2] * w->size[3], 2 * n);
+}
+
+/* The copy engine steps forward only, by multiples of 16 bytes; where codes go through registers it has a map for each. */
+static void test_ups_lie_behind(void **state) {
+  static const char memory[64];
+  (void)state;
+  gemm_operands o = {.w = memory, .index = memory, .up = {.w = memory + 16, .index = memory + 32}};
+  assert_true(gemm_ups_fit(GEMM_FP8_FAST, &o));
+  assert_true(gemm_ups_fit(GEMM_INT8_24, &o));
+  o.up.index = memory + 40;
+  assert_true(gemm_ups_fit(GEMM_FP8_FAST, &o));
+  assert_false(gemm_ups_fit(GEMM_INT8_24, &o));
+  o.w = memory + 32;
+  assert_false(gemm_ups_fit(GEMM_FP8_FAST, &o));
+  assert_true(gemm_ups_fit(GEMM_FP8_F16, &o));
 }
 
 static void test_blocks(void **state) {
@@ -135,8 +159,8 @@ static void test_parts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_refuses), cmocka_unit_test(test_boxes), cmocka_unit_test(test_joined_rows),
-      cmocka_unit_test(test_blocks),  cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_refuses),        cmocka_unit_test(test_boxes),  cmocka_unit_test(test_joined_rows),
+      cmocka_unit_test(test_ups_lie_behind), cmocka_unit_test(test_blocks), cmocka_unit_test(test_parts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

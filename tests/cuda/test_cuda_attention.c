@@ -214,6 +214,62 @@ static void every_shape_is_right(void **state) {
   printf("attention: at most %.3f of the bound with few rows, %.3f with many\n", most[0], most[1]);
 }
 
+/* Blocks of positions that all rows of a tile see whole, before and behind those that only some do; more tiles than a GPU has
+ * multiprocessors. */
+static void many_rows_are_right(void **state) {
+  static const size_t windows[] = {0, 129, 400};
+  (void)state;
+  for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+    attention_of((setup){{8, 2, 128}, KV_F16, windows[i], {{0, 300}}, 1});
+    attention_of((setup){{8, 2, 128}, KV_F16, windows[i], {{1001, 33}, {385, 97}, {700, 130}}, 3});
+    attention_of((setup){{9, 3, 64}, KV_F16, windows[i], {{640, 127}, {3, 129}}, 2});
+    attention_of((setup){{5, 1, 80}, KV_F16, windows[i], {{511, 41}}, 1});
+    attention_of((setup){{4, 2, 96}, KV_F16, windows[i], {{512, 300}}, 1});
+  }
+  attention_of((setup){{72, 18, 64}, KV_F16, 0, {{130, 300}}, 1});
+  attention_of((setup){{32, 8, 128}, KV_F16, 0, {{250, 290}}, 1});
+}
+
+/* Rotation, cache and attention at once have the bits of one after the other. */
+static void turned_of(setup t, size_t rotary, int taken) {
+  const size_t wide = t.h.q_heads * t.h.head_dim, narrow = t.h.kv_heads * t.h.head_dim;
+  cuda_step s = cuda_kit_step_begin(&kit, t.h, t.type, 1, rotary, t.spans, t.span_count, 1);
+  attention_io io = io_begin(&t, &s);
+  const size_t rows = io.rows, bytes = rows * wide * sizeof(float), kv_bytes = rows * narrow * sizeof(float);
+  float *k = malloc(kv_bytes), *v = malloc(kv_bytes);
+  uint64_t seed = rotary;
+  kit_fill(k, rows * narrow, &seed), kit_fill(v, rows * narrow, &seed);
+  rope_append_args turn = {.step = &s.gpu,
+                           .h = t.h,
+                           .rotary_dim = rotary,
+                           .q = (float *)(uintptr_t)io.gpu.q,
+                           .q_stride = wide,
+                           .kv_stride = narrow};
+  turn.k = cuda_kit_put(&kit, k, kv_bytes), turn.v = cuda_kit_put(&kit, v, kv_bytes);
+  assert_int_equal(kit.ops->turn_attention(kit.b, &turn, &io.gpu, NULL), taken ? VIVA_OK : VIVA_E_UNSUPPORTED);
+  if (taken) cuda_kit_get(&kit, io.found, io.gpu.out, bytes);
+  turn.k = cuda_kit_put(&kit, k, kv_bytes); /* turned where it lay */
+  assert_int_equal(kit.ops->upload(kit.b, turn.q, io.q, bytes, NULL), VIVA_OK);
+  assert_int_equal(kit.ops->rope_append(kit.b, &turn, NULL), VIVA_OK);
+  attend(&io, 0, io.again);
+  if (taken) cuda_kit_same("attention, turned on the way", io.again, io.found, rows * wide);
+  io_end(&io);
+  cuda_kit_step_end(&kit, &s);
+  cuda_kit_drop(&kit);
+  free(k), free(v);
+}
+
+static void queries_turn_on_their_way(void **state) {
+  (void)state;
+  turned_of((setup){{8, 2, 128}, KV_F16, 0, {{100, 150}}, 1}, 128, 1);
+  turned_of((setup){{6, 2, 64}, KV_F16, 70, {{0, 290}}, 1}, 32, 1);
+  turned_of((setup){{5, 1, 80}, KV_F16, 0, {{3, 77}}, 1}, 80, 1);
+  turned_of((setup){{6, 2, 64}, KV_F16, 0, {{0, 290}}, 1}, 24, 0); /* halves of a piece and a half */
+  turned_of((setup){{6, 2, 64}, KV_F16, 0, {{0, 90}, {5, 60}}, 2}, 64, 0);
+  turned_of((setup){{6, 2, 64}, KV_FP8, 0, {{0, 90}}, 1}, 64, 0);
+  turned_of((setup){{6, 2, 256}, KV_F16, 0, {{0, 90}}, 1}, 64, 0);
+}
+
 static void long_contexts_are_right(void **state) {
   (void)state;
   for (kv_type type = KV_F16; type < KV_TYPES; type++) {
@@ -282,7 +338,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rope_rotates_and_appends),   cmocka_unit_test(every_shape_is_right),
       cmocka_unit_test(long_contexts_are_right),    cmocka_unit_test(neighbours_do_not_change_bits),
-      cmocka_unit_test(nan_stays_where_it_belongs),
+      cmocka_unit_test(nan_stays_where_it_belongs), cmocka_unit_test(many_rows_are_right),
+      cmocka_unit_test(queries_turn_on_their_way),
   };
   const int unavailable = cuda_kit_open(&kit, 300, 8192, 128 * 128);
   if (unavailable) return unavailable;

@@ -297,11 +297,92 @@ static void products_together_are_those_alone(void **state) {
   for (size_t i = 0; i < 3; i++) kit_weight_free(&fp8[i]), kit_weight_free(&half[i]), kit_weight_free(&nvfp4[i]);
 }
 
+/* -- silu(gate) · up as one product: of the same sums, with silu as exact as backend.h says */
+
+typedef struct gated {
+  const float *gate, *up; /* what linear makes */
+} gated;
+
+static double gated_bound(const void *arg, size_t i) {
+  const gated *g = arg;
+  const double v = g->gate[i], u = fabs((double)g->up[i]), silu = fabs(v / (1 + exp(-v)));
+  return (0x1p-20 * (1 + fabs(v)) * silu + 0x1p-118) * u;
+}
+
+/* gate and up of one form, behind each other in the device's memory. taken: 0 when this is to be refused. */
+static void gated_of(const weight *gate, const weight *up, input_mode input, size_t m, int taken, const char *name) {
+  const size_t n = gate->rows, k = gate->cols, count = m * n, bytes = count * sizeof(float);
+  uint64_t seed = m;
+  float *x = malloc(m * k * sizeof *x), *bias = malloc(2 * n * sizeof *bias), *made[4];
+  fill_rows(x, m, k, input != INPUT_FLOAT, &seed);
+  kit_fill(bias, 2 * n, &seed);
+  for (size_t i = 0; i < 4; i++) made[i] = malloc(bytes);
+  const float *far_x = cuda_kit_put(&kit, x, m * k * sizeof *x),
+              *far_bias = cuda_kit_put(&kit, bias, 2 * n * sizeof *bias);
+  const weight far[2] = {cuda_kit_weight(&kit, gate), cuda_kit_weight(&kit, up)};
+  void *codes = NULL;
+  if (input != INPUT_FLOAT) {
+    codes = cuda_kit_put(&kit, NULL, kit.ops->quantized_bytes(kit.b, input, m, k));
+    assert_int_equal(kit.ops->quantize_rows(kit.b, input, far_x, k, m, k, codes, NULL), VIVA_OK);
+  }
+  linear_args args[2];
+  const int behind = (uintptr_t)far[0].data < (uintptr_t)far[1].data; /* the allocator may have it the other way */
+  for (size_t i = 0; i < 2; i++)
+    args[i] = (linear_args){.m = m,
+                            .x = far_x,
+                            .x_stride = k,
+                            .input = input,
+                            .xq = codes,
+                            .w = &far[behind ? i : 1 - i],
+                            .bias = i == 0 ? far_bias : far_bias + n,
+                            .y = cuda_kit_put(&kit, NULL, bytes),
+                            .y_stride = n};
+  float *const out = cuda_kit_put(&kit, NULL, bytes);
+  assert_int_equal(kit.ops->linear(kit.b, args, 2, NULL), VIVA_OK);
+  assert_int_equal(kit.ops->silu_mul(kit.b, args[0].y, args[1].y, out, m, n, n, NULL), VIVA_OK);
+  cuda_kit_get(&kit, made[0], args[0].y, bytes), cuda_kit_get(&kit, made[1], args[1].y, bytes);
+  cuda_kit_get(&kit, made[2], out, bytes);
+  const viva_status status = kit.ops->linear_gated(kit.b, args, NULL);
+  assert_int_equal(status, taken ? VIVA_OK : VIVA_E_UNSUPPORTED);
+  cuda_kit_get(&kit, made[3], args[0].y, bytes);
+  const gated both = {made[0], made[1]};
+  if (taken)
+    (void)cuda_kit_near(name, made[2], made[3], count, gated_bound, &both);
+  else
+    cuda_kit_same(name, made[0], made[3], count); /* nothing was done */
+  cuda_kit_drop(&kit);
+  free(x), free(bias);
+  for (size_t i = 0; i < 4; i++) free(made[i]);
+}
+
+static void gated_products_are_right(void **state) {
+  static const size_t shapes[][2] = {{136, 256}, {520, 384}};
+  (void)state;
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    uint64_t seed = s + 7;
+    weight fp8[2], half[2], f32[2];
+    for (size_t i = 0; i < 2; i++) {
+      fp8[i] = kit_packed(WEIGHT_FP8, shapes[s][0], shapes[s][1], 0, 0, SCALE_F32, &seed);
+      half[i] = kit_weight(WEIGHT_F16, shapes[s][0], shapes[s][1], 0, &seed);
+      f32[i] = kit_weight(WEIGHT_F32, shapes[s][0], shapes[s][1], 0, &seed);
+    }
+    for (size_t m = 40; m <= RESIDUAL_ROWS; m += 260) {
+      gated_of(&fp8[0], &fp8[1], INPUT_E4M3, m, 1, "gated, FP8, codes");
+      gated_of(&fp8[0], &fp8[1], INPUT_FLOAT, m, 1, "gated, FP8");
+      gated_of(&half[0], &half[1], INPUT_FLOAT, m, 1, "gated, F16");
+    }
+    gated_of(&fp8[0], &fp8[1], INPUT_E4M3, 16, 0, "gated, few rows");
+    gated_of(&f32[0], &f32[1], INPUT_FLOAT, 40, 0, "gated, F32");
+    for (size_t i = 0; i < 2; i++) kit_weight_free(&fp8[i]), kit_weight_free(&half[i]), kit_weight_free(&f32[i]);
+  }
+}
+
 int main(void) {
   const int missing = cuda_kit_open(&kit, RESIDUAL_ROWS, 64, 1024);
   if (missing) return missing;
   const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_right), cmocka_unit_test(residuals_are_one_addition),
-                                     cmocka_unit_test(products_together_are_those_alone)};
+                                     cmocka_unit_test(products_together_are_those_alone),
+                                     cmocka_unit_test(gated_products_are_right)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   cuda_kit_close(&kit);
   return failed;

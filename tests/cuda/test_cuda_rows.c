@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/cuda_kit.h"
+#include "model/rope.h"
 #include "number/number.h"
 
 #define EPSILON 0x1p-24
@@ -327,12 +328,56 @@ static void top_is_exact(void **state) {
   }
 }
 
+/* -- angles: a step that begins without them has the bits of rope_row */
+
+static void angles_are_the_hosts(void **state) {
+  enum { ROWS = 70, PAIRS = 48, FIRST = 33 };
+  static struct {
+    batch_span spans[2];
+    _Alignas(64) float cos_sin[ROWS][2 * PAIRS];
+  } block;
+  float inv_freq[2][PAIRS], expected[ROWS][2 * PAIRS];
+  batch_turn turns[2];
+  (void)state;
+  block.spans[0] = (batch_span){.rows = FIRST, .position = 5};
+  block.spans[1] = (batch_span){.first_row = FIRST, .rows = ROWS - FIRST, .position = 131000};
+  for (size_t i = 0; i < 2; i++) {
+    const rope angles = {.pairs = PAIRS, .scaling = i ? 1.25f : 1, .inv_freq = inv_freq[i]};
+    for (size_t j = 0; j < PAIRS; j++) inv_freq[i][j] = powf(i ? 500000.0f : 1e4f, -(float)j / PAIRS);
+    turns[i] = (batch_turn){.inv_freq = inv_freq[i], .pairs = PAIRS, .scaling = angles.scaling};
+    for (size_t j = 0; j < block.spans[i].rows; j++)
+      rope_row(&angles, block.spans[i].position + j, expected[block.spans[i].first_row + j]);
+  }
+  const void *const none = &block; /* arrays that nobody looks at */
+  const batch host = {.rows = ROWS,
+                      .span_count = 2,
+                      .tokens = none,
+                      .positions = none,
+                      .sequence = none,
+                      .cos_sin = block.cos_sin[0],
+                      .turns = turns,
+                      .spans = block.spans,
+                      .kept_spans = block.spans,
+                      .kept_rows = none,
+                      .pages = none,
+                      .block = &block,
+                      .block_bytes = (size_t)((const char *)block.cos_sin - (const char *)&block)};
+  batch dev;
+  float found[ROWS][2 * PAIRS];
+  assert_true(ROWS > kit.ops->angle_rows);
+  assert_int_equal(kit.ops->step_begin(kit.b, &host, cuda_kit_put(&kit, NULL, sizeof block), &dev, NULL), VIVA_OK);
+  cuda_kit_get(&kit, found, dev.cos_sin, sizeof found);
+  assert_int_equal(kit.ops->step_end(kit.b, NULL), VIVA_OK);
+  cuda_kit_same("angles", expected[0], found[0], ROWS * 2 * PAIRS);
+  cuda_kit_drop(&kit);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(embed_is_exact),          cmocka_unit_test(rmsnorm_is_right),
-      cmocka_unit_test(silu_is_right),           cmocka_unit_test(rows_are_taken),
-      cmocka_unit_test(outer_rows_are_exact),    cmocka_unit_test(top_is_exact),
-      cmocka_unit_test(codes_are_those_of_rows),
+      cmocka_unit_test(angles_are_the_hosts), cmocka_unit_test(embed_is_exact),
+      cmocka_unit_test(rmsnorm_is_right),     cmocka_unit_test(silu_is_right),
+      cmocka_unit_test(rows_are_taken),       cmocka_unit_test(outer_rows_are_exact),
+      cmocka_unit_test(top_is_exact),         cmocka_unit_test(codes_are_those_of_rows),
   };
   const int unavailable = cuda_kit_open(&kit, 300, 128, 128256);
   if (unavailable) return unavailable;

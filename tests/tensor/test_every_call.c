@@ -371,6 +371,65 @@ static void results_may_overlap_operands(void **state) {
   runtime_release(rt);
 }
 
+/* memory[start], [start + step], … of n; a view of it. */
+static viva_tensor *every(viva_tensor *memory, int64_t start, int64_t n, int64_t step) {
+  viva_tensor *view;
+  const int64_t stop = start + n * step;
+  assert_int_equal(viva_tensor_slice_step(memory, 0, start, stop < 0 ? VIVA_SLICE_NONE : stop, step, &view, NULL),
+                   VIVA_OK);
+  assert_int_equal(view->elements, n);
+  return view;
+}
+
+/* Elementwise into views with gaps and from behind, over their operands: those elements, and no others. */
+static void results_may_lie_anyhow_over_operands(void **state) {
+  (void)state;
+  static const int64_t sizes[] = {3, 8, 40, 600}, steps[] = {1, 2, -1, -2};
+  runtime *rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
+  for (size_t c = 0; c < sizeof sizes / sizeof *sizes * 8; c++) {
+    const int64_t n = sizes[c / 8], step = steps[c % 4], last = 3 * n;
+    const int64_t start = step < 0 ? n / 2 - (n - 1) * step : n / 2;
+    const int binary = c / 4 % 2 == 1;
+    viva_tensor *memory, *expected;
+    assert_int_equal(draw(rt, 1, (uint64_t[]){(uint64_t)last}, (uint32_t)c, &memory), VIVA_OK);
+    assert_int_equal(viva_tensor_copy(memory, &expected, NULL), VIVA_OK);
+    viva_tensor *const a = every(memory, 0, n, 1), *const b = every(memory, n - 1, n, -1);
+    viva_tensor *const out = every(memory, start, n, step);
+    for (int64_t i = 0; i < n; i++) {
+      const float *from = (const float *)(const void *)memory->data;
+      const float v = binary ? from[i] + from[n - 1 - i] : -from[i];
+      ((float *)(void *)expected->data)[start + i * step] = v;
+    }
+    if (binary)
+      assert_int_equal(viva_tensor_binary_into(VIVA_ADD, a, b, out, NULL), VIVA_OK);
+    else
+      assert_int_equal(viva_tensor_unary_into(VIVA_NEGATIVE, a, out, NULL), VIVA_OK);
+    assert_memory_equal(memory->data, expected->data, (size_t)last * sizeof(float));
+    viva_tensor_release(a), viva_tensor_release(b), viva_tensor_release(out);
+    viva_tensor_release(memory), viva_tensor_release(expected);
+  }
+  runtime_release(rt);
+}
+
+/* Rows of four F16 that begin at an odd element: 8 bytes at places that are not multiples of 8 (UBSan looks). */
+static void rows_that_are_taken_need_no_alignment(void **state) {
+  (void)state;
+  static const int64_t places[] = {5, 0, 3};
+  const viva_random_options o = {.distribution = VIVA_NORMAL, .seed = 9, .deviation = 1};
+  runtime *rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
+  viva_tensor *memory, *rows, *indices, *taken;
+  assert_int_equal(create_random(rt, VIVA_F16, 1, (uint64_t[]){25}, &o, &memory, NULL), VIVA_OK);
+  viva_tensor *const from_one = every(memory, 1, 24, 1);
+  assert_int_equal(viva_tensor_reshape(from_one, 2, (uint64_t[]){6, 4}, &rows, NULL), VIVA_OK);
+  assert_int_equal(tensor_create(rt, VIVA_I64, 1, (uint64_t[]){3}, &indices, NULL), VIVA_OK);
+  memcpy(indices->data, places, sizeof places);
+  assert_int_equal(viva_tensor_take(rows, indices, 0, &taken, NULL), VIVA_OK);
+  for (size_t i = 0; i < 3; i++) assert_memory_equal(taken->data + 8 * i, memory->data + 2 + 8 * places[i], 8);
+  viva_tensor_release(from_one), viva_tensor_release(rows), viva_tensor_release(memory);
+  viva_tensor_release(indices), viva_tensor_release(taken);
+  runtime_release(rt);
+}
+
 /* -- our own products, whatever library is installed */
 
 static void both_gemms_give_the_same_bits(void **state) {
@@ -411,6 +470,8 @@ int main(void) {
       cmocka_unit_test(every_allocation_may_fail),
       cmocka_unit_test(threads_do_not_matter),
       cmocka_unit_test(results_may_overlap_operands),
+      cmocka_unit_test(results_may_lie_anyhow_over_operands),
+      cmocka_unit_test(rows_that_are_taken_need_no_alignment),
       cmocka_unit_test(both_gemms_give_the_same_bits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

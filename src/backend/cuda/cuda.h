@@ -89,6 +89,7 @@ viva_status cuda_read_pass(backend *b, const void *dev, size_t bytes, double *se
 size_t cuda_weight_bytes(backend *b, const weight *group, size_t count);
 viva_status cuda_weight_prepare(backend *b, weight *group, size_t count, void *dev, viva_error *error);
 viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_error *error);
+viva_status cuda_linear_gated(backend *b, const linear_args *args, viva_error *error);
 size_t cuda_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k);
 viva_status cuda_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
                                void *to, viva_error *error);
@@ -105,6 +106,8 @@ viva_status cuda_store_rows(backend *b, const float *from, size_t from_stride, s
                             viva_error *error);
 viva_status cuda_rope_append(backend *b, const rope_append_args *args, viva_error *error);
 viva_status cuda_attention(backend *b, const attention_args *args, viva_error *error);
+viva_status cuda_turn_attention(backend *b, const rope_append_args *turn, const attention_args *args,
+                                viva_error *error);
 viva_status cuda_silu_mul(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);
 viva_status cuda_rmsnorm_codes(backend *b, const float *x, size_t rows, size_t n, const float *gain, float eps,

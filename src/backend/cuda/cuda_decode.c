@@ -120,6 +120,7 @@ static size_t lay_out(const cuda_backend *c, decode_plan *p, uint8_t *base) {
 #undef PLACE
   p->work.multiprocessors = c->gpu.multiprocessors;
   p->work.clusters = c->gpu.major >= 9;
+  p->work.warpgroups = c->gpu.major == 9;
   return at;
 }
 

@@ -7,7 +7,8 @@
  *                 expanded to F16 before the product
  *   any           step_product: F32 weights, columns that are no multiple of 8, weights without a second form
  *
- * Large products of the same rows (q, k and v; gate and up) are one launch where the weights are taken as they are.
+ * Large products of the same rows (q, k and v) are one launch where the weights are taken as they are; so are gate and up with
+ * silu(gate) · up behind them.
  *
  * FP32 rows enter as FP16, a row that it cannot hold divided by a power of two. Rows of codes enter as they are, or, where the
  * weights are of another kind, as FP16, which holds every code. */
@@ -240,6 +241,37 @@ static viva_status multiply_large(cuda_backend *c, const linear_args *a, size_t 
   return cuda_check(c, (cudaError_t)c->kernels->finish(&finish, c->stream), "finishing a product", error);
 }
 
+/* -- silu(gate) · up as one product */
+
+/* args: gate, up. 1 when the kernel makes both of them, and gate's place takes the result. */
+static int runs_gated(const cuda_backend *c, const linear_args *args) {
+  const linear_args *gate = &args[0], *up = &args[1];
+  if (!runs_large(c, gate) || !runs_large(c, up) || gate->m != up->m || !joins(gate, up)) return 0;
+  if (gate->w->rows != up->w->rows || gate->residual || up->residual || up->act != ACTIVATION_NONE) return 0;
+  const large_way way = way_of(gate);
+  if (way.kind == GEMM_NVFP4_F16 && weight_row_scale(gate->w, 0) != weight_row_scale(up->w, 0)) return 0;
+  const gemm_operands o = {
+      .w = gate->w->data, .index = gate->w->scales, .up = {.w = up->w->data, .index = up->w->scales}};
+  return needs_no_room(gate) && plain_scales(up->w, &way) && gemm_ups_fit(way.kind, &o);
+}
+
+static viva_status multiply_gated(cuda_backend *c, const linear_args *args, viva_error *error) {
+  const large_way way = way_of(&args[0]);
+  half_rows rows = {NULL, NULL, NULL};
+  gemm_problem p = large_problem(&args[0], &way);
+  gemm_operands o, up;
+  p.act = GEMM_SWIGLU;
+  TRY(large_operands(c, &args[0], &way, &rows, &o, error));
+  TRY(large_weights(c, args[1].w, &way, &up, error));
+  o.up = (gemm_ups){.w = up.w, .index = up.index, .channel_scale = up.channel_scale, .bias = args[1].bias};
+  return cuda_check(c, (cudaError_t)c->kernels->gemm(&p, &o, 1, c->stream), "a gated product of many rows", error);
+}
+
+viva_status cuda_linear_gated(backend *b, const linear_args *args, viva_error *error) {
+  if (args->m == 0 || !runs_gated(cuda_of(b), args)) return VIVA_E_UNSUPPORTED;
+  CUDA_CALL(b, multiply_gated(cuda_of(b), args, error));
+}
+
 /* 1 when b can be a part of a's launch. */
 static int joins_large(const cuda_backend *c, const linear_args *a, const linear_args *b) {
   return runs_large(c, b) && a->m == b->m && joins(a, b) && way_of(a).kind == way_of(b).kind && needs_no_room(a) &&
@@ -284,7 +316,7 @@ size_t cuda_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k) {
 viva_status cuda_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
                                void *to, viva_error *error) {
   cuda_backend *c = cuda_of(b);
-  const step_queue q = {.stream = c->stream};
+  const step_queue q = {.stream = c->stream, .dependent = c->gpu.major >= 9};
   if (m == 0) return VIVA_OK;
   CUDA_CALL(b, cuda_check(c, (cudaError_t)c->kernels->quantize_rows(q, mode, x, x_stride, m, k, to), "quantising rows",
                           error));

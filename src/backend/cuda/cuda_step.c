@@ -3,14 +3,21 @@
 
 #include <string.h>
 
-#define QUEUE(c) ((step_queue){.stream = (c)->stream})
+/* A kernel may start while the one before it ends. */
+#define QUEUE(c) ((step_queue){.stream = (c)->stream, .dependent = (c)->gpu.major >= 9})
 
 /* ---- steps */
 
 static viva_status begin(cuda_backend *c, const batch *host, void *place, batch *dev, viva_error *error) {
   *dev = batch_at(host, place);
-  return cuda_check(c, c->api->MemcpyAsync(place, host->block, host->block_bytes, cudaMemcpyHostToDevice, c->stream),
-                    "uploading a step", error);
+  TRY(cuda_check(c, c->api->MemcpyAsync(place, host->block, host->block_bytes, cudaMemcpyHostToDevice, c->stream),
+                 "uploading a step", error));
+  for (size_t i = 0; host->turns && i < host->span_count; i++)
+    TRY(cuda_check(
+        c,
+        (cudaError_t)c->kernels->angles(QUEUE(c), &host->spans[i], &host->turns[i], (float *)(uintptr_t)dev->cos_sin),
+        "angles of a step", error));
+  return VIVA_OK;
 }
 
 viva_status cuda_step_begin(backend *b, const batch *host, void *place, batch *dev, viva_error *error) {
@@ -110,7 +117,8 @@ static viva_status work_fit_step(cuda_backend *c, size_t scratch, step_work *wor
   *work = (step_work){.counters = c->split.dev,
                       .scratch = (uint8_t *)c->split.dev + counters,
                       .multiprocessors = c->gpu.multiprocessors,
-                      .clusters = c->gpu.major >= 9};
+                      .clusters = c->gpu.major >= 9,
+                      .warpgroups = c->gpu.major == 9};
   return VIVA_OK;
 }
 
@@ -130,6 +138,20 @@ viva_status cuda_attention(backend *b, const attention_args *args, viva_error *e
   const char *refusal = step_attention_refusal(args->h);
   if (refusal) return error_set(error, VIVA_E_UNSUPPORTED, "attention on a GPU needs %s", refusal);
   CUDA_CALL(b, attend(cuda_of(b), args, error));
+}
+
+static viva_status turn_attend(cuda_backend *c, const rope_append_args *turn, const attention_args *args,
+                               viva_error *error) {
+  const step_work work = {
+      .multiprocessors = c->gpu.multiprocessors, .clusters = c->gpu.major >= 9, .warpgroups = c->gpu.major == 9};
+  int taken = 0;
+  TRY(cuda_check(c, (cudaError_t)c->kernels->turn_tiles(QUEUE(c), turn, args, &work, &taken), "attention", error));
+  return taken ? VIVA_OK : VIVA_E_UNSUPPORTED;
+}
+
+viva_status cuda_turn_attention(backend *b, const rope_append_args *turn, const attention_args *args,
+                                viva_error *error) {
+  CUDA_CALL(b, turn_attend(cuda_of(b), turn, args, error));
 }
 
 /* ---- the largest logits */

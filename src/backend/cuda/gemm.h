@@ -50,8 +50,14 @@ typedef struct gemm_problem {
   int m, n, k; /* rows of x, output channels, length of the products */
 } gemm_problem;
 
-/* Everything lies in the device's memory. SWIGLU: what belongs to the gates comes first, what belongs to the ups
- * follows directly: w and index [2n][k], channel_scale, bias [2n]. */
+/* SWIGLU: of the ups what gemm_operands has of the gates. Where the tensor cores read codes from shared memory, w and index lie
+ * behind the gates' in memory (gemm_ups_fit). */
+typedef struct gemm_ups {
+  const void *w, *index;
+  const float *channel_scale, *bias;
+} gemm_ups;
+
+/* Everything lies in the device's memory. SWIGLU: w, index, channel_scale and bias are the gates'. */
 typedef struct gemm_operands {
   const void *x;              /* [m][k] E4M3, F16 or INT8 */
   const void *w;              /* [n][k] E4M3 or F16; [n][k/2] NVFP4 bytes; [n][k/2] kept INT8 codes */
@@ -59,6 +65,7 @@ typedef struct gemm_operands {
   const float *channel_scale; /* [n] or NULL: 1 */
   const float *row_scale;     /* [m] or NULL: 1 */
   const float *bias;          /* [n] or NULL */
+  gemm_ups up;                /* SWIGLU */
   const float *after_bias;    /* SWIGLU: [n] added after the product, or NULL */
   float scale;                /* of the whole matrix; 1 */
   void *y;                    /* [m][n] */
@@ -67,6 +74,9 @@ typedef struct gemm_operands {
 
 /* Why a problem is refused, in words that complete "the kernel needs ..."; NULL when it runs. */
 const char *gemm_refusal(const gemm_problem *p);
+
+/* SWIGLU: 1 when the copy engine reaches the ups' rows from the gates'. */
+int gemm_ups_fit(gemm_kind kind, const gemm_operands *o);
 
 /* Queues the product on a stream (cudaStream_t). 0, or a cudaError_t. */
 int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream);

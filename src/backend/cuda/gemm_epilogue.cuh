@@ -14,13 +14,13 @@
 
 /* One of the matrices that a launch multiplies with the same rows. */
 struct gemm_part_args {
-  int n, pairs;               /* pairs of tiles along n */
-  const float *channel_scale; /* [n], SWIGLU [2n]; or NULL */
-  const float *bias;          /* [n], SWIGLU [2n]; or NULL */
-  const float *after_bias;    /* SWIGLU [n] or NULL */
-  const uint8_t *block_scale; /* NVFP4: [n or 2n][k/16] */
-  float scale;                /* of all */
-  int adds;                   /* GEMM_F32: the results are added to y */
+  int n, pairs;                  /* pairs of tiles along n */
+  const float *channel_scale[2]; /* [n] or NULL; 1: SWIGLU's ups */
+  const float *bias[2];          /* the same */
+  const float *after_bias;       /* SWIGLU [n] or NULL */
+  const uint8_t *block_scale[2]; /* NVFP4: [n][k/16] */
+  float scale;                   /* of all */
+  int adds;                      /* GEMM_F32: the results are added to y */
 };
 
 struct gemm_args {
@@ -60,16 +60,14 @@ struct gemm_row_pair {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       channel[h] = min(first + (ACT == GEMM_SWIGLU ? 0 : 8 * h), args.n - 1);
-      int row = matrix_row<ACT>(args, h);
-      scale[h] = args.channel_scale ? args.scale * __ldg(args.channel_scale + row) : args.scale;
-      bias[h] = args.bias ? __ldg(args.bias + row) : 0;
+      const float *const scales = args.channel_scale[matrix<ACT>(h)], *const biases = args.bias[matrix<ACT>(h)];
+      scale[h] = scales ? args.scale * __ldg(scales + channel[h]) : args.scale;
+      bias[h] = biases ? __ldg(biases + channel[h]) : 0;
     }
     after = ACT == GEMM_SWIGLU && args.after_bias ? __ldg(args.after_bias + channel[0]) : 0;
   }
 
-  template <gemm_act ACT> __device__ int matrix_row(const gemm_part_args &args, int h) const {
-    return channel[h] + (ACT == GEMM_SWIGLU && h ? args.n : 0);
-  }
+  template <gemm_act ACT> static __device__ int matrix(int h) { return ACT == GEMM_SWIGLU ? h : 0; }
 
   __device__ float value(float sum, int h, float row_scale) const { return sum * scale[h] * row_scale + bias[h]; }
 };

@@ -6,6 +6,7 @@
 #define CUDA_GEMM_KERNEL_CUH
 
 #include "backend/cuda/gemm_epilogue.cuh"
+#include "backend/cuda/ptx.cuh"
 
 #define GEMM_THREADS            384 /* a warpgroup that loads, two that multiply */
 #define GEMM_PRODUCER_REGISTERS 40
@@ -33,8 +34,7 @@ __device__ void produce(const gemm_maps &maps, const gemm_args &args, const gemm
                             row, (1 << GEMM_CLUSTER) - 1);
       if (ACT == GEMM_SWIGLU && Codes::WIDENED) { /* 64 rows of the gates, then 64 of the ups */
         tma_load_2d(ring.w(), &of.w, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
-        tma_load_2d(ring.w() + stage::W_BYTES / 2, &of.w, full, step * stage::W_ROW,
-                    args.parts[part].n + block * (GEMM_CHANNELS / 2));
+        tma_load_2d(ring.w() + stage::W_BYTES / 2, &of.index, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
       } else if (ACT ==
                  GEMM_SWIGLU) { /* 8 rows of the gates, 8 of the ups, 8 times: what the tensor core reads itself */
         tma_load_4d(ring.w(), &of.w, full, step * stage::W_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
@@ -82,8 +82,8 @@ __device__ void consume(const gemm_maps &maps, const gemm_args &args, const gemm
     for (int h = 0; h < 2; h++) {
       int row = min(token + 128 * h + (int)thread, args.m - 1);
       scales[h] = args.row_scale ? __ldg(args.row_scale + row) : 1;
-      if (part.block_scale)
-        at.scale_row[h] = part.block_scale + (size_t)rows.matrix_row<ACT>(part, h) * (size_t)(args.k / 16);
+      const uint8_t *const block_scale = part.block_scale[rows.matrix<ACT>(h)];
+      if (block_scale) at.scale_row[h] = block_scale + (size_t)rows.channel[h] * (size_t)(args.k / 16);
     }
     if (waits) named_barrier_sync(GEMM_LEAD_BARRIER, 256);
     Codes::product(d, ring, at);
@@ -113,7 +113,9 @@ __global__ void __launch_bounds__(GEMM_THREADS, 1)
     tma_prefetch_map(&maps.parts[0].y);
     gemm_ring<stage>(base).init_barriers();
   }
-  cluster_sync(); /* no block copies or arrives before both have their barriers */
+  launch_dependents();
+  cluster_sync();      /* no block copies or arrives before both have their barriers */
+  wait_for_previous(); /* the kernel before made x, or the y that grows */
   if (threadIdx.x < 128) {
     registers_release<GEMM_PRODUCER_REGISTERS>();
     if (threadIdx.x == 0) produce<Codes, ACT>(maps, args, tiles, base);

@@ -56,9 +56,15 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
   if (status == cudaSuccess) status = encode_box(encode, &boxes.w, &to->w);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.index, &to->index);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.y, &to->y);
-  args->parts[part] = {p->n,     gemm_pairs(p), o->channel_scale,
-                       o->bias,  o->after_bias, p->kind == GEMM_NVFP4_F16 ? (const uint8_t *)o->index : nullptr,
-                       o->scale, o->adds};
+  const bool blocks = p->kind == GEMM_NVFP4_F16;
+  args->parts[part] = {p->n,
+                       gemm_pairs(p),
+                       {o->channel_scale, o->up.channel_scale},
+                       {o->bias, o->up.bias},
+                       o->after_bias,
+                       {blocks ? (const uint8_t *)o->index : nullptr, blocks ? (const uint8_t *)o->up.index : nullptr},
+                       o->scale,
+                       o->adds};
   args->pairs += gemm_pairs(p);
   return status;
 }
@@ -66,7 +72,8 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
 int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, void *stream) {
   if (count < 1 || count > GEMM_MOST_PARTS) return cudaErrorInvalidValue;
   for (int i = 0; i < count; i++)
-    if (gemm_refusal(&p[i]) || (o[i].adds && p[i].output != GEMM_F32) || !gemm_joins(p, o, &p[i], &o[i]))
+    if (gemm_refusal(&p[i]) || (p[i].act == GEMM_SWIGLU && !gemm_ups_fit(p[i].kind, &o[i])) ||
+        (o[i].adds && p[i].output != GEMM_F32) || !gemm_joins(p, o, &p[i], &o[i]))
       return cudaErrorInvalidValue;
   gemm_code code = find_code(p);
   encode_function encode = find_encode();
@@ -93,12 +100,14 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
   config.blockDim = dim3(GEMM_THREADS);
   config.dynamicSmemBytes = (size_t)code.shared_bytes;
   config.stream = (cudaStream_t)stream;
-  cudaLaunchAttribute cluster = {};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = GEMM_CLUSTER;
-  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
-  config.attrs = &cluster;
-  config.numAttrs = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim.x = GEMM_CLUSTER;
+  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization; /* may start while the kernel before it ends */
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = attributes;
+  config.numAttrs = 2;
   void *parameters[] = {&maps, &args};
   return cudaLaunchKernelExC(&config, code.kernel, parameters);
 }

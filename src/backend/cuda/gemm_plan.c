@@ -42,29 +42,38 @@ static gemm_box matrix_box(const void *data, uint64_t rows, uint64_t row_bytes, 
   return b;
 }
 
-/* Two matrices of n rows, one after the other, moved 8 rows of each at a time: rows g0-7 u0-7 g8-15 ... of the box. */
-static gemm_box joined_box(const void *data, uint64_t n, uint64_t row_bytes, uint32_t rows_at_once,
+static uint64_t distance(const void *from, const void *to) { return (uint64_t)((uintptr_t)to - (uintptr_t)from); }
+
+/* Two matrices of n rows, moved 8 rows of each at a time: rows g0-7 u0-7 g8-15 ... of the box. */
+static gemm_box joined_box(const void *data, const void *up, uint64_t n, uint64_t row_bytes, uint32_t rows_at_once,
                            uint32_t row_at_once) {
   gemm_box b = {data,
                 GEMM_BYTE,
                 4,
                 {row_bytes, 8, 2, n / 8},
-                {row_bytes, n * row_bytes, 8 * row_bytes},
+                {row_bytes, distance(data, up), 8 * row_bytes},
                 {row_at_once, 8, 2, rows_at_once / 16},
                 0};
   b.swizzle = row_at_once >= 64 ? row_at_once : 0;
   return b;
 }
 
-static gemm_box weight_box(const gemm_problem *p, const void *data, int per_128, int row_at_once) {
+/* Their rows are taken apart in registers. */
+static int widened(gemm_kind kind) { return kind == GEMM_FP8_F16 || kind == GEMM_NVFP4_F16; }
+
+static gemm_box weight_box(const gemm_problem *p, const void *data, const void *up, int per_128, int row_at_once) {
   uint64_t row_bytes = bytes_for_k(per_128, p->k), n = (uint64_t)p->n;
-  const int widened =
-      p->kind == GEMM_FP8_F16 || p->kind == GEMM_NVFP4_F16; /* their rows are taken apart in registers */
-  if (p->act == GEMM_SWIGLU && widened) {
-    return matrix_box(data, 2 * n, row_bytes, GEMM_CHANNELS / 2, (uint32_t)row_at_once);
-  }
-  if (p->act == GEMM_SWIGLU) return joined_box(data, n, row_bytes, GEMM_CHANNELS, (uint32_t)row_at_once);
+  if (p->act == GEMM_SWIGLU && widened(p->kind))
+    return matrix_box(data, n, row_bytes, GEMM_CHANNELS / 2, (uint32_t)row_at_once);
+  if (p->act == GEMM_SWIGLU) return joined_box(data, up, n, row_bytes, GEMM_CHANNELS, (uint32_t)row_at_once);
   return matrix_box(data, n, row_bytes, GEMM_CHANNELS, (uint32_t)row_at_once);
+}
+
+int gemm_ups_fit(gemm_kind kind, const gemm_operands *o) {
+  const uint64_t most = (uint64_t)1 << 40; /* of a stride */
+  if (widened(kind)) return 1;
+  const uint64_t w = distance(o->w, o->up.w), index = kinds[kind].index_box ? distance(o->index, o->up.index) : w;
+  return w < most && index < most && (w | index) % 16 == 0;
 }
 
 void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes) {
@@ -77,10 +86,12 @@ void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes)
     boxes->x.size[0] = (uint64_t)p->k;
     boxes->x.box[0] = 64;
   }
-  boxes->w = weight_box(p, o->w, kinds[p->kind].w_128, kinds[p->kind].w_box);
-  if (kinds[p->kind].index_box) {
-    boxes->index = weight_box(p, o->index, kinds[p->kind].index_128, kinds[p->kind].index_box);
-  }
+  const int w_128 = kinds[p->kind].w_128, w_box = kinds[p->kind].w_box;
+  boxes->w = weight_box(p, o->w, o->up.w, w_128, w_box);
+  if (kinds[p->kind].index_box)
+    boxes->index = weight_box(p, o->index, o->up.index, kinds[p->kind].index_128, kinds[p->kind].index_box);
+  else if (p->act == GEMM_SWIGLU && widened(p->kind))
+    boxes->index = weight_box(p, o->up.w, NULL, w_128, w_box);
 
   /* A warpgroup's channels, in rows of at most 128 bytes; as many tokens as a round holds (gemm_epilogue.cuh). */
   uint32_t row = (uint32_t)(tile_channels(p->act) / 2 * y_bytes), width = row > 128 ? 128 : row;

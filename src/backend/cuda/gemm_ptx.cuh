@@ -109,6 +109,21 @@ __device__ __forceinline__ void named_barrier_arrive(uint32_t name, uint32_t thr
   asm volatile("bar.arrive %0, %1;" ::"r"(name), "r"(threads) : "memory");
 }
 
+/* The same; true for all when it is for one. */
+__device__ __forceinline__ bool named_barrier_any(uint32_t name, uint32_t threads, bool found) {
+  uint32_t any;
+  asm volatile("{\n"
+               ".reg .pred mine, all;\n"
+               "setp.ne.u32 mine, %3, 0;\n"
+               "barrier.cta.red.or.pred all, %1, %2, mine;\n"
+               "selp.u32 %0, 1, 0, all;\n"
+               "}"
+               : "=r"(any)
+               : "r"(name), "r"(threads), "r"((uint32_t)found)
+               : "memory");
+  return any;
+}
+
 /* -- the copy engine */
 
 /* Bytes in one piece, a multiple of 16, which are read once; they count at barrier. */

@@ -25,6 +25,12 @@ template <int SWIZZLE> __device__ __forceinline__ uint64_t matrix_descriptor(uin
   return kind << 62 | eight_rows << 32 | 1ull << 16 | (offset & 0x3FFFF) >> 4;
 }
 
+/* The same for a second operand whose rows are steps of K: 128 bytes of columns a row, 64 columns of F16 to a panel, the next
+ * panel `panel` bytes further. */
+__device__ __forceinline__ uint64_t turned_descriptor(uint32_t offset, uint32_t panel) {
+  return 1ull << 62 | (uint64_t)(8 * 128 / 16) << 32 | (uint64_t)(panel / 16) << 16 | (offset & 0x3FFFF) >> 4;
+}
+
 /* A descriptor bytes further along K, within the swizzled row. */
 __device__ __forceinline__ uint64_t along_k(uint64_t descriptor, int bytes) {
   return descriptor + (uint64_t)(bytes / 16);
@@ -57,6 +63,9 @@ template <int COUNT> __device__ __forceinline__ void wgmma_settle(int32_t (&d)[C
 }
 
 /* The registers of d, as text and as operands. */
+#define WGMMA_TEXT_32                                                                                                  \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                             \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define WGMMA_TEXT_64                                                                                                  \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                             \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "                                   \
@@ -74,6 +83,8 @@ template <int COUNT> __device__ __forceinline__ void wgmma_settle(int32_t (&d)[C
 #define WGMMA_8(kind, d, i)                                                                                            \
   kind(d[i]), kind(d[i + 1]), kind(d[i + 2]), kind(d[i + 3]), kind(d[i + 4]), kind(d[i + 5]), kind(d[i + 6]),          \
       kind(d[i + 7])
+#define WGMMA_32(kind, d, i)                                                                                           \
+  WGMMA_8(kind, d, i), WGMMA_8(kind, d, i + 8), WGMMA_8(kind, d, i + 16), WGMMA_8(kind, d, i + 24)
 #define WGMMA_64(kind, d, i)                                                                                           \
   WGMMA_8(kind, d, i), WGMMA_8(kind, d, i + 8), WGMMA_8(kind, d, i + 16), WGMMA_8(kind, d, i + 24),                    \
       WGMMA_8(kind, d, i + 32), WGMMA_8(kind, d, i + 40), WGMMA_8(kind, d, i + 48), WGMMA_8(kind, d, i + 56)
@@ -111,6 +122,31 @@ __device__ __forceinline__ void wgmma_f16(float (&d)[128], uint64_t a, uint64_t 
                : "l"(a), "l"(b), "r"(accumulate));
 }
 
+/* 128 columns of it. */
+__device__ __forceinline__ void wgmma_f16(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" WGMMA_TEXT_64 "}, %64, %65, p, 1, 1, 0, 0;\n}"
+               : WGMMA_64("+f", d, 0)
+               : "l"(a), "l"(b), "r"(accumulate));
+}
+
+/* A from registers, B's rows steps of K (turned_descriptor); adds. */
+__device__ __forceinline__ void wgmma_f16_turned(float (&d)[64], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                                 uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" WGMMA_TEXT_64
+               "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+               : WGMMA_64("+f", d, 0)
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b));
+}
+
+__device__ __forceinline__ void wgmma_f16_turned(float (&d)[32], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                                 uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" WGMMA_TEXT_32
+               "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+               : WGMMA_32("+f", d, 0)
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b));
+}
+
 /* INT8, 64 of K, A 2:4 (32 codes of each row). index: 8 nibbles, of columns 32·((l >> 1) & 1) on, of row
  * 16w + l/4 + 8·(l & 1), as number/layout.h has them. */
 __device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[128], uint64_t a, uint32_t index, uint64_t b, int accumulate) {
@@ -121,8 +157,10 @@ __device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[128], uint64_t a, uint3
 }
 
 #undef WGMMA_8
+#undef WGMMA_32
 #undef WGMMA_64
 #undef WGMMA_128
+#undef WGMMA_TEXT_32
 #undef WGMMA_TEXT_64
 #undef WGMMA_TEXT_128
 

@@ -205,6 +205,7 @@ int persist_attention(const persist_program *p, const rope_append_args *turn, co
 #define PERSIST_BUSY_BYTES    (64 * 1024)
 #define PERSIST_WAITING_BYTES (32 * 1024)
 
+/* least: two while the block multiplies, so that one comes while the other is multiplied. */
 static int chunks_of(size_t bytes, size_t least, const persist_choice &k) {
   const size_t chunks = bytes / k.chunk;
   return (int)(chunks < least ? least : chunks > k.depth ? k.depth : chunks);

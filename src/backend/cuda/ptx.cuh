@@ -37,6 +37,11 @@ static __device__ __forceinline__ uint64_t policy_evict_first() {
   return policy;
 }
 
+/* The line of an address on its way to L2. */
+static __device__ __forceinline__ void prefetch_line(const void *p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
 /* Four matrices of 8 rows of 16 bytes, row lane % 8 of matrix lane / 8 at this lane's address. Lane 4 g + t gets of each matrix
  * the 4 bytes t of row g: the columns of x that `mma` wants from it. */
 static __device__ __forceinline__ uint4 load_matrices(uint32_t row) {
@@ -169,6 +174,13 @@ static __device__ __forceinline__ void e4m3_to_half2(uint32_t codes, uint32_t *l
   *lo = out[0];
   *hi = out[1];
 #endif
+}
+
+/* 2^v, zero below 2^-126. */
+static __device__ __forceinline__ float power_of_2(float v) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
 }
 
 static __device__ __forceinline__ uint32_t subtract_half2(uint32_t a, uint32_t b) {

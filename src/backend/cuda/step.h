@@ -40,6 +40,7 @@ typedef struct step_work {
   void *scratch; /* 16-byte aligned, the most of what the functions ..._scratch say; its contents matter to no one */
   int multiprocessors;
   int clusters;        /* 1: the GPU has clusters of blocks (sm_90) */
+  int warpgroups;      /* 1: it runs sm_90a's products of warpgroups */
   uint32_t row_shares; /* no row of the step has more (step_row_shares); 0: not known */
 } step_work;
 
@@ -98,6 +99,10 @@ int step_store_rows(step_queue q, const step_store_args *a);
 /* backend.h's rope_append. q_norm, k_norm: gains [head_dim] of an RMSNorm of each head before the rotation, or NULL;
  * the bits are those of step_rmsnorm with groups = heads before it. head_dim: at most 256. */
 int step_rope_append(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps);
+
+/* cos and sin of a span's rows, to their places in cos_sin [rows][2 · pairs] (step_angles.cu). span, turn: the host's. */
+#define STEP_MOST_PAIRS 128
+int step_angles(step_queue q, const batch_span *span, const batch_turn *turn, float *cos_sin);
 
 /* -- attention (step_attention.cu) */
 

@@ -267,7 +267,7 @@ int step_attention(step_queue q, const attention_args *a, const step_half_rows *
   const uint32_t few = spans == 1 ? 0 : spans > ATTEND_MANY_SPANS ? 1 : ATTEND_FEW;
   int tiles = 0;
   if (rows > STEP_ROWS && rows > spans && kv->type != KV_F32) {
-    const int status = step_attention_tiles(q, a, half, few + 1, &tiles);
+    const int status = step_attention_tiles(q, a, half, few + 1, work, &tiles);
     if (status != cudaSuccess || (tiles && spans == 1)) return status;
   }
   if (!tiles && work->clusters) return step_cluster_attention(q, NULL, a, half, work);

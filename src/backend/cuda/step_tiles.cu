@@ -15,26 +15,9 @@
  * infinity, which a weight of 0 would not keep out: then the page takes a second product, of who sees whom with what
  * is not finite.
  */
-#include "backend/cuda/step_launch.cuh"
-#include "backend/cuda/step_math.cuh"
-#include "backend/cuda/step_tiles.h"
+#include "backend/cuda/step_tiles.cuh"
 
-#define TILES_QUERIES 128
-#define TILES_PIECE   8             /* FP16 of a 16-byte piece */
-#define TILES_BLOCKS  (KV_PAGE / 8) /* of 8 positions */
-#define LOG2_E        1.4426950408889634f
-
-struct tiles_args {
-  const batch_span *spans;
-  void *const *pages;
-  const float *q;
-  float *out;
-  __half *half_out;
-  size_t q_stride, out_stride, layer_at;
-  size_t head_bytes, values_at, key_scales_at, value_scales_at;
-  uint32_t span_count, least_rows, dim, group, window;
-  float scale; /* of scores, with log2 e */
-};
+#define TILES_BLOCKS (KV_PAGE / 8) /* of 8 positions */
 
 /* How the queries are shared out. A warp with two sixteens of them multiplies each piece of a key or value that it reads from
  * shared memory twice; that takes registers which longer heads, and codes on their way to shared memory, do not leave. */
@@ -44,34 +27,6 @@ template <kv_type TYPE, int DIM> struct tiles_shape {
   /* Blocks that a multiprocessor is to hold: as many as have registers. */
   static constexpr int RESIDENT = DIM <= (TYPE == KV_F16 ? 128 : 64) ? 2 : 1;
 };
-
-/* -- tiles */
-
-struct tiles_place {
-  batch_span span;
-  uint32_t first, count; /* query vectors of the span */
-};
-
-/* Spans follow each other, each with its last tile, which has most to do, first. */
-static __device__ bool tiles_find(const tiles_args &a, uint32_t tile, tiles_place *place) {
-  for (uint32_t i = 0; i < a.span_count; i++) {
-    const batch_span span = a.spans[i];
-    if (span.rows < a.least_rows) continue;
-    const uint32_t queries = span.rows * a.group, tiles = (queries + TILES_QUERIES - 1) / TILES_QUERIES;
-    if (tile < tiles) {
-      place->span = span;
-      place->first = (tiles - 1 - tile) * TILES_QUERIES;
-      place->count = min(queries - place->first, (uint32_t)TILES_QUERIES);
-      return true;
-    }
-    tile -= tiles;
-  }
-  return false;
-}
-
-static __device__ __forceinline__ uint32_t first_seen(const tiles_args &a, uint32_t position) {
-  return a.window && position + 1 > a.window ? position + 1 - a.window : 0;
-}
 
 /* -- shared memory: rows of DIM FP16 in pieces of 16 bytes, piece p of row r at place p ^ r % 8, so that neither 8
  * rows of a piece nor the pieces of a row fall on one bank */
@@ -99,10 +54,6 @@ template <int DIM> struct tiles_memory {
   static constexpr int STAGE = 2 * PAGE + SCALES; /* keys, values, the keys' scales */
   static constexpr int BYTES = QUERIES + 2 * STAGE;
 };
-
-static __device__ __forceinline__ void store_shared(uint8_t *memory, uint32_t at, uint4 v) {
-  *reinterpret_cast<uint4 *>(memory + at) = v;
-}
 
 /* The tile's queries as FP16; what is not there is 0. */
 template <int DIM>
@@ -237,11 +188,6 @@ static __device__ __forceinline__ void tiles_scores(float (&s)[SIXTEENS][TILES_B
   }
 }
 
-static __device__ __forceinline__ uint32_t half_pair(float a, float b) {
-  const __half2 pair = __floats2half2_rn(a, b);
-  return *reinterpret_cast<const uint32_t *>(&pair);
-}
-
 /* Where a lane reads values from. */
 template <int DIM> static __device__ __forceinline__ tiles_reader<DIM> tiles_values_of(uint32_t values) {
   const uint32_t lane = thread_index() % STEP_WARP, matrix = lane / 8;
@@ -258,17 +204,6 @@ static __device__ __forceinline__ void tiles_values(const tiles_reader<DIM> &val
 static __device__ __forceinline__ void tiles_add(float (&low)[4], float (&high)[4], uint4 p, uint4 v) {
   mma_f16(low, p.x, p.y, p.z, p.w, v.x, v.y);
   mma_f16(high, p.x, p.y, p.z, p.w, v.z, v.w);
-}
-
-/* What this warp's lane may see of a page: positions [first, end) of it for its row g (0) or g + 8 (1). */
-struct tiles_sight {
-  int first[2], end[2];
-  __device__ bool sees(int half, int position) const { return position >= first[half] && position < end[half]; }
-};
-
-static __device__ __forceinline__ float quad_most(float v) {
-  v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
-  return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
 }
 
 /* Scores to weights; what was added up so far shrinks when a larger score appears. */
@@ -299,10 +234,6 @@ static __device__ __forceinline__ void tiles_weigh(tiles_state<DIM> *state, floa
 }
 
 /* -- values that are not finite, on a page that not all rows see whole */
-
-static __device__ __forceinline__ uint32_t not_finite(uint32_t pair) { /* bit 15 and bit 31: of each half */
-  return ((pair & 0x7fff7fff) + 0x04000400) & 0x80008000;
-}
 
 template <int DIM> static __device__ bool tiles_any_not_finite(const uint8_t *values) {
   uint32_t found = 0;
@@ -354,16 +285,9 @@ static __device__ void tiles_spoil(tiles_state<DIM> *state, const tiles_sight &s
 template <int SIXTEENS>
 static __device__ __forceinline__ void tiles_sights(const tiles_args &a, const tiles_place &p, uint32_t begin,
                                                     tiles_sight (&sight)[SIXTEENS]) {
-  const uint32_t thread = thread_index(), own = thread / STEP_WARP * (16 * SIXTEENS) + thread % STEP_WARP / 4;
+  const uint32_t own = thread_index() / STEP_WARP * (16 * SIXTEENS);
 #pragma unroll
-  for (int t = 0; t < SIXTEENS; t++)
-#pragma unroll
-    for (int half = 0; half < 2; half++) { /* a vector that is not there sees what the last one does */
-      const uint32_t m = min(own + 16 * t + 8 * half, p.count - 1);
-      const uint32_t last = p.span.position + (p.first + m) / a.group;
-      sight[t].first[half] = (int)first_seen(a, last) - (int)begin;
-      sight[t].end[half] = (int)last + 1 - (int)begin;
-    }
+  for (int t = 0; t < SIXTEENS; t++) sight[t] = tiles_see(a, p, own + 16 * t, begin);
 }
 
 /* Marks what the rows do not see, and finds out whether something of it is not finite. */
@@ -430,33 +354,6 @@ static __device__ __forceinline__ void tiles_attend(const tiles_args &a, tiles_s
   for (int t = 0; t < SIXTEENS; t++) tiles_spoil(&state[t], sight[t], shared_address(stage));
 }
 
-template <int DIM>
-static __device__ void tiles_store(const tiles_args &a, const tiles_place &p, uint32_t kv_head, uint32_t first,
-                                   const tiles_state<DIM> &state) {
-  const uint32_t lane = threadIdx.x % STEP_WARP;
-#pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const uint32_t m = first + lane / 4 + 8 * half, query = p.first + m;
-    float sum = state.sum[half] + __shfl_xor_sync(~0u, state.sum[half], 1);
-    sum += __shfl_xor_sync(~0u, sum, 2);
-    if (m >= p.count) continue;
-    const size_t at =
-        (p.span.out_row + query / a.group) * a.out_stride + (kv_head * a.group + query % a.group) * (size_t)a.dim;
-#pragma unroll
-    for (int d = 0; d < DIM / 8; d++) {
-      const uint32_t column = 8 * (uint32_t)d + lane % 4 * 2;
-      if (column >= a.dim) continue;
-      const float low = state.out[d][2 * half] / sum, high = state.out[d][2 * half + 1] / sum;
-      if (a.half_out) {
-        *reinterpret_cast<uint32_t *>(a.half_out + at + column) = half_pair(low, high);
-      } else {
-        a.out[at + column] = low;
-        a.out[at + column + 1] = high;
-      }
-    }
-  }
-}
-
 /* -- the tile */
 
 template <kv_type TYPE, int DIM>
@@ -496,17 +393,11 @@ static __global__ void __launch_bounds__(tiles_shape<TYPE, DIM>::THREADS, tiles_
                                       stage_of(page));
   }
 #pragma unroll
-  for (int t = 0; t < SIXTEENS; t++) tiles_store(a, place, kv_head, own + 16 * t, state[t]);
+  for (int t = 0; t < SIXTEENS; t++)
+    tiles_store<DIM>(a, place, kv_head, own + 16 * t, state[t].sum, [&](int d, int i) { return state[t].out[d][i]; });
 }
 
 /* -- launch */
-
-typedef void tiles_function(const tiles_args);
-
-struct tiles_choice {
-  tiles_function *kernel;
-  int bytes, threads;
-};
 
 template <kv_type TYPE, int DIM> static tiles_choice tiles_choice_of() {
   return {tiles_kernel<TYPE, DIM>, tiles_memory<DIM>::BYTES, tiles_shape<TYPE, DIM>::THREADS};
@@ -518,18 +409,31 @@ template <kv_type TYPE> static tiles_choice tiles_for(size_t dim) {
   return tiles_choice_of<TYPE, 256>();
 }
 
-int step_attention_tiles(step_queue q, const attention_args *a, const step_half_rows *half, size_t least, int *taken) {
+/* 1 when blocks that stay take these heads. */
+static bool tiles_stay(const attention_args *a, const step_work *work) {
+  return work->warpgroups && a->step->kv.type == KV_F16 && a->h.head_dim <= 128 && a->scale > 0;
+}
+
+/* turn: NULL, or how queries are turned on their way in. */
+static int tiles_launch(step_queue q, const rope_append_args *turn, const attention_args *a, const step_half_rows *half,
+                        size_t least, const step_work *work, int *taken) {
   const batch *step = a->step;
   const kv_layout *kv = &step->kv;
   const size_t rows = a->kept ? step->kept : step->rows, spans = a->kept ? step->kept_span_count : step->span_count;
   const size_t group = a->h.q_heads / a->h.kv_heads;
-  const tiles_choice choice = kv->type == KV_F16 ? tiles_for<KV_F16>(a->h.head_dim) : tiles_for<KV_FP8>(a->h.head_dim);
+  const bool stays = tiles_stay(a, work);
+  const tiles_choice choice = stays                ? tiles_of_warpgroups(a->h.head_dim)
+                              : kv->type == KV_F16 ? tiles_for<KV_F16>(a->h.head_dim)
+                                                   : tiles_for<KV_FP8>(a->h.head_dim);
   const cudaFuncAttribute most = cudaFuncAttributeMaxDynamicSharedMemorySize;
   *taken = cudaFuncSetAttribute(reinterpret_cast<const void *>(choice.kernel), most, choice.bytes) == cudaSuccess;
   if (!*taken) {
     (void)cudaGetLastError(); /* was the answer to a question */
     return cudaSuccess;
   }
+  /* at most: each span's last tile may be a part of one */
+  const size_t tiles = rows * group / TILES_QUERIES + spans, all = tiles * a->h.kv_heads;
+  const size_t most_stay = (size_t)work->multiprocessors;
   const tiles_args args = {.spans = a->kept ? step->kept_spans : step->spans,
                            .pages = step->pages,
                            .q = a->q,
@@ -547,8 +451,36 @@ int step_attention_tiles(step_queue q, const attention_args *a, const step_half_
                            .dim = (uint32_t)a->h.head_dim,
                            .group = (uint32_t)group,
                            .window = a->window < UINT32_MAX ? (uint32_t)a->window : 0,
-                           .scale = a->scale * LOG2_E};
-  /* at most: each span's last tile may be a part of one */
-  const dim3 grid(step_side(rows * group / TILES_QUERIES + spans), (unsigned)a->h.kv_heads);
+                           .kv_heads = (uint32_t)a->h.kv_heads,
+                           .tiles = (uint32_t)all,
+                           .cos_sin = turn ? step->cos_sin : NULL,
+                           .rotary = turn ? (uint32_t)turn->rotary_dim : 0,
+                           .scale = a->scale * LOG2_E,
+                           .pairs = ((size_t)a->out | a->out_stride * sizeof(float)) % sizeof(float2) == 0};
+  const dim3 grid =
+      stays ? dim3(step_side(all < most_stay ? all : most_stay)) : dim3(step_side(tiles), (unsigned)a->h.kv_heads);
   return step_launch_with(q, choice.kernel, grid, (unsigned)choice.threads, (size_t)choice.bytes, args);
+}
+
+int step_attention_tiles(step_queue q, const attention_args *a, const step_half_rows *half, size_t least,
+                         const step_work *work, int *taken) {
+  return tiles_launch(q, NULL, a, half, least, work, taken);
+}
+
+/* Queries of one span, in pieces that begin at multiples of 16 bytes and end in one half of what is turned. */
+static bool tiles_turn(const rope_append_args *turn, const attention_args *a, const step_work *work) {
+  const batch *step = a->step;
+  return tiles_stay(a, work) && !a->kept && step->span_count == 1 && step->rows > STEP_ROWS &&
+         turn->rotary_dim % (2 * TILES_PIECE) == 0 && quads_fit(a->q, a->q_stride, a->h.head_dim) &&
+         (size_t)step->cos_sin % 16 == 0 && turn->q == a->q;
+}
+
+int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_work *work,
+                    int *taken) {
+  rope_append_args keys = *turn;
+  keys.h.q_heads = 0;
+  *taken = tiles_turn(turn, a, work);
+  if (!*taken) return cudaSuccess;
+  const int status = step_rope_append(q, &keys, NULL, NULL, 0);
+  return status == cudaSuccess ? tiles_launch(q, turn, a, NULL, 1, work, taken) : status;
 }

@@ -15,10 +15,16 @@
 
 #include <stddef.h>
 
+#include "backend/backend.h"
 #include "viva/status.h"
 
-typedef struct backend backend;   /* backend.h */
-typedef struct exchange exchange; /* of one engine */
+typedef struct exchange_norm {
+  size_t rows, n;
+  const float *gain; /* [n] */
+  float eps;
+  input_mode mode;
+  void *to;
+} exchange_norm;
 
 typedef struct exchange_ops {
   const char *name;
@@ -32,6 +38,9 @@ typedef struct exchange_ops {
   /* x[count] (dev of b, which is the rank's) = the sum over all ranks. Errors: E_CANCELLED: another rank gave up, or did not
    * come in time; and b's own. After an error the exchange is of no use. */
   viva_status (*sum)(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error);
+  /* As sum of x[rows][n], and at once backend.h's rmsnorm of its rows into floats at `to`, or rmsnorm_codes in another mode
+   * (optional). E_UNSUPPORTED: nothing was done; sum and norm do the same. */
+  viva_status (*sum_norm)(exchange *e, size_t rank, backend *b, float *x, const exchange_norm *norm, viva_error *error);
   /* Once the host has what came of a rank's sums (optional): whether they were whole. Errors: as sum. */
   viva_status (*check)(exchange *e, size_t rank, viva_error *error);
   /* The rank will not come any more: those that wait for it, now or later, get E_CANCELLED. */

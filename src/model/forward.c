@@ -102,36 +102,6 @@ static viva_status multiply(const pass *p, const linear_args *args, size_t count
   return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
 }
 
-/* A norm of x's rows to the place that the layers read. stage: what whoever looks calls it. gated: as in products. */
-static viva_status multiply_normed(const pass *p, const float *x, const float *gain, const char *stage,
-                                   linear_args *args, size_t count, int *gated, viva_error *error) {
-  const backend_ops *ops = p->b->ops;
-  const size_t rows = args->m, hidden = p->w->layout.hidden;
-  float *norm = work_at(p->w, p->w->layout.norm_at);
-  if (ops->rmsnorm_codes && codes_suffice(p, args, count)) {
-    TRY(ops->rmsnorm_codes(p->b, x, rows, hidden, gain, p->d->eps, p->mode, p->w->quantized, error));
-    return multiply_codes(p, args, count, gated, error);
-  }
-  TRY(ops->rmsnorm(p->b, x, norm, rows, hidden, 1, hidden, gain, p->d->eps, error));
-  TRY(told(p, stage, norm, rows, hidden, error));
-  return multiply(p, args, count, gated, error);
-}
-
-/* silu(gate) · up in gate's place, where it may be already, which the layer reads. */
-static viva_status multiply_gated(const pass *p, float *gate, const float *up, int gated, linear_args *args,
-                                  viva_error *error) {
-  const backend_ops *ops = p->b->ops;
-  const size_t rows = args->m, ffn = p->w->layout.ffn;
-  if (gated) return multiply(p, args, 1, NULL, error);
-  if (ops->silu_mul_codes && codes_suffice(p, args, 1)) {
-    TRY(ops->silu_mul_codes(p->b, gate, up, rows, ffn, p->mode, p->w->quantized, error));
-    return multiply_codes(p, args, 1, NULL, error);
-  }
-  TRY(ops->silu_mul(p->b, gate, up, gate, rows, ffn, ffn, error));
-  TRY(told(p, "product", gate, rows, ffn, error));
-  return multiply(p, args, 1, NULL, error);
-}
-
 /* x = residual + product: the residual is one rank's part among several. */
 static void into_x(const pass *p, linear_args *args, const float *residual) {
   if (p->d->rank == 0) args->residual = residual;
@@ -155,8 +125,57 @@ static viva_status settle(pass *p, viva_error *error) {
   return told(p, stage, p->x, p->rows, hidden, error);
 }
 
+/* x settled and its rows normed: into floats, or codes in another mode. */
+static viva_status settle_normed(pass *p, float *x, size_t rows, const float *gain, input_mode mode, void *to,
+                                 viva_error *error) {
+  const size_t hidden = p->w->layout.hidden;
+  exchange *e = p->d->link;
+  if (p->summed && e && e->ops->sum_norm && !p->watch) {
+    const exchange_norm norm = {.rows = rows, .n = hidden, .gain = gain, .eps = p->d->eps, .mode = mode, .to = to};
+    const viva_status status = e->ops->sum_norm(e, p->d->rank, p->b, x, &norm, error);
+    if (status != VIVA_E_UNSUPPORTED) {
+      p->summed = NULL;
+      return status;
+    }
+  }
+  TRY(settle(p, error));
+  if (mode == INPUT_FLOAT) return p->b->ops->rmsnorm(p->b, x, to, rows, hidden, 1, hidden, gain, p->d->eps, error);
+  return p->b->ops->rmsnorm_codes(p->b, x, rows, hidden, gain, p->d->eps, mode, to, error);
+}
+
+/* A norm of x's rows, settled before, to the place that the layers read. stage: what whoever looks calls it. gated: as in
+ * products. */
+static viva_status multiply_normed(pass *p, float *x, const float *gain, const char *stage, linear_args *args,
+                                   size_t count, int *gated, viva_error *error) {
+  const backend_ops *ops = p->b->ops;
+  const size_t rows = args->m, hidden = p->w->layout.hidden;
+  float *norm = work_at(p->w, p->w->layout.norm_at);
+  if (ops->rmsnorm_codes && codes_suffice(p, args, count)) {
+    TRY(settle_normed(p, x, rows, gain, p->mode, p->w->quantized, error));
+    return multiply_codes(p, args, count, gated, error);
+  }
+  TRY(settle_normed(p, x, rows, gain, INPUT_FLOAT, norm, error));
+  TRY(told(p, stage, norm, rows, hidden, error));
+  return multiply(p, args, count, gated, error);
+}
+
+/* silu(gate) · up in gate's place, where it may be already, which the layer reads. */
+static viva_status multiply_gated(const pass *p, float *gate, const float *up, int gated, linear_args *args,
+                                  viva_error *error) {
+  const backend_ops *ops = p->b->ops;
+  const size_t rows = args->m, ffn = p->w->layout.ffn;
+  if (gated) return multiply(p, args, 1, NULL, error);
+  if (ops->silu_mul_codes && codes_suffice(p, args, 1)) {
+    TRY(ops->silu_mul_codes(p->b, gate, up, rows, ffn, p->mode, p->w->quantized, error));
+    return multiply_codes(p, args, 1, NULL, error);
+  }
+  TRY(ops->silu_mul(p->b, gate, up, gate, rows, ffn, ffn, error));
+  TRY(told(p, "product", gate, rows, ffn, error));
+  return multiply(p, args, 1, NULL, error);
+}
+
 /* Normed rows → q, k, v. */
-static viva_status project(const pass *p, const decoder_layer *l, viva_error *error) {
+static viva_status project(pass *p, const decoder_layer *l, viva_error *error) {
   const row_layout *w = &p->w->layout;
   backend *b = p->b;
   const size_t rows = p->step->rows;
@@ -251,7 +270,6 @@ static viva_status run_layer(pass *passes, size_t count, size_t number, viva_err
     pass *p = &passes[i];
     const size_t kept = p->step->kept;
     p->layer = (int64_t)number;
-    TRY(settle(p, error));
     TRY(project(p, l, error));
     TRY(last && kept == 0 ? attend(p, number, NULL, error) /* the cache is all that was wanted */
                           : look_back(p, l, number, last && kept < p->rows, error));
@@ -259,7 +277,6 @@ static viva_status run_layer(pass *passes, size_t count, size_t number, viva_err
   for (size_t i = 0; i < count; i++) {
     pass *p = &passes[i];
     if (last && p->step->kept == 0) continue;
-    TRY(settle(p, error));
     TRY(mlp(p, l, error));
   }
   return VIVA_OK;
@@ -285,7 +302,7 @@ viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const 
 viva_status forward_head(backend *b, const decoder *d, input_mode mode, const workspace *w, size_t first, size_t rows,
                          float *logits, step_watch *watch, viva_error *error) {
   const row_layout *l = &w->layout;
-  const pass p = {.b = b, .d = d, .mode = mode, .w = w, .watch = watch, .layer = -1};
+  pass p = {.b = b, .d = d, .mode = mode, .w = w, .watch = watch, .layer = -1};
   float *x = work_at(w, l->x_at) + first * l->hidden, *norm = work_at(w, l->norm_at);
   linear_args head = linear(rows, norm, l->hidden, &d->head, NULL, logits, d->vocab);
   TRY(multiply_normed(&p, x, d->output_norm, "output_norm", &head, 1, NULL, error));

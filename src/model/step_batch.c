@@ -97,7 +97,9 @@ static void add_span(batch *b, const batch_arrays *a, const step_part *part, siz
 
 /* 1 when the device is to make the angles of these parts. */
 static int device_turns(const viva_model *m, const step_part *parts, size_t count, size_t most_rows) {
-  const size_t least = m->engine->backend->ops->angle_rows;
+  const rank_set *ranks = m->engine->ranks; /* of one kind */
+  const backend *b = ranks ? ranks->each[0].b : m->engine->backend;
+  const size_t least = b->ops->angle_rows;
   size_t rows = 0;
   if (!least || count > TURNS_MOST || m->dec.rotary_dim > TURNS_ROTARY) return 0;
   for (size_t i = 0; i < count; i++) rows += parts[i].count - parts[i].done;

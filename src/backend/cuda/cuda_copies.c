@@ -1,6 +1,9 @@
 /* backend/cuda/cuda_copies.c */
 #include "backend/cuda/cuda_copies.h"
 
+#define COPIES_BLOCKS 4  /* of a sum, on each multiprocessor */
+#define COPIES_ALIGN  64 /* numbers: places begin where quads may be loaded */
+
 /* ---- lifetime */
 
 viva_status copies_begin(copies_rank *own, cuda_backend *c, viva_error *error) {
@@ -42,6 +45,7 @@ viva_status copies_fit(copies_rank *own, size_t ranks, size_t room, viva_error *
   cuda_backend *c = own->c;
   uint64_t bytes;
   void *dev = NULL;
+  room = (room + COPIES_ALIGN - 1) / COPIES_ALIGN * COPIES_ALIGN;
   if (own->room >= room) return VIVA_OK;
   if (ck_mul(room, COPIES_TURNS * ranks * sizeof(float), &bytes))
     return error_set(error, VIVA_E_LIMIT, "sums of %zu numbers are too large", room);
@@ -105,33 +109,46 @@ int copies_next(const copies_rank *own, const float *x) {
   return own->sums < own->sends && own->queue[own->sums % COPIES_TURNS].x == x;
 }
 
-static viva_status sum_piece(copies_rank *each, size_t rank, size_t ranks, uint32_t *failed, viva_error *error) {
+/* The next sum's arguments, behind the rank's own copies: the sum takes x's place, which they read. */
+static viva_status next_sum(copies_rank *each, size_t rank, size_t ranks, uint32_t *failed, step_exchange_sum_args *a,
+                            viva_error *error) {
   copies_rank *own = &each[rank];
   cuda_backend *c = own->c;
   const uint64_t number = own->sums++;
-  const size_t turn = number % COPIES_TURNS;
-  step_exchange_sum_args a = {.rank = (int)rank,
-                              .ranks = (int)ranks,
-                              .x = own->queue[turn].x,
-                              .count = own->queue[turn].count,
-                              .tick = (uint32_t)(number % COPIES_TICKS) + 1,
-                              .failed = failed,
-                              .blocks = 2 * (size_t)c->gpu.multiprocessors};
+  const copies_sent *piece = &own->queue[number % COPIES_TURNS];
+  *a = (step_exchange_sum_args){.rank = (int)rank,
+                                .ranks = (int)ranks,
+                                .x = piece->x,
+                                .count = piece->count,
+                                .tick = (uint32_t)(number % COPIES_TICKS) + 1,
+                                .failed = failed,
+                                .blocks = COPIES_BLOCKS * (size_t)c->gpu.multiprocessors};
   for (size_t r = 0; r < ranks; r++) {
-    a.parts[r] = place(own, r, ranks, number);
-    a.words[r] = word(own, r, number);
+    a->parts[r] = place(own, r, ranks, number);
+    a->words[r] = word(own, r, number);
   }
-  /* The sum takes x's place, which the copies read. */
-  TRY(cuda_check(c, c->api->StreamWaitEvent(c->stream, own->sent[turn], 0), "a sum", error));
-  return cuda_check(c, (cudaError_t)c->kernels->exchange_sum((step_queue){.stream = c->stream}, &a), "a sum", error);
+  return cuda_check(c, c->api->StreamWaitEvent(c->stream, own->sent[number % COPIES_TURNS], 0), "a sum", error);
 }
 
 viva_status copies_sum(copies_rank *each, size_t rank, size_t ranks, size_t count, uint32_t *failed,
                        viva_error *error) {
-  copies_rank *own = &each[rank];
-  for (size_t done = 0; done < count;) {
-    done += own->queue[own->sums % COPIES_TURNS].count;
-    TRY(sum_piece(each, rank, ranks, failed, error));
+  cuda_backend *c = each[rank].c;
+  step_exchange_sum_args a;
+  for (size_t done = 0; done < count; done += a.count) {
+    TRY(next_sum(each, rank, ranks, failed, &a, error));
+    TRY(cuda_check(c, (cudaError_t)c->kernels->exchange_sum((step_queue){.stream = c->stream}, &a), "a sum", error));
   }
   return VIVA_OK;
+}
+
+viva_status copies_sum_norm(copies_rank *each, size_t rank, size_t ranks, const exchange_norm *norm, uint32_t *failed,
+                            viva_error *error) {
+  copies_rank *own = &each[rank];
+  cuda_backend *c = own->c;
+  step_exchange_sum_args a;
+  const copies_sent *piece = &own->queue[own->sums % COPIES_TURNS];
+  if (piece->count != norm->rows * norm->n || step_exchange_norm_refusal(norm)) return VIVA_E_UNSUPPORTED;
+  TRY(next_sum(each, rank, ranks, failed, &a, error));
+  return cuda_check(c, (cudaError_t)c->kernels->exchange_norm((step_queue){.stream = c->stream}, &a, norm), "a sum",
+                    error);
 }

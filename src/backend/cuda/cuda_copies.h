@@ -15,6 +15,7 @@
 #define CUDA_CUDA_COPIES_H
 
 #include "backend/cuda/cuda.h"
+#include "backend/exchange.h"
 
 #define COPIES_TURNS 4
 #define COPIES_TICKS 256 /* words that tell sends apart; a multiple of COPIES_TURNS */
@@ -51,5 +52,8 @@ viva_status copies_send(copies_rank *each, size_t rank, size_t ranks, float *x, 
 int copies_next(const copies_rank *own, const float *x);
 /* x[count], which was sent, becomes the sum. failed: pinned, as step_exchange_group has it. With c's lock. */
 viva_status copies_sum(copies_rank *each, size_t rank, size_t ranks, size_t count, uint32_t *failed, viva_error *error);
+/* The same and a norm of its rows. E_UNSUPPORTED: nothing was done. */
+viva_status copies_sum_norm(copies_rank *each, size_t rank, size_t ranks, const exchange_norm *norm, uint32_t *failed,
+                            viva_error *error);
 
 #endif

@@ -7,7 +7,7 @@
 #include "backend/cuda/nccl_library.h"
 
 /* Below, a half's products are too small for a GPU; and parts of three GPUs and more travel better by NCCL's ways. */
-#define HALVES 512
+#define HALVES 1024
 
 typedef struct gpu_rank {
   cuda_backend *c;
@@ -97,6 +97,18 @@ static viva_status cuda_exchange_send(exchange *e, size_t rank, backend *b, floa
   CUDA_CALL(b, copies_send(exchange_of(e)->copies, rank, e->ranks, x, count, error));
 }
 
+static viva_status sum_norm(cuda_exchange *x, size_t rank, float *values, const exchange_norm *norm,
+                            viva_error *error) {
+  if (!copies_next(&x->copies[rank], values)) return VIVA_E_UNSUPPORTED;
+  TRY(check(&x->base, rank, error));
+  return copies_sum_norm(x->copies, rank, x->base.ranks, norm, x->each[rank].failed, error);
+}
+
+static viva_status cuda_exchange_sum_norm(exchange *e, size_t rank, backend *b, float *x, const exchange_norm *norm,
+                                          viva_error *error) {
+  CUDA_CALL(b, sum_norm(exchange_of(e), rank, x, norm, error));
+}
+
 /* What waits in NCCL's kernels comes back; our own kernel's patience ends by itself. */
 static void give_up(exchange *e) {
   cuda_exchange *x = exchange_of(e);
@@ -139,6 +151,7 @@ static const exchange_ops cuda_exchange_ops = {.name = "cuda",
                                                .reserve = cuda_exchange_reserve,
                                                .send = cuda_exchange_send,
                                                .sum = cuda_exchange_sum,
+                                               .sum_norm = cuda_exchange_sum_norm,
                                                .check = check,
                                                .give_up = give_up,
                                                .close = exchange_close};

@@ -49,6 +49,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .top = step_top,
     .exchange = step_exchange,
     .exchange_sum = step_exchange_sum,
+    .exchange_norm = step_exchange_norm,
     .persist_stage_bytes = persist_stage_bytes,
     .persist_run_bytes = persist_run_bytes,
     .persist_work_bytes = persist_work_bytes,

@@ -44,32 +44,12 @@ int step_exchange(step_queue q, const step_exchange_args *a) {
   return step_launch(q, exchange_kernel, grid, EXCHANGE_THREADS, *a);
 }
 
-static __device__ __forceinline__ void await_words(const step_exchange_sum_args &a) {
-  const int r = (int)threadIdx.x;
-  if (r >= a.ranks || r == a.rank) return;
-  exchange_patience patience(a.failed);
-  while (load_acquire_system(a.words[r]) != a.tick && !patience.over()) {
-  }
-}
-
-static __device__ __forceinline__ float4 add_quads(float4 a, float4 b) {
-  return make_float4(__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w));
-}
-
 static __global__ void __launch_bounds__(EXCHANGE_THREADS) exchange_sum_kernel(const step_exchange_sum_args a) {
   step_begin_kernel();
-  await_words(a);
-  __syncthreads();
+  exchange_await_words(a);
   const size_t first = blockIdx.x * (size_t)EXCHANGE_THREADS + threadIdx.x, all = gridDim.x * (size_t)EXCHANGE_THREADS;
   float4 *x = reinterpret_cast<float4 *>(a.x);
-  for (size_t i = first; i < a.count / 4; i += all) {
-    float4 sum = make_float4(0, 0, 0, 0);
-    for (int r = 0; r < a.ranks; r++) { /* what another GPU wrote is in L2 */
-      const float4 part = r == a.rank ? x[i] : __ldcg(reinterpret_cast<const float4 *>(a.parts[r]) + i);
-      sum = r == 0 ? part : add_quads(sum, part);
-    }
-    x[i] = sum;
-  }
+  for (size_t i = first; i < a.count / 4; i += all) x[i] = exchange_sum_quad(a, i);
   for (size_t i = a.count / 4 * 4 + first; i < a.count; i += all) {
     float sum = 0;
     for (int r = 0; r < a.ranks; r++) {

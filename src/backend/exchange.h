@@ -28,8 +28,9 @@ typedef struct exchange_norm {
 
 typedef struct exchange_ops {
   const char *name;
-  /* Room for sums of up to count numbers that are sent ahead (optional). While nothing is under way; no rank begins a step before
+  /* Room for sums of up to count numbers that are sent ahead, and what it takes of a device's memory (optional, both). While nothing is under way; no rank begins a step before
    * all have returned from it. Errors: E_MEMORY, b's. */
+  uint64_t (*reserve_bytes)(const exchange *e, size_t count);
   viva_status (*reserve)(exchange *e, size_t rank, backend *b, size_t count, viva_error *error);
   /* x[count] is whole on this rank and may travel (optional); the sum of the same x will be asked for when it is needed. Nobody
    * touches x until then; sums come in the order in which they were sent, and no more than two are on their way. Errors: as
@@ -55,5 +56,10 @@ struct exchange {
   size_t
       halves; /* steps of so many rows and more run as two halves, one's sums on their way beside the other; 0: none do */
 };
+
+/* Rows of a step's first half; 0: it runs in one. */
+static inline size_t exchange_half(const exchange *e, size_t rows) {
+  return e->halves && rows >= e->halves ? (rows + 1) / 2 : 0;
+}
 
 #endif

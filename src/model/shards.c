@@ -140,24 +140,15 @@ static viva_status reserve_top(const shards *s, shard *own, size_t top, viva_err
   return VIVA_OK;
 }
 
-/* 1: a step of so many rows may run as two halves. */
-static int halved(const shards *s, size_t rows) {
-  const size_t least = s->ranks->exchange->halves;
-  return least && rows >= least;
-}
-
-static size_t half_of(size_t rows) { return (rows + 1) / 2; }
-
 static viva_status fit_job(void *arg, size_t number, viva_error *error) {
   shards *s = arg;
   shard *own = &s->each[number];
   batch_room room = s->room;
   exchange *e = s->ranks->exchange;
   room.kept = BUDGET_LOGIT_ROWS; /* logits are made on the device, whoever has them in the end */
-  if (halved(s, s->rows)) {
-    room.blocks = FORWARD_BATCHES;
-    if (e->ops->reserve) TRY(e->ops->reserve(e, number, own->b, half_of(s->rows) * own->w->layout.hidden, error));
-  }
+  const size_t half = exchange_half(e, s->rows);
+  if (half) room.blocks = FORWARD_BATCHES;
+  if (half && e->ops->reserve) TRY(e->ops->reserve(e, number, own->b, half * own->w->layout.hidden, error));
   TRY(work_fit(&own->work, own->w, s->rows, room, error));
   return reserve_top(s, own, s->top < own->dec.vocab ? s->top : own->dec.vocab, error);
 }
@@ -254,8 +245,8 @@ static viva_status whole_job(void *arg, size_t number, viva_error *error) {
 /* Rows of the step's first half; 0: it runs in one. Rows that are kept in both halves would not lie together. */
 static size_t first_half(const shards *s) {
   const batch *host = &s->host;
-  const size_t half = half_of(host->rows);
-  return halved(s, host->rows) && (host->kept == 0 || host->kept_rows[0] >= half) ? half : 0;
+  const size_t half = exchange_half(s->ranks->exchange, host->rows);
+  return host->kept == 0 || host->kept_rows[0] >= half ? half : 0;
 }
 
 /* The step as the rank's own description, or as one of each half. Returns their number. */

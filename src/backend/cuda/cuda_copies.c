@@ -41,36 +41,42 @@ void copies_end(copies_rank *own) {
   if (own->ticks) api->Free(own->ticks);
 }
 
-viva_status copies_fit(copies_rank *own, size_t ranks, size_t room, viva_error *error) {
-  cuda_backend *c = own->c;
+static size_t place_room(size_t count) { return (count + COPIES_ALIGN - 1) / COPIES_ALIGN * COPIES_ALIGN; }
+
+uint64_t copies_bytes(size_t ranks, size_t count) {
   uint64_t bytes;
+  return ck_mul(place_room(count), COPIES_TURNS * (ranks - 1) * sizeof(float), &bytes) ? UINT64_MAX : bytes;
+}
+
+viva_status copies_fit(copies_rank *own, size_t ranks, size_t count, viva_error *error) {
+  cuda_backend *c = own->c;
+  const uint64_t bytes = copies_bytes(ranks, count);
   void *dev = NULL;
-  room = (room + COPIES_ALIGN - 1) / COPIES_ALIGN * COPIES_ALIGN;
-  if (own->room >= room) return VIVA_OK;
-  if (ck_mul(room, COPIES_TURNS * ranks * sizeof(float), &bytes))
-    return error_set(error, VIVA_E_LIMIT, "sums of %zu numbers are too large", room);
+  if (own->room >= count) return VIVA_OK;
   TRY(cuda_check(c, c->api->StreamSynchronize(c->stream), "an exchange", error));
   if (own->inbox) TRY(cuda_check(c, c->api->Free(own->inbox), "giving memory back", error));
   own->inbox = NULL;
   own->room = 0;
-  if (c->api->Malloc(&dev, (size_t)bytes) != cudaSuccess) { /* the device lives on */
+  if (bytes > SIZE_MAX || c->api->Malloc(&dev, (size_t)bytes) != cudaSuccess) { /* the device lives on */
     c->api->GetLastError();
     return error_set(error, VIVA_E_MEMORY, "GPU %d has no %llu bytes for sums over several GPUs", c->device,
                      (unsigned long long)bytes);
   }
   own->inbox = dev;
-  own->room = room;
+  own->room = place_room(count);
   return VIVA_OK;
 }
 
 /* ---- sums */
 
-static float *place(const copies_rank *to, size_t from, size_t ranks, uint64_t number) {
-  return to->inbox + ((number % COPIES_TURNS) * ranks + from) * to->room;
+/* Where rank `to` has what rank `from` sends. */
+static float *place(const copies_rank *each, size_t to, size_t from, size_t ranks, uint64_t number) {
+  const size_t other = from < to ? from : from - 1;
+  return each[to].inbox + ((number % COPIES_TURNS) * (ranks - 1) + other) * each[to].room;
 }
 
-static uint32_t *word(const copies_rank *to, size_t from, uint64_t number) {
-  return to->words + (number % COPIES_TURNS) * EXCHANGE_RANKS + from;
+static uint32_t *word(const copies_rank *each, size_t to, size_t from, uint64_t number) {
+  return each[to].words + (number % COPIES_TURNS) * EXCHANGE_RANKS + from;
 }
 
 static viva_status copy(cuda_backend *c, cudaStream_t stream, void *to, const void *from, size_t bytes,
@@ -88,9 +94,8 @@ static viva_status send_piece(copies_rank *each, size_t rank, size_t ranks, copi
   TRY(cuda_check(c, c->api->StreamWaitEvent(own->stream, own->whole[turn], 0), "sending a part", error));
   for (size_t r = 0; r < ranks; r++) {
     if (r == rank) continue;
-    TRY(copy(c, own->stream, place(&each[r], rank, ranks, number), piece.x, piece.count * sizeof(float), error));
-    TRY(copy(c, own->stream, word(&each[r], rank, number), own->ticks + number % COPIES_TICKS, sizeof(uint32_t),
-             error));
+    TRY(copy(c, own->stream, place(each, r, rank, ranks, number), piece.x, piece.count * sizeof(float), error));
+    TRY(copy(c, own->stream, word(each, r, rank, number), own->ticks + number % COPIES_TICKS, sizeof(uint32_t), error));
   }
   return cuda_check(c, c->api->EventRecord(own->sent[turn], own->stream), "sending a part", error);
 }
@@ -124,8 +129,9 @@ static viva_status next_sum(copies_rank *each, size_t rank, size_t ranks, uint32
                                 .failed = failed,
                                 .blocks = COPIES_BLOCKS * (size_t)c->gpu.multiprocessors};
   for (size_t r = 0; r < ranks; r++) {
-    a->parts[r] = place(own, r, ranks, number);
-    a->words[r] = word(own, r, number);
+    if (r == rank) continue;
+    a->parts[r] = place(each, rank, r, ranks, number);
+    a->words[r] = word(each, rank, r, number);
   }
   return cuda_check(c, c->api->StreamWaitEvent(c->stream, own->sent[number % COPIES_TURNS], 0), "a sum", error);
 }

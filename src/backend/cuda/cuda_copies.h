@@ -29,12 +29,12 @@ typedef struct copies_rank {
   cuda_backend *c;
   cudaStream_t stream;
   cudaEvent_t whole[COPIES_TURNS], sent[COPIES_TURNS]; /* of the part; of its copies */
-  float *inbox;                                        /* dev [COPIES_TURNS][ranks][room]; NULL: there is none yet */
-  uint32_t *words;                                     /* dev [COPIES_TURNS][EXCHANGE_RANKS], zero at first */
-  uint32_t *ticks;                                     /* dev [COPIES_TICKS]: 1, 2, ... */
-  size_t room;                                         /* numbers of a place */
-  uint64_t sends, sums;                                /* so far */
-  copies_sent queue[COPIES_TURNS];                     /* sends that no sum was asked for yet */
+  float *inbox;                    /* dev [COPIES_TURNS][ranks - 1][room]; NULL: there is none yet */
+  uint32_t *words;                 /* dev [COPIES_TURNS][EXCHANGE_RANKS], zero at first */
+  uint32_t *ticks;                 /* dev [COPIES_TICKS]: 1, 2, ... */
+  size_t room;                     /* numbers of a place */
+  uint64_t sends, sums;            /* so far */
+  copies_sent queue[COPIES_TURNS]; /* sends that no sum was asked for yet */
 } copies_rank;
 
 /* The rank's stream, events and words; no places. What it made when it fails copies_end frees. With c's lock, or before others
@@ -42,8 +42,9 @@ typedef struct copies_rank {
 viva_status copies_begin(copies_rank *own, cuda_backend *c, viva_error *error);
 void copies_end(copies_rank *own);
 
-/* Places for parts of so many numbers. Nothing may be under way. With c's lock. */
-viva_status copies_fit(copies_rank *own, size_t ranks, size_t room, viva_error *error);
+/* Places for parts of so many numbers, and their bytes. Nothing may be under way. With c's lock. */
+uint64_t copies_bytes(size_t ranks, size_t count);
+viva_status copies_fit(copies_rank *own, size_t ranks, size_t count, viva_error *error);
 
 /* x[count] to all others; nothing when it has no room in two places. each: [ranks]. With c's lock. */
 viva_status copies_send(copies_rank *each, size_t rank, size_t ranks, float *x, size_t count, viva_error *error);

@@ -87,13 +87,19 @@ static viva_status cuda_exchange_sum(exchange *e, size_t rank, backend *b, float
   CUDA_CALL(b, sum(exchange_of(e), rank, x, count, error));
 }
 
+static int travels(const exchange *e, size_t count) { return e->halves && count > EXCHANGE_FLOATS; }
+
+static uint64_t cuda_exchange_reserve_bytes(const exchange *e, size_t count) {
+  return travels(e, count) ? copies_bytes(e->ranks, count) : 0;
+}
+
 static viva_status cuda_exchange_reserve(exchange *e, size_t rank, backend *b, size_t count, viva_error *error) {
-  if (!e->halves || count <= EXCHANGE_FLOATS) return VIVA_OK;
+  if (!travels(e, count)) return VIVA_OK;
   CUDA_CALL(b, copies_fit(&exchange_of(e)->copies[rank], e->ranks, count, error));
 }
 
 static viva_status cuda_exchange_send(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error) {
-  if (!e->halves || count <= EXCHANGE_FLOATS) return VIVA_OK;
+  if (!travels(e, count)) return VIVA_OK;
   CUDA_CALL(b, copies_send(exchange_of(e)->copies, rank, e->ranks, x, count, error));
 }
 
@@ -148,6 +154,7 @@ static void exchange_close(exchange *e) {
 }
 
 static const exchange_ops cuda_exchange_ops = {.name = "cuda",
+                                               .reserve_bytes = cuda_exchange_reserve_bytes,
                                                .reserve = cuda_exchange_reserve,
                                                .send = cuda_exchange_send,
                                                .sum = cuda_exchange_sum,

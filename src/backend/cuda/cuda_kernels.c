@@ -28,6 +28,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .codes_to_f16 = convert_codes_to_f16,
     .finish = convert_finish,
     .read_memory = run_read_memory,
+    .chase = convert_chase,
     .fetch = convert_fetch,
     .put = convert_put,
     .gemv = run_gemv,

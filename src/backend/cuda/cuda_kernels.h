@@ -26,6 +26,7 @@ typedef struct cuda_kernels {
   int (*codes_to_f16)(convert_codes type, const void *codes, int m, int k, void *to, size_t to_stride, void *stream);
   int (*finish)(const convert_finish_args *args, void *stream);
   int (*read_memory)(const cuda_gpu *gpu, const void *dev, size_t bytes, void *sink, void *stream);
+  int (*chase)(const uint64_t *words, size_t reads, void *sink, void *stream);
   int (*fetch)(const void *host, void *dev, size_t words, void *stream);
   int (*put)(const float *logits, float *const *to, size_t count, void *stream, int dependent);
   /* products */

@@ -48,30 +48,35 @@ static void widen_kv_fp8(const uint8_t *codes, float *to, size_t count) {
   }
 }
 
-/* rows queries × 4 positions (or 1) from position p: their scores, without the keys' factors. Two positions at a time: six
- * chains of sums fit the registers, and a vector of q is read once for both. */
+/* rows queries × 4 positions (or 1) from position p: their scores, without the keys' factors. As many positions at a time as
+ * the registers hold the sums of; a vector of q is read once for them. */
 ALWAYS_INLINE void score_fp8_tile(int rows, int positions, const attend_work *w, size_t query, const block_rows *keys,
                                   const block_rows *values, size_t p) {
-  const int pair = positions == 1 ? 1 : 2;
+  const int together = positions == 1 ? 1 : KV_FP8_KEYS;
   const float *q = w->q + query * w->padded;
   float *scores = w->scores + query * CPU_KV_BLOCK + p;
   vf sums[SUM_TILE_ROWS][4];
   if (keys->next) ask_for(keys->next + p * keys->stride, (size_t)positions * keys->stride);
   if (values->cold) ask_for(values->from + p * values->stride, (size_t)positions * values->stride);
   UNROLL
-  for (int j = 0; j < positions; j += pair) {
+  for (int j = 0; j < positions; j += together) {
     const char *key = keys->from + (p + (size_t)j) * keys->stride;
     UNROLL
-    for (int i = 0; i < rows; i++) sums[i][j] = sums[i][j + pair - 1] = v_zero();
+    for (int i = 0; i < rows; i++) {
+      UNROLL
+      for (int o = 0; o < together; o++) sums[i][j + o] = v_zero();
+    }
     for (size_t d = 0; d < w->dim; d += KV_FP8_STEP) {
       UNROLL
       for (int v = 0; v < KV_FP8_VECTORS; v++) {
-        const vf a = v_load_kv_fp8(key + d, v), b = v_load_kv_fp8(key + (size_t)(pair - 1) * keys->stride + d, v);
+        vf k[KV_FP8_KEYS];
+        UNROLL
+        for (int o = 0; o < together; o++) k[o] = v_load_kv_fp8(key + (size_t)o * keys->stride + d, v);
         UNROLL
         for (int i = 0; i < rows; i++) {
           const vf x = v_load(q + (size_t)i * w->padded + d + (size_t)v * LANES);
-          sums[i][j] = v_fma(a, x, sums[i][j]);
-          if (pair == 2) sums[i][j + 1] = v_fma(b, x, sums[i][j + 1]);
+          UNROLL
+          for (int o = 0; o < together; o++) sums[i][j + o] = v_fma(k[o], x, sums[i][j + o]);
         }
       }
     }

@@ -16,6 +16,7 @@
 #define PANEL_TILE_ROWS 3
 #define FEW_TILE_ROWS   6 /* of x, times 2 of w: as many chains of sums hide the adder */
 #define FEW_TILE_COLS   2
+#define FEW_PAIR_COLS   4 /* two rows of x */
 #define FEW_ROW_COLS    2
 #define SUM_TILE_ROWS   3 /* attention's weighted sum: 3 queries × 4 vectors */
 #define SUM_TILE_COLS   4
@@ -111,6 +112,7 @@ static inline void v_load2_fp8(const void *from, vf to[2]) {
 /* Codes of a cache: of 8 words of 4, each vector has the bytes of one place. Moved to the top of 32 bits and then right by 4, with its
  * sign once, a code is an FP32 divided by 2^120; E4M3's subnormals are FP32's. 11 operations for 32 codes, none of which takes
  * the multipliers' pipes or crosses lanes, as a conversion from F16 does. */
+#define KV_FP8_KEYS    2 /* keys whose sums fit the registers */
 #define KV_FP8_VECTORS 4
 #define KV_FP8_QUERY   0x1p64f  /* multiplies q, */
 #define KV_FP8_KEY     0x1p56f  /* a key's scale, */

@@ -48,8 +48,8 @@ static void widen_kv_fp8(const uint8_t *codes, float *to, size_t count) {
   }
 }
 
-/* rows queries × 4 positions (or 1) from position p: their scores, without the keys' factors. As many positions at a time as
- * the registers hold the sums of; a vector of q is read once for them. */
+/* rows queries × 4 positions (or 1) from position p: their scores, without the keys' factors. As many positions at a time
+ * as the registers hold the sums of; a vector of q is read once for them. */
 ALWAYS_INLINE void score_fp8_tile(int rows, int positions, const attend_work *w, size_t query, const block_rows *keys,
                                   const block_rows *values, size_t p) {
   const int together = positions == 1 ? 1 : KV_FP8_KEYS;

@@ -109,9 +109,9 @@ static inline void v_load2_fp8(const void *from, vf to[2]) {
   to[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
   to[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
 }
-/* Codes of a cache: of 8 words of 4, each vector has the bytes of one place. Moved to the top of 32 bits and then right by 4, with its
- * sign once, a code is an FP32 divided by 2^120; E4M3's subnormals are FP32's. 11 operations for 32 codes, none of which takes
- * the multipliers' pipes or crosses lanes, as a conversion from F16 does. */
+/* Codes of a cache: of 8 words of 4, each vector has the bytes of one place. Moved to the top of 32 bits and then right by 4,
+ * with its sign once, a code is an FP32 divided by 2^120; E4M3's subnormals are FP32's. 11 operations for 32 codes, none of
+ * which takes the multipliers' pipes or crosses lanes, as a conversion from F16 does. */
 #define KV_FP8_KEYS    2 /* keys whose sums fit the registers */
 #define KV_FP8_VECTORS 4
 #define KV_FP8_QUERY   0x1p64f  /* multiplies q, */
@@ -127,8 +127,8 @@ static inline vf v_kv_fp8(const void *from, int vector, __m256i bits) {
 static inline vf v_load_kv_fp8(const void *from, int vector) {
   return v_kv_fp8(from, vector, _mm256_set1_epi32((int)0x87f00000));
 }
-/* The same where 12 sums and 3 factors leave one register: gcc is kept from holding the codes or the mask in another, and a sum in
- * memory instead, which would take as long as three products. */
+/* The same where 12 sums and 3 factors leave one register: gcc is kept from holding the codes or the mask in another and a
+ * sum in memory, which would take as long as three products. */
 static inline vf v_load_kv_fp8_lean(const void *from, int vector) {
   static const uint32_t bits[LANES] __attribute__((aligned(32))) = {0x87f00000, 0x87f00000, 0x87f00000, 0x87f00000,
                                                                     0x87f00000, 0x87f00000, 0x87f00000, 0x87f00000};

@@ -8,7 +8,7 @@
 
 #include "bench.h"
 
-enum { CALLS = 500, ROUNDS = 24, N = 8, MORE = 72, TYPES = 5, SLOW = 100 /* ns */ };
+enum { CALLS = 150, ROUNDS = 80, N = 8, MORE = 72, TYPES = 5, SLOW = 100 /* ns */ };
 
 /* Operands of one type, of n elements each where nothing else is said. */
 typedef struct operands {

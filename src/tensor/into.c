@@ -24,8 +24,6 @@ static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
 #define OUT viva_tensor *out, viva_error *error
 
 INTO(einsum, (const char *text, const viva_tensor *const *tensors, uint32_t count, OUT), text, tensors, count)
-INTO(matrix_norm, (const viva_tensor *a, double order, int32_t keepdims, OUT), a, order, keepdims)
-INTO(clip_by_norm, (const viva_tensor *a, double longest, OUT), a, longest)
 INTO(percentile, (const viva_tensor *a, double percent, int32_t axis, int32_t keepdims, OUT), a, percent, axis,
      keepdims)
 INTO(median, (const viva_tensor *a, int32_t axis, int32_t keepdims, OUT), a, axis, keepdims)
@@ -34,25 +32,12 @@ INTO(conv2d,
       OUT),
      a, kernels, bias, options)
 INTO(pool2d, (viva_pooling op, const viva_tensor *a, const viva_window_options *options, OUT), op, a, options)
-INTO(similarity, (viva_similarity op, const viva_tensor *a, const viva_tensor *b, int32_t axis, OUT), op, a, b, axis)
-INTO(is_close, (const viva_tensor *a, const viva_tensor *b, double relative, double absolute, OUT), a, b, relative,
-     absolute)
 INTO(map, (const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user, OUT), a,
      function, user)
 INTO(map2,
      (const viva_tensor *a, const viva_tensor *b, double (*function)(void *user, uint64_t index, double x, double y),
       void *user, OUT),
      a, b, function, user)
-
-viva_status viva_tensor_norm_into(const viva_tensor *a, double order, const int32_t *axes, uint32_t count,
-                                  int32_t keepdims, OUT) {
-  viva_tensor *made;
-  TRY(operand_need(out, "out", error));
-  if (order == 2 && a && dtype_is_compute(a->dtype))
-    return viva_tensor_reduce_into(VIVA_NORM, a, axes, count, keepdims, out, error);
-  TRY(viva_tensor_norm(a, order, axes, count, keepdims, &made, error));
-  return put(made, out, error);
-}
 
 viva_status viva_tensor_one_hot_into(const viva_tensor *indices, viva_tensor *out, viva_error *error) {
   char text[128];

@@ -217,28 +217,13 @@ static viva_status diag(const viva_tensor *a, int64_t k, goal *g, viva_error *er
   return VIVA_OK;
 }
 
-/* -- public: into a new tensor, and into one that is there */
+/* -- public */
 
-#define BOTH(name, parameters, ...)                                                                                    \
-  viva_status viva_tensor_##name(parameters, viva_tensor **out, viva_error *error) {                                   \
-    goal g;                                                                                                            \
-    g.fresh = out;                                                                                                     \
-    TRY(operand_place(out, error));                                                                                    \
-    return name(__VA_ARGS__, &g, error);                                                                               \
-  }                                                                                                                    \
-  viva_status viva_tensor_##name##_into(parameters, viva_tensor *out, viva_error *error) {                             \
-    goal g;                                                                                                            \
-    g.fresh = NULL, g.into = out;                                                                                      \
-    TRY(operand_need(out, "out", error));                                                                              \
-    return name(__VA_ARGS__, &g, error);                                                                               \
-  }
-#define LIST(...) __VA_ARGS__
-
-BOTH(concatenate, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
-BOTH(stack, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
-BOTH(roll, LIST(const viva_tensor *a, int64_t shift, int32_t axis), a, shift, axis)
-BOTH(pad, LIST(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value), a, before, after,
+GOAL_CALLS(concatenate, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
+GOAL_CALLS(stack, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
+GOAL_CALLS(roll, LIST(const viva_tensor *a, int64_t shift, int32_t axis), a, shift, axis)
+GOAL_CALLS(pad, LIST(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value), a, before, after,
      value)
-BOTH(tile, LIST(const viva_tensor *a, const uint64_t *times), a, times)
-BOTH(repeat, LIST(const viva_tensor *a, uint64_t times, int32_t axis), a, times, axis)
-BOTH(diag, LIST(const viva_tensor *a, int64_t k), a, k)
+GOAL_CALLS(tile, LIST(const viva_tensor *a, const uint64_t *times), a, times)
+GOAL_CALLS(repeat, LIST(const viva_tensor *a, uint64_t times, int32_t axis), a, times, axis)
+GOAL_CALLS(diag, LIST(const viva_tensor *a, int64_t k), a, k)

@@ -1,0 +1,109 @@
+/* tensor/few.c: few elements out of tensors and into them. */
+#include "tensor/few.h"
+
+#include <string.h>
+
+#include "tensor/cast.h"
+
+/* to = the elements under an index that runs over shape, of one axis or more. */
+#define GATHER(T)                                                                                                      \
+  static void gather_##T(uint32_t rank, const uint64_t *shape, const int64_t *strides, const void *first, void *dense) {  \
+    const T *from = first;                                                                                             \
+    T *to = dense;                                                                                                     \
+    const uint32_t inner = rank - 1;                                                                                   \
+    const size_t n = (size_t)shape[inner];                                                                             \
+    uint64_t index[VIVA_TENSOR_MAX_RANK];                                                                              \
+    for (uint32_t i = 0; i < inner; i++) index[i] = 0;                                                                 \
+    for (;;) {                                                                                                         \
+      for (size_t k = 0; k < n; k++) to[k] = from[(int64_t)k * strides[inner]];                                        \
+      uint32_t i = inner;                                                                                              \
+      for (to += n; i-- > 0;) {                                                                                        \
+        from += strides[i];                                                                                            \
+        if (++index[i] < shape[i]) break;                                                                              \
+        from -= (int64_t)shape[i] * strides[i];                                                                        \
+        index[i] = 0;                                                                                                  \
+      }                                                                                                                \
+      if (i == UINT32_MAX) return;                                                                                     \
+    }                                                                                                                  \
+  }
+GATHER(uint8_t)
+GATHER(uint16_t)
+GATHER(uint32_t)
+GATHER(uint64_t)
+
+static void gather(size_t size, uint32_t rank, const uint64_t *shape, const int64_t *strides, const void *from,
+                   void *to) {
+  switch (size) {
+  case 1: gather_uint8_t(rank, shape, strides, from, to); return;
+  case 2: gather_uint16_t(rank, shape, strides, from, to); return;
+  case 4: gather_uint32_t(rank, shape, strides, from, to); return;
+  default: gather_uint64_t(rank, shape, strides, from, to);
+  }
+}
+
+const void *few_read(const viva_tensor *t, uint32_t rank, const uint64_t *shape, const int64_t *strides,
+                     viva_dtype type, few_room *room) {
+  const size_t from_size = tensor_element_bytes(t->dtype), size = tensor_element_bytes(type);
+  uint64_t count = 1;
+  int lies = 1;
+  for (uint32_t i = rank; i-- > 0; count *= shape[i]) lies &= shape[i] == 1 || strides[i] == (int64_t)count;
+  if (t->dtype == type) {
+    if (lies) return t->data;
+    gather(size, rank, shape, strides, t->data, room->bytes);
+    return room->bytes;
+  }
+  few_room raw;
+  if (!lies) gather(from_size, rank, shape, strides, t->data, raw.bytes);
+  cast_line(type, room->bytes, (int64_t)size, t->dtype, lies ? t->data : raw.bytes, (int64_t)from_size, (size_t)count);
+  return room->bytes;
+}
+
+const void *few_hold(const viva_tensor *t, viva_dtype type, few_room *room) {
+  return few_read(t, t->rank, t->shape, t->strides, type, room);
+}
+
+const void *few_lines(const viva_tensor *t, uint32_t rank, const uint64_t *shape, uint32_t last, viva_dtype type,
+                      few_room *room) {
+  const uint32_t missing = rank - t->rank;
+  uint64_t sizes[VIVA_TENSOR_MAX_RANK];
+  int64_t strides[VIVA_TENSOR_MAX_RANK];
+  uint32_t count = 0;
+  for (int end = 0; end < 2; end++)
+    for (uint32_t i = 0; i < rank; i++) {
+      if ((int)(last >> i & 1) != end) continue;
+      sizes[count] = shape[i];
+      strides[count++] = i < missing || t->shape[i - missing] == 1 ? 0 : t->strides[i - missing];
+    }
+  return few_read(t, rank, sizes, strides, type, room);
+}
+
+void few_put(const viva_tensor *to, viva_dtype type, const void *values) {
+  const int64_t size = (int64_t)tensor_element_bytes(type), to_size = (int64_t)tensor_element_bytes(to->dtype);
+  int64_t to_step[VIVA_TENSOR_MAX_RANK], step[VIVA_TENSOR_MAX_RANK], next = size;
+  if (tensor_contiguous(to)) {
+    cast_line(to->dtype, to->data, to_size, type, values, size, to->elements);
+    return;
+  }
+  for (uint32_t i = to->rank; i-- > 0; next *= (int64_t)to->shape[i])
+    to_step[i] = to->strides[i] * to_size, step[i] = next;
+  operand_lines(to->rank, to->shape, to->dtype, to->data, to_step, type, values, step);
+}
+
+viva_status few_give(goal *g, runtime *rt, viva_dtype result, uint32_t rank, const uint64_t *shape, viva_dtype type,
+                     const void *values, viva_error *error) {
+  few_room rounded;
+  if (g->fresh) {
+    TRY(tensor_empty(rt, result, rank, shape, g->fresh, error));
+    few_put(*g->fresh, type, values);
+    return VIVA_OK;
+  }
+  TRY(operand_target(g->into, "out", rank, shape, error));
+  if (type != result && g->into->dtype != result) { /* it is the result that is converted */
+    cast_line(result, rounded.bytes, (int64_t)tensor_element_bytes(result), type, values,
+              (int64_t)tensor_element_bytes(type), g->into->elements);
+    few_put(g->into, result, rounded.bytes);
+  } else {
+    few_put(g->into, type, values);
+  }
+  return VIVA_OK;
+}

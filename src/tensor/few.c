@@ -58,12 +58,21 @@ const void *few_read(const viva_tensor *t, uint32_t rank, const uint64_t *shape,
   return room->bytes;
 }
 
+/* All of a row-major tensor. */
+static inline const void *read_dense(const viva_tensor *t, viva_dtype type, few_room *room) {
+  if (t->dtype == type) return t->data;
+  cast_line(type, room->bytes, (int64_t)tensor_element_bytes(type), t->dtype, t->data,
+            (int64_t)tensor_element_bytes(t->dtype), t->elements);
+  return room->bytes;
+}
+
 const void *few_hold(const viva_tensor *t, viva_dtype type, few_room *room) {
+  if (tensor_contiguous(t)) return read_dense(t, type, room);
   return few_read(t, t->rank, t->shape, t->strides, type, room);
 }
 
-const void *few_lines(const viva_tensor *t, uint32_t rank, const uint64_t *shape, uint32_t last, viva_dtype type,
-                      few_room *room) {
+static __attribute__((noinline)) const void *read_lines(const viva_tensor *t, uint32_t rank, const uint64_t *shape,
+                                                        uint32_t last, viva_dtype type, few_room *room) {
   const uint32_t missing = rank - t->rank;
   uint64_t sizes[VIVA_TENSOR_MAX_RANK];
   int64_t strides[VIVA_TENSOR_MAX_RANK];
@@ -75,6 +84,15 @@ const void *few_lines(const viva_tensor *t, uint32_t rank, const uint64_t *shape
       strides[count++] = i < missing || t->shape[i - missing] == 1 ? 0 : t->strides[i - missing];
     }
   return few_read(t, rank, sizes, strides, type, room);
+}
+
+const void *few_lines(const viva_tensor *t, uint32_t rank, const uint64_t *shape, uint32_t last, viva_dtype type,
+                      few_room *room) {
+  const uint32_t lowest = last & (0u - last);
+  int stays = t->rank == rank && (last == 0 || last + lowest == 1u << rank); /* the axes' order */
+  for (uint32_t i = 0; stays && i < rank; i++) stays = t->shape[i] == shape[i];
+  if (stays && tensor_contiguous(t)) return read_dense(t, type, room);
+  return read_lines(t, rank, shape, last, type, room);
 }
 
 void few_put(const viva_tensor *to, viva_dtype type, const void *values) {

@@ -70,7 +70,7 @@ static void odd_f32(const char *from, int64_t from_step, float *to, size_t n) {
 }
 
 static APART void direct(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from,
-                   int64_t from_step, size_t n) {
+                         int64_t from_step, size_t n) {
   char *p[2] = {to, (char *)(uintptr_t)from};
   const int64_t step[2] = {to_step, from_step};
   loops_get()->cast[to_type][from_type == VIVA_BOOL ? VIVA_U8 : from_type](p, step, n);
@@ -111,7 +111,7 @@ static void chunk_from_f32(viva_dtype to_type, char *to, int64_t to_step, const 
 
 /* What has no loop of its own, through F32. */
 static APART void cast_by_f32(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from,
-                        int64_t from_step, size_t n) {
+                              int64_t from_step, size_t n) {
   float values[CHUNK];
   for (size_t done = 0; done < n; done += CHUNK) {
     const size_t part = n - done < CHUNK ? n - done : CHUNK;

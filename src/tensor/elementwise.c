@@ -13,8 +13,8 @@
 #include "tensor/walk.h"
 
 enum {
-  PIECE = 256,                  /* elements of each operand: three of them stay in the first cache */
-  PIECE_BYTES = 8 * PIECE + 64  /* two buffers are not 4 KiB apart: a load would wait for the store to the other */
+  PIECE = 256,                 /* elements of each operand: three of them stay in the first cache */
+  PIECE_BYTES = 8 * PIECE + 64 /* two buffers are not 4 KiB apart: a load would wait for the store to the other */
 };
 
 typedef struct task {
@@ -94,8 +94,8 @@ static void run_few(const task *t, char **p, int64_t *step) {
       p[k] = rooms[k].bytes, step[k] = single ? 0 : (int64_t)tensor_element_bytes(wanted);
       continue;
     }
-    const void *read = single ? few_hold(x, wanted, &rooms[k])
-                              : few_lines(x, to->rank, to->shape, 0, wanted, &rooms[k]);
+    const void *read =
+        single ? few_hold(x, wanted, &rooms[k]) : few_lines(x, to->rank, to->shape, 0, wanted, &rooms[k]);
     step[k] = single ? 0 : (int64_t)tensor_element_bytes(wanted);
     if (read == x->data) { /* in the way */
       memcpy(rooms[k].bytes, read, (step[k] ? to->elements : 1) * tensor_element_bytes(wanted));
@@ -143,17 +143,22 @@ static inline int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor 
 
 /* -- results */
 
-/* The shape of the result: an input's own where they have all the same, else put together in `room`. */
+/* t can be repeated to like's shape: its axes are the last of like's, or 1. */
+static inline int fits_into(const viva_tensor *t, const viva_tensor *like) {
+  const uint64_t *shape = like->shape + (like->rank - t->rank);
+  if (t->rank > like->rank) return 0;
+  for (uint32_t i = 0; i < t->rank; i++)
+    if (t->shape[i] != shape[i] && t->shape[i] != 1) return 0;
+  return 1;
+}
+
+/* The shape of the result: that of the first where it holds the others, else put together in `room`. */
 static inline viva_status result_shape(const viva_tensor *const *inputs, int count, uint64_t *room, uint32_t *rank,
                                        const uint64_t **shape, viva_error *error) {
-  int same = 1;
-  for (int k = 1; k < count && same; k++) {
-    if (inputs[k]->rank == 0) continue; /* a number */
-    same = inputs[k]->rank == inputs[0]->rank;
-    for (uint32_t i = 0; same && i < inputs[0]->rank; i++) same = inputs[k]->shape[i] == inputs[0]->shape[i];
-  }
-  *rank = inputs[0]->rank, *shape = same ? inputs[0]->shape : room;
-  return same ? VIVA_OK : broadcast_shape(inputs, count, rank, room, error);
+  int fits = 1;
+  for (int k = 1; k < count && fits; k++) fits = fits_into(inputs[k], inputs[0]);
+  *rank = inputs[0]->rank, *shape = fits ? inputs[0]->shape : room;
+  return fits ? VIVA_OK : broadcast_shape(inputs, count, rank, room, error);
 }
 
 /* The inputs that are in out's way, copied; out itself may lie anyhow. */

@@ -7,7 +7,8 @@
 
 /* to = the elements under an index that runs over shape, of one axis or more. */
 #define GATHER(T)                                                                                                      \
-  static void gather_##T(uint32_t rank, const uint64_t *shape, const int64_t *strides, const void *first, void *dense) {  \
+  static void gather_##T(uint32_t rank, const uint64_t *shape, const int64_t *strides, const void *first,              \
+                         void *dense) {                                                                                \
     const T *from = first;                                                                                             \
     T *to = dense;                                                                                                     \
     const uint32_t inner = rank - 1;                                                                                   \

@@ -23,7 +23,6 @@ static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
   }
 #define OUT viva_tensor *out, viva_error *error
 
-INTO(einsum, (const char *text, const viva_tensor *const *tensors, uint32_t count, OUT), text, tensors, count)
 INTO(percentile, (const viva_tensor *a, double percent, int32_t axis, int32_t keepdims, OUT), a, percent, axis,
      keepdims)
 INTO(median, (const viva_tensor *a, int32_t axis, int32_t keepdims, OUT), a, axis, keepdims)

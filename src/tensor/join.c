@@ -222,8 +222,8 @@ static viva_status diag(const viva_tensor *a, int64_t k, goal *g, viva_error *er
 GOAL_CALLS(concatenate, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
 GOAL_CALLS(stack, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
 GOAL_CALLS(roll, LIST(const viva_tensor *a, int64_t shift, int32_t axis), a, shift, axis)
-GOAL_CALLS(pad, LIST(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value), a, before, after,
-     value)
+GOAL_CALLS(pad, LIST(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value), a, before,
+           after, value)
 GOAL_CALLS(tile, LIST(const viva_tensor *a, const uint64_t *times), a, times)
 GOAL_CALLS(repeat, LIST(const viva_tensor *a, uint64_t times, int32_t axis), a, times, axis)
 GOAL_CALLS(diag, LIST(const viva_tensor *a, int64_t k), a, k)

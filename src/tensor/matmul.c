@@ -219,7 +219,8 @@ static viva_status matmul(const viva_tensor *a, const viva_tensor *b, goal *to, 
   TRY(operand_need(a, "a", error));
   TRY(operand_need(b, "b", error));
   gemm g;
-  const viva_dtype result = a->dtype == b->dtype && dtype_is_compute(a->dtype) ? a->dtype : dtype_promote(a->dtype, b->dtype);
+  const viva_dtype result =
+      a->dtype == b->dtype && dtype_is_compute(a->dtype) ? a->dtype : dtype_promote(a->dtype, b->dtype);
   if (result != VIVA_DTYPE_NONE && few_sizes(a, b, &g)) {
     few_room values;
     few_product(a, b, result, &g, &values);

@@ -119,7 +119,8 @@ static viva_status similarity(viva_similarity op, const viva_tensor *a, const vi
   release(&p);
   return status;
 }
-GOAL_CALLS(similarity, LIST(viva_similarity op, const viva_tensor *a, const viva_tensor *b, int32_t axis), op, a, b, axis)
+GOAL_CALLS(similarity, LIST(viva_similarity op, const viva_tensor *a, const viva_tensor *b, int32_t axis), op, a, b,
+           axis)
 
 /* -- closeness */
 
@@ -155,8 +156,7 @@ static viva_status is_close(const viva_tensor *a, const viva_tensor *b, double r
     static const int64_t step[3] = {1, sizeof(double), sizeof(double)};
     few_room rooms[2];
     char values[FEW], *p[3] = {values};
-    for (int k = 0; k < 2; k++)
-      p[k + 1] = (char *)(uintptr_t)few_lines(both[k], rank, shape, 0, VIVA_F64, &rooms[k]);
+    for (int k = 0; k < 2; k++) p[k + 1] = (char *)(uintptr_t)few_lines(both[k], rank, shape, 0, VIVA_F64, &rooms[k]);
     close_line(&c, p, step, (size_t)elements);
     return few_give(g, a->storage->rt, VIVA_BOOL, rank, shape, VIVA_BOOL, values, error);
   }

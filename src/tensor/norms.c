@@ -51,7 +51,9 @@ static viva_status magnitudes(const viva_tensor *a, tensor_local *room, viva_ten
 /* -- few elements */
 
 /* sizes[n] = |a[n]|, of F64 or F32. */
-static void absolutes(viva_dtype type, const void *a, size_t n, void *sizes) { row_unary(VIVA_ABSOLUTE, type, a, n, sizes); }
+static void absolutes(viva_dtype type, const void *a, size_t n, void *sizes) {
+  row_unary(VIVA_ABSOLUTE, type, a, n, sizes);
+}
 
 /* As an element of the type and back: what a reduction makes of its sum. */
 static double rounded(viva_dtype type, double x) { return type == VIVA_F32 ? (double)(float)x : x; }

@@ -204,8 +204,8 @@ static inline viva_dtype line_type(viva_reduction op, viva_dtype a) {
 
 /* The value of a dense line of line_type, and its type. */
 static inline viva_dtype reduce_line(const reduction *r, viva_dtype type, const char *line, size_t n, red_value *v) {
-  static const reducer_op folds[] = {[VIVA_SUM] = RED_SUM, [VIVA_PROD] = RED_PROD, [VIVA_MAX] = RED_MAX,
-                                     [VIVA_MIN] = RED_MIN};
+  static const reducer_op folds[] = {
+      [VIVA_SUM] = RED_SUM, [VIVA_PROD] = RED_PROD, [VIVA_MAX] = RED_MAX, [VIVA_MIN] = RED_MIN};
   switch (r->op) {
   case VIVA_SUM:
   case VIVA_PROD:

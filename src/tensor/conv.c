@@ -9,9 +9,12 @@
 #include "base/ck.h"
 #include "base/options.h"
 #include "base/pool.h"
+#include "tensor/few.h"
 #include "tensor/gemm.h"
+#include "tensor/ops.h"
 #include "tensor/walk.h"
 #include "tensor/window.h"
+#include "viva/tensor_into.h"
 
 enum { BAND_BYTES = 1 << 22 };
 
@@ -131,13 +134,16 @@ static viva_status take_kernels(const viva_tensor *a, const viva_tensor *kernels
   return VIVA_OK;
 }
 
-/* a + bias along the axis of outputs. */
-static viva_status add_bias(viva_tensor *to, const viva_tensor *bias, uint64_t outputs, viva_error *error) {
+static viva_status check_bias(const viva_tensor *bias, uint64_t outputs, viva_error *error) {
   char text[128];
+  if (bias->rank == 1 && bias->shape[0] == outputs) return VIVA_OK;
+  return error_set(error, VIVA_E_SIZE, "bias has the shape %s; expected one axis of %llu elements",
+                   tensor_shape_text(bias, text), (unsigned long long)outputs);
+}
+
+/* a + bias along the axis of outputs. */
+static viva_status add_bias(viva_tensor *to, const viva_tensor *bias, viva_error *error) {
   viva_tensor column = *bias;
-  if (bias->rank != 1 || bias->shape[0] != outputs)
-    return error_set(error, VIVA_E_SIZE, "bias has the shape %s; expected one axis of %llu elements",
-                     tensor_shape_text(bias, text), (unsigned long long)outputs);
   if (to->rank >= 3) {
     column.rank = 3;
     column.shape[1] = column.shape[2] = 1;
@@ -146,17 +152,64 @@ static viva_status add_bias(viva_tensor *to, const viva_tensor *bias, uint64_t o
   return viva_tensor_binary_into(VIVA_ADD, to, &column, to, error);
 }
 
-viva_status viva_tensor_conv2d(const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias,
-                               const viva_window_options *options, viva_tensor **out, viva_error *error) {
+/* The shape that the caller sees: a plane and one kernel give a plane, without an axis of outputs. */
+static uint32_t result_shape(const viva_tensor *a, const viva_tensor *kernels, const conv *c, uint64_t shape[4]) {
+  const uint32_t rank = window_shape(&c->w, c->outputs * c->groups, shape);
+  if (a->rank != 3 || kernels->rank != 3) return rank;
+  shape[0] = shape[1], shape[1] = shape[2];
+  return 2;
+}
+
+/* -- few elements */
+
+enum { FEW_COLUMNS = 4 * FEW /* elements of the matrix */ };
+
+static int are_few(const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias, const conv *c) {
+  const window *w = &c->w;
+  if (!few_fits(a) || !few_fits(kernels) || (bias && !few_fits(bias))) return 0;
+  if (w->out[0] > FEW || w->out[1] > FEW) return 0;
+  const uint64_t places = w->out[0] * w->out[1];
+  return w->a.shape[0] * c->outputs * c->groups * places <= FEW &&
+         c->channels * w->kernel[0] * w->kernel[1] * places <= FEW_COLUMNS;
+}
+
+static viva_status run_few(conv *c, const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias,
+                           viva_dtype result, goal *g, viva_error *error) {
+  const window *w = &c->w;
+  const uint64_t all = c->outputs * c->groups, places = w->out[0] * w->out[1];
+  few_room room[2], values;
+  char columns[FEW_COLUMNS * sizeof(double)];
+  uint64_t shape[4];
+  c->a = few_hold(a, c->type, &room[0]), c->kernels = few_hold(kernels, c->type, &room[1]);
+  c->columns = columns, c->to = values.bytes, c->rows = w->out[0];
+  for (uint64_t image = 0; image < w->a.shape[0]; image++)
+    for (uint64_t group = 0; group < c->groups; group++) run_band(c, image, group, 0, c->rows, NULL);
+  if (bias) {
+    const char *each = few_hold(bias, c->type, &room[0]);
+    const int64_t size = (int64_t)c->element, step[3] = {size, size, 0};
+    for (uint64_t i = 0; i < w->a.shape[0] * all; i++) {
+      char *const plane = values.bytes + i * places * c->element;
+      char *p[3] = {plane, plane, (char *)(uintptr_t)(each + i % all * c->element)};
+      loops_get()->binary[VIVA_ADD][c->type](p, step, (size_t)places);
+    }
+  }
+  const uint32_t rank = result_shape(a, kernels, c, shape);
+  return few_give(g, a->storage->rt, result, rank, shape, c->type, values.bytes, error);
+}
+
+/* -- */
+
+static viva_status conv2d(const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias,
+                          const viva_window_options *options, goal *g, viva_error *error) {
   viva_window_options o = viva_window_options_default();
-  conv c = {.w = {.name = "conv2d"}};
+  conv c; /* not cleared */
   uint64_t shape[4];
   viva_tensor *held[2] = {NULL}, *wide = NULL;
-  TRY(operand_place(out, error));
+  c.w.name = "conv2d";
   TRY(operand_need(a, "a", error));
   TRY(operand_need(kernels, "kernels", error));
   if (bias) TRY(operand_need(bias, "bias", error));
-  TRY(options_read(&o, options, "viva_window_options", error));
+  if (options) TRY(options_read(&o, options, "viva_window_options", error));
   for (int i = 0; i < 2; i++) o.stride[i] = o.stride[i] == 0 ? 1 : o.stride[i];
   viva_dtype result = dtype_promote(a->dtype, kernels->dtype);
   if (result == VIVA_DTYPE_NONE) return operand_refuse("conv2d", a->dtype, kernels->dtype, error);
@@ -166,6 +219,8 @@ viva_status viva_tensor_conv2d(const viva_tensor *a, const viva_tensor *kernels,
   c.type = dtype_is_float(result) ? dtype_kernel(result) : VIVA_I64;
   c.element = tensor_element_bytes(c.type);
   const uint64_t outputs = c.outputs * c.groups;
+  if (bias) TRY(check_bias(bias, outputs, error));
+  if (are_few(a, kernels, bias, &c)) return run_few(&c, a, kernels, bias, result, g, error);
   const uint32_t rank = window_shape(&c.w, outputs, shape);
   viva_status status = operand_dense(a, c.type, &held[0], error);
   if (status == VIVA_OK) status = operand_dense(kernels, c.type, &held[1], error);
@@ -174,16 +229,20 @@ viva_status viva_tensor_conv2d(const viva_tensor *a, const viva_tensor *kernels,
     c.a = held[0]->data, c.kernels = held[1]->data;
     status = run(&c, wide, error);
   }
-  if (status == VIVA_OK && bias) status = add_bias(wide, bias, outputs, error);
-  if (status == VIVA_OK && a->rank == 3 && kernels->rank == 3) { /* one result: without its axis of outputs */
-    const viva_tensor whole = *wide;
-    viva_tensor plane = whole;
-    plane.rank = 2;
-    for (uint32_t i = 0; i < 2; i++) plane.shape[i] = whole.shape[i + 1], plane.strides[i] = whole.strides[i + 1];
-    status = operand_copy(&plane, result, out, error);
-  } else if (status == VIVA_OK) {
-    status = operand_dense(wide, result, out, error);
+  if (status == VIVA_OK && bias) status = add_bias(wide, bias, error);
+  viva_tensor_release(held[0]), viva_tensor_release(held[1]);
+  if (status != VIVA_OK) {
+    viva_tensor_release(wide);
+    return status;
   }
-  viva_tensor_release(held[0]), viva_tensor_release(held[1]), viva_tensor_release(wide);
-  return status;
+  const uint32_t seen = result_shape(a, kernels, &c, shape);
+  if (seen != wide->rank) { /* nobody else knows it: the same elements in fewer axes */
+    wide->rank = seen;
+    for (uint32_t i = 0; i < seen; i++) wide->shape[i] = wide->shape[i + 1], wide->strides[i] = wide->strides[i + 1];
+  }
+  return goal_give(g, wide, result, error);
 }
+GOAL_CALLS(conv2d,
+           LIST(const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias,
+                const viva_window_options *options),
+           a, kernels, bias, options)

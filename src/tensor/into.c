@@ -26,11 +26,6 @@ static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
 INTO(percentile, (const viva_tensor *a, double percent, int32_t axis, int32_t keepdims, OUT), a, percent, axis,
      keepdims)
 INTO(median, (const viva_tensor *a, int32_t axis, int32_t keepdims, OUT), a, axis, keepdims)
-INTO(conv2d,
-     (const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias, const viva_window_options *options,
-      OUT),
-     a, kernels, bias, options)
-INTO(pool2d, (viva_pooling op, const viva_tensor *a, const viva_window_options *options, OUT), op, a, options)
 INTO(map, (const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user, OUT), a,
      function, user)
 INTO(map2,

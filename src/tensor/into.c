@@ -23,9 +23,6 @@ static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
   }
 #define OUT viva_tensor *out, viva_error *error
 
-INTO(percentile, (const viva_tensor *a, double percent, int32_t axis, int32_t keepdims, OUT), a, percent, axis,
-     keepdims)
-INTO(median, (const viva_tensor *a, int32_t axis, int32_t keepdims, OUT), a, axis, keepdims)
 INTO(map, (const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user, OUT), a,
      function, user)
 INTO(map2,
@@ -42,24 +39,6 @@ viva_status viva_tensor_one_hot_into(const viva_tensor *indices, viva_tensor *ou
                      tensor_shape_text(out, text));
   TRY(viva_tensor_one_hot(indices, out->shape[out->rank - 1], out->dtype, &made, error));
   return put(made, out, error);
-}
-
-/* Both or neither are written. */
-viva_status viva_tensor_top_k_into(const viva_tensor *a, uint64_t k, int32_t axis, viva_tensor *values,
-                                   viva_tensor *indices, viva_error *error) {
-  viva_tensor *made[2] = {NULL};
-  if (values) TRY(operand_need(values, "values", error));
-  if (indices) TRY(operand_need(indices, "indices", error));
-  if (values && indices && tensor_overlap(values, indices))
-    return error_set(error, VIVA_E_ARGUMENT, "top_k: values and indices share memory");
-  TRY(viva_tensor_top_k(a, k, axis, values ? &made[0] : NULL, indices ? &made[1] : NULL, error));
-  viva_status status = VIVA_OK;
-  if (values) status = operand_target(values, "values", made[0]->rank, made[0]->shape, error);
-  if (indices && status == VIVA_OK) status = operand_target(indices, "indices", made[1]->rank, made[1]->shape, error);
-  if (values && status == VIVA_OK) operand_move(values, made[0]);
-  if (indices && status == VIVA_OK) operand_move(indices, made[1]);
-  viva_tensor_release(made[0]), viva_tensor_release(made[1]);
-  return status;
 }
 
 /* -- given values */

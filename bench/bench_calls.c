@@ -7,16 +7,16 @@
 #include <string.h>
 
 #include "bench.h"
+#include "bench_arithmetic.h"
 
-enum { CALLS = 150, ROUNDS = 80, N = 8, MORE = 72, TYPES = 5, SLOW = 100 /* ns */ };
+enum { CALLS = ARITHMETIC_CALLS, ROUNDS = ARITHMETIC_ROUNDS, N = 8, TYPES = 5, SLOW = 100 /* ns */ };
 
-/* Operands of one type, of n elements each where nothing else is said. */
+/* Operands of one type, of 8 elements each where nothing else is said. */
 typedef struct operands {
   viva_engine *engine;
   viva_dtype type;
   uint64_t n;
-  size_t bytes;      /* of x */
-  viva_tensor *rows; /* [8], or [n/8, 8] */
+  size_t bytes; /* of x */
   viva_tensor *x, *y, *matrix, *row, *turned, *square, *image,
       *kernel; /* [n]; [2, n/2], [n/2], [n/2, 2]; 2 × 2; 1 × 2 × n/2 */
   viva_tensor *truth, *places, *places_2d;
@@ -54,7 +54,7 @@ BOTH(broadcast_row, binary, VIVA_ADD, o->matrix, o->row)
 BOTH(reduce, reduce, (viva_reduction)op, o->x, NULL, 0, 0)
 BOTH(reduce_axis, reduce, VIVA_SUM, o->matrix, last, 1, 0)
 BOTH(reduce_first, reduce, VIVA_SUM, o->turned, turned_axes + 1, 1, 0)
-BOTH(along, along, (viva_along)op, o->rows, -1)
+BOTH(along, along, (viva_along)op, o->x, -1)
 BOTH(along_axis, along, VIVA_SOFTMAX, o->matrix, -1)
 BOTH(where, where, o->truth, o->x, o->y)
 BOTH(clip, clip, o->x, 1, 3)
@@ -77,14 +77,14 @@ BOTH(norm, norm, o->x, 2, NULL, 0, 0)
 BOTH(norm_1, norm, o->x, 1, NULL, 0, 0)
 BOTH(matrix_norm, matrix_norm, o->matrix, 1, 0)
 BOTH(clip_by_norm, clip_by_norm, o->x, 1)
-BOTH(layer_norm, layer_norm, o->rows, -1, NULL, NULL, 1e-5)
-BOTH(rms_norm, rms_norm, o->rows, -1, NULL, 1e-5)
-BOTH(percentile, percentile, o->rows, 30, -1, 0)
-BOTH(median, median, o->rows, -1, 0)
-FRESH(top_k, top_k(o->rows, 4, -1, out, NULL, NULL))
+BOTH(layer_norm, layer_norm, o->x, -1, NULL, NULL, 1e-5)
+BOTH(rms_norm, rms_norm, o->x, -1, NULL, 1e-5)
+BOTH(percentile, percentile, o->x, 30, -1, 0)
+BOTH(median, median, o->x, -1, 0)
+FRESH(top_k, top_k(o->x, 4, -1, out, NULL, NULL))
 static viva_status top_k_into(const operands *o, int op, viva_tensor *out) {
   (void)op;
-  return viva_tensor_top_k_into(o->rows, 4, -1, out, NULL, NULL);
+  return viva_tensor_top_k_into(o->x, 4, -1, out, NULL, NULL);
 }
 BOTH(conv2d, conv2d, o->image, o->kernel, NULL, NULL)
 BOTH(pool2d, pool2d, VIVA_MAX_POOL, o->image, NULL)
@@ -242,12 +242,11 @@ static viva_tensor *filled(const operands *o, viva_dtype type, uint32_t rank, co
   return whole;
 }
 
-static operands make(viva_engine *engine, viva_dtype type, uint64_t n) {
+static operands make(viva_engine *engine, viva_dtype type) {
+  const uint64_t n = N;
   operands o = {.engine = engine, .type = type, .n = n};
   const uint64_t whole[1] = {n}, wide[2] = {2, n / 2}, half[1] = {n / 2}, high[2] = {n / 2, 2}, square[2] = {2, 2};
   const uint64_t image[3] = {1, 2, n / 2}, kernel[4] = {1, 1, 2, 2};
-  const uint64_t rows[2] = {n / N, N};
-  o.rows = filled(&o, type, n == N ? 1 : 2, n == N ? whole : rows, 1);
   o.x = filled(&o, type, 1, whole, 1), o.y = filled(&o, type, 1, whole, 2);
   o.matrix = filled(&o, type, 2, wide, 1), o.row = filled(&o, type, 1, half, 1);
   o.turned = filled(&o, type, 2, high, 1), o.square = filled(&o, type, 2, square, 1);
@@ -262,8 +261,7 @@ static operands make(viva_engine *engine, viva_dtype type, uint64_t n) {
 }
 
 static void drop(operands *o) {
-  viva_tensor *all[] = {o->rows,   o->x,     o->y,      o->matrix, o->row,   o->turned,
-                        o->square, o->image, o->kernel, o->truth,  o->places};
+  viva_tensor *all[] = {o->x, o->y, o->matrix, o->row, o->turned, o->square, o->image, o->kernel, o->truth, o->places};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) viva_tensor_release(all[i]);
 }
 
@@ -298,27 +296,34 @@ static void time_both(const call *c, const operands *o, int op, double both[2]) 
   viva_tensor_release(made);
 }
 
-static void print_cell(const call *c, const operands *few, const operands *many, int op, int *slow) {
-  double both[2], more[2];
-  time_both(c, few, op, both);
+/* What was found: cells, those above SLOW, and those whose overhead is. */
+typedef struct tally {
+  int cells, slow, over;
+} tally;
+
+static void print_cell(const call *c, const operands *o, int op, const char *row, const char *table, tally *t) {
+  double both[2];
+  time_both(c, o, op, both);
   if (isnan(both[0])) {
     printf(" . |");
     return;
   }
+  t->cells++;
   printf(" %.0f", both[0]);
   if (!isnan(both[1])) printf(", %.0f", both[1]);
-  const int above = both[0] > SLOW || both[1] > SLOW;
-  *slow += above;
-  if (above) {
-    time_both(c, many, op, more);
-    printf(" (%.0f)", (more[0] - both[0]) / (double)((MORE - N) / N));
+  const double most = both[1] > both[0] ? both[1] : both[0];
+  if (most > SLOW) {
+    const double alone = arithmetic_ns(row, table, op, o->type);
+    t->slow++;
+    t->over += most - alone > SLOW;
+    printf(" − %.0f%s", alone, most - alone > SLOW ? " !" : "");
   }
   printf(" |");
 }
 
-static void print_row(const call *c, const operands *few, const operands *many, int op, const char *name, int *slow) {
+static void print_row(const call *c, const operands *few, int op, const char *name, const char *table, tally *t) {
   printf("| %s |", name);
-  for (int t = 0; t < TYPES; t++) print_cell(c, &few[t], &many[t], op, slow);
+  for (int i = 0; i < TYPES; i++) print_cell(c, &few[i], op, name, table, t);
   printf("\n");
   fflush(stdout);
 }
@@ -343,18 +348,19 @@ void bench_calls(viva_engine *engine, const char *only) {
                 {"Two operands", {"binary", binary_new, binary_into}, binary_name, VIVA_BINARY_COUNT},
                 {"Reductions", {"reduce", reduce_new, reduce_into}, reduction_name, VIVA_REDUCTION_COUNT},
                 {"Along an axis", {"along", along_new, along_into}, along_name, VIVA_ALONG_COUNT}};
-  operands few[TYPES], many[TYPES];
-  int slow = 0;
-  for (int t = 0; t < TYPES; t++) few[t] = make(engine, types[t], N), many[t] = make(engine, types[t], MORE);
+  operands few[TYPES];
+  tally found = {0, 0, 0};
+  for (int t = 0; t < TYPES; t++) few[t] = make(engine, types[t]);
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
     head(tables[i].title);
     for (int op = 0; op < tables[i].count; op++)
       if (!only || strstr(tables[i].name(op), only))
-        print_row(&tables[i].call, few, many, op, tables[i].name(op), &slow);
+        print_row(&tables[i].call, few, op, tables[i].name(op), tables[i].call.name, &found);
   }
   head("Other calls");
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-    if (!only || strstr(calls[i].name, only)) print_row(&calls[i], few, many, 0, calls[i].name, &slow);
-  printf("\n%d above %d ns\n", slow, SLOW);
-  for (int t = 0; t < TYPES; t++) drop(&few[t]), drop(&many[t]);
+    if (!only || strstr(calls[i].name, only)) print_row(&calls[i], few, 0, calls[i].name, NULL, &found);
+  printf("\n%d cells, %d of them above %d ns, %d with their arithmetic taken off\n", found.cells, found.slow, SLOW,
+         found.over);
+  for (int t = 0; t < TYPES; t++) drop(&few[t]);
 }

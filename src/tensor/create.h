@@ -23,5 +23,7 @@ viva_status create_random_options(viva_random_options *options, const viva_rando
 /* options: such. */
 viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                           const viva_random_options *options, viva_tensor **out, viva_error *error);
+/* Numbers [first, first + n) of such a tensor, before they are rounded to its type; first is even. */
+void create_random_numbers(const viva_random_options *options, uint64_t first, size_t n, double *values);
 
 #endif

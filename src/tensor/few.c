@@ -59,8 +59,7 @@ const void *few_read(const viva_tensor *t, uint32_t rank, const uint64_t *shape,
   return room->bytes;
 }
 
-/* All of a row-major tensor. */
-static inline const void *read_dense(const viva_tensor *t, viva_dtype type, few_room *room) {
+const void *few_values(const viva_tensor *t, viva_dtype type, few_room *room) {
   if (t->dtype == type) return t->data;
   cast_line(type, room->bytes, (int64_t)tensor_element_bytes(type), t->dtype, t->data,
             (int64_t)tensor_element_bytes(t->dtype), t->elements);
@@ -68,7 +67,7 @@ static inline const void *read_dense(const viva_tensor *t, viva_dtype type, few_
 }
 
 const void *few_hold(const viva_tensor *t, viva_dtype type, few_room *room) {
-  if (tensor_contiguous(t)) return read_dense(t, type, room);
+  if (tensor_contiguous(t)) return few_values(t, type, room);
   return few_read(t, t->rank, t->shape, t->strides, type, room);
 }
 
@@ -87,42 +86,58 @@ static __attribute__((noinline)) const void *read_lines(const viva_tensor *t, ui
   return few_read(t, rank, sizes, strides, type, room);
 }
 
+/* A row-major tensor, repeated: its elements are converted once. */
+static const void *repeat(const viva_tensor *t, size_t times, viva_dtype type, few_room *room) {
+  const size_t bytes = t->elements * tensor_element_bytes(type);
+  few_room once;
+  const char *from = few_values(t, type, &once);
+  for (size_t i = 0; i < times; i++) memcpy(room->bytes + i * bytes, from, bytes);
+  return room->bytes;
+}
+
+/* How often t's elements follow each other in this shape, t being row-major and its axes the last of it; 0: not so. */
+static size_t times_in(const viva_tensor *t, uint32_t rank, const uint64_t *shape) {
+  const uint32_t missing = rank - t->rank;
+  size_t times = 1;
+  for (uint32_t i = 0; i < missing; i++) times *= (size_t)shape[i];
+  for (uint32_t i = 0; i < t->rank; i++)
+    if (t->shape[i] != shape[missing + i]) return 0;
+  return tensor_contiguous(t) ? times : 0;
+}
+
 const void *few_lines(const viva_tensor *t, uint32_t rank, const uint64_t *shape, uint32_t last, viva_dtype type,
                       few_room *room) {
   const uint32_t lowest = last & (0u - last);
-  int stays = t->rank == rank && (last == 0 || last + lowest == 1u << rank); /* the axes' order */
-  for (uint32_t i = 0; stays && i < rank; i++) stays = t->shape[i] == shape[i];
-  if (stays && tensor_contiguous(t)) return read_dense(t, type, room);
+  const int in_order = last == 0 || last + lowest == 1u << rank;
+  const size_t times = in_order ? times_in(t, rank, shape) : 0;
+  if (times == 1) return few_values(t, type, room);
+  if (times > 1) return repeat(t, times, type, room);
   return read_lines(t, rank, shape, last, type, room);
 }
 
-void few_put(const viva_tensor *to, viva_dtype type, const void *values) {
-  const int64_t size = (int64_t)tensor_element_bytes(type), to_size = (int64_t)tensor_element_bytes(to->dtype);
-  int64_t to_step[VIVA_TENSOR_MAX_RANK], step[VIVA_TENSOR_MAX_RANK], next = size;
+void few_put(const viva_tensor *to, viva_dtype result, viva_dtype type, const void *values) {
+  few_room rounded;
+  int64_t to_step[VIVA_TENSOR_MAX_RANK], step[VIVA_TENSOR_MAX_RANK];
+  const int64_t to_size = (int64_t)tensor_element_bytes(to->dtype);
+  int64_t size = (int64_t)tensor_element_bytes(type);
+  if (type != result && to->dtype != result) { /* it is the result that is converted */
+    cast_line(result, rounded.bytes, (int64_t)tensor_element_bytes(result), type, values, size, to->elements);
+    type = result, size = (int64_t)tensor_element_bytes(result), values = rounded.bytes;
+  }
   if (tensor_contiguous(to)) {
     cast_line(to->dtype, to->data, to_size, type, values, size, to->elements);
     return;
   }
-  for (uint32_t i = to->rank; i-- > 0; next *= (int64_t)to->shape[i])
-    to_step[i] = to->strides[i] * to_size, step[i] = next;
+  for (uint32_t i = to->rank; i-- > 0; size *= (int64_t)to->shape[i])
+    to_step[i] = to->strides[i] * to_size, step[i] = size;
   operand_lines(to->rank, to->shape, to->dtype, to->data, to_step, type, values, step);
 }
 
 viva_status few_give(goal *g, runtime *rt, viva_dtype result, uint32_t rank, const uint64_t *shape, viva_dtype type,
                      const void *values, viva_error *error) {
-  few_room rounded;
-  if (g->fresh) {
-    TRY(tensor_empty(rt, result, rank, shape, g->fresh, error));
-    few_put(*g->fresh, type, values);
-    return VIVA_OK;
-  }
-  TRY(operand_target(g->into, "out", rank, shape, error));
-  if (type != result && g->into->dtype != result) { /* it is the result that is converted */
-    cast_line(result, rounded.bytes, (int64_t)tensor_element_bytes(result), type, values,
-              (int64_t)tensor_element_bytes(type), g->into->elements);
-    few_put(g->into, result, rounded.bytes);
-  } else {
-    few_put(g->into, type, values);
-  }
+  viva_tensor *to;
+  TRY(few_place(g, rt, result, rank, shape, &to, error));
+  few_put(to, result, type, values);
+  if (g->fresh) *g->fresh = to;
   return VIVA_OK;
 }

@@ -21,14 +21,24 @@ static inline int few_fits(const viva_tensor *t) { return t->elements > 0 && t->
  * no size is 0, and at most FEW elements. What lies so already stays where it is. */
 const void *few_read(const viva_tensor *t, uint32_t rank, const uint64_t *shape, const int64_t *strides,
                      viva_dtype type, few_room *room);
+/* The elements that lie from t's first on, without gaps, in their order in memory. */
+const void *few_values(const viva_tensor *t, viva_dtype type, few_room *room);
 /* All of t (few_fits), row by row. */
 const void *few_hold(const viva_tensor *t, viva_dtype type, few_room *room);
 /* t broadcast to this shape; lines: axes whose bits are set stand last. */
 const void *few_lines(const viva_tensor *t, uint32_t rank, const uint64_t *shape, uint32_t last, viva_dtype type,
                       few_room *room);
 
-/* to = dense values of this type, as many as it has elements. */
-void few_put(const viva_tensor *to, viva_dtype type, const void *values);
+/* to = dense values of this type, as many as it has elements; as `result` first, where that is neither's type. */
+void few_put(const viva_tensor *to, viva_dtype result, viva_dtype type, const void *values);
+
+/* The place of a result: *to = a new tensor, or g's own, whose shape is checked. */
+static inline viva_status few_place(goal *g, runtime *rt, viva_dtype result, uint32_t rank, const uint64_t *shape,
+                                    viva_tensor **to, viva_error *error) {
+  if (g->fresh) return *to = NULL, tensor_empty(rt, result, rank, shape, to, error);
+  *to = g->into;
+  return operand_target(g->into, "out", rank, shape, error);
+}
 
 /* A result of type `result` and this shape from dense values that few_put converts; values may lie on the stack. */
 viva_status few_give(goal *g, runtime *rt, viva_dtype result, uint32_t rank, const uint64_t *shape, viva_dtype type,

@@ -23,23 +23,10 @@ static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
   }
 #define OUT viva_tensor *out, viva_error *error
 
-INTO(map, (const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user, OUT), a,
-     function, user)
 INTO(map2,
      (const viva_tensor *a, const viva_tensor *b, double (*function)(void *user, uint64_t index, double x, double y),
       void *user, OUT),
      a, b, function, user)
-
-viva_status viva_tensor_one_hot_into(const viva_tensor *indices, viva_tensor *out, viva_error *error) {
-  char text[128];
-  viva_tensor *made;
-  TRY(operand_need(out, "out", error));
-  if (out->rank == 0)
-    return error_set(error, VIVA_E_SIZE, "one_hot: out has the shape %s; expected an axis of classes",
-                     tensor_shape_text(out, text));
-  TRY(viva_tensor_one_hot(indices, out->shape[out->rank - 1], out->dtype, &made, error));
-  return put(made, out, error);
-}
 
 /* -- given values */
 
@@ -53,24 +40,24 @@ static viva_status need_axes(const viva_tensor *out, const char *name, uint32_t 
 }
 
 viva_status viva_tensor_arange_into(double start, double stop, double step, OUT) {
-  viva_tensor *made;
+  goal g;
   TRY(operand_need(out, "out", error));
-  TRY(create_arange(out->storage->rt, out->dtype, start, stop, step, &made, error));
-  return put(made, out, error);
+  g.fresh = NULL, g.into = out;
+  return create_range(out->storage->rt, out->dtype, start, stop, step, &g, error);
 }
 
 viva_status viva_tensor_linspace_into(double start, double stop, OUT) {
-  viva_tensor *made;
+  goal g;
   TRY(need_axes(out, "linspace", 1, error));
-  TRY(create_linspace(out->storage->rt, out->dtype, start, stop, out->shape[0], &made, error));
-  return put(made, out, error);
+  g.fresh = NULL, g.into = out;
+  return create_spaced(out->storage->rt, out->dtype, start, stop, out->shape[0], 0, &g, error);
 }
 
 viva_status viva_tensor_logspace_into(double start, double stop, double base, OUT) {
-  viva_tensor *made;
+  goal g;
   TRY(need_axes(out, "logspace", 1, error));
-  TRY(create_logspace(out->storage->rt, out->dtype, start, stop, out->shape[0], base, &made, error));
-  return put(made, out, error);
+  g.fresh = NULL, g.into = out;
+  return create_logspace_to(out->storage->rt, out->dtype, start, stop, out->shape[0], base, &g, error);
 }
 
 viva_status viva_tensor_eye_into(int64_t k, OUT) {
@@ -82,9 +69,9 @@ viva_status viva_tensor_eye_into(int64_t k, OUT) {
 
 viva_status viva_tensor_random_into(const viva_random_options *options, OUT) {
   viva_random_options o;
-  viva_tensor *made;
+  goal g;
   TRY(operand_need(out, "out", error));
   TRY(create_random_options(&o, options, error));
-  TRY(create_random(out->storage->rt, out->dtype, out->rank, out->shape, &o, &made, error));
-  return put(made, out, error);
+  g.fresh = NULL, g.into = out;
+  return create_random_to(out->storage->rt, out->dtype, out->rank, out->shape, &o, &g, error);
 }

@@ -3,9 +3,11 @@
 
 #include "base/ck.h"
 #include "base/error.h"
+#include "tensor/few.h"
 #include "tensor/index.h"
 #include "tensor/scalar.h"
 #include "tensor/walk.h"
+#include "viva/tensor_into.h"
 
 static size_t count_true(const viva_tensor *truth) {
   size_t count = 0;
@@ -83,33 +85,65 @@ static viva_status refuse_axes(const viva_tensor *indices, viva_error *error) {
                    tensor_shape_text(indices, text));
 }
 
-viva_status viva_tensor_one_hot(const viva_tensor *indices, uint64_t classes, viva_dtype dtype, viva_tensor **out,
-                                viva_error *error) {
-  uint64_t shape[VIVA_TENSOR_MAX_RANK + 1];
-  tensor_local room;
-  viva_tensor *places, *made = NULL;
+/* to: zeros of this type, [places][classes]. */
+static void put_ones(const viva_tensor *places, uint64_t classes, viva_dtype dtype, char *to) {
+  const int64_t *values = (const int64_t *)(const void *)places->data;
+  const size_t size = tensor_element_bytes(dtype);
   scalar one;
-  TRY(operand_place(out, error));
-  TRY(operand_need(indices, "indices", error));
-  if (indices->rank == VIVA_TENSOR_MAX_RANK) return refuse_axes(indices, error);
-  for (uint32_t i = 0; i < indices->rank; i++) shape[i] = indices->shape[i];
-  shape[indices->rank] = classes;
-  TRY(tensor_create(indices->storage->rt, dtype, indices->rank + 1, shape, &made, error));
-  viva_status status = index_hold(indices, made, &room, &places, error);
-  if (status == VIVA_OK) status = index_check(places, made, indices->rank, error);
+  scalar_of(&one, dtype, 1);
+  for (size_t i = 0; i < places->elements; i++)
+    memcpy(to + (i * (size_t)classes + (size_t)index_place(values[i], classes)) * size, one.value, size);
+}
+
+/* made: zeros, or, NULL, few elements. like: the shape of the result. */
+static viva_status fill_one_hot(const viva_tensor *indices, const viva_tensor *like, viva_tensor *made, goal *g,
+                                viva_error *error) {
+  const uint64_t classes = like->shape[indices->rank];
+  tensor_local room;
+  viva_tensor *places;
+  TRY(index_hold(indices, like, &room, &places, error));
+  const viva_status status = index_check(places, like, indices->rank, error);
+  few_room few;
   if (status == VIVA_OK) {
-    const int64_t *values = (const int64_t *)(const void *)places->data;
-    const size_t size = tensor_element_bytes(dtype);
-    scalar_of(&one, dtype, 1);
-    for (size_t i = 0; i < places->elements; i++) {
-      const size_t at = i * (size_t)classes + (size_t)index_place(values[i], classes);
-      memcpy(made->data + at * size, one.value, size);
-    }
+    if (!made) memset(&few, 0, sizeof few);
+    put_ones(places, classes, like->dtype, made ? made->data : few.bytes);
   }
   viva_tensor_release(places);
-  if (status == VIVA_OK)
-    *out = made;
-  else
-    viva_tensor_release(made);
+  if (status != VIVA_OK || made) return status;
+  return few_give(g, indices->storage->rt, like->dtype, like->rank, like->shape, like->dtype, few.bytes, error);
+}
+
+static viva_status one_hot(const viva_tensor *indices, uint64_t classes, viva_dtype dtype, goal *g, viva_error *error) {
+  viva_tensor like, *made;
+  TRY(operand_need(indices, "indices", error));
+  if (indices->rank == VIVA_TENSOR_MAX_RANK) return refuse_axes(indices, error);
+  like.dtype = dtype, like.rank = indices->rank + 1;
+  for (uint32_t i = 0; i < indices->rank; i++) like.shape[i] = indices->shape[i];
+  like.shape[indices->rank] = classes;
+  if (few_fits(indices) && classes > 0 && classes <= FEW / indices->elements && tensor_element_bytes(dtype) > 0)
+    return fill_one_hot(indices, &like, NULL, g, error);
+  TRY(tensor_create(indices->storage->rt, dtype, like.rank, like.shape, &made, error));
+  const viva_status status = fill_one_hot(indices, made, made, g, error);
+  if (status == VIVA_OK) return goal_give(g, made, dtype, error);
+  viva_tensor_release(made);
   return status;
+}
+
+viva_status viva_tensor_one_hot(const viva_tensor *indices, uint64_t classes, viva_dtype dtype, viva_tensor **out,
+                                viva_error *error) {
+  goal g;
+  g.fresh = out;
+  TRY(operand_place(out, error));
+  return one_hot(indices, classes, dtype, &g, error);
+}
+
+viva_status viva_tensor_one_hot_into(const viva_tensor *indices, viva_tensor *out, viva_error *error) {
+  char text[128];
+  goal g;
+  g.fresh = NULL, g.into = out;
+  TRY(operand_need(out, "out", error));
+  if (out->rank == 0)
+    return error_set(error, VIVA_E_SIZE, "one_hot: out has the shape %s; expected an axis of classes",
+                     tensor_shape_text(out, text));
+  return one_hot(indices, out->shape[out->rank - 1], out->dtype, &g, error);
 }

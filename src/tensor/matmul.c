@@ -183,16 +183,22 @@ static inline int few_sizes(const viva_tensor *a, const viva_tensor *b, gemm *g)
   return b->shape[0] == g->k && g->m * g->n <= FEW;
 }
 
-/* t's elements as this type. */
+/* t's elements as this type. What is a row-major matrix turned is converted as it lies. */
 static inline gemm_matrix few_matrix(const viva_tensor *t, int left, viva_dtype type, few_room *room) {
+  gemm_matrix m = {t->data, 1, 1};
   const int direct = t->dtype == type;
-  gemm_matrix m = {direct ? t->data : few_hold(t, type, room), 0, 0};
   if (t->rank == 1) { /* a row on the left, a column on the right */
+    if (!direct) m.data = few_hold(t, type, room);
     *(left ? &m.col_step : &m.row_step) = direct ? t->strides[0] : 1;
     return m;
   }
-  m.row_step = direct ? t->strides[0] : (int64_t)t->shape[1];
-  m.col_step = direct ? t->strides[1] : 1;
+  const int turned = !direct && t->strides[0] == 1 && t->strides[1] == (int64_t)t->shape[0];
+  if (direct || turned) {
+    m.row_step = t->strides[0], m.col_step = t->strides[1];
+    if (turned) m.data = few_values(t, type, room);
+    return m;
+  }
+  m.data = few_hold(t, type, room), m.row_step = (int64_t)t->shape[1];
   return m;
 }
 

@@ -75,8 +75,9 @@ static double line_value(viva_similarity op, const double *a, const double *b, s
 }
 
 /* last: the axes that go; n: elements that become one. */
-static viva_status few_values(viva_similarity op, const viva_tensor *const *both, uint32_t rank, const uint64_t *shape,
-                              uint32_t last, size_t n, size_t all, viva_dtype result, goal *g, viva_error *error) {
+static viva_status few_similarities(viva_similarity op, const viva_tensor *const *both, uint32_t rank,
+                                    const uint64_t *shape, uint32_t last, size_t n, size_t all, viva_dtype result,
+                                    goal *g, viva_error *error) {
   few_room rooms[2];
   double values[FEW];
   uint64_t kept[VIVA_TENSOR_MAX_RANK];
@@ -105,9 +106,10 @@ static viva_status similarity(viva_similarity op, const viva_tensor *a, const vi
   for (uint32_t i = 0; i < rank; i++) elements *= few_fits(a) && few_fits(b) ? shape[i] : FEW + 1;
   const uint32_t at = axis < 0 ? (uint32_t)axis + rank : (uint32_t)axis;
   if (elements <= FEW && axis == VIVA_AXIS_ALL)
-    return few_values(op, both, rank, shape, (1u << rank) - 1, (size_t)elements, (size_t)elements, result, g, error);
+    return few_similarities(op, both, rank, shape, (1u << rank) - 1, (size_t)elements, (size_t)elements, result, g,
+                            error);
   if (elements <= FEW && at < rank)
-    return few_values(op, both, rank, shape, 1u << at, (size_t)shape[at], (size_t)elements, result, g, error);
+    return few_similarities(op, both, rank, shape, 1u << at, (size_t)shape[at], (size_t)elements, result, g, error);
   p = (parts){.axes = axis == VIVA_AXIS_ALL ? NULL : &axis};
   viva_status status = hold(a, rank, shape, &p.a, error);
   if (status == VIVA_OK) status = hold(b, rank, shape, &p.b, error);

@@ -10,6 +10,7 @@
 #include "number/math_f64.h"
 #include "tensor/cast.h"
 #include "tensor/create.h"
+#include "tensor/few.h"
 #include "tensor/walk.h"
 
 enum { ROUNDS = 10, PER_BLOCK = 2, PIECE = 256 };
@@ -107,4 +108,19 @@ viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const ui
   drawing d = {*out, options};
   pool_for(rt->pool, (*out)->elements, PARALLEL_ELEMENTS / 8, draw, &d);
   return VIVA_OK;
+}
+
+viva_status create_random_to(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                             const viva_random_options *options, goal *g, viva_error *error) {
+  viva_tensor *made;
+  uint64_t count = 1;
+  if (!dtype_is_float(dtype)) return operand_refuse("a random tensor", dtype, VIVA_DTYPE_NONE, error);
+  for (uint32_t i = 0; i < rank; i++) count *= shape[i] <= FEW ? shape[i] : FEW + 1;
+  if (count - 1 < FEW) {
+    few_room few;
+    create_random_numbers(options, 0, (size_t)count, (double *)(void *)few.bytes);
+    return few_give(g, rt, dtype, rank, shape, VIVA_F64, few.bytes, error);
+  }
+  TRY(create_random(rt, dtype, rank, shape, options, &made, error));
+  return goal_give(g, made, dtype, error);
 }

@@ -120,6 +120,15 @@ static APART void cast_by_f32(viva_dtype to_type, char *to, int64_t to_step, viv
   }
 }
 
+/* A single F64 as F16 or BF16: what becomes of a sum. */
+static void cast_one(viva_dtype to_type, char *to, const char *from) {
+  double x;
+  memcpy(&x, from, sizeof x);
+  const float odd = cast_odd(x);
+  const uint16_t code = to_type == VIVA_F16 ? f16_from_f32(odd) : bf16_from_f32(odd);
+  memcpy(to, &code, sizeof code);
+}
+
 void cast_line(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from, int64_t from_step,
                size_t n) {
   const bulk_fn decode = decoders[from_type], encode = encoders[to_type];
@@ -131,6 +140,8 @@ void cast_line(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_ty
     decode(from, to, n);
   else if (encode && from_type == VIVA_F32 && from_step == 4 && to_step == (int64_t)tensor_element_bytes(to_type))
     encode(from, to, n);
+  else if (n == 1 && from_type == VIVA_F64 && (to_type == VIVA_F16 || to_type == VIVA_BF16))
+    cast_one(to_type, to, from);
   else
     cast_by_f32(to_type, to, to_step, from_type, from, from_step, n);
 }

@@ -11,7 +11,6 @@
 #include "base/pool.h"
 #include "tensor/few.h"
 #include "tensor/gemm.h"
-#include "tensor/ops.h"
 #include "tensor/walk.h"
 #include "tensor/window.h"
 #include "viva/tensor_into.h"
@@ -34,36 +33,45 @@ typedef struct band {
   uint64_t first, rows;
 } band;
 
-/* One row of the matrix: one channel under one place of the kernel. */
-static void fill_row(const conv *c, const band *b, size_t row, char *to) {
+/* Elements of a line of the plane under column j of the kernel, for all places of a row of the result; 0 in the padding. */
+#define FILL_LINE(name, T)                                                                                             \
+  static void name(const window *w, uint64_t j, const char *line, char *to) {                                          \
+    const uint64_t wide = w->a.shape[3];                                                                               \
+    int64_t at = window_place(w, 1, 0, j);                                                                             \
+    for (uint64_t x = 0; x < w->out[1]; x++, at += (int64_t)w->stride[1])                                              \
+      ((T *)(void *)to)[x] = (uint64_t)at < wide ? ((const T *)(const void *)line)[at] : 0;                            \
+  }
+FILL_LINE(fill_4, uint32_t)
+FILL_LINE(fill_8, uint64_t)
+
+/* One row of the matrix: one channel under place (i, j) of the kernel. */
+static void fill_row(const conv *c, const band *b, uint64_t channel, uint64_t i, uint64_t j, char *to) {
   const window *w = &c->w;
-  const uint64_t per = w->kernel[0] * w->kernel[1], high = w->a.shape[2], wide = w->a.shape[3];
-  const char *plane = b->planes + row / per * high * wide * c->element;
-  const uint64_t i = row % per / w->kernel[1], j = row % w->kernel[1];
+  const uint64_t high = w->a.shape[2], wide = w->a.shape[3];
+  const char *plane = b->planes + channel * high * wide * c->element;
   for (uint64_t y = b->first; y < b->first + b->rows; y++, to += w->out[1] * c->element) {
     const int64_t from = window_place(w, 0, y, i);
-    if (from < 0 || from >= (int64_t)high) {
+    if (from < 0 || from >= (int64_t)high)
       memset(to, 0, w->out[1] * c->element);
-      continue;
-    }
-    const char *line = plane + (uint64_t)from * wide * c->element;
-    for (uint64_t x = 0; x < w->out[1]; x++) {
-      const int64_t at = window_place(w, 1, x, j);
-      if (at < 0 || at >= (int64_t)wide)
-        memset(to + x * c->element, 0, c->element);
-      else if (c->element == 4)
-        memcpy(to + x * 4, line + at * 4, 4);
-      else
-        memcpy(to + x * 8, line + at * 8, 8);
-    }
+    else
+      (c->element == 4 ? fill_4 : fill_8)(w, j, plane + (uint64_t)from * wide * c->element, to);
   }
 }
 
 static void fill_rows(void *arg, size_t begin, size_t end, size_t thread) {
   const band *b = arg;
+  const uint64_t *kernel = b->c->w.kernel;
   const size_t length = (size_t)(b->rows * b->c->w.out[1]) * b->c->element;
+  uint64_t channel = 0, i = 0, j = 0; /* of row `begin` */
   (void)thread;
-  for (size_t r = begin; r < end; r++) fill_row(b->c, b, r, b->c->columns + r * length);
+  if (begin > 0) channel = begin / (kernel[0] * kernel[1]), i = begin / kernel[1] % kernel[0], j = begin % kernel[1];
+  for (size_t r = begin; r < end; r++) {
+    fill_row(b->c, b, channel, i, j, b->c->columns + r * length);
+    if (++j < kernel[1]) continue;
+    j = 0;
+    if (++i < kernel[0]) continue;
+    i = 0, channel++;
+  }
 }
 
 static void run_band(const conv *c, uint64_t image, uint64_t group, uint64_t first, uint64_t rows, pool *threads) {
@@ -72,8 +80,10 @@ static void run_band(const conv *c, uint64_t image, uint64_t group, uint64_t fir
   const size_t n = (size_t)(rows * w->out[1]);
   band b = {.c = c, .first = first, .rows = rows};
   b.planes = c->a + (image * c->groups + group) * c->channels * w->a.shape[2] * w->a.shape[3] * c->element;
-  pool_for(depth * n >= PARALLEL_ELEMENTS ? threads : NULL, (size_t)depth, 1 + PARALLEL_ELEMENTS / 4 / (n + 1),
-           fill_rows, &b);
+  if (depth * n < PARALLEL_ELEMENTS)
+    fill_rows(&b, 0, (size_t)depth, 0);
+  else
+    pool_for(threads, (size_t)depth, 1 + PARALLEL_ELEMENTS / 4 / (n + 1), fill_rows, &b);
   char *to = c->to + ((image * c->groups + group) * c->outputs * places + first * w->out[1]) * c->element;
   const gemm_matrix kernels = {c->kernels + group * c->outputs * depth * c->element, (int64_t)depth, 1};
   const gemm_matrix columns = {c->columns, (int64_t)n, 1};
@@ -122,10 +132,10 @@ static viva_status take_kernels(const viva_tensor *a, const viva_tensor *kernels
   const uint64_t outputs = r == 4 ? kernels->shape[0] : 1, channels = r >= 3 ? kernels->shape[r - 3] : 1;
   c->groups = o->groups, c->channels = channels;
   c->w.kernel[0] = kernels->shape[r - 2], c->w.kernel[1] = kernels->shape[r - 1];
-  if (c->groups == 0 || outputs % c->groups != 0)
+  if (c->groups != 1 && (c->groups == 0 || outputs % c->groups != 0))
     return error_set(error, VIVA_E_SIZE, "conv2d: %llu outputs are no multiple of %llu groups",
                      (unsigned long long)outputs, (unsigned long long)c->groups);
-  c->outputs = outputs / c->groups;
+  c->outputs = c->groups == 1 ? outputs : outputs / c->groups;
   TRY(window_make(a, o, &c->w, error));
   uint64_t all;
   if (ck_mul(channels, c->groups, &all) || all != c->w.a.shape[1])
@@ -160,39 +170,58 @@ static uint32_t result_shape(const viva_tensor *a, const viva_tensor *kernels, c
   return 2;
 }
 
-/* -- few elements */
-
-enum { FEW_COLUMNS = 4 * FEW /* elements of the matrix */ };
+/* -- few elements: each result by itself */
 
 static int are_few(const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias, const conv *c) {
   const window *w = &c->w;
   if (!few_fits(a) || !few_fits(kernels) || (bias && !few_fits(bias))) return 0;
   if (w->out[0] > FEW || w->out[1] > FEW) return 0;
-  const uint64_t places = w->out[0] * w->out[1];
-  return w->a.shape[0] * c->outputs * c->groups * places <= FEW &&
-         c->channels * w->kernel[0] * w->kernel[1] * places <= FEW_COLUMNS;
+  return w->a.shape[0] * c->outputs * c->groups * w->out[0] * w->out[1] <= FEW;
 }
 
-static viva_status run_few(conv *c, const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias,
+/* Rows of the planes of one group under one kernel; sums in the order of run_band's. */
+#define FEW_PLANE(name, T)                                                                                             \
+  static void name(const conv *c, const void *planes, const void *kernel, const void *bias, void *out) {               \
+    const window *w = &c->w;                                                                                           \
+    const uint64_t high = w->a.shape[2], wide = w->a.shape[3];                                                         \
+    T *to = out;                                                                                                       \
+    for (uint64_t y = 0; y < w->out[0]; y++)                                                                           \
+      for (uint64_t x = 0; x < w->out[1]; x++) {                                                                       \
+        const T *plane = planes, *k = kernel;                                                                          \
+        T sum = 0;                                                                                                     \
+        for (uint64_t channel = 0; channel < c->channels; channel++, plane += high * wide)                             \
+          for (uint64_t i = 0; i < w->kernel[0]; i++) {                                                                \
+            const uint64_t row = (uint64_t)window_place(w, 0, y, i);                                                   \
+            for (uint64_t j = 0; j < w->kernel[1]; j++, k++) {                                                         \
+              const uint64_t col = (uint64_t)window_place(w, 1, x, j);                                                 \
+              sum += *k * (row < high && col < wide ? plane[row * wide + col] : 0);                                    \
+            }                                                                                                          \
+          }                                                                                                            \
+        *to++ = bias ? sum + *(const T *)bias : sum;                                                                   \
+      }                                                                                                                \
+  }
+FEW_PLANE(few_f64, double)
+FEW_PLANE(few_f32, float)
+FEW_PLANE(few_u64, uint64_t) /* wraps: also I64 */
+
+static viva_status run_few(const conv *c, const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias,
                            viva_dtype result, goal *g, viva_error *error) {
   const window *w = &c->w;
-  const uint64_t all = c->outputs * c->groups, places = w->out[0] * w->out[1];
-  few_room room[2], values;
-  char columns[FEW_COLUMNS * sizeof(double)];
+  const size_t size = c->element, plane = (size_t)(w->a.shape[2] * w->a.shape[3]) * size;
+  const size_t kernel = (size_t)(c->channels * w->kernel[0] * w->kernel[1]) * size;
+  few_room room[3], values;
   uint64_t shape[4];
-  c->a = few_hold(a, c->type, &room[0]), c->kernels = few_hold(kernels, c->type, &room[1]);
-  c->columns = columns, c->to = values.bytes, c->rows = w->out[0];
+  const char *from = few_hold(a, c->type, &room[0]), *weights = few_hold(kernels, c->type, &room[1]);
+  const char *each = bias ? few_hold(bias, c->type, &room[2]) : NULL;
+  char *to = values.bytes;
   for (uint64_t image = 0; image < w->a.shape[0]; image++)
-    for (uint64_t group = 0; group < c->groups; group++) run_band(c, image, group, 0, c->rows, NULL);
-  if (bias) {
-    const char *each = few_hold(bias, c->type, &room[0]);
-    const int64_t size = (int64_t)c->element, step[3] = {size, size, 0};
-    for (uint64_t i = 0; i < w->a.shape[0] * all; i++) {
-      char *const plane = values.bytes + i * places * c->element;
-      char *p[3] = {plane, plane, (char *)(uintptr_t)(each + i % all * c->element)};
-      loops_get()->binary[VIVA_ADD][c->type](p, step, (size_t)places);
-    }
-  }
+    for (uint64_t group = 0; group < c->groups; group++, from += c->channels * plane)
+      for (uint64_t o = 0; o < c->outputs; o++, to += w->out[0] * w->out[1] * size) {
+        const uint64_t number = group * c->outputs + o;
+        (c->type == VIVA_F64   ? few_f64
+         : c->type == VIVA_F32 ? few_f32
+                               : few_u64)(c, from, weights + number * kernel, each ? each + number * size : NULL, to);
+      }
   const uint32_t rank = result_shape(a, kernels, c, shape);
   return few_give(g, a->storage->rt, result, rank, shape, c->type, values.bytes, error);
 }

@@ -59,7 +59,8 @@ const void *few_read(const viva_tensor *t, uint32_t rank, const uint64_t *shape,
   return room->bytes;
 }
 
-const void *few_values(const viva_tensor *t, viva_dtype type, few_room *room) {
+/* All of a row-major tensor. */
+static inline const void *values_of(const viva_tensor *t, viva_dtype type, few_room *room) {
   if (t->dtype == type) return t->data;
   cast_line(type, room->bytes, (int64_t)tensor_element_bytes(type), t->dtype, t->data,
             (int64_t)tensor_element_bytes(t->dtype), t->elements);
@@ -67,7 +68,7 @@ const void *few_values(const viva_tensor *t, viva_dtype type, few_room *room) {
 }
 
 const void *few_hold(const viva_tensor *t, viva_dtype type, few_room *room) {
-  if (tensor_contiguous(t)) return few_values(t, type, room);
+  if (tensor_contiguous(t)) return values_of(t, type, room);
   return few_read(t, t->rank, t->shape, t->strides, type, room);
 }
 
@@ -90,7 +91,7 @@ static __attribute__((noinline)) const void *read_lines(const viva_tensor *t, ui
 static const void *repeat(const viva_tensor *t, size_t times, viva_dtype type, few_room *room) {
   const size_t bytes = t->elements * tensor_element_bytes(type);
   few_room once;
-  const char *from = few_values(t, type, &once);
+  const char *from = values_of(t, type, &once);
   for (size_t i = 0; i < times; i++) memcpy(room->bytes + i * bytes, from, bytes);
   return room->bytes;
 }
@@ -110,7 +111,7 @@ const void *few_lines(const viva_tensor *t, uint32_t rank, const uint64_t *shape
   const uint32_t lowest = last & (0u - last);
   const int in_order = last == 0 || last + lowest == 1u << rank;
   const size_t times = in_order ? times_in(t, rank, shape) : 0;
-  if (times == 1) return few_values(t, type, room);
+  if (times == 1) return values_of(t, type, room);
   if (times > 1) return repeat(t, times, type, room);
   return read_lines(t, rank, shape, last, type, room);
 }

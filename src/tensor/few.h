@@ -21,8 +21,6 @@ static inline int few_fits(const viva_tensor *t) { return t->elements > 0 && t->
  * no size is 0, and at most FEW elements. What lies so already stays where it is. */
 const void *few_read(const viva_tensor *t, uint32_t rank, const uint64_t *shape, const int64_t *strides,
                      viva_dtype type, few_room *room);
-/* The elements that lie from t's first on, without gaps, in their order in memory. */
-const void *few_values(const viva_tensor *t, viva_dtype type, few_room *room);
 /* All of t (few_fits), row by row. */
 const void *few_hold(const viva_tensor *t, viva_dtype type, few_room *room);
 /* t broadcast to this shape; lines: axes whose bits are set stand last. */

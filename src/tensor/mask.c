@@ -3,9 +3,9 @@
 
 #include "base/ck.h"
 #include "base/error.h"
+#include "tensor/cast.h"
 #include "tensor/few.h"
 #include "tensor/index.h"
-#include "tensor/scalar.h"
 #include "tensor/walk.h"
 #include "viva/tensor_into.h"
 
@@ -85,14 +85,25 @@ static viva_status refuse_axes(const viva_tensor *indices, viva_error *error) {
                    tensor_shape_text(indices, text));
 }
 
+/* Elements of so many bytes. */
+#define PUT_ONES(bytes)                                                                                                \
+  for (size_t i = 0; i < places->elements; i++, to += classes * bytes)                                                 \
+    memcpy(to + index_place(values[i], classes) * bytes, one, bytes);                                                  \
+  break
+
 /* to: zeros of this type, [places][classes]. */
 static void put_ones(const viva_tensor *places, uint64_t classes, viva_dtype dtype, char *to) {
   const int64_t *values = (const int64_t *)(const void *)places->data;
   const size_t size = tensor_element_bytes(dtype);
-  scalar one;
-  scalar_of(&one, dtype, 1);
-  for (size_t i = 0; i < places->elements; i++)
-    memcpy(to + (i * (size_t)classes + (size_t)index_place(values[i], classes)) * size, one.value, size);
+  const double value = 1;
+  char one[sizeof value];
+  cast_line(dtype, one, 0, VIVA_F64, (const char *)&value, 0, 1);
+  switch (size) {
+  case 1: PUT_ONES(1);
+  case 2: PUT_ONES(2);
+  case 4: PUT_ONES(4);
+  default: PUT_ONES(8);
+  }
 }
 
 /* made: zeros, or, NULL, few elements. like: the shape of the result. */
@@ -105,7 +116,7 @@ static viva_status fill_one_hot(const viva_tensor *indices, const viva_tensor *l
   const viva_status status = index_check(places, like, indices->rank, error);
   few_room few;
   if (status == VIVA_OK) {
-    if (!made) memset(&few, 0, sizeof few);
+    if (!made) memset(few.bytes, 0, indices->elements * (size_t)classes * tensor_element_bytes(like->dtype));
     put_ones(places, classes, like->dtype, made ? made->data : few.bytes);
   }
   viva_tensor_release(places);

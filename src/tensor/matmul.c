@@ -175,15 +175,15 @@ static inline viva_status product_into(product *p, const viva_tensor *a, const v
 
 /* -- few elements: two matrices or vectors */
 
-/* The sizes of the product; 0: it is not one of few elements, or none at all. */
-static inline int few_sizes(const viva_tensor *a, const viva_tensor *b, gemm *g) {
+/* The sizes of a product of [m][k] by [k][n], k being axis `shared` of b; 0: it is not one of few elements, or none at all. */
+static inline int few_sizes(const viva_tensor *a, const viva_tensor *b, uint32_t shared, gemm *g) {
   if (!few_fits(a) || !few_fits(b) || a->rank - 1 > 1 || b->rank - 1 > 1) return 0;
-  g->m = a->rank == 2 ? (size_t)a->shape[0] : 1, g->n = b->rank == 2 ? (size_t)b->shape[1] : 1;
+  g->m = a->rank == 2 ? (size_t)a->shape[0] : 1, g->n = b->rank == 2 ? (size_t)b->shape[!shared] : 1;
   g->k = (size_t)a->shape[a->rank - 1];
-  return b->shape[0] == g->k && g->m * g->n <= FEW;
+  return b->shape[shared] == g->k && g->m * g->n <= FEW;
 }
 
-/* t's elements as this type. What is a row-major matrix turned is converted as it lies. */
+/* t's elements as this type. */
 static inline gemm_matrix few_matrix(const viva_tensor *t, int left, viva_dtype type, few_room *room) {
   gemm_matrix m = {t->data, 1, 1};
   const int direct = t->dtype == type;
@@ -192,10 +192,8 @@ static inline gemm_matrix few_matrix(const viva_tensor *t, int left, viva_dtype 
     *(left ? &m.col_step : &m.row_step) = direct ? t->strides[0] : 1;
     return m;
   }
-  const int turned = !direct && t->strides[0] == 1 && t->strides[1] == (int64_t)t->shape[0];
-  if (direct || turned) {
+  if (direct) {
     m.row_step = t->strides[0], m.col_step = t->strides[1];
-    if (turned) m.data = few_values(t, type, room);
     return m;
   }
   m.data = few_hold(t, type, room), m.row_step = (int64_t)t->shape[1];
@@ -203,11 +201,14 @@ static inline gemm_matrix few_matrix(const viva_tensor *t, int left, viva_dtype 
 }
 
 /* values: of product_type(result), row by row. */
-static void few_product(const viva_tensor *a, const viva_tensor *b, viva_dtype result, gemm *g, few_room *values) {
+static void few_product(const viva_tensor *a, const viva_tensor *b, uint32_t shared, viva_dtype result, gemm *g,
+                        few_room *values) {
   few_room room[2];
   char *to = values->bytes;
   g->type = product_type(result), g->batch = 1, g->c = &to, g->c_step = (int64_t)g->n;
-  const gemm_matrix left = few_matrix(a, 1, g->type, &room[0]), right = few_matrix(b, 0, g->type, &room[1]);
+  const gemm_matrix left = few_matrix(a, 1, g->type, &room[0]);
+  gemm_matrix right = few_matrix(b, 0, g->type, &room[1]);
+  if (shared == 1) right = (gemm_matrix){right.data, right.col_step, right.row_step};
   g->a = &left, g->b = &right;
   gemm_few(g);
 }
@@ -227,9 +228,9 @@ static viva_status matmul(const viva_tensor *a, const viva_tensor *b, goal *to, 
   gemm g;
   const viva_dtype result =
       a->dtype == b->dtype && dtype_is_compute(a->dtype) ? a->dtype : dtype_promote(a->dtype, b->dtype);
-  if (result != VIVA_DTYPE_NONE && few_sizes(a, b, &g)) {
+  if (result != VIVA_DTYPE_NONE && few_sizes(a, b, 0, &g)) {
     few_room values;
-    few_product(a, b, result, &g, &values);
+    few_product(a, b, 0, result, &g, &values);
     return give_product(to, a, b, result, &g, &values, error);
   }
   product p;
@@ -347,14 +348,13 @@ static viva_tensor turned(const viva_tensor *weight) {
 /* Few elements, without a bias: relu(x·weight) is rounded once, as it would be if relu came after. 0: something else. */
 static int few_dense(const viva_tensor *x, const viva_tensor *weight, int32_t relu, goal *to, viva_status *status,
                      viva_error *error) {
-  const viva_tensor columns = turned(weight);
   gemm g;
   few_room values;
   const viva_dtype result = dtype_promote(x->dtype, weight->dtype);
-  if (result == VIVA_DTYPE_NONE || result == VIVA_BOOL || !few_sizes(x, &columns, &g)) return 0;
-  few_product(x, &columns, result, &g, &values);
+  if (result == VIVA_DTYPE_NONE || result == VIVA_BOOL || !few_sizes(x, weight, 1, &g)) return 0;
+  few_product(x, weight, 1, result, &g, &values);
   if (relu) row_unary(VIVA_RELU, g.type, values.bytes, g.m * g.n, values.bytes);
-  *status = give_product(to, x, &columns, result, &g, &values, error);
+  *status = give_product(to, x, weight, result, &g, &values, error);
   return 1;
 }
 

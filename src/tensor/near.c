@@ -64,7 +64,7 @@ static viva_status compute(viva_similarity op, parts *p, viva_error *error) {
 static double line_value(viva_similarity op, const double *a, const double *b, size_t n) {
   double between[FEW];
   const int product = op == VIVA_DOT_SIMILARITY || op == VIVA_COSINE_SIMILARITY;
-  for (size_t i = 0; i < n; i++) between[i] = product ? a[i] * b[i] : a[i] - b[i];
+  row_binary(product ? VIVA_MULTIPLY : VIVA_SUBTRACT, VIVA_F64, (const char *)a, (const char *)b, n, (char *)between);
   if (op == VIVA_EUCLIDEAN_DISTANCE) return sqrt(row_squares(VIVA_F64, (const char *)between, n, 0));
   for (size_t i = 0; op == VIVA_MANHATTAN_DISTANCE && i < n; i++) between[i] = fabs(between[i]);
   const double sum = row_sum(VIVA_F64, (const char *)between, n);

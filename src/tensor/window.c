@@ -28,7 +28,7 @@ static viva_status place(window *w, int axis, viva_error *error) {
   if (reach > padded)
     return error_set(error, VIVA_E_SIZE, "%s: a window of %llu elements does not fit axis %d of %s with its padding",
                      w->name, (unsigned long long)reach, 2 + axis, tensor_shape_text(&w->a, text));
-  w->out[axis] = (padded - reach) / w->stride[axis] + 1;
+  w->out[axis] = (w->stride[axis] == 1 ? padded - reach : (padded - reach) / w->stride[axis]) + 1;
   return VIVA_OK;
 }
 
@@ -56,7 +56,7 @@ viva_status window_make(const viva_tensor *a, const viva_window_options *o, wind
 
 uint32_t window_shape(const window *w, uint64_t channels, uint64_t shape[4]) {
   const uint64_t all[4] = {w->a.shape[0], channels, w->out[0], w->out[1]};
-  memcpy(shape, all + (4 - w->rank), w->rank * sizeof *shape);
+  for (uint32_t i = 0; i < w->rank; i++) shape[i] = all[4 - w->rank + i];
   return w->rank;
 }
 

@@ -8,7 +8,7 @@
 
 #include "viva/viva.h"
 
-enum { ARITHMETIC_CALLS = 150, ARITHMETIC_ROUNDS = 80 };
+enum { ARITHMETIC_CALLS = 100, ARITHMETIC_ROUNDS = 12 };
 
 /* ns of the kernels of a row of bench_calls' tables: op of a table, or, op < 0, one of the other calls. 0: it has none (places
  * that are copied, views). */

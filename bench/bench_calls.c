@@ -265,7 +265,7 @@ static void drop(operands *o) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) viva_tensor_release(all[i]);
 }
 
-/* -- times */
+/* -- times: the machine may be slow for seconds, so that all cells are timed in turns, and the best of each counts */
 
 /* ns of a call; into: the tensor that is there, or NULL. */
 static double time_of(const call *c, const operands *o, int op, viva_tensor *into) {
@@ -286,14 +286,29 @@ static double time_of(const call *c, const operands *o, int op, viva_tensor *int
   return best;
 }
 
-/* NaN: there is no such call. */
-static void time_both(const call *c, const operands *o, int op, double both[2]) {
+typedef struct cell {
+  int there;                 /* the call has this type */
+  double fresh, into, alone; /* ns; into: NAN where there is none; alone: the arithmetic */
+} cell;
+
+typedef struct row {
+  const char *name, *table; /* table: of operations, NULL for other calls */
+  const call *call;
+  int op;
+  cell cells[TYPES];
+} row;
+
+static double least(double a, double b) { return b < a ? b : a; }
+
+static void time_cell(const row *r, const operands *o, cell *c) {
   viva_tensor *made = NULL;
-  both[0] = both[1] = NAN;
-  if (c->fresh(o, op, &made) != VIVA_OK) return;
-  both[0] = time_of(c, o, op, NULL);
-  if (c->into && c->into(o, op, made) == VIVA_OK) both[1] = time_of(c, o, op, made);
+  if (r->call->fresh(o, r->op, &made) != VIVA_OK) return;
+  if (!c->there) *c = (cell){1, 1e9, NAN, 1e9};
+  c->fresh = least(c->fresh, time_of(r->call, o, r->op, NULL));
+  if (r->call->into && r->call->into(o, r->op, made) == VIVA_OK)
+    c->into = least(isnan(c->into) ? 1e9 : c->into, time_of(r->call, o, r->op, made));
   viva_tensor_release(made);
+  c->alone = least(c->alone, arithmetic_ns(r->name, r->table, r->op, o->type));
 }
 
 /* What was found: cells, those above SLOW, and those whose overhead is. */
@@ -301,35 +316,18 @@ typedef struct tally {
   int cells, slow, over;
 } tally;
 
-static void print_cell(const call *c, const operands *o, int op, const char *row, const char *table, tally *t) {
-  double both[2];
-  time_both(c, o, op, both);
-  if (isnan(both[0])) {
+static void print_cell(const cell *c, tally *t) {
+  if (!c->there) {
     printf(" . |");
     return;
   }
   t->cells++;
-  printf(" %.0f", both[0]);
-  if (!isnan(both[1])) printf(", %.0f", both[1]);
-  const double most = both[1] > both[0] ? both[1] : both[0];
-  if (most > SLOW) {
-    const double alone = arithmetic_ns(row, table, op, o->type);
-    t->slow++;
-    t->over += most - alone > SLOW;
-    printf(" − %.0f%s", alone, most - alone > SLOW ? " !" : "");
-  }
+  printf(" %.0f", c->fresh);
+  if (!isnan(c->into)) printf(", %.0f", c->into);
+  const double most = c->into > c->fresh ? c->into : c->fresh, rest = most - c->alone;
+  t->slow += most > SLOW, t->over += rest > SLOW;
+  if (most > SLOW) printf(rest > SLOW ? " (%.0f, **%.0f**)" : " (%.0f, %.0f)", c->alone, rest);
   printf(" |");
-}
-
-static void print_row(const call *c, const operands *few, int op, const char *name, const char *table, tally *t) {
-  printf("| %s |", name);
-  for (int i = 0; i < TYPES; i++) print_cell(c, &few[i], op, name, table, t);
-  printf("\n");
-  fflush(stdout);
-}
-
-static void head(const char *title) {
-  printf("\n| %s | F64 | F32 | F16 | BF16 | I64 |\n|---|---|---|---|---|---|\n", title);
 }
 
 static const char *unary_name(int op) { return viva_unary_name((viva_unary)op); }
@@ -337,30 +335,57 @@ static const char *binary_name(int op) { return viva_binary_name((viva_binary)op
 static const char *reduction_name(int op) { return viva_reduction_name((viva_reduction)op); }
 static const char *along_name(int op) { return viva_along_name((viva_along)op); }
 
-void bench_calls(viva_engine *engine, const char *only) {
-  static const viva_dtype types[TYPES] = {VIVA_F64, VIVA_F32, VIVA_F16, VIVA_BF16, VIVA_I64};
-  static const struct {
-    const char *title;
-    call call;
-    const char *(*name)(int op);
-    int count;
-  } tables[] = {{"One operand", {"unary", unary_new, unary_into}, unary_name, VIVA_UNARY_COUNT},
-                {"Two operands", {"binary", binary_new, binary_into}, binary_name, VIVA_BINARY_COUNT},
-                {"Reductions", {"reduce", reduce_new, reduce_into}, reduction_name, VIVA_REDUCTION_COUNT},
-                {"Along an axis", {"along", along_new, along_into}, along_name, VIVA_ALONG_COUNT}};
-  operands few[TYPES];
-  tally found = {0, 0, 0};
-  for (int t = 0; t < TYPES; t++) few[t] = make(engine, types[t]);
-  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-    head(tables[i].title);
+static const struct {
+  const char *title;
+  call call;
+  const char *(*name)(int op);
+  int count;
+} tables[] = {{"One operand", {"unary", unary_new, unary_into}, unary_name, VIVA_UNARY_COUNT},
+              {"Two operands", {"binary", binary_new, binary_into}, binary_name, VIVA_BINARY_COUNT},
+              {"Reductions", {"reduce", reduce_new, reduce_into}, reduction_name, VIVA_REDUCTION_COUNT},
+              {"Along an axis", {"along", along_new, along_into}, along_name, VIVA_ALONG_COUNT}};
+
+enum {
+  ROWS = VIVA_UNARY_COUNT + VIVA_BINARY_COUNT + VIVA_REDUCTION_COUNT + VIVA_ALONG_COUNT + sizeof calls / sizeof *calls
+};
+
+/* Those whose names have `only` in them. */
+static size_t list_rows(const char *only, row *rows) {
+  size_t n = 0;
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
     for (int op = 0; op < tables[i].count; op++)
       if (!only || strstr(tables[i].name(op), only))
-        print_row(&tables[i].call, few, op, tables[i].name(op), tables[i].call.name, &found);
-  }
-  head("Other calls");
+        rows[n++] = (row){tables[i].name(op), tables[i].call.name, &tables[i].call, op, {{0}}};
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-    if (!only || strstr(calls[i].name, only)) print_row(&calls[i], few, 0, calls[i].name, NULL, &found);
-  printf("\n%d cells, %d of them above %d ns, %d with their arithmetic taken off\n", found.cells, found.slow, SLOW,
+    if (!only || strstr(calls[i].name, only)) rows[n++] = (row){calls[i].name, NULL, &calls[i], 0, {{0}}};
+  return n;
+}
+
+static void print_head(const row *r) {
+  const char *title = "Other calls";
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+    if (r->call == &tables[i].call) title = tables[i].title;
+  printf("\n| %s | F64 | F32 | F16 | BF16 | I64 |\n|---|---|---|---|---|---|\n", title);
+}
+
+void bench_calls(viva_engine *engine, const char *only, int passes) {
+  static const viva_dtype types[TYPES] = {VIVA_F64, VIVA_F32, VIVA_F16, VIVA_BF16, VIVA_I64};
+  static row rows[ROWS];
+  operands few[TYPES];
+  tally found = {0, 0, 0};
+  const size_t n = list_rows(only, rows);
+  for (int t = 0; t < TYPES; t++) few[t] = make(engine, types[t]);
+  for (int pass = 0; pass < passes; pass++)
+    for (size_t i = 0; i < n; i++)
+      for (int t = 0; t < TYPES; t++) time_cell(&rows[i], &few[t], &rows[i].cells[t]);
+  for (size_t i = 0; i < n; i++) {
+    if (i == 0 || (rows[i].table ? rows[i].table : "") != (rows[i - 1].table ? rows[i - 1].table : ""))
+      print_head(&rows[i]);
+    printf("| %s |", rows[i].name);
+    for (int t = 0; t < TYPES; t++) print_cell(&rows[i].cells[t], &found);
+    printf("\n");
+  }
+  printf("\n%d cells, %d of them above %d ns, %d with their arithmetic taken off.\n", found.cells, found.slow, SLOW,
          found.over);
   for (int t = 0; t < TYPES; t++) drop(&few[t]);
 }

@@ -310,6 +310,11 @@ void fold_line(reducer_op op, viva_dtype type, const void *line, size_t n, doubl
   reducers_get()->piece[op][kind](line, n, shift, value);
 }
 
+void fold_columns(reducer_op op, viva_dtype type, const void *rows, size_t count, size_t columns, void *values) {
+  const int64_t step = (int64_t)(columns * tensor_element_bytes(type));
+  reducers_get()->rows[op][kind_of(type)](rows, step, count, columns, NULL, values);
+}
+
 void fold_run(const fold *f, viva_tensor *to) {
   job j; /* not cleared: its axes are long */
   j.f = f, j.kind = kind_of(f->type), j.element = tensor_element_bytes(f->in->dtype), j.results = to->elements;

@@ -22,5 +22,7 @@ void fold_run(const fold *f, viva_tensor *to);
 
 /* A line of n ≤ RED_PIECE dense elements of F64, F32, I64 or U64, to a value of fold_result's type. */
 void fold_line(reducer_op op, viva_dtype type, const void *line, size_t n, double shift, red_value *value);
+/* values[columns], 8 bytes each, ∘= rows of that many dense elements. Not for extremes. */
+void fold_columns(reducer_op op, viva_dtype type, const void *rows, size_t count, size_t columns, void *values);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "tensor/cast.h"
+#include "tensor/few.h"
 #include "tensor/index.h"
 #include "tensor/ops.h"
 #include "tensor/walk.h"
@@ -261,13 +262,40 @@ viva_status viva_tensor_scatter_into(viva_scatter_mode mode, viva_tensor *out, c
   return scatter_to(mode, out, 0, indices, values, axis, error);
 }
 
+static int is_few_line(const viva_tensor *t) { return t->rank == 1 && !t->storage->device && few_fits(t); }
+
+/* One axis of few elements, set: on the stack. 0: something else, or what scatter_to refuses. */
+static int scatter_few(const viva_tensor *a, const viva_tensor *indices, const viva_tensor *values, int32_t axis,
+                       viva_tensor **out, viva_status *status, viva_error *error) {
+  if (a->rank != 1 || (axis != 0 && axis != -1) || !few_fits(a)) return 0;
+  if (!indices || !is_few_line(indices) || !dtype_is_integer(indices->dtype) || indices->dtype == VIVA_U64) return 0;
+  if (!values || !is_few_line(values) || values->elements != indices->elements) return 0;
+  const size_t size = tensor_element_bytes(a->dtype);
+  few_room room[3], made;
+  goal g;
+  const int64_t *places = few_hold(indices, VIVA_I64, &room[0]);
+  for (size_t i = 0; i < indices->elements; i++)
+    if (index_place(places[i], a->elements) >= a->elements) return 0;
+  lane_pass l = {.type = a->dtype, .size = a->elements, .length = indices->elements};
+  l.a_step = l.other_step = (int64_t)size, l.index_step = sizeof *places;
+  memcpy(made.bytes, few_hold(a, a->dtype, &room[1]), a->elements * size);
+  char *const p[3] = {made.bytes, (char *)(uintptr_t)few_hold(values, a->dtype, &room[2]), (char *)(uintptr_t)places};
+  static const int64_t none[3] = {0, 0, 0};
+  scatter_lanes(&l, p, none, 1);
+  g.fresh = out;
+  *status = few_give(&g, a->storage->rt, a->dtype, 1, a->shape, a->dtype, made.bytes, error);
+  return 1;
+}
+
 viva_status viva_tensor_scatter(viva_scatter_mode mode, const viva_tensor *a, const viva_tensor *indices,
                                 const viva_tensor *values, int32_t axis, viva_tensor **out, viva_error *error) {
   viva_tensor *made;
   TRY(operand_place(out, error));
   TRY(operand_need(a, "a", error));
+  viva_status status;
+  if (mode == VIVA_SCATTER_SET && scatter_few(a, indices, values, axis, out, &status, error)) return status;
   TRY(operand_copy(a, a->dtype, &made, error));
-  const viva_status status = scatter_to(mode, made, 1, indices, values, axis, error);
+  status = scatter_to(mode, made, 1, indices, values, axis, error);
   if (status == VIVA_OK)
     *out = made;
   else

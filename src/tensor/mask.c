@@ -9,10 +9,25 @@
 #include "tensor/walk.h"
 #include "viva/tensor_into.h"
 
-static size_t count_true(const viva_tensor *truth) {
+static size_t count_true(const char *truth, size_t n) {
   size_t count = 0;
-  for (size_t i = 0; i < truth->elements; i++) count += truth->data[i] != 0;
+  for (size_t i = 0; i < n; i++) count += truth[i] != 0;
   return count;
+}
+
+/* *out = the indices of what is not 0; truth: a's elements as BOOL, row by row. */
+static viva_status places_of(const viva_tensor *a, const char *truth, viva_tensor **out, viva_error *error) {
+  const uint64_t shape[2] = {count_true(truth, a->elements), a->rank};
+  TRY(tensor_empty(a->storage->rt, VIVA_I64, 2, shape, out, error));
+  int64_t *to = (int64_t *)(void *)(*out)->data;
+  for (size_t i = 0; i < a->elements; i++) {
+    size_t rest = i;
+    if (!truth[i]) continue;
+    for (uint32_t k = a->rank; k-- > 1; rest /= (size_t)a->shape[k]) to[k] = (int64_t)(rest % a->shape[k]);
+    if (a->rank > 0) to[0] = (int64_t)rest;
+    to += a->rank;
+  }
+  return VIVA_OK;
 }
 
 viva_status viva_tensor_nonzero(const viva_tensor *a, viva_tensor **out, viva_error *error) {
@@ -21,18 +36,12 @@ viva_status viva_tensor_nonzero(const viva_tensor *a, viva_tensor **out, viva_er
   TRY(operand_place(out, error));
   TRY(operand_need(a, "a", error));
   if (!dtype_is_compute(a->dtype)) return operand_refuse("nonzero", a->dtype, VIVA_DTYPE_NONE, error);
-  TRY(operand_dense_in(&room, a, VIVA_BOOL, &truth, error));
-  const uint64_t shape[2] = {count_true(truth), a->rank};
-  const viva_status status = tensor_empty(a->storage->rt, VIVA_I64, 2, shape, out, error);
-  if (status == VIVA_OK) {
-    int64_t *to = (int64_t *)(void *)(*out)->data;
-    for (size_t i = 0; i < truth->elements; i++) {
-      size_t rest = i;
-      if (!truth->data[i]) continue;
-      for (uint32_t k = a->rank; k-- > 0; rest /= (size_t)a->shape[k]) to[k] = (int64_t)(rest % a->shape[k]);
-      to += a->rank;
-    }
+  if (few_fits(a)) {
+    few_room few;
+    return places_of(a, few_hold(a, VIVA_BOOL, &few), out, error);
   }
+  TRY(operand_dense_in(&room, a, VIVA_BOOL, &truth, error));
+  const viva_status status = places_of(a, truth->data, out, error);
   viva_tensor_release(truth);
   return status;
 }
@@ -63,7 +72,7 @@ viva_status viva_tensor_masked_select(const viva_tensor *a, const viva_tensor *m
   viva_status status = spread(a, a->dtype, rank, shape, &room[0], &dense, error);
   if (status == VIVA_OK) status = spread(mask, VIVA_BOOL, rank, shape, &room[1], &truth, error);
   if (status == VIVA_OK) {
-    const uint64_t found[1] = {count_true(truth)};
+    const uint64_t found[1] = {count_true(truth->data, truth->elements)};
     status = tensor_empty(a->storage->rt, a->dtype, 1, found, out, error);
   }
   if (status == VIVA_OK) {

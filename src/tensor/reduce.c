@@ -241,12 +241,26 @@ static inline int are_few(const reduction *r) {
   return one || all || (r->op != VIVA_ARGMAX && r->op != VIVA_ARGMIN);
 }
 
+/* Sums of the first axes: rows are added. 0: something else. */
+static inline int sum_rows(const reduction *r, viva_dtype type, char *values) {
+  const uint32_t gone = (uint32_t)__builtin_popcount(r->mask);
+  if (r->op != VIVA_SUM || r->mask + 1 != 1u << gone || gone == r->a->rank) return 0;
+  const size_t n = r->per_result, columns = r->a->elements / n;
+  few_room room;
+  const char *rows = few_lines(r->a, r->a->rank, r->a->shape, 0, type, &room);
+  memset(values, 0, columns * sizeof(red_value));
+  fold_columns(RED_SUM, type, rows, n, columns, values);
+  return 1;
+}
+
 static inline viva_status reduce_few(const reduction *r, viva_dtype result, goal *g, viva_error *error) {
   const viva_dtype type = line_type(r->op, r->a->dtype);
   const size_t n = r->per_result, size = tensor_element_bytes(type);
   few_room room;
   red_value value;
   char values[FEW * sizeof value], *to = values;
+  if (sum_rows(r, type, values))
+    return few_give(g, r->a->storage->rt, result, r->rank, r->shape, fold_result(RED_SUM, type), values, error);
   const char *line = few_lines(r->a, r->a->rank, r->a->shape, r->mask, type, &room);
   viva_dtype made = VIVA_DTYPE_NONE;
   for (size_t i = 0; i < r->a->elements; i += n) {

@@ -7,6 +7,7 @@
 #include "bench.h"
 #include "tensor/along.h"
 #include "tensor/cast.h"
+#include "tensor/conv.h"
 #include "tensor/create.h"
 #include "tensor/fold.h"
 #include "tensor/gemm.h"
@@ -141,7 +142,12 @@ static void product(values *v, size_t m, size_t n, size_t k, int64_t b_row, int6
 static void matmul(values *v) { product(v, 2, 2, 4, 2, 1); }
 static void matvec(values *v) { product(v, 2, 1, 4, 1, 1); }
 static void dot(values *v) { product(v, 1, 1, N, 1, 1); }
-static void convolution(values *v) { product(v, 1, 3, 4, 1, 1); }
+static void convolution(values *v) {
+  const conv c = {.w = {.a.shape = {1, 1, 2, 4}, .kernel = {2, 2}, .stride = {1, 1}, .dilation = {1, 1}, .out = {1, 3}},
+                  .type = v->type,
+                  .channels = 1};
+  conv_few(&c, v->x, v->y, NULL, v->out);
+}
 static void dense(values *v) {
   product(v, 2, 2, 4, 1, 4);
   row_unary(VIVA_RELU, v->type, v->out, 4, v->out);

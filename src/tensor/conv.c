@@ -4,6 +4,8 @@
  * the kernels of a group, as [outputs][channels · kernel], times this matrix are these rows for all outputs. A band of
  * rows is as large as memory of BAND_BYTES allows.
  */
+#include "tensor/conv.h"
+
 #include <string.h>
 
 #include "base/ck.h"
@@ -12,20 +14,9 @@
 #include "tensor/few.h"
 #include "tensor/gemm.h"
 #include "tensor/walk.h"
-#include "tensor/window.h"
 #include "viva/tensor_into.h"
 
 enum { BAND_BYTES = 1 << 22 };
-
-typedef struct conv {
-  window w;
-  viva_dtype type;                    /* F64, F32 or I64 */
-  uint64_t groups, outputs, channels; /* the last two: of one group */
-  const char *a, *kernels;            /* dense */
-  char *columns, *to;
-  uint64_t rows; /* of a band */
-  size_t element;
-} conv;
 
 typedef struct band {
   const conv *c;
@@ -204,6 +195,10 @@ FEW_PLANE(few_f64, double)
 FEW_PLANE(few_f32, float)
 FEW_PLANE(few_u64, uint64_t) /* wraps: also I64 */
 
+void conv_few(const conv *c, const void *planes, const void *kernel, const void *bias, void *to) {
+  (c->type == VIVA_F64 ? few_f64 : c->type == VIVA_F32 ? few_f32 : few_u64)(c, planes, kernel, bias, to);
+}
+
 static viva_status run_few(const conv *c, const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias,
                            viva_dtype result, goal *g, viva_error *error) {
   const window *w = &c->w;
@@ -218,9 +213,7 @@ static viva_status run_few(const conv *c, const viva_tensor *a, const viva_tenso
     for (uint64_t group = 0; group < c->groups; group++, from += c->channels * plane)
       for (uint64_t o = 0; o < c->outputs; o++, to += w->out[0] * w->out[1] * size) {
         const uint64_t number = group * c->outputs + o;
-        (c->type == VIVA_F64   ? few_f64
-         : c->type == VIVA_F32 ? few_f32
-                               : few_u64)(c, from, weights + number * kernel, each ? each + number * size : NULL, to);
+        conv_few(c, from, weights + number * kernel, each ? each + number * size : NULL, to);
       }
   const uint32_t rank = result_shape(a, kernels, c, shape);
   return few_give(g, a->storage->rt, result, rank, shape, c->type, values.bytes, error);

@@ -77,16 +77,15 @@ ADD_PRODUCTS(add_u64, uint64_t)
  * summed. n: products for each result. */
 static int are_few(const einsum *s, einsum_labels *order, uint64_t *shape, size_t *count, size_t *n) {
   const uint64_t both = einsum_set(&s->axes[0]) & einsum_set(&s->axes[1]);
-  uint64_t products = 1;
+  uint64_t results = 1, each = 1;
   if (!few_fits(s->tensors[0]) || !few_fits(s->tensors[1])) return 0;
   if (s->seen & ~(both | einsum_set(&s->result)) || !order_of(s, 0, order)) return 0;
   for (uint32_t i = 0; i < order->count; i++) {
-    if (i == s->result.count) *count = (size_t)products;
-    products *= shape[i] = s->sizes[order->of[i]];
+    shape[i] = s->sizes[order->of[i]];
+    *(i < s->result.count ? &results : &each) *= shape[i];
   }
-  if (order->count == s->result.count) *count = (size_t)products;
-  *n = (size_t)products / (*count ? *count : 1);
-  return products > 0 && products <= FEW;
+  *count = (size_t)results, *n = (size_t)each;
+  return results * each <= FEW;
 }
 
 /* A summed label that one operand repeats is the sum of the other's alone, which einsum_join adds first. */

@@ -126,6 +126,6 @@ viva_status einsum_read(const char *text, einsum *s, viva_error *error) {
     implied(s, s->seen & ~again);
     return VIVA_OK;
   }
-  if (strncmp(at, "->", 2) != 0) return refuse_text(text, at, "expected \"->\" or the end", error);
+  if (at[0] != '-' || at[1] != '>') return refuse_text(text, at, "expected \"->\" or the end", error);
   return read_result(text, at + 2, s, error);
 }

@@ -60,8 +60,8 @@ static viva_status read_labels(const char *text, const char **cursor, int dots, 
 static void implied(einsum *s, uint64_t once) {
   s->result.count = 0;
   for (uint32_t i = s->dots; i-- > 0;) s->result.of[s->result.count++] = (uint8_t)(EINSUM_LETTERS + i);
-  for (uint8_t label = 0; label < EINSUM_LETTERS; label++)
-    if (once & einsum_bit(label) && s->result.count < VIVA_TENSOR_MAX_RANK) s->result.of[s->result.count++] = label;
+  for (uint32_t label = 0; label < EINSUM_LETTERS; label++)
+    if (once >> label & 1 && s->result.count < VIVA_TENSOR_MAX_RANK) s->result.of[s->result.count++] = (uint8_t)label;
 }
 
 static viva_status refuse_labels(const viva_tensor *t, uint32_t k, uint32_t labels, viva_error *error) {

@@ -211,6 +211,7 @@ static void few_product(const viva_tensor *a, const viva_tensor *b, uint32_t sha
   if (shared == 1) right = (gemm_matrix){right.data, right.col_step, right.row_step};
   g->a = &left, g->b = &right;
   gemm_few(g);
+  g->a = g->b = NULL, g->c = NULL; /* which lay here */
 }
 
 static viva_status give_product(goal *to, const viva_tensor *a, const viva_tensor *b, viva_dtype result, const gemm *g,

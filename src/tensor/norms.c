@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "tensor/along.h"
 #include "tensor/few.h"
+#include "tensor/fold.h"
 #include "viva/tensor_into.h"
 
 /* t = t^power, in place. */
@@ -111,20 +112,31 @@ static viva_status few_norms(const viva_tensor *a, double order, uint32_t mask, 
   return few_give(g, a->storage->rt, result, rank, shape, VIVA_F64, values, error);
 }
 
+/* Sums of the columns (or the rows) of a dense matrix, as a reduction has them. */
+static size_t matrix_sums(viva_dtype type, int columns, const char *matrix, size_t high, size_t wide, double *sums) {
+  const size_t line = wide * tensor_element_bytes(type), count = columns ? wide : high;
+  if (columns) {
+    for (size_t i = 0; i < wide; i++) sums[i] = 0;
+    fold_columns(RED_SUM, type, matrix, high, wide, sums);
+  }
+  for (size_t i = 0; !columns && i < high; i++) sums[i] = row_sum(type, matrix + i * line, wide);
+  for (size_t i = 0; i < count; i++) sums[i] = rounded(type, sums[i]);
+  return count;
+}
+
 /* The largest (or the least) of the sums along one of the last two axes. */
 static viva_status few_matrix_norms(const viva_tensor *a, double order, int keep, goal *g, viva_error *error) {
   const viva_dtype result = result_of(a), type = dtype_kernel(result);
+  const size_t high = (size_t)a->shape[a->rank - 2], wide = (size_t)a->shape[a->rank - 1];
   const size_t size = tensor_element_bytes(type);
-  const uint32_t summed = a->rank - (isinf(order) ? 1 : 2), kept = 2 * a->rank - 3 - summed;
-  const size_t n = (size_t)a->shape[summed], lines = (size_t)a->shape[kept];
   few_room room, sizes;
   double values[FEW], sums[FEW];
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   size_t count = 0;
-  absolutes(type, few_lines(a, a->rank, a->shape, 1u << summed, type, &room), a->elements, sizes.bytes);
-  for (size_t i = 0; i < a->elements; i += n * lines) {
-    for (size_t k = 0; k < lines; k++) sums[k] = rounded(type, row_sum(type, sizes.bytes + (i + k * n) * size, n));
-    values[count++] = row_extreme(VIVA_F64, (const char *)sums, lines, order > 0);
+  absolutes(type, few_hold(a, type, &room), a->elements, sizes.bytes);
+  for (size_t i = 0; i < a->elements; i += high * wide) {
+    const size_t n = matrix_sums(type, !isinf(order), sizes.bytes + i * size, high, wide, sums);
+    values[count++] = row_extreme(VIVA_F64, (const char *)sums, n, order > 0);
   }
   const uint32_t rank = kept_shape(a, 3u << (a->rank - 2), keep, shape);
   return few_give(g, a->storage->rt, result, rank, shape, VIVA_F64, values, error);

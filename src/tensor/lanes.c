@@ -90,10 +90,10 @@ static inline viva_status run(const lanes *l, const viva_tensor *rows, viva_tens
   j.out[1] = out[1] ? out[1]->data : NULL, j.out_row[1] = (size_t)l->length * sizeof(int64_t);
   if (plan_scratch(&j, (size_t)pool_threads(threads), &bytes))
     return error_set(error, VIVA_E_LIMIT, "the axis is too long");
-  j.scratch = bytes <= FEW_BYTES ? few : mem_alloc(&rt->mem, bytes);
+  j.scratch = bytes <= FEW_BYTES ? few : mem_scratch_alloc(&rt->mem, bytes);
   if (!j.scratch) return error_set(error, VIVA_E_MEMORY, "no memory for %zu bytes beside the rows", bytes);
   pool_for(threads, count, 1 + PARALLEL_ELEMENTS / 4 / (n + 1), run_rows, &j);
-  if (bytes > FEW_BYTES) mem_free(&rt->mem, j.scratch);
+  if (bytes > FEW_BYTES) mem_scratch_free(&rt->mem, j.scratch);
   return VIVA_OK;
 }
 

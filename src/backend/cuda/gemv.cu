@@ -71,8 +71,8 @@ static int resident_of(const gemv_problem *p, const gemv_kernels *k, size_t shar
   return size;
 }
 
-/* Whether blocks share tiles: of 9 rows and more, or where a block has no room for all of x, where the device has clusters and
- * a block's share of x leaves room. */
+/* Whether blocks share tiles: of 9 rows and more, or where one block has no room for all of x, if the device has clusters
+ * and a block's part of x leaves room. */
 static cudaError_t plan_together(const gemv_problem *p, const gemv_kernels *k, int multiprocessors, size_t shared_most,
                                  gemv_plan *plan) {
   const size_t records = gemv_order_of(&p->w).records;

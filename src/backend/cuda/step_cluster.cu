@@ -3,7 +3,8 @@
  *
  *   grid      a cluster of as many blocks as the longest row has shares, two of 8 for a long one, × (kv heads · slices) ×
  *             rows. A block a share; of a shorter row the blocks that have none end at once. Of many rows a block has up to
- *             CLUSTER_EACH shares, one after the other: all blocks run at once, and the kernel after this one may start
+ *             CLUSTER_EACH shares, one after the other: all blocks run at once, and the kernel after this one may start.
+ *             Such a block turns its queries once, and its later shares' positions are on their way to L2 by then
  *   at last   each block puts its shares' sums into the others' shared memory: block i gets the i-th part of all shares'
  *             outputs and adds them up. Of two clusters the one that comes second adds both */
 #include <cooperative_groups.h>
@@ -18,7 +19,6 @@ namespace groups = cooperative_groups;
 
 #define CLUSTER_BLOCKS SINGLE_SHARES
 #define CLUSTER_EACH   4 /* shares of a block, at most */
-#define CLUSTER_LINE   128
 
 struct cluster_args {
   single_args single;
@@ -68,15 +68,6 @@ static __device__ void cluster_pair(uint32_t *last, const cluster_args &c, const
   single_store(a, w, item, i, second ? single_pair(other, mine) : single_pair(mine, other));
 }
 
-/* Keys and values of positions [begin, end) on their way to L2. */
-static __device__ __forceinline__ void cluster_fetch(const attend_cache &c, uint32_t begin, uint32_t end) {
-  const uint32_t lines = 2 * ((c.vector_bytes + CLUSTER_LINE - 1) / CLUSTER_LINE); /* of a position */
-  for (uint32_t i = threadIdx.x; begin < end && i < (end - begin) * lines; i += ATTEND_THREADS) {
-    const uint32_t line = i % lines;
-    prefetch_line(c.page(begin + i / lines) + (line % 2 ? c.values_at : c.keys_at) + line / 2 * CLUSTER_LINE);
-  }
-}
-
 template <kv_type TYPE, int LANES, int GROUP, bool TURN>
 static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
     cluster_kernel(const __grid_constant__ cluster_args c, const __grid_constant__ rope_args turn) {
@@ -102,7 +93,7 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
     w.later_own = TURN && k + 1 < each && rank == sharing - 1;
     single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, turn, w, [&] {
       if (each > 1)
-        cluster_fetch(w.cache, w.share.end, share_of(w.position, a.window, of_cluster + each - 1, shares).end);
+        attend_fetch(w.cache, w.share.end, share_of(w.position, a.window, of_cluster + each - 1, shares).end);
       wait_for_previous();
     });
     if (k == 0) cluster.barrier_wait(std::move(begun)); /* the others are there */
@@ -179,8 +170,8 @@ static void cluster_configure(cluster_config *c, step_queue q, dim3 grid) {
   c->launch.numAttrs = q.dependent ? 2 : 1;
 }
 
-/* The grid: blocks of a row and head have a share each, or more where not all clusters would run at once: two of 64 that come
- * after the others cost as much as all. */
+/* The grid: blocks of a row and head have a share each, or more where not all clusters would run at once: the two of 64 for
+ * which there is no room come after all others. */
 static int cluster_grid(step_queue q, cluster_function *kernel, const step_work *work, unsigned heads, unsigned rows,
                         dim3 *grid) {
   const unsigned shares = work->row_shares ? work->row_shares : 2 * CLUSTER_BLOCKS;

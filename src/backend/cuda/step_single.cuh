@@ -50,9 +50,8 @@ struct single_work {
   attend_share share;
   attend_cache cache;
   bool own, writes; /* the share has the row's own position; the block puts it into the page */
-  /* of a block's shares: what shared memory has of q, and of the row's own key and value, an earlier one put there; a later one
-   * has the row's own position */
-  bool turned, later_own;
+  bool turned;      /* q, and the row's own key and value, are in shared memory since the block's share before */
+  bool later_own;   /* a later share of the block has the row's own position */
 };
 
 /* How many shares a row has. */

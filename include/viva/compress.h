@@ -59,7 +59,7 @@ typedef struct viva_compression_config {
   double max_error_pct;      /* 0: no bound, and the error is not measured */
   viva_error_measure error;  /* mean */
   viva_compress_bound bound; /* report */
-  viva_scale_search search;  /* nvfp4: how a block's scale is chosen; MSE tries 8 scales, from 2 below absmax / 6 */
+  viva_scale_search search;  /* nvfp4: how a block's scale is chosen; MSE tries 5 scales near absmax / 6 and / 4 */
   int32_t row_blocks;        /* 1: a block also ends at the end of each row (the last axis), as in packed weights */
   int32_t keep_nonfinite;    /* 1: a block with a NaN or an infinity is stored in 32 bits; 0: E_NUMERIC */
   float global_scale;        /* 0: each segment's largest magnitude; else given, finite and > 0 */

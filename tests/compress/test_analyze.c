@@ -189,12 +189,12 @@ static void choice_of_little(void **state) {
   viva_engine_release(engine);
 }
 
-/* performance.md 4.2: NVFP4 of Gaussian values: absmax 20.44 dB, Four-over-Six 21.21, all scales 21.81; of the eight that are
- * tried here 21.78 (pack.h). */
+/* performance.md 4.2: NVFP4 of Gaussian values: absmax 20.44 dB, Four-over-Six 21.21, all scales 21.81; of the five that are
+ * tried here 21.74 (pack.h). */
 static void nvfp4_quality(void **state) {
   (void)state;
   const size_t count = getenv("VIVA_SLOW") ? (size_t)1 << 24 : (size_t)1 << 20;
-  static const double expected[3][3] = {{21.78, 20.44, 21.21}, {21.65, 20.66, 21.20}, {21.69, 20.69, 21.24}};
+  static const double expected[3][3] = {{21.74, 20.44, 21.21}, {21.64, 20.66, 21.20}, {21.68, 20.69, 21.24}};
   static const int which[3] = {0, 3, 4}; /* Gauss, Laplace, Student's t */
   viva_engine *engine = kit_engine(2);
   float *v = kit_floats(count);

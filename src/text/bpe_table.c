@@ -3,6 +3,7 @@
 
 #include "base/num.h"
 #include "base/secret.h"
+#include "text/bpe_lane.h"
 #include "text/bpe_tree.h"
 #include "text/unicode.h"
 
@@ -287,6 +288,7 @@ static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
   TRY(create_symbol_ranks(m, b, merges, merge_count, error));
+  b->lanes = lane_usable(b, merge_count);
   TRY(bpe_tree_create(m, b, merges, merge_count, error));
   bpe_find_whole(b);
   return VIVA_OK;

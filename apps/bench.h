@@ -32,9 +32,9 @@ void bench_print_begin(output *out, bench_form form, const bench_row *first);
 void bench_print_row(output *out, bench_form form, const bench_row *row, size_t number);
 void bench_print_end(output *out, bench_form form);
 
-/* viva bench compress: the compression engine, on the original's data and (path not NULL) on a file's largest matrix.
- * Returns the exit code. */
-int bench_compress(output *out, const char *path, uint64_t threads);
+/* viva bench compress: the compression engine, on the original's data and on a file's largest matrix (path not NULL) or on so
+ * many MB of Gaussian values (0: none). Returns the exit code. */
+int bench_compress(output *out, const char *path, uint64_t megabytes, uint64_t threads);
 
 /* Bytes per second of weights that a tg row has read; 0 for a pp row. */
 double bench_read(const bench_row *row);

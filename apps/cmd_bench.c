@@ -18,6 +18,7 @@ typedef struct bench_args {
   model_args model;
   count_list prompts, generated, threads;
   uint64_t repetitions, depth, sequences;
+  uint64_t gaussian; /* compress */
   int form, no_warmup, shape;
 } bench_args;
 
@@ -42,6 +43,11 @@ static const option shape_options[] = {
      0},
 };
 
+static const option compress_options[] = {
+    {0, OPTION_COUNT, "gaussian", "MB", AT(gaussian), "also so many MB of Gaussian values, which no cache holds", 0,
+     1e6},
+};
+
 static const option output_options[] = {
     {'o', OPTION_CHOICE, "output", "md|csv|json|jsonl", AT(form), "form of the result", 0, 0},
 };
@@ -50,6 +56,7 @@ static const option_group groups[] = {
     OPTION_GROUP("Model", model_path_options, AT(model)),
     OPTION_GROUP("Shape", shape_options, 0),
     OPTION_GROUP("Tests", test_options, 0),
+    OPTION_GROUP("viva bench compress", compress_options, 0),
     OPTION_GROUP("Output", output_options, 0),
     OPTION_GROUP("Messages", model_talk_options, AT(model)),
     OPTION_GROUP("How the model is held", model_hold_options, AT(model)),
@@ -240,7 +247,7 @@ static int run_engine(output *out, const bench_args *args, uint64_t threads, siz
 static int run(output *out, void *values, const operands *rest) {
   const bench_args *args = values;
   if (rest->count == 1 && strcmp(rest->items[0], "compress") == 0)
-    return bench_compress(out, args->model.path, args->threads.items[0]);
+    return bench_compress(out, args->model.path, args->gaussian, args->threads.items[0]);
   if (rest->count > 0)
     return message_usage("bench", "expected nothing or the word compress, found '%s'", rest->items[0]);
   int code = args->shape ? 0 : model_args_need_path(&args->model, "bench");
@@ -264,11 +271,13 @@ const command command_bench = {
         "reads of the weights; '% of read' compares it with the read bandwidth of the same threads, measured\n"
         "between the repetitions. Tokenizing and sampling are not in the times.\n"
         "\n'viva bench compress' measures the compression engine instead: on uniform data and, with -m, on the\n"
-        "largest matrix of a file; -t chooses its threads, the other options do not matter.\n",
+        "largest matrix of a file, or with --gaussian on random values; -t chooses its threads, the other\n"
+        "options do not matter.\n",
     .examples = "  viva bench -m model.gguf\n"
                 "  viva bench -m model.gguf -p 0 -n 64,128 -t 1,2,4 -o csv\n"
                 "  viva bench --shape llama3-8b --weights fp8 --device cuda -p 2048 -d 300\n"
-                "  viva bench compress -m model.gguf\n",
+                "  viva bench compress -m model.gguf\n"
+                "  viva bench compress --gaussian 512 -t 16\n",
     COMMAND_GROUPS(groups),
     .max_operands = 1,
     .values_size = sizeof(bench_args),

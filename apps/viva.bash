@@ -19,7 +19,7 @@ _viva_options() {
       echo "-m --model -p --prompt -f --file -c --ctx-size --stride --chunks --bos --no-bos -t --threads --json" \
         "--tokenizer $hold $device $talk" ;;
     bench)
-      echo "-m --model --shape -p --n-prompt -n --n-gen -d --n-depth --sequences -r --repetitions -t --threads --no-warmup -o --output" \
+      echo "-m --model --shape -p --n-prompt -n --n-gen -d --n-depth --sequences -r --repetitions -t --threads --no-warmup --gaussian -o --output" \
         "$hold $device $talk" ;;
     quantize) echo "--format --to --shard-size --overwrite --force -t --threads --layers --json $talk" ;;
     compare)
@@ -62,7 +62,7 @@ _viva_values() {
     --search) echo "mse absmax four-over-six" ;;
     -p | --prompt | --n-prompt | -n | --n-predict | --n-gen | -d | --n-depth | --sequences | -c | --ctx-size | -t | --threads | --devices | -r | --repetitions | \
       --stop | --stop-token | --system | --temp | --top-k | --top-p | --min-p | --repeat-penalty | --seed | --logprobs | --num-layers | \
-      --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size | --token | --position | --dump) echo any ;;
+      --stride | --chunks | --shard-size | --tensor | --workers | --bits | --block | --max-error | --segment | --size | --gaussian | --token | --position | --dump) echo any ;;
   esac
 }
 

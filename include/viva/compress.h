@@ -59,7 +59,7 @@ typedef struct viva_compression_config {
   double max_error_pct;      /* 0: no bound, and the error is not measured */
   viva_error_measure error;  /* mean */
   viva_compress_bound bound; /* report */
-  viva_scale_search search;  /* nvfp4: how a block's scale is chosen; MSE tries 8 scales, from 2 below absmax / 6 */
+  viva_scale_search search;  /* nvfp4: how a block's scale is chosen; MSE tries 5 scales near absmax / 6 and / 4 */
   int32_t row_blocks;        /* 1: a block also ends at the end of each row (the last axis), as in packed weights */
   int32_t keep_nonfinite;    /* 1: a block with a NaN or an infinity is stored in 32 bits; 0: E_NUMERIC */
   float global_scale;        /* 0: each segment's largest magnitude; else given, finite and > 0 */
@@ -451,7 +451,7 @@ typedef struct viva_measured_level {
   size_t size;       /* sizeof(viva_measured_level), set by the caller before the call */
   const char *name;  /* static */
   uint64_t bytes;    /* of the data that was gone over: a half of the level's size; 0: registers */
-  double gb_per_s;   /* 10^9 bytes read a second by one thread; 0: not measured */
+  double gb_per_s;   /* 10^9 bytes read (or copied) a second, by one thread; 0: not measured */
   double latency_ns; /* of one dependent read; 0: not measured */
 } viva_measured_level;
 
@@ -463,6 +463,15 @@ enum { VIVA_MEASURED_LEVELS = 6 }; /* registers, L1, L2, L3, RAM, storage */
  * levels: VIVA_MEASURED_LEVELS structs, each with its size set */
 VIVA_API viva_status viva_measure_memory(viva_engine *engine, const char *path, viva_measured_level *levels,
                                          viva_error *error);
+
+enum { VIVA_MEASURED_DEVICE_LEVELS = 3 }; /* device memory; copies of ordinary memory to the device, and back */
+
+/* The same of an engine's GPU. Bandwidth is that of all of its multiprocessors; a copy's latency is that of 4 bytes. Takes about
+ * a second and 512 MiB on both sides. Errors: E_ARGUMENT, E_UNSUPPORTED (the engine computes in the host's memory, or on several
+ * devices), E_MEMORY, E_DEVICE.
+ *
+ * levels: VIVA_MEASURED_DEVICE_LEVELS structs, each with its size set */
+VIVA_API viva_status viva_measure_device_memory(viva_engine *engine, viva_measured_level *levels, viva_error *error);
 
 /* -- the benchmark */
 

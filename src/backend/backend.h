@@ -217,6 +217,8 @@ typedef struct backend_ops {
   size_t decode_rows; /* most rows of a step that decode_step takes, at most 32; 0 without it */
   /* Reads bytes of dev memory as fast as it can, once; for the bandwidth ceiling. */
   viva_status (*read_pass)(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);
+  /* Optional: so many reads that each need the one before it: from words[0] on, a word is the index of the next. */
+  viva_status (*chase)(backend *b, const uint64_t *words, size_t reads, double *seconds, viva_error *error);
 
   /* Bytes of dev scratch memory the backend keeps for steps of up to m rows, context tokens and width features, for
    * the memory plan. reserve makes sure it exists; afterwards steps of this size allocate nothing. */

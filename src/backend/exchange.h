@@ -15,16 +15,33 @@
 
 #include <stddef.h>
 
+#include "backend/backend.h"
 #include "viva/status.h"
 
-typedef struct backend backend;   /* backend.h */
-typedef struct exchange exchange; /* of one engine */
+typedef struct exchange_norm {
+  size_t rows, n;
+  const float *gain; /* [n] */
+  float eps;
+  input_mode mode;
+  void *to;
+} exchange_norm;
 
 typedef struct exchange_ops {
   const char *name;
+  /* Room for sums of up to count numbers that are sent ahead, and what it takes of a device's memory (optional, both). While nothing is under way; no rank begins a step before
+   * all have returned from it. Errors: E_MEMORY, b's. */
+  uint64_t (*reserve_bytes)(const exchange *e, size_t count);
+  viva_status (*reserve)(exchange *e, size_t rank, backend *b, size_t count, viva_error *error);
+  /* x[count] is whole on this rank and may travel (optional); the sum of the same x will be asked for when it is needed. Nobody
+   * touches x until then; sums come in the order in which they were sent, and no more than two are on their way. Errors: as
+   * sum. */
+  viva_status (*send)(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error);
   /* x[count] (dev of b, which is the rank's) = the sum over all ranks. Errors: E_CANCELLED: another rank gave up, or did not
    * come in time; and b's own. After an error the exchange is of no use. */
   viva_status (*sum)(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error);
+  /* As sum of x[rows][n], and at once backend.h's rmsnorm of its rows into floats at `to`, or rmsnorm_codes in another mode
+   * (optional). E_UNSUPPORTED: nothing was done; sum and norm do the same. */
+  viva_status (*sum_norm)(exchange *e, size_t rank, backend *b, float *x, const exchange_norm *norm, viva_error *error);
   /* Once the host has what came of a rank's sums (optional): whether they were whole. Errors: as sum. */
   viva_status (*check)(exchange *e, size_t rank, viva_error *error);
   /* The rank will not come any more: those that wait for it, now or later, get E_CANCELLED. */
@@ -36,6 +53,13 @@ typedef struct exchange_ops {
 struct exchange {
   const exchange_ops *ops;
   size_t ranks;
+  size_t
+      halves; /* steps of so many rows and more run as two halves, one's sums on their way beside the other; 0: none do */
 };
+
+/* Rows of a step's first half; 0: it runs in one. */
+static inline size_t exchange_half(const exchange *e, size_t rows) {
+  return e->halves && rows >= e->halves ? (rows + 1) / 2 : 0;
+}
 
 #endif

@@ -149,6 +149,18 @@ void affine_encode_avx2(const affine *a, const float *values, size_t count, floa
 
 /* -- decode */
 
+/* 2 to 7 bytes as one number, by loads that overlap: a copy through memory would wait until its pieces are stored. */
+FOR_EACH uint64_t load_few(const uint8_t *from, uint32_t bytes) {
+  uint16_t two[2];
+  uint32_t four[2];
+  if (bytes < 4) {
+    memcpy(&two[0], from, 2), memcpy(&two[1], from + bytes - 2, 2);
+    return two[0] | (uint64_t)two[1] << 8 * (bytes - 2);
+  }
+  memcpy(&four[0], from, 4), memcpy(&four[1], from + bytes - 4, 4);
+  return four[0] | (uint64_t)four[1] << 8 * (bytes - 4);
+}
+
 /* 8 codes of `bits` bits, in 32 bits each: a lane takes the two bytes its code lies in, and moves it down. */
 FOR_EACH __m256i load_codes(const uint8_t *codes, uint32_t bits) {
   if (bits == 8) return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
@@ -158,8 +170,7 @@ FOR_EACH __m256i load_codes(const uint8_t *codes, uint32_t bits) {
     const __m256i down = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
     return _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32(eight), down), _mm256_set1_epi32(15));
   }
-  uint64_t word = 0;
-  memcpy(&word, codes, bits);
+  const uint64_t word = load_few(codes, bits);
   const int b = (int)bits;
 #define LANE(i) ((int)0x80800100u + (i)*b / 8 * 0x0101)
   const __m256i bytes = _mm256_setr_epi32(LANE(0), LANE(1), LANE(2), LANE(3), LANE(4), LANE(5), LANE(6), LANE(7));

@@ -13,7 +13,7 @@
 #define SEED_ROWS    1024
 #define SEED_COLS    512
 #define LEAST_PASSES 2                  /* the first one brings the memory */
-#define PLAIN_BYTES  ((size_t)64 << 20) /* copied and written: beyond the caches of most machines */
+#define PLAIN_BYTES  ((size_t)64 << 20) /* copied and written, at least: beyond the caches of most machines */
 #define NS           1e9
 
 /* What is measured of each tensor; the last one chooses for itself. */
@@ -60,32 +60,35 @@ static void plain_body(void *arg, size_t begin, size_t end, size_t t) {
 }
 
 /* Best of the passes, in GB/s of bytes that are written. */
-static double plain_rate(const bench *b, char *to, const char *from) {
+static double plain_rate(const bench *b, size_t bytes, char *to, const char *from) {
   plain_job job = {to, from};
   double best = 0;
   const uint64_t begin = clock_ns();
   int passes = 0;
   do {
     const uint64_t start = clock_ns();
-    pool_for(b->engine->pool, PLAIN_BYTES, 1 << 16, plain_body, &job);
-    const double rate = (double)PLAIN_BYTES / (double)(clock_ns() - start + 1);
+    pool_for(b->engine->pool, bytes, 1 << 16, plain_body, &job);
+    const double rate = (double)bytes / (double)(clock_ns() - start + 1);
     best = rate > best ? rate : best;
   } while (++passes < LEAST_PASSES || clock_ns() - begin < b->ns);
   return best;
 }
 
-static viva_status measure_plain(bench *b, viva_error *error) {
+/* As many bytes as the largest tensor has, so that both go to the same memory. */
+static viva_status measure_plain(bench *b, const viva_tensor *largest, viva_error *error) {
   mem *m = &b->engine->rt->mem;
-  char *from = mem_alloc(m, PLAIN_BYTES), *to = mem_alloc(m, PLAIN_BYTES);
+  const size_t wanted = largest ? largest->elements * sizeof(float) : 0;
+  const size_t bytes = wanted > PLAIN_BYTES ? wanted : PLAIN_BYTES;
+  char *from = mem_alloc(m, bytes), *to = mem_alloc(m, bytes);
   if (from && to) {
-    memset(from, 1, PLAIN_BYTES), memset(to, 1, PLAIN_BYTES); /* the first pages are the system's to give */
-    b->result.write_gb_per_s = plain_rate(b, to, NULL);
-    b->result.copy_gb_per_s = plain_rate(b, to, from);
+    memset(from, 1, bytes), memset(to, 1, bytes); /* the first pages are the system's to give */
+    b->result.write_gb_per_s = plain_rate(b, bytes, to, NULL);
+    b->result.copy_gb_per_s = plain_rate(b, bytes, to, from);
   }
   const int failed = !from || !to;
   mem_free(m, from);
   mem_free(m, to);
-  return failed ? error_set(error, VIVA_E_MEMORY, "no memory for copying %zu bytes", PLAIN_BYTES) : VIVA_OK;
+  return failed ? error_set(error, VIVA_E_MEMORY, "no memory for copying %zu bytes", bytes) : VIVA_OK;
 }
 
 /* -- one codec */
@@ -206,7 +209,7 @@ viva_status viva_compression_benchmark(viva_engine *engine, const viva_bench_opt
     return error_set(error, VIVA_E_ARGUMENT, "seconds is %g; expected 0 to 1000", o.seconds);
   bench b = {.engine = engine, .write = write, .user = user, .result = {.size = sizeof b.result}};
   b.ns = (uint64_t)((o.seconds > 0 ? o.seconds : SECONDS) * NS);
-  TRY(measure_plain(&b, error));
+  TRY(measure_plain(&b, o.tensor, error));
   line(&b, "%d threads: plain copying %.2f GB/s, plain writing %.2f GB/s", pool_threads(engine->pool),
        b.result.copy_gb_per_s, b.result.write_gb_per_s);
   line(&b, "%s", "");

@@ -58,12 +58,11 @@ static double register_rate(const compress_kernels *k) {
   return best;
 }
 
-/* Makes of the lines one ring in random order (Sattolo): the first word of a line is the number of the next. */
-static void make_ring(uint64_t *words, size_t lines) {
-  const size_t step = LINE / sizeof *words;
+/* Sattolo's: no ring within the ring. */
+void memory_make_ring(uint64_t *words, size_t count, size_t step) {
   uint64_t state = 1;
-  for (size_t i = 0; i < lines; i++) words[i * step] = i;
-  for (size_t i = lines - 1; i > 0; i--) {
+  for (size_t i = 0; i < count; i++) words[i * step] = i * step;
+  for (size_t i = count - 1; i > 0; i--) {
     state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     const size_t j = (size_t)(state >> 33) % i;
     const uint64_t other = words[i * step];
@@ -73,13 +72,12 @@ static void make_ring(uint64_t *words, size_t lines) {
 }
 
 static double chase(uint64_t *words, size_t bytes) {
-  const size_t step = LINE / sizeof *words;
-  make_ring(words, bytes / LINE);
+  memory_make_ring(words, bytes / LINE, LINE / sizeof *words);
   uint64_t at = 0;
   volatile uint64_t sink;
-  for (size_t i = 0; i < CHASES / 4; i++) at = words[at * step];
+  for (size_t i = 0; i < CHASES / 4; i++) at = words[at];
   const uint64_t start = clock_ns();
-  for (size_t i = 0; i < CHASES; i++) at = words[at * step];
+  for (size_t i = 0; i < CHASES; i++) at = words[at];
   const uint64_t ns = clock_ns() - start;
   sink = at;
   (void)sink;

@@ -22,6 +22,12 @@ static uint64_t share_bytes(const decoder *whole, const viva_model_config *confi
   return bytes;
 }
 
+/* Of sums that are on their way. */
+static uint64_t exchange_bytes(const exchange *e, const viva_model_config *config, size_t chunk) {
+  const size_t half = exchange_half(e, chunk);
+  return half && e->ops->reserve_bytes ? e->ops->reserve_bytes(e, half * budget_rows(config).hidden) : 0;
+}
+
 static void add_share(const viva_engine *e, const decoder *whole, const budget_case *c, size_t number,
                       viva_memory_plan *n) {
   const rank_set *r = e->ranks;
@@ -29,7 +35,8 @@ static void add_share(const viva_engine *e, const decoder *whole, const budget_c
   const viva_model_config config = cut_config(c->config, number, r->count);
   const budget_case own = {.backend = b, .config = &config, .layers = c->layers, .kv = c->kv, .act = c->act};
   const uint64_t weights = share_bytes(whole, c->config, b, number, r->count, &e->rt->mem);
-  const uint64_t work = budget_work(&own, n->context, budget_chunk(&config, b, n->context, 0));
+  const size_t chunk = budget_chunk(&config, b, n->context, 0);
+  const uint64_t work = budget_add(budget_work(&own, n->context, chunk), exchange_bytes(r->exchange, &config, chunk));
   const uint64_t bytes = budget_add(weights, budget_add(work, budget_kv(&config, c->layers, n->context, c->kv)));
   if (bytes > n->device_bytes) n->device_bytes = bytes;
   if (b->host_memory) {

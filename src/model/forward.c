@@ -10,8 +10,15 @@
  *     logits = linear(rmsnorm(x))
  *
  * Rows never meet but in attention, through the cache; so a row's bits do not depend on which rows are beside it. Behind the
- * last layer's cache only the kept rows matter: there they are taken together at the front. A decoder that was cut for several
- * devices makes parts of the two sums into x, and has them added up (backend/exchange.h).
+ * last layer's cache only the kept rows matter: there they are taken together at the front.
+ *
+ * A decoder that was cut for several devices makes parts of the two sums into x, and has them added up (backend/exchange.h).
+ * Many rows run as two batches beside each other, so that parts are on their way while the other batch is computed:
+ *
+ *     batch 0   q k v, attention, o ─┐ (sum travels)         norm, gate, up, down ─┐ (sum travels)
+ *     batch 1                        └ q k v, attention, o ─┐                      └ norm, gate, up, down ─ ...
+ *
+ * Batch 1 may look back at the rows of batch 0, whose keys and values of the same layer are in the cache by then.
  */
 #include "backend/exchange.h"
 #include "model/step.h"
@@ -23,7 +30,10 @@ typedef struct pass {
   const workspace *w;
   const batch *step;
   step_watch *watch;
-  int64_t layer; /* that watch is told of */
+  int64_t layer;      /* that watch is told of */
+  float *x;           /* its rows of the residual stream */
+  size_t rows;        /* of x, from here on: all, then the kept ones */
+  const char *summed; /* what x is the sum of, once settle has brought the ranks' parts together; NULL: it is whole */
 } pass;
 
 /* What an operation made, to whoever looks. */
@@ -92,17 +102,59 @@ static viva_status multiply(const pass *p, const linear_args *args, size_t count
   return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
 }
 
-/* A norm of x's rows to the place that the layers read. stage: what whoever looks calls it. gated: as in products. */
-static viva_status multiply_normed(const pass *p, const float *x, const float *gain, const char *stage,
-                                   linear_args *args, size_t count, int *gated, viva_error *error) {
+/* x = residual + product: the residual is one rank's part among several. */
+static void into_x(const pass *p, linear_args *args, const float *residual) {
+  if (p->d->rank == 0) args->residual = residual;
+}
+
+/* The rank's part of x is made; the others' come until x is settled. stage: what whoever looks calls the sum. */
+static viva_status part_made(pass *p, const char *stage, viva_error *error) {
+  exchange *e = p->d->link;
+  p->summed = stage;
+  return e && e->ops->send ? e->ops->send(e, p->d->rank, p->b, p->x, p->rows * p->w->layout.hidden, error) : VIVA_OK;
+}
+
+/* x becomes the sum of all ranks' parts. */
+static viva_status settle(pass *p, viva_error *error) {
+  exchange *e = p->d->link;
+  const char *stage = p->summed;
+  const size_t hidden = p->w->layout.hidden;
+  if (!stage) return VIVA_OK;
+  p->summed = NULL;
+  if (e) TRY(e->ops->sum(e, p->d->rank, p->b, p->x, p->rows * hidden, error));
+  return told(p, stage, p->x, p->rows, hidden, error);
+}
+
+/* x settled and its rows normed: into floats, or codes in another mode. */
+static viva_status settle_normed(pass *p, float *x, size_t rows, const float *gain, input_mode mode, void *to,
+                                 viva_error *error) {
+  const size_t hidden = p->w->layout.hidden;
+  exchange *e = p->d->link;
+  if (p->summed && e && e->ops->sum_norm && !p->watch) {
+    const exchange_norm norm = {.rows = rows, .n = hidden, .gain = gain, .eps = p->d->eps, .mode = mode, .to = to};
+    const viva_status status = e->ops->sum_norm(e, p->d->rank, p->b, x, &norm, error);
+    if (status != VIVA_E_UNSUPPORTED) {
+      p->summed = NULL;
+      return status;
+    }
+  }
+  TRY(settle(p, error));
+  if (mode == INPUT_FLOAT) return p->b->ops->rmsnorm(p->b, x, to, rows, hidden, 1, hidden, gain, p->d->eps, error);
+  return p->b->ops->rmsnorm_codes(p->b, x, rows, hidden, gain, p->d->eps, mode, to, error);
+}
+
+/* A norm of x's rows, settled before, to the place that the layers read. stage: what whoever looks calls it. gated: as in
+ * products. */
+static viva_status multiply_normed(pass *p, float *x, const float *gain, const char *stage, linear_args *args,
+                                   size_t count, int *gated, viva_error *error) {
   const backend_ops *ops = p->b->ops;
   const size_t rows = args->m, hidden = p->w->layout.hidden;
   float *norm = work_at(p->w, p->w->layout.norm_at);
   if (ops->rmsnorm_codes && codes_suffice(p, args, count)) {
-    TRY(ops->rmsnorm_codes(p->b, x, rows, hidden, gain, p->d->eps, p->mode, p->w->quantized, error));
+    TRY(settle_normed(p, x, rows, gain, p->mode, p->w->quantized, error));
     return multiply_codes(p, args, count, gated, error);
   }
-  TRY(ops->rmsnorm(p->b, x, norm, rows, hidden, 1, hidden, gain, p->d->eps, error));
+  TRY(settle_normed(p, x, rows, gain, INPUT_FLOAT, norm, error));
   TRY(told(p, stage, norm, rows, hidden, error));
   return multiply(p, args, count, gated, error);
 }
@@ -122,24 +174,13 @@ static viva_status multiply_gated(const pass *p, float *gate, const float *up, i
   return multiply(p, args, 1, NULL, error);
 }
 
-/* x = residual + product: the residual is one rank's part among several. */
-static void into_x(const pass *p, linear_args *args, const float *residual) {
-  if (p->d->rank == 0) args->residual = residual;
-}
-
-/* y of all ranks becomes the sum of their parts. */
-static viva_status sum_of_ranks(const pass *p, const linear_args *args, viva_error *error) {
-  exchange *e = p->d->link;
-  return e ? e->ops->sum(e, p->d->rank, p->b, args->y, args->m * args->y_stride, error) : VIVA_OK;
-}
-
 /* Normed rows → q, k, v. */
-static viva_status project(const pass *p, const decoder_layer *l, viva_error *error) {
+static viva_status project(pass *p, const decoder_layer *l, viva_error *error) {
   const row_layout *w = &p->w->layout;
   backend *b = p->b;
   const size_t rows = p->step->rows;
   const head_shape h = p->d->heads;
-  float *x = work_at(p->w, w->x_at), *norm = work_at(p->w, w->norm_at);
+  float *x = p->x, *norm = work_at(p->w, w->norm_at);
   float *q = work_at(p->w, w->q_at), *k = work_at(p->w, w->k_at), *v = work_at(p->w, w->v_at), eps = p->d->eps;
   linear_args qkv[3] = {linear(rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
                         linear(rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
@@ -178,13 +219,10 @@ static viva_status attend(const pass *p, size_t number, const attention_args *at
   return attention ? ops->attention(p->b, attention, error) : VIVA_OK;
 }
 
-/* Rotation, attention and MLP of all rows, or of the kept ones, which then are the first ones of x. */
-static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int kept, viva_error *error) {
+/* Rotation, attention and its product, of all rows or of the kept ones, which then are the first ones of x. */
+static viva_status look_back(pass *p, const decoder_layer *l, size_t number, int kept, viva_error *error) {
   const row_layout *w = &p->w->layout;
-  backend *b = p->b;
-  const size_t rows = kept ? p->step->kept : p->step->rows;
-  float *x = work_at(p->w, w->x_at), *norm = work_at(p->w, w->norm_at), *residual = x;
-  float *gate = work_at(p->w, w->gate_at), *up = work_at(p->w, w->up_at), *out = work_at(p->w, w->out_at);
+  float *residual = p->x, *out = work_at(p->w, w->out_at);
   const attention_args attention = {.step = p->step,
                                     .layer = number,
                                     .kept = kept,
@@ -196,50 +234,75 @@ static viva_status mix(const pass *p, const decoder_layer *l, size_t number, int
                                     .out = out,
                                     .out_stride = w->q};
   TRY(attend(p, number, &attention, error));
-  TRY(told(p, "attention", out, rows, w->q, error));
+  if (kept) p->rows = p->step->kept;
+  TRY(told(p, "attention", out, p->rows, w->q, error));
   if (kept) {
-    residual = norm;
-    TRY(b->ops->take_rows(b, x, p->step->kept_rows, rows, w->hidden, w->hidden, residual, error));
+    residual = work_at(p->w, w->norm_at);
+    TRY(p->b->ops->take_rows(p->b, p->x, p->step->kept_rows, p->rows, w->hidden, w->hidden, residual, error));
   }
-  linear_args o = linear(rows, out, w->q, &l->o, l->o_bias, x, w->hidden);
+  linear_args o = linear(p->rows, out, w->q, &l->o, l->o_bias, p->x, w->hidden);
   into_x(p, &o, residual);
   TRY(multiply(p, &o, 1, NULL, error));
-  TRY(sum_of_ranks(p, &o, error));
-  TRY(told(p, "attention_sum", x, rows, w->hidden, error));
-  linear_args gate_up[2] = {linear(rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
-                            linear(rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
+  return part_made(p, "attention_sum", error);
+}
+
+static viva_status mlp(pass *p, const decoder_layer *l, viva_error *error) {
+  const row_layout *w = &p->w->layout;
+  float *norm = work_at(p->w, w->norm_at), *gate = work_at(p->w, w->gate_at), *up = work_at(p->w, w->up_at);
+  linear_args gate_up[2] = {linear(p->rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
+                            linear(p->rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
   int gated = 0;
-  TRY(multiply_normed(p, x, l->mlp_norm, "mlp_norm", gate_up, 2, &gated, error));
-  TRY(told(p, "gate", gate, rows, w->ffn, error));
-  TRY(told(p, "up", up, rows, w->ffn, error));
-  linear_args down = linear(rows, gate, w->ffn, &l->down, l->down_bias, x, w->hidden);
-  into_x(p, &down, x);
+  TRY(multiply_normed(p, p->x, l->mlp_norm, "mlp_norm", gate_up, 2, &gated, error));
+  TRY(told(p, "gate", gate, p->rows, w->ffn, error));
+  TRY(told(p, "up", up, p->rows, w->ffn, error));
+  linear_args down = linear(p->rows, gate, w->ffn, &l->down, l->down_bias, p->x, w->hidden);
+  into_x(p, &down, p->x);
   TRY(multiply_gated(p, gate, up, gated, &down, error));
-  TRY(sum_of_ranks(p, &down, error));
-  return told(p, "mlp_sum", x, rows, w->hidden, error);
+  return part_made(p, "mlp_sum", error);
+}
+
+/* A layer of all passes, stage by stage. */
+static viva_status run_layer(pass *passes, size_t count, size_t number, viva_error *error) {
+  const decoder *d = passes[0].d;
+  const decoder_layer *l = &d->layers[number];
+  const int last = number + 1 == d->layer_count;
+  for (size_t i = 0; i < count; i++) {
+    pass *p = &passes[i];
+    const size_t kept = p->step->kept;
+    p->layer = (int64_t)number;
+    TRY(project(p, l, error));
+    TRY(last && kept == 0 ? attend(p, number, NULL, error) /* the cache is all that was wanted */
+                          : look_back(p, l, number, last && kept < p->rows, error));
+  }
+  for (size_t i = 0; i < count; i++) {
+    pass *p = &passes[i];
+    if (last && p->step->kept == 0) continue;
+    TRY(mlp(p, l, error));
+  }
+  return VIVA_OK;
 }
 
 viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const workspace *w, const batch *dev,
-                           step_watch *watch, viva_error *error) {
-  pass p = {b, d, mode, w, dev, watch, -1};
+                           size_t count, step_watch *watch, viva_error *error) {
+  pass passes[FORWARD_BATCHES];
   float *x = work_at(w, w->layout.x_at);
-  TRY(b->ops->embed(b, &d->embedding, dev->tokens, dev->rows, x, error));
-  TRY(told(&p, "embedding", x, dev->rows, w->layout.hidden, error));
-  for (size_t i = 0; i < d->layer_count; i++) {
-    const decoder_layer *l = &d->layers[i];
-    const int last = i + 1 == d->layer_count;
-    p.layer = (int64_t)i;
-    TRY(project(&p, l, error));
-    if (last && dev->kept == 0) return attend(&p, i, NULL, error); /* the cache is all that was wanted */
-    TRY(mix(&p, l, i, last && dev->kept < dev->rows, error));
+  for (size_t i = count; i-- > 0;) { /* the last one's rows lie first */
+    pass *p = &passes[i];
+    *p = (pass){.b = b, .d = d, .mode = mode, .w = w, .step = &dev[i], .watch = watch, .layer = -1, .x = x};
+    p->rows = dev[i].rows;
+    x += p->rows * w->layout.hidden;
+    TRY(b->ops->embed(b, &d->embedding, p->step->tokens, p->rows, p->x, error));
+    TRY(told(p, "embedding", p->x, p->rows, w->layout.hidden, error));
   }
+  for (size_t i = 0; i < d->layer_count; i++) TRY(run_layer(passes, count, i, error));
+  for (size_t i = 0; i < count; i++) TRY(settle(&passes[i], error));
   return VIVA_OK;
 }
 
 viva_status forward_head(backend *b, const decoder *d, input_mode mode, const workspace *w, size_t first, size_t rows,
                          float *logits, step_watch *watch, viva_error *error) {
   const row_layout *l = &w->layout;
-  const pass p = {b, d, mode, w, NULL, watch, -1};
+  pass p = {.b = b, .d = d, .mode = mode, .w = w, .watch = watch, .layer = -1};
   float *x = work_at(w, l->x_at) + first * l->hidden, *norm = work_at(w, l->norm_at);
   linear_args head = linear(rows, norm, l->hidden, &d->head, NULL, logits, d->vocab);
   TRY(multiply_normed(&p, x, d->output_norm, "output_norm", &head, 1, NULL, error));

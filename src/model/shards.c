@@ -15,8 +15,8 @@ typedef struct shard {
   work_pool work;
   int has_work;
   workspace *w;
-  size_t first; /* token of its first logit */
-  batch dev;    /* of the step under way */
+  size_t first;               /* token of its first logit */
+  batch dev[FORWARD_BATCHES]; /* of the step under way */
   /* What it found: [BUDGET_LOGIT_ROWS][top] */
   viva_token *ids;
   float *values;
@@ -144,7 +144,11 @@ static viva_status fit_job(void *arg, size_t number, viva_error *error) {
   shards *s = arg;
   shard *own = &s->each[number];
   batch_room room = s->room;
+  exchange *e = s->ranks->exchange;
   room.kept = BUDGET_LOGIT_ROWS; /* logits are made on the device, whoever has them in the end */
+  const size_t half = exchange_half(e, s->rows);
+  if (half) room.blocks = FORWARD_BATCHES;
+  if (half && e->ops->reserve) TRY(e->ops->reserve(e, number, own->b, half * own->w->layout.hidden, error));
   TRY(work_fit(&own->work, own->w, s->rows, room, error));
   return reserve_top(s, own, s->top < own->dec.vocab ? s->top : own->dec.vocab, error);
 }
@@ -169,14 +173,18 @@ viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva
 
 /* ---- a step */
 
-/* The step's description with the rank's own pages. */
+/* The rank's own pages. */
+static void own_pages(const shards *s, const shard *own, size_t number, batch *b) {
+  void **pages = (void **)(uintptr_t)b->pages;
+  for (size_t i = 0; i < b->page_count; i++) pages[i] = ((void **)s->host.pages[i])[number];
+  b->kv = kv_layout_of(s->host.kv.type, own->dec.heads);
+}
+
 static batch own_batch(const shards *s, const shard *own, size_t number) {
   const batch *host = &s->host;
   memcpy(own->w->batch_host, host->block, host->block_bytes);
   batch b = batch_at(host, own->w->batch_host);
-  void **pages = (void **)(uintptr_t)b.pages;
-  for (size_t i = 0; i < b.page_count; i++) pages[i] = ((void **)host->pages[i])[number];
-  b.kv = kv_layout_of(host->kv.type, own->dec.heads);
+  own_pages(s, own, number, &b);
   return b;
 }
 
@@ -234,22 +242,51 @@ static viva_status whole_job(void *arg, size_t number, viva_error *error) {
   return s->wanted.top == 1 ? keep_logits(s, own, number, logits, error) : find_best(s, own, number, logits, error);
 }
 
-static viva_status run_layers(const shards *s, shard *own, const batch *host, viva_error *error) {
+/* Rows of the step's first half; 0: it runs in one. Rows that are kept in both halves would not lie together. */
+static size_t first_half(const shards *s) {
+  const batch *host = &s->host;
+  const size_t half = exchange_half(s->ranks->exchange, host->rows);
+  return host->kept == 0 || host->kept_rows[0] >= half ? half : 0;
+}
+
+/* The step as the rank's own description, or as one of each half. Returns their number. */
+static size_t describe(const shards *s, const shard *own, size_t number, batch *parts) {
+  const size_t half = first_half(s), rows = s->host.rows, rotary = own->dec.rotary_dim;
+  char *block = own->w->batch_host, *next = block + step_batch_bytes(own->w->room, rotary);
+  if (!half) {
+    parts[0] = own_batch(s, own, number);
+    return 1;
+  }
+  parts[0] = step_batch_part(&s->host, rotary, 0, half, block);
+  parts[1] = step_batch_part(&s->host, rotary, half, rows - half, next);
+  for (size_t i = 0; i < FORWARD_BATCHES; i++) own_pages(s, own, number, &parts[i]);
+  return FORWARD_BATCHES;
+}
+
+static viva_status run_layers(const shards *s, shard *own, size_t number, viva_error *error) {
   backend *b = own->b;
-  TRY(b->ops->step_begin(b, host, own->w->batch_dev, &own->dev, error));
-  viva_status status = forward_layers(b, &own->dec, s->act, own->w, &own->dev, NULL, error);
-  const viva_status ended = b->ops->step_end(b, status ? NULL : error);
-  return status ? status : ended;
+  batch host[FORWARD_BATCHES];
+  const size_t count = describe(s, own, number, host), bytes = step_batch_bytes(own->w->room, own->dec.rotary_dim);
+  char *place = own->w->batch_dev;
+  viva_status status = VIVA_OK;
+  size_t begun = 0;
+  while (!status && begun < count) {
+    status = b->ops->step_begin(b, &host[begun], place ? place + begun * bytes : NULL, &own->dev[begun], error);
+    if (!status) begun++;
+  }
+  if (!status) status = forward_layers(b, &own->dec, s->act, own->w, own->dev, count, NULL, error);
+  while (begun-- > 0) {
+    const viva_status ended = b->ops->step_end(b, status ? NULL : error);
+    if (!status) status = ended;
+  }
+  return status;
 }
 
 static viva_status step_job(void *arg, size_t number, viva_error *error) {
   shards *s = arg;
   shard *own = &s->each[number];
   const shards_wanted *want = &s->wanted;
-  if (want->first == 0) {
-    const batch host = own_batch(s, own, number);
-    TRY(run_layers(s, own, &host, error));
-  }
+  if (want->first == 0) TRY(run_layers(s, own, number, error));
   if (want->rows == 0) return check_sums(s, number, error);
   float *logits = logits_place(s, own, number);
   TRY(forward_head(own->b, &own->dec, s->act, own->w, want->first, want->rows, logits, NULL, error));

@@ -214,7 +214,7 @@ static viva_status run_whole(const pass_rows *p, const batch *host, viva_error *
 
 static viva_status run_operations(const pass_rows *p, const batch *host, const batch *dev, viva_error *error) {
   backend *b = p->m->engine->backend;
-  TRY(forward_layers(b, &p->m->dec, p->m->act, p->w, dev, p->call->watch, error));
+  TRY(forward_layers(b, &p->m->dec, p->m->act, p->w, dev, 1, p->call->watch, error));
   for (size_t first = 0, rows; first < host->kept; first += rows) {
     rows = host->kept - first < BUDGET_LOGIT_ROWS ? host->kept - first : BUDGET_LOGIT_ROWS;
     float *logits = logits_place(p, first, rows);

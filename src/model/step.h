@@ -61,15 +61,22 @@ size_t step_batch_bytes(batch_room room, size_t rotary_dim);
 /* Describes the next pass: rows of the parts from their `done` on, most_rows at most, in order. Sets `taken` of each. */
 batch step_batch(const viva_model *m, workspace *w, step_part *parts, size_t count, size_t most_rows);
 
+/* Rows [first, first + rows) of a batch as one of its own, written to block (host, as large as the whole's; of any rows that are
+ * kept it has all, or none). */
+batch step_batch_part(const batch *whole, size_t rotary_dim, size_t first, size_t rows, void *block);
+
 /* Rows of this pass whose logits are made: the last of those taken. */
 size_t step_kept(const step_part *part);
 
 /* -- forward.c */
 
-/* Embedding and layers; the hidden states of the kept rows are then the first rows of the residual stream. mode: how rows
- * enter packed weights; watch: told of each stage, or NULL. */
+#define FORWARD_BATCHES 2
+
+/* Embedding and layers of dev[count], count ≤ FORWARD_BATCHES, whose rows follow one another; only the last one may keep rows,
+ * and their hidden states are then the first rows of the residual stream. mode: how rows enter packed weights; watch: told of
+ * each stage, or NULL. */
 viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const workspace *w, const batch *dev,
-                           step_watch *watch, viva_error *error);
+                           size_t count, step_watch *watch, viva_error *error);
 
 /* logits (dev [rows][vocab]) of hidden states first .. first + rows. */
 viva_status forward_head(backend *b, const decoder *d, input_mode mode, const workspace *w, size_t first, size_t rows,

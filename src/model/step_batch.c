@@ -1,6 +1,8 @@
 /* model/step_batch.c: a pass's description, in one block of the host's memory. */
 #include "model/step.h"
 
+#include <string.h>
+
 #define PART_ALIGN 64 /* of each array in the block */
 
 static size_t padded(size_t bytes) { return (bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN; }
@@ -95,7 +97,9 @@ static void add_span(batch *b, const batch_arrays *a, const step_part *part, siz
 
 /* 1 when the device is to make the angles of these parts. */
 static int device_turns(const viva_model *m, const step_part *parts, size_t count, size_t most_rows) {
-  const size_t least = m->engine->backend->ops->angle_rows;
+  const rank_set *ranks = m->engine->ranks; /* of one kind */
+  const backend *b = ranks ? ranks->each[0].b : m->engine->backend;
+  const size_t least = b->ops->angle_rows;
   size_t rows = 0;
   if (!least || count > TURNS_MOST || m->dec.rotary_dim > TURNS_ROTARY) return 0;
   for (size_t i = 0; i < count; i++) rows += parts[i].count - parts[i].done;
@@ -123,5 +127,43 @@ batch step_batch(const viva_model *m, workspace *w, step_part *parts, size_t cou
   /* cos and sin lie last: what is not used of them need not travel. */
   const float *const end = b.turns ? a.cos_sin : a.cos_sin + b.rows * m->dec.rotary_dim;
   b.block_bytes = (size_t)((const char *)(const void *)end - (const char *)b.block);
+  return b;
+}
+
+/* What of a span lies in rows [first, end), counted from first. */
+static batch_span span_part(batch_span s, size_t first, size_t end) {
+  const size_t from = s.first_row > first ? s.first_row : first;
+  const size_t to = s.first_row + s.rows < end ? s.first_row + s.rows : end;
+  return (batch_span){.first_row = (uint32_t)(from - first),
+                      .rows = (uint32_t)(to - from),
+                      .out_row = (uint32_t)(from - first),
+                      .position = s.position + (uint32_t)(from - s.first_row),
+                      .first_page = s.first_page};
+}
+
+batch step_batch_part(const batch *whole, size_t rotary_dim, size_t first, size_t rows, void *block) {
+  memcpy(block, whole->block, whole->block_bytes);
+  batch b = batch_at(whole, block);
+  const size_t left = b.sequence[first];
+  batch_span *spans = (batch_span *)(uintptr_t)b.spans, *kept_spans = (batch_span *)(uintptr_t)b.kept_spans;
+  uint32_t *sequence = (uint32_t *)(uintptr_t)b.sequence, *kept_rows = (uint32_t *)(uintptr_t)b.kept_rows;
+  b.rows = rows;
+  b.span_count = b.sequence[first + rows - 1] - left + 1;
+  b.longest = 0;
+  for (size_t i = left; i < left + b.span_count; i++) {
+    spans[i] = span_part(spans[i], first, first + rows);
+    const size_t seen = spans[i].position + (size_t)spans[i].rows;
+    if (seen > b.longest) b.longest = seen;
+  }
+  for (size_t r = first; r < first + rows; r++) sequence[r] -= (uint32_t)left;
+  if (b.kept && kept_rows[0] >= first + rows) b.kept = b.kept_span_count = 0;
+  for (size_t i = 0; i < b.kept; i++) kept_rows[i] -= (uint32_t)first;
+  for (size_t i = 0; i < b.kept_span_count; i++) kept_spans[i].first_row -= (uint32_t)first;
+  b.tokens += first;
+  b.positions += first;
+  b.sequence += first;
+  b.cos_sin += first * rotary_dim;
+  b.spans += left;
+  if (b.turns) b.turns += left;
   return b;
 }

@@ -92,7 +92,7 @@ static viva_status make_rows(work_pool *p, workspace *w, size_t rows, viva_error
 }
 
 static viva_status make_batch(work_pool *p, workspace *w, batch_room room, viva_error *error) {
-  const size_t bytes = step_batch_bytes(room, p->rotary_dim);
+  const size_t bytes = step_batch_bytes(room, p->rotary_dim) * (room.blocks ? room.blocks : 1);
   free_dev(p, w->batch_dev);
   mem_free(p->memory, w->batch_host);
   w->batch_dev = NULL;
@@ -108,11 +108,13 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 viva_status work_fit(work_pool *p, workspace *w, size_t rows, batch_room room, viva_error *error) {
   if (w->rows < rows && !p->ranks) TRY(make_rows(p, w, rows, error));
-  if (w->room.rows < room.rows || w->room.spans < room.spans || w->room.pages < room.pages)
+  if (w->room.rows < room.rows || w->room.spans < room.spans || w->room.pages < room.pages ||
+      w->room.blocks < room.blocks)
     TRY(make_batch(p, w,
                    (batch_room){.rows = larger(room.rows, w->room.rows),
                                 .spans = larger(room.spans, w->room.spans),
-                                .pages = larger(room.pages, w->room.pages)},
+                                .pages = larger(room.pages, w->room.pages),
+                                .blocks = larger(room.blocks, w->room.blocks)},
                    error));
   if (w->logits || (room.kept <= 1 && !p->ranks)) return VIVA_OK;
   void *dev;

@@ -12,7 +12,8 @@
 /* Room in a batch: a step's rows, sequences and entries of page tables; and for rows of logits. */
 typedef struct batch_room {
   size_t rows, spans, pages;
-  size_t kept; /* 0, 1: a row is made where it stays; more: the workspace has rows for them */
+  size_t kept;   /* 0, 1: a row is made where it stays; more: the workspace has rows for them */
+  size_t blocks; /* descriptions of such batches, one after the other; 0 is 1 */
 } batch_room;
 
 typedef struct workspace {

@@ -3,7 +3,7 @@
 
 #define FOUR   4.0f /* Four-over-Six: the block's largest weight becomes 4 in place of 6 */
 #define BINADE NVFP4_TABLE_BEFORE
-#define TRIED  (2 * BINADE) /* codes that the search takes, from BINADE below that of absmax / 6 */
+#define ALL    ((1u << NVFP4_TRIED) - 1)
 
 /* Neither way overflows: pack_settle keeps `global` so. */
 void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table) {
@@ -25,23 +25,19 @@ static void nearest_codes(const pack_spec *spec, const pack_twins *t, const floa
 
 /* -- what follows gives a block's scale, from six: the code of absmax / 6 */
 
-/* Of count codes from `before` below that of absmax / 6 on. */
+/* Of the codes from `before` below that of absmax / 6 on, those whose bit is set. */
 static uint8_t search(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK], uint8_t six,
-                      int before, size_t count) {
+                      int before, uint32_t tried) {
   const int first = BINADE + six - before; /* in the table */
-  const size_t best = t->nvfp4_least(values, table->factor + first, table->square + first, count);
-  return best < count ? (uint8_t)nvfp4_scale_within(six - before + (int)best) : six;
+  const size_t best = t->nvfp4_least(values, table->factor + first, table->square + first, tried);
+  return best < NVFP4_TRIED ? (uint8_t)nvfp4_scale_within(six - before + (int)best) : six;
 }
 
 static uint8_t four_over_six(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK],
                              uint8_t six, uint8_t four) {
-  float factors[BINADE], squares[BINADE];
-  for (size_t i = 0; i < BINADE; i++) {
-    factors[i] = table->factor[BINADE + (i == 0 ? six : four)];
-    squares[i] = table->square[BINADE + (i == 0 ? six : four)];
-  }
-  const size_t best = t->nvfp4_least(values, factors, squares, BINADE);
-  return best == 0 || best == BINADE ? six : four;
+  const float factors[BINADE] = {table->factor[BINADE + six], table->factor[BINADE + four]};
+  const float squares[BINADE] = {table->square[BINADE + six], table->square[BINADE + four]};
+  return t->nvfp4_least(values, factors, squares, 3) == 1 ? four : six;
 }
 
 int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
@@ -58,7 +54,7 @@ int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const p
     if (codes[b] == 0) /* too small for any scale */
       codes[b] = NVFP4_SCALE_OF_NONE;
     else if (spec->search == NVFP4_SEARCH_MSE)
-      codes[b] = search(table, t, block, codes[b], BINADE, TRIED);
+      codes[b] = search(table, t, block, codes[b], BINADE, ALL);
     else if (spec->search == NVFP4_SEARCH_NEAR)
       codes[b] = search(table, t, block, codes[b], NVFP4_NEAR_BEFORE, NVFP4_NEAR);
     else if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX)

@@ -12,9 +12,14 @@
  * Codes that no scale has stand for the nearest that one has, so that the search takes 16 in a row everywhere. */
 #define NVFP4_LARGEST_SCALE 0x7e /* 448 */
 #define NVFP4_TABLE_BEFORE  8    /* E4M3 codes from one power of two to the next */
-#define NVFP4_NEAR_BEFORE   2    /* NVFP4_SEARCH_NEAR: from so many below on */
-#define NVFP4_NEAR          8    /* so many codes */
-#define NVFP4_TABLE         (2 * NVFP4_TABLE_BEFORE + NVFP4_LARGEST_SCALE + 1)
+#define NVFP4_NEAR_BEFORE   1    /* NVFP4_SEARCH_NEAR: from one below the code of absmax / 6 on */
+#define NVFP4_NEAR_SIX      3    /* so many codes, about absmax / 6, */
+#define NVFP4_NEAR_FOUR_AT  4    /* and from so many above it on */
+#define NVFP4_NEAR_FOUR     2    /* so many, about absmax / 4 */
+#define NVFP4_NEAR                                                                                                     \
+  (((1u << NVFP4_NEAR_SIX) - 1) | ((1u << NVFP4_NEAR_FOUR) - 1) << (NVFP4_NEAR_BEFORE + NVFP4_NEAR_FOUR_AT))
+#define NVFP4_ANCHOR (129.0f / 128)
+#define NVFP4_TABLE  (2 * NVFP4_TABLE_BEFORE + NVFP4_LARGEST_SCALE + 1)
 typedef struct nvfp4_table {
   float factor[NVFP4_TABLE], square[NVFP4_TABLE];
 } nvfp4_table;
@@ -67,11 +72,25 @@ NUMBER_SHARED uint32_t nvfp4_code_of(float y) {
 /* E2M1 of x / step. x finite, step above 0. */
 NUMBER_SHARED uint32_t nvfp4_code(float x, float step) { return nvfp4_code_of(x / step); }
 
+NUMBER_SHARED float nvfp4_square(float d) { return nvfp4_mul(d, d); }
+
 /* (y − its code's value)², y not negative. */
 NUMBER_SHARED float nvfp4_distance(float y) {
   const float inside = y < NVFP4_LARGEST ? y : NVFP4_LARGEST, by = nvfp4_rounder(inside);
-  const float d = nvfp4_add(y, -nvfp4_add(nvfp4_add(inside, by), -by));
-  return nvfp4_mul(d, d);
+  return nvfp4_square(nvfp4_add(y, -nvfp4_add(nvfp4_add(inside, by), -by)));
 }
+
+/* What rounds y, and any number from 8/9 to 9/8 of it, to E2M1's multiples, ties anyhow: a c of about 2^22 y, at least of
+ * 2^22. c − (c − y) is a multiple of the last place of c − y: half of y's power of two, at least 1/2, if c / 2^22 lies between
+ * the same powers of two as y. Where it does not, a power of two p lies between both, and y is less than an eighth of p from
+ * it: by the multiples of either side y becomes p. (The factor keeps that so: p at 1.764 or 2.233, in place of 1.778 or 2.25,
+ * times a y's power of two.) y finite, not negative. */
+NUMBER_SHARED float nvfp4_anchor(float y) {
+  const float c = nvfp4_mul(y, 0x1p22f * NVFP4_ANCHOR);
+  return c > 0x1.8p22f ? c : 0x1.8p22f;
+}
+
+/* E2M1's value nearest to a y below 7, by such an anchor; any of two at a tie. From 7 on: 8. */
+NUMBER_SHARED float nvfp4_value_by(float y, float anchor) { return nvfp4_add(anchor, -nvfp4_add(anchor, -y)); }
 
 #endif

@@ -8,6 +8,7 @@
 /* Columns worked on at once: whole blocks of every format (a multiple of 128), and floats that stay in the first cache. */
 #define PACK_CHUNK       1024
 #define PACK_LEAST_BLOCK 16
+#define NVFP4_TRIED      16
 #define PACK_MOST_SCALES (PACK_CHUNK / PACK_LEAST_BLOCK)
 
 /* 64 columns of a 2:4 row, made ready: v in the order in which the block holds them (zeros behind the last column and for
@@ -32,9 +33,10 @@ typedef struct pack_twins {
   /* 32 codes and 16 nibbles of one block. int8: within ±127; int4: within ±7, as bytes. */
   void (*sparse_int8)(const sparse_input *in, int8_t codes[SPARSE_24_KEPT], uint8_t index[SPARSE_24_GROUPS / 2]);
   void (*sparse_int4)(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2], uint8_t index[SPARSE_24_GROUPS / 2]);
-  /* NVFP4: which of count (8 or 16) factors has the least squares[i] · Σ (w · factors[i] − its code's value)², the sum over
-   * the 16 values one after another; the first among equals, count when none is finite. */
-  size_t (*nvfp4_least)(const float values[NVFP4_BLOCK], const float *factors, const float *squares, size_t count);
+  /* NVFP4: which factor has the least squares[i] · Σ (w · factors[i] − its code's value)², the sum over the 16 values one
+   * after another; the first among equals, NVFP4_TRIED when none is finite. tried: bit i is set for what may be chosen. There
+   * are 8 factors where no bit above 7 is set, else NVFP4_TRIED; all are read. */
+  size_t (*nvfp4_least)(const float values[NVFP4_BLOCK], const float *factors, const float *squares, uint32_t tried);
 } pack_twins;
 
 const pack_twins *pack_twins_plain(void);

@@ -210,17 +210,25 @@ static inline float lanes_min(__m256 v) {
   return _mm_cvtss_f32(_mm_min_ss(m, _mm_movehdup_ps(m)));
 }
 
+/* Infinity where the lane's bit is not set. */
+static inline __m256 only(uint32_t tried, __m256 errors) {
+  const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)tried), bits), bits);
+  return _mm256_blendv_ps(_mm256_set1_ps(__builtin_inff()), errors, _mm256_castsi256_ps(set));
+}
+
 /* A NaN or an infinity among the values is in every lane's error. */
-static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, size_t count) {
+static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, uint32_t tried) {
   float sizes[NVFP4_BLOCK];
-  __m256 low, high;
+  __m256 low, high = _mm256_setzero_ps();
   for (size_t i = 0; i < NVFP4_BLOCK; i += 8) _mm256_storeu_ps(sizes + i, magnitudes(_mm256_loadu_ps(values + i)));
-  if (count > 8)
+  if (tried >> 8)
     errors16(sizes, factors, squares, &low, &high);
   else
-    low = high = errors8(sizes, factors, squares);
+    low = errors8(sizes, factors, squares);
+  low = only(tried, low), high = only(tried >> 8, high);
   const float least = lanes_min(_mm256_min_ps(low, high));
-  if (!(least < __builtin_inff())) return count;
+  if (!(least < __builtin_inff())) return NVFP4_TRIED;
   const __m256 all = _mm256_set1_ps(least);
   const int in_low = _mm256_movemask_ps(_mm256_cmp_ps(low, all, _CMP_EQ_OQ));
   const int in_high = _mm256_movemask_ps(_mm256_cmp_ps(high, all, _CMP_EQ_OQ));

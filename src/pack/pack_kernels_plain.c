@@ -89,11 +89,12 @@ static void sparse_int4(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2
     codes[i] = (uint8_t)(int4_from_f32(kept[2 * i]) | int4_from_f32(kept[2 * i + 1]) << 4);
 }
 
-static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, size_t count) {
+static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, uint32_t tried) {
   float least = f32_from_bits(INFINITE);
-  size_t best = count;
-  for (size_t t = 0; t < count; t++) {
+  size_t best = NVFP4_TRIED;
+  for (size_t t = 0; t < NVFP4_TRIED; t++) {
     float sum = 0;
+    if (!(tried >> t & 1)) continue;
     for (size_t i = 0; i < NVFP4_BLOCK; i++) {
       const float scaled = values[i] * factors[t], d = scaled - e2m1_to_f32(e2m1_from_f32(scaled));
       sum += d * d;

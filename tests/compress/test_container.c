@@ -355,7 +355,8 @@ static void damage(void **state) {
 
 static int only_temporary(const struct dirent *entry) { return strstr(entry->d_name, ".tmp") != NULL; }
 
-static void write_for_ever(const char *path) {
+/* A byte to `told` for each tensor that is written. */
+static void write_for_ever(const char *path, int told) {
   viva_engine *engine = kit_engine(1);
   viva_container_writer *w = NULL;
   viva_error error = {0};
@@ -365,7 +366,26 @@ static void write_for_ever(const char *path) {
     const viva_container_tensor t = {.size = sizeof t, .name = "x"};
     if (!c || viva_container_add(w, &t, c, &error) != VIVA_OK) _exit(1);
     viva_compressed_release(c);
+    if (write(told, "x", 1) != 1) _exit(1);
   }
+}
+
+/* Starts a writer and kills it: 0 to 10 ms after it has written so many tensors, however slow the machine. */
+static void kill_a_writer(const char *path, uint64_t tensors, uint64_t *seed) {
+  int told[2], how = 0;
+  char byte;
+  assert_int_equal(pipe(told), 0);
+  const pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) write_for_ever(path, told[1]);
+  close(told[1]);
+  while (tensors-- > 0) assert_int_equal(read(told[0], &byte, 1), 1);
+  const struct timespec time = {0, (long)(kit_next(seed) % 10000000)};
+  nanosleep(&time, NULL);
+  assert_int_equal(kill(child, SIGKILL), 0);
+  assert_int_equal(waitpid(child, &how, 0), child);
+  assert_true(WIFSIGNALED(how));
+  close(told[0]);
 }
 
 static void killed_writers(void **state) {
@@ -379,15 +399,7 @@ static void killed_writers(void **state) {
   decoded(engine, 3, expected);
   const int rounds = getenv("VIVA_SLOW") ? 500 : 60;
   for (int round = 0; round < rounds; round++) {
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) write_for_ever(path);
-    const struct timespec time = {0, (long)(kit_next(&seed) % 40000000)};
-    nanosleep(&time, NULL);
-    assert_int_equal(kill(child, SIGKILL), 0);
-    int how = 0;
-    assert_int_equal(waitpid(child, &how, 0), child);
-    assert_true(WIFSIGNALED(how));
+    kill_a_writer(path, kit_next(&seed) % 8, &seed); /* 0: perhaps before there is a file */
     struct dirent **names = NULL;
     const int count = scandir(folder, &names, only_temporary, NULL);
     for (int i = 0; i < count; i++) {

@@ -95,6 +95,23 @@ static void codes_of_values(void **state) {
   }
 }
 
+/* By the anchor of a number from 8/9 to 9/8 of y: as far as by y's own rounding, for every y of one step in 1021 and what lies
+ * at the ties and powers of two. */
+static void anchors_round_their_neighbours(void **state) {
+  (void)state;
+  static const float ratios[] = {8.0f / 9, 15.0f / 16, 1, 16.0f / 15, 9.0f / 8};
+  for (uint32_t bits = 0; bits < 0x40e00000u; bits += bits % 0x80000u < 64 || bits % 0x80000u > 0x7ff00u ? 1 : 1021) {
+    const float y = f32_from_bits(bits);
+    for (size_t i = 0; i < sizeof ratios / sizeof *ratios; i++)
+      for (int last = -2; last <= 2; last++) {
+        const float beside = f32_from_bits(f32_bits(y * ratios[i]) + (uint32_t)(bits ? last : 0));
+        const float d = y - nvfp4_value_by(y, nvfp4_anchor(beside));
+        if (f32_bits(d * d) != f32_bits(nvfp4_distance(y)))
+          fail_msg("%a by the anchor of %a", (double)y, (double)beside);
+      }
+  }
+}
+
 /* -- the forms */
 
 /* Any codes, scales (NaN among them) and numbers G: values are code · (scale / G). */
@@ -174,6 +191,7 @@ int main(void) {
       cmocka_unit_test(is_what_compressed_tensors_writes),
       cmocka_unit_test(scales_of_blocks),
       cmocka_unit_test(codes_of_values),
+      cmocka_unit_test(anchors_round_their_neighbours),
       cmocka_unit_test(values_by_definition),
       cmocka_unit_test(forms_agree),
       cmocka_unit_test(every_quotient),

@@ -124,6 +124,52 @@ static void models_decode_as_on_the_cpu(void **state) {
   }
 }
 
+/* Rows of 300 positions and fewer: of many together a block attends to more than one share of a row (step_cluster.cu), and
+ * products share their tiles among blocks. Logits of session 0. */
+static void long_rows_are_what_they_are_alone(void **state) {
+  enum { POSITIONS = 300 };
+  static const size_t together[] = {1, 3, 8, 9, 16};
+  static viva_token tokens[POSITIONS], last[MOST];
+  static float alone[VOCAB];
+  viva_model_options o = viva_model_options_default();
+  viva_session *sessions[MOST];
+  viva_error error = {0};
+  kit k;
+  (void)state;
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  small_model_put(
+      k.io, "/m",
+      &(small_model){
+          .hidden = 1280, .ffn = 1536, .heads = 32, .kv_heads = 16, .head_dim = 64, .vocab = VOCAB, .context = 512});
+  backend *b = k.engine->backend;
+  k.engine->backend = gpu->backend;
+  o.weights = "fp8";
+  o.decode = VIVA_DECODE_GRAPH;
+  viva_model *model = kit_load(&k, "/m", &o);
+  kit_tokens(tokens, POSITIONS, VOCAB, 7);
+  for (size_t i = 0; i < MOST; i++) {
+    sessions[i] = kit_session(model, POSITIONS + 8, POSITIONS, VIVA_DTYPE_NONE);
+    last[i] = (viva_token)(i * 7 + 1);
+  }
+  for (size_t j = 0; j < sizeof together / sizeof *together; j++) {
+    const float *logits;
+    for (size_t i = 0; i < together[j]; i++) {
+      kit_ok(viva_session_truncate(sessions[i], 0, &error), &error);
+      kit_ok(viva_session_prefill(sessions[i], tokens, POSITIONS - 19 * i, NULL, &error), &error);
+    }
+    kit_ok(viva_sessions_decode(sessions, last, together[j], &error), &error);
+    kit_ok(viva_session_logits(sessions[0], &logits, NULL, &error), &error);
+    if (j == 0)
+      memcpy(alone, logits, sizeof alone);
+    else if (memcmp(alone, logits, sizeof alone))
+      fail_msg("a row of %d positions among %zu rows is not what it is alone", POSITIONS, together[j]);
+  }
+  for (size_t i = 0; i < MOST; i++) viva_session_free(sessions[i]);
+  viva_model_release(model);
+  k.engine->backend = b;
+  kit_end(&k);
+}
+
 static void repeats_are_equal(void **state) {
   static float first[VOCAB], again[VOCAB], steps[4][VOCAB], steps_again[4][VOCAB];
   kit k;
@@ -145,6 +191,7 @@ static void repeats_are_equal(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(models_decode_as_on_the_cpu),
+                                     cmocka_unit_test(long_rows_are_what_they_are_alone),
                                      cmocka_unit_test(repeats_are_equal)};
   if (open_gpu(NULL)) {
     fprintf(stderr, "skipped: no CUDA device\n");

@@ -118,6 +118,20 @@ static void refused(int index, viva_status code, const char *text) {
   assert_int_equal(fake.blocks, 0);
 }
 
+/* A function that a table lacks is a call of NULL on a machine with a GPU. */
+static void tables_are_whole(void **state) {
+  void (*entry)(void);
+  (void)state;
+  for (size_t i = 0; i < sizeof cuda_api_runtime; i += sizeof entry) {
+    memcpy(&entry, (const char *)&cuda_api_runtime + i, sizeof entry);
+    if (!entry) fail_msg("function %zu of cuda_api is missing", i / sizeof entry);
+  }
+  for (size_t i = 0; i < sizeof cuda_kernels_compiled; i += sizeof entry) {
+    memcpy(&entry, (const char *)&cuda_kernels_compiled + i, sizeof entry);
+    if (!entry) fail_msg("kernel %zu of cuda_kernels is missing", i / sizeof entry);
+  }
+}
+
 static void missing_devices_are_told(void **state) {
   (void)state;
   fake.count_status = cudaErrorInsufficientDriver;
@@ -210,11 +224,9 @@ static void copies_fail_alone(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(missing_devices_are_told, begin),
-      cmocka_unit_test_setup(opening_fails_whole, begin),
-      cmocka_unit_test_setup(memory_ends, begin),
-      cmocka_unit_test_setup(lost_devices_stay_lost, begin),
-      cmocka_unit_test_setup(copies_fail_alone, begin),
+      cmocka_unit_test_setup(tables_are_whole, begin),       cmocka_unit_test_setup(missing_devices_are_told, begin),
+      cmocka_unit_test_setup(opening_fails_whole, begin),    cmocka_unit_test_setup(memory_ends, begin),
+      cmocka_unit_test_setup(lost_devices_stay_lost, begin), cmocka_unit_test_setup(copies_fail_alone, begin),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

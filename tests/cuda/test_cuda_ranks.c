@@ -126,6 +126,81 @@ static void sums(void **state) {
   }
 }
 
+/* Two sums at a time, each sent before the other is asked for; the second time larger than a place. */
+enum { WAYS = 2 };
+
+typedef struct travelling {
+  rank_set *ranks;
+  size_t count, room, times;
+  float *host[RANKS][WAYS], *dev[RANKS][WAYS];
+  double seconds;
+} travelling;
+
+static viva_status travel_reserve(void *arg, size_t rank, viva_error *error) {
+  travelling *t = arg;
+  exchange *e = t->ranks->exchange;
+  return e->ops->reserve(e, rank, t->ranks->each[rank].b, t->room, error);
+}
+
+static viva_status travel_job(void *arg, size_t rank, viva_error *error) {
+  travelling *t = arg;
+  exchange *e = t->ranks->exchange;
+  backend *b = t->ranks->each[rank].b;
+  float end;
+  for (size_t w = 0; w < WAYS; w++)
+    TRY(b->ops->upload(b, t->dev[rank][w], t->host[rank][w], t->count * sizeof(float), error));
+  TRY(b->ops->download(b, &end, t->dev[rank][0], sizeof end, error));
+  const uint64_t began = clock_ns();
+  TRY(e->ops->send(e, rank, b, t->dev[rank][0], t->count, error));
+  for (size_t i = 0; i < WAYS * t->times; i++) {
+    if (i + 1 < WAYS * t->times) TRY(e->ops->send(e, rank, b, t->dev[rank][(i + 1) % WAYS], t->count, error));
+    TRY(e->ops->sum(e, rank, b, t->dev[rank][i % WAYS], t->count, error));
+  }
+  TRY(b->ops->download(b, &end, t->dev[rank][0], sizeof end, error));
+  if (rank == 0) t->seconds = (double)(clock_ns() - began) * 1e-9 / (double)(WAYS * t->times);
+  for (size_t w = 0; w < WAYS; w++)
+    TRY(b->ops->download(b, t->host[rank][w], t->dev[rank][w], t->count * sizeof(float), error));
+  return e->ops->check(e, rank, error);
+}
+
+static void travel(size_t count, size_t room, size_t times) {
+  travelling t = {.ranks = pair->ranks, .count = count, .room = room, .times = times};
+  viva_error error = {0};
+  for (size_t r = 0; r < RANKS; r++)
+    for (size_t w = 0; w < WAYS; w++) {
+      backend *b = t.ranks->each[r].b;
+      void *dev;
+      t.host[r][w] = malloc(count * sizeof(float));
+      for (size_t i = 0; i < count; i++) t.host[r][w][i] = (float)((i * 37 + r * 11 + w * 5) % 1001) / 7 - 60;
+      kit_ok(b->ops->alloc(b, count * sizeof(float), &dev, &error), &error);
+      t.dev[r][w] = dev;
+    }
+  float *expected = malloc(WAYS * count * sizeof(float));
+  for (size_t w = 0; w < WAYS; w++)
+    for (size_t i = 0; i < count; i++) {
+      float sum = t.host[0][w][i] + t.host[1][w][i]; /* then it is what both have, and doubles each time */
+      for (size_t k = 1; k < times; k++) sum += sum;
+      expected[w * count + i] = sum;
+    }
+  kit_ok(ranks_run(t.ranks, travel_reserve, &t, 0, &error), &error);
+  kit_ok(ranks_run(t.ranks, travel_job, &t, 1, &error), &error);
+  print_message("sent ahead: %8zu numbers: %.1f us\n", count, t.seconds * 1e6);
+  for (size_t r = 0; r < RANKS; r++)
+    for (size_t w = 0; w < WAYS; w++) {
+      assert_memory_equal(t.host[r][w], expected + w * count, count * sizeof(float));
+      t.ranks->each[r].b->ops->free(t.ranks->each[r].b, t.dev[r][w], NULL);
+      free(t.host[r][w]);
+    }
+  free(expected);
+}
+
+static void sums_sent_ahead(void **state) {
+  (void)state;
+  if (!pair) skip();
+  travel((1 << 18) + 3, (1 << 18) + 3, 50);
+  travel(1024 * 4096, 1024 * 4096, 20);
+}
+
 /* ---- models */
 
 /* FP16 rows are off by up to 2^-11 of a value, and these random models have scores of some 40 (test_cuda_decode.c). */
@@ -224,6 +299,66 @@ static void compare(kit *k, const char *weights, viva_activation_mode act, viva_
   assert_memory_equal(&graph, &found, sizeof found); /* as on one GPU: all layers as one kernel, the same bits */
 }
 
+/* A prompt that two GPUs run as two halves, and its next tokens. */
+static void long_prompt_of(kit *k, const char *weights, viva_activation_mode act, outcome *out) {
+  enum { LONG = 2100, AGAIN = 3 };
+  viva_model_options o = viva_model_options_default();
+  viva_error error = {0};
+  viva_token *tokens = malloc(LONG * sizeof *tokens), next;
+  const float *logits;
+  o.weights = weights;
+  o.act = act;
+  viva_model *model = kit_load(k, "/m", &o);
+  viva_session *session = kit_session(model, LONG + STEPS, LONG, VIVA_DTYPE_NONE);
+  kit_tokens(tokens, LONG, VOCAB, 5);
+  for (size_t i = 0; i < AGAIN; i++) {
+    kit_ok(viva_session_truncate(session, 0, &error), &error);
+    kit_ok(viva_session_prefill(session, tokens, LONG, NULL, &error), &error);
+    kit_ok(viva_session_logits(session, &logits, NULL, &error), &error);
+    if (i) assert_memory_equal(out->prefill, logits, sizeof out->prefill);
+    memcpy(out->prefill, logits, sizeof out->prefill);
+  }
+  next = (viva_token)best_of(out->prefill);
+  for (size_t i = 0; i < STEPS; i++) {
+    kit_ok(viva_session_decode_argmax(session, next, &next, &error), &error);
+    out->next[i] = next;
+  }
+  viva_session_free(session);
+  viva_model_release(model);
+  free(tokens);
+}
+
+static void long_prompts(void **state) {
+  static outcome expected, found;
+  static const viva_activation_mode act[] = {VIVA_ACT_16, VIVA_ACT_FP8};
+  kit k;
+  (void)state;
+  if (!pair) skip();
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  small_model_put(k.io, "/m",
+                  &(small_model){.hidden = 256,
+                                 .ffn = 512,
+                                 .layers = 3,
+                                 .heads = 4,
+                                 .kv_heads = 2,
+                                 .head_dim = 64,
+                                 .vocab = VOCAB,
+                                 .context = 4096,
+                                 .dtype = VIVA_BF16});
+  for (size_t i = 0; i < 2; i++) {
+    backend *cpu = k.engine->backend;
+    k.engine->backend = one->backend;
+    long_prompt_of(&k, "fp8", act[i], &expected);
+    k.engine->backend = cpu;
+    k.engine->ranks = pair->ranks;
+    long_prompt_of(&k, "fp8", act[i], &found);
+    k.engine->ranks = NULL;
+    if (act[i] == VIVA_ACT_16) near_to(found.prefill, expected.prefill, "a long prompt on two GPUs");
+  }
+  viva_engine_release(k.engine);
+  memory_io_free(k.io);
+}
+
 static void models(void **state) {
   static const char *const weights[] = {
       "bf16",  "f16",     "fp8",         "fp8-b32:f16",     "fp8-b128",
@@ -285,7 +420,8 @@ static void a_rank_that_stays_away(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(models),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(sums_sent_ahead),
+                                     cmocka_unit_test(models), cmocka_unit_test(long_prompts),
                                      cmocka_unit_test(a_rank_that_stays_away)};
   viva_device_info info = {.size = sizeof info};
   size_t i = 0;

@@ -13,7 +13,7 @@
 
 static viva_status decode_rows(backend *b, const decoder *d, const batch *step, input_mode mode, workspace *w,
                                float *logits, viva_token *best, float *values, uint8_t *nan, viva_error *error) {
-  TRY(forward_layers(b, d, mode, w, step, NULL, error));
+  TRY(forward_layers(b, d, mode, w, step, 1, NULL, error));
   TRY(forward_head(b, d, mode, w, 0, step->kept, logits, NULL, error));
   return b->ops->top(b, logits, step->kept, d->vocab, 1, best, values, nan, error);
 }

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 #define ARENA_BYTES ((size_t)4 << 30) /* of addresses */
@@ -366,6 +367,16 @@ static viva_status far_read_pass(backend *b, const void *p, size_t bytes, double
   CALL(far->cpu->ops->read_pass(far->cpu, far_dev(far, p), bytes, seconds, error));
 }
 
+static viva_status far_chase(backend *b, const uint64_t *words, size_t reads, double *seconds, viva_error *error) {
+  far_device *far = far_of(b);
+  TRY(enter(far, error));
+  const uint64_t *mine = far_dev(far, words), start = clock_ns();
+  uint64_t at = 0;
+  for (size_t i = 0; i < reads; i++) at = mine[at];
+  *seconds = (double)(clock_ns() - start + 1 + (at == UINT64_MAX)) * 1e-9;
+  return leave(far, VIVA_OK);
+}
+
 static size_t far_scratch_bytes(backend *b, size_t m, size_t context, size_t width) {
   return backend_cpu.scratch_bytes(far_of(b)->cpu, m, context, width);
 }
@@ -408,6 +419,7 @@ void far_begin_at(far_device *far, backend **slot, int flags) {
                            .take_rows = far_take_rows,
                            .top = far_top,
                            .read_pass = far_read_pass,
+                           .chase = far_chase,
                            .scratch_bytes = far_scratch_bytes,
                            .reserve = far_reserve};
   if (flags & FAR_PREPARE) far->ops.weight_bytes = far_weight_bytes, far->ops.weight_prepare = far_weight_prepare;

@@ -17,7 +17,7 @@
 #include "lib/far_device.h"
 #include "lib/model_kit.h"
 
-enum { PROMPT = 45, NEXT = 6, MOST = 4 };
+enum { PROMPT = 45, HALVES = 2, ROWS = PROMPT + HALVES, NEXT = 6, MOST = 4 };
 
 static const int32_t devices[MOST] = {0};
 
@@ -37,7 +37,7 @@ static void end(kit *k) {
 /* ---- the same model on one device and on several */
 
 typedef struct outcome {
-  float *logits; /* [PROMPT][vocab] */
+  float *logits; /* [ROWS][vocab] */
   viva_top top[PROMPT][3];
   viva_token next[NEXT], together[2 * NEXT];
 } outcome;
@@ -54,7 +54,7 @@ static void talk(const trial *t, viva_model *model, outcome *out) {
   viva_token prompt[PROMPT];
   viva_session *a = kit_session(model, 80, 20, VIVA_DTYPE_NONE), *b = kit_session(model, 80, 20, VIVA_DTYPE_NONE);
   viva_step_part part = viva_step_part_default();
-  out->logits = calloc(PROMPT * t->vocab, sizeof(float));
+  out->logits = calloc(ROWS * t->vocab, sizeof(float));
   kit_tokens(prompt, PROMPT, t->vocab, 3);
   part.session = a;
   part.tokens = prompt;
@@ -83,6 +83,33 @@ static void talk(const trial *t, viva_model *model, outcome *out) {
   viva_session_free(b);
 }
 
+/* A step that several devices run as two halves, of which the first ends within a sequence: logits of its last row, and of a token
+ * behind the other sequence, whose keys both halves made. */
+static void talk_in_halves(const trial *t, viva_model *model, float *logits) {
+  enum { FIRST = 30, SECOND = 25 };
+  viva_error error = {0};
+  viva_token tokens[FIRST + SECOND];
+  viva_session *sessions[HALVES];
+  viva_step_part parts[HALVES];
+  kit_tokens(tokens, FIRST + SECOND, t->vocab, 5);
+  for (size_t i = 0; i < HALVES; i++) {
+    sessions[i] = kit_session(model, 80, 64, VIVA_DTYPE_NONE);
+    parts[i] = viva_step_part_default();
+    parts[i].session = sessions[i];
+    parts[i].tokens = tokens + i * FIRST;
+    parts[i].count = i ? SECOND : FIRST;
+    parts[i].logits = i ? VIVA_STEP_LAST : VIVA_STEP_NONE;
+  }
+  kit_ok(viva_step(parts, HALVES, NULL, &error), &error);
+  kit_ok(viva_session_decode(sessions[0], tokens[0], &error), &error);
+  for (size_t i = 0; i < HALVES; i++) {
+    const float *row;
+    kit_ok(viva_session_logits(sessions[i], &row, NULL, &error), &error);
+    memcpy(logits + i * t->vocab, row, t->vocab * sizeof *row);
+    viva_session_free(sessions[i]);
+  }
+}
+
 static void use(kit *k, const trial *t, outcome *out) {
   viva_model_options o = viva_model_options_default();
   o.weights = t->weights;
@@ -90,6 +117,7 @@ static void use(kit *k, const trial *t, outcome *out) {
   o.kv = t->kv;
   viva_model *model = kit_load(k, t->path, &o);
   talk(t, model, out);
+  talk_in_halves(t, model, out->logits + PROMPT * t->vocab);
   viva_model_release(model);
 }
 
@@ -108,8 +136,8 @@ static double distance(const float *a, const float *b, size_t count) {
  * much as quantised ones differ from those that are not; what must hold is that they are not further from these: 1.25 is room
  * for chance (0.93 to 1.09 were seen). */
 static void compare_quantised(const trial *t, const outcome *one, const outcome *many, const outcome *exact) {
-  const double single = distance(exact->logits, one->logits, PROMPT * t->vocab);
-  const double apart = distance(exact->logits, many->logits, PROMPT * t->vocab);
+  const double single = distance(exact->logits, one->logits, ROWS * t->vocab);
+  const double apart = distance(exact->logits, many->logits, ROWS * t->vocab);
   if (apart <= 1.25 * single) return;
   fail_msg("%s, activations %d: %.3g from those that are not quantised, %.3g on one device", t->weights, t->act, apart,
            single);
@@ -118,7 +146,7 @@ static void compare_quantised(const trial *t, const outcome *one, const outcome 
 /* Two orders of a layer's sums differ by less than 2^-20 of their terms, which FP16 and FP8 in the cache may turn into a step
  * of their own (2^-11, 2^-4) here and there: 3e-5 was seen. Tokens and the order of the best are the same. */
 static void compare(const trial *t, const outcome *one, const outcome *many) {
-  const double apart = distance(one->logits, many->logits, PROMPT * t->vocab);
+  const double apart = distance(one->logits, many->logits, ROWS * t->vocab);
   if (apart > 2e-4) fail_msg("%s: logits %.3g apart", t->weights ? t->weights : t->path, apart);
   assert_memory_equal(one->next, many->next, sizeof one->next);
   assert_memory_equal(one->together, many->together, sizeof one->together);

@@ -127,6 +127,17 @@ int convert_read_memory(int blocks, const void *dev, size_t bytes, void *sink, v
   return cudaGetLastError();
 }
 
+static __global__ void chase_words(const uint64_t *words, size_t reads, uint64_t *sink) {
+  uint64_t at = 0;
+  for (size_t i = 0; i < reads; i++) at = words[at];
+  *sink = at;
+}
+
+int convert_chase(const uint64_t *words, size_t reads, void *sink, void *stream) {
+  chase_words<<<1, 1, 0, (cudaStream_t)stream>>>(words, reads, (uint64_t *)sink);
+  return cudaGetLastError();
+}
+
 /* ---- the two ends of a captured step */
 
 static __global__ void fetch(const uint4 *host, uint4 *dev, size_t words) {

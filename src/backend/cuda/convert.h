@@ -36,6 +36,9 @@ int convert_finish(const convert_finish_args *args, void *stream);
 /* Reads bytes (whole words of 16) once, as fast as the memory gives them; their exclusive or to sink [16 bytes]. */
 int convert_read_memory(int blocks, const void *dev, size_t bytes, void *sink, void *stream);
 
+/* One thread reads so many words, each the index of the next, from words[0] on; the last to sink [8 bytes]. */
+int convert_chase(const uint64_t *words, size_t reads, void *sink, void *stream);
+
 /* Words of 16 bytes from the host's pinned memory to the device's: the beginning of a captured step. */
 int convert_fetch(const void *host, void *dev, size_t words, void *stream);
 

@@ -86,6 +86,7 @@ viva_status cuda_upload(backend *b, void *dev, const void *host, size_t bytes, v
 viva_status cuda_download(backend *b, void *host, const void *dev, size_t bytes, viva_error *error);
 viva_status cuda_copy(backend *b, void *to, const void *from, size_t bytes, viva_error *error);
 viva_status cuda_read_pass(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);
+viva_status cuda_chase(backend *b, const uint64_t *words, size_t reads, double *seconds, viva_error *error);
 size_t cuda_weight_bytes(backend *b, const weight *group, size_t count);
 viva_status cuda_weight_prepare(backend *b, weight *group, size_t count, void *dev, viva_error *error);
 viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_error *error);

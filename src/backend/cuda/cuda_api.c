@@ -37,6 +37,7 @@ const cuda_api cuda_api_runtime = {
     .EventDestroy = cudaEventDestroy,
     .EventRecord = cudaEventRecord,
     .EventSynchronize = cudaEventSynchronize,
+    .StreamWaitEvent = cudaStreamWaitEvent,
     .EventElapsedTime = cudaEventElapsedTime,
     .MemPoolCreate = cudaMemPoolCreate,
     .MemPoolSetAttribute = cudaMemPoolSetAttribute,

@@ -33,6 +33,7 @@
   X(EventDestroy, (cudaEvent_t event))                                                                                 \
   X(EventRecord, (cudaEvent_t event, cudaStream_t stream))                                                             \
   X(EventSynchronize, (cudaEvent_t event))                                                                             \
+  X(StreamWaitEvent, (cudaStream_t stream, cudaEvent_t event, unsigned flags))                                         \
   X(EventElapsedTime, (float *milliseconds, cudaEvent_t from, cudaEvent_t to))                                         \
   X(MemPoolCreate, (cudaMemPool_t * pool, const struct cudaMemPoolProps *properties))                                  \
   X(MemPoolSetAttribute, (cudaMemPool_t pool, enum cudaMemPoolAttr which, void *value))                                \

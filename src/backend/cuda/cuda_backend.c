@@ -235,6 +235,7 @@ const backend_ops backend_cuda = {
     .angle_rows = CUDA_DECODE_ROWS, /* captured steps take them from the host */
     .decode_forget = cuda_decode_forget,
     .read_pass = cuda_read_pass,
+    .chase = cuda_chase,
     .scratch_bytes = cuda_scratch_bytes,
     .reserve = cuda_reserve,
 };

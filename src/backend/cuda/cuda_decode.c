@@ -552,14 +552,13 @@ static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *ho
   return status;
 }
 
-/* Attention's blocks for the step's longest row, as one of three numbers. A kernel that stays asks the device. */
+/* Attention's blocks for the step's longest row. A kernel that stays asks the device. */
 static uint32_t row_shares_of(const decoder *d, const batch *host) {
   uint32_t longest = 0;
   if (host->rows == 1 && d->layers_as != LAYERS_AS_STAGES) return 2 * STEP_HALF_SHARES;
   for (size_t i = 0; i < host->rows; i++)
     if (host->positions[i] >= longest) longest = host->positions[i] + 1;
-  const uint32_t shares = step_row_shares(longest);
-  return shares <= 2 ? 2 : shares <= STEP_HALF_SHARES ? STEP_HALF_SHARES : shares;
+  return step_row_shares(longest);
 }
 
 static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host, input_mode mode, decode_graph **out,

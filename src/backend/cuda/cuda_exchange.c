@@ -3,7 +3,11 @@
 
 #include <string.h>
 
+#include "backend/cuda/cuda_copies.h"
 #include "backend/cuda/nccl_library.h"
+
+/* Below, a half's products are too small for a GPU; and parts of three GPUs and more travel better by NCCL's ways. */
+#define HALVES 1024
 
 typedef struct gpu_rank {
   cuda_backend *c;
@@ -16,7 +20,8 @@ typedef struct cuda_exchange {
   exchange base;
   runtime *rt;
   gpu_rank each[EXCHANGE_RANKS];
-  nccl_library nccl; /* .file NULL: absent */
+  copies_rank copies[EXCHANGE_RANKS]; /* likewise */
+  nccl_library nccl;                  /* .file NULL: absent */
   pthread_mutex_t lock;
   nccl_comm comms[EXCHANGE_RANKS]; /* the lock's; NULL: there are none, or they were given up */
 } cuda_exchange;
@@ -73,11 +78,41 @@ static viva_status check(exchange *e, size_t rank, viva_error *error) {
 static viva_status sum(cuda_exchange *x, size_t rank, float *values, size_t count, viva_error *error) {
   const int large = count > EXCHANGE_FLOATS && x->nccl.file;
   TRY(check(&x->base, rank, error));
+  if (copies_next(&x->copies[rank], values))
+    return copies_sum(x->copies, rank, x->base.ranks, count, x->each[rank].failed, error);
   return large ? sum_by_nccl(x, rank, values, count, error) : sum_in_pieces(x, rank, values, count, error);
 }
 
 static viva_status cuda_exchange_sum(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error) {
   CUDA_CALL(b, sum(exchange_of(e), rank, x, count, error));
+}
+
+static int travels(const exchange *e, size_t count) { return e->halves && count > EXCHANGE_FLOATS; }
+
+static uint64_t cuda_exchange_reserve_bytes(const exchange *e, size_t count) {
+  return travels(e, count) ? copies_bytes(e->ranks, count) : 0;
+}
+
+static viva_status cuda_exchange_reserve(exchange *e, size_t rank, backend *b, size_t count, viva_error *error) {
+  if (!travels(e, count)) return VIVA_OK;
+  CUDA_CALL(b, copies_fit(&exchange_of(e)->copies[rank], e->ranks, count, error));
+}
+
+static viva_status cuda_exchange_send(exchange *e, size_t rank, backend *b, float *x, size_t count, viva_error *error) {
+  if (!travels(e, count)) return VIVA_OK;
+  CUDA_CALL(b, copies_send(exchange_of(e)->copies, rank, e->ranks, x, count, error));
+}
+
+static viva_status sum_norm(cuda_exchange *x, size_t rank, float *values, const exchange_norm *norm,
+                            viva_error *error) {
+  if (!copies_next(&x->copies[rank], values)) return VIVA_E_UNSUPPORTED;
+  TRY(check(&x->base, rank, error));
+  return copies_sum_norm(x->copies, rank, x->base.ranks, norm, x->each[rank].failed, error);
+}
+
+static viva_status cuda_exchange_sum_norm(exchange *e, size_t rank, backend *b, float *x, const exchange_norm *norm,
+                                          viva_error *error) {
+  CUDA_CALL(b, sum_norm(exchange_of(e), rank, x, norm, error));
 }
 
 /* What waits in NCCL's kernels comes back; our own kernel's patience ends by itself. */
@@ -101,6 +136,7 @@ static void exchange_close(exchange *e) {
     if (!c) continue;
     c->api->SetDevice(c->device);
     c->api->StreamSynchronize(c->stream);
+    if (x->copies[i].stream) c->api->StreamSynchronize(x->copies[i].stream);
   }
   give_up(e);
   for (size_t i = 0; i < e->ranks; i++) {
@@ -109,6 +145,7 @@ static void exchange_close(exchange *e) {
     c->api->SetDevice(c->device);
     if (x->each[i].inbox) c->api->Free(x->each[i].inbox);
     if (x->each[i].failed) c->api->FreeHost(x->each[i].failed);
+    copies_end(&x->copies[i]);
   }
   nccl_library_close(&x->nccl);
   pthread_mutex_destroy(&x->lock);
@@ -116,8 +153,15 @@ static void exchange_close(exchange *e) {
   runtime_release(rt);
 }
 
-static const exchange_ops cuda_exchange_ops = {
-    .name = "cuda", .sum = cuda_exchange_sum, .check = check, .give_up = give_up, .close = exchange_close};
+static const exchange_ops cuda_exchange_ops = {.name = "cuda",
+                                               .reserve_bytes = cuda_exchange_reserve_bytes,
+                                               .reserve = cuda_exchange_reserve,
+                                               .send = cuda_exchange_send,
+                                               .sum = cuda_exchange_sum,
+                                               .sum_norm = cuda_exchange_sum_norm,
+                                               .check = check,
+                                               .give_up = give_up,
+                                               .close = exchange_close};
 
 int cuda_exchange_captured(const exchange *e) { return e->ops == &cuda_exchange_ops; }
 
@@ -159,7 +203,7 @@ static viva_status make_rank(cuda_exchange *x, size_t i, cuda_backend *c, viva_e
   TRY(cuda_check(c, api->MallocHost(&failed, sizeof(uint32_t)), "taking pinned memory", error));
   own->failed = failed;
   *own->failed = 0;
-  return VIVA_OK;
+  return copies_begin(&x->copies[i], c, error);
 }
 
 static void start_nccl(cuda_exchange *x, const library_loader *loader) {
@@ -197,6 +241,7 @@ viva_status cuda_join_with(const library_loader *loader, backend *const *ranks, 
     return status;
   }
   start_nccl(x, loader);
+  if (count == 2 || !x->nccl.file) x->base.halves = HALVES;
   *out = &x->base;
   return VIVA_OK;
 }

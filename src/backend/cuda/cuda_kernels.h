@@ -26,6 +26,7 @@ typedef struct cuda_kernels {
   int (*codes_to_f16)(convert_codes type, const void *codes, int m, int k, void *to, size_t to_stride, void *stream);
   int (*finish)(const convert_finish_args *args, void *stream);
   int (*read_memory)(const cuda_gpu *gpu, const void *dev, size_t bytes, void *sink, void *stream);
+  int (*chase)(const uint64_t *words, size_t reads, void *sink, void *stream);
   int (*fetch)(const void *host, void *dev, size_t words, void *stream);
   int (*put)(const float *logits, float *const *to, size_t count, void *stream, int dependent);
   /* products */
@@ -53,6 +54,8 @@ typedef struct cuda_kernels {
                     int *taken);
   int (*top)(step_queue q, const step_top_args *a, const step_work *work);
   int (*exchange)(step_queue q, const step_exchange_args *a);
+  int (*exchange_sum)(step_queue q, const step_exchange_sum_args *a);
+  int (*exchange_norm)(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm);
   /* persist.h */
   size_t (*persist_stage_bytes)(void);
   size_t (*persist_run_bytes)(void);

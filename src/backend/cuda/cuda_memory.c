@@ -68,15 +68,18 @@ viva_status cuda_answers_fit(cuda_backend *c, size_t bytes, viva_error *error) {
   return VIVA_OK;
 }
 
-/* ---- bandwidth */
+/* ---- bandwidth and latency */
 
-static viva_status read_pass(cuda_backend *c, const void *dev, size_t bytes, double *seconds, viva_error *error) {
+/* What is queued between two events, in seconds. */
+static viva_status begin_clock(cuda_backend *c, viva_error *error) {
+  TRY(cuda_room_fit(c, &c->product, 256, error)); /* what the kernels write, so that nothing is left out */
+  return cuda_check(c, c->api->EventRecord(c->begin, c->stream), "reading memory", error);
+}
+
+static viva_status end_clock(cuda_backend *c, int launched, double *seconds, viva_error *error) {
   const cuda_api *api = c->api;
   float milliseconds = 0;
-  TRY(cuda_room_fit(c, &c->product, 256, error));
-  TRY(cuda_check(c, api->EventRecord(c->begin, c->stream), "reading memory", error));
-  TRY(cuda_check(c, (cudaError_t)c->kernels->read_memory(&c->gpu, dev, bytes, c->product.dev, c->stream),
-                 "reading memory", error));
+  TRY(cuda_check(c, (cudaError_t)launched, "reading memory", error));
   TRY(cuda_check(c, api->EventRecord(c->end, c->stream), "reading memory", error));
   TRY(cuda_check(c, api->EventSynchronize(c->end), "reading memory", error));
   TRY(cuda_check(c, api->EventElapsedTime(&milliseconds, c->begin, c->end), "reading memory", error));
@@ -84,7 +87,22 @@ static viva_status read_pass(cuda_backend *c, const void *dev, size_t bytes, dou
   return VIVA_OK;
 }
 
+static viva_status read_pass(cuda_backend *c, const void *dev, size_t bytes, double *seconds, viva_error *error) {
+  TRY(begin_clock(c, error));
+  return end_clock(c, c->kernels->read_memory(&c->gpu, dev, bytes, c->product.dev, c->stream), seconds, error);
+}
+
 viva_status cuda_read_pass(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error) {
   *seconds = 0;
   CUDA_CALL(b, read_pass(cuda_of(b), dev, bytes, seconds, error));
+}
+
+static viva_status chase(cuda_backend *c, const uint64_t *words, size_t reads, double *seconds, viva_error *error) {
+  TRY(begin_clock(c, error));
+  return end_clock(c, c->kernels->chase(words, reads, c->product.dev, c->stream), seconds, error);
+}
+
+viva_status cuda_chase(backend *b, const uint64_t *words, size_t reads, double *seconds, viva_error *error) {
+  *seconds = 0;
+  CUDA_CALL(b, chase(cuda_of(b), words, reads, seconds, error));
 }

@@ -78,6 +78,21 @@ __device__ __forceinline__ uint32_t cluster_rank() {
   return rank;
 }
 
+/* Two values to a block's shared memory, which count at a barrier there; both by cluster_address, of a kernel that was launched in
+ * clusters (in another the instruction is illegal). barrier_wait sees them: shared memory has no caches that an acquire of the
+ * cluster would have to empty. */
+__device__ __forceinline__ void store_async(uint32_t to, float first, float second, uint32_t barrier) {
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(to),
+               "f"(first), "f"(second), "r"(barrier)
+               : "memory");
+}
+
+/* cluster_sync in two halves; what was written before is not handed over, but for barrier_init_fence. */
+__device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\n"
                "barrier.cluster.wait.acquire.aligned;" ::

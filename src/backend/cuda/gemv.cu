@@ -2,24 +2,29 @@
 #include "backend/cuda/gemv.h"
 
 #include "backend/cuda/gemv_arguments.cuh"
+#include "backend/cuda/gemv_together.cuh"
 
 /* The kernels of one format, by what x needs. */
 typedef struct gemv_kernels {
-  const void *resident[3]; /* up to 2 rows, up to 8, up to 16 */
-  const void *streamed;
-  int record_most, depth[3], streamed_depth;
+  const void *resident[4]; /* 1 row, 2 rows, up to 8, up to 16 */
+  const void *streamed, *together;
+  int record_most, depth[4], streamed_depth, together_depth;
 } gemv_kernels;
 
 /* FEW: for 1 or 2 rows. */
 template <class F, class FEW = F> static gemv_kernels kernels_of() {
   gemv_kernels k = {};
   k.depth[0] = gemv_depth<FEW, 1>::DEEP;
-  k.depth[1] = gemv_depth<F, 1>::RESIDENT;
-  k.depth[2] = gemv_depth<F, 2>::RESIDENT;
+  k.depth[1] = gemv_depth<FEW, 1>::RESIDENT;
+  k.depth[2] = gemv_depth<F, 1>::RESIDENT;
+  k.depth[3] = gemv_depth<F, 2>::RESIDENT;
   k.resident[0] = reinterpret_cast<const void *>(gemv_resident<FEW, 1, gemv_depth<FEW, 1>::DEEP>);
-  k.resident[1] = reinterpret_cast<const void *>(gemv_resident<F, 1, gemv_depth<F, 1>::RESIDENT>);
-  k.resident[2] = reinterpret_cast<const void *>(gemv_resident<F, 2, gemv_depth<F, 2>::RESIDENT>);
+  k.resident[1] = reinterpret_cast<const void *>(gemv_resident<FEW, 1, gemv_depth<FEW, 1>::RESIDENT>);
+  k.resident[2] = reinterpret_cast<const void *>(gemv_resident<F, 1, gemv_depth<F, 1>::RESIDENT>);
+  k.resident[3] = reinterpret_cast<const void *>(gemv_resident<F, 2, gemv_depth<F, 2>::RESIDENT>);
   k.streamed = reinterpret_cast<const void *>(gemv_streamed<F>);
+  k.together = reinterpret_cast<const void *>(gemv_together<F, gemv_depth<F, 2>::SHARED>);
+  k.together_depth = gemv_depth<F, 2>::SHARED;
   k.record_most = F::RECORD;
   k.streamed_depth = gemv_depth<F, 2>::STREAMED;
   return k;
@@ -37,6 +42,49 @@ static gemv_kernels kernels_for(const weight *w) {
   }
 }
 
+static int shift_of(int together) { return together / 2; } /* 1, 2, 4 */
+
+/* Clusters of the plan that fit on the device at once. */
+static cudaError_t clusters_of(const gemv_plan *plan, int multiprocessors, int *clusters) {
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim.x = (unsigned)plan->together;
+  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3((unsigned)(multiprocessors / plan->together * plan->together));
+  config.blockDim = dim3(GEMV_THREADS);
+  config.dynamicSmemBytes = plan->shared_bytes;
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  return cudaOccupancyMaxActiveClusters(clusters, plan->kernel, &config);
+}
+
+/* Whether blocks share tiles: of 9 rows and more, where the device has clusters and a block's x leaves room. */
+static cudaError_t plan_together(const gemv_problem *p, const gemv_kernels *k, int multiprocessors, size_t shared_most,
+                                 gemv_plan *plan) {
+  const size_t records = gemv_order_of(&p->w).records;
+  cudaFuncAttributes has;
+  cudaError_t status = cudaFuncGetAttributes(&has, k->together);
+  if (status != cudaSuccess || has.binaryVersion < 90 || p->m <= 8) return status;
+  for (int together = 2; together <= 4; together *= 2) {
+    const size_t bytes = gemv_together_bytes(k->record_most, k->together_depth, records, p->m, shift_of(together));
+    if (bytes > shared_most) continue;
+    gemv_plan shared = {};
+    int clusters = 0;
+    shared.kernel = k->together;
+    shared.together = together;
+    shared.shared_bytes = bytes < GEMV_LEAST_BYTES ? GEMV_LEAST_BYTES : bytes;
+    status = gemv_allow_shared(shared.kernel, shared_most);
+    if (status == cudaSuccess) status = clusters_of(&shared, multiprocessors, &clusters);
+    if (status != cudaSuccess) return status;
+    const size_t units = p->activation == GEMV_SWIGLU ? gemv_tiles(p) / 2 : gemv_tiles(p);
+    shared.blocks = together * (units < (size_t)clusters ? (int)units : clusters);
+    if (clusters) *plan = shared;
+    return cudaSuccess;
+  }
+  return cudaSuccess;
+}
+
 cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t shared_most, gemv_plan *plan) {
   const gemv_kernels k = kernels_for(&p->w);
   const gemv_order o = gemv_order_of(&p->w);
@@ -46,7 +94,10 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
   if (p->part_count < 1 || p->part_count > GEMV_MOST_PARTS) return cudaErrorInvalidValue;
   if (p->activation == GEMV_SWIGLU && (p->part_count != 2 || p->parts[0].rows != p->parts[1].rows))
     return cudaErrorInvalidValue;
-  int size = p->m <= 2 ? 0 : p->m <= 8 ? 1 : 2;
+  const cudaError_t shared = plan_together(p, &k, multiprocessors, shared_most, plan);
+  if (shared != cudaSuccess || plan->kernel) return shared;
+  plan->together = 1;
+  int size = p->m <= 2 ? p->m - 1 : p->m <= 8 ? 2 : 3;
   size_t resident = gemv_resident_bytes(k.record_most, k.depth[size], o.records, p->m);
   if (size == 0 && resident > shared_most) { /* a smaller ring beside a long x */
     size = 1;
@@ -83,16 +134,27 @@ cudaError_t gemv_norm_rows(const gemv_norm *norm, int m, int k, uint16_t *rows, 
 cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream) {
   gemv_args a = gemv_arguments(p);
   if (!plan->norms) a.norm.x = nullptr;
+  const int clusters = plan->blocks / plan->together;
+  const uint64_t units = (uint64_t)(p->activation == GEMV_SWIGLU ? a.tiles / 2 : a.tiles);
+  a.together_shift = shift_of(plan->together);
+  a.share = ((units << 32) + clusters - 1) / clusters;
   void *arguments[] = {&a};
-  cudaLaunchAttribute dependent = {};
-  dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  dependent.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
+  if (plan->dependent) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (plan->together > 1) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
+    attributes[config.numAttrs].val.clusterDim.x = (unsigned)plan->together;
+    attributes[config.numAttrs].val.clusterDim.y = attributes[config.numAttrs].val.clusterDim.z = 1;
+    config.numAttrs++;
+  }
   config.gridDim = dim3((unsigned)plan->blocks);
   config.blockDim = dim3(GEMV_THREADS);
   config.dynamicSmemBytes = plan->shared_bytes;
   config.stream = stream;
-  config.attrs = &dependent;
-  config.numAttrs = plan->dependent ? 1 : 0;
+  config.attrs = attributes;
   return cudaLaunchKernelExC(&config, plan->kernel, arguments);
 }

@@ -48,9 +48,11 @@ struct gemv_args {
   const float *x_scales; /* [m] or NULL */
   size_t x_stride;
   int m, k, tiles, records, pairs;
-  int record_bytes; /* ≤ RECORD, which is what a slot of a ring has */
-  int block_shift;  /* log2 of the columns of a block or group */
-  scale_type type;  /* of its scale */
+  int together_shift; /* gemv_together.cuh: log2 of the blocks of a cluster, */
+  uint64_t share;     /* and its tiles, or pairs of them, times 2^32, rounded up */
+  int record_bytes;   /* ≤ RECORD, which is what a slot of a ring has */
+  int block_shift;    /* log2 of the columns of a block or group */
+  scale_type type;    /* of its scale */
   gemv_activation activation;
   gemv_output output;
 };
@@ -84,16 +86,19 @@ static __device__ __forceinline__ int gemv_first_tile(const gemv_args &a, unsign
  * block takes more than half of a multiprocessor's memory in any case: then a multiprocessor has one block of a product at
  * a time, the next product's as soon as that ends, and no product's blocks come to lie two on one multiprocessor and none
  * on another. */
-#define GEMV_DEEP_RING_BYTES (144 * 1024) /* 1 or 2 rows; beside it a block of attention fits */
-#define GEMV_RING_BYTES      (80 * 1024)
-#define GEMV_WIDE_RING_BYTES (64 * 1024)  /* beside 16 rows of 4096 columns */
-#define GEMV_LONG_RING_BYTES (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
-#define GEMV_LEAST_BYTES     (116 * 1024)
+#define GEMV_DEEP_RING_BYTES   (144 * 1024) /* 1 or 2 rows; beside it a block of attention fits */
+#define GEMV_RING_BYTES        (80 * 1024)
+#define GEMV_WIDE_RING_BYTES   (64 * 1024)  /* beside 16 rows of 4096 columns */
+#define GEMV_SHARED_RING_BYTES (80 * 1024)  /* together: beside 16 rows of 3584 columns */
+#define GEMV_LONG_RING_BYTES   (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
+#define GEMV_LEAST_BYTES       (116 * 1024)
 
 /* Slots of a warp's ring, for TILES column tiles of x. */
 template <class F, int TILES> struct gemv_depth {
   static constexpr int FITS = (TILES == 1 ? GEMV_RING_BYTES : GEMV_WIDE_RING_BYTES) / GEMV_WARPS / F::RECORD;
   static constexpr int RESIDENT = FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : FITS > 12 ? 12 : FITS;
+  static constexpr int SHARED_FITS = GEMV_SHARED_RING_BYTES / GEMV_WARPS / F::RECORD;
+  static constexpr int SHARED = SHARED_FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : SHARED_FITS > 12 ? 12 : SHARED_FITS;
   static constexpr int DEEP_FITS = GEMV_DEEP_RING_BYTES / GEMV_WARPS / F::RECORD;
   static constexpr int DEEP = DEEP_FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : DEEP_FITS > 24 ? 24 : DEEP_FITS;
   static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_MOST_ROWS * 272);
@@ -206,44 +211,53 @@ struct gemv_held {
   float4 gain[GEMV_HELD][2];
 
   /* Gains are a model's: they are read before the kernel before has ended. */
-  __device__ __forceinline__ void load(const gemv_args &a) {
-    const float4 *from = reinterpret_cast<const float4 *>(a.norm.gain);
+  __device__ __forceinline__ void load(const float *gains, int k) {
+    const float4 *from = reinterpret_cast<const float4 *>(gains);
 #pragma unroll
     for (int j = 0; j < GEMV_HELD; j++) {
       const int i = thread_index() + j * GEMV_THREADS;
       gain[j][0] = gain[j][1] = make_float4(0, 0, 0, 0);
-      if (i * GEMV_PIECE >= a.k) continue;
+      if (i * GEMV_PIECE >= k) continue;
       gain[j][0] = from[2 * i];
       gain[j][1] = from[2 * i + 1];
     }
   }
+  __device__ __forceinline__ void load(const gemv_args &a) { load(a.norm.gain, a.k); }
 };
 
-/* One row of up to GEMV_HELD · GEMV_THREADS pieces: read once. The same bits as gemv_make_x's. */
-static __device__ __forceinline__ void gemv_make_row(uint8_t *to, const gemv_args &a, const gemv_held &held,
-                                                     float *parts) {
-  const float4 *from = reinterpret_cast<const float4 *>(a.norm.x);
+/* The first row, of up to GEMV_HELD · GEMV_THREADS pieces: read once. The same bits as gemv_make_x's. put(piece, values) */
+template <class Put>
+static __device__ __forceinline__ void gemv_norm_row(const gemv_norm &norm, int k, const gemv_held &held, float *parts,
+                                                     Put put) {
+  const float4 *from = reinterpret_cast<const float4 *>(norm.x);
   float4 x[GEMV_HELD][2];
   float sum = 0;
 #pragma unroll
   for (int j = 0; j < GEMV_HELD; j++) {
     const int i = threadIdx.x + j * GEMV_THREADS;
     x[j][0] = x[j][1] = make_float4(0, 0, 0, 0);
-    if (i * GEMV_PIECE >= a.k) continue;
+    if (i * GEMV_PIECE >= k) continue;
     x[j][0] = from[2 * i];
     x[j][1] = from[2 * i + 1];
     sum = gemv_norm_squares(sum, x[j][0], x[j][1]);
   }
   gemv_norm_share(sum, parts);
   sync_threads<GEMV_THREADS>();
-  const float factor = gemv_norm_factor(a.norm, a.k, parts);
+  const float factor = gemv_norm_factor(norm, k, parts);
 #pragma unroll
   for (int j = 0; j < GEMV_HELD; j++) {
     const int i = threadIdx.x + j * GEMV_THREADS;
-    if (i * GEMV_PIECE < a.k)
-      gemv_put_piece(to, a, 0, i, gemv_normed(x[j][0], x[j][1], held.gain[j][0], held.gain[j][1], factor));
-    else if (i < a.records * GEMV_PIECES)
-      gemv_put_piece(to, a, 0, i, make_uint4(0, 0, 0, 0));
+    if (i * GEMV_PIECE < k) put(i, gemv_normed(x[j][0], x[j][1], held.gain[j][0], held.gain[j][1], factor));
+  }
+}
+
+static __device__ __forceinline__ void gemv_make_row(uint8_t *to, const gemv_args &a, const gemv_held &held,
+                                                     float *parts) {
+  gemv_norm_row(a.norm, a.k, held, parts, [&](int i, uint4 v) { gemv_put_piece(to, a, 0, i, v); });
+#pragma unroll
+  for (int j = 0; j < GEMV_HELD; j++) {
+    const int i = threadIdx.x + j * GEMV_THREADS;
+    if (i * GEMV_PIECE >= a.k && i < a.records * GEMV_PIECES) gemv_put_piece(to, a, 0, i, make_uint4(0, 0, 0, 0));
   }
 }
 
@@ -265,15 +279,22 @@ static __device__ __forceinline__ void gemv_make_x(uint8_t *to, const gemv_args 
 /* The same rows to memory: a block for each. */
 static __global__ void __launch_bounds__(GEMV_THREADS) gemv_norm_kernel(const gemv_norm norm, int k, uint4 *rows) {
   __shared__ float parts[GEMV_WARPS];
+  const bool held_row = k <= GEMV_HELD * GEMV_THREADS * GEMV_PIECE;
+  gemv_held held;
   launch_dependents();
+  if (held_row) held.load(norm.gain, k);
   wait_for_previous();
   gemv_norm mine = norm;
   mine.x += blockIdx.x * norm.stride;
+  uint4 *const to = rows + blockIdx.x * (size_t)(k / GEMV_PIECE);
+  if (held_row) {
+    gemv_norm_row(mine, k, held, parts, [&](int i, uint4 v) { to[i] = v; });
+    return;
+  }
   gemv_norm_sums(mine, 1, k, parts);
   __syncthreads();
   const float factor = gemv_norm_factor(mine, k, parts);
-  for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS)
-    rows[blockIdx.x * (size_t)(k / GEMV_PIECE) + i] = gemv_norm_piece(mine, 0, i, factor);
+  for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS) to[i] = gemv_norm_piece(mine, 0, i, factor);
 }
 
 /* x: where the first column there is begins. A lane gives load_matrices a row of 16 bytes: row lane % 8 of the eight, or the
@@ -313,10 +334,10 @@ struct gemv_factors {
   float row_scale, x_scale, bias, residual;
 };
 
-static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile, int o) {
+static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile, int m, int row) {
   const gemv_place_of_tile at = gemv_find(a, tile);
   const gemv_matrix &w = a.matrix[at.matrix];
-  const int m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
+  const int n = at.tile * GEMV_TILE + row;
   gemv_factors f = {0, 1, 0, 0};
   if (m >= a.m || n >= w.n) return f;
   f.row_scale = w.row_scales[n];
@@ -324,6 +345,15 @@ static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args
   if (w.bias) f.bias = w.bias[n];
   if (w.residual) f.residual = w.residual[m * w.y_stride + n];
   return f;
+}
+
+static __device__ __forceinline__ gemv_factors gemv_load_factors(const gemv_args &a, int tile, int o) {
+  return gemv_load_factors(a, tile, o / GEMV_TILE, o % GEMV_TILE);
+}
+
+/* The output but for what comes after it. */
+static __device__ __forceinline__ float gemv_scaled(const gemv_factors &f, float sum) {
+  return sum * f.row_scale * f.x_scale + f.bias;
 }
 
 static __device__ __forceinline__ void gemv_store(const gemv_matrix &w, gemv_output output, int m, int n, float v) {
@@ -346,7 +376,7 @@ static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const g
   float v = 0;
 #pragma unroll
   for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
-  v = v * f.row_scale * f.x_scale + f.bias;
+  v = gemv_scaled(f, v);
   if (a.activation != GEMV_SWIGLU)
     store(at.matrix, m, n, activated((activation)a.activation, v) + f.residual);
   else if (at.matrix == 0)

@@ -15,6 +15,13 @@
 #define WORD       4    /* values */
 #define QUAD       (NVFP4_BLOCK / WORD)
 
+/* Blocks of threads on a multiprocessor, which bound the registers of a thread. */
+#define COMPRESS_CTAS 5
+#define SEARCH_CTAS   5
+
+#define NORMAL_SCALE          8 /* E4M3's least code that is not subnormal */
+#define EIGHT_IN_PLACE_OF_SIX 7 /* nvfp4_value_by's, from here on */
+
 static_assert(QUAD == 4, "a block's words lie in one warp, whose shuffles find the block's largest");
 
 static size_t block_count(size_t count) { return (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK; }
@@ -37,27 +44,52 @@ static __device__ __forceinline__ float largest_of(float4 v) {
   return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
 }
 
-/* Quotients by a block's step without dividing: with the reciprocal rounded to nearest, one correction gives the quotient rounded
- * to nearest (Markstein 1990) where nothing overflows. What is subnormal on the way belongs to quotients below 2^-20, whose code is
- * that of any quotient below 1/4 and of their sign; with a step below 1 no quotient becomes 0. */
+/* ---- codes */
+
+/* Each bit of ones where mask has a 1, else of zeros'. */
+static __device__ __forceinline__ uint32_t choose_bits(uint32_t mask, uint32_t ones, uint32_t zeros) {
+  uint32_t chosen;
+  asm("lop3.b32 %0, %1, %2, %3, 0xca;" : "=r"(chosen) : "r"(mask), "r"(ones), "r"(zeros));
+  return chosen;
+}
+
+/* nvfp4_code_of(y) from 8 y, which is not −0. As there a power of two's 2^22-fold rounds, and leaves k of the multiple
+ * k · 2^(e + 2) in the lowest bits; from bit 22 on stand 2 · (152 + e), which is 2e in the three bits of the code k + 2e. */
+static __device__ __forceinline__ uint32_t code_of_eightfold(float y) {
+  const float size = fminf(fabsf(y), 8 * NVFP4_LARGEST);
+  const float power = fmaxf(f32_from_bits(f32_bits(size) & 0x7f800000u), 8);
+  const uint32_t bits = f32_bits(fmaf(power, 0x1p22f, size)); /* the product is exact */
+  return choose_bits(7, bits + (bits >> 22), f32_bits(y) >> 28);
+}
+
+/* Quotients by a block's step without dividing: with the reciprocal rounded to nearest, one correction gives the quotient
+ * rounded to nearest (Markstein 1990) where nothing overflows. What is subnormal on the way belongs to quotients below 2^-20,
+ * whose code is that of any quotient below 1/4 and of their sign; with a step below 1 no quotient becomes 0. All eightfold,
+ * which is exact. */
 struct step_division {
-  float step, reciprocal;
+  float step, eighth, eightfold; /* step / 8, 8 / step */
   bool corrected;
 
   __device__ __forceinline__ step_division(float s, float largest)
-      : step(s), reciprocal(1 / s), corrected(s > 0x1p-60f && s < 1 && largest < 0x1p60f) {}
-  __device__ __forceinline__ float quotient(float x) const {
-    const float near = x * reciprocal;
-    return fmaf(fmaf(-near, step, x), reciprocal, near);
+      : step(s), eighth(s / 8), eightfold(8 * (1 / s)), corrected(s > 0x1p-60f && s < 1 && largest < 0x1p60f) {}
+  __device__ __forceinline__ uint32_t code(float x) const {
+    const float near = fmaf(x, eightfold, 0.0f); /* −0 becomes 0 */
+    return code_of_eightfold(fmaf(fmaf(-near, eighth, x), eightfold, near));
   }
 };
 
-static __device__ __forceinline__ uint32_t code_word(float4 v, const step_division &by) {
-  if (by.corrected)
-    return nvfp4_code_of(by.quotient(v.x)) | nvfp4_code_of(by.quotient(v.y)) << 4 |
-           nvfp4_code_of(by.quotient(v.z)) << 8 | nvfp4_code_of(by.quotient(v.w)) << 12;
-  return nvfp4_code(v.x, by.step) | nvfp4_code(v.y, by.step) << 4 | nvfp4_code(v.z, by.step) << 8 |
-         nvfp4_code(v.w, by.step) << 12;
+/* Of 8 values. */
+static __device__ __forceinline__ uint32_t code_words(float4 low, float4 high, const step_division &by) {
+  const float v[2 * WORD] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+  uint32_t codes = 0;
+  if (by.corrected) {
+#pragma unroll
+    for (int i = 2 * WORD - 1; i >= 0; i--) codes = codes * 16 + by.code(v[i]);
+  } else {
+#pragma unroll
+    for (int i = 2 * WORD - 1; i >= 0; i--) codes = codes * 16 + nvfp4_code(v[i], by.step);
+  }
+  return codes;
 }
 
 /* ---- the largest magnitude: magnitudes are in the order of their bits, NaN above all */
@@ -89,38 +121,88 @@ int nvfp4_blocks_absmax(const float *values, size_t count, uint32_t *bits, void 
 
 /* ---- compress */
 
-/* squares · the sum of the squared distances of a block's values, by this factor. */
-static __device__ __forceinline__ float block_error(const float sizes[NVFP4_BLOCK], float factor, float square) {
-  float sum = 0;
+/* What the search has found. */
+struct best_scale {
+  float error;
+  int code;
+
+  /* The first among equals stays. sum: of the squared distances by this code's factor. */
+  __device__ __forceinline__ void take(float sum, float square, int of) {
+    const float this_error = nvfp4_mul(sum, square);
+    if (this_error < error) error = this_error, code = of;
+  }
+};
+
+/* Two or three codes in a row: the second one's anchor rounds a value by all factors. Of scales that are not subnormal, and
+ * for values below 7 by the second one; below 7 by the first too unless BEYOND. */
+template <int CODES, bool BEYOND>
+static __device__ __forceinline__ void try_run(const nvfp4_table *table, const float sizes[NVFP4_BLOCK], int first,
+                                               best_scale *best) {
+  const int at = NVFP4_TABLE_BEFORE + first;
+  float factor[CODES], sums[CODES] = {0};
 #pragma unroll
-  for (int i = 0; i < NVFP4_BLOCK; i++) sum = nvfp4_add(sum, nvfp4_distance(nvfp4_mul(sizes[i], factor)));
-  return nvfp4_mul(sum, square);
+  for (int t = 0; t < CODES; t++) factor[t] = __ldg(&table->factor[at + t]);
+#pragma unroll
+  for (int i = 0; i < NVFP4_BLOCK; i++) {
+    const float anchor = nvfp4_anchor(nvfp4_mul(sizes[i], factor[1]));
+#pragma unroll
+    for (int t = 0; t < CODES; t++) {
+      const float y = nvfp4_mul(sizes[i], factor[t]), near = nvfp4_value_by(y, anchor);
+      const float d = nvfp4_add(y, BEYOND && t == 0 ? -fminf(near, NVFP4_LARGEST) : -near);
+      sums[t] = nvfp4_add(sums[t], nvfp4_square(d));
+    }
+  }
+#pragma unroll
+  for (int t = 0; t < CODES; t++) best->take(sums[t], __ldg(&table->square[at + t]), first + t);
+}
+
+/* The same of any codes and values. */
+static __device__ __forceinline__ void try_run_slowly(const nvfp4_table *table, const float sizes[NVFP4_BLOCK],
+                                                      int first, int codes, best_scale *best) {
+  for (int code = first; code < first + codes; code++) {
+    const int at = NVFP4_TABLE_BEFORE + code;
+    const float factor = __ldg(&table->factor[at]);
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < NVFP4_BLOCK; i++) sum = nvfp4_add(sum, nvfp4_distance(nvfp4_mul(sizes[i], factor)));
+    best->take(sum, __ldg(&table->square[at]), code);
+  }
 }
 
 /* The scale with the least error, the first among equals. six: the code of absmax / 6. */
-static __device__ __forceinline__ uint32_t best_scale(const nvfp4_table *table, const float sizes[NVFP4_BLOCK],
-                                                      int six) {
-  const int first = six - NVFP4_NEAR_BEFORE;
-  float least = INFINITY;
-  int best = six;
-  for (int t = 0; t < NVFP4_NEAR; t++) {
-    const int at = NVFP4_TABLE_BEFORE + first + t;
-    const float error = block_error(sizes, __ldg(&table->factor[at]), __ldg(&table->square[at]));
-    if (error < least) least = error, best = first + t;
+static __device__ __forceinline__ uint32_t search(const nvfp4_table *table, const float sizes[NVFP4_BLOCK],
+                                                  float largest, int six) {
+  best_scale best = {INFINITY, six};
+  const int first = six - NVFP4_NEAR_BEFORE, second = six + NVFP4_NEAR_FOUR_AT;
+  const float most = nvfp4_mul(largest, __ldg(&table->factor[NVFP4_TABLE_BEFORE + six]));
+  if (first >= NORMAL_SCALE && most < EIGHT_IN_PLACE_OF_SIX) {
+    try_run<NVFP4_NEAR_SIX, true>(table, sizes, first, &best);
+    try_run<NVFP4_NEAR_FOUR, false>(table, sizes, second, &best);
+  } else {
+    try_run_slowly(table, sizes, first, NVFP4_NEAR_SIX, &best);
+    try_run_slowly(table, sizes, second, NVFP4_NEAR_FOUR, &best);
   }
-  return nvfp4_scale_within(best);
+  return nvfp4_scale_within(best.code);
+}
+
+static __device__ __forceinline__ void load_block(const nvfp4_blocks &b, size_t block, float4 v[QUAD]) {
+  if ((block + 1) * NVFP4_BLOCK <= b.count) {
+#pragma unroll
+    for (int q = 0; q < QUAD; q++) v[q] = __ldcs((const float4 *)b.values + block * QUAD + q);
+  } else {
+#pragma unroll
+    for (int q = 0; q < QUAD; q++) v[q] = load_word(b.values, b.count, block * QUAD + q);
+  }
 }
 
 template <bool SEARCHES>
-static __global__ void __launch_bounds__(THREADS) compress(const __grid_constant__ nvfp4_blocks b, size_t blocks) {
+static __global__ void __launch_bounds__(THREADS, SEARCHES ? SEARCH_CTAS : COMPRESS_CTAS)
+    compress(const __grid_constant__ nvfp4_blocks b, size_t blocks) {
   const size_t block = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (block >= blocks) return;
   float4 v[QUAD];
-  float largest = 0;
-#pragma unroll
-  for (int q = 0; q < QUAD; q++) v[q] = load_word(b.values, b.count, block * QUAD + q);
-#pragma unroll
-  for (int q = 0; q < QUAD; q++) largest = fmaxf(largest, largest_of(v[q]));
+  load_block(b, block, v);
+  const float largest = fmaxf(fmaxf(largest_of(v[0]), largest_of(v[1])), fmaxf(largest_of(v[2]), largest_of(v[3])));
   uint32_t scale = nvfp4_scale_code(largest, b.number);
   if (scale == 0) {
     scale = NVFP4_SCALE_OF_NONE;
@@ -131,12 +213,11 @@ static __global__ void __launch_bounds__(THREADS) compress(const __grid_constant
       sizes[WORD * q] = fabsf(v[q].x), sizes[WORD * q + 1] = fabsf(v[q].y);
       sizes[WORD * q + 2] = fabsf(v[q].z), sizes[WORD * q + 3] = fabsf(v[q].w);
     }
-    scale = best_scale(b.table, sizes, (int)scale);
+    scale = search(b.table, sizes, largest, (int)scale);
   }
   const step_division by(nvfp4_step(scale, b.number), largest);
   b.scales[block] = (uint8_t)scale;
-  ((uint2 *)b.codes)[block] =
-      make_uint2(code_word(v[0], by) | code_word(v[1], by) << 16, code_word(v[2], by) | code_word(v[3], by) << 16);
+  ((uint2 *)b.codes)[block] = make_uint2(code_words(v[0], v[1], by), code_words(v[2], v[3], by));
 }
 
 int nvfp4_blocks_compress(const nvfp4_blocks *b, void *stream) {

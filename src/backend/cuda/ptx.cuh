@@ -122,6 +122,11 @@ static __device__ __forceinline__ uint64_t load_relaxed_system(const uint64_t *p
   asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
   return v;
 }
+static __device__ __forceinline__ uint32_t load_acquire_system(const uint32_t *p) {
+  uint32_t v;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
 static __device__ __forceinline__ void store_relaxed_system_2(uint64_t *p, uint64_t a,
                                                               uint64_t b) { /* 16-byte aligned */
   asm volatile("st.relaxed.sys.global.v2.u64 [%0], {%1, %2};" ::"l"(p), "l"(a), "l"(b) : "memory");

@@ -2,9 +2,10 @@
  * before it: norms, rotation and cache, in the same launch. A share (step_single.cuh) is a block's work.
  *
  *   grid      a cluster of as many blocks as the longest row has shares, two of 8 for a long one, × (kv heads · slices) ×
- *             rows. A block a share; of a shorter row the blocks that have none end at once
- *   at last   each block puts its sums into the others' shared memory: block i gets the i-th part of all shares' outputs and
- *             adds them up. Of two clusters the one that comes second adds both */
+ *             rows. A block a share; of a shorter row the blocks that have none end at once. Of many rows a block has up to
+ *             CLUSTER_EACH shares, one after the other: all blocks run at once, and the kernel after this one may start
+ *   at last   each block puts its shares' sums into the others' shared memory: block i gets the i-th part of all shares'
+ *             outputs and adds them up. Of two clusters the one that comes second adds both */
 #include <cooperative_groups.h>
 
 #include <utility>
@@ -16,6 +17,7 @@
 namespace groups = cooperative_groups;
 
 #define CLUSTER_BLOCKS SINGLE_SHARES
+#define CLUSTER_EACH   4 /* shares of a block, at most */
 
 struct cluster_args {
   single_args single;
@@ -31,8 +33,8 @@ static __host__ __device__ __forceinline__ size_t cluster_partial(uint32_t group
 
 template <int GROUP, int VALUES> struct cluster_shared {
   single_shared<GROUP, VALUES> own;
-  /* from each block of the cluster: its outputs of this block's part, its largest scores and sums of weights */
-  float out[VALUES], most[CLUSTER_BLOCKS][GROUP], sum[CLUSTER_BLOCKS][GROUP];
+  /* of each share: its outputs of this block's part, its largest scores and sums of weights */
+  float out[CLUSTER_EACH * VALUES], most[CLUSTER_BLOCKS][GROUP], sum[CLUSTER_BLOCKS][GROUP];
   uint32_t last;
 };
 
@@ -76,20 +78,26 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
   if (!TURN) wait_for_previous();
   const single_args &a = c.single;
   const uint32_t item = c.first + blockIdx.z, rank = blockIdx.x % CLUSTER_BLOCKS, row = a.rows ? a.rows[item] : item;
-  const uint32_t shares = single_shares(a, a.positions[row]), sharing = min(shares, (uint32_t)CLUSTER_BLOCKS);
-  if (blockIdx.x >= shares) return;
+  const uint32_t shares = single_shares(a, a.positions[row]), all_shares = min(shares, (uint32_t)CLUSTER_BLOCKS);
+  const uint32_t sharing = min(all_shares, gridDim.x), each = all_shares / sharing; /* powers of two */
+  if (blockIdx.x >= (shares > CLUSTER_BLOCKS ? shares : sharing)) return;
   groups::cluster_group cluster = groups::this_cluster();
   auto begun = cluster.barrier_arrive();
-  const single_work w = single_place<GROUP, TURN>(a, row, blockIdx.y, blockIdx.x, shares);
-  single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, turn, w, [] { wait_for_previous(); });
   const uint32_t part = GROUP * a.dim / sharing; /* dim is a multiple of 8 */
-  cluster.barrier_wait(std::move(begun));        /* the others are there */
-  for (uint32_t i = threadIdx.x; i < GROUP * a.dim; i += ATTEND_THREADS)
-    cluster.map_shared_rank(&s.out[rank * part], i / part)[i % part] = single_output<LANES, GROUP>(s.own, a, i);
-  if (threadIdx.x < sharing * GROUP) {
-    const uint32_t to = threadIdx.x / GROUP, h = threadIdx.x % GROUP;
-    cluster.map_shared_rank(&s.most[rank][0], to)[h] = s.own.parts.all_most[h];
-    cluster.map_shared_rank(&s.sum[rank][0], to)[h] = s.own.parts.all_sum[h];
+  single_work w;
+  for (uint32_t k = 0; k < each; k++) {
+    const uint32_t of_cluster = rank * each + k;
+    w = single_place<GROUP, TURN>(a, row, blockIdx.y, shares > CLUSTER_BLOCKS ? blockIdx.x : of_cluster, shares);
+    single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, turn, w, [] { wait_for_previous(); });
+    if (k == 0) cluster.barrier_wait(std::move(begun)); /* the others are there */
+    for (uint32_t i = threadIdx.x; i < GROUP * a.dim; i += ATTEND_THREADS)
+      cluster.map_shared_rank(&s.out[of_cluster * part], i / part)[i % part] = single_output<LANES, GROUP>(s.own, a, i);
+    if (threadIdx.x < sharing * GROUP) {
+      const uint32_t to = threadIdx.x / GROUP, h = threadIdx.x % GROUP;
+      cluster.map_shared_rank(&s.most[of_cluster][0], to)[h] = s.own.parts.all_most[h];
+      cluster.map_shared_rank(&s.sum[of_cluster][0], to)[h] = s.own.parts.all_sum[h];
+    }
+    if (k + 1 < each) __syncthreads(); /* before what is here is overwritten */
   }
   cluster.sync();
   for (uint32_t j = threadIdx.x; j - threadIdx.x < part; j += ATTEND_THREADS) { /* all threads: cluster_pair meets */
@@ -97,7 +105,7 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
     const bool output = j < part && i < w.heads * a.dim;
     single_sums all = {0, -CUDART_INF_F, 0};
     if (output)
-      all = single_add(sharing, [&](int k) { return single_sums{s.out[k * part + j], s.most[k][h], s.sum[k][h]}; });
+      all = single_add(all_shares, [&](int k) { return single_sums{s.out[k * part + j], s.most[k][h], s.sum[k][h]}; });
     if (shares > CLUSTER_BLOCKS)
       cluster_pair<GROUP>(&s.last, c, w, item, rank, i, output, all);
     else if (output)
@@ -137,6 +145,16 @@ size_t step_cluster_scratch(head_shape h) {
          sizeof(float);
 }
 
+/* Blocks of a row and head: a share each, or more shares where not all blocks would run at once, two on a multiprocessor. */
+static unsigned cluster_blocks(const step_work *work, size_t clusters) {
+  const unsigned shares = work->row_shares ? work->row_shares : 2 * CLUSTER_BLOCKS;
+  unsigned blocks = shares;
+  if (shares > CLUSTER_BLOCKS) return shares;
+  while (blocks > 1 && 2 * shares <= CLUSTER_EACH * blocks && blocks * clusters > 2 * (size_t)work->multiprocessors)
+    blocks /= 2;
+  return blocks;
+}
+
 static int cluster_launch(step_queue q, cluster_function *kernel, dim3 grid, const cluster_args &args,
                           const rope_args &turn) {
   cudaLaunchAttribute attributes[2] = {};
@@ -170,8 +188,8 @@ int step_cluster_attention(step_queue q, const rope_args *turn, const attention_
   for (size_t first = 0; first < rows; first += most) {
     const size_t count = rows - first < most ? rows - first : most;
     args.first = (uint32_t)first;
-    const dim3 grid(work->row_shares ? work->row_shares : 2 * CLUSTER_BLOCKS, (unsigned)a->h.kv_heads * shape.slices,
-                    (unsigned)count);
+    const size_t heads = a->h.kv_heads * shape.slices;
+    const dim3 grid(cluster_blocks(work, heads * count), (unsigned)heads, (unsigned)count);
     const int status = cluster_launch(q, kernel, grid, args, turn ? *turn : rope_args());
     if (status != cudaSuccess) return status;
   }

@@ -6,74 +6,12 @@
  * The bits are those of step_rmsnorm or step_silu_mul followed by step_quantize_rows: the same sums in the same order, the
  * same quotients.
  */
-#include "backend/cuda/gemm_codes.cuh"
+#include "backend/cuda/step_codes.cuh"
 #include "backend/cuda/step_launch.cuh"
-#include "backend/cuda/step_quads.cuh"
 
 /* Quads of a thread: rows of 14336 and 28672 in blocks of 512 and 1024 threads, with the registers that those have. */
 #define GATED_HELD  7
 #define GATED_LEAST 128 /* threads */
-static_assert(ROW_MOST_THREADS == CODES_MOST_THREADS, "a row's block finds its largest magnitude");
-
-/* Where a row's codes go. */
-struct codes_place {
-  uint8_t *codes; /* of the row */
-  float *scale;
-  size_t n;
-  bool vector; /* four codes may be stored at once */
-};
-
-template <rows_codes TO, class Value>
-static __device__ __forceinline__ void store_codes(const codes_place &to, size_t at, Value value) {
-  typedef rows_output<TO> output;
-  static_assert(sizeof(typename output::type) == 1, "codes of a byte");
-  uint32_t four = 0;
-#pragma unroll
-  for (int i = 0; i < 4; i++) four |= (uint32_t)(uint8_t)output::code(value(i)) << 8 * i;
-  if (to.vector) {
-    *reinterpret_cast<uint32_t *>(to.codes + at) = four;
-    return;
-  }
-  for (size_t i = 0; i < 4 && at + i < to.n; i++) to.codes[at + i] = (uint8_t)(four >> 8 * i);
-}
-
-/* quads: the row's, of a block. value(at, quad): what they are to be before they are codes. */
-template <rows_codes TO, class Quads, class Value>
-static __device__ __forceinline__ void row_to_codes(const Quads &quads, const codes_place &to, Value value) {
-  uint32_t largest = 0;
-  quads.each([&](size_t at, float4 v) {
-    v = value(at, v);
-    largest = max(max(largest, max(magnitude(v.x), magnitude(v.y))), max(magnitude(v.z), magnitude(v.w)));
-  });
-  largest = block_largest(largest);
-  const rows_division by(rows_scale<TO>(largest));
-  if (threadIdx.x == 0) *to.scale = by.scale;
-  const bool finite = largest < STEP_INFINITE; /* the codes of a row that is not are 0 */
-  quads.each([&](size_t at, float4 v) {
-    v = value(at, v);
-    const float values[4] = {v.x, v.y, v.z, v.w};
-    store_codes<TO>(to, at, [&](int i) { return finite ? by.quotient(values[i]) : 0; });
-  });
-}
-
-struct codes_rows {
-  uint8_t *codes; /* [rows][n] */
-  float *scales;
-  size_t n;
-  bool vector;
-
-  __device__ codes_place of(size_t row) const { return {codes + row * n, scales + row, n, vector}; }
-};
-
-static codes_rows codes_rows_of(void *to, size_t rows, size_t n) {
-  return {static_cast<uint8_t *>(to), step_quantized_scales(to, rows, n), n, n % 4 == 0};
-}
-
-/* The instance of a kernel for codes of a mode. */
-#define CODES_KERNEL(kernel, mode, vector)                                                                             \
-  ((mode) == INPUT_E4M3   ? kernel<ROWS_TO_E4M3, vector>                                                               \
-   : (mode) == INPUT_INT8 ? kernel<ROWS_TO_INT8, vector>                                                               \
-                          : kernel<ROWS_TO_INT4, vector>)
 
 /* -- rmsnorm */
 

@@ -1,4 +1,5 @@
-/* step_exchange.cu: a thread for two values: it sends its own, waits for those of the others, adds. */
+/* step_exchange.cu: a thread for two values sends its own, waits for those of the others, adds; or, of large sums, for the word
+ * that tells of the whole part, then adds quads in turn. */
 #include "backend/cuda/step_exchange.cuh"
 #include "backend/cuda/step_launch.cuh"
 
@@ -41,4 +42,28 @@ int step_exchange(step_queue q, const step_exchange_args *a) {
   if (a->count > EXCHANGE_FLOATS || a->group.ranks > EXCHANGE_RANKS) return cudaErrorInvalidValue;
   const dim3 grid(step_side(step_parts(a->count, (size_t)EXCHANGE_THREADS * EXCHANGE_PAIR)));
   return step_launch(q, exchange_kernel, grid, EXCHANGE_THREADS, *a);
+}
+
+static __global__ void __launch_bounds__(EXCHANGE_THREADS) exchange_sum_kernel(const step_exchange_sum_args a) {
+  step_begin_kernel();
+  exchange_await_words(a);
+  const size_t first = blockIdx.x * (size_t)EXCHANGE_THREADS + threadIdx.x, all = gridDim.x * (size_t)EXCHANGE_THREADS;
+  float4 *x = reinterpret_cast<float4 *>(a.x);
+  for (size_t i = first; i < a.count / 4; i += all) x[i] = exchange_sum_quad(a, i);
+  for (size_t i = a.count / 4 * 4 + first; i < a.count; i += all) {
+    float sum = 0;
+    for (int r = 0; r < a.ranks; r++) {
+      const float part = r == a.rank ? a.x[i] : __ldcg(a.parts[r] + i);
+      sum = r == 0 ? part : __fadd_rn(sum, part);
+    }
+    a.x[i] = sum;
+  }
+}
+
+int step_exchange_sum(step_queue q, const step_exchange_sum_args *a) {
+  if (a->count == 0) return cudaSuccess;
+  if (a->ranks > EXCHANGE_RANKS || (size_t)a->x % 16 != 0) return cudaErrorInvalidValue;
+  const size_t blocks = step_parts(a->count, 4 * (size_t)EXCHANGE_THREADS);
+  return step_launch(q, exchange_sum_kernel, dim3((unsigned)(blocks < a->blocks ? blocks : a->blocks)),
+                     EXCHANGE_THREADS, *a);
 }

@@ -31,4 +31,32 @@ struct exchange_patience {
   }
 };
 
+/* -- parts that lie here (step_exchange_sum_args) */
+
+/* Between looks: those of a thousand blocks slow the copy that they wait for (58 us to 344). */
+#define EXCHANGE_NAP_NS 256
+
+/* All threads of a block: until the others' parts are there, or patience ends. */
+static __device__ __forceinline__ void exchange_await_words(const step_exchange_sum_args &a) {
+  const int r = (int)threadIdx.x;
+  if (r < a.ranks && r != a.rank) {
+    exchange_patience patience(a.failed);
+    while (load_acquire_system(a.words[r]) != a.tick && !patience.over()) __nanosleep(EXCHANGE_NAP_NS);
+  }
+  __syncthreads();
+}
+
+/* Quad number i of the sum. */
+static __device__ __forceinline__ float4 exchange_sum_quad(const step_exchange_sum_args &a, size_t i) {
+  float4 sum = make_float4(0, 0, 0, 0);
+  for (int r = 0; r < a.ranks; r++) { /* what another GPU wrote is in L2 */
+    const float4 *from = reinterpret_cast<const float4 *>(r == a.rank ? a.x : a.parts[r]);
+    const float4 part = __ldcg(from + i);
+    sum = r == 0 ? part
+                 : make_float4(__fadd_rn(sum.x, part.x), __fadd_rn(sum.y, part.y), __fadd_rn(sum.z, part.z),
+                               __fadd_rn(sum.w, part.w));
+  }
+  return sum;
+}
+
 #endif

@@ -12,6 +12,7 @@
 #define CUDA_STEP_EXCHANGE_H
 
 #include "backend/cuda/step.h"
+#include "backend/exchange.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,6 +37,18 @@ typedef struct step_exchange_args {
   uint32_t number; /* of the exchange, beyond *base; never the same twice, 1 at first */
 } step_exchange_args;
 
+/* Parts of all other ranks lie in this GPU's memory, each as soon as its word is `tick`: cuda_copies.h brings them. */
+typedef struct step_exchange_sum_args {
+  int rank, ranks;
+  float *x; /* [count]: the rank's part, then the sum, as above */
+  size_t count;
+  const float *parts[EXCHANGE_RANKS];
+  const uint32_t *words[EXCHANGE_RANKS];
+  uint32_t tick;
+  uint32_t *failed;
+  size_t blocks; /* as many as the GPU holds at once */
+} step_exchange_sum_args;
+
 #define EXCHANGE_PATIENCE_NS 5000000000ull
 
 static inline size_t exchange_inbox_bytes(size_t ranks) {
@@ -43,6 +56,20 @@ static inline size_t exchange_inbox_bytes(size_t ranks) {
 }
 
 int step_exchange(step_queue q, const step_exchange_args *a);
+int step_exchange_sum(step_queue q, const step_exchange_sum_args *a);
+
+/* The sum and a norm of its rows in one pass; the bits are those of both, one after the other. */
+int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm);
+
+#define EXCHANGE_NORM_LEAST 257  /* of a row: a warp has a shorter one */
+#define EXCHANGE_NORM_MOST  8192 /* what a block has in registers */
+
+/* What it does not do, or NULL. */
+static inline const char *step_exchange_norm_refusal(const exchange_norm *norm) {
+  if (norm->n % 4 != 0 || (size_t)norm->gain % 16 != 0 || (size_t)norm->to % 16 != 0) return "rows of whole quads";
+  if (norm->n < EXCHANGE_NORM_LEAST || norm->n > EXCHANGE_NORM_MOST) return "rows of 257 to 8192 numbers";
+  return NULL;
+}
 
 #ifdef __cplusplus
 }

@@ -54,7 +54,7 @@ struct plain_quads {
 template <bool WARP> using norm_quads = row_quads<WARP, NORM_HELD, plain_quads>;
 
 /* What the vector's values are multiplied with. */
-template <bool WARP> static __device__ float norm_scale_of(const norm_quads<WARP> &vector, float eps) {
+template <class Vector> static __device__ float norm_scale_of(const Vector &vector, float eps) {
   float squares = 0;
   vector.each([&](size_t, float4 v) { squares = add_squares(squares, v); });
   return norm_scale(vector.team.sum(squares), vector.n, eps);

@@ -1,0 +1,60 @@
+/* backend/cuda/cuda_copies.h: large sums over GPUs, whose parts travel by the copy engines while the multiprocessors compute.
+ *
+ * Each rank has COPIES_TURNS places for a part of every other rank, and a word beside each. A send is two copies into the
+ * places of the others, on a stream of its own: the part, then a word that tells which send it is. A sum is one kernel: it
+ * waits for the words, then adds (step_exchange.h).
+ *
+ *   stream    ... product ─┬─ other work ...   sum (n)            sends come in pairs at most:
+ *   copies                 └► part n ► word n ─┘  ▲               send n + 2 follows sum n
+ *   the other GPU                  part, word n ──┘
+ *
+ * A place is used again by send n + COPIES_TURNS, which follows the other rank's sum n + 2, which had this rank's send n + 2, which
+ * follows its sum n: so what lay there has been read.
+ */
+#ifndef CUDA_CUDA_COPIES_H
+#define CUDA_CUDA_COPIES_H
+
+#include "backend/cuda/cuda.h"
+#include "backend/exchange.h"
+
+#define COPIES_TURNS 4
+#define COPIES_TICKS 256 /* words that tell sends apart; a multiple of COPIES_TURNS */
+
+typedef struct copies_sent {
+  float *x;
+  size_t count;
+} copies_sent;
+
+typedef struct copies_rank {
+  cuda_backend *c;
+  cudaStream_t stream;
+  cudaEvent_t whole[COPIES_TURNS], sent[COPIES_TURNS]; /* of the part; of its copies */
+  float *inbox;                    /* dev [COPIES_TURNS][ranks - 1][room]; NULL: there is none yet */
+  uint32_t *words;                 /* dev [COPIES_TURNS][EXCHANGE_RANKS], zero at first */
+  uint32_t *ticks;                 /* dev [COPIES_TICKS]: 1, 2, ... */
+  size_t room;                     /* numbers of a place */
+  uint64_t sends, sums;            /* so far */
+  copies_sent queue[COPIES_TURNS]; /* sends that no sum was asked for yet */
+} copies_rank;
+
+/* The rank's stream, events and words; no places. What it made when it fails copies_end frees. With c's lock, or before others
+ * know of c. */
+viva_status copies_begin(copies_rank *own, cuda_backend *c, viva_error *error);
+void copies_end(copies_rank *own);
+
+/* Places for parts of so many numbers, and their bytes. Nothing may be under way. With c's lock. */
+uint64_t copies_bytes(size_t ranks, size_t count);
+viva_status copies_fit(copies_rank *own, size_t ranks, size_t count, viva_error *error);
+
+/* x[count] to all others; nothing when it has no room in two places. each: [ranks]. With c's lock. */
+viva_status copies_send(copies_rank *each, size_t rank, size_t ranks, float *x, size_t count, viva_error *error);
+
+/* 1: x was sent, and its sum is the next. */
+int copies_next(const copies_rank *own, const float *x);
+/* x[count], which was sent, becomes the sum. failed: pinned, as step_exchange_group has it. With c's lock. */
+viva_status copies_sum(copies_rank *each, size_t rank, size_t ranks, size_t count, uint32_t *failed, viva_error *error);
+/* The same and a norm of its rows. E_UNSUPPORTED: nothing was done. */
+viva_status copies_sum_norm(copies_rank *each, size_t rank, size_t ranks, const exchange_norm *norm, uint32_t *failed,
+                            viva_error *error);
+
+#endif

@@ -84,6 +84,7 @@ typedef struct bpe {
   uint32_t *results;      /* [merges]: by rank, the id that the pair becomes */
   uint32_t byte_ids[256]; /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
   uint32_t fallback_ids[256]; /* of <0xNN> */
+  uint32_t near_ids[256];     /* below near_bytes, where `complete`: the one of both that a byte becomes */
   uint16_t *pages;            /* [0x110000 / 256] which page a character is in; NULL when byte-level */
   uint32_t *page_ids;         /* [pages][256] the token of each character; page 0 has none */
   bpe_rules rules;            /* prefix and suffix point into vocab-lived memory of the tokenizer */

@@ -66,13 +66,20 @@ static inline uint32_t lane_least(const uint32_t *keys, uint32_t most) {
 #endif
 }
 
+/* Is each byte of the piece a symbol, whose ranks lie near? */
+static inline int lane_has_bytes(const bpe *b, const uint8_t *piece, size_t bytes) {
+  uint8_t all = 0;
+  for (size_t i = 0; i < bytes; i++) all |= piece[i];
+  return all < b->near_bytes;
+}
+
 /* A piece of which each byte is a symbol: all places are filled alike, whatever its length. */
 static inline void lane_fill_bytes(const bpe *b, bpe_lane *lane, const uint8_t *piece, uint32_t count, uint32_t most) {
   uint8_t bytes[LANE_MOST + 2] = {0};
   memcpy(bytes, piece, count);
   for (uint32_t i = 1; i <= most; i++) {
     uint32_t rank = b->symbol_ranks[(size_t)bytes[i - 1] << 8 | bytes[i]];
-    lane->ids[i] = b->byte_ids[bytes[i - 1]];
+    lane->ids[i] = b->near_ids[bytes[i - 1]];
     lane->keys[i] = i >= count || rank == BPE_NO_RANK ? LANE_NONE : lane_key(rank, i);
   }
 }
@@ -85,7 +92,7 @@ static inline void lane_fill(bpe_lane *lane, uint32_t count, const uint32_t *ran
 /* Puts a piece into a lane: at most `most` bytes, LANE_SHORT or LANE_MOST. */
 static inline void lane_start(const bpe *b, bpe_lane *lane, const uint8_t *piece, size_t bytes, uint32_t most) {
   uint32_t ranks[LANE_MOST], count = (uint32_t)bytes;
-  if (b->rules.byte_level) {
+  if (b->rules.byte_level || lane_has_bytes(b, piece, bytes)) {
     lane_fill_bytes(b, lane, piece, count, most);
   } else {
     count = (uint32_t)bpe_symbols(b, piece, bytes, lane->ids + 1, NULL);

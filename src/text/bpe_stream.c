@@ -75,10 +75,10 @@ static size_t align(const merging *m, size_t at) {
 
 static size_t window_end(const merging *m, size_t at) { return align(m, at + LANE_MOST); }
 
-/* Where each symbol of a window begins, and where the last one ends. */
-static void symbol_places(const merging *m, size_t at, size_t end, uint32_t *places) {
+/* Where each of a window's symbols begins, and where the last one ends. */
+static void symbol_places(const merging *m, size_t at, size_t end, size_t symbols, uint32_t *places) {
   uint32_t count = 0;
-  if (m->b->rules.byte_level) {
+  if (symbols == end - at) {
     for (; at <= end; at++) places[count++] = (uint32_t)at;
     return;
   }
@@ -125,7 +125,7 @@ static void take_back(const merging *m, stream *st) {
 static viva_status end_window(const merging *m, stream *st, const bpe_lane *lane, viva_error *error) {
   uint32_t places[LANE_MOST + 1], firsts[LANE_MOST + 1], count = 0;
   size_t at = end_of(st), end = window_end(m, at);
-  symbol_places(m, at, end, places);
+  symbol_places(m, at, end, lane->count, places);
   for (uint64_t left = lane_left(lane); left; left &= left - 1) firsts[count++] = (uint32_t)__builtin_ctzll(left);
   firsts[count] = lane->count + 1;
   uint32_t most = end == m->bytes ? count : count > DROPPED ? count - DROPPED : 0;

@@ -87,6 +87,7 @@ static void find_byte_ids(bpe *b) {
     fallback[3] = digits[byte >> 4];
     fallback[4] = digits[byte & 15];
     b->fallback_ids[byte] = b->rules.byte_fallback ? id_of(b->vocab, fallback, sizeof fallback) : BPE_NO_ID;
+    b->near_ids[byte] = b->byte_ids[byte] != BPE_NO_ID ? b->byte_ids[byte] : b->fallback_ids[byte];
   }
 }
 

@@ -7,16 +7,16 @@
 #include <string.h>
 
 #include "bench.h"
+#include "bench_arithmetic.h"
 
-enum { CALLS = 500, ROUNDS = 24, N = 8, MORE = 72, TYPES = 5, SLOW = 100 /* ns */ };
+enum { CALLS = ARITHMETIC_CALLS, ROUNDS = ARITHMETIC_ROUNDS, N = 8, TYPES = 5, SLOW = 100 /* ns */ };
 
-/* Operands of one type, of n elements each where nothing else is said. */
+/* Operands of one type, of 8 elements each where nothing else is said. */
 typedef struct operands {
   viva_engine *engine;
   viva_dtype type;
   uint64_t n;
-  size_t bytes;      /* of x */
-  viva_tensor *rows; /* [8], or [n/8, 8] */
+  size_t bytes; /* of x */
   viva_tensor *x, *y, *matrix, *row, *turned, *square, *image,
       *kernel; /* [n]; [2, n/2], [n/2], [n/2, 2]; 2 × 2; 1 × 2 × n/2 */
   viva_tensor *truth, *places, *places_2d;
@@ -54,7 +54,7 @@ BOTH(broadcast_row, binary, VIVA_ADD, o->matrix, o->row)
 BOTH(reduce, reduce, (viva_reduction)op, o->x, NULL, 0, 0)
 BOTH(reduce_axis, reduce, VIVA_SUM, o->matrix, last, 1, 0)
 BOTH(reduce_first, reduce, VIVA_SUM, o->turned, turned_axes + 1, 1, 0)
-BOTH(along, along, (viva_along)op, o->rows, -1)
+BOTH(along, along, (viva_along)op, o->x, -1)
 BOTH(along_axis, along, VIVA_SOFTMAX, o->matrix, -1)
 BOTH(where, where, o->truth, o->x, o->y)
 BOTH(clip, clip, o->x, 1, 3)
@@ -77,14 +77,14 @@ BOTH(norm, norm, o->x, 2, NULL, 0, 0)
 BOTH(norm_1, norm, o->x, 1, NULL, 0, 0)
 BOTH(matrix_norm, matrix_norm, o->matrix, 1, 0)
 BOTH(clip_by_norm, clip_by_norm, o->x, 1)
-BOTH(layer_norm, layer_norm, o->rows, -1, NULL, NULL, 1e-5)
-BOTH(rms_norm, rms_norm, o->rows, -1, NULL, 1e-5)
-BOTH(percentile, percentile, o->rows, 30, -1, 0)
-BOTH(median, median, o->rows, -1, 0)
-FRESH(top_k, top_k(o->rows, 4, -1, out, NULL, NULL))
+BOTH(layer_norm, layer_norm, o->x, -1, NULL, NULL, 1e-5)
+BOTH(rms_norm, rms_norm, o->x, -1, NULL, 1e-5)
+BOTH(percentile, percentile, o->x, 30, -1, 0)
+BOTH(median, median, o->x, -1, 0)
+FRESH(top_k, top_k(o->x, 4, -1, out, NULL, NULL))
 static viva_status top_k_into(const operands *o, int op, viva_tensor *out) {
   (void)op;
-  return viva_tensor_top_k_into(o->rows, 4, -1, out, NULL, NULL);
+  return viva_tensor_top_k_into(o->x, 4, -1, out, NULL, NULL);
 }
 BOTH(conv2d, conv2d, o->image, o->kernel, NULL, NULL)
 BOTH(pool2d, pool2d, VIVA_MAX_POOL, o->image, NULL)
@@ -242,12 +242,11 @@ static viva_tensor *filled(const operands *o, viva_dtype type, uint32_t rank, co
   return whole;
 }
 
-static operands make(viva_engine *engine, viva_dtype type, uint64_t n) {
+static operands make(viva_engine *engine, viva_dtype type) {
+  const uint64_t n = N;
   operands o = {.engine = engine, .type = type, .n = n};
   const uint64_t whole[1] = {n}, wide[2] = {2, n / 2}, half[1] = {n / 2}, high[2] = {n / 2, 2}, square[2] = {2, 2};
   const uint64_t image[3] = {1, 2, n / 2}, kernel[4] = {1, 1, 2, 2};
-  const uint64_t rows[2] = {n / N, N};
-  o.rows = filled(&o, type, n == N ? 1 : 2, n == N ? whole : rows, 1);
   o.x = filled(&o, type, 1, whole, 1), o.y = filled(&o, type, 1, whole, 2);
   o.matrix = filled(&o, type, 2, wide, 1), o.row = filled(&o, type, 1, half, 1);
   o.turned = filled(&o, type, 2, high, 1), o.square = filled(&o, type, 2, square, 1);
@@ -262,12 +261,11 @@ static operands make(viva_engine *engine, viva_dtype type, uint64_t n) {
 }
 
 static void drop(operands *o) {
-  viva_tensor *all[] = {o->rows,   o->x,     o->y,      o->matrix, o->row,   o->turned,
-                        o->square, o->image, o->kernel, o->truth,  o->places};
+  viva_tensor *all[] = {o->x, o->y, o->matrix, o->row, o->turned, o->square, o->image, o->kernel, o->truth, o->places};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) viva_tensor_release(all[i]);
 }
 
-/* -- times */
+/* -- times: the machine may be slow for seconds, so that all cells are timed in turns, and the best of each counts */
 
 /* ns of a call; into: the tensor that is there, or NULL. */
 static double time_of(const call *c, const operands *o, int op, viva_tensor *into) {
@@ -288,43 +286,48 @@ static double time_of(const call *c, const operands *o, int op, viva_tensor *int
   return best;
 }
 
-/* NaN: there is no such call. */
-static void time_both(const call *c, const operands *o, int op, double both[2]) {
+typedef struct cell {
+  int there;                 /* the call has this type */
+  double fresh, into, alone; /* ns; into: NAN where there is none; alone: the arithmetic */
+} cell;
+
+typedef struct row {
+  const char *name, *table; /* table: of operations, NULL for other calls */
+  const call *call;
+  int op;
+  cell cells[TYPES];
+} row;
+
+static double least(double a, double b) { return b < a ? b : a; }
+
+static void time_cell(const row *r, const operands *o, cell *c) {
   viva_tensor *made = NULL;
-  both[0] = both[1] = NAN;
-  if (c->fresh(o, op, &made) != VIVA_OK) return;
-  both[0] = time_of(c, o, op, NULL);
-  if (c->into && c->into(o, op, made) == VIVA_OK) both[1] = time_of(c, o, op, made);
+  if (r->call->fresh(o, r->op, &made) != VIVA_OK) return;
+  if (!c->there) *c = (cell){1, 1e9, NAN, 1e9};
+  c->fresh = least(c->fresh, time_of(r->call, o, r->op, NULL));
+  if (r->call->into && r->call->into(o, r->op, made) == VIVA_OK)
+    c->into = least(isnan(c->into) ? 1e9 : c->into, time_of(r->call, o, r->op, made));
   viva_tensor_release(made);
+  c->alone = least(c->alone, arithmetic_ns(r->name, r->table, r->op, o->type));
 }
 
-static void print_cell(const call *c, const operands *few, const operands *many, int op, int *slow) {
-  double both[2], more[2];
-  time_both(c, few, op, both);
-  if (isnan(both[0])) {
+/* What was found: cells, those above SLOW, and those whose overhead is. */
+typedef struct tally {
+  int cells, slow, over;
+} tally;
+
+static void print_cell(const cell *c, tally *t) {
+  if (!c->there) {
     printf(" . |");
     return;
   }
-  printf(" %.0f", both[0]);
-  if (!isnan(both[1])) printf(", %.0f", both[1]);
-  const int above = both[0] > SLOW || both[1] > SLOW;
-  *slow += above;
-  if (above) {
-    time_both(c, many, op, more);
-    printf(" (%.0f)", (more[0] - both[0]) / (double)((MORE - N) / N));
-  }
+  t->cells++;
+  printf(" %.0f", c->fresh);
+  if (!isnan(c->into)) printf(", %.0f", c->into);
+  const double most = c->into > c->fresh ? c->into : c->fresh, rest = most - c->alone;
+  t->slow += most > SLOW, t->over += rest > SLOW;
+  if (most > SLOW) printf(rest > SLOW ? " (%.0f, **%.0f**)" : " (%.0f, %.0f)", c->alone, rest);
   printf(" |");
-}
-
-static void print_row(const call *c, const operands *few, const operands *many, int op, const char *name, int *slow) {
-  printf("| %s |", name);
-  for (int t = 0; t < TYPES; t++) print_cell(c, &few[t], &many[t], op, slow);
-  printf("\n");
-  fflush(stdout);
-}
-
-static void head(const char *title) {
-  printf("\n| %s | F64 | F32 | F16 | BF16 | I64 |\n|---|---|---|---|---|---|\n", title);
 }
 
 static const char *unary_name(int op) { return viva_unary_name((viva_unary)op); }
@@ -332,29 +335,57 @@ static const char *binary_name(int op) { return viva_binary_name((viva_binary)op
 static const char *reduction_name(int op) { return viva_reduction_name((viva_reduction)op); }
 static const char *along_name(int op) { return viva_along_name((viva_along)op); }
 
-void bench_calls(viva_engine *engine, const char *only) {
-  static const viva_dtype types[TYPES] = {VIVA_F64, VIVA_F32, VIVA_F16, VIVA_BF16, VIVA_I64};
-  static const struct {
-    const char *title;
-    call call;
-    const char *(*name)(int op);
-    int count;
-  } tables[] = {{"One operand", {"unary", unary_new, unary_into}, unary_name, VIVA_UNARY_COUNT},
-                {"Two operands", {"binary", binary_new, binary_into}, binary_name, VIVA_BINARY_COUNT},
-                {"Reductions", {"reduce", reduce_new, reduce_into}, reduction_name, VIVA_REDUCTION_COUNT},
-                {"Along an axis", {"along", along_new, along_into}, along_name, VIVA_ALONG_COUNT}};
-  operands few[TYPES], many[TYPES];
-  int slow = 0;
-  for (int t = 0; t < TYPES; t++) few[t] = make(engine, types[t], N), many[t] = make(engine, types[t], MORE);
-  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-    head(tables[i].title);
+static const struct {
+  const char *title;
+  call call;
+  const char *(*name)(int op);
+  int count;
+} tables[] = {{"One operand", {"unary", unary_new, unary_into}, unary_name, VIVA_UNARY_COUNT},
+              {"Two operands", {"binary", binary_new, binary_into}, binary_name, VIVA_BINARY_COUNT},
+              {"Reductions", {"reduce", reduce_new, reduce_into}, reduction_name, VIVA_REDUCTION_COUNT},
+              {"Along an axis", {"along", along_new, along_into}, along_name, VIVA_ALONG_COUNT}};
+
+enum {
+  ROWS = VIVA_UNARY_COUNT + VIVA_BINARY_COUNT + VIVA_REDUCTION_COUNT + VIVA_ALONG_COUNT + sizeof calls / sizeof *calls
+};
+
+/* Those whose names have `only` in them. */
+static size_t list_rows(const char *only, row *rows) {
+  size_t n = 0;
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
     for (int op = 0; op < tables[i].count; op++)
       if (!only || strstr(tables[i].name(op), only))
-        print_row(&tables[i].call, few, many, op, tables[i].name(op), &slow);
-  }
-  head("Other calls");
+        rows[n++] = (row){tables[i].name(op), tables[i].call.name, &tables[i].call, op, {{0}}};
   for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-    if (!only || strstr(calls[i].name, only)) print_row(&calls[i], few, many, 0, calls[i].name, &slow);
-  printf("\n%d above %d ns\n", slow, SLOW);
-  for (int t = 0; t < TYPES; t++) drop(&few[t]), drop(&many[t]);
+    if (!only || strstr(calls[i].name, only)) rows[n++] = (row){calls[i].name, NULL, &calls[i], 0, {{0}}};
+  return n;
+}
+
+static void print_head(const row *r) {
+  const char *title = "Other calls";
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+    if (r->call == &tables[i].call) title = tables[i].title;
+  printf("\n| %s | F64 | F32 | F16 | BF16 | I64 |\n|---|---|---|---|---|---|\n", title);
+}
+
+void bench_calls(viva_engine *engine, const char *only, int passes) {
+  static const viva_dtype types[TYPES] = {VIVA_F64, VIVA_F32, VIVA_F16, VIVA_BF16, VIVA_I64};
+  static row rows[ROWS];
+  operands few[TYPES];
+  tally found = {0, 0, 0};
+  const size_t n = list_rows(only, rows);
+  for (int t = 0; t < TYPES; t++) few[t] = make(engine, types[t]);
+  for (int pass = 0; pass < passes; pass++)
+    for (size_t i = 0; i < n; i++)
+      for (int t = 0; t < TYPES; t++) time_cell(&rows[i], &few[t], &rows[i].cells[t]);
+  for (size_t i = 0; i < n; i++) {
+    if (i == 0 || (rows[i].table ? rows[i].table : "") != (rows[i - 1].table ? rows[i - 1].table : ""))
+      print_head(&rows[i]);
+    printf("| %s |", rows[i].name);
+    for (int t = 0; t < TYPES; t++) print_cell(&rows[i].cells[t], &found);
+    printf("\n");
+  }
+  printf("\n%d cells, %d of them above %d ns, %d with their arithmetic taken off.\n", found.cells, found.slow, SLOW,
+         found.over);
+  for (int t = 0; t < TYPES; t++) drop(&few[t]);
 }

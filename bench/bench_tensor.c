@@ -1,6 +1,6 @@
 /* bench_tensor.c: what calls on 8 elements take, and a product beside the same call of OpenBLAS itself, in turns.
  *
- *   bench_tensor calls [NAME]         a table of all calls, or of those with NAME in their names (bench_calls.h)
+ *   bench_tensor calls [PASSES [NAME]]  a table of all calls, or of those with NAME in their names, timed so often (30)
  *   bench_tensor [SIZE [ROUNDS]]      SIZE: of the square matrices; 2048. The ratio is the median of so many pairs (5 to 99)
  */
 #include <dlfcn.h>
@@ -12,7 +12,7 @@
 
 typedef void (*sgemm_fn)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
                          int);
-enum { ROW_MAJOR = 101, PLAIN = 111, ROUNDS = 5, MOST_ROUNDS = 99 };
+enum { ROW_MAJOR = 101, PLAIN = 111, ROUNDS = 5, MOST_ROUNDS = 99, PASSES = 30 };
 
 static void product(viva_engine *engine, uint64_t n, int rounds) {
   const uint64_t shape[2] = {n, n};
@@ -58,7 +58,7 @@ int main(int argc, char **argv) {
   if (viva_engine_open(&options, &engine, NULL) != VIVA_OK) return 1;
   const int rounds = argc > 2 ? atoi(argv[2]) : ROUNDS;
   if (argc > 1 && strcmp(argv[1], "calls") == 0)
-    bench_calls(engine, argc > 2 ? argv[2] : NULL);
+    bench_calls(engine, argc > 3 ? argv[3] : NULL, argc > 2 ? atoi(argv[2]) : PASSES);
   else
     product(engine, argc > 1 ? strtoull(argv[1], NULL, 10) : 2048,
             rounds < ROUNDS        ? ROUNDS

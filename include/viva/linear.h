@@ -43,6 +43,14 @@ typedef enum viva_activation_mode {
   VIVA_ACT_INT4 = 4  /* INT4, a scale for each row: the original's W4A4, for comparison */
 } viva_activation_mode;
 
+/* How a GPU of sm_90 adds up products of FP8 rows and FP8 weights with a scale for each channel, more than 48 rows at once; the rest
+ * is FULL always. Errors, relative to the sum of magnitudes: docs/numerics.md. */
+typedef enum viva_accumulation {
+  VIVA_ACCUMULATE_AUTO = 0, /* FAST */
+  VIVA_ACCUMULATE_FULL = 1, /* every 128 columns in FP32 */
+  VIVA_ACCUMULATE_FAST = 2  /* as its FP8 instructions do, with some 14 bits: 1.2 times as fast */
+} viva_accumulation;
+
 typedef struct viva_linear_options {
   size_t size;              /* sizeof(viva_linear_options) */
   viva_activation_mode act; /* AUTO: see each call */
@@ -51,6 +59,8 @@ typedef struct viva_linear_options {
                                from its first to its last element must not overlap the input's */
   uint64_t *overflows;      /* NULL, or raised by the number of infinite outputs of finite input rows. Not atomic:
                                one counter for each thread */
+  viva_accumulation accumulate;
+  int32_t reserved; /* 0 */
 } viva_linear_options;
 
 VIVA_API viva_linear_options viva_linear_options_default(void);

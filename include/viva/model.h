@@ -49,6 +49,8 @@ typedef struct viva_model_options {
   viva_decode_path decode;  /* AUTO */
   uint64_t
       cache_bytes; /* 0: no limit. Else the most that the KV caches of all sessions take together, for each KV type */
+  viva_accumulation accumulate; /* of prefill with act FP8 on a GPU */
+  int32_t reserved;             /* 0 */
 } viva_model_options;
 
 /* The rule of options.weights: a list, separated by commas. The first entry without '=' is the format of every matrix
@@ -168,7 +170,7 @@ typedef struct viva_parts_options {
   viva_tokenizer *tokenizer; /* NULL: none. Retained */
   uint64_t cache_bytes;      /* as in viva_model_options */
   viva_decode_path decode;   /* AUTO */
-  int32_t reserved;          /* 0 */
+  viva_accumulation accumulate;
 } viva_parts_options;
 
 VIVA_API viva_parts_options viva_parts_options_default(void);

@@ -139,8 +139,10 @@ VIVA_API viva_status viva_tensor_map(const viva_tensor *a, double (*function)(vo
                                      void *user, viva_tensor **out, viva_error *error);
 
 /* Another type. Floats become integers by cutting the fraction (what does not fit becomes the nearest value of the
- * type, and NaN 0); integers wrap; narrower floats round to nearest, ties to even, and saturate in E4M3, E5M2 and
- * E2M1. Always a copy. */
+ * type, and NaN 0); integers wrap; narrower floats round to nearest, ties to even. E4M3, E5M2 and E2M1 saturate: infinity
+ * and what is beyond the largest value become that, with its sign; NaN becomes the format's NaN with its sign, in E2M1,
+ * which has none, 0. E8M0 gives the nearest power of two, the middle going up: 2^-127 of 0 and of what is below, 2^127 of
+ * what is above and of infinity, and NaN of NaN and of negative numbers. Always a copy. */
 VIVA_API viva_status viva_tensor_astype(const viva_tensor *a, viva_dtype dtype, viva_tensor **out, viva_error *error);
 /* A row-major copy. */
 VIVA_API viva_status viva_tensor_copy(const viva_tensor *a, viva_tensor **out, viva_error *error);

@@ -40,10 +40,6 @@ typedef enum activation {
  * a NaN or an infinity gets the scale NaN and zero codes, so that every output of it is NaN. */
 typedef enum input_mode { INPUT_FLOAT = 0, INPUT_E4M3 = 1, INPUT_INT8 = 2, INPUT_INT4 = 3 } input_mode;
 
-/* How products are added up. FULL: as below. FAST: a device may use sums of fewer bits where that is faster (its header says
- * which); one that has no such sums treats both alike. */
-typedef enum accumulation { ACCUMULATE_FULL = 0, ACCUMULATE_FAST = 1 } accumulation;
-
 /* Longest K of an integer product whose sum cannot leave 32 bits: 2 of 4 weights, 127 · 127 each. Callers refuse more. */
 #define INPUT_INT8_MOST_K ((size_t)266287)
 

@@ -30,6 +30,10 @@ typedef enum decoder_layers_as {
   LAYERS_AS_ONE         /* one kernel, where the backend can */
 } decoder_layers_as;
 
+/* How products are added up. FULL: as below. FAST: a device may use sums of fewer bits where that is faster (its header says
+ * which); one that has no such sums treats both alike. */
+typedef enum accumulation { ACCUMULATE_FULL = 0, ACCUMULATE_FAST = 1 } accumulation;
+
 typedef struct exchange exchange; /* exchange.h */
 
 typedef struct decoder {
@@ -46,6 +50,7 @@ typedef struct decoder {
   const float *output_norm;    /* dev [hidden] */
   const float *rope_factors;   /* host [rotary_dim / 2], or NULL */
   decoder_layers_as layers_as; /* in decode_step */
+  accumulation accumulate;     /* of products of codes */
 
   /* One of several that a decoder was cut into (load/cut.h): sizes and weights are the rank's own. The products of o and down
    * are then parts of a sum, to which rank 0 adds the residual. link NULL: it is whole. */

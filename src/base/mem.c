@@ -49,6 +49,7 @@ void mem_init(mem *m, const viva_allocator *table) {
   atomic_init(&m->limit, 0);
   atomic_init(&m->was_limited, 0);
   for (int i = 0; i < MEM_SPARE; i++) atomic_init(&m->spare[i], NULL);
+  atomic_init(&m->scratch, NULL);
 }
 
 static mem_header *header_of(const void *block) { return (mem_header *)((uintptr_t)block - sizeof(mem_header)); }
@@ -209,11 +210,38 @@ void mem_quick_free(mem *m, void *block) {
   mem_free(m, block);
 }
 
-void mem_drop_spare(mem *m) {
-  for (int i = 0; i < MEM_SPARE; i++) {
-    void *block = atomic_exchange(&m->spare[i], NULL);
-    if (!block) continue;
-    count_growth(m, MEM_SMALL); /* mem_free takes it off again */
-    mem_free(m, block);
+/* A block that is kept, not counted, goes. */
+static void drop_kept(mem *m, void *block) {
+  if (!block) return;
+  count_growth(m, mem_size(block)); /* mem_free takes it off again */
+  mem_free(m, block);
+}
+
+void *mem_scratch_alloc(mem *m, size_t bytes) {
+  void *block = atomic_load_explicit(&m->scratch, memory_order_relaxed) ? count_exchange(&m->scratch, NULL) : NULL;
+  const size_t held = block ? mem_size(block) : 0;
+  if (held < bytes || !block || passes_limit(m, held)) {
+    drop_kept(m, block);
+    return mem_alloc(m, bytes);
   }
+  asan_unpoison(block, held);
+  count_call(m);
+  count_growth(m, held);
+  return block;
+}
+
+void mem_scratch_free(mem *m, void *block) {
+  const size_t held = block ? mem_size(block) : 0;
+  if (!block || m->table.alloc != libc_alloc || held > MEM_SCRATCH) {
+    mem_free(m, block);
+    return;
+  }
+  asan_poison(block, held);
+  count_shrink(m, held);
+  drop_kept(m, count_exchange(&m->scratch, block)); /* another thread's */
+}
+
+void mem_drop_spare(mem *m) {
+  for (int i = 0; i < MEM_SPARE; i++) drop_kept(m, atomic_exchange(&m->spare[i], NULL));
+  drop_kept(m, atomic_exchange(&m->scratch, NULL));
 }

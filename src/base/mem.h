@@ -11,8 +11,9 @@
 #include "viva/types.h"
 
 enum {
-  MEM_SMALL = 512, /* bytes of a small block */
-  MEM_SPARE = 8    /* of them are kept */
+  MEM_SMALL = 512,      /* bytes of a small block */
+  MEM_SPARE = 8,        /* of them are kept */
+  MEM_SCRATCH = 4 << 20 /* bytes of the largest block of scratch that is kept */
 };
 
 typedef struct mem {
@@ -22,6 +23,7 @@ typedef struct mem {
   _Atomic size_t limit;    /* of current; 0: none. A call that would pass it fails as if there were no memory */
   _Atomic int was_limited; /* 1: such a call was made */
   _Atomic(void *) spare[MEM_SPARE];
+  _Atomic(void *) scratch;
 } mem;
 
 #define MEM_ALIGN 64
@@ -41,7 +43,11 @@ size_t mem_size(const void *block);                  /* bytes asked for */
  * malloc and free take a fifth of what a small tensor takes. Counted as all others; a caller's allocator sees each of them. */
 void *mem_quick_alloc(mem *m, size_t bytes);
 void mem_quick_free(mem *m, void *block); /* of mem_quick_alloc */
-void mem_drop_spare(mem *m);              /* before m goes, where such blocks came from it */
+/* For scratch of one call: the last one is kept for the next, which so has pages that are there already: giving them to the
+ * system and taking them again takes longer than sorting what lies in them. As above. */
+void *mem_scratch_alloc(mem *m, size_t bytes);
+void mem_scratch_free(mem *m, void *block); /* of mem_scratch_alloc */
+void mem_drop_spare(mem *m);                /* before m goes, where such blocks came from it */
 
 /* Arena: many small objects, freed together. Objects are aligned to 16 bytes. Under ASan, gaps are poisoned. */
 typedef struct arena arena;

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/count.h"
 #include "base/error.h"
 #include "base/pool.h"
 
@@ -30,14 +29,7 @@ runtime *runtime_create(const viva_allocator *allocator, const io_table *io, viv
   return rt;
 }
 
-runtime *runtime_retain(runtime *rt) {
-  (void)count_references(&rt->references, 1, memory_order_relaxed);
-  return rt;
-}
-
-void runtime_release(runtime *rt) {
-  if (rt == NULL) return;
-  if (count_references(&rt->references, 0u - 1, memory_order_acq_rel) != 1) return;
+void runtime_end(runtime *rt) {
   pool_free(rt->pool);
   mem_drop_spare(&rt->mem);
   mem last; /* outlives the block that holds rt->mem */

@@ -5,6 +5,7 @@
 #define BASE_RUNTIME_H
 
 #include "base/allowance.h"
+#include "base/count.h"
 #include "base/io.h"
 #include "base/mem.h"
 
@@ -23,8 +24,16 @@ typedef struct runtime {
  */
 runtime *runtime_create(const viva_allocator *allocator, const io_table *io, viva_log_fn log, void *log_user,
                         viva_log_level level);
-runtime *runtime_retain(runtime *rt);
-void runtime_release(runtime *rt); /* NULL is allowed */
+void runtime_end(runtime *rt); /* nobody holds it */
+
+/* Here, not behind calls: each tensor holds the runtime. */
+static inline runtime *runtime_retain(runtime *rt) {
+  (void)count_references(&rt->references, 1, memory_order_relaxed);
+  return rt;
+}
+static inline void runtime_release(runtime *rt) { /* NULL is allowed */
+  if (rt && count_references(&rt->references, 0u - 1, memory_order_acq_rel) == 1) runtime_end(rt);
+}
 
 void runtime_log(runtime *rt, viva_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

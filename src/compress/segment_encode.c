@@ -4,7 +4,8 @@
 #include "number/number.h"
 #include "pack/pack_kernels.h"
 
-#define FAR 0x1p100f /* times the given scale: beyond this FP32 could not hold a block's range */
+#define LINE 64       /* bytes */
+#define FAR  0x1p100f /* times the given scale: beyond this FP32 could not hold a block's range */
 
 /* -- the largest magnitude */
 
@@ -88,10 +89,17 @@ typedef struct fill_job {
   const float *values;
 } fill_job;
 
+/* What comes next is asked for while this is worked on: the processor itself looks ahead within a page of 4 KiB only. */
+static void ask_for(const float *values, size_t count) {
+  for (size_t i = 0; i < count; i += LINE / sizeof *values) __builtin_prefetch(values + i);
+}
+
 /* pack/ chooses the scales; the codes are this folder's (kernels.h). */
 static void encode_nvfp4(const codec_tools *tools, const float *values, size_t count, uint8_t *codes, uint8_t *scales) {
   for (size_t at = 0; at < count; at += PACK_CHUNK) {
     const size_t some = count - at < PACK_CHUNK ? count - at : PACK_CHUNK, block = at / NVFP4_BLOCK;
+    const size_t left = count - at - some;
+    ask_for(values + at + some, left < PACK_CHUNK ? left : PACK_CHUNK);
     (void)nvfp4_choose_scales(&tools->spec, &tools->table, tools->twins, values + at, some, scales + block);
     tools->kernels->nvfp4_codes(tools->spec.global, scales + block, values + at, some,
                                 codes + block * NVFP4_BLOCK_BYTES);
@@ -110,10 +118,8 @@ static void encode_narrow(const fill_job *job, const block_run *run, uint32_t bi
   }
 }
 
-static void fill_body(void *arg, size_t begin, size_t end, size_t t) {
-  const fill_job *job = arg;
+static void fill_piece(const fill_job *job, size_t begin, size_t end) {
   const segment *s = job->s;
-  (void)t;
   while (begin < end) {
     const block_run run = grid_run(&s->grid, begin, end);
     uint8_t *codes = job->parts.codes + segment_code_at(s, &job->parts, begin);
@@ -122,6 +128,18 @@ static void fill_body(void *arg, size_t begin, size_t end, size_t t) {
     else
       encode_narrow(job, &run, s->bits, codes);
     begin += run.blocks;
+  }
+}
+
+/* From the end of a thread's share: what it read last when it looked for the largest magnitude, the caches still hold. */
+static void fill_body(void *arg, size_t begin, size_t end, size_t t) {
+  const fill_job *job = arg;
+  const size_t grain = GRAIN_VALUES / job->s->grid.block;
+  (void)t;
+  for (size_t to = end; to > begin;) {
+    const size_t from = to - begin > grain ? to - grain : begin;
+    fill_piece(job, from, to);
+    to = from;
   }
 }
 

@@ -32,10 +32,14 @@ typedef struct linear_job {
   const weight *weight, *up;
   const viva_tensor *bias, *up_bias, *after_bias;
   input_mode mode;
+  accumulation accumulate;
   activation act;
   size_t rows, k, n;
   uint64_t overflows;
 } linear_job;
+
+/* linear_check.c: what the option accumulate means. Errors: E_ARGUMENT. */
+viva_status linear_accumulation(viva_accumulation asked, accumulation *out, viva_error *error);
 
 /* linear_check.c: all refusals. Fills all of job but output and overflows, the output's type, and *into. */
 viva_status linear_check(const linear_kind *kind, const linear_request *request, linear_job *job,

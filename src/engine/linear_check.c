@@ -186,6 +186,13 @@ static viva_status read_output(const linear_job *job, const linear_request *requ
   return error_option(error, VIVA_E_DTYPE, "into");
 }
 
+viva_status linear_accumulation(viva_accumulation asked, accumulation *out, viva_error *error) {
+  *out = asked == VIVA_ACCUMULATE_FULL ? ACCUMULATE_FULL : ACCUMULATE_FAST;
+  if (asked >= VIVA_ACCUMULATE_AUTO && asked <= VIVA_ACCUMULATE_FAST) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "accumulate can be VIVA_ACCUMULATE_AUTO, _FULL or _FAST, not %d", (int)asked);
+  return error_option(error, VIVA_E_ARGUMENT, "accumulate");
+}
+
 viva_status linear_check(const linear_kind *kind, const linear_request *request, linear_job *job,
                          viva_dtype *output_dtype, viva_linear_options *options, viva_error *error) {
   *options = viva_linear_options_default();
@@ -200,6 +207,8 @@ viva_status linear_check(const linear_kind *kind, const linear_request *request,
                       .n = request->weight->w.rows};
   TRY(read_epilogue(kind, request->epilogue, job, error));
   TRY(read_mode(kind, options->act, job->k, &job->mode, error));
+  TRY(linear_accumulation(options->accumulate, &job->accumulate, error));
+  TRY(options_reserved(options->reserved, "viva_linear_options", error));
   TRY(read_input(request->input, job, error));
   return read_output(job, request, options, output_dtype, error);
 }

@@ -107,6 +107,7 @@ static viva_status multiply(const linear_job *job, const workspace *s, size_t ro
                           .x_stride = s->x_stride,
                           .input = job->mode,
                           .xq = s->xq,
+                          .accumulate = job->accumulate,
                           .w = job->weight,
                           .bias = s->bias,
                           .act = job->act,

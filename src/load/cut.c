@@ -221,6 +221,7 @@ viva_status cut_decoder(const decoder *whole, const viva_model_config *config, s
   to->staged = NULL;
   TRY(decoder_make(share, &own, to->memory, error));
   share->layers_as = whole->layers_as;
+  share->accumulate = whole->accumulate;
   share->rank = rank;
   if (to->block) to->staged = mem_alloc(to->memory, STAGED_BYTES);
   if (to->block && !to->staged) return error_set(error, VIVA_E_MEMORY, "no memory to cut the model");

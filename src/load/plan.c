@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/options.h"
+#include "engine/linear.h"
 #include "format/config/config.h"
 #include "format/gguf/gguf.h"
 #include "load/budget.h"
@@ -13,6 +15,8 @@ static viva_status read_options(plan *p, const viva_model_options *o, viva_error
   viva_model_config *c = &p->config;
   TRY(rule_read(o->weights, &p->rule, error));
   TRY(decoder_act_option(o->act, &p->act, error));
+  TRY(linear_accumulation(o->accumulate, &p->accumulate, error));
+  TRY(options_reserved(o->reserved, "viva_model_options", error));
   TRY(decoder_kv_option(o->kv, &p->kv, error));
   if (o->num_layers > c->num_layers) {
     error_set(error, VIVA_E_ARGUMENT, "%llu layers are asked for, but the model has %llu",

@@ -38,6 +38,7 @@ typedef struct plan {
   uint64_t context;
   kv_type kv;
   input_mode act;
+  accumulation accumulate;
   spelling names;   /* of ck */
   rule rule;        /* borrows the option's text */
   plan_item *items; /* in the order of the table, layer by layer */

@@ -78,6 +78,7 @@ static viva_status multiply_codes(const pass *p, linear_args *args, size_t count
   for (size_t i = 0; i < count; i++) {
     args[i].input = p->mode;
     args[i].xq = p->w->quantized;
+    args[i].accumulate = p->d->accumulate;
   }
   return products(p, args, count, gated, error);
 }

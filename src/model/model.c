@@ -167,6 +167,7 @@ static viva_status fill(viva_model *model, plan *p, const viva_model_options *o,
   TRY(model_decode_option(engine, o->decode, &model->decode, error));
   TRY(decoder_make(&model->dec, &model->config, &engine->rt->mem, error));
   model->dec.layers_as = model_layers_as(model->decode);
+  model->dec.accumulate = p->accumulate;
   model_begin_pools(model, o->cache_bytes);
   TRY(tokenizer_load(engine->rt, p->ck, o->tokenizer_path, &model->tokenizer, &model->tokenizer_problem, error));
   check_ids(model, p->ck, o);

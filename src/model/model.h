@@ -22,6 +22,7 @@ struct viva_model {
   uint64_t cache_bytes;
   input_mode act; /* of the layers whose weights are packed */
   viva_decode_path decode;
+  accumulation accumulate; /* until dec has it */
   decoder dec;
   shards *shards;             /* on an engine of several devices: what each holds; else NULL */
   viva_packed_weight **parts; /* of a model made of handles: the handles; else NULL */

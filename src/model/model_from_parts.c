@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "engine/linear.h"
 #include "engine/packed.h"
 #include "format/config/config.h"
 #include "load/budget.h"
@@ -278,7 +279,7 @@ static viva_status read_options(viva_model *m, const viva_parts_options *given, 
   TRY(decoder_act_option(o.act, &m->act, error));
   TRY(decoder_kv_option(o.kv, &m->kv, error));
   TRY(model_decode_option(m->engine, o.decode, &m->decode, error));
-  TRY(options_reserved(o.reserved, "viva_parts_options", error));
+  TRY(linear_accumulation(o.accumulate, &m->accumulate, error));
   m->context = o.context ? o.context : m->config.max_position_embeddings;
   if (m->context > BUDGET_CONTEXT_MOST) {
     error_set(error, VIVA_E_ARGUMENT, "a context of %llu tokens is asked for; the most is %llu",
@@ -315,6 +316,7 @@ static viva_status fill(maker *k, const viva_model_parts *parts, const viva_part
   TRY(read_options(m, options, error));
   TRY(decoder_make(&m->dec, &m->config, memory, error));
   m->dec.layers_as = model_layers_as(m->decode);
+  m->dec.accumulate = m->accumulate;
   model_begin_pools(m, m->cache_bytes);
   m->parts = mem_array(memory, 2 + 7 * m->dec.layer_count, sizeof(void *));
   if (!m->parts) return error_set(error, VIVA_E_MEMORY, "no memory for %zu layers", m->dec.layer_count);

@@ -24,7 +24,16 @@ static void bf16_to_f32_avx2(const void *from, void *to, size_t count) {
     store256(out + i * 4, _mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(in + i * 2)), 16));
     i += 8;
   }
-  if (i < count) number_bulk_scalar()->bf16_to_f32(in + i * 2, out + i * 4, count - i);
+  if (i + 4 <= count) {
+    store128(out + i * 4, _mm_slli_epi32(_mm_cvtepu16_epi32(load64(in + i * 2)), 16));
+    i += 4;
+  }
+  for (; i < count; i++) {
+    uint16_t code;
+    memcpy(&code, in + i * 2, sizeof code);
+    const float value = bf16_to_f32(code);
+    memcpy(out + i * 4, &value, sizeof value);
+  }
 }
 
 /* Eight BF16 codes, each in the low half of its 32 bits. */
@@ -55,7 +64,12 @@ static void bf16_from_f32_avx2(const void *from, void *to, size_t count) {
     store128(out + i * 2, _mm_packus_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)));
     i += 8;
   }
-  if (i < count) number_bulk_scalar()->bf16_from_f32(in + i * 4, out + i * 2, count - i);
+  for (; i < count; i++) {
+    float value;
+    memcpy(&value, in + i * 4, sizeof value);
+    const uint16_t code = bf16_from_f32(value);
+    memcpy(out + i * 2, &code, sizeof code);
+  }
 }
 
 static void f16_to_f32_avx2(const void *from, void *to, size_t count) {
@@ -71,6 +85,10 @@ static void f16_to_f32_avx2(const void *from, void *to, size_t count) {
   if (i + 8 <= count) {
     store256(out + i * 4, _mm256_castps_si256(_mm256_cvtph_ps(load128(in + i * 2))));
     i += 8;
+  }
+  if (i + 4 <= count) {
+    store128(out + i * 4, _mm_castps_si128(_mm_cvtph_ps(load64(in + i * 2))));
+    i += 4;
   }
   for (; i < count; i++) { /* one by one, the same instruction */
     uint16_t code;

@@ -10,7 +10,6 @@
 
 enum { STEP = 32 };
 
-static inline __m128i load64(const uint8_t *p) { return _mm_loadl_epi64((const __m128i *)(const void *)p); }
 static inline __m256 load8(const uint8_t *p) { return _mm256_castsi256_ps(load256(p)); }
 static inline void store8(uint8_t *p, __m256 v) { store256(p, _mm256_castps_si256(v)); }
 static inline __m256i all(int value) { return _mm256_set1_epi32(value); }

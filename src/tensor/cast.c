@@ -6,7 +6,10 @@
 #include "number/number.h"
 #include "tensor/tensor.h"
 
-enum { CHUNK = 256 };
+enum { CHUNK = 256, FEW = 64 };
+
+/* Not inlined: what dispatches stays without a stack frame of its own, which takes as long as converting 8 elements. */
+#define APART __attribute__((noinline))
 
 typedef void (*bulk_fn)(const void *from, void *to, size_t count);
 
@@ -38,7 +41,7 @@ static const bulk_fn encoders[DTYPE_COUNT] = {
 };
 
 /* Elements of 1, 2, 4 or 8 bytes moved as they are. */
-static void copy_line(size_t size, char *to, int64_t to_step, const char *from, int64_t from_step, size_t n) {
+static APART void copy_line(size_t size, char *to, int64_t to_step, const char *from, int64_t from_step, size_t n) {
   if (to_step == (int64_t)size && from_step == to_step) {
     memmove(to, from, n * size);
     return;
@@ -66,8 +69,8 @@ static void odd_f32(const char *from, int64_t from_step, float *to, size_t n) {
   }
 }
 
-static void direct(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from,
-                   int64_t from_step, size_t n) {
+static APART void direct(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from,
+                         int64_t from_step, size_t n) {
   char *p[2] = {to, (char *)(uintptr_t)from};
   const int64_t step[2] = {to_step, from_step};
   loops_get()->cast[to_type][from_type == VIVA_BOOL ? VIVA_U8 : from_type](p, step, n);
@@ -107,8 +110,8 @@ static void chunk_from_f32(viva_dtype to_type, char *to, int64_t to_step, const 
 }
 
 /* What has no loop of its own, through F32. */
-static void cast_by_f32(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from,
-                        int64_t from_step, size_t n) {
+static APART void cast_by_f32(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from,
+                              int64_t from_step, size_t n) {
   float values[CHUNK];
   for (size_t done = 0; done < n; done += CHUNK) {
     const size_t part = n - done < CHUNK ? n - done : CHUNK;
@@ -117,6 +120,33 @@ static void cast_by_f32(viva_dtype to_type, char *to, int64_t to_step, viva_dtyp
   }
 }
 
+/* A few dense elements as F64. */
+static APART void widen_few(bulk_fn decode, const char *from, char *to, size_t n) {
+  float values[FEW];
+  decode(from, values, n);
+  for (size_t i = 0; i < n; i++) {
+    const double wide = (double)values[i];
+    memcpy(to + i * sizeof wide, &wide, sizeof wide);
+  }
+}
+
+/* A single F64 or F32 as F16 or BF16: what becomes of a sum. */
+static inline void cast_one(viva_dtype to_type, char *to, viva_dtype from_type, const char *from) {
+  double wide;
+  float x;
+  if (from_type == VIVA_F64) {
+    memcpy(&wide, from, sizeof wide);
+    x = cast_odd(wide);
+  } else {
+    memcpy(&x, from, sizeof x);
+  }
+  const uint16_t code = to_type == VIVA_F16 ? f16_from_f32(x) : bf16_from_f32(x);
+  memcpy(to, &code, sizeof code);
+}
+
+static inline int is_real(viva_dtype t) { return t == VIVA_F64 || t == VIVA_F32; }
+static inline int is_half(viva_dtype t) { return t == VIVA_F16 || t == VIVA_BF16; }
+
 void cast_line(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_type, const char *from, int64_t from_step,
                size_t n) {
   const bulk_fn decode = decoders[from_type], encode = encoders[to_type];
@@ -124,10 +154,15 @@ void cast_line(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_ty
     copy_line(tensor_element_bytes(to_type), to, to_step, from, from_step, n);
   else if (!decode && !encode)
     direct(to_type, to, to_step, from_type, from, from_step, n);
+  else if (n == 1 && is_half(to_type) && is_real(from_type))
+    cast_one(to_type, to, from_type, from);
   else if (decode && to_type == VIVA_F32 && to_step == 4 && from_step == (int64_t)tensor_element_bytes(from_type))
     decode(from, to, n);
   else if (encode && from_type == VIVA_F32 && from_step == 4 && to_step == (int64_t)tensor_element_bytes(to_type))
     encode(from, to, n);
+  else if (decode && to_type == VIVA_F64 && n <= FEW && to_step == 8 &&
+           from_step == (int64_t)tensor_element_bytes(from_type))
+    widen_few(decode, from, to, n);
   else
     cast_by_f32(to_type, to, to_step, from_type, from, from_step, n);
 }

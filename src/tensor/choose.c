@@ -4,8 +4,10 @@
 
 #include "base/error.h"
 #include "tensor/along.h"
+#include "tensor/few.h"
 #include "tensor/radix.h"
 #include "tensor/view.h"
+#include "viva/tensor_into.h"
 
 /* -- top-k */
 
@@ -23,12 +25,10 @@ static void top_row(const void *arg, const char *in, size_t n, char *out, char *
   for (size_t i = 0; i < t->k; i++) memcpy(out + i * size, in + (size_t)places[i] * size, size);
 }
 
-viva_status viva_tensor_top_k(const viva_tensor *a, uint64_t k, int32_t axis, viva_tensor **values,
-                              viva_tensor **indices, viva_error *error) {
+/* The rows; t is theirs. */
+static viva_status plan_top(const viva_tensor *a, uint64_t k, int32_t axis, top *t, lanes *l, viva_error *error) {
   uint32_t at;
   char text[128];
-  if (values) *values = NULL;
-  if (indices) *indices = NULL;
   TRY(operand_need(a, "a", error));
   if (!dtype_is_compute(a->dtype)) return operand_refuse("top_k", a->dtype, VIVA_DTYPE_NONE, error);
   TRY(operand_axis(a, axis, &at, error));
@@ -37,20 +37,49 @@ viva_status viva_tensor_top_k(const viva_tensor *a, uint64_t k, int32_t axis, vi
     return error_set(error, VIVA_E_SIZE, "top_k: k is %llu; axis %u of the tensor %s has fewer", (unsigned long long)k,
                      (unsigned)at, tensor_shape_text(a, text));
   const size_t rest = radix_argsort_scratch((size_t)n);
-  const top t = {a->dtype, (size_t)k};
-  lanes l = {.a = a,
-             .axis = axis,
-             .type = a->dtype,
-             .out_type = a->dtype,
-             .result = a->dtype,
-             .length = k,
-             .second = 1,
-             .fn = top_row,
-             .arg = &t};
-  if (rest == SIZE_MAX || __builtin_add_overflow(rest, (size_t)n * sizeof(int64_t), &l.scratch))
+  *t = (top){a->dtype, (size_t)k};
+  *l = (lanes){.a = a,
+               .axis = axis,
+               .type = a->dtype,
+               .out_type = a->dtype,
+               .result = a->dtype,
+               .length = k,
+               .second = 1,
+               .fn = top_row,
+               .arg = t};
+  if (rest == SIZE_MAX || __builtin_add_overflow(rest, (size_t)n * sizeof(int64_t), &l->scratch))
     return error_set(error, VIVA_E_LIMIT, "top_k: axis %u of the tensor %s is too long", (unsigned)at,
                      tensor_shape_text(a, text));
+  return VIVA_OK;
+}
+
+viva_status viva_tensor_top_k(const viva_tensor *a, uint64_t k, int32_t axis, viva_tensor **values,
+                              viva_tensor **indices, viva_error *error) {
+  top t;
+  lanes l;
+  if (values) *values = NULL;
+  if (indices) *indices = NULL;
+  TRY(plan_top(a, k, axis, &t, &l, error));
   return lanes_new(&l, values, indices, error);
+}
+
+/* Both or neither are written. */
+viva_status viva_tensor_top_k_into(const viva_tensor *a, uint64_t k, int32_t axis, viva_tensor *values,
+                                   viva_tensor *indices, viva_error *error) {
+  top t;
+  lanes l;
+  uint32_t at;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  if (values) TRY(operand_need(values, "values", error));
+  if (indices) TRY(operand_need(indices, "indices", error));
+  if (values && indices && tensor_overlap(values, indices))
+    return error_set(error, VIVA_E_ARGUMENT, "top_k: values and indices share memory");
+  TRY(plan_top(a, k, axis, &t, &l, error));
+  TRY(operand_axis(a, axis, &at, error));
+  for (uint32_t i = 0; i < a->rank; i++) shape[i] = i == at ? k : a->shape[i];
+  if (values) TRY(operand_target(values, "values", a->rank, shape, error));
+  if (indices) TRY(operand_target(indices, "indices", a->rank, shape, error));
+  return lanes_into(&l, values, indices, error);
 }
 
 /* -- percentiles */
@@ -90,65 +119,88 @@ static void quantile_row(const void *arg, const char *in, size_t n, char *out, c
   memcpy(out, &value, sizeof value);
 }
 
-static viva_status quantile_new(const char *name, const viva_tensor *a, double percent, int32_t axis, int keepdims,
-                                viva_tensor **out, viva_error *error) {
+/* The shape without the axis (VIVA_AXIS_ALL: any), or with 1 in its place. */
+static uint32_t shape_without(const viva_tensor *a, int all, uint32_t at, int keepdims, uint64_t *shape) {
+  uint32_t rank = 0;
+  for (uint32_t i = 0; i < a->rank; i++) {
+    const int goes = all || i == at;
+    if (!goes || keepdims) shape[rank++] = goes ? 1 : a->shape[i];
+  }
+  return rank;
+}
+
+enum { FEW_SCRATCH = 1024 /* bytes */ };
+
+/* Few elements: lines of n, sorted on the stack. */
+static viva_status few_quantiles(const viva_tensor *a, const quantile *q, uint32_t last, size_t n, uint32_t rank,
+                                 const uint64_t *shape, goal *g, viva_error *error) {
+  few_room room;
+  _Alignas(32) char scratch[FEW_SCRATCH];
+  double values[FEW];
+  const viva_dtype result = dtype_is_float(a->dtype) ? a->dtype : VIVA_F64;
+  const size_t size = tensor_element_bytes(q->type);
+  const char *lines = few_lines(a, a->rank, a->shape, last, q->type, &room);
+  for (size_t i = 0; i < a->elements; i += n)
+    quantile_row(q, lines + i * size, n, (char *)&values[i / n], NULL, scratch);
+  return few_give(g, a->storage->rt, result, rank, shape, VIVA_F64, values, error);
+}
+
+static viva_status quantiles(const char *name, const viva_tensor *a, double percent, int32_t axis, int keepdims,
+                             goal *g, viva_error *error) {
   uint32_t at = 0;
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
   char text[128];
-  viva_tensor *found, *held = NULL;
+  viva_tensor *made, *held = NULL;
   const viva_tensor *rows = a;
+  const int all = axis == VIVA_AXIS_ALL;
+  TRY(operand_need(a, "a", error));
   if (!(percent >= 0 && percent <= 100))
     return error_set(error, VIVA_E_ARGUMENT, "%s: percent is %g; expected 0 to 100", name, percent);
   if (!dtype_is_compute(a->dtype)) return operand_refuse(name, a->dtype, VIVA_DTYPE_NONE, error);
-  if (axis != VIVA_AXIS_ALL) TRY(operand_axis(a, axis, &at, error));
-  const uint64_t n = axis == VIVA_AXIS_ALL ? a->elements : a->shape[at];
+  if (!all) TRY(operand_axis(a, axis, &at, error));
+  const uint64_t n = all ? a->elements : a->shape[at];
   if (n == 0)
     return error_set(error, VIVA_E_ARGUMENT, "%s of nothing has no value: the tensor is %s", name,
                      tensor_shape_text(a, text));
-  if (axis == VIVA_AXIS_ALL) {
-    const uint64_t shape[1] = {a->elements};
-    TRY(view_reshape(a, 1, shape, &held, error));
-    rows = held;
-  }
   const viva_dtype result = dtype_is_float(a->dtype) ? a->dtype : VIVA_F64;
   const quantile q = {dtype_kernel(result), percent / 100};
-  lanes l = {.a = rows,
-             .axis = axis == VIVA_AXIS_ALL ? 0 : axis,
-             .type = q.type,
-             .out_type = VIVA_F64,
-             .result = result,
-             .length = 1,
-             .fn = quantile_row,
-             .arg = &q,
-             .scratch = radix_sort_scratch(VIVA_F64, (size_t)n)};
-  viva_status status = VIVA_OK;
-  if (l.scratch == SIZE_MAX || __builtin_add_overflow(l.scratch, (size_t)n * sizeof(double), &l.scratch))
-    status = error_set(error, VIVA_E_LIMIT, "%s: the tensor %s is too long", name, tensor_shape_text(a, text));
-  if (status == VIVA_OK) status = lanes_new(&l, &found, NULL, error);
+  const uint32_t rank = shape_without(a, all, at, keepdims, shape);
+  size_t scratch = radix_sort_scratch(VIVA_F64, (size_t)n);
+  if (scratch == SIZE_MAX || __builtin_add_overflow(scratch, (size_t)n * sizeof(double), &scratch))
+    return error_set(error, VIVA_E_LIMIT, "%s: the tensor %s is too long", name, tensor_shape_text(a, text));
+  if (few_fits(a) && scratch <= FEW_SCRATCH)
+    return few_quantiles(a, &q, all ? (1u << a->rank) - 1 : 1u << at, (size_t)n, rank, shape, g, error);
+  if (all) {
+    const uint64_t line[1] = {a->elements};
+    TRY(view_reshape(a, 1, line, &held, error));
+    rows = held;
+  }
+  const lanes l = {.a = rows,
+                   .axis = all ? 0 : axis,
+                   .type = q.type,
+                   .out_type = VIVA_F64,
+                   .result = result,
+                   .length = 1,
+                   .fn = quantile_row,
+                   .arg = &q,
+                   .scratch = scratch};
+  const viva_status status = lanes_new(&l, &made, NULL, error);
   viva_tensor_release(held);
   if (status != VIVA_OK) return status;
-  view v = view_of(found); /* the axis goes, or all axes stand again */
-  if (axis == VIVA_AXIS_ALL) {
-    v.rank = keepdims ? a->rank : 0;
-    for (uint32_t i = 0; i < v.rank; i++) v.shape[i] = 1, v.strides[i] = 1;
-  } else if (!keepdims) {
-    v.rank--;
-    for (uint32_t i = at; i < v.rank; i++) v.shape[i] = v.shape[i + 1], v.strides[i] = v.strides[i + 1];
-  }
-  status = view_make(found, &v, out, error);
-  viva_tensor_release(found);
-  return status;
+  made->rank = rank; /* nobody else knows it: as many elements, row by row */
+  int64_t step = 1;
+  for (uint32_t i = rank; i-- > 0; step *= (int64_t)shape[i]) made->shape[i] = shape[i], made->strides[i] = step;
+  return goal_give(g, made, result, error);
 }
 
-viva_status viva_tensor_percentile(const viva_tensor *a, double percent, int32_t axis, int32_t keepdims,
-                                   viva_tensor **out, viva_error *error) {
-  TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
-  return quantile_new("percentile", a, percent, axis, keepdims != 0, out, error);
+static viva_status percentile(const viva_tensor *a, double percent, int32_t axis, int32_t keepdims, goal *g,
+                              viva_error *error) {
+  return quantiles("percentile", a, percent, axis, keepdims != 0, g, error);
 }
+GOAL_CALLS(percentile, LIST(const viva_tensor *a, double percent, int32_t axis, int32_t keepdims), a, percent, axis,
+           keepdims)
 
-viva_status viva_tensor_median(const viva_tensor *a, int32_t axis, int32_t keepdims, viva_tensor **out,
-                               viva_error *error) {
-  TRY(operand_place(out, error));
-  TRY(operand_need(a, "a", error));
-  return quantile_new("median", a, 50, axis, keepdims != 0, out, error);
+static viva_status median(const viva_tensor *a, int32_t axis, int32_t keepdims, goal *g, viva_error *error) {
+  return quantiles("median", a, 50, axis, keepdims != 0, g, error);
 }
+GOAL_CALLS(median, LIST(const viva_tensor *a, int32_t axis, int32_t keepdims), a, axis, keepdims)

@@ -3,8 +3,9 @@
 
 #include "base/error.h"
 #include "tensor/elementwise.h"
+#include "tensor/few.h"
 #include "tensor/scalar.h"
-#include "viva/tensor_select.h"
+#include "viva/tensor_into.h"
 
 /* a between two numbers of its type, to which the bounds saturate. */
 typedef struct clipping {
@@ -43,17 +44,25 @@ viva_status viva_tensor_clip_into(const viva_tensor *a, double low, double high,
   return elementwise_into(c.loop, c.wanted, out, c.operands, 4, error);
 }
 
-viva_status viva_tensor_map(const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user,
-                            viva_tensor **out, viva_error *error) {
+static viva_status map(const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user,
+                       goal *g, viva_error *error) {
   viva_tensor *wide;
-  TRY(operand_place(out, error));
   TRY(operand_need(a, "a", error));
   if (!function) return error_set(error, VIVA_E_ARGUMENT, "function is NULL");
+  if (few_fits(a)) {
+    few_room room;
+    double values[FEW];
+    const double *x = few_hold(a, VIVA_F64, &room);
+    for (size_t i = 0; i < a->elements; i++) values[i] = function(user, i, x[i]);
+    return few_give(g, a->storage->rt, a->dtype, a->rank, a->shape, VIVA_F64, values, error);
+  }
   TRY(operand_copy(a, VIVA_F64, &wide, error));
   double *values = (double *)(void *)wide->data;
   for (size_t i = 0; i < wide->elements; i++) values[i] = function(user, i, values[i]);
-  return operand_become(wide, a->dtype, out, error);
+  return goal_give(g, wide, a->dtype, error);
 }
+GOAL_CALLS(map, LIST(const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user), a,
+           function, user)
 
 /* *out = t as dense F64 over this shape. */
 static viva_status spread(const viva_tensor *t, uint32_t rank, const uint64_t *shape, viva_tensor **out,

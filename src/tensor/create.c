@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "tensor/cast.h"
+#include "tensor/few.h"
 #include "viva/tensor_ops.h"
 
 viva_status create_full(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape, double value,
@@ -34,45 +35,67 @@ viva_status create_from_data(runtime *rt, const void *data, size_t bytes, viva_d
 
 #define MAX_COUNT 9007199254740992.0 /* 2^53: beyond, counting in doubles skips numbers */
 
-viva_status create_arange(runtime *rt, viva_dtype dtype, double start, double stop, double step, viva_tensor **out,
-                          viva_error *error) {
+viva_status create_range(runtime *rt, viva_dtype dtype, double start, double stop, double step, goal *g,
+                         viva_error *error) {
   const double count = ceil((stop - start) / step);
   if (step == 0 || !isfinite(count))
     return error_set(error, VIVA_E_ARGUMENT, "arange from %g to %g in steps of %g does not end", start, stop, step);
   if (count > MAX_COUNT) return error_set(error, VIVA_E_LIMIT, "arange would have %g elements", count);
   const uint64_t shape[1] = {count > 0 ? (uint64_t)count : 0};
-  viva_tensor *wide;
-  TRY(tensor_empty(rt, VIVA_F64, 1, shape, &wide, error));
-  double *values = (double *)(void *)wide->data;
+  viva_tensor *wide = NULL;
+  few_room few;
+  if (shape[0] > FEW) TRY(tensor_empty(rt, VIVA_F64, 1, shape, &wide, error));
+  double *values = (double *)(void *)(wide ? wide->data : few.bytes);
   for (uint64_t i = 0; i < shape[0]; i++) values[i] = start + (double)i * step;
-  return operand_become(wide, dtype, out, error);
+  if (wide) return goal_give(g, wide, dtype, error);
+  return few_give(g, rt, dtype, 1, shape, VIVA_F64, values, error);
 }
 
-/* base 0: the numbers themselves, else powers of base. */
-static viva_status spaced(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
-                          viva_tensor **out, viva_error *error) {
-  viva_tensor *wide;
+viva_status create_spaced(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
+                          goal *g, viva_error *error) {
+  viva_tensor *wide = NULL;
+  few_room few;
   const uint64_t shape[1] = {count};
-  TRY(tensor_empty(rt, VIVA_F64, 1, shape, &wide, error));
-  double *values = (double *)(void *)wide->data;
+  if (count > FEW) TRY(tensor_empty(rt, VIVA_F64, 1, shape, &wide, error));
+  double *values = (double *)(void *)(wide ? wide->data : few.bytes);
   const double step = count > 1 ? (stop - start) / (double)(count - 1) : 0;
   for (uint64_t i = 0; i < count; i++) values[i] = (double)i * step + start;
   if (count > 1) values[count - 1] = stop;
   const int whole = base == 0 && dtype_is_integer(dtype); /* NumPy rounds these down, and powers towards 0 */
   for (uint64_t i = 0; whole && i < count; i++) values[i] = floor(values[i]);
   for (uint64_t i = 0; base != 0 && i < count; i++) values[i] = pow(base, values[i]);
-  return operand_become(wide, dtype, out, error);
+  if (wide) return goal_give(g, wide, dtype, error);
+  return few_give(g, rt, dtype, 1, shape, VIVA_F64, values, error);
+}
+
+viva_status create_arange(runtime *rt, viva_dtype dtype, double start, double stop, double step, viva_tensor **out,
+                          viva_error *error) {
+  goal g;
+  g.fresh = out, *out = NULL;
+  return create_range(rt, dtype, start, stop, step, &g, error);
 }
 
 viva_status create_linspace(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, viva_tensor **out,
                             viva_error *error) {
-  return spaced(rt, dtype, start, stop, count, 0, out, error);
+  goal g;
+  g.fresh = out, *out = NULL;
+  return create_spaced(rt, dtype, start, stop, count, 0, &g, error);
+}
+
+static viva_status refuse_base(double base, viva_error *error) {
+  return error_set(error, VIVA_E_ARGUMENT, "base is %g; expected a number above 0", base);
 }
 
 viva_status create_logspace(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
                             viva_tensor **out, viva_error *error) {
-  if (!(base > 0)) return error_set(error, VIVA_E_ARGUMENT, "base is %g; expected a number above 0", base);
-  return spaced(rt, dtype, start, stop, count, base, out, error);
+  goal g;
+  g.fresh = out, *out = NULL;
+  return base > 0 ? create_spaced(rt, dtype, start, stop, count, base, &g, error) : refuse_base(base, error);
+}
+
+viva_status create_logspace_to(runtime *rt, viva_dtype dtype, double start, double stop, uint64_t count, double base,
+                               goal *g, viva_error *error) {
+  return base > 0 ? create_spaced(rt, dtype, start, stop, count, base, g, error) : refuse_base(base, error);
 }
 
 viva_status create_eye(runtime *rt, viva_dtype dtype, uint64_t rows, uint64_t columns, int64_t k, viva_tensor **out,

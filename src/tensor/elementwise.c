@@ -9,12 +9,12 @@
 
 #include "base/error.h"
 #include "tensor/cast.h"
+#include "tensor/few.h"
 #include "tensor/walk.h"
 
 enum {
-  PIECE = 256,                  /* elements of each operand: three of them stay in the first cache */
-  PIECE_BYTES = 8 * PIECE + 64, /* two buffers are not 4 KiB apart: a load would wait for the store to the other */
-  FEW = 64                      /* elements that are sooner copied to lie densely than walked through as they lie */
+  PIECE = 256,                 /* elements of each operand: three of them stay in the first cache */
+  PIECE_BYTES = 8 * PIECE + 64 /* two buffers are not 4 KiB apart: a load would wait for the store to the other */
 };
 
 typedef struct task {
@@ -55,20 +55,6 @@ static inline void run_line(void *arg, char *const *p, const int64_t *step, size
     t->loop(p, step, n);
 }
 
-/* -- few elements: the walk costs more than the work */
-
-/* to = t, repeated to this shape of one axis or more, dense. */
-static void spread(const viva_tensor *t, uint32_t rank, const uint64_t *shape, char *to) {
-  const int64_t size = (int64_t)tensor_element_bytes(t->dtype);
-  const uint32_t missing = rank - t->rank;
-  int64_t from_step[VIVA_TENSOR_MAX_RANK], to_step[VIVA_TENSOR_MAX_RANK], step = size;
-  for (uint32_t i = rank; i-- > 0; step *= (int64_t)shape[i]) {
-    to_step[i] = step;
-    from_step[i] = i < missing || t->shape[i - missing] == 1 ? 0 : t->strides[i - missing] * size;
-  }
-  operand_lines(rank, shape, t->dtype, to, to_step, t->dtype, t->data, from_step);
-}
-
 /* t is row-major and has like's shape. */
 static inline int lies_as(const viva_tensor *t, const viva_tensor *like) {
   int64_t step = 1;
@@ -92,19 +78,35 @@ static inline int is_line(const viva_tensor *t, const viva_tensor *to, char **p,
   return (single || lies_as(t, to)) && is_apart(p, step, k, to->elements);
 }
 
-/* Operands that do not lie as the result does, or that are in its way, copied. */
-static void run_copies(task *t, const viva_tensor *const *operands, char **p, int64_t *step, int first) {
-  _Alignas(64) char of[WALK_OPERANDS][FEW * sizeof(double)];
-  const viva_tensor *to = operands[0];
-  for (int k = first; k < t->count; k++) {
-    if (is_line(operands[k], to, p, step, k)) continue;
-    p[k] = of[k];
-    if (step[k] == 0)
-      memcpy(p[k], operands[k]->data, tensor_element_bytes(operands[k]->dtype));
-    else
-      spread(operands[k], to->rank, to->shape, p[k]);
+/* Few elements: what does not lie as the result does, has another type, or is in the way, is copied; to: row-major. */
+static void run_few(const task *t, char **p, int64_t *step) {
+  few_room rooms[WALK_OPERANDS];
+  const viva_tensor *to = t->operands[0];
+  const int64_t size = (int64_t)tensor_element_bytes(t->wanted[0]);
+  for (int k = 1; k < t->count; k++) {
+    const viva_tensor *x = t->operands[k];
+    const viva_dtype wanted = t->wanted[k];
+    const int single = x->elements == 1, fits = is_line(x, to, p, step, k);
+    if (fits && x->dtype == wanted) continue;
+    if (fits) {
+      cast_line(wanted, rooms[k].bytes, (int64_t)tensor_element_bytes(wanted), x->dtype, x->data,
+                (int64_t)tensor_element_bytes(x->dtype), single ? 1 : to->elements);
+      p[k] = rooms[k].bytes, step[k] = single ? 0 : (int64_t)tensor_element_bytes(wanted);
+      continue;
+    }
+    const void *read =
+        single ? few_hold(x, wanted, &rooms[k]) : few_lines(x, to->rank, to->shape, 0, wanted, &rooms[k]);
+    step[k] = single ? 0 : (int64_t)tensor_element_bytes(wanted);
+    if (read == x->data) { /* in the way */
+      memcpy(rooms[k].bytes, read, (step[k] ? to->elements : 1) * tensor_element_bytes(wanted));
+      read = rooms[k].bytes;
+    }
+    p[k] = (char *)(uintptr_t)read;
   }
-  run_line(t, p, step, to->elements);
+  if (to->dtype != t->wanted[0]) p[0] = rooms[0].bytes, step[0] = size;
+  t->loop(p, step, to->elements);
+  if (to->dtype != t->wanted[0])
+    cast_line(to->dtype, to->data, (int64_t)tensor_element_bytes(to->dtype), t->wanted[0], p[0], size, to->elements);
 }
 
 static void run_walk(task *t, const viva_tensor *const *operands) {
@@ -125,10 +127,12 @@ static inline int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor 
   p[0] = to->data, step[0] = (int64_t)tensor_element_bytes(to->dtype);
   const int lines = to->elements < 2 * PARALLEL_ELEMENTS && (fresh || tensor_contiguous(to));
   while (lines && k < count && is_line(operands[k], to, p, step, k)) k++;
-  if (k == count)
-    run_line(&t, p, step, to->elements);
+  if (k == count && !t.converts)
+    loop(p, step, to->elements);
   else if (lines && to->elements <= FEW)
-    run_copies(&t, operands, p, step, k);
+    run_few(&t, p, step);
+  else if (k == count)
+    run_pieces(&t, p, step, to->elements);
   else {
     for (int i = 1; !fresh && i < count; i++)
       if (operand_clashes(to, operands[i])) return 0;
@@ -139,17 +143,22 @@ static inline int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor 
 
 /* -- results */
 
-/* The shape of the result: an input's own where they have all the same, else put together in `room`. */
+/* t can be repeated to like's shape: its axes are the last of like's, or 1. */
+static inline int fits_into(const viva_tensor *t, const viva_tensor *like) {
+  const uint64_t *shape = like->shape + (like->rank - t->rank);
+  if (t->rank > like->rank) return 0;
+  for (uint32_t i = 0; i < t->rank; i++)
+    if (t->shape[i] != shape[i] && t->shape[i] != 1) return 0;
+  return 1;
+}
+
+/* The shape of the result: that of the first where it holds the others, else put together in `room`. */
 static inline viva_status result_shape(const viva_tensor *const *inputs, int count, uint64_t *room, uint32_t *rank,
                                        const uint64_t **shape, viva_error *error) {
-  int same = 1;
-  for (int k = 1; k < count && same; k++) {
-    if (inputs[k]->rank == 0) continue; /* a number */
-    same = inputs[k]->rank == inputs[0]->rank;
-    for (uint32_t i = 0; same && i < inputs[0]->rank; i++) same = inputs[k]->shape[i] == inputs[0]->shape[i];
-  }
-  *rank = inputs[0]->rank, *shape = same ? inputs[0]->shape : room;
-  return same ? VIVA_OK : broadcast_shape(inputs, count, rank, room, error);
+  int fits = 1;
+  for (int k = 1; k < count && fits; k++) fits = fits_into(inputs[k], inputs[0]);
+  *rank = inputs[0]->rank, *shape = fits ? inputs[0]->shape : room;
+  return fits ? VIVA_OK : broadcast_shape(inputs, count, rank, room, error);
 }
 
 /* The inputs that are in out's way, copied; out itself may lie anyhow. */

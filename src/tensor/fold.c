@@ -50,22 +50,24 @@ viva_dtype fold_result(reducer_op op, viva_dtype type) {
   return type == VIVA_F32 && op != RED_MAX && op != RED_MIN ? VIVA_F64 : type;
 }
 
-static inline red_value start_value(const job *j) {
+static inline red_value start_of(reducer_op op, reducer_type kind) {
   red_value v = {.u64 = 0};
-  const int low = j->f->op == RED_MAX;
-  if (j->f->op == RED_PROD) {
-    if (j->kind == RED_F64 || j->kind == RED_F32)
+  const int low = op == RED_MAX;
+  if (op == RED_PROD) {
+    if (kind == RED_F64 || kind == RED_F32)
       v.f64 = 1;
     else
       v.u64 = 1;
   }
-  if (j->f->op != RED_MAX && j->f->op != RED_MIN) return v;
-  if (j->kind == RED_F64) v.f64 = low ? -INFINITY : INFINITY;
-  if (j->kind == RED_F32) v.f32 = low ? -INFINITY : INFINITY;
-  if (j->kind == RED_I64) v.i64 = low ? INT64_MIN : INT64_MAX;
-  if (j->kind == RED_U64) v.u64 = low ? 0 : UINT64_MAX;
+  if (op != RED_MAX && op != RED_MIN) return v;
+  if (kind == RED_F64) v.f64 = low ? -INFINITY : INFINITY;
+  if (kind == RED_F32) v.f32 = low ? -INFINITY : INFINITY;
+  if (kind == RED_I64) v.i64 = low ? INT64_MIN : INT64_MAX;
+  if (kind == RED_U64) v.u64 = low ? 0 : UINT64_MAX;
   return v;
 }
+
+static inline red_value start_value(const job *j) { return start_of(j->f->op, j->kind); }
 
 /* Axes stand from the longest step of the input to the shortest. */
 static void add_axis(axes *a, uint64_t size, int64_t in, int64_t out) {
@@ -302,15 +304,15 @@ static void run_strips(void *arg, size_t begin, size_t end, size_t thread) {
 
 /* -- which way */
 
-void fold_line(const fold *f, const char *at, int64_t step, size_t n, double shift, red_value *value) {
-  job j; /* what add_line looks at */
-  tree sums;
-  j.f = f, j.kind = kind_of(f->type), j.element = tensor_element_bytes(f->in->dtype);
-  j.piece = reducers_get()->piece[f->op][j.kind];
-  *value = start_value(&j);
-  sums.depth = sums.pieces = 0;
-  add_line(&j, at, step, n, shift, value, needs_tree(&j) ? &sums : NULL);
-  if (needs_tree(&j)) value->f64 = tree_end(&sums);
+void fold_line(reducer_op op, viva_dtype type, const void *line, size_t n, double shift, red_value *value) {
+  const reducer_type kind = kind_of(type);
+  *value = start_of(op, kind);
+  reducers_get()->piece[op][kind](line, n, shift, value);
+}
+
+void fold_columns(reducer_op op, viva_dtype type, const void *rows, size_t count, size_t columns, void *values) {
+  const int64_t step = (int64_t)(columns * tensor_element_bytes(type));
+  reducers_get()->rows[op][kind_of(type)](rows, step, count, columns, NULL, values);
 }
 
 void fold_run(const fold *f, viva_tensor *to) {

@@ -20,7 +20,9 @@ viva_dtype fold_result(reducer_op op, viva_dtype type);
  * strides alone, not on the number of threads. RED_MAX and RED_MIN need at least one element for each result. */
 void fold_run(const fold *f, viva_tensor *to);
 
-/* One line of n elements of f->in, step bytes apart, to a value of fold_result's type. */
-void fold_line(const fold *f, const char *at, int64_t step, size_t n, double shift, red_value *value);
+/* A line of n ≤ RED_PIECE dense elements of F64, F32, I64 or U64, to a value of fold_result's type. */
+void fold_line(reducer_op op, viva_dtype type, const void *line, size_t n, double shift, red_value *value);
+/* values[columns], 8 bytes each, ∘= rows of that many dense elements. Not for extremes. */
+void fold_columns(reducer_op op, viva_dtype type, const void *rows, size_t count, size_t columns, void *values);
 
 #endif

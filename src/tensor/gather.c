@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "tensor/cast.h"
+#include "tensor/few.h"
 #include "tensor/index.h"
 #include "tensor/ops.h"
 #include "tensor/walk.h"
@@ -23,15 +24,15 @@ static inline int64_t place_of(const lane_pass *l, const char *index) {
   return (int64_t)index_place(value, l->size);
 }
 
-/* A single element: memcpy of a size that is known. */
-static inline void copy_element(char *to, const char *from, size_t bytes) {
-  switch (bytes) {
-  case 1: *to = *from; return;
-  case 2: memcpy(to, from, 2); return;
-  case 4: memcpy(to, from, 4); return;
-  default: memcpy(to, from, 8);
-  }
-}
+/* A lane of elements of so many bytes: from where an index says (gather), or to there (scatter). */
+#define GATHER_LANE(bytes)                                                                                             \
+  for (uint64_t i = 0; i < l->length; i++, to += l->other_step, index += l->index_step)                                \
+    memcpy(to, from + place_of(l, index) * l->a_step, bytes);                                                          \
+  break
+#define SCATTER_LANE(bytes)                                                                                            \
+  for (uint64_t i = 0; i < l->length; i++, from += l->other_step, index += l->index_step)                              \
+    memcpy(to + place_of(l, index) * l->a_step, from, bytes);                                                          \
+  break
 
 /* p: out or values, a, indices. */
 static void gather_lanes(void *arg, char *const *p, const int64_t *step, size_t n) {
@@ -40,8 +41,11 @@ static void gather_lanes(void *arg, char *const *p, const int64_t *step, size_t 
   for (size_t k = 0; k < n; k++) {
     char *to = p[0] + (int64_t)k * step[0];
     const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
-    for (uint64_t i = 0; i < l->length; i++, to += l->other_step, index += l->index_step) {
-      copy_element(to, from + place_of(l, index) * l->a_step, element);
+    switch (element) {
+    case 1: GATHER_LANE(1);
+    case 2: GATHER_LANE(2);
+    case 4: GATHER_LANE(4);
+    default: GATHER_LANE(8);
     }
   }
 }
@@ -60,16 +64,19 @@ static void add_element(viva_dtype type, char *to, const char *value) {
 /* p: a, values, indices. */
 static void scatter_lanes(void *arg, char *const *p, const int64_t *step, size_t n) {
   const lane_pass *l = arg;
-  const size_t element = tensor_element_bytes(l->type);
+  const size_t element = l->mode == VIVA_SCATTER_ADD ? 0 : tensor_element_bytes(l->type);
   for (size_t k = 0; k < n; k++) {
     char *to = p[0] + (int64_t)k * step[0];
     const char *from = p[1] + (int64_t)k * step[1], *index = p[2] + (int64_t)k * step[2];
-    for (uint64_t i = 0; i < l->length; i++, from += l->other_step, index += l->index_step) {
-      char *at = to + place_of(l, index) * l->a_step;
-      if (l->mode == VIVA_SCATTER_ADD)
-        add_element(l->type, at, from);
-      else
-        copy_element(at, from, element);
+    switch (element) {
+    case 0:
+      for (uint64_t i = 0; i < l->length; i++, from += l->other_step, index += l->index_step)
+        add_element(l->type, to + place_of(l, index) * l->a_step, from);
+      break;
+    case 1: SCATTER_LANE(1);
+    case 2: SCATTER_LANE(2);
+    case 4: SCATTER_LANE(4);
+    default: SCATTER_LANE(8);
     }
   }
 }
@@ -117,7 +124,13 @@ static viva_status gather(const viva_tensor *a, const viva_tensor *indices, int3
   for (uint32_t i = 0; i < a->rank; i++) empty |= shape[i] == 0;
   viva_status status = empty ? VIVA_OK : index_check(places, a, at, error);
   if (status == VIVA_OK) status = goal_begin(g, a->storage->rt, a->dtype, a->rank, shape, both, 2, &made, error);
-  if (status == VIVA_OK && !empty) {
+  if (status == VIVA_OK && !empty && a->rank == 1) { /* a single lane */
+    char *const p[3] = {made->data, a->data, places->data};
+    static const int64_t none[3] = {0, 0, 0};
+    const int64_t element = (int64_t)tensor_element_bytes(a->dtype);
+    l.a_step = a->strides[0] * element, l.other_step = made->strides[0] * element, l.index_step = sizeof(int64_t);
+    gather_lanes(&l, p, none, 1);
+  } else if (status == VIVA_OK && !empty) {
     const viva_tensor lanes[3] = {without_axis(made, at, &l.other_step), without_axis(a, at, &l.a_step),
                                   without_axis(places, at, &l.index_step)};
     const viva_tensor *operands[3] = {&lanes[0], &lanes[1], &lanes[2]};
@@ -146,50 +159,94 @@ viva_status viva_tensor_gather_into(const viva_tensor *a, const viva_tensor *ind
   return gather(a, indices, axis, &g, error);
 }
 
-/* Into a tensor that overlaps nothing. */
-static viva_status scatter(viva_scatter_mode mode, viva_tensor *to, const viva_tensor *places,
-                           const viva_tensor *values, uint32_t axis, const uint64_t *shape, viva_error *error) {
-  viva_tensor *same = NULL, *spread = NULL, *wide = NULL;
-  lane_pass l = {.mode = mode, .type = to->dtype, .size = to->shape[axis], .length = places->shape[axis]};
-  TRY(index_check(places, to, axis, error));
-  viva_status status = operand_dense(values, to->dtype, &same, error);
-  if (status == VIVA_OK) status = viva_tensor_broadcast_to(same, to->rank, shape, &spread, error);
-  if (status == VIVA_OK) status = viva_tensor_broadcast_to(places, to->rank, shape, &wide, error);
-  if (status == VIVA_OK && spread->elements > 0) {
-    const viva_tensor lanes[3] = {without_axis(to, axis, &l.a_step), without_axis(spread, axis, &l.other_step),
-                                  without_axis(wide, axis, &l.index_step)};
-    const viva_tensor *operands[3] = {&lanes[0], &lanes[1], &lanes[2]};
-    walk w;
-    walk_make(&w, lanes[0].rank, lanes[0].shape, operands, 3);
-    walk_run(&w, NULL, scatter_lanes, &l);
+/* t repeated to this shape, without its axis: an operand without a reference; *step: bytes along the axis. */
+static viva_tensor spread_lane(const viva_tensor *t, uint32_t rank, const uint64_t *shape, uint32_t axis,
+                               int64_t *step) {
+  const uint32_t missing = rank - t->rank;
+  viva_tensor lane = *t;
+  lane.rank = 0, *step = 0;
+  for (uint32_t i = 0; i < rank; i++) {
+    const int64_t stride = i < missing || t->shape[i - missing] == 1 ? 0 : t->strides[i - missing];
+    if (i == axis)
+      *step = stride * (int64_t)tensor_element_bytes(t->dtype);
+    else
+      lane.shape[lane.rank] = shape[i], lane.strides[lane.rank++] = stride;
   }
-  viva_tensor_release(same), viva_tensor_release(spread), viva_tensor_release(wide);
-  return status;
+  return lane;
 }
 
-viva_status viva_tensor_scatter_into(viva_scatter_mode mode, viva_tensor *out, const viva_tensor *indices,
-                                     const viva_tensor *values, int32_t axis, viva_error *error) {
+static int can_spread(const viva_tensor *t, uint32_t rank, const uint64_t *shape) {
+  if (t->rank > rank) return 0;
+  for (uint32_t i = 0; i < t->rank; i++)
+    if (t->shape[i] != 1 && t->shape[i] != shape[rank - t->rank + i]) return 0;
+  return 1;
+}
+
+/* Into a tensor that overlaps nothing. values: of its type. */
+static void scatter_over(viva_scatter_mode mode, viva_tensor *to, const viva_tensor *places, const viva_tensor *values,
+                         uint32_t axis, const uint64_t *shape) {
+  lane_pass l = {.mode = mode, .type = to->dtype, .size = to->shape[axis], .length = places->shape[axis]};
+  for (uint32_t i = 0; i < to->rank; i++)
+    if (shape[i] == 0) return;
+  if (to->rank == 1) { /* a single lane */
+    char *const p[3] = {to->data, values->data, places->data};
+    static const int64_t none[3] = {0, 0, 0};
+    const int repeats = values->rank == 0 || values->shape[0] == 1;
+    const int64_t element = (int64_t)tensor_element_bytes(to->dtype);
+    l.a_step = to->strides[0] * element, l.index_step = sizeof(int64_t);
+    l.other_step = repeats ? 0 : values->strides[0] * element;
+    scatter_lanes(&l, p, none, 1);
+    return;
+  }
+  const viva_tensor lanes[3] = {without_axis(to, axis, &l.a_step),
+                                spread_lane(values, to->rank, shape, axis, &l.other_step),
+                                spread_lane(places, to->rank, shape, axis, &l.index_step)};
+  const viva_tensor *operands[3] = {&lanes[0], &lanes[1], &lanes[2]};
+  walk w;
+  walk_make(&w, lanes[0].rank, lanes[0].shape, operands, 3);
+  walk_run(&w, NULL, scatter_lanes, &l);
+}
+
+static viva_status scatter(viva_scatter_mode mode, viva_tensor *to, const viva_tensor *places,
+                           const viva_tensor *values, uint32_t axis, const uint64_t *shape, viva_error *error) {
+  tensor_local room;
+  viva_tensor *same, *spread;
+  TRY(index_check(places, to, axis, error));
+  if (!can_spread(values, to->rank, shape)) /* fails, and says why */
+    return viva_tensor_broadcast_to(values, to->rank, shape, &spread, error);
+  if (values->dtype == to->dtype) {
+    scatter_over(mode, to, places, values, axis, shape);
+    return VIVA_OK;
+  }
+  TRY(operand_copy_in(&room, values, to->dtype, &same, error));
+  scatter_over(mode, to, places, same, axis, shape);
+  viva_tensor_release(same);
+  return VIVA_OK;
+}
+
+/* fresh: out is a new tensor that nobody else knows. */
+static viva_status scatter_to(viva_scatter_mode mode, viva_tensor *out, int fresh, const viva_tensor *indices,
+                              const viva_tensor *values, int32_t axis, viva_error *error) {
   uint32_t at;
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   tensor_local room;
   viva_tensor *places, *apart = NULL;
   if (mode != VIVA_SCATTER_SET && mode != VIVA_SCATTER_ADD)
     return error_set(error, VIVA_E_ARGUMENT, "there is no mode %d of scatter", (int)mode);
-  TRY(operand_need(out, "out", error));
   TRY(operand_need(indices, "indices", error));
   TRY(operand_need(values, "values", error));
   if (mode == VIVA_SCATTER_ADD && !dtype_is_compute(out->dtype))
     return operand_refuse("scatter_add", out->dtype, VIVA_DTYPE_NONE, error);
   TRY(operand_axis(out, axis, &at, error));
-  TRY(operand_target(out, "out", out->rank, out->shape, error));
+  if (!fresh) TRY(operand_target(out, "out", out->rank, out->shape, error));
   TRY(lane_shape("scatter", 1, out, indices, at, shape, error));
   TRY(index_hold(indices, out, &room, &places, error));
   viva_status status = VIVA_OK;
-  if (tensor_overlap(out, values)) {
+  if (!fresh && tensor_overlap(out, values)) {
     status = operand_copy(values, values->dtype, &apart, error);
     values = apart;
   }
-  if (status == VIVA_OK && tensor_overlap(out, places)) {
+  if (status == VIVA_OK && !fresh && tensor_overlap(out, places)) {
     viva_tensor *copy;
     status = operand_copy(places, VIVA_I64, &copy, error);
     if (status == VIVA_OK) viva_tensor_release(places), places = copy;
@@ -199,13 +256,46 @@ viva_status viva_tensor_scatter_into(viva_scatter_mode mode, viva_tensor *out, c
   return status;
 }
 
+viva_status viva_tensor_scatter_into(viva_scatter_mode mode, viva_tensor *out, const viva_tensor *indices,
+                                     const viva_tensor *values, int32_t axis, viva_error *error) {
+  TRY(operand_need(out, "out", error));
+  return scatter_to(mode, out, 0, indices, values, axis, error);
+}
+
+static int is_few_line(const viva_tensor *t) { return t->rank == 1 && !t->storage->device && few_fits(t); }
+
+/* One axis of few elements, set: on the stack. 0: something else, or what scatter_to refuses. */
+static int scatter_few(const viva_tensor *a, const viva_tensor *indices, const viva_tensor *values, int32_t axis,
+                       viva_tensor **out, viva_status *status, viva_error *error) {
+  if (a->rank != 1 || (axis != 0 && axis != -1) || !few_fits(a)) return 0;
+  if (!indices || !is_few_line(indices) || !dtype_is_integer(indices->dtype) || indices->dtype == VIVA_U64) return 0;
+  if (!values || !is_few_line(values) || values->elements != indices->elements) return 0;
+  const size_t size = tensor_element_bytes(a->dtype);
+  few_room room[3], made;
+  goal g;
+  const int64_t *places = few_hold(indices, VIVA_I64, &room[0]);
+  for (size_t i = 0; i < indices->elements; i++)
+    if (index_place(places[i], a->elements) >= a->elements) return 0;
+  lane_pass l = {.type = a->dtype, .size = a->elements, .length = indices->elements};
+  l.a_step = l.other_step = (int64_t)size, l.index_step = sizeof *places;
+  memcpy(made.bytes, few_hold(a, a->dtype, &room[1]), a->elements * size);
+  char *const p[3] = {made.bytes, (char *)(uintptr_t)few_hold(values, a->dtype, &room[2]), (char *)(uintptr_t)places};
+  static const int64_t none[3] = {0, 0, 0};
+  scatter_lanes(&l, p, none, 1);
+  g.fresh = out;
+  *status = few_give(&g, a->storage->rt, a->dtype, 1, a->shape, a->dtype, made.bytes, error);
+  return 1;
+}
+
 viva_status viva_tensor_scatter(viva_scatter_mode mode, const viva_tensor *a, const viva_tensor *indices,
                                 const viva_tensor *values, int32_t axis, viva_tensor **out, viva_error *error) {
   viva_tensor *made;
   TRY(operand_place(out, error));
   TRY(operand_need(a, "a", error));
+  viva_status status;
+  if (mode == VIVA_SCATTER_SET && scatter_few(a, indices, values, axis, out, &status, error)) return status;
   TRY(operand_copy(a, a->dtype, &made, error));
-  const viva_status status = viva_tensor_scatter_into(mode, made, indices, values, axis, error);
+  status = scatter_to(mode, made, 1, indices, values, axis, error);
   if (status == VIVA_OK)
     *out = made;
   else

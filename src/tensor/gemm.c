@@ -84,9 +84,36 @@ static gemm_block own_block(viva_dtype type) {
   return fast ? fast : gemm_block_plain(type);
 }
 
+/* Each result is one sum over k in order, as in gemm_body.h. */
+#define FEW_BLOCK(name, T)                                                                                             \
+  static void name(const gemm *g) {                                                                                    \
+    const T *a = (const T *)(const void *)g->a->data, *b = (const T *)(const void *)g->b->data;                        \
+    const int64_t a_step = g->a->col_step, b_step = g->b->row_step;                                                    \
+    T *c = (T *)(void *)g->c[0];                                                                                       \
+    for (size_t r = 0; r < g->m; r++, a += g->a->row_step, c += g->c_step)                                             \
+      for (size_t q = 0; q < g->n; q++) {                                                                              \
+        const T *x = a, *y = b + (int64_t)q * g->b->col_step;                                                          \
+        T sum = 0;                                                                                                     \
+        for (size_t k = 0; k < g->k; k++, x += a_step, y += b_step) sum += *x * *y;                                    \
+        c[q] = sum;                                                                                                    \
+      }                                                                                                                \
+  }
+FEW_BLOCK(few_f64, double)
+FEW_BLOCK(few_f32, float)
+FEW_BLOCK(few_u64, uint64_t) /* wraps: also I64 */
+
+void gemm_few(const gemm *g) {
+  if (g->type == VIVA_F64)
+    few_f64(g);
+  else if (g->type == VIVA_F32)
+    few_f32(g);
+  else
+    few_u64(g);
+}
+
 void gemm_run(const gemm *g, pool *threads) {
   if (g->batch == 1 && g->m * g->n * g->k <= FEW_PRODUCTS) {
-    own_block(g->type)(g, g->a, g->b, g->c[0], g->m, g->n);
+    gemm_few(g);
     return;
   }
   const int fits =

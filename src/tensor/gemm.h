@@ -24,6 +24,9 @@ typedef struct gemm {
  * matter. */
 void gemm_run(const gemm *g, struct pool *threads);
 
+/* One product of few elements, without any arranging; steps may be anything. The same bits as gemm_run. */
+void gemm_few(const gemm *g);
+
 /* 1 when a matrix of rows × cols with these steps can be a gemm_matrix. */
 int gemm_fits(uint64_t rows, uint64_t cols, int64_t row_step, int64_t col_step);
 

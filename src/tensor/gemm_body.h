@@ -11,8 +11,7 @@
 enum {
   ROWS = 4,
   COLS = 16,
-  DEPTH = 256 /* of k at once: DEPTH × COLS of b stay in the first cache */,
-  FEW = 64 /* products are sooner done than arranged */
+  DEPTH = 256 /* of k at once: DEPTH × COLS of b stay in the first cache */
 };
 
 #define BLOCK(name, T)                                                                                                 \
@@ -39,16 +38,6 @@ enum {
   static void name(const gemm *g, const gemm_matrix *ma, const gemm_matrix *mb, char *to, size_t m, size_t n) {        \
     const T *a = (const T *)(const void *)ma->data, *b = (const T *)(const void *)mb->data;                            \
     T *c = (T *)(void *)to, packed[DEPTH * COLS];                                                                      \
-    const int few = m * n * g->k <= FEW;                                                                               \
-    for (size_t r = 0; few && r < m; r++, a += ma->row_step, c += g->c_step) {                                         \
-      const T *y = b;                                                                                                  \
-      for (size_t q = 0; q < n; q++, y += mb->col_step) {                                                              \
-        T sum = 0;                                                                                                     \
-        for (size_t k = 0; k < g->k; k++) sum += a[(int64_t)k * ma->col_step] * y[(int64_t)k * mb->row_step];          \
-        c[q] = sum;                                                                                                    \
-      }                                                                                                                \
-    }                                                                                                                  \
-    if (few) return;                                                                                                   \
     for (size_t j = 0; j < n; j += COLS) {                                                                             \
       const size_t cols = n - j < COLS ? n - j : COLS;                                                                 \
       for (size_t k = 0; k == 0 || k < g->k; k += DEPTH) {                                                             \

@@ -23,65 +23,10 @@ static viva_status put(viva_tensor *made, viva_tensor *out, viva_error *error) {
   }
 #define OUT viva_tensor *out, viva_error *error
 
-INTO(einsum, (const char *text, const viva_tensor *const *tensors, uint32_t count, OUT), text, tensors, count)
-INTO(matrix_norm, (const viva_tensor *a, double order, int32_t keepdims, OUT), a, order, keepdims)
-INTO(clip_by_norm, (const viva_tensor *a, double longest, OUT), a, longest)
-INTO(percentile, (const viva_tensor *a, double percent, int32_t axis, int32_t keepdims, OUT), a, percent, axis,
-     keepdims)
-INTO(median, (const viva_tensor *a, int32_t axis, int32_t keepdims, OUT), a, axis, keepdims)
-INTO(conv2d,
-     (const viva_tensor *a, const viva_tensor *kernels, const viva_tensor *bias, const viva_window_options *options,
-      OUT),
-     a, kernels, bias, options)
-INTO(pool2d, (viva_pooling op, const viva_tensor *a, const viva_window_options *options, OUT), op, a, options)
-INTO(similarity, (viva_similarity op, const viva_tensor *a, const viva_tensor *b, int32_t axis, OUT), op, a, b, axis)
-INTO(is_close, (const viva_tensor *a, const viva_tensor *b, double relative, double absolute, OUT), a, b, relative,
-     absolute)
-INTO(map, (const viva_tensor *a, double (*function)(void *user, uint64_t index, double x), void *user, OUT), a,
-     function, user)
 INTO(map2,
      (const viva_tensor *a, const viva_tensor *b, double (*function)(void *user, uint64_t index, double x, double y),
       void *user, OUT),
      a, b, function, user)
-
-viva_status viva_tensor_norm_into(const viva_tensor *a, double order, const int32_t *axes, uint32_t count,
-                                  int32_t keepdims, OUT) {
-  viva_tensor *made;
-  TRY(operand_need(out, "out", error));
-  if (order == 2 && a && dtype_is_compute(a->dtype))
-    return viva_tensor_reduce_into(VIVA_NORM, a, axes, count, keepdims, out, error);
-  TRY(viva_tensor_norm(a, order, axes, count, keepdims, &made, error));
-  return put(made, out, error);
-}
-
-viva_status viva_tensor_one_hot_into(const viva_tensor *indices, viva_tensor *out, viva_error *error) {
-  char text[128];
-  viva_tensor *made;
-  TRY(operand_need(out, "out", error));
-  if (out->rank == 0)
-    return error_set(error, VIVA_E_SIZE, "one_hot: out has the shape %s; expected an axis of classes",
-                     tensor_shape_text(out, text));
-  TRY(viva_tensor_one_hot(indices, out->shape[out->rank - 1], out->dtype, &made, error));
-  return put(made, out, error);
-}
-
-/* Both or neither are written. */
-viva_status viva_tensor_top_k_into(const viva_tensor *a, uint64_t k, int32_t axis, viva_tensor *values,
-                                   viva_tensor *indices, viva_error *error) {
-  viva_tensor *made[2] = {NULL};
-  if (values) TRY(operand_need(values, "values", error));
-  if (indices) TRY(operand_need(indices, "indices", error));
-  if (values && indices && tensor_overlap(values, indices))
-    return error_set(error, VIVA_E_ARGUMENT, "top_k: values and indices share memory");
-  TRY(viva_tensor_top_k(a, k, axis, values ? &made[0] : NULL, indices ? &made[1] : NULL, error));
-  viva_status status = VIVA_OK;
-  if (values) status = operand_target(values, "values", made[0]->rank, made[0]->shape, error);
-  if (indices && status == VIVA_OK) status = operand_target(indices, "indices", made[1]->rank, made[1]->shape, error);
-  if (values && status == VIVA_OK) operand_move(values, made[0]);
-  if (indices && status == VIVA_OK) operand_move(indices, made[1]);
-  viva_tensor_release(made[0]), viva_tensor_release(made[1]);
-  return status;
-}
 
 /* -- given values */
 
@@ -95,24 +40,24 @@ static viva_status need_axes(const viva_tensor *out, const char *name, uint32_t 
 }
 
 viva_status viva_tensor_arange_into(double start, double stop, double step, OUT) {
-  viva_tensor *made;
+  goal g;
   TRY(operand_need(out, "out", error));
-  TRY(create_arange(out->storage->rt, out->dtype, start, stop, step, &made, error));
-  return put(made, out, error);
+  g.fresh = NULL, g.into = out;
+  return create_range(out->storage->rt, out->dtype, start, stop, step, &g, error);
 }
 
 viva_status viva_tensor_linspace_into(double start, double stop, OUT) {
-  viva_tensor *made;
+  goal g;
   TRY(need_axes(out, "linspace", 1, error));
-  TRY(create_linspace(out->storage->rt, out->dtype, start, stop, out->shape[0], &made, error));
-  return put(made, out, error);
+  g.fresh = NULL, g.into = out;
+  return create_spaced(out->storage->rt, out->dtype, start, stop, out->shape[0], 0, &g, error);
 }
 
 viva_status viva_tensor_logspace_into(double start, double stop, double base, OUT) {
-  viva_tensor *made;
+  goal g;
   TRY(need_axes(out, "logspace", 1, error));
-  TRY(create_logspace(out->storage->rt, out->dtype, start, stop, out->shape[0], base, &made, error));
-  return put(made, out, error);
+  g.fresh = NULL, g.into = out;
+  return create_logspace_to(out->storage->rt, out->dtype, start, stop, out->shape[0], base, &g, error);
 }
 
 viva_status viva_tensor_eye_into(int64_t k, OUT) {
@@ -124,9 +69,9 @@ viva_status viva_tensor_eye_into(int64_t k, OUT) {
 
 viva_status viva_tensor_random_into(const viva_random_options *options, OUT) {
   viva_random_options o;
-  viva_tensor *made;
+  goal g;
   TRY(operand_need(out, "out", error));
   TRY(create_random_options(&o, options, error));
-  TRY(create_random(out->storage->rt, out->dtype, out->rank, out->shape, &o, &made, error));
-  return put(made, out, error);
+  g.fresh = NULL, g.into = out;
+  return create_random_to(out->storage->rt, out->dtype, out->rank, out->shape, &o, &g, error);
 }

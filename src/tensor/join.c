@@ -3,6 +3,7 @@
 
 #include "base/ck.h"
 #include "base/error.h"
+#include "tensor/few.h"
 #include "tensor/scalar.h"
 #include "tensor/view.h"
 #include "viva/tensor_into.h"
@@ -94,11 +95,27 @@ static viva_status stack(const viva_tensor *const *tensors, uint32_t count, int3
   return VIVA_OK;
 }
 
+/* Few elements, along the last axis. */
+static viva_status few_rolled(const viva_tensor *a, size_t moved, goal *g, viva_error *error) {
+  few_room room, values;
+  const size_t size = tensor_element_bytes(a->dtype), line = (size_t)a->shape[a->rank - 1] * size, cut = moved * size;
+  const char *from = few_hold(a, a->dtype, &room);
+  for (size_t i = 0; i < a->elements * size; i += line) {
+    memcpy(values.bytes + i + cut, from + i, line - cut);
+    memcpy(values.bytes + i, from + i + line - cut, cut);
+  }
+  return few_give(g, a->storage->rt, a->dtype, a->rank, a->shape, a->dtype, values.bytes, error);
+}
+
 static viva_status roll(const viva_tensor *a, int64_t shift, int32_t axis, goal *g, viva_error *error) {
   uint32_t at;
   viva_tensor *made;
   TRY(operand_need(a, "a", error));
   TRY(operand_axis(a, axis, &at, error));
+  if (few_fits(a) && at + 1 == a->rank) {
+    const int64_t size = (int64_t)a->shape[at];
+    return few_rolled(a, (size_t)((shift % size + size) % size), g, error);
+  }
   TRY(goal_begin(g, a->storage->rt, a->dtype, a->rank, a->shape, &a, 1, &made, error));
   if (a->elements > 0) {
     const int64_t size = (int64_t)a->shape[at];
@@ -139,6 +156,13 @@ static viva_status tile(const viva_tensor *a, const uint64_t *times, goal *g, vi
   if (a->rank > 0 && !times) return error_set(error, VIVA_E_ARGUMENT, "times is NULL");
   for (uint32_t i = 0; i < a->rank; i++)
     if (ck_mul(a->shape[i], times[i], &shape[i])) return refuse_axis("tile", a, i, error);
+  if (a->rank == 1 && few_fits(a) && times[0] <= FEW / a->elements) {
+    few_room room, values;
+    const size_t bytes = a->elements * tensor_element_bytes(a->dtype);
+    const void *from = few_hold(a, a->dtype, &room);
+    for (uint64_t t = 0; t < times[0]; t++) memcpy(values.bytes + t * bytes, from, bytes);
+    return few_give(g, a->storage->rt, a->dtype, 1, shape, a->dtype, values.bytes, error);
+  }
   TRY(goal_begin(g, a->storage->rt, a->dtype, a->rank, shape, &a, 1, &made, error));
   viva_tensor done = *made; /* a itself in the corner, then one axis after the other is filled with what is there */
   for (uint32_t i = 0; i < a->rank; i++) done = view_part(&done, i, 0, a->shape[i]);
@@ -217,28 +241,13 @@ static viva_status diag(const viva_tensor *a, int64_t k, goal *g, viva_error *er
   return VIVA_OK;
 }
 
-/* -- public: into a new tensor, and into one that is there */
+/* -- public */
 
-#define BOTH(name, parameters, ...)                                                                                    \
-  viva_status viva_tensor_##name(parameters, viva_tensor **out, viva_error *error) {                                   \
-    goal g;                                                                                                            \
-    g.fresh = out;                                                                                                     \
-    TRY(operand_place(out, error));                                                                                    \
-    return name(__VA_ARGS__, &g, error);                                                                               \
-  }                                                                                                                    \
-  viva_status viva_tensor_##name##_into(parameters, viva_tensor *out, viva_error *error) {                             \
-    goal g;                                                                                                            \
-    g.fresh = NULL, g.into = out;                                                                                      \
-    TRY(operand_need(out, "out", error));                                                                              \
-    return name(__VA_ARGS__, &g, error);                                                                               \
-  }
-#define LIST(...) __VA_ARGS__
-
-BOTH(concatenate, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
-BOTH(stack, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
-BOTH(roll, LIST(const viva_tensor *a, int64_t shift, int32_t axis), a, shift, axis)
-BOTH(pad, LIST(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value), a, before, after,
-     value)
-BOTH(tile, LIST(const viva_tensor *a, const uint64_t *times), a, times)
-BOTH(repeat, LIST(const viva_tensor *a, uint64_t times, int32_t axis), a, times, axis)
-BOTH(diag, LIST(const viva_tensor *a, int64_t k), a, k)
+GOAL_CALLS(concatenate, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
+GOAL_CALLS(stack, LIST(const viva_tensor *const *tensors, uint32_t count, int32_t axis), tensors, count, axis)
+GOAL_CALLS(roll, LIST(const viva_tensor *a, int64_t shift, int32_t axis), a, shift, axis)
+GOAL_CALLS(pad, LIST(const viva_tensor *a, const uint64_t *before, const uint64_t *after, double value), a, before,
+           after, value)
+GOAL_CALLS(tile, LIST(const viva_tensor *a, const uint64_t *times), a, times)
+GOAL_CALLS(repeat, LIST(const viva_tensor *a, uint64_t times, int32_t axis), a, times, axis)
+GOAL_CALLS(diag, LIST(const viva_tensor *a, int64_t k), a, k)

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/pool.h"
 #include "tensor/cast.h"
+#include "tensor/few.h"
 #include "tensor/view.h"
 #include "tensor/walk.h"
 
@@ -89,10 +90,10 @@ static inline viva_status run(const lanes *l, const viva_tensor *rows, viva_tens
   j.out[1] = out[1] ? out[1]->data : NULL, j.out_row[1] = (size_t)l->length * sizeof(int64_t);
   if (plan_scratch(&j, (size_t)pool_threads(threads), &bytes))
     return error_set(error, VIVA_E_LIMIT, "the axis is too long");
-  j.scratch = bytes <= FEW_BYTES ? few : mem_alloc(&rt->mem, bytes);
+  j.scratch = bytes <= FEW_BYTES ? few : mem_scratch_alloc(&rt->mem, bytes);
   if (!j.scratch) return error_set(error, VIVA_E_MEMORY, "no memory for %zu bytes beside the rows", bytes);
   pool_for(threads, count, 1 + PARALLEL_ELEMENTS / 4 / (n + 1), run_rows, &j);
-  if (bytes > FEW_BYTES) mem_free(&rt->mem, j.scratch);
+  if (bytes > FEW_BYTES) mem_scratch_free(&rt->mem, j.scratch);
   return VIVA_OK;
 }
 
@@ -144,11 +145,64 @@ static inline viva_status finish(viva_tensor *t, uint32_t axis, viva_tensor **ou
   return status;
 }
 
+/* -- few elements: rows on the stack */
+
+static inline int are_few(const lanes *l, uint32_t axis) {
+  const uint64_t n = l->a->shape[axis];
+  if (!few_fits(l->a) || l->scratch > FEW_BYTES) return 0;
+  return l->length <= n || l->a->elements / (size_t)n * l->length <= FEW;
+}
+
+/* made[k] = the rows of a result, where it is wanted: a new tensor, or into[k]. */
+static viva_status run_few(const lanes *l, uint32_t axis, viva_tensor *const *into, const int *wanted,
+                           viva_tensor **made, viva_error *error) {
+  const viva_tensor *a = l->a;
+  const uint32_t last = a->rank - 1;
+  const size_t n = (size_t)a->shape[axis], size = tensor_element_bytes(l->type), m = (size_t)l->length;
+  const viva_dtype types[2] = {l->out_type, VIVA_I64}, results[2] = {l->result, VIVA_I64};
+  _Alignas(ALIGN) char scratch[FEW_BYTES];
+  few_room room, values[2];
+  uint64_t shape[VIVA_TENSOR_MAX_RANK];
+  const char *in = few_lines(a, a->rank, a->shape, 1u << axis, l->type, &room);
+  char *out = values[0].bytes, *second = values[1].bytes;
+  for (size_t i = 0; i < a->elements; i += n, in += n * size) {
+    l->fn(l->arg, in, n, out, second, scratch);
+    out += m * tensor_element_bytes(l->out_type), second += m * sizeof(int64_t);
+  }
+  for (uint32_t i = 0; i <= last; i++) shape[i] = i == axis ? l->length : a->shape[i];
+  for (int k = 0; k < 2; k++) {
+    made[k] = into[k];
+    if (!wanted[k] || into[k]) continue;
+    const viva_status status = tensor_empty(a->storage->rt, results[k], last + 1, shape, &made[k], error);
+    if (status == VIVA_OK) continue;
+    if (k == 1 && !into[0]) viva_tensor_release(made[0]);
+    return status;
+  }
+  for (int k = 0; k < 2; k++) {
+    if (!made[k]) continue;
+    if (axis == last) {
+      few_put(made[k], results[k], types[k], values[k].bytes);
+    } else {
+      const viva_tensor turned = moved(made[k], axis, last);
+      few_put(&turned, results[k], types[k], values[k].bytes);
+    }
+  }
+  return VIVA_OK;
+}
+
 viva_status lanes_new(const lanes *l, viva_tensor **out, viva_tensor **second, viva_error *error) {
   viva_tensor *made[2] = {NULL}, *found = NULL;
   rooms room;
   uint32_t axis;
   TRY(operand_axis(l->a, l->axis, &axis, error));
+  if (are_few(l, axis)) {
+    static viva_tensor *const none[2] = {NULL, NULL};
+    const int wanted[2] = {out != NULL, second != NULL};
+    TRY(run_few(l, axis, none, wanted, made, error));
+    if (out) *out = made[0];
+    if (second) *second = made[1];
+    return VIVA_OK;
+  }
   const int last = axis + 1 == l->a->rank;
   const int kept[2] = {last && out, last && second};
   TRY(make(l, axis, kept, &room, made, error));
@@ -192,6 +246,10 @@ viva_status lanes_into(const lanes *l, viva_tensor *out, viva_tensor *second, vi
   rooms room;
   uint32_t axis;
   TRY(operand_axis(l->a, l->axis, &axis, error));
+  if (are_few(l, axis)) {
+    viva_tensor *const into[2] = {out, second};
+    return run_few(l, axis, into, none, made, error);
+  }
   const int direct = out && !l->second && is_direct(l, out, axis);
   if (direct) made[0] = out;
   TRY(make(l, axis, none, &room, made, error));

@@ -149,7 +149,7 @@ ANY_TYPE(u8)
   UNARY(T##_isfinite, T, b8, x - x == 0)                                                                               \
   UNARY(T##_relu, T, T, x > 0 ? x : x != x ? x : (T)0)                                                                 \
   UNARY(T##_sigmoid, T, T, sigmoid_##T(x))                                                                             \
-  UNARY(T##_silu, T, T, x *sigmoid_##T(x))                                                                             \
+  UNARY(T##_silu, T, T, silu_##T(x))                                                                                   \
   UNARY(T##_gelu, T, T, gelu_##T(x))
 FLOAT_TYPE(f64, )
 FLOAT_TYPE(f32, f)

@@ -171,24 +171,95 @@ static inline float sin_cos_f32(float x, int32_t quarter) {
   return quarter == 0 && x == 0.0f ? x : signed_y; /* -0 stays */
 }
 
-/* From e^-|x|, which cannot overflow. */
-static inline float sigmoid_f32(float x) {
-  const float e = exp_f32(-fabsf(x));
-  return (x < 0 ? e : 1.0f) / (1.0f + e);
+/* e^x to 2^-32 for −150 ≤ x ≤ 0 (Taylor's series to r^8): for results of F32, which so are rounded once, and have all their
+ * digits where e^x would be subnormal in F32. */
+static inline double exp_short(double x) {
+  const double shifted = x * 1.44269504088896338700 + ROUNDER_64;
+  const uint64_t n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
+  const double r = x - (shifted - ROUNDER_64) * 6.93147180559945286227e-01;
+  double p = 2.4801587301587302e-05;
+  p = p * r + 1.9841269841269841e-04;
+  p = p * r + 1.3888888888888889e-03;
+  p = p * r + 8.3333333333333332e-03;
+  p = p * r + 4.1666666666666664e-02;
+  p = p * r + 1.6666666666666666e-01;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  p = p * r + 1.0;
+  return p * f64_of_bits((n + 1023) << 52);
 }
 
+/* From e^-|x|, which cannot overflow; below e^-150 it is 0. */
+static inline double sigmoid_short(float x) {
+  const double a = -fabs((double)x), e = exp_short(a < -150.0 ? -150.0 : a);
+  return a < -150.0 ? (x < 0 ? 0.0 : 1.0) : (x < 0 ? e : 1.0) / (1.0 + e);
+}
+
+static inline float sigmoid_f32(float x) { return (float)sigmoid_short(x); }
+static inline float silu_f32(float x) { return (float)((double)x * sigmoid_short(x)); }
+
+/* e^x = (y + low)·2^n, |low| below half a unit of the last place of y; n as the bits that two's complement has. x is within
+ * ±760. */
+static inline double exp_parts(double x, double *low, uint64_t *n) {
+  const double shifted = x * 1.44269504088896338700 + ROUNDER_64;
+  const double k = shifted - ROUNDER_64;
+  const double r = (x - k * LN2_HIGH_64) - k * LN2_LOW_64;
+  double p = 1.6059043836821615e-10; /* as exp_f64 */
+  p = p * r + 2.0876756987868099e-09;
+  p = p * r + 2.5052108385441719e-08;
+  p = p * r + 2.7557319223985891e-07;
+  p = p * r + 2.7557319223985891e-06;
+  p = p * r + 2.4801587301587302e-05;
+  p = p * r + 1.9841269841269841e-04;
+  p = p * r + 1.3888888888888889e-03;
+  p = p * r + 8.3333333333333332e-03;
+  p = p * r + 4.1666666666666664e-02;
+  p = p * r + 1.6666666666666666e-01;
+  p = p * r + 0.5;
+  const double tail = p * r * r + r, y = tail + 1.0;
+  *low = tail - (y - 1.0);
+  *n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
+  return y;
+}
+
+/* e/(1 + e) or 1/(1 + e), e = e^-|x|; then, times the slope, what e and 1 + e lost by rounding. */
 static inline double sigmoid_f64(double x) {
-  const double e = exp_f64(-fabs(x));
-  return (x < 0 ? e : 1.0) / (1.0 + e);
+  const double a = -fabs(x), limited = a < -746.0 ? -746.0 : a; /* NaN stays */
+  double low;
+  uint64_t n;
+  const double y = exp_parts(limited, &low, &n);
+  const uint64_t half = ((n + 4096) >> 1) - 2048; /* as in exp_f64 */
+  const double first = f64_of_bits((half + 1023) << 52), second = f64_of_bits((n - half + 1023) << 52);
+  const double e = y * first * second, e_low = low * first * second;
+  const double sum = 1.0 + e, lost = (e - (sum - 1.0)) + e_low;
+  const double q = (x < 0 ? e : 1.0) / sum, inverse = x < 0 ? 1.0 - q : q;
+  return q + ((x < 0 ? e_low : 0.0) - q * lost) * inverse;
+}
+
+/* x / (1 + e^-x), with the same correction. Where e^-x nears the largest number, it is computed less 2^128, by which the quotient
+ * is divided: it may be subnormal, its parts are not. */
+static inline double silu_f64(double x) {
+  const double t = -x < -700.0 ? -700.0 : -x > 760.0 ? 760.0 : -x; /* NaN stays */
+  double low;
+  uint64_t n;
+  const double y = exp_parts(t, &low, &n);
+  const int far = t > 600.0;
+  const double scale = f64_of_bits((n - (far ? 128u : 0u) + 1023) << 52), one = far ? 0.0 : 1.0;
+  const double e = y * scale, sum = one + e, least = e < one ? e : one, most = e < one ? one : e;
+  const double lost = (least - (sum - most)) + low * scale;
+  const double q = x / sum, near = q - q * (lost * (1.0 / sum));
+  const double y_near = near * (far ? 0x1p-128 : 1.0);
+  return x > 700.0 ? x : x < -760.0 ? x * 0.0 : y_near; /* −inf: NaN, as x / (1 + e^-x) */
 }
 
 /* x·Φ(x); erfc keeps its digits where 1 + erf would lose them. What the rounding of x/√2 loses is added back through
- * erfc's slope: it would count x² times. */
+ * erfc's slope: it would count x² times. Where erfc is subnormal it has fewer digits than the result: there in long double. */
 static inline double gelu_f64(double x) {
   const double root = 0.70710678118654752440, root_low = -4.8336466567264567e-17, slope = 1.12837916709551257390;
   const double t = -x * root, lost = fma(-x, root, -t) - x * root_low;
   if (!(x < 40.0)) return x; /* NaN too */
   if (x < -40.0) return -0.0;
+  if (t > 26.0) return (double)(0.5L * x * erfcl(-(long double)x * 0.70710678118654752440084436210484904L));
   return 0.5 * x * (erfc(t) - slope * exp(-t * t) * lost);
 }
 static inline float gelu_f32(float x) { return (float)gelu_f64((double)x); }

@@ -3,7 +3,10 @@
 
 #include "base/ck.h"
 #include "base/error.h"
+#include "tensor/along.h"
+#include "tensor/few.h"
 #include "tensor/gemm.h"
+#include "tensor/ops.h"
 #include "tensor/view.h"
 #include "tensor/walk.h"
 #include "viva/tensor_into.h"
@@ -55,11 +58,10 @@ static viva_status batch_of(product *p, viva_error *error) {
   return broadcast_shape(both, 2, &p->batch_rank, p->batch, error);
 }
 
-static inline viva_status prepare(const viva_tensor *a, const viva_tensor *b, product *p, viva_error *error) {
-  TRY(operand_need(a, "a", error));
-  TRY(operand_need(b, "b", error));
+static viva_status prepare(const viva_tensor *a, const viva_tensor *b, viva_dtype result, product *p,
+                           viva_error *error) {
   p->held[0] = p->held[1] = NULL;
-  p->result = dtype_promote(a->dtype, b->dtype);
+  p->result = result;
   if (p->result == VIVA_DTYPE_NONE) return operand_refuse("matmul", a->dtype, b->dtype, error);
   if (a->rank == 0 || b->rank == 0) return refuse_rank(a, b, error);
   p->type = product_type(p->result);
@@ -171,18 +173,72 @@ static inline viva_status product_into(product *p, const viva_tensor *a, const v
   return VIVA_OK;
 }
 
-viva_status viva_tensor_matmul(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
-  product p;
-  TRY(operand_place(out, error));
-  TRY(prepare(a, b, &p, error));
-  return product_new(&p, out, error);
+/* -- few elements: two matrices or vectors */
+
+/* The sizes of a product of [m][k] by [k][n], k being axis `shared` of b; 0: it is not one of few elements, or none at all. */
+static inline int few_sizes(const viva_tensor *a, const viva_tensor *b, uint32_t shared, gemm *g) {
+  if (!few_fits(a) || !few_fits(b) || a->rank - 1 > 1 || b->rank - 1 > 1) return 0;
+  g->m = a->rank == 2 ? (size_t)a->shape[0] : 1, g->n = b->rank == 2 ? (size_t)b->shape[!shared] : 1;
+  g->k = (size_t)a->shape[a->rank - 1];
+  return b->shape[shared] == g->k && g->m * g->n <= FEW;
 }
 
-viva_status viva_tensor_matmul_into(const viva_tensor *a, const viva_tensor *b, viva_tensor *out, viva_error *error) {
-  product p;
-  TRY(prepare(a, b, &p, error));
-  return product_into(&p, a, b, out, error);
+/* t's elements as this type. */
+static inline gemm_matrix few_matrix(const viva_tensor *t, int left, viva_dtype type, few_room *room) {
+  gemm_matrix m = {t->data, 1, 1};
+  const int direct = t->dtype == type;
+  if (t->rank == 1) { /* a row on the left, a column on the right */
+    if (!direct) m.data = few_hold(t, type, room);
+    *(left ? &m.col_step : &m.row_step) = direct ? t->strides[0] : 1;
+    return m;
+  }
+  if (direct) {
+    m.row_step = t->strides[0], m.col_step = t->strides[1];
+    return m;
+  }
+  m.data = few_hold(t, type, room), m.row_step = (int64_t)t->shape[1];
+  return m;
 }
+
+/* values: of product_type(result), row by row. */
+static void few_product(const viva_tensor *a, const viva_tensor *b, uint32_t shared, viva_dtype result, gemm *g,
+                        few_room *values) {
+  few_room room[2];
+  char *to = values->bytes;
+  g->type = product_type(result), g->batch = 1, g->c = &to, g->c_step = (int64_t)g->n;
+  const gemm_matrix left = few_matrix(a, 1, g->type, &room[0]);
+  gemm_matrix right = few_matrix(b, 0, g->type, &room[1]);
+  if (shared == 1) right = (gemm_matrix){right.data, right.col_step, right.row_step};
+  g->a = &left, g->b = &right;
+  gemm_few(g);
+  g->a = g->b = NULL, g->c = NULL; /* which lay here */
+}
+
+static viva_status give_product(goal *to, const viva_tensor *a, const viva_tensor *b, viva_dtype result, const gemm *g,
+                                const few_room *values, viva_error *error) {
+  uint64_t shape[2];
+  uint32_t rank = 0;
+  if (a->rank == 2) shape[rank++] = g->m;
+  if (b->rank == 2) shape[rank++] = g->n;
+  return few_give(to, a->storage->rt, result, rank, shape, g->type, values->bytes, error);
+}
+
+static viva_status matmul(const viva_tensor *a, const viva_tensor *b, goal *to, viva_error *error) {
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(b, "b", error));
+  gemm g;
+  const viva_dtype result =
+      a->dtype == b->dtype && dtype_is_compute(a->dtype) ? a->dtype : dtype_promote(a->dtype, b->dtype);
+  if (result != VIVA_DTYPE_NONE && few_sizes(a, b, 0, &g)) {
+    few_room values;
+    few_product(a, b, 0, result, &g, &values);
+    return give_product(to, a, b, result, &g, &values, error);
+  }
+  product p;
+  TRY(prepare(a, b, result, &p, error));
+  return to->fresh ? product_new(&p, to->fresh, error) : product_into(&p, a, b, to->into, error);
+}
+GOAL_CALLS(matmul, LIST(const viva_tensor *a, const viva_tensor *b), a, b)
 
 static viva_status check_dot(const viva_tensor *a, const viva_tensor *b, viva_error *error) {
   char first[128], second[128];
@@ -205,14 +261,12 @@ viva_status viva_tensor_dot_into(const viva_tensor *a, const viva_tensor *b, viv
 }
 
 /* Both, dense, and as a column and a row: views without references. */
-typedef struct outer {
+typedef struct factors {
   tensor_local room[2];
   viva_tensor *held[2], column, row;
-} outer;
+} factors;
 
-static viva_status begin_outer(outer *o, const viva_tensor *a, const viva_tensor *b, viva_error *error) {
-  TRY(operand_need(a, "a", error));
-  TRY(operand_need(b, "b", error));
+static viva_status begin_outer(factors *o, const viva_tensor *a, const viva_tensor *b, viva_error *error) {
   TRY(operand_dense_in(&o->room[0], a, a->dtype, &o->held[0], error));
   const viva_status status = operand_dense_in(&o->room[1], b, b->dtype, &o->held[1], error);
   if (status != VIVA_OK) {
@@ -226,24 +280,37 @@ static viva_status begin_outer(outer *o, const viva_tensor *a, const viva_tensor
   return VIVA_OK;
 }
 
-static void end_outer(outer *o) { viva_tensor_release(o->held[0]), viva_tensor_release(o->held[1]); }
+static void end_outer(factors *o) { viva_tensor_release(o->held[0]), viva_tensor_release(o->held[1]); }
 
-viva_status viva_tensor_outer(const viva_tensor *a, const viva_tensor *b, viva_tensor **out, viva_error *error) {
-  outer o;
-  TRY(operand_place(out, error));
+/* Few elements: each of a times all of b. */
+static viva_status few_outer(const viva_tensor *a, const viva_tensor *b, op_types types, goal *g, viva_error *error) {
+  const int64_t size = (int64_t)tensor_element_bytes(types.compute), step[3] = {size, 0, size};
+  const uint64_t shape[2] = {a->elements, b->elements};
+  few_room room[2], values;
+  const char *x = few_hold(a, types.compute, &room[0]), *y = few_hold(b, types.compute, &room[1]);
+  const loop_fn loop = loops_get()->binary[VIVA_MULTIPLY][types.compute];
+  for (size_t i = 0; i < a->elements; i++) {
+    char *p[3] = {values.bytes + i * b->elements * (size_t)size, (char *)(uintptr_t)(x + (int64_t)i * size),
+                  (char *)(uintptr_t)y};
+    loop(p, step, b->elements);
+  }
+  return few_give(g, a->storage->rt, types.result, 2, shape, types.compute, values.bytes, error);
+}
+
+static viva_status outer(const viva_tensor *a, const viva_tensor *b, goal *g, viva_error *error) {
+  TRY(operand_need(a, "a", error));
+  TRY(operand_need(b, "b", error));
+  const op_types types = binary_types(VIVA_MULTIPLY, a->dtype, b->dtype);
+  const int few = few_fits(a) && few_fits(b) && a->elements * b->elements <= FEW;
+  if (few && types.compute != VIVA_DTYPE_NONE) return few_outer(a, b, types, g, error);
+  factors o;
   TRY(begin_outer(&o, a, b, error));
-  const viva_status status = viva_tensor_binary(VIVA_MULTIPLY, &o.column, &o.row, out, error);
+  const viva_status status = g->fresh ? viva_tensor_binary(VIVA_MULTIPLY, &o.column, &o.row, g->fresh, error)
+                                      : viva_tensor_binary_into(VIVA_MULTIPLY, &o.column, &o.row, g->into, error);
   end_outer(&o);
   return status;
 }
-
-viva_status viva_tensor_outer_into(const viva_tensor *a, const viva_tensor *b, viva_tensor *out, viva_error *error) {
-  outer o;
-  TRY(begin_outer(&o, a, b, error));
-  const viva_status status = viva_tensor_binary_into(VIVA_MULTIPLY, &o.column, &o.row, out, error);
-  end_outer(&o);
-  return status;
-}
+GOAL_CALLS(outer, LIST(const viva_tensor *a, const viva_tensor *b), a, b)
 
 /* -- dense layers */
 
@@ -279,11 +346,28 @@ static viva_tensor turned(const viva_tensor *weight) {
   return t;
 }
 
+/* Few elements, without a bias: relu(x·weight) is rounded once, as it would be if relu came after. 0: something else. */
+static int few_dense(const viva_tensor *x, const viva_tensor *weight, int32_t relu, goal *to, viva_status *status,
+                     viva_error *error) {
+  gemm g;
+  few_room values;
+  const viva_dtype result = dtype_promote(x->dtype, weight->dtype);
+  if (result == VIVA_DTYPE_NONE || result == VIVA_BOOL || !few_sizes(x, weight, 1, &g)) return 0;
+  few_product(x, weight, 1, result, &g, &values);
+  if (relu) row_unary(VIVA_RELU, g.type, values.bytes, g.m * g.n, values.bytes);
+  *status = give_product(to, x, weight, result, &g, &values, error);
+  return 1;
+}
+
 viva_status viva_tensor_dense(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias, int32_t relu,
                               viva_tensor **out, viva_error *error) {
   viva_tensor *made;
+  viva_status few;
+  goal g;
+  g.fresh = out;
   TRY(operand_place(out, error));
   TRY(check_dense(x, weight, bias, error));
+  if (!bias && few_dense(x, weight, relu, &g, &few, error)) return few;
   const viva_tensor columns = turned(weight);
   TRY(viva_tensor_matmul(x, &columns, &made, error));
   const viva_status status = finish_dense(made, bias, relu, error);
@@ -298,8 +382,12 @@ viva_status viva_tensor_dense_into(const viva_tensor *x, const viva_tensor *weig
                                    int32_t relu, viva_tensor *out, viva_error *error) {
   tensor_local room;
   viva_tensor *apart = NULL;
+  viva_status few;
+  goal g;
+  g.fresh = NULL, g.into = out;
   TRY(check_dense(x, weight, bias, error));
   TRY(operand_need(out, "out", error));
+  if (!bias && few_dense(x, weight, relu, &g, &few, error)) return few;
   const viva_tensor columns = turned(weight);
   if (bias && tensor_overlap(out, bias)) { /* it is read after the product is written */
     TRY(operand_copy_in(&room, bias, bias->dtype, &apart, error));

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "tensor/along.h"
+#include "tensor/few.h"
 #include "viva/tensor_into.h"
 
 typedef struct norm {
@@ -130,24 +131,41 @@ viva_status viva_tensor_rms_norm_into(const viva_tensor *a, int32_t axis, const 
   return norm_into(0, a, axis, weight, NULL, epsilon, out, error);
 }
 
-viva_status viva_tensor_clip_by_norm(const viva_tensor *a, double longest, viva_tensor **out, viva_error *error) {
+/* Few elements: the norm as its reduction has it, in the type of the values. */
+static viva_status few_clipped(const viva_tensor *a, double longest, viva_dtype result, viva_dtype type, goal *g,
+                               viva_error *error) {
+  few_room rooms[2];
+  const char *values = few_hold(a, type, &rooms[0]);
+  double length = sqrt(row_squares(type, values, a->elements, 0));
+  if (type == VIVA_F32) length = (double)(float)length;
+  if (length > longest) {
+    row_scalar(VIVA_MULTIPLY, type, values, a->elements, longest / length, rooms[1].bytes);
+    values = rooms[1].bytes;
+  }
+  return few_give(g, a->storage->rt, result, a->rank, a->shape, type, values, error);
+}
+
+static viva_status clip_by_norm(const viva_tensor *a, double longest, goal *g, viva_error *error) {
   viva_tensor *wide, *norm_of_all;
-  TRY(operand_place(out, error));
   TRY(operand_need(a, "a", error));
   if (!(longest >= 0))
     return error_set(error, VIVA_E_ARGUMENT, "clip_by_norm: longest is %g; expected a number of 0 or more", longest);
   if (!dtype_is_compute(a->dtype)) return operand_refuse("clip_by_norm", a->dtype, VIVA_DTYPE_NONE, error);
-  const viva_dtype result = dtype_is_float(a->dtype) ? a->dtype : VIVA_F64;
-  TRY(operand_copy(a, result == VIVA_F64 ? VIVA_F64 : VIVA_F32, &wide, error));
+  const viva_dtype result = dtype_is_float(a->dtype) ? a->dtype : VIVA_F64, type = dtype_kernel(result);
+  if (few_fits(a)) return few_clipped(a, longest, result, type, g, error);
+  TRY(operand_copy(a, type, &wide, error));
   double length = 0;
   viva_status status = viva_tensor_reduce(VIVA_NORM, wide, NULL, 0, 0, &norm_of_all, error);
   if (status == VIVA_OK) {
     status = viva_tensor_get(norm_of_all, NULL, &length, error);
     viva_tensor_release(norm_of_all);
   }
-  if (status == VIVA_OK && length > longest)
+  if (status != VIVA_OK) {
+    viva_tensor_release(wide);
+    return status;
+  }
+  if (length > longest)
     row_scalar(VIVA_MULTIPLY, wide->dtype, wide->data, wide->elements, longest / length, wide->data);
-  if (status == VIVA_OK) status = operand_dense(wide, result, out, error);
-  viva_tensor_release(wide);
-  return status;
+  return goal_give(g, wide, result, error);
 }
+GOAL_CALLS(clip_by_norm, LIST(const viva_tensor *a, double longest), a, longest)

@@ -208,3 +208,14 @@ void goal_end(goal *g, viva_tensor *made) {
     viva_tensor_release(made);
   }
 }
+
+viva_status goal_give(goal *g, viva_tensor *made, viva_dtype result, viva_error *error) {
+  viva_tensor *rounded = NULL;
+  if (g->fresh) return operand_become(made, result, g->fresh, error);
+  viva_status status = operand_target(g->into, "out", made->rank, made->shape, error);
+  if (status == VIVA_OK && made->dtype != result && g->into->dtype != result) /* it is the result that is converted */
+    status = operand_copy_in(&g->room, made, result, &rounded, error);
+  if (status == VIVA_OK) operand_move(g->into, rounded ? rounded : made);
+  viva_tensor_release(rounded), viva_tensor_release(made);
+  return status;
+}

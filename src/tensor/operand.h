@@ -75,5 +75,24 @@ viva_status goal_begin(goal *g, runtime *rt, viva_dtype dtype, uint32_t rank, co
                        const viva_tensor *const *inputs, uint32_t count, viva_tensor **made, viva_error *error);
 /* made is filled. */
 void goal_end(goal *g, viva_tensor *made);
+/* made, a new row-major tensor that nobody else knows, goes there as `result`; it is given up, also after an error. */
+viva_status goal_give(goal *g, viva_tensor *made, viva_dtype result, viva_error *error);
+
+/* The two public calls of an operation that is static viva_status name(…, goal *g, viva_error *error), which checks all but
+ * the place of the result. parameters: as declared, in LIST; arguments: passed on. */
+#define GOAL_CALLS(name, parameters, ...)                                                                              \
+  viva_status viva_tensor_##name(parameters, viva_tensor **out, viva_error *error) {                                   \
+    goal g;                                                                                                            \
+    g.fresh = out;                                                                                                     \
+    TRY(operand_place(out, error));                                                                                    \
+    return name(__VA_ARGS__, &g, error);                                                                               \
+  }                                                                                                                    \
+  viva_status viva_tensor_##name##_into(parameters, viva_tensor *out, viva_error *error) {                             \
+    goal g;                                                                                                            \
+    g.fresh = NULL, g.into = out;                                                                                      \
+    TRY(operand_need(out, "out", error));                                                                              \
+    return name(__VA_ARGS__, &g, error);                                                                               \
+  }
+#define LIST(...) __VA_ARGS__
 
 #endif

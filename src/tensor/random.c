@@ -10,6 +10,7 @@
 #include "number/math_f64.h"
 #include "tensor/cast.h"
 #include "tensor/create.h"
+#include "tensor/few.h"
 #include "tensor/walk.h"
 
 enum { ROUNDS = 10, PER_BLOCK = 2, PIECE = 256 };
@@ -33,38 +34,41 @@ static void philox(uint64_t seed, uint64_t stream, uint64_t number, uint64_t out
 /* 53 bits, in [0, 1). */
 static double unit(uint64_t bits) { return (double)(bits >> 11) * 0x1p-53; }
 
-typedef struct drawing {
-  viva_tensor *to;
-  uint64_t seed, stream;
-  int normal;
-  double a, b;
-} drawing;
-
-static void draw_pair(const drawing *d, uint64_t number, double pair[PER_BLOCK]) {
+static void draw_pair(const viva_random_options *o, uint64_t number, double pair[PER_BLOCK]) {
   uint64_t bits[PER_BLOCK];
-  philox(d->seed, d->stream, number, bits);
-  if (!d->normal) {
-    for (int i = 0; i < PER_BLOCK; i++) pair[i] = d->a + unit(bits[i]) * (d->b - d->a);
+  philox(o->seed, o->stream, number, bits);
+  if (o->distribution == VIVA_UNIFORM) {
+    for (int i = 0; i < PER_BLOCK; i++) pair[i] = o->low + unit(bits[i]) * (o->high - o->low);
     return;
   }
   double sine, cosine;
   const double radius = sqrt(-2.0 * math_log(1.0 - unit(bits[0]))); /* of (0, 1] */
   math_sin_cos(TWO_PI * unit(bits[1]), &sine, &cosine);
-  pair[0] = d->a + d->b * radius * cosine;
-  pair[1] = d->a + d->b * radius * sine;
+  pair[0] = o->mean + o->deviation * radius * cosine;
+  pair[1] = o->mean + o->deviation * radius * sine;
 }
+
+void create_random_numbers(const viva_random_options *options, uint64_t first, size_t n, double *values) {
+  double pair[PER_BLOCK];
+  for (size_t k = 0; k < n; k++) {
+    if (k % PER_BLOCK == 0) draw_pair(options, (first + k) / PER_BLOCK, pair);
+    values[k] = pair[k % PER_BLOCK];
+  }
+}
+
+typedef struct drawing {
+  viva_tensor *to;
+  const viva_random_options *options;
+} drawing;
 
 static void draw(void *arg, size_t begin, size_t end, size_t thread) {
   const drawing *d = arg;
   const int64_t element = (int64_t)tensor_element_bytes(d->to->dtype);
-  double values[PIECE], pair[PER_BLOCK];
+  double values[PIECE];
   (void)thread;
   for (size_t i = begin; i < end; i += PIECE) { /* begin is a multiple of the grain, which is even */
     const size_t n = end - i < PIECE ? end - i : PIECE;
-    for (size_t k = 0; k < n; k++) {
-      if (k % PER_BLOCK == 0) draw_pair(d, (i + k) / PER_BLOCK, pair);
-      values[k] = pair[k % PER_BLOCK];
-    }
+    create_random_numbers(d->options, i, n, values);
     cast_line(d->to->dtype, d->to->data + (int64_t)i * element, element, VIVA_F64, (const char *)values, sizeof *values,
               n);
   }
@@ -99,15 +103,24 @@ viva_status create_random_options(viva_random_options *options, const viva_rando
 
 viva_status create_random(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                           const viva_random_options *options, viva_tensor **out, viva_error *error) {
-  const int normal = options->distribution == VIVA_NORMAL;
   if (!dtype_is_float(dtype)) return operand_refuse("a random tensor", dtype, VIVA_DTYPE_NONE, error);
   TRY(tensor_empty(rt, dtype, rank, shape, out, error));
-  drawing d = {.to = *out,
-               .seed = options->seed,
-               .stream = options->stream,
-               .normal = normal,
-               .a = normal ? options->mean : options->low,
-               .b = normal ? options->deviation : options->high};
+  drawing d = {*out, options};
   pool_for(rt->pool, (*out)->elements, PARALLEL_ELEMENTS / 8, draw, &d);
   return VIVA_OK;
+}
+
+viva_status create_random_to(runtime *rt, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
+                             const viva_random_options *options, goal *g, viva_error *error) {
+  viva_tensor *made;
+  uint64_t count = 1;
+  if (!dtype_is_float(dtype)) return operand_refuse("a random tensor", dtype, VIVA_DTYPE_NONE, error);
+  for (uint32_t i = 0; i < rank; i++) count *= shape[i] <= FEW ? shape[i] : FEW + 1;
+  if (count - 1 < FEW) {
+    few_room few;
+    create_random_numbers(options, 0, (size_t)count, (double *)(void *)few.bytes);
+    return few_give(g, rt, dtype, rank, shape, VIVA_F64, few.bytes, error);
+  }
+  TRY(create_random(rt, dtype, rank, shape, options, &made, error));
+  return goal_give(g, made, dtype, error);
 }

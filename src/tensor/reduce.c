@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "tensor/arg.h"
 #include "tensor/cast.h"
+#include "tensor/few.h"
 #include "tensor/fold.h"
 #include "tensor/ops.h"
 #include "tensor/scalar.h"
@@ -183,49 +184,39 @@ static viva_status reduce_wide(const reduction *r, tensor_local *room, viva_tens
   }
 }
 
-/* -- few elements: each result is one line, and there is nothing to arrange */
+/* -- few elements: lines of those that become one, on the stack */
 
-enum { FEW = 64 /* results, or elements of a line */ };
-
-typedef struct lines {
-  uint32_t axis; /* along which they go; a's rank: all elements are one dense line */
-  int64_t step;  /* bytes */
-  size_t n;
-} lines;
-
-static inline int are_few(const reduction *r, lines *l) {
-  const viva_tensor *a = r->a;
-  if (r->per_result == 0 || r->per_result > FEW || a->elements > FEW || a->elements == 0) return 0;
-  l->n = r->per_result, l->axis = a->rank, l->step = (int64_t)tensor_element_bytes(a->dtype);
-  if (r->per_result == a->elements && tensor_contiguous(a)) return 1;
-  if (r->mask == 0 || (r->mask & (r->mask - 1)) != 0) return 0;
-  l->axis = (uint32_t)__builtin_ctz(r->mask);
-  l->step *= a->strides[l->axis];
-  return 1;
+/* The type in which the elements of a line are looked at. */
+static inline viva_dtype line_type(viva_reduction op, viva_dtype a) {
+  switch (op) {
+  case VIVA_SUM:
+  case VIVA_PROD:
+  case VIVA_MAX:
+  case VIVA_MIN: return fold_type(a);
+  case VIVA_ANY:
+  case VIVA_ALL:
+  case VIVA_COUNT_NONZERO: return VIVA_BOOL;
+  case VIVA_ARGMAX:
+  case VIVA_ARGMIN: return a;
+  default: return real_type(a);
+  }
 }
 
-/* The value of a dense line, and its type. */
-static inline viva_dtype reduce_line(const reduction *r, const char *at, size_t n, red_value *v) {
-  const viva_tensor *a = r->a;
-  const int sum = r->op == VIVA_SUM || r->op == VIVA_PROD || r->op == VIVA_MAX || r->op == VIVA_MIN;
-  const int64_t step = (int64_t)tensor_element_bytes(a->dtype);
-  fold f = {.op = RED_SUM, .type = sum ? fold_type(a->dtype) : real_type(a->dtype), .in = a};
-  char truth[FEW];
+/* The value of a dense line of line_type, and its type. */
+static inline viva_dtype reduce_line(const reduction *r, viva_dtype type, const char *line, size_t n, red_value *v) {
+  static const reducer_op folds[] = {
+      [VIVA_SUM] = RED_SUM, [VIVA_PROD] = RED_PROD, [VIVA_MAX] = RED_MAX, [VIVA_MIN] = RED_MIN};
   switch (r->op) {
   case VIVA_SUM:
   case VIVA_PROD:
   case VIVA_MAX:
-  case VIVA_MIN:
-    f.op = r->op == VIVA_SUM ? RED_SUM : r->op == VIVA_PROD ? RED_PROD : r->op == VIVA_MAX ? RED_MAX : RED_MIN;
-    fold_line(&f, at, step, n, 0, v);
-    return fold_result(f.op, f.type);
+  case VIVA_MIN: fold_line(folds[r->op], type, line, n, 0, v); return fold_result(folds[r->op], type);
   case VIVA_ARGMAX:
-  case VIVA_ARGMIN: v->i64 = arg_line(a, at, n, r->op == VIVA_ARGMAX); return VIVA_I64;
+  case VIVA_ARGMIN: v->i64 = arg_line(r->a, line, n, r->op == VIVA_ARGMAX); return VIVA_I64;
   case VIVA_ANY:
   case VIVA_ALL:
   case VIVA_COUNT_NONZERO:
-    cast_line(VIVA_BOOL, truth, 1, a->dtype, at, step, n);
-    v->i64 = (int64_t)reducers_get()->count_true((const uint8_t *)truth, n);
+    v->i64 = (int64_t)reducers_get()->count_true((const uint8_t *)line, n);
     if (r->op == VIVA_ANY) v->i64 = v->i64 > 0;
     if (r->op == VIVA_ALL) v->i64 = v->i64 == (int64_t)n;
     return VIVA_I64;
@@ -233,41 +224,51 @@ static inline viva_dtype reduce_line(const reduction *r, const char *at, size_t 
   }
   double mean = 0;
   if (r->op != VIVA_NORM) {
-    fold_line(&f, at, step, n, 0, v);
+    fold_line(RED_SUM, type, line, n, 0, v);
     v->f64 = mean = v->f64 / (double)n;
   }
   if (r->op == VIVA_MEAN) return VIVA_F64;
-  f.op = RED_SQUARES;
-  fold_line(&f, at, step, n, mean, v);
+  fold_line(RED_SQUARES, type, line, n, mean, v);
   if (r->op != VIVA_NORM) v->f64 /= (double)n;
   if (r->op != VIVA_VAR) v->f64 = sqrt(v->f64);
   return VIVA_F64;
 }
 
-/* to: dense, and no result that is written is still to be read: apart from a, or a single element. */
-static inline void reduce_few(const reduction *r, const lines *l, const viva_tensor *to) {
-  const viva_tensor *a = r->a;
-  const int64_t element = (int64_t)tensor_element_bytes(a->dtype), size = (int64_t)tensor_element_bytes(to->dtype);
-  uint64_t index[VIVA_TENSOR_MAX_RANK] = {0};
-  const char *from = a->data;
-  char *out = to->data, dense[FEW * sizeof(double)];
-  for (size_t done = 0; done < to->elements; done++, out += size) {
-    const char *line = from;
-    red_value value;
-    if (l->step != element) {
-      cast_line(a->dtype, dense, element, a->dtype, from, l->step, l->n);
-      line = dense;
-    }
-    const viva_dtype type = reduce_line(r, line, l->n, &value);
-    cast_line(to->dtype, out, size, type, (const char *)&value, 0, 1);
-    for (uint32_t i = a->rank; l->axis < a->rank && i-- > 0;) { /* the next line */
-      if (i == l->axis) continue;
-      from += a->strides[i] * element;
-      if (++index[i] < a->shape[i]) break;
-      from -= (int64_t)a->shape[i] * a->strides[i] * element;
-      index[i] = 0;
-    }
+/* Some axes go, one of them or all where places are looked for (arg.h refuses others). */
+static inline int are_few(const reduction *r) {
+  const int one = (r->mask & (r->mask - 1)) == 0, all = r->mask == (1u << r->a->rank) - 1;
+  if (!few_fits(r->a) || r->mask == 0) return 0;
+  return one || all || (r->op != VIVA_ARGMAX && r->op != VIVA_ARGMIN);
+}
+
+/* Sums of the first axes: rows are added. 0: something else. */
+static inline int sum_rows(const reduction *r, viva_dtype type, char *values) {
+  const uint32_t gone = (uint32_t)__builtin_popcount(r->mask);
+  if (r->op != VIVA_SUM || r->mask + 1 != 1u << gone || gone == r->a->rank) return 0;
+  const size_t n = r->per_result, columns = r->a->elements / n;
+  few_room room;
+  const char *rows = few_lines(r->a, r->a->rank, r->a->shape, 0, type, &room);
+  memset(values, 0, columns * sizeof(red_value));
+  fold_columns(RED_SUM, type, rows, n, columns, values);
+  return 1;
+}
+
+static inline viva_status reduce_few(const reduction *r, viva_dtype result, goal *g, viva_error *error) {
+  const viva_dtype type = line_type(r->op, r->a->dtype);
+  const size_t n = r->per_result, size = tensor_element_bytes(type);
+  few_room room;
+  red_value value;
+  char values[FEW * sizeof value], *to = values;
+  if (sum_rows(r, type, values))
+    return few_give(g, r->a->storage->rt, result, r->rank, r->shape, fold_result(RED_SUM, type), values, error);
+  const char *line = few_lines(r->a, r->a->rank, r->a->shape, r->mask, type, &room);
+  viva_dtype made = VIVA_DTYPE_NONE;
+  for (size_t i = 0; i < r->a->elements; i += n) {
+    made = reduce_line(r, type, line + i * size, n, &value);
+    memcpy(to, &value, sizeof value); /* of 4 bytes: the next one covers the rest */
+    to += tensor_element_bytes(made);
   }
+  return few_give(g, r->a->storage->rt, result, r->rank, r->shape, made, values, error);
 }
 
 /* -- public */
@@ -280,17 +281,14 @@ static int is_wide(viva_reduction op, viva_dtype result) {
 viva_status viva_tensor_reduce(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
                                int32_t keepdims, viva_tensor **out, viva_error *error) {
   reduction r;
-  lines l;
+  goal g;
   tensor_local room;
   viva_tensor *wide;
+  g.fresh = out;
   TRY(operand_place(out, error));
   TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
   const viva_dtype result = viva_reduction_type(op, a->dtype);
-  if (are_few(&r, &l)) {
-    TRY(tensor_empty(a->storage->rt, result, r.rank, r.shape, out, error));
-    reduce_few(&r, &l, *out);
-    return VIVA_OK;
-  }
+  if (are_few(&r)) return reduce_few(&r, result, &g, error);
   TRY(reduce_wide(&r, is_wide(op, result) ? NULL : &room, &wide, error));
   return operand_become(wide, result, out, error);
 }
@@ -298,15 +296,14 @@ viva_status viva_tensor_reduce(viva_reduction op, const viva_tensor *a, const in
 viva_status viva_tensor_reduce_into(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
                                     int32_t keepdims, viva_tensor *out, viva_error *error) {
   reduction r;
-  lines l;
+  goal g;
   tensor_local room;
   viva_tensor *wide;
+  g.fresh = NULL, g.into = out;
   TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
-  TRY(operand_out(out, r.rank, r.shape, error));
-  if (are_few(&r, &l) && tensor_contiguous(out) && (out->elements == 1 || !tensor_overlap(out, a))) {
-    reduce_few(&r, &l, out);
-    return VIVA_OK;
-  }
+  TRY(operand_need(out, "out", error));
+  if (are_few(&r)) return reduce_few(&r, viva_reduction_type(op, a->dtype), &g, error);
+  TRY(operand_target(out, "out", r.rank, r.shape, error));
   TRY(reduce_wide(&r, &room, &wide, error)); /* apart from out, which may overlap a */
   operand_move(out, wide);
   viva_tensor_release(wide);

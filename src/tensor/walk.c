@@ -17,6 +17,16 @@ static viva_status refuse(const viva_tensor *first, const viva_tensor *other, vi
 viva_status broadcast_shape(const viva_tensor *const *operands, int count, uint32_t *rank, uint64_t *shape,
                             viva_error *error) {
   uint32_t most = 0;
+  int same = 1; /* the commonest case */
+  for (int k = 1; k < count && same; k++) {
+    same = operands[k]->rank == operands[0]->rank;
+    for (uint32_t i = 0; same && i < operands[0]->rank; i++) same = operands[k]->shape[i] == operands[0]->shape[i];
+  }
+  if (same) {
+    *rank = operands[0]->rank;
+    for (uint32_t i = 0; i < *rank; i++) shape[i] = operands[0]->shape[i];
+    return VIVA_OK;
+  }
   for (int k = 0; k < count; k++) most = operands[k]->rank > most ? operands[k]->rank : most;
   for (uint32_t i = 0; i < most; i++) { /* from the last axis on */
     uint64_t size = 1;

@@ -7,7 +7,9 @@
 #include "base/ck.h"
 #include "base/options.h"
 #include "base/pool.h"
+#include "tensor/few.h"
 #include "tensor/walk.h"
+#include "viva/tensor_into.h"
 
 viva_window_options viva_window_options_default(void) {
   return (viva_window_options){.size = sizeof(viva_window_options), .stride = {0, 0}, .dilation = {1, 1}, .groups = 1};
@@ -26,7 +28,7 @@ static viva_status place(window *w, int axis, viva_error *error) {
   if (reach > padded)
     return error_set(error, VIVA_E_SIZE, "%s: a window of %llu elements does not fit axis %d of %s with its padding",
                      w->name, (unsigned long long)reach, 2 + axis, tensor_shape_text(&w->a, text));
-  w->out[axis] = (padded - reach) / w->stride[axis] + 1;
+  w->out[axis] = (w->stride[axis] == 1 ? padded - reach : (padded - reach) / w->stride[axis]) + 1;
   return VIVA_OK;
 }
 
@@ -54,7 +56,7 @@ viva_status window_make(const viva_tensor *a, const viva_window_options *o, wind
 
 uint32_t window_shape(const window *w, uint64_t channels, uint64_t shape[4]) {
   const uint64_t all[4] = {w->a.shape[0], channels, w->out[0], w->out[1]};
-  memcpy(shape, all + (4 - w->rank), w->rank * sizeof *shape);
+  for (uint32_t i = 0; i < w->rank; i++) shape[i] = all[4 - w->rank + i];
   return w->rank;
 }
 
@@ -94,8 +96,9 @@ POOL(pool_i64, int64_t, 0)
 POOL(pool_u64, uint64_t, 0)
 
 #define POOL_PLANE(T, f)                                                                                               \
-  for (size_t k = 0; k < out; k++)                                                                                     \
-    ((T *)(void *)to)[k] = f(p, (const T *)(const void *)from, k / p->w->out[1], k % p->w->out[1]);
+  for (uint64_t row = 0, k = 0; row < p->w->out[0]; row++)                                                             \
+    for (uint64_t col = 0; col < p->w->out[1]; col++, k++)                                                             \
+      ((T *)(void *)to)[k] = f(p, (const T *)(const void *)from, row, col);
 
 static void pool_planes(void *arg, size_t begin, size_t end, size_t thread) {
   const pooling *p = arg;
@@ -130,15 +133,23 @@ static viva_status complete(const viva_tensor *a, viva_window_options *o, window
   return VIVA_OK;
 }
 
-viva_status viva_tensor_pool2d(viva_pooling op, const viva_tensor *a, const viva_window_options *options,
-                               viva_tensor **out, viva_error *error) {
+static void pool_all(pooling *p, size_t results, pool *threads) {
+  const window *w = p->w;
+  const size_t work = (size_t)(w->out[0] * w->out[1] * w->kernel[0] * w->kernel[1]);
+  if (results == 0) return;
+  pool_for(results >= PARALLEL_ELEMENTS / 4 ? threads : NULL, (size_t)(w->a.shape[0] * w->a.shape[1]),
+           1 + PARALLEL_ELEMENTS / (work + 1), pool_planes, p);
+}
+
+static viva_status pool2d(viva_pooling op, const viva_tensor *a, const viva_window_options *options, goal *g,
+                          viva_error *error) {
   viva_window_options o = viva_window_options_default();
-  window w = {.name = op == VIVA_MAX_POOL ? "max_pool2d" : "avg_pool2d"};
-  uint64_t shape[4];
+  window w; /* not cleared */
+  uint64_t shape[4], results = 1;
   viva_tensor *dense = NULL, *wide = NULL;
-  TRY(operand_place(out, error));
+  w.name = op == VIVA_MAX_POOL ? "max_pool2d" : "avg_pool2d";
   TRY(operand_need(a, "a", error));
-  TRY(options_read(&o, options, "viva_window_options", error));
+  if (options) TRY(options_read(&o, options, "viva_window_options", error));
   if (op != VIVA_MAX_POOL && op != VIVA_AVG_POOL)
     return error_set(error, VIVA_E_ARGUMENT, "there is no pooling %d", (int)op);
   TRY(complete(a, &o, &w, error));
@@ -148,16 +159,21 @@ viva_status viva_tensor_pool2d(viva_pooling op, const viva_tensor *a, const viva
   const viva_dtype whole = dtype_is_signed(a->dtype) ? VIVA_I64 : VIVA_U64;
   const viva_dtype type = real || average ? dtype_kernel(result) : whole;
   const uint32_t rank = window_shape(&w, w.a.shape[1], shape);
+  pooling p = {.w = &w, .op = op, .type = type};
+  for (uint32_t i = 0; i < rank; i++) results *= few_fits(a) && shape[i] <= FEW ? shape[i] : FEW + 1;
+  if (results <= FEW) {
+    few_room room, values;
+    p.from = few_hold(a, type, &room), p.to = values.bytes;
+    pool_all(&p, (size_t)results, NULL);
+    return few_give(g, a->storage->rt, result, rank, shape, type, values.bytes, error);
+  }
   viva_status status = operand_dense(a, type, &dense, error);
   if (status == VIVA_OK) status = tensor_empty(a->storage->rt, type, rank, shape, &wide, error);
   if (status == VIVA_OK) {
-    pooling p = {.w = &w, .op = op, .type = type, .from = dense->data, .to = wide->data};
-    const size_t work = (size_t)(w.out[0] * w.out[1] * w.kernel[0] * w.kernel[1]);
-    pool *threads = wide->elements >= PARALLEL_ELEMENTS / 4 ? a->storage->rt->pool : NULL;
-    if (wide->elements > 0)
-      pool_for(threads, (size_t)(w.a.shape[0] * w.a.shape[1]), 1 + PARALLEL_ELEMENTS / (work + 1), pool_planes, &p);
-    status = operand_dense(wide, result, out, error);
+    p.from = dense->data, p.to = wide->data;
+    pool_all(&p, wide->elements, a->storage->rt->pool);
   }
-  viva_tensor_release(dense), viva_tensor_release(wide);
-  return status;
+  viva_tensor_release(dense);
+  return status == VIVA_OK ? goal_give(g, wide, result, error) : status;
 }
+GOAL_CALLS(pool2d, LIST(viva_pooling op, const viva_tensor *a, const viva_window_options *options), op, a, options)

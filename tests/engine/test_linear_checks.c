@@ -59,6 +59,11 @@ static void into_is_checked(void **state) {
   fine(viva_tensor_create(engine, VIVA_F64, 2, (uint64_t[]){M, N}, &whole, &fault));
   fine(viva_tensor_create(engine, VIVA_F16, 2, (uint64_t[]){M, N}, &square, &fault));
   fine(viva_tensor_view(line, 2, (uint64_t[]){M, N}, (int64_t[]){0, 1}, 0, &shared, &fault));
+  o.accumulate = (viva_accumulation)3;
+  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "accumulate: accumulate can be");
+  o.accumulate = VIVA_ACCUMULATE_FULL, o.reserved = 1;
+  refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_ARGUMENT, &error, "reserved");
+  o.reserved = 0, o.accumulate = VIVA_ACCUMULATE_AUTO;
   o.into = wide;
   refused(viva_linear_fp8(input, p, NULL, &o, &y, &error), VIVA_E_SIZE, &error,
           "into: into has the shape [5, 25]; expected [5, 24]");

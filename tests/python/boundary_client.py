@@ -26,7 +26,7 @@ class Error(c.Structure):  # viva_error
 
 class LinearOptions(c.Structure):
     _fields_ = [("size", c.c_size_t), ("act", c.c_int), ("output_dtype", c.c_int), ("into", c.c_void_p),
-                ("overflows", c.POINTER(c.c_uint64))]
+                ("overflows", c.POINTER(c.c_uint64)), ("accumulate", c.c_int), ("reserved", c.c_int32)]
 
 
 class PackedInfo(c.Structure):
@@ -45,7 +45,7 @@ class ModelOptions(c.Structure):
     _fields_ = [("size", c.c_size_t), ("weights", c.c_char_p), ("tokenizer_path", c.c_char_p),
                 ("context", c.c_uint64), ("num_layers", c.c_uint64), ("kv", c.c_int), ("load", c.c_int),
                 ("progress", c.c_void_p), ("progress_user", c.c_void_p), ("act", c.c_int), ("decode", c.c_int),
-                ("cache_bytes", c.c_uint64)]
+                ("cache_bytes", c.c_uint64), ("accumulate", c.c_int), ("reserved", c.c_int32)]
 
 
 class Sampling(c.Structure):

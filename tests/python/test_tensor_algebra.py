@@ -150,6 +150,21 @@ def test_einsum_refusals(text, message):
         einsum(text, [a, b])
 
 
+@pytest.mark.parametrize("text", ["...j->j", "...,m...->m", "...i,i->", "i...,i->i", "...->", "...,...->"])
+@pytest.mark.parametrize("shape", [(3, ), (3, 3), (1, 3)])
+def test_einsum_needs_dots_in_the_result(text, shape):
+    """Axes under "..." that an explicit result does not name: NumPy refuses them, and so do we; without such axes both answer."""
+    array = np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
+    arrays = [array, np.arange(3.0) if ",i" in text else array][:text.count(",") + 1]
+    try:
+        expected = np.einsum(text, *arrays)
+    except ValueError:
+        with pytest.raises(VivaError):
+            einsum(text, [tensor_of(a) for a in arrays])
+    else:
+        assert np.array_equal(einsum(text, [tensor_of(a) for a in arrays]).numpy(), expected)
+
+
 # -- along one axis
 
 

@@ -2,12 +2,14 @@
 give the same), limits of integers, NaN and infinities in pairs."""
 
 import ctypes as c
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from tensor_cases import same
-from viva_tensor import DTYPES, VivaError, axes, engine, lib, names, new, open_engine, tensor as tensor_of
+from viva_tensor import BF16, DTYPES, E2M1, E4M3, E5M2, E8M0, VivaError, axes, engine, lib, names, new, open_engine, tensor as tensor_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 open_engine()
@@ -137,3 +139,37 @@ def test_wide_columns(name, dtype):
         assert same(whole[col:col + 512], alone)
     if name in ("max", "min"):
         assert same(whole, getattr(np, name)(a, axis=0))
+
+
+def test_narrow_floats_saturate_or_are_nan():
+    """What does not fit E4M3, E5M2, E2M1 and E8M0, from each float type: the largest value, or NaN, as tensor_ops.h says."""
+    nan, inf = float("nan"), float("inf")
+    values = np.array([nan, -nan, inf, -inf, 1e30, -1e30, 0.0, -0.0, 1.0], np.float32)
+    expected = {E4M3: [nan, nan, 448, -448, 448, -448, 0.0, -0.0, 1], E5M2: [nan, nan, 57344, -57344, 57344, -57344, 0.0, -0.0, 1],
+                E2M1: [0, 0, 6, -6, 6, -6, 0.0, -0.0, 1],
+                E8M0: [nan, nan, 2.0**127, nan, 2.0**100, nan, 2.0**-127, 2.0**-127, 1]}
+    for source in (np.float32, np.float64, np.float16, BF16):
+        given = values.astype(source)
+        for dtype, wanted in expected.items():
+            wanted = np.array(wanted, np.float64)
+            if dtype == E8M0 and source == np.float16:
+                wanted[4] = 2.0**127  # 1e30 is infinity there
+            narrow = new("astype", tensor_of(given), DTYPES[dtype])
+            back = new("astype", narrow, DTYPES[np.dtype(np.float64)]).numpy()
+            np.testing.assert_array_equal(back, wanted, f"{source} to {dtype}")
+            zeros = wanted == 0
+            assert np.array_equal(np.signbit(back[zeros]), np.signbit(wanted[zeros])) or dtype == E2M1
+    codes = new("astype", tensor_of(values[:2]), DTYPES[E4M3]).numpy().view(np.uint8)
+    assert codes.tolist() == [0x7f, 0xff]  # a NaN's sign stays
+
+
+@pytest.mark.parametrize("rows", [64, 1000, 10000])
+def test_columns_are_summed_no_worse_than_numpy(rows):
+    """Sums of F64 down the columns, of one sign and of both: the worst and the mean error are at most NumPy's, which adds a
+    column's elements one after the other. Ours go four rows at a time, so that a sum has a quarter of the roundings."""
+    rng = np.random.default_rng(rows)
+    for array in (rng.random((rows, 64)), rng.standard_normal((rows, 64)), rng.standard_normal((rows, 64)) * 10.0**rng.integers(-8, 8, (rows, 64))):
+        exact = [math.fsum(column) for column in array.T]
+        ours = new("reduce", REDUCTIONS.index("sum"), tensor_of(array), axes((0, )), 1, 0).numpy()
+        errors = [np.abs(np.array([float(Fraction(v) - Fraction(e)) for v, e in zip(found, exact)])) for found in (ours, np.sum(array, axis=0))]
+        assert errors[0].mean() <= errors[1].mean() and errors[0].max() <= errors[1].max(), (rows, errors[0].mean(), errors[1].mean())

@@ -33,7 +33,7 @@ class ModelOptions(c.Structure):
     _fields_ = [("size", c.c_size_t), ("weights", c.c_char_p), ("tokenizer_path", c.c_char_p), ("context", c.c_uint64),
                 ("num_layers", c.c_uint64), ("kv", c.c_int), ("load", c.c_int), ("progress", c.c_void_p),
                 ("progress_user", c.c_void_p), ("act", c.c_int), ("decode", c.c_int),
-                ("cache_bytes", c.c_uint64)]
+                ("cache_bytes", c.c_uint64), ("accumulate", c.c_int), ("reserved", c.c_int32)]
 
 
 class SessionOptions(c.Structure):

@@ -362,11 +362,12 @@ static void of_engine_and_models(void **state) {
   TRY_ALL(w, viva_model_options, viva_model_options_default(), try_model, FIELD(viva_model_options, size, U64),
           FIELD(viva_model_options, context, U64), FIELD(viva_model_options, num_layers, U64),
           FIELD(viva_model_options, kv, I32), FIELD(viva_model_options, load, I32), FIELD(viva_model_options, act, I32),
-          FIELD(viva_model_options, decode, I32), FIELD(viva_model_options, cache_bytes, U64));
+          FIELD(viva_model_options, decode, I32), FIELD(viva_model_options, cache_bytes, U64),
+          FIELD(viva_model_options, accumulate, I32), FIELD(viva_model_options, reserved, I32));
   TRY_ALL(w, viva_parts_options, viva_parts_options_default(), try_parts, FIELD(viva_parts_options, size, U64),
           FIELD(viva_parts_options, act, I32), FIELD(viva_parts_options, kv, I32),
           FIELD(viva_parts_options, context, U64), FIELD(viva_parts_options, cache_bytes, U64),
-          FIELD(viva_parts_options, decode, I32), FIELD(viva_parts_options, reserved, I32));
+          FIELD(viva_parts_options, decode, I32), FIELD(viva_parts_options, accumulate, I32));
   TRY_ALL(w, viva_quantize_options, ((viva_quantize_options){.size = sizeof(viva_quantize_options), .weights = "fp8"}),
           try_quantize, FIELD(viva_quantize_options, size, U64), FIELD(viva_quantize_options, shard_bytes, U64),
           FIELD(viva_quantize_options, overwrite, I32), FIELD(viva_quantize_options, reserved, I32));
@@ -404,7 +405,8 @@ static void of_tensors(void **state) {
           FIELD(viva_prepack_options, search, I32), FIELD(viva_prepack_options, modelopt, I32),
           FIELD(viva_prepack_options, selection, I32), FIELD(viva_prepack_options, allow_nonfinite, I32));
   TRY_ALL(w, viva_linear_options, viva_linear_options_default(), try_linear, FIELD(viva_linear_options, size, U64),
-          FIELD(viva_linear_options, act, I32), FIELD(viva_linear_options, output_dtype, I32));
+          FIELD(viva_linear_options, act, I32), FIELD(viva_linear_options, output_dtype, I32),
+          FIELD(viva_linear_options, accumulate, I32), FIELD(viva_linear_options, reserved, I32));
   TRY_ALL(w, viva_stream_options, viva_stream_options_default(), try_stream, FIELD(viva_stream_options, size, U64),
           FIELD(viva_stream_options, workers, I32), FIELD(viva_stream_options, queue, U32),
           FIELD(viva_stream_options, row_length, U64), FIELD(viva_stream_options, deadline_ms, U32),

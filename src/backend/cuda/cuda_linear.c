@@ -81,8 +81,8 @@ static viva_status multiply_small(cuda_backend *c, const linear_args *args, size
 static int joins(const linear_args *a, const linear_args *b) {
   const weight *v = a->w, *w = b->w;
   return v->format == w->format && v->cols == w->cols && v->block == w->block && v->scales_type == w->scales_type &&
-         v->pairs == w->pairs && a->act == b->act && a->input == b->input && a->x == b->x && a->xq == b->xq &&
-         a->x_stride == b->x_stride;
+         v->pairs == w->pairs && a->act == b->act && a->input == b->input && a->accumulate == b->accumulate &&
+         a->x == b->x && a->xq == b->xq && a->x_stride == b->x_stride;
 }
 
 /* ---- many rows, sm_90a */

@@ -59,13 +59,28 @@ static cudaError_t clusters_of(const gemv_plan *plan, int multiprocessors, int *
   return cudaOccupancyMaxActiveClusters(clusters, plan->kernel, &config);
 }
 
-/* Whether blocks share tiles: of 9 rows and more, where the device has clusters and a block's x leaves room. */
+/* Which resident kernel takes a problem, and its bytes. */
+static int resident_of(const gemv_problem *p, const gemv_kernels *k, size_t shared_most, size_t *bytes) {
+  const size_t records = gemv_order_of(&p->w).records;
+  int size = p->m <= 2 ? p->m - 1 : p->m <= 8 ? 2 : 3;
+  *bytes = gemv_resident_bytes(k->record_most, k->depth[size], records, p->m);
+  if (size == 0 && *bytes > shared_most) { /* a smaller ring beside a long x */
+    size = 1;
+    *bytes = gemv_resident_bytes(k->record_most, k->depth[size], records, p->m);
+  }
+  return size;
+}
+
+/* Whether blocks share tiles: of 9 rows and more, or where one block has no room for all of x, if the device has clusters
+ * and a block's part of x leaves room. */
 static cudaError_t plan_together(const gemv_problem *p, const gemv_kernels *k, int multiprocessors, size_t shared_most,
                                  gemv_plan *plan) {
   const size_t records = gemv_order_of(&p->w).records;
   cudaFuncAttributes has;
   cudaError_t status = cudaFuncGetAttributes(&has, k->together);
-  if (status != cudaSuccess || has.binaryVersion < 90 || p->m <= 8) return status;
+  size_t alone;
+  resident_of(p, k, shared_most, &alone);
+  if (status != cudaSuccess || has.binaryVersion < 90 || (p->m <= 8 && alone <= shared_most)) return status;
   for (int together = 2; together <= 4; together *= 2) {
     const size_t bytes = gemv_together_bytes(k->record_most, k->together_depth, records, p->m, shift_of(together));
     if (bytes > shared_most) continue;
@@ -97,12 +112,8 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
   const cudaError_t shared = plan_together(p, &k, multiprocessors, shared_most, plan);
   if (shared != cudaSuccess || plan->kernel) return shared;
   plan->together = 1;
-  int size = p->m <= 2 ? p->m - 1 : p->m <= 8 ? 2 : 3;
-  size_t resident = gemv_resident_bytes(k.record_most, k.depth[size], o.records, p->m);
-  if (size == 0 && resident > shared_most) { /* a smaller ring beside a long x */
-    size = 1;
-    resident = gemv_resident_bytes(k.record_most, k.depth[size], o.records, p->m);
-  }
+  size_t resident;
+  const int size = resident_of(p, &k, shared_most, &resident);
   if (resident <= shared_most) {
     plan->kernel = k.resident[size];
     plan->shared_bytes = resident < GEMV_LEAST_BYTES && GEMV_LEAST_BYTES <= shared_most ? GEMV_LEAST_BYTES : resident;

@@ -1,7 +1,8 @@
 /* backend/cpu/attention_fp8.h: attention over keys and values in FP8 as they are stored, in the vector words of simd.h.
  *
- * A page has E4M3 codes and one F16 scale for each head and position. Codes become FP32 as in fp8_simd.h, 1/256 of their value,
- * KV_FP8_STEP at once; the scale times 256 (a position's factor) multiplies the score, and the weight of the value:
+ * A page has E4M3 codes and one F16 scale for each head and position. KV_FP8_STEP codes become FP32 at once
+ * (v_load_kv_fp8), divided by a power of two and in an order of lanes that suits the instructions: queries are laid in that
+ * order, results are taken out of it. The powers of two go where a number is multiplied anyway (KV_FP8_QUERY and on):
  *
  *   score  = (Σ q · code) · factor of the key          out += (e^(score − max) · factor of the value) · code
  *
@@ -16,63 +17,67 @@
 #include "backend/cpu/attention_work.h"
 #include "backend/cpu/linear_simd.h"
 
-#define KV_FP8_STEP   (2 * LANES)
-#define KV_FP8_FACTOR 256.0f
+#define KV_FP8_STEP (KV_FP8_VECTORS * LANES)
+_Static_assert(CPU_ATTEND_UNIT % KV_FP8_STEP == 0, "padded vectors are whole steps");
 
 /* Factors of the vectors that hold positions `in`. */
-static void kv_fp8_factors(const uint16_t *scales, block_range in, float *factors) {
-  const vf by = v_set(KV_FP8_FACTOR);
+static void kv_fp8_factors(const uint16_t *scales, float by, block_range in, float *factors) {
   for (size_t i = in.begin / LANES * LANES; i < in.end; i += LANES)
-    v_store(factors + i, v_mul(v_load_f16(scales + i), by));
+    v_store(factors + i, v_mul(v_load_f16(scales + i), v_set(by)));
 }
 
-/* values[p] *= factors[p], for the vectors that hold positions `in`. */
-static void kv_fp8_scale(float *values, const float *factors, block_range in) {
-  for (size_t i = in.begin / LANES * LANES; i < in.end; i += LANES)
-    v_store(values + i, v_mul(v_load(values + i), v_load(factors + i)));
+/* A query's `dim` values times `by` into the order of the lanes; what lies beyond is left alone. */
+static void kv_fp8_lay(const float *from, float by, float *to, size_t dim) {
+  for (size_t d = 0; d < dim; d++) to[d / KV_FP8_STEP * KV_FP8_STEP + kv_fp8_place(d % KV_FP8_STEP)] = from[d] * by;
 }
 
+/* Results out of that order. */
+static void kv_fp8_take(const float *from, float *to, size_t dim) {
+  for (size_t d = 0; d < dim; d++) to[d] = from[d / KV_FP8_STEP * KV_FP8_STEP + kv_fp8_place(d % KV_FP8_STEP)];
+}
+
+/* As many whole steps as hold count codes; those beyond are zero. */
 static void widen_kv_fp8(const uint8_t *codes, float *to, size_t count) {
-  vf value[2];
-  size_t d = 0;
-  for (; d + KV_FP8_STEP <= count; d += KV_FP8_STEP) {
-    v_load2_fp8(codes + d, value);
-    v_store(to + d, value[0]);
-    v_store(to + d + LANES, value[1]);
+  for (size_t d = 0; d < count; d += KV_FP8_STEP) {
+    uint8_t part[KV_FP8_STEP] = {0};
+    const int whole = d + KV_FP8_STEP <= count;
+    if (!whole) memcpy(part, codes + d, count - d);
+    UNROLL
+    for (int v = 0; v < KV_FP8_VECTORS; v++)
+      v_store(to + d + (size_t)v * LANES, v_load_kv_fp8(whole ? codes + d : part, v));
   }
-  if (d == count) return;
-  uint8_t part[KV_FP8_STEP] = {0};
-  float last[KV_FP8_STEP];
-  memcpy(part, codes + d, count - d);
-  v_load2_fp8(part, value);
-  v_store(last, value[0]);
-  v_store(last + LANES, value[1]);
-  memcpy(to + d, last, (count - d) * sizeof *to);
 }
 
-/* rows queries × 4 positions (or 1) from position p: their scores, without the keys' factors. */
+/* rows queries × 4 positions (or 1) from position p: their scores, without the keys' factors. As many positions at a time
+ * as the registers hold the sums of; a vector of q is read once for them. */
 ALWAYS_INLINE void score_fp8_tile(int rows, int positions, const attend_work *w, size_t query, const block_rows *keys,
                                   const block_rows *values, size_t p) {
+  const int together = positions == 1 ? 1 : KV_FP8_KEYS;
   const float *q = w->q + query * w->padded;
-  const char *key = keys->from + p * keys->stride;
   float *scores = w->scores + query * CPU_KV_BLOCK + p;
   vf sums[SUM_TILE_ROWS][4];
-  UNROLL
-  for (int i = 0; i < rows; i++) {
-    UNROLL
-    for (int j = 0; j < positions; j++) sums[i][j] = v_zero();
-  }
   if (keys->next) ask_for(keys->next + p * keys->stride, (size_t)positions * keys->stride);
   if (values->cold) ask_for(values->from + p * values->stride, (size_t)positions * values->stride);
-  for (size_t d = 0; d < w->dim; d += KV_FP8_STEP) {
+  UNROLL
+  for (int j = 0; j < positions; j += together) {
+    const char *key = keys->from + (p + (size_t)j) * keys->stride;
     UNROLL
-    for (int j = 0; j < positions; j++) {
-      vf k[2];
-      v_load2_fp8(key + (size_t)j * keys->stride + d, k);
+    for (int i = 0; i < rows; i++) {
       UNROLL
-      for (int i = 0; i < rows; i++) {
-        sums[i][j] = v_fma(k[0], v_load(q + (size_t)i * w->padded + d), sums[i][j]);
-        sums[i][j] = v_fma(k[1], v_load(q + (size_t)i * w->padded + d + LANES), sums[i][j]);
+      for (int o = 0; o < together; o++) sums[i][j + o] = v_zero();
+    }
+    for (size_t d = 0; d < w->dim; d += KV_FP8_STEP) {
+      UNROLL
+      for (int v = 0; v < KV_FP8_VECTORS; v++) {
+        vf k[KV_FP8_KEYS];
+        UNROLL
+        for (int o = 0; o < together; o++) k[o] = v_load_kv_fp8(key + (size_t)o * keys->stride + d, v);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+          const vf x = v_load(q + (size_t)i * w->padded + d + (size_t)v * LANES);
+          UNROLL
+          for (int o = 0; o < together; o++) sums[i][j + o] = v_fma(k[o], x, sums[i][j + o]);
+        }
       }
     }
   }
@@ -85,37 +90,35 @@ ALWAYS_INLINE void score_fp8_tile(int rows, int positions, const attend_work *w,
   }
 }
 
-/* rows queries × 2 pairs vectors of head_dim: sums · shrink + Σ weight · code over `in`; the weights have the values' factors. */
-ALWAYS_INLINE void weigh_fp8_tile(int rows, int pairs, const attend_work *w, size_t query, size_t d,
+/* rows queries × `steps` steps of head_dim from d: sums · shrink + Σ weight · code over `in`; the weights have the values'
+ * factors. */
+ALWAYS_INLINE void weigh_fp8_tile(int rows, int steps, const attend_work *w, size_t query, size_t d,
                                   const block_rows *values, block_range in, const float *shrink) {
   float *sums = w->chunk_sums + query * w->padded + d;
   const float *weights = w->scores + query * CPU_KV_BLOCK;
-  const char *value = values->from + in.begin * values->stride + d;
+  const char *value = values->from + in.begin * values->stride + d, *next = values->next;
+  const size_t stride = values->stride, ahead = next ? (size_t)(next - values->from) : 0;
   vf sum[SUM_TILE_ROWS][SUM_TILE_COLS];
   UNROLL
   for (int i = 0; i < rows; i++) {
     UNROLL
-    for (int j = 0; j < 2 * pairs; j++)
+    for (int j = 0; j < steps * KV_FP8_VECTORS; j++)
       sum[i][j] = v_mul(v_load(sums + (size_t)i * w->padded + (size_t)j * LANES), v_set(shrink[i]));
   }
-  for (size_t p = in.begin; p < in.end; p++, value += values->stride) {
-    if (values->next) ask_for(values->next + (value - values->from), (size_t)pairs * KV_FP8_STEP);
+  for (size_t p = in.begin; p < in.end; p++, value += stride) {
+    if (next) ask_for(value + ahead, (size_t)steps * KV_FP8_STEP);
     UNROLL
-    for (int j = 0; j < pairs; j++) {
-      vf v[2];
-      v_load2_fp8(value + (size_t)j * KV_FP8_STEP, v);
+    for (int j = 0; j < steps * KV_FP8_VECTORS; j++) {
+      const vf v = v_load_kv_fp8_lean(value + j / KV_FP8_VECTORS * KV_FP8_STEP, j % KV_FP8_VECTORS);
       UNROLL
-      for (int i = 0; i < rows; i++) {
-        const vf factor = v_set(weights[(size_t)i * CPU_KV_BLOCK + p]);
-        sum[i][2 * j] = v_fma(factor, v[0], sum[i][2 * j]);
-        sum[i][2 * j + 1] = v_fma(factor, v[1], sum[i][2 * j + 1]);
-      }
+      for (int i = 0; i < rows; i++) sum[i][j] = v_fma(v_set(weights[(size_t)i * CPU_KV_BLOCK + p]), v, sum[i][j]);
     }
   }
   UNROLL
   for (int i = 0; i < rows; i++) {
     UNROLL
-    for (int j = 0; j < 2 * pairs; j++) v_store(sums + (size_t)i * w->padded + (size_t)j * LANES, sum[i][j]);
+    for (int j = 0; j < steps * KV_FP8_VECTORS; j++)
+      v_store(sums + (size_t)i * w->padded + (size_t)j * LANES, sum[i][j]);
   }
 }
 
@@ -130,7 +133,8 @@ ALWAYS_INLINE void weigh_fp8_rows(int rows, const attend_work *w, size_t query, 
                                   block_range in, const float *shrink) {
   const size_t whole = SUM_TILE_COLS * LANES;
   size_t d = 0;
-  for (; d + whole <= w->dim; d += whole) weigh_fp8_tile(rows, SUM_TILE_COLS / 2, w, query, d, values, in, shrink);
+  for (; d + whole <= w->dim; d += whole)
+    weigh_fp8_tile(rows, SUM_TILE_COLS / KV_FP8_VECTORS, w, query, d, values, in, shrink);
   for (; d < w->dim; d += KV_FP8_STEP) weigh_fp8_tile(rows, 1, w, query, d, values, in, shrink);
 }
 

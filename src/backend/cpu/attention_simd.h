@@ -23,7 +23,8 @@
 
 static attend_work work_begin(const attend_tile *t) {
   attend_work w = {.dim = t->a->h.head_dim, .queries = t->rows * t->heads};
-  w.padded = (w.dim + LANES - 1) / LANES * LANES;
+  const size_t unit = t->a->step->kv.type == KV_FP8 ? KV_FP8_STEP : LANES;
+  w.padded = (w.dim + unit - 1) / unit * unit;
   float *at = t->scratch;
   w.q = at, at += CPU_ATTEND_QUERIES * CPU_ATTEND_DIM;
   w.chunk_sums = at, at += CPU_ATTEND_QUERIES * CPU_ATTEND_DIM;
@@ -44,6 +45,11 @@ static void gather_queries(const attend_tile *t, const attend_work *w) {
     const float *from =
         t->a->q + (t->span->first_row + t->row + i / t->heads) * t->a->q_stride + (t->head + i % t->heads) * w->dim;
     float *to = w->q + i * w->padded;
+    if (t->a->step->kv.type == KV_FP8) {
+      memset(to + w->padded - KV_FP8_STEP, 0, KV_FP8_STEP * sizeof *to);
+      kv_fp8_lay(from, t->a->scale * KV_FP8_QUERY, to, w->dim);
+      continue;
+    }
     size_t d = 0;
     for (; d + LANES <= w->dim; d += LANES) v_store(to + d, v_mul(v_load(from + d), scale));
     if (d < w->dim) v_store(to + d, v_mul(v_load_part(from + d, w->dim - d), scale));
@@ -67,34 +73,42 @@ static void load_rows(const attend_tile *t, const attend_work *w, const char *he
     const size_t at = from + i * w->dim;
     if (type == KV_F16)
       widen_f16_n((const uint16_t *)(const void *)head + at, to, w->dim);
-    else if (type == KV_FP8)
+    else if (type == KV_F32)
+      memcpy(to, (const float *)(const void *)head + at, w->dim * sizeof *to);
+    if (type == KV_FP8)
       widen_kv_fp8((const uint8_t *)head + at, to, w->dim);
     else
-      memcpy(to, (const float *)(const void *)head + at, w->dim * sizeof *to);
-    memset(to + w->dim, 0, (w->padded - w->dim) * sizeof *to);
+      memset(to + w->dim, 0, (w->padded - w->dim) * sizeof *to);
   }
 }
 
-/* Turns the scores of `in` into weights and moves the state on; the other places become 0. Returns what the sums so far
- * must be multiplied by. */
-static float softmax_block(float *scores, block_range in, softmax_state *state) {
+/* The softmax of a block's queries goes in two passes over all of them, so that one's maximum does not wait for another's
+ * exponentials. */
+
+/* Scores of `in` times factors, if there are any; -INFINITY beside them in their vectors. Returns the largest. */
+static float top_of_block(float *scores, block_range in, const float *factors) {
   const vf lowest = v_set(-INFINITY);
   vf top = lowest;
-  for (size_t i = 0; i < CPU_KV_BLOCK; i += LANES) {
-    if (in.begin >= i + LANES || in.end <= i) continue;
+  for (size_t i = in.begin / LANES * LANES; i < in.end; i += LANES) {
+    vf v = v_load(scores + i);
+    if (factors) v = v_mul(v, v_load(factors + i));
     const size_t first = in.begin > i ? in.begin - i : 0, end = in.end - i < LANES ? in.end - i : LANES;
-    const vf v = v_between(v_load(scores + i), lowest, first, end);
+    if (first != 0 || end != LANES) v = v_between(v, lowest, first, end);
     v_store(scores + i, v);
     top = v_max(top, v);
   }
-  const float block_max = v_max_of(top);
+  return v_max_of(top);
+}
+
+/* Turns what top_of_block left into weights, times factors, if there are any, and moves the state on. Returns what the sums so far
+ * must be multiplied by. */
+static float weigh_block(float *scores, block_range in, const float *factors, float block_max, softmax_state *state) {
   const float max = block_max > state->max ? block_max : state->max;
   const vf base = v_set(max == -INFINITY ? 0 : max); /* no −inf − −inf */
   vf sum = v_zero();
-  for (size_t i = 0; i < CPU_KV_BLOCK; i += LANES) {
-    if (in.begin >= i + LANES || in.end <= i) continue;
+  for (size_t i = in.begin / LANES * LANES; i < in.end; i += LANES) {
     const vf e = v_exp(v_sub(v_load(scores + i), base));
-    v_store(scores + i, e);
+    v_store(scores + i, factors ? v_mul(e, v_load(factors + i)) : e);
     sum = v_add(sum, e);
   }
   float shrink = 1;
@@ -248,10 +262,7 @@ static block_range seen(const attend_tile *t, size_t query, size_t block) {
  * saves. */
 #define DIRECT_QUERIES (2 * SUM_TILE_ROWS)
 
-static int is_direct(const attend_tile *t, const attend_work *w) {
-  const size_t step = t->a->step->kv.type == KV_FP8 ? KV_FP8_STEP : LANES;
-  return w->queries <= DIRECT_QUERIES && w->dim % step == 0;
-}
+static int is_direct(const attend_work *w) { return w->queries <= DIRECT_QUERIES && w->dim == w->padded; }
 
 /* Keys (at 0) or values of a page, of the tile's head. */
 static const char *head_in(const attend_tile *t, size_t position, size_t at) {
@@ -259,10 +270,11 @@ static const char *head_in(const attend_tile *t, size_t position, size_t at) {
 }
 
 /* FP8: factors[KV_PAGE] of a block's keys or values, whose scales are `at` in a page; else NULL. */
-static const float *factors_in(const attend_tile *t, size_t position, size_t at, block_range in, float *factors) {
+static const float *factors_in(const attend_tile *t, size_t position, size_t at, float by, block_range in,
+                               float *factors) {
   if (t->a->step->kv.type != KV_FP8) return NULL;
   const char *scales = attention_page(t->a, t->span, position) + at + t->kv_head * KV_PAGE * sizeof(uint16_t);
-  kv_fp8_factors((const uint16_t *)(const void *)scales, in, factors);
+  kv_fp8_factors((const uint16_t *)(const void *)scales, by, in, factors);
   return factors;
 }
 
@@ -286,15 +298,15 @@ typedef struct block_factors {
   float keys[CPU_KV_BLOCK], values[CPU_KV_BLOCK];
 } block_factors;
 
-/* Scores of all queries for positions `in` of a block. Returns where its values are. */
+/* Scores of all queries for positions `in` of a block, those of FP8 without the keys' factors. Returns where its values are. */
 static block_rows score_block(const attend_tile *t, const attend_work *w, size_t block, block_range in, int cold,
                               block_factors *room) {
   const kv_layout *kv = &t->a->step->kv;
-  const float *key_factors = factors_in(t, block, kv->key_scales_at, in, room->keys);
-  const float *factors = factors_in(t, block, kv->value_scales_at, in, room->values);
+  factors_in(t, block, kv->key_scales_at, KV_FP8_KEY, in, room->keys);
+  const float *factors = factors_in(t, block, kv->value_scales_at, KV_FP8_VALUE, in, room->values);
   block_rows values;
-  if (is_direct(t, w)) {
-    const block_rows keys = cache_block(t, w, 0, block, cold, key_factors);
+  if (is_direct(w)) {
+    const block_rows keys = cache_block(t, w, 0, block, cold, NULL);
     values = cache_block(t, w, kv->values_at, block, cold, factors);
     for (size_t i = 0; i < w->queries; i += SUM_TILE_ROWS)
       rows_of(&keys, w->queries - i)->score(w, i, &keys, &values, in);
@@ -317,28 +329,34 @@ static block_rows score_block(const attend_tile *t, const attend_work *w, size_t
                           .factors = factors,
                           .stride = w->padded * sizeof(float)};
   }
-  for (size_t i = 0; i < w->queries && key_factors; i++) kv_fp8_scale(w->scores + i * CPU_KV_BLOCK, key_factors, in);
   return values;
+}
+
+/* How many queries from the i-th on, at most a tile of them, see the same of a block; in: what. */
+static size_t alike(const attend_tile *t, const attend_work *w, size_t i, size_t block, block_range *in) {
+  size_t rows = 1;
+  for (*in = seen(t, i, block); rows < SUM_TILE_ROWS && i + rows < w->queries; rows++) {
+    const block_range other = seen(t, i + rows, block);
+    if (other.begin != in->begin || other.end != in->end) break;
+  }
+  return rows;
 }
 
 /* All queries of the tile over positions `all` of the block that begins at `block`. */
 static void attend_block(const attend_tile *t, const attend_work *w, size_t block, block_range all, int cold) {
   block_factors factors;
   const block_rows values = score_block(t, w, block, all, cold, &factors);
-  for (size_t i = 0; i < w->queries;) {
-    const block_range in = seen(t, i, block);
-    float shrink[SUM_TILE_ROWS];
-    size_t rows = 0;
-    while (rows < SUM_TILE_ROWS && i + rows < w->queries) {
-      const block_range other = seen(t, i + rows, block);
-      if (other.begin != in.begin || other.end != in.end) break;
-      float *weights = w->scores + (i + rows) * CPU_KV_BLOCK;
-      if (in.begin != in.end) shrink[rows] = softmax_block(weights, in, &w->chunk_state[i + rows]);
-      if (values.factors) kv_fp8_scale(weights, values.factors, in);
-      rows++;
-    }
-    if (in.begin != in.end) rows_of(&values, rows)->weigh(w, i, &values, in, shrink);
-    i += rows;
+  size_t rows;
+  for (size_t i = 0; i < w->queries; i += rows) {
+    block_range in;
+    float top[SUM_TILE_ROWS], shrink[SUM_TILE_ROWS], *scores = w->scores + i * CPU_KV_BLOCK;
+    rows = alike(t, w, i, block, &in);
+    if (in.begin == in.end) continue;
+    for (size_t r = 0; r < rows; r++)
+      top[r] = top_of_block(scores + r * CPU_KV_BLOCK, in, values.factors ? factors.keys : NULL);
+    for (size_t r = 0; r < rows; r++)
+      shrink[r] = weigh_block(scores + r * CPU_KV_BLOCK, in, values.factors, top[r], &w->chunk_state[i + r]);
+    rows_of(&values, rows)->weigh(w, i, &values, in, shrink);
   }
 }
 
@@ -371,10 +389,16 @@ static void merge_state(softmax_state *row, float *row_sums, softmax_state chunk
 
 static void write_out(const attend_tile *t, const attend_work *w) {
   for (size_t i = 0; i < w->queries; i++) {
-    const float *from = w->row_sums + i * w->padded;
+    float *from = w->row_sums + i * w->padded;
     float *to =
         t->a->out + (t->span->out_row + t->row + i / t->heads) * t->a->out_stride + (t->head + i % t->heads) * w->dim;
     const vf total = v_set(w->row_state[i].weight);
+    if (t->a->step->kv.type == KV_FP8) {
+      for (size_t d = 0; d < w->padded; d += LANES)
+        v_store(from + d, v_div(v_mul(v_load(from + d), v_set(KV_FP8_OUT)), total));
+      kv_fp8_take(from, to, w->dim);
+      continue;
+    }
     size_t d = 0;
     for (; d + LANES <= w->dim; d += LANES) v_store(to + d, v_div(v_load(from + d), total));
     if (d < w->dim) v_store_part(to + d, v_div(v_load(from + d), total), w->dim - d);

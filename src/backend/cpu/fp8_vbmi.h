@@ -17,7 +17,8 @@
 #define VBMI_STEP  64
 #define VBMI_PARTS (VBMI_STEP / LANES)
 #define VBMI_COLS  4
-#define VBMI_ROWS  4 /* of x; more are multiplied with widened parts */
+#define VBMI_ROWS  4 /* of x at a time: the next ones find the codes near */
+#define VBMI_MOST  8 /* rows of x; more are multiplied with widened parts, which are unpacked once */
 
 /* Place i of the codes holds byte vbmi_order[i]: unpacking leaves words, two of them a lane of 32 bits. */
 static const uint8_t vbmi_order[VBMI_STEP] = {0,  1,  2,  3,  16, 17, 18, 19, 32, 33, 34, 35, 48, 49, 50, 51,
@@ -166,17 +167,27 @@ ALWAYS_INLINE void vbmi_few(int rows, int cols, int block, const linear_args *a,
   }
 }
 
+/* All rows of x, in tiles of nearly the same size, times VBMI_COLS rows of w. */
+ALWAYS_INLINE void vbmi_group(int block, const linear_args *a, const cpu_input *in, size_t n) {
+  const size_t tiles = (a->m + VBMI_ROWS - 1) / VBMI_ROWS;
+  size_t i = 0, rows;
+  for (size_t t = 0; t < tiles; t++, i += rows) {
+    rows = a->m / tiles + (t < a->m % tiles);
+    switch (rows) {
+    case 1: vbmi_few(1, VBMI_COLS, block, a, in, i, n); break;
+    case 2: vbmi_few(2, VBMI_COLS, block, a, in, i, n); break;
+    case 3: vbmi_few(3, VBMI_COLS, block, a, in, i, n); break;
+    default: vbmi_few(4, VBMI_COLS, block, a, in, i, n); break;
+    }
+  }
+}
+
 /* Rows of w beyond the last whole tile are few: one of them and one of x at a time. */
 #define VBMI_FEW(block)                                                                                                \
   static __attribute__((noinline)) void vbmi_few_##block(const linear_args *a, const cpu_input *in, size_t begin,      \
                                                          size_t end) {                                                 \
     size_t n = begin;                                                                                                  \
-    for (; n + VBMI_COLS <= end; n += VBMI_COLS) {                                                                     \
-      size_t i = 0;                                                                                                    \
-      for (; i + 4 <= a->m; i += 4) vbmi_few(4, VBMI_COLS, block, a, in, i, n);                                        \
-      for (; i + 2 <= a->m; i += 2) vbmi_few(2, VBMI_COLS, block, a, in, i, n);                                        \
-      for (; i < a->m; i++) vbmi_few(1, VBMI_COLS, block, a, in, i, n);                                                \
-    }                                                                                                                  \
+    for (; n + VBMI_COLS <= end; n += VBMI_COLS) vbmi_group(block, a, in, n);                                          \
     for (; n < end; n++)                                                                                               \
       for (size_t i = 0; i < a->m; i++) vbmi_few(1, 1, block, a, in, i, n);                                            \
   }
@@ -187,7 +198,7 @@ VBMI_FEW(64)
 
 static void few_fp8_vbmi(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   const uint32_t block = a->w->block;
-  if (!vbmi_steps(a->w) || a->m > VBMI_ROWS)
+  if (!vbmi_steps(a->w) || a->m > VBMI_MOST)
     k->few_any(k, a, in, begin, end);
   else if (block == 0)
     vbmi_few_0(a, in, begin, end);

@@ -178,6 +178,7 @@ struct cpu_kernels {
 #define CPU_BLOCK_ROWS     96    /* rows of x for which lane sums are kept between blocks of K */
 #define CPU_LANES_FLOATS   (CPU_BLOCK_ROWS * (CPU_PANEL_FLOATS / CPU_PANEL_K) * CPU_MAX_LANES)
 #define CPU_ATTEND_DIM     256 /* head_dim that the tuned attention holds */
+#define CPU_ATTEND_UNIT    32  /* to a multiple of which it may pad a head's vectors */
 #define CPU_ATTEND_QUERIES 48
 #define CPU_ATTEND_FLOATS                                                                                              \
   (2 * CPU_KV_BLOCK * CPU_ATTEND_DIM + 3 * CPU_ATTEND_QUERIES * CPU_ATTEND_DIM + CPU_ATTEND_QUERIES * CPU_KV_BLOCK +   \
@@ -198,7 +199,7 @@ static inline size_t attention_chunk(size_t positions) {
 
 /* Floats of one chunk's result. */
 static inline size_t attention_partial(size_t queries, size_t head_dim) {
-  return queries * ((head_dim + CPU_MAX_LANES - 1) / CPU_MAX_LANES * CPU_MAX_LANES + 2);
+  return queries * ((head_dim + CPU_ATTEND_UNIT - 1) / CPU_ATTEND_UNIT * CPU_ATTEND_UNIT + 2);
 }
 
 /* Keys (and, values_at further, values) of a span's block of CPU_KV_BLOCK positions, for all heads of the layer. */

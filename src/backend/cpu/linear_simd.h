@@ -49,12 +49,12 @@ static void narrow_f16(const float *from, uint16_t *to, size_t count) {
 
 /* -- few rows of x: the weights are read once, as they are stored */
 
-typedef vf few_sums[FEW_TILE_ROWS][FEW_TILE_COLS];
+typedef vf few_sums[FEW_TILE_ROWS][FEW_PAIR_COLS];
 
 /* One step: LANES columns, or the first part of them where part is not 0. */
 ALWAYS_INLINE void few_step(weight_format format, int tile_rows, int tile_cols, const float *x, size_t x_stride,
                             const char *w, size_t w_stride, size_t part, few_sums sums) {
-  vf wv[FEW_TILE_COLS];
+  vf wv[FEW_PAIR_COLS];
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
     const char *from = w + (size_t)j * w_stride;
@@ -119,7 +119,7 @@ ALWAYS_INLINE void few_rows(weight_format format, int m, int tile_cols, const li
   }
 #define FEW_DENSE(name, format)                                                                                        \
   FEW_ROWS(name, format, 1, FEW_ROW_COLS)                                                                              \
-  FEW_ROWS(name, format, 2, FEW_TILE_COLS)                                                                             \
+  FEW_ROWS(name, format, 2, FEW_PAIR_COLS)                                                                             \
   FEW_ROWS(name, format, 3, FEW_TILE_COLS)                                                                             \
   FEW_ROWS(name, format, 4, FEW_TILE_COLS)                                                                             \
   FEW_ROWS(name, format, 5, FEW_TILE_COLS)                                                                             \

@@ -79,7 +79,8 @@ ALWAYS_INLINE void nvfp4_tile(int tile_cols, const cpu_kernels *k, const linear_
 
 /* -- few rows of x: the columns stay in their order, as each row of x would have to be brought into another */
 
-#define NVFP4_ROWS 6
+#define NVFP4_ROWS      6
+#define NVFP4_MORE_COLS (LANES == 16 ? NVFP4_TILE_COLS : 2) /* with 4 rows and more: as the registers allow */
 
 typedef vf nvfp4_sums[NVFP4_ROWS][NVFP4_TILE_COLS];
 
@@ -155,9 +156,9 @@ ALWAYS_INLINE void nvfp4_rows_tile(int x_rows, int tile_cols, const cpu_kernels 
   }
 NVFP4_FEW(2, NVFP4_TILE_COLS)
 NVFP4_FEW(3, NVFP4_TILE_COLS)
-NVFP4_FEW(4, 2)
-NVFP4_FEW(5, 2)
-NVFP4_FEW(6, 2)
+NVFP4_FEW(4, NVFP4_MORE_COLS)
+NVFP4_FEW(5, NVFP4_MORE_COLS)
+NVFP4_FEW(6, NVFP4_MORE_COLS)
 
 static __attribute__((noinline)) void nvfp4_few_1(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
                                                   size_t begin, size_t end) {

@@ -16,6 +16,7 @@
 #define PANEL_TILE_ROWS 3
 #define FEW_TILE_ROWS   6 /* of x, times 2 of w: as many chains of sums hide the adder */
 #define FEW_TILE_COLS   2
+#define FEW_PAIR_COLS   4 /* two rows of x */
 #define FEW_ROW_COLS    2
 #define SUM_TILE_ROWS   3 /* attention's weighted sum: 3 queries × 4 vectors */
 #define SUM_TILE_COLS   4
@@ -108,6 +109,34 @@ static inline void v_load2_fp8(const void *from, vf to[2]) {
   to[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
   to[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
 }
+/* Codes of a cache: of 8 words of 4, each vector has the bytes of one place. Moved to the top of 32 bits and then right by 4,
+ * with its sign once, a code is an FP32 divided by 2^120; E4M3's subnormals are FP32's. 11 operations for 32 codes, none of
+ * which takes the multipliers' pipes or crosses lanes, as a conversion from F16 does. */
+#define KV_FP8_KEYS    2 /* keys whose sums fit the registers */
+#define KV_FP8_VECTORS 4
+#define KV_FP8_QUERY   0x1p64f  /* multiplies q, */
+#define KV_FP8_KEY     0x1p56f  /* a key's scale, */
+#define KV_FP8_VALUE   0x1p112f /* a value's (the largest F16 times this is finite), */
+#define KV_FP8_OUT     0x1p8f   /* and the result */
+/* Where column i of 32 lies in their four vectors. */
+static inline size_t kv_fp8_place(size_t i) { return i % 4 * LANES + i / 4; }
+static inline vf v_kv_fp8(const void *from, int vector, __m256i bits) {
+  const __m256i codes = _mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)from), 24 - 8 * vector);
+  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_srai_epi32(codes, 4), bits));
+}
+static inline vf v_load_kv_fp8(const void *from, int vector) {
+  return v_kv_fp8(from, vector, _mm256_set1_epi32((int)0x87f00000));
+}
+/* The same where 12 sums and 3 factors leave one register: gcc is kept from holding the codes or the mask in another and a
+ * sum in memory, which would take as long as three products. */
+static inline vf v_load_kv_fp8_lean(const void *from, int vector) {
+  static const uint32_t bits[LANES] __attribute__((aligned(32))) = {0x87f00000, 0x87f00000, 0x87f00000, 0x87f00000,
+                                                                    0x87f00000, 0x87f00000, 0x87f00000, 0x87f00000};
+  const uint32_t *mask = bits;
+  __asm__ __volatile__("" : "+r"(from), "+r"(mask));
+  return v_kv_fp8(from, vector, _mm256_load_si256((const __m256i *)(const void *)mask));
+}
+
 /* The largest codes seen at each place, signs taken away. */
 typedef __m128i vb;
 static inline vb vb_zero(void) { return _mm_setzero_si128(); }

@@ -15,6 +15,7 @@
 #define PANEL_TILE_ROWS 6
 #define FEW_TILE_ROWS   6 /* of x, times 2 of w: as many chains of sums hide the adder */
 #define FEW_TILE_COLS   2
+#define FEW_PAIR_COLS   2
 #define FEW_ROW_COLS    1 /* one row of x: 16 lanes keep up with memory alone */
 #define SUM_TILE_ROWS   6 /* attention's weighted sum: 6 queries × 4 vectors */
 #define SUM_TILE_COLS   4
@@ -89,6 +90,22 @@ static inline void v_load2_fp8(const void *from, vf to[2]) {
   to[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
   to[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
 }
+/* Codes of a cache, in the order of the columns: see simd_avx2.h. Some processors with AVX-512 multiply FP32's subnormals
+ * slowly, so E4M3's do not become such. */
+#define KV_FP8_KEYS    4
+#define KV_FP8_VECTORS 2
+#define KV_FP8_QUERY   1.0f
+#define KV_FP8_KEY     256.0f
+#define KV_FP8_VALUE   256.0f
+#define KV_FP8_OUT     1.0f
+static inline size_t kv_fp8_place(size_t i) { return i; }
+static inline vf v_load_kv_fp8(const void *from, int vector) {
+  vf both[2];
+  v_load2_fp8(from, both);
+  return both[vector];
+}
+#define v_load_kv_fp8_lean v_load_kv_fp8 /* there are registers enough */
+
 /* The largest codes seen at each place, signs taken away. */
 typedef __m256i vb;
 static inline vb vb_zero(void) { return _mm256_setzero_si256(); }

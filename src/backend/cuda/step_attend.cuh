@@ -8,8 +8,9 @@
 
 #define ATTEND_WARPS       8
 #define ATTEND_THREADS     (ATTEND_WARPS * STEP_WARP)
-#define ATTEND_TOGETHER    4  /* positions that a lane reads before it computes */
-#define ATTEND_UNIT        16 /* positions */
+#define ATTEND_TOGETHER    4   /* positions that a lane reads before it computes */
+#define ATTEND_UNIT        16  /* positions */
+#define ATTEND_LINE        128 /* bytes, of L2 */
 #define ATTEND_MOST_SPLITS 64
 #define ATTEND_MOST_GROUP  8    /* q heads of a block */
 #define ATTEND_MOST_VALUES 1024 /* q heads of a block × head_dim: 32 KB of shared memory */
@@ -84,6 +85,15 @@ struct attend_cache {
     return __half2float(reinterpret_cast<const __half *>(page)[position % KV_PAGE]);
   }
 };
+
+/* Keys and values of positions [begin, end) on their way to L2. */
+static __device__ __forceinline__ void attend_fetch(const attend_cache &c, uint32_t begin, uint32_t end) {
+  const uint32_t lines = 2 * ((c.vector_bytes + ATTEND_LINE - 1) / ATTEND_LINE); /* of a position */
+  for (uint32_t i = threadIdx.x; begin < end && i < (end - begin) * lines; i += ATTEND_THREADS) {
+    const uint32_t line = i % lines;
+    prefetch_line(c.page(begin + i / lines) + (line % 2 ? c.values_at : c.keys_at) + line / 2 * ATTEND_LINE);
+  }
+}
 
 /* ATTEND_TOGETHER positions of a lane. */
 template <kv_type TYPE> struct attend_batch {

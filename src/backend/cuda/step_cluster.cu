@@ -3,7 +3,8 @@
  *
  *   grid      a cluster of as many blocks as the longest row has shares, two of 8 for a long one, × (kv heads · slices) ×
  *             rows. A block a share; of a shorter row the blocks that have none end at once. Of many rows a block has up to
- *             CLUSTER_EACH shares, one after the other: all blocks run at once, and the kernel after this one may start
+ *             CLUSTER_EACH shares, one after the other: all blocks run at once, and the kernel after this one may start.
+ *             Such a block turns its queries once, and its later shares' positions are on their way to L2 by then
  *   at last   each block puts its shares' sums into the others' shared memory: block i gets the i-th part of all shares'
  *             outputs and adds them up. Of two clusters the one that comes second adds both */
 #include <cooperative_groups.h>
@@ -88,7 +89,13 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
   for (uint32_t k = 0; k < each; k++) {
     const uint32_t of_cluster = rank * each + k;
     w = single_place<GROUP, TURN>(a, row, blockIdx.y, shares > CLUSTER_BLOCKS ? blockIdx.x : of_cluster, shares);
-    single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, turn, w, [] { wait_for_previous(); });
+    w.turned = k > 0;
+    w.later_own = TURN && k + 1 < each && rank == sharing - 1;
+    single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, turn, w, [&] {
+      if (each > 1)
+        attend_fetch(w.cache, w.share.end, share_of(w.position, a.window, of_cluster + each - 1, shares).end);
+      wait_for_previous();
+    });
     if (k == 0) cluster.barrier_wait(std::move(begun)); /* the others are there */
     for (uint32_t i = threadIdx.x; i < GROUP * a.dim; i += ATTEND_THREADS)
       cluster.map_shared_rank(&s.out[of_cluster * part], i / part)[i % part] = single_output<LANES, GROUP>(s.own, a, i);
@@ -145,31 +152,48 @@ size_t step_cluster_scratch(head_shape h) {
          sizeof(float);
 }
 
-/* Blocks of a row and head: a share each, or more shares where not all blocks would run at once, two on a multiprocessor. */
-static unsigned cluster_blocks(const step_work *work, size_t clusters) {
+typedef struct cluster_config {
+  cudaLaunchConfig_t launch;
+  cudaLaunchAttribute attributes[2];
+} cluster_config;
+
+static void cluster_configure(cluster_config *c, step_queue q, dim3 grid) {
+  c->attributes[0].id = cudaLaunchAttributeClusterDimension;
+  c->attributes[0].val.clusterDim.x = grid.x < CLUSTER_BLOCKS ? grid.x : CLUSTER_BLOCKS;
+  c->attributes[0].val.clusterDim.y = c->attributes[0].val.clusterDim.z = 1;
+  c->attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  c->attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  c->launch.gridDim = grid;
+  c->launch.blockDim = dim3(ATTEND_THREADS);
+  c->launch.stream = static_cast<cudaStream_t>(q.stream);
+  c->launch.attrs = c->attributes;
+  c->launch.numAttrs = q.dependent ? 2 : 1;
+}
+
+/* The grid: blocks of a row and head have a share each, or more where not all clusters would run at once: the two of 64 for
+ * which there is no room come after all others. */
+static int cluster_grid(step_queue q, cluster_function *kernel, const step_work *work, unsigned heads, unsigned rows,
+                        dim3 *grid) {
   const unsigned shares = work->row_shares ? work->row_shares : 2 * CLUSTER_BLOCKS;
-  unsigned blocks = shares;
-  if (shares > CLUSTER_BLOCKS) return shares;
-  while (blocks > 1 && 2 * shares <= CLUSTER_EACH * blocks && blocks * clusters > 2 * (size_t)work->multiprocessors)
-    blocks /= 2;
-  return blocks;
+  *grid = dim3(shares, heads, rows);
+  while (shares <= CLUSTER_BLOCKS && grid->x > 1 && 2 * shares <= CLUSTER_EACH * grid->x) {
+    cluster_config config = {};
+    int clusters = 0;
+    cluster_configure(&config, q, *grid);
+    config.launch.numAttrs = 1;
+    const cudaError_t status = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config.launch);
+    if (status != cudaSuccess) return status;
+    if ((size_t)heads * rows <= (size_t)clusters) break;
+    grid->x /= 2;
+  }
+  return cudaSuccess;
 }
 
 static int cluster_launch(step_queue q, cluster_function *kernel, dim3 grid, const cluster_args &args,
                           const rope_args &turn) {
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = grid.x < CLUSTER_BLOCKS ? grid.x : CLUSTER_BLOCKS;
-  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = grid;
-  config.blockDim = dim3(ATTEND_THREADS);
-  config.stream = static_cast<cudaStream_t>(q.stream);
-  config.attrs = attributes;
-  config.numAttrs = q.dependent ? 2 : 1;
-  return cudaLaunchKernelEx(&config, kernel, args, turn);
+  cluster_config config = {};
+  cluster_configure(&config, q, grid);
+  return cudaLaunchKernelEx(&config.launch, kernel, args, turn);
 }
 
 int step_cluster_attention(step_queue q, const rope_args *turn, const attention_args *a, const step_half_rows *half,
@@ -189,8 +213,9 @@ int step_cluster_attention(step_queue q, const rope_args *turn, const attention_
     const size_t count = rows - first < most ? rows - first : most;
     args.first = (uint32_t)first;
     const size_t heads = a->h.kv_heads * shape.slices;
-    const dim3 grid(cluster_blocks(work, heads * count), (unsigned)heads, (unsigned)count);
-    const int status = cluster_launch(q, kernel, grid, args, turn ? *turn : rope_args());
+    dim3 grid;
+    int status = cluster_grid(q, kernel, work, (unsigned)heads, (unsigned)count, &grid);
+    if (status == cudaSuccess) status = cluster_launch(q, kernel, grid, args, turn ? *turn : rope_args());
     if (status != cudaSuccess) return status;
   }
   return cudaSuccess;

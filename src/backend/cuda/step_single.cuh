@@ -50,6 +50,8 @@ struct single_work {
   attend_share share;
   attend_cache cache;
   bool own, writes; /* the share has the row's own position; the block puts it into the page */
+  bool turned;      /* q, and the row's own key and value, are in shared memory since the block's share before */
+  bool later_own;   /* a later share of the block has the row's own position */
 };
 
 /* How many shares a row has. */
@@ -70,7 +72,8 @@ static __device__ __forceinline__ single_work single_place(const single_args &a,
   w.head = w.kv_head * a.group + slice * GROUP;
   w.heads = min((uint32_t)GROUP, a.group - slice * GROUP);
   w.own = TURN && w.share.end == w.position + 1;
-  w.writes = w.own && slice == 0;
+  w.writes = TURN && slice == 0;
+  w.turned = w.later_own = false;
   const size_t head_at = a.layer_at + w.kv_head * a.kv.head_bytes,
                scale_at = a.layer_at + w.kv_head * KV_PAGE * sizeof(__half);
   w.cache = {a.pages + a.spans[a.sequence[w.row]].first_page,
@@ -89,7 +92,8 @@ static __device__ __forceinline__ void single_turn(single_shared<GROUP, VALUES> 
                                                    const rope_args &a) {
   const uint32_t lane = thread_index() % STEP_WARP;
   const float *cos_sin = a.cos_sin + w.row * (size_t)a.rotary_dim;
-  for (uint32_t task = thread_index() / STEP_WARP; task < w.heads + (w.own ? 2 : 0); task += ATTEND_WARPS) {
+  const uint32_t tasks = w.heads + (w.own || w.later_own ? 2 : 0);
+  for (uint32_t task = thread_index() / STEP_WARP; task < tasks; task += ATTEND_WARPS) {
     const bool query = task < w.heads, value = task == w.heads + 1;
     const float *x = query ? a.q + w.row * a.q_stride + (w.head + task) * (size_t)a.dim
                            : (value ? a.v : a.k) + w.row * a.kv_stride + w.kv_head * (size_t)a.dim;
@@ -158,6 +162,7 @@ template <bool TURN, class Shared, class Wait>
 static __device__ __forceinline__ const float *single_queries(Shared *s, const single_args &a, const rope_args &turn,
                                                               const single_work &w, Wait wait) {
   if (!TURN) return a.q + w.row * a.q_stride + w.head * (size_t)a.dim;
+  if (w.turned) return s->queries;
   wait();
   single_turn(s, w, turn);
   sync_threads<ATTEND_THREADS>();

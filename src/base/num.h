@@ -21,5 +21,7 @@ size_t num_format_double(char buffer[32], double value);
 size_t utf8_decode(const char *text, size_t bytes, uint32_t *code, size_t *invalid);
 size_t utf8_encode(uint32_t code, char out[4]); /* code must be a scalar value; returns the length */
 int utf8_valid(const char *text, size_t bytes);
+/* How many bytes come before the first invalid part; *invalid: the length of that, where there is one. */
+size_t utf8_valid_bytes(const char *text, size_t bytes, size_t *invalid);
 
 #endif

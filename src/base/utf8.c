@@ -62,8 +62,19 @@ size_t utf8_encode(uint32_t code, char out[4]) {
   return 4;
 }
 
-int utf8_valid(const char *text, size_t bytes) {
+static int is_inside(uint8_t byte) { return (byte & 0xC0) == 0x80; }
+
+/* The length of a character of two bytes, or three that no range excludes; 0: another, or none. */
+static inline size_t common_length(const uint8_t *s, size_t bytes) {
+  if (bytes < 3) return 0;
+  if (s[0] >= 0xC2 && s[0] <= 0xDF) return is_inside(s[1]) ? 2 : 0;
+  if (s[0] >= 0xE1 && s[0] <= 0xEF && s[0] != 0xED) return is_inside(s[1]) && is_inside(s[2]) ? 3 : 0;
+  return 0;
+}
+
+size_t utf8_valid_bytes(const char *text, size_t bytes, size_t *invalid) {
   const uint64_t high_bits = 0x8080808080808080u;
+  const uint8_t *s = (const uint8_t *)text;
   for (size_t at = 0; at < bytes;) {
     uint64_t eight;
     if (bytes - at >= sizeof eight) {
@@ -74,9 +85,15 @@ int utf8_valid(const char *text, size_t bytes) {
       }
     }
     uint32_t code;
-    size_t invalid, length = utf8_decode(text + at, bytes - at, &code, &invalid);
-    if (length == 0) return 0;
+    size_t length = s[at] < 0x80 ? 1 : common_length(s + at, bytes - at);
+    if (!length) length = utf8_decode(text + at, bytes - at, &code, invalid);
+    if (!length) return at;
     at += length;
   }
-  return 1;
+  return bytes;
+}
+
+int utf8_valid(const char *text, size_t bytes) {
+  size_t invalid;
+  return utf8_valid_bytes(text, bytes, &invalid) == bytes;
 }

@@ -130,7 +130,7 @@ static APART void widen_few(bulk_fn decode, const char *from, char *to, size_t n
   }
 }
 
-/* A single F64 or F32 as F16 or BF16: what becomes of a sum. */
+/* An F64 or F32 as F16 or BF16: what becomes of a sum. */
 static inline void cast_one(viva_dtype to_type, char *to, viva_dtype from_type, const char *from) {
   double wide;
   float x;
@@ -154,8 +154,9 @@ void cast_line(viva_dtype to_type, char *to, int64_t to_step, viva_dtype from_ty
     copy_line(tensor_element_bytes(to_type), to, to_step, from, from_step, n);
   else if (!decode && !encode)
     direct(to_type, to, to_step, from_type, from, from_step, n);
-  else if (n == 1 && is_half(to_type) && is_real(from_type))
-    cast_one(to_type, to, from_type, from);
+  else if (n <= 2 && is_half(to_type) && is_real(from_type))
+    for (size_t i = 0; i < n; i++)
+      cast_one(to_type, to + (int64_t)i * to_step, from_type, from + (int64_t)i * from_step);
   else if (decode && to_type == VIVA_F32 && to_step == 4 && from_step == (int64_t)tensor_element_bytes(from_type))
     decode(from, to, n);
   else if (encode && from_type == VIVA_F32 && from_step == 4 && to_step == (int64_t)tensor_element_bytes(to_type))

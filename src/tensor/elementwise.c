@@ -145,8 +145,8 @@ static inline int run(loop_fn loop, const viva_dtype *wanted, const viva_tensor 
 
 /* t can be repeated to like's shape: its axes are the last of like's, or 1. */
 static inline int fits_into(const viva_tensor *t, const viva_tensor *like) {
-  const uint64_t *shape = like->shape + (like->rank - t->rank);
   if (t->rank > like->rank) return 0;
+  const uint64_t *shape = like->shape + (like->rank - t->rank);
   for (uint32_t i = 0; i < t->rank; i++)
     if (t->shape[i] != shape[i] && t->shape[i] != 1) return 0;
   return 1;

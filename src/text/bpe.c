@@ -2,17 +2,14 @@
 
 #include <string.h>
 
+#include "text/bpe_stream.h"
 #include "text/bpe_tree.h"
 #include "text/unicode.h"
 
-/* Pieces up to this many symbols merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
-#define SHORT_PIECE 40
-
-/* The ranks of the first pairs; those of ASCII lie near. In a vocabulary of characters, a character beyond ASCII is one symbol, or
- * one for each of its bytes. */
-static void first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uint32_t *ids, size_t count,
-                        uint32_t *ranks) {
-  uint8_t kinds[SHORT_PIECE]; /* of each symbol: the byte, or one that is not ASCII */
+/* Those of ASCII lie near. In a vocabulary of characters, a character beyond ASCII is one symbol, or one for each of its bytes. */
+void bpe_first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uint32_t *ids, size_t count,
+                     uint32_t *ranks) {
+  uint8_t kinds[BPE_SHORT_PIECE]; /* of each symbol: the byte, or one that is not ASCII */
   const uint8_t *kind = piece;
   if (b->symbol_ranks && !b->rules.byte_level) {
     size_t n, symbol = 0;
@@ -39,9 +36,9 @@ static inline uint32_t rank_soon(const bpe *b, uint32_t left, uint32_t right) {
 }
 
 static void encode_short(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
-  uint32_t ids[SHORT_PIECE], ranks[SHORT_PIECE]; /* ranks[i]: of the pair (i, i + 1) */
+  uint32_t ids[BPE_SHORT_PIECE], ranks[BPE_SHORT_PIECE]; /* ranks[i]: of the pair (i, i + 1) */
   size_t count = bpe_symbols(b, piece, bytes, ids, NULL);
-  first_ranks(b, piece, bytes, ids, count, ranks);
+  bpe_first_ranks(b, piece, bytes, ids, count, ranks);
   while (count > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < count; i++)
@@ -150,11 +147,21 @@ static void encode_long(const bpe *b, bpe_scratch *scratch, const uint8_t *piece
   }
 }
 
+static void free_symbols(bpe_scratch *scratch) {
+  mem_free(scratch->mem, scratch->symbols);
+  mem_free(scratch->mem, scratch->heap);
+  mem_free(scratch->mem, scratch->lengths);
+  scratch->symbols = NULL;
+  scratch->heap = NULL;
+  scratch->lengths = NULL;
+  scratch->capacity = 0;
+}
+
 /* Room for a piece: a merge takes one entry off the heap and adds at most two, and there are fewer merges than symbols,
  * so the heap never holds more than twice as many entries as there are symbols. */
 static viva_status scratch_reserve(bpe_scratch *scratch, size_t symbols, viva_error *error) {
   if (symbols <= scratch->capacity) return VIVA_OK;
-  bpe_scratch_free(scratch);
+  free_symbols(scratch);
   size_t room = symbols + symbols / 2;
   scratch->symbols = mem_alloc(scratch->mem, room * sizeof *scratch->symbols);
   scratch->heap = mem_alloc(scratch->mem, room * 2 * sizeof *scratch->heap);
@@ -163,14 +170,13 @@ static viva_status scratch_reserve(bpe_scratch *scratch, size_t symbols, viva_er
     scratch->capacity = room;
     return VIVA_OK;
   }
-  bpe_scratch_free(scratch);
+  free_symbols(scratch);
   return error_set(error, VIVA_E_MEMORY, "no memory to encode a word of %zu symbols", symbols);
 }
 
 void bpe_scratch_free(bpe_scratch *scratch) {
-  mem_free(scratch->mem, scratch->symbols);
-  mem_free(scratch->mem, scratch->heap);
-  mem_free(scratch->mem, scratch->lengths);
+  free_symbols(scratch);
+  mem_free(scratch->mem, scratch->streams);
   *scratch = (bpe_scratch){.mem = scratch->mem};
 }
 
@@ -199,10 +205,16 @@ static size_t whole_bit(const uint8_t *text, size_t bytes) {
   return (size_t)(((begin ^ end << 23 ^ end >> 41) + bytes) * 0x9e3779b97f4a7c15u >> 48);
 }
 
-int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
+static int64_t find_whole(const bpe *b, const uint8_t *piece, size_t bytes, int is_told) {
   size_t bit = b->rules.ignore_merges ? whole_bit(piece, bytes) : 0;
-  int is_asked = b->rules.ignore_merges && (!b->tree.tokens || sink->lengths || (b->whole[bit / 64] >> bit % 64 & 1));
-  int64_t whole = is_asked ? whole_piece(b, piece, bytes) : -1;
+  int is_asked = b->rules.ignore_merges && (!b->tree.tokens || is_told || (b->whole[bit / 64] >> bit % 64 & 1));
+  return is_asked ? whole_piece(b, piece, bytes) : -1;
+}
+
+int bpe_is_whole(const bpe *b, const uint8_t *piece, size_t bytes) { return find_whole(b, piece, bytes, 0) >= 0; }
+
+int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink) {
+  int64_t whole = find_whole(b, piece, bytes, sink->lengths != NULL);
   if (whole >= 0) put_whole(b, piece, bytes, (uint32_t)whole, sink);
   return whole >= 0;
 }
@@ -218,7 +230,7 @@ void bpe_find_whole(bpe *b) {
 viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                                viva_error *error) {
   size_t symbols = bpe_symbols_most(b, bytes);
-  if (symbols <= SHORT_PIECE && !sink->lengths) {
+  if (symbols <= BPE_SHORT_PIECE && !sink->lengths) {
     encode_short(b, piece, bytes, sink);
     return VIVA_OK;
   }
@@ -239,7 +251,9 @@ viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *p
   if (bytes >= PIECE_MOST)
     return error_set(error, VIVA_E_LIMIT, "a word of %zu bytes: at most %d are possible", bytes, PIECE_MOST - 1);
   int done = 0;
-  if (b->tree.tokens && !sink->lengths && !is_quick(piece, bytes))
+  if (b->tree.tokens && !sink->lengths && b->lanes && bytes >= STREAM_WORTH)
+    TRY(bpe_stream(b, scratch, piece, bytes, sink, &done, error));
+  if (!done && b->tree.tokens && !sink->lengths && !is_quick(piece, bytes))
     TRY(bpe_forward(b, scratch, piece, bytes, sink, &done, error));
   return done ? VIVA_OK : bpe_merge_stepwise(b, scratch, piece, bytes, sink, error);
 }

@@ -84,12 +84,14 @@ typedef struct bpe {
   uint32_t *results;      /* [merges]: by rank, the id that the pair becomes */
   uint32_t byte_ids[256]; /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
   uint32_t fallback_ids[256]; /* of <0xNN> */
+  uint32_t near_ids[256];     /* below near_bytes, where `complete`: the one of both that a byte becomes */
   uint16_t *pages;            /* [0x110000 / 256] which page a character is in; NULL when byte-level */
   uint32_t *page_ids;         /* [pages][256] the token of each character; page 0 has none */
   bpe_rules rules;            /* prefix and suffix point into vocab-lived memory of the tokenizer */
   uint32_t unknown;           /* BPE_NO_ID: none */
   int complete;        /* every byte or character becomes tokens, ASCII one each: nothing is unknown or left out */
   size_t most_symbols; /* that one byte of a piece can become: 1 or 2 */
+  int lanes;           /* short pieces may be merged side by side (bpe_many.h) */
   uint64_t whole[BPE_WHOLE / 64]; /* under ignore_merges: bits of pieces that are tokens, but merge to something else */
   bpe_tree tree;
 } bpe;
@@ -138,13 +140,13 @@ static inline uint64_t bpe_pair(const bpe *b, uint32_t left, uint32_t right) {
 static inline uint32_t bpe_line_find(const uint64_t *line, uint64_t pair, uint32_t rank_bits) {
 #ifdef __SSE2__
   const __m128i wanted = _mm_set1_epi64x((int64_t)pair), shift = _mm_cvtsi32_si128((int)rank_bits);
-  uint32_t found = 1 << BPE_LINE;
-  for (int i = 0; i < BPE_LINE / 2; i++) {
-    __m128i same = _mm_cmpeq_epi32(_mm_srl_epi64(_mm_load_si128((const __m128i *)line + i), shift), wanted);
-    same = _mm_and_si128(same, _mm_shuffle_epi32(same, _MM_SHUFFLE(2, 3, 0, 1)));
-    found |= (uint32_t)_mm_movemask_pd(_mm_castsi128_pd(same)) << 2 * i;
-  }
-  return (uint32_t)__builtin_ctz(found);
+  const __m128i *at = (const __m128i *)line;
+#define BPE_SAME(i) _mm_cmpeq_epi32(_mm_srl_epi64(_mm_load_si128(at + (i)), shift), wanted)
+  /* Two bytes for each slot, one for each half of it. */
+  __m128i low = _mm_packs_epi32(BPE_SAME(0), BPE_SAME(1)), high = _mm_packs_epi32(BPE_SAME(2), BPE_SAME(3));
+#undef BPE_SAME
+  uint32_t same = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high));
+  return (uint32_t)__builtin_ctz((same & same >> 1 & 0x5555) | 1 << 2 * BPE_LINE) / 2;
 #else
   uint32_t i = 0;
   while (i < BPE_LINE && line[i] >> rank_bits != pair) i++;
@@ -191,6 +193,13 @@ static inline size_t bpe_symbols_most(const bpe *b, size_t bytes) {
   return b->most_symbols * bytes + b->rules.prefix.bytes + b->rules.suffix.bytes;
 }
 
+/* Pieces up to this many symbols merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
+#define BPE_SHORT_PIECE 40
+
+/* The ranks of the pairs of a piece's first symbols, of which there are at most BPE_SHORT_PIECE. */
+void bpe_first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uint32_t *ids, size_t count,
+                     uint32_t *ranks);
+
 /* Where ids go: those that fit are stored, all are counted. lengths, when it is not NULL, gets how many spelled
  * bytes of the piece each id stands for. */
 typedef struct id_sink {
@@ -210,7 +219,8 @@ typedef struct bpe_scratch {
   struct bpe_symbol *symbols;
   uint64_t *heap;
   uint32_t *lengths;
-  size_t capacity; /* symbols */
+  size_t capacity;             /* symbols */
+  struct bpe_streams *streams; /* of bpe_stream.h */
 } bpe_scratch;
 
 void bpe_scratch_free(bpe_scratch *scratch);
@@ -238,7 +248,9 @@ void bpe_find_whole(bpe *b);
 viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                                viva_error *error);
 
-/* The two halves of it: under ignore_merges, 1 when the piece is a token, which is then put; and merging alone. */
+/* The two halves of it: under ignore_merges, 1 when the piece is a token (which merging may not give), which is then put; and
+ * merging alone. */
+int bpe_is_whole(const bpe *b, const uint8_t *piece, size_t bytes);
 int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink);
 viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                             viva_error *error);

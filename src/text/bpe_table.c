@@ -3,6 +3,7 @@
 
 #include "base/num.h"
 #include "base/secret.h"
+#include "text/bpe_lane.h"
 #include "text/bpe_tree.h"
 #include "text/unicode.h"
 
@@ -86,6 +87,7 @@ static void find_byte_ids(bpe *b) {
     fallback[3] = digits[byte >> 4];
     fallback[4] = digits[byte & 15];
     b->fallback_ids[byte] = b->rules.byte_fallback ? id_of(b->vocab, fallback, sizeof fallback) : BPE_NO_ID;
+    b->near_ids[byte] = b->byte_ids[byte] != BPE_NO_ID ? b->byte_ids[byte] : b->fallback_ids[byte];
   }
 }
 
@@ -287,6 +289,7 @@ static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
   TRY(create_symbol_ranks(m, b, merges, merge_count, error));
+  b->lanes = lane_usable(b, merge_count);
   TRY(bpe_tree_create(m, b, merges, merge_count, error));
   bpe_find_whole(b);
   return VIVA_OK;

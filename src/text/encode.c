@@ -20,32 +20,11 @@ static viva_status no_memory(viva_error *error) {
   return error_set(error, VIVA_E_MEMORY, "no memory to encode a text");
 }
 
-/* A long piece (a whole text, where there is no pre-tokenizer), cut at joints. */
-static viva_status encode_joints(encoding *e, text_view text, viva_error *error) {
-  word_run run;
-  words_begin(&run, &e->words, text.bytes + text.count);
-  for (size_t at = 0, end; at < text.count; at = end) {
-    end = joints_next(&e->t->joints, text.bytes, at, text.count);
-    TRY(words_next(&run, text.bytes + at, end - at, error));
-  }
-  return words_flush(&run, error);
-}
-
-/* Is the piece long, and nothing but joints decides where it may be cut? (Whole pieces are then not looked up.) */
-static int is_joined_text(const encoding *e, size_t bytes) {
-  return bytes > LONG_WORD_BYTES && e->t->joints.usable && !e->t->bpe.rules.ignore_merges;
-}
-
-static viva_status encode_piece(encoding *e, text_view text, size_t begin, size_t end, viva_error *error) {
-  if (e->offsets) return encode_piece_offsets(e, view_part(text, begin, end), error);
-  if (is_joined_text(e, end - begin)) return encode_joints(e, view_part(text, begin, end), error);
-  return words_encode(&e->words, text.bytes + begin, end - begin, text.bytes + text.count, error);
-}
-
 /* The pieces of blocks, as far as those go. */
 static viva_status encode_block(word_run *run, split_block block, text_view text, size_t *at, viva_error *error) {
   const uint8_t *from = text.bytes + *at;
-  uint64_t starts = text.count - *at >= SPLIT_BLOCK && *from < 0x80 ? block(from) : 0;
+  /* A block goes up to the first character beyond ASCII: one that is near makes it a waste. */
+  uint64_t starts = text.count - *at >= SPLIT_BLOCK && !bytes16_beyond_ascii(from) ? block(from) : 0;
   size_t begin = 0;
   for (; starts; starts &= starts - 1) {
     size_t end = (size_t)__builtin_ctzll(starts);
@@ -87,6 +66,15 @@ static viva_status encode_split(encoding *e, text_view text, viva_error *error) 
   return words_flush(&run, error);
 }
 
+/* Pieces that were cut before. */
+static viva_status encode_list(encoding *e, text_view text, const text_piece *list, size_t count, viva_error *error) {
+  word_run run;
+  words_begin(&run, &e->words, text.bytes + text.count);
+  for (size_t i = 0; i < count; i++)
+    TRY(words_next(&run, text.bytes + list[i].begin, list[i].end - list[i].begin, error));
+  return words_flush(&run, error);
+}
+
 /* Text without added tokens. begins: it begins the whole text. */
 static viva_status encode_plain(encoding *e, text_view text, int begins, viva_error *error) {
   const pretokenizer *pre = &e->t->pre;
@@ -95,14 +83,16 @@ static viva_status encode_plain(encoding *e, text_view text, int begins, viva_er
     if (!e->offsets && pre->rule.stage_count > 0) return encode_split(e, text, error);
     split_pieces pieces;
     split_begin(&pieces, &pre->rule, text.bytes, text.count);
-    while (split_next(&pieces, &begin, &end)) TRY(encode_piece(e, text, begin, end, error));
+    if (!e->offsets) return encode_list(e, text, &(text_piece){0, text.count}, 1, error);
+    while (split_next(&pieces, &begin, &end)) TRY(encode_piece_offsets(e, view_part(text, begin, end), error));
     return VIVA_OK;
   }
   const text_piece *list;
   encode_memory *memory = e->memory;
   regex_allow(&memory->regexes, text.count);
   TRY(pretokenize(pre, &memory->pre, &memory->regexes, text, begins, &text, &list, &count, error));
-  for (size_t i = 0; i < count; i++) TRY(encode_piece(e, text, list[i].begin, list[i].end, error));
+  if (!e->offsets) return encode_list(e, text, list, count, error);
+  for (size_t i = 0; i < count; i++) TRY(encode_piece_offsets(e, view_part(text, list[i].begin, list[i].end), error));
   return VIVA_OK;
 }
 
@@ -142,7 +132,10 @@ static viva_status encode_normalized(encoding *e, text_view text, text_view befo
 static viva_status encode_long_blank(encoding *e, normalizer n, const uint8_t *from, size_t bytes, viva_error *error) {
   text_view text;
   TRY(normalize(&n, &e->memory->regexes, (text_view){from, NULL, bytes}, e->memory->normal, &text, error));
-  return encode_joints(e, text, error);
+  e->words.blank = (token_text){NULL, 0};
+  viva_status status = encode_list(e, text, &(text_piece){0, text.count}, 1, error);
+  e->words.blank = e->t->blanks.mark;
+  return status;
 }
 
 /* The first word of a text, which the mark is put in front of: a space there is written as the mark is. */
@@ -150,7 +143,8 @@ static viva_status encode_first_blank(encoding *e, const uint8_t *from, size_t b
   uint8_t spaced[LONG_WORD_BYTES] = " ";
   if (bytes >= LONG_WORD_BYTES) return encode_long_blank(e, e->t->normal, from, bytes, error);
   memcpy(spaced + 1, from, bytes);
-  return words_encode(&e->words, spaced, bytes + 1, spaced + LONG_WORD_BYTES, error);
+  text_view text = {spaced, NULL, sizeof spaced};
+  return encode_list(e, text, &(text_piece){0, bytes + 1}, 1, error);
 }
 
 /* Text without added tokens, word by word as it is given. */
@@ -207,14 +201,22 @@ static viva_status encode_valid(encoding *e, text_view text, viva_error *error) 
   return VIVA_OK;
 }
 
+#define REPLACEMENT "\xef\xbf\xbd"
+
 /* Copies text with U+FFFD for each maximal invalid part. */
 static viva_status replace_invalid(const char *text, size_t bytes, mapped *out, viva_error *error) {
   for (size_t at = 0; at < bytes;) {
-    uint32_t code;
-    size_t invalid, n = utf8_decode(text + at, bytes - at, &code, &invalid);
-    origin of = {at, at + (n ? n : invalid)};
-    if (mapped_put(out, n ? text + at : "\xef\xbf\xbd", n ? n : 3, of)) return no_memory(error);
-    at = of.end;
+    size_t invalid, valid = utf8_valid_bytes(text + at, bytes - at, &invalid);
+    if (out->room - out->count < valid + 3 && mapped_reserve(out, valid + 3)) return no_memory(error);
+    if (out->with_origins) mapped_identity((const uint8_t *)text + at, valid, at, out->origins + out->count);
+    memcpy(out->bytes + out->count, text + at, valid);
+    out->count += valid;
+    at += valid;
+    if (at == bytes) break;
+    memcpy(out->bytes + out->count, REPLACEMENT, 3);
+    for (size_t i = 0; i < 3 && out->with_origins; i++) out->origins[out->count + i] = (origin){at, at + invalid};
+    out->count += 3;
+    at += invalid;
   }
   return VIVA_OK;
 }
@@ -258,6 +260,7 @@ static viva_status encode_text(encoding *e, const char *text, size_t bytes, cons
                             .joints = &t->joints,
                             .known = &t->known,
                             .memory = &e->memory->words,
+                            .batch = &e->memory->batch,
                             .scratch = &e->memory->bpe,
                             .sink = &e->sink};
   e->text = text;

@@ -3,6 +3,7 @@
 #define TEXT_ENCODE_H
 
 #include "text/compile.h"
+#include "text/word_batch.h"
 #include "text/words.h"
 
 /* The ids of one piece and how many bytes each stands for (offsets only). */
@@ -24,6 +25,7 @@ typedef struct encode_memory {
   regex_memory regexes;
   piece_memory piece;
   word_memory words;
+  word_batch batch;
   added_memory added[2]; /* as written, normalized */
 } encode_memory;
 

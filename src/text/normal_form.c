@@ -99,10 +99,11 @@ static size_t decompose(uint32_t code, int compatible, uint32_t parts[MOST_PARTS
 
 /* Sorts a run of combining characters by class, stably. A run may be as long as the text: counting, not insertion. */
 static void order_run(form_part *run, form_part *spare, size_t count) {
-  size_t at[256] = {0};
+  size_t at[256];
   int sorted = 1;
   for (size_t i = 1; i < count; i++) sorted &= run[i - 1].class <= run[i].class;
   if (sorted) return;
+  memset(at, 0, sizeof at);
   for (size_t i = 0; i < count; i++) at[run[i].class]++;
   for (size_t class = 0, sum = 0; class < 256; class ++) {
     size_t n = at[class];
@@ -220,24 +221,52 @@ static int write_parts(const form_part *parts, size_t count, text_view in, mappe
   return 0;
 }
 
-static int rewrite(mem *m, normal_form form, text_view in, mapped *out) {
-  int compatible = form == FORM_NFKC || form == FORM_NFKD;
-  size_t most = 0, count = 0;
-  for (size_t at = 0; at < in.count;) {
-    uint32_t code, parts[MOST_PARTS];
-    at += unicode_read(in.bytes + at, &code);
-    most += decompose(code, compatible, parts);
-  }
-  form_part *parts = most > SIZE_MAX / 2 ? NULL : mem_array(m, most * 2, sizeof *parts);
-  if (!parts) return 1;
+/* Characters that decompose to themselves, and their classes: in text that has many marks the same ones come again and again. */
+#define ALONE_PLACES 256
+typedef struct alone {
+  uint32_t codes[ALONE_PLACES];
+  uint8_t classes[ALONE_PLACES];
+} alone;
+
+static int is_alone(const alone *a, uint32_t code) { return a->codes[code % ALONE_PLACES] == code; }
+
+static void keep_alone(alone *a, uint32_t code) {
+  a->codes[code % ALONE_PLACES] = code;
+  a->classes[code % ALONE_PLACES] = (uint8_t)combining_class(code);
+}
+
+static size_t count_parts(alone *a, text_view in, int compatible) {
+  size_t count = 0;
   for (size_t at = 0; at < in.count;) {
     uint32_t code, codes[MOST_PARTS];
     at += unicode_read(in.bytes + at, &code);
-    size_t n = decompose(code, compatible, codes);
-    for (size_t k = 0; k < n; k++)
-      parts[count++] = (form_part){codes[k], k ? 1 : 0, (uint8_t)combining_class(codes[k])};
+    size_t n = is_alone(a, code) ? 1 : decompose(code, compatible, codes);
+    if (n == 1 && !is_alone(a, code) && codes[0] == code) keep_alone(a, code);
+    count += n;
   }
-  canonical_order(parts, parts + most, count);
+  return count;
+}
+
+static void put_parts(const alone *a, text_view in, int compatible, form_part *parts) {
+  for (size_t at = 0; at < in.count;) {
+    uint32_t code, codes[MOST_PARTS];
+    at += unicode_read(in.bytes + at, &code);
+    if (is_alone(a, code)) {
+      *parts++ = (form_part){code, 0, a->classes[code % ALONE_PLACES]};
+      continue;
+    }
+    size_t n = decompose(code, compatible, codes);
+    for (size_t k = 0; k < n; k++) *parts++ = (form_part){codes[k], k ? 1 : 0, (uint8_t)combining_class(codes[k])};
+  }
+}
+
+static int rewrite(mem *m, normal_form form, alone *a, text_view in, mapped *out) {
+  int compatible = form == FORM_NFKC || form == FORM_NFKD;
+  size_t count = count_parts(a, in, compatible);
+  form_part *parts = count > SIZE_MAX / 2 ? NULL : mem_array(m, count * 2, sizeof *parts);
+  if (!parts) return 1;
+  put_parts(a, in, compatible, parts);
+  canonical_order(parts, parts + count, count);
   if (form == FORM_NFC || form == FORM_NFKC) count = canonical_compose(parts, count);
   int failed = write_parts(parts, count, in, out);
   mem_free(m, parts);
@@ -246,12 +275,14 @@ static int rewrite(mem *m, normal_form form, text_view in, mapped *out) {
 
 int normal_form_write(mem *m, normal_form form, const uint64_t *marks, text_view in, mapped *out) {
   size_t done = 0, bytes;
+  alone a;
+  memset(a.codes, 0xff, sizeof a.codes); /* no character */
   for (size_t at = 0; (at = normal_form_skip(marks, in.bytes, at, in.count)) < in.count;) {
     /* From the character before, which this one may join, up to the next that has no part in anything. */
     size_t begin = at > done ? at - 1 : at;
     while (begin > done && (in.bytes[begin] & 0xc0) == 0x80) begin--;
     while (at < in.count && is_marked(marks, in.bytes + at, &bytes)) at += bytes;
-    if (mapped_copy(out, in, done, begin) || rewrite(m, form, view_part(in, begin, at), out)) return 1;
+    if (mapped_copy(out, in, done, begin) || rewrite(m, form, &a, view_part(in, begin, at), out)) return 1;
     done = at;
   }
   return mapped_copy(out, in, done, in.count);

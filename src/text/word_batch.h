@@ -1,0 +1,38 @@
+/* text/word_batch.h: the new words of a run, merged together.
+ *
+ *   word_batch_begin(&batch, w);
+ *   TRY(word_batch_add(&batch, piece, bytes, is_part, known, error));   for each
+ *   word_batch_merge(&batch);                                           then batch.words have their ids
+ */
+#ifndef TEXT_WORD_BATCH_H
+#define TEXT_WORD_BATCH_H
+
+#include "text/bpe_many.h"
+#include "text/words.h"
+
+typedef struct new_word {
+  viva_token *ids;
+  uint32_t count;
+  uint32_t parts; /* that are merged each alone; 0: its ids are known */
+} new_word;
+
+typedef struct word_batch {
+  const word_encoder *w;
+  size_t count, part_count, id_count, written_count;
+  new_word words[WORDS_AT_ONCE];
+  bpe_item parts[WORDS_AT_ONCE * LONG_WORD_BYTES]; /* of all words, in order */
+  viva_token ids[WORDS_AT_ONCE * WORD_IDS_MOST];
+  uint8_t written[WORDS_AT_ONCE * WORD_IDS_MOST]; /* words with their blanks written */
+} word_batch;
+
+static inline void word_batch_begin(word_batch *batch, const word_encoder *w) {
+  batch->w = w;
+  batch->count = batch->part_count = batch->id_count = batch->written_count = 0;
+}
+
+/* A piece of at most LONG_WORD_BYTES. known: what known_find says of it, or KNOWN_UNSURE. Errors: E_MEMORY. */
+viva_status word_batch_add(word_batch *batch, const uint8_t *piece, size_t bytes, int is_part, int64_t known,
+                           viva_error *error);
+void word_batch_merge(word_batch *batch);
+
+#endif

@@ -108,13 +108,6 @@ static void into_x(const pass *p, linear_args *args, const float *residual) {
   if (p->d->rank == 0) args->residual = residual;
 }
 
-/* The rank's part of x is made; the others' come until x is settled. stage: what whoever looks calls the sum. */
-static viva_status part_made(pass *p, const char *stage, viva_error *error) {
-  exchange *e = p->d->link;
-  p->summed = stage;
-  return e && e->ops->send ? e->ops->send(e, p->d->rank, p->b, p->x, p->rows * p->w->layout.hidden, error) : VIVA_OK;
-}
-
 /* x becomes the sum of all ranks' parts. */
 static viva_status settle(pass *p, viva_error *error) {
   exchange *e = p->d->link;
@@ -124,6 +117,15 @@ static viva_status settle(pass *p, viva_error *error) {
   p->summed = NULL;
   if (e) TRY(e->ops->sum(e, p->d->rank, p->b, p->x, p->rows * hidden, error));
   return told(p, stage, p->x, p->rows, hidden, error);
+}
+
+/* The rank's part of x is made; the others' come until x is settled, at once where there are none. stage: what whoever looks
+ * calls the sum. */
+static viva_status part_made(pass *p, const char *stage, viva_error *error) {
+  exchange *e = p->d->link;
+  p->summed = stage;
+  if (!e) return settle(p, error);
+  return e->ops->send ? e->ops->send(e, p->d->rank, p->b, p->x, p->rows * p->w->layout.hidden, error) : VIVA_OK;
 }
 
 /* x settled and its rows normed: into floats, or codes in another mode. */

@@ -1,7 +1,7 @@
-/* gemv_together.cuh: the kernel for 9 to 16 rows of x, and for fewer that a block has no room for, on GPUs with clusters of blocks (sm_90). gemv_kernel.cuh's block keeps all
- * of x, 128 KB of 16 rows of 4096 columns: read by every block, and little room is left for weights that are on their way.
- * Here 2 or 4 blocks, a cluster, share a run of consecutive tiles, as many at a time (a round) as they are; a block has the
- * same slices of all of them, and no more of x than these need.
+/* gemv_together.cuh: the kernel for 9 to 16 rows of x, and for fewer that a block has no room for, on GPUs with clusters of blocks
+ * (sm_90). gemv_kernel.cuh's block keeps all of x, 128 KB of 16 rows of 4096 columns: read by every block, and little room is
+ * left for weights that are on their way. Here 2 or 4 blocks, a cluster, share a run of consecutive tiles, as many at a time (a
+ * round) as they are; a block has the same slices of all of them, and no more of x than these need.
  *
  *   slice    records i, i + 8, … of a tile are slice i of its columns: a warp's work
  *

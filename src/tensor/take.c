@@ -67,38 +67,44 @@ typedef struct taking {
 /* Blocks of so many bytes, which lie anyhow: rows of a view need not be aligned to their size. */
 #define TAKE_ELEMENTS(BYTES)                                                                                           \
   for (; i < end; i++) {                                                                                               \
-    const uint64_t at = index_place(t->indices[i % t->count], t->size);                                                \
-    if (at >= t->size) break;                                                                                          \
-    memcpy(t->to + i * BYTES, t->from + (i / t->count * t->size + at) * BYTES, BYTES);                                 \
+    const uint64_t at = index_place(indices[i % count], size);                                                         \
+    if (at >= size) break;                                                                                             \
+    memcpy(to + i * BYTES, from + (i / count * size + at) * BYTES, BYTES);                                             \
   }
 /* The same for one place before the axis, where nothing is divided. */
 #define TAKE_LINE(BYTES)                                                                                               \
   for (; i < end; i++) {                                                                                               \
-    const uint64_t at = index_place(t->indices[i], t->size);                                                           \
-    if (at >= t->size) break;                                                                                          \
-    memcpy(t->to + i * BYTES, t->from + at * BYTES, BYTES);                                                            \
+    const uint64_t at = index_place(indices[i], size);                                                                 \
+    if (at >= size) break;                                                                                             \
+    memcpy(to + i * BYTES, from + at * BYTES, BYTES);                                                                  \
   }
 
 static void take_part(void *arg, size_t begin, size_t end, size_t thread) {
   taking *t = arg;
+  /* The bytes that are written could be t's for all that a compiler knows: so it is read once. */
+  const int64_t *const indices = t->indices;
+  const char *const from = t->from;
+  char *const to = t->to;
+  const uint64_t size = t->size;
+  const size_t count = t->count, block = t->block;
   size_t i = begin;
-  const int line = end <= t->count;
+  const int line = end <= count;
   (void)thread;
-  if (line && t->block == 8) {
+  if (line && block == 8) {
     TAKE_LINE(8)
-  } else if (line && t->block == 4) {
+  } else if (line && block == 4) {
     TAKE_LINE(4)
-  } else if (line && t->block == 2) {
+  } else if (line && block == 2) {
     TAKE_LINE(2)
-  } else if (t->block == 4) {
+  } else if (block == 4) {
     TAKE_ELEMENTS(4)
-  } else if (t->block == 8) {
+  } else if (block == 8) {
     TAKE_ELEMENTS(8)
   } else {
     for (; i < end; i++) {
-      const uint64_t at = index_place(t->indices[i % t->count], t->size);
-      if (at >= t->size) break;
-      memcpy(t->to + i * t->block, t->from + (i / t->count * t->size + at) * t->block, t->block);
+      const uint64_t at = index_place(indices[i % count], size);
+      if (at >= size) break;
+      memcpy(to + i * block, from + (i / count * size + at) * block, block);
     }
   }
   if (i < end) atomic_store_explicit(&t->bad, i + 1, memory_order_relaxed);

@@ -130,7 +130,7 @@ static viva_status build(tree_build *t, int *usable, viva_error *error) {
   return put_merges(t, error);
 }
 
-viva_status bpe_tree_create(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
+static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
   size_t count = b->vocab->count;
   int usable = 0;
   if (b->rules.prefix.bytes || b->rules.suffix.bytes || count >= BPE_PLACES_MOST) return VIVA_OK;
@@ -148,6 +148,18 @@ viva_status bpe_tree_create(mem *m, bpe *b, const merge_ids *merges, size_t merg
   bpe_prefixes_free(&t.prefixes);
   bpe_scratch_free(&t.scratch);
   if (!usable) bpe_tree_destroy(m, &b->tree);
+  return status;
+}
+
+/* A vocabulary without weights beside it, as files of tokenizers alone are, may not pay for the tree's memory (base/allowance.h):
+ * its pieces are then merged in other ways. */
+viva_status bpe_tree_create(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
+  viva_error refused = {0};
+  const viva_status status = create(m, b, merges, merge_count, &refused);
+  if (status == VIVA_OK) return VIVA_OK;
+  bpe_tree_destroy(m, &b->tree);
+  if (status == VIVA_E_MEMORY && atomic_load(&m->was_limited)) return VIVA_OK;
+  if (error) *error = refused;
   return status;
 }
 

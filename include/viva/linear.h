@@ -44,7 +44,7 @@ typedef enum viva_activation_mode {
 } viva_activation_mode;
 
 /* How a GPU of sm_90 adds up products of FP8 rows and FP8 weights with a scale for each channel, more than 48 rows at once; the rest
- * is FULL always. Errors, relative to the sum of magnitudes: docs/numerics.md. */
+ * is FULL always. FAST is outside the bound above, and its rows' bits are those of FULL below that number: docs/gpu.md. */
 typedef enum viva_accumulation {
   VIVA_ACCUMULATE_AUTO = 0, /* FAST */
   VIVA_ACCUMULATE_FULL = 1, /* every 128 columns in FP32 */

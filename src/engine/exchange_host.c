@@ -11,10 +11,7 @@
 #include "backend/backend.h"
 #include "base/error.h"
 
-enum {
-  TURNS = 2,
-  HALVES = 32 /* nothing travels ahead here: so that what runs on GPUs runs on every machine */
-};
+enum { TURNS = 2 };
 
 typedef struct numbers {
   float *at;
@@ -125,8 +122,7 @@ viva_status exchange_host_open(mem *m, size_t ranks, unsigned patience_ms, excha
     mem_free(m, parts);
     return error_set(error, VIVA_E_MEMORY, "no memory for an exchange between %zu devices", ranks);
   }
-  *h = (host_exchange){
-      .base = {.ops = &host_ops, .ranks = ranks, .halves = HALVES}, .m = m, .patience_ms = patience_ms, .ranks = parts};
+  *h = (host_exchange){.base = {.ops = &host_ops, .ranks = ranks}, .m = m, .patience_ms = patience_ms, .ranks = parts};
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

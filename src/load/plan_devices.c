@@ -44,7 +44,9 @@ static void add_share(const viva_engine *e, const decoder *whole, const budget_c
     return;
   }
   const uint64_t available = budget_available(b);
-  const uint64_t context = budget_context(&own, weights, available, n->largest_context);
+  const size_t longest = budget_chunk(&config, b, n->largest_context, 0);
+  const uint64_t fixed = budget_add(weights, exchange_bytes(r->exchange, &config, longest));
+  const uint64_t context = budget_context(&own, fixed, available, n->largest_context);
   if (!n->device_available_bytes || available < n->device_available_bytes) n->device_available_bytes = available;
   if (context < n->largest_context) n->largest_context = context;
 }

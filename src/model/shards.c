@@ -148,7 +148,10 @@ static viva_status fit_job(void *arg, size_t number, viva_error *error) {
   room.kept = BUDGET_LOGIT_ROWS; /* logits are made on the device, whoever has them in the end */
   const size_t half = exchange_half(e, s->rows);
   if (half) room.blocks = FORWARD_BATCHES;
-  if (half && e->ops->reserve) TRY(e->ops->reserve(e, number, own->b, half * own->w->layout.hidden, error));
+  if (half && e->ops->reserve) {
+    const viva_status status = e->ops->reserve(e, number, own->b, half * own->w->layout.hidden, error);
+    if (status && status != VIVA_E_MEMORY) return status; /* without room sums are not sent ahead */
+  }
   TRY(work_fit(&own->work, own->w, s->rows, room, error));
   return reserve_top(s, own, s->top < own->dec.vocab ? s->top : own->dec.vocab, error);
 }

@@ -126,7 +126,7 @@ static void sums(void **state) {
   }
 }
 
-/* Two sums at a time, each sent before the other is asked for; the second time larger than a place. */
+/* Two sums at a time, each sent before the other is asked for. */
 enum { WAYS = 2 };
 
 typedef struct travelling {
@@ -196,7 +196,7 @@ static void travel(size_t count, size_t room, size_t times) {
 
 static void sums_sent_ahead(void **state) {
   (void)state;
-  if (!pair) skip();
+  if (!pair || !pair->ranks->exchange->ops->send) skip();
   travel((1 << 18) + 3, (1 << 18) + 3, 50);
   travel(1024 * 4096, 1024 * 4096, 20);
 }
@@ -333,7 +333,7 @@ static void long_prompts(void **state) {
   static const viva_activation_mode act[] = {VIVA_ACT_16, VIVA_ACT_FP8};
   kit k;
   (void)state;
-  if (!pair) skip();
+  if (!pair || !pair->ranks->exchange->ops->send) skip();
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
   small_model_put(k.io, "/m",
                   &(small_model){.hidden = 256,

@@ -19,6 +19,9 @@
 
 enum { PROMPT = 45, HALVES = 2, ROWS = PROMPT + HALVES, NEXT = 6, MOST = 4 };
 
+/* Steps of so many rows and more run as two halves, as they do on GPUs. */
+enum { SPLIT = 32 };
+
 static const int32_t devices[MOST] = {0};
 
 static void begin(kit *k, size_t ranks) {
@@ -27,6 +30,7 @@ static void begin(kit *k, size_t ranks) {
   if (ranks > 1) o.devices = devices;
   if (ranks > 1) o.device_count = ranks;
   kit_begin_with(k, o);
+  if (ranks > 1) k->engine->ranks->exchange->halves = SPLIT;
 }
 
 static void end(kit *k) {
@@ -328,7 +332,7 @@ static void pair_begin(pair *p, int decode) {
     if (decode) far_add_decode(&p->far[r]);
   }
   p->model = kit_load(&p->k, "/tiny.gguf", NULL);
-  p->session = kit_session(p->model, 64, 20, VIVA_F16);
+  p->session = kit_session(p->model, 64, 40, VIVA_F16);
 }
 
 static void pair_end(pair *p) {
@@ -339,8 +343,8 @@ static void pair_end(pair *p) {
 }
 
 static viva_status decode_some(viva_session *s, viva_error *error) {
-  static const viva_token prompt[30] = {1, 2, 3};
-  TRY(viva_session_prefill(s, prompt, 30, NULL, error));
+  static const viva_token prompt[50] = {1, 2, 3}; /* two halves, and the rest as one */
+  TRY(viva_session_prefill(s, prompt, 50, NULL, error));
   for (viva_token t = 0; t < 3; t++) TRY(viva_session_decode(s, t, error));
   return VIVA_OK;
 }

@@ -1,8 +1,9 @@
 /* backend/cuda/cuda_copies.c */
 #include "backend/cuda/cuda_copies.h"
 
-#define COPIES_BLOCKS 4  /* of a sum, on each multiprocessor */
-#define COPIES_ALIGN  64 /* numbers: places begin where quads may be loaded */
+#define COPIES_BLOCKS  4  /* of a sum, on each multiprocessor */
+#define COPIES_X_ALIGN 16 /* bytes: rows of x may begin anyhow, and quads of it are loaded */
+#define COPIES_ALIGN   64 /* numbers: places begin where quads may be loaded */
 
 /* ---- lifetime */
 
@@ -57,11 +58,13 @@ viva_status copies_fit(copies_rank *own, size_t ranks, size_t count, viva_error 
   if (own->inbox) TRY(cuda_check(c, c->api->Free(own->inbox), "giving memory back", error));
   own->inbox = NULL;
   own->room = 0;
-  if (bytes > SIZE_MAX || c->api->Malloc(&dev, (size_t)bytes) != cudaSuccess) { /* the device lives on */
+  const cudaError_t made = bytes > SIZE_MAX ? cudaErrorMemoryAllocation : c->api->Malloc(&dev, (size_t)bytes);
+  if (made == cudaErrorMemoryAllocation) { /* the device lives on */
     c->api->GetLastError();
     return error_set(error, VIVA_E_MEMORY, "GPU %d has no %llu bytes for sums over several GPUs", c->device,
                      (unsigned long long)bytes);
   }
+  TRY(cuda_check(c, made, "taking memory for an exchange", error));
   own->inbox = dev;
   own->room = place_room(count);
   return VIVA_OK;
@@ -104,7 +107,8 @@ viva_status copies_send(copies_rank *each, size_t rank, size_t ranks, float *x, 
   size_t room = each[rank].room;
   for (size_t r = 0; r < ranks; r++)
     if (each[r].room < room) room = each[r].room;
-  if (room == 0 || count > 2 * room) return VIVA_OK;
+  const uint64_t pieces = each[rank].sends - each[rank].sums + (count > room ? 2 : 1);
+  if (room == 0 || count > 2 * room || (uintptr_t)x % COPIES_X_ALIGN || pieces > COPIES_ON_THE_WAY) return VIVA_OK;
   for (size_t at = 0; at < count; at += room)
     TRY(send_piece(each, rank, ranks, (copies_sent){x + at, count - at < room ? count - at : room}, error));
   return VIVA_OK;

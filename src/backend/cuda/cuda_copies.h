@@ -8,6 +8,9 @@
  *   copies                 └► part n ► word n ─┘  ▲               send n + 2 follows sum n
  *   the other GPU                  part, word n ──┘
  *
+ * That a kernel which sees a word sees the part before it rests on the copies' being made one after the other, each whole before
+ * the next begins.
+ *
  * A place is used again by send n + COPIES_TURNS, which follows the other rank's sum n + 2, which had this rank's send n + 2, which
  * follows its sum n: so what lay there has been read.
  */
@@ -17,8 +20,9 @@
 #include "backend/cuda/cuda.h"
 #include "backend/exchange.h"
 
-#define COPIES_TURNS 4
-#define COPIES_TICKS 256 /* words that tell sends apart; a multiple of COPIES_TURNS */
+#define COPIES_TURNS      4
+#define COPIES_ON_THE_WAY 2   /* sends that no sum was asked for */
+#define COPIES_TICKS      256 /* words that tell sends apart; a multiple of COPIES_TURNS */
 
 typedef struct copies_sent {
   float *x;
@@ -46,7 +50,8 @@ void copies_end(copies_rank *own);
 uint64_t copies_bytes(size_t ranks, size_t count);
 viva_status copies_fit(copies_rank *own, size_t ranks, size_t count, viva_error *error);
 
-/* x[count] to all others; nothing when it has no room in two places. each: [ranks]. With c's lock. */
+/* x[count] to all others; nothing when it has no room in two places, or lies where no quads are
+ * loaded: its sum then goes another way, on all ranks. each: [ranks]. With c's lock. */
 viva_status copies_send(copies_rank *each, size_t rank, size_t ranks, float *x, size_t count, viva_error *error);
 
 /* 1: x was sent, and its sum is the next. */

@@ -1,7 +1,8 @@
 /* backend/cuda/cuda_exchange.h: sums over several GPUs of one host (backend/exchange.h).
  *
  *   up to EXCHANGE_FLOATS   a kernel of our own, into each other's memory (step_exchange.h): in captured steps too, or in persist.h's
- *   more                    NCCL, where it can be opened; else the kernel, piece after piece
+ *   sent ahead              the copy engines, then a kernel that adds (cuda_copies.h)
+ *   other large ones        NCCL, where it can be opened; else the kernel, piece after piece
  */
 #ifndef CUDA_CUDA_EXCHANGE_H
 #define CUDA_CUDA_EXCHANGE_H

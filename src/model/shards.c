@@ -40,6 +40,9 @@ struct shards {
   batch_room room;
   batch host;
   shards_wanted wanted;
+  int layers;    /* they are to run */
+  uint64_t step; /* whose rows the ranks' activations are; 0: nobody's */
+  uint64_t steps;
 };
 
 static mem *memory_of(const shards *s) { return &s->engine->rt->mem; }
@@ -169,6 +172,7 @@ viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva
   s->rows = rows;
   s->top = top;
   s->room = room;
+  s->step = 0; /* rows may move */
   const viva_status status = ranks_run(s->ranks, fit_job, s, 0, error);
   pthread_mutex_unlock(&s->lock);
   return status;
@@ -289,7 +293,7 @@ static viva_status step_job(void *arg, size_t number, viva_error *error) {
   shards *s = arg;
   shard *own = &s->each[number];
   const shards_wanted *want = &s->wanted;
-  if (want->first == 0) TRY(run_layers(s, own, number, error));
+  if (s->layers) TRY(run_layers(s, own, number, error));
   if (want->rows == 0) return check_sums(s, number, error);
   float *logits = logits_place(s, own, number);
   TRY(forward_head(own->b, &own->dec, s->act, own->w, want->first, want->rows, logits, NULL, error));
@@ -335,9 +339,27 @@ static int run_whole(shards *s, viva_status *status, viva_error *error) {
   return !refused;
 }
 
-viva_status shards_step(shards *s, const batch *host, const shards_wanted *wanted, viva_error *error) {
+/* 0: a fit of another thread failed since this step's, and left less. */
+static int has_room(const shards *s, size_t rows) {
+  for (size_t i = 0; i < s->ranks->count; i++)
+    if (s->each[i].w->rows < rows || s->each[i].w->room.rows < rows) return 0;
+  return 1;
+}
+
+/* The lock is not held between the blocks of a step's logits: a caller's function may run a step then, or another thread. */
+static void take_turn(shards *s, shards_wanted *wanted) {
+  s->layers = wanted->first == 0 || wanted->step != s->step;
+  if (s->layers) wanted->step = s->step = ++s->steps;
+}
+
+viva_status shards_step(shards *s, const batch *host, shards_wanted *wanted, viva_error *error) {
   viva_status status = VIVA_OK;
   TRY(begin_job(s, error));
+  if (!has_room(s, host->rows)) {
+    pthread_mutex_unlock(&s->lock);
+    return error_set(error, VIVA_E_MEMORY, "no memory for a step of %zu tokens", host->rows);
+  }
+  take_turn(s, wanted);
   s->host = *host;
   s->wanted = *wanted;
   if (!run_whole(s, &status, error)) status = ranks_run(s->ranks, step_job, s, 1, error);

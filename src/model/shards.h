@@ -28,6 +28,7 @@ viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva
 /* What a run makes. rows ≤ BUDGET_LOGIT_ROWS of the kept ones, from `first` on; first = 0 runs the layers before. */
 typedef struct shards_wanted {
   size_t first, rows, top;
+  uint64_t step;                /* 0 with first = 0; then as shards_step left it */
   float *logits;                /* host [rows][vocab]; NULL: they need not come to the host */
   void *far[BUDGET_LOGIT_ROWS]; /* of each row: what keeps it (shards_row), or NULL */
   viva_token *ids;              /* [rows][top], best first; as backend's top */
@@ -35,9 +36,9 @@ typedef struct shards_wanted {
   uint8_t *nan;                 /* [rows] */
 } shards_wanted;
 
-/* A step, or, first > 0, the head of more of its rows. host: the description, whose pages are those of shards_page. Once
+/* A step, or, first > 0, the head of more of its rows; where another thread's step came between, its layers run again. host: the description, whose pages are those of shards_page. Once
  * it failed in the middle the engine's devices are lost. Errors: E_DEVICE. */
-viva_status shards_step(shards *s, const batch *host, const shards_wanted *wanted, viva_error *error);
+viva_status shards_step(shards *s, const batch *host, shards_wanted *wanted, viva_error *error);
 
 /* A row of logits, each rank's part on its device; and its values brought to the host. Freed by shards_page_free. Errors: as
  * shards_page. */

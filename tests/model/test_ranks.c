@@ -438,10 +438,56 @@ static void two_threads(void **state) {
   end(&k);
 }
 
+/* -- a step of another session between the blocks of one's logits, as a caller's function or another thread may make it */
+
+enum { BLOCKS = 45, TINY_VOCAB = 299 }; /* more rows than a block has */
+
+typedef struct listener {
+  viva_session *other; /* NULL: nothing comes between */
+  float *logits;       /* [BLOCKS][TINY_VOCAB] */
+  viva_token tokens[BLOCKS];
+} listener;
+
+static int listen(void *user, uint64_t position, const float *logits, size_t vocab_size) {
+  listener *l = user;
+  viva_error error = {0};
+  assert_int_equal(vocab_size, TINY_VOCAB);
+  memcpy(l->logits + position * TINY_VOCAB, logits, TINY_VOCAB * sizeof *logits);
+  if (l->other && position == 3) kit_ok(viva_session_prefill(l->other, l->tokens, BLOCKS, NULL, &error), &error);
+  return 0;
+}
+
+static void steps_between_blocks(void **state) {
+  kit k;
+  float *heard[2];
+  viva_token tokens[BLOCKS];
+  (void)state;
+  begin(&k, 2);
+  viva_model *model = kit_load(&k, "/tiny.gguf", NULL);
+  kit_tokens(tokens, BLOCKS, TINY_VOCAB, 9);
+  for (size_t i = 0; i < 2; i++) {
+    viva_error error = {0};
+    viva_session *session = kit_session(model, 64, 64, VIVA_F16), *other = kit_session(model, 64, 64, VIVA_F16);
+    heard[i] = calloc(BLOCKS * TINY_VOCAB, sizeof *heard[i]);
+    listener l = {.other = i ? other : NULL, .logits = heard[i]};
+    kit_tokens(l.tokens, BLOCKS, TINY_VOCAB, 4);
+    viva_prefill_options o = viva_prefill_options_default();
+    o.on_logits = listen;
+    o.on_logits_user = &l;
+    kit_ok(viva_session_prefill(session, tokens, BLOCKS, &o, &error), &error);
+    viva_session_free(session);
+    viva_session_free(other);
+  }
+  assert_memory_equal(heard[0], heard[1], BLOCKS * TINY_VOCAB * sizeof **heard);
+  free(heard[0]), free(heard[1]);
+  viva_model_release(model);
+  end(&k);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(formats_and_modes), cmocka_unit_test(shapes),
                                      cmocka_unit_test(refusals),          cmocka_unit_test(plans),
                                      cmocka_unit_test(a_rank_dies),       cmocka_unit_test(a_rank_hangs),
-                                     cmocka_unit_test(two_threads)};
+                                     cmocka_unit_test(two_threads),       cmocka_unit_test(steps_between_blocks)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,13 +346,14 @@ static viva_tensor turned(const viva_tensor *weight) {
   return t;
 }
 
-/* Few elements, without a bias: relu(x·weight) is rounded once, as it would be if relu came after. 0: something else. */
+/* Few elements of a floating type, without a bias: relu(x·weight) is rounded once, as it would be if relu came after; integers wrap
+ * before it. 0: something else. */
 static int few_dense(const viva_tensor *x, const viva_tensor *weight, int32_t relu, goal *to, viva_status *status,
                      viva_error *error) {
   gemm g;
   few_room values;
   const viva_dtype result = dtype_promote(x->dtype, weight->dtype);
-  if (result == VIVA_DTYPE_NONE || result == VIVA_BOOL || !few_sizes(x, weight, 1, &g)) return 0;
+  if (result == VIVA_DTYPE_NONE || !dtype_is_float(result) || !few_sizes(x, weight, 1, &g)) return 0;
   few_product(x, weight, 1, result, &g, &values);
   if (relu) row_unary(VIVA_RELU, g.type, values.bytes, g.m * g.n, values.bytes);
   *status = give_product(to, x, weight, result, &g, &values, error);

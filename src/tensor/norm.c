@@ -141,6 +141,9 @@ static viva_status few_clipped(const viva_tensor *a, double longest, viva_dtype 
   if (length > longest) {
     row_scalar(VIVA_MULTIPLY, type, values, a->elements, longest / length, rooms[1].bytes);
     values = rooms[1].bytes;
+  } else if (values == (const char *)a->data) { /* out may be a in another order */
+    memcpy(rooms[1].bytes, values, a->elements * tensor_element_bytes(type));
+    values = rooms[1].bytes;
   }
   return few_give(g, a->storage->rt, result, a->rank, a->shape, type, values, error);
 }

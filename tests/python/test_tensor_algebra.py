@@ -540,3 +540,14 @@ def test_dense(pool):
         out = tensor_of(np.zeros((2, 3, 4), dtype))
         assert lib.viva_tensor_dense_into(x_tensor, w_tensor, b_tensor, 1, out, None) == 0
         assert same(out.numpy(), result)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32, np.int64, np.uint64])
+def test_dense_of_integers_wraps_before_relu(dtype):
+    limits = np.iinfo(dtype)
+    for k in (1, 4, 70):  # few elements, and more
+        x, w = (rng.integers(limits.min, limits.max, (3, k), dtype, endpoint=True) for _ in range(2))
+        for relu in (0, 1):
+            expected = x @ w.T
+            expected = np.maximum(expected, 0) if relu else expected
+            assert np.array_equal(new("dense", tensor_of(x), tensor_of(w), None, relu).numpy(), expected)

@@ -223,3 +223,13 @@ def test_top_k_into():
         with pytest.raises(VivaError, match=match):
             call("top_k_into", a, c.c_uint64(3), 1, *given)
     assert same(whole.numpy(), before)
+
+
+def test_clip_by_norm_over_itself_in_another_order():
+    """Where nothing is clipped, too: the values that are written are those that are read."""
+    for size in (3, 9):
+        a = np.arange(1.0, size * size + 1).reshape(size, size)
+        for longest in (1e9, 2.0):
+            over = tensor_of(a.copy())
+            call("clip_by_norm_into", over, c.c_double(longest), new("transpose", over, 0, 1))
+            np.testing.assert_allclose(over.numpy().T, a * min(1, longest / np.linalg.norm(a)), rtol=1e-15)

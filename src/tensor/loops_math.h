@@ -102,12 +102,8 @@ static inline double f64_of_bits(uint64_t bits) {
   return x;
 }
 
-static inline double exp_f64(double x) {
-  const double limited = x > 710.0 ? 710.0 : x < -746.0 ? -746.0 : x; /* NaN stays */
-  const double shifted = limited * 1.44269504088896338700 + ROUNDER_64;
-  const uint64_t n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
-  const double k = shifted - ROUNDER_64;
-  const double r = (limited - k * LN2_HIGH_64) - k * LN2_LOW_64;
+/* e^r − 1, |r| below ln 2 / 2. */
+static inline double exp_series(double r) {
   double p = 1.6059043836821615e-10; /* 1/13! */
   p = p * r + 2.0876756987868099e-09;
   p = p * r + 2.5052108385441719e-08;
@@ -120,7 +116,16 @@ static inline double exp_f64(double x) {
   p = p * r + 4.1666666666666664e-02;
   p = p * r + 1.6666666666666666e-01;
   p = p * r + 0.5;
-  const double y = (p * r * r + r) + 1.0;
+  return p * r * r + r;
+}
+
+static inline double exp_f64(double x) {
+  const double limited = x > 710.0 ? 710.0 : x < -746.0 ? -746.0 : x; /* NaN stays */
+  const double shifted = limited * 1.44269504088896338700 + ROUNDER_64;
+  const uint64_t n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
+  const double k = shifted - ROUNDER_64;
+  const double r = (limited - k * LN2_HIGH_64) - k * LN2_LOW_64;
+  const double y = exp_series(r) + 1.0;
   const uint64_t half = ((n + 4096) >> 1) - 2048; /* n/2, rounded down; shifts of signed numbers have no vectors */
   const double first = f64_of_bits((half + 1023) << 52), second = f64_of_bits((n - half + 1023) << 52);
   return x != x ? x : y * first * second;
@@ -204,19 +209,7 @@ static inline double exp_parts(double x, double *low, uint64_t *n) {
   const double shifted = x * 1.44269504088896338700 + ROUNDER_64;
   const double k = shifted - ROUNDER_64;
   const double r = (x - k * LN2_HIGH_64) - k * LN2_LOW_64;
-  double p = 1.6059043836821615e-10; /* as exp_f64 */
-  p = p * r + 2.0876756987868099e-09;
-  p = p * r + 2.5052108385441719e-08;
-  p = p * r + 2.7557319223985891e-07;
-  p = p * r + 2.7557319223985891e-06;
-  p = p * r + 2.4801587301587302e-05;
-  p = p * r + 1.9841269841269841e-04;
-  p = p * r + 1.3888888888888889e-03;
-  p = p * r + 8.3333333333333332e-03;
-  p = p * r + 4.1666666666666664e-02;
-  p = p * r + 1.6666666666666666e-01;
-  p = p * r + 0.5;
-  const double tail = p * r * r + r, y = tail + 1.0;
+  const double tail = exp_series(r), y = tail + 1.0;
   *low = tail - (y - 1.0);
   *n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
   return y;

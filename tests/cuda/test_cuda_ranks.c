@@ -229,6 +229,19 @@ static void near_to(const float *a, const float *b, const char *what) {
     fail_msg("%s: another token is the best", what);
 }
 
+static void put_model(memory_io *io) {
+  small_model_put(io, "/m",
+                  &(small_model){.hidden = 256,
+                                 .ffn = 512,
+                                 .layers = 3,
+                                 .heads = 4,
+                                 .kv_heads = 2,
+                                 .head_dim = 64,
+                                 .vocab = VOCAB,
+                                 .context = 4096,
+                                 .dtype = VIVA_BF16});
+}
+
 /* Logits after COUNT tokens: of a prefill, and of steps of 1, 2, 5 and 16 sessions for the last token; and what follows. */
 static void logits_of(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv, viva_decode_path decode,
                       outcome *out) {
@@ -335,16 +348,7 @@ static void long_prompts(void **state) {
   (void)state;
   if (!pair || !pair->ranks->exchange->ops->send) skip();
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
-  small_model_put(k.io, "/m",
-                  &(small_model){.hidden = 256,
-                                 .ffn = 512,
-                                 .layers = 3,
-                                 .heads = 4,
-                                 .kv_heads = 2,
-                                 .head_dim = 64,
-                                 .vocab = VOCAB,
-                                 .context = 4096,
-                                 .dtype = VIVA_BF16});
+  put_model(k.io);
   for (size_t i = 0; i < 2; i++) {
     backend *cpu = k.engine->backend;
     k.engine->backend = one->backend;
@@ -367,15 +371,7 @@ static void models(void **state) {
   kit k;
   (void)state;
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
-  small_model_put(k.io, "/m",
-                  &(small_model){.hidden = 256,
-                                 .ffn = 512,
-                                 .layers = 3,
-                                 .heads = 4,
-                                 .kv_heads = 2,
-                                 .head_dim = 64,
-                                 .vocab = VOCAB,
-                                 .dtype = VIVA_BF16});
+  put_model(k.io);
   for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) compare(&k, weights[i], VIVA_ACT_16, kv[i % 2]);
   viva_engine_release(k.engine);
   memory_io_free(k.io);

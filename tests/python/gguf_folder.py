@@ -53,7 +53,7 @@ def write(path, folder, dtype):
     meta = gguf_tokenizer.fields(path)
     shape = config(meta)
     header, parts, end = {}, [], 0
-    for tensor in gguf.GGUFReader(path).tensors:
+    for tensor in gguf_tokenizer.reader(path).tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         if tensor.name.endswith("attn_q.weight"):
             values = halves(values, shape["num_attention_heads"])

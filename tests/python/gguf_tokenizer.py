@@ -1,6 +1,7 @@
 """The reference tokenizer of a GGUF file with byte-level BPE: built with the tokenizers package from the file's own tokens
 and merges. (transformers' conversion of the `smollm` pre-tokenizer forgets that every digit stands alone.)"""
 
+import functools
 import json
 
 import gguf
@@ -10,9 +11,16 @@ CONTROL = 3  # gguf.TokenType.CONTROL: a special token
 USER_DEFINED = 4
 
 
+@functools.lru_cache(maxsize=2)
+def reader(path):
+    """A file that does not change: the package takes seconds for a vocabulary, so that tests share what it read."""
+    return gguf.GGUFReader(path)
+
+
+@functools.lru_cache(maxsize=2)
 def fields(path):
-    """Metadata of a GGUF file as Python values, without its tensors' data."""
-    return {name: field.contents() for name, field in gguf.GGUFReader(path).fields.items()}
+    """Metadata of such a file as Python values, without its tensors' data. Shared: to be read only."""
+    return {name: field.contents() for name, field in reader(path).fields.items()}
 
 
 def build(path):

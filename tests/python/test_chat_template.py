@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import chat_templates
-import gguf
+import gguf_tokenizer
 import pytest
 
 jinja2 = pytest.importorskip("jinja2")
@@ -95,7 +95,7 @@ def templates():
             found[name] = json.loads(lzma.open(path).read())["chat_template"]
     model = Path(os.environ.get("VIVA_MODELS") or Path.home() / ".cache/viva/models") / "SmolLM2-135M-Instruct-Q4_1.gguf"
     if model.exists():
-        found["smollm2"] = gguf.GGUFReader(model).fields["tokenizer.chat_template"].contents()
+        found["smollm2"] = gguf_tokenizer.reader(model).fields["tokenizer.chat_template"].contents()
     return found
 
 

@@ -1,6 +1,7 @@
 """viva against Hugging Face transformers 5.23 in FP32 (tests/golden/reference, made by tools/make_reference.py and
 tools/make_small_models.py)."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,6 +35,20 @@ def greedy(session, ids, row):
         if chosen != expected and step not in close:
             wrong.append((step, chosen, expected))
         last = expected
+    return wrong
+
+
+def greedy_together(sessions, rows):
+    """greedy of each row in its session, one token of all in a step: the rows of a step have the bits of single calls."""
+    for session, row in zip(sessions, rows):
+        session.prefill(row["ids"][:-1])
+    last, wrong = [row["ids"][-1] for row in rows], []
+    for step in range(len(rows[0]["tokens"])):
+        viva.sessions_decode(sessions, last)
+        last = [row["tokens"][step] for row in rows]
+        chosen = [int(session.logits_in_place().argmax()) for session in sessions]
+        wrong += [(number, step, chosen[number], expected) for number, expected in enumerate(last)
+                  if chosen[number] != expected and step not in {step for step, _ in rows[number]["close"]}]
     return wrong
 
 
@@ -76,14 +91,21 @@ def test_smollm2_logits_of_every_kernel(smollm2_forced, number):
     check_logits(smollm2_forced, number)
 
 
-def test_smollm2_bits_do_not_depend_on_chunks_or_threads(smollm2_path):
+CHUNKS = (0, 1, 7, 64, 741)  # 0: the default
+# Every number of threads and every chunk twice; all pairs with VIVA_SLOW.
+FEW_PAIRS = {1: (0, 7), 2: (1, 741), 3: (7, 64, 741), 7: (0, 1, 64)}
+
+
+@pytest.mark.parametrize("pairs", [FEW_PAIRS, pytest.param(dict.fromkeys(FEW_PAIRS, CHUNKS), marks=pytest.mark.slow)],
+                         ids=["few", "all"])
+def test_smollm2_bits_do_not_depend_on_chunks_or_threads(smollm2_path, pairs):
     """The logits of all 741 positions, and of 96 where chunks of one token would take long."""
     ids = np.load(GOLDEN / "smollm2_logits.npz")["ids0"].astype(int)
-    assert len(ids) >= 512
+    assert len(ids) == CHUNKS[-1]
     full, begin = set(), set()
-    for threads in (1, 2, 3, 7):
+    for threads, chunks in pairs.items():
         with viva.Engine(threads=threads) as engine, viva.Model(engine, smollm2_path, context=1024) as model:
-            for chunk in (0, 1, 7, 64, len(ids)):  # 0: the default
+            for chunk in chunks:
                 some = ids[:96] if chunk == 1 else ids
                 with viva.Session(model, capacity=len(ids), prefill_chunk=chunk) as session:
                     logits = session.prefill(some, vocab_size=49152)
@@ -100,11 +122,24 @@ def test_smollm2_has_a_long_prompt():
     assert max(len(golden[f"ids{number}"]) for number in range(12)) >= 512
 
 
-@pytest.mark.parametrize("number", range(16))
-def test_smollm2_greedy(smollm2, number):
+def greedy_row(number):
     row = read_json("smollm2_greedy.json")[f"prompt{number}"]
-    assert len(row["tokens"]) == 512
+    assert len(row["ids"]) > 1 and len(row["tokens"]) == 512
     assert all(margin < CLOSE for _, margin in row["close"])
+    return row
+
+
+def test_smollm2_greedy(smollm2):
+    """512 tokens after each of 16 prompts."""
+    rows = [greedy_row(number) for number in range(16)]
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(viva.Session(smollm2, capacity=len(row["ids"]) + 512)) for row in rows]
+        assert greedy_together(sessions, rows) == []
+
+
+@pytest.mark.parametrize("number", [0] + [pytest.param(number, marks=pytest.mark.slow) for number in range(1, 16)])
+def test_smollm2_greedy_alone(smollm2, number):
+    row = greedy_row(number)
     with viva.Session(smollm2, capacity=len(row["ids"]) + 512) as session:
         assert greedy(session, row["ids"], row) == []
 
@@ -128,9 +163,10 @@ def expected_perplexity(golden, windows):
     return float(np.exp(sum(golden["window_nll"][:windows]) / scored)), scored
 
 
-def test_smollm2_perplexity(program, smollm2_path, tmp_path):
-    """The first 20 windows of WikiText-2's test text, which come from committed ids."""
-    golden, windows = read_json("smollm2_perplexity.json"), 20
+@pytest.mark.parametrize("windows", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_smollm2_perplexity(program, smollm2_path, tmp_path, windows):
+    """The first windows of WikiText-2's test text, which come from committed ids."""
+    golden = read_json("smollm2_perplexity.json")
     ids = np.load(GOLDEN / "wikitext2_ids.npz")["ids"]
     with viva.Tokenizer(smollm2_path) as tokenizer:
         (tmp_path / "text").write_text(tokenizer.decode(ids), encoding="utf-8", newline="")

@@ -254,16 +254,26 @@ class Session(Handle):
         call("viva_session_decode_argmax", self.handle, c.c_int32(token), c.byref(following))
         return following.value
 
-    def logits(self):
+    def logits_in_place(self):
+        """The library's own memory: until the session's next call."""
         pointer, count = c.POINTER(c.c_float)(), c.c_size_t()
         call("viva_session_logits", self.handle, c.byref(pointer), c.byref(count))
-        return np.ctypeslib.as_array(pointer, (count.value,)).copy()
+        return np.ctypeslib.as_array(pointer, (count.value,))
+
+    def logits(self):
+        return self.logits_in_place().copy()
 
     def truncate(self, position):
         call("viva_session_truncate", self.handle, c.c_uint64(position))
 
     def position(self):
         return lib.viva_session_position(self.handle)
+
+
+def sessions_decode(sessions, tokens):
+    """One token of each session, in one step."""
+    handles = (c.c_void_p * len(sessions))(*[session.handle.value for session in sessions])
+    call("viva_sessions_decode", handles, token_array(tokens), c.c_size_t(len(sessions)))
 
 
 class Checkpoint(Handle):

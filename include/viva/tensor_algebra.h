@@ -30,15 +30,17 @@ VIVA_API viva_status viva_tensor_dot(const viva_tensor *a, const viva_tensor *b,
 /* Every element of a with every element of b: [elements of a, elements of b]. */
 VIVA_API viva_status viva_tensor_outer(const viva_tensor *a, const viva_tensor *b, viva_tensor **out,
                                        viva_error *error);
-/* relu(x·Wᵀ + b): x [..., inputs], weight [outputs, inputs], bias [outputs] or NULL; relu 0: without it. For a model's
- * own layers, in low-bit formats and on a GPU, there is linear.h. */
+/* relu(x·Wᵀ + b): x [..., inputs], weight [outputs, inputs], bias [outputs] or NULL; relu 0: without it. All three are
+ * promoted first; F16 and BF16 are rounded once, integers wrap before relu, which BOOL does not have. For a model's own
+ * layers, in low-bit formats and on a GPU, there is linear.h. */
 VIVA_API viva_status viva_tensor_dense(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias,
                                        int32_t relu, viva_tensor **out, viva_error *error);
 VIVA_API viva_status viva_tensor_dense_into(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias,
                                             int32_t relu, viva_tensor *out, viva_error *error);
 /* Einstein's sums, as numpy.einsum has them: "ij,jk->ik"; without "->" the result has the labels that occur once, in
- * alphabetic order; "..." stands for axes that are broadcast. Labels are letters. Operands are joined two by two, from
- * the left, by matrix products. Errors: E_ARGUMENT (the text, with the place in it), E_SIZE (sizes of a label differ).
+ * alphabetic order; "..." stands for axes that are broadcast. Labels are letters. All operands are promoted first, then
+ * joined two by two, from the left, by matrix products (F16 and BF16 in F32, rounded at the end). Errors: E_ARGUMENT (the
+ * text, with the place in it), E_SIZE (sizes of a label differ: 1 is broadcast beside other operands, not in a diagonal).
  *
  * tensors, count: 1 to 16 operands */
 VIVA_API viva_status viva_tensor_einsum(const char *text, const viva_tensor *const *tensors, uint32_t count,
@@ -131,6 +133,8 @@ VIVA_API viva_window_options viva_window_options_default(void);
  * a[n][c][y·stride + i·dilation − padding][…] · kernels[o][c][i][j]. The result has
  * floor((size + 2·padding − dilation·(kernel − 1) − 1)/stride) + 1 rows and columns. An a without channels goes with
  * kernels of two axes, one without images with kernels [channels, i, j] (one result) or of four axes.
+ *
+ * All three are promoted first; F16 and BF16 are rounded once, integers wrap.
  *
  * kernels: [outputs, channels/groups, height, width]
  * bias:    [outputs], or NULL

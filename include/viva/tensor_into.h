@@ -4,10 +4,11 @@
  *   viva_tensor_slice(cache, 0, position, 1, &row, &error);
  *   viva_tensor_concatenate_into((const viva_tensor *[]){key, value}, 2, 1, row, &error);
  *
- * As the call without _into, and then converted (elementwise calls round once, from what they compute in to out's type: tanh of
- * U8 into U8 comes from F32, where the call without _into gives F16). out has the shape of the result; it may overlap operands,
- * but no two of its elements may share memory. Errors: also E_SIZE and E_ARGUMENT for out; out is as it was then. Those of
- * single calls (unary, binary, where, reduce, copy, matmul, dense, along, take, scatter, clip) stand beside them.
+ * As the call without _into, and then converted, for any number of elements: the sum of F16 into F32 is rounded to F16 first,
+ * and integers wrap in the result's type. (Only unary, binary and binary_scalar round once, from what they compute in to out's
+ * type: tanh of U8 into U8 comes from F32, where the call without _into gives F16.) out has the shape of the result; it may
+ * overlap operands, but no two of its elements may share memory. Errors: also E_SIZE and E_ARGUMENT for out; out is as it was
+ * then. Those of single calls (unary, binary, where, reduce, copy, matmul, dense, along, take, scatter, clip) stand beside them.
  */
 #ifndef VIVA_TENSOR_INTO_H
 #define VIVA_TENSOR_INTO_H

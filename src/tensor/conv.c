@@ -142,7 +142,7 @@ static viva_status check_bias(const viva_tensor *bias, uint64_t outputs, viva_er
                    tensor_shape_text(bias, text), (unsigned long long)outputs);
 }
 
-/* a + bias along the axis of outputs. */
+/* to += bias, both of one type, along the axis of outputs. */
 static viva_status add_bias(viva_tensor *to, const viva_tensor *bias, viva_error *error) {
   viva_tensor column = *bias;
   if (to->rank >= 3) {
@@ -226,7 +226,7 @@ static viva_status conv2d(const viva_tensor *a, const viva_tensor *kernels, cons
   viva_window_options o = viva_window_options_default();
   conv c; /* not cleared */
   uint64_t shape[4];
-  viva_tensor *held[2] = {NULL}, *wide = NULL;
+  viva_tensor *held[3] = {NULL}, *wide = NULL;
   c.w.name = "conv2d";
   TRY(operand_need(a, "a", error));
   TRY(operand_need(kernels, "kernels", error));
@@ -238,7 +238,7 @@ static viva_status conv2d(const viva_tensor *a, const viva_tensor *kernels, cons
   if (bias) result = dtype_promote(result, bias->dtype);
   if (result == VIVA_DTYPE_NONE || result == VIVA_BOOL) return operand_refuse("conv2d", a->dtype, result, error);
   TRY(take_kernels(a, kernels, &o, &c, error));
-  c.type = dtype_is_float(result) ? dtype_kernel(result) : VIVA_I64;
+  c.type = dtype_product(result);
   c.element = tensor_element_bytes(c.type);
   const uint64_t outputs = c.outputs * c.groups;
   if (bias) TRY(check_bias(bias, outputs, error));
@@ -246,13 +246,14 @@ static viva_status conv2d(const viva_tensor *a, const viva_tensor *kernels, cons
   const uint32_t rank = window_shape(&c.w, outputs, shape);
   viva_status status = operand_dense(a, c.type, &held[0], error);
   if (status == VIVA_OK) status = operand_dense(kernels, c.type, &held[1], error);
+  if (status == VIVA_OK && bias) status = operand_dense(bias, c.type, &held[2], error);
   if (status == VIVA_OK) status = tensor_empty(a->storage->rt, c.type, rank, shape, &wide, error);
   if (status == VIVA_OK) {
     c.a = held[0]->data, c.kernels = held[1]->data;
     status = run(&c, wide, error);
   }
-  if (status == VIVA_OK && bias) status = add_bias(wide, bias, error);
-  viva_tensor_release(held[0]), viva_tensor_release(held[1]);
+  if (status == VIVA_OK && bias) status = add_bias(wide, held[2], error);
+  for (int i = 0; i < 3; i++) viva_tensor_release(held[i]);
   if (status != VIVA_OK) {
     viva_tensor_release(wide);
     return status;

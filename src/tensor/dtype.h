@@ -17,6 +17,9 @@ static inline int dtype_is_signed(viva_dtype t) { return t >= VIVA_I64 && t <= V
 /* The type whose kernels do the work: F32 for F16 and BF16, else the type itself. */
 static inline viva_dtype dtype_kernel(viva_dtype t) { return t == VIVA_F16 || t == VIVA_BF16 ? VIVA_F32 : t; }
 
+/* The type in which products are summed that give this type. Integers and BOOL: I64, whose low bits are the result's. */
+static inline viva_dtype dtype_product(viva_dtype t) { return dtype_is_float(t) ? dtype_kernel(t) : VIVA_I64; }
+
 /* The type that holds both, as numpy.promote_types; BF16 as ml_dtypes has it, and with wider integers or F16 as F16
  * has it with them (F32 or F64), where NumPy refuses. VIVA_DTYPE_NONE when one is no compute type. */
 viva_dtype dtype_promote(viva_dtype a, viva_dtype b);

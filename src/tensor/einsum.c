@@ -98,7 +98,7 @@ static int repeats(const einsum *s, const einsum_labels *order, const uint64_t *
 static viva_status run_few(const einsum *s, const einsum_labels *order, const uint64_t *shape,
                            const int64_t (*strides)[VIVA_TENSOR_MAX_RANK], size_t count, size_t n, goal *g,
                            viva_error *error) {
-  const viva_dtype type = dtype_is_float(s->type) ? dtype_kernel(s->type) : VIVA_I64;
+  const viva_dtype type = dtype_product(s->type);
   few_room room[2], values;
   const void *a = few_read(s->tensors[0], order->count, shape, strides[0], type, &room[0]);
   const void *b = few_read(s->tensors[1], order->count, shape, strides[1], type, &room[1]);

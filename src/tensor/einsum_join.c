@@ -1,8 +1,9 @@
 /* tensor/einsum_join.c: einsums of any operands.
  *
- * A label that occurs twice in one operand is a diagonal, one of size 1 where another operand has more is dropped, one that
- * nobody else needs is summed at once. Then two operands at a time become one by a batched matrix product: [shared and
- * kept][left alone][shared and summed] by [shared and kept][shared and summed][right alone].
+ * All operands get one type first, in which no product is rounded or wraps before the end. A label that occurs twice in one
+ * operand is a diagonal, one of size 1 where another operand has more is dropped, one that nobody else needs is summed at
+ * once. Then two operands at a time become one by a batched matrix product: [shared and kept][left alone][shared and summed]
+ * by [shared and kept][shared and summed][right alone].
  */
 #include "base/error.h"
 #include "tensor/einsum.h"
@@ -43,12 +44,23 @@ static viva_status simplify(const einsum *s, term *m, viva_error *error) {
   return VIVA_OK;
 }
 
+/* The type that operands get before anything is computed. BOOL stays: how many are true could overflow. */
+static viva_dtype type_of(const einsum *s) { return s->type == VIVA_BOOL ? VIVA_BOOL : dtype_product(s->type); }
+
+static viva_status convert(term *m, viva_dtype type, viva_error *error) {
+  viva_tensor *out;
+  if (m->t->dtype == type) return VIVA_OK;
+  TRY(operand_copy(m->t, type, &out, error));
+  replace(m, out);
+  return VIVA_OK;
+}
+
 /* Sums over the labels that are not needed. */
 static viva_status drop(term *m, uint64_t needed, viva_dtype type, viva_error *error) {
   int32_t axes[VIVA_TENSOR_MAX_RANK];
   uint32_t count = 0;
   einsum_labels kept = {0};
-  viva_tensor *out, *narrow;
+  viva_tensor *out;
   for (uint32_t i = 0; i < m->axes.count; i++)
     if (needed & einsum_bit(m->axes.of[i]))
       kept.of[kept.count++] = m->axes.of[i];
@@ -56,10 +68,7 @@ static viva_status drop(term *m, uint64_t needed, viva_dtype type, viva_error *e
       axes[count++] = (int32_t)i;
   if (count == 0) return VIVA_OK;
   TRY(viva_tensor_reduce(type == VIVA_BOOL ? VIVA_ANY : VIVA_SUM, m->t, axes, count, 0, &out, error));
-  const viva_status status = operand_dense(out, type, &narrow, error);
-  viva_tensor_release(out);
-  if (status != VIVA_OK) return status;
-  replace(m, narrow);
+  replace(m, out);
   m->axes = kept;
   return VIVA_OK;
 }
@@ -147,13 +156,17 @@ static viva_status finish(const einsum *s, const term *m, goal *g, viva_error *e
 
 static viva_status run(const einsum *s, term *terms, goal *g, viva_error *error) {
   uint64_t later[EINSUM_OPERANDS + 1]; /* labels of the result and of the operands from here on */
-  for (uint32_t k = 0; k < s->count; k++) TRY(simplify(s, &terms[k], error));
+  const viva_dtype type = type_of(s);
+  for (uint32_t k = 0; k < s->count; k++) {
+    TRY(simplify(s, &terms[k], error));
+    TRY(convert(&terms[k], type, error));
+  }
   later[s->count] = einsum_set(&s->result);
   for (uint32_t k = s->count; k-- > 0;) later[k] = later[k + 1] | einsum_set(&terms[k].axes);
-  TRY(drop(&terms[0], later[1], s->type, error));
+  TRY(drop(&terms[0], later[1], type, error));
   for (uint32_t k = 1; k < s->count; k++) {
-    TRY(drop(&terms[k], later[k + 1] | einsum_set(&terms[0].axes), s->type, error));
-    TRY(drop(&terms[0], later[k], s->type, error));
+    TRY(drop(&terms[k], later[k + 1] | einsum_set(&terms[0].axes), type, error));
+    TRY(drop(&terms[0], later[k], type, error));
     TRY(join(s, &terms[0], &terms[k], later[k + 1], error));
   }
   return finish(s, &terms[0], g, error);

@@ -76,6 +76,13 @@ static viva_status refuse_size(const viva_tensor *t, uint32_t k, uint32_t axis, 
                    (unsigned)k, tensor_shape_text(t, text), (unsigned long long)size);
 }
 
+/* The first axis with this label, which is there. */
+static uint32_t first_of(const einsum_labels *l, uint8_t label) {
+  uint32_t axis = 0;
+  while (l->of[axis] != label) axis++;
+  return axis;
+}
+
 /* again: labels that occur more than once. */
 static viva_status take_sizes(einsum *s, uint32_t k, uint64_t *again, viva_error *error) {
   const viva_tensor *t = s->tensors[k];
@@ -85,6 +92,9 @@ static viva_status take_sizes(einsum *s, uint32_t k, uint64_t *again, viva_error
     const uint8_t label = l->of[i];
     const uint64_t here = t->shape[i], bit = einsum_bit(label);
     uint64_t *size = &s->sizes[label];
+    const uint32_t first = first_of(l, label);
+    if (here != t->shape[first])
+      return refuse_size(t, k, i, t->shape[first], error); /* no diagonal, not even of size 1 */
     *again |= s->seen & bit;
     if (label >= EINSUM_LETTERS && (uint32_t)(label - EINSUM_LETTERS) >= s->dots)
       s->dots = (uint32_t)(label - EINSUM_LETTERS) + 1;

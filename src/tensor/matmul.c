@@ -3,16 +3,11 @@
 
 #include "base/ck.h"
 #include "base/error.h"
-#include "tensor/along.h"
-#include "tensor/few.h"
-#include "tensor/gemm.h"
+#include "tensor/few_product.h"
 #include "tensor/ops.h"
 #include "tensor/view.h"
 #include "tensor/walk.h"
 #include "viva/tensor_into.h"
-
-/* The type to multiply in. Integers and BOOL: I64, whose low bits are the result's. */
-static viva_dtype product_type(viva_dtype result) { return dtype_is_float(result) ? dtype_kernel(result) : VIVA_I64; }
 
 /* Everything about one product. Vectors have become matrices. */
 typedef struct product {
@@ -64,7 +59,7 @@ static viva_status prepare(const viva_tensor *a, const viva_tensor *b, viva_dtyp
   p->result = result;
   if (p->result == VIVA_DTYPE_NONE) return operand_refuse("matmul", a->dtype, b->dtype, error);
   if (a->rank == 0 || b->rank == 0) return refuse_rank(a, b, error);
-  p->type = product_type(p->result);
+  p->type = dtype_product(p->result);
   p->a = as_matrix(a, 1);
   p->b = as_matrix(b, 0);
   p->m = p->a.shape[p->a.rank - 2], p->k = p->a.shape[p->a.rank - 1], p->n = p->b.shape[p->b.rank - 1];
@@ -160,67 +155,21 @@ static inline viva_status product_new(product *p, viva_tensor **out, viva_error 
   return operand_become(wide, p->result, out, error);
 }
 
-static inline viva_status product_into(product *p, const viva_tensor *a, const viva_tensor *b, viva_tensor *out,
+/* What is computed is the result itself, and may be written to the caller's tensor as it comes. */
+static inline int is_direct(const product *p, const goal *to, const viva_tensor *a, const viva_tensor *b) {
+  const viva_tensor *out = to->into;
+  return p->type == p->result && out->dtype == p->type && tensor_contiguous(out) && !tensor_overlap(out, a) &&
+         !tensor_overlap(out, b);
+}
+
+static inline viva_status product_into(product *p, const viva_tensor *a, const viva_tensor *b, goal *to,
                                        viva_error *error) {
   rooms room;
-  viva_tensor *wide = NULL;
-  TRY(operand_out(out, p->rank, p->shape, error));
-  if (out->dtype == p->type && tensor_contiguous(out) && !tensor_overlap(out, a) && !tensor_overlap(out, b))
-    return run(p, &room, 1, &out, error);
-  TRY(run(p, &room, 0, &wide, error));
-  operand_move(out, wide);
-  viva_tensor_release(wide);
-  return VIVA_OK;
-}
-
-/* -- few elements: two matrices or vectors */
-
-/* The sizes of a product of [m][k] by [k][n], k being axis `shared` of b; 0: it is not one of few elements, or none at all. */
-static inline int few_sizes(const viva_tensor *a, const viva_tensor *b, uint32_t shared, gemm *g) {
-  if (!few_fits(a) || !few_fits(b) || a->rank - 1 > 1 || b->rank - 1 > 1) return 0;
-  g->m = a->rank == 2 ? (size_t)a->shape[0] : 1, g->n = b->rank == 2 ? (size_t)b->shape[!shared] : 1;
-  g->k = (size_t)a->shape[a->rank - 1];
-  return b->shape[shared] == g->k && g->m * g->n <= FEW;
-}
-
-/* t's elements as this type. */
-static inline gemm_matrix few_matrix(const viva_tensor *t, int left, viva_dtype type, few_room *room) {
-  gemm_matrix m = {t->data, 1, 1};
-  const int direct = t->dtype == type;
-  if (t->rank == 1) { /* a row on the left, a column on the right */
-    if (!direct) m.data = few_hold(t, type, room);
-    *(left ? &m.col_step : &m.row_step) = direct ? t->strides[0] : 1;
-    return m;
-  }
-  if (direct) {
-    m.row_step = t->strides[0], m.col_step = t->strides[1];
-    return m;
-  }
-  m.data = few_hold(t, type, room), m.row_step = (int64_t)t->shape[1];
-  return m;
-}
-
-/* values: of product_type(result), row by row. */
-static void few_product(const viva_tensor *a, const viva_tensor *b, uint32_t shared, viva_dtype result, gemm *g,
-                        few_room *values) {
-  few_room room[2];
-  char *to = values->bytes;
-  g->type = product_type(result), g->batch = 1, g->c = &to, g->c_step = (int64_t)g->n;
-  const gemm_matrix left = few_matrix(a, 1, g->type, &room[0]);
-  gemm_matrix right = few_matrix(b, 0, g->type, &room[1]);
-  if (shared == 1) right = (gemm_matrix){right.data, right.col_step, right.row_step};
-  g->a = &left, g->b = &right;
-  gemm_few(g);
-  g->a = g->b = NULL, g->c = NULL; /* which lay here */
-}
-
-static viva_status give_product(goal *to, const viva_tensor *a, const viva_tensor *b, viva_dtype result, const gemm *g,
-                                const few_room *values, viva_error *error) {
-  uint64_t shape[2];
-  uint32_t rank = 0;
-  if (a->rank == 2) shape[rank++] = g->m;
-  if (b->rank == 2) shape[rank++] = g->n;
-  return few_give(to, a->storage->rt, result, rank, shape, g->type, values->bytes, error);
+  viva_tensor *made = NULL;
+  TRY(operand_target(to->into, "out", p->rank, p->shape, error));
+  if (is_direct(p, to, a, b)) return run(p, &room, 1, &to->into, error);
+  TRY(run(p, &room, 0, &made, error));
+  return goal_give(to, made, p->result, error);
 }
 
 static viva_status matmul(const viva_tensor *a, const viva_tensor *b, goal *to, viva_error *error) {
@@ -229,14 +178,14 @@ static viva_status matmul(const viva_tensor *a, const viva_tensor *b, goal *to, 
   gemm g;
   const viva_dtype result =
       a->dtype == b->dtype && dtype_is_compute(a->dtype) ? a->dtype : dtype_promote(a->dtype, b->dtype);
-  if (result != VIVA_DTYPE_NONE && few_sizes(a, b, 0, &g)) {
+  if (result != VIVA_DTYPE_NONE && few_product_fits(a, b, 0, &g)) {
     few_room values;
     few_product(a, b, 0, result, &g, &values);
-    return give_product(to, a, b, result, &g, &values, error);
+    return few_product_give(to, a, b, result, &g, g.type, &values, error);
   }
   product p;
   TRY(prepare(a, b, result, &p, error));
-  return to->fresh ? product_new(&p, to->fresh, error) : product_into(&p, a, b, to->into, error);
+  return to->fresh ? product_new(&p, to->fresh, error) : product_into(&p, a, b, to, error);
 }
 GOAL_CALLS(matmul, LIST(const viva_tensor *a, const viva_tensor *b), a, b)
 
@@ -304,98 +253,12 @@ static viva_status outer(const viva_tensor *a, const viva_tensor *b, goal *g, vi
   const int few = few_fits(a) && few_fits(b) && a->elements * b->elements <= FEW;
   if (few && types.compute != VIVA_DTYPE_NONE) return few_outer(a, b, types, g, error);
   factors o;
+  viva_tensor *made = NULL;
+  const int direct = !g->fresh && g->into->dtype == types.result;
   TRY(begin_outer(&o, a, b, error));
-  const viva_status status = g->fresh ? viva_tensor_binary(VIVA_MULTIPLY, &o.column, &o.row, g->fresh, error)
-                                      : viva_tensor_binary_into(VIVA_MULTIPLY, &o.column, &o.row, g->into, error);
+  const viva_status status = direct ? viva_tensor_binary_into(VIVA_MULTIPLY, &o.column, &o.row, g->into, error)
+                                    : viva_tensor_binary(VIVA_MULTIPLY, &o.column, &o.row, &made, error);
   end_outer(&o);
-  return status;
+  return status == VIVA_OK && !direct ? goal_give(g, made, types.result, error) : status;
 }
 GOAL_CALLS(outer, LIST(const viva_tensor *a, const viva_tensor *b), a, b)
-
-/* -- dense layers */
-
-static viva_status check_dense(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias,
-                               viva_error *error) {
-  char first[128], second[128];
-  TRY(operand_need(x, "x", error));
-  TRY(operand_need(weight, "weight", error));
-  if (bias) TRY(operand_need(bias, "bias", error));
-  const int fits = weight->rank == 2 && x->rank > 0 && x->shape[x->rank - 1] == weight->shape[1];
-  if (!fits)
-    return error_set(error, VIVA_E_SIZE,
-                     "dense: x %s and weight %s do not fit: expected [..., inputs] and "
-                     "[outputs, inputs]",
-                     tensor_shape_text(x, first), tensor_shape_text(weight, second));
-  if (bias && (bias->rank != 1 || bias->shape[0] != weight->shape[0]))
-    return error_set(error, VIVA_E_SIZE, "dense: bias %s does not fit weight %s", tensor_shape_text(bias, first),
-                     tensor_shape_text(weight, second));
-  return VIVA_OK;
-}
-
-/* relu(out + bias), in place. */
-static viva_status finish_dense(viva_tensor *out, const viva_tensor *bias, int32_t relu, viva_error *error) {
-  if (bias) TRY(viva_tensor_binary_into(VIVA_ADD, out, bias, out, error));
-  return relu ? viva_tensor_unary_into(VIVA_RELU, out, out, error) : VIVA_OK;
-}
-
-/* weight [outputs, inputs] turned: a view without a reference. */
-static viva_tensor turned(const viva_tensor *weight) {
-  viva_tensor t = *weight;
-  t.shape[0] = weight->shape[1], t.strides[0] = weight->strides[1];
-  t.shape[1] = weight->shape[0], t.strides[1] = weight->strides[0];
-  return t;
-}
-
-/* Few elements of a floating type, without a bias: relu(x·weight) is rounded once, as it would be if relu came after; integers wrap
- * before it. 0: something else. */
-static int few_dense(const viva_tensor *x, const viva_tensor *weight, int32_t relu, goal *to, viva_status *status,
-                     viva_error *error) {
-  gemm g;
-  few_room values;
-  const viva_dtype result = dtype_promote(x->dtype, weight->dtype);
-  if (result == VIVA_DTYPE_NONE || !dtype_is_float(result) || !few_sizes(x, weight, 1, &g)) return 0;
-  few_product(x, weight, 1, result, &g, &values);
-  if (relu) row_unary(VIVA_RELU, g.type, values.bytes, g.m * g.n, values.bytes);
-  *status = give_product(to, x, weight, result, &g, &values, error);
-  return 1;
-}
-
-viva_status viva_tensor_dense(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias, int32_t relu,
-                              viva_tensor **out, viva_error *error) {
-  viva_tensor *made;
-  viva_status few;
-  goal g;
-  g.fresh = out;
-  TRY(operand_place(out, error));
-  TRY(check_dense(x, weight, bias, error));
-  if (!bias && few_dense(x, weight, relu, &g, &few, error)) return few;
-  const viva_tensor columns = turned(weight);
-  TRY(viva_tensor_matmul(x, &columns, &made, error));
-  const viva_status status = finish_dense(made, bias, relu, error);
-  if (status == VIVA_OK)
-    *out = made;
-  else
-    viva_tensor_release(made);
-  return status;
-}
-
-viva_status viva_tensor_dense_into(const viva_tensor *x, const viva_tensor *weight, const viva_tensor *bias,
-                                   int32_t relu, viva_tensor *out, viva_error *error) {
-  tensor_local room;
-  viva_tensor *apart = NULL;
-  viva_status few;
-  goal g;
-  g.fresh = NULL, g.into = out;
-  TRY(check_dense(x, weight, bias, error));
-  TRY(operand_need(out, "out", error));
-  if (!bias && few_dense(x, weight, relu, &g, &few, error)) return few;
-  const viva_tensor columns = turned(weight);
-  if (bias && tensor_overlap(out, bias)) { /* it is read after the product is written */
-    TRY(operand_copy_in(&room, bias, bias->dtype, &apart, error));
-    bias = apart;
-  }
-  viva_status status = viva_tensor_matmul_into(x, &columns, out, error);
-  if (status == VIVA_OK) status = finish_dense(out, bias, relu, error);
-  viva_tensor_release(apart);
-  return status;
-}

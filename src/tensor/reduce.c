@@ -302,10 +302,9 @@ viva_status viva_tensor_reduce_into(viva_reduction op, const viva_tensor *a, con
   g.fresh = NULL, g.into = out;
   TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
   TRY(operand_need(out, "out", error));
-  if (are_few(&r)) return reduce_few(&r, viva_reduction_type(op, a->dtype), &g, error);
+  const viva_dtype result = viva_reduction_type(op, a->dtype);
+  if (are_few(&r)) return reduce_few(&r, result, &g, error);
   TRY(operand_target(out, "out", r.rank, r.shape, error));
   TRY(reduce_wide(&r, &room, &wide, error)); /* apart from out, which may overlap a */
-  operand_move(out, wide);
-  viva_tensor_release(wide);
-  return VIVA_OK;
+  return goal_give(&g, wide, result, error);
 }

@@ -28,7 +28,10 @@ def listed(t):
     return (c.c_void_p * 2)(t._as_parameter_.value, t._as_parameter_.value), 2
 
 
-def agree(what, numpy_call, viva_call):
+CLOSE = {"rtol": 2.0**-52}
+
+
+def agree(what, numpy_call, viva_call, rtol=0):
     try:
         expected = np.asarray(numpy_call())
     except (ValueError, IndexError, TypeError, np.exceptions.AxisError):
@@ -36,6 +39,9 @@ def agree(what, numpy_call, viva_call):
             viva_call()
         return
     found = viva_call().numpy()
+    if rtol:
+        np.testing.assert_allclose(found, expected, rtol=rtol)
+        return
     assert same(found, np.ascontiguousarray(expected).reshape(expected.shape)), f"{what}: {expected} {found}"
 
 
@@ -107,7 +113,8 @@ def test_limits_of_integers(dtype):
 def test_special_values_in_pairs(dtype):
     x, y = np.meshgrid(*[np.array([0., -0., 1, -1, np.inf, -np.inf, np.nan, 2.5, -2.5], dtype)] * 2)
     for op in BINARY:
-        agree(op, lambda: getattr(np, op)(x, y), lambda: new("binary", BINARY.index(op), tensor_of(x), tensor_of(y)))
+        close = CLOSE if op == "power" and dtype == np.float64 else {}  # NumPy's own differs by an ulp between processors
+        agree(op, lambda: getattr(np, op)(x, y), lambda: new("binary", BINARY.index(op), tensor_of(x), tensor_of(y)), **close)
     agree("median", lambda: np.median(y, 1), lambda: new("median", tensor_of(y), 1, 0))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tensor_cases import same
-from viva_tensor import VivaError, axes, call, new, open_engine, tensor as tensor_of
+from viva_tensor import DTYPES, E4M3, NUMPY, VivaError, axes, call, new, open_engine, tensor as tensor_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 open_engine()
@@ -233,3 +233,70 @@ def test_clip_by_norm_over_itself_in_another_order():
             over = tensor_of(a.copy())
             call("clip_by_norm_into", over, c.c_double(longest), new("transpose", over, 0, 1))
             np.testing.assert_allclose(over.numpy().T, a * min(1, longest / np.linalg.norm(a)), rtol=1e-15)
+
+
+def flat_calls(n, dtype):
+    """Calls whose operands or results have n elements, of values that overflow or are rounded in the type."""
+    x = (np.arange(1, n + 1) * 37 % 251 + 0.37).astype(dtype)
+    row, column, one = tensor_of(x), tensor_of(x[:, None]), tensor_of(x[:1])
+    yield "dot", (row, row)
+    yield "matmul", (column, tensor_of(x[None, :1]))
+    yield "matmul", (tensor_of(x[None]), column)
+    yield "outer", (row, one)
+    yield "einsum", (b"i,i->i", *listed(row, row))
+    yield "einsum", (b"i,i->", *listed(row, row))
+    yield "einsum", (b"i->", *listed(row))
+    for op in range(13):  # sum … argmin
+        yield "reduce", (op, row, None, 0, 0)
+        yield "reduce", (op, column, axes((1, )), 1, 0)
+    for order in (0, 1, 2, 3, np.inf):
+        yield "norm", (column, c.c_double(order), axes((1, )), 1, 0)
+    yield "dense", (column, tensor_of(x[:1, None]), one, 0)
+    yield "along", (0, row, 0)
+    yield "clip_by_norm", (row, c.c_double(5))
+    yield "percentile", (row, c.c_double(30), 0, 0)
+    yield "similarity", (1, row, row, 0)
+
+
+@pytest.mark.parametrize("n", [8, 63, 64, 65, 66, 700])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.uint64, np.float16, np.float32, bool])
+def test_into_another_type_is_the_result_converted(n, dtype):
+    """Few elements and many take other ways: both give the result's type first, then out's."""
+    for name, arguments in flat_calls(n, dtype):
+        result = new(name, *arguments)
+        for code, target in NUMPY.items():
+            out = tensor_of(np.zeros(result.numpy().shape, target))
+            call(name + "_into", *arguments, out)
+            assert same(out.numpy(), new("astype", result, code).numpy()), f"{name} {arguments} {n} {dtype} into {target}"
+
+
+@pytest.mark.parametrize("n", [2, 70])
+def test_dense_into_another_type(n):
+    """The bias is added before anything is converted; one of a wider type widens the result, as conv2d's does."""
+    x, w = np.full((n, 1), 100, np.int8), np.full((1, 1), 1, np.int8)
+    for bias, relu, expected in ((100, 0, -56), (100, 1, 0), (20, 1, 120)):
+        b = tensor_of(np.array([bias], np.int8))
+        for target in (np.int8, np.int64, np.float32, np.uint8):
+            out = tensor_of(np.zeros((n, 1), target))
+            call("dense_into", tensor_of(x), tensor_of(w), b, relu, out)
+            assert same(out.numpy(), np.full((n, 1), expected).astype(target))
+    wide = new("dense", tensor_of(x), tensor_of(w), tensor_of(np.array([1000], np.int32)), 0).numpy()
+    assert same(wide, np.full((n, 1), 1100, np.int32))
+    third = new("dense", tensor_of(np.full((n, 1), 2049, np.float16)), tensor_of(np.ones((1, 1), np.float16)),
+                tensor_of(np.array([1], np.float16)), 0).numpy()
+    assert same(third, np.full((n, 1), 2048, np.float16))  # 2049 as F16 is 2048, and 2048 + 1 is rounded once
+
+
+@pytest.mark.parametrize("n", [2, 70])
+def test_dense_refuses_before_it_writes(n):
+    x, w = np.ones((n, 1)), np.ones((1, 1))
+    storage = new("astype", tensor_of(np.ones(1)), DTYPES[E4M3])
+    for dtype, bias, relu, target in ((bool, None, 1, bool), (bool, None, 1, np.float32), (np.float32, storage, 0, np.float32),
+                                      (np.float32, tensor_of(np.ones(2)), 0, np.float32)):
+        out = tensor_of(np.full((n, 1), 7, target))
+        with pytest.raises(VivaError):
+            call("dense_into", tensor_of(x.astype(dtype)), tensor_of(w.astype(dtype)), bias, relu, out)
+        assert same(out.numpy(), np.full((n, 1), 7, target))
+    out = tensor_of(np.zeros((n, 1), bool))  # not relu of BOOL, but relu's result as BOOL
+    call("dense_into", tensor_of(-x), tensor_of(w), None, 1, out)
+    assert not out.numpy().any()

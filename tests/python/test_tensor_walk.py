@@ -50,9 +50,9 @@ OWN = {"relu": lambda x: np.where(x > 0, x, np.where(x != x, x, x.dtype.type(0))
 
 
 def check_near(result, operands, function, expected, message):
-    """result against function in extended precision; expected: NumPy's own, or None."""
+    """result against function in extended precision, of the operands in the result's type; expected: NumPy's own, or None."""
     with np.errstate(all="ignore"):
-        exact = function(*[np.asarray(x).astype(np.longdouble) for x in operands])
+        exact = function(*[np.asarray(x).astype(result.dtype).astype(np.longdouble) for x in operands])
     error = ulps(result, exact, result.dtype)
     allowed = 2.0
     if message.startswith("gelu") and result.dtype == np.float64:

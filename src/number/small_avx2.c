@@ -254,26 +254,51 @@ void int8_scaled_from_f32_avx2(const void *from, float scale, void *to, size_t c
 
 /* ---- absmax ---- */
 
-/* Magnitudes of finite values are in the order of their bits; the others are taken out and remembered in *bad. */
-static inline __m256i finite_magnitudes(const uint8_t *in, __m256i *bad) {
-  __m256i magnitude = _mm256_and_si256(load256(in), all(0x7fffffff));
-  __m256i nonfinite = _mm256_cmpgt_epi32(magnitude, all(0x7f7fffff));
-  *bad = _mm256_or_si256(*bad, nonfinite);
-  return _mm256_andnot_si256(nonfinite, magnitude);
+#define AHEAD 2048 /* bytes asked for: the processor itself looks ahead within a page of 4 KiB only */
+
+/* Magnitudes of finite values are in the order of their bits; the others are taken out. */
+static float absmax_of_finite(const uint8_t *in, size_t count) {
+  __m256i most = _mm256_setzero_si256();
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m256i magnitude = _mm256_and_si256(load256(in + i * 4), all(0x7fffffff));
+    const __m256i nonfinite = _mm256_cmpgt_epi32(magnitude, all(0x7f7fffff));
+    most = _mm256_max_epi32(most, _mm256_andnot_si256(nonfinite, magnitude));
+  }
+  int unused;
+  float lanes[8];
+  store256((uint8_t *)lanes, most);
+  float largest = number_bulk_scalar()->f32_absmax(in + i * 4, count - i, &unused);
+  for (int lane = 0; lane < 8; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
+  return largest;
 }
 
+static inline __m256i larger(__m256i most, const uint8_t *in) {
+  return _mm256_max_epi32(most, _mm256_and_si256(load256(in), all(0x7fffffff)));
+}
+
+/* Values that are not finite are larger than all others: whether there are any is seen at the end. */
 float f32_absmax_avx2(const void *from, size_t count, int *nonfinite) {
   const uint8_t *in = from;
-  __m256i bad = _mm256_setzero_si256(), even = bad, odd = bad;
+  __m256i most[4];
   size_t i = 0;
-  for (; i + 16 <= count; i += 16) {
-    even = _mm256_max_epi32(even, finite_magnitudes(in + i * 4, &bad));
-    odd = _mm256_max_epi32(odd, finite_magnitudes(in + i * 4 + 32, &bad));
+  for (int k = 0; k < 4; k++) most[k] = _mm256_setzero_si256();
+  for (; i + 32 <= count; i += 32, in += 128) {
+    _mm_prefetch((const char *)in + AHEAD, _MM_HINT_T0);
+    _mm_prefetch((const char *)in + AHEAD + 64, _MM_HINT_T0);
+    for (int k = 0; k < 4; k++) most[k] = larger(most[k], in + k * 32);
   }
-  if (_mm256_movemask_epi8(bad) != 0) *nonfinite = 1;
+  for (; i + 8 <= count; i += 8, in += 32) most[0] = larger(most[0], in);
+  const __m256i two = _mm256_max_epi32(most[0], most[1]), other = _mm256_max_epi32(most[2], most[3]);
+  const __m256i one = _mm256_max_epi32(two, other);
+  int found = _mm256_movemask_epi8(_mm256_cmpgt_epi32(one, all(0x7f7fffff))) != 0;
   float lanes[8];
-  store256((uint8_t *)lanes, _mm256_max_epi32(even, odd));
-  float largest = number_bulk_scalar()->f32_absmax(in + i * 4, count - i, nonfinite);
+  store256((uint8_t *)lanes, one);
+  float largest = number_bulk_scalar()->f32_absmax(in, count - i, &found);
+  if (found) {
+    *nonfinite = 1;
+    return absmax_of_finite(from, count);
+  }
   for (int lane = 0; lane < 8; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
   return largest;
 }

@@ -8,8 +8,9 @@
 
 #include "compress/kernels_avx2.h"
 
-#define TOGETHER 8    /* blocks */
-#define AHEAD    1024 /* values asked for: the processor itself looks ahead within a page of 4 KiB only */
+#define TOGETHER    8    /* blocks */
+#define AHEAD       1024 /* values asked for: the processor itself looks ahead within a page of 4 KiB only */
+#define LINE_VALUES 16   /* in a cache's line */
 /* The compiler makes one form for each number of bits. */
 #define FOR_EACH __attribute__((always_inline)) static inline
 
@@ -26,34 +27,40 @@ static inline __m256 largest8(const __m256 v[8]) {
   return _mm256_max_ps(_mm256_permute2f128_ps(four[0], four[1], 0x20), _mm256_permute2f128_ps(four[0], four[1], 0x31));
 }
 
-/* n = values / global of eight blocks; *most and *least_negated: a lane for each block. */
-static inline void normalise(const float *values, size_t block, float global, float *n, __m256 *most,
-                             __m256 *least_negated) {
-  const __m256 g = _mm256_set1_ps(global), sign = _mm256_set1_ps(-0.0f);
+/* The largest and the negated least value of eight blocks, a lane for each. */
+static inline void extremes(const float *values, size_t block, __m256 *most, __m256 *least_negated) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
   __m256 high[TOGETHER], low[TOGETHER];
-  for (size_t b = 0; b < TOGETHER; b++) {
-    high[b] = low[b] = _mm256_set1_ps(-__builtin_inff());
-    for (size_t i = b * block; i < (b + 1) * block; i += 8) {
-      _mm_prefetch((const char *)(values + i + AHEAD), _MM_HINT_T0);
-      const __m256 v = _mm256_div_ps(_mm256_loadu_ps(values + i), g);
-      _mm256_store_ps(n + i, v);
-      high[b] = _mm256_max_ps(high[b], v);
-      low[b] = _mm256_max_ps(low[b], _mm256_xor_ps(v, sign));
+  for (size_t b = 0; b < TOGETHER; b++, values += block) {
+    high[b] = low[b] = _mm256_loadu_ps(values);
+    _mm_prefetch((const char *)(values + AHEAD), _MM_HINT_T0);
+    for (size_t i = 8; i < block; i += 8) {
+      if (i % LINE_VALUES == 0) _mm_prefetch((const char *)(values + AHEAD + i), _MM_HINT_T0);
+      high[b] = _mm256_max_ps(high[b], _mm256_loadu_ps(values + i));
+      low[b] = _mm256_min_ps(low[b], _mm256_loadu_ps(values + i));
     }
+    low[b] = _mm256_xor_ps(low[b], sign);
   }
   *most = largest8(high);
   *least_negated = largest8(low);
 }
 
+/* A quotient rises with its dividend: the largest n is the largest value's. */
 static inline void find_scales(const affine *a, __m256 most, __m256 least_negated, float *scales, float *zeros) {
-  const __m256 none = _mm256_setzero_ps();
-  const __m256 range = a->symmetric ? _mm256_max_ps(most, least_negated) : _mm256_add_ps(most, least_negated);
+  const __m256 none = _mm256_setzero_ps(), global = _mm256_set1_ps(a->global);
+  const __m256 high = _mm256_div_ps(most, global), low_negated = _mm256_div_ps(least_negated, global);
+  const __m256 range = a->symmetric ? _mm256_max_ps(high, low_negated) : _mm256_add_ps(high, low_negated);
   const __m256 exact = _mm256_div_ps(_mm256_set1_ps((float)affine_levels(a)), range);
   const __m256 good = _mm256_and_ps(_mm256_cmp_ps(range, none, _CMP_GT_OQ),
                                     _mm256_cmp_ps(exact, _mm256_set1_ps(3.402823466e38f), _CMP_LE_OQ));
   _mm256_storeu_ps(scales, _mm256_blendv_ps(_mm256_set1_ps(1), exact, good));
-  _mm256_storeu_ps(zeros, a->symmetric ? none : _mm256_sub_ps(none, least_negated)); /* never −0 */
+  _mm256_storeu_ps(zeros, a->symmetric ? none : _mm256_sub_ps(none, low_negated)); /* never −0 */
 }
+
+/* What a block's codes are made with, in all lanes. */
+typedef struct code_lanes {
+  __m256 global, zero, scale;
+} code_lanes;
 
 /* To nearest, ties away from zero: the greatest float below 1/2 is added, and the fraction cut off. Adding 1/2 itself would
  * carry 0.49999997 to 1. */
@@ -62,13 +69,12 @@ static inline __m256i round_away(__m256 t, int symmetric) {
   return _mm256_cvttps_epi32(_mm256_add_ps(t, symmetric ? _mm256_or_ps(half, _mm256_and_ps(t, sign)) : half));
 }
 
-/* Codes of 8 values in 32 bits each. */
-static inline __m256i codes8(const affine *a, const float *n, __m256 zero, __m256 scale) {
-  const __m256 high = _mm256_set1_ps((float)affine_levels(a));
-  const __m256 low = a->symmetric ? _mm256_sub_ps(_mm256_setzero_ps(), high) : _mm256_setzero_ps();
-  const __m256 t = _mm256_mul_ps(_mm256_sub_ps(_mm256_load_ps(n), zero), scale);
-  const __m256i codes = round_away(_mm256_max_ps(_mm256_min_ps(t, high), low), a->symmetric);
-  return _mm256_and_si256(codes, _mm256_set1_epi32((1 << a->bits) - 1));
+/* Codes of 8 values in 32 bits each. Nothing is clamped: with the block's own range no product is below 0 or above the levels
+ * by more than two roundings, which rounding takes away. */
+FOR_EACH __m256i codes8(const float *values, const code_lanes *l, uint32_t bits, int symmetric) {
+  const __m256 n = _mm256_div_ps(_mm256_loadu_ps(values), l->global);
+  const __m256i codes = round_away(_mm256_mul_ps(_mm256_sub_ps(n, l->zero), l->scale), symmetric);
+  return symmetric ? _mm256_and_si256(codes, _mm256_set1_epi32((1 << bits) - 1)) : codes;
 }
 
 /* 16 codes as bytes. */
@@ -99,40 +105,85 @@ FOR_EACH void store_codes(__m128i bytes, uint32_t bits, int sixteen, uint8_t *to
   memcpy(to + bits, &high, bits);
 }
 
-FOR_EACH void encode_block(const affine *a, const float *n, float scale, float zero, uint8_t *codes) {
-  const __m256 s = _mm256_set1_ps(scale), z = _mm256_set1_ps(zero);
-  size_t i = 0;
-  for (; i + 16 <= a->block; i += 16, codes += 2 * a->bits)
-    store_codes(bytes16(codes8(a, n + i, z, s), codes8(a, n + i + 8, z, s)), a->bits, 1, codes);
-  if (i == a->block) return;
-  const __m256i last = codes8(a, n + i, z, s);
-  store_codes(bytes16(last, last), a->bits, 0, codes);
+/* 32 codes into 4 times `bits` bytes. The packing works on halves of 128 bits. */
+FOR_EACH void store_32(const __m256i v[4], uint32_t bits, uint8_t *to) {
+  const __m256i bytes = _mm256_packus_epi16(_mm256_packus_epi32(v[0], v[1]), _mm256_packus_epi32(v[2], v[3]));
+  if (bits == 4) {
+    const __m256i pairs = _mm256_maddubs_epi16(bytes, _mm256_set1_epi16(0x1001));
+    const __m256i joined = _mm256_packus_epi16(pairs, pairs);
+    _mm_storeu_si128((__m128i *)(void *)to,
+                     _mm_unpacklo_epi16(_mm256_castsi256_si128(joined), _mm256_extracti128_si256(joined, 1)));
+    return;
+  }
+  const __m256i in_order = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  store_codes(_mm256_castsi256_si128(in_order), bits, 1, to);
+  store_codes(_mm256_extracti128_si256(in_order, 1), bits, 1, to + 2 * bits);
 }
 
-FOR_EACH void encode_blocks(affine a, uint32_t bits, const float *values, size_t blocks, float *scales, float *zeros,
-                            uint8_t *codes) {
-  a.bits = bits;
-  const size_t bytes = a.block / 8 * bits;
-  float n[TOGETHER * AFFINE_BLOCK_MOST] __attribute__((aligned(32)));
-  for (size_t b = 0; b < blocks; b += TOGETHER, values += TOGETHER * a.block) {
+/* 32 values: of one block, or the two of 16. */
+FOR_EACH void encode_32(const float *values, const code_lanes *first, const code_lanes *second, uint32_t bits,
+                        int symmetric, uint8_t *codes) {
+  const __m256i v[4] = {codes8(values, first, bits, symmetric), codes8(values + 8, first, bits, symmetric),
+                        codes8(values + 16, second, bits, symmetric), codes8(values + 24, second, bits, symmetric)};
+  store_32(v, bits, codes);
+}
+
+FOR_EACH void encode_block(const float *values, size_t block, const code_lanes *l, uint32_t bits, int symmetric,
+                           uint8_t *codes) {
+  size_t i = 0;
+  for (; i + 32 <= block; i += 32, codes += 4 * bits) encode_32(values + i, l, l, bits, symmetric, codes);
+  for (; i + 16 <= block; i += 16, codes += 2 * bits)
+    store_codes(bytes16(codes8(values + i, l, bits, symmetric), codes8(values + i + 8, l, bits, symmetric)), bits, 1,
+                codes);
+  if (i == block) return;
+  const __m256i last = codes8(values + i, l, bits, symmetric);
+  store_codes(bytes16(last, last), bits, 0, codes);
+}
+
+FOR_EACH code_lanes lanes_of(float global, const float *scale, const float *zero) {
+  return (code_lanes){_mm256_set1_ps(global), _mm256_broadcast_ss(zero), _mm256_broadcast_ss(scale)};
+}
+
+FOR_EACH void encode_blocks(const affine *a, size_t block, uint32_t bits, int symmetric, const float *values,
+                            size_t blocks, float *scales, float *zeros, uint8_t *codes) {
+  const size_t bytes = block / 8 * bits;
+  for (size_t b = 0; b < blocks; b += TOGETHER, values += TOGETHER * block, codes += TOGETHER * bytes) {
     __m256 most, least_negated;
-    normalise(values, a.block, a.global, n, &most, &least_negated);
-    find_scales(&a, most, least_negated, scales + b, zeros + b);
-    for (size_t i = 0; i < TOGETHER; i++, codes += bytes)
-      encode_block(&a, n + i * a.block, scales[b + i], zeros[b + i], codes);
+    extremes(values, block, &most, &least_negated);
+    find_scales(a, most, least_negated, scales + b, zeros + b);
+    for (size_t i = 0; i < TOGETHER; i++) {
+      const code_lanes l = lanes_of(a->global, scales + b + i, zeros + b + i);
+      if (block == 16) {
+        const code_lanes next = lanes_of(a->global, scales + b + i + 1, zeros + b + i + 1);
+        encode_32(values + i * block, &l, &next, bits, symmetric, codes + i * bytes);
+        i++;
+      } else {
+        encode_block(values + i * block, block, &l, bits, symmetric, codes + i * bytes);
+      }
+    }
   }
+}
+
+FOR_EACH void encode_bits(const affine *a, uint32_t bits, const float *values, size_t blocks, float *scales,
+                          float *zeros, uint8_t *codes) {
+  if (a->symmetric)
+    encode_blocks(a, a->block, bits, 1, values, blocks, scales, zeros, codes);
+  else if (a->block == 16)
+    encode_blocks(a, 16, bits, 0, values, blocks, scales, zeros, codes);
+  else
+    encode_blocks(a, a->block, bits, 0, values, blocks, scales, zeros, codes);
 }
 
 static void encode_whole(const affine *a, const float *values, size_t blocks, float *scales, float *zeros,
                          uint8_t *codes) {
   switch (a->bits) {
-  case 2: encode_blocks(*a, 2, values, blocks, scales, zeros, codes); return;
-  case 3: encode_blocks(*a, 3, values, blocks, scales, zeros, codes); return;
-  case 4: encode_blocks(*a, 4, values, blocks, scales, zeros, codes); return;
-  case 5: encode_blocks(*a, 5, values, blocks, scales, zeros, codes); return;
-  case 6: encode_blocks(*a, 6, values, blocks, scales, zeros, codes); return;
-  case 7: encode_blocks(*a, 7, values, blocks, scales, zeros, codes); return;
-  default: encode_blocks(*a, 8, values, blocks, scales, zeros, codes); return;
+  case 2: encode_bits(a, 2, values, blocks, scales, zeros, codes); return;
+  case 3: encode_bits(a, 3, values, blocks, scales, zeros, codes); return;
+  case 4: encode_bits(a, 4, values, blocks, scales, zeros, codes); return;
+  case 5: encode_bits(a, 5, values, blocks, scales, zeros, codes); return;
+  case 6: encode_bits(a, 6, values, blocks, scales, zeros, codes); return;
+  case 7: encode_bits(a, 7, values, blocks, scales, zeros, codes); return;
+  default: encode_bits(a, 8, values, blocks, scales, zeros, codes); return;
   }
 }
 

@@ -9,7 +9,9 @@
 #include "number/layout.h"
 #include "number/number.h"
 
-#define CHUNK_BLOCKS 64 /* whose steps are found together */
+#define CHUNK_BLOCKS 64   /* whose steps are found together */
+#define AHEAD        1024 /* values asked for: the processor itself looks ahead within a page of 4 KiB only */
+#define LINE_VALUES  16   /* in a cache's line */
 
 /* steps[0 .. blocks) = the scales / global; room for CHUNK_BLOCKS. */
 static void find_steps(float global, const uint8_t *scales, size_t blocks, float *steps) {
@@ -20,33 +22,40 @@ static void find_steps(float global, const uint8_t *scales, size_t blocks, float
 
 /* -- codes */
 
-/* Codes of 8 values in the low 4 bits of 32 each. E2M1's values are multiples of 1/2 below 2, of 1 below 4, of 2 below 8: of
- * half of y's power of two 2^e, at least of 1/2. Adding 2^22 powers rounds to such a multiple, ties to even, and leaves it in
- * the lowest bits, k; in bits 22 and above stand 2 · (149 + e). The code is k + 2e: both together, less 298. */
-static inline __m256i codes8(__m256 x, __m256 step) {
-  const __m256 y = _mm256_add_ps(_mm256_div_ps(x, step), _mm256_setzero_ps()); /* never −0 */
+/* Of 8 values, in 32 bits each: *sizes 2 more than the codes of the magnitudes, modulo 8; *below all bits where the value is
+ * below 0. E2M1's values are multiples of 1/2 below 2, of 1 below 4, of 2 below 8: of half of y's power of two 2^e, at least of
+ * 1/2. Adding 2^22 powers rounds to such a multiple, ties to even, and leaves it in the lowest bits, k; in bits 22 and above
+ * stand 2 · (149 + e). The code is k + 2e: both together, less 298, which is 2 modulo 8. */
+static inline void codes8(__m256 x, __m256 step, __m256i *sizes, __m256i *below) {
+  const __m256 y = _mm256_div_ps(x, step);
   const __m256 size = _mm256_min_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), y), _mm256_set1_ps(NVFP4_LARGEST));
   const __m256 power = _mm256_and_ps(size, _mm256_castsi256_ps(_mm256_set1_epi32(0x7f800000)));
-  const __m256 round = _mm256_mul_ps(_mm256_max_ps(power, _mm256_set1_ps(1)), _mm256_set1_ps(0x1p22f));
-  const __m256i bits = _mm256_castps_si256(_mm256_add_ps(size, round));
-  const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_srli_epi32(bits, 22)), _mm256_set1_epi32(-298));
-  const __m256i sign = _mm256_and_si256(_mm256_srli_epi32(_mm256_castps_si256(y), 28), _mm256_set1_epi32(8));
-  return _mm256_or_si256(_mm256_and_si256(sum, _mm256_set1_epi32(7)), sign);
+  const __m256 unit = _mm256_max_ps(power, _mm256_set1_ps(1));
+  const __m256i bits = _mm256_castps_si256(_mm256_fmadd_ps(unit, _mm256_set1_ps(0x1p22f), size));
+  *sizes = _mm256_and_si256(_mm256_add_epi32(bits, _mm256_srli_epi32(bits, 22)), _mm256_set1_epi32(7));
+  *below = _mm256_castps_si256(_mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_LT_OQ)); /* not −0 */
 }
 
-/* 32 codes into 16 bytes. The packing works on halves of 128 bits; the last interleaving puts the pairs in order. */
-static inline __m128i join32(const __m256i v[4]) {
-  const __m256i bytes = _mm256_packus_epi16(_mm256_packus_epi32(v[0], v[1]), _mm256_packus_epi32(v[2], v[3]));
-  const __m256i pairs = _mm256_maddubs_epi16(bytes, _mm256_set1_epi16(0x1001)); /* first + 16 · second */
+/* 32 values' codes into 16 bytes. The packing works on halves of 128 bits; the last interleaving puts the pairs in order. */
+static inline __m128i join32(const __m256i sizes[4], const __m256i below[4]) {
+  const __m256i bytes =
+      _mm256_packus_epi16(_mm256_packus_epi32(sizes[0], sizes[1]), _mm256_packus_epi32(sizes[2], sizes[3]));
+  const __m256i signs =
+      _mm256_packs_epi16(_mm256_packs_epi32(below[0], below[1]), _mm256_packs_epi32(below[2], below[3]));
+  const __m256i three = _mm256_and_si256(_mm256_sub_epi8(bytes, _mm256_set1_epi8(2)), _mm256_set1_epi8(7));
+  const __m256i codes = _mm256_or_si256(three, _mm256_and_si256(signs, _mm256_set1_epi8(8)));
+  const __m256i pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi16(0x1001)); /* first + 16 · second */
   const __m256i joined = _mm256_packus_epi16(pairs, pairs);
   return _mm_unpacklo_epi16(_mm256_castsi256_si128(joined), _mm256_extracti128_si256(joined, 1));
 }
 
 /* Two blocks. */
 static inline void code_two(const float *values, const float *steps, uint8_t *codes) {
-  __m256i v[4];
-  for (size_t i = 0; i < 4; i++) v[i] = codes8(_mm256_loadu_ps(values + 8 * i), _mm256_set1_ps(steps[i / 2]));
-  _mm_storeu_si128((__m128i *)(void *)codes, join32(v));
+  __m256i sizes[4], below[4];
+  for (size_t i = 0; i < 2; i++) _mm_prefetch((const char *)(values + AHEAD + i * LINE_VALUES), _MM_HINT_T0);
+  for (size_t i = 0; i < 4; i++)
+    codes8(_mm256_loadu_ps(values + 8 * i), _mm256_broadcast_ss(steps + i / 2), &sizes[i], &below[i]);
+  _mm_storeu_si128((__m128i *)(void *)codes, join32(sizes, below));
 }
 
 void nvfp4_codes_avx2(float global, const uint8_t *scales, const float *values, size_t count, uint8_t *codes) {

@@ -48,6 +48,10 @@ int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const p
   const int nonfinite = t->block_absmax(values, count, NVFP4_BLOCK, absmax);
   nearest_codes(spec, t, absmax, blocks, NVFP4_LARGEST, codes);
   if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX) nearest_codes(spec, t, absmax, blocks, FOUR, four);
+  if (spec->search == NVFP4_SEARCH_ABSMAX) {
+    for (size_t b = 0; b < blocks; b++) codes[b] = codes[b] ? codes[b] : NVFP4_SCALE_OF_NONE;
+    return nonfinite;
+  }
   if (blocks > whole) memcpy(last, values + whole * NVFP4_BLOCK, (count - whole * NVFP4_BLOCK) * sizeof *last);
   for (size_t b = 0; b < blocks; b++) {
     const float *block = b < whole ? values + b * NVFP4_BLOCK : last;

@@ -172,12 +172,12 @@ static void sparse_int4(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2
 /* Squared distance of each y, not negative, to its nearest E2M1 value. Those are multiples of 1/2 below 2, of 1 below 4, of 2
  * below 8: of half of y's power of two, at least of 1/2. Adding 2^22 powers of two leaves just those bits, ties to even. */
 static inline __m256 squared_error(__m256 y) {
-  const __m256i by_22 = _mm256_set1_epi32(22 << 23);
+  const __m256 by_22 = _mm256_set1_ps(0x1p22f);
   const __m256 inside = _mm256_min_ps(y, _mm256_set1_ps(NVFP4_LARGEST));
   const __m256 power = _mm256_and_ps(inside, _mm256_castsi256_ps(_mm256_set1_epi32(0x7f800000)));
-  const __m256i least = _mm256_castps_si256(_mm256_max_ps(power, _mm256_set1_ps(1)));
-  const __m256 round = _mm256_castsi256_ps(_mm256_add_epi32(least, by_22));
-  const __m256 d = _mm256_sub_ps(y, _mm256_sub_ps(_mm256_add_ps(inside, round), round));
+  const __m256 unit = _mm256_max_ps(power, _mm256_set1_ps(1));
+  const __m256 rounded = _mm256_fnmadd_ps(unit, by_22, _mm256_fmadd_ps(unit, by_22, inside));
+  const __m256 d = _mm256_sub_ps(y, rounded);
   return _mm256_mul_ps(d, d);
 }
 

@@ -97,7 +97,7 @@ static viva_status predict(const coder *like, const flat_values *sample, float a
   viva_compression_config config = to->config;
   config.global_scale = absmax;
   TRY(coder_make(&config, 0, like->rt, like->pool, &c, error));
-  TRY(segment_encode(&c, sample->values, sample->count, 0, &s, error));
+  TRY(segment_encode(&c, sample->values, sample->count, 0, NULL, &s, error));
   const viva_status status = segment_errors(&s, &c, sample->values, &sums, error);
   to->error_pct = error_percent(&sums, sample->count, error_unit(absmax), absmax, to->config.error);
   to->sqnr_db = decibels(sums.signal, sums.square);

@@ -42,7 +42,9 @@ viva_compressed *viva_compressed_retain(viva_compressed *compressed) {
 void viva_compressed_release(viva_compressed *compressed) {
   if (!compressed || atomic_fetch_sub_explicit(&compressed->references, 1, memory_order_acq_rel) != 1) return;
   runtime *rt = compressed->rt;
-  for (size_t i = 0; compressed->owned && i < compressed->count; i++) mem_free(&rt->mem, compressed->segments[i].data);
+  for (size_t i = 0; compressed->owned && i < compressed->count; i++)
+    if (!compressed->segments[i].room) mem_free(&rt->mem, compressed->segments[i].data);
+  mem_free(&rt->mem, compressed->room);
   if (compressed->release) compressed->release(compressed->keep);
   mem_free(&rt->mem, compressed->segments);
   mem_free(&rt->mem, compressed);

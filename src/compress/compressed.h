@@ -13,7 +13,8 @@ struct viva_compressed {
   uint64_t elements, blocks;
   size_t count; /* of segments */
   segment *segments;
-  int owned;                   /* the segments' data are rt's */
+  int owned;                   /* the segments' data are rt's, each its own, or all of them in room */
+  uint8_t *room;               /* or NULL */
   void (*release)(void *keep); /* or they lie in what keep keeps alive; NULL: none */
   void *keep;
 };

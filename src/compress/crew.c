@@ -64,7 +64,7 @@ static void attempt(const crew *w, slot *s, const float *values) {
       return;
     }
   }
-  (void)segment_encode(&w->c, values, s->count, s->first_value, &s->s, &s->error);
+  (void)segment_encode(&w->c, values, s->count, s->first_value, NULL, &s->s, &s->error);
 }
 
 /* 1 when the slot is to be tried again. Locked. */

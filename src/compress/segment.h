@@ -55,6 +55,7 @@ typedef struct segment {
   size_t blocks;
   uint8_t *data; /* aligned to 8 at least */
   size_t bytes;
+  uint8_t *room; /* somebody's memory, which data lies in; NULL: data is memory of its own */
 } segment;
 
 /* The arrays inside data; NULL: there is none. */
@@ -93,9 +94,14 @@ typedef struct coder {
 viva_status coder_make(const viva_compression_config *config, size_t row, runtime *rt, pool *threads, coder *c,
                        viva_error *error);
 
+/* Bytes of a segment of so many values, where they do not depend on the values: 0 where a bound or values that are not finite
+ * may change its bits, or where they overflow. */
+size_t coder_bytes(const coder *c, size_t count);
+
 /* Compresses count values as one segment, whose data comes from rt's memory and is then the caller's. first: index of the
- * first, for messages. Errors: E_NUMERIC, E_ARGUMENT (a value far beyond the given scale), E_LIMIT, E_MEMORY. */
-viva_status segment_encode(const coder *c, const float *values, size_t count, uint64_t first, segment *s,
+ * first, for messages. room: coder_bytes (not 0) where data is put instead, aligned to 8; or NULL. Errors: E_NUMERIC, E_ARGUMENT
+ * (a value far beyond the given scale), E_LIMIT, E_MEMORY. */
+viva_status segment_encode(const coder *c, const float *values, size_t count, uint64_t first, uint8_t *room, segment *s,
                            viva_error *error);
 /* As it is: 32 bits. */
 viva_status segment_store(const coder *c, const float *values, size_t count, segment *s, viva_error *error);

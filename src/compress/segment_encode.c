@@ -4,8 +4,7 @@
 #include "number/number.h"
 #include "pack/pack_kernels.h"
 
-#define LINE 64       /* bytes */
-#define FAR  0x1p100f /* times the given scale: beyond this FP32 could not hold a block's range */
+#define FAR 0x1p100f /* times the given scale: beyond this FP32 could not hold a block's range */
 
 /* -- the largest magnitude */
 
@@ -89,17 +88,10 @@ typedef struct fill_job {
   const float *values;
 } fill_job;
 
-/* What comes next is asked for while this is worked on: the processor itself looks ahead within a page of 4 KiB only. */
-static void ask_for(const float *values, size_t count) {
-  for (size_t i = 0; i < count; i += LINE / sizeof *values) __builtin_prefetch(values + i);
-}
-
 /* pack/ chooses the scales; the codes are this folder's (kernels.h). */
 static void encode_nvfp4(const codec_tools *tools, const float *values, size_t count, uint8_t *codes, uint8_t *scales) {
   for (size_t at = 0; at < count; at += PACK_CHUNK) {
     const size_t some = count - at < PACK_CHUNK ? count - at : PACK_CHUNK, block = at / NVFP4_BLOCK;
-    const size_t left = count - at - some;
-    ask_for(values + at + some, left < PACK_CHUNK ? left : PACK_CHUNK);
     (void)nvfp4_choose_scales(&tools->spec, &tools->table, tools->twins, values + at, some, scales + block);
     tools->kernels->nvfp4_codes(tools->spec.global, scales + block, values + at, some,
                                 codes + block * NVFP4_BLOCK_BYTES);
@@ -170,12 +162,12 @@ static void fill_mixed_body(void *arg, size_t begin, size_t end, size_t t) {
 
 static viva_status allocate(const coder *c, segment *s, size_t bytes, viva_error *error) {
   s->bytes = bytes;
-  s->data = mem_alloc(&c->rt->mem, bytes);
+  s->data = s->room ? s->room : mem_alloc(&c->rt->mem, bytes);
   return s->data ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for %zu bytes of blocks", bytes);
 }
 
 static void release(const coder *c, segment *s) {
-  mem_free(&c->rt->mem, s->data);
+  if (!s->room) mem_free(&c->rt->mem, s->data);
   s->data = NULL;
 }
 
@@ -293,14 +285,23 @@ static viva_status encode_with(const coder *c, const codec_tools *tools, const f
 
 /* -- a segment */
 
-static void begin_segment(const coder *c, size_t count, segment *s) {
-  *s = (segment){.codec = c->config.codec,
+static void begin_segment(const coder *c, size_t count, uint8_t *room, segment *s) {
+  *s = (segment){.room = room,
+                 .codec = c->config.codec,
                  .symmetric = c->config.symmetric,
                  .bits = c->config.bits_per_value,
                  .global = 1,
                  .bound_met = 1};
   s->grid = (block_grid){count, c->row ? c->row : count, c->config.block_size};
   s->blocks = grid_blocks(&s->grid);
+}
+
+size_t coder_bytes(const coder *c, size_t count) {
+  const int may_fit = c->config.max_error_pct > 0 && c->config.bound != VIVA_COMPRESS_REPORT;
+  segment s;
+  size_t codes_at, bytes;
+  begin_segment(c, count, NULL, &s);
+  return may_fit || c->config.keep_nonfinite || segment_sizes(&s, &codes_at, &bytes) ? 0 : bytes;
 }
 
 static viva_status find_global(const coder *c, const float *values, uint64_t first, segment *s, int *nonfinite,
@@ -317,11 +318,11 @@ static viva_status find_global(const coder *c, const float *values, uint64_t fir
   return VIVA_E_ARGUMENT;
 }
 
-viva_status segment_encode(const coder *c, const float *values, size_t count, uint64_t first, segment *s,
+viva_status segment_encode(const coder *c, const float *values, size_t count, uint64_t first, uint8_t *room, segment *s,
                            viva_error *error) {
   int nonfinite;
   codec_tools tools;
-  begin_segment(c, count, s);
+  begin_segment(c, count, room, s);
   TRY(find_global(c, values, first, s, &nonfinite, error));
   make_tools(c, s, &tools);
   const int mixed = nonfinite || (c->config.bound == VIVA_COMPRESS_FIT_BLOCKS && c->config.max_error_pct > 0);
@@ -338,7 +339,7 @@ viva_status segment_encode(const coder *c, const float *values, size_t count, ui
 }
 
 viva_status segment_store(const coder *c, const float *values, size_t count, segment *s, viva_error *error) {
-  begin_segment(c, count, s);
+  begin_segment(c, count, NULL, s);
   s->bits = SEGMENT_RAW;
   if (count > SIZE_MAX / sizeof *values) return error_set(error, VIVA_E_LIMIT, "%zu values overflow", count);
   TRY(allocate(c, s, count * sizeof *values, error));

@@ -304,6 +304,50 @@ static void bounds_hold(void **state) {
   viva_engine_release(engine);
 }
 
+/* Segments that several threads compress side by side, and those that are left over: one thread's bytes; the lowest value that
+ * is wrong is named; memory_bytes is what is held, but for the padding of segments that lie in one piece. */
+static void segments_side_by_side(void **state) {
+  (void)state;
+  enum { EACH = 480, COUNT = 11 * EACH + 77 };
+  viva_engine *one = kit_engine(1), *three = kit_engine(3);
+  const size_t own = kit_bytes(three);
+  float *values = kit_floats(COUNT);
+  for (int round = 0; round < 10; round++) {
+    viva_compression_config config = round % 2 ? viva_nvfp4_e2m1_config() : viva_nvfp4_config();
+    config.segment = EACH;
+    config.bound = (viva_compress_bound)(round / 2 % 4);
+    config.keep_nonfinite = round >= 8;
+    kit_values(round, 1, values, COUNT, 60 + (uint64_t)round);
+    viva_tensor *t = kit_tensor(three, values, 1, COUNT), *same = kit_tensor(one, values, 1, COUNT);
+    const size_t before = kit_bytes(three);
+    viva_compressed *a = compress(three, t, &config), *b = compress(one, same, &config);
+    const viva_compressed_desc info = describe(a);
+    assert_int_equal(info.segments, 12);
+    assert_true(kit_bytes(three) - before <= info.memory_bytes + 12 * 64 + 8192); /* handle, table of segments */
+    for (uint64_t i = 0; i < info.segments; i++) {
+      viva_stream_chunk x = {.size = sizeof x}, y = {.size = sizeof y};
+      assert_int_equal(viva_compressed_segment(a, i, &x, NULL), VIVA_OK);
+      assert_int_equal(viva_compressed_segment(b, i, &y, NULL), VIVA_OK);
+      assert_true(x.bytes == y.bytes && x.values == y.values && x.first_value == i * EACH && x.bits == y.bits);
+      assert_true(x.global_scale == y.global_scale && x.error_pct == y.error_pct && x.fate == y.fate);
+      assert_memory_equal(x.data, y.data, x.bytes);
+    }
+    viva_compressed_release(a), viva_compressed_release(b);
+    a = NULL;
+    values[9 * EACH + 5] = NAN, values[4 * EACH + 3] = INFINITY;
+    viva_error error = {0};
+    if (!config.keep_nonfinite) {
+      assert_int_equal(viva_compress(three, t, &config, &a, &error), VIVA_E_NUMERIC);
+      assert_null(a);
+      assert_non_null(strstr(error.message, "value 1923 is infinite"));
+    }
+    viva_tensor_release(t), viva_tensor_release(same);
+  }
+  free(values);
+  kit_engine_close(three, own);
+  viva_engine_release(one);
+}
+
 /* -- special values */
 
 static void special_values(void **state) {
@@ -492,6 +536,7 @@ int main(void) {
       cmocka_unit_test(any_shape),
       cmocka_unit_test(nvfp4_is_near_the_packed_weight),
       cmocka_unit_test(bounds_hold),
+      cmocka_unit_test(segments_side_by_side),
       cmocka_unit_test(special_values),
       cmocka_unit_test(other_types),
       cmocka_unit_test(tensors_on_a_device),

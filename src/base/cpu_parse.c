@@ -236,3 +236,32 @@ void cpu_memory_from(const io_table *io, uint64_t *total, uint64_t *available) {
   if (cpu_group_path(text, "memory", walk.group, sizeof walk.group))
     apply_memory_limits(io, &walk, v1, "total_inactive_file", total, available);
 }
+
+/* -- caches */
+
+#define MOST_CACHES 8
+
+/* One of the small files that tell about a cache; 0 when there is none. */
+static int read_cache_file(const io_table *io, int cache, const char *file, char text[FILE_BYTES]) {
+  char path[PATH_BYTES];
+  snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", cache, file);
+  return read_small(io, path, text);
+}
+
+/* "32768K" and a line's end. */
+static uint64_t cache_size(const char *text) {
+  uint64_t kib;
+  return take_number(&text, &kib) || *text != 'K' || kib > UINT64_MAX >> 10 ? 0 : kib << 10;
+}
+
+uint64_t cpu_cache_bytes(const io_table *io, unsigned level) {
+  char text[FILE_BYTES];
+  for (int i = 0; i < MOST_CACHES; i++) {
+    uint64_t found;
+    const char *at = text;
+    if (!read_cache_file(io, i, "level", text) || take_number(&at, &found) || found != level) continue;
+    if (!read_cache_file(io, i, "type", text) || text[0] == 'I') continue; /* Data, Instruction, Unified */
+    if (read_cache_file(io, i, "size", text)) return cache_size(text);
+  }
+  return 0;
+}

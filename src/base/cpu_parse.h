@@ -33,4 +33,7 @@ int cpu_group_path(const char *text, const char *controller, char *path, size_t 
 int cpu_threads_from(const io_table *io, const uint64_t *allowed, size_t words);
 void cpu_memory_from(const io_table *io, uint64_t *total, uint64_t *available);
 
+/* Bytes of the first processor's cache of this level (1, 2, 3) that holds data; 0 when it is not told. */
+uint64_t cpu_cache_bytes(const io_table *io, unsigned level);
+
 #endif

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu_parse.h"
 #include "base/error.h"
 #include "base/options.h"
 #include "compress/compress_inner.h"
@@ -21,10 +22,13 @@
 #define STORAGE_PAGE  4096
 #define STORAGE_READS 64
 
-/* Sizes that are assumed where the system does not tell. */
-static size_t cache_bytes(int name, size_t assumed) {
-  const long bytes = sysconf(name);
-  return bytes > 0 ? (size_t)bytes : assumed;
+/* Half of a cache: as Linux tells (the C library has the sum over all processors in some virtual machines), as the C library
+ * does, or assumed. */
+static size_t half_of_cache(const io_table *io, unsigned level, int name, size_t assumed) {
+  const uint64_t told = cpu_cache_bytes(io, level);
+  const long known = sysconf(name);
+  const size_t bytes = told > 0 ? (size_t)told : known > 0 ? (size_t)known : assumed;
+  return bytes / 2 / LINE * LINE;
 }
 
 static double rate(uint64_t bytes, uint64_t ns) { return ns > 0 ? (double)bytes / (double)ns : 0; }
@@ -131,9 +135,9 @@ viva_status viva_measure_memory(viva_engine *engine, const char *path, viva_meas
   if (!engine || !levels) return error_set(error, VIVA_E_ARGUMENT, "%s is NULL", engine ? "levels" : "engine");
   viva_measured_level all[VIVA_MEASURED_LEVELS] = {{.name = "registers"}, {.name = "L1 cache"}, {.name = "L2 cache"},
                                                    {.name = "L3 cache"},  {.name = "RAM"},      {.name = "storage"}};
-  all[L1].bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, (size_t)32 << 10) / 2 / LINE * LINE;
-  all[L2].bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, (size_t)512 << 10) / 2 / LINE * LINE;
-  all[L3].bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE, (size_t)16 << 20) / 2 / LINE * LINE;
+  all[L1].bytes = half_of_cache(engine->rt->io, 1, _SC_LEVEL1_DCACHE_SIZE, (size_t)32 << 10);
+  all[L2].bytes = half_of_cache(engine->rt->io, 2, _SC_LEVEL2_CACHE_SIZE, (size_t)512 << 10);
+  all[L3].bytes = half_of_cache(engine->rt->io, 3, _SC_LEVEL3_CACHE_SIZE, (size_t)16 << 20);
   if (all[L3].bytes > RAM_BYTES / 4) all[L3].bytes = RAM_BYTES / 4;
   all[RAM].bytes = RAM_BYTES;
   uint64_t *words = mem_alloc(&engine->rt->mem, RAM_BYTES);

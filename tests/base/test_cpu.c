@@ -89,6 +89,31 @@ static void put_core(memory_io *m, int cpu, const char *siblings) {
   memory_io_put_text(m, path, siblings);
 }
 
+static void put_cache(memory_io *m, int cache, const char *level, const char *type, const char *size) {
+  const char *const names[3] = {"level", "type", "size"}, *const texts[3] = {level, type, size};
+  char path[128];
+  for (int i = 0; i < 3; i++) {
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", cache, names[i]);
+    memory_io_put_text(m, path, texts[i]);
+  }
+}
+
+static void caches_hold_data(void **state) {
+  (void)state;
+  memory_io *m = memory_io_create();
+  assert_true(cpu_cache_bytes(memory_io_table(m), 1) == 0); /* nothing is told */
+  put_cache(m, 0, "1\n", "Instruction\n", "64K\n");
+  put_cache(m, 1, "1\n", "Data\n", "32K\n");
+  put_cache(m, 2, "2\n", "Unified\n", "x\n");
+  put_cache(m, 3, "3\n", "Unified\n", "32768K\n");
+  assert_true(cpu_cache_bytes(memory_io_table(m), 1) == 32 << 10);
+  assert_true(cpu_cache_bytes(memory_io_table(m), 2) == 0);
+  assert_true(cpu_cache_bytes(memory_io_table(m), 3) == 32 << 20);
+  put_cache(m, 3, "3\n", "Unified\n", "99999999999999999999K\n");
+  assert_true(cpu_cache_bytes(memory_io_table(m), 3) == 0);
+  memory_io_free(m);
+}
+
 static void threads_are_cores_we_may_use(void **state) {
   (void)state;
   memory_io *m = memory_io_create();
@@ -192,6 +217,7 @@ int main(void) {
       cmocka_unit_test(memory_texts),
       cmocka_unit_test(quota_texts),
       cmocka_unit_test(group_texts),
+      cmocka_unit_test(caches_hold_data),
       cmocka_unit_test(threads_are_cores_we_may_use),
       cmocka_unit_test(memory_is_within_the_group),
       cmocka_unit_test(this_machine),

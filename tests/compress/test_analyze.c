@@ -120,8 +120,8 @@ static void choice_is_scale_free(void **state) {
   static const float scales[3] = {1e-6f, 1, 1e6f};
   static const double percents[3] = {0.3, 1, 3};
   viva_engine *engine = kit_engine(2);
-  enum { COUNT = 1 << 17 };
-  float *v = kit_floats(COUNT);
+  const size_t count = getenv("VIVA_SLOW") ? 1 << 17 : 1 << 16;
+  float *v = kit_floats(count);
   int cases = 0, right = 0, predictions = 0, apart = 0;
   for (int which = 0; which < KIT_DISTRIBUTIONS; which++) {
     for (int p = 0; p < 3; p++) {
@@ -130,9 +130,9 @@ static void choice_is_scale_free(void **state) {
         viva_analyze_options o = viva_analyze_options_default();
         viva_format_candidate all[VIVA_FORMAT_CANDIDATES];
         o.max_error_pct = percents[p];
-        o.sample = COUNT / 2; /* so that there is something to predict */
-        kit_values(which, scales[s], v, COUNT, 30 + (uint64_t)which);
-        viva_tensor *t = kit_tensor(engine, v, 256, COUNT / 256);
+        o.sample = count / 2; /* so that there is something to predict */
+        kit_values(which, scales[s], v, count, 30 + (uint64_t)which);
+        viva_tensor *t = kit_tensor(engine, v, 256, count / 256);
         const viva_compressed_desc got = choose(engine, t, &o);
         const int best = smallest(engine, t, &o, all, &apart);
         assert_true(got.bound_met);

@@ -1,5 +1,5 @@
-/* tensor/loops_body.h: the loops of the table of operations, one after another. Included by loops_plain.c and
- * loops_avx2.c, each with its own compiler flags; LOOPS is the name of the function that returns the table.
+/* tensor/loops_body.h: the loops of the table of operations, one after another. Included by loops_plain.c,
+ * loops_avx2.c and loops_avx512.c, each with its own compiler flags; LOOPS is the name of the function that returns the table.
  *
  * Each loop has a form for dense operands (and for one that repeats a single element), which the compiler turns into
  * vectors, and one for any strides.

@@ -1,9 +1,9 @@
 /* tensor/loops_math.h: exp, log, tanh, sin, cos and the sigmoid of floats, in a form that compilers turn into vectors, and the
  * operations that C has otherwise than NumPy.
  *
- * No branch, no call, no fused operation: each instruction set gives the same bits. Polynomials are those of Cephes (S.
- * Moshier, single precision). Largest errors, found by comparing with double precision over all floats: see
- * tests/tensor/test_loops.c.
+ * No branch, no call; fused operations are written as such: each instruction set gives the same bits. (A processor without them
+ * has the C library's, which are slow.) Polynomials are those of Cephes (S. Moshier, single precision). Largest errors, found by
+ * comparing with double precision over floats: see tests/tensor/test_ops.c.
  */
 #ifndef TENSOR_LOOPS_MATH_H
 #define TENSOR_LOOPS_MATH_H
@@ -22,66 +22,57 @@
 /* 2^n for −126 ≤ n ≤ 127. */
 static inline float pow2_f32(int32_t n) { return f32_from_bits((uint32_t)(n + 127) << 23); }
 
-/* e^x − 1 − r … for |r| ≤ 0.35 is r + r²·P(r). */
-static inline float exp_tail(float r) {
+/* e^r − 1, |r| ≤ 0.35, and n: e^x is e^r·2^n. NaN stays. */
+static inline float exp_series_f32(float x, int32_t *n) {
+  const float shifted = fmaf(x, LOG2_E, ROUNDER), k = shifted - ROUNDER;
+  const float r = fmaf(-k, LN2_LOW, fmaf(-k, LN2_HIGH, x));
   float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  return p * r * r;
+  *n = (int32_t)f32_bits(shifted) - (int32_t)0x4b400000;
+  p = fmaf(p, r, 1.3981999507e-3f);
+  p = fmaf(p, r, 8.3334519073e-3f);
+  p = fmaf(p, r, 4.1665795894e-2f);
+  p = fmaf(p, r, 1.6666665459e-1f);
+  p = fmaf(p, r, 5.0000001201e-1f);
+  return fmaf(p * r, r, r);
 }
 
 static inline float exp_f32(float x) {
-  const float limited = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x; /* NaN stays */
-  const float shifted = limited * LOG2_E + ROUNDER;
-  const int32_t n = (int32_t)f32_bits(shifted) - (int32_t)0x4b400000;
-  const float k = shifted - ROUNDER;
-  const float r = (limited - k * LN2_HIGH) - k * LN2_LOW;
+  const float limited = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
+  int32_t n;
+  const float y = exp_series_f32(limited, &n) + 1.0f;
   const int32_t half = n >> 1; /* in two steps: 2^n may be infinite or subnormal where the result is not */
-  const float y = (exp_tail(r) + r + 1.0f) * pow2_f32(half) * pow2_f32(n - half);
-  return x != x ? x : y;
+  return x != x ? x : y * pow2_f32(half) * pow2_f32(n - half);
 }
 
 static inline float log_f32(float x) {
   const int tiny = x < 1.17549435e-38f;
-  const uint32_t bits = f32_bits(tiny ? x * 8388608.0f : x);
-  int32_t e = (int32_t)(bits >> 23) - 126 - (tiny ? 23 : 0);
-  float m = f32_from_bits((bits & 0x007fffffu) | 0x3f000000u); /* [0.5, 1) */
-  const int low = m < 0.707106781186547524f;
-  e -= low;
-  m = (low ? m + m : m) - 1.0f;
-  const float k = (float)e, z = m * m;
+  const uint32_t bits = f32_bits(tiny ? x * 8388608.0f : x) - 0x3f3504f3u; /* of the root of 1/2 */
+  const float k = (float)((int32_t)bits >> 23) - (tiny ? 23.0f : 0.0f);
+  const float m = f32_from_bits((bits & 0x007fffffu) + 0x3f3504f3u) - 1.0f; /* root of 1/2 to root of 2, less 1 */
+  const float z = m * m;
   float p = 7.0376836292e-2f;
-  p = p * m - 1.1514610310e-1f;
-  p = p * m + 1.1676998740e-1f;
-  p = p * m - 1.2420140846e-1f;
-  p = p * m + 1.4249322787e-1f;
-  p = p * m - 1.6668057665e-1f;
-  p = p * m + 2.0000714765e-1f;
-  p = p * m - 2.4999993993e-1f;
-  p = p * m + 3.3333331174e-1f;
-  float y = m * z * p;
-  y += LN2_LOW * k;
-  y += -0.5f * z;
-  y = m + y;
-  y += LN2_HIGH * k;
-  y = x == f32_from_bits(0x7f800000u) ? x : y;
-  y = x == 0.0f ? f32_from_bits(0xff800000u) : y;
-  return x >= 0.0f ? y : f32_from_bits(0x7fc00000u);
+  p = fmaf(p, m, -1.1514610310e-1f);
+  p = fmaf(p, m, 1.1676998740e-1f);
+  p = fmaf(p, m, -1.2420140846e-1f);
+  p = fmaf(p, m, 1.4249322787e-1f);
+  p = fmaf(p, m, -1.6668057665e-1f);
+  p = fmaf(p, m, 2.0000714765e-1f);
+  p = fmaf(p, m, -2.4999993993e-1f);
+  p = fmaf(p, m, 3.3333331174e-1f);
+  const float y = fmaf(LN2_HIGH, k, m + fmaf(-0.5f, z, fmaf(LN2_LOW, k, m * z * p)));
+  const float edge = x == 0.0f ? f32_from_bits(0xff800000u) : x > 0.0f ? x : f32_from_bits(0x7fc00000u);
+  return x > 0.0f && x < f32_from_bits(0x7f800000u) ? y : edge;
 }
 
+/* d / (d + 2), d = e^2|x| − 1, which keeps all its digits near 0; then what the sum and the quotient lost by rounding. Beyond
+ * 9.1 it is 1. NaN stays. */
 static inline float tanh_f32(float x) {
-  const float a = fabsf(x), z = x * x;
-  float p = -5.70498872745e-3f;
-  p = p * z + 2.06390887954e-2f;
-  p = p * z - 5.37397155531e-2f;
-  p = p * z + 1.33314422036e-1f;
-  p = p * z - 3.33332819422e-1f;
-  const float small = x + x * z * p;
-  const float big = 1.0f - 2.0f / (exp_f32(a + a) + 1.0f);
-  return a < 0.625f ? small : copysignf(big, x); /* NaN: from exp */
+  const float a = fabsf(x), limited = a > 9.1f ? 9.1f : a;
+  int32_t n;
+  const float series = exp_series_f32(limited + limited, &n), scale = pow2_f32(n);
+  const float d = fmaf(series, scale, scale - 1.0f);
+  const float sum = d + 2.0f, inverse = 1.0f / sum, q = d * inverse, lost = d - (sum - 2.0f);
+  return copysignf(fmaf(fmaf(-q, sum, d) - q * lost, inverse, q), x);
 }
 
 /* -- F64: Taylor's series of exp on |r| ≤ ln 2/2 (to r^13: what is left out is below 2^-57), fdlibm's log, Cephes's tanh */
@@ -102,96 +93,101 @@ static inline double f64_of_bits(uint64_t bits) {
   return x;
 }
 
-/* e^r − 1, |r| below ln 2 / 2. */
-static inline double exp_series(double r) {
+/* 2^n; n as the bits that two's complement has. */
+static inline double pow2_f64(uint64_t n) { return f64_of_bits((n + 1023) << 52); }
+
+/* e^r − 1, |r| below ln 2 / 2, and n: e^x is e^r·2^n, n as the bits that two's complement has. NaN stays. */
+static inline double exp_series(double x, uint64_t *n) {
+  const double shifted = fma(x, 1.44269504088896338700, ROUNDER_64), k = shifted - ROUNDER_64;
+  const double r = fma(-k, LN2_LOW_64, fma(-k, LN2_HIGH_64, x));
   double p = 1.6059043836821615e-10; /* 1/13! */
-  p = p * r + 2.0876756987868099e-09;
-  p = p * r + 2.5052108385441719e-08;
-  p = p * r + 2.7557319223985891e-07;
-  p = p * r + 2.7557319223985891e-06;
-  p = p * r + 2.4801587301587302e-05;
-  p = p * r + 1.9841269841269841e-04;
-  p = p * r + 1.3888888888888889e-03;
-  p = p * r + 8.3333333333333332e-03;
-  p = p * r + 4.1666666666666664e-02;
-  p = p * r + 1.6666666666666666e-01;
-  p = p * r + 0.5;
-  return p * r * r + r;
+  *n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
+  p = fma(p, r, 2.0876756987868099e-09);
+  p = fma(p, r, 2.5052108385441719e-08);
+  p = fma(p, r, 2.7557319223985891e-07);
+  p = fma(p, r, 2.7557319223985891e-06);
+  p = fma(p, r, 2.4801587301587302e-05);
+  p = fma(p, r, 1.9841269841269841e-04);
+  p = fma(p, r, 1.3888888888888889e-03);
+  p = fma(p, r, 8.3333333333333332e-03);
+  p = fma(p, r, 4.1666666666666664e-02);
+  p = fma(p, r, 1.6666666666666666e-01);
+  p = fma(p, r, 0.5);
+  return fma(p * r, r, r);
 }
 
 static inline double exp_f64(double x) {
-  const double limited = x > 710.0 ? 710.0 : x < -746.0 ? -746.0 : x; /* NaN stays */
-  const double shifted = limited * 1.44269504088896338700 + ROUNDER_64;
-  const uint64_t n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
-  const double k = shifted - ROUNDER_64;
-  const double r = (limited - k * LN2_HIGH_64) - k * LN2_LOW_64;
-  const double y = exp_series(r) + 1.0;
+  const double limited = x > 710.0 ? 710.0 : x < -746.0 ? -746.0 : x;
+  uint64_t n;
+  const double y = exp_series(limited, &n) + 1.0;
   const uint64_t half = ((n + 4096) >> 1) - 2048; /* n/2, rounded down; shifts of signed numbers have no vectors */
-  const double first = f64_of_bits((half + 1023) << 52), second = f64_of_bits((n - half + 1023) << 52);
-  return x != x ? x : y * first * second;
+  return x != x ? x : y * pow2_f64(half) * pow2_f64(n - half);
 }
 
 static inline double log_f64(double x) {
+  const uint64_t root = 0x3fe6a09e667f3bcdu; /* of 1/2 */
   const int tiny = x < 2.2250738585072014e-308;
-  const uint64_t bits = f64_to_bits(tiny ? x * 18014398509481984.0 : x); /* 2^54 */
-  const double raw = f64_of_bits(bits >> 52 | 0x4330000000000000u) - 4503599627370496.0;
-  double m = f64_of_bits((bits & 0x000fffffffffffffu) | 0x3fe0000000000000u); /* [0.5, 1) */
-  const int low = m < 0.70710678118654752440;
-  const double k = raw - (tiny ? 1076.0 : 1022.0) - (low ? 1.0 : 0.0);
-  const double f = (low ? m + m : m) - 1.0;
+  const uint64_t bits = f64_to_bits(tiny ? x * 18014398509481984.0 : x) - root; /* 2^54 */
+  const double raw = f64_of_bits((bits + 0x4000000000000000u) >> 52 | 0x4330000000000000u) - 4503599627370496.0;
+  const double k = raw - (tiny ? 1078.0 : 1024.0);
+  const double f = f64_of_bits((bits & 0x000fffffffffffffu) + root) - 1.0; /* root of 1/2 to root of 2, less 1 */
   const double s = f / (2.0 + f), z = s * s, w = z * z, square = 0.5 * f * f;
-  const double even = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
+  const double even = fma(w, fma(w, 1.531383769920937332e-01, 2.222219843214978396e-01), 3.999999999940941908e-01);
   const double odd =
-      z * (6.666666666666735130e-01 +
-           w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
-  double y = k * LN2_HIGH_64 - ((square - (s * (square + (odd + even)) + k * LN2_LOW_64)) - f);
-  y = x == f64_of_bits(0x7ff0000000000000u) ? x : y;
-  y = x == 0.0 ? f64_of_bits(0xfff0000000000000u) : y;
-  return x >= 0.0 ? y : f64_of_bits(0x7ff8000000000000u);
+      fma(w, fma(w, fma(w, 1.479819860511658591e-01, 1.818357216161805012e-01), 2.857142874366239149e-01),
+          6.666666666666735130e-01);
+  const double series = fma(w, even, fma(z, odd, square));
+  const double y = fma(k, LN2_HIGH_64, f - (square - fma(s, series, k * LN2_LOW_64)));
+  const double infinity = f64_of_bits(0x7ff0000000000000u);
+  const double edge = x == 0.0 ? -infinity : x > 0.0 ? x : f64_of_bits(0x7ff8000000000000u);
+  return x > 0.0 && x < infinity ? y : edge;
 }
 
+/* As in F32; beyond 20 it is 1. */
 static inline double tanh_f64(double x) {
-  const double a = fabs(x), z = x * x;
-  const double p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3;
-  const double q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3;
-  const double small = x + x * z * p / q;
-  const double big = 1.0 - 2.0 / (exp_f64(a + a) + 1.0);
-  return a < 0.625 ? small : copysign(big, x); /* NaN: from exp */
+  const double a = fabs(x), limited = a > 20.0 ? 20.0 : a;
+  uint64_t n;
+  const double series = exp_series(limited + limited, &n), scale = pow2_f64(n);
+  const double d = fma(series, scale, scale - 1.0);
+  const double sum = d + 2.0, inverse = 1.0 / sum, q = d * inverse, lost = d - (sum - 2.0);
+  return copysign(fma(fma(-q, sum, d) - q * lost, inverse, q), x);
 }
 
-/* -- sin and cos of F32: in F64 the angle less a multiple of π/2, whose first 33 bits are multiplied exactly; then Cephes's
+/* -- sin and cos of F32: the angle less a multiple of π/2 in three parts, the first of which leaves no rounding; then Cephes's
  * polynomials for |r| ≤ π/4 */
 
-#define SIN_LIMIT 100000.0f /* beyond, the C library's */
+#define HALF_PI_HIGH   1.57079637050628662109f
+#define HALF_PI_MIDDLE (-4.37113900018624283e-8f)
+#define HALF_PI_LOW    (-1.71512449e-15f)
+#define SIN_LIMIT      100000.0f /* beyond, the C library's */
 
 static inline float sin_cos_f32(float x, int32_t quarter) {
-  const double k = ((double)x * 0.63661977236758134308 + ROUNDER_64) - ROUNDER_64;
-  const float r = (float)(((double)x - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11), z = r * r;
-  const int32_t turn = (int32_t)k + quarter;
-  const float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * r + r;
-  const float c =
-      ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
-  const float y = turn & 1 ? c : s;
-  const float signed_y = turn & 2 ? -y : y;
-  return quarter == 0 && x == 0.0f ? x : signed_y; /* -0 stays */
+  const float shifted = fmaf(x, 0.636619772367581343f, ROUNDER), k = shifted - ROUNDER;
+  const float r = fmaf(-k, HALF_PI_LOW, fmaf(-k, HALF_PI_MIDDLE, fmaf(-k, HALF_PI_HIGH, x))), z = r * r;
+  const uint32_t turn = f32_bits(shifted) + (uint32_t)quarter;
+  const float s = fmaf(fmaf(fmaf(-1.9515295891e-4f, z, 8.3321608736e-3f), z, -1.6666654611e-1f) * z, r, r);
+  const float c = fmaf(fmaf(fmaf(2.443315711809948e-5f, z, -1.388731625493765e-3f), z, 4.166664568298827e-2f) * z, z,
+                       fmaf(-0.5f, z, 1.0f));
+  const float y = f32_from_bits(f32_bits(turn & 1 ? c : s) ^ (turn & 2) << 30);
+  return quarter == 0 && x == 0.0f ? x : y; /* -0 stays */
 }
 
 /* e^x to 2^-32 for −150 ≤ x ≤ 0 (Taylor's series to r^8): for results of F32, which so are rounded once, and have all their
  * digits where e^x would be subnormal in F32. */
 static inline double exp_short(double x) {
-  const double shifted = x * 1.44269504088896338700 + ROUNDER_64;
+  const double shifted = fma(x, 1.44269504088896338700, ROUNDER_64);
   const uint64_t n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
-  const double r = x - (shifted - ROUNDER_64) * 6.93147180559945286227e-01;
+  const double r = fma(shifted - ROUNDER_64, -6.93147180559945286227e-01, x);
   double p = 2.4801587301587302e-05;
-  p = p * r + 1.9841269841269841e-04;
-  p = p * r + 1.3888888888888889e-03;
-  p = p * r + 8.3333333333333332e-03;
-  p = p * r + 4.1666666666666664e-02;
-  p = p * r + 1.6666666666666666e-01;
-  p = p * r + 0.5;
-  p = p * r + 1.0;
-  p = p * r + 1.0;
-  return p * f64_of_bits((n + 1023) << 52);
+  p = fma(p, r, 1.9841269841269841e-04);
+  p = fma(p, r, 1.3888888888888889e-03);
+  p = fma(p, r, 8.3333333333333332e-03);
+  p = fma(p, r, 4.1666666666666664e-02);
+  p = fma(p, r, 1.6666666666666666e-01);
+  p = fma(p, r, 0.5);
+  p = fma(p, r, 1.0);
+  p = fma(p, r, 1.0);
+  return p * pow2_f64(n);
 }
 
 /* From e^-|x|, which cannot overflow; below e^-150 it is 0. */
@@ -203,15 +199,10 @@ static inline double sigmoid_short(float x) {
 static inline float sigmoid_f32(float x) { return (float)sigmoid_short(x); }
 static inline float silu_f32(float x) { return (float)((double)x * sigmoid_short(x)); }
 
-/* e^x = (y + low)·2^n, |low| below half a unit of the last place of y; n as the bits that two's complement has. x is within
- * ±760. */
+/* e^x = (y + low)·2^n, |low| below half a unit of the last place of y. x is within ±760. */
 static inline double exp_parts(double x, double *low, uint64_t *n) {
-  const double shifted = x * 1.44269504088896338700 + ROUNDER_64;
-  const double k = shifted - ROUNDER_64;
-  const double r = (x - k * LN2_HIGH_64) - k * LN2_LOW_64;
-  const double tail = exp_series(r), y = tail + 1.0;
+  const double tail = exp_series(x, n), y = tail + 1.0;
   *low = tail - (y - 1.0);
-  *n = f64_to_bits(shifted) - f64_to_bits(ROUNDER_64);
   return y;
 }
 

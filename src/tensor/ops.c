@@ -102,6 +102,8 @@ viva_dtype viva_binary_type(viva_binary op, viva_dtype a, viva_dtype b) { return
 viva_dtype viva_promote_types(viva_dtype a, viva_dtype b) { return dtype_promote(a, b); }
 
 const loops *loops_get(void) {
-  const loops *fast = cpu_get()->avx2 ? loops_avx2() : NULL;
+  const cpu_features *c = cpu_get();
+  const loops *fast = c->avx512 ? loops_avx512() : NULL;
+  if (!fast && c->avx2) fast = loops_avx2();
   return fast ? fast : loops_plain();
 }

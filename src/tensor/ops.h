@@ -28,6 +28,7 @@ const loops *loops_get(void);
 /* For tests: one by name; NULL when this processor or this build lacks it. */
 const loops *loops_plain(void);
 const loops *loops_avx2(void);
+const loops *loops_avx512(void);
 
 /* How an operation computes with operands of a type. */
 typedef struct op_types {

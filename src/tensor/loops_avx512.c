@@ -1,0 +1,15 @@
+/* tensor/loops_avx512.c: the same loops, compiled for AVX-512: the same bits. */
+#include "tensor/ops.h"
+
+#ifdef __AVX512F__
+
+#define LOOPS loops_avx512
+#include "tensor/loops_body.h"
+
+#else
+
+#include <stddef.h>
+
+const loops *loops_avx512(void) { return NULL; }
+
+#endif

@@ -23,5 +23,8 @@ size_t utf8_encode(uint32_t code, char out[4]); /* code must be a scalar value; 
 int utf8_valid(const char *text, size_t bytes);
 /* How many bytes come before the first invalid part; *invalid: the length of that, where there is one. */
 size_t utf8_valid_bytes(const char *text, size_t bytes, size_t *invalid);
+#define UTF8_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+/* Copies text with U+FFFD for each maximal invalid part; out has room for 3 bytes for each, and 1. Returns how many it has. */
+size_t utf8_replace(const char *text, size_t bytes, char *out);
 
 #endif

@@ -93,7 +93,96 @@ size_t utf8_valid_bytes(const char *text, size_t bytes, size_t *invalid) {
   return bytes;
 }
 
+/* Validity is an automaton's, without a branch that depends on the text. A state is a shift: what a byte makes of each lies at its
+ * shift in the byte's row. */
+enum { DONE = 0, TAIL1 = 6, TAIL2 = 12, TAIL3 = 18, E0 = 24, ED = 30, F0 = 36, F4 = 42, WRONG = 48 };
+
+#define ROW(done, tail1, tail2, tail3, e0, ed, f0, f4)                                                                 \
+  ((uint64_t)(done) << DONE | (uint64_t)(tail1) << TAIL1 | (uint64_t)(tail2) << TAIL2 | (uint64_t)(tail3) << TAIL3 |   \
+   (uint64_t)(e0) << E0 | (uint64_t)(ed) << ED | (uint64_t)(f0) << F0 | (uint64_t)(f4) << F4 |                         \
+   (uint64_t)WRONG << WRONG)
+#define FIRST(next) ROW(next, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG, WRONG)
+
+#define TIMES4(row)  row, row, row, row
+#define TIMES16(row) TIMES4(row), TIMES4(row), TIMES4(row), TIMES4(row)
+#define TIMES32(row) TIMES16(row), TIMES16(row)
+
+#define INSIDE_80 ROW(WRONG, DONE, TAIL1, TAIL2, WRONG, TAIL1, WRONG, TAIL2)
+#define INSIDE_90 ROW(WRONG, DONE, TAIL1, TAIL2, WRONG, TAIL1, TAIL2, WRONG)
+#define INSIDE_A0 ROW(WRONG, DONE, TAIL1, TAIL2, TAIL1, WRONG, TAIL2, WRONG)
+
+static const uint64_t rows[256] = {
+    TIMES32(FIRST(DONE)),
+    TIMES32(FIRST(DONE)),
+    TIMES32(FIRST(DONE)),
+    TIMES32(FIRST(DONE)), /* 00 to 7F */
+    TIMES16(INSIDE_80),
+    TIMES16(INSIDE_90),
+    TIMES32(INSIDE_A0), /* 80 to BF */
+    FIRST(WRONG),
+    FIRST(WRONG),
+    FIRST(TAIL1),
+    FIRST(TAIL1),
+    TIMES4(FIRST(TAIL1)), /* C0 to C7 */
+    TIMES4(FIRST(TAIL1)),
+    TIMES4(FIRST(TAIL1)),
+    TIMES16(FIRST(TAIL1)), /* C8 to DF */
+    FIRST(E0),
+    FIRST(TAIL2),
+    FIRST(TAIL2),
+    FIRST(TAIL2),
+    TIMES4(FIRST(TAIL2)), /* E0 to E7 */
+    TIMES4(FIRST(TAIL2)),
+    FIRST(TAIL2),
+    FIRST(ED),
+    FIRST(TAIL2),
+    FIRST(TAIL2), /* E8 to EF */
+    FIRST(F0),
+    FIRST(TAIL3),
+    FIRST(TAIL3),
+    FIRST(TAIL3),
+    FIRST(F4),
+    FIRST(WRONG), /* F0 to F5 */
+    FIRST(WRONG),
+    FIRST(WRONG),
+    TIMES4(FIRST(WRONG)),
+    TIMES4(FIRST(WRONG)), /* F6 to FF */
+};
+
 int utf8_valid(const char *text, size_t bytes) {
-  size_t invalid;
-  return utf8_valid_bytes(text, bytes, &invalid) == bytes;
+  const uint64_t high_bits = 0x8080808080808080u;
+  const uint8_t *s = (const uint8_t *)text;
+  uint64_t state = DONE, eight[2];
+  size_t at = 0;
+  for (; bytes - at >= sizeof eight && state != WRONG; at += sizeof eight) {
+    memcpy(eight, s + at, sizeof eight);
+    if (((eight[0] | eight[1]) & high_bits) == 0 && state == DONE) continue;
+    for (size_t i = 0; i < sizeof eight; i++) state = rows[s[at + i]] >> state & 63;
+  }
+  for (; at < bytes && state != WRONG; at++) state = rows[s[at]] >> state & 63;
+  return state == DONE;
+}
+
+/* The character that is being read lies behind `begin` and is taken back when it is found wrong; so is no branch, for in what
+ * needs this none could be foretold. */
+size_t utf8_replace(const char *text, size_t bytes, char *out) {
+  const uint8_t *s = (const uint8_t *)text;
+  const uint32_t replacement = 0xBDBFEF; /* U+FFFD, from the low end up */
+  char unused[4], *to = out, *begin = out;
+  uint64_t state = DONE;
+  for (size_t at = 0; at < bytes; at++) {
+    uint64_t next = rows[s[at]] >> state & 63;
+    int cut = next == WRONG && state != DONE;
+    memcpy(cut ? begin : unused, &replacement, 4);
+    to = cut ? begin + 3 : to;
+    next = cut ? rows[s[at]] & 63 : next;
+    uint32_t put = next == WRONG ? replacement : s[at];
+    memcpy(to, &put, 4);
+    begin = state == DONE || cut ? to : begin;
+    to += next == WRONG ? 3 : 1;
+    state = next == WRONG ? DONE : next;
+  }
+  if (state == DONE) return (size_t)(to - out);
+  memcpy(begin, &replacement, 4);
+  return (size_t)(begin + 3 - out);
 }

@@ -205,9 +205,15 @@ static size_t whole_bit(const uint8_t *text, size_t bytes) {
   return (size_t)(((begin ^ end << 23 ^ end >> 41) + bytes) * 0x9e3779b97f4a7c15u >> 48);
 }
 
+static inline int has_whole_bit(const bpe *b, const uint8_t *piece, size_t bytes) {
+  size_t bit = whole_bit(piece, bytes);
+  return (int)(b->whole[bit / 64] >> bit % 64 & 1);
+}
+
 static int64_t find_whole(const bpe *b, const uint8_t *piece, size_t bytes, int is_told) {
-  size_t bit = b->rules.ignore_merges ? whole_bit(piece, bytes) : 0;
-  int is_asked = b->rules.ignore_merges && (!b->tree.tokens || is_told || (b->whole[bit / 64] >> bit % 64 & 1));
+  int is_asked =
+      b->rules.ignore_merges &&
+      (is_told || (bpe_may_be_whole(b, piece, bytes) && (!b->tree.tokens || has_whole_bit(b, piece, bytes))));
   return is_asked ? whole_piece(b, piece, bytes) : -1;
 }
 
@@ -222,7 +228,9 @@ int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *s
 void bpe_find_whole(bpe *b) {
   for (uint32_t id = 0; b->tree.tokens && id < b->vocab->count; id++) {
     if (!(b->vocab->flags[id] & VOCAB_MODEL) || b->tree.tokens[id].bytes) continue;
-    size_t bit = whole_bit(bpe_token_text(b, id), bpe_token_bytes(b, id));
+    const uint8_t *text = bpe_token_text(b, id);
+    size_t bytes = bpe_token_bytes(b, id), bit = whole_bit(text, bytes);
+    if (bytes > 0) b->whole_lengths[text[0]] |= bpe_length_bit(bytes);
     b->whole[bit / 64] |= (uint64_t)1 << bit % 64;
   }
 }

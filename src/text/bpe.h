@@ -93,6 +93,7 @@ typedef struct bpe {
   size_t most_symbols; /* that one byte of a piece can become: 1 or 2 */
   int lanes;           /* short pieces may be merged side by side (bpe_many.h) */
   uint64_t whole[BPE_WHOLE / 64]; /* under ignore_merges: bits of pieces that are tokens, but merge to something else */
+  uint32_t whole_lengths[256];    /* bits of how long those are that begin with a byte */
   bpe_tree tree;
 } bpe;
 
@@ -250,6 +251,13 @@ viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t
 
 /* The two halves of it: under ignore_merges, 1 when the piece is a token (which merging may not give), which is then put; and
  * merging alone. */
+static inline uint32_t bpe_length_bit(size_t bytes) { return (uint32_t)1 << (bytes < 31 ? bytes : 31); }
+
+/* May a piece be a token that merging does not give? Its first byte and its length tell of nearly all that are not. */
+static inline int bpe_may_be_whole(const bpe *b, const uint8_t *piece, size_t bytes) {
+  return b->rules.ignore_merges && (!b->tree.tokens || (b->whole_lengths[piece[0]] & bpe_length_bit(bytes)) != 0);
+}
+
 int bpe_is_whole(const bpe *b, const uint8_t *piece, size_t bytes);
 int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink);
 viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,

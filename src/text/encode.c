@@ -201,33 +201,51 @@ static viva_status encode_valid(encoding *e, text_view text, viva_error *error) 
   return VIVA_OK;
 }
 
-#define REPLACEMENT "\xef\xbf\xbd"
+#define REPLACED_AT_ONCE 65536 /* bytes */
+
+/* Where the last character of text[0 .. bytes) begins, if it may go on behind it; else bytes. */
+static size_t before_cut(const char *text, size_t bytes) {
+  for (size_t back = 1; back < 4 && back <= bytes; back++)
+    if (((uint8_t)text[bytes - back] & 0xc0) == 0xc0) return bytes - back;
+  return bytes;
+}
 
 /* Copies text with U+FFFD for each maximal invalid part. */
-static viva_status replace_invalid(const char *text, size_t bytes, mapped *out, viva_error *error) {
+static viva_status replace_plain(const char *text, size_t bytes, mapped *out, viva_error *error) {
+  for (size_t at = 0, end; at < bytes; at = end) {
+    end = bytes - at <= REPLACED_AT_ONCE ? bytes : at + before_cut(text + at, REPLACED_AT_ONCE);
+    if (mapped_reserve(out, 3 * (end - at) + 1)) return no_memory(error);
+    out->count += utf8_replace(text + at, end - at, (char *)out->bytes + out->count);
+  }
+  return VIVA_OK;
+}
+
+/* The same with origins. */
+static viva_status replace_mapped(const char *text, size_t bytes, mapped *out, viva_error *error) {
   for (size_t at = 0; at < bytes;) {
     size_t invalid, valid = utf8_valid_bytes(text + at, bytes - at, &invalid);
-    if (out->room - out->count < valid + 3 && mapped_reserve(out, valid + 3)) return no_memory(error);
-    if (out->with_origins) mapped_identity((const uint8_t *)text + at, valid, at, out->origins + out->count);
+    if (mapped_reserve(out, valid + 3)) return no_memory(error);
+    mapped_identity((const uint8_t *)text + at, valid, at, out->origins + out->count);
     memcpy(out->bytes + out->count, text + at, valid);
     out->count += valid;
     at += valid;
     if (at == bytes) break;
-    memcpy(out->bytes + out->count, REPLACEMENT, 3);
-    for (size_t i = 0; i < 3 && out->with_origins; i++) out->origins[out->count + i] = (origin){at, at + invalid};
-    out->count += 3;
+    if (mapped_put(out, UTF8_REPLACEMENT, 3, (origin){at, at + invalid})) return no_memory(error);
     at += invalid;
   }
   return VIVA_OK;
 }
+
+#define NOISE_SHARE 16 /* of a text of which so much grows, by bytes that are replaced, no words come back */
 
 static viva_status encode_any(encoding *e, const char *text, size_t bytes, viva_error *error) {
   mapped *whole = &e->memory->whole;
   text_view view = {(const uint8_t *)text, NULL, bytes};
   whole->count = 0;
   if (!utf8_valid(text, bytes)) {
-    TRY(replace_invalid(text, bytes, whole, error));
+    TRY(whole->with_origins ? replace_mapped(text, bytes, whole, error) : replace_plain(text, bytes, whole, error));
     view = mapped_view(whole);
+    e->words.is_noise = whole->count - bytes >= bytes / NOISE_SHARE;
   } else if (whole->with_origins) {
     if (mapped_reserve(whole, bytes)) return no_memory(error);
     mapped_identity(view.bytes, bytes, 0, whole->origins);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "text/near.h"
 #include "text/unicode.h"
 
 /* What the patterns ask of a character. The four kinds are disjoint: \p{L}, \p{N}, \s and [^\s\p{L}\p{N}]. */
@@ -14,11 +15,16 @@ static kind kind_of(uint8_t class) {
 }
 
 enum { L = LETTER, N = NUMBER, S = SPACE, O = OTHER };
-static const uint8_t ascii_kinds[128] = {
-    O, O, O, O, O, O, O, O, O, S, S, S, S, S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O,
-    S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, N, N, N, N, N, N, N, N, N, N, O, O, O, O, O, O,
-    O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
-    O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
+static const uint8_t near_kinds[NEAR_ROWS + 1] =
+    {
+        O, O, O, O, O, O, O, O, O, S, S, S, S, S, O, O, O, O, O, O, O, O, O, O, O, O, O,       O, O, O, O, O, S,
+        O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, N, N, N, N, N, N, N, N, N, N, O, O,       O, O, O, O, O, L,
+        L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O,       O, O, O, O, L, L,
+        L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O,       O, O, O, O, O, O,
+        O, S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O,       O, S, O, O, O, O,
+        O, O, O, O, O, L, O, O, O, O, O, O, O, N, N, O, L, O, O, O, N, L, O, N, N, N, O,       L, L, L, L, L, L,
+        L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, L, L, L, L, L, L, L, L, L,       L, L, L, L, L, L,
+        L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, L, L, L, L, L, L, L, L, O, NOTHING, /* U+FFFD; another */
 };
 
 /* The kind of the character at `at` and where it ends; NOTHING at the end. */
@@ -29,7 +35,7 @@ static inline kind kind_at(const uint8_t *text, size_t at, size_t end, size_t *n
   }
   if (text[at] < 0x80) {
     *next = at + 1;
-    return (kind)ascii_kinds[text[at]];
+    return (kind)near_kinds[text[at]];
   }
   size_t bytes;
   uint8_t class = unicode_read_class(text + at, &bytes);
@@ -50,10 +56,27 @@ static size_t letters_end(const uint8_t *text, size_t at, size_t end) {
   }
 }
 
+/* The same of characters that are neither white space, letter nor number: in noise, no branch could foretell their lengths. */
+static size_t others_run_end(const uint8_t *text, size_t at, size_t end) {
+  size_t next;
+  while (end - at >= 4) {
+    near_character c = near_read(text + at);
+    if (near_kinds[c.row] == OTHER) {
+      at += c.bytes;
+      continue;
+    }
+    if (c.row < NEAR_ROWS || kind_at(text, at, end, &next) != OTHER) return at;
+    at = next;
+  }
+  while (kind_at(text, at, end, &next) == OTHER) at = next;
+  return at;
+}
+
 /* The end of the run of characters of that kind that begins at `at`. */
 static size_t run_end(const uint8_t *text, size_t at, size_t end, kind wanted) {
   size_t next;
   if (wanted == LETTER) return letters_end(text, at, end);
+  if (wanted == OTHER) return others_run_end(text, at, end);
   while (kind_at(text, at, end, &next) == wanted) at = next;
   return at;
 }

@@ -9,17 +9,82 @@ static viva_status merge_now(const word_batch *batch, bpe_item *item, viva_error
   return VIVA_OK;
 }
 
-/* One part of a word, which waits, or is merged at once where lanes cannot. */
+/* What a part of one or two symbols becomes whose ranks lie near: one look tells. count 0: it is another part. */
+typedef struct near_part {
+  uint32_t count, first, second;
+} near_part;
+
+static inline near_part merge_near(const bpe *b, const uint8_t *part, size_t bytes) {
+  if (bytes > 2 || !b->symbol_ranks || (part[0] | part[bytes - 1]) >= b->near_bytes) return (near_part){0, 0, 0};
+  if (bytes == 1) return (near_part){1, b->near_ids[part[0]], 0};
+  uint32_t rank = b->symbol_ranks[(size_t)part[0] << 8 | part[1]];
+  if (rank == BPE_NO_RANK) return (near_part){2, b->near_ids[part[0]], b->near_ids[part[1]]};
+  return (near_part){1, b->results[rank], 0};
+}
+
+static word *seen_place(word_batch *batch, uint64_t low, uint64_t high) {
+  return &batch->seen[word_hash(low, high) >> (64 - SEEN_PARTS_BITS)];
+}
+
+static void keep_seen(word_batch *batch, uint64_t low, uint64_t high, const viva_token *ids, uint32_t count) {
+  if (count > WORD_IDS) return;
+  word *place = seen_place(batch, low, high);
+  *place = (word){low, high, {0, 0, 0}, count};
+  memcpy(place->ids, ids, count * sizeof *ids);
+}
+
+/* A part that was merged not long ago. 0: it was not, and will be kept when it is merged. */
+static uint32_t find_seen(word_batch *batch, const bpe_item *item) {
+  uint64_t low, high;
+  word_key(item->piece, item->bytes, item->piece, &low, &high);
+  const word *place = seen_place(batch, low, high);
+  if (place->low == low && place->high == high) {
+    memcpy(item->ids, place->ids, sizeof place->ids);
+    return place->count;
+  }
+  batch->waiting[batch->waiting_count++] = (waiting_part){item, low, high};
+  return 0;
+}
+
+static void keep_waiting(word_batch *batch) {
+  for (size_t i = 0; i < batch->waiting_count; i++) {
+    const waiting_part *w = &batch->waiting[i];
+    keep_seen(batch, w->low, w->high, w->item->ids, w->item->count);
+  }
+}
+
+/* One part of a word, which waits, or is merged at once where lanes cannot or need not. */
 static viva_status add_part(word_batch *batch, new_word *entry, const uint8_t *part, size_t bytes, viva_error *error) {
   const bpe *b = batch->w->bpe;
   bpe_item *item = &batch->parts[batch->part_count++];
   *item = (bpe_item){part, batch->ids + batch->id_count, (uint32_t)bytes, 0};
+  const near_part near = merge_near(b, part, bytes);
+  uint32_t count = near.count;
+  if (count > 0) item->ids[0] = (viva_token)near.first;
+  if (count > 1) item->ids[1] = (viva_token)near.second;
+  if (!count && part[0] >= 0x80 && bytes <= WORD_BYTES) count = find_seen(batch, item);
+  if (count > 0) {
+    item->bytes = 0;
+    item->count = count;
+    batch->id_count += count;
+    entry->parts++;
+    return VIVA_OK;
+  }
   batch->id_count += bpe_symbols_most(b, bytes);
   entry->parts++;
   return b->lanes && bytes <= BPE_ITEM_BYTES ? VIVA_OK : merge_now(batch, item, error);
 }
 
-/* A word with its blanks written, part by part between joints. */
+/* A text part by part between joints. */
+static viva_status add_parts(word_batch *batch, new_word *entry, const uint8_t *text, size_t bytes, viva_error *error) {
+  for (size_t at = 0, end; at < bytes; at = end) {
+    end = joints_next(batch->w->joints, text, at, bytes);
+    TRY(add_part(batch, entry, text + at, end - at, error));
+  }
+  return VIVA_OK;
+}
+
+/* A word with its blanks written. */
 static viva_status add_written(word_batch *batch, new_word *entry, const uint8_t *piece, size_t bytes,
                                viva_error *error) {
   token_text blank = batch->w->blank;
@@ -34,11 +99,13 @@ static viva_status add_written(word_batch *batch, new_word *entry, const uint8_t
     count += blank.bytes;
   }
   batch->written_count += count;
-  for (size_t at = 0, end; at < count; at = end) {
-    end = joints_next(batch->w->joints, written, at, count);
-    TRY(add_part(batch, entry, written + at, end - at, error));
-  }
-  return VIVA_OK;
+  return add_parts(batch, entry, written, count, error);
+}
+
+static int is_ascii(const uint8_t *piece, size_t bytes) {
+  uint8_t all = 0;
+  for (size_t i = 0; i < bytes; i++) all |= piece[i];
+  return all < 0x80;
 }
 
 /* Is a piece of which a token has the text that token, under the rules of parts? */
@@ -64,18 +131,60 @@ viva_status word_batch_add(word_batch *batch, const uint8_t *piece, size_t bytes
       return VIVA_OK;
     }
   }
-  return add_part(batch, entry, piece, bytes, error);
+  return batch->w->joints->usable && !is_ascii(piece, bytes) ? add_parts(batch, entry, piece, bytes, error)
+                                                             : add_part(batch, entry, piece, bytes, error);
 }
 
 void word_batch_merge(word_batch *batch) {
   const bpe_item *part = batch->parts;
   if (batch->w->bpe->lanes) bpe_merge_many(batch->w->bpe, batch->parts, batch->part_count);
+  keep_waiting(batch);
   for (size_t i = 0; i < batch->count; i++) {
     new_word *entry = &batch->words[i];
     for (uint32_t n = 0; n < entry->parts; n++, part++) {
       if (entry->ids + entry->count != part->ids)
-        memmove(entry->ids + entry->count, part->ids, part->count * sizeof *part->ids);
+        for (uint32_t k = 0; k < part->count; k++) entry->ids[entry->count + k] = part->ids[k];
       entry->count += part->count;
     }
   }
+}
+
+static viva_status put_new_part(word_batch *batch, const word_encoder *w, const uint8_t *part, size_t bytes,
+                                word_id key, viva_error *error) {
+  viva_token ids[WORD_IDS_MOST];
+  id_sink sink = {ids, WORD_IDS_MOST, 0, NULL};
+  TRY(bpe_merge_piece(w->bpe, w->scratch, part, bytes, &sink, error));
+  for (size_t i = 0; i < sink.count; i++) id_put(w->sink, (uint32_t)ids[i]);
+  keep_seen(batch, key.low, key.high, ids, (uint32_t)sink.count);
+  return VIVA_OK;
+}
+
+static inline viva_status put_part(word_batch *batch, const word_encoder *w, const uint8_t *part, size_t bytes,
+                                   const uint8_t *limit, viva_error *error) {
+  const bpe *b = w->bpe;
+  word_id key;
+  const near_part near = merge_near(b, part, bytes);
+  if (near.count > 0) {
+    id_put(w->sink, near.first);
+    if (near.count > 1) id_put(w->sink, near.second);
+    return VIVA_OK;
+  }
+  if (bytes > WORD_BYTES) return bpe_merge_piece(b, w->scratch, part, bytes, w->sink, error);
+  word_key(part, bytes, limit, &key.low, &key.high);
+  const word *place = seen_place(batch, key.low, key.high);
+  if (place->low != key.low || place->high != key.high) return put_new_part(batch, w, part, bytes, key, error);
+  word_put(w->sink, place->ids, place->count);
+  return VIVA_OK;
+}
+
+viva_status word_batch_parts(word_batch *batch, const word_encoder *w, const uint8_t *piece, size_t bytes,
+                             const uint8_t *limit, viva_error *error) {
+  if (bpe_may_be_whole(w->bpe, piece, bytes) && bpe_whole_piece(w->bpe, piece, bytes, w->sink)) return VIVA_OK;
+  for (size_t at = 0, end; at < bytes; at = end) {
+    at = joints_put_near(w->joints, piece, at, bytes, (size_t)(limit - piece), w->sink);
+    if (at == bytes) break;
+    end = joints_next(w->joints, piece, at, bytes);
+    TRY(put_part(batch, w, piece + at, end - at, limit, error));
+  }
+  return VIVA_OK;
 }

@@ -16,23 +16,38 @@ typedef struct new_word {
   uint32_t parts; /* that are merged each alone; 0: its ids are known */
 } new_word;
 
+/* A part of a few characters that is to be kept. */
+typedef struct waiting_part {
+  const bpe_item *item;
+  uint64_t low, high; /* its key */
+} waiting_part;
+
+#define SEEN_PARTS_BITS 9 /* 16 KiB */
+
 typedef struct word_batch {
   const word_encoder *w;
-  size_t count, part_count, id_count, written_count;
+  size_t count, part_count, id_count, written_count, waiting_count;
   new_word words[WORDS_AT_ONCE];
   bpe_item parts[WORDS_AT_ONCE * LONG_WORD_BYTES]; /* of all words, in order */
-  viva_token ids[WORDS_AT_ONCE * WORD_IDS_MOST];
-  uint8_t written[WORDS_AT_ONCE * WORD_IDS_MOST]; /* words with their blanks written */
+  waiting_part waiting[WORDS_AT_ONCE * LONG_WORD_BYTES];
+  word seen[1 << SEEN_PARTS_BITS];                          /* parts beyond ASCII, of which noise has few */
+  viva_token ids[WORDS_AT_ONCE * WORD_IDS_MOST + WORD_IDS]; /* which may be read behind the last */
+  uint8_t written[WORDS_AT_ONCE * WORD_IDS_MOST];           /* words with their blanks written */
 } word_batch;
 
 static inline void word_batch_begin(word_batch *batch, const word_encoder *w) {
   batch->w = w;
-  batch->count = batch->part_count = batch->id_count = batch->written_count = 0;
+  batch->count = batch->part_count = batch->id_count = batch->written_count = batch->waiting_count = 0;
 }
 
 /* A piece of at most LONG_WORD_BYTES. known: what known_find says of it, or KNOWN_UNSURE. Errors: E_MEMORY. */
 viva_status word_batch_add(word_batch *batch, const uint8_t *piece, size_t bytes, int is_part, int64_t known,
                            viva_error *error);
 void word_batch_merge(word_batch *batch);
+
+/* Puts the ids of a piece that is merged, part by part between joints, at once; what lies before limit may be read. Errors:
+ * E_MEMORY, E_LIMIT. */
+viva_status word_batch_parts(word_batch *batch, const word_encoder *w, const uint8_t *piece, size_t bytes,
+                             const uint8_t *limit, viva_error *error);
 
 #endif

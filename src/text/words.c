@@ -1,5 +1,6 @@
 #include "text/words.h"
 
+#include "text/bytes16.h"
 #include "text/word_batch.h"
 
 #define BYTES(n) (((uint64_t)1 << 8 * (n)) - 1)
@@ -162,7 +163,12 @@ static inline int is_known(const word_run *run, size_t i) {
   return place && place->low == run->ids[i].low && place->high == run->ids[i].high;
 }
 
-static void put_all(id_sink *sink, const uint32_t *ids, uint32_t count) {
+/* ids has room for WORD_IDS, however few there are. */
+static inline void put_all(id_sink *sink, const uint32_t *ids, uint32_t count) {
+  if (count <= WORD_IDS) {
+    word_put(sink, ids, count);
+    return;
+  }
   for (uint32_t i = 0; i < count; i++) id_put(sink, ids[i]);
 }
 
@@ -198,7 +204,7 @@ static void find_tokens(rest *r, int64_t *known) {
   for (size_t n = 0; n < r->new_count; n++) {
     const piece_key *key = &r->keys[r->new[n]];
     known[n] = KNOWN_UNSURE;
-    if (r->run->bytes[r->new[n]] > WORD_BYTES) continue;
+    if (r->run->bytes[r->new[n]] > WORD_BYTES || r->run->bytes[r->new[n]] <= 2) continue;
     shorts[count] = (uint8_t)n;
     ids[count++] = (word_id){key->bytes[0], key->bytes[1] & ~WORD_PART};
   }
@@ -230,7 +236,9 @@ static viva_status encode_rest(word_run *run, size_t from, size_t count, size_t 
   r.new_count = 0;
   look_up(&r, from);
   TRY(merge_new(&r, batch, error));
-  for (size_t i = from; i < count; i++) put_all(run->w->sink, r.ids[i].ids, r.ids[i].count);
+  id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
+  for (size_t i = from; i < count; i++) put_all(&sink, r.ids[i].ids, r.ids[i].count);
+  whole->count = sink.count;
   for (size_t n = 0; n < r.new_count && run->words; n++) {
     size_t i = r.new[n];
     keep(run->w, &r.keys[i], run->bytes[i], batch->words[n].ids, batch->words[n].count);
@@ -243,8 +251,9 @@ static viva_status encode_rest(word_run *run, size_t from, size_t count, size_t 
  * longer, the longer that has been so. */
 static void count_new(word_run *run, size_t count, size_t learnt) {
   word_memory *memory = run->w->memory;
+  if (run->w->is_noise) return;
   if (memory->unasked) {
-    if (--memory->unasked == 0) run->words = memory->words;
+    if (--memory->unasked == 0 && !run->w->is_noise) run->words = memory->words;
     return;
   }
   memory->new_runs = learnt * 2 >= count ? memory->new_runs + 1 : 0;
@@ -275,6 +284,34 @@ viva_status words_flush(word_run *run, viva_error *error) {
   return VIVA_OK;
 }
 
+static inline int is_ascii(const uint8_t *piece, size_t bytes, const uint8_t *limit) {
+  if (bytes <= 16 && limit - piece >= 16) return (bytes16_beyond_ascii(piece) & (((uint32_t)1 << bytes) - 1)) == 0;
+  uint8_t all = 0;
+  for (size_t i = 0; i < bytes; i++) all |= piece[i];
+  return all < 0x80;
+}
+
+#define NEAR_PIECES 4
+
+viva_status words_next_apart(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
+  const word_encoder *w = run->w;
+  word_memory *memory = w->memory;
+  if (!w->joints->usable || w->blank.text || (!memory->unasked && !w->is_noise))
+    return words_put(run, piece, bytes, error);
+  if (!is_ascii(piece, bytes, run->limit))
+    run->near = NEAR_PIECES;
+  else if (run->near == 0)
+    return words_put(run, piece, bytes, error);
+  else
+    run->near--;
+  if (run->count > 0) TRY(words_flush(run, error));
+  if (++run->apart == WORDS_AT_ONCE) {
+    run->apart = 0;
+    if (memory->unasked && --memory->unasked == 0 && !w->is_noise) run->words = memory->words;
+  }
+  return word_batch_parts(w->batch, w, piece, bytes, run->limit, error);
+}
+
 /* A piece that is cut nowhere. */
 static viva_status encode_whole(word_run *run, const uint8_t *piece, size_t bytes, int part, viva_error *error) {
   const word_encoder *w = run->w;
@@ -288,7 +325,7 @@ static size_t part_end(word_run *run, const uint8_t *piece, size_t at, size_t by
   word_memory *memory = run->w->memory;
   if (!memory->unasked || bytes - at < REST_BYTES) return joints_next(run->w->joints, piece, at, bytes);
   memory->unasked -= memory->unasked < REST_RUNS ? memory->unasked : REST_RUNS;
-  if (memory->unasked == 0) run->words = memory->words;
+  if (memory->unasked == 0 && !run->w->is_noise) run->words = memory->words;
   at += REST_BYTES;
   while (at < bytes && (piece[at] & 0xc0) == 0x80) at--;
   return joints_next(run->w->joints, piece, at, bytes);
@@ -298,7 +335,7 @@ viva_status words_next_long(word_run *run, const uint8_t *piece, size_t bytes, v
   const bpe *b = run->w->bpe;
   /* Joints are those of text as it is written. */
   if (!run->w->joints->usable || run->w->blank.text || !run->most) return encode_whole(run, piece, bytes, 0, error);
-  uint32_t part = b->rules.ignore_merges != 0;
+  uint64_t part = b->rules.ignore_merges != 0;
   if (part && bpe_is_whole(b, piece, bytes)) return encode_whole(run, piece, bytes, 0, error);
   for (size_t at = 0, end; at < bytes; at = end) {
     end = part_end(run, piece, at, bytes);

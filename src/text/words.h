@@ -92,6 +92,7 @@ typedef struct word_encoder {
   const joints *joints;
   const known_tokens *known;
   token_text blank; /* what ' ' stands for in pieces, of at most BLANK_MOST bytes; text NULL: they are as written */
+  int is_noise;     /* the text is no text of any language: the memory is not asked */
   word_memory *memory;
   struct word_batch *batch; /* room for new words */
   bpe_scratch *scratch;
@@ -100,7 +101,7 @@ typedef struct word_encoder {
 
 /* The words of a text, one after the other: some are gathered and then looked up together, so that the memory's lines come while
  * the others are being asked for, and those that are new are merged together. */
-#define WORDS_AT_ONCE 32
+#define WORDS_AT_ONCE 64
 typedef struct word_run {
   const word_encoder *w;
   const word *words;    /* NULL: there is no memory, or it is not asked: each is merged */
@@ -111,17 +112,20 @@ typedef struct word_run {
   size_t bytes[WORDS_AT_ONCE];       /* at most LONG_WORD_BYTES */
   const word *places[WORDS_AT_ONCE]; /* where it lies, if it is there; NULL: it is longer, or the memory is not asked */
   word_id ids[WORDS_AT_ONCE];        /* of those that have a place, with WORD_PART */
-  uint32_t parts;                    /* bits: a part of a longer piece, which is merged by the rules of such */
+  uint32_t apart;                    /* pieces that were not gathered, and are not counted yet */
+  uint32_t near;                     /* of ASCII that follow one beyond it, and are not gathered, either */
+  uint64_t parts;                    /* bits: a part of a longer piece, which is merged by the rules of such */
 } word_run;
 
-_Static_assert(WORDS_AT_ONCE <= 32, "each has a bit");
+_Static_assert(WORDS_AT_ONCE <= 64, "each has a bit");
 
 static inline void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit) {
   run->w = w;
-  run->words = w->memory->unasked ? NULL : w->memory->words;
+  run->words = w->memory->unasked || w->is_noise ? NULL : w->memory->words;
   run->limit = limit;
   run->most = bpe_symbols_most(w->bpe, LONG_WORD_BYTES) > WORD_IDS_MOST ? 0 : LONG_WORD_BYTES;
   run->count = 0;
+  run->apart = run->near = 0;
   run->parts = 0;
 }
 
@@ -130,6 +134,9 @@ viva_status words_flush(word_run *run, viva_error *error);
 
 /* A piece that is longer than a word. Errors: as words_flush. */
 viva_status words_next_long(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error);
+
+/* A piece while the memory is not asked. Errors: as words_flush. */
+viva_status words_next_apart(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error);
 
 static inline viva_status words_put(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
   size_t i = run->count++;
@@ -148,7 +155,8 @@ static inline viva_status words_put(word_run *run, const uint8_t *piece, size_t 
 
 /* The next piece, not empty. Errors: as words_flush. */
 static inline viva_status words_next(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
-  return bytes > run->most ? words_next_long(run, piece, bytes, error) : words_put(run, piece, bytes, error);
+  if (bytes > run->most) return words_next_long(run, piece, bytes, error);
+  return run->words ? words_put(run, piece, bytes, error) : words_next_apart(run, piece, bytes, error);
 }
 
 #endif

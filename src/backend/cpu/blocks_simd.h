@@ -78,6 +78,85 @@ ALWAYS_INLINE void blocks_row_tile(int tile_cols, const cpu_kernels *k, const li
   }
 }
 
+/* -- few rows of x: a row of w has its signs taken apart for all of them */
+
+/* Of x; more are multiplied with panels, and those of weights with `pairs`, for which x would have to move for each tile. */
+#define BLOCKS_ROWS 6
+
+typedef vf blocks_sums[BLOCKS_ROWS][TILE_COLS];
+
+ALWAYS_INLINE void blocks_few_span(int x_rows, int tile_cols, const weight *w, const packed_row *r, const int8_t *x,
+                                   size_t x_stride, size_t span, size_t left, const scale_run *p, vi of_lane,
+                                   blocks_sums sums) {
+  UNROLL
+  for (size_t i = 0; i < SPAN_STEPS; i++) step_ahead(WEIGHT_INT4_24, tile_cols, w, r[0], span * SPAN_STEPS + i);
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    codes64 codes[SPAN_STEPS];
+    input64 wv[SPAN_STEPS];
+    span_codes(r[j], span, left, codes);
+    UNROLL
+    for (int s = 0; s < SPAN_STEPS; s++) wv[s] = v_input(codes[s]);
+    const vf scales = span_scales(&p[j], &p[0], of_lane, span);
+    UNROLL
+    for (int i = 0; i < x_rows; i++) {
+      codes64 xv[SPAN_STEPS];
+      UNROLL
+      for (size_t s = 0; s < SPAN_STEPS; s++) /* a step that is not there: its w is 0 */
+        xv[s] = v_load_codes(x + (size_t)i * x_stride + (s * STEP < left ? s * STEP : 0));
+      sums[i][j] = v_fma(vi_float(span_dot(xv, wv)), scales, sums[i][j]);
+    }
+  }
+}
+
+/* All x_rows rows of x times tile_cols rows of w. */
+ALWAYS_INLINE void blocks_few_tile(int x_rows, int tile_cols, const cpu_kernels *k, const linear_args *a,
+                                   const cpu_input *in, size_t n0) {
+  const weight *w = a->w;
+  const size_t whole = w->cols / SPAN, rest = w->cols % SPAN, stride = in->code_stride;
+  const vi of_lane = v_blocks_of_lanes(__builtin_ctz(w->block));
+  const int8_t *x = in->codes;
+  packed_row r[TILE_COLS];
+  blocks_sums sums;
+  scale_run p[TILE_COLS];
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    r[j] = row_of(w, n0 + (size_t)j);
+    UNROLL
+    for (int i = 0; i < x_rows; i++) sums[i][j] = v_zero();
+  }
+  for (size_t span = 0; span < whole; span++, x += SPAN) {
+    if (span % SPANS == 0)
+      for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], span, &p[j]);
+    blocks_few_span(x_rows, tile_cols, w, r, x, stride, span, SPAN, p, of_lane, sums);
+  }
+  if (rest > 0) {
+    if (whole % SPANS == 0)
+      for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], whole, &p[j]);
+    blocks_few_span(x_rows, tile_cols, w, r, x, stride, whole, rest, p, of_lane, sums);
+  }
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const size_t n = n0 + (size_t)j;
+    const float factor = cpu_row_factor(k, w, n);
+    UNROLL
+    for (int i = 0; i < x_rows; i++) few_finish(a, in, (size_t)i, n, v_sum(sums[i][j]) * factor);
+  }
+}
+
+#define BLOCKS_FEW(x_rows, cols)                                                                                       \
+  static __attribute__((noinline)) void blocks_few_##x_rows(const cpu_kernels *k, const linear_args *a,                \
+                                                            const cpu_input *in, size_t begin, size_t end) {           \
+    size_t n = begin;                                                                                                  \
+    for (; n + (cols) <= end; n += (cols)) blocks_few_tile(x_rows, cols, k, a, in, n);                                 \
+    for (; n < end; n++) blocks_few_tile(x_rows, 1, k, a, in, n);                                                      \
+  }
+BLOCKS_FEW(2, TILE_COLS)
+BLOCKS_FEW(3, 2)
+BLOCKS_FEW(4, 2)
+BLOCKS_FEW(5, 2)
+BLOCKS_FEW(6, 2)
+
 /* -- panels: of each row, span by span, the codes of its steps and then the scales of its lanes */
 
 ALWAYS_INLINE void fill_blocks(weight_format format, int blocked, const weight *w, size_t row, size_t rows, size_t col,
@@ -132,11 +211,17 @@ CODES_PANEL(blocks_panel, blocks_tile)
 
 ALWAYS_INLINE void few_blocks(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
                               const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
+  static const few_fn of[BLOCKS_ROWS + 1] = {NULL,         NULL,         blocks_few_2, blocks_few_3,
+                                             blocks_few_4, blocks_few_5, blocks_few_6};
   size_t n = begin;
   (void)format;
   (void)blocked;
-  if (a->m > 1) {
+  if (a->m > BLOCKS_ROWS || (a->m > 1 && a->w->pairs)) {
     kernels_few_panel(form, k, a, in, begin, end);
+    return;
+  }
+  if (a->m > 1) {
+    of[a->m](k, a, in, begin, end);
     return;
   }
   for (; n + TILE_COLS <= end; n += TILE_COLS) blocks_row_tile(TILE_COLS, k, a, in, n);

@@ -205,13 +205,14 @@ ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, 
     for (; n + (cols) <= end; n += (cols)) fp8_few(rows, cols, block, k, a, in, n);                                    \
     for (; n < end; n++) fp8_few(rows, 1, block, k, a, in, n);                                                         \
   }
-#define FP8_FEW_ALL(block)                                                                                             \
+/* six_cols: blocks of 16 have two scales a step, which leave fewer registers. */
+#define FP8_FEW_ALL(block, six_cols)                                                                                   \
   FP8_FEW(1, FP8_COLS, block)                                                                                          \
   FP8_FEW(2, FP8_SOME_COLS, block)                                                                                     \
   FP8_FEW(3, FP8_SOME_COLS, block)                                                                                     \
   FP8_FEW(4, FP8_SOME_COLS, block)                                                                                     \
   FP8_FEW(5, FP8_MORE_COLS, block)                                                                                     \
-  FP8_FEW(6, FP8_MORE_COLS, block)                                                                                     \
+  FP8_FEW(6, six_cols, block)                                                                                          \
   static const few_fn fp8_few_of_##block[FP8_ROWS + 1] = {NULL,                                                        \
                                                           fp8_few_1_##block,                                           \
                                                           fp8_few_2_##block,                                           \
@@ -219,9 +220,9 @@ ALWAYS_INLINE void fp8_few(int rows, int cols, int block, const cpu_kernels *k, 
                                                           fp8_few_4_##block,                                           \
                                                           fp8_few_5_##block,                                           \
                                                           fp8_few_6_##block};
-FP8_FEW_ALL(0)
-FP8_FEW_ALL(16)
-FP8_FEW_ALL(32)
+FP8_FEW_ALL(0, FP8_MORE_COLS)
+FP8_FEW_ALL(16, 1)
+FP8_FEW_ALL(32, FP8_MORE_COLS)
 
 static void few_fp8(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   const few_fn *of = a->w->block == 0 ? fp8_few_of_0 : a->w->block == 16 ? fp8_few_of_16 : fp8_few_of_32;

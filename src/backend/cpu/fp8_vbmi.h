@@ -17,8 +17,10 @@
 #define VBMI_STEP  64
 #define VBMI_PARTS (VBMI_STEP / LANES)
 #define VBMI_COLS  4
-#define VBMI_ROWS  4 /* of x at a time: the next ones find the codes near */
-#define VBMI_MOST  8 /* rows of x; more are multiplied with widened parts, which are unpacked once */
+#define VBMI_ROWS  6 /* of x at a time: the next ones find the codes near */
+/* Rows of x; more are multiplied with widened parts, which are unpacked once: measured. */
+#define VBMI_MOST        12
+#define VBMI_BLOCKS_MOST 6
 
 /* Place i of the codes holds byte vbmi_order[i]: unpacking leaves words, two of them a lane of 32 bits. */
 static const uint8_t vbmi_order[VBMI_STEP] = {0,  1,  2,  3,  16, 17, 18, 19, 32, 33, 34, 35, 48, 49, 50, 51,
@@ -49,39 +51,70 @@ static int vbmi_steps(const weight *w) {
   return w->block == 0 || w->block == 16 || w->block == 32 || w->block % VBMI_STEP == 0;
 }
 
+/* A step's values times the scales of their blocks, of which the first is that of column 0; count columns are there. */
+ALWAYS_INLINE void vbmi_scale(int block, size_t count, const float *scales, vf value[VBMI_PARTS]) {
+  if (block == 0) return;
+  UNROLL
+  for (int h = 0; h < VBMI_PARTS; h++) {
+    const size_t b = (size_t)h * LANES / (size_t)block, most = (count - 1) / (size_t)block;
+    value[h] = v_mul(value[h], v_set(scales[b < most ? b : most]));
+  }
+}
+
 /* -- widening */
 
-static void widen_fp8_vbmi(const weight *w, size_t row, size_t col, float *to, size_t count) {
-  if (!vbmi_steps(w)) {
-    ref_widen_fp8(w, row, col, to, count);
-    return;
+ALWAYS_INLINE void vbmi_store(const vf value[VBMI_PARTS], float *to, size_t count) {
+  UNROLL
+  for (size_t h = 0; h < VBMI_PARTS; h++) {
+    if (count >= (h + 1) * LANES)
+      v_store(to + h * LANES, value[h]);
+    else if (count > h * LANES)
+      v_store_part(to + h * LANES, value[h], count - h * LANES);
   }
+}
+
+/* block: 0, 16, 32, or 64 for all multiples of it. */
+ALWAYS_INLINE void vbmi_widen_row(int block, const weight *w, size_t row, size_t col, float *to, size_t count) {
   const vbmi_words p = vbmi_ready();
   const uint8_t *codes = (const uint8_t *)w->data + row * w->row_bytes + col;
   float scales[FP8_SCALES];
-  size_t first = 0, known = 0; /* scales in the buffer */
-  for (size_t c = 0; c < count; c += VBMI_STEP) {
-    vf value[VBMI_PARTS];
-    vbmi_widen(&p, pairs_codes(codes + c, count - c), value);
-    UNROLL
-    for (int h = 0; h < VBMI_PARTS; h++) {
-      const size_t at = c + (size_t)h * LANES;
-      if (at >= count) break;
-      if (w->block != 0) {
-        const size_t b = (col + at) / w->block;
-        if (b >= first + known) {
-          const size_t wanted = (col + count - 1) / w->block - b + 1;
-          first = b, known = wanted < FP8_SCALES ? wanted : FP8_SCALES;
-          fp8_scales(w, row, first, known, 1, scales);
-        }
-        value[h] = v_mul(value[h], v_set(scales[b - first]));
-      }
-      if (count - at >= LANES)
-        v_store(to + at, value[h]);
-      else
-        v_store_part(to + at, value[h], count - at);
+  size_t left = block == 0 ? 0 : w->block - col % w->block; /* columns to come of the first block */
+  for (size_t c = 0; c < count;) {
+    size_t end = count, s = 0;
+    if (block != 0) {
+      const size_t first = (col + c) / w->block, most = left + (FP8_SCALES - 1) * w->block;
+      if (count - c > most) end = c + most;
+      fp8_scales(w, row, first, (col + end - 1) / w->block - first + 1, 1, scales);
+    }
+    for (; c + VBMI_STEP <= end; c += VBMI_STEP) {
+      vf value[VBMI_PARTS];
+      vbmi_widen(&p, pairs_codes(codes + c, VBMI_STEP), value);
+      vbmi_scale(block, VBMI_STEP, scales + s, value);
+      vbmi_store(value, to + c, VBMI_STEP);
+      if (block == 16 || block == 32) s += VBMI_STEP / (size_t)block;
+      if (block == 64 && (left -= VBMI_STEP) == 0) s++, left = w->block;
+    }
+    if (c < end) {
+      vf value[VBMI_PARTS];
+      vbmi_widen(&p, pairs_codes(codes + c, end - c), value);
+      vbmi_scale(block, end - c, scales + s, value);
+      vbmi_store(value, to + c, end - c);
+      c = end;
     }
   }
+}
+
+static void widen_fp8_vbmi(const weight *w, size_t row, size_t col, float *to, size_t count) {
+  if (!vbmi_steps(w))
+    ref_widen_fp8(w, row, col, to, count);
+  else if (w->block == 0)
+    vbmi_widen_row(0, w, row, col, to, count);
+  else if (w->block == 16)
+    vbmi_widen_row(16, w, row, col, to, count);
+  else if (w->block == 32)
+    vbmi_widen_row(32, w, row, col, to, count);
+  else
+    vbmi_widen_row(64, w, row, col, to, count);
 }
 
 /* -- few rows of x */
@@ -94,34 +127,25 @@ typedef struct vbmi_tile {
   const float *scales[VBMI_COLS]; /* of the blocks from the chunk's first column on */
 } vbmi_tile;
 
+/* LANES columns of a row of x, from the at-th on, of which count are there. */
+ALWAYS_INLINE vf vbmi_x(const float *x, size_t at, size_t count) {
+  if (count >= at + LANES) return v_load(x + at);
+  return count > at ? v_load_part(x + at, count - at) : v_zero();
+}
+
 /* VBMI_STEP columns from c on, or the first `count`. s: block of the chunk that c is in. */
 ALWAYS_INLINE void vbmi_step(int rows, int cols, int block, size_t count, const vbmi_words *p, const vbmi_tile *t,
                              size_t c, size_t s, const float *x, size_t x_stride, vbmi_sums sums) {
-  vf xv[VBMI_ROWS][VBMI_PARTS];
-  UNROLL
-  for (int i = 0; i < rows; i++) {
-    UNROLL
-    for (int h = 0; h < VBMI_PARTS; h++) {
-      const size_t at = (size_t)h * LANES;
-      const float *from = x + (size_t)i * x_stride + c + at;
-      if (count >= at + LANES)
-        xv[i][h] = v_load(from);
-      else
-        xv[i][h] = count > at ? v_load_part(from, count - at) : v_zero();
-    }
-  }
   UNROLL
   for (int j = 0; j < cols; j++) {
     vf w[VBMI_PARTS];
     vbmi_widen(p, pairs_codes(t->codes[j] + c, count), w);
+    vbmi_scale(block, count, t->scales[j] + s, w);
     UNROLL
     for (int h = 0; h < VBMI_PARTS; h++) {
-      if (block != 0) {
-        const size_t b = (size_t)h * LANES / (size_t)block, most = (count - 1) / (size_t)block;
-        w[h] = v_mul(w[h], v_set(t->scales[j][s + (b < most ? b : most)]));
-      }
       UNROLL
-      for (int i = 0; i < rows; i++) sums[i][j] = v_fma(w[h], xv[i][h], sums[i][j]);
+      for (int i = 0; i < rows; i++)
+        sums[i][j] = v_fma(w[h], vbmi_x(x + (size_t)i * x_stride + c, (size_t)h * LANES, count), sums[i][j]);
     }
   }
 }
@@ -177,7 +201,9 @@ ALWAYS_INLINE void vbmi_group(int block, const linear_args *a, const cpu_input *
     case 1: vbmi_few(1, VBMI_COLS, block, a, in, i, n); break;
     case 2: vbmi_few(2, VBMI_COLS, block, a, in, i, n); break;
     case 3: vbmi_few(3, VBMI_COLS, block, a, in, i, n); break;
-    default: vbmi_few(4, VBMI_COLS, block, a, in, i, n); break;
+    case 4: vbmi_few(4, VBMI_COLS, block, a, in, i, n); break;
+    case 5: vbmi_few(5, VBMI_COLS, block, a, in, i, n); break;
+    default: vbmi_few(6, VBMI_COLS, block, a, in, i, n); break;
     }
   }
 }
@@ -198,7 +224,7 @@ VBMI_FEW(64)
 
 static void few_fp8_vbmi(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   const uint32_t block = a->w->block;
-  if (!vbmi_steps(a->w) || a->m > VBMI_MOST)
+  if (!vbmi_steps(a->w) || a->m > (block == 0 ? VBMI_MOST : VBMI_BLOCKS_MOST))
     k->few_any(k, a, in, begin, end);
   else if (block == 0)
     vbmi_few_0(a, in, begin, end);

@@ -98,8 +98,9 @@ ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_
 
 /* -- few rows of x */
 
-#define SELECT_ROWS      6 /* of x in a tile */
-#define SELECT_INT8_ROWS 4 /* gcc keeps the sums of 5 in memory, and two tiles are faster */
+#define SELECT_ROWS      6                      /* of x in a tile */
+#define SELECT_MOST      (LANES == 16 ? 12 : 6) /* rows of x; more are multiplied with panels: measured */
+#define SELECT_INT8_ROWS 4                      /* gcc keeps the sums of 5 in memory, and two tiles are faster */
 
 /* A step of x as blocks have its columns (weight.pairs), and zeros where there are no more than `left`. */
 ALWAYS_INLINE void select_order(int x_rows, int pairs, const float *x, size_t x_stride, size_t left, float *to) {
@@ -193,7 +194,10 @@ ALWAYS_INLINE void few_select(weight_format format, int blocked, const cpu_panel
                              : blocked                ? select_tile_int4_blocks_of
                                                       : select_tile_int4_of;
   const size_t most = format == WEIGHT_INT8_24 ? SELECT_INT8_ROWS : SELECT_ROWS, parts = (a->m + most - 1) / most;
-  (void)form;
+  if (a->m > SELECT_MOST) {
+    kernels_few_panel(form, k, a, in, begin, end);
+    return;
+  }
   for (size_t n = begin; n < end && a->m == 1; n += TILE_COLS)
     select_row_tile(format, blocked, k, a, in, n, end - n < TILE_COLS ? end - n : TILE_COLS);
   for (size_t n = begin; n < end && a->m > 1; n += TILE_COLS) {

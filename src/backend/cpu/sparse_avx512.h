@@ -1,7 +1,7 @@
 /* backend/cpu/sparse_avx512.h: INT8 2:4 and INT4 2:4 times rows of INT8 and INT4 codes with AVX512_VNNI and AVX512_VBMI:
  * the order of the sums is that of codes_simd.h and blocks_simd.h, so the bits are the same.
  *
- * One row of x: w stays as it is stored. A vector holds the 64 kept codes of 128 columns, byte 2g and 2g + 1 those of
+ * Few rows of x: w stays as it is stored. A vector holds the 64 kept codes of 128 columns, byte 2g and 2g + 1 those of
  * group g; from the index comes, byte for byte, which of the 128 codes of x belongs to it, and one permutation of two
  * registers puts them there. So lane l has columns 8l … 8l + 7. VPDPBUSD wants one factor without sign: x is taken 128
  * too large, and 128 Σw, made by a second VPDPBUSD, is taken off again.
@@ -26,7 +26,9 @@ ALWAYS_INLINE __m512i sparse_excess(__m512i sums, __m512i w) {
   return _mm512_dpbusd_epi32(sums, _mm512_set1_epi8((char)CODE_SIGN), w);
 }
 
-/* -- one row of x */
+/* -- few rows of x */
+
+#define SPARSE_ROWS 6 /* of x at most: w is unpacked once for all of them; more are multiplied with panels */
 
 /* Where the codes of a block's columns are in 64 codes of x, which are even columns first; pairs as weight.h says. */
 ALWAYS_INLINE __m512i sparse_order(int pairs) {
@@ -65,43 +67,52 @@ ALWAYS_INLINE kept128 sparse_kept_int4(int steps, const uint8_t *at) {
   return kept;
 }
 
-/* The codes of x, of the 128 columns in a and b, that belong to the kept ones. */
-ALWAYS_INLINE __m512i sparse_select(__m512i index, __m512i a, __m512i b) {
+/* Which of the codes of x of 128 columns belong to the kept ones. */
+ALWAYS_INLINE __m512i sparse_places(__m512i index) {
   const __m512i fields = _mm512_set1_epi64(0x0e0c0a0806040200);
   const __m512i group =
       _mm512_add_epi8(_mm512_setr_epi64(0, 0x1010101010101010, 0x2020202020202020, 0x3030303030303030,
                                         0x4040404040404040, 0x5050505050505050, 0x6060606060606060, 0x7070707070707070),
                       _mm512_set1_epi64(0x0c0c080804040000));
   /* (shifted & 3) | group */
-  const __m512i at =
-      _mm512_ternarylogic_epi64(_mm512_multishift_epi64_epi8(fields, index), _mm512_set1_epi8(3), group, 0xea);
-  return _mm512_permutex2var_epi8(a, at, b);
+  return _mm512_ternarylogic_epi64(_mm512_multishift_epi64_epi8(fields, index), _mm512_set1_epi8(3), group, 0xea);
 }
 
-/* A tile of rows of w: their sums. */
+/* A tile: its sums. */
 typedef struct sparse_sums {
-  vf floats[TILE_COLS];
-  vi ints[TILE_COLS], excess[TILE_COLS];
+  vf floats[SPARSE_ROWS][TILE_COLS];
+  vi ints[SPARSE_ROWS][TILE_COLS], excess[TILE_COLS];
 } sparse_sums;
 
-/* One span: `steps` steps of it are there. */
-ALWAYS_INLINE void sparse_span(weight_format format, int blocked, int tile_cols, int steps, const packed_row *r,
-                               size_t span, const int8_t *x, __m512i order, const scale_run *p, vi of_lane,
-                               sparse_sums *sums) {
-  const __m512i a = sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(x)));
-  const __m512i b = steps == 2 ? sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(x + STEP))) : a;
+/* One span of x_rows rows of x: `steps` steps of it are there. */
+ALWAYS_INLINE void sparse_span(weight_format format, int blocked, int x_rows, int tile_cols, int steps,
+                               const packed_row *r, size_t span, const int8_t *x, size_t x_stride, __m512i order,
+                               const scale_run *p, vi of_lane, sparse_sums *sums) {
+  __m512i codes[TILE_COLS], places[TILE_COLS], excess[TILE_COLS];
+  vf scales[TILE_COLS];
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
     const uint8_t *at = r[j].codes + span * SPAN_STEPS * step_bytes(format);
     const kept128 w = format == WEIGHT_INT8_24 ? sparse_kept_int8(steps, at) : sparse_kept_int4(steps, at);
-    const __m512i selected = sparse_select(w.index, a, b);
-    if (blocked) {
-      const vi dot =
-          _mm512_sub_epi32(_mm512_dpbusd_epi32(vi_zero(), selected, w.codes), sparse_excess(vi_zero(), w.codes));
-      sums->floats[j] = v_fma(vi_float(dot), span_scales(&p[j], &p[0], of_lane, span), sums->floats[j]);
-    } else {
-      sums->ints[j] = _mm512_dpbusd_epi32(sums->ints[j], selected, w.codes);
-      sums->excess[j] = sparse_excess(sums->excess[j], w.codes);
+    codes[j] = w.codes, places[j] = sparse_places(w.index);
+    excess[j] = sparse_excess(blocked ? vi_zero() : sums->excess[j], w.codes);
+    if (blocked)
+      scales[j] = span_scales(&p[j], &p[0], of_lane, span), excess[j] = _mm512_sub_epi32(vi_zero(), excess[j]);
+    sums->excess[j] = excess[j];
+  }
+  UNROLL
+  for (int i = 0; i < x_rows; i++) {
+    const int8_t *from = x + (size_t)i * x_stride;
+    const __m512i a = sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(from)));
+    const __m512i b = steps == 2 ? sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(from + STEP))) : a;
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) {
+      const __m512i selected = _mm512_permutex2var_epi8(a, places[j], b);
+      if (blocked)
+        sums->floats[i][j] =
+            v_fma(vi_float(_mm512_dpbusd_epi32(excess[j], selected, codes[j])), scales[j], sums->floats[i][j]);
+      else
+        sums->ints[i][j] = _mm512_dpbusd_epi32(sums->ints[i][j], selected, codes[j]);
     }
   }
 }
@@ -129,10 +140,11 @@ ALWAYS_INLINE void sparse_ask(weight_format format, int blocked, int tile_cols, 
   if (blocked) __builtin_prefetch(ahead->scales + span * ahead->scales_step, 0, 3);
 }
 
-ALWAYS_INLINE void sparse_row_tile(weight_format format, int blocked, int tile_cols, const cpu_kernels *k,
+/* All x_rows rows of x times tile_cols rows of w. */
+ALWAYS_INLINE void sparse_few_tile(weight_format format, int blocked, int x_rows, int tile_cols, const cpu_kernels *k,
                                    const linear_args *a, const cpu_input *in, size_t n0) {
   const weight *w = a->w;
-  const size_t spans = w->cols / SPAN, rest = w->cols % SPAN;
+  const size_t spans = w->cols / SPAN, rest = w->cols % SPAN, stride = in->code_stride;
   const int8_t *x = in->codes;
   const __m512i order = sparse_order(w->pairs);
   const vi of_lane = blocked ? v_blocks_of_lanes(__builtin_ctz(w->block)) : vi_zero();
@@ -142,39 +154,65 @@ ALWAYS_INLINE void sparse_row_tile(weight_format format, int blocked, int tile_c
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
     r[j] = row_of(w, n0 + (size_t)j);
-    sums.floats[j] = v_zero(), sums.ints[j] = sums.excess[j] = vi_zero();
+    sums.excess[j] = vi_zero();
+    UNROLL
+    for (int i = 0; i < x_rows; i++) sums.floats[i][j] = v_zero(), sums.ints[i][j] = vi_zero();
   }
   const sparse_ahead ahead = sparse_ahead_of(tile_cols, w, r[0]);
-  for (size_t span = 0; span < spans; span++) {
+  for (size_t span = 0; span < spans; span++, x += SPAN) {
     if (blocked && span % SPANS == 0)
       for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], span, &p[j]);
     sparse_ask(format, blocked, tile_cols, &ahead, span);
-    sparse_span(format, blocked, tile_cols, 2, r, span, x + span * SPAN, order, p, of_lane, &sums);
+    sparse_span(format, blocked, x_rows, tile_cols, 2, r, span, x, stride, order, p, of_lane, &sums);
   }
   if (rest > 0) {
     if (blocked && spans % SPANS == 0)
       for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], spans, &p[j]);
     if (rest > STEP)
-      sparse_span(format, blocked, tile_cols, 2, r, spans, x + spans * SPAN, order, p, of_lane, &sums);
+      sparse_span(format, blocked, x_rows, tile_cols, 2, r, spans, x, stride, order, p, of_lane, &sums);
     else
-      sparse_span(format, blocked, tile_cols, 1, r, spans, x + spans * SPAN, order, p, of_lane, &sums);
+      sparse_span(format, blocked, x_rows, tile_cols, 1, r, spans, x, stride, order, p, of_lane, &sums);
   }
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
-    const float sum = codes_sum(blocked, sums.floats[j], _mm512_sub_epi32(sums.ints[j], sums.excess[j]));
-    few_finish(a, in, 0, n0 + (size_t)j, sum * cpu_row_factor(k, w, n0 + (size_t)j));
+    const float factor = cpu_row_factor(k, w, n0 + (size_t)j);
+    UNROLL
+    for (int i = 0; i < x_rows; i++) {
+      const vi sum = _mm512_sub_epi32(sums.ints[i][j], sums.excess[j]);
+      few_finish(a, in, (size_t)i, n0 + (size_t)j, codes_sum(blocked, sums.floats[i][j], sum) * factor);
+    }
   }
 }
 
+#define SPARSE_FEW(name, format, blocked, x_rows, cols)                                                                \
+  static __attribute__((noinline)) void name##_##x_rows(const cpu_kernels *k, const linear_args *a,                    \
+                                                        const cpu_input *in, size_t begin, size_t end) {               \
+    size_t n = begin;                                                                                                  \
+    for (; n + (cols) <= end; n += (cols)) sparse_few_tile(format, blocked, x_rows, cols, k, a, in, n);                \
+    for (; n < end; n++) sparse_few_tile(format, blocked, x_rows, 1, k, a, in, n);                                     \
+  }
+/* more_cols: with 5 and 6 rows of x. Measured: integer sums want registers, scales to be used by several rows. */
+#define SPARSE_FEW_ALL(name, format, blocked, more_cols)                                                               \
+  SPARSE_FEW(name, format, blocked, 1, TILE_COLS)                                                                      \
+  SPARSE_FEW(name, format, blocked, 2, TILE_COLS)                                                                      \
+  SPARSE_FEW(name, format, blocked, 3, TILE_COLS)                                                                      \
+  SPARSE_FEW(name, format, blocked, 4, TILE_COLS)                                                                      \
+  SPARSE_FEW(name, format, blocked, 5, more_cols)                                                                      \
+  SPARSE_FEW(name, format, blocked, 6, more_cols)                                                                      \
+  static const few_fn name##_of[SPARSE_ROWS + 1] = {NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6};
+SPARSE_FEW_ALL(sparse_few_int8, WEIGHT_INT8_24, 0, 2)
+SPARSE_FEW_ALL(sparse_few_int4, WEIGHT_INT4_24, 0, 2)
+SPARSE_FEW_ALL(sparse_few_int4_blocks, WEIGHT_INT4_24, 1, TILE_COLS)
+
 ALWAYS_INLINE void few_sparse(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
                               const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  size_t n = begin;
-  if (a->m > 1) {
+  const few_fn *of = format == WEIGHT_INT8_24 ? sparse_few_int8_of
+                     : blocked                ? sparse_few_int4_blocks_of
+                                              : sparse_few_int4_of;
+  if (a->m > SPARSE_ROWS)
     kernels_few_panel(form, k, a, in, begin, end);
-    return;
-  }
-  for (; n + TILE_COLS <= end; n += TILE_COLS) sparse_row_tile(format, blocked, TILE_COLS, k, a, in, n);
-  for (; n < end; n++) sparse_row_tile(format, blocked, 1, k, a, in, n);
+  else
+    of[a->m](k, a, in, begin, end);
 }
 
 /* -- panels: of each row the codes of its steps and then −128 Σw for each lane of them; with scales of blocks, span by

@@ -23,9 +23,8 @@
  *
  *   16 bits   8 × 32 vectors, each a block: pairs 0, 1, 2, 3
  *   FP8       4 × 32 vectors, each two blocks: pairs 0, 2 of the first; 0, 2 of the second; 1, 3 of the first; of the second
- *   NVFP4     2 × 32 vectors, each four blocks, a word for each. Of pair p the first code lies in the low half of the word,
- *             the second in the high half, its sign at bit 15, 12, 14, 13 for p = 0, 1, 2, 3, its magnitude at bits
- *             11 − 3p … 9 − 3p: a mask and no, one or two shifts make an FP16 of it
+ *   NVFP4     2 × 32 vectors, each four blocks, a word for each. A pair is two FP16, its codes · 2^−14: of eight bits of
+ *             GEMV_FP4_BITS. The word is the one of which gemv_fp4_pair makes its four pairs by two operations each
  *
  * 2:4 has spans of 32 columns in place of blocks, and groups of 4 columns, of which two codes are kept, in place of pairs: pair p
  * is row g + 8 (p mod 2), group t and, of p = 2 and 3, 4 more.
@@ -147,16 +146,45 @@ GEMV_SHARED uint32_t gemv_word_fp8(const weight *w, size_t row, size_t col, uint
   return all;
 }
 
+#define GEMV_FP4_BITS 0x8e008e00u /* of two FP16 that are codes · 2^−14 */
+
+GEMV_SHARED uint32_t gemv_left(uint32_t w, uint32_t by) { return w << by | w >> (32 - by); }
+
+/* The word whose gemv_fp4_pair p is pair[p]: each line finds the bits that those before have left only one way to. */
+GEMV_SHARED uint32_t gemv_fp4_word(const uint32_t pair[4]) {
+  uint32_t w = pair[2] >> 9 | pair[3] >> 6;
+  w |= ((pair[1] ^ w) & 0x02000200u) >> 2;
+  w |= (pair[1] ^ w << 2) & 0x08000800u;
+  w |= (pair[0] ^ gemv_left(w, 13)) & 0x80008000u;
+  w |= gemv_left((pair[0] ^ w) & 0x02000200u, 19);
+  w |= ((pair[1] ^ w) & 0x80008000u) >> 2;
+  w |= (pair[0] ^ gemv_left(w, 13)) & 0x04000400u;
+  w |= gemv_left((pair[0] ^ w) & 0x08000800u, 19);
+  w |= ((pair[1] ^ w) & 0x04000400u) >> 2;
+  return w;
+}
+
+/* Two operations: a shift or rotation, and one of three operands. */
+GEMV_SHARED uint32_t gemv_fp4_pair(uint32_t w, int p) {
+  switch (p) {
+  case 0: return (w ^ gemv_left(w, 13)) & GEMV_FP4_BITS;
+  case 1: return (w ^ w << 2) & GEMV_FP4_BITS;
+  case 2: return w << 9 & GEMV_FP4_BITS;
+  default: return w << 6 & GEMV_FP4_BITS;
+  }
+}
+
 GEMV_SHARED uint32_t gemv_word_nvfp4(const weight *w, size_t row, size_t col, uint32_t lane, uint32_t block) {
-  uint32_t all = 0;
-  for (uint32_t p = 0; p < 4; p++)
+  uint32_t pairs[4];
+  for (uint32_t p = 0; p < 4; p++) {
+    pairs[p] = 0;
     for (uint32_t i = 0; i < 2; i++) {
       const uint32_t code =
           gemv_code_fp4(w, row + lane / 4 + (p & 1) * 8, col + block * 16 + lane % 4 * 2 + p / 2 * 8 + i);
-      const uint32_t sign = p < 2 ? 15 - 3 * p : 16 - p;
-      all |= (code >> 3) << (16 * i + sign) | (code & 7u) << (16 * i + 9 - 3 * p);
+      pairs[p] |= ((code & 8u) << 12 | (code & 7u) << 9) << 16 * i;
     }
-  return all;
+  }
+  return gemv_fp4_word(pairs);
 }
 
 /* Word 0 and 1 of a span: pairs 0, 1 and 2, 3. */

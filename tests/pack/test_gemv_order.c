@@ -44,11 +44,9 @@ static uint32_t word_at(const ordered *o, size_t vector, size_t lane, size_t wor
 
 static float half(uint32_t bits) { return f16_to_f32((uint16_t)bits); }
 
-/* The FP16 that an NVFP4 word gives for pair p, as the kernel shifts it, times 2^14. */
+/* The FP16 that an NVFP4 word gives for pair p, as the kernel makes it, times 2^14. */
 static float fp4_of(uint32_t word, uint32_t p, uint32_t i) {
-  static const uint32_t sign_shift[4] = {0, 3, 1, 2};
-  const uint32_t bits = (word << sign_shift[p] & 0x80008000u) | (word << 3 * p & 0x0e000e00u);
-  return half(bits >> 16 * i) * GEMV_NVFP4_SCALE;
+  return half(gemv_fp4_pair(word, (int)p) >> 16 * i) * GEMV_NVFP4_SCALE;
 }
 
 /* The code of a dense weight: lane 4 g + t, block of 16 columns in the record, pair, first or second. */

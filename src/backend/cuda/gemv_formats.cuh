@@ -211,17 +211,6 @@ struct gemv_fp8_blocks { /* blocks of 16, 32, 64, 128 columns */
 
 /* -- NVFP4: an accumulator for each of the four blocks of a vector, scaled in FP32 after the block's product */
 
-/* Pair p of a word as FP16, times 2^-14. */
-static __device__ __forceinline__ uint32_t fp4_pair(uint32_t word, int p) {
-  const uint32_t sign = 0x80008000u, magnitude = 0x0e000e00u;
-  switch (p) {
-  case 0: return word & (sign | magnitude);
-  case 1: return word << 3 & (sign | magnitude);
-  case 2: return and_or(word << 1, sign, word << 6 & magnitude);
-  default: return and_or(word << 2, sign, word << 9 & magnitude);
-  }
-}
-
 struct gemv_nvfp4 {
   template <int TILES> using operands = gemv_operands<TILES>;
   static constexpr int TOGETHER = 2;
@@ -248,7 +237,8 @@ struct gemv_nvfp4 {
         for (int half = 0; half < 2; half++) {
           const int block = granule * 2 + half;
           const uint32_t q = words[block];
-          const uint32_t a0 = fp4_pair(q, 0), a1 = fp4_pair(q, 1), a2 = fp4_pair(q, 2), a3 = fp4_pair(q, 3);
+          const uint32_t a0 = gemv_fp4_pair(q, 0), a1 = gemv_fp4_pair(q, 1), a2 = gemv_fp4_pair(q, 2),
+                         a3 = gemv_fp4_pair(q, 3);
           const float2 scale = half2_to_float2(scales[block]);
 #pragma unroll
           for (int i = 0; i < TILES; i++) {
@@ -293,7 +283,7 @@ struct gemv_nvfp4_few {
       for (int v = 0; v < 2; v++) {
         const uint4 b = x[v][block / 2];
         const uint32_t q = words[v][block], b0 = block % 2 ? b.z : b.x, b1 = block % 2 ? b.w : b.y;
-        mma_f16(z[v], fp4_pair(q, 0), fp4_pair(q, 1), fp4_pair(q, 2), fp4_pair(q, 3), b0, b1);
+        mma_f16(z[v], gemv_fp4_pair(q, 0), gemv_fp4_pair(q, 1), gemv_fp4_pair(q, 2), gemv_fp4_pair(q, 3), b0, b1);
       }
 #pragma unroll
     for (int v = 0; v < 2; v++) add_scaled(c[0][0], z[v], half2_to_float2(scales[v]));

@@ -365,24 +365,39 @@ static __device__ __forceinline__ void gemv_store(const gemv_matrix &w, gemv_out
   }
 }
 
-/* gate: SWIGLU: output o of the gate's tile, until that of up comes. store(matrix, m, n, v): where a value goes. */
-template <class Store>
-static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const gemv_factors &f, const float *sums,
-                                                     int tile, int o, float *gate, Store store) {
+/* Output o of a tile: row n of a matrix for row m of x; matrix −1: there is none. */
+struct gemv_output_place {
+  int matrix, m, n;
+};
+
+static __device__ __forceinline__ gemv_output_place gemv_find_output(const gemv_args &a, int tile, int o) {
   const gemv_place_of_tile at = gemv_find(a, tile);
   const int m = o / GEMV_TILE, n = at.tile * GEMV_TILE + o % GEMV_TILE;
-  if (m >= a.m || n >= a.matrix[at.matrix].n) return;
-  const float *parts = sums + o * GEMV_SUM_PAD;
+  return {m < a.m && n < a.matrix[at.matrix].n ? at.matrix : -1, m, n};
+}
+
+/* The output there, of the eight warps' sums. gate: SWIGLU: that of the gate's tile, until up's comes. store(matrix, m, n, v):
+ * where a value goes. */
+template <class Store>
+static __device__ __forceinline__ void gemv_finish(gemv_activation act, const gemv_factors &f, const float *parts,
+                                                   const gemv_output_place &at, float *gate, Store store) {
   float v = 0;
 #pragma unroll
   for (int i = 0; i < GEMV_WARPS; i++) v += parts[i];
   v = gemv_scaled(f, v);
-  if (a.activation != GEMV_SWIGLU)
-    store(at.matrix, m, n, activated((activation)a.activation, v) + f.residual);
+  if (act != GEMV_SWIGLU)
+    store(at.matrix, at.m, at.n, activated((activation)act, v) + f.residual);
   else if (at.matrix == 0)
     *gate = v;
   else
-    store(0, m, n, silu(*gate) * v);
+    store(0, at.m, at.n, silu(*gate) * v);
+}
+
+template <class Store>
+static __device__ __forceinline__ void gemv_epilogue(const gemv_args &a, const gemv_factors &f, const float *sums,
+                                                     int tile, int o, float *gate, Store store) {
+  const gemv_output_place at = gemv_find_output(a, tile, o);
+  if (at.matrix >= 0) gemv_finish(a.activation, f, sums + o * GEMV_SUM_PAD, at, gate, store);
 }
 
 /* This warp's sums of a tile to sums [m][16][GEMV_SUM_PAD]. */

@@ -194,7 +194,6 @@ int persist_attention(const persist_program *p, const rope_append_args *turn, co
   s->attention.v = w.v;
   s->attention.out = w.attended;
   s->attention.partial = w.partial;
-  s->attention.before = marks_of(p, w).qkv;
   s->attention.after = marks_of(p, w).attended;
   return cudaSuccess;
 }

@@ -49,6 +49,7 @@ struct __align__(16) persist_control {
   uint64_t described[PERSIST_STAGES], left[PERSIST_STAGES]; /* a stage is there; all computing warps have left it */
   uint64_t taken[PERSIST_SUMS];                             /* the sums of a tile have been read */
   persist_ring ring;
+  persist_held held;
   float squares[PERSIST_MOST_ROWS * GEMV_WARPS];
 };
 
@@ -287,6 +288,41 @@ static __device__ __forceinline__ void persist_add_parts(const step_exchange_gro
   }
 }
 
+/* Where an output of a tile goes: found before its sums are there. */
+struct persist_result {
+  gemv_output_place at;
+  uint64_t *floats; /* or */
+  uint32_t *halves;
+  float *y;    /* where the stage keeps, else NULL */
+  size_t part; /* its place in an exchange */
+
+  __device__ __forceinline__ persist_result(const persist_stage &s, int tile, int lane)
+      : at(gemv_find_output(s.product, tile, lane)), floats(NULL), halves(NULL), y(NULL), part(0) {
+    if (at.matrix < 0) return;
+    const bool half = s.product.output == GEMV_F16; /* of two matrices one result */
+    const gemv_matrix &w = s.product.matrix[half ? 0 : at.matrix];
+    const size_t row = at.m * persist_row(w.n);
+    if (half) {
+      halves = static_cast<uint32_t *>(s.words[0]) + row + persist_half_at(at.n);
+    } else if (s.keeps) {
+      floats = static_cast<uint64_t *>(s.words[0]) + row + persist_float_at(at.n);
+      y = static_cast<float *>(w.y) + at.m * w.y_stride + at.n;
+      part = at.m * (size_t)w.n + at.n;
+    } else {
+      floats = static_cast<uint64_t *>(s.words[at.matrix]) + at.m * w.y_stride + at.n;
+    }
+  }
+  __device__ __forceinline__ void put(float v, uint32_t epoch, const step_exchange_group &g, uint32_t number) const {
+    if (halves)
+      persist_put(halves, v, epoch);
+    else if (!y || g.ranks == 0)
+      persist_put(floats, v, epoch);
+    else
+      persist_send_part(g, number, part, v);
+    if (y) *y = v;
+  }
+};
+
 static __device__ __forceinline__ void persist_finish(const step_exchange_group &g, persist_control *c,
                                                       const persist_stage &s, uint32_t epoch, const float *sums,
                                                       persist_finisher *mine, int lane) {
@@ -295,28 +331,18 @@ static __device__ __forceinline__ void persist_finish(const step_exchange_group 
   const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
   if (first >= end) return;
   const uint32_t number = mine->exchange + s.exchange;
-  auto store = [&](int i, int m, int n, float v) {
-    const gemv_matrix &w = a.matrix[i];
-    if (a.output == GEMV_F16) {
-      persist_put(static_cast<uint32_t *>(s.words[i]) + m * persist_row(w.n) + persist_half_at(n), v, epoch);
-    } else if (s.keeps) {
-      if (g.ranks == 0)
-        persist_put(static_cast<uint64_t *>(s.words[i]) + m * persist_row(w.n) + persist_float_at(n), v, epoch);
-      else
-        persist_send_part(g, number, m * w.n + n, v);
-      static_cast<float *>(w.y)[m * w.y_stride + n] = v;
-    } else {
-      persist_put(static_cast<uint64_t *>(s.words[i]) + m * w.y_stride + n, v, epoch);
-    }
-  };
   gemv_factors next = gemv_load_factors(a, first, lane); /* the residual: this lane wrote it, two products ago */
+  const gemv_activation activation = a.activation;
   float gate = 0;
   for (int tile = first; tile < end; tile++) {
     const gemv_factors factors = next;
     if (tile + 1 < end) next = gemv_load_factors(a, tile + 1, lane);
     const int place = mine->tiles++ % PERSIST_SUMS;
+    const persist_result to(s, tile, lane);
     persist_sum(place);
-    gemv_epilogue(a, factors, sums + place * sums_of_tile, tile, lane, &gate, store);
+    if (to.at.matrix >= 0)
+      gemv_finish(activation, factors, sums + place * sums_of_tile + lane * GEMV_SUM_PAD, to.at, &gate,
+                  [&](int, int, int, float v) { to.put(v, epoch, g, number); });
     __syncwarp();
     if (lane == 0) barrier_arrive(shared_address(c->taken) + place * 8);
   }
@@ -334,6 +360,8 @@ static __device__ __forceinline__ void persist_finish_all(const persist_args &p,
     __syncwarp(); /* lanes without outputs must not write over the description that others still read */
     barrier_wait(shared_address(c->left) + i % PERSIST_STAGES * 8, i / PERSIST_STAGES & 1);
     persist_fetch(p, c, i + PERSIST_STAGES, lane);
+    __syncwarp();
+    if (lane == 0 && stage.attends) persist_read_held(&c->stage[i % PERSIST_STAGES].attention, &c->held);
     __syncwarp();
     if (lane == 0) barrier_arrive(shared_address(c->described) + i % PERSIST_STAGES * 8);
   }
@@ -367,8 +395,17 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
     for (int i = 0; i < PERSIST_SUMS; i++) barrier_init(shared_address(&control->taken[i]), 1);
     barrier_init_fence();
   }
-  if (warp == GEMV_WARPS)
+  if (warp == GEMV_WARPS) {
     for (int i = 0; i < PERSIST_STAGES; i++) persist_fetch(p, control, i, lane);
+    __syncwarp();
+    for (int i = 0; i < PERSIST_STAGES; i++) {
+      persist_stage *const s = &control->stage[i];
+      if (i >= p.stage_count || !s->attends) continue;
+      persist_hold(&control->held, s->attention, lane);
+      __syncwarp();
+      if (lane == 0) persist_read_held(&s->attention, &control->held);
+    }
+  }
   __syncthreads();
   const uint32_t turn = *p.turn * p.layers;
   if (warp >= GEMV_WARPS) {

@@ -16,7 +16,7 @@ struct persist_heads {
   rope_args turn;
   const uint64_t *q, *k, *v; /* words, as turn's q, k, v */
   uint32_t *out;             /* words, as attend.half_out */
-  persist_mark before, after;
+  persist_mark after;
   uint64_t *partial; /* [row][head][group · dim + 2 · group][PERSIST_SHARES] */
 };
 
@@ -25,11 +25,45 @@ template <int LANES, int GROUP> struct persist_attend_shared {
   float vectors[(GROUP + 2) * LANES * CACHE_PIECE]; /* q of the block's heads, k, v */
 };
 
+/* What attention of every layer asks of the step, in shared memory: in L2 each of it is a trip of its own. One row. */
+#define PERSIST_HELD_PAGES 32
+
+struct __align__(16) persist_held {
+  float cos_sin[PERSIST_MOST_DIM];
+  void *pages[PERSIST_HELD_PAGES]; /* the sequence's first */
+  void *const *sequence_pages;     /* all of them, in the device's memory */
+  batch_span span;
+  uint32_t position, sequence, pages_held;
+};
+
+/* A warp: of the step that the stage is of. */
+static __device__ __forceinline__ void persist_hold(persist_held *h, const persist_heads &s, uint32_t lane) {
+  static_assert(PERSIST_MOST_ROWS == 1 && PERSIST_HELD_PAGES == STEP_WARP, "a lane for each page of the row");
+  for (uint32_t i = lane; i < s.turn.rotary_dim; i += STEP_WARP) h->cos_sin[i] = s.turn.cos_sin[i];
+  const uint32_t position = s.attend.positions[0], pages = position / KV_PAGE + 1;
+  void *const *from = s.attend.pages + s.attend.spans[s.attend.sequence[0]].first_page;
+  if (lane < pages) h->pages[lane] = from[lane];
+  if (lane != 0) return;
+  h->position = position;
+  h->sequence = 0;
+  h->span.first_page = 0;
+  h->sequence_pages = from;
+  h->pages_held = pages <= PERSIST_HELD_PAGES;
+}
+
+/* A stage's description, which is in shared memory too: it reads what is held. */
+static __device__ __forceinline__ void persist_read_held(persist_heads *s, persist_held *h) {
+  s->attend.positions = s->turn.positions = &h->position;
+  s->attend.sequence = s->turn.sequence = &h->sequence;
+  s->attend.spans = s->turn.spans = &h->span;
+  s->attend.pages = s->turn.pages = h->pages_held ? h->pages : h->sequence_pages;
+  s->turn.cos_sin = h->cos_sin;
+}
+
 /* q of the block's heads and, where the share has the row's own position, k and v. */
 static __device__ __forceinline__ void persist_take_vectors(float *vectors, const persist_heads &s,
                                                             const single_work &w, uint32_t epoch,
                                                             persist_patience *patience) {
-  persist_expect<ATTEND_THREADS>(s.before, epoch, patience);
   const uint32_t dim = s.attend.dim, n = (w.heads + (w.own ? 2 : 0)) * dim;
   for (uint32_t i = 2 * thread_index(); i < n; i += 2 * ATTEND_THREADS) {
     const uint32_t head = i / dim, d = i % dim;

@@ -61,8 +61,9 @@ struct persist_mark {
 template <int THREADS>
 static __device__ __forceinline__ void persist_expect(const persist_mark &mark, uint32_t epoch,
                                                       persist_patience *patience) {
+  const uint32_t enough = epoch * mark.each - mark.each / 2;
   if (threadIdx.x == 0)
-    while ((int32_t)(load_relaxed(mark.counter) - epoch * mark.each) < 0 && !patience->over()) {
+    while ((int32_t)(load_relaxed(mark.counter) - enough) < 0 && !patience->over()) {
     }
   sync_threads<THREADS>();
 }

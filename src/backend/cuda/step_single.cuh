@@ -248,7 +248,7 @@ static __device__ __forceinline__ void single_by_units(single_memory<LANES, GROU
   unit_take_queries(&queries, at, q, w.heads);
   unit_state<DIM> state;
   unit_clear(&state);
-  for (uint32_t number = 1; unit < end; number++, unit += ATTEND_WARPS) {
+  for (uint32_t number = 1;; number++) {
     if (TURN && w.own && unit == w.position / ATTEND_UNIT)
       unit_take(&cache, at, unit, w.position, s->key, s->value, __half2float(s->key_scale),
                 __half2float(s->value_scale));
@@ -260,9 +260,11 @@ static __device__ __forceinline__ void single_by_units(single_memory<LANES, GROU
       if (p < w.share.begin || p >= w.share.end) score[i] = -CUDART_INF_F;
     }
     unit_add_values(&state, cache, score, at.t);
+    unit += ATTEND_WARPS;
+    if (unit >= end) break;
     page = pages.of(number, lane);
-    unit_load_keys(&cache, at, unit + ATTEND_WARPS, page);
-    unit_load_values(&cache, at, unit + ATTEND_WARPS, page);
+    unit_load_keys(&cache, at, unit, page);
+    unit_load_values(&cache, at, unit, page);
   }
   unit_store<TYPE, DIM, GROUP>(&state, at, s->parts.out[warp], s->parts.most[warp], s->parts.sum[warp]);
 }

@@ -57,7 +57,8 @@ struct persist_mark {
   uint32_t each; /* what it grows by in an epoch */
 };
 
-/* All computing threads: until the counter has come to the epoch's end. */
+/* All computing threads: until half of what an epoch adds to the counter is there: what is not there by then comes while words
+ * are read. */
 template <int THREADS>
 static __device__ __forceinline__ void persist_expect(const persist_mark &mark, uint32_t epoch,
                                                       persist_patience *patience) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/cuda.h"
 #include "lib/cuda_kit.h"
 #include "model/rope.h"
 #include "number/number.h"
@@ -204,6 +205,70 @@ static void codes_are_those_of_rows(void **state) {
     for (size_t m = 0; m < sizeof code_modes / sizeof *code_modes; m++) codes_of(widths[w], code_modes[m]);
 }
 
+/* -- sums of several GPUs' parts, which lie here already, and their norm in one pass: the bits of both, one after the other */
+
+enum { SUM_RANKS = 3, SUM_OWN = 1, SUM_TICK = 7 };
+
+/* x: dev, this rank's part. */
+static step_exchange_sum_args sum_of(const float *parts, size_t count, float *x) {
+  const uint32_t tick = SUM_TICK, failed = 0;
+  step_exchange_sum_args a = {
+      .rank = SUM_OWN, .ranks = SUM_RANKS, .x = x, .count = count, .tick = SUM_TICK, .blocks = 64};
+  a.failed = cuda_kit_put(&kit, &failed, sizeof failed);
+  for (size_t r = 0; r < SUM_RANKS; r++) {
+    if (r == SUM_OWN) continue;
+    a.parts[r] = cuda_kit_put(&kit, parts + r * count, count * sizeof(float));
+    a.words[r] = cuda_kit_put(&kit, &tick, sizeof tick);
+  }
+  return a;
+}
+
+static void sum_and_norm_of(size_t n, input_mode mode) {
+  enum { ROWS = 3 };
+  cuda_backend *c = cuda_of(kit.b);
+  const step_queue q = {.stream = c->stream};
+  const size_t count = ROWS * n, bytes = count * sizeof(float);
+  const size_t room = mode == INPUT_FLOAT ? bytes : kit.ops->quantized_bytes(kit.b, mode, ROWS, n);
+  uint64_t seed = n;
+  float *parts = malloc(SUM_RANKS * bytes), *gain = malloc(n * sizeof *gain), *expected = malloc(bytes);
+  uint8_t *at_once = malloc(room), *after = malloc(room);
+  kit_fill(parts, SUM_RANKS * count, &seed);
+  kit_fill(gain, n, &seed);
+  for (size_t i = 0; i < count; i++) expected[i] = parts[i] + parts[count + i] + parts[2 * count + i];
+  const float *far_gain = cuda_kit_put(&kit, gain, n * sizeof *gain);
+  float *sum = cuda_kit_put(&kit, parts + SUM_OWN * count, bytes),
+        *x = cuda_kit_put(&kit, parts + SUM_OWN * count, bytes);
+  uint8_t *zeros = calloc(room, 1);
+  void *to = cuda_kit_put(&kit, zeros, room), *then = cuda_kit_put(&kit, zeros, room); /* gaps are nobody's */
+  const step_exchange_sum_args alone = sum_of(parts, count, sum), both = sum_of(parts, count, x);
+  const exchange_norm norm = {.rows = ROWS, .n = n, .gain = far_gain, .eps = 1e-5f, .mode = mode, .to = to};
+  assert_int_equal(c->kernels->exchange_sum(q, &alone), 0);
+  assert_int_equal(c->kernels->exchange_norm(q, &both, &norm), 0);
+  if (mode == INPUT_FLOAT)
+    assert_int_equal(kit.ops->rmsnorm(kit.b, sum, then, ROWS, n, 1, n, far_gain, 1e-5f, NULL), VIVA_OK);
+  else
+    assert_int_equal(kit.ops->rmsnorm_codes(kit.b, sum, ROWS, n, far_gain, 1e-5f, mode, then, NULL), VIVA_OK);
+  cuda_kit_get(&kit, parts, sum, bytes);
+  cuda_kit_same("a sum", expected, parts, count);
+  cuda_kit_get(&kit, parts, x, bytes);
+  cuda_kit_same("a sum beside its norm", expected, parts, count);
+  cuda_kit_get(&kit, at_once, to, room);
+  cuda_kit_get(&kit, after, then, room);
+  for (size_t i = 0; i < room; i++)
+    if (at_once[i] != after[i]) fail_msg("the norm of a sum of %zu, mode %d: byte %zu differs", n, (int)mode, i);
+  cuda_kit_drop(&kit);
+  free(parts), free(gain), free(expected), free(at_once), free(after), free(zeros);
+}
+
+static void sums_with_their_norm(void **state) {
+  static const size_t widths[] = {260, 576, 2048, 4096, 8192}; /* EXCHANGE_NORM_LEAST rounded up, to _MOST */
+  (void)state;
+  for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+    sum_and_norm_of(widths[w], INPUT_FLOAT);
+    for (size_t m = 0; m < sizeof code_modes / sizeof *code_modes; m++) sum_and_norm_of(widths[w], code_modes[m]);
+  }
+}
+
 static void rows_are_taken(void **state) {
   static const size_t widths[] = {5, 64, 576, 4096};
   (void)state;
@@ -378,6 +443,7 @@ int main(void) {
       cmocka_unit_test(rmsnorm_is_right),     cmocka_unit_test(silu_is_right),
       cmocka_unit_test(rows_are_taken),       cmocka_unit_test(outer_rows_are_exact),
       cmocka_unit_test(top_is_exact),         cmocka_unit_test(codes_are_those_of_rows),
+      cmocka_unit_test(sums_with_their_norm),
   };
   const int unavailable = cuda_kit_open(&kit, 300, 128, 128256);
   if (unavailable) return unavailable;

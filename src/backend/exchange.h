@@ -53,8 +53,7 @@ typedef struct exchange_ops {
 struct exchange {
   const exchange_ops *ops;
   size_t ranks;
-  size_t
-      halves; /* steps of so many rows and more run as two halves, one's sums on their way beside the other; 0: none do */
+  size_t halves; /* steps of so many rows and more run as two, one's sums on their way beside the other; 0: none do */
 };
 
 /* Rows of a step's first half; 0: it runs in one. */

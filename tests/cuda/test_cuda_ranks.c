@@ -229,9 +229,9 @@ static void near_to(const float *a, const float *b, const char *what) {
     fail_msg("%s: another token is the best", what);
 }
 
-static void put_model(memory_io *io) {
+static void put_model(memory_io *io, size_t hidden) {
   small_model_put(io, "/m",
-                  &(small_model){.hidden = 256,
+                  &(small_model){.hidden = hidden,
                                  .ffn = 512,
                                  .layers = 3,
                                  .heads = 4,
@@ -308,6 +308,8 @@ static void compare(kit *k, const char *weights, viva_activation_mode act, viva_
   if (!pair) return;
   beside(k, pair, weights, act, kv, VIVA_DECODE_PLAIN, &expected, &found);
   beside(k, pair, weights, act, kv, VIVA_DECODE_GRAPH, &expected, &graph);
+  for (size_t j = 1; j < 4; j++) /* a row alone, summed and normed by kernels of their own, and beside others */
+    assert_memory_equal(graph.steps[0], graph.steps[j], sizeof graph.steps[0]);
   beside(k, pair, weights, act, kv, VIVA_DECODE_AUTO, &expected, &found);
   assert_memory_equal(&graph, &found, sizeof found); /* as on one GPU: all layers as one kernel, the same bits */
 }
@@ -348,7 +350,7 @@ static void long_prompts(void **state) {
   (void)state;
   if (!pair || !pair->ranks->exchange->ops->send) skip();
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
-  put_model(k.io);
+  put_model(k.io, 512); /* rows of more than 256 are summed and normed by one kernel */
   for (size_t i = 0; i < 2; i++) {
     backend *cpu = k.engine->backend;
     k.engine->backend = one->backend;
@@ -371,7 +373,7 @@ static void models(void **state) {
   kit k;
   (void)state;
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
-  put_model(k.io);
+  put_model(k.io, 256);
   for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) compare(&k, weights[i], VIVA_ACT_16, kv[i % 2]);
   viva_engine_release(k.engine);
   memory_io_free(k.io);

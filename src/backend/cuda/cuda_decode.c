@@ -192,7 +192,9 @@ typedef struct capture {
   const uint16_t *in; /* the rows that the next product takes, and their scales (NULL: 1) */
   const float *scales;
   uint32_t exchanges;     /* so far */
+  int sent;               /* x is this rank's part, and the others have been sent it: number exchanges - 1 */
   gemv_norm norm;         /* x not NULL: they are to be made */
+  gemv_send send;         /* the next product's */
   uint8_t *stages, *runs; /* not NULL: layers are written there in place of being queued */
   persist_program program;
 } capture;
@@ -219,8 +221,13 @@ static void enter(capture *s, const float *x, size_t n, const weight *w) {
   s->scales = step_quantized_scales(p->quantized, (size_t)rows, n);
 }
 
-/* The next product's rows = rmsnorm(x), for weights like w: made by the product's own kernel, or, where they are quantised,
- * before it. */
+static step_exchange_group group_of(const capture *s) {
+  const uint32_t *number = (const uint32_t *)(const void *)(s->p->block + NUMBER_AT);
+  return cuda_exchange_group(s->d->link, s->d->rank, number);
+}
+
+/* The next product's rows = rmsnorm(x), for weights like w: made by the product's own kernel, or, where they are quantised or
+ * x is a sum that is on its way, before it. */
 static void norm(capture *s, const float *gain, const weight *w) {
   const decode_plan *p = s->p;
   const size_t hidden = s->d->hidden;
@@ -228,6 +235,11 @@ static void norm(capture *s, const float *gain, const weight *w) {
   s->scales = NULL;
   if (s->mode == INPUT_FLOAT || weight_dense(w->format)) {
     s->norm = (gemv_norm){.x = p->x, .stride = hidden, .gain = gain, .eps = s->d->eps};
+    if (!s->sent) return;
+    const step_exchange_args e = {.group = group_of(s), .number = s->exchanges - 1};
+    QUEUE(s, gemv_exchange_rows(s->q, &s->norm, &e, (int)s->step.rows, (int)hidden, p->half));
+    s->norm.x = NULL;
+    s->sent = 0;
     return;
   }
   const step_rmsnorm_args a = {.x = p->x,
@@ -252,6 +264,7 @@ static void next_rows(gemv_problem *g, size_t size) {
   g->x += GEMV_MOST_ROWS * g->x_stride;
   if (g->x_scales) g->x_scales += GEMV_MOST_ROWS;
   if (g->norm.x) g->norm.x += GEMV_MOST_ROWS * g->norm.stride;
+  g->send.first += GEMV_MOST_ROWS * g->parts[0].y_stride;
   for (int i = 0; i < g->part_count; i++) {
     gemv_part *part = &g->parts[i];
     const size_t results = GEMV_MOST_ROWS * part->y_stride;
@@ -270,6 +283,7 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
                     .norm = s->norm,
                     .activation = act,
                     .output = output,
+                    .send = s->send,
                     .part_count = count};
   memcpy(g.parts, parts, (size_t)count * sizeof *parts);
   if (s->stages) {
@@ -287,22 +301,23 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
   }
 }
 
-static step_exchange_group group_of(const capture *s) {
-  const uint32_t *number = (const uint32_t *)(const void *)(s->p->block + NUMBER_AT);
-  return cuda_exchange_group(s->d->link, s->d->rank, number);
-}
-
-/* x, of which a rank among several has made its part, becomes the sum. (In a program its product does that.) */
-static void exchange_x(capture *s) {
+/* x = x + a product; of a rank among several its part of that, where the first rank adds x, and then the sum: by a kernel of its
+ * own, or, of several rows, sent by the product and added up by the norm after it. (In a program the product does all.) */
+static void add_to_x(capture *s, const weight *w, const float *bias) {
   const decoder *d = s->d;
-  if (!d->link || s->stages) return;
-  const step_exchange_args a = {
+  const gemv_part x = part(w, bias, d->rank == 0 ? s->p->x : NULL, s->p->x);
+  if (!d->link || s->stages) {
+    product(s, w, &x, 1, GEMV_NONE, GEMV_F32);
+    return;
+  }
+  const step_exchange_args sum = {
       .group = group_of(s), .x = s->p->x, .count = s->step.rows * d->hidden, .number = s->exchanges++};
-  QUEUE(s, exchange(s->q, &a));
+  s->sent = s->step.rows > 1 && s->mode == INPUT_FLOAT;
+  if (s->sent) s->send = (gemv_send){.to = sum.group, .number = sum.number};
+  product(s, w, &x, 1, GEMV_NONE, GEMV_F32);
+  s->send.to.ranks = 0;
+  if (!s->sent) QUEUE(s, exchange(s->q, &sum));
 }
-
-/* The residual is added once: by the first rank. */
-static const float *residual_of(const capture *s) { return s->d->rank == 0 ? s->p->x : NULL; }
 
 static void project(capture *s, const decoder_layer *l) {
   const decode_plan *p = s->p;
@@ -357,9 +372,7 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
   s->scales = NULL;
   s->norm.x = NULL;
   if (!as_half) enter(s, p->norm, width, &l->o);
-  const gemv_part o = part(&l->o, l->o_bias, residual_of(s), p->x);
-  product(s, &l->o, &o, 1, GEMV_NONE, GEMV_F32);
-  exchange_x(s);
+  add_to_x(s, &l->o, l->o_bias);
 }
 
 static void feed_forward(capture *s, const decoder_layer *l) {
@@ -383,9 +396,7 @@ static void feed_forward(capture *s, const decoder_layer *l) {
   s->scales = NULL;
   s->norm.x = NULL;
   if (!as_half) enter(s, gate, ffn, &l->down);
-  const gemv_part down = part(&l->down, l->down_bias, residual_of(s), p->x);
-  product(s, &l->down, &down, 1, GEMV_NONE, GEMV_F32);
-  exchange_x(s);
+  add_to_x(s, &l->down, l->down_bias);
 }
 
 /* Answers: best ids, then NaN flags. */

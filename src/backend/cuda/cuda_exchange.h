@@ -1,6 +1,7 @@
 /* backend/cuda/cuda_exchange.h: sums over several GPUs of one host (backend/exchange.h).
  *
- *   up to EXCHANGE_FLOATS   a kernel of our own, into each other's memory (step_exchange.h): in captured steps too, or in persist.h's
+ *   up to EXCHANGE_FLOATS   a kernel of our own, into each other's memory (step_exchange.h): in captured steps too (of several rows
+ *                           a product sends, the norm after it adds: gemv.h), or in persist.h's
  *   sent ahead              the copy engines, then a kernel that adds (cuda_copies.h)
  *   other large ones        NCCL, where it can be opened; else the kernel, piece after piece
  */

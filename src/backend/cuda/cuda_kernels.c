@@ -14,6 +14,11 @@ static int run_gemv(const gemv_problem *p, const cuda_gpu *gpu, int dependent, v
   return (int)gemv_launch(p, &plan, (cudaStream_t)stream);
 }
 
+static int run_gemv_exchange_rows(step_queue q, const gemv_norm *norm, const step_exchange_args *e, int m, int k,
+                                  uint16_t *rows) {
+  return (int)gemv_exchange_rows(norm, e, m, k, rows, q.dependent, (cudaStream_t)q.stream);
+}
+
 static int run_read_memory(const cuda_gpu *gpu, const void *dev, size_t bytes, void *sink, void *stream) {
   return convert_read_memory(gpu->multiprocessors, dev, bytes, sink, stream);
 }
@@ -32,6 +37,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .fetch = convert_fetch,
     .put = convert_put,
     .gemv = run_gemv,
+    .gemv_exchange_rows = run_gemv_exchange_rows,
     .gemm = gemm_launch_parts,
     .expand = gemm_expand,
     .rows = gemm_rows,

@@ -2,7 +2,9 @@
 #include "backend/cuda/gemv.h"
 
 #include "backend/cuda/gemv_arguments.cuh"
+#include "backend/cuda/gemv_exchange.cuh"
 #include "backend/cuda/gemv_together.cuh"
+#include "backend/cuda/step_launch.cuh"
 
 /* The kernels of one format, by what x needs. */
 typedef struct gemv_kernels {
@@ -130,16 +132,18 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
 }
 
 cudaError_t gemv_norm_rows(const gemv_norm *norm, int m, int k, uint16_t *rows, int dependent, cudaStream_t stream) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3((unsigned)m);
-  config.blockDim = dim3(GEMV_THREADS);
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = dependent ? 1 : 0;
-  return cudaLaunchKernelEx(&config, gemv_norm_kernel, *norm, k, reinterpret_cast<uint4 *>(rows));
+  const step_queue q = {stream, dependent};
+  return (cudaError_t)step_launch(q, gemv_norm_kernel, dim3((unsigned)m), GEMV_THREADS, *norm, k,
+                                  reinterpret_cast<uint4 *>(rows));
+}
+
+cudaError_t gemv_exchange_rows(const gemv_norm *norm, const step_exchange_args *e, int m, int k, uint16_t *rows,
+                               int dependent, cudaStream_t stream) {
+  const step_queue q = {stream, dependent};
+  const bool held = k <= GEMV_HELD * GEMV_THREADS * GEMV_PIECE;
+  if ((size_t)m * k > EXCHANGE_FLOATS || norm->stride != (size_t)k || k % GEMV_PIECE) return cudaErrorInvalidValue;
+  return (cudaError_t)step_launch(q, held ? gemv_exchange_kernel<true> : gemv_exchange_kernel<false>, dim3((unsigned)m),
+                                  GEMV_THREADS, *norm, *e, k, reinterpret_cast<uint4 *>(rows));
 }
 
 cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream) {
@@ -149,7 +153,8 @@ cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream
   const uint64_t units = (uint64_t)(p->activation == GEMV_SWIGLU ? a.tiles / 2 : a.tiles);
   a.together_shift = shift_of(plan->together);
   a.share = ((units << 32) + clusters - 1) / clusters;
-  void *arguments[] = {&a};
+  gemv_send send = p->send;
+  void *arguments[] = {&a, &send};
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
   if (plan->dependent) {

@@ -15,6 +15,7 @@
 #include <cuda_runtime_api.h>
 
 #include "backend/backend.h"
+#include "backend/cuda/step_exchange.h"
 #include "pack/gemv_order.h"
 
 #define GEMV_MOST_ROWS 16
@@ -51,6 +52,14 @@ typedef struct gemv_norm {
   float eps;
 } gemv_norm;
 
+/* Where else y goes: it is this GPU's part of a sum over several, and the others get it word by word (step_exchange.h) as soon as
+ * it is there. gemv_exchange_rows or step_exchange's kernel of the same number takes the words. */
+typedef struct gemv_send {
+  step_exchange_group to; /* to.ranks 0: nowhere else */
+  uint32_t number;        /* of the exchange, beyond *to.base */
+  size_t first;           /* y[0][0]'s place among the sum's values, whose rows are part.rows long, as y_stride is */
+} gemv_send;
+
 /* One to three matrices of one format and width that read the same rows (q, k, v; gate and up), as one launch:
  * y[m][n] = act((Σ_k x[m][k] · code[n][k] · block scale) · row scale[n] · x_scales[m] + bias[n]) + residual[m][n] */
 typedef struct gemv_problem {
@@ -62,6 +71,7 @@ typedef struct gemv_problem {
   gemv_norm norm;        /* norm.x not NULL: in place of x's contents; x is room for m rows of k, x_scales NULL */
   gemv_activation activation;
   gemv_output output;
+  gemv_send send; /* of one part, FP32 */
   gemv_part parts[GEMV_MOST_PARTS];
   int part_count;
 } gemv_problem;
@@ -82,6 +92,10 @@ extern "C" {
 cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t shared_most, gemv_plan *plan);
 /* The rows that a plan without `norms` takes: FP16 [m][k] at rows. The same bits. */
 cudaError_t gemv_norm_rows(const gemv_norm *norm, int m, int k, uint16_t *rows, int dependent, cudaStream_t stream);
+/* The same of rows that are sums over several GPUs, of which all others have been sent theirs and this one has its part in norm.x
+ * (stride k), where the sum goes, too: e->x and e->count are not used. The sums are step_exchange's. */
+cudaError_t gemv_exchange_rows(const gemv_norm *norm, const step_exchange_args *e, int m, int k, uint16_t *rows,
+                               int dependent, cudaStream_t stream);
 cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream_t stream);
 #ifdef __cplusplus
 }

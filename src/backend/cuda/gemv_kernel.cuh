@@ -20,6 +20,7 @@
 #include "backend/cuda/activation.cuh"
 #include "backend/cuda/gemv.h"
 #include "backend/cuda/gemv_formats.cuh"
+#include "backend/cuda/step_exchange.cuh"
 
 #define GEMV_WARPS   8
 #define GEMV_THREADS (GEMV_WARPS * GEMV_LANES)
@@ -225,22 +226,28 @@ struct gemv_held {
   __device__ __forceinline__ void load(const gemv_args &a) { load(a.norm.gain, a.k); }
 };
 
-/* The first row, of up to GEMV_HELD · GEMV_THREADS pieces: read once. The same bits as gemv_make_x's. put(piece, values) */
-template <class Put>
-static __device__ __forceinline__ void gemv_norm_row(const gemv_norm &norm, int k, const gemv_held &held, float *parts,
-                                                     Put put) {
-  const float4 *from = reinterpret_cast<const float4 *>(norm.x);
-  float4 x[GEMV_HELD][2];
-  float sum = 0;
+/* Pieces begin + j · GEMV_THREADS of a row, each two quads; zeros beyond k. */
+typedef float4 gemv_row_pieces[GEMV_HELD][2];
+
+static __device__ __forceinline__ void gemv_load_row(const float *row, int k, int begin, gemv_row_pieces &x) {
+  const float4 *from = reinterpret_cast<const float4 *>(row);
 #pragma unroll
   for (int j = 0; j < GEMV_HELD; j++) {
-    const int i = threadIdx.x + j * GEMV_THREADS;
+    const int i = begin + j * GEMV_THREADS;
     x[j][0] = x[j][1] = make_float4(0, 0, 0, 0);
     if (i * GEMV_PIECE >= k) continue;
     x[j][0] = from[2 * i];
     x[j][1] = from[2 * i + 1];
-    sum = gemv_norm_squares(sum, x[j][0], x[j][1]);
   }
+}
+
+/* A row of up to GEMV_HELD · GEMV_THREADS pieces, which the threads hold. The same bits as gemv_make_x's. put(piece, values) */
+template <class Put>
+static __device__ __forceinline__ void gemv_norm_row(const gemv_norm &norm, int k, const gemv_row_pieces &x,
+                                                     const gemv_held &held, float *parts, Put put) {
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < GEMV_HELD; j++) sum = gemv_norm_squares(sum, x[j][0], x[j][1]); /* of zeros: stays */
   gemv_norm_share(sum, parts);
   sync_threads<GEMV_THREADS>();
   const float factor = gemv_norm_factor(norm, k, parts);
@@ -253,7 +260,9 @@ static __device__ __forceinline__ void gemv_norm_row(const gemv_norm &norm, int 
 
 static __device__ __forceinline__ void gemv_make_row(uint8_t *to, const gemv_args &a, const gemv_held &held,
                                                      float *parts) {
-  gemv_norm_row(a.norm, a.k, held, parts, [&](int i, uint4 v) { gemv_put_piece(to, a, 0, i, v); });
+  gemv_row_pieces row;
+  gemv_load_row(a.norm.x, a.k, threadIdx.x, row);
+  gemv_norm_row(a.norm, a.k, row, held, parts, [&](int i, uint4 v) { gemv_put_piece(to, a, 0, i, v); });
 #pragma unroll
   for (int j = 0; j < GEMV_HELD; j++) {
     const int i = threadIdx.x + j * GEMV_THREADS;
@@ -276,6 +285,14 @@ static __device__ __forceinline__ void gemv_make_x(uint8_t *to, const gemv_args 
   }
 }
 
+/* A row that the threads do not hold, to memory. */
+static __device__ __forceinline__ void gemv_norm_long_row(const gemv_norm &norm, int k, float *parts, uint4 *to) {
+  gemv_norm_sums(norm, 1, k, parts);
+  __syncthreads();
+  const float factor = gemv_norm_factor(norm, k, parts);
+  for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS) to[i] = gemv_norm_piece(norm, 0, i, factor);
+}
+
 /* The same rows to memory: a block for each. */
 static __global__ void __launch_bounds__(GEMV_THREADS) gemv_norm_kernel(const gemv_norm norm, int k, uint4 *rows) {
   __shared__ float parts[GEMV_WARPS];
@@ -288,13 +305,12 @@ static __global__ void __launch_bounds__(GEMV_THREADS) gemv_norm_kernel(const ge
   mine.x += blockIdx.x * norm.stride;
   uint4 *const to = rows + blockIdx.x * (size_t)(k / GEMV_PIECE);
   if (held_row) {
-    gemv_norm_row(mine, k, held, parts, [&](int i, uint4 v) { to[i] = v; });
+    gemv_row_pieces row;
+    gemv_load_row(mine.x, k, threadIdx.x, row);
+    gemv_norm_row(mine, k, row, held, parts, [&](int i, uint4 v) { to[i] = v; });
     return;
   }
-  gemv_norm_sums(mine, 1, k, parts);
-  __syncthreads();
-  const float factor = gemv_norm_factor(mine, k, parts);
-  for (int i = threadIdx.x; i < k / GEMV_PIECE; i += GEMV_THREADS) to[i] = gemv_norm_piece(mine, 0, i, factor);
+  gemv_norm_long_row(mine, k, parts, to);
 }
 
 /* x: where the first column there is begins. A lane gives load_matrices a row of 16 bytes: row lane % 8 of the eight, or the
@@ -365,6 +381,18 @@ static __device__ __forceinline__ void gemv_store(const gemv_matrix &w, gemv_out
   }
 }
 
+/* Where a value goes that is sent, too. */
+static __device__ __forceinline__ uint32_t gemv_send_number(const gemv_send &send) {
+  return send.to.ranks ? send.number + load_relaxed(send.to.base) : 0;
+}
+
+static __device__ __forceinline__ void gemv_store_and_send(const gemv_args &a, const gemv_send &send, uint32_t number,
+                                                           int matrix, int m, int n, float v) {
+  const gemv_matrix &w = a.matrix[matrix];
+  gemv_store(w, a.output, m, n, v);
+  if (send.to.ranks) exchange_send(send.to, number, send.first + m * w.y_stride + n, v);
+}
+
 /* Output o of a tile: row n of a matrix for row m of x; matrix −1: there is none. */
 struct gemv_output_place {
   int matrix, m, n;
@@ -422,7 +450,8 @@ static inline size_t gemv_resident_bytes(int record_most, int depth, size_t reco
 }
 
 template <class F, int TILES, int DEPTH>
-__global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_resident(const __grid_constant__ gemv_args a) {
+__global__ void __launch_bounds__(GEMV_THREADS, 1)
+    gemv_resident(const __grid_constant__ gemv_args a, const __grid_constant__ gemv_send send) {
   extern __shared__ __align__(16) uint8_t gemv_memory[];
   constexpr int TOGETHER = F::TOGETHER;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -478,9 +507,10 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_resident(const __grid_co
 
   typename F::template operands<TILES> at;
   gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
+  const uint32_t number = gemv_send_number(send);
   int slot = 0;
   float gate = 0;
-  auto store = [&](int i, int m, int n, float v) { gemv_store(a.matrix[i], a.output, m, n, v); };
+  auto store = [&](int i, int m, int n, float v) { gemv_store_and_send(a, send, number, i, m, n, v); };
   for (int tile = first; tile < end; tile++) {
     float c[TILES][F::SUMS][4] = {};
     int r = warp;
@@ -522,7 +552,8 @@ static inline size_t gemv_streamed_bytes(int record_most, int depth, int m) {
 }
 
 template <class F>
-__global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_constant__ gemv_args a) {
+__global__ void __launch_bounds__(GEMV_THREADS, 1)
+    gemv_streamed(const __grid_constant__ gemv_args a, const __grid_constant__ gemv_send send) {
   extern __shared__ __align__(16) uint8_t gemv_memory[];
   constexpr int TILES = 2, DEPTH = gemv_depth<F, TILES>::STREAMED; /* for up to 8 rows, too */
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -577,6 +608,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
 
   gemv_operands<TILES> at;
   gemv_place(&at, a, shared_address(ring), 0, lane);
+  const uint32_t number = gemv_send_number(send);
   int slot = 0;
   for (int tile = first; tile < end; tile += 2) {
     float c[2][TILES][F::SUMS][4] = {};
@@ -599,7 +631,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_streamed(const __grid_co
     for (int i = 0; i < 2; i++) gemv_put_sums<F, TILES>(a, sums + i * sums_of_tile, c[i], warp, lane);
     __syncthreads();
     float gate = 0;
-    auto store = [&](int i, int m, int n, float v) { gemv_store(a.matrix[i], a.output, m, n, v); };
+    auto store = [&](int i, int m, int n, float v) { gemv_store_and_send(a, send, number, i, m, n, v); };
 #pragma unroll
     for (int i = 0; i < 2; i++)
       if (tile + i < end) gemv_epilogue(a, factors[i], sums + i * sums_of_tile, tile + i, threadIdx.x, &gate, store);

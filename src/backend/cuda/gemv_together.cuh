@@ -67,8 +67,8 @@ static __device__ __forceinline__ gemv_sender gemv_address(const gemv_args &a, c
 }
 
 template <class F>
-static __device__ __forceinline__ void gemv_send(const gemv_args &a, const gemv_sender &s,
-                                                 const float (&c)[2][F::SUMS][4], int round, int lane) {
+static __device__ __forceinline__ void gemv_send_sums(const gemv_args &a, const gemv_sender &s,
+                                                      const float (&c)[2][F::SUMS][4], int round, int lane) {
   const uint32_t buffer = (round & 1) * gemv_round_floats(a.m) * sizeof(float);
 #pragma unroll
   for (int i = 0; i < 2; i++)
@@ -91,9 +91,10 @@ static __device__ __forceinline__ gemv_own gemv_own_of(const gemv_args &a, int r
   return {(int)threadIdx.x / GEMV_LINES, line >> own_shift, (rank << own_shift) + (line & ((1 << own_shift) - 1))};
 }
 
-/* tile: of the thread's output. With SWIGLU that of up is as many lanes further as a block has rows of a tile. */
+/* tile: of the thread's output. store(matrix, m, n, v): where a value goes. With SWIGLU that of up is as many lanes further as a block has rows of a tile. */
+template <class Store>
 static __device__ __forceinline__ void gemv_finish(const gemv_args &a, const gemv_own &own, const gemv_factors &f,
-                                                   const float *sums, int tile, int end) {
+                                                   const float *sums, int tile, int end, Store store) {
   const bool there = own.m < a.m && tile < end;
   float v = 0, up = 0;
   if (there) {
@@ -109,9 +110,9 @@ static __device__ __forceinline__ void gemv_finish(const gemv_args &a, const gem
   const int n = at.tile * GEMV_TILE + own.row;
   if (n >= a.matrix[at.matrix].n) return;
   if (a.activation != GEMV_SWIGLU)
-    gemv_store(a.matrix[at.matrix], a.output, own.m, n, activated((activation)a.activation, v) + f.residual);
+    store(at.matrix, own.m, n, activated((activation)a.activation, v) + f.residual);
   else if (at.matrix == 0)
-    gemv_store(a.matrix[0], a.output, own.m, n, silu(v) * up);
+    store(0, own.m, n, silu(v) * up);
 }
 
 /* -- the kernel. Dynamic shared memory: rings, x, sums of two rounds, 16 zero bytes, the meeting */
@@ -128,7 +129,8 @@ static inline size_t gemv_together_bytes(int record_most, int depth, size_t reco
 }
 
 template <class F, int DEPTH>
-__global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_together(const __grid_constant__ gemv_args a) {
+__global__ void __launch_bounds__(GEMV_THREADS, 1)
+    gemv_together(const __grid_constant__ gemv_args a, const __grid_constant__ gemv_send send) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(16) uint8_t gemv_memory[];
   constexpr int TOGETHER = F::TOGETHER, TILES = 2;
@@ -194,12 +196,14 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_together(const __grid_co
 
   typename F::template operands<TILES> at;
   gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
+  const uint32_t number = gemv_send_number(send);
+  auto store = [&](int i, int m, int n, float v) { gemv_store_and_send(a, send, number, i, m, n, v); };
   gemv_factors factors = {};
   int slot = 0, round = 0;
   auto finish = [&]() { /* the round before this one */
                         gemv_await(meeting, round - 1);
                         gemv_finish(a, own, factors, sums + (round - 1 & 1) * sums_of_round,
-                                    first + ((round - 1) << shift) + own.tile, end);
+                                    first + ((round - 1) << shift) + own.tile, end, store);
   };
   for (int tile = first; tile < end; tile += 1 << shift, round++) {
     gemv_factors next = {};
@@ -234,7 +238,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1) gemv_together(const __grid_co
       cluster_wait(); /* the others are there, and can be sent to */
     else
       finish();
-    if (tile + beside < end) gemv_send<F>(a, sender, c, round, lane);
+    if (tile + beside < end) gemv_send_sums<F>(a, sender, c, round, lane);
     factors = next;
   }
   finish();

@@ -244,13 +244,6 @@ struct persist_finisher {
   uint32_t exchange; /* number of the launch's first */
 };
 
-/* A value of this GPU's part to the others, as soon as it is there. */
-static __device__ __forceinline__ void persist_send_part(const step_exchange_group &g, uint32_t number, size_t at,
-                                                         float v) {
-  for (int r = 0; r < g.ranks; r++)
-    if (r != g.rank) store_relaxed_system(exchange_place(g, r, g.rank, number) + at, exchange_word(v, number));
-}
-
 /* y of the tiles [first, end) is this GPU's part, and becomes the sum of all GPUs'. Each lane has its own outputs, of which it
  * looks for two at a time. */
 static __device__ __forceinline__ void persist_add_parts(const step_exchange_group &g, const persist_stage &s,
@@ -318,7 +311,7 @@ struct persist_result {
     else if (!y || g.ranks == 0)
       persist_put(floats, v, epoch);
     else
-      persist_send_part(g, number, part, v);
+      exchange_send(g, number, part, v);
     if (y) *y = v;
   }
 };

@@ -15,6 +15,13 @@ static __device__ __forceinline__ uint64_t *exchange_place(const step_exchange_g
   return g.inbox[to] + ((size_t)(number % EXCHANGE_TURNS) * g.ranks + from) * EXCHANGE_FLOATS;
 }
 
+/* This rank's value at `at` to all others. */
+static __device__ __forceinline__ void exchange_send(const step_exchange_group &g, uint32_t number, size_t at,
+                                                     float v) {
+  for (int r = 0; r < g.ranks; r++)
+    if (r != g.rank) store_relaxed_system(exchange_place(g, r, g.rank, number) + at, exchange_word(v, number));
+}
+
 /* Ends EXCHANGE_PATIENCE_NS after it began, and at once when it has ended before. */
 struct exchange_patience {
   uint64_t end;

@@ -5,8 +5,8 @@
  * one store over the link, no flag, no fence, no barrier.
  *
  * Exchange e uses turn e % 2. A rank writes the words of exchange e + 2 after its kernel of e + 1 has ended, for which every
- * other rank has sent all of e + 1, which it does after its kernel of e has read those of e. In persist.cuh, whose kernel has all
- * exchanges of a step in it: after it has had all words of e + 1, each of which the thread sent that had read the same of e.
+ * other rank has sent all of e + 1, which it does after its kernel of e has read those of e. So it is where a product sends
+ * what it makes (gemv.h) and a later kernel takes the words. In persist.cuh, whose kernel has all exchanges of a step in it: after it has had all words of e + 1, each of which the thread sent that had read the same of e.
  */
 #ifndef CUDA_STEP_EXCHANGE_H
 #define CUDA_STEP_EXCHANGE_H

@@ -130,7 +130,8 @@ VIVA_API viva_status viva_tensor_where(const viva_tensor *condition, const viva_
                                        viva_tensor **out, viva_error *error);
 VIVA_API viva_status viva_tensor_where_into(const viva_tensor *condition, const viva_tensor *a, const viva_tensor *b,
                                             viva_tensor *out, viva_error *error);
-/* min(max(a, low), high); a's type; NaN stays. Errors: E_ARGUMENT (low is not ≤ high, where NumPy takes high). */
+/* min(max(a, low), high); a's type, so that integers become the least and the largest one between low and high; NaN stays. Errors:
+ * E_ARGUMENT (low is not ≤ high, where NumPy takes high; no integer lies between them). */
 VIVA_API viva_status viva_tensor_clip(const viva_tensor *a, double low, double high, viva_tensor **out,
                                       viva_error *error);
 

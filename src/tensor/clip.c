@@ -22,9 +22,13 @@ static viva_status plan_clip(const viva_tensor *a, double low, double high, clip
   if (!dtype_is_compute(a->dtype) || a->dtype == VIVA_BOOL)
     return operand_refuse("clip", a->dtype, VIVA_DTYPE_NONE, error);
   const viva_dtype type = dtype_kernel(a->dtype);
-  const int whole = dtype_is_integer(a->dtype);
-  scalar_computed(&c->low, a->dtype, whole ? ceil(low) : low);
-  scalar_computed(&c->high, a->dtype, whole ? floor(high) : high);
+  if (dtype_is_integer(a->dtype)) {
+    if (ceil(low) > floor(high))
+      return error_set(error, VIVA_E_ARGUMENT, "clip: no integer lies between low %g and high %g", low, high);
+    low = ceil(low), high = floor(high);
+  }
+  scalar_computed(&c->low, a->dtype, low);
+  scalar_computed(&c->high, a->dtype, high);
   c->loop = loops_get()->clip[type];
   for (int k = 0; k < 4; k++) c->wanted[k] = type;
   c->operands[1] = a, c->operands[2] = &c->low.tensor, c->operands[3] = &c->high.tensor;

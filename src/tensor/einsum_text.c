@@ -11,7 +11,7 @@ static int label_of(char c) {
 }
 
 static viva_status refuse_text(const char *text, const char *at, const char *why, viva_error *error) {
-  error_set(error, VIVA_E_ARGUMENT, "einsum: %s, at \"%.20s\"", why, at);
+  error_set(error, VIVA_E_ARGUMENT, *at ? "einsum: %s, at \"%.20s\"" : "einsum: %s, at its end%s", why, at);
   error_at(error, NULL, text, -1, (uint64_t)(at - text));
   return VIVA_E_ARGUMENT;
 }

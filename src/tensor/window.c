@@ -15,19 +15,21 @@ viva_window_options viva_window_options_default(void) {
   return (viva_window_options){.size = sizeof(viva_window_options), .stride = {0, 0}, .dilation = {1, 1}, .groups = 1};
 }
 
-static viva_status place(window *w, int axis, viva_error *error) {
+/* a: the operand, for messages. */
+static viva_status place(window *w, const viva_tensor *a, int axis, viva_error *error) {
   uint64_t padded, reach;
   char text[128];
+  const uint32_t number = a->rank - 2 + (uint32_t)axis;
   const uint64_t size = w->a.shape[2 + axis];
   const int overflow = ck_mul(w->padding[axis], 2, &padded) || ck_add(padded, size, &padded) ||
                        ck_mul(w->dilation[axis], w->kernel[axis] - 1, &reach) || ck_add(reach, 1, &reach) ||
                        padded > INT64_MAX / 2 || w->stride[axis] > INT64_MAX / 2;
   if (overflow)
-    return error_set(error, VIVA_E_SIZE, "%s: padding, stride or dilation of axis %d of %s is too large", w->name,
-                     2 + axis, tensor_shape_text(&w->a, text));
+    return error_set(error, VIVA_E_SIZE, "%s: padding, stride or dilation of axis %u of %s is too large", w->name,
+                     number, tensor_shape_text(a, text));
   if (reach > padded)
-    return error_set(error, VIVA_E_SIZE, "%s: a window of %llu elements does not fit axis %d of %s with its padding",
-                     w->name, (unsigned long long)reach, 2 + axis, tensor_shape_text(&w->a, text));
+    return error_set(error, VIVA_E_SIZE, "%s: a window of %llu elements does not fit axis %u of %s with its padding",
+                     w->name, (unsigned long long)reach, number, tensor_shape_text(a, text));
   w->out[axis] = (w->stride[axis] == 1 ? padded - reach : (padded - reach) / w->stride[axis]) + 1;
   return VIVA_OK;
 }
@@ -49,7 +51,7 @@ viva_status window_make(const viva_tensor *a, const viva_window_options *o, wind
     w->stride[axis] = o->stride[axis], w->padding[axis] = o->padding[axis], w->dilation[axis] = o->dilation[axis];
     if (w->kernel[axis] == 0 || w->stride[axis] == 0 || w->dilation[axis] == 0)
       return error_set(error, VIVA_E_ARGUMENT, "%s: kernel, stride and dilation must not be 0", w->name);
-    TRY(place(w, axis, error));
+    TRY(place(w, a, axis, error));
   }
   return VIVA_OK;
 }

@@ -145,6 +145,14 @@ def test_clip_into_and_map2(pool):
             assert same(found, np.clip(wide, -128, 127).astype(dtype) if dtype == np.int8 else wide)
 
 
+def test_clip_of_integers_to_no_integer():
+    a = np.arange(4)
+    with pytest.raises(VivaError, match="no integer lies between low 0.2 and high 0.7"):
+        new("clip", tensor_of(a), c.c_double(0.2), c.c_double(0.7))
+    assert same(new("clip", tensor_of(a), c.c_double(0.5), c.c_double(2.5)).numpy(), np.clip(a, 1, 2))
+    assert same(new("clip", tensor_of(a + 0.0), c.c_double(0.2), c.c_double(0.7)).numpy(), np.clip(a, 0.2, 0.7))
+
+
 def test_broadcast_shapes():
     made = [tensor_of(np.zeros(s)) for s in ((3, 1), (1, 4), (2, 1, 1))]
     rank, shape = c.c_uint32(), (c.c_uint64 * 8)()

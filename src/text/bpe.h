@@ -249,8 +249,6 @@ void bpe_find_whole(bpe *b);
 viva_status bpe_merge_stepwise(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,
                                viva_error *error);
 
-/* The two halves of it: under ignore_merges, 1 when the piece is a token (which merging may not give), which is then put; and
- * merging alone. */
 static inline uint32_t bpe_length_bit(size_t bytes) { return (uint32_t)1 << (bytes < 31 ? bytes : 31); }
 
 /* May a piece be a token that merging does not give? Its first byte and its length tell of nearly all that are not. */
@@ -258,6 +256,8 @@ static inline int bpe_may_be_whole(const bpe *b, const uint8_t *piece, size_t by
   return b->rules.ignore_merges && (!b->tree.tokens || (b->whole_lengths[piece[0]] & bpe_length_bit(bytes)) != 0);
 }
 
+/* The two halves of it: under ignore_merges, 1 when the piece is a token (which merging may not give), which is then put; and
+ * merging alone. */
 int bpe_is_whole(const bpe *b, const uint8_t *piece, size_t bytes);
 int bpe_whole_piece(const bpe *b, const uint8_t *piece, size_t bytes, id_sink *sink);
 viva_status bpe_merge_piece(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink,

@@ -3,6 +3,8 @@
 
 #ifdef __AVX2__
 
+#include "tensor/loops_math_avx2.h"
+
 #define LOOPS loops_avx2
 #include "tensor/loops_body.h"
 

@@ -3,6 +3,8 @@
 
 #ifdef __AVX512F__
 
+#include "tensor/loops_math_avx512.h"
+
 #define LOOPS loops_avx512
 #include "tensor/loops_body.h"
 

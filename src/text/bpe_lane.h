@@ -5,7 +5,7 @@
  * the text. Each step of a lane has two halves, lane_pick and lane_look, between which the other lanes have their turn.
  *
  * Symbols lie at positions 1 .. count of a lane, between two that merge with nothing. A pair's key orders pairs by rank and then
- * from the left: (rank << 5 | position), on top of LANE_KEYS. Read as floats, keys are positive normal numbers in the same order,
+ * from the left: (rank << 6 | position), on top of LANE_KEYS. Read as floats, keys are positive normal numbers in the same order,
  * of which SSE finds the least.
  */
 #ifndef TEXT_BPE_LANE_H
@@ -15,13 +15,14 @@
 
 #include "text/bpe.h"
 
-enum { LANE_SHORT = 15, LANE_MOST = 31 }; /* symbols of a piece */
+enum { LANE_SHORT = 15, LANE_LONG = 31, LANE_MOST = 61 }; /* symbols of a piece */
 
 #define LANES      12
-#define LANE_BITS  5
+#define LANE_BITS  6
 #define LANE_KEYS  UINT32_C(0x00800000) /* the least normal float */
 #define LANE_NONE  UINT32_C(0x7f000000)
-#define LANE_RANKS ((size_t)1 << 25) /* merges of which the keys stay below LANE_NONE */
+#define LANE_PLACES (1 << LANE_BITS)
+#define LANE_RANKS ((size_t)1 << 24) /* merges of which the keys stay below LANE_NONE */
 
 /* A pair that is being looked up. */
 typedef struct lane_pair {
@@ -31,7 +32,7 @@ typedef struct lane_pair {
 } lane_pair;
 
 typedef struct bpe_lane {
-  _Alignas(64) uint32_t keys[LANE_MOST + 1]; /* of the pair that begins at each position */
+  _Alignas(64) uint32_t keys[LANE_PLACES]; /* of the pair that begins at each position */
   uint32_t ids[LANE_MOST + 2];
   uint32_t count;  /* of symbols at first */
   uint64_t begins; /* positions where a symbol begins, the two at the ends among them */
@@ -45,14 +46,15 @@ static inline int lane_usable(const bpe *b, size_t merge_count) {
 
 static inline uint32_t lane_key(uint32_t rank, uint32_t at) { return LANE_KEYS + (rank << LANE_BITS | at); }
 
-/* The least of the keys of a piece of LANE_SHORT or LANE_MOST symbols. */
+/* The least of the keys of a piece of LANE_SHORT, LANE_LONG or LANE_MOST symbols. */
 static inline uint32_t lane_least(const uint32_t *keys, uint32_t most) {
 #ifdef __SSE2__
   const __m128i *at = (const __m128i *)(const void *)keys;
 #define LANE_FOUR(i) _mm_castsi128_ps(_mm_load_si128(at + (i)))
   __m128 least = _mm_min_ps(_mm_min_ps(LANE_FOUR(0), LANE_FOUR(1)), _mm_min_ps(LANE_FOUR(2), LANE_FOUR(3)));
-  if (most > LANE_SHORT) {
-    __m128 more = _mm_min_ps(_mm_min_ps(LANE_FOUR(4), LANE_FOUR(5)), _mm_min_ps(LANE_FOUR(6), LANE_FOUR(7)));
+  for (uint32_t four = 4; four <= most / 4; four += 4) {
+    __m128 more = _mm_min_ps(_mm_min_ps(LANE_FOUR(four), LANE_FOUR(four + 1)),
+                             _mm_min_ps(LANE_FOUR(four + 2), LANE_FOUR(four + 3)));
     least = _mm_min_ps(least, more);
   }
 #undef LANE_FOUR
@@ -89,7 +91,7 @@ static inline void lane_fill(bpe_lane *lane, uint32_t count, const uint32_t *ran
     lane->keys[i] = i >= count || ranks[i - 1] == BPE_NO_RANK ? LANE_NONE : lane_key(ranks[i - 1], i);
 }
 
-/* Puts a piece into a lane: at most `most` bytes, LANE_SHORT or LANE_MOST. */
+/* Puts a piece into a lane: at most `most` bytes, LANE_SHORT, LANE_LONG or LANE_MOST. */
 static inline void lane_start(const bpe *b, bpe_lane *lane, const uint8_t *piece, size_t bytes, uint32_t most) {
   uint32_t ranks[LANE_MOST], count = (uint32_t)bytes;
   if (b->rules.byte_level || lane_has_bytes(b, piece, bytes)) {
@@ -101,6 +103,7 @@ static inline void lane_start(const bpe *b, bpe_lane *lane, const uint8_t *piece
   }
   lane->ids[0] = lane->ids[count + 1] = (uint32_t)b->vocab->count; /* which no merge has */
   lane->keys[0] = LANE_NONE;
+  for (uint32_t i = LANE_MOST + 1; most == LANE_MOST && i < LANE_PLACES; i++) lane->keys[i] = LANE_NONE;
   lane->count = count;
   lane->begins = ((uint64_t)1 << (count + 2)) - 1;
 }
@@ -116,7 +119,7 @@ static inline void lane_ask(const bpe *b, lane_pair *asked, uint32_t left, uint3
 static inline int lane_pick(const bpe *b, bpe_lane *lane, uint32_t most) {
   uint32_t key = lane_least(lane->keys, most);
   if (key == LANE_NONE) return 0;
-  uint32_t at = key & LANE_MOST, id = b->results[(key - LANE_KEYS) >> LANE_BITS];
+  uint32_t at = key & (LANE_PLACES - 1), id = b->results[(key - LANE_KEYS) >> LANE_BITS];
   uint64_t behind = lane->begins >> (at + 1);
   uint32_t gone = at + 1 + (uint32_t)__builtin_ctzll(behind);
   uint32_t next = at + 1 + (uint32_t)__builtin_ctzll(behind & (behind - 1));

@@ -6,7 +6,7 @@
 typedef struct queue {
   bpe_item *items;
   size_t next, count;
-  uint32_t most; /* symbols: LANE_SHORT or LANE_MOST */
+  uint32_t most; /* symbols: LANE_SHORT, LANE_LONG or LANE_MOST */
 } queue;
 
 static void take_ids(const bpe_lane *lane, bpe_item *item) {
@@ -16,13 +16,17 @@ static void take_ids(const bpe_lane *lane, bpe_item *item) {
   item->count = count;
 }
 
-static inline int is_short(const bpe_item *item) { return item->bytes <= LANE_SHORT; }
+/* How many symbols a lane has for a piece. */
+static inline uint32_t room_for(const bpe_item *item) {
+  if (item->bytes <= LANE_SHORT) return LANE_SHORT;
+  return item->bytes <= LANE_LONG ? LANE_LONG : LANE_MOST;
+}
 
 /* The next piece of the queue that has something to merge goes into a lane; what has nothing is done at once. NULL: none is left. */
 static inline bpe_item *start_next(const bpe *b, queue *q, bpe_lane *lane) {
   while (q->next < q->count) {
     bpe_item *item = &q->items[q->next++];
-    if (item->bytes == 0 || is_short(item) != (q->most == LANE_SHORT)) continue;
+    if (item->bytes == 0 || room_for(item) != q->most) continue;
     lane_start(b, lane, item->piece, item->bytes, q->most);
     if (lane_pick(b, lane, q->most)) return item;
     take_ids(lane, item);
@@ -51,8 +55,12 @@ static inline __attribute__((always_inline)) void run(const bpe *b, queue q) {
 }
 
 void bpe_merge_many(const bpe *b, bpe_item *items, size_t count) {
-  size_t longer = 0;
-  for (size_t i = 0; i < count; i++) longer += !is_short(&items[i]);
-  if (longer < count) run(b, (queue){items, 0, count, LANE_SHORT});
-  if (longer) run(b, (queue){items, 0, count, LANE_MOST});
+  size_t longs = 0, mosts = 0;
+  for (size_t i = 0; i < count; i++) {
+    longs += room_for(&items[i]) == LANE_LONG;
+    mosts += room_for(&items[i]) == LANE_MOST;
+  }
+  if (longs + mosts < count) run(b, (queue){items, 0, count, LANE_SHORT});
+  if (longs) run(b, (queue){items, 0, count, LANE_LONG});
+  if (mosts) run(b, (queue){items, 0, count, LANE_MOST});
 }

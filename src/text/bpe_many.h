@@ -4,7 +4,7 @@
 
 #include "text/bpe.h"
 
-#define BPE_ITEM_BYTES 31
+#define BPE_ITEM_BYTES 61
 
 /* A piece, and what it becomes. */
 typedef struct bpe_item {

@@ -28,8 +28,8 @@ typedef struct word_batch {
   const word_encoder *w;
   size_t count, part_count, id_count, written_count, waiting_count;
   new_word words[WORDS_AT_ONCE];
-  bpe_item parts[WORDS_AT_ONCE * LONG_WORD_BYTES]; /* of all words, in order */
-  waiting_part waiting[WORDS_AT_ONCE * LONG_WORD_BYTES];
+  bpe_item parts[WORDS_AT_ONCE * GATHERED_BYTES]; /* of all words, in order */
+  waiting_part waiting[WORDS_AT_ONCE * GATHERED_BYTES];
   word seen[1 << SEEN_PARTS_BITS];                          /* parts beyond ASCII, of which noise has few */
   viva_token ids[WORDS_AT_ONCE * WORD_IDS_MOST + WORD_IDS]; /* which may be read behind the last */
   uint8_t written[WORDS_AT_ONCE * WORD_IDS_MOST];           /* words with their blanks written */
@@ -40,7 +40,7 @@ static inline void word_batch_begin(word_batch *batch, const word_encoder *w) {
   batch->count = batch->part_count = batch->id_count = batch->written_count = batch->waiting_count = 0;
 }
 
-/* A piece of at most LONG_WORD_BYTES. known: what known_find says of it, or KNOWN_UNSURE. Errors: E_MEMORY. */
+/* A piece of at most GATHERED_BYTES. known: what known_find says of it, or KNOWN_UNSURE. Errors: E_MEMORY. */
 viva_status word_batch_add(word_batch *batch, const uint8_t *piece, size_t bytes, int is_part, int64_t known,
                            viva_error *error);
 void word_batch_merge(word_batch *batch);

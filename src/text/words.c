@@ -188,8 +188,9 @@ static void look_up(rest *r, size_t from) {
       r->ids[i] = (word_ids){run->places[i]->ids, run->places[i]->count};
       continue;
     }
-    r->keys[i] = key_of(run, i);
-    r->ids[i] = run->words ? find(run->w, &r->keys[i], run->bytes[i]) : (word_ids){NULL, 0};
+    r->ids[i] = (word_ids){NULL, 0};
+    if (run->bytes[i] <= LONG_WORD_BYTES) r->keys[i] = key_of(run, i);
+    if (run->words && run->bytes[i] <= LONG_WORD_BYTES) r->ids[i] = find(run->w, &r->keys[i], run->bytes[i]);
     r->new[r->new_count] = (uint8_t)i;
     r->new_count += !r->ids[i].ids;
   }
@@ -241,7 +242,8 @@ static viva_status encode_rest(word_run *run, size_t from, size_t count, size_t 
   whole->count = sink.count;
   for (size_t n = 0; n < r.new_count && run->words; n++) {
     size_t i = r.new[n];
-    keep(run->w, &r.keys[i], run->bytes[i], batch->words[n].ids, batch->words[n].count);
+    if (run->bytes[i] <= LONG_WORD_BYTES)
+      keep(run->w, &r.keys[i], run->bytes[i], batch->words[n].ids, batch->words[n].count);
   }
   *learnt = r.new_count;
   return VIVA_OK;
@@ -270,7 +272,7 @@ viva_status words_flush(word_run *run, viva_error *error) {
       word_put(&sink, run->places[i]->ids, run->places[i]->count);
       continue;
     }
-    if (!run->words) break;
+    if (!run->words || run->bytes[i] > LONG_WORD_BYTES) break;
     piece_key key = key_of(run, i);
     word_ids found = find(run->w, &key, run->bytes[i]);
     if (!found.ids) break;
@@ -339,7 +341,7 @@ viva_status words_next_long(word_run *run, const uint8_t *piece, size_t bytes, v
   if (part && bpe_is_whole(b, piece, bytes)) return encode_whole(run, piece, bytes, 0, error);
   for (size_t at = 0, end; at < bytes; at = end) {
     end = part_end(run, piece, at, bytes);
-    if (end - at > LONG_WORD_BYTES) {
+    if (end - at > GATHERED_BYTES) {
       TRY(encode_whole(run, piece + at, end - at, 1, error));
       continue;
     }

@@ -10,13 +10,14 @@
 
 #include <string.h>
 
+#include "text/bpe_many.h"
 #include "text/joints.h"
 #include "text/known.h"
 
-enum { WORD_IDS = 3, LONG_WORD_BYTES = 31, LONG_WORD_IDS = 7 };
+enum { WORD_IDS = 3, LONG_WORD_BYTES = 31, LONG_WORD_IDS = 7, GATHERED_BYTES = BPE_ITEM_BYTES };
 
 #define BLANK_MOST    4 /* bytes of what a blank is written as: one character */
-#define WORD_IDS_MOST ((size_t)LONG_WORD_BYTES * BLANK_MOST)
+#define WORD_IDS_MOST ((size_t)GATHERED_BYTES * BLANK_MOST)
 
 /* low and high: the bytes, zeros behind them, and in the last one the length (and WORD_PART). high 0: free. */
 typedef struct word {
@@ -109,7 +110,7 @@ typedef struct word_run {
   size_t most;          /* bytes of a word that is gathered; 0: one may have more than WORD_IDS_MOST ids, and none is */
   size_t count;         /* of those that wait */
   const uint8_t *pieces[WORDS_AT_ONCE];
-  size_t bytes[WORDS_AT_ONCE];       /* at most LONG_WORD_BYTES */
+  size_t bytes[WORDS_AT_ONCE];       /* at most GATHERED_BYTES; more than LONG_WORD_BYTES are not remembered */
   const word *places[WORDS_AT_ONCE]; /* where it lies, if it is there; NULL: it is longer, or the memory is not asked */
   word_id ids[WORDS_AT_ONCE];        /* of those that have a place, with WORD_PART */
   uint32_t apart;                    /* pieces that were not gathered, and are not counted yet */
@@ -123,7 +124,7 @@ static inline void words_begin(word_run *run, const word_encoder *w, const uint8
   run->w = w;
   run->words = w->memory->unasked || w->is_noise ? NULL : w->memory->words;
   run->limit = limit;
-  run->most = bpe_symbols_most(w->bpe, LONG_WORD_BYTES) > WORD_IDS_MOST ? 0 : LONG_WORD_BYTES;
+  run->most = bpe_symbols_most(w->bpe, GATHERED_BYTES) > WORD_IDS_MOST ? 0 : GATHERED_BYTES;
   run->count = 0;
   run->apart = run->near = 0;
   run->parts = 0;

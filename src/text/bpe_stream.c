@@ -16,7 +16,7 @@
 #define STRETCH      512 /* bytes of bpe_forward, and more */
 #define STRETCH_MOST 16384
 #define TAIL         64 /* bytes of a stretch that are dropped */
-#define LONG_TOKENS  5  /* bytes a token, from which bpe_forward is faster */
+#define LONG_TOKENS  4  /* bytes a token, from which bpe_forward is faster */
 
 #define PART_ROOM  (2 * PART_MOST + 2 * LANE_MOST + MEETING + HELD)
 #define ROUND_ROOM (STRETCH_MOST + HELD) /* what LANES + 1 parts have fits, too */
@@ -41,6 +41,7 @@ typedef struct joined {
 } joined;
 
 typedef struct bpe_streams {
+  int are_long; /* the tokens of the last round: bpe_forward has the next, and this outlives a piece */
   stream streams[LANES];
   joined all;
   viva_token stretch[STRETCH_MOST];
@@ -244,9 +245,11 @@ static int join(const merging *m, size_t count) {
   return i + 1 == count && !streams[i].failed;
 }
 
-static int has_long_tokens(const merging *m) {
+/* Notes how long the tokens of a round were. */
+static void note_length(const merging *m) {
   const joined *all = &m->s->all;
-  return all->count > 0 && all->ends[all->count - 1] - m->s->streams[0].begin > all->count * LONG_TOKENS;
+  if (all->count > 0)
+    m->s->are_long = all->ends[all->count - 1] - m->s->streams[0].begin >= all->count * LONG_TOKENS;
 }
 
 /* Puts the tokens of a round, but for the last ones, with which stream 0 begins the next. */
@@ -298,15 +301,21 @@ static viva_status merge_rounds(const merging *m, int *done, viva_error *error) 
   stream *first = &m->s->streams[0];
   size_t stretch = STRETCH;
   for (*done = 1; *done && end_of(first) < m->bytes;) {
-    size_t count = begin_streams(m);
-    TRY(run_streams(m, count, error));
-    int suits = join(m, count) && !has_long_tokens(m);
-    if (first->is_behind && m->s->all.count == 0) *done = 0;
-    put_round(m);
-    if (suits) stretch = STRETCH;
-    if (suits || !*done || end_of(first) == m->bytes) continue;
+    int met = m->s->are_long;
+    if (!met) {
+      size_t count = begin_streams(m);
+      TRY(run_streams(m, count, error));
+      met = join(m, count);
+      if (first->is_behind && m->s->all.count == 0) *done = 0;
+      note_length(m);
+      put_round(m);
+      if (met && !m->s->are_long) stretch = STRETCH;
+      if ((met && !m->s->are_long) || !*done || end_of(first) == m->bytes) continue;
+    }
     TRY(go_forward(m, stretch, done, error));
-    if (*done) put_round(m);
+    if (!*done) continue;
+    if (met) note_length(m);
+    put_round(m);
     stretch = stretch < STRETCH_MOST ? 2 * stretch : stretch;
   }
   for (size_t i = 0; i < first->count; i++) id_put(m->sink, first->ids[i]);
@@ -315,7 +324,10 @@ static viva_status merge_rounds(const merging *m, int *done, viva_error *error) 
 
 viva_status bpe_stream(const bpe *b, bpe_scratch *scratch, const uint8_t *piece, size_t bytes, id_sink *sink, int *done,
                        viva_error *error) {
-  if (!scratch->streams) scratch->streams = mem_alloc(scratch->mem, sizeof *scratch->streams);
+  if (!scratch->streams) {
+    scratch->streams = mem_alloc(scratch->mem, sizeof *scratch->streams);
+    if (scratch->streams) scratch->streams->are_long = 0;
+  }
   if (!scratch->streams) return error_set(error, VIVA_E_MEMORY, "no memory to encode a word of %zu bytes", bytes);
   const merging m = {b, scratch, piece, bytes, scratch->streams, sink};
   size_t begun = sink->count;

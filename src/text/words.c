@@ -286,26 +286,40 @@ viva_status words_flush(word_run *run, viva_error *error) {
   return VIVA_OK;
 }
 
-static inline int is_ascii(const uint8_t *piece, size_t bytes, const uint8_t *limit) {
-  if (bytes <= 16 && limit - piece >= 16) return (bytes16_beyond_ascii(piece) & (((uint32_t)1 << bytes) - 1)) == 0;
-  uint8_t all = 0;
-  for (size_t i = 0; i < bytes; i++) all |= piece[i];
-  return all < 0x80;
+/* What a piece is made of. */
+typedef enum piece_kind {
+  PIECE_ASCII,
+  PIECE_NEAR, /* with many characters beyond ASCII, all near ones (near.h), or noise: it has many short parts */
+  PIECE_OTHER
+} piece_kind;
+
+#define MANY_NEAR 2 /* times as many bytes of ASCII */
+
+static inline piece_kind kind_of(const uint8_t *piece, size_t bytes, const uint8_t *limit, int is_noise) {
+  if (bytes <= 16 && limit - piece >= 16 && !(bytes16_beyond_ascii(piece) & (((uint32_t)1 << bytes) - 1)))
+    return PIECE_ASCII;
+  size_t beyond = 0, far = 0;
+  for (size_t i = 0; i < bytes; i++) {
+    beyond += piece[i] >= 0x80;
+    far += piece[i] > 0xc3 && piece[i] < 0xe0;
+  }
+  if (beyond == 0) return PIECE_ASCII;
+  return (far == 0 || is_noise) && beyond * (MANY_NEAR + 1) >= bytes ? PIECE_NEAR : PIECE_OTHER;
 }
 
-#define NEAR_PIECES 4
+#define NEAR_MOST  8
+#define NEAR_BYTES  8 /* of a piece of ASCII among such */
 
 viva_status words_next_apart(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
   const word_encoder *w = run->w;
   word_memory *memory = w->memory;
   if (!w->joints->usable || w->blank.text || (!memory->unasked && !w->is_noise))
     return words_put(run, piece, bytes, error);
-  if (!is_ascii(piece, bytes, run->limit))
-    run->near = NEAR_PIECES;
-  else if (run->near == 0)
+  piece_kind kind = kind_of(piece, bytes, run->limit, w->is_noise);
+  if (kind == PIECE_NEAR) run->near += run->near < NEAR_MOST;
+  if (kind == PIECE_OTHER) run->near -= run->near > 0;
+  if (kind == PIECE_OTHER || run->near < NEAR_MOST / 2 || (kind == PIECE_ASCII && bytes > NEAR_BYTES))
     return words_put(run, piece, bytes, error);
-  else
-    run->near--;
   if (run->count > 0) TRY(words_flush(run, error));
   if (++run->apart == WORDS_AT_ONCE) {
     run->apart = 0;

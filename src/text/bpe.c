@@ -9,7 +9,7 @@
 /* Those of ASCII lie near. In a vocabulary of characters, a character beyond ASCII is one symbol, or one for each of its bytes. */
 void bpe_first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uint32_t *ids, size_t count,
                      uint32_t *ranks) {
-  uint8_t kinds[BPE_SHORT_PIECE]; /* of each symbol: the byte, or one that is not ASCII */
+  uint8_t kinds[BPE_RANKED_MOST]; /* of each symbol: the byte, or one that is not ASCII */
   const uint8_t *kind = piece;
   if (b->symbol_ranks && !b->rules.byte_level) {
     size_t n, symbol = 0;

@@ -197,7 +197,8 @@ static inline size_t bpe_symbols_most(const bpe *b, size_t bytes) {
 /* Pieces up to this many symbols merge in an array: quadratic, but without a list, and in cache. Longer ones are rare. */
 #define BPE_SHORT_PIECE 40
 
-/* The ranks of the pairs of a piece's first symbols, of which there are at most BPE_SHORT_PIECE. */
+#define BPE_RANKED_MOST 64
+/* The ranks of the pairs of a piece's first symbols, of which there are at most BPE_RANKED_MOST. */
 void bpe_first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uint32_t *ids, size_t count,
                      uint32_t *ranks);
 

@@ -24,6 +24,8 @@ enum { LANE_SHORT = 15, LANE_LONG = 31, LANE_MOST = 61 }; /* symbols of a piece 
 #define LANE_PLACES (1 << LANE_BITS)
 #define LANE_RANKS ((size_t)1 << 24) /* merges of which the keys stay below LANE_NONE */
 
+_Static_assert(LANE_MOST <= BPE_RANKED_MOST && BPE_SHORT_PIECE <= BPE_RANKED_MOST, "all pairs of a lane are ranked");
+
 /* A pair that is being looked up. */
 typedef struct lane_pair {
   uint64_t pair;

@@ -16,7 +16,7 @@
 #define STRETCH      512 /* bytes of bpe_forward, and more */
 #define STRETCH_MOST 16384
 #define TAIL         64 /* bytes of a stretch that are dropped */
-#define LONG_TOKENS  4  /* bytes a token, from which bpe_forward is faster */
+#define LONG_TOKENS  7  /* bytes for two tokens, from which bpe_forward is faster */
 
 #define PART_ROOM  (2 * PART_MOST + 2 * LANE_MOST + MEETING + HELD)
 #define ROUND_ROOM (STRETCH_MOST + HELD) /* what LANES + 1 parts have fits, too */
@@ -249,7 +249,7 @@ static int join(const merging *m, size_t count) {
 static void note_length(const merging *m) {
   const joined *all = &m->s->all;
   if (all->count > 0)
-    m->s->are_long = all->ends[all->count - 1] - m->s->streams[0].begin >= all->count * LONG_TOKENS;
+    m->s->are_long = 2 * (all->ends[all->count - 1] - m->s->streams[0].begin) >= all->count * LONG_TOKENS;
 }
 
 /* Puts the tokens of a round, but for the last ones, with which stream 0 begins the next. */

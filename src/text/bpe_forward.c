@@ -6,11 +6,16 @@
 
 #define PATH     256 /* tokens of which steps back may take some away */
 #define DEAD     64  /* places that led nowhere, remembered */
-#define WORK     16  /* for each byte of a piece: bytes of tokens that are looked at */
+#define WORK     16  /* for each byte of a piece: edges and tokens that are looked at */
 #define WORK_ALL 4096
 
 /* A token on the path: the longest one that stands there. What it and one behind it would merge to is then no token. */
 #define LONGEST ((uint32_t)1 << 31)
+
+/* The same as the one before it, and tried first: in a run of something nearly all are. */
+#define AGAIN ((uint32_t)1 << 30)
+
+static inline uint32_t id_of(uint32_t entry) { return entry & ~(LONGEST | AGAIN); }
 
 typedef struct forward {
   const bpe *b;
@@ -22,6 +27,7 @@ typedef struct forward {
   uint32_t before; /* what was on the path before it; BPE_NO_ID: nothing that could merge with it */
   size_t count;
   size_t work;
+  uint32_t twin;     /* a token that keeps apart from itself */
   uint32_t tried[2]; /* the last two that were merged to see whether they keep apart */
   int kept_apart;
   int has_dead;
@@ -30,7 +36,7 @@ typedef struct forward {
 } forward;
 
 static void commit(forward *f, size_t count) {
-  for (size_t i = 0; i < count; i++) id_put(f->sink, f->path[i] & ~LONGEST);
+  for (size_t i = 0; i < count; i++) id_put(f->sink, id_of(f->path[i]));
   if (count > 0) f->before = f->path[count - 1];
   f->count -= count;
   memmove(f->path, f->path + count, f->count * sizeof *f->path);
@@ -85,11 +91,11 @@ static inline uint32_t longest(forward *f, size_t at) {
     const bpe_edge *edge = edge_by(tree->edges, place, (uint8_t)word);
     if (!edge) break;
     uint32_t length = (uint32_t)(edge->label >> 56 & (BPE_LABEL_MOST));
+    f->work++;
     end += length;
     if (end > f->bytes || ((word ^ edge->label) & (((uint64_t)1 << 8 * length) - 1))) break;
     place = &edge->to;
   }
-  f->work += end - at;
   return best;
 }
 
@@ -101,6 +107,7 @@ static viva_status tried_apart(forward *f, size_t at, uint32_t left, uint32_t ri
     viva_token ids[3];
     id_sink sink = {ids, 3, 0, NULL};
     size_t before = tokens[left].bytes, behind = tokens[right].bytes;
+    f->work += before + behind;
     TRY(bpe_merge_stepwise(f->b, f->scratch, f->piece + at - before, before + behind, &sink, error));
     f->tried[0] = left;
     f->tried[1] = right;
@@ -114,7 +121,7 @@ static viva_status tried_apart(forward *f, size_t at, uint32_t left, uint32_t ri
 static inline viva_status keep_apart(forward *f, size_t at, uint32_t last, uint32_t right, int *apart,
                                      viva_error *error) {
   const bpe_token *tokens = f->b->tree.tokens;
-  uint32_t left = last & ~LONGEST;
+  uint32_t left = id_of(last);
   if (tokens[left].time == BPE_ODD || tokens[right].time == BPE_ODD)
     return tried_apart(f, at, left, right, apart, error);
   *apart = ((last & LONGEST) || bpe_rank(f->b, left, right) == BPE_NO_RANK) &&
@@ -136,10 +143,29 @@ static inline viva_status fit(forward *f, size_t at, uint32_t *token, viva_error
   uint32_t last = f->count ? f->path[f->count - 1] : f->before;
   for (; *token != BPE_NO_ID; *token = tokens[*token].prefix) {
     int apart = !is_dead(f, at + tokens[*token].bytes);
-    f->work += tokens[*token].bytes;
+    f->work++;
     if (apart && last != BPE_NO_ID) TRY(keep_apart(f, at, last, *token, &apart, error));
     if (apart) return VIVA_OK;
   }
+  return VIVA_OK;
+}
+
+/* Does the last token of the path come again? Then it is put. */
+static inline viva_status put_again(forward *f, size_t *at, int *done, viva_error *error) {
+  uint32_t last = f->count ? f->path[f->count - 1] : f->before, id = id_of(last);
+  *done = 0;
+  if (last == BPE_NO_ID) return VIVA_OK;
+  size_t bytes = f->b->tree.tokens[id].bytes;
+  const uint8_t *text = f->piece + *at;
+  if (bytes > f->bytes - *at || text[0] != *(text - bytes) || memcmp(text, text - bytes, bytes) != 0) return VIVA_OK;
+  *done = !is_dead(f, *at + bytes);
+  if (*done && f->twin != id) TRY(keep_apart(f, *at, last, id, done, error));
+  if (!*done) return VIVA_OK;
+  f->twin = id;
+  if (f->count == PATH) commit(f, PATH / 2);
+  f->path[f->count++] = id | AGAIN;
+  *at += bytes;
+  f->work++;
   return VIVA_OK;
 }
 
@@ -158,6 +184,9 @@ static size_t put_fallback(forward *f, size_t at) {
 /* One token more, by steps back if need be. *at 0 behind it: there is none. */
 static viva_status step(forward *f, size_t *at, viva_error *error) {
   const bpe_token *tokens = f->b->tree.tokens;
+  int done;
+  TRY(put_again(f, at, &done, error));
+  if (done) return VIVA_OK;
   uint32_t most = longest(f, *at), token = most;
   if (token == BPE_NO_ID) {
     size_t n = put_fallback(f, *at);
@@ -172,10 +201,10 @@ static viva_status step(forward *f, size_t *at, viva_error *error) {
       *at = 0;
       return VIVA_OK;
     }
-    most = BPE_NO_ID;
-    token = f->path[--f->count] & ~LONGEST;
-    *at -= tokens[token].bytes;
-    token = tokens[token].prefix;
+    uint32_t taken = f->path[--f->count];
+    *at -= tokens[id_of(taken)].bytes;
+    most = taken & AGAIN ? longest(f, *at) : BPE_NO_ID;
+    token = taken & AGAIN ? most : tokens[id_of(taken)].prefix;
   }
   if (f->count == PATH) commit(f, PATH / 2);
   f->path[f->count++] = token | (token == most ? LONGEST : 0);
@@ -191,7 +220,7 @@ viva_status bpe_forward(const bpe *b, bpe_scratch *scratch, const uint8_t *piece
   f.piece = piece;
   f.bytes = bytes;
   f.sink = sink;
-  f.before = f.tried[0] = f.tried[1] = BPE_NO_ID;
+  f.before = f.twin = f.tried[0] = f.tried[1] = BPE_NO_ID;
   f.count = f.work = 0;
   f.has_dead = 0;
   f.tail = 0;

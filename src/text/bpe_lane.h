@@ -17,12 +17,12 @@
 
 enum { LANE_SHORT = 15, LANE_LONG = 31, LANE_MOST = 61 }; /* symbols of a piece */
 
-#define LANES      12
-#define LANE_BITS  6
-#define LANE_KEYS  UINT32_C(0x00800000) /* the least normal float */
-#define LANE_NONE  UINT32_C(0x7f000000)
+#define LANES       12
+#define LANE_BITS   6
+#define LANE_KEYS   UINT32_C(0x00800000) /* the least normal float */
+#define LANE_NONE   UINT32_C(0x7f000000)
 #define LANE_PLACES (1 << LANE_BITS)
-#define LANE_RANKS ((size_t)1 << 24) /* merges of which the keys stay below LANE_NONE */
+#define LANE_RANKS  ((size_t)1 << 24) /* merges of which the keys stay below LANE_NONE */
 
 _Static_assert(LANE_MOST <= BPE_RANKED_MOST && BPE_SHORT_PIECE <= BPE_RANKED_MOST, "all pairs of a lane are ranked");
 

@@ -308,7 +308,7 @@ static inline piece_kind kind_of(const uint8_t *piece, size_t bytes, const uint8
 }
 
 #define NEAR_MOST  8
-#define NEAR_BYTES  8 /* of a piece of ASCII among such */
+#define NEAR_BYTES 8 /* of a piece of ASCII among such */
 
 viva_status words_next_apart(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
   const word_encoder *w = run->w;

@@ -11,7 +11,7 @@
  *                 [.........]    [.....
  *
  * Where tokens are too long for windows, or streams do not meet, bpe_forward goes on for a stretch: the longer, the more
- * often that has been so.
+ * often that has been so. Whether tokens are long is remembered from round to round, and from piece to piece.
  */
 #ifndef TEXT_BPE_STREAM_H
 #define TEXT_BPE_STREAM_H

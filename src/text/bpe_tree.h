@@ -6,8 +6,8 @@
  * been made there too. And the ids of a piece are such a cut, for the same reason. So there is one such cut of it, and one of
  * whatever lies before any of the cut's places: a place that was reached and led nowhere need not be tried again.
  *
- * bpe_forward looks for it: the longest token first, shorter ones where it does not keep apart from the one before, and a step
- * back where none does. In most texts the longest is right nearly always.
+ * bpe_forward looks for it: the token before once more where its text comes again, else the longest one first, shorter ones where
+ * it does not keep apart from the one before, and a step back where none does. In most texts the longest is right nearly always.
  *
  * Whether two keep apart is told by the merges that make them. Those of both happen in the order of their ranks, the left one's
  * first among equals; of the left token only the last symbol touches the other, of the right one only the first. Undone from

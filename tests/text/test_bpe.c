@@ -243,7 +243,9 @@ static void check_any(runtime *rt, const bpe *b, uint64_t *random) {
     *random = golden_mix(*random, 6);
     size_t bytes = 1 + *random % (round % 10 ? 24 : ANY_TEXT);
     int done = 0;
-    for (size_t i = 0; i < bytes; i++) text[i] = (uint8_t)('a' + (*random = golden_mix(*random, 7)) / 64 % 3);
+    size_t period = round % 3 ? bytes : 1 + *random / ANY_TEXT % 5; /* runs of something, too */
+    for (size_t i = 0; i < bytes; i++)
+      text[i] = i < period ? (uint8_t)('a' + (*random = golden_mix(*random, 7)) / 64 % 3) : text[i - period];
     id_sink sink = {ids, ANY_TEXT, 0, NULL}, slow_sink = {expected, ANY_TEXT, 0, NULL};
     assert_int_equal(bpe_forward(b, &scratch, text, bytes, &sink, &done, NULL), VIVA_OK);
     assert_int_equal(bpe_merge_stepwise(b, &scratch, text, bytes, &slow_sink, NULL), VIVA_OK);

@@ -135,6 +135,14 @@ static viva_status read_tokens(runtime *rt, const token_source *s, source_parts 
   return spec_take_vocab(rt, spec, p->entries, count, error);
 }
 
+/* The vocabulary has the entries, and few tokens are added ones: what else was asked for is needed for other tables. */
+static void give_back(mem *m, source_parts *p, tokenizer_spec *spec) {
+  mem_free(m, p->entries);
+  p->entries = NULL;
+  spec_added *added = mem_resize(m, p->added, spec->added_count * sizeof *added);
+  if (added) spec->added = p->added = added;
+}
+
 static viva_status read_merges(runtime *rt, const token_source *s, tokenizer_spec *spec, viva_error *error) {
   if (s->scores && s->merge_count == 0) {
     for (size_t i = 0; i < s->token_count; i++) {
@@ -180,6 +188,7 @@ static viva_status from_source(runtime *rt, token_source *s, source_parts *p, to
   if (!p->entries || !p->added)
     return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens and %zu merges", s->token_count, s->merge_count);
   TRY(read_tokens(rt, s, p, spec, error));
+  give_back(&rt->mem, p, spec);
   TRY(read_merges(rt, s, spec, error));
   if (s->unk >= 0 && spec->rules.byte_fallback) spec->rules.unknown = s->tokens[s->unk];
   spec->bos = s->bos;

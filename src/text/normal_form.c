@@ -97,10 +97,25 @@ static size_t decompose(uint32_t code, int compatible, uint32_t parts[MOST_PARTS
   return count + 1;
 }
 
-/* Sorts a run of combining characters by class, stably. A run may be as long as the text: counting, not insertion. */
+#define SHORT_RUN 32
+
+static void order_short_run(form_part *run, size_t count) {
+  for (size_t i = 1; i < count; i++) {
+    form_part part = run[i];
+    size_t at = i;
+    for (; at > 0 && run[at - 1].class > part.class; at--) run[at] = run[at - 1];
+    run[at] = part;
+  }
+}
+
+/* Sorts a run of combining characters by class, stably. A run may be as long as the text: then by counting, not insertion. */
 static void order_run(form_part *run, form_part *spare, size_t count) {
   size_t at[256];
   int sorted = 1;
+  if (count <= SHORT_RUN) {
+    order_short_run(run, count);
+    return;
+  }
   for (size_t i = 1; i < count; i++) sorted &= run[i - 1].class <= run[i].class;
   if (sorted) return;
   memset(at, 0, sizeof at);
@@ -123,16 +138,29 @@ static void canonical_order(form_part *parts, form_part *spare, size_t count) {
   }
 }
 
+#define KEPT_PLACES 256
+
+/* Pairs that were composed, or cannot be. */
+typedef struct kept_pair {
+  uint32_t first, second, composite;
+} kept_pair;
+
+static inline uint32_t compose_kept(kept_pair *pairs, uint32_t first, uint32_t second) {
+  kept_pair *place = &pairs[(first ^ first >> 8 ^ second * 5) % KEPT_PLACES];
+  if (place->first != first || place->second != second) *place = (kept_pair){first, second, compose(first, second)};
+  return place->composite;
+}
+
 /* Composes in place; returns the new length. A character composes with the last starter unless one of the same or a
  * higher class (or another starter) stands between them. */
-static size_t canonical_compose(form_part *parts, size_t count) {
+static size_t canonical_compose(kept_pair *pairs, form_part *parts, size_t count) {
   size_t out = 0, starter = SIZE_MAX;
   uint8_t last_class = 0; /* of the character before, 0 when it is the starter itself or a composed starter */
   for (size_t i = 0; i < count; i++) {
     uint8_t class = parts[i].class;
     int adjacent = starter != SIZE_MAX && starter + 1 == out;
     if (starter != SIZE_MAX && (adjacent || (last_class < class && last_class != 0))) {
-      uint32_t composite = compose(parts[starter].code, parts[i].code);
+      uint32_t composite = compose_kept(pairs, parts[starter].code, parts[i].code);
       if (composite) {
         parts[starter].code = composite;
         parts[starter].change = (int16_t)(parts[starter].change + parts[i].change - 1);
@@ -200,6 +228,15 @@ size_t normal_form_skip(const uint64_t *marks, const uint8_t *text, size_t at, s
 
 /* ---- a stretch of text ---- */
 
+/* Writes the parts as UTF-8 where no origins are kept. */
+static int write_plain(const form_part *parts, size_t count, mapped *out) {
+  if (count > SIZE_MAX / 8 || mapped_reserve(out, 4 * count)) return 1;
+  char *to = (char *)out->bytes + out->count;
+  for (size_t k = 0; k < count; k++) to += utf8_encode(parts[k].code, to);
+  out->count = (size_t)((uint8_t *)to - out->bytes);
+  return 0;
+}
+
 /* Writes the parts as UTF-8, with the origins that the reference gives them. */
 static int write_parts(const form_part *parts, size_t count, text_view in, mapped *out) {
   size_t at = 0, last = 0; /* in `in`: the next character, and the byte before it */
@@ -207,82 +244,123 @@ static int write_parts(const form_part *parts, size_t count, text_view in, mappe
     char buffer[4];
     origin of = {0, 0};
     uint32_t code;
-    if (in.origins) {
-      if (parts[k].change > 0)
-        of = at > 0 ? in.origins[last] : of;
-      else if (at < in.count)
-        of = in.origins[at];
-      for (int left = parts[k].change > 0 ? 0 : 1 - parts[k].change; left > 0 && at < in.count; left--)
-        at += unicode_read(in.bytes + at, &code);
-      last = at ? at - 1 : 0;
-    }
+    if (parts[k].change > 0)
+      of = at > 0 ? in.origins[last] : of;
+    else if (at < in.count)
+      of = in.origins[at];
+    for (int left = parts[k].change > 0 ? 0 : 1 - parts[k].change; left > 0 && at < in.count; left--)
+      at += unicode_read(in.bytes + at, &code);
+    last = at ? at - 1 : 0;
     if (mapped_put(out, buffer, utf8_encode(parts[k].code, buffer), of)) return 1;
   }
   return 0;
 }
 
-/* Characters that decompose to themselves, and their classes: in text that has many marks the same ones come again and again. */
-#define ALONE_PLACES 256
-typedef struct alone {
-  uint32_t codes[ALONE_PLACES];
-  uint8_t classes[ALONE_PLACES];
-} alone;
+/* Characters of few parts, as they decompose: in text that has many marks the same ones come again and again. */
+#define KEPT_PARTS 4
+typedef struct kept_character {
+  uint32_t code;
+  uint32_t count; /* of parts; above KEPT_PARTS: only that is known */
+  uint32_t parts[KEPT_PARTS];
+  uint8_t classes[KEPT_PARTS];
+} kept_character;
 
-static int is_alone(const alone *a, uint32_t code) { return a->codes[code % ALONE_PLACES] == code; }
+typedef struct form_memory {
+  kept_character characters[KEPT_PLACES];
+  kept_pair pairs[KEPT_PLACES];
+} form_memory;
 
-static void keep_alone(alone *a, uint32_t code) {
-  a->codes[code % ALONE_PLACES] = code;
-  a->classes[code % ALONE_PLACES] = (uint8_t)combining_class(code);
+static void form_memory_begin(form_memory *memory) {
+  memset(memory, 0xff, sizeof *memory); /* no character, and no pair */
 }
 
-static size_t count_parts(alone *a, text_view in, int compatible) {
+static const kept_character *kept_find(form_memory *memory, uint32_t code, int compatible) {
+  kept_character *place = &memory->characters[(code ^ code >> 8) % KEPT_PLACES];
+  if (place->code == code) return place;
+  uint32_t codes[MOST_PARTS];
+  place->code = code;
+  place->count = (uint32_t)decompose(code, compatible, codes);
+  for (uint32_t i = 0; place->count <= KEPT_PARTS && i < place->count; i++) {
+    place->parts[i] = codes[i];
+    place->classes[i] = (uint8_t)combining_class(codes[i]);
+  }
+  return place;
+}
+
+static size_t count_parts(form_memory *memory, text_view in, int compatible) {
   size_t count = 0;
   for (size_t at = 0; at < in.count;) {
-    uint32_t code, codes[MOST_PARTS];
+    uint32_t code;
     at += unicode_read(in.bytes + at, &code);
-    size_t n = is_alone(a, code) ? 1 : decompose(code, compatible, codes);
-    if (n == 1 && !is_alone(a, code) && codes[0] == code) keep_alone(a, code);
-    count += n;
+    count += kept_find(memory, code, compatible)->count;
   }
   return count;
 }
 
-static void put_parts(const alone *a, text_view in, int compatible, form_part *parts) {
+static void put_parts(form_memory *memory, text_view in, int compatible, form_part *parts) {
   for (size_t at = 0; at < in.count;) {
     uint32_t code, codes[MOST_PARTS];
     at += unicode_read(in.bytes + at, &code);
-    if (is_alone(a, code)) {
-      *parts++ = (form_part){code, 0, a->classes[code % ALONE_PLACES]};
-      continue;
-    }
+    const kept_character *kept = kept_find(memory, code, compatible);
+    for (uint32_t k = 0; kept->count <= KEPT_PARTS && k < kept->count; k++)
+      *parts++ = (form_part){kept->parts[k], k ? 1 : 0, kept->classes[k]};
+    if (kept->count <= KEPT_PARTS) continue;
     size_t n = decompose(code, compatible, codes);
     for (size_t k = 0; k < n; k++) *parts++ = (form_part){codes[k], k ? 1 : 0, (uint8_t)combining_class(codes[k])};
   }
 }
 
-static int rewrite(mem *m, normal_form form, alone *a, text_view in, mapped *out) {
+static int rewrite(mem *m, normal_form form, form_memory *memory, text_view in, mapped *out) {
   int compatible = form == FORM_NFKC || form == FORM_NFKD;
-  size_t count = count_parts(a, in, compatible);
+  size_t count = count_parts(memory, in, compatible);
   form_part *parts = count > SIZE_MAX / 2 ? NULL : mem_array(m, count * 2, sizeof *parts);
   if (!parts) return 1;
-  put_parts(a, in, compatible, parts);
+  put_parts(memory, in, compatible, parts);
   canonical_order(parts, parts + count, count);
-  if (form == FORM_NFC || form == FORM_NFKC) count = canonical_compose(parts, count);
-  int failed = write_parts(parts, count, in, out);
+  if (form == FORM_NFC || form == FORM_NFKC) count = canonical_compose(memory->pairs, parts, count);
+  int failed = in.origins ? write_parts(parts, count, in, out) : write_plain(parts, count, out);
   mem_free(m, parts);
   return failed;
 }
 
+/* Does a character begin with one that nothing before it combines with, or is ordered behind? */
+static int begins_anew(form_memory *memory, int compatible, uint32_t code) {
+  const kept_character *kept = kept_find(memory, code, compatible);
+  uint32_t first = kept->parts[0], vowel = first - HANGUL_V, final = first - HANGUL_T;
+  if (kept->count > KEPT_PARTS || kept->classes[0] || vowel < HANGUL_V_COUNT || final < HANGUL_T_COUNT) return 0;
+  for (size_t i = 0; i < UNICODE_COMPOSITIONS; i++)
+    if (unicode_decompositions[unicode_compositions[i]].second == first) return 0;
+  return 1;
+}
+
+#define STRETCH 4096 /* bytes of marked characters, from which one ends where it can */
+
+/* Where the marked characters from `at` on end, or where they can be cut. */
+static size_t stretch_end(form_memory *memory, normal_form form, const uint64_t *marks, text_view in, size_t at) {
+  int compatible = form == FORM_NFKC || form == FORM_NFKD;
+  size_t bytes, begin = at, next = at + STRETCH;
+  while (at < in.count && is_marked(marks, in.bytes + at, &bytes)) {
+    uint32_t code;
+    if (at >= next && at > begin) {
+      (void)unicode_read(in.bytes + at, &code);
+      if (begins_anew(memory, compatible, code)) return at;
+      next = at + STRETCH / 16; /* asking takes a while */
+    }
+    at += bytes;
+  }
+  return at;
+}
+
 int normal_form_write(mem *m, normal_form form, const uint64_t *marks, text_view in, mapped *out) {
-  size_t done = 0, bytes;
-  alone a;
-  memset(a.codes, 0xff, sizeof a.codes); /* no character */
+  size_t done = 0;
+  form_memory memory;
+  form_memory_begin(&memory);
   for (size_t at = 0; (at = normal_form_skip(marks, in.bytes, at, in.count)) < in.count;) {
     /* From the character before, which this one may join, up to the next that has no part in anything. */
     size_t begin = at > done ? at - 1 : at;
     while (begin > done && (in.bytes[begin] & 0xc0) == 0x80) begin--;
-    while (at < in.count && is_marked(marks, in.bytes + at, &bytes)) at += bytes;
-    if (mapped_copy(out, in, done, begin) || rewrite(m, form, &a, view_part(in, begin, at), out)) return 1;
+    at = stretch_end(&memory, form, marks, in, at);
+    if (mapped_copy(out, in, done, begin) || rewrite(m, form, &memory, view_part(in, begin, at), out)) return 1;
     done = at;
   }
   return mapped_copy(out, in, done, in.count);

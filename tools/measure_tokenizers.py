@@ -5,7 +5,9 @@
 
 Each line is one thread's, MB/s of text. `first`: the first call after loading. `again`: the best of the calls after it.
 Languages are what translations of programs on this machine (/usr/share/locale) and Python's own library hold; what is not
-there is left out. Worst cases are 10 MB. --json writes what was measured.
+there is left out. Worst cases (those of tests/python/hard_texts.py among them) are 10 MB, --megabytes says other; each is the
+first call of a tokenizer; `times English`: a byte's time in times of one of --text at the first call. --json writes what was
+measured.
 """
 
 import argparse
@@ -21,22 +23,24 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "python"))
+import hard_texts  # noqa: E402
 
-MOST = 10_000_000
 ROUNDS = 7
 
 
-def worst_cases():
-    rng = random.Random(1)
-    marks = "".join(chr(rng.randrange(0x300, 0x370)) for _ in range(MOST // 2))
-    return {
-        "one letter": "a" * MOST,
-        "one emoji": "\U0001f600" * (MOST // 4),
-        "Latin-1 noise": bytes(rng.randrange(256) for _ in range(MOST * 2 // 3)).decode("latin-1"),
-        "combining marks": marks,
-        "no spaces": "".join(rng.choice("etaoinshrdlu") for _ in range(MOST)),
-        "only spaces": " " * MOST,
-    }
+PLAIN = {
+    "one letter": lambda rng, n, t, e: b"a" * n,
+    "one emoji": lambda rng, n, t, e: "\U0001f600".encode() * (n // 4),
+    "Latin-1 noise": lambda rng, n, t, e: rng.randbytes(n * 2 // 3).decode("latin-1").encode(),
+    "combining marks": lambda rng, n, t, e: hard_texts.coded(rng, n, [(0x300, 0x370)]),
+    "no spaces": lambda rng, n, t, e: hard_texts.drawn(rng, n, b"etaoinshrdlu"),
+    "only spaces": lambda rng, n, t, e: b" " * n,
+}
+
+
+def worst_cases(size, tokens, english):
+    for name, make in {**PLAIN, **hard_texts.KINDS}.items():
+        yield name, make(random.Random(1), size, tokens, english)
 
 
 def translations(language):
@@ -69,11 +73,24 @@ class Viva:
         self.handle = viva_ctypes.Tokenizer(path)
         self.room = 0
 
-    def encode(self, data):
-        if len(data) + 8 > self.room:
-            self.room = len(data) + 8
-            self.ids = (c.c_int32 * self.room)()
+    def reserve(self, ids):
+        """Room whose pages are there."""
+        if ids > self.room:
+            self.room = ids
+            self.ids = (c.c_int32 * ids)()
             c.memset(self.ids, 1, c.sizeof(self.ids))
+
+    def tokens(self):
+        """The bytes of all tokens that are text by themselves."""
+        text, size, out = c.create_string_buffer(4096), c.c_size_t(), []
+        for token in range(self.v.lib.viva_tokenizer_vocab_size(self.handle.handle)):
+            self.v.call("viva_tokenizer_decode", self.handle.handle, (c.c_int32 * 1)(token), c.c_size_t(1), None, text,
+                        c.c_size_t(4096), c.byref(size))
+            out.append(text.raw[:size.value])
+        return [token for token in out if token and "\ufffd".encode() not in token]
+
+    def encode(self, data):
+        self.reserve(len(data) + 8)
         count = c.c_size_t()
         self.v.call("viva_tokenizer_encode", self.handle.handle, data, c.c_size_t(len(data)), None, self.ids,
                     c.c_size_t(self.room), c.byref(count))
@@ -122,9 +139,7 @@ def speeds(row, path, data, peer):
     firsts, agains = {"viva": [], "gigatoken": []}, {"viva": [], "gigatoken": []}
     for _ in range(5):
         ours = Viva(path)
-        ours.ids = (c.c_int32 * (len(data) + 8))()
-        ours.room = len(data) + 8
-        c.memset(ours.ids, 1, c.sizeof(ours.ids))
+        ours.reserve(len(data) + 8)
         runs = {"viva": lambda: ours.encode(data)}
         if peer:
             theirs = peer.Tokenizer(str(path))
@@ -149,8 +164,7 @@ def speeds(row, path, data, peer):
     row.put("2 threads, ratio", min(p[0] for p in pairs) / min(p[1] for p in pairs))
 
 
-def other_texts(row, path, peer, with_worst):
-    first = row.values["first, viva"]
+def other_texts(row, path, peer):
     for name, text in languages().items():
         data = text.encode()
         ours = Viva(path)
@@ -161,10 +175,13 @@ def other_texts(row, path, peer, with_worst):
             theirs.encode(data)
             value = len(data) / min(seconds(lambda: theirs.encode(data)) for _ in range(3)) / 1e6
             row.put(f"{name}, ratio", row.values[name] / value)
-    for name, text in (worst_cases() if with_worst else {}).items():
-        data = text.encode()
+
+
+def worst_texts(row, path, english, size):
+    first = row.values["first, viva"]
+    for name, data in worst_cases(size, Viva(path).tokens(), english):
         ours = Viva(path)
-        ours.encode(b"a" * (len(data)))  # the array of ids
+        ours.reserve(2 * len(data) + 8)  # normal forms may make more of a text
         value = len(data) / seconds(lambda: ours.encode(data)) / 1e6
         row.put(f"{name}, MB/s", value)
         row.put(f"{name}, times English", first / value)
@@ -208,6 +225,7 @@ def main():
     parser.add_argument("--text", type=Path, help="needed for all but --only load")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", choices=["load", "speed", "texts", "worst"], nargs="*")
+    parser.add_argument("--megabytes", type=float, default=10, help="of a worst case")
     parser.add_argument("files", nargs="+")
     args = parser.parse_args()
     only = args.only or ["load", "speed", "texts", "worst"]
@@ -231,8 +249,10 @@ def main():
             loading(row, path, has_reference)
         if set(only) & {"speed", "texts", "worst"}:
             speeds(row, path, data, gigatoken)
-        if set(only) & {"texts", "worst"}:
-            other_texts(row, path, gigatoken if "texts" in only else None, "worst" in only)
+        if "texts" in only:
+            other_texts(row, path, gigatoken)
+        if "worst" in only:
+            worst_texts(row, path, data, int(args.megabytes * 1e6))
     if args.json:
         args.json.write_text(json.dumps({row.name: row.values for row in rows}, indent=1) + "\n")
 

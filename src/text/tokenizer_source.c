@@ -136,11 +136,13 @@ static viva_status read_tokens(runtime *rt, const token_source *s, source_parts 
 }
 
 /* The vocabulary has the entries, and few tokens are added ones: what else was asked for is needed for other tables. */
-static void give_back(mem *m, source_parts *p, tokenizer_spec *spec) {
+static viva_status give_back(mem *m, source_parts *p, tokenizer_spec *spec, viva_error *error) {
   mem_free(m, p->entries);
   p->entries = NULL;
   spec_added *added = mem_resize(m, p->added, spec->added_count * sizeof *added);
-  if (added) spec->added = p->added = added;
+  if (!added) return error_set(error, VIVA_E_MEMORY, "no memory for %zu added tokens", spec->added_count);
+  spec->added = p->added = added;
+  return VIVA_OK;
 }
 
 static viva_status read_merges(runtime *rt, const token_source *s, tokenizer_spec *spec, viva_error *error) {
@@ -188,7 +190,7 @@ static viva_status from_source(runtime *rt, token_source *s, source_parts *p, to
   if (!p->entries || !p->added)
     return error_set(error, VIVA_E_MEMORY, "no memory for %zu tokens and %zu merges", s->token_count, s->merge_count);
   TRY(read_tokens(rt, s, p, spec, error));
-  give_back(&rt->mem, p, spec);
+  TRY(give_back(&rt->mem, p, spec, error));
   TRY(read_merges(rt, s, spec, error));
   if (s->unk >= 0 && spec->rules.byte_fallback) spec->rules.unknown = s->tokens[s->unk];
   spec->bos = s->bos;

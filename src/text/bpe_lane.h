@@ -17,7 +17,7 @@
 
 enum { LANE_SHORT = 15, LANE_LONG = 31, LANE_MOST = 61 }; /* symbols of a piece */
 
-#define LANES       12
+#define LANES       20
 #define LANE_BITS   6
 #define LANE_KEYS   UINT32_C(0x00800000) /* the least normal float */
 #define LANE_NONE   UINT32_C(0x7f000000)

@@ -140,8 +140,8 @@ static viva_status encode_long_blank(encoding *e, normalizer n, const uint8_t *f
 
 /* The first word of a text, which the mark is put in front of: a space there is written as the mark is. */
 static viva_status encode_first_blank(encoding *e, const uint8_t *from, size_t bytes, viva_error *error) {
-  uint8_t spaced[GATHERED_BYTES] = " ";
-  if (bytes >= GATHERED_BYTES) return encode_long_blank(e, e->t->normal, from, bytes, error);
+  uint8_t spaced[BLANK_WORD_BYTES] = " ";
+  if (bytes >= BLANK_WORD_BYTES) return encode_long_blank(e, e->t->normal, from, bytes, error);
   memcpy(spaced + 1, from, bytes);
   text_view text = {spaced, NULL, sizeof spaced};
   return encode_list(e, text, &(text_piece){0, bytes + 1}, 1, error);
@@ -157,7 +157,7 @@ static viva_status encode_blanks(encoding *e, text_view text, int prepends, viva
   for (size_t at = 0, end; at < text.count; at = end) {
     const uint8_t *from = text.bytes + at;
     end = blanks_word(b, &e->t->joints, text.bytes, at, text.count);
-    if (end - at <= GATHERED_BYTES && !prepends) {
+    if (end - at <= BLANK_WORD_BYTES && !prepends) {
       TRY(words_next(&run, from, end - at, error));
       continue;
     }

@@ -1,5 +1,7 @@
 #include "text/word_batch.h"
 
+#include "text/bpe_stream.h"
+
 static viva_status merge_now(const word_batch *batch, bpe_item *item, viva_error *error) {
   const bpe *b = batch->w->bpe;
   id_sink sink = {item->ids, bpe_symbols_most(b, item->bytes), 0, NULL};
@@ -53,9 +55,26 @@ static void keep_waiting(word_batch *batch) {
   }
 }
 
+/* Puts a part's windows where it would stand. 0: there is no room for them. */
+static int add_windows(word_batch *batch, new_word *entry, const uint8_t *part, size_t bytes) {
+  const bpe *b = batch->w->bpe;
+  size_t first = batch->part_count, most = WINDOWS_MOST - batch->window_count;
+  if (!b->lanes || !b->tree.tokens || bytes >= STREAM_WORTH || most > PARTS_MOST - first) return 0;
+  size_t count = bpe_windows_cut(b, part, bytes, batch->window_ids + batch->window_count * BPE_ITEM_BYTES,
+                                 batch->parts + first, most);
+  if (count > most) return 0;
+  batch->window_parts[batch->window_part_count++] = (window_part){part, bytes, first, count};
+  batch->window_count += count;
+  batch->part_count += count;
+  batch->id_count += bpe_symbols_most(b, bytes);
+  entry->parts += (uint32_t)count;
+  return 1;
+}
+
 /* One part of a word, which waits, or is merged at once where lanes cannot or need not. */
 static viva_status add_part(word_batch *batch, new_word *entry, const uint8_t *part, size_t bytes, viva_error *error) {
   const bpe *b = batch->w->bpe;
+  if (bytes > BPE_ITEM_BYTES && add_windows(batch, entry, part, bytes)) return VIVA_OK;
   bpe_item *item = &batch->parts[batch->part_count++];
   *item = (bpe_item){part, batch->ids + batch->id_count, (uint32_t)bytes, 0};
   const near_part near = merge_near(b, part, bytes);
@@ -135,18 +154,39 @@ viva_status word_batch_add(word_batch *batch, const uint8_t *piece, size_t bytes
                                                              : add_part(batch, entry, piece, bytes, error);
 }
 
-void word_batch_merge(word_batch *batch) {
-  const bpe_item *part = batch->parts;
+/* The ids of a part that was merged as windows, or is merged now where those do not meet. */
+static viva_status put_windows(word_batch *batch, new_word *entry, const window_part *part, viva_error *error) {
+  const bpe *b = batch->w->bpe;
+  viva_token *ids = entry->ids + entry->count;
+  size_t count = bpe_windows_join(b, batch->parts + part->first, part->count, ids);
+  if (count == 0) {
+    id_sink sink = {ids, bpe_symbols_most(b, part->bytes), 0, NULL};
+    TRY(bpe_merge_piece(b, batch->w->scratch, part->piece, part->bytes, &sink, error));
+    count = sink.count;
+  }
+  entry->count += (uint32_t)count;
+  return VIVA_OK;
+}
+
+viva_status word_batch_merge(word_batch *batch, viva_error *error) {
+  size_t at = 0, windowed = 0;
   if (batch->w->bpe->lanes) bpe_merge_many(batch->w->bpe, batch->parts, batch->part_count);
   keep_waiting(batch);
   for (size_t i = 0; i < batch->count; i++) {
     new_word *entry = &batch->words[i];
-    for (uint32_t n = 0; n < entry->parts; n++, part++) {
+    for (size_t end = at + entry->parts; at < end;) {
+      if (windowed < batch->window_part_count && batch->window_parts[windowed].first == at) {
+        at += batch->window_parts[windowed].count;
+        TRY(put_windows(batch, entry, &batch->window_parts[windowed++], error));
+        continue;
+      }
+      const bpe_item *part = &batch->parts[at++];
       if (entry->ids + entry->count != part->ids)
         for (uint32_t k = 0; k < part->count; k++) entry->ids[entry->count + k] = part->ids[k];
       entry->count += part->count;
     }
   }
+  return VIVA_OK;
 }
 
 static viva_status put_new_part(word_batch *batch, const word_encoder *w, const uint8_t *part, size_t bytes,

@@ -222,7 +222,7 @@ static viva_status merge_new(rest *r, word_batch *batch, viva_error *error) {
     size_t i = r->new[n];
     TRY(word_batch_add(batch, run->pieces[i], run->bytes[i], is_part(run, i), known[n], error));
   }
-  word_batch_merge(batch);
+  TRY(word_batch_merge(batch, error));
   for (size_t n = 0; n < r->new_count; n++)
     r->ids[r->new[n]] = (word_ids){(const uint32_t *)batch->words[n].ids, batch->words[n].count};
   return VIVA_OK;
@@ -282,6 +282,7 @@ viva_status words_flush(word_run *run, viva_error *error) {
   if (i < count) TRY(encode_rest(run, i, count, &learnt, error));
   count_new(run, count, learnt);
   run->count = 0;
+  run->longer = 0;
   run->parts = 0;
   return VIVA_OK;
 }
@@ -355,7 +356,7 @@ viva_status words_next_long(word_run *run, const uint8_t *piece, size_t bytes, v
   if (part && bpe_is_whole(b, piece, bytes)) return encode_whole(run, piece, bytes, 0, error);
   for (size_t at = 0, end; at < bytes; at = end) {
     end = part_end(run, piece, at, bytes);
-    if (end - at > GATHERED_BYTES) {
+    if (end - at > run->most) {
       TRY(encode_whole(run, piece + at, end - at, 1, error));
       continue;
     }

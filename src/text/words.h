@@ -14,10 +14,12 @@
 #include "text/joints.h"
 #include "text/known.h"
 
-enum { WORD_IDS = 3, LONG_WORD_BYTES = 31, LONG_WORD_IDS = 7, GATHERED_BYTES = BPE_ITEM_BYTES };
+enum { WORD_IDS = 3, LONG_WORD_BYTES = 31, LONG_WORD_IDS = 7, BLANK_WORD_BYTES = 61, GATHERED_BYTES = 244 };
 
 #define BLANK_MOST    4 /* bytes of what a blank is written as: one character */
-#define WORD_IDS_MOST ((size_t)GATHERED_BYTES * BLANK_MOST)
+#define WORD_IDS_MOST ((size_t)BLANK_WORD_BYTES * BLANK_MOST)
+
+_Static_assert(WORD_IDS_MOST >= GATHERED_BYTES, "a word of single bytes has room");
 
 /* low and high: the bytes, zeros behind them, and in the last one the length (and WORD_PART). high 0: free. */
 typedef struct word {
@@ -103,6 +105,7 @@ typedef struct word_encoder {
 /* The words of a text, one after the other: some are gathered and then looked up together, so that the memory's lines come while
  * the others are being asked for, and those that are new are merged together. */
 #define WORDS_AT_ONCE 64
+#define LONGER_MOST   2048
 typedef struct word_run {
   const word_encoder *w;
   const word *words;    /* NULL: there is no memory, or it is not asked: each is merged */
@@ -110,9 +113,10 @@ typedef struct word_run {
   size_t most;          /* bytes of a word that is gathered; 0: one may have more than WORD_IDS_MOST ids, and none is */
   size_t count;         /* of those that wait */
   const uint8_t *pieces[WORDS_AT_ONCE];
-  size_t bytes[WORDS_AT_ONCE];       /* at most GATHERED_BYTES; more than LONG_WORD_BYTES are not remembered */
+  size_t bytes[WORDS_AT_ONCE];       /* at most GATHERED_BYTES; of more than LONG_WORD_BYTES it is not remembered */
   const word *places[WORDS_AT_ONCE]; /* where it lies, if it is there; NULL: it is longer, or the memory is not asked */
   word_id ids[WORDS_AT_ONCE];        /* of those that have a place, with WORD_PART */
+  size_t longer;                     /* bytes of those that have more than a lane has room for */
   uint32_t apart;                    /* pieces that were not gathered, and are not counted yet */
   uint32_t near;                     /* of ASCII that follow one beyond it, and are not gathered, either */
   uint64_t parts;                    /* bits: a part of a longer piece, which is merged by the rules of such */
@@ -124,8 +128,11 @@ static inline void words_begin(word_run *run, const word_encoder *w, const uint8
   run->w = w;
   run->words = w->memory->unasked || w->is_noise ? NULL : w->memory->words;
   run->limit = limit;
-  run->most = bpe_symbols_most(w->bpe, GATHERED_BYTES) > WORD_IDS_MOST ? 0 : GATHERED_BYTES;
+  run->most = w->blank.text ? BLANK_WORD_BYTES : GATHERED_BYTES;
+  if (bpe_symbols_most(w->bpe, run->most) > WORD_IDS_MOST) run->most = BLANK_WORD_BYTES;
+  if (bpe_symbols_most(w->bpe, run->most) > WORD_IDS_MOST) run->most = 0;
   run->count = 0;
+  run->longer = 0;
   run->apart = run->near = 0;
   run->parts = 0;
 }
@@ -151,7 +158,8 @@ static inline viva_status words_put(word_run *run, const uint8_t *piece, size_t 
     run->places[i] = run->words + word_home(id->low, id->high);
     __builtin_prefetch(run->places[i]);
   }
-  return run->count == WORDS_AT_ONCE ? words_flush(run, error) : VIVA_OK;
+  if (bytes > BPE_ITEM_BYTES) run->longer += bytes;
+  return run->count == WORDS_AT_ONCE || run->longer > LONGER_MOST ? words_flush(run, error) : VIVA_OK;
 }
 
 /* The next piece, not empty. Errors: as words_flush. */

@@ -13,6 +13,7 @@
 #include "text/bpe_many.h"
 #include "text/bpe_stream.h"
 #include "text/bpe_tree.h"
+#include "text/bpe_windows.h"
 
 /* A vocabulary of "a", "b" and merges of them, so that long pieces merge in many overlapping ways. */
 enum { LETTERS = 2, MERGES = 60, TOKENS = LETTERS + MERGES, LONGEST = 12 };
@@ -276,6 +277,33 @@ static void check_many(runtime *rt, const bpe *b, uint64_t *random) {
   bpe_scratch_free(&scratch);
 }
 
+/* A piece of some windows, also where it repeats itself. *joined: they met. */
+static void check_windows(runtime *rt, const bpe *b, uint64_t *random, size_t *joined) {
+  enum { BYTES = 250, WINDOWS = 7 };
+  bpe_scratch scratch = {.mem = &rt->mem};
+  uint8_t text[BYTES];
+  viva_token ids[BYTES], expected[BYTES], window_ids[WINDOWS * BPE_ITEM_BYTES];
+  bpe_item items[WINDOWS];
+  *random = golden_mix(*random, 11);
+  size_t bytes = BPE_ITEM_BYTES + 1 + *random % (BYTES - BPE_ITEM_BYTES), period = 1 + *random / BYTES % (2 * BYTES);
+  for (size_t i = 0; i < bytes; i++)
+    text[i] = i >= period ? text[i - period] : (uint8_t)('a' + (*random = golden_mix(*random, 12)) / 64 % 3);
+  size_t count = bpe_windows_cut(b, text, bytes, window_ids, items, WINDOWS);
+  assert_in_range(count, 2, WINDOWS);
+  assert_int_equal(bpe_windows_cut(b, text, bytes, window_ids, items, count - 1), count);
+  assert_int_equal(bpe_windows_cut(b, text, bytes, window_ids, items, WINDOWS), count);
+  bpe_merge_many(b, items, count);
+  size_t found = bpe_windows_join(b, items, count, ids);
+  id_sink sink = {expected, BYTES, 0, NULL};
+  assert_int_equal(bpe_merge_stepwise(b, &scratch, text, bytes, &sink, NULL), VIVA_OK);
+  if (found > 0) {
+    assert_int_equal(found, sink.count);
+    assert_memory_equal(ids, expected, sink.count * sizeof *ids);
+  }
+  *joined += found > 0;
+  bpe_scratch_free(&scratch);
+}
+
 /* A long piece by windows, also where it repeats itself and has letters that no token joins. *streamed: it was done so. */
 static void check_stream(runtime *rt, const bpe *b, uint64_t *random, size_t *streamed) {
   enum { BYTES = 5000 };
@@ -306,7 +334,7 @@ static void test_any_order(void **state) {
   runtime *rt = runtime_create(NULL, NULL, NULL, NULL, VIVA_LOG_WARN);
   any_model *m = calloc(1, sizeof *m);
   uint64_t random = 11;
-  size_t streamed = 0;
+  size_t streamed = 0, joined = 0;
   for (int round = 0; round < 120; round++) {
     vocab_entry entries[BYTE_TOKENS + MADE];
     vocab v;
@@ -323,10 +351,12 @@ static void test_any_order(void **state) {
     assert_true(b.lanes);
     check_many(rt, &b, &random);
     for (int i = 0; i < 4; i++) check_stream(rt, &b, &random, &streamed);
+    for (int i = 0; i < 4; i++) check_windows(rt, &b, &random, &joined);
     bpe_destroy(&rt->mem, &b);
     vocab_destroy(&rt->mem, &v);
   }
   assert_true(streamed > 300); /* of 480: nearly all, else this tests nothing */
+  assert_true(joined > 100);
   free(m);
   runtime_release(rt);
 }

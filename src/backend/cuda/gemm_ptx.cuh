@@ -59,6 +59,11 @@ __device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+/* An arrival of this thread when its asynchronous copies so far (ptx.cuh) are there. */
+__device__ __forceinline__ void barrier_arrive_copied(uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
 /* The same barrier of another block of the cluster. */
 __device__ __forceinline__ uint32_t cluster_address(uint32_t offset, uint32_t rank) {
   uint32_t address;

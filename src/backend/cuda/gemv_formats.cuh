@@ -4,7 +4,10 @@
  *   CODES, RECORD     bytes of its codes, and in all, at most
  *   SUMS              independent accumulators of an output, so that products need not wait for each other
  *   TOGETHER          records that a warp multiplies without waiting in between
- *   multiply          adds the record's products to sums
+ *   held              a record's codes as a lane reads them from shared memory
+ *   load_x            the record's x
+ *   add               adds the products of both to sums
+ *   multiply          all three
  *   total             the sum of an output's accumulators, in a fixed order
  *
  * Codes become FP16 exactly and are multiplied by f16 `mma`, whose sums are FP32: the error against FP64 is 2^-21 Σ|x·w|. Rows
@@ -77,6 +80,15 @@ static __device__ __forceinline__ void gemv_load_x(const gemv_operands<TILES> &a
     for (int i = 0; i < TILES; i++) x[granule][i] = at.x_vector(granule, i);
 }
 
+template <class F, int TILES, class Operands>
+static __device__ __forceinline__ void gemv_multiply(float (&c)[TILES][F::SUMS][4], const Operands &at) {
+  typename F::held w;
+  uint4 x[4][TILES];
+  w.load(at);
+  F::load_x(at, x);
+  F::add(c, w, x);
+}
+
 template <int N> static __device__ __forceinline__ float sum_in_pairs(const float (&sums)[N][4], int j) {
   if constexpr (N == 1) return sums[0][j];
   if constexpr (N == 2) return sums[0][j] + sums[1][j];
@@ -98,15 +110,29 @@ template <bool BF16> struct gemv_dense {
   static constexpr int TOGETHER = 1;
   static constexpr int CODES = 4096, RECORD = CODES, SUMS = 2;
 
+  struct held {
+    uint4 vector[8];
+    template <class Operands> __device__ __forceinline__ void load(const Operands &at) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) vector[i] = at.vector(i);
+    }
+  };
+  template <int TILES>
+  static __device__ __forceinline__ void load_x(const gemv_operands<TILES> &at, uint4 (&x)[4][TILES]) {
+    gemv_load_x(at, x);
+  }
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
-    uint4 x[4][TILES];
-    gemv_load_x(at, x);
+    gemv_multiply<gemv_dense>(c, at);
+  }
+  template <int TILES>
+  static __device__ __forceinline__ void add(float (&c)[TILES][SUMS][4], const held &codes,
+                                             const uint4 (&x)[4][TILES]) {
 #pragma unroll
     for (int granule = 0; granule < 4; granule++) {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const uint4 w = at.vector(granule * 2 + half);
+        const uint4 w = codes.vector[granule * 2 + half];
 #pragma unroll
         for (int i = 0; i < TILES; i++) {
           const uint4 b = x[granule][i];
@@ -152,14 +178,28 @@ struct gemv_fp8 { /* a scale for each row */
   static constexpr int TOGETHER = 1;
   static constexpr int CODES = 2048, RECORD = CODES, SUMS = 2;
 
+  struct held {
+    uint4 vector[4];
+    template <class Operands> __device__ __forceinline__ void load(const Operands &at) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) vector[i] = at.vector(i);
+    }
+  };
+  template <int TILES>
+  static __device__ __forceinline__ void load_x(const gemv_operands<TILES> &at, uint4 (&x)[4][TILES]) {
+    gemv_load_x(at, x);
+  }
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
-    uint4 x[4][TILES];
-    gemv_load_x(at, x);
+    gemv_multiply<gemv_fp8>(c, at);
+  }
+  template <int TILES>
+  static __device__ __forceinline__ void add(float (&c)[TILES][SUMS][4], const held &codes,
+                                             const uint4 (&x)[4][TILES]) {
 #pragma unroll
     for (int granule = 0; granule < 4; granule++) {
       uint32_t a[8];
-      fp8_decode(at.vector(granule), a);
+      fp8_decode(codes.vector[granule], a);
 #pragma unroll
       for (int i = 0; i < TILES; i++) {
         const uint4 b = x[granule][i];
@@ -177,33 +217,48 @@ struct gemv_fp8_blocks { /* blocks of 16, 32, 64, 128 columns */
   static constexpr int CODES = 2048, RECORD = CODES + 512,
                        SUMS = 2; /* RECORD: at most, blocks of 16 with FP32 scales */
 
-  template <int SCALE, int TILES>
-  static __device__ __forceinline__ void multiply_typed(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
-    uint4 x[4][TILES];
+  struct held {
+    uint4 vector[4];
+    float2 scale[8]; /* of each 16 columns */
+
+    template <int SCALE, class Operands> __device__ __forceinline__ void load_scales(const Operands &at) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) scale[i] = gemv_scale_pair<SCALE>(at.codes + CODES, at.block_shift, i * 16, at.lane);
+    }
+    template <class Operands> __device__ __forceinline__ void load(const Operands &at) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) vector[i] = at.vector(i);
+      switch (at.type) {
+      case SCALE_F32: load_scales<SCALE_F32>(at); break;
+      case SCALE_F16: load_scales<SCALE_F16>(at); break;
+      default: load_scales<SCALE_E8M0>(at); break;
+      }
+    }
+  };
+  template <int TILES>
+  static __device__ __forceinline__ void load_x(const gemv_operands<TILES> &at, uint4 (&x)[4][TILES]) {
     gemv_load_x(at, x);
+  }
+  template <int TILES>
+  static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    gemv_multiply<gemv_fp8_blocks>(c, at);
+  }
+  template <int TILES>
+  static __device__ __forceinline__ void add(float (&c)[TILES][SUMS][4], const held &codes,
+                                             const uint4 (&x)[4][TILES]) {
 #pragma unroll
     for (int granule = 0; granule < 4; granule++) {
       uint32_t a[8];
-      fp8_decode(at.vector(granule), a);
-      const float2 s0 = gemv_scale_pair<SCALE>(at.codes + CODES, at.block_shift, granule * 32, at.lane);
-      const float2 s1 = gemv_scale_pair<SCALE>(at.codes + CODES, at.block_shift, granule * 32 + 16, at.lane);
+      fp8_decode(codes.vector[granule], a);
 #pragma unroll
       for (int i = 0; i < TILES; i++) {
         const uint4 b = x[granule][i];
         float z[2][4] = {};
         mma_f16(z[0], a[0], a[1], a[2], a[3], b.x, b.y);
         mma_f16(z[1], a[4], a[5], a[6], a[7], b.z, b.w);
-        add_scaled(c[i][0], z[0], s0);
-        add_scaled(c[i][1], z[1], s1);
+        add_scaled(c[i][0], z[0], codes.scale[granule * 2]);
+        add_scaled(c[i][1], z[1], codes.scale[granule * 2 + 1]);
       }
-    }
-  }
-  template <int TILES>
-  static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
-    switch (at.type) {
-    case SCALE_F32: multiply_typed<SCALE_F32>(c, at); break;
-    case SCALE_F16: multiply_typed<SCALE_F16>(c, at); break;
-    default: multiply_typed<SCALE_E8M0>(c, at); break;
     }
   }
   static __device__ __forceinline__ float total(const float (&c)[SUMS][4], int j) { return sum_in_pairs(c, j); }
@@ -263,30 +318,42 @@ struct gemv_nvfp4_few {
   static constexpr int TOGETHER = 4;
   static constexpr int CODES = gemv_nvfp4::CODES, RECORD = gemv_nvfp4::RECORD, SUMS = 1;
 
-  static __device__ __forceinline__ void multiply(float (&c)[1][SUMS][4], const gemv_few_operands &at) {
-    uint32_t words[2][4], scales[2], unused;
-    uint4 x[2][2];
-    float z[2][4] = {};
+  struct held {
+    uint4 vector[2];
+    uint16_t scales[2]; /* of the lane's block in rows g and g + 8 */
+
+    __device__ __forceinline__ void load(const gemv_few_operands &at) {
 #pragma unroll
-    for (int v = 0; v < 2; v++) {
-#pragma unroll
-      for (int h = 0; h < 2; h++)
-        x[v][h] = load_matrices(at.row[h] + (at.x + (v * 2 + h) * 4 * at.x_stride & at.step[h]));
-      const uint4 w = at.vector(v);
-      words[v][0] = w.x, words[v][1] = w.y, words[v][2] = w.z, words[v][3] = w.w;
-      const uint8_t *s = at.codes + CODES + v * 64 + at.lane / 4 * 8 + at.lane % 4 * 2;
-      e4m3_to_half2(*reinterpret_cast<const uint16_t *>(s), &scales[v], &unused);
+      for (int v = 0; v < 2; v++) {
+        vector[v] = at.vector(v);
+        scales[v] = *reinterpret_cast<const uint16_t *>(at.codes + CODES + v * 64 + at.lane / 4 * 8 + at.lane % 4 * 2);
+      }
     }
+  };
+  static __device__ __forceinline__ void load_x(const gemv_few_operands &at, uint4 (&x)[4][1]) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) x[i][0] = load_matrices(at.row[i % 2] + (at.x + i * 4 * at.x_stride & at.step[i % 2]));
+  }
+  static __device__ __forceinline__ void multiply(float (&c)[1][SUMS][4], const gemv_few_operands &at) {
+    gemv_multiply<gemv_nvfp4_few>(c, at);
+  }
+  static __device__ __forceinline__ void add(float (&c)[1][SUMS][4], const held &codes, const uint4 (&x)[4][1]) {
+    float z[2][4] = {};
 #pragma unroll
     for (int block = 0; block < 4; block++)
 #pragma unroll
       for (int v = 0; v < 2; v++) {
-        const uint4 b = x[v][block / 2];
-        const uint32_t q = words[v][block], b0 = block % 2 ? b.z : b.x, b1 = block % 2 ? b.w : b.y;
+        const uint4 b = x[v * 2 + block / 2][0], w = codes.vector[v];
+        const uint32_t q = block == 0 ? w.x : block == 1 ? w.y : block == 2 ? w.z : w.w;
+        const uint32_t b0 = block % 2 ? b.z : b.x, b1 = block % 2 ? b.w : b.y;
         mma_f16(z[v], gemv_fp4_pair(q, 0), gemv_fp4_pair(q, 1), gemv_fp4_pair(q, 2), gemv_fp4_pair(q, 3), b0, b1);
       }
 #pragma unroll
-    for (int v = 0; v < 2; v++) add_scaled(c[0][0], z[v], half2_to_float2(scales[v]));
+    for (int v = 0; v < 2; v++) {
+      uint32_t pair, unused;
+      e4m3_to_half2(codes.scales[v], &pair, &unused);
+      add_scaled(c[0][0], z[v], half2_to_float2(pair));
+    }
   }
   /* Lanes t = 0 … 3 hold blocks 0 … 3 of the same two outputs. */
   static __device__ __forceinline__ float total(const float (&c)[SUMS][4], int j) {
@@ -308,14 +375,33 @@ struct gemv_int8_24 {
   static constexpr int TOGETHER = 4;
   static constexpr int CODES = 1024, RECORD = CODES + 256, SUMS = 2;
 
+  struct held {
+    uint4 vector[2];
+    uint32_t positions[2];
+
+    template <class Operands> __device__ __forceinline__ void load(const Operands &at) {
+#pragma unroll
+      for (int v = 0; v < 2; v++) {
+        vector[v] = at.vector(v);
+        positions[v] = *reinterpret_cast<const uint32_t *>(at.codes + CODES + (v * GEMV_LANES + at.lane) * 4);
+      }
+    }
+  };
+  template <int TILES>
+  static __device__ __forceinline__ void load_x(const gemv_operands<TILES> &at, uint4 (&x)[4][TILES]) {
+    gemv_load_x(at, x);
+  }
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
-    uint4 x[4][TILES];
-    gemv_load_x(at, x);
+    gemv_multiply<gemv_int8_24>(c, at);
+  }
+  template <int TILES>
+  static __device__ __forceinline__ void add(float (&c)[TILES][SUMS][4], const held &codes,
+                                             const uint4 (&x)[4][TILES]) {
 #pragma unroll
     for (int v = 0; v < 2; v++) {
-      const uint4 w = at.vector(v);
-      const uint32_t positions = *reinterpret_cast<const uint32_t *>(at.codes + CODES + (v * GEMV_LANES + at.lane) * 4);
+      const uint4 w = codes.vector[v];
+      const uint32_t positions = codes.positions[v];
       const uint32_t a[8] = {int8_pair<0>(w.x), int8_pair<1>(w.x), int8_pair<0>(w.y), int8_pair<1>(w.y),
                              int8_pair<0>(w.z), int8_pair<1>(w.z), int8_pair<0>(w.w), int8_pair<1>(w.w)};
 #pragma unroll
@@ -346,9 +432,36 @@ template <bool GROUPS> struct gemv_int4_24 {
     a[3] = fma_half2(and_or(next, high, exponent), 0x2c002c00u, 0xd480d480u);
   }
 
-  template <int SPAN, int SCALE, int TILES>
-  static __device__ __forceinline__ void span(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at,
-                                              const uint4 (&x)[4][TILES], uint32_t word, uint32_t positions) {
+  struct held {
+    uint4 vector;
+    uint2 positions;
+    float2 scale[GROUPS ? 4 : 1]; /* of each 32 columns */
+
+    template <class Operands> __device__ __forceinline__ void load(const Operands &at) {
+      vector = at.vector(0);
+      positions = *reinterpret_cast<const uint2 *>(at.codes + CODES + at.lane * 8);
+      if constexpr (GROUPS) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const uint8_t *scales = at.codes + CODES + POSITIONS;
+          scale[i] = at.type == SCALE_F16 ? gemv_scale_pair<SCALE_F16>(scales, at.block_shift, i * 32, at.lane)
+                                          : gemv_scale_pair<SCALE_F32>(scales, at.block_shift, i * 32, at.lane);
+        }
+      }
+    }
+  };
+  template <int TILES>
+  static __device__ __forceinline__ void load_x(const gemv_operands<TILES> &at, uint4 (&x)[4][TILES]) {
+    gemv_load_x(at, x);
+  }
+  template <int TILES>
+  static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
+    gemv_multiply<gemv_int4_24>(c, at);
+  }
+
+  template <int SPAN, int TILES>
+  static __device__ __forceinline__ void span(float (&c)[TILES][SUMS][4], const held &codes, const uint4 (&x)[4][TILES],
+                                              uint32_t word, uint32_t positions) {
     uint32_t a[4];
     decode(word, a);
 #pragma unroll
@@ -356,31 +469,19 @@ template <bool GROUPS> struct gemv_int4_24 {
       if constexpr (GROUPS) {
         float z[4] = {};
         mma_sparse_f16<SPAN % 2>(z, a[0], a[1], a[2], a[3], x[SPAN][i], positions);
-        add_scaled(c[i][SPAN % 2], z,
-                   gemv_scale_pair<SCALE>(at.codes + CODES + POSITIONS, at.block_shift, SPAN * 32, at.lane));
+        add_scaled(c[i][SPAN % 2], z, codes.scale[SPAN]);
       } else {
         mma_sparse_f16<SPAN % 2>(c[i][SPAN % 2], a[0], a[1], a[2], a[3], x[SPAN][i], positions);
       }
     }
   }
-
-  template <int SCALE, int TILES>
-  static __device__ __forceinline__ void multiply_typed(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
-    uint4 x[4][TILES];
-    gemv_load_x(at, x);
-    const uint4 w = at.vector(0);
-    const uint2 positions = *reinterpret_cast<const uint2 *>(at.codes + CODES + at.lane * 8);
-    span<0, SCALE>(c, at, x, w.x, positions.x);
-    span<1, SCALE>(c, at, x, w.y, positions.x);
-    span<2, SCALE>(c, at, x, w.z, positions.y);
-    span<3, SCALE>(c, at, x, w.w, positions.y);
-  }
   template <int TILES>
-  static __device__ __forceinline__ void multiply(float (&c)[TILES][SUMS][4], const gemv_operands<TILES> &at) {
-    if (GROUPS && at.type == SCALE_F16)
-      multiply_typed<SCALE_F16>(c, at);
-    else
-      multiply_typed<SCALE_F32>(c, at);
+  static __device__ __forceinline__ void add(float (&c)[TILES][SUMS][4], const held &codes,
+                                             const uint4 (&x)[4][TILES]) {
+    span<0>(c, codes, x, codes.vector.x, codes.positions.x);
+    span<1>(c, codes, x, codes.vector.y, codes.positions.x);
+    span<2>(c, codes, x, codes.vector.z, codes.positions.y);
+    span<3>(c, codes, x, codes.vector.w, codes.positions.y);
   }
   static __device__ __forceinline__ float total(const float (&c)[SUMS][4], int j) { return sum_in_pairs(c, j); }
 };

@@ -55,19 +55,21 @@ static size_t region_bytes(const persist_program *p) {
   return persist_align(x > a ? x : a);
 }
 
-static size_t shared_bytes(const persist_program *p, const persist_choice &k) {
-  return sizeof(persist_control) + persist_align(p->run_count * sizeof(persist_run)) + k.depth * k.chunk +
-         region_bytes(p) + PERSIST_SUMS * p->rows * GEMV_TILE * GEMV_SUM_PAD * sizeof(float) + sizeof(uint4);
+/* Values of the residual stream that a block makes, at most. */
+static size_t kept_of(const persist_program *p) {
+  const size_t tiles = (p->hidden + GEMV_TILE - 1) / GEMV_TILE, blocks = (size_t)p->multiprocessors;
+  return (tiles + blocks - 1) / blocks * GEMV_TILE;
 }
 
-/* Counters of the stages of a layer lie apart: each is looked at by all blocks. */
-#define PERSIST_KINDS 5
-#define PERSIST_APART 64 /* words */
+static size_t shared_bytes(const persist_program *p, const persist_choice &k) {
+  return sizeof(persist_control) + persist_align(p->run_count * sizeof(persist_run)) + k.depth * k.chunk +
+         region_bytes(p) + (PERSIST_SUMS * 2 * PERSIST_TILE_SUMS + kept_of(p)) * sizeof(float) + sizeof(uint4);
+}
 
 /* The words of a program (persist_words.cuh) within its work. */
 typedef struct persist_words {
   uint64_t *q, *k, *v, *after_out, *after_down, *partial;
-  uint32_t *attended, *act, *counters;
+  uint32_t *attended, *act;
   size_t bytes;
 } persist_words;
 
@@ -92,7 +94,6 @@ static persist_words words_of(const persist_program *p) {
   w.partial = floats(rows * p->heads.kv_heads * s.slices * PERSIST_SHARES * share);
   w.attended = halves(rows * persist_row(q));
   w.act = halves(rows * persist_row(p->ffn));
-  w.counters = halves(PERSIST_KINDS * PERSIST_APART);
   return w;
 }
 
@@ -109,26 +110,7 @@ int persist_fits(const persist_program *p, size_t shared_most) {
 
 /* -- stages */
 
-/* What a product's counter grows by in an epoch: blocks that have tiles of it. */
-static uint32_t blocks_of(size_t tiles, int multiprocessors) {
-  return (uint32_t)(tiles < (size_t)multiprocessors ? tiles : (size_t)multiprocessors);
-}
-
-typedef struct persist_marks {
-  persist_mark qkv, attended, out, up, down;
-} persist_marks;
-
-static persist_marks marks_of(const persist_program *p, const persist_words &w) {
-  const size_t q = p->heads.q_heads * p->heads.head_dim, kv = p->heads.kv_heads * p->heads.head_dim;
-  auto tiles = [](size_t n) { return (n + GEMV_TILE - 1) / GEMV_TILE; };
-  auto mark = [&](int i, size_t each) { return persist_mark{w.counters + i * PERSIST_APART, (uint32_t)each}; };
-  const int blocks = p->multiprocessors;
-  return {mark(0, blocks_of(tiles(q) + 2 * tiles(kv), blocks)), mark(1, (size_t)blocks),
-          mark(2, blocks_of(tiles(p->hidden), blocks)), mark(3, blocks_of(tiles(p->ffn), blocks)),
-          mark(4, blocks_of(tiles(p->hidden), blocks))};
-}
-
-static void connect(persist_stage *s, persist_role role, size_t layer, const persist_words &w, const persist_marks &m) {
+static void connect(persist_stage *s, persist_role role, size_t layer, const persist_words &w) {
   s->epoch = s->x_epoch = (uint32_t)layer + 1;
   switch (role) {
   case PERSIST_QKV:
@@ -137,19 +119,13 @@ static void connect(persist_stage *s, persist_role role, size_t layer, const per
     s->words[0] = w.q;
     s->words[1] = w.k;
     s->words[2] = w.v;
-    s->before = m.down, s->after = m.qkv;
     break;
   case PERSIST_OUT:
     s->x = w.attended, s->words[0] = w.after_out, s->keeps = 1, s->exchange = 2 * (uint32_t)layer;
-    s->before = m.attended, s->after = m.out;
     break;
-  case PERSIST_UP:
-    s->x = w.after_out, s->words[0] = w.act;
-    s->before = m.out, s->after = m.up;
-    break;
+  case PERSIST_UP: s->x = w.after_out, s->words[0] = w.act; break;
   case PERSIST_DOWN:
     s->x = w.act, s->words[0] = w.after_down, s->keeps = 1, s->exchange = 2 * (uint32_t)layer + 1;
-    s->before = m.up, s->after = m.down;
     break;
   }
 }
@@ -159,17 +135,23 @@ int persist_product(const persist_program *p, size_t layer, persist_role role, c
   persist_stage *s = static_cast<persist_stage *>(stage);
   persist_run *r = static_cast<persist_run *>(run);
   const int normed = role == PERSIST_QKV || role == PERSIST_UP;
+  const gemv_activation activation = role == PERSIST_UP ? GEMV_SWIGLU : GEMV_NONE;
   const gemv_output output = role == PERSIST_UP ? GEMV_F16 : GEMV_F32;
   if (problem->m != (int)p->rows || problem->part_count < 1 || problem->part_count > GEMV_MOST_PARTS ||
-      (problem->norm.x != NULL) != normed || problem->output != output || problem->x_scales)
+      (problem->norm.x != NULL) != normed || problem->output != output || problem->activation != activation ||
+      problem->x_scales)
     return cudaErrorInvalidValue;
   *s = {};
+  s->run = (int)(PERSIST_ROLES * layer + role);
   s->product = gemv_arguments(problem);
+  if ((size_t)s->product.tiles >= UINT32_MAX / (size_t)p->multiprocessors) return cudaErrorInvalidValue;
   const persist_words w = words_of(p);
-  connect(s, role, layer, w, marks_of(p, w));
+  connect(s, role, layer, w);
   *r = {};
   for (int i = 0; i < GEMV_MOST_PARTS; i++) {
-    r->w[i] = s->product.matrix[i].w;
+    const gemv_matrix &m = s->product.matrix[i];
+    r->w[i] = m.w;
+    r->scales_at[i] = m.w ? (uint32_t)((reinterpret_cast<const uint8_t *>(m.row_scales) - m.w) / 16) : 0;
     if (i > 0) r->first_tile[i - 1] = s->product.matrix[i].first_tile;
   }
   r->tiles = s->product.tiles;
@@ -194,7 +176,6 @@ int persist_attention(const persist_program *p, const rope_append_args *turn, co
   s->attention.v = w.v;
   s->attention.out = w.attended;
   s->attention.partial = w.partial;
-  s->attention.after = marks_of(p, w).attended;
   return cudaSuccess;
 }
 
@@ -215,6 +196,8 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
   const attend_shape s = single_shape_of(p->heads, PERSIST_HEADS);
   if (!persist_fits(p, shared_most)) return cudaErrorInvalidValue;
   const size_t bytes = shared_bytes(p, k);
+  const persist_words w = words_of(p);
+  const uint32_t hidden = (uint32_t)p->hidden, columns = (uint32_t)(p->heads.q_heads * p->heads.head_dim);
   persist_args args = {.stages = static_cast<const persist_stage *>(p->stages),
                        .runs = static_cast<const persist_run *>(p->runs),
                        .stage_count = (int)p->stage_count,
@@ -228,7 +211,12 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
                        .heads = (int)(p->heads.kv_heads * s.slices),
                        .lanes = (int)s.lanes,
                        .group = (int)s.group,
+                       .before = {{w.after_down, hidden, 0},
+                                  {w.attended, columns, 1},
+                                  {w.after_out, hidden, 0},
+                                  {w.act, (uint32_t)p->ffn, 1}},
                        .region = region_bytes(p),
+                       .kept = (int)kept_of(p),
                        .turn = p->turn,
                        .failed = p->failed,
                        .peers = p->peers,

@@ -3,6 +3,7 @@
  *   8 warps that compute    take a stage's x as soon as it is there (persist_words.cuh), multiply, or attend
  *   1 that finishes         adds up the sums of a tile, and writes its results for all blocks; brings in descriptions of stages
  *   1 that feeds            weights into the ring (persist_feed.cuh)
+ *   1 that watches          says when a stage's x is about to be there
  *
  * None waits for a stage to end: each goes on to its next stage, and waits there for what it needs. */
 #ifndef BACKEND_CUDA_PERSIST_CUH
@@ -13,19 +14,22 @@
 #include "backend/cuda/persist_feed.cuh"
 #include "backend/cuda/step_exchange.cuh"
 
-#define PERSIST_FINISHING (GEMV_THREADS + STEP_WARP)     /* threads that compute, and those of the warp that finishes */
-#define PERSIST_THREADS   (GEMV_THREADS + 4 * STEP_WARP) /* the last two warps only let their registers go */
-#define PERSIST_STAGES    3                              /* held in shared memory: this and the next two */
-#define PERSIST_SUMS      4                              /* tiles whose sums may wait to be finished */
+#define PERSIST_FINISHING       (GEMV_THREADS + STEP_WARP) /* threads that compute, and those of the warp that finishes */
+#define PERSIST_THREADS         (GEMV_THREADS + 4 * STEP_WARP) /* the last warp only lets its registers go */
+#define PERSIST_STAGES          3                              /* held in shared memory: this and the next two */
+#define PERSIST_STAGES_OF_LAYER (PERSIST_ROLES + 1)            /* attention is the second */
+#define PERSIST_SUMS            3  /* tiles, or pairs of them, whose sums may wait to be finished */
+#define PERSIST_SUM_PAD         12 /* sums of a row lie side by side: those of the 8 warps */
+#define PERSIST_TILE_SUMS       (GEMV_TILE * PERSIST_SUM_PAD)
+#define PERSIST_SCALES          8 /* tiles, or pairs, whose row scales are there or on their way */
 
 struct __align__(16) persist_stage {
-  int attends;
+  int attends, run;        /* run: of a product */
   uint32_t x_epoch, epoch; /* of its x and of its results, less the first of the launch */
   gemv_args product;       /* y: written, too, where `keeps` */
   int keeps;
   uint32_t exchange; /* where it keeps, of several GPUs: number, less the first of the launch */
   const void *x;     /* words: FP32 where the product makes x of them, else FP16; NULL: product.norm.x itself */
-  persist_mark before, after;   /* before: of x, where it is words */
   void *words[GEMV_MOST_PARTS]; /* of results, as y: FP32 or FP16 as product.output */
   persist_heads attention;
 };
@@ -34,11 +38,13 @@ struct persist_args {
   const persist_stage *stages;
   const persist_run *runs;
   int stage_count, run_count, rows, record_bytes, layers;
-  int depth, most_busy, most_waiting; /* of chunks: persist_feed */
-  int heads;                          /* kv heads · slices */
-  int lanes, group;                   /* of attention: step_single.cuh */
-  size_t region;                      /* bytes of shared memory for x or attention */
-  const uint32_t *turn;               /* launches before this one */
+  int depth, most_busy, most_waiting;   /* of chunks: persist_feed */
+  int heads;                            /* kv heads · slices */
+  int lanes, group;                     /* of attention: step_single.cuh */
+  persist_sample before[PERSIST_ROLES]; /* of x */
+  size_t region;                        /* bytes of shared memory for x or attention */
+  int kept;                             /* values of the residual stream of a block, at most */
+  const uint32_t *turn;                 /* launches before this one */
   uint32_t *failed;
   step_exchange_group peers;
   uint64_t patience_ns;
@@ -49,11 +55,20 @@ struct __align__(16) persist_control {
   uint64_t described[PERSIST_STAGES], left[PERSIST_STAGES]; /* a stage is there; all computing warps have left it */
   uint64_t taken[PERSIST_SUMS];                             /* the sums of a tile have been read */
   persist_ring ring;
+  int coming; /* stages whose x is there or about to be */
   persist_held held;
+  float scales[PERSIST_SCALES][STEP_WARP];
   float squares[PERSIST_MOST_ROWS * GEMV_WARPS];
 };
 
 /* -- x of a product: [piece][row], as gemv_take_x and gemv_reorder_x leave it */
+
+/* Until a stage's x is about to be there. */
+static __device__ __forceinline__ void persist_await_coming(const persist_control *c, int stage,
+                                                            persist_patience *patience) {
+  while (*static_cast<const volatile int *>(&c->coming) <= stage && !patience->over()) {
+  }
+}
 
 /* Rows as they are. A warp takes the records that it multiplies with, so that no warp waits for another. */
 static __device__ __forceinline__ void persist_take_x(uint8_t *to, const gemv_args &a, const uint32_t *words,
@@ -160,87 +175,155 @@ static __device__ __forceinline__ void persist_sum(int turn) { named_barrier_syn
 /* What a computing warp keeps from stage to stage. */
 struct persist_warp {
   persist_slot at;
-  int tiles = 0; /* done */
+  persist_slot sums; /* the next tile's, or pair's */
   persist_patience patience;
+};
+
+/* This warp's sums of a tile. */
+template <class F>
+static __device__ __forceinline__ void persist_put_sums(float *sums, const float (&c)[F::SUMS][4], int warp, int lane) {
+  static_assert(PERSIST_MOST_ROWS == 1, "the first column of c");
+#pragma unroll
+  for (int j = 0; j < 4; j += 2) {
+    const float v = F::total(c, j);
+    if (lane % 4 == 0) sums[(lane / 4 + j / 2 * 8) * PERSIST_SUM_PAD + warp] = v;
+  }
+}
+
+/* A warp's records of a chunk: taken out of the ring, so that the next may come, then multiplied. */
+template <class F> struct persist_taken {
+  using chunk = persist_chunk<F>;
+  typename F::held codes[chunk::TOGETHER];
+
+  /* each(i), for the record's i-th of the chunk: r + 8 i */
+  template <class Each> static __device__ __forceinline__ void each(int r, int records, Each body) {
+    if (r + chunk::RECORDS - GEMV_WARPS < records) {
+#pragma unroll
+      for (int i = 0; i < chunk::TOGETHER; i++) body(i);
+    } else {
+#pragma unroll
+      for (int i = 0; i + 1 < chunk::TOGETHER; i++)
+        if (r + i * GEMV_WARPS < records) body(i);
+    }
+  }
+  template <class Operands>
+  __device__ __forceinline__ void take(Operands at, const uint8_t *from, int r, int records, int record_bytes) {
+#pragma unroll
+    for (int i = 0; i < chunk::TOGETHER; i++) codes[i] = typename F::held(); /* as in persist_await */
+    each(r, records, [&](int i) {
+      at.codes = from + i * (GEMV_WARPS * record_bytes);
+      codes[i].load(at);
+    });
+  }
+  template <class Operands>
+  __device__ __forceinline__ void multiply(float (&total)[1][F::SUMS][4], Operands at, int r, int records) const {
+    each(r, records, [&](int i) {
+      uint4 x[4][1];
+      at.x = (r + i * GEMV_WARPS) * GEMV_PIECES * gemv_x_stride(1);
+      F::load_x(at, x);
+      F::add(total, codes[i], x);
+    });
+  }
 };
 
 /* What gemv_resident does with its tiles. */
 template <class F>
 static __device__ __forceinline__ void
-persist_multiply(const persist_args &p, persist_control *c, const persist_stage &s, uint32_t turn, persist_warp *mine,
-                 const uint8_t *ring, uint8_t *x, float *sums, const void *zeros) {
+persist_multiply(const persist_args &p, persist_control *c, const persist_stage &s, const persist_run &run, int stage,
+                 uint32_t turn, persist_warp *mine, const uint8_t *ring, uint8_t *x, float *sums, const void *zeros) {
   using chunk = persist_chunk<F>;
   const gemv_args &a = s.product;
   const int warp = thread_index() / STEP_WARP, lane = thread_index() % STEP_WARP;
-  const int first = gemv_first_tile(a, blockIdx.x), end = gemv_first_tile(a, blockIdx.x + 1), records = a.records;
-  const int x_of_record = GEMV_PIECES * gemv_x_stride(a.m), sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
+  const int end = run.end, records = run.records, record_bytes = p.record_bytes;
+  const bool paired = run.paired;
   const uint32_t full = shared_address(c->ring.full), empty = shared_address(c->ring.empty),
                  taken = shared_address(c->taken);
-  if (first >= end) return;
+  if (run.first >= end) return;
+  typename F::template operands<1> at;
+  gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
+  at.x_stride = gemv_x_stride(1);
+  auto take = [&](persist_taken<F> *to, int r) {
+    barrier_wait(full + mine->at.slot * 8, mine->at.phase);
+    to->take(at, ring + mine->at.slot * chunk::BYTES + warp * record_bytes, r, records, record_bytes);
+    __syncwarp();
+    if (lane == 0) barrier_arrive(empty + mine->at.slot * 8);
+    mine->at.next(p.depth);
+  };
   const uint32_t x_epoch = turn + s.x_epoch;
+  persist_taken<F> now;
   if (a.norm.x) {
     const persist_normed normed = {a, static_cast<const uint64_t *>(s.x), x_epoch, &mine->patience};
     if (a.m == 1 && records * GEMV_PIECES <= GEMV_HELD * GEMV_THREADS) {
       gemv_held held;
       held.load(a);
-      if (s.x) persist_expect<GEMV_THREADS>(s.before, x_epoch, &mine->patience);
+      persist_await_coming(c, stage, &mine->patience);
       normed.make_row(x, held, c->squares);
     } else {
-      if (s.x) persist_expect<GEMV_THREADS>(s.before, x_epoch, &mine->patience);
+      persist_await_coming(c, stage, &mine->patience);
       normed.make_rows(x, c->squares);
     }
+    take(&now, warp);
     sync_threads<GEMV_THREADS>();
   } else {
-    persist_expect<GEMV_THREADS>(s.before, x_epoch, &mine->patience);
+    take(&now, warp);
+    persist_await_coming(c, stage, &mine->patience);
     persist_take_x(x, a, static_cast<const uint32_t *>(s.x), x_epoch, &mine->patience);
   }
   persist_set_busy(&c->ring, 1);
 
-  typename F::template operands<1> at;
-  gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
-  for (int tile = first; tile < end; tile++) {
+  for (int tile = run.first; tile < end; tile++) {
     float total[1][F::SUMS][4] = {};
     for (int r = warp; r < records + warp; r += chunk::RECORDS) {
-      barrier_wait(full + mine->at.slot * 8, mine->at.phase);
-      const uint8_t *const here = ring + mine->at.slot * chunk::BYTES + warp * p.record_bytes;
-      auto multiply = [&](int i) {
-        at.codes = here + i * (GEMV_WARPS * p.record_bytes);
-        at.x = (r + i * GEMV_WARPS) * x_of_record;
-        F::multiply(total, at);
-      };
-      if (r + chunk::RECORDS - GEMV_WARPS < records) {
-#pragma unroll
-        for (int i = 0; i < chunk::TOGETHER; i++) multiply(i);
-      } else {
-#pragma unroll
-        for (int i = 0; i + 1 < chunk::TOGETHER; i++)
-          if (r + i * GEMV_WARPS < records) multiply(i);
-      }
-      __syncwarp();
-      if (lane == 0) barrier_arrive(empty + mine->at.slot * 8);
-      mine->at.next(p.depth);
+      if (tile > run.first || r > warp) take(&now, r);
+      now.multiply(total, at, r, records);
     }
-    const int place = mine->tiles % PERSIST_SUMS;
-    barrier_wait(taken + place * 8, (mine->tiles / PERSIST_SUMS & 1) ^ 1);
-    gemv_put_sums<F, 1>(a, sums + place * sums_of_tile, total, warp, lane);
-    persist_summed(place);
-    mine->tiles++;
+    const bool second = paired && (tile & 1);
+    if (!second) barrier_wait(taken + mine->sums.slot * 8, mine->sums.phase ^ 1);
+    persist_put_sums<F>(sums + (mine->sums.slot * 2 + second) * PERSIST_TILE_SUMS, total[0], warp, lane);
+    if (paired && !second) continue;
+    persist_summed(mine->sums.slot);
+    mine->sums.next(PERSIST_SUMS);
   }
   persist_set_busy(&c->ring, 0);
 }
 
-/* -- the warp that finishes: a lane for each output of a tile */
+/* -- the warp that finishes: a lane for each row of a tile, or of a pair of tiles */
 
+/* A stage's description on its way: it arrives at `described`. */
 static __device__ __forceinline__ void persist_fetch(const persist_args &p, persist_control *c, int stage, int lane) {
   if (stage >= p.stage_count) return;
-  const uint4 *from = reinterpret_cast<const uint4 *>(p.stages + stage);
-  uint4 *to = reinterpret_cast<uint4 *>(&c->stage[stage % PERSIST_STAGES]);
-  for (int i = lane; i < (int)(sizeof(persist_stage) / sizeof(uint4)); i += STEP_WARP) to[i] = from[i];
+  const uint8_t *const from = reinterpret_cast<const uint8_t *>(p.stages + stage);
+  const uint32_t to = shared_address(&c->stage[stage % PERSIST_STAGES]);
+  for (int i = lane * 16; i < (int)sizeof(persist_stage); i += STEP_WARP * 16) copy_async_part(to + i, from + i, 16);
+  barrier_arrive_copied(shared_address(&c->described[stage % PERSIST_STAGES]));
 }
+
+/* Row scales on their way to shared memory, some tiles before they are needed: from memory each takes longer than a tile. */
+struct persist_scales {
+  int run = -1, tile = 0, end = 0, asked = 0;
+
+  __device__ __forceinline__ void ask(const persist_args &p, const persist_run *runs, float (*to)[STEP_WARP],
+                                      int lane) {
+    while (tile >= end && ++run < p.run_count) tile = runs[run].first, end = runs[run].end;
+    if (tile < end) {
+      const persist_run &r = runs[run];
+      const gemv_place_of_tile at = persist_find(r, r.paired ? tile + lane / GEMV_TILE : tile);
+      const float *from = reinterpret_cast<const float *>(r.w[at.matrix] + (size_t)r.scales_at[at.matrix] * 16);
+      if (r.paired || lane < GEMV_TILE)
+        copy_async_4(shared_address(&to[asked % PERSIST_SCALES][lane]), from + at.tile * GEMV_TILE + lane % GEMV_TILE);
+      tile += r.paired ? 2 : 1;
+      asked++;
+    }
+    copy_async_commit();
+  }
+};
 
 /* What the warp keeps from stage to stage. */
 struct persist_finisher {
-  int tiles = 0;     /* finished */
+  persist_scales scales;
+  persist_slot sums; /* the next tile's, or pair's */
+  int finished = 0;  /* of them */
+  const float *kept; /* the y whose values of this block are in shared memory, or NULL */
   uint32_t exchange; /* number of the launch's first */
 };
 
@@ -281,28 +364,28 @@ static __device__ __forceinline__ void persist_add_parts(const step_exchange_gro
   }
 }
 
-/* Where an output of a tile goes: found before its sums are there. */
+/* An output: what becomes of its sum is found before that is there. */
 struct persist_result {
-  gemv_output_place at;
+  float bias, residual;
   uint64_t *floats; /* or */
   uint32_t *halves;
   float *y;    /* where the stage keeps, else NULL */
   size_t part; /* its place in an exchange */
 
-  __device__ __forceinline__ persist_result(const persist_stage &s, int tile, int lane)
-      : at(gemv_find_output(s.product, tile, lane)), floats(NULL), halves(NULL), y(NULL), part(0) {
-    if (at.matrix < 0) return;
-    const bool half = s.product.output == GEMV_F16; /* of two matrices one result */
-    const gemv_matrix &w = s.product.matrix[half ? 0 : at.matrix];
-    const size_t row = at.m * persist_row(w.n);
-    if (half) {
-      halves = static_cast<uint32_t *>(s.words[0]) + row + persist_half_at(at.n);
+  /* n: the row of matrix w; kept: where the block has its residual */
+  __device__ __forceinline__ persist_result(const persist_stage &s, int matrix, int n, const float *kept)
+      : bias(0), residual(0), floats(NULL), halves(NULL), y(NULL), part(0) {
+    const gemv_matrix &w = s.product.matrix[matrix];
+    if (w.bias) bias = w.bias[n];
+    if (w.residual) residual = kept ? *kept : w.residual[n];
+    if (s.product.output == GEMV_F16) { /* of two matrices one result */
+      halves = static_cast<uint32_t *>(s.words[0]) + persist_half_at(n);
     } else if (s.keeps) {
-      floats = static_cast<uint64_t *>(s.words[0]) + row + persist_float_at(at.n);
-      y = static_cast<float *>(w.y) + at.m * w.y_stride + at.n;
-      part = at.m * (size_t)w.n + at.n;
+      floats = static_cast<uint64_t *>(s.words[0]) + persist_float_at(n);
+      y = static_cast<float *>(w.y) + n;
+      part = n;
     } else {
-      floats = static_cast<uint64_t *>(s.words[at.matrix]) + at.m * w.y_stride + at.n;
+      floats = static_cast<uint64_t *>(s.words[matrix]) + n;
     }
   }
   __device__ __forceinline__ void put(float v, uint32_t epoch, const step_exchange_group &g, uint32_t number) const {
@@ -316,51 +399,104 @@ struct persist_result {
   }
 };
 
-static __device__ __forceinline__ void persist_finish(const step_exchange_group &g, persist_control *c,
-                                                      const persist_stage &s, uint32_t epoch, const float *sums,
-                                                      persist_finisher *mine, int lane) {
-  const gemv_args &a = s.product;
-  const int first = gemv_first_tile(a, blockIdx.x), end = gemv_first_tile(a, blockIdx.x + 1);
-  const int sums_of_tile = a.m * GEMV_TILE * GEMV_SUM_PAD;
-  if (first >= end) return;
+/* The eight warps' sums of a row: gemv_finish's order. */
+static __device__ __forceinline__ float persist_row_sum(const float *sums) {
+  const float4 a = reinterpret_cast<const float4 *>(sums)[0], b = reinterpret_cast<const float4 *>(sums)[1];
+  static_assert(GEMV_WARPS == 8, "two quads");
+  float v = 0;
+  v += a.x, v += a.y, v += a.z, v += a.w;
+  v += b.x, v += b.y, v += b.z, v += b.w;
+  return v;
+}
+
+static __device__ __forceinline__ void persist_finish(const persist_args &p, persist_control *c,
+                                                      const persist_run *runs, const persist_stage &s, uint32_t epoch,
+                                                      const float *sums, float *kept, persist_finisher *mine,
+                                                      int lane) {
+  const step_exchange_group &g = p.peers;
+  const persist_run &run = runs[s.run];
+  const int half = lane / GEMV_TILE, row = lane % GEMV_TILE, together = run.paired ? 2 : 1, end = run.end;
+  if (run.first >= end) return;
   const uint32_t number = mine->exchange + s.exchange;
-  gemv_factors next = gemv_load_factors(a, first, lane); /* the residual: this lane wrote it, two products ago */
-  const gemv_activation activation = a.activation;
-  float gate = 0;
-  for (int tile = first; tile < end; tile++) {
-    const gemv_factors factors = next;
-    if (tile + 1 < end) next = gemv_load_factors(a, tile + 1, lane);
-    const int place = mine->tiles++ % PERSIST_SUMS;
-    const persist_result to(s, tile, lane);
+  const bool held = mine->kept && s.product.matrix[0].residual == mine->kept;
+#pragma unroll 1
+  for (int tile = run.first; tile < end; tile += together, mine->finished++) {
+    const gemv_place_of_tile at = persist_find(run, tile + (run.paired ? half : 0));
+    const int n = at.tile * GEMV_TILE + row, place = mine->sums.slot;
+    const bool there = half < together && n < s.product.matrix[at.matrix].n;
+    float *const own = kept + (tile - run.first) * GEMV_TILE + row;
+    const persist_result to(s, at.matrix, there ? n : 0, held ? own : NULL);
+    copy_async_wait<PERSIST_SCALES - 2>();
+    const float scale = c->scales[mine->finished % PERSIST_SCALES][lane];
     persist_sum(place);
-    if (to.at.matrix >= 0)
-      gemv_finish(activation, factors, sums + place * sums_of_tile + lane * GEMV_SUM_PAD, to.at, &gate,
-                  [&](int, int, int, float v) { to.put(v, epoch, g, number); });
+    float v = persist_row_sum(sums + (place * 2 + half) * PERSIST_TILE_SUMS + row * PERSIST_SUM_PAD);
+    v = __fadd_rn(__fmul_rn(v, scale), to.bias);
+    if (run.paired) {
+      const float up = __shfl_down_sync(~0u, v, GEMV_TILE);
+      if (there && half == 0) to.put(silu(v) * up, epoch, g, number);
+    } else if (there) {
+      v += to.residual;
+      to.put(v, epoch, g, number);
+      if (s.keeps) *own = v;
+    }
     __syncwarp();
     if (lane == 0) barrier_arrive(shared_address(c->taken) + place * 8);
+    mine->sums.next(PERSIST_SUMS);
+    mine->scales.ask(p, runs, c->scales, lane);
   }
-  if (s.keeps && g.ranks) persist_add_parts(g, s, epoch, number, first, end, lane);
-  if (lane == 0) add_relaxed(s.after.counter, 1);
+  if (s.keeps) mine->kept = g.ranks ? NULL : static_cast<const float *>(s.product.matrix[0].y);
+  if (s.keeps && g.ranks) persist_add_parts(g, s, epoch, number, run.first, end, lane);
 }
 
-static __device__ __forceinline__ void persist_finish_all(const persist_args &p, persist_control *c, uint32_t turn,
-                                                          const float *sums, int lane) {
+static __device__ __forceinline__ void persist_finish_all(const persist_args &p, persist_control *c,
+                                                          const persist_run *runs, uint32_t turn, const float *sums,
+                                                          float *kept, int lane) {
   persist_finisher mine;
+  mine.kept = NULL;
   mine.exchange = p.peers.ranks ? *p.peers.base : 0;
+  for (int i = 0; i < PERSIST_SCALES - 1; i++) mine.scales.ask(p, runs, c->scales, lane);
+  persist_slot at;
+#pragma unroll 1
   for (int i = 0; i < p.stage_count; i++) {
-    const persist_stage &stage = c->stage[i % PERSIST_STAGES];
-    if (!stage.attends) persist_finish(p.peers, c, stage, turn + stage.epoch, sums, &mine, lane);
+    const persist_stage &stage = c->stage[at.slot];
+    barrier_wait(shared_address(c->described) + at.slot * 8, at.phase);
+    if (!stage.attends) persist_finish(p, c, runs, stage, turn + stage.epoch, sums, kept, &mine, lane);
     __syncwarp(); /* lanes without outputs must not write over the description that others still read */
-    barrier_wait(shared_address(c->left) + i % PERSIST_STAGES * 8, i / PERSIST_STAGES & 1);
+    barrier_wait(shared_address(c->left) + at.slot * 8, at.phase);
     persist_fetch(p, c, i + PERSIST_STAGES, lane);
-    __syncwarp();
-    if (lane == 0 && stage.attends) persist_read_held(&c->stage[i % PERSIST_STAGES].attention, &c->held);
-    __syncwarp();
-    if (lane == 0) barrier_arrive(shared_address(c->described) + i % PERSIST_STAGES * 8);
+    at.next(PERSIST_STAGES);
   }
 }
 
-/* -- the kernel. Dynamic shared memory: the ring, x or attention, sums of tiles, 16 zero bytes, control, runs */
+/* -- the warp that watches */
+
+static __device__ __forceinline__ void persist_watch(const persist_args &p, persist_control *c, uint32_t turn) {
+  persist_patience patience = {nanoseconds() + p.patience_ns, p.failed, 0};
+#pragma unroll 1
+  for (int layer = 0; layer < p.layers; layer++)
+#pragma unroll 1
+    for (int role = 0; role < PERSIST_ROLES; role++) {
+      const bool first = role == PERSIST_QKV; /* whose x is of the layer before */
+      if (!first || layer > 0) persist_expect(p.before[role], turn + layer + !first, &patience);
+      *static_cast<volatile int *>(&c->coming) = PERSIST_STAGES_OF_LAYER * layer + role + !first + 1;
+    }
+}
+
+/* The block's place among those that take shares of attention: first those with the fewest tiles of q, k and v. A warp. */
+static __device__ __forceinline__ uint32_t persist_attention_slot(const persist_run &qkv, uint32_t lane) {
+  const uint32_t tiles = qkv.tiles, blocks = gridDim.x, least = tiles / blocks;
+  auto more = [&](uint32_t block) { return tiles * (block + 1) / blocks - tiles * block / blocks > least; };
+  const bool mine = more(blockIdx.x);
+  uint32_t before = 0;
+  for (uint32_t block = lane; block < blocks; block += STEP_WARP) {
+    const bool its = more(block);
+    before += its == mine ? block < blockIdx.x : mine;
+  }
+  return __reduce_add_sync(~0u, before);
+}
+
+/* -- the kernel. Dynamic shared memory: the ring, x or attention, sums of tiles, what the block keeps of the residual stream, 16 zero
+ * bytes, control, runs */
 
 static inline __host__ __device__ size_t persist_align(size_t bytes) { return (bytes + 15) & ~(size_t)15; }
 
@@ -372,58 +508,58 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
   uint8_t *const ring = persist_memory;
   uint8_t *const region = ring + p.depth * persist_chunk<F>::BYTES;
   float *const sums = reinterpret_cast<float *>(region + p.region);
-  uint4 *const zeros = reinterpret_cast<uint4 *>(sums + PERSIST_SUMS * p.rows * GEMV_TILE * GEMV_SUM_PAD);
+  float *const kept = sums + PERSIST_SUMS * 2 * PERSIST_TILE_SUMS;
+  uint4 *const zeros = reinterpret_cast<uint4 *>(kept + p.kept);
   persist_control *const control = reinterpret_cast<persist_control *>(zeros + 1);
   persist_run *const runs = reinterpret_cast<persist_run *>(control + 1);
   const uint64_t *const from = reinterpret_cast<const uint64_t *>(p.runs);
   for (int i = thread_index(); i < p.run_count * (int)(sizeof *runs / 8); i += PERSIST_THREADS)
     reinterpret_cast<uint64_t *>(runs)[i] = from[i];
+  __syncthreads();
+  for (int i = thread_index(); i < p.run_count; i += PERSIST_THREADS) persist_deal(&runs[i]);
   if (thread_index() == 0) {
     *zeros = make_uint4(0, 0, 0, 0);
+    control->coming = 0;
     persist_ring_begin(&control->ring, p.depth);
     for (int i = 0; i < PERSIST_STAGES; i++) {
-      barrier_init(shared_address(&control->described[i]), 1);
+      barrier_init(shared_address(&control->described[i]), STEP_WARP);
       barrier_init(shared_address(&control->left[i]), GEMV_WARPS);
     }
     for (int i = 0; i < PERSIST_SUMS; i++) barrier_init(shared_address(&control->taken[i]), 1);
     barrier_init_fence();
   }
+  __syncthreads();
   if (warp == GEMV_WARPS) {
     for (int i = 0; i < PERSIST_STAGES; i++) persist_fetch(p, control, i, lane);
-    __syncwarp();
-    for (int i = 0; i < PERSIST_STAGES; i++) {
-      persist_stage *const s = &control->stage[i];
-      if (i >= p.stage_count || !s->attends) continue;
-      persist_hold(&control->held, s->attention, lane);
-      __syncwarp();
-      if (lane == 0) persist_read_held(&s->attention, &control->held);
-    }
+    persist_hold(&control->held, p.stages[1].attention, p.group, persist_attention_slot(runs[0], lane), lane);
   }
   __syncthreads();
   const uint32_t turn = *p.turn * p.layers;
   if (warp >= GEMV_WARPS) {
     registers_release<56>();
-    if (warp == GEMV_WARPS) persist_finish_all(p, control, turn, sums, lane);
+    if (warp == GEMV_WARPS) persist_finish_all(p, control, runs, turn, sums, kept, lane);
     if (warp == GEMV_WARPS + 1 && lane == 0)
       persist_feed<F>({runs, p.run_count, p.record_bytes, p.depth, p.most_busy, p.most_waiting}, shared_address(ring),
                       &control->ring);
+    if (warp == GEMV_WARPS + 2) persist_watch(p, control, turn);
     return;
   }
   registers_take<224>();
   persist_warp mine;
   mine.patience = {nanoseconds() + p.patience_ns, p.failed, 0};
+  persist_slot at;
 #pragma unroll 1
   for (int i = 0; i < p.stage_count; i++) {
-    const int place = i % PERSIST_STAGES;
-    const persist_stage &stage = control->stage[place];
-    if (i >= PERSIST_STAGES) barrier_wait(shared_address(control->described) + place * 8, (i / PERSIST_STAGES & 1) ^ 1);
+    const persist_stage &stage = control->stage[at.slot];
+    barrier_wait(shared_address(control->described) + at.slot * 8, at.phase);
     if (stage.attends)
-      persist_attend_any(stage.attention, p.lanes, p.group, region, p.rows, p.heads, turn + stage.epoch,
+      persist_attend_any(stage.attention, control->held, p.lanes, p.group, region, p.heads, turn + stage.epoch,
                          &mine.patience);
     else
-      persist_multiply<F>(p, control, stage, turn, &mine, ring, region, sums, zeros);
+      persist_multiply<F>(p, control, stage, runs[stage.run], i, turn, &mine, ring, region, sums, zeros);
     __syncwarp();
-    if (lane == 0) barrier_arrive(shared_address(control->left) + place * 8);
+    if (lane == 0) barrier_arrive(shared_address(control->left) + at.slot * 8);
+    at.next(PERSIST_STAGES);
   }
 #endif
 }

@@ -49,6 +49,7 @@ size_t persist_work_bytes(const persist_program *p);
 
 /* The products of a layer. */
 typedef enum persist_role { PERSIST_QKV, PERSIST_OUT, PERSIST_UP, PERSIST_DOWN } persist_role;
+#define PERSIST_ROLES 4
 
 /* stage and run: room for one each. The problem's rows are those of the program, whose work is there. */
 int persist_product(const persist_program *p, size_t layer, persist_role role, const gemv_problem *problem, void *stage,

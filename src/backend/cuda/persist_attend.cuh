@@ -16,13 +16,12 @@ struct persist_heads {
   rope_args turn;
   const uint64_t *q, *k, *v; /* words, as turn's q, k, v */
   uint32_t *out;             /* words, as attend.half_out */
-  persist_mark after;
-  uint64_t *partial; /* [row][head][group · dim + 2 · group][PERSIST_SHARES] */
+  uint64_t *partial;         /* [head][PERSIST_SHARES][group · dim + 2 · group] */
 };
 
 template <int LANES, int GROUP> struct persist_attend_shared {
-  single_shared<GROUP, GROUP * LANES * CACHE_PIECE> single;
-  float vectors[(GROUP + 2) * LANES * CACHE_PIECE]; /* q of the block's heads, k, v */
+  single_memory<LANES, GROUP> single;
+  float vectors[(GROUP + 2) * LANES * CACHE_PIECE]; /* q of the block's heads, k, v: where they are normed */
 };
 
 /* What attention of every layer asks of the step, in shared memory: in L2 each of it is a trip of its own. One row. */
@@ -30,160 +29,219 @@ template <int LANES, int GROUP> struct persist_attend_shared {
 
 struct __align__(16) persist_held {
   float cos_sin[PERSIST_MOST_DIM];
-  void *pages[PERSIST_HELD_PAGES]; /* the sequence's first */
-  void *const *sequence_pages;     /* all of them, in the device's memory */
-  batch_span span;
-  uint32_t position, sequence, pages_held;
+  void *held[PERSIST_HELD_PAGES]; /* the sequence's first pages */
+  void *const *pages;             /* all of them: those held, if they are all, else in the device's memory */
+  uint32_t position;
+  uint32_t slot;    /* of all shares of all heads, the block's first */
+  single_work work; /* and what it is of the step */
 };
 
+static __device__ __forceinline__ single_work persist_work(const single_args &a, const persist_held &h, uint32_t group,
+                                                           uint32_t slot) {
+  const uint32_t shares = single_shares(a, h.position), head = slot / shares, share = slot % shares;
+  return group == 1 ? single_place<1, true>(a, 0, h.position, h.pages, head, share, shares)
+                    : single_place<PERSIST_HEADS, true>(a, 0, h.position, h.pages, head, share, shares);
+}
+
 /* A warp: of the step that the stage is of. */
-static __device__ __forceinline__ void persist_hold(persist_held *h, const persist_heads &s, uint32_t lane) {
+static __device__ __forceinline__ void persist_hold(persist_held *h, const persist_heads &s, uint32_t group,
+                                                    uint32_t slot, uint32_t lane) {
   static_assert(PERSIST_MOST_ROWS == 1 && PERSIST_HELD_PAGES == STEP_WARP, "a lane for each page of the row");
   for (uint32_t i = lane; i < s.turn.rotary_dim; i += STEP_WARP) h->cos_sin[i] = s.turn.cos_sin[i];
   const uint32_t position = s.attend.positions[0], pages = position / KV_PAGE + 1;
   void *const *from = s.attend.pages + s.attend.spans[s.attend.sequence[0]].first_page;
-  if (lane < pages) h->pages[lane] = from[lane];
+  if (lane < pages) h->held[lane] = from[lane];
   if (lane != 0) return;
   h->position = position;
-  h->sequence = 0;
-  h->span.first_page = 0;
-  h->sequence_pages = from;
-  h->pages_held = pages <= PERSIST_HELD_PAGES;
+  h->pages = pages <= PERSIST_HELD_PAGES ? h->held : from;
+  h->slot = slot;
+  h->work = persist_work(s.attend, *h, group, slot);
 }
 
-/* A stage's description, which is in shared memory too: it reads what is held. */
-static __device__ __forceinline__ void persist_read_held(persist_heads *s, persist_held *h) {
-  s->attend.positions = s->turn.positions = &h->position;
-  s->attend.sequence = s->turn.sequence = &h->sequence;
-  s->attend.spans = s->turn.spans = &h->span;
-  s->attend.pages = s->turn.pages = h->pages_held ? h->pages : h->sequence_pages;
-  s->turn.cos_sin = h->cos_sin;
+/* -- q of the block's heads and, where the share has the row's own position, k and v */
+
+/* As they come, turned as single_turn does: a thread has a dimension and its partner. */
+template <class Shared>
+static __device__ __forceinline__ void persist_turn(Shared *to, const persist_heads &s, const single_work &w,
+                                                    const float *cos_sin, uint32_t epoch, persist_patience *patience) {
+  static_assert((PERSIST_HEADS + 2) * PERSIST_MOST_DIM / 2 <= ATTEND_THREADS, "a thread for each pair");
+  const uint32_t dim = s.attend.dim, pairs = dim / 2, half = s.turn.rotary_dim / 2;
+  const uint32_t vector = thread_index() / pairs, p = thread_index() % pairs;
+  if (vector >= w.heads + (w.own ? 2 : 0)) return;
+  const bool query = vector < w.heads, value = vector == w.heads + 1, turns = p < half && !value;
+  const uint32_t first = p < half ? p : half + p, second = first + (p < half ? half : pairs - half);
+  const uint64_t *const from = query ? s.q + (w.head + vector) * dim : (value ? s.v : s.k) + w.kv_head * dim;
+  __half *mine = NULL, *page = NULL; /* where the row's own key or value goes */
+  if (!query) {
+    mine = reinterpret_cast<__half *>(value ? to->value : to->key);
+    page = reinterpret_cast<__half *>(static_cast<char *>(w.cache.pages[w.position / KV_PAGE]) +
+                                      (value ? w.cache.values_at : w.cache.keys_at) +
+                                      w.position % KV_PAGE * w.cache.vector_bytes);
+    if (!w.writes) page = mine;
+  }
+  const float cos = turns ? cos_sin[p] : 1, sin = turns ? cos_sin[half + p] : 0;
+  uint64_t a, b;
+  do {
+    a = load_relaxed(from + first);
+    b = load_relaxed(from + second);
+  } while (((uint32_t)(a >> 32) != epoch || (uint32_t)(b >> 32) != epoch) && !patience->over());
+  float x = persist_value(a), y = persist_value(b);
+  if (turns) {
+    const float turned = __fsub_rn(__fmul_rn(x, cos), __fmul_rn(y, sin));
+    y = __fadd_rn(__fmul_rn(y, cos), __fmul_rn(x, sin));
+    x = turned;
+  }
+  if (query) {
+    to->queries[vector * dim + first] = x;
+    to->queries[vector * dim + second] = y;
+  } else {
+    mine[first] = page[first] = __float2half_rn(x);
+    mine[second] = page[second] = __float2half_rn(y);
+  }
 }
 
-/* q of the block's heads and, where the share has the row's own position, k and v. */
-static __device__ __forceinline__ void persist_take_vectors(float *vectors, const persist_heads &s,
-                                                            const single_work &w, uint32_t epoch,
-                                                            persist_patience *patience) {
+/* The same for vectors that are normed first. */
+template <int LANES, int GROUP>
+static __device__ __forceinline__ void
+persist_norm_and_turn(persist_attend_shared<LANES, GROUP> *mine, const persist_heads &s, const single_work &w,
+                      const float *cos_sin, uint32_t epoch, persist_patience *patience) {
   const uint32_t dim = s.attend.dim, n = (w.heads + (w.own ? 2 : 0)) * dim;
-  for (uint32_t i = 2 * thread_index(); i < n; i += 2 * ATTEND_THREADS) {
+  for (uint32_t i = thread_index(); i < n; i += ATTEND_THREADS) {
     const uint32_t head = i / dim, d = i % dim;
-    const uint64_t *from = head < w.heads
-                               ? s.q + w.row * s.turn.q_stride + (w.head + head) * (size_t)dim + d
-                               : (head == w.heads ? s.k : s.v) + w.row * s.turn.kv_stride + w.kv_head * (size_t)dim + d;
-    ulonglong2 word;
-    do word = load_relaxed_2(from);
-    while (((uint32_t)(word.x >> 32) != epoch || (uint32_t)(word.y >> 32) != epoch) && !patience->over());
-    vectors[i] = persist_value(word.x);
-    vectors[i + 1] = persist_value(word.y);
+    const uint64_t *from =
+        head < w.heads ? s.q + (w.head + head) * dim + d : (head == w.heads ? s.k : s.v) + w.kv_head * dim + d;
+    uint64_t word;
+    do word = load_relaxed(from);
+    while ((uint32_t)(word >> 32) != epoch && !patience->over());
+    mine->vectors[i] = persist_value(word);
   }
   sync_threads<ATTEND_THREADS>();
+  rope_args turn = s.turn;
+  turn.cos_sin = cos_sin;
+  turn.q = mine->vectors - w.head * (size_t)dim;
+  turn.k = mine->vectors + w.heads * dim - w.kv_head * (size_t)dim;
+  turn.v = turn.k + dim;
+  single_turn<KV_F16>(&mine->single, w, turn);
 }
 
-/* Where the words of `count` shares are, at most SINGLE_SHARES. */
-struct persist_source {
-  const uint64_t *from;
-  uint32_t count;
+/* -- shares */
+
+/* What is known of output i of the share: the bits of attend_weigh and single_output. A warp's lanes call it together; its
+ * lanes have the weights that they need, without a trip through shared memory. */
+template <int LANES, int GROUP>
+static __device__ __forceinline__ single_sums persist_output(const single_memory<LANES, GROUP> &s, uint32_t dim,
+                                                             uint32_t i) {
+  static_assert(ATTEND_WARPS == 8 && GROUP * ATTEND_WARPS <= STEP_WARP, "a lane for each head and warp");
+  const uint32_t lane = thread_index() % STEP_WARP, warp = lane % ATTEND_WARPS, head = lane / ATTEND_WARPS % GROUP;
+  const bool there = warp < s.warps;
+  float most = there ? s.parts.most[warp][head] : -CUDART_INF_F, largest = most;
+  float sum = there ? s.parts.sum[warp][head] : 0;
+#pragma unroll
+  for (int lanes = ATTEND_WARPS / 2; lanes > 0; lanes /= 2)
+    largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lanes));
+  const float weight = expf(most - score_base(largest));
+  sum = __fmul_rn(sum, weight);
+#pragma unroll
+  for (int lanes = ATTEND_WARPS / 2; lanes > 0; lanes /= 2)
+    sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, lanes)); /* as warp_sum */
+  const uint32_t h = min(i / dim, (uint32_t)GROUP - 1), at = h * LANES * CACHE_PIECE + i % dim;
+  single_sums all = {0, __shfl_sync(~0u, largest, h * ATTEND_WARPS), __shfl_sync(~0u, sum, h * ATTEND_WARPS)};
+#pragma unroll
+  for (int k = 0; k < ATTEND_WARPS; k++) {
+    const float of_warp = __shfl_sync(~0u, weight, h * ATTEND_WARPS + k);
+    if ((uint32_t)k < s.warps) all.out = fmaf(s.parts.out[k][at], of_warp, all.out);
+  }
+  return all;
+}
+
+/* An output's words of a share. */
+struct persist_share_words {
+  const uint64_t *out, *most, *sum;
 };
 
-struct persist_shares {
-  ulonglong2 word[SINGLE_SHARES / 2] = {};
-  uint32_t count = 0;
+struct persist_share {
+  uint64_t out = 0, most = 0, sum = 0;
 
-  __device__ __forceinline__ void look(const persist_source &s) {
-    count = s.count;
-#pragma unroll
-    for (int i = 0; i < SINGLE_SHARES / 2; i++)
-      if (2 * (uint32_t)i < count) word[i] = load_relaxed_2(s.from + 2 * i);
+  __device__ __forceinline__ void look(const persist_share_words &from) {
+    out = load_relaxed(from.out);
+    most = load_relaxed(from.most);
+    sum = load_relaxed(from.sum);
   }
   __device__ __forceinline__ bool there(uint32_t epoch) const {
-    uint32_t off = 0;
-#pragma unroll
-    for (int k = 0; k < SINGLE_SHARES; k++)
-      if ((uint32_t)k < count) off |= (uint32_t)((k % 2 ? word[k / 2].y : word[k / 2].x) >> 32) ^ epoch;
-    return off == 0;
+    return ((((uint32_t)(out >> 32) ^ epoch) | ((uint32_t)(most >> 32) ^ epoch) | ((uint32_t)(sum >> 32) ^ epoch))) ==
+           0;
   }
-  __device__ __forceinline__ float value(int k) const { return persist_value(k % 2 ? word[k / 2].y : word[k / 2].x); }
 };
 
-/* One output of `count` shares: the words of its sum, of its head's largest score and of its sum of weights. */
-static __device__ __forceinline__ single_sums persist_add(const uint64_t *out, const uint64_t *most,
-                                                          const uint64_t *sum, uint32_t count, uint32_t epoch,
-                                                          persist_patience *patience) {
-  persist_shares word[3];
+/* An output of `count` shares, at most SINGLE_SHARES, added up; those of a share lie `apart` words after the one before. */
+static __device__ __forceinline__ single_sums persist_add(persist_share_words from, size_t apart, uint32_t count,
+                                                          uint32_t epoch, persist_patience *patience) {
+  persist_share share[SINGLE_SHARES];
   persist_await(
-      word, epoch, patience, [](int) { return true; },
-      [&](int i) {
-        return persist_source{i == 0 ? out : i == 1 ? most : sum, count};
+      share, epoch, patience, [&](int k) { return (uint32_t)k < count; },
+      [&](int k) {
+        return persist_share_words{from.out + k * apart, from.most + k * apart, from.sum + k * apart};
       });
-  return single_add(count, [&](int k) { return single_sums{word[0].value(k), word[1].value(k), word[2].value(k)}; });
-}
-
-/* Blocks take shares in turn: those of a row's heads, then of the next row's. */
-struct persist_work_place {
-  int row, shares, slot; /* slot: head · shares + share */
-};
-
-static __device__ __forceinline__ persist_work_place persist_find(const single_args &a, int slot, int rows, int heads) {
-  for (int row = 0; row < rows; row++) {
-    const int shares = (int)single_shares(a, a.positions[row]);
-    if (slot < heads * shares) return {row, shares, slot};
-    slot -= heads * shares;
-  }
-  return {rows, 0, 0};
+  return single_add(count, [&](int k) {
+    return single_sums{persist_value(share[k].out), persist_value(share[k].most), persist_value(share[k].sum)};
+  });
 }
 
 template <int LANES, int GROUP>
-static __device__ __forceinline__ void persist_attend(const persist_heads &s, void *memory, int rows, int heads,
-                                                      uint32_t epoch, persist_patience *patience) {
+static __device__ __forceinline__ void persist_attend(const persist_heads &s, const persist_held &held, void *memory,
+                                                      int heads, uint32_t epoch, persist_patience *patience) {
   auto *mine = static_cast<persist_attend_shared<LANES, GROUP> *>(memory);
   const single_args &a = s.attend;
-  const uint32_t values = GROUP * a.dim, words = values + 2 * GROUP, h = thread_index();
-  for (int slot = blockIdx.x;; slot += gridDim.x) {
-    persist_work_place at = persist_find(a, slot, rows, heads);
-    if (at.row == rows) break;
-    const uint32_t row = at.row, shares = at.shares, share = at.slot % shares, item = row * heads + at.slot / shares;
-    const bool pair = shares > SINGLE_SHARES;
-    const uint32_t sharing = min(shares, (uint32_t)SINGLE_SHARES);
+  static_assert(GROUP * LANES * CACHE_PIECE <= ATTEND_THREADS, "a thread for each output of a share");
+  const uint32_t values = GROUP * a.dim, words = values + 2 * GROUP;
+  const uint32_t shares = single_shares(a, held.position), sharing = min(shares, (uint32_t)SINGLE_SHARES);
+  for (uint32_t slot = held.slot; slot < heads * shares; slot += gridDim.x) { /* blocks take shares in turn */
+    const uint32_t share = slot % shares, item = slot / shares;
     sync_threads<ATTEND_THREADS>(); /* the memory is free */
-    const single_work w = single_place<GROUP, true>(a, row, at.slot / shares, share, shares);
-    rope_args turn = s.turn;
-    turn.q = mine->vectors - (w.row * s.turn.q_stride + w.head * (size_t)a.dim);
-    turn.k = mine->vectors + w.heads * a.dim - (w.row * s.turn.kv_stride + w.kv_head * (size_t)a.dim);
-    turn.v = turn.k + a.dim;
-    single_attend<KV_F16, LANES, GROUP, true>(&mine->single, a, turn, w,
-                                              [&] { persist_take_vectors(mine->vectors, s, w, epoch, patience); });
-    uint64_t *const all = s.partial + (size_t)item * words * PERSIST_SHARES, *const own = all + share;
-    for (uint32_t i = thread_index(); i < values; i += ATTEND_THREADS)
-      persist_put(own + i * PERSIST_SHARES, single_output<LANES, GROUP>(mine->single, a, i), epoch);
-    if (h < GROUP) {
-      persist_put(own + (values + h) * PERSIST_SHARES, mine->single.parts.all_most[h], epoch);
-      persist_put(own + (values + GROUP + h) * PERSIST_SHARES, mine->single.parts.all_sum[h], epoch);
+    single_work w = held.work;
+    if (slot != held.slot) w = persist_work(a, held, GROUP, slot);
+    w.cache = single_cache(a, held.pages, w.kv_head);
+    single_share<KV_F16, LANES, GROUP, true>(&mine->single, a, w, [&] {
+      if (s.turn.q_norm || s.turn.k_norm)
+        persist_norm_and_turn<LANES, GROUP>(mine, s, w, held.cos_sin, epoch, patience);
+      else
+        persist_turn(&mine->single, s, w, held.cos_sin, epoch, patience);
+    });
+    uint64_t *const all = s.partial + (size_t)item * words * PERSIST_SHARES, *const own = all + share * words;
+    const uint32_t i = thread_index();
+    if (i / STEP_WARP * STEP_WARP < values) {
+      const single_sums sums = persist_output<LANES, GROUP>(mine->single, a.dim, i);
+      if (i < values) persist_put(own + i, sums.out, epoch);
+      if (i < values && i % a.dim == 0) {
+        persist_put(own + values + i / a.dim, sums.most, epoch);
+        persist_put(own + values + GROUP + i / a.dim, sums.sum, epoch);
+      }
     }
     const uint32_t outputs = w.heads * a.dim, part = (outputs + shares - 1) / shares;
     for (uint32_t j = thread_index(); j < part && share * part + j < outputs; j += ATTEND_THREADS) {
-      const uint32_t i = share * part + j;
-      const uint64_t *const out = all + i * PERSIST_SHARES, *const most = all + (values + i / a.dim) * PERSIST_SHARES,
-                            *const sum = most + GROUP * PERSIST_SHARES;
-      const single_sums first = persist_add(out, most, sum, sharing, epoch, patience);
+      const uint32_t i = share * part + j, h = i / a.dim;
+      persist_share_words from = {all + i, all + values + h, all + values + GROUP + h};
+      const single_sums first = persist_add(from, words, sharing, epoch, patience);
       float v = __fdiv_rn(first.out, first.sum);
-      if (pair)
-        v = single_pair(first, persist_add(out + SINGLE_SHARES, most + SINGLE_SHARES, sum + SINGLE_SHARES,
-                                           SINGLE_SHARES, epoch, patience));
-      persist_put(s.out + row * persist_row(s.turn.q_heads * a.dim) + persist_half_at(w.head * a.dim + i), v, epoch);
+      if (shares > SINGLE_SHARES) {
+        const size_t half = (size_t)words * SINGLE_SHARES;
+        from = {from.out + half, from.most + half, from.sum + half};
+        v = single_pair(first, persist_add(from, words, SINGLE_SHARES, epoch, patience));
+      }
+      persist_put(s.out + persist_half_at(w.head * a.dim + i), v, epoch);
     }
   }
   sync_threads<ATTEND_THREADS>(); /* what follows takes the memory */
-  if (thread_index() == 0) add_relaxed(s.after.counter, 1);
 }
 
-static __device__ __forceinline__ void persist_attend_any(const persist_heads &s, uint32_t lanes, uint32_t group,
-                                                          void *memory, int rows, int heads, uint32_t epoch,
-                                                          persist_patience *patience) {
+static __device__ __forceinline__ void persist_attend_any(const persist_heads &s, const persist_held &held,
+                                                          uint32_t lanes, uint32_t group, void *memory, int heads,
+                                                          uint32_t epoch, persist_patience *patience) {
   switch (lanes * 16 + group) {
-  case 8 * 16 + 1: persist_attend<8, 1>(s, memory, rows, heads, epoch, patience); break;
-  case 8 * 16 + 2: persist_attend<8, 2>(s, memory, rows, heads, epoch, patience); break;
-  case 16 * 16 + 1: persist_attend<16, 1>(s, memory, rows, heads, epoch, patience); break;
-  default: persist_attend<16, 2>(s, memory, rows, heads, epoch, patience); break;
+  case 8 * 16 + 1: persist_attend<8, 1>(s, held, memory, heads, epoch, patience); break;
+  case 8 * 16 + 2: persist_attend<8, 2>(s, held, memory, heads, epoch, patience); break;
+  case 16 * 16 + 1: persist_attend<16, 1>(s, held, memory, heads, epoch, patience); break;
+  default: persist_attend<16, 2>(s, held, memory, heads, epoch, patience); break;
   }
 }
 

@@ -17,13 +17,17 @@
 /* The weights of a product, as the ring goes through them. */
 struct persist_run {
   const uint8_t *w[GEMV_MOST_PARTS];
+  uint32_t scales_at[GEMV_MOST_PARTS]; /* row scales: so many times 16 bytes after w */
   int first_tile[GEMV_MOST_PARTS - 1]; /* of the second and third matrix */
   int tiles, records, paired;          /* paired: tiles of the first two take turns (SWIGLU) */
+  int first, end;                      /* tiles of the block: persist_deal */
 };
 
-/* The more records a warp multiplies without waiting, the better, unless few chunks then fill the ring: INT8's four are 40 KB. */
+/* A copy costs the thread some 0.3 µs, in which a multiprocessor's share of the bandwidth is 10 KB: chunks of small records have
+ * several for a warp, unless few chunks then fill the ring (INT8's four would be 40 KB). */
 template <class F> struct persist_chunk {
-  static constexpr int TOGETHER = 4 * GEMV_WARPS * F::RECORD > 38 * 1024 && F::TOGETHER > 2 ? 2 : F::TOGETHER;
+  static constexpr int FITS = 38 * 1024 / (GEMV_WARPS * F::RECORD);
+  static constexpr int TOGETHER = FITS >= 4 ? 4 : F::RECORD <= 1280 ? 2 : 1;
   static constexpr int RECORDS = GEMV_WARPS * TOGETHER, BYTES = RECORDS * F::RECORD;
 };
 
@@ -55,21 +59,23 @@ struct persist_slot {
   }
 };
 
-static __device__ __forceinline__ int persist_first_tile(const persist_run &r, unsigned block) {
-  const int together = r.paired ? 2 : 1; /* as gemv_first_tile */
-  return (int)((long long)(r.tiles / together) * block / gridDim.x) * together;
+/* Tiles as gemv_first_tile deals them; tiles · blocks is below 2^32. */
+static __device__ __forceinline__ void persist_deal(persist_run *r) {
+  const unsigned together = r->paired ? 2 : 1, units = r->tiles / together;
+  r->first = (int)(units * blockIdx.x / gridDim.x * together);
+  r->end = (int)(units * (blockIdx.x + 1) / gridDim.x * together);
+}
+
+/* As gemv_find. */
+static __device__ __forceinline__ gemv_place_of_tile persist_find(const persist_run &r, int tile) {
+  if (r.paired) return {tile & 1, tile >> 1};
+  const int matrix = (tile >= r.first_tile[0]) + (tile >= r.first_tile[1]);
+  return {matrix, tile - (matrix == 0 ? 0 : r.first_tile[matrix - 1])};
 }
 
 static __device__ __forceinline__ const uint8_t *persist_records(const persist_run &r, int tile, int record_bytes) {
-  int matrix, of_it;
-  if (r.paired) {
-    matrix = tile & 1;
-    of_it = tile >> 1;
-  } else {
-    matrix = (tile >= r.first_tile[0]) + (tile >= r.first_tile[1]);
-    of_it = tile - (matrix == 0 ? 0 : r.first_tile[matrix - 1]);
-  }
-  return r.w[matrix] + (size_t)of_it * r.records * record_bytes;
+  const gemv_place_of_tile at = persist_find(r, tile);
+  return r.w[at.matrix] + (size_t)at.tile * r.records * record_bytes;
 }
 
 /* What the thread that feeds is told. */
@@ -88,8 +94,8 @@ static __device__ __forceinline__ void persist_feed(const persist_feeding &p, ui
   int under_way = 0;
   for (int run = 0; run < p.run_count; run++) {
     const persist_run &r = p.runs[run];
-    const int end = persist_first_tile(r, blockIdx.x + 1), records = r.records;
-    for (int tile = persist_first_tile(r, blockIdx.x); tile < end; tile++) {
+    const int end = r.end, records = r.records;
+    for (int tile = r.first; tile < end; tile++) {
       const uint8_t *from = persist_records(r, tile, p.record_bytes);
       for (int left = records; left > 0; left -= chunk::RECORDS) {
         const uint32_t bytes = min(left, chunk::RECORDS) * p.record_bytes;

@@ -49,24 +49,27 @@ struct persist_patience {
   }
 };
 
-/* What tells when it is time to look: looking for words that are not there yet, all blocks would keep each other from seeing
- * those that are. Blocks add to a stage's counter when they have written their words; nothing orders the two, so words are
- * looked at all the same. */
-struct persist_mark {
-  uint32_t *counter;
-  uint32_t each; /* what it grows by in an epoch */
+/* Words of a stage's results by which a warp sees that it is time to look for all: looking for words that are not there yet, all
+ * blocks would keep each other from seeing those that are. */
+struct persist_sample {
+  const void *words;
+  uint32_t columns;
+  int half; /* FP16, else FP32 */
 };
 
-/* All computing threads: until half of what an epoch adds to the counter is there: what is not there by then comes while words
- * are read. */
-template <int THREADS>
-static __device__ __forceinline__ void persist_expect(const persist_mark &mark, uint32_t epoch,
+/* A warp: until half of 32 words are there: the rest comes while words are read. */
+static __device__ __forceinline__ void persist_expect(const persist_sample &s, uint32_t epoch,
                                                       persist_patience *patience) {
-  const uint32_t enough = epoch * mark.each - mark.each / 2;
-  if (threadIdx.x == 0)
-    while ((int32_t)(load_relaxed(mark.counter) - enough) < 0 && !patience->over()) {
-    }
-  sync_threads<THREADS>();
+  const uint32_t lane = thread_index() % 32, at = (uint32_t)((uint64_t)s.columns * lane / 32);
+  bool there = false, over = false;
+  do {
+    if (!there && s.half)
+      there = (load_relaxed(static_cast<const uint32_t *>(s.words) + persist_half_at(at)) ^ persist_half_epoch(epoch)) <
+              0x10000u;
+    else if (!there)
+      there = (uint32_t)(load_relaxed(static_cast<const uint64_t *>(s.words) + persist_float_at(at)) >> 32) == epoch;
+    over = patience->over();
+  } while (__popc(__ballot_sync(~0u, there)) < 16 && !__any_sync(~0u, over));
 }
 
 /* A piece of FP32, from the place of its first. */

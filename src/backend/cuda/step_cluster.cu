@@ -88,13 +88,15 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
   single_work w;
   for (uint32_t k = 0; k < each; k++) {
     const uint32_t of_cluster = rank * each + k;
-    w = single_place<GROUP, TURN>(a, row, blockIdx.y, shares > CLUSTER_BLOCKS ? blockIdx.x : of_cluster, shares);
+    w = single_place<GROUP, TURN>(a, row, a.positions[row], a.pages + a.spans[a.sequence[row]].first_page, blockIdx.y,
+                                  shares > CLUSTER_BLOCKS ? blockIdx.x : of_cluster, shares);
     w.turned = k > 0;
     w.later_own = TURN && k + 1 < each && rank == sharing - 1;
-    single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, turn, w, [&] {
+    single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, w, [&] {
       if (each > 1)
         attend_fetch(w.cache, w.share.end, share_of(w.position, a.window, of_cluster + each - 1, shares).end);
       wait_for_previous();
+      single_turn<TYPE>(&s.own, w, turn);
     });
     if (k == 0) cluster.barrier_wait(std::move(begun)); /* the others are there */
     for (uint32_t i = threadIdx.x; i < GROUP * a.dim; i += ATTEND_THREADS)

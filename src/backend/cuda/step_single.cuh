@@ -59,13 +59,27 @@ static __device__ __forceinline__ uint32_t single_shares(const single_args &a, u
   return step_row_shares(a.window && position + 1 > a.window ? a.window : position + 1);
 }
 
-/* Item: a row of the step; head: kv head and slice of its q heads; share: of `shares`. */
+/* The vectors of a layer and kv head in pages. */
+static __device__ __forceinline__ attend_cache single_cache(const single_args &a, void *const *pages,
+                                                            uint32_t kv_head) {
+  const size_t head_at = a.layer_at + kv_head * a.kv.head_bytes,
+               scale_at = a.layer_at + kv_head * KV_PAGE * sizeof(__half);
+  return {pages,
+          head_at,
+          head_at + a.kv.values_at,
+          scale_at + a.kv.key_scales_at,
+          scale_at + a.kv.value_scales_at,
+          (uint32_t)(a.kv.head_bytes / KV_PAGE)};
+}
+
+/* Item: a row of the step; pages: its sequence's; head: kv head and slice of its q heads; share: of `shares`. */
 template <int GROUP, bool TURN>
-static __device__ __forceinline__ single_work single_place(const single_args &a, uint32_t row, uint32_t head,
-                                                           uint32_t share, uint32_t shares) {
+static __device__ __forceinline__ single_work single_place(const single_args &a, uint32_t row, uint32_t position,
+                                                           void *const *pages, uint32_t head, uint32_t share,
+                                                           uint32_t shares) {
   single_work w;
   w.row = row;
-  w.position = a.positions[row];
+  w.position = position;
   w.share = share_of(w.position, a.window, share, shares);
   w.kv_head = head / a.slices;
   const uint32_t slice = head % a.slices;
@@ -74,20 +88,13 @@ static __device__ __forceinline__ single_work single_place(const single_args &a,
   w.own = TURN && w.share.end == w.position + 1;
   w.writes = TURN && slice == 0;
   w.turned = w.later_own = false;
-  const size_t head_at = a.layer_at + w.kv_head * a.kv.head_bytes,
-               scale_at = a.layer_at + w.kv_head * KV_PAGE * sizeof(__half);
-  w.cache = {a.pages + a.spans[a.sequence[w.row]].first_page,
-             head_at,
-             head_at + a.kv.values_at,
-             scale_at + a.kv.key_scales_at,
-             scale_at + a.kv.value_scales_at,
-             (uint32_t)(a.kv.head_bytes / KV_PAGE)};
+  w.cache = single_cache(a, pages, w.kv_head);
   return w;
 }
 
 /* -- before attention: a warp for each head */
 
-template <int GROUP, int VALUES>
+template <kv_type TYPE, int GROUP, int VALUES>
 static __device__ __forceinline__ void single_turn(single_shared<GROUP, VALUES> *s, const single_work &w,
                                                    const rope_args &a) {
   const uint32_t lane = thread_index() % STEP_WARP;
@@ -115,19 +122,20 @@ static __device__ __forceinline__ void single_turn(single_shared<GROUP, VALUES> 
     __half *scale = reinterpret_cast<__half *>(page + (value ? a.kv.value_scales_at : a.kv.key_scales_at)) +
                     w.kv_head * KV_PAGE + w.position % KV_PAGE;
     char *mine = value ? s->value : s->key;
-    if (a.kv.type == KV_FP8) {
+    if constexpr (TYPE == KV_FP8) {
       append_fp8(mine, value ? &s->value_scale : &s->key_scale, v, a.dim, lane);
       if (w.writes) append_fp8(at, scale, v, a.dim, lane);
-      continue;
+    } else {
+      (void)scale;
+#pragma unroll
+      for (uint32_t i = 0; i < ROPE_QUADS; i++)
+#pragma unroll
+        for (uint32_t j = 0; j < 4; j++) {
+          const uint32_t d = 4 * (lane + i * STEP_WARP) + j;
+          if (d < a.dim) append_plain(mine, TYPE, d, v[i][j]);
+          if (d < a.dim && w.writes) append_plain(at, TYPE, d, v[i][j]);
+        }
     }
-#pragma unroll
-    for (uint32_t i = 0; i < ROPE_QUADS; i++)
-#pragma unroll
-      for (uint32_t j = 0; j < 4; j++) {
-        const uint32_t d = 4 * (lane + i * STEP_WARP) + j;
-        if (d < a.dim) append_plain(mine, a.kv.type, d, v[i][j]);
-        if (d < a.dim && w.writes) append_plain(at, a.kv.type, d, v[i][j]);
-      }
   }
 }
 
@@ -152,27 +160,27 @@ static __device__ __forceinline__ void single_own(attend_batch<TYPE> *b, const s
   }
 }
 
-/* -- a share, in two ways. wait(): what the kernel or stage before wrote is there. A warp's sums go to parts, the number of
- * warps that have some to `warps`. */
+/* -- a share, in two ways. ready(): when what the kernel or stage before wrote is there, leaves the turned queries, and the
+ * row's own key and value where the share has them, in shared memory (single_turn). A warp's sums go to parts, the number
+ * of warps that have some to `warps`. */
 
 template <int LANES, int GROUP> using single_memory = single_shared<GROUP, GROUP * LANES * CACHE_PIECE>;
 
-/* Waits, turns q and what else is the share's; where q of the block's heads is then. */
-template <bool TURN, class Shared, class Wait>
-static __device__ __forceinline__ const float *single_queries(Shared *s, const single_args &a, const rope_args &turn,
-                                                              const single_work &w, Wait wait) {
+/* Where q of the block's heads is, turned. */
+template <bool TURN, class Shared, class Ready>
+static __device__ __forceinline__ const float *single_queries(Shared *s, const single_args &a, const single_work &w,
+                                                              Ready ready) {
   if (!TURN) return a.q + w.row * a.q_stride + w.head * (size_t)a.dim;
   if (w.turned) return s->queries;
-  wait();
-  single_turn(s, w, turn);
+  ready();
   sync_threads<ATTEND_THREADS>();
   return s->queries;
 }
 
 /* A lane a piece of a vector, sums in FP32: for a cache that FP16 does not hold. */
-template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Wait>
+template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Ready>
 static __device__ __forceinline__ void single_by_lanes(single_memory<LANES, GROUP> *s, const single_args &a,
-                                                       const rope_args &turn, const single_work &w, Wait wait) {
+                                                       const single_work &w, Ready ready) {
   constexpr uint32_t SIDE = STEP_WARP / LANES, STEP = ATTEND_WARPS * SIDE; /* positions of a warp, of all */
   const uint32_t lane = thread_index() % STEP_WARP, warp = thread_index() / STEP_WARP;
   const uint32_t piece = lane % LANES;
@@ -183,7 +191,7 @@ static __device__ __forceinline__ void single_by_lanes(single_memory<LANES, GROU
   uint32_t p = w.share.begin + warp * SIDE + lane / LANES;
   attend_batch<TYPE> batch;
   attend_load(&batch, w.cache, p, STEP, older, piece, there);
-  const float *q = single_queries<TURN>(s, a, turn, w, wait);
+  const float *q = single_queries<TURN>(s, a, w, ready);
   float queries[GROUP][CACHE_PIECE];
 #pragma unroll
   for (int h = 0; h < GROUP; h++)
@@ -225,9 +233,9 @@ static __device__ __forceinline__ void single_by_lanes(single_memory<LANES, GROU
 }
 
 /* A warp every eighth unit of the share, by tensor cores. */
-template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Wait>
+template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Ready>
 static __device__ __forceinline__ void single_by_units(single_memory<LANES, GROUP> *s, const single_args &a,
-                                                       const rope_args &turn, const single_work &w, Wait wait) {
+                                                       const single_work &w, Ready ready) {
   constexpr int DIM = LANES * CACHE_PIECE;
   const uint32_t lane = thread_index() % STEP_WARP, warp = thread_index() / STEP_WARP;
   const uint32_t first = w.share.begin / ATTEND_UNIT;
@@ -241,7 +249,7 @@ static __device__ __forceinline__ void single_by_units(single_memory<LANES, GROU
   const char *page = pages.of(0, lane);
   unit_load_keys(&cache, at, unit, page);
   unit_load_values(&cache, at, unit, page);
-  const float *q = single_queries<TURN>(s, a, turn, w, wait);
+  const float *q = single_queries<TURN>(s, a, w, ready);
   if (lane == 0) s->warps = min(units, (uint32_t)ATTEND_WARPS);
   if (warp >= units) return;
   unit_queries<DIM> queries;
@@ -269,17 +277,24 @@ static __device__ __forceinline__ void single_by_units(single_memory<LANES, GROU
   unit_store<TYPE, DIM, GROUP>(&state, at, s->parts.out[warp], s->parts.most[warp], s->parts.sum[warp]);
 }
 
-/* Afterwards parts.out of each warp, weight, all_most and all_sum are the share's. */
-template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Wait>
-static __device__ __forceinline__ void single_attend(single_memory<LANES, GROUP> *s, const single_args &a,
-                                                     const rope_args &turn, const single_work &w, Wait wait) {
+/* Afterwards the sums of each warp are there. */
+template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Ready>
+static __device__ __forceinline__ void single_share(single_memory<LANES, GROUP> *s, const single_args &a,
+                                                    const single_work &w, Ready ready) {
   static_assert(GROUP * LANES * CACHE_PIECE <= ATTEND_MOST_VALUES, "which shared memory is for");
   static_assert(GROUP <= ATTEND_WARPS && GROUP <= UNIT_HEADS, "a warp for each head weighs its shares");
   if constexpr (TYPE == KV_F32)
-    single_by_lanes<TYPE, LANES, GROUP, TURN>(s, a, turn, w, wait);
+    single_by_lanes<TYPE, LANES, GROUP, TURN>(s, a, w, ready);
   else
-    single_by_units<TYPE, LANES, GROUP, TURN>(s, a, turn, w, wait);
+    single_by_units<TYPE, LANES, GROUP, TURN>(s, a, w, ready);
   sync_threads<ATTEND_THREADS>();
+}
+
+/* Afterwards parts.out of each warp, weight, all_most and all_sum are the share's. */
+template <kv_type TYPE, int LANES, int GROUP, bool TURN, class Ready>
+static __device__ __forceinline__ void single_attend(single_memory<LANES, GROUP> *s, const single_args &a,
+                                                     const single_work &w, Ready ready) {
+  single_share<TYPE, LANES, GROUP, TURN>(s, a, w, ready);
   attend_weigh(
       &s->parts, s->warps, [&](uint32_t i, uint32_t h) { return s->parts.most[i][h]; },
       [&](uint32_t i, uint32_t h) { return s->parts.sum[i][h]; });

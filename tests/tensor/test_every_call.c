@@ -202,6 +202,48 @@ static viva_status outside(const inputs *in, int k, viva_tensor **out, viva_erro
   return s;
 }
 
+static void count_release(void *user, void *data) {
+  (void)data;
+  ++*(int *)user;
+}
+
+/* The caller's memory, given back exactly once: by the last reference, or by the caller where the call failed. */
+static viva_status wrapped(const inputs *in, viva_tensor **out, viva_error *e) {
+  static float memory[6] = {1, 2, 3, 4, 5, 6};
+  viva_tensor *t = NULL, *turned = NULL;
+  int released = 0;
+  const viva_tensor_memory m = {
+      .size = sizeof m, .data = memory, .bytes = sizeof memory, .release = count_release, .release_user = &released};
+  viva_status s = tensor_wrap(in->a->storage->rt, NULL, &m, VIVA_F32, 2, (uint64_t[]){2, 3}, &t, e);
+  const int shared = s == VIVA_OK;
+  if (s == VIVA_OK) s = viva_tensor_transpose(t, 0, 1, &turned, e);
+  if (s == VIVA_OK) s = viva_tensor_copy(turned, out, e);
+  viva_tensor_release(t);
+  assert_int_equal(released, shared && !turned);
+  viva_tensor_release(turned);
+  assert_int_equal(released, shared);
+  return s;
+}
+
+static viva_status making(const inputs *in, int k, viva_tensor **out, viva_error *e) {
+  runtime *rt = in->a->storage->rt;
+  const uint64_t shape[2] = {in->a->shape[0], in->a->shape[1]};
+  const viva_random_options uniform = {.distribution = VIVA_UNIFORM, .seed = 3, .high = 1};
+  static const int16_t data[6] = {1, -2, 3, -4, 5, -6};
+  switch (k) {
+  case 0: return create_arange(rt, VIVA_F32, 0, (double)in->a->elements, 1, out, e);
+  case 1: return create_linspace(rt, VIVA_BF16, 0, 1, in->a->elements, out, e);
+  case 2: return create_logspace(rt, VIVA_F64, 0, 3, in->a->elements, 10, out, e);
+  case 3: return create_eye(rt, VIVA_I8, shape[0], shape[1], 1, out, e);
+  case 4: return create_random(rt, VIVA_F16, 2, shape, &uniform, out, e);
+  case 5: return create_full(rt, VIVA_E4M3, 2, shape, 1.5, out, e);
+  case 6: return create_from_data(rt, data, sizeof data, VIVA_I16, 1, (uint64_t[]){6}, out, e);
+  case 7: return viva_tensor_check_domain(VIVA_EXP, in->b, e);
+  default: return wrapped(in, out, e);
+  }
+}
+enum { MAKINGS = 9 };
+
 static const struct {
   const char *name;
   call_fn call;
@@ -218,7 +260,8 @@ static const struct {
              {"choice", choice, CHOICES},
              {"shape", shape, SHAPES},
              {"into", into, INTOS},
-             {"outside", outside, 3}};
+             {"outside", outside, 3},
+             {"making", making, MAKINGS}};
 enum { CALLS = sizeof calls / sizeof *calls };
 
 static viva_status draw(runtime *rt, uint32_t rank, const uint64_t *sizes, uint64_t seed, viva_tensor **out) {

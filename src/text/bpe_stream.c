@@ -16,7 +16,9 @@
 #define STRETCH      512 /* bytes of bpe_forward, and more */
 #define STRETCH_MOST 16384
 #define TAIL         64 /* bytes of a stretch that are dropped */
-#define LONG_TOKENS  7  /* bytes for two tokens, from which bpe_forward is faster */
+#define LONG_TOKENS  8  /* bytes a token, from which bpe_forward is faster */
+#define RUN_TOKENS   3  /* the same in runs of something, where the same tokens are looked at again and again */
+#define RUN_PERIOD   4  /* bytes */
 
 #define PART_ROOM  (2 * PART_MOST + 2 * LANE_MOST + MEETING + HELD)
 #define ROUND_ROOM (STRETCH_MOST + HELD) /* what LANES + 1 parts have fits, too */
@@ -245,11 +247,26 @@ static int join(const merging *m, size_t count) {
   return i + 1 == count && !streams[i].failed;
 }
 
+/* Are most bytes from begin to end such as were there shortly before? */
+static int has_runs(const merging *m, size_t begin, size_t end) {
+  size_t again[RUN_PERIOD] = {0};
+  for (size_t i = begin + RUN_PERIOD; i < end; i++)
+    for (size_t back = 1; back <= RUN_PERIOD; back++) again[back - 1] += m->piece[i] == m->piece[i - back];
+  size_t most = 0;
+  for (size_t back = 0; back < RUN_PERIOD; back++) most = again[back] > most ? again[back] : most;
+  return most * 2 > end - begin;
+}
+
+#define LOOKED_AT 256 /* bytes of a round */
+
 /* Notes how long the tokens of a round were. */
 static void note_length(const merging *m) {
   const joined *all = &m->s->all;
-  if (all->count > 0)
-    m->s->are_long = 2 * (all->ends[all->count - 1] - m->s->streams[0].begin) >= all->count * LONG_TOKENS;
+  if (all->count == 0) return;
+  size_t begin = m->s->streams[0].begin, end = all->ends[all->count - 1], bytes = end - begin;
+  size_t looked = bytes < LOOKED_AT ? bytes : LOOKED_AT;
+  m->s->are_long = bytes >= all->count * LONG_TOKENS ||
+                   (bytes >= all->count * RUN_TOKENS && has_runs(m, end - looked, end));
 }
 
 /* Puts the tokens of a round, but for the last ones, with which stream 0 begins the next. */

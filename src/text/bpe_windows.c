@@ -1,5 +1,7 @@
 #include "text/bpe_windows.h"
 
+#include <string.h>
+
 /* Where symbols are characters, no window begins or ends inside of one. */
 static size_t align(const bpe *b, const uint8_t *piece, size_t at) {
   while (!b->rules.byte_level && (piece[at] & 0xc0) == 0x80) at--;
@@ -15,6 +17,21 @@ size_t bpe_windows_cut(const bpe *b, const uint8_t *piece, size_t bytes, viva_to
     if (end == bytes) return count + 1;
     at = align(b, piece, end - BPE_WINDOWS_SHARED);
   }
+}
+
+#define RUN_PERIOD 4  /* bytes */
+#define RUN_STEP   24 /* between places that are looked at */
+
+int bpe_windows_unfit(const uint8_t *piece, size_t bytes) {
+  for (size_t at = RUN_PERIOD; at + sizeof(uint64_t) <= bytes; at += RUN_STEP) {
+    uint64_t here, before;
+    memcpy(&here, piece + at, sizeof here);
+    for (size_t back = 1; back <= RUN_PERIOD; back++) {
+      memcpy(&before, piece + at - back, sizeof before);
+      if (here == before) return 1;
+    }
+  }
+  return 0;
 }
 
 /* A token that stands for a byte of a character is none that merging gives. */

@@ -19,6 +19,9 @@
  * there are; those beyond `most` are not written, and then it is `most` + 1. b's tree is there. */
 size_t bpe_windows_cut(const bpe *b, const uint8_t *piece, size_t bytes, viva_token *ids, bpe_item *items, size_t most);
 
+/* Has a piece a run of something? Windows do not meet in one, and bpe_forward is quick there. */
+int bpe_windows_unfit(const uint8_t *piece, size_t bytes);
+
 /* Joins merged windows. Returns how many ids the piece has; 0: two neighbours do not meet. */
 size_t bpe_windows_join(const bpe *b, const bpe_item *items, size_t count, viva_token *ids);
 

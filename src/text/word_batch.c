@@ -60,6 +60,7 @@ static int add_windows(word_batch *batch, new_word *entry, const uint8_t *part, 
   const bpe *b = batch->w->bpe;
   size_t first = batch->part_count, most = WINDOWS_MOST - batch->window_count;
   if (!b->lanes || !b->tree.tokens || bytes >= STREAM_WORTH || most > PARTS_MOST - first) return 0;
+  if (bpe_windows_unfit(part, bytes)) return 0;
   size_t count = bpe_windows_cut(b, part, bytes, batch->window_ids + batch->window_count * BPE_ITEM_BYTES,
                                  batch->parts + first, most);
   if (count > most) return 0;

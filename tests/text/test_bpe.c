@@ -246,7 +246,7 @@ static void check_any(runtime *rt, const bpe *b, uint64_t *random) {
     int done = 0;
     size_t period = round % 3 ? bytes : 1 + *random / ANY_TEXT % 5; /* runs of something, too */
     for (size_t i = 0; i < bytes; i++)
-      text[i] = i < period ? (uint8_t)('a' + (*random = golden_mix(*random, 7)) / 64 % 3) : text[i - period];
+      text[i] = (uint8_t)(i < period ? 'a' + (*random = golden_mix(*random, 7)) / 64 % 3 : text[i - period]);
     id_sink sink = {ids, ANY_TEXT, 0, NULL}, slow_sink = {expected, ANY_TEXT, 0, NULL};
     assert_int_equal(bpe_forward(b, &scratch, text, bytes, &sink, &done, NULL), VIVA_OK);
     assert_int_equal(bpe_merge_stepwise(b, &scratch, text, bytes, &slow_sink, NULL), VIVA_OK);
@@ -287,7 +287,7 @@ static void check_windows(runtime *rt, const bpe *b, uint64_t *random, size_t *j
   *random = golden_mix(*random, 11);
   size_t bytes = BPE_ITEM_BYTES + 1 + *random % (BYTES - BPE_ITEM_BYTES), period = 1 + *random / BYTES % (2 * BYTES);
   for (size_t i = 0; i < bytes; i++)
-    text[i] = i >= period ? text[i - period] : (uint8_t)('a' + (*random = golden_mix(*random, 12)) / 64 % 3);
+    text[i] = (uint8_t)(i >= period ? text[i - period] : 'a' + (*random = golden_mix(*random, 12)) / 64 % 3);
   size_t count = bpe_windows_cut(b, text, bytes, window_ids, items, WINDOWS);
   assert_in_range(count, 2, WINDOWS);
   assert_int_equal(bpe_windows_cut(b, text, bytes, window_ids, items, count - 1), count);
@@ -314,7 +314,7 @@ static void check_stream(runtime *rt, const bpe *b, uint64_t *random, size_t *st
   size_t bytes = STREAM_WORTH + *random % (BYTES - STREAM_WORTH), period = 1 + *random / BYTES % BYTES;
   unsigned letters = 2 + (unsigned)(*random >> 40) % 3;
   for (size_t i = 0; i < bytes; i++)
-    text[i] = i >= period ? text[i - period] : (uint8_t)('a' + (*random = golden_mix(*random, 10)) / 64 % letters);
+    text[i] = (uint8_t)(i >= period ? text[i - period] : 'a' + (*random = golden_mix(*random, 10)) / 64 % letters);
   id_sink sink = {ids, BYTES, 0, NULL}, slow_sink = {expected, BYTES, 0, NULL};
   int done = 0;
   assert_int_equal(bpe_stream(b, &scratch, text, bytes, &sink, &done, NULL), VIVA_OK);

@@ -265,8 +265,8 @@ static void note_length(const merging *m) {
   if (all->count == 0) return;
   size_t begin = m->s->streams[0].begin, end = all->ends[all->count - 1], bytes = end - begin;
   size_t looked = bytes < LOOKED_AT ? bytes : LOOKED_AT;
-  m->s->are_long = bytes >= all->count * LONG_TOKENS ||
-                   (bytes >= all->count * RUN_TOKENS && has_runs(m, end - looked, end));
+  m->s->are_long =
+      bytes >= all->count * LONG_TOKENS || (bytes >= all->count * RUN_TOKENS && has_runs(m, end - looked, end));
 }
 
 /* Puts the tokens of a round, but for the last ones, with which stream 0 begins the next. */

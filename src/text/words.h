@@ -118,7 +118,7 @@ typedef struct word_run {
   word_id ids[WORDS_AT_ONCE];        /* of those that have a place, with WORD_PART */
   size_t longer;                     /* bytes of those that have more than a lane has room for */
   uint32_t apart;                    /* pieces that were not gathered, and are not counted yet */
-  uint32_t near;                     /* of ASCII that follow one beyond it, and are not gathered, either */
+  uint32_t near;                     /* how many of the last ones had many near characters (words_next_apart) */
   uint64_t parts;                    /* bits: a part of a longer piece, which is merged by the rules of such */
 } word_run;
 

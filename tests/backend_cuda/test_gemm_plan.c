@@ -65,7 +65,9 @@ static void test_boxes(void **state) {
         check_box(&boxes.x);
         check_box(&boxes.w);
         check_box(&boxes.y);
+        check_box(&boxes.x_half);
         assert_int_equal(box_bytes(&boxes.x), GEMM_TOKENS / GEMM_CLUSTER * 128);
+        assert_int_equal(box_bytes(&boxes.x_half), GEMM_HALF_TOKENS / GEMM_CLUSTER * 128);
         /* Widened codes take the gates and the ups of a tile in two boxes. */
         int halves = act == GEMM_SWIGLU && (kind == GEMM_FP8_F16 || kind == GEMM_NVFP4_F16) ? 2 : 1;
         assert_int_equal(box_bytes(&boxes.w) * (uint64_t)halves, GEMM_CHANNELS * w_rows[kind]);
@@ -123,19 +125,54 @@ static void test_ups_lie_behind(void **state) {
   assert_true(gemm_ups_fit(GEMM_FP8_F16, &o));
 }
 
+static int blocks_of(const gemm_problem *p, int count, int sms) {
+  const gemm_tiles tiles = gemm_tiles_plan(p, count, sms);
+  return gemm_blocks(&tiles, sms);
+}
+
 static void test_blocks(void **state) {
   (void)state;
-  gemm_problem p = {GEMM_FP8_FAST, GEMM_F16, GEMM_PLAIN, 1, 8, 128};
-  assert_int_equal(gemm_blocks(&p, 1, 132), 2); /* one cluster */
+  gemm_problem p = {GEMM_FP8_FAST, GEMM_F16, GEMM_PLAIN, 129, 8, 128};
+  assert_int_equal(blocks_of(&p, 1, 132), 4); /* one tile, in two halves */
   p.n = 257;
-  assert_int_equal(gemm_blocks(&p, 1, 132), 4);
+  assert_int_equal(blocks_of(&p, 1, 132), 8);
   p.m = 257;
-  assert_int_equal(gemm_blocks(&p, 1, 132), 8);
+  assert_int_equal(blocks_of(&p, 1, 132), 16);
   p.act = GEMM_SWIGLU;
-  assert_int_equal(gemm_blocks(&p, 1, 132), 12); /* 128 channels of y for each pair of blocks */
+  assert_int_equal(blocks_of(&p, 1, 132), 24); /* 128 channels of y for each pair of blocks */
   p.m = p.n = 8192;
-  assert_int_equal(gemm_blocks(&p, 1, 132), 132);
-  assert_int_equal(gemm_blocks(&p, 1, 131), 130);
+  assert_int_equal(blocks_of(&p, 1, 132), 132);
+  assert_int_equal(blocks_of(&p, 1, 131), 130);
+}
+
+/* Every row meets every pair once, whatever is cut, and halves are only where half of the clusters or more would wait. */
+static void test_tiles(void **state) {
+  (void)state;
+  static const int rows[] = {1, 49, 128, 129, 256, 300, 385, 512, 1000, 1024, 2048, 2305, 4096};
+  static const int pairs[] = {1, 2, 12, 16, 24, 33, 34, 56, 112};
+  static const int clusters[] = {1, 2, 33, 57, 66};
+  static uint8_t met[4096 / GEMM_HALF_TOKENS][112];
+  for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+    for (size_t p = 0; p < sizeof pairs / sizeof *pairs; p++) {
+      for (size_t c = 0; c < sizeof clusters / sizeof *clusters; c++) {
+        const gemm_tiles tiles = gemm_tiles_of(rows[r], pairs[p], clusters[c]);
+        const int count = gemm_tiles_count(&tiles), cut = count - tiles.whole;
+        assert_true(rows[r] <= GEMM_HALF_TOKENS ? count == pairs[p] : cut <= clusters[c]);
+        assert_true(tiles.whole % clusters[c] == 0 || cut == 0);
+        memset(met, 0, sizeof met);
+        for (int i = 0; i < count; i++) {
+          gemm_tile tile;
+          const int some = gemm_tiles_find(&tiles, i, &tile);
+          assert_int_equal(some, tile.token < rows[r]);
+          assert_int_equal(tile.half, i >= tiles.whole);
+          assert_in_range(tile.pair, 0, pairs[p] - 1);
+          for (int h = 0; some && h < (tile.half ? 1 : 2); h++) met[tile.token / GEMM_HALF_TOKENS + h][tile.pair]++;
+        }
+        for (int t = 0; t * GEMM_HALF_TOKENS < rows[r]; t++)
+          for (int i = 0; i < pairs[p]; i++) assert_int_equal(met[t][i], 1);
+      }
+    }
+  }
 }
 
 /* Tiles of several products are counted together, each with the pairs that its own channels take. */
@@ -147,8 +184,8 @@ static void test_parts(void **state) {
   assert_int_equal(gemm_pairs(&p[0]), 3);
   assert_int_equal(gemm_pairs(&p[1]), 1);
   assert_int_equal(gemm_pairs(&p[2]), 1);
-  assert_int_equal(gemm_blocks(p, 3, 132), 2 * 2 * 5);
-  assert_int_equal(gemm_blocks(p, 3, 8), 8);
+  assert_int_equal(blocks_of(p, 3, 132), 2 * 2 * 2 * 5);
+  assert_int_equal(blocks_of(p, 3, 8), 8);
   gemm_operands o = {.x = &p, .row_scale = NULL}, other = o;
   assert_true(gemm_joins(&p[0], &o, &p[1], &other));
   other.x = &o;
@@ -160,7 +197,8 @@ static void test_parts(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_refuses),        cmocka_unit_test(test_boxes),  cmocka_unit_test(test_joined_rows),
-      cmocka_unit_test(test_ups_lie_behind), cmocka_unit_test(test_blocks), cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_ups_lie_behind), cmocka_unit_test(test_blocks), cmocka_unit_test(test_tiles),
+      cmocka_unit_test(test_parts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

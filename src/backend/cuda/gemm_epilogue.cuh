@@ -24,7 +24,8 @@ struct gemm_part_args {
 };
 
 struct gemm_args {
-  int m, k, pairs;        /* of all parts together */
+  int k;
+  gemm_tiles tiles;       /* of all parts together */
   const float *row_scale; /* [m] or NULL */
   gemm_part_args parts[GEMM_MOST_PARTS];
 
@@ -79,7 +80,7 @@ template <gemm_act ACT, gemm_output OUTPUT> struct gemm_round {
   static constexpr int ROW = CHANNELS * BYTES > 128 ? 128 : CHANNELS *BYTES; /* the widest swizzle */
   static constexpr int BOXES = CHANNELS * BYTES / ROW;                       /* side by side */
   static constexpr int TOKENS = GEMM_ROUND_BYTES / (CHANNELS * BYTES);
-  static_assert(TOKENS % 32 == 0 && GEMM_TOKENS % (2 * TOKENS) == 0, "pairs of rounds, of whole groups of four pieces");
+  static_assert(TOKENS % 32 == 0 && GEMM_HALF_TOKENS % TOKENS == 0, "whole rounds, of whole groups of four pieces");
 };
 
 /* Results of 8 · 4 tokens (SWIGLU) or 8 · 2, 16 bits each. d: the first one's sums. scale: of the thread's two tokens
@@ -132,18 +133,19 @@ __device__ __forceinline__ void write_32(const Sum *d, float2 scale, uint32_t to
 }
 
 /* Writes a warpgroup's tile: channels from channel on, tokens from token on. row_scale: shared, [256]; store: shared,
- * two rounds' memory, of which one is written while the copy engine reads the other. adds: the copy engine adds to y, each
+ * two rounds' memory, of which one is written while the copy engine reads the other; turn: which is next. adds: the copy engine adds to y, each
  * value once, so that nothing depends on an order. */
-template <gemm_act ACT, gemm_output OUTPUT, class Sum>
-__device__ __forceinline__ void write_tile(const Sum (&d)[128], const gemm_row_pair &rows, const gemm_place &at,
-                                           const CUtensorMap *y, int adds, uint32_t store, const float *row_scale,
-                                           int channel, int token) {
+template <gemm_act ACT, gemm_output OUTPUT, class Sum, int SUMS>
+__device__ __forceinline__ void write_tile(const Sum (&d)[SUMS], const gemm_row_pair &rows, const gemm_place &at,
+                                           const CUtensorMap *y, int adds, uint32_t store, uint32_t *turn,
+                                           const float *row_scale, int channel, int token) {
   typedef gemm_round<ACT, OUTPUT> round;
   constexpr int EIGHTS = round::TOKENS / 8, AT_ONCE = OUTPUT == GEMM_F32 ? 1 : ACT == GEMM_SWIGLU ? 4 : 2;
   const bool leader = at.warp == 0 && at.lane == 0;
 #pragma unroll
-  for (int first = 0; first < GEMM_TOKENS; first += round::TOKENS) {
-    const uint32_t to = store + first / round::TOKENS % 2 * GEMM_ROUND_BYTES;
+  for (int first = 0; first < 2 * SUMS; first += round::TOKENS) {
+    const uint32_t to = store + *turn * GEMM_ROUND_BYTES;
+    *turn ^= 1;
     if (leader) tma_store_wait_read_but_one();
     named_barrier_sync(1 + at.group, 128);
     float2 scale[EIGHTS]; /* all at once: what is stored below may not be overtaken by loads */

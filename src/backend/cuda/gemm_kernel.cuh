@@ -14,24 +14,25 @@
 
 /* Brings the stages of all this block's tiles. One thread. */
 template <class Codes, gemm_act ACT>
-__device__ void produce(const gemm_maps &maps, const gemm_args &args, const gemm_tiles &tiles, uint32_t base) {
+__device__ void produce(const gemm_maps &maps, const gemm_args &args, uint32_t base) {
   typedef typename Codes::stage stage;
   const uint32_t rank = cluster_rank();
-  const int steps = (args.k + stage::STAGE_K - 1) / stage::STAGE_K;
+  const int steps = (args.k + stage::STAGE_K - 1) / stage::STAGE_K, count = gemm_tiles_count(&args.tiles);
   gemm_ring<stage> ring(base);
-  for (int i = (int)(blockIdx.x / GEMM_CLUSTER); i < tiles.count(); i += (int)(gridDim.x / GEMM_CLUSTER)) {
-    int token, pair;
-    tiles.find(i, &token, &pair);
-    const int part = args.find(&pair);
+  for (int i = (int)(blockIdx.x / GEMM_CLUSTER); i < count; i += (int)(gridDim.x / GEMM_CLUSTER)) {
+    gemm_tile tile;
+    if (!gemm_tiles_find(&args.tiles, i, &tile)) continue;
+    const int part = args.find(&tile.pair);
     const gemm_part_maps &of = maps.parts[part];
-    const int row = token * GEMM_TOKENS + (int)rank * (GEMM_TOKENS / GEMM_CLUSTER);
-    const int block = pair * GEMM_CLUSTER + (int)rank;
+    const CUtensorMap *const x = tile.half ? &maps.x_half : &maps.x;
+    const uint32_t x_bytes = stage::X_BYTES / GEMM_CLUSTER >> tile.half; /* this block's part of them */
+    const int row = tile.token + (int)rank * (GEMM_TOKENS / GEMM_CLUSTER >> tile.half);
+    const int block = tile.pair * GEMM_CLUSTER + (int)rank;
     for (int step = 0; step < steps; step++) {
       ring.wait_empty();
       const uint32_t full = ring.full(ring.stage);
-      barrier_expect(full, stage::BYTES);
-      tma_load_2d_multicast(ring.x() + rank * (stage::X_BYTES / GEMM_CLUSTER), &maps.x, full, step * stage::STAGE_K,
-                            row, (1 << GEMM_CLUSTER) - 1);
+      barrier_expect(full, stage::BYTES - stage::X_BYTES + GEMM_CLUSTER * x_bytes);
+      tma_load_2d_multicast(ring.x() + rank * x_bytes, x, full, step * stage::STAGE_K, row, (1 << GEMM_CLUSTER) - 1);
       if (ACT == GEMM_SWIGLU && Codes::WIDENED) { /* 64 rows of the gates, then 64 of the ups */
         tma_load_2d(ring.w(), &of.w, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
         tma_load_2d(ring.w() + stage::W_BYTES / 2, &of.index, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
@@ -50,50 +51,78 @@ __device__ void produce(const gemm_maps &maps, const gemm_args &args, const gemm
   }
 }
 
-/* Multiplies and writes a warpgroup's half of all this block's tiles. */
+/* What a warpgroup that multiplies keeps from tile to tile. */
+template <class Codes> struct gemm_consumer {
+  gemm_ring<typename Codes::stage> ring;
+  gemm_place at;
+  bool waits;        /* for the other group's first steps */
+  uint32_t turn;     /* which of the two rounds' memory is next */
+  uint32_t store;    /* shared: that memory */
+  float *row_scales; /* shared, [GEMM_TOKENS] */
+};
+
+/* Multiplies a tile of 2 · SUMS rows of x and writes it. */
+template <class Codes, gemm_act ACT, gemm_output OUTPUT, int SUMS>
+__device__ __forceinline__ void consume_tile(const gemm_maps &maps, const gemm_args &args, gemm_consumer<Codes> &c,
+                                             gemm_tile tile) {
+  const uint32_t thread = threadIdx.x % 128;
+  const int number = args.find(&tile.pair);
+  const gemm_part_args &part = args.parts[number];
+  const int rows_of_y = gemm_round<ACT, OUTPUT>::CHANNELS;
+  const int channel = ((tile.pair * GEMM_CLUSTER + (int)cluster_rank()) * 2 + (int)c.at.group) * rows_of_y;
+  typename Codes::sum d[SUMS];
+  gemm_row_pair rows;
+  rows.load<ACT>(part, channel + (int)(ACT == GEMM_SWIGLU ? 8 : 16) * (int)c.at.warp + (int)c.at.lane / 4);
+  float scales[2];
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int row = min(tile.token + 128 * h + (int)thread, args.tiles.m - 1);
+    scales[h] = args.row_scale ? __ldg(args.row_scale + row) : 1;
+    const uint8_t *const block_scale = part.block_scale[rows.matrix<ACT>(h)];
+    if (block_scale) c.at.scale_row[h] = block_scale + (size_t)rows.channel[h] * (size_t)(args.k / 16);
+  }
+  if (c.waits) named_barrier_sync(GEMM_LEAD_BARRIER, 256);
+  Codes::product(d, c.ring, c.at);
+  c.waits = false;
+  c.at.lead = -1;
+  c.row_scales[thread] = scales[0]; /* the first barrier of write_tile makes them visible */
+  c.row_scales[thread + 128] = scales[1];
+  write_tile<ACT, OUTPUT>(d, rows, c.at, &maps.parts[number].y, part.adds, c.store, &c.turn, c.row_scales, channel,
+                          tile.token);
+  named_barrier_sync(1 + c.at.group, 128); /* nobody overwrites row_scales that others still read */
+}
+
+/* A warpgroup's half of all this block's tiles. */
 template <class Codes, gemm_act ACT, gemm_output OUTPUT>
-__device__ void consume(const gemm_maps &maps, const gemm_args &args, const gemm_tiles &tiles, uint32_t base,
-                        float *row_scales, uint32_t group) {
+__device__ void consume(const gemm_maps &maps, const gemm_args &args, uint32_t base, float *row_scales,
+                        uint32_t group) {
   typedef typename Codes::stage stage;
   const uint32_t thread = threadIdx.x % 128;
-  gemm_place at = {group,  thread / 32,        thread % 32, (args.k + stage::STAGE_K - 1) / stage::STAGE_K,
-                   {0, 0}, {nullptr, nullptr}, -1};
+  const int count = gemm_tiles_count(&args.tiles);
+  gemm_consumer<Codes> c = {
+      gemm_ring<stage>(base),
+      {group, thread / 32, thread % 32, (args.k + stage::STAGE_K - 1) / stage::STAGE_K, {0, 0}, {nullptr, nullptr}, -1},
+      group == 1,
+      0,
+      base + stage::STORE_AT + group * 2 * GEMM_ROUND_BYTES,
+      row_scales};
+  gemm_place &at = c.at;
 #pragma unroll
   for (uint32_t h = 0; h < 2; h++) {
     at.w_row[h] = ACT == GEMM_SWIGLU ? GEMM_CHANNELS / 2 * h + GEMM_GROUP_ROWS / 2 * group + 8 * at.warp + at.lane / 4
                                      : GEMM_GROUP_ROWS * group + 16 * at.warp + at.lane / 4 + 8 * h;
   }
-  gemm_ring<stage> ring(base);
-  typename Codes::sum d[128];
-  bool waits = group == 1;
   at.lead = group == 0 ? min(GEMM_LEAD, at.steps) - 1 : -1;
-  for (int i = (int)(blockIdx.x / GEMM_CLUSTER); i < tiles.count(); i += (int)(gridDim.x / GEMM_CLUSTER)) {
-    int token, pair;
-    tiles.find(i, &token, &pair);
-    token *= GEMM_TOKENS;
-    const int number = args.find(&pair);
-    const gemm_part_args &part = args.parts[number];
-    const int rows_of_y = gemm_round<ACT, OUTPUT>::CHANNELS;
-    const int channel = ((pair * GEMM_CLUSTER + (int)cluster_rank()) * 2 + (int)group) * rows_of_y;
-    gemm_row_pair rows;
-    rows.load<ACT>(part, channel + (int)(ACT == GEMM_SWIGLU ? 8 : 16) * (int)at.warp + (int)at.lane / 4);
-    float scales[2];
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-      int row = min(token + 128 * h + (int)thread, args.m - 1);
-      scales[h] = args.row_scale ? __ldg(args.row_scale + row) : 1;
-      const uint8_t *const block_scale = part.block_scale[rows.matrix<ACT>(h)];
-      if (block_scale) at.scale_row[h] = block_scale + (size_t)rows.channel[h] * (size_t)(args.k / 16);
-    }
-    if (waits) named_barrier_sync(GEMM_LEAD_BARRIER, 256);
-    Codes::product(d, ring, at);
-    waits = false;
-    at.lead = -1;
-    row_scales[thread] = scales[0]; /* the first barrier of write_tile makes them visible */
-    row_scales[thread + 128] = scales[1];
-    write_tile<ACT, OUTPUT>(d, rows, at, &maps.parts[number].y, part.adds,
-                            base + stage::STORE_AT + group * 2 * GEMM_ROUND_BYTES, row_scales, channel, token);
-    named_barrier_sync(1 + group, 128); /* nobody overwrites row_scales that others still read */
+  int i = (int)(blockIdx.x / GEMM_CLUSTER);
+  for (; i < args.tiles.whole; i += (int)(gridDim.x / GEMM_CLUSTER)) {
+    gemm_tile tile;
+    gemm_tiles_find(&args.tiles, i, &tile);
+    consume_tile<Codes, ACT, OUTPUT, GEMM_TOKENS / 2>(maps, args, c, tile);
+  }
+  for (; i < count; i += (int)(gridDim.x / GEMM_CLUSTER)) {
+    gemm_tile tile;
+    if (gemm_tiles_find(&args.tiles, i, &tile))
+      consume_tile<Codes, ACT, OUTPUT, GEMM_HALF_TOKENS / 2>(maps, args, c, tile);
   }
   if (at.warp == 0 && at.lane == 0) tma_store_wait();
 }
@@ -106,7 +135,6 @@ __global__ void __launch_bounds__(GEMM_THREADS, 1)
   typedef typename Codes::stage stage;
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t base = smem_offset(shared);
-  const gemm_tiles tiles = {(args.m + GEMM_TOKENS - 1) / GEMM_TOKENS, args.pairs};
   if (threadIdx.x == 0) {
     tma_prefetch_map(&maps.x);
     tma_prefetch_map(&maps.parts[0].w);
@@ -118,13 +146,13 @@ __global__ void __launch_bounds__(GEMM_THREADS, 1)
   wait_for_previous(); /* the kernel before made x, or the y that grows */
   if (threadIdx.x < 128) {
     registers_release<GEMM_PRODUCER_REGISTERS>();
-    if (threadIdx.x == 0) produce<Codes, ACT>(maps, args, tiles, base);
+    if (threadIdx.x == 0) produce<Codes, ACT>(maps, args, base);
     __syncwarp();
   } else {
     registers_take<GEMM_CONSUMER_REGISTERS>();
     const uint32_t group = threadIdx.x / 128 - 1;
     float *row_scales = (float *)(shared + stage::ROW_SCALES_AT) + group * GEMM_TOKENS;
-    consume<Codes, ACT, OUTPUT>(maps, args, tiles, base, row_scales, group);
+    consume<Codes, ACT, OUTPUT>(maps, args, base, row_scales, group);
   }
   cluster_sync(); /* nor leaves while the other may still write to it */
 #endif

@@ -53,6 +53,7 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
   gemm_part_maps *to = &maps->parts[part];
   gemm_plan(p, o, &boxes);
   cudaError_t status = part == 0 ? encode_box(encode, &boxes.x, &maps->x) : cudaSuccess;
+  if (status == cudaSuccess && part == 0) status = encode_box(encode, &boxes.x_half, &maps->x_half);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.w, &to->w);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.index, &to->index);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.y, &to->y);
@@ -65,7 +66,6 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
                        {blocks ? (const uint8_t *)o->index : nullptr, blocks ? (const uint8_t *)o->up.index : nullptr},
                        o->scale,
                        o->adds};
-  args->pairs += gemm_pairs(p);
   return status;
 }
 
@@ -81,7 +81,6 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
 
   gemm_maps maps = {};
   gemm_args args = {};
-  args.m = p->m;
   args.k = p->k;
   args.row_scale = o->row_scale;
   cudaError_t status = cudaSuccess;
@@ -94,9 +93,10 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
   if (status == cudaSuccess)
     status = cudaFuncSetAttribute(code.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, code.shared_bytes);
   if (status != cudaSuccess) return status;
+  args.tiles = gemm_tiles_plan(p, count, sms);
 
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3((unsigned)gemm_blocks(p, count, sms));
+  config.gridDim = dim3((unsigned)gemm_blocks(&args.tiles, sms));
   config.blockDim = dim3(GEMM_THREADS);
   config.dynamicSmemBytes = (size_t)code.shared_bytes;
   config.stream = (cudaStream_t)stream;

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "backend/cuda/gemm_tile.h"
-
 /* For each kind: bytes of a row of w, of index and of x for 128 of K; of a box's rows of w and index; what K must
  * divide by, so that rows begin at multiples of 16 bytes and index rows end with a stage. */
 static const struct {
@@ -86,6 +84,8 @@ void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes)
     boxes->x.size[0] = (uint64_t)p->k;
     boxes->x.box[0] = 64;
   }
+  boxes->x_half = boxes->x;
+  boxes->x_half.box[1] = GEMM_HALF_TOKENS / GEMM_CLUSTER;
   const int w_128 = kinds[p->kind].w_128, w_box = kinds[p->kind].w_box;
   boxes->w = weight_box(p, o->w, o->up.w, w_128, w_box);
   if (kinds[p->kind].index_box)
@@ -109,12 +109,15 @@ int gemm_pairs(const gemm_problem *p) {
   return (int)(((int64_t)p->n + high - 1) / high);
 }
 
-int gemm_blocks(const gemm_problem *p, int count, int sms) {
-  int64_t pairs = 0;
+gemm_tiles gemm_tiles_plan(const gemm_problem *p, int count, int sms) {
+  int pairs = 0;
   for (int i = 0; i < count; i++) pairs += gemm_pairs(&p[i]);
-  int64_t tiles = ((int64_t)p->m + GEMM_TOKENS - 1) / GEMM_TOKENS * pairs;
-  int64_t clusters = sms / GEMM_CLUSTER;
-  return GEMM_CLUSTER * (int)(tiles < clusters ? tiles : clusters);
+  return gemm_tiles_of(p->m, pairs, sms / GEMM_CLUSTER);
+}
+
+int gemm_blocks(const gemm_tiles *tiles, int sms) {
+  const int count = gemm_tiles_count(tiles), clusters = sms / GEMM_CLUSTER;
+  return GEMM_CLUSTER * (count < clusters ? count : clusters);
 }
 
 int gemm_joins(const gemm_problem *p, const gemm_operands *o, const gemm_problem *q, const gemm_operands *with) {

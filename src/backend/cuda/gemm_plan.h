@@ -4,6 +4,7 @@
 #define CUDA_GEMM_PLAN_H
 
 #include "backend/cuda/gemm.h"
+#include "backend/cuda/gemm_tile.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,7 +24,7 @@ typedef struct gemm_box {
 } gemm_box;
 
 typedef struct gemm_boxes {
-  gemm_box x, w, index, y;
+  gemm_box x, x_half, w, index, y; /* x_half: of half a tile */
 } gemm_boxes;
 
 /* The problem is one that gemm_refusal accepts. */
@@ -32,9 +33,11 @@ void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes)
 /* Pairs of tiles, one above the other, along the channels of a product. */
 int gemm_pairs(const gemm_problem *p);
 
-/* Blocks to launch for count products of the same rows: whole clusters, at most one block for each of sms
- * multiprocessors. */
-int gemm_blocks(const gemm_problem *p, int count, int sms);
+/* The tiles of count products of the same rows, for whole clusters of at most one block for each of sms multiprocessors. */
+gemm_tiles gemm_tiles_plan(const gemm_problem *p, int count, int sms);
+
+/* Blocks to launch for them. */
+int gemm_blocks(const gemm_tiles *tiles, int sms);
 
 #ifdef __cplusplus
 }

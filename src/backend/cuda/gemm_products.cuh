@@ -1,5 +1,5 @@
 /* gemm_products.cuh: the inner loops: one struct for each pair of codes. A warpgroup multiplies its 64 rows of w with
- * the tile's 256 rows of x over all of K; d as gemm_wgmma.cuh has it.
+ * the tile's rows of x over all of K; d as gemm_wgmma.cuh has it: 128 numbers of a thread for 256 rows, 64 for half a tile.
  */
 #ifndef CUDA_GEMM_PRODUCTS_CUH
 #define CUDA_GEMM_PRODUCTS_CUH
@@ -29,19 +29,20 @@ struct gemm_place {
 };
 
 /* Both sides as they lie in shared memory, 128 bytes of each row to a stage, summed where they are multiplied. */
-template <class Stage, void (*MULTIPLY)(float (&d)[128], uint64_t a, uint64_t b, int accumulate)> struct gemm_straight {
+template <class Stage, class Multiply> struct gemm_straight {
   typedef Stage stage;
   typedef float sum;
   static constexpr bool WIDENED = false;
 
-  static __device__ void product(float (&d)[128], gemm_ring<stage> &ring, const gemm_place &at) {
+  template <int SUMS>
+  static __device__ __forceinline__ void product(float (&d)[SUMS], gemm_ring<stage> &ring, const gemm_place &at) {
     for (int step = 0; step < at.steps; step++) {
       ring.wait_full();
       uint64_t w = matrix_descriptor<128>(ring.w() + at.group * GEMM_GROUP_ROWS * 128);
       uint64_t x = matrix_descriptor<128>(ring.x());
       wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < 4; k++) MULTIPLY(d, along_k(w, 32 * k), along_k(x, 32 * k), step > 0 || k > 0);
+      for (int k = 0; k < 4; k++) Multiply::run(d, along_k(w, 32 * k), along_k(x, 32 * k), step > 0 || k > 0);
       wgmma_commit();
       at.asked(step);
       wgmma_wait<1>();
@@ -54,8 +55,20 @@ template <class Stage, void (*MULTIPLY)(float (&d)[128], uint64_t a, uint64_t b,
   }
 };
 
-typedef gemm_straight<gemm_stage<128, 128, 0, 4>, wgmma_e4m3> gemm_fp8_fast;
-typedef gemm_straight<gemm_stage<64, 128, 0, 4>, wgmma_f16> gemm_f16_f16;
+struct gemm_multiply_e4m3 {
+  template <int SUMS> static __device__ __forceinline__ void run(float (&d)[SUMS], uint64_t a, uint64_t b, int add) {
+    wgmma_e4m3(d, a, b, add);
+  }
+};
+
+struct gemm_multiply_f16 {
+  template <int SUMS> static __device__ __forceinline__ void run(float (&d)[SUMS], uint64_t a, uint64_t b, int add) {
+    wgmma_f16(d, a, b, add);
+  }
+};
+
+typedef gemm_straight<gemm_stage<128, 128, 0, 4>, gemm_multiply_e4m3> gemm_fp8_fast;
+typedef gemm_straight<gemm_stage<64, 128, 0, 4>, gemm_multiply_f16> gemm_f16_f16;
 
 /* E4M3 with each stage's sum begun at zero and added in FP32, 128 of the 256 columns at a time: two sums of 256 would
  * not fit the registers. While one warpgroup adds, the other one multiplies. */
@@ -64,15 +77,16 @@ struct gemm_fp8_full {
   typedef float sum;
   static constexpr bool WIDENED = false;
 
-  static __device__ void product(float (&d)[128], gemm_ring<stage> &ring, const gemm_place &at) {
+  template <int SUMS>
+  static __device__ __forceinline__ void product(float (&d)[SUMS], gemm_ring<stage> &ring, const gemm_place &at) {
     float part[64];
 #pragma unroll
-    for (int i = 0; i < 128; i++) d[i] = 0;
+    for (int i = 0; i < SUMS; i++) d[i] = 0;
     for (int step = 0; step < at.steps; step++) {
       ring.wait_full();
       uint64_t w = matrix_descriptor<128>(ring.w() + at.group * GEMM_GROUP_ROWS * 128);
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
+      for (int half = 0; half < SUMS / 64; half++) {
         uint64_t x = matrix_descriptor<128>(ring.x() + half * 128 * 128);
         wgmma_fence();
 #pragma unroll
@@ -97,7 +111,8 @@ template <class Widen> struct gemm_widened {
   typedef float sum;
   static constexpr bool WIDENED = true;
 
-  static __device__ void product(float (&d)[128], gemm_ring<stage> &ring, const gemm_place &at) {
+  template <int SUMS>
+  static __device__ __forceinline__ void product(float (&d)[SUMS], gemm_ring<stage> &ring, const gemm_place &at) {
     uint32_t a[4][4] = {};
     Widen widen(at);
     ring.wait_full();
@@ -194,7 +209,8 @@ struct gemm_int8_24 {
     return load_shared_u32(ring.index() + row * 16 + (uint32_t)k * 8 + 4 * (at.lane >> 1 & 1));
   }
 
-  static __device__ void product(int32_t (&d)[128], gemm_ring<stage> &ring, const gemm_place &at) {
+  template <int SUMS>
+  static __device__ __forceinline__ void product(int32_t (&d)[SUMS], gemm_ring<stage> &ring, const gemm_place &at) {
     uint32_t index[2][1] = {};
     ring.wait_full();
     index[0][0] = load_index(ring, at, 0);

@@ -17,7 +17,7 @@ struct gemm_part_maps {
 };
 
 struct gemm_maps {
-  CUtensorMap x;
+  CUtensorMap x, x_half; /* a block's part of a tile's rows, of half a tile's */
   gemm_part_maps parts[GEMM_MOST_PARTS];
 };
 
@@ -72,21 +72,6 @@ template <class Stage> struct gemm_ring {
       barrier_init(empty(s), GEMM_WARPS * GEMM_CLUSTER);
     }
     barrier_init_fence();
-  }
-};
-
-/* The tiles of a product in the order in which clusters take them: bands of 8 tiles of tokens, along which the channels
- * advance, so that what runs at the same time shares rows of both in the L2. */
-struct gemm_tiles {
-  int tokens, pairs; /* tiles along m, pairs of tiles along n */
-
-  __device__ int count() const { return tokens * pairs; }
-  __device__ void find(int i, int *token, int *pair) const {
-    constexpr int BAND = 8;
-    int band = i / (BAND * pairs), within = i - band * BAND * pairs;
-    int width = min(BAND, tokens - band * BAND);
-    *token = band * BAND + within % width;
-    *pair = within / width;
   }
 };
 

@@ -1,12 +1,55 @@
-/* gemm_tile.h: the sizes that the kernels and the plan of their memory share. */
+/* gemm_tile.h: the sizes that the kernels and the plan of their memory share, and which tile comes when. */
 #ifndef CUDA_GEMM_TILE_H
 #define CUDA_GEMM_TILE_H
 
+#include "number/number.h"
+
 #define GEMM_CHANNELS    128  /* rows of w in a tile */
 #define GEMM_TOKENS      256  /* rows of x in a tile */
+#define GEMM_HALF_TOKENS 128  /* in half a tile */
 #define GEMM_CLUSTER     2    /* blocks, one above the other, that share x */
 #define GEMM_GROUP_ROWS  64   /* rows of w that a warpgroup multiplies */
 #define GEMM_WARPS       8    /* that multiply */
 #define GEMM_ROUND_BYTES 8192 /* of a warpgroup's results on their way out at once */
+#define GEMM_BAND        8    /* tiles of tokens that run side by side */
+
+/* The tiles of a product in the order in which clusters take them: bands of 8 tiles of tokens, along which the channels
+ * advance, so that what runs at the same time shares rows of both in the L2. Each cluster takes every so-manieth. The tiles of
+ * a last round that would leave half of the clusters or more without one are cut in two halves of tokens. */
+typedef struct gemm_tiles {
+  int m, pairs; /* rows of x; pairs of tiles along n */
+  int whole;    /* so many tiles are whole, the rest is cut */
+  int parts;    /* 2: in two halves; 1: into its first half, which holds all of m */
+} gemm_tiles;
+
+typedef struct gemm_tile {
+  int token, pair; /* first row of x; pair of tiles along n */
+  int half;        /* 1: GEMM_HALF_TOKENS rows of x, else GEMM_TOKENS */
+} gemm_tile;
+
+NUMBER_SHARED int gemm_tiles_high(int m) { return (m + GEMM_TOKENS - 1) / GEMM_TOKENS; }
+
+NUMBER_SHARED gemm_tiles gemm_tiles_of(int m, int pairs, int clusters) {
+  const int count = gemm_tiles_high(m) * pairs, rest = count % clusters;
+  const gemm_tiles one = {m, pairs, 0, 1}, two = {m, pairs, count - rest, 2}, none = {m, pairs, count, 2};
+  return m <= GEMM_HALF_TOKENS ? one : 2 * rest <= clusters ? two : none;
+}
+
+/* Tiles and halves. */
+NUMBER_SHARED int gemm_tiles_count(const gemm_tiles *t) {
+  return t->whole + t->parts * (gemm_tiles_high(t->m) * t->pairs - t->whole);
+}
+
+/* The i-th; 0 when it has no rows: a last half beyond m. */
+NUMBER_SHARED int gemm_tiles_find(const gemm_tiles *t, int i, gemm_tile *tile) {
+  const int cut = i - t->whole, number = cut < 0 ? i : t->whole + cut / t->parts;
+  const int band = number / (GEMM_BAND * t->pairs), within = number - band * GEMM_BAND * t->pairs;
+  const int left = gemm_tiles_high(t->m) - band * GEMM_BAND, width = left < GEMM_BAND ? left : GEMM_BAND;
+  tile->token = (band * GEMM_BAND + within % width) * GEMM_TOKENS;
+  if (cut > 0) tile->token += cut % t->parts * GEMM_HALF_TOKENS;
+  tile->pair = within / width;
+  tile->half = cut >= 0;
+  return tile->token < t->m;
+}
 
 #endif

@@ -114,6 +114,14 @@ __device__ __forceinline__ void wgmma_f16(float (&d)[128], const uint32_t (&a)[4
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
 
+__device__ __forceinline__ void wgmma_f16(float (&d)[64], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" WGMMA_TEXT_64
+               "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}"
+               : WGMMA_64("+f", d, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+}
+
 /* The same with A from shared memory. */
 __device__ __forceinline__ void wgmma_f16(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
@@ -153,6 +161,13 @@ __device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[128], uint64_t a, uint3
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %131, 0;\n"
                "wgmma.mma_async.sp.sync.aligned.m64n256k64.s32.s8.s8 {" WGMMA_TEXT_128 "}, %128, %129, %130, 0, p;\n}"
                : WGMMA_128("+r", d)
+               : "l"(a), "l"(b), "r"(index), "r"(accumulate));
+}
+
+__device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[64], uint64_t a, uint32_t index, uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %67, 0;\n"
+               "wgmma.mma_async.sp.sync.aligned.m64n128k64.s32.s8.s8 {" WGMMA_TEXT_64 "}, %64, %65, %66, 0, p;\n}"
+               : WGMMA_64("+r", d, 0)
                : "l"(a), "l"(b), "r"(index), "r"(accumulate));
 }
 

@@ -175,6 +175,66 @@ static void test_tiles(void **state) {
   }
 }
 
+/* The clusters' parts are all steps of all pairs in turn, each knows who shares its pair, and no two of a cluster meet in one
+ * place. */
+static void test_shares(void **state) {
+  (void)state;
+  static const int pairs[] = {1, 2, 16, 24, 112, 501}, steps[] = {1, 2, 3, 32, 112}, clusters[] = {1, 2, 57, 66};
+  for (size_t p = 0; p < sizeof pairs / sizeof *pairs; p++) {
+    for (size_t t = 0; t < sizeof steps / sizeof *steps; t++) {
+      for (size_t c = 0; c < sizeof clusters / sizeof *clusters; c++) {
+        const gemm_shares s = gemm_shares_of(pairs[p], steps[t], clusters[c]);
+        int at = 0, number = 0; /* of the pair's parts so far */
+        assert_in_range(s.clusters, 1, clusters[c]);
+        for (int cluster = 0; cluster < s.clusters; cluster++) {
+          int step = gemm_shares_begin(&s, cluster), places[2] = {0, 0};
+          assert_int_equal(step, at);
+          while (step < gemm_shares_begin(&s, cluster + 1)) {
+            const gemm_share share = gemm_shares_find(&s, cluster, &step);
+            assert_int_equal(share.pair * steps[t] + share.begin, at);
+            assert_true(share.begin < share.end && share.end <= steps[t]);
+            number = share.begin == 0 ? 0 : number + 1;
+            assert_int_equal(share.first + number, cluster);
+            if (share.end == steps[t]) assert_int_equal(share.count, number + 1);
+            if (share.count > 1) assert_int_equal(places[gemm_shares_place(&share, cluster)]++, 0);
+            at += share.end - share.begin;
+            assert_int_equal(step, at);
+          }
+        }
+        assert_int_equal(at, pairs[p] * steps[t]);
+      }
+    }
+  }
+}
+
+/* Up to 128 rows share, of FP32 results, where they may meet. */
+static void test_few(void **state) {
+  static char memory;
+  (void)state;
+  gemm_problem p = {GEMM_FP8_F16, GEMM_F32, GEMM_SWIGLU, 128, 264, 512};
+  gemm_operands o = {.x = &p, .w = &memory, .up = {.w = &memory}, .y = &p};
+  gemm_boxes boxes;
+  assert_false(gemm_shared(&p, &o));
+  o.meet = &memory;
+  assert_true(gemm_shared(&p, &o) && !gemm_ordered(&p, &o));
+  assert_int_equal(gemm_shares_plan(&p, &o, 1, 132).steps, 8);
+  o.ordered = &memory;
+  assert_false(gemm_ordered(&p, &o)); /* the ups are not */
+  o.up.ordered = &memory;
+  assert_true(gemm_ordered(&p, &o));
+  assert_int_equal(gemm_shares_plan(&p, &o, 1, 132).steps, 4);
+  for (p.m = 64; p.m <= 128; p.m += 64) {
+    gemm_plan(&p, &o, &boxes);
+    check_box(&boxes.x_half);
+    assert_int_equal(boxes.x_half.box[1], p.m / GEMM_CLUSTER);
+    assert_int_equal(gemm_meet_bytes(p.m, 132), 132 * 2 * 4 / 256 * 256 + 256 + 132 * 2 * 128 * p.m * 4);
+  }
+  assert_false(gemm_shared(&p, &o));
+  assert_int_equal(gemm_meet_bytes(p.m, 132), 0);
+  p.m = 100, p.output = GEMM_F16;
+  assert_false(gemm_shared(&p, &o));
+}
+
 /* Tiles of several products are counted together, each with the pairs that its own channels take. */
 static void test_parts(void **state) {
   (void)state;
@@ -198,7 +258,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_refuses),        cmocka_unit_test(test_boxes),  cmocka_unit_test(test_joined_rows),
       cmocka_unit_test(test_ups_lie_behind), cmocka_unit_test(test_blocks), cmocka_unit_test(test_tiles),
-      cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_shares),         cmocka_unit_test(test_few),    cmocka_unit_test(test_parts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

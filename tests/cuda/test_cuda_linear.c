@@ -93,7 +93,7 @@ static void check_product(product p) {
 }
 
 static void check_weight(const weight *w, const char *name) {
-  static const size_t rows[] = {1, 2, 3, 5, 8, 9, 16, 17, 48, 49, 130};
+  static const size_t rows[] = {1, 2, 3, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 130};
   float *values = malloc(w->rows * w->cols * sizeof *values);
   for (size_t i = 0; i < w->rows * w->cols; i++) values[i] = (float)kit_weight_at(w, i / w->cols, i % w->cols);
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -223,6 +223,34 @@ static void residuals_are_one_addition(void **state) {
 
 /* -- several matrices at once have the bits of each alone: q, k and v; two of them joined, one of another format */
 
+/* Of up to 128 rows the clusters share the steps of K of all matrices of a launch, so the order of a sum depends on what stands
+ * beside it: then they are equal within what two orders may differ by. */
+enum { SHARED_ROWS = 128 };
+
+typedef struct two_orders {
+  const float *sizes; /* Σ |x · w| */
+  double relative;
+} two_orders;
+
+static double two_orders_bound(const void *arg, size_t i) {
+  const two_orders *o = arg;
+  return o->relative * (double)o->sizes[i] + 1e-30;
+}
+
+/* E4M3 in the tensor cores: product_bound's. */
+static double relative_of(const weight *w, input_mode input) {
+  return input == INPUT_E4M3 && w->format == WEIGHT_FP8 ? 33 * 0x1p-13 : 0x1p-19;
+}
+
+static float *sizes_of_weight(const weight *w, const float *x, size_t m) {
+  float *values = malloc(w->rows * w->cols * sizeof *values), *sizes = malloc(m * w->rows * sizeof *sizes);
+  for (size_t i = 0; i < w->rows * w->cols; i++) values[i] = (float)kit_weight_at(w, i / w->cols, i % w->cols);
+  const product p = {.w = w, .values = values, .m = m};
+  sizes_of(&p, x, sizes);
+  free(values);
+  return sizes;
+}
+
 static void together_of(const weight *const w[3], input_mode input, size_t m, const char *name) {
   enum { PARTS = 3 };
   const size_t k = w[0]->cols;
@@ -268,7 +296,14 @@ static void together_of(const weight *const w[3], input_mode input, size_t m, co
     assert_int_equal(kit.ops->linear(kit.b, &args[i], 1, NULL), VIVA_OK);
     alone = malloc(count * sizeof *alone);
     cuda_kit_get(&kit, alone, args[i].y, count * sizeof *alone);
-    cuda_kit_same(name, alone, together[i], count);
+    if (m <= SHARED_ROWS) {
+      float *const sizes = sizes_of_weight(w[i], x, m);
+      const two_orders orders = {sizes, relative_of(w[i], input)};
+      (void)cuda_kit_near(name, alone, together[i], count, two_orders_bound, &orders);
+      free(sizes);
+    } else {
+      cuda_kit_same(name, alone, together[i], count);
+    }
     free(together[i]), free(alone);
   }
   cuda_kit_drop(&kit);
@@ -301,16 +336,20 @@ static void products_together_are_those_alone(void **state) {
 
 typedef struct gated {
   const float *gate, *up; /* what linear makes */
+  two_orders orders[2];   /* by how much theirs may differ from those of the two together; sizes NULL: by nothing */
 } gated;
 
 static double gated_bound(const void *arg, size_t i) {
   const gated *g = arg;
   const double v = g->gate[i], u = fabs((double)g->up[i]), silu = fabs(v / (1 + exp(-v)));
-  return (0x1p-20 * (1 + fabs(v)) * silu + 0x1p-118) * u;
+  const double off_gate = g->orders[0].sizes ? two_orders_bound(&g->orders[0], i) : 0;
+  const double off_up = g->orders[1].sizes ? two_orders_bound(&g->orders[1], i) : 0;
+  return (0x1p-20 * (1 + fabs(v)) * silu + 0x1p-118) * u + 1.1 * off_gate * (u + off_up) + silu * off_up;
 }
 
 /* gate and up of one form, behind each other in the device's memory. taken: 0 when this is to be refused. */
-static void gated_of(const weight *gate, const weight *up, input_mode input, size_t m, int taken, const char *name) {
+static void gated_of(const weight *gate, const weight *up, int prepared, input_mode input, size_t m, int taken,
+                     const char *name) {
   const size_t n = gate->rows, k = gate->cols, count = m * n, bytes = count * sizeof(float);
   uint64_t seed = m;
   float *x = malloc(m * k * sizeof *x), *bias = malloc(2 * n * sizeof *bias), *made[4];
@@ -319,7 +358,11 @@ static void gated_of(const weight *gate, const weight *up, input_mode input, siz
   for (size_t i = 0; i < 4; i++) made[i] = malloc(bytes);
   const float *far_x = cuda_kit_put(&kit, x, m * k * sizeof *x),
               *far_bias = cuda_kit_put(&kit, bias, 2 * n * sizeof *bias);
-  const weight far[2] = {cuda_kit_weight(&kit, gate), cuda_kit_weight(&kit, up)};
+  weight far[2] = {cuda_kit_weight(&kit, gate), cuda_kit_weight(&kit, up)};
+  for (size_t i = 0; prepared && i < 2; i++)
+    assert_int_equal(kit.ops->weight_prepare(kit.b, &far[i], 1,
+                                             cuda_kit_put(&kit, NULL, kit.ops->weight_bytes(kit.b, &far[i], 1)), NULL),
+                     VIVA_OK);
   void *codes = NULL;
   if (input != INPUT_FLOAT) {
     codes = cuda_kit_put(&kit, NULL, kit.ops->quantized_bytes(kit.b, input, m, k));
@@ -345,13 +388,18 @@ static void gated_of(const weight *gate, const weight *up, input_mode input, siz
   const viva_status status = kit.ops->linear_gated(kit.b, args, NULL);
   assert_int_equal(status, taken ? VIVA_OK : VIVA_E_UNSUPPORTED);
   cuda_kit_get(&kit, made[3], args[0].y, bytes);
-  const gated both = {made[0], made[1]};
+  gated both = {.gate = made[0], .up = made[1]};
+  float *sizes[2] = {NULL, NULL};
+  for (size_t i = 0; m <= SHARED_ROWS && i < 2; i++) {
+    sizes[i] = sizes_of_weight((i == 0) == behind ? gate : up, x, m);
+    both.orders[i] = (two_orders){sizes[i], relative_of(gate, input)};
+  }
   if (taken)
     (void)cuda_kit_near(name, made[2], made[3], count, gated_bound, &both);
   else
     cuda_kit_same(name, made[0], made[3], count); /* nothing was done */
   cuda_kit_drop(&kit);
-  free(x), free(bias);
+  free(x), free(bias), free(sizes[0]), free(sizes[1]);
   for (size_t i = 0; i < 4; i++) free(made[i]);
 }
 
@@ -360,19 +408,25 @@ static void gated_products_are_right(void **state) {
   (void)state;
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     uint64_t seed = s + 7;
-    weight fp8[2], half[2], f32[2];
+    weight fp8[2], half[2], f32[2], nvfp4[2];
     for (size_t i = 0; i < 2; i++) {
       fp8[i] = kit_packed(WEIGHT_FP8, shapes[s][0], shapes[s][1], 0, 0, SCALE_F32, &seed);
       half[i] = kit_weight(WEIGHT_F16, shapes[s][0], shapes[s][1], 0, &seed);
       f32[i] = kit_weight(WEIGHT_F32, shapes[s][0], shapes[s][1], 0, &seed);
+      nvfp4[i] = kit_packed(WEIGHT_NVFP4, shapes[s][0], shapes[s][1], 0, 16, SCALE_E4M3, &seed);
     }
-    for (size_t m = 40; m <= RESIDUAL_ROWS; m += 260) {
-      gated_of(&fp8[0], &fp8[1], INPUT_E4M3, m, 1, "gated, FP8, codes");
-      gated_of(&fp8[0], &fp8[1], INPUT_FLOAT, m, 1, "gated, FP8");
-      gated_of(&half[0], &half[1], INPUT_FLOAT, m, 1, "gated, F16");
-    }
-    gated_of(&fp8[0], &fp8[1], INPUT_E4M3, 16, 0, "gated, few rows");
-    gated_of(&f32[0], &f32[1], INPUT_FLOAT, 40, 0, "gated, F32");
+    const int one_scale = weight_row_scale(&nvfp4[0], 0) == weight_row_scale(&nvfp4[1], 0);
+    static const size_t rows[] = {40, 100, 300};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+      for (int prepared = 0; prepared < 2; prepared++) {
+        gated_of(&fp8[0], &fp8[1], prepared, INPUT_E4M3, rows[i], 1, "gated, FP8, codes");
+        gated_of(&fp8[0], &fp8[1], prepared, INPUT_FLOAT, rows[i], 1, "gated, FP8");
+        gated_of(&half[0], &half[1], prepared, INPUT_FLOAT, rows[i], 1, "gated, F16");
+        gated_of(&nvfp4[0], &nvfp4[1], prepared, INPUT_FLOAT, rows[i], one_scale, "gated, NVFP4");
+      }
+    gated_of(&fp8[0], &fp8[1], 0, INPUT_E4M3, 16, 0, "gated, few rows");
+    gated_of(&f32[0], &f32[1], 0, INPUT_FLOAT, 40, 0, "gated, F32");
+    for (size_t i = 0; i < 2; i++) kit_weight_free(&nvfp4[i]);
     for (size_t i = 0; i < 2; i++) kit_weight_free(&fp8[i]), kit_weight_free(&half[i]), kit_weight_free(&f32[i]);
   }
 }

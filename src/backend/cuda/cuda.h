@@ -48,6 +48,7 @@ typedef struct cuda_backend {
   cuda_room rows;      /* F16 rows of the product under way, and their scales */
   cuda_room product;   /* its results before they are finished; parts of attention; candidates of top */
   cuda_room expanded;  /* its weights in another form */
+  cuda_room meet;      /* where parts of a product of few rows meet: gemm_operands.meet */
   cuda_room split;     /* counters, and what attention and top split over blocks */
   void *answers;       /* pinned, for what goes to the host */
   size_t answers_bytes;

@@ -117,8 +117,8 @@ static void cuda_close(backend *b) {
   api->SetDevice(c->device); /* a lost device refuses all of this, and holds nothing any more */
   if (c->stream) api->StreamSynchronize(c->stream);
   cuda_decode_end(c);
-  enum { ROOMS = 4 };
-  cuda_room *const rooms[ROOMS] = {&c->rows, &c->product, &c->expanded, &c->split};
+  enum { ROOMS = 5 };
+  cuda_room *const rooms[ROOMS] = {&c->rows, &c->product, &c->expanded, &c->meet, &c->split};
   for (size_t i = 0; i < ROOMS; i++)
     if (rooms[i]->dev) api->FreeAsync(rooms[i]->dev, c->stream);
   if (c->answers) api->FreeHost(c->answers);

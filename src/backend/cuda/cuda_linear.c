@@ -14,8 +14,7 @@
  * weights are of another kind, as FP16, which holds every code. */
 #include "backend/cuda/cuda.h"
 
-#define FEW_ROWS                                                                                                       \
-  48 /* up to so many are fastest 16 at a time: three passes over the weights where a tile of gemm.h has 256 rows */
+#define FEW_ROWS (2 * GEMV_MOST_ROWS) /* up to two passes of gemv are faster than the products of gemm.h */
 #define EXPANDED_MOST                                                                                                  \
   ((size_t)1 << 30) /* bytes of a weight's expansion; a larger one is multiplied 16 rows at a time */
 
@@ -176,6 +175,7 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
   const int unscaled = way->kind == GEMM_NVFP4_F16 || w->format == WEIGHT_F16;
   o->scale = way->kind == GEMM_NVFP4_F16 ? weight_row_scale(w, 0) : 1;
   o->w = w->data;
+  o->ordered = w->prepared;
   o->index = w->scales;
   if (way->weights == AS_IT_IS && plain_scales(w, way)) {
     o->channel_scale = unscaled ? NULL : w->scales;
@@ -183,6 +183,7 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
   }
   TRY(cuda_room_fit(c, &c->expanded, codes + index + w->rows * sizeof(float), error));
   uint8_t *dev = c->expanded.dev;
+  o->made = way->weights != AS_IT_IS;
   float *scales = (float *)(void *)(dev + codes + index);
   o->channel_scale = scales;
   if (way->weights == AS_IT_IS)
@@ -200,6 +201,15 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
   return cuda_check(c, (cudaError_t)c->kernels->expand(w, &target, c->stream), "expanding weights", error);
 }
 
+/* Room for few rows' parts to meet: its counters are 0. */
+static viva_status meet_fit(cuda_backend *c, int m, viva_error *error) {
+  const size_t bytes = gemm_meet_bytes(m, c->gpu.multiprocessors);
+  if (c->meet.bytes >= bytes) return VIVA_OK;
+  TRY(cuda_room_fit(c, &c->meet, bytes, error));
+  return cuda_check(c, c->api->MemsetAsync(c->meet.dev, 0, gemm_meet_zeros(c->gpu.multiprocessors), c->stream),
+                    "clearing counters", error);
+}
+
 /* The operands of one product; where the kernel cannot write y, its sums go to the room for them. */
 static viva_status large_operands(cuda_backend *c, const linear_args *a, const large_way *way, half_rows *rows,
                                   gemm_operands *o, viva_error *error) {
@@ -213,6 +223,8 @@ static viva_status large_operands(cuda_backend *c, const linear_args *a, const l
     o->row_scale = step_quantized_scales(a->xq, a->m, a->w->cols);
   }
   TRY(large_weights(c, a->w, way, o, error));
+  TRY(meet_fit(c, (int)a->m, error));
+  o->meet = a->m <= GEMM_FEW_TOKENS ? c->meet.dev : NULL;
   if (writes_y(a)) return VIVA_OK;
   TRY(cuda_room_fit(c, &c->product, a->m * a->w->rows * sizeof(float), error));
   o->y = c->product.dev;
@@ -263,7 +275,8 @@ static viva_status multiply_gated(cuda_backend *c, const linear_args *args, viva
   p.act = GEMM_SWIGLU;
   TRY(large_operands(c, &args[0], &way, &rows, &o, error));
   TRY(large_weights(c, args[1].w, &way, &up, error));
-  o.up = (gemm_ups){.w = up.w, .index = up.index, .channel_scale = up.channel_scale, .bias = args[1].bias};
+  o.up = (gemm_ups){
+      .w = up.w, .index = up.index, .ordered = up.ordered, .channel_scale = up.channel_scale, .bias = args[1].bias};
   return cuda_check(c, (cudaError_t)c->kernels->gemm(&p, &o, 1, c->stream), "a gated product of many rows", error);
 }
 

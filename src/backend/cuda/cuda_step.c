@@ -191,15 +191,15 @@ viva_status cuda_top(backend *b, const float *logits, size_t rows, size_t n, siz
 
 /* ---- work space */
 
-/* Rows as FP16 with their scales, results before they are finished, a weight's expansion to FP16. */
+/* Rows as FP16 with their scales, results before they are finished, parts of products of few rows. */
 static size_t rows_bytes(size_t m, size_t width) {
   return cuda_align(m * sizeof(float)) + m * width * sizeof(uint16_t);
 }
 
 size_t cuda_scratch_bytes(backend *b, size_t m, size_t context, size_t width) {
-  (void)b;
   (void)context;
-  return rows_bytes(m, width) + m * width * sizeof(float);
+  return rows_bytes(m, width) + m * width * sizeof(float) +
+         gemm_meet_bytes(GEMM_FEW_TOKENS, cuda_of(b)->gpu.multiprocessors);
 }
 
 static viva_status reserve(cuda_backend *c, size_t m, size_t width, viva_error *error) {

@@ -53,7 +53,7 @@ typedef struct gemm_problem {
 /* SWIGLU: of the ups what gemm_operands has of the gates. Where the tensor cores read codes from shared memory, w and index lie
  * behind the gates' in memory (gemm_ups_fit). */
 typedef struct gemm_ups {
-  const void *w, *index;
+  const void *w, *index, *ordered;
   const float *channel_scale, *bias;
 } gemm_ups;
 
@@ -62,6 +62,7 @@ typedef struct gemm_operands {
   const void *x;              /* [m][k] E4M3, F16 or INT8 */
   const void *w;              /* [n][k] E4M3 or F16; [n][k/2] NVFP4 bytes; [n][k/2] kept INT8 codes */
   const void *index;          /* NVFP4: [n][k/16] E4M3 scales; INT8 2:4: [n][k/8] bytes of nibbles; else unused */
+  const void *ordered;        /* NULL, or w in the order of pack/gemv_order.h: few rows read it faster */
   const float *channel_scale; /* [n] or NULL: 1 */
   const float *row_scale;     /* [m] or NULL: 1 */
   const float *bias;          /* [n] or NULL */
@@ -69,6 +70,8 @@ typedef struct gemm_operands {
   const float *after_bias;    /* SWIGLU: [n] added after the product, or NULL */
   float scale;                /* of the whole matrix; 1 */
   void *y;                    /* [m][n] */
+  void *meet;                 /* NULL, or gemm_meet_bytes: products of up to GEMM_FEW_TOKENS rows share their tiles */
+  int made;                   /* 1: w or index are made by the kernel before this one */
   int adds;                   /* 1, with GEMM_F32 only: y grows by the product, by one addition for each value */
 } gemm_operands;
 
@@ -80,6 +83,13 @@ int gemm_ups_fit(gemm_kind kind, const gemm_operands *o);
 
 /* Queues the product on a stream (cudaStream_t). 0, or a cudaError_t. */
 int gemm_launch(const gemm_problem *p, const gemm_operands *o, void *stream);
+
+#define GEMM_FEW_TOKENS 128
+
+/* Bytes of gemm_operands.meet for products of m rows on a GPU of so many multiprocessors. The first gemm_meet_zeros of them
+ * are 0 before the first use; every kernel leaves them so. 0 where m is more than GEMM_FEW_TOKENS. */
+size_t gemm_meet_bytes(int m, int multiprocessors);
+size_t gemm_meet_zeros(int multiprocessors);
 
 #define GEMM_MOST_PARTS 3 /* q, k and v; gate and up */
 

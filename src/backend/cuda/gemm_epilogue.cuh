@@ -21,12 +21,20 @@ struct gemm_part_args {
   const uint8_t *block_scale[2]; /* NVFP4: [n][k/16] */
   float scale;                   /* of all */
   int adds;                      /* GEMM_F32: the results are added to y */
+  float *y;                      /* few rows (gemm_few.cuh): [m][n] */
+  const uint8_t *ordered[2];     /* few rows: w in the order of pack/gemv_order.h, or NULL */
+  int records;                   /* of a tile there */
 };
 
 struct gemm_args {
   int k;
   gemm_tiles tiles;       /* of all parts together */
   const float *row_scale; /* [m] or NULL */
+  /* few rows (gemm_few.cuh) */
+  gemm_shares shares;
+  uint32_t *counters; /* for each cluster, block of it and warpgroup: 0 */
+  void *sums;         /* where clusters that share a pair meet */
+  int early;          /* w is not made by the kernel before this one */
   gemm_part_args parts[GEMM_MOST_PARTS];
 
   /* The part that a pair of tiles belongs to; *pair becomes its own count. */

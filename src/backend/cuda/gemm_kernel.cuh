@@ -12,6 +12,25 @@
 #define GEMM_PRODUCER_REGISTERS 40
 #define GEMM_CONSUMER_REGISTERS 232
 
+/* Asks for a stage's rows of w: step is one of K, block the block's number along the channels. */
+template <class Codes, gemm_act ACT>
+__device__ __forceinline__ void load_weights(const gemm_part_maps &of, const gemm_ring<typename Codes::stage> &ring,
+                                             int step, int block) {
+  typedef typename Codes::stage stage;
+  const uint32_t full = ring.full(ring.stage);
+  if (ACT == GEMM_SWIGLU && Codes::WIDENED) { /* 64 rows of the gates, then 64 of the ups */
+    tma_load_2d(ring.w(), &of.w, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
+    tma_load_2d(ring.w() + stage::W_BYTES / 2, &of.index, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
+  } else if (ACT == GEMM_SWIGLU) { /* 8 rows of the gates, 8 of the ups, 8 times: what the tensor core reads itself */
+    tma_load_4d(ring.w(), &of.w, full, step * stage::W_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
+    if (stage::INDEX_ROW)
+      tma_load_4d(ring.index(), &of.index, full, step * stage::INDEX_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
+  } else {
+    tma_load_2d(ring.w(), &of.w, full, step * stage::W_ROW, block * GEMM_CHANNELS);
+    if (stage::INDEX_ROW) tma_load_2d(ring.index(), &of.index, full, step * stage::INDEX_ROW, block * GEMM_CHANNELS);
+  }
+}
+
 /* Brings the stages of all this block's tiles. One thread. */
 template <class Codes, gemm_act ACT>
 __device__ void produce(const gemm_maps &maps, const gemm_args &args, uint32_t base) {
@@ -33,19 +52,7 @@ __device__ void produce(const gemm_maps &maps, const gemm_args &args, uint32_t b
       const uint32_t full = ring.full(ring.stage);
       barrier_expect(full, stage::BYTES - stage::X_BYTES + GEMM_CLUSTER * x_bytes);
       tma_load_2d_multicast(ring.x() + rank * x_bytes, x, full, step * stage::STAGE_K, row, (1 << GEMM_CLUSTER) - 1);
-      if (ACT == GEMM_SWIGLU && Codes::WIDENED) { /* 64 rows of the gates, then 64 of the ups */
-        tma_load_2d(ring.w(), &of.w, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
-        tma_load_2d(ring.w() + stage::W_BYTES / 2, &of.index, full, step * stage::W_ROW, block * (GEMM_CHANNELS / 2));
-      } else if (ACT ==
-                 GEMM_SWIGLU) { /* 8 rows of the gates, 8 of the ups, 8 times: what the tensor core reads itself */
-        tma_load_4d(ring.w(), &of.w, full, step * stage::W_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
-        if (stage::INDEX_ROW)
-          tma_load_4d(ring.index(), &of.index, full, step * stage::INDEX_ROW, 0, 0, block * (GEMM_CHANNELS / 16));
-      } else {
-        tma_load_2d(ring.w(), &of.w, full, step * stage::W_ROW, block * GEMM_CHANNELS);
-        if (stage::INDEX_ROW)
-          tma_load_2d(ring.index(), &of.index, full, step * stage::INDEX_ROW, block * GEMM_CHANNELS);
-      }
+      load_weights<Codes, ACT>(of, ring, step, block);
       ring.advance();
     }
   }
@@ -60,6 +67,19 @@ template <class Codes> struct gemm_consumer {
   uint32_t store;    /* shared: that memory */
   float *row_scales; /* shared, [GEMM_TOKENS] */
 };
+
+/* A thread's place; steps: of the first tile. */
+template <gemm_act ACT> __device__ __forceinline__ gemm_place gemm_place_of(uint32_t group, int steps) {
+  const uint32_t thread = threadIdx.x % 128;
+  gemm_place at = {group, thread / 32, thread % 32, steps, {0, 0}, {nullptr, nullptr}, -1};
+#pragma unroll
+  for (uint32_t h = 0; h < 2; h++) {
+    at.w_row[h] = ACT == GEMM_SWIGLU ? GEMM_CHANNELS / 2 * h + GEMM_GROUP_ROWS / 2 * group + 8 * at.warp + at.lane / 4
+                                     : GEMM_GROUP_ROWS * group + 16 * at.warp + at.lane / 4 + 8 * h;
+  }
+  at.lead = group == 0 ? min(GEMM_LEAD, steps) - 1 : -1;
+  return at;
+}
 
 /* Multiplies a tile of 2 · SUMS rows of x and writes it. */
 template <class Codes, gemm_act ACT, gemm_output OUTPUT, int SUMS>
@@ -97,22 +117,13 @@ template <class Codes, gemm_act ACT, gemm_output OUTPUT>
 __device__ void consume(const gemm_maps &maps, const gemm_args &args, uint32_t base, float *row_scales,
                         uint32_t group) {
   typedef typename Codes::stage stage;
-  const uint32_t thread = threadIdx.x % 128;
   const int count = gemm_tiles_count(&args.tiles);
-  gemm_consumer<Codes> c = {
-      gemm_ring<stage>(base),
-      {group, thread / 32, thread % 32, (args.k + stage::STAGE_K - 1) / stage::STAGE_K, {0, 0}, {nullptr, nullptr}, -1},
-      group == 1,
-      0,
-      base + stage::STORE_AT + group * 2 * GEMM_ROUND_BYTES,
-      row_scales};
-  gemm_place &at = c.at;
-#pragma unroll
-  for (uint32_t h = 0; h < 2; h++) {
-    at.w_row[h] = ACT == GEMM_SWIGLU ? GEMM_CHANNELS / 2 * h + GEMM_GROUP_ROWS / 2 * group + 8 * at.warp + at.lane / 4
-                                     : GEMM_GROUP_ROWS * group + 16 * at.warp + at.lane / 4 + 8 * h;
-  }
-  at.lead = group == 0 ? min(GEMM_LEAD, at.steps) - 1 : -1;
+  gemm_consumer<Codes> c = {gemm_ring<stage>(base),
+                            gemm_place_of<ACT>(group, (args.k + stage::STAGE_K - 1) / stage::STAGE_K),
+                            group == 1,
+                            0,
+                            base + stage::STORE_AT + group * 2 * GEMM_ROUND_BYTES,
+                            row_scales};
   int i = (int)(blockIdx.x / GEMM_CLUSTER);
   for (; i < args.tiles.whole; i += (int)(gridDim.x / GEMM_CLUSTER)) {
     gemm_tile tile;
@@ -124,7 +135,7 @@ __device__ void consume(const gemm_maps &maps, const gemm_args &args, uint32_t b
     if (gemm_tiles_find(&args.tiles, i, &tile))
       consume_tile<Codes, ACT, OUTPUT, GEMM_HALF_TOKENS / 2>(maps, args, c, tile);
   }
-  if (at.warp == 0 && at.lane == 0) tma_store_wait();
+  if (c.at.warp == 0 && c.at.lane == 0) tma_store_wait();
 }
 
 /* Launched in clusters of GEMM_CLUSTER blocks (gemm_launch.cu). */

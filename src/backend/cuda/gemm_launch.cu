@@ -4,6 +4,7 @@
 #include "backend/cuda/gemm_kernel.cuh"
 #include "backend/cuda/gemm_kernels.h"
 #include "backend/cuda/gemm_plan.h"
+#include "pack/gemv_order.h"
 
 typedef CUresult (*encode_function)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
                                     const cuuint64_t *, const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave,
@@ -65,7 +66,10 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
                        o->after_bias,
                        {blocks ? (const uint8_t *)o->index : nullptr, blocks ? (const uint8_t *)o->up.index : nullptr},
                        o->scale,
-                       o->adds};
+                       o->adds,
+                       (float *)o->y,
+                       {(const uint8_t *)o->ordered, (const uint8_t *)o->up.ordered},
+                       (p->k + GEMV_RECORD - 1) / GEMV_RECORD};
   return status;
 }
 
@@ -75,7 +79,8 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
     if (gemm_refusal(&p[i]) || (p[i].act == GEMM_SWIGLU && !gemm_ups_fit(p[i].kind, &o[i])) ||
         (o[i].adds && p[i].output != GEMM_F32) || !gemm_joins(p, o, &p[i], &o[i]))
       return cudaErrorInvalidValue;
-  gemm_code code = find_code(p);
+  const bool shared = gemm_shared(p, o);
+  gemm_code code = shared ? gemm_few_code(p->kind, p->act, p->m, gemm_ordered(p, o)) : find_code(p);
   encode_function encode = find_encode();
   if (!code.kernel || !encode) return cudaErrorNotSupported;
 
@@ -84,7 +89,11 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
   args.k = p->k;
   args.row_scale = o->row_scale;
   cudaError_t status = cudaSuccess;
-  for (int i = 0; i < count && status == cudaSuccess; i++) status = make_part(encode, &p[i], &o[i], i, &maps, &args);
+  args.early = 1;
+  for (int i = 0; i < count && status == cudaSuccess; i++) {
+    args.early &= !o[i].made;
+    status = make_part(encode, &p[i], &o[i], i, &maps, &args);
+  }
   if (status != cudaSuccess) return status;
 
   int device, sms;
@@ -94,9 +103,12 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
     status = cudaFuncSetAttribute(code.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, code.shared_bytes);
   if (status != cudaSuccess) return status;
   args.tiles = gemm_tiles_plan(p, count, sms);
+  args.shares = gemm_shares_plan(p, o, count, sms);
+  args.counters = (uint32_t *)o->meet;
+  args.sums = shared ? (uint8_t *)o->meet + gemm_meet_zeros(sms) : nullptr;
 
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3((unsigned)gemm_blocks(&args.tiles, sms));
+  config.gridDim = dim3((unsigned)(shared ? GEMM_CLUSTER * args.shares.clusters : gemm_blocks(&args.tiles, sms)));
   config.blockDim = dim3(GEMM_THREADS);
   config.dynamicSmemBytes = (size_t)code.shared_bytes;
   config.stream = (cudaStream_t)stream;

@@ -84,8 +84,9 @@ void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes)
     boxes->x.size[0] = (uint64_t)p->k;
     boxes->x.box[0] = 64;
   }
+  const int half = gemm_shared(p, o) ? gemm_few_tokens(p->m) : GEMM_HALF_TOKENS;
   boxes->x_half = boxes->x;
-  boxes->x_half.box[1] = GEMM_HALF_TOKENS / GEMM_CLUSTER;
+  boxes->x_half.box[1] = (uint32_t)half / GEMM_CLUSTER;
   const int w_128 = kinds[p->kind].w_128, w_box = kinds[p->kind].w_box;
   boxes->w = weight_box(p, o->w, o->up.w, w_128, w_box);
   if (kinds[p->kind].index_box)
@@ -115,6 +116,34 @@ gemm_tiles gemm_tiles_plan(const gemm_problem *p, int count, int sms) {
   return gemm_tiles_of(p->m, pairs, sms / GEMM_CLUSTER);
 }
 
+int gemm_shared(const gemm_problem *p, const gemm_operands *o) {
+  return o->meet && p->m <= GEMM_FEW_TOKENS && p->output == GEMM_F32 && p->act != GEMM_GELU;
+}
+
+int gemm_few_tokens(int m) { return m <= GEMM_FEW_TOKENS / 2 ? GEMM_FEW_TOKENS / 2 : GEMM_FEW_TOKENS; }
+
+int gemm_ordered(const gemm_problem *p, const gemm_operands *o) {
+  return gemm_shared(p, o) && p->kind == GEMM_FP8_F16 && o->ordered && (p->act != GEMM_SWIGLU || o->up.ordered);
+}
+
+gemm_shares gemm_shares_plan(const gemm_problem *p, const gemm_operands *o, int count, int sms) {
+  const int stage_k = kinds[p->kind].x_128 == 128 || gemm_ordered(p, o) ? 128 : 64;
+  int pairs = 0;
+  for (int i = 0; i < count; i++) pairs += gemm_pairs(&p[i]);
+  return gemm_shares_of(pairs, (p->k + stage_k - 1) / stage_k, sms / GEMM_CLUSTER);
+}
+
+size_t gemm_meet_zeros(int multiprocessors) {
+  return ((size_t)multiprocessors * 2 * sizeof(uint32_t) + 255) / 256 * 256;
+}
+
+/* Two places for each block, of 128 channels. */
+size_t gemm_meet_bytes(int m, int multiprocessors) {
+  if (m > GEMM_FEW_TOKENS) return 0;
+  return gemm_meet_zeros(multiprocessors) +
+         (size_t)multiprocessors * 2 * GEMM_CHANNELS * (size_t)gemm_few_tokens(m) * sizeof(float);
+}
+
 int gemm_blocks(const gemm_tiles *tiles, int sms) {
   const int count = gemm_tiles_count(tiles), clusters = sms / GEMM_CLUSTER;
   return GEMM_CLUSTER * (count < clusters ? count : clusters);
@@ -122,5 +151,5 @@ int gemm_blocks(const gemm_tiles *tiles, int sms) {
 
 int gemm_joins(const gemm_problem *p, const gemm_operands *o, const gemm_problem *q, const gemm_operands *with) {
   return p->kind == q->kind && p->output == q->output && p->act == q->act && p->m == q->m && p->k == q->k &&
-         o->x == with->x && o->row_scale == with->row_scale;
+         o->x == with->x && o->row_scale == with->row_scale && !o->ordered == !with->ordered;
 }

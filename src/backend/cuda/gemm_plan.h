@@ -36,6 +36,16 @@ int gemm_pairs(const gemm_problem *p);
 /* The tiles of count products of the same rows, for whole clusters of at most one block for each of sms multiprocessors. */
 gemm_tiles gemm_tiles_plan(const gemm_problem *p, int count, int sms);
 
+/* 1 when clusters share the product's tiles (gemm_few.cuh): few rows, and room to meet. */
+int gemm_shared(const gemm_problem *p, const gemm_operands *o);
+
+/* 1 when it takes the weights in gemv_order.h's order. */
+int gemm_ordered(const gemm_problem *p, const gemm_operands *o);
+
+/* Their shares, and rows of x that the kernel takes. */
+gemm_shares gemm_shares_plan(const gemm_problem *p, const gemm_operands *o, int count, int sms);
+int gemm_few_tokens(int m);
+
 /* Blocks to launch for them. */
 int gemm_blocks(const gemm_tiles *tiles, int sms);
 

@@ -1,5 +1,6 @@
 /* gemm_products.cuh: the inner loops: one struct for each pair of codes. A warpgroup multiplies its 64 rows of w with
- * the tile's rows of x over all of K; d as gemm_wgmma.cuh has it: 128 numbers of a thread for 256 rows, 64 for half a tile.
+ * the tile's rows of x over all of K; d as gemm_wgmma.cuh has it: half as many
+ * numbers of a thread as the tile has rows. few<TOKENS>: the same with the stages of few rows.
  */
 #ifndef CUDA_GEMM_PRODUCTS_CUH
 #define CUDA_GEMM_PRODUCTS_CUH
@@ -32,10 +33,12 @@ struct gemm_place {
 template <class Stage, class Multiply> struct gemm_straight {
   typedef Stage stage;
   typedef float sum;
+  template <int TOKENS> using few = gemm_straight<gemm_few_stage<Stage, TOKENS>, Multiply>;
   static constexpr bool WIDENED = false;
 
   template <int SUMS>
   static __device__ __forceinline__ void product(float (&d)[SUMS], gemm_ring<stage> &ring, const gemm_place &at) {
+#pragma unroll 1
     for (int step = 0; step < at.steps; step++) {
       ring.wait_full();
       uint64_t w = matrix_descriptor<128>(ring.w() + at.group * GEMM_GROUP_ROWS * 128);
@@ -72,21 +75,23 @@ typedef gemm_straight<gemm_stage<64, 128, 0, 4>, gemm_multiply_f16> gemm_f16_f16
 
 /* E4M3 with each stage's sum begun at zero and added in FP32, 128 of the 256 columns at a time: two sums of 256 would
  * not fit the registers. While one warpgroup adds, the other one multiplies. */
-struct gemm_fp8_full {
-  typedef gemm_stage<128, 128, 0, 4> stage;
+template <class Stage> struct gemm_whole_sums {
+  typedef Stage stage;
   typedef float sum;
+  template <int TOKENS> using few = gemm_whole_sums<gemm_few_stage<Stage, TOKENS>>;
   static constexpr bool WIDENED = false;
 
   template <int SUMS>
   static __device__ __forceinline__ void product(float (&d)[SUMS], gemm_ring<stage> &ring, const gemm_place &at) {
-    float part[64];
+    constexpr int PART = SUMS < 64 ? SUMS : 64;
+    float part[PART];
 #pragma unroll
     for (int i = 0; i < SUMS; i++) d[i] = 0;
     for (int step = 0; step < at.steps; step++) {
       ring.wait_full();
       uint64_t w = matrix_descriptor<128>(ring.w() + at.group * GEMM_GROUP_ROWS * 128);
 #pragma unroll
-      for (int half = 0; half < SUMS / 64; half++) {
+      for (int half = 0; half < SUMS / PART; half++) {
         uint64_t x = matrix_descriptor<128>(ring.x() + half * 128 * 128);
         wgmma_fence();
 #pragma unroll
@@ -95,7 +100,7 @@ struct gemm_fp8_full {
         wgmma_wait<0>();
         wgmma_settle(part);
 #pragma unroll
-        for (int i = 0; i < 64; i++) d[64 * half + i] += part[i];
+        for (int i = 0; i < PART; i++) d[PART * half + i] += part[i];
       }
       at.asked(step);
       ring.advance();
@@ -104,11 +109,14 @@ struct gemm_fp8_full {
   }
 };
 
+typedef gemm_whole_sums<gemm_stage<128, 128, 0, 4>> gemm_fp8_full;
+
 /* Rows of F16; the codes of w are widened in registers, one instruction ahead of the tensor core, which reads the
  * last three sets of them while the fourth is written. Widen: what the codes are. */
-template <class Widen> struct gemm_widened {
-  typedef typename Widen::stage stage;
+template <class Widen, class Stage = typename Widen::stage> struct gemm_widened {
+  typedef Stage stage;
   typedef float sum;
+  template <int TOKENS> using few = gemm_widened<Widen, gemm_few_stage<Stage, TOKENS>>;
   static constexpr bool WIDENED = true;
 
   template <int SUMS>
@@ -199,9 +207,10 @@ typedef gemm_widened<gemm_widen_fp8> gemm_fp8_f16;
 typedef gemm_widened<gemm_widen_nvfp4> gemm_nvfp4_f16;
 
 /* INT8 2:4: 128 of K are 64 kept codes and 16 bytes of index for each row. */
-struct gemm_int8_24 {
-  typedef gemm_stage<128, 64, 16, 4> stage;
+template <class Stage> struct gemm_sparse {
+  typedef Stage stage;
   typedef int32_t sum;
+  template <int TOKENS> using few = gemm_sparse<gemm_few_stage<Stage, TOKENS>>;
   static constexpr bool WIDENED = false;
 
   static __device__ uint32_t load_index(const gemm_ring<stage> &ring, const gemm_place &at, int k) {
@@ -243,5 +252,7 @@ struct gemm_int8_24 {
     ring.release_previous(at.lane);
   }
 };
+
+typedef gemm_sparse<gemm_stage<128, 64, 16, 4>> gemm_int8_24;
 
 #endif

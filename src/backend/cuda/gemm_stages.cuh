@@ -16,8 +16,10 @@ struct gemm_part_maps {
   CUtensorMap w, index, y;
 };
 
+#define GEMM_FEW_SHARED (220 << 10) /* bytes of all stages */
+
 struct gemm_maps {
-  CUtensorMap x, x_half; /* a block's part of a tile's rows, of half a tile's */
+  CUtensorMap x, x_half; /* a block's part of a tile's rows, of half a tile's or of few rows */
   gemm_part_maps parts[GEMM_MOST_PARTS];
 };
 
@@ -35,6 +37,17 @@ template <int STAGE_K_, int W_ROW_, int INDEX_ROW_, int STAGES_> struct gemm_sta
   static_assert(BYTES % 1024 == 0,
                 "the swizzle's pattern repeats every 1024 bytes, so every part begins at a multiple");
   static_assert(SHARED_BYTES <= 232448, "a block has 227 KiB of shared memory");
+};
+
+/* The same for few rows of x, whose results go straight to memory: as many stages as fit. */
+template <class Stage, int TOKENS> struct gemm_few_stage {
+  static constexpr int STAGE_K = Stage::STAGE_K, W_ROW = Stage::W_ROW, INDEX_ROW = Stage::INDEX_ROW;
+  static constexpr int X_BYTES = TOKENS * 128, W_BYTES = Stage::W_BYTES, INDEX_BYTES = Stage::INDEX_BYTES;
+  static constexpr int BYTES = X_BYTES + W_BYTES + INDEX_BYTES;
+  static constexpr int STAGES = GEMM_FEW_SHARED / BYTES, X_PANELS = 1;
+  static constexpr int BARRIERS_AT = STAGES * BYTES;
+  static constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * 8 + 16; /* a word for each group behind the barriers */
+  static_assert(BYTES % 1024 == 0, "as above");
 };
 
 /* One thread's place in the ring. */

@@ -52,4 +52,49 @@ NUMBER_SHARED int gemm_tiles_find(const gemm_tiles *t, int i, gemm_tile *tile) {
   return tile->token < t->m;
 }
 
+/* Few rows are one tile high, and their time is that of reading w: so K is shared too. The steps of all pairs follow each
+ * other, and each cluster takes as many of them, wherever a pair ends. */
+typedef struct gemm_shares {
+  int pairs, steps; /* steps: of K */
+  int clusters;
+} gemm_shares;
+
+#define GEMM_SHARE_LEAST 4 /* steps of a cluster, unless there are fewer */
+
+NUMBER_SHARED gemm_shares gemm_shares_of(int pairs, int steps, int clusters) {
+  const int most = pairs * steps / GEMM_SHARE_LEAST;
+  const gemm_shares s = {pairs, steps, most < 1 ? 1 : most < clusters ? most : clusters};
+  return s;
+}
+
+/* The first of a cluster's steps, and the end of those of the cluster before it. */
+NUMBER_SHARED int gemm_shares_begin(const gemm_shares *s, int cluster) {
+  return (int)((int64_t)s->pairs * s->steps * cluster / s->clusters);
+}
+
+/* The cluster that has a step. */
+NUMBER_SHARED int gemm_shares_cluster(const gemm_shares *s, int step) {
+  return (int)((((int64_t)step + 1) * s->clusters - 1) / ((int64_t)s->pairs * s->steps));
+}
+
+/* A cluster's part of a pair. */
+typedef struct gemm_share {
+  int pair, begin, end; /* begin, end: steps of K */
+  int first, count;     /* clusters that have a part of the pair */
+} gemm_share;
+
+/* The part that begins at a step of a cluster; the next one begins at *step. */
+NUMBER_SHARED gemm_share gemm_shares_find(const gemm_shares *s, int cluster, int *step) {
+  const int pair = *step / s->steps, begin = *step - pair * s->steps, left = gemm_shares_begin(s, cluster + 1) - *step;
+  const int end = begin + left < s->steps ? begin + left : s->steps;
+  const int first = gemm_shares_cluster(s, pair * s->steps), last = gemm_shares_cluster(s, (pair + 1) * s->steps - 1);
+  const gemm_share share = {pair, begin, end, first, last - first + 1};
+  *step += end - begin;
+  return share;
+}
+
+/* Of the two places that a cluster has for its parts of shared pairs: a pair that began before it is its first, one that goes
+ * on after it its last. */
+NUMBER_SHARED int gemm_shares_place(const gemm_share *share, int cluster) { return cluster == share->first; }
+
 #endif

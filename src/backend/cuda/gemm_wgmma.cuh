@@ -105,6 +105,13 @@ __device__ __forceinline__ void wgmma_e4m3(float (&d)[128], uint64_t a, uint64_t
                : "l"(a), "l"(b), "r"(accumulate));
 }
 
+__device__ __forceinline__ void wgmma_e4m3(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {" WGMMA_TEXT_32 "}, %32, %33, p, 1, 1;\n}"
+               : WGMMA_32("+f", d, 0)
+               : "l"(a), "l"(b), "r"(accumulate));
+}
+
 /* F16, 16 of K, A from registers: two halves each of (row l/4, row l/4 + 8) at K 2(l % 4), then the same at K + 8. */
 __device__ __forceinline__ void wgmma_f16(float (&d)[128], const uint32_t (&a)[4], uint64_t b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %133, 0;\n"
@@ -122,6 +129,14 @@ __device__ __forceinline__ void wgmma_f16(float (&d)[64], const uint32_t (&a)[4]
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
 
+__device__ __forceinline__ void wgmma_f16(float (&d)[32], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" WGMMA_TEXT_32
+               "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
+               : WGMMA_32("+f", d, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+}
+
 /* The same with A from shared memory. */
 __device__ __forceinline__ void wgmma_f16(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
@@ -135,6 +150,13 @@ __device__ __forceinline__ void wgmma_f16(float (&d)[64], uint64_t a, uint64_t b
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
                "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" WGMMA_TEXT_64 "}, %64, %65, p, 1, 1, 0, 0;\n}"
                : WGMMA_64("+f", d, 0)
+               : "l"(a), "l"(b), "r"(accumulate));
+}
+
+__device__ __forceinline__ void wgmma_f16(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" WGMMA_TEXT_32 "}, %32, %33, p, 1, 1, 0, 0;\n}"
+               : WGMMA_32("+f", d, 0)
                : "l"(a), "l"(b), "r"(accumulate));
 }
 
@@ -168,6 +190,13 @@ __device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[64], uint64_t a, uint32
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %67, 0;\n"
                "wgmma.mma_async.sp.sync.aligned.m64n128k64.s32.s8.s8 {" WGMMA_TEXT_64 "}, %64, %65, %66, 0, p;\n}"
                : WGMMA_64("+r", d, 0)
+               : "l"(a), "l"(b), "r"(index), "r"(accumulate));
+}
+
+__device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[32], uint64_t a, uint32_t index, uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %35, 0;\n"
+               "wgmma.mma_async.sp.sync.aligned.m64n64k64.s32.s8.s8 {" WGMMA_TEXT_32 "}, %32, %33, %34, 0, p;\n}"
+               : WGMMA_32("+r", d, 0)
                : "l"(a), "l"(b), "r"(index), "r"(accumulate));
 }
 

@@ -268,10 +268,30 @@ typedef struct kept_character {
 typedef struct form_memory {
   kept_character characters[KEPT_PLACES];
   kept_pair pairs[KEPT_PLACES];
+  mem *mem;
+  form_part *parts; /* of a stretch, and as many to sort them */
+  size_t room;
 } form_memory;
 
-static void form_memory_begin(form_memory *memory) {
-  memset(memory, 0xff, sizeof *memory); /* no character, and no pair */
+static void form_memory_begin(form_memory *memory, mem *m) {
+  memset(memory->characters, 0xff, sizeof memory->characters); /* no character */
+  memset(memory->pairs, 0xff, sizeof memory->pairs);           /* no pair */
+  memory->mem = m;
+  memory->parts = NULL;
+  memory->room = 0;
+}
+
+#define FEWEST_PARTS 4096 /* 64 KiB: enough for nearly all stretches */
+
+/* 1: no memory. */
+static int form_memory_reserve(form_memory *memory, size_t count) {
+  if (count <= memory->room) return 0;
+  if (count > SIZE_MAX / (2 * sizeof *memory->parts)) return 1;
+  size_t room = count < FEWEST_PARTS ? FEWEST_PARTS : count;
+  mem_free(memory->mem, memory->parts);
+  memory->parts = mem_alloc(memory->mem, 2 * room * sizeof *memory->parts);
+  memory->room = memory->parts ? room : 0;
+  return !memory->parts;
 }
 
 static const kept_character *kept_find(form_memory *memory, uint32_t code, int compatible) {
@@ -310,17 +330,15 @@ static void put_parts(form_memory *memory, text_view in, int compatible, form_pa
   }
 }
 
-static int rewrite(mem *m, normal_form form, form_memory *memory, text_view in, mapped *out) {
+static int rewrite(normal_form form, form_memory *memory, text_view in, mapped *out) {
   int compatible = form == FORM_NFKC || form == FORM_NFKD;
   size_t count = count_parts(memory, in, compatible);
-  form_part *parts = count > SIZE_MAX / 2 ? NULL : mem_array(m, count * 2, sizeof *parts);
-  if (!parts) return 1;
+  if (form_memory_reserve(memory, count)) return 1;
+  form_part *parts = memory->parts;
   put_parts(memory, in, compatible, parts);
   canonical_order(parts, parts + count, count);
   if (form == FORM_NFC || form == FORM_NFKC) count = canonical_compose(memory->pairs, parts, count);
-  int failed = in.origins ? write_parts(parts, count, in, out) : write_plain(parts, count, out);
-  mem_free(m, parts);
-  return failed;
+  return in.origins ? write_parts(parts, count, in, out) : write_plain(parts, count, out);
 }
 
 /* Does a character begin with one that nothing before it combines with, or is ordered behind? */
@@ -351,17 +369,23 @@ static size_t stretch_end(form_memory *memory, normal_form form, const uint64_t 
   return at;
 }
 
-int normal_form_write(mem *m, normal_form form, const uint64_t *marks, text_view in, mapped *out) {
+static int write_stretches(form_memory *memory, normal_form form, const uint64_t *marks, text_view in, mapped *out) {
   size_t done = 0;
-  form_memory memory;
-  form_memory_begin(&memory);
   for (size_t at = 0; (at = normal_form_skip(marks, in.bytes, at, in.count)) < in.count;) {
     /* From the character before, which this one may join, up to the next that has no part in anything. */
     size_t begin = at > done ? at - 1 : at;
     while (begin > done && (in.bytes[begin] & 0xc0) == 0x80) begin--;
-    at = stretch_end(&memory, form, marks, in, at);
-    if (mapped_copy(out, in, done, begin) || rewrite(m, form, &memory, view_part(in, begin, at), out)) return 1;
+    at = stretch_end(memory, form, marks, in, at);
+    if (mapped_copy(out, in, done, begin) || rewrite(form, memory, view_part(in, begin, at), out)) return 1;
     done = at;
   }
   return mapped_copy(out, in, done, in.count);
+}
+
+int normal_form_write(mem *m, normal_form form, const uint64_t *marks, text_view in, mapped *out) {
+  form_memory memory;
+  form_memory_begin(&memory, m);
+  int failed = write_stretches(&memory, form, marks, in, out);
+  mem_free(m, memory.parts);
+  return failed;
 }

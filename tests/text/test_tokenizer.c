@@ -8,6 +8,7 @@
 
 #include "base/num.h"
 #include "golden.h"
+#include "text/compile.h"
 
 static viva_tokenizer *small, *small_nfc;
 
@@ -276,6 +277,31 @@ static void test_capacity(void **state) {
   free(ids);
 }
 
+enum { WARM_BYTES = 20000, WARM_MOST = 2 /* allocations of a call */ };
+
+/* A document like one before costs hardly an allocation, whatever is in it. */
+static void test_warm_allocations(void **state) {
+  (void)state;
+  static const char *const parts[] = {"hello there ", "a", "e\xcc\x81 ", "\xc3 \xff", "\xcc\x81", "thethe", " \n\t"};
+  viva_tokenizer *const tokenizers[] = {small, small_nfc};
+  static char text[WARM_BYTES + 16];
+  static viva_token ids[4 * WARM_BYTES];
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (size_t at = 0, n = strlen(parts[i]); at < WARM_BYTES; at += n) memcpy(text + at, parts[i], n);
+    for (int t = 0; t < 2; t++) {
+      size_t count;
+      uint64_t before = 0;
+      for (int round = 0; round < 3; round++) {
+        before = atomic_load(&tokenizers[t]->rt->mem.allocations);
+        assert_int_equal(
+            viva_tokenizer_encode(tokenizers[t], text, WARM_BYTES, NULL, ids, sizeof ids / sizeof *ids, &count, NULL),
+            VIVA_OK);
+      }
+      assert_true(atomic_load(&tokenizers[t]->rt->mem.allocations) - before <= WARM_MOST);
+    }
+  }
+}
+
 /* The decoder keeps the tokenizer alive. */
 static void test_references(void **state) {
   (void)state;
@@ -295,7 +321,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_vectors),     cmocka_unit_test(test_stream_random), cmocka_unit_test(test_invalid_utf8),
       cmocka_unit_test(test_add_special), cmocka_unit_test(test_vocabulary),    cmocka_unit_test(test_arguments),
-      cmocka_unit_test(test_capacity),    cmocka_unit_test(test_references),
+      cmocka_unit_test(test_capacity),    cmocka_unit_test(test_references),    cmocka_unit_test(test_warm_allocations),
   };
   return cmocka_run_group_tests(tests, start, stop);
 }

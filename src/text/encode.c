@@ -236,7 +236,7 @@ static viva_status replace_mapped(const char *text, size_t bytes, mapped *out, v
   return VIVA_OK;
 }
 
-#define NOISE_SHARE 16 /* of a text of which so much grows, by bytes that are replaced, no words come back */
+#define NOISE_SHARE 4 /* of a text of which so much grows, by bytes that are replaced, no words come back */
 
 static viva_status encode_any(encoding *e, const char *text, size_t bytes, viva_error *error) {
   mapped *whole = &e->memory->whole;

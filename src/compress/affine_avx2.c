@@ -8,9 +8,7 @@
 
 #include "compress/kernels_avx2.h"
 
-#define TOGETHER    8    /* blocks */
-#define AHEAD       1024 /* values asked for: the processor itself looks ahead within a page of 4 KiB only */
-#define LINE_VALUES 16   /* in a cache's line */
+#define TOGETHER 8 /* blocks */
 /* The compiler makes one form for each number of bits. */
 #define FOR_EACH __attribute__((always_inline)) static inline
 
@@ -33,9 +31,9 @@ static inline void extremes(const float *values, size_t block, __m256 *most, __m
   __m256 high[TOGETHER], low[TOGETHER];
   for (size_t b = 0; b < TOGETHER; b++, values += block) {
     high[b] = low[b] = _mm256_loadu_ps(values);
-    _mm_prefetch((const char *)(values + AHEAD), _MM_HINT_T0);
+    ask_ahead(values);
     for (size_t i = 8; i < block; i += 8) {
-      if (i % LINE_VALUES == 0) _mm_prefetch((const char *)(values + AHEAD + i), _MM_HINT_T0);
+      if (i % LINE_VALUES == 0) ask_ahead(values + i);
       high[b] = _mm256_max_ps(high[b], _mm256_loadu_ps(values + i));
       low[b] = _mm256_min_ps(low[b], _mm256_loadu_ps(values + i));
     }

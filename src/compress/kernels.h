@@ -66,8 +66,9 @@ typedef struct compress_kernels {
 } compress_kernels;
 
 const compress_kernels *compress_kernels_plain(void);
-const compress_kernels *compress_kernels_avx2(void); /* NULL when the library was built for another processor */
-const compress_kernels *compress_kernels_best(void); /* for this processor */
+const compress_kernels *compress_kernels_avx2(void);   /* NULL when the library was built for another processor */
+const compress_kernels *compress_kernels_avx512(void); /* likewise */
+const compress_kernels *compress_kernels_best(void);   /* for this processor */
 
 /* The unit for values of this largest magnitude. */
 float error_unit(float absmax);

@@ -1,5 +1,5 @@
-/* compress/kernels_avx2.c: measuring errors and the machine with AVX2, equal to kernels_plain.c bit for bit; and the table of
- * all AVX2 forms. */
+/* compress/kernels_avx2.c: measuring errors and the machine with AVX2, equal to kernels_plain.c bit for bit; and the tables of
+ * all AVX2 and AVX-512 forms. */
 #include "compress/kernels.h"
 
 #ifdef __AVX2__
@@ -100,8 +100,21 @@ const compress_kernels *compress_kernels_avx2(void) {
   return &table;
 }
 
+const compress_kernels *compress_kernels_avx512(void) {
+  static const compress_kernels table = {.encode = affine_encode_avx512,
+                                         .decode = affine_decode_avx2,
+                                         .nvfp4_codes = nvfp4_codes_avx512,
+                                         .nvfp4_values = nvfp4_values_avx2,
+                                         .errors = errors,
+                                         .read = read_words,
+                                         .work = work,
+                                         .work_bytes = PARTS * 2 * sizeof(__m256i)};
+  return &table;
+}
+
 #else
 
 const compress_kernels *compress_kernels_avx2(void) { return NULL; }
+const compress_kernels *compress_kernels_avx512(void) { return NULL; }
 
 #endif

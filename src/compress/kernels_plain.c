@@ -161,6 +161,7 @@ const compress_kernels *compress_kernels_plain(void) {
 }
 
 const compress_kernels *compress_kernels_best(void) {
-  const compress_kernels *avx2 = compress_kernels_avx2();
+  const compress_kernels *avx2 = compress_kernels_avx2(), *avx512 = compress_kernels_avx512();
+  if (avx512 && cpu_get()->avx512) return avx512;
   return avx2 && cpu_get()->avx2 ? avx2 : compress_kernels_plain();
 }

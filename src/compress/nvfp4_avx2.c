@@ -9,9 +9,7 @@
 #include "number/layout.h"
 #include "number/number.h"
 
-#define CHUNK_BLOCKS 64   /* whose steps are found together */
-#define AHEAD        1024 /* values asked for: the processor itself looks ahead within a page of 4 KiB only */
-#define LINE_VALUES  16   /* in a cache's line */
+#define CHUNK_BLOCKS 64 /* whose steps are found together */
 
 /* steps[0 .. blocks) = the scales / global; room for CHUNK_BLOCKS. */
 static void find_steps(float global, const uint8_t *scales, size_t blocks, float *steps) {
@@ -52,7 +50,7 @@ static inline __m128i join32(const __m256i sizes[4], const __m256i below[4]) {
 /* Two blocks. */
 static inline void code_two(const float *values, const float *steps, uint8_t *codes) {
   __m256i sizes[4], below[4];
-  for (size_t i = 0; i < 2; i++) _mm_prefetch((const char *)(values + AHEAD + i * LINE_VALUES), _MM_HINT_T0);
+  for (size_t i = 0; i < 2; i++) ask_ahead(values + i * LINE_VALUES);
   for (size_t i = 0; i < 4; i++)
     codes8(_mm256_loadu_ps(values + 8 * i), _mm256_broadcast_ss(steps + i / 2), &sizes[i], &below[i]);
   _mm_storeu_si128((__m128i *)(void *)codes, join32(sizes, below));

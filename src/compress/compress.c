@@ -4,6 +4,7 @@
 #include "base/options.h"
 #include "compress/compress_inner.h"
 #include "compress/compressed.h"
+#include "compress/team.h"
 #include "engine/engine.h"
 #include "tensor/tensor.h"
 
@@ -37,28 +38,18 @@ static size_t segment_length(const coder *c, size_t count) {
   return c->config.segment && c->config.segment < count ? (size_t)c->config.segment : count;
 }
 
-/* All segments of a tensor. */
-typedef struct encode_job {
-  const coder *c; /* by whose threads a segment is compressed */
-  const flat_values *flat;
-  size_t each;   /* values to a segment */
-  uint8_t *room; /* of all segments, room_each bytes for each; NULL: each has its own memory */
-  size_t room_each;
-  segment *segments;
-} encode_job;
-
 /* pool_item: segment i. */
 static viva_status encode_one(void *arg, size_t i, size_t thread, viva_error *error) {
-  const encode_job *job = arg;
-  const size_t at = i * job->each, left = job->flat->count - at;
+  const team_job *job = arg;
+  const size_t at = i * job->each, left = job->count - at;
   (void)thread;
-  return segment_encode(job->c, job->flat->values + at, left < job->each ? left : job->each, at,
+  return segment_encode(job->c, job->values + at, left < job->each ? left : job->each, at,
                         job->room ? job->room + i * job->room_each : NULL, &job->segments[i], error);
 }
 
 /* One piece of memory for all segments, where their sizes are known: in large pages, which a thread need not wait for at every
  * 4 KiB. Without, each has its own. */
-static viva_status make_room(encode_job *job, size_t segments, viva_error *error) {
+static viva_status make_room(team_job *job, size_t segments, viva_error *error) {
   const size_t bytes = coder_bytes(job->c, job->each);
   uint64_t padded, all;
   size_t size;
@@ -70,16 +61,21 @@ static viva_status make_room(encode_job *job, size_t segments, viva_error *error
   return job->room ? VIVA_OK : error_set(error, VIVA_E_MEMORY, "no memory for %zu bytes of blocks", size);
 }
 
-/* As many segments as there are threads at once, by one thread each, which waits for no other; what is left over, one after
- * another, by all threads. */
-static viva_status encode_segments(const encode_job *job, size_t segments, viva_error *error) {
-  const coder *c = job->c;
-  const size_t threads = (size_t)pool_threads(c->pool), apart = threads > 1 ? segments / threads * threads : 0;
-  coder alone = *c;
-  encode_job by_one = *job, by_all = *job;
+/* As many segments as there are threads at once, by one thread each, which waits for no other. */
+static viva_status encode_apart(const team_job *job, size_t segments, viva_error *error) {
+  coder alone = *job->c;
+  team_job by_one = *job;
   alone.pool = NULL;
   by_one.c = &alone;
-  if (apart > 0) TRY(pool_try(c->pool, apart, encode_one, &by_one, error));
+  return pool_try(job->c->pool, segments, encode_one, &by_one, error);
+}
+
+/* By teams or threads that have equally many; what is left over, one after another, by all threads. */
+static viva_status encode_segments(const team_job *job, size_t segments, viva_error *error) {
+  const size_t threads = (size_t)pool_threads(job->c->pool), members = job->room ? team_members(job->c, job->each) : 0;
+  const size_t at_once = threads / (members ? members : 1), apart = segments / at_once * at_once;
+  team_job by_all = *job;
+  TRY(members ? team_encode(job, members, apart, error) : encode_apart(job, apart, error));
   for (size_t i = apart; i < segments; i++) TRY(encode_one(&by_all, i, 0, error));
   return VIVA_OK;
 }
@@ -87,7 +83,7 @@ static viva_status encode_segments(const encode_job *job, size_t segments, viva_
 static viva_status encode_all(const coder *c, const flat_values *flat, viva_compressed *made, viva_error *error) {
   const size_t each = segment_length(c, flat->count);
   const size_t segments = each ? flat->count / each + (flat->count % each != 0) : 0;
-  encode_job job = {.c = c, .flat = flat, .each = each, .segments = made->segments};
+  team_job job = {.c = c, .values = flat->values, .count = flat->count, .each = each, .segments = made->segments};
   viva_status status = make_room(&job, segments, error);
   made->room = job.room;
   if (status == VIVA_OK) status = encode_segments(&job, segments, error);

@@ -13,6 +13,10 @@ block_run grid_run(const block_grid *g, size_t from, size_t end) {
   return run;
 }
 
+size_t segment_value_at(const segment *s, size_t block) {
+  return block < s->blocks ? grid_run(&s->grid, block, block + 1).value : s->grid.values;
+}
+
 /* Bytes of the scales of one block. */
 static size_t scale_bytes_of(const segment *s) {
   if (s->bits >= SEGMENT_WIDE) return 0;

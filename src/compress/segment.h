@@ -77,6 +77,9 @@ static inline uint32_t segment_block_bits(const segment *s, const segment_parts 
   return s->bits ? s->bits : p->widths[block];
 }
 
+/* Where a block's values begin in the segment; of s->blocks, where they end. */
+size_t segment_value_at(const segment *s, size_t block);
+
 /* 1 when the arrays of a segment from a file agree: bytes as its sizes say, widths that there are, starts as the widths
  * say. What the scales hold is not looked at: any bytes decode to some value, safely. */
 int segment_valid(const segment *s);
@@ -103,6 +106,10 @@ size_t coder_bytes(const coder *c, size_t count);
  * (a value far beyond the given scale), E_LIMIT, E_MEMORY. */
 viva_status segment_encode(const coder *c, const float *values, size_t count, uint64_t first, uint8_t *room, segment *s,
                            viva_error *error);
+/* The same by threads that share a segment: each fills blocks of its own. s: begun, with its global scale, its data and their
+ * bytes (coder_bytes, not 0). */
+void segment_begin(const coder *c, size_t count, uint8_t *room, segment *s);
+void segment_fill_blocks(const coder *c, const segment *s, const float *values, size_t from, size_t end);
 /* As it is: 32 bits. */
 viva_status segment_store(const coder *c, const float *values, size_t count, segment *s, viva_error *error);
 

@@ -1,4 +1,6 @@
 /* compress/segment_encode.c: values into a segment, and the bits that the bound needs. */
+#include <stdatomic.h>
+
 #include "base/error.h"
 #include "compress/segment.h"
 #include "number/number.h"
@@ -47,6 +49,20 @@ static viva_status refuse_nonfinite(const float *values, size_t count, uint64_t 
                    (unsigned long long)first + at, values[at] != values[at] ? "NaN" : "infinite");
 }
 
+static viva_status find_global(const coder *c, const float *values, uint64_t first, segment *s, int *nonfinite,
+                               viva_error *error) {
+  absmax_grain all;
+  TRY(find_absmax(c, values, s->grid.values, &all, error));
+  *nonfinite = all.nonfinite;
+  if (all.nonfinite && !c->config.keep_nonfinite) return refuse_nonfinite(values, s->grid.values, first, error);
+  s->global = c->config.global_scale > 0 ? c->config.global_scale : all.absmax > 0 ? all.absmax : 1;
+  if ((double)all.absmax <= FAR * (double)s->global) return VIVA_OK;
+  error_set(error, VIVA_E_ARGUMENT, "a value of magnitude %g is more than 2^100 times the scale %g", (double)all.absmax,
+            (double)s->global);
+  error_at(error, NULL, "global_scale", -1, VIVA_NO_OFFSET);
+  return VIVA_E_ARGUMENT;
+}
+
 /* -- filling a segment whose bits are known */
 
 static void encode_wide(float global, uint32_t bits, const float *values, size_t count, uint8_t *codes) {
@@ -62,15 +78,16 @@ static void encode_wide(float global, uint32_t bits, const float *values, size_t
 
 /* What the codecs need besides the blocks. */
 typedef struct codec_tools {
+  int unseen;     /* nobody has looked at the values: who fills does, piece by piece, so that they are read once */
+  uint64_t first; /* index of the first value, for messages */
   const compress_kernels *kernels;
   const pack_twins *twins;
   pack_spec spec; /* nvfp4 */
   nvfp4_table table;
 } codec_tools;
 
-static void make_tools(const coder *c, const segment *s, codec_tools *tools) {
-  tools->kernels = c->kernels;
-  tools->twins = pack_twins_best();
+static void make_tools(const coder *c, const segment *s, int unseen, uint64_t first, codec_tools *tools) {
+  *tools = (codec_tools){unseen, first, c->kernels, .twins = pack_twins_best()};
   if (s->codec != VIVA_CODEC_NVFP4) return;
   const nvfp4_search search = c->config.search == VIVA_SEARCH_MSE ? NVFP4_SEARCH_NEAR : (nvfp4_search)c->config.search;
   tools->spec = (pack_spec){.format = WEIGHT_NVFP4,
@@ -86,6 +103,7 @@ typedef struct fill_job {
   segment_parts parts;
   const codec_tools *tools;
   const float *values;
+  _Atomic int unfit; /* a value is not finite, or far beyond the scale; its piece was left out */
 } fill_job;
 
 /* pack/ chooses the scales; the codes are this folder's (kernels.h). */
@@ -110,6 +128,11 @@ static void encode_narrow(const fill_job *job, const block_run *run, uint32_t bi
   }
 }
 
+static int are_fit(const segment *s, const float *values, size_t count) {
+  int nonfinite = 0;
+  return (double)f32_absmax_n(values, count, &nonfinite) <= FAR * (double)s->global && !nonfinite;
+}
+
 static void fill_piece(const fill_job *job, size_t begin, size_t end) {
   const segment *s = job->s;
   while (begin < end) {
@@ -132,6 +155,21 @@ static void fill_body(void *arg, size_t begin, size_t end, size_t t) {
     const size_t from = to - begin > grain ? to - grain : begin;
     fill_piece(job, from, to);
     to = from;
+  }
+}
+
+/* Values that nobody has looked at. */
+static void fill_unseen_body(void *arg, size_t begin, size_t end, size_t t) {
+  fill_job *job = arg;
+  const segment *s = job->s;
+  const size_t grain = GRAIN_VALUES / s->grid.block;
+  (void)t;
+  for (size_t from = begin; from < end; from += grain) {
+    const size_t to = end - from < grain ? end : from + grain, value = segment_value_at(s, from);
+    if (are_fit(s, job->values + value, segment_value_at(s, to) - value))
+      fill_piece(job, from, to);
+    else
+      atomic_store_explicit(&job->unfit, 1, memory_order_relaxed);
   }
 }
 
@@ -160,6 +198,13 @@ static void fill_mixed_body(void *arg, size_t begin, size_t end, size_t t) {
   }
 }
 
+void segment_fill_blocks(const coder *c, const segment *s, const float *values, size_t from, size_t end) {
+  codec_tools tools;
+  make_tools(c, s, 0, 0, &tools);
+  fill_job job = {s, segment_split(s), &tools, values, 0};
+  fill_body(&job, from, end, 0);
+}
+
 static viva_status allocate(const coder *c, segment *s, size_t bytes, viva_error *error) {
   s->bytes = bytes;
   s->data = s->room ? s->room : mem_alloc(&c->rt->mem, bytes);
@@ -179,15 +224,19 @@ static viva_status fill(const coder *c, const codec_tools *tools, const float *v
     return error_set(error, VIVA_E_LIMIT, "the size of %zu blocks overflows", s->blocks);
   for (size_t b = 0; s->bits == 0 && b < s->blocks; b++) bytes += block_code_bytes(s->grid.block, widths[b]);
   TRY(allocate(c, s, bytes, error));
-  fill_job job = {s, segment_split(s), tools, values};
+  fill_job job = {s, segment_split(s), tools, values, 0};
   uint64_t at = 0;
   for (size_t b = 0; s->bits == 0 && b < s->blocks; b++) {
     if (b % STARTS_EVERY == 0) job.parts.starts[b / STARTS_EVERY] = at;
     job.parts.widths[b] = widths[b];
     at += block_code_bytes(s->grid.block, widths[b]);
   }
-  pool_for(c->pool, s->blocks, GRAIN_VALUES / s->grid.block, s->bits ? fill_body : fill_mixed_body, &job);
-  return VIVA_OK;
+  const pool_body body = s->bits == 0 ? fill_mixed_body : tools->unseen ? fill_unseen_body : fill_body;
+  pool_for(c->pool, s->blocks, GRAIN_VALUES / s->grid.block, body, &job);
+  if (!job.unfit) return VIVA_OK;
+  release(c, s);
+  int nonfinite; /* which is refused */
+  return find_global(c, values, tools->first, s, &nonfinite, error);
 }
 
 /* -- how many bits */
@@ -236,7 +285,7 @@ static double block_percent(const width_job *job, const block_run *run, uint32_t
   alone.blocks = 1;
   alone.data = (uint8_t *)data;
   alone.bytes = sizeof data;
-  fill_job fill_alone = {&alone, segment_split(&alone), job->tools, job->values + run->value};
+  fill_job fill_alone = {&alone, segment_split(&alone), job->tools, job->values + run->value, 0};
   fill_body(&fill_alone, 0, 1, 0);
   segment_decode_blocks(&alone, 0, 1, 0, back);
   error_sums sums = {0};
@@ -285,7 +334,7 @@ static viva_status encode_with(const coder *c, const codec_tools *tools, const f
 
 /* -- a segment */
 
-static void begin_segment(const coder *c, size_t count, uint8_t *room, segment *s) {
+void segment_begin(const coder *c, size_t count, uint8_t *room, segment *s) {
   *s = (segment){.room = room,
                  .codec = c->config.codec,
                  .symmetric = c->config.symmetric,
@@ -300,32 +349,23 @@ size_t coder_bytes(const coder *c, size_t count) {
   const int may_fit = c->config.max_error_pct > 0 && c->config.bound != VIVA_COMPRESS_REPORT;
   segment s;
   size_t codes_at, bytes;
-  begin_segment(c, count, NULL, &s);
+  segment_begin(c, count, NULL, &s);
   return may_fit || c->config.keep_nonfinite || segment_sizes(&s, &codes_at, &bytes) ? 0 : bytes;
-}
-
-static viva_status find_global(const coder *c, const float *values, uint64_t first, segment *s, int *nonfinite,
-                               viva_error *error) {
-  absmax_grain all;
-  TRY(find_absmax(c, values, s->grid.values, &all, error));
-  *nonfinite = all.nonfinite;
-  if (all.nonfinite && !c->config.keep_nonfinite) return refuse_nonfinite(values, s->grid.values, first, error);
-  s->global = c->config.global_scale > 0 ? c->config.global_scale : all.absmax > 0 ? all.absmax : 1;
-  if ((double)all.absmax <= FAR * (double)s->global) return VIVA_OK;
-  error_set(error, VIVA_E_ARGUMENT, "a value of magnitude %g is more than 2^100 times the scale %g", (double)all.absmax,
-            (double)s->global);
-  error_at(error, NULL, "global_scale", -1, VIVA_NO_OFFSET);
-  return VIVA_E_ARGUMENT;
 }
 
 viva_status segment_encode(const coder *c, const float *values, size_t count, uint64_t first, uint8_t *room, segment *s,
                            viva_error *error) {
-  int nonfinite;
+  int nonfinite = 0;
   codec_tools tools;
-  begin_segment(c, count, room, s);
-  TRY(find_global(c, values, first, s, &nonfinite, error));
-  make_tools(c, s, &tools);
-  const int mixed = nonfinite || (c->config.bound == VIVA_COMPRESS_FIT_BLOCKS && c->config.max_error_pct > 0);
+  const int fit_blocks = c->config.bound == VIVA_COMPRESS_FIT_BLOCKS && c->config.max_error_pct > 0;
+  const int unseen = c->config.global_scale > 0 && !c->config.keep_nonfinite && !fit_blocks;
+  segment_begin(c, count, room, s);
+  if (unseen)
+    s->global = c->config.global_scale;
+  else
+    TRY(find_global(c, values, first, s, &nonfinite, error));
+  make_tools(c, s, unseen, first, &tools);
+  const int mixed = nonfinite || fit_blocks;
   for (uint32_t bits = s->bits;; bits = more_bits(s->codec, bits)) {
     s->bits = bits;
     TRY(encode_with(c, &tools, values, mixed, s, error));
@@ -339,7 +379,7 @@ viva_status segment_encode(const coder *c, const float *values, size_t count, ui
 }
 
 viva_status segment_store(const coder *c, const float *values, size_t count, segment *s, viva_error *error) {
-  begin_segment(c, count, NULL, s);
+  segment_begin(c, count, NULL, s);
   s->bits = SEGMENT_RAW;
   if (count > SIZE_MAX / sizeof *values) return error_set(error, VIVA_E_LIMIT, "%zu values overflow", count);
   TRY(allocate(c, s, count * sizeof *values, error));

@@ -304,6 +304,20 @@ static void bounds_hold(void **state) {
   viva_engine_release(engine);
 }
 
+/* All segments of two compressed tensors alike. */
+static void same_segments(const viva_compressed *a, const viva_compressed *b) {
+  const uint64_t segments = describe(a).segments;
+  assert_true(segments == describe(b).segments);
+  for (uint64_t i = 0; i < segments; i++) {
+    viva_stream_chunk x = {.size = sizeof x}, y = {.size = sizeof y};
+    assert_int_equal(viva_compressed_segment(a, i, &x, NULL), VIVA_OK);
+    assert_int_equal(viva_compressed_segment(b, i, &y, NULL), VIVA_OK);
+    assert_true(x.bytes == y.bytes && x.values == y.values && x.first_value == y.first_value && x.bits == y.bits);
+    assert_true(x.global_scale == y.global_scale && x.error_pct == y.error_pct && x.fate == y.fate);
+    assert_memory_equal(x.data, y.data, x.bytes);
+  }
+}
+
 /* Segments that several threads compress side by side, and those that are left over: one thread's bytes; the lowest value that
  * is wrong is named; memory_bytes is what is held, but for the padding of segments that lie in one piece. */
 static void segments_side_by_side(void **state) {
@@ -324,14 +338,7 @@ static void segments_side_by_side(void **state) {
     const viva_compressed_desc info = describe(a);
     assert_int_equal(info.segments, 12);
     assert_true(kit_bytes(three) - before <= info.memory_bytes + 12 * 64 + 8192); /* handle, table of segments */
-    for (uint64_t i = 0; i < info.segments; i++) {
-      viva_stream_chunk x = {.size = sizeof x}, y = {.size = sizeof y};
-      assert_int_equal(viva_compressed_segment(a, i, &x, NULL), VIVA_OK);
-      assert_int_equal(viva_compressed_segment(b, i, &y, NULL), VIVA_OK);
-      assert_true(x.bytes == y.bytes && x.values == y.values && x.first_value == i * EACH && x.bits == y.bits);
-      assert_true(x.global_scale == y.global_scale && x.error_pct == y.error_pct && x.fate == y.fate);
-      assert_memory_equal(x.data, y.data, x.bytes);
-    }
+    same_segments(a, b);
     viva_compressed_release(a), viva_compressed_release(b);
     a = NULL;
     values[9 * EACH + 5] = NAN, values[4 * EACH + 3] = INFINITY;
@@ -345,6 +352,55 @@ static void segments_side_by_side(void **state) {
   }
   free(values);
   kit_engine_close(three, own);
+  viva_engine_release(one);
+}
+
+static void refused_at(viva_engine *engine, const viva_tensor *t, const viva_compression_config *config,
+                       viva_status status, const char *words) {
+  viva_compressed *c = NULL;
+  viva_error error = {0};
+  assert_int_equal(viva_compress(engine, t, config, &c, &error), status);
+  assert_null(c);
+  if (!strstr(error.message, words)) fail_msg("%s", error.message);
+}
+
+/* Segments so large that threads share them (team.c), and a given scale, with which values are looked at as they are encoded:
+ * one thread's bytes, whatever is left over, and the lowest value that is wrong is named. */
+static void segments_shared(void **state) {
+  (void)state;
+  enum { ROW = 1000, EACH = 200 * ROW, ROWS = 5 * 200 + 77, COUNT = ROWS * ROW };
+  viva_engine *one = kit_engine(1), *many[3] = {kit_engine(2), kit_engine(3), kit_engine(4)};
+  float *values = kit_floats(COUNT);
+  for (int round = 0; round < 12; round++) {
+    viva_engine *engine = many[round % 3];
+    viva_compression_config config = round / 3 % 2 ? viva_nvfp4_e2m1_config() : viva_int8_config();
+    config.max_error_pct = 0;
+    config.row_blocks = round / 6;
+    config.segment = EACH;
+    const size_t own = kit_bytes(engine);
+    kit_values(round, 1, values, COUNT, 70 + (uint64_t)round);
+    if (round == 4) memset(values + EACH, 0, EACH * sizeof *values);
+    viva_tensor *t = kit_tensor(engine, values, ROWS, ROW), *same = kit_tensor(one, values, ROWS, ROW);
+    for (int given = 0; given < 2; given++) {
+      config.global_scale = given ? 1000 : 0;
+      viva_compressed *a = compress(engine, t, &config), *b = compress(one, same, &config);
+      same_segments(a, b);
+      viva_compressed_release(a), viva_compressed_release(b);
+    }
+    values[3 * EACH + 5] = NAN, values[2 * EACH + 150003] = -INFINITY;
+    config.global_scale = 0;
+    refused_at(engine, t, &config, VIVA_E_NUMERIC, "value 550003 is infinite");
+    config.global_scale = 1000;
+    refused_at(engine, t, &config, VIVA_E_NUMERIC, "value 550003 is infinite");
+    values[3 * EACH + 5] = values[2 * EACH + 150003] = 1;
+    values[4 * EACH + 7] = 1e30f;
+    config.global_scale = 1e-3f;
+    refused_at(engine, t, &config, VIVA_E_ARGUMENT, "2^100 times the scale");
+    viva_tensor_release(t), viva_tensor_release(same);
+    assert_true(kit_bytes(engine) == own);
+  }
+  free(values);
+  for (int i = 0; i < 3; i++) viva_engine_release(many[i]);
   viva_engine_release(one);
 }
 
@@ -537,6 +593,7 @@ int main(void) {
       cmocka_unit_test(nvfp4_is_near_the_packed_weight),
       cmocka_unit_test(bounds_hold),
       cmocka_unit_test(segments_side_by_side),
+      cmocka_unit_test(segments_shared),
       cmocka_unit_test(special_values),
       cmocka_unit_test(other_types),
       cmocka_unit_test(tensors_on_a_device),

@@ -183,7 +183,7 @@ int persist_attention(const persist_program *p, const rope_append_args *turn, co
 
 /* Bytes under way in a block: measured with 8B and TinyLlama in FP8; twice as many cost 2 to 5 % (docs/speed-log.md). */
 #define PERSIST_BUSY_BYTES    (64 * 1024)
-#define PERSIST_WAITING_BYTES (32 * 1024)
+#define PERSIST_WAITING_BYTES (16 * 1024)
 
 /* least: two while the block multiplies, so that one comes while the other is multiplied. */
 static int chunks_of(size_t bytes, size_t least, const persist_choice &k) {

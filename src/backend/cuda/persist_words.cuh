@@ -57,7 +57,9 @@ struct persist_sample {
   int half; /* FP16, else FP32 */
 };
 
-/* A warp: until half of 32 words are there: the rest comes while words are read. */
+/* A warp: until most of 32 words are there: the rest comes while words are read. */
+#define PERSIST_SAMPLES_THERE 28
+
 static __device__ __forceinline__ void persist_expect(const persist_sample &s, uint32_t epoch,
                                                       persist_patience *patience) {
   const uint32_t lane = thread_index() % 32, at = (uint32_t)((uint64_t)s.columns * lane / 32);
@@ -69,7 +71,7 @@ static __device__ __forceinline__ void persist_expect(const persist_sample &s, u
     else if (!there)
       there = (uint32_t)(load_relaxed(static_cast<const uint64_t *>(s.words) + persist_float_at(at)) >> 32) == epoch;
     over = patience->over();
-  } while (__popc(__ballot_sync(~0u, there)) < 16 && !__any_sync(~0u, over));
+  } while (__popc(__ballot_sync(~0u, there)) < PERSIST_SAMPLES_THERE && !__any_sync(~0u, over));
 }
 
 /* A piece of FP32, from the place of its first. */

@@ -21,7 +21,8 @@ struct persist_heads {
 
 template <int LANES, int GROUP> struct persist_attend_shared {
   single_memory<LANES, GROUP> single;
-  float vectors[(GROUP + 2) * LANES * CACHE_PIECE]; /* q of the block's heads, k, v: where they are normed */
+  __align__(
+      16) float vectors[(GROUP + 2) * LANES * CACHE_PIECE]; /* q of the block's heads, k, v: where they are normed */
 };
 
 /* What attention of every layer asks of the step, in shared memory: in L2 each of it is a trip of its own. One row. */
@@ -92,8 +93,8 @@ static __device__ __forceinline__ void persist_turn(Shared *to, const persist_he
     x = turned;
   }
   if (query) {
-    to->queries[vector * dim + first] = x;
-    to->queries[vector * dim + second] = y;
+    to->halves.put(vector, first, x);
+    to->halves.put(vector, second, y);
   } else {
     mine[first] = page[first] = __float2half_rn(x);
     mine[second] = page[second] = __float2half_rn(y);
@@ -144,7 +145,7 @@ static __device__ __forceinline__ single_sums persist_output(const single_memory
 #pragma unroll
   for (int lanes = ATTEND_WARPS / 2; lanes > 0; lanes /= 2)
     sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, lanes)); /* as warp_sum */
-  const uint32_t h = min(i / dim, (uint32_t)GROUP - 1), at = h * LANES * CACHE_PIECE + i % dim;
+  const uint32_t h = min(i / dim, (uint32_t)GROUP - 1), at = unit_sums<LANES * CACHE_PIECE>::at(h, i % dim);
   single_sums all = {0, __shfl_sync(~0u, largest, h * ATTEND_WARPS), __shfl_sync(~0u, sum, h * ATTEND_WARPS)};
 #pragma unroll
   for (int k = 0; k < ATTEND_WARPS; k++) {

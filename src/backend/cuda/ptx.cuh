@@ -46,6 +46,13 @@ static __device__ __forceinline__ void prefetch_line(const void *p) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
 }
 
+/* bytes from p on their way to L2; both multiples of 16. */
+static __device__ __forceinline__ void prefetch_bytes(const void *p, uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
+#endif
+}
+
 /* Four matrices of 8 rows of 16 bytes, row lane % 8 of matrix lane / 8 at this lane's address. Lane 4 g + t gets of each matrix
  * the 4 bytes t of row g: the columns of x that `mma` wants from it. */
 static __device__ __forceinline__ uint4 load_matrices(uint32_t row) {

@@ -8,9 +8,8 @@
 
 #define ATTEND_WARPS       8
 #define ATTEND_THREADS     (ATTEND_WARPS * STEP_WARP)
-#define ATTEND_TOGETHER    4   /* positions that a lane reads before it computes */
-#define ATTEND_UNIT        16  /* positions */
-#define ATTEND_LINE        128 /* bytes, of L2 */
+#define ATTEND_TOGETHER    4  /* positions that a lane reads before it computes */
+#define ATTEND_UNIT        16 /* positions */
 #define ATTEND_MOST_SPLITS 64
 #define ATTEND_MOST_GROUP  8    /* q heads of a block */
 #define ATTEND_MOST_VALUES 1024 /* q heads of a block × head_dim: 32 KB of shared memory */
@@ -22,16 +21,30 @@ struct attend_share {
   uint32_t slot, filled; /* its place among the shares that have positions, and how many have */
 };
 
-static __device__ attend_share share_of(uint32_t position, uint32_t window, uint32_t split, uint32_t splits) {
+/* divide(n): n / splits. */
+template <class Divide>
+static __device__ __forceinline__ attend_share share_by(uint32_t position, uint32_t window, uint32_t split,
+                                                        uint32_t splits, Divide divide) {
   const uint32_t first = window && position + 1 > window ? position + 1 - window : 0;
   const uint32_t unit = first / ATTEND_UNIT, units = position / ATTEND_UNIT - unit + 1; /* below 2^26: positions are */
-  const uint32_t from = units * split / splits, to = units * (split + 1) / splits;
+  const uint32_t from = divide(units * split), to = divide(units * (split + 1));
   attend_share s = {};
   s.slot = units < splits ? from : split;
   s.filled = min(units, splits);
   s.begin = max(first, (unit + from) * ATTEND_UNIT);
   s.end = from == to ? 0 : min(position + 1, (unit + to) * ATTEND_UNIT);
   return s;
+}
+
+static __device__ attend_share share_of(uint32_t position, uint32_t window, uint32_t split, uint32_t splits) {
+  return share_by(position, window, split, splits, [=](uint32_t n) { return n / splits; });
+}
+
+/* splits: a power of two. */
+static __device__ __forceinline__ attend_share share_of_power(uint32_t position, uint32_t window, uint32_t split,
+                                                              uint32_t splits) {
+  const int shift = __ffs((int)splits) - 1;
+  return share_by(position, window, split, splits, [=](uint32_t n) { return n >> shift; });
 }
 
 /* Largest score, and the sums of e^(score − largest) with it. */
@@ -86,13 +99,13 @@ struct attend_cache {
   }
 };
 
-/* Keys and values of positions [begin, end) on their way to L2. */
+/* Keys and values of positions [begin, end) on their way to L2: a thread for those of a page. */
 static __device__ __forceinline__ void attend_fetch(const attend_cache &c, uint32_t begin, uint32_t end) {
-  const uint32_t lines = 2 * ((c.vector_bytes + ATTEND_LINE - 1) / ATTEND_LINE); /* of a position */
-  for (uint32_t i = threadIdx.x; begin < end && i < (end - begin) * lines; i += ATTEND_THREADS) {
-    const uint32_t line = i % lines;
-    prefetch_line(c.page(begin + i / lines) + (line % 2 ? c.values_at : c.keys_at) + line / 2 * ATTEND_LINE);
-  }
+  const uint32_t page = begin / KV_PAGE + threadIdx.x / 2, from = max(begin, page * KV_PAGE);
+  const uint32_t to = min(end, (page + 1) * KV_PAGE);
+  if (from >= to || c.vector_bytes % 16)
+    return; /* of a cache of codes vectors may be 8 bytes more: then it is not worth it */
+  prefetch_bytes(c.page(from) + (threadIdx.x % 2 ? c.values_at : c.keys_at), (to - from) * c.vector_bytes);
 }
 
 /* ATTEND_TOGETHER positions of a lane. */

@@ -7,15 +7,10 @@
  *             Such a block turns its queries once, and its later shares' positions are on their way to L2 by then
  *   at last   each block puts its shares' sums into the others' shared memory: block i gets the i-th part of all shares'
  *             outputs and adds them up. Of two clusters the one that comes second adds both */
-#include <cooperative_groups.h>
-
-#include <utility>
-
+#include "backend/cuda/gemm_ptx.cuh"
 #include "backend/cuda/step_cluster.h"
 #include "backend/cuda/step_launch.cuh"
 #include "backend/cuda/step_single.cuh"
-
-namespace groups = cooperative_groups;
 
 #define CLUSTER_BLOCKS SINGLE_SHARES
 #define CLUSTER_EACH   4 /* shares of a block, at most */
@@ -27,31 +22,68 @@ struct cluster_args {
   uint32_t *arrived;
 };
 
-/* Of a cluster's outputs each is three numbers: the sum of weighted values, the largest score, the sum of weights. */
-static __host__ __device__ __forceinline__ size_t cluster_partial(uint32_t group, uint32_t dim) {
-  return 3 * group * (size_t)dim;
-}
+/* A cluster's outputs: those of GROUP heads of DIM dimensions, of which a.dim are there. Each is three numbers: the sum of
+ * weighted values, the largest score, the sum of weights. */
+static __host__ __device__ __forceinline__ size_t cluster_partial(uint32_t values) { return 3 * (size_t)values; }
 
-template <int GROUP, int VALUES> struct cluster_shared {
-  single_shared<GROUP, VALUES> own;
+template <int DIM, int GROUP> struct cluster_shared {
+  static constexpr int VALUES = GROUP * DIM;
+  single_shared<DIM, GROUP> own;
   /* of each share: its outputs of this block's part, its largest scores and sums of weights */
-  float out[CLUSTER_EACH * VALUES], most[CLUSTER_BLOCKS][GROUP], sum[CLUSTER_BLOCKS][GROUP];
+  __align__(8) float out[CLUSTER_EACH * VALUES];
+  float2 most_sum[CLUSTER_BLOCKS][GROUP];
+  uint64_t full; /* a barrier: all shares' are there */
   uint32_t last;
 };
 
-/* Two clusters' sums of an output of this block's; the second to come adds them. there: the thread has an output. */
-template <int GROUP>
+/* What a block has of its cluster's shares. */
+struct cluster_place {
+  uint32_t rank, sharing, shares, part_shift; /* the blocks that have shares; log2 of the outputs of a block's part */
+};
+
+/* Before cluster_arrive. */
+template <int DIM, int GROUP>
+static __device__ __forceinline__ void cluster_expect(cluster_shared<DIM, GROUP> *s, const cluster_place &at) {
+  if (threadIdx.x != 0) return;
+  const uint32_t full = shared_address(&s->full), of_share = (1u << at.part_shift) + 2 * GROUP;
+  barrier_init(full, 1);
+  barrier_init_fence();
+  barrier_expect(full, at.shares * of_share * (uint32_t)sizeof(float));
+}
+
+/* A share's sums to the blocks that add them up. */
+template <int DIM, int GROUP>
+static __device__ __forceinline__ void cluster_send(cluster_shared<DIM, GROUP> *s, const cluster_place &at,
+                                                    uint32_t share) {
+  const uint32_t part = 1u << at.part_shift, out = shared_address(&s->out[share << at.part_shift]);
+  const uint32_t full = shared_address(&s->full);
+  for (uint32_t i = 2 * threadIdx.x; i < GROUP * DIM; i += 2 * ATTEND_THREADS) {
+    const uint32_t to = i >> at.part_shift, h = i / DIM, d = i % DIM;
+    const float2 v = single_output(s->own, h, d);
+    store_async(cluster_address(out + (i & (part - 1)) * (uint32_t)sizeof(float), to), v.x, v.y,
+                cluster_address(full, to));
+  }
+  if (threadIdx.x < at.sharing * GROUP) {
+    const uint32_t to = threadIdx.x / GROUP, h = threadIdx.x % GROUP;
+    store_async(cluster_address(shared_address(&s->most_sum[share][h]), to), s->own.parts.all_most[h],
+                s->own.parts.all_sum[h], cluster_address(full, to));
+  }
+}
+
+/* Two clusters' sums of output i of this block's; the second to come adds them. there: the thread has an output. */
+template <int DIM, int GROUP>
 static __device__ void cluster_pair(uint32_t *last, const cluster_args &c, const single_work &w, uint32_t item,
                                     uint32_t rank, uint32_t i, bool there, const single_sums &mine) {
   const single_args &a = c.single;
-  const size_t values = GROUP * (size_t)a.dim, of_row = blockIdx.z * (size_t)gridDim.y + blockIdx.y;
+  constexpr size_t VALUES = GROUP * DIM;
+  const size_t of_row = blockIdx.z * (size_t)gridDim.y + blockIdx.y;
   const int second = blockIdx.x / CLUSTER_BLOCKS;
-  float *const both = c.partial + of_row * 2 * cluster_partial(GROUP, a.dim);
-  float *const own = both + second * cluster_partial(GROUP, a.dim) + i;
+  float *const both = c.partial + of_row * 2 * cluster_partial(VALUES);
+  float *const own = both + second * cluster_partial(VALUES) + i;
   if (there) {
     own[0] = mine.out;
-    own[values] = mine.most;
-    own[2 * values] = mine.sum;
+    own[VALUES] = mine.most;
+    own[2 * VALUES] = mine.sum;
   }
   __threadfence();
   __syncthreads();
@@ -63,62 +95,63 @@ static __device__ void cluster_pair(uint32_t *last, const cluster_args &c, const
   }
   __syncthreads();
   if (!*last || !there) return;
-  const float *from = both + (1 - second) * cluster_partial(GROUP, a.dim) + i;
-  const single_sums other = {__ldcg(from), __ldcg(from + values), __ldcg(from + 2 * values)};
-  single_store(a, w, item, i, second ? single_pair(other, mine) : single_pair(mine, other));
+  const float *from = both + (1 - second) * cluster_partial(VALUES) + i;
+  const single_sums other = {__ldcg(from), __ldcg(from + VALUES), __ldcg(from + 2 * VALUES)};
+  single_store(a, w, item, i / DIM, i % DIM, second ? single_pair(other, mine) : single_pair(mine, other));
 }
 
 template <kv_type TYPE, int LANES, int GROUP, bool TURN>
 static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
     cluster_kernel(const __grid_constant__ cluster_args c, const __grid_constant__ rope_args turn) {
 #if __CUDA_ARCH__ >= 900
-  constexpr int VALUES = GROUP * LANES * CACHE_PIECE;
+  constexpr int DIM = LANES * CACHE_PIECE, VALUES = GROUP * DIM;
   static_assert(VALUES <= CLUSTER_BLOCKS * ATTEND_THREADS, "an output is a thread's");
-  __shared__ cluster_shared<GROUP, VALUES> s;
+  __shared__ cluster_shared<DIM, GROUP> s;
   launch_dependents();
   if (!TURN) wait_for_previous();
   const single_args &a = c.single;
   const uint32_t item = c.first + blockIdx.z, rank = blockIdx.x % CLUSTER_BLOCKS, row = a.rows ? a.rows[item] : item;
   const uint32_t shares = single_shares(a, a.positions[row]), all_shares = min(shares, (uint32_t)CLUSTER_BLOCKS);
-  const uint32_t sharing = min(all_shares, gridDim.x), each = all_shares / sharing; /* powers of two */
+  const uint32_t sharing = min(all_shares, gridDim.x),
+                 each = all_shares >> (__ffs((int)sharing) - 1); /* powers of two */
   if (blockIdx.x >= (shares > CLUSTER_BLOCKS ? shares : sharing)) return;
-  groups::cluster_group cluster = groups::this_cluster();
-  auto begun = cluster.barrier_arrive();
-  const uint32_t part = GROUP * a.dim / sharing; /* dim is a multiple of 8 */
+  const cluster_place at = {rank, sharing, all_shares, (uint32_t)(__ffs(VALUES) - __ffs((int)sharing))};
+  const uint32_t part = 1u << at.part_shift;
+  cluster_expect(&s, at);
+  __syncwarp();
+  cluster_arrive();
+  void *const *const pages =
+      a.pages + a.spans[TURN ? row : a.sequence[row]].first_page; /* TURN: spans are of a row each */
   single_work w;
   for (uint32_t k = 0; k < each; k++) {
     const uint32_t of_cluster = rank * each + k;
-    w = single_place<GROUP, TURN>(a, row, a.positions[row], a.pages + a.spans[a.sequence[row]].first_page, blockIdx.y,
+    w = single_place<GROUP, TURN>(a, row, a.positions[row], pages, blockIdx.y,
                                   shares > CLUSTER_BLOCKS ? blockIdx.x : of_cluster, shares);
     w.turned = k > 0;
     w.later_own = TURN && k + 1 < each && rank == sharing - 1;
     single_attend<TYPE, LANES, GROUP, TURN>(&s.own, a, w, [&] {
       if (each > 1)
-        attend_fetch(w.cache, w.share.end, share_of(w.position, a.window, of_cluster + each - 1, shares).end);
+        attend_fetch(w.cache, w.share.end, share_of_power(w.position, a.window, of_cluster + each - 1, shares).end);
       wait_for_previous();
       single_turn<TYPE>(&s.own, w, turn);
     });
-    if (k == 0) cluster.barrier_wait(std::move(begun)); /* the others are there */
-    for (uint32_t i = threadIdx.x; i < GROUP * a.dim; i += ATTEND_THREADS)
-      cluster.map_shared_rank(&s.out[of_cluster * part], i / part)[i % part] = single_output<LANES, GROUP>(s.own, a, i);
-    if (threadIdx.x < sharing * GROUP) {
-      const uint32_t to = threadIdx.x / GROUP, h = threadIdx.x % GROUP;
-      cluster.map_shared_rank(&s.most[of_cluster][0], to)[h] = s.own.parts.all_most[h];
-      cluster.map_shared_rank(&s.sum[of_cluster][0], to)[h] = s.own.parts.all_sum[h];
-    }
+    if (k == 0) cluster_wait(); /* the others are there */
+    cluster_send(&s, at, of_cluster);
     if (k + 1 < each) __syncthreads(); /* before what is here is overwritten */
   }
-  cluster.sync();
+  barrier_wait(shared_address(&s.full), 0);
   for (uint32_t j = threadIdx.x; j - threadIdx.x < part; j += ATTEND_THREADS) { /* all threads: cluster_pair meets */
-    const uint32_t i = rank * part + j, h = i / a.dim;
-    const bool output = j < part && i < w.heads * a.dim;
+    const uint32_t i = rank * part + j, h = i / DIM, d = i % DIM;
+    const bool output = j < part && h < w.heads && d < a.dim;
     single_sums all = {0, -CUDART_INF_F, 0};
     if (output)
-      all = single_add(all_shares, [&](int k) { return single_sums{s.out[k * part + j], s.most[k][h], s.sum[k][h]}; });
+      all = single_add(all_shares, [&](int k) {
+        return single_sums{s.out[k * part + j], s.most_sum[k][h].x, s.most_sum[k][h].y};
+      });
     if (shares > CLUSTER_BLOCKS)
-      cluster_pair<GROUP>(&s.last, c, w, item, rank, i, output, all);
+      cluster_pair<DIM, GROUP>(&s.last, c, w, item, rank, i, output, all);
     else if (output)
-      single_store(a, w, item, i, __fdiv_rn(all.out, all.sum));
+      single_store(a, w, item, h, d, __fdiv_rn(all.out, all.sum));
   }
 #endif
 }
@@ -150,7 +183,7 @@ static size_t cluster_rows(head_shape h, const attend_shape &s) {
 
 size_t step_cluster_scratch(head_shape h) {
   const attend_shape s = single_shape_of(h, SINGLE_HEADS);
-  return cluster_rows(h, s) * h.kv_heads * s.slices * 2 * cluster_partial(s.group, (uint32_t)h.head_dim) *
+  return cluster_rows(h, s) * h.kv_heads * s.slices * 2 * cluster_partial(s.group * s.lanes * CACHE_PIECE) *
          sizeof(float);
 }
 

@@ -26,59 +26,9 @@ static __device__ __forceinline__ rope_place rope_find(const rope_args &a, uint3
   return {x, query ? a.q_norm : value ? NULL : a.k_norm, kv_head, query, value};
 }
 
-/* The lane's quad i, turned; values are not. Zeros beyond dim. */
-static __device__ __forceinline__ void rope_values(const rope_args &a, const rope_place &p, const rope_head &head,
-                                                   const float *cos_sin, uint32_t first, float (&v)[4]) {
-#pragma unroll
-  for (uint32_t j = 0; j < 4; j++) {
-    const uint32_t d = first + j;
-    v[j] = d >= a.dim ? 0 : p.value ? p.x[d] : turned(a, head, cos_sin, d);
-  }
-}
-
-/* The same by whole quads: none of them holds both ends of a half, and all lie at multiples of 16 bytes. */
-static __device__ __forceinline__ float4 rope_quad(const rope_head &head, uint32_t d) {
-  const float4 v = *reinterpret_cast<const float4 *>(head.x + d);
-  return head.gain ? normed(v, head.scale, *reinterpret_cast<const float4 *>(head.gain + d)) : v;
-}
-
-static __device__ __forceinline__ void rope_values_whole(const rope_args &a, const rope_place &p, const rope_head &head,
-                                                         const float *cos_sin, uint32_t first, float (&v)[4]) {
-  const uint32_t half = a.rotary_dim / 2;
-  float4 own = make_float4(0, 0, 0, 0);
-  if (first < a.dim) own = rope_quad(head, first);
-  v[0] = own.x, v[1] = own.y, v[2] = own.z, v[3] = own.w;
-  if (p.value || first >= a.rotary_dim) return;
-  const bool low = first < half;
-  const uint32_t pair = low ? first : first - half;
-  const float4 other = rope_quad(head, low ? first + half : pair);
-  const float4 cosine = *reinterpret_cast<const float4 *>(cos_sin + pair);
-  const float4 sine = *reinterpret_cast<const float4 *>(cos_sin + half + pair);
-  const float others[4] = {other.x, other.y, other.z, other.w};
-  const float cosines[4] = {cosine.x, cosine.y, cosine.z, cosine.w}, sines[4] = {sine.x, sine.y, sine.z, sine.w};
-#pragma unroll
-  for (int j = 0; j < 4; j++) {
-    const float kept = __fmul_rn(v[j], cosines[j]), turn = __fmul_rn(others[j], sines[j]);
-    v[j] = low ? __fsub_rn(kept, turn) : __fadd_rn(kept, turn);
-  }
-}
-
 template <bool WHOLE>
 static __device__ __forceinline__ void rope_store(const rope_args &a, float *x, uint32_t first, const float (&v)[4]) {
   store_quad(x, first, a.dim, WHOLE, make_float4(v[0], v[1], v[2], v[3]));
-}
-
-/* A quad into a page of F16 or F32. at: the vector's first byte. */
-template <bool WHOLE>
-static __device__ __forceinline__ void rope_append_quad(char *at, const rope_args &a, uint32_t first,
-                                                        const float (&v)[4]) {
-  if (WHOLE && a.kv.type == KV_F16) {
-    *reinterpret_cast<uint2 *>(at + first * sizeof(__half)) = to_half_quad(make_float4(v[0], v[1], v[2], v[3]));
-    return;
-  }
-#pragma unroll
-  for (uint32_t j = 0; j < 4; j++)
-    if (first + j < a.dim) append_plain(at, a.kv.type, first + j, v[j]);
 }
 
 /* WHOLE: dimensions come in fours, and 16 bytes are loaded and stored at once. */
@@ -100,10 +50,7 @@ template <bool WHOLE> static __global__ void __launch_bounds__(ROPE_WARPS *STEP_
 #pragma unroll
   for (uint32_t i = 0; i < ROPE_QUADS; i++) {
     const uint32_t first = 4 * (lane + i * STEP_WARP);
-    if (WHOLE)
-      rope_values_whole(a, p, head, cos_sin, first, v[i]);
-    else
-      rope_values(a, p, head, cos_sin, first, v[i]);
+    turned_quad<WHOLE>(a, head, cos_sin, first, !p.value, v[i]);
   }
   __syncwarp(); /* all have read what they need */
 #pragma unroll
@@ -123,14 +70,8 @@ template <bool WHOLE> static __global__ void __launch_bounds__(ROPE_WARPS *STEP_
 #pragma unroll
   for (uint32_t i = 0; i < ROPE_QUADS; i++) {
     const uint32_t first = 4 * (lane + i * STEP_WARP);
-    if (first < a.dim) rope_append_quad<WHOLE>(at, a, first, v[i]);
+    append_quad<WHOLE>(at, a.kv.type, a.dim, first, v[i]);
   }
-}
-
-/* Vectors, their halves and the angles begin at multiples of 16 bytes. Pages do: head_dim is a multiple of 8. */
-static bool rope_whole(const rope_args &a) {
-  return a.rotary_dim % 8 == 0 && quads_fit(a.q, a.q_stride, a.dim) && quads_fit(a.k, a.kv_stride, a.dim) &&
-         quads_fit(a.v, a.kv_stride, a.dim) && ((size_t)a.q_norm | (size_t)a.k_norm | (size_t)a.cos_sin) % 16 == 0;
 }
 
 int step_rope_append(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps) {
@@ -139,5 +80,5 @@ int step_rope_append(step_queue q, const rope_append_args *a, const float *q_nor
   if (a->h.head_dim > ROPE_MOST_DIM) return cudaErrorInvalidValue;
   const rope_args args = rope_args_of(a, q_norm, k_norm, eps);
   const dim3 grid(step_side(step->rows), (unsigned)step_parts(a->h.q_heads + 2 * a->h.kv_heads, ROPE_WARPS));
-  return step_launch(q, rope_whole(args) ? rope_kernel<true> : rope_kernel<false>, grid, ROPE_WARPS * STEP_WARP, args);
+  return step_launch(q, args.whole ? rope_kernel<true> : rope_kernel<false>, grid, ROPE_WARPS * STEP_WARP, args);
 }

@@ -33,9 +33,12 @@ struct single_args {
   float scale;
 };
 
-template <int GROUP, int VALUES> struct single_shared {
-  attend_shared<GROUP, VALUES> parts;
-  float queries[VALUES];
+template <int DIM, int GROUP> struct single_shared {
+  attend_shared<GROUP, GROUP * unit_sums<DIM>::HEAD> parts; /* out: as unit_sums says */
+  union {
+    unit_halves<DIM, GROUP> halves;
+    float queries[GROUP * DIM]; /* for a cache of F32 */
+  };
   /* the row's own key and value, as the page has them */
   __align__(16) char key[ATTEND_MOST_DIM * 4], value[ATTEND_MOST_DIM * 4];
   __half key_scale, value_scale;
@@ -80,9 +83,9 @@ static __device__ __forceinline__ single_work single_place(const single_args &a,
   single_work w;
   w.row = row;
   w.position = position;
-  w.share = share_of(w.position, a.window, share, shares);
-  w.kv_head = head / a.slices;
-  const uint32_t slice = head % a.slices;
+  w.share = share_of_power(w.position, a.window, share, shares);
+  w.kv_head = a.slices == 1 ? head : head / a.slices;
+  const uint32_t slice = head - w.kv_head * a.slices;
   w.head = w.kv_head * a.group + slice * GROUP;
   w.heads = min((uint32_t)GROUP, a.group - slice * GROUP);
   w.own = TURN && w.share.end == w.position + 1;
@@ -94,8 +97,8 @@ static __device__ __forceinline__ single_work single_place(const single_args &a,
 
 /* -- before attention: a warp for each head */
 
-template <kv_type TYPE, int GROUP, int VALUES>
-static __device__ __forceinline__ void single_turn(single_shared<GROUP, VALUES> *s, const single_work &w,
+template <kv_type TYPE, int DIM, int GROUP>
+static __device__ __forceinline__ void single_turn(single_shared<DIM, GROUP> *s, const single_work &w,
                                                    const rope_args &a) {
   const uint32_t lane = thread_index() % STEP_WARP;
   const float *cos_sin = a.cos_sin + w.row * (size_t)a.rotary_dim;
@@ -106,15 +109,21 @@ static __device__ __forceinline__ void single_turn(single_shared<GROUP, VALUES> 
                            : (value ? a.v : a.k) + w.row * a.kv_stride + w.kv_head * (size_t)a.dim;
     const float *gain = query ? a.q_norm : value ? NULL : a.k_norm;
     const rope_head head = {x, gain, gain ? head_scale(x, a.dim, a.eps, lane) : 1};
-    float v[ROPE_QUADS][4];
+    float v[ROPE_QUADS][4] = {};
 #pragma unroll
-    for (uint32_t i = 0; i < ROPE_QUADS; i++)
-#pragma unroll
-      for (uint32_t j = 0; j < 4; j++) {
-        const uint32_t d = 4 * (lane + i * STEP_WARP) + j;
-        v[i][j] = d >= a.dim ? 0 : value ? x[d] : turned(a, head, cos_sin, d);
-        if (query && d < a.dim) s->queries[task * a.dim + d] = v[i][j];
-      }
+    for (uint32_t i = 0; 4 * i * STEP_WARP < DIM; i++) {
+      const uint32_t first = 4 * (lane + i * STEP_WARP);
+      if (a.whole)
+        turned_quad<true>(a, head, cos_sin, first, !value, v[i]);
+      else
+        turned_quad<false>(a, head, cos_sin, first, !value, v[i]);
+      if (!query || first >= DIM) continue;
+      if constexpr (TYPE != KV_F32)
+        s->halves.put(task, first, v[i]);
+      else if (first < a.dim)
+        *reinterpret_cast<float4 *>(s->queries + task * a.dim + first) =
+            make_float4(v[i][0], v[i][1], v[i][2], v[i][3]);
+    }
     if (query) continue;
     char *page = static_cast<char *>(w.cache.pages[w.position / KV_PAGE]) + a.layer_at;
     char *at = page + (value ? a.kv.values_at : 0) + w.kv_head * a.kv.head_bytes +
@@ -126,15 +135,12 @@ static __device__ __forceinline__ void single_turn(single_shared<GROUP, VALUES> 
       append_fp8(mine, value ? &s->value_scale : &s->key_scale, v, a.dim, lane);
       if (w.writes) append_fp8(at, scale, v, a.dim, lane);
     } else {
-      (void)scale;
 #pragma unroll
-      for (uint32_t i = 0; i < ROPE_QUADS; i++)
-#pragma unroll
-        for (uint32_t j = 0; j < 4; j++) {
-          const uint32_t d = 4 * (lane + i * STEP_WARP) + j;
-          if (d < a.dim) append_plain(mine, TYPE, d, v[i][j]);
-          if (d < a.dim && w.writes) append_plain(at, TYPE, d, v[i][j]);
-        }
+      for (uint32_t i = 0; 4 * i * STEP_WARP < DIM; i++) {
+        const uint32_t first = 4 * (lane + i * STEP_WARP);
+        append_quad<true>(mine, TYPE, a.dim, first, v[i]);
+        if (w.writes) append_quad<true>(at, TYPE, a.dim, first, v[i]);
+      }
     }
   }
 }
@@ -142,8 +148,8 @@ static __device__ __forceinline__ void single_turn(single_shared<GROUP, VALUES> 
 /* -- positions */
 
 /* The row's own position, where a batch has it, from shared memory. */
-template <kv_type TYPE, int GROUP, int VALUES>
-static __device__ __forceinline__ void single_own(attend_batch<TYPE> *b, const single_shared<GROUP, VALUES> &s,
+template <kv_type TYPE, int DIM, int GROUP>
+static __device__ __forceinline__ void single_own(attend_batch<TYPE> *b, const single_shared<DIM, GROUP> &s,
                                                   uint32_t position, uint32_t begin, uint32_t step, uint32_t piece,
                                                   bool there) {
 #pragma unroll
@@ -164,17 +170,18 @@ static __device__ __forceinline__ void single_own(attend_batch<TYPE> *b, const s
  * row's own key and value where the share has them, in shared memory (single_turn). A warp's sums go to parts, the number
  * of warps that have some to `warps`. */
 
-template <int LANES, int GROUP> using single_memory = single_shared<GROUP, GROUP * LANES * CACHE_PIECE>;
+template <int LANES, int GROUP> using single_memory = single_shared<LANES * CACHE_PIECE, GROUP>;
 
-/* Where q of the block's heads is, turned. */
-template <bool TURN, class Shared, class Ready>
-static __device__ __forceinline__ const float *single_queries(Shared *s, const single_args &a, const single_work &w,
-                                                              Ready ready) {
-  if (!TURN) return a.q + w.row * a.q_stride + w.head * (size_t)a.dim;
-  if (w.turned) return s->queries;
+/* Where q of the block's heads lies when nothing turns it. */
+static __device__ __forceinline__ const float *single_query(const single_args &a, const single_work &w) {
+  return a.q + w.row * a.q_stride + w.head * (size_t)a.dim;
+}
+
+/* The share's turned vectors are there afterwards. */
+template <class Ready> static __device__ __forceinline__ void single_begin(const single_work &w, Ready ready) {
+  if (w.turned) return;
   ready();
   sync_threads<ATTEND_THREADS>();
-  return s->queries;
 }
 
 /* A lane a piece of a vector, sums in FP32: for a cache that FP16 does not hold. */
@@ -191,7 +198,8 @@ static __device__ __forceinline__ void single_by_lanes(single_memory<LANES, GROU
   uint32_t p = w.share.begin + warp * SIDE + lane / LANES;
   attend_batch<TYPE> batch;
   attend_load(&batch, w.cache, p, STEP, older, piece, there);
-  const float *q = single_queries<TURN>(s, a, w, ready);
+  if (TURN) single_begin(w, ready);
+  const float *q = TURN ? s->queries : single_query(a, w);
   float queries[GROUP][CACHE_PIECE];
 #pragma unroll
   for (int h = 0; h < GROUP; h++)
@@ -222,7 +230,7 @@ static __device__ __forceinline__ void single_by_lanes(single_memory<LANES, GROU
     if (lane < LANES) {
 #pragma unroll
       for (int i = 0; i < CACHE_PIECE; i++)
-        s->parts.out[warp][(h * LANES + (int)lane) * CACHE_PIECE + i] = state.out[h][i];
+        s->parts.out[warp][unit_sums<LANES * CACHE_PIECE>::at(h, lane * CACHE_PIECE) + i] = state.out[h][i];
     }
     if (lane == 0) {
       s->parts.most[warp][h] = state.most[h];
@@ -246,33 +254,34 @@ static __device__ __forceinline__ void single_by_units(single_memory<LANES, GROU
   const uint32_t end = first + units;
   /* of units that have older positions */
   unit_pages pages = {w.cache.pages, unit, ATTEND_WARPS, min(end, (at.end + ATTEND_UNIT - 1) / ATTEND_UNIT), 0};
-  const char *page = pages.of(0, lane);
-  unit_load_keys(&cache, at, unit, page);
-  unit_load_values(&cache, at, unit, page);
-  const float *q = single_queries<TURN>(s, a, w, ready);
+  unit_load(&cache, at, unit, pages.of(0, lane));
+  if (TURN) single_begin(w, ready);
   if (lane == 0) s->warps = min(units, (uint32_t)ATTEND_WARPS);
   if (warp >= units) return;
   unit_queries<DIM> queries;
-  unit_take_queries(&queries, at, q, w.heads);
+  if (TURN)
+    unit_take_queries(&queries, at, s->halves, w.heads);
+  else
+    unit_take_queries(&queries, at, single_query(a, w), w.heads);
   unit_state<DIM> state;
-  unit_clear(&state);
-  for (uint32_t number = 1;; number++) {
+  auto score_of = [&](float(&score)[4]) {
     if (TURN && w.own && unit == w.position / ATTEND_UNIT)
       unit_take(&cache, at, unit, w.position, s->key, s->value, __half2float(s->key_scale),
                 __half2float(s->value_scale));
-    float score[4];
     unit_scores(score, cache, queries, a.scale);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const uint32_t p = unit * ATTEND_UNIT + at.g + (uint32_t)(i / 2) * 8;
       if (p < w.share.begin || p >= w.share.end) score[i] = -CUDART_INF_F;
     }
-    unit_add_values(&state, cache, score, at.t);
-    unit += ATTEND_WARPS;
-    if (unit >= end) break;
-    page = pages.of(number, lane);
-    unit_load_keys(&cache, at, unit, page);
-    unit_load_values(&cache, at, unit, page);
+  };
+  float score[4];
+  score_of(score);
+  unit_add_values<true>(&state, cache, score, at.t);
+  for (uint32_t number = 1; (unit += ATTEND_WARPS) < end; number++) {
+    unit_load(&cache, at, unit, pages.of(number, lane));
+    score_of(score);
+    unit_add_values<false>(&state, cache, score, at.t);
   }
   unit_store<TYPE, DIM, GROUP>(&state, at, s->parts.out[warp], s->parts.most[warp], s->parts.sum[warp]);
 }
@@ -300,15 +309,18 @@ static __device__ __forceinline__ void single_attend(single_memory<LANES, GROUP>
       [&](uint32_t i, uint32_t h) { return s->parts.sum[i][h]; });
 }
 
-/* Output i of the share. */
-template <int LANES, int GROUP>
-static __device__ __forceinline__ float single_output(const single_shared<GROUP, GROUP * LANES * CACHE_PIECE> &s,
-                                                      const single_args &a, uint32_t i) {
-  const uint32_t h = i / a.dim, at = h * LANES * CACHE_PIECE + i % a.dim;
-  float v = 0;
+/* Dimensions d and d + 1 of head h of the share's output; d even. */
+template <int DIM, int GROUP>
+static __device__ __forceinline__ float2 single_output(const single_shared<DIM, GROUP> &s, uint32_t h, uint32_t d) {
+  const uint32_t at = unit_sums<DIM>::at(h, d), warps = s.warps;
+  float2 v = make_float2(0, 0);
 #pragma unroll
-  for (int k = 0; k < ATTEND_WARPS; k++)
-    if ((uint32_t)k < s.warps) v = fmaf(s.parts.out[k][at], s.parts.weight[k][h], v);
+  for (int k = 0; k < ATTEND_WARPS; k++) { /* a warp without units has the weight 0 */
+    float2 of = make_float2(0, 0);
+    if ((uint32_t)k < warps) of = *reinterpret_cast<const float2 *>(&s.parts.out[k][at]);
+    const float weight = s.parts.weight[k][h];
+    v = make_float2(fmaf(of.x, weight, v.x), fmaf(of.y, weight, v.y));
+  }
   return v;
 }
 
@@ -319,22 +331,33 @@ struct single_sums {
   float out, most, sum;
 };
 
-/* Of `shares` shares, at most SINGLE_SHARES; share(k) gives one's. */
-template <class Share> static __device__ __forceinline__ single_sums single_add(uint32_t shares, Share share) {
-  single_sums each[SINGLE_SHARES], all = {0, -CUDART_INF_F, 0};
+/* Of SHARES shares; share(k) gives one's. */
+template <int SHARES, class Share> static __device__ __forceinline__ single_sums single_add(Share share) {
+  single_sums each[SHARES], all = {0, -CUDART_INF_F, 0};
 #pragma unroll
-  for (int k = 0; k < SINGLE_SHARES; k++) {
-    each[k] = (uint32_t)k < shares ? share(k) : single_sums{0, -CUDART_INF_F, 0};
+  for (int k = 0; k < SHARES; k++) {
+    each[k] = share(k);
     all.most = fmaxf(all.most, each[k].most);
   }
   const float base = score_base(all.most);
 #pragma unroll
-  for (int k = 0; k < SINGLE_SHARES; k++) {
+  for (int k = 0; k < SHARES; k++) {
     const float weight = expf(each[k].most - base);
     all.out = fmaf(each[k].out, weight, all.out);
     all.sum = fmaf(each[k].sum, weight, all.sum);
   }
   return all;
+}
+
+/* shares: 1, 2, 4 or SINGLE_SHARES. */
+template <class Share> static __device__ __forceinline__ single_sums single_add(uint32_t shares, Share share) {
+  static_assert(SINGLE_SHARES == 8, "the numbers of shares");
+  switch (shares) {
+  case 1: return single_add<1>(share);
+  case 2: return single_add<2>(share);
+  case 4: return single_add<4>(share);
+  default: return single_add<SINGLE_SHARES>(share);
+  }
 }
 
 /* Of the two halves of a long row: the output itself. */
@@ -344,9 +367,10 @@ static __device__ __forceinline__ float single_pair(const single_sums &x, const 
   return __fdiv_rn(fmaf(y.out, grow, __fmul_rn(x.out, shrink)), sum);
 }
 
+/* Dimension d of head h of the block's. */
 static __device__ __forceinline__ void single_store(const single_args &a, const single_work &w, uint32_t item,
-                                                    uint32_t i, float v) {
-  const size_t at = item * a.out_stride + w.head * (size_t)a.dim + i;
+                                                    uint32_t h, uint32_t d, float v) {
+  const size_t at = item * a.out_stride + (w.head + h) * (size_t)a.dim + d;
   if (a.half_out)
     a.half_out[at] = __float2half_rn(v);
   else

@@ -21,6 +21,7 @@ struct rope_args {
   uint32_t q_heads, kv_heads, dim, rotary_dim;
   const float *q_norm, *k_norm;
   float eps;
+  bool whole; /* vectors, their halves and the angles begin at multiples of 16 bytes */
 };
 
 /* A head's vector before it is turned: values normed, if they are to be. */
@@ -29,6 +30,10 @@ struct rope_head {
   float scale;
 
   __device__ float at(uint32_t d) const { return gain ? normed(x[d], scale, gain[d]) : x[d]; }
+  __device__ __forceinline__ float4 quad(uint32_t d) const { /* x + d and gain + d: 16-byte aligned */
+    const float4 v = *reinterpret_cast<const float4 *>(x + d);
+    return gain ? normed(v, scale, *reinterpret_cast<const float4 *>(gain + d)) : v;
+  }
 };
 
 /* As norm_kernel adds up a vector of at most 256 in a warp. */
@@ -54,6 +59,38 @@ static __device__ float turned(const rope_args &a, const rope_head &head, const 
   return first ? __fsub_rn(kept, turn) : __fadd_rn(kept, turn);
 }
 
+/* Dimensions first … + 3, turned if the head turns; zeros beyond dim. WHOLE: by quads, none of which holds both ends of a half
+ * and all of which lie at multiples of 16 bytes (rope_whole): all that is read is asked for at once. */
+template <bool WHOLE>
+static __device__ __forceinline__ void turned_quad(const rope_args &a, const rope_head &head, const float *cos_sin,
+                                                   uint32_t first, bool turns, float (&v)[4]) {
+  if constexpr (!WHOLE) {
+#pragma unroll
+    for (uint32_t j = 0; j < 4; j++) {
+      const uint32_t d = first + j;
+      v[j] = d >= a.dim ? 0 : turns ? turned(a, head, cos_sin, d) : head.at(d);
+    }
+    return;
+  }
+  const uint32_t half = a.rotary_dim / 2;
+  float4 own = make_float4(0, 0, 0, 0);
+  if (first < a.dim) own = head.quad(first);
+  v[0] = own.x, v[1] = own.y, v[2] = own.z, v[3] = own.w;
+  if (!turns || first >= a.rotary_dim) return;
+  const bool low = first < half;
+  const uint32_t pair = low ? first : first - half;
+  const float4 other = head.quad(low ? first + half : pair);
+  const float4 cosine = *reinterpret_cast<const float4 *>(cos_sin + pair);
+  const float4 sine = *reinterpret_cast<const float4 *>(cos_sin + half + pair);
+  const float others[4] = {other.x, other.y, other.z, other.w};
+  const float cosines[4] = {cosine.x, cosine.y, cosine.z, cosine.w}, sines[4] = {sine.x, sine.y, sine.z, sine.w};
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const float kept = __fmul_rn(v[j], cosines[j]), turn = __fmul_rn(others[j], sines[j]);
+    v[j] = low ? __fsub_rn(kept, turn) : __fadd_rn(kept, turn);
+  }
+}
+
 /* -- into the page. at: the vector's first byte */
 
 static __device__ void append_plain(char *at, kv_type type, uint32_t d, float v) {
@@ -61,6 +98,20 @@ static __device__ void append_plain(char *at, kv_type type, uint32_t d, float v)
     reinterpret_cast<__half *>(at)[d] = __float2half_rn(v);
   else
     reinterpret_cast<float *>(at)[d] = v;
+}
+
+/* A quad into a page of F16 or F32. WHOLE: dimensions come in fours. */
+template <bool WHOLE>
+static __device__ __forceinline__ void append_quad(char *at, kv_type type, uint32_t dim, uint32_t first,
+                                                   const float (&v)[4]) {
+  if (WHOLE && type == KV_F16) {
+    if (first < dim)
+      *reinterpret_cast<uint2 *>(at + first * sizeof(__half)) = to_half_quad(make_float4(v[0], v[1], v[2], v[3]));
+    return;
+  }
+#pragma unroll
+  for (uint32_t j = 0; j < 4; j++)
+    if (first + j < dim) append_plain(at, type, first + j, v[j]);
 }
 
 /* The scale of a head's codes: absmax / 448 as F16, rounded up so that no code saturates. */
@@ -98,6 +149,12 @@ static __device__ void append_fp8(char *at, __half *scale, const float (&v)[ROPE
     }
 }
 
+/* Pages lie so when head_dim is a multiple of 8. */
+static inline bool rope_whole(const rope_args &a) {
+  return a.rotary_dim % 8 == 0 && quads_fit(a.q, a.q_stride, a.dim) && quads_fit(a.k, a.kv_stride, a.dim) &&
+         quads_fit(a.v, a.kv_stride, a.dim) && ((size_t)a.q_norm | (size_t)a.k_norm | (size_t)a.cos_sin) % 16 == 0;
+}
+
 /* What the kernels are told of a step's rotation. */
 static inline rope_args rope_args_of(const rope_append_args *a, const float *q_norm, const float *k_norm, float eps) {
   const batch *step = a->step;
@@ -121,6 +178,7 @@ static inline rope_args rope_args_of(const rope_append_args *a, const float *q_n
   args.q_norm = q_norm;
   args.k_norm = k_norm;
   args.eps = eps;
+  args.whole = rope_whole(args);
   return args;
 }
 

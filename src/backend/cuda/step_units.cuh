@@ -77,6 +77,32 @@ static __device__ __forceinline__ void unit_load_scales(float (&scale)[2], const
   }
 }
 
+/* A unit that is read whole, of heads that fill DIM, by addresses that differ by constants: half a unit's instructions were
+ * predicates and addresses. */
+template <kv_type TYPE, int DIM>
+static __device__ __forceinline__ bool unit_whole(const unit_place &at, uint32_t unit) {
+  return at.dim == DIM && unit * ATTEND_UNIT >= at.begin && (unit + 1) * ATTEND_UNIT <= at.end;
+}
+
+template <kv_type TYPE, int DIM>
+static __device__ __forceinline__ void unit_load_whole(unit_cache<TYPE, DIM> *u, const unit_place &at, uint32_t unit,
+                                                       const char *page) {
+  constexpr uint32_t PIECE = sizeof(unit_piece<TYPE>), VECTOR = DIM / 8 * PIECE;
+  const char *const first = page + unit * ATTEND_UNIT % KV_PAGE * VECTOR;
+  const char *const keys = first + at.cache->keys_at + at.g * VECTOR + at.t * PIECE;
+  const char *const values = first + at.cache->values_at + 2 * at.t * VECTOR + at.g * PIECE;
+  unit_load_scales<TYPE>(u->key_scale, at, unit, page + at.cache->key_scales_at, 1);
+  unit_load_scales<TYPE>(u->value_scale, at, unit, page + at.cache->value_scales_at, 0);
+#pragma unroll
+  for (int r = 0; r < 2; r++)
+#pragma unroll
+    for (int c = 0; c < DIM / 32; c++) u->keys[c][r].load(keys + 8 * r * VECTOR + 4 * c * PIECE);
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int c = 0; c < DIM / 64; c++) u->values[c][i].load(values + (i % 2 + i / 2 * 8) * VECTOR + 8 * c * PIECE);
+}
+
 /* page: the unit's. Positions outside [begin, end) are not read: pages may hold anything there. */
 template <kv_type TYPE, int DIM>
 static __device__ __forceinline__ void unit_load_keys(unit_cache<TYPE, DIM> *u, const unit_place &at, uint32_t unit,
@@ -110,6 +136,17 @@ static __device__ __forceinline__ void unit_load_values(unit_cache<TYPE, DIM> *u
       if (at.reads(p) && d < at.dim) u->values[c][i].load(vector + d / 8 * (uint32_t)sizeof(unit_piece<TYPE>));
     }
   }
+}
+
+template <kv_type TYPE, int DIM>
+static __device__ __forceinline__ void unit_load(unit_cache<TYPE, DIM> *u, const unit_place &at, uint32_t unit,
+                                                 const char *page) {
+  if (unit_whole<TYPE, DIM>(at, unit)) {
+    unit_load_whole(u, at, unit, page);
+    return;
+  }
+  unit_load_keys(u, at, unit, page);
+  unit_load_values(u, at, unit, page);
 }
 
 /* The pages of a warp's units, which are `step` apart: a lane has the pointer of every 32nd, so that none is waited for when its
@@ -173,6 +210,38 @@ static __device__ __forceinline__ uint32_t unit_half(float a, float b, bool low)
 
 template <int DIM> struct unit_queries { uint32_t pair[DIM / 32][4]; };
 
+/* Halves of a block's queries in shared memory: row h has head h's high ones, row GROUP + h its low ones. The rows of two heads
+ * lie on different banks. */
+template <int DIM, int GROUP> struct unit_halves {
+  __align__(16) uint32_t pairs[2 * GROUP][DIM / 2 + 16];
+
+  /* Dimensions first … + 3 of a head; first < DIM. */
+  __device__ __forceinline__ void put(uint32_t head, uint32_t first, const float (&v)[4]) {
+#pragma unroll
+    for (int low = 0; low < 2; low++)
+      *reinterpret_cast<uint2 *>(&pairs[low * GROUP + head][first / 2]) =
+          make_uint2(unit_half(v[0], v[1], low), unit_half(v[2], v[3], low));
+  }
+  __device__ __forceinline__ void put(uint32_t head, uint32_t d, float v) {
+    const __half high = __float2half_rn(v);
+    reinterpret_cast<__half *>(pairs[head])[d] = high;
+    reinterpret_cast<__half *>(pairs[GROUP + head])[d] = __float2half_rn(v - __half2float(high));
+  }
+};
+
+template <int DIM, int GROUP>
+static __device__ __forceinline__ void unit_take_queries(unit_queries<DIM> *to, const unit_place &at,
+                                                         const unit_halves<DIM, GROUP> &q, uint32_t heads) {
+  const uint32_t head = at.g % UNIT_HEADS, row = head + (at.g >= UNIT_HEADS ? GROUP : 0);
+#pragma unroll
+  for (int c = 0; c < DIM / 32; c++) {
+    const uint32_t d = 32 * (uint32_t)c + 8 * at.t;
+    uint4 v = make_uint4(0, 0, 0, 0);
+    if (head < heads && d < at.dim) v = *reinterpret_cast<const uint4 *>(&q.pairs[row][d / 2]);
+    to->pair[c][0] = v.x, to->pair[c][1] = v.y, to->pair[c][2] = v.z, to->pair[c][3] = v.w;
+  }
+}
+
 /* q: [heads][dim]. */
 template <int DIM>
 static __device__ __forceinline__ void unit_take_queries(unit_queries<DIM> *to, const unit_place &at, const float *q,
@@ -216,18 +285,6 @@ static __device__ __forceinline__ void unit_scores(float (&score)[4], const unit
 /* out[m]: rows g and g + 8 of product m, columns 2 t and 2 t + 1. */
 template <int DIM> struct unit_state { float most[2], sum[2], out[DIM / 16][4]; };
 
-template <int DIM> static __device__ __forceinline__ void unit_clear(unit_state<DIM> *s) {
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    s->most[i] = -CUDART_INF_F;
-    s->sum[i] = 0;
-  }
-#pragma unroll
-  for (int m = 0; m < DIM / 16; m++)
-#pragma unroll
-    for (int i = 0; i < 4; i++) s->out[m][i] = 0;
-}
-
 static __device__ __forceinline__ uint32_t unit_turned(uint32_t pair) {
   uint32_t v;
   asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(v) : "r"(pair));
@@ -247,8 +304,9 @@ template <kv_type TYPE> static __device__ __forceinline__ float unit_larger(cons
   return __uint_as_float((uint32_t)(127 + 14 - exponent) << 23);
 }
 
-/* Weights of the unit's positions from their scores, as W's columns; the rest of the sums shrinks by shrink. */
-template <kv_type TYPE>
+/* Weights of the unit's positions from their scores, as W's columns; the rest of the sums shrinks by shrink. FIRST:
+ * there is no rest. */
+template <kv_type TYPE, bool FIRST>
 static __device__ __forceinline__ void unit_weigh(float (&score)[4], const float (&value_scale)[2], float (&most)[2],
                                                   float (&sum)[2], float (&shrink)[2], uint32_t (&w)[2], bool low,
                                                   float larger_by) {
@@ -257,12 +315,13 @@ static __device__ __forceinline__ void unit_weigh(float (&score)[4], const float
     float larger = fmaxf(score[i], score[2 + i]);
 #pragma unroll
     for (int lanes = 4; lanes < STEP_WARP; lanes *= 2) larger = fmaxf(larger, __shfl_xor_sync(~0u, larger, lanes));
-    larger = fmaxf(most[i], larger);
+    if (!FIRST) larger = fmaxf(most[i], larger);
     const float base = score_base(larger);
-    shrink[i] = expf(most[i] - base);
+    if (!FIRST) shrink[i] = expf(most[i] - base);
     score[i] = expf(score[i] - base);
     score[2 + i] = expf(score[2 + i] - base);
-    sum[i] = fmaf(sum[i], shrink[i], __fadd_rn(score[i], score[2 + i]));
+    const float both = __fadd_rn(score[i], score[2 + i]);
+    sum[i] = FIRST ? both : fmaf(sum[i], shrink[i], both);
     most[i] = larger;
   }
 #pragma unroll
@@ -273,7 +332,7 @@ static __device__ __forceinline__ void unit_weigh(float (&score)[4], const float
 }
 
 /* One product's share: rows of Vᵀ from two pieces' halves of the lane's four positions. */
-template <kv_type TYPE>
+template <kv_type TYPE, bool FIRST>
 static __device__ __forceinline__ void unit_add(float (&out)[4], const uint32_t (&first)[4],
                                                 const uint32_t (&second)[4], int j, const uint32_t (&w)[2],
                                                 const float (&shrink)[2], float back) {
@@ -281,10 +340,13 @@ static __device__ __forceinline__ void unit_add(float (&out)[4], const uint32_t 
   mma_f16(z, unit_beside(first[0], first[1], j), unit_beside(second[0], second[1], j),
           unit_beside(first[2], first[3], j), unit_beside(second[2], second[3], j), w[0], w[1]);
 #pragma unroll
-  for (int i = 0; i < 4; i++) out[i] = fmaf(out[i], shrink[i & 1], TYPE == KV_FP8 ? __fmul_rn(z[i], back) : z[i]);
+  for (int i = 0; i < 4; i++) {
+    const float v = TYPE == KV_FP8 ? __fmul_rn(z[i], back) : z[i];
+    out[i] = FIRST ? v : fmaf(out[i], shrink[i & 1], v);
+  }
 }
 
-template <kv_type TYPE, int DIM>
+template <bool FIRST, kv_type TYPE, int DIM>
 static __device__ __forceinline__ void unit_values(unit_state<DIM> *s, const unit_cache<TYPE, DIM> &u,
                                                    const uint32_t (&w)[2], const float (&shrink)[2], float back) {
   if constexpr (DIM == 64) { /* rows g + 8 are the second half of a lane's eight dimensions */
@@ -295,7 +357,7 @@ static __device__ __forceinline__ void unit_values(unit_state<DIM> *s, const uni
     for (int j = 0; j < 4; j++) {
       const uint32_t first[4] = {v[0][j / 2], v[1][j / 2], v[2][j / 2], v[3][j / 2]};
       const uint32_t second[4] = {v[0][2 + j / 2], v[1][2 + j / 2], v[2][2 + j / 2], v[3][2 + j / 2]};
-      unit_add<TYPE>(s->out[j], first, second, j, w, shrink, back);
+      unit_add<TYPE, FIRST>(s->out[j], first, second, j, w, shrink, back);
     }
   }
 #pragma unroll
@@ -309,20 +371,20 @@ static __device__ __forceinline__ void unit_values(unit_state<DIM> *s, const uni
     for (int j = 0; j < 8; j++) {
       const uint32_t first[4] = {v[0][0][j / 2], v[0][1][j / 2], v[0][2][j / 2], v[0][3][j / 2]};
       const uint32_t second[4] = {v[1][0][j / 2], v[1][1][j / 2], v[1][2][j / 2], v[1][3][j / 2]};
-      unit_add<TYPE>(s->out[4 * c + j], first, second, j, w, shrink, back);
+      unit_add<TYPE, FIRST>(s->out[4 * c + j], first, second, j, w, shrink, back);
     }
   }
 }
 
-/* The unit's positions added to the state. */
-template <kv_type TYPE, int DIM>
+/* The unit's positions added to the state; of the first the state is what they are. */
+template <bool FIRST, kv_type TYPE, int DIM>
 static __device__ __forceinline__ void unit_add_values(unit_state<DIM> *s, const unit_cache<TYPE, DIM> &u,
                                                        float (&score)[4], uint32_t t) {
-  float shrink[2];
+  float shrink[2] = {};
   uint32_t w[2];
   const float larger = unit_larger<TYPE>(u.value_scale);
-  unit_weigh<TYPE>(score, u.value_scale, s->most, s->sum, shrink, w, t >= 2, larger);
-  unit_values(s, u, w, shrink, 1 / larger);
+  unit_weigh<TYPE, FIRST>(score, u.value_scale, s->most, s->sum, shrink, w, t >= 2, larger);
+  unit_values<FIRST>(s, u, w, shrink, 1 / larger);
 }
 
 /* The dimension of row g (r = 0) or g + 8 (1) of product m. */
@@ -331,11 +393,19 @@ template <int DIM> static __device__ __forceinline__ uint32_t unit_dimension(int
   return 128 * (uint32_t)(m / 8) + 64 * (uint32_t)r + 8 * g + (uint32_t)(m % 8);
 }
 
-/* A warp's sums: out [heads][DIM], most and sum [heads]. */
+/* Where the sums of heads and their dimensions lie in shared memory: a lane stores neighbours, lanes that store together meet no
+ * bank twice. */
+template <int DIM> struct unit_sums {
+  static constexpr uint32_t HEAD = DIM + 8 + DIM / 256 * 16; /* floats of a head: 8 more than a multiple of 16 */
+  static __device__ __forceinline__ uint32_t at(uint32_t head, uint32_t d) { return head * HEAD + d + d / 64 * 4; }
+};
+
+/* A warp's sums: out as unit_sums says, most and sum [heads]. */
 template <kv_type TYPE, int DIM, int GROUP>
 static __device__ __forceinline__ void unit_store(unit_state<DIM> *s, const unit_place &at, float *out, float *most,
                                                   float *sum) {
-  const int row = at.t / 2; /* of the two that the lane has, it stores one */
+  constexpr int RUN = DIM == 64 ? 4 : 8; /* neighbouring dimensions of a lane */
+  const int row = at.t / 2;              /* of the two that the lane has, it stores one */
 #pragma unroll
   for (int i = 0; i < 2; i++) {
 #pragma unroll
@@ -347,14 +417,18 @@ static __device__ __forceinline__ void unit_store(unit_state<DIM> *s, const unit
       sum[head] = s->sum[i];
     }
 #pragma unroll
-    for (int m = 0; m < DIM / 16; m++) {
-      float v[2];
+    for (int m = 0; m < DIM / 16; m += 4) {
+      float v[4];
 #pragma unroll
-      for (int r = 0; r < 2; r++) {
-        v[r] = __fadd_rn(s->out[m][2 * r + i], __shfl_xor_sync(~0u, s->out[m][2 * r + i], 2));
-        if (TYPE != KV_FP8) v[r] = __fmul_rn(v[r], 1 / UNIT_LARGER);
+      for (int j = 0; j < 4; j++) {
+        /* each of the two lanes gives the other what that one stores */
+        const float first = s->out[m + j][i], second = s->out[m + j][2 + i];
+        v[j] = __fadd_rn(row ? second : first, __shfl_xor_sync(~0u, row ? first : second, 2));
+        if (TYPE != KV_FP8) v[j] = __fmul_rn(v[j], 1 / UNIT_LARGER);
       }
-      if (head < GROUP) out[head * DIM + unit_dimension<DIM>(m, at.g, row)] = row ? v[1] : v[0];
+      const uint32_t d = unit_dimension<DIM>(m / RUN * RUN, at.g, row) + (uint32_t)(m % RUN);
+      if (head < GROUP)
+        *reinterpret_cast<float4 *>(out + unit_sums<DIM>::at(head, d)) = make_float4(v[0], v[1], v[2], v[3]);
     }
   }
 }

@@ -332,6 +332,50 @@ static void products_together_are_those_alone(void **state) {
   for (size_t i = 0; i < 3; i++) kit_weight_free(&fp8[i]), kit_weight_free(&half[i]), kit_weight_free(&nvfp4[i]);
 }
 
+/* -- rows so long that blocks share them, over more tiles than there are blocks: each has the bits that it has alone */
+
+static void long_rows_are_those_alone(void **state) {
+  enum { M = 16, N = 2600, K = 14336 };
+  static const struct {
+    weight_format format;
+    uint32_t block;
+    scale_type scale;
+    const char *name;
+  } formats[] = {{WEIGHT_FP8, 0, SCALE_F32, "FP8, long rows"}, {WEIGHT_NVFP4, 16, SCALE_E4M3, "NVFP4, long rows"}};
+  static const size_t counts[] = {5, 8, 9, 13, M};
+  uint64_t seed = 7;
+  float *x = malloc(M * K * sizeof *x), *alone = malloc(M * N * sizeof *alone), *got = malloc(M * N * sizeof *got);
+  (void)state;
+  kit_fill(x, M * K, &seed);
+  for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+    weight w = kit_packed(formats[f].format, N, K, 0, formats[f].block, formats[f].scale, &seed);
+    weight far = cuda_kit_weight(&kit, &w);
+    assert_int_equal(
+        kit.ops->weight_prepare(kit.b, &far, 1, cuda_kit_put(&kit, NULL, kit.ops->weight_bytes(kit.b, &far, 1)), NULL),
+        VIVA_OK);
+    linear_args a = {.m = 1, .x = cuda_kit_put(&kit, x, M * K * sizeof *x), .x_stride = K, .w = &far, .y_stride = N};
+    const float *const first = a.x;
+    float *const y = cuda_kit_put(&kit, NULL, M * N * sizeof *y);
+    for (size_t i = 0; i < M; i++) {
+      a.x = first + i * K;
+      a.y = y + i * N;
+      assert_int_equal(kit.ops->linear(kit.b, &a, 1, NULL), VIVA_OK);
+    }
+    cuda_kit_get(&kit, alone, y, M * N * sizeof *y);
+    a.x = first;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+      a.m = counts[i];
+      a.y = cuda_kit_put(&kit, NULL, a.m * N * sizeof *y);
+      assert_int_equal(kit.ops->linear(kit.b, &a, 1, NULL), VIVA_OK);
+      cuda_kit_get(&kit, got, a.y, a.m * N * sizeof *y);
+      cuda_kit_same(formats[f].name, alone, got, a.m * N);
+    }
+    cuda_kit_drop(&kit);
+    kit_weight_free(&w);
+  }
+  free(x), free(alone), free(got);
+}
+
 /* -- silu(gate) · up as one product: of the same sums, with silu as exact as backend.h says */
 
 typedef struct gated {
@@ -482,8 +526,10 @@ static void sums_are_as_exact_as_asked(void **state) {
 int main(void) {
   const int missing = cuda_kit_open(&kit, RESIDUAL_ROWS, 64, 1024);
   if (missing) return missing;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_right), cmocka_unit_test(residuals_are_one_addition),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_right),
+                                     cmocka_unit_test(residuals_are_one_addition),
                                      cmocka_unit_test(products_together_are_those_alone),
+                                     cmocka_unit_test(long_rows_are_those_alone),
                                      cmocka_unit_test(gated_products_are_right),
                                      cmocka_unit_test(sums_are_as_exact_as_asked)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);

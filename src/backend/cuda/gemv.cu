@@ -6,12 +6,26 @@
 #include "backend/cuda/gemv_together.cuh"
 #include "backend/cuda/step_launch.cuh"
 
+/* A kernel whose blocks share tiles. */
+typedef struct gemv_form {
+  const void *kernel;
+  int warps, depth;
+} gemv_form;
+
+#define GEMV_FORMS 2
+
 /* The kernels of one format, by what x needs. */
 typedef struct gemv_kernels {
   const void *resident[4]; /* 1 row, 2 rows, up to 8, up to 16 */
-  const void *streamed, *together;
-  int record_most, depth[4], streamed_depth, together_depth;
+  const void *streamed;
+  gemv_form together[GEMV_FORMS]; /* the first that fits is taken */
+  int record_most, depth[4], streamed_depth;
 } gemv_kernels;
+
+template <class F, int WARPS> static gemv_form form_of() {
+  constexpr int DEPTH = gemv_shared_depth<F, WARPS>();
+  return {reinterpret_cast<const void *>(gemv_together<F, WARPS, DEPTH>), WARPS, DEPTH};
+}
 
 /* FEW: for 1 or 2 rows. */
 template <class F, class FEW = F> static gemv_kernels kernels_of() {
@@ -25,8 +39,8 @@ template <class F, class FEW = F> static gemv_kernels kernels_of() {
   k.resident[2] = reinterpret_cast<const void *>(gemv_resident<F, 1, gemv_depth<F, 1>::RESIDENT>);
   k.resident[3] = reinterpret_cast<const void *>(gemv_resident<F, 2, gemv_depth<F, 2>::RESIDENT>);
   k.streamed = reinterpret_cast<const void *>(gemv_streamed<F>);
-  k.together = reinterpret_cast<const void *>(gemv_together<F, gemv_depth<F, 2>::SHARED>);
-  k.together_depth = gemv_depth<F, 2>::SHARED;
+  k.together[0] = form_of<F, GEMV_MANY_WARPS>();
+  k.together[1] = form_of<F, GEMV_WARPS>();
   k.record_most = F::RECORD;
   k.streamed_depth = gemv_depth<F, 2>::STREAMED;
   return k;
@@ -54,7 +68,7 @@ static cudaError_t clusters_of(const gemv_plan *plan, int multiprocessors, int *
   cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3((unsigned)(multiprocessors / plan->together * plan->together));
-  config.blockDim = dim3(GEMV_THREADS);
+  config.blockDim = dim3((unsigned)plan->threads);
   config.dynamicSmemBytes = plan->shared_bytes;
   config.attrs = &cluster;
   config.numAttrs = 1;
@@ -73,32 +87,44 @@ static int resident_of(const gemv_problem *p, const gemv_kernels *k, size_t shar
   return size;
 }
 
+/* Whether a form can share the problem's tiles among so many blocks: each warp has a tile of a round's, and a pair of gate and
+ * up is of one round. */
+static bool form_fits(const gemv_form *form, const gemv_problem *p, int record_most, int together, size_t shared_most,
+                      size_t *bytes) {
+  const size_t records = gemv_order_of(&p->w).records;
+  const int beside = gemv_beside(form->warps, shift_of(together));
+  *bytes = gemv_together_bytes(record_most, form->warps, form->depth, records, p->m, shift_of(together));
+  if (beside * GEMV_WARPS != form->warps * together || (p->activation == GEMV_SWIGLU && beside % 2)) return false;
+  return *bytes <= shared_most;
+}
+
 /* Whether blocks share tiles: of 9 rows and more, or where one block has no room for all of x, if the device has clusters
  * and a block's part of x leaves room. */
 static cudaError_t plan_together(const gemv_problem *p, const gemv_kernels *k, int multiprocessors, size_t shared_most,
                                  gemv_plan *plan) {
-  const size_t records = gemv_order_of(&p->w).records;
   cudaFuncAttributes has;
-  cudaError_t status = cudaFuncGetAttributes(&has, k->together);
-  size_t alone;
+  cudaError_t status = cudaFuncGetAttributes(&has, k->together[0].kernel);
+  size_t alone, bytes;
   resident_of(p, k, shared_most, &alone);
   if (status != cudaSuccess || has.binaryVersion < 90 || (p->m <= 8 && alone <= shared_most)) return status;
-  for (int together = 2; together <= 4; together *= 2) {
-    const size_t bytes = gemv_together_bytes(k->record_most, k->together_depth, records, p->m, shift_of(together));
-    if (bytes > shared_most) continue;
-    gemv_plan shared = {};
-    int clusters = 0;
-    shared.kernel = k->together;
-    shared.together = together;
-    shared.shared_bytes = bytes < GEMV_LEAST_BYTES ? GEMV_LEAST_BYTES : bytes;
-    status = gemv_allow_shared(shared.kernel, shared_most);
-    if (status == cudaSuccess) status = clusters_of(&shared, multiprocessors, &clusters);
-    if (status != cudaSuccess) return status;
-    const size_t units = p->activation == GEMV_SWIGLU ? gemv_tiles(p) / 2 : gemv_tiles(p);
-    shared.blocks = together * (units < (size_t)clusters ? (int)units : clusters);
-    if (clusters) *plan = shared;
-    return cudaSuccess;
-  }
+  for (int together = 2; together <= 4; together *= 2)
+    for (int i = 0; i < GEMV_FORMS; i++) {
+      const gemv_form *form = &k->together[i];
+      if (!form_fits(form, p, k->record_most, together, shared_most, &bytes)) continue;
+      gemv_plan shared = {};
+      int clusters = 0;
+      shared.kernel = form->kernel;
+      shared.threads = form->warps * GEMV_LANES;
+      shared.together = together;
+      shared.shared_bytes = bytes < GEMV_LEAST_BYTES ? GEMV_LEAST_BYTES : bytes;
+      status = gemv_allow_shared(shared.kernel, shared_most);
+      if (status == cudaSuccess) status = clusters_of(&shared, multiprocessors, &clusters);
+      if (status != cudaSuccess) return status;
+      const size_t units = p->activation == GEMV_SWIGLU ? gemv_tiles(p) / 2 : gemv_tiles(p);
+      shared.blocks = together * (units < (size_t)clusters ? (int)units : clusters);
+      if (clusters) *plan = shared;
+      return cudaSuccess;
+    }
   return cudaSuccess;
 }
 
@@ -114,6 +140,7 @@ cudaError_t gemv_plan_make(const gemv_problem *p, int multiprocessors, size_t sh
   const cudaError_t shared = plan_together(p, &k, multiprocessors, shared_most, plan);
   if (shared != cudaSuccess || plan->kernel) return shared;
   plan->together = 1;
+  plan->threads = GEMV_THREADS;
   size_t resident;
   const int size = resident_of(p, &k, shared_most, &resident);
   if (resident <= shared_most) {
@@ -168,7 +195,7 @@ cudaError_t gemv_launch(const gemv_problem *p, const gemv_plan *plan, cudaStream
     config.numAttrs++;
   }
   config.gridDim = dim3((unsigned)plan->blocks);
-  config.blockDim = dim3(GEMV_THREADS);
+  config.blockDim = dim3((unsigned)plan->threads);
   config.dynamicSmemBytes = plan->shared_bytes;
   config.stream = stream;
   config.attrs = attributes;

@@ -78,8 +78,8 @@ typedef struct gemv_problem {
 
 /* How a problem is run: made once for each problem, then launched any number of times. */
 typedef struct gemv_plan {
-  const void *kernel;   /* NULL: the device has no kernel for this (a format without this order, or m out of range) */
-  int blocks, together; /* together: blocks of a cluster, which share tiles */
+  const void *kernel; /* NULL: the device has no kernel for this (a format without this order, or m out of range) */
+  int blocks, threads, together; /* together: blocks of a cluster, which share tiles */
   size_t shared_bytes;
   int norms;     /* 1: the kernel makes norm's row; 0: gemv_norm_rows makes them before */
   int dependent; /* set by the caller: the launch may overlap the kernel before it */

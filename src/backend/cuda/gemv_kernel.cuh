@@ -98,8 +98,6 @@ static __device__ __forceinline__ int gemv_first_tile(const gemv_args &a, unsign
 template <class F, int TILES> struct gemv_depth {
   static constexpr int FITS = (TILES == 1 ? GEMV_RING_BYTES : GEMV_WIDE_RING_BYTES) / GEMV_WARPS / F::RECORD;
   static constexpr int RESIDENT = FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : FITS > 12 ? 12 : FITS;
-  static constexpr int SHARED_FITS = GEMV_SHARED_RING_BYTES / GEMV_WARPS / F::RECORD;
-  static constexpr int SHARED = SHARED_FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : SHARED_FITS > 12 ? 12 : SHARED_FITS;
   static constexpr int DEEP_FITS = GEMV_DEEP_RING_BYTES / GEMV_WARPS / F::RECORD;
   static constexpr int DEEP = DEEP_FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : DEEP_FITS > 24 ? 24 : DEEP_FITS;
   static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_MOST_ROWS * 272);

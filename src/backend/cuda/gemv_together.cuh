@@ -1,7 +1,8 @@
 /* gemv_together.cuh: the kernel for 9 to 16 rows of x, and for fewer that a block has no room for, on GPUs with clusters of blocks
  * (sm_90). gemv_kernel.cuh's block keeps all of x, 128 KB of 16 rows of 4096 columns: read by every block, and little room is
  * left for weights that are on their way. Here 2 or 4 blocks, a cluster, share a run of consecutive tiles, as many at a time (a
- * round) as they are; a block has the same slices of all of them, and no more of x than these need.
+ * round) as they are, or 5 where 4 blocks have 10 warps; a block has the same slices of all of them, and no more of x than
+ * these need.
  *
  *   slice    records i, i + 8, … of a tile are slice i of its columns: a warp's work
  *
@@ -19,15 +20,25 @@
 #include "backend/cuda/gemm_ptx.cuh"
 #include "backend/cuda/gemv_kernel.cuh"
 
-/* -- sums of a round: [slice][line][row of x], a line for each of the block's 16 / blocks rows of each tile */
+/* Of 4 blocks: 5 tiles a round, so that the 8 or 9 that each of an H200's 30 clusters has of 256 are two rounds. */
+#define GEMV_MANY_WARPS 10
 
-#define GEMV_LINES GEMV_TILE
+/* -- a round's tiles and its sums: [slice][line][row of x], a line for each of the block's 16 / blocks rows of each tile */
+
+/* The tiles of a round. */
+static __host__ __device__ __forceinline__ int gemv_beside(int warps, int together_shift) {
+  return (warps << together_shift) / GEMV_WARPS;
+}
+
+static __host__ __device__ __forceinline__ int gemv_lines(int warps, int together_shift) {
+  return gemv_beside(warps, together_shift) * (GEMV_TILE >> together_shift);
+}
 
 /* Floats of a line: an odd number of pairs, so that who adds up lines meets no bank twice. */
 static __host__ __device__ __forceinline__ int gemv_line(int m) { return 2 * ((m + 1) / 2 | 1); }
 
-static __host__ __device__ __forceinline__ int gemv_round_floats(int m) {
-  return GEMV_WARPS * GEMV_LINES * gemv_line(m);
+static __host__ __device__ __forceinline__ int gemv_round_floats(int m, int lines) {
+  return GEMV_WARPS * lines * gemv_line(m);
 }
 
 /* How a block learns that a round's sums are there. Two rounds' have room: a warp sends the next but one after it has seen the
@@ -38,7 +49,7 @@ struct gemv_meeting {
 
 /* tiles: of the round. Before any sums of the next. */
 static __device__ __forceinline__ void gemv_expect(gemv_meeting *meeting, const gemv_args &a, int round, int tiles) {
-  const int lines = tiles * (GEMV_LINES >> a.together_shift), pairs = (a.m + 1) / 2;
+  const int lines = tiles * (GEMV_TILE >> a.together_shift), pairs = (a.m + 1) / 2;
   if (threadIdx.x == 0)
     barrier_expect(shared_address(&meeting->full[round & 1]), GEMV_WARPS * lines * pairs * 2 * (int)sizeof(float));
 }
@@ -53,13 +64,13 @@ struct gemv_sender {
 };
 
 static __device__ __forceinline__ gemv_sender gemv_address(const gemv_args &a, const float *sums, gemv_meeting *meeting,
-                                                           int slice, int tile, int lane) {
+                                                           int slice, int tile, int lines, int lane) {
   gemv_sender s;
   const int own_shift = 4 - a.together_shift; /* log2 of a block's rows of a tile */
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int n = lane / 4 + 8 * h, line = (tile << own_shift) + (n & ((1 << own_shift) - 1));
-    const float *to = sums + (slice * GEMV_LINES + line) * gemv_line(a.m) + lane % 4 * 2;
+    const float *to = sums + (slice * lines + line) * gemv_line(a.m) + lane % 4 * 2;
     s.to[h] = cluster_address(shared_address(to), n >> own_shift);
     s.full[h] = cluster_address(shared_address(meeting->full), n >> own_shift);
   }
@@ -68,8 +79,9 @@ static __device__ __forceinline__ gemv_sender gemv_address(const gemv_args &a, c
 
 template <class F>
 static __device__ __forceinline__ void gemv_send_sums(const gemv_args &a, const gemv_sender &s,
-                                                      const float (&c)[2][F::SUMS][4], int round, int lane) {
-  const uint32_t buffer = (round & 1) * gemv_round_floats(a.m) * sizeof(float);
+                                                      const float (&c)[2][F::SUMS][4], int round,
+                                                      uint32_t sums_of_round, int lane) {
+  const uint32_t buffer = (round & 1) * sums_of_round * sizeof(float);
 #pragma unroll
   for (int i = 0; i < 2; i++)
 #pragma unroll
@@ -83,28 +95,28 @@ static __device__ __forceinline__ void gemv_send_sums(const gemv_args &a, const 
 
 /* The output that a thread has of each round. */
 struct gemv_own {
-  int m, tile, row; /* row of x, tile of the round, row of w in it */
+  int m, line, tile, row; /* row of x; line; tile of the round, row of w in it */
 };
 
-static __device__ __forceinline__ gemv_own gemv_own_of(const gemv_args &a, int rank) {
-  const int own_shift = 4 - a.together_shift, line = threadIdx.x % GEMV_LINES;
-  return {(int)threadIdx.x / GEMV_LINES, line >> own_shift, (rank << own_shift) + (line & ((1 << own_shift) - 1))};
+static __device__ __forceinline__ gemv_own gemv_own_of(const gemv_args &a, int rank, int lines) {
+  const int own_shift = 4 - a.together_shift, line = (int)threadIdx.x % lines;
+  return {(int)threadIdx.x / lines, line, line >> own_shift, (rank << own_shift) + (line & ((1 << own_shift) - 1))};
 }
 
 /* tile: of the thread's output. store(matrix, m, n, v): where a value goes. With SWIGLU that of up is as many lanes further as a block has rows of a tile. */
 template <class Store>
 static __device__ __forceinline__ void gemv_finish(const gemv_args &a, const gemv_own &own, const gemv_factors &f,
-                                                   const float *sums, int tile, int end, Store store) {
+                                                   const float *sums, int lines, int tile, int end, Store store) {
   const bool there = own.m < a.m && tile < end;
   float v = 0, up = 0;
   if (there) {
     const int line = gemv_line(a.m);
-    const float *parts = sums + threadIdx.x % GEMV_LINES * line + own.m;
+    const float *parts = sums + own.line * line + own.m;
 #pragma unroll
-    for (int i = 0; i < GEMV_WARPS; i++) v += parts[i * GEMV_LINES * line];
+    for (int i = 0; i < GEMV_WARPS; i++) v += parts[i * lines * line];
     v = gemv_scaled(f, v);
   }
-  if (a.activation == GEMV_SWIGLU) up = __shfl_down_sync(~0u, v, GEMV_LINES >> a.together_shift);
+  if (a.activation == GEMV_SWIGLU) up = __shfl_down_sync(~0u, v, GEMV_TILE >> a.together_shift);
   if (!there) return;
   const gemv_place_of_tile at = gemv_find(a, tile);
   const int n = at.tile * GEMV_TILE + own.row;
@@ -115,6 +127,12 @@ static __device__ __forceinline__ void gemv_finish(const gemv_args &a, const gem
     store(0, own.m, n, silu(v) * up);
 }
 
+/* Slots of a warp's ring. */
+template <class F, int WARPS> static constexpr int gemv_shared_depth() {
+  const int fits = GEMV_SHARED_RING_BYTES / WARPS / F::RECORD;
+  return fits < 3 * F::TOGETHER ? 3 * F::TOGETHER : fits > 12 ? 12 : fits;
+}
+
 /* -- the kernel. Dynamic shared memory: rings, x, sums of two rounds, 16 zero bytes, the meeting */
 
 /* Records of x that a block has room for. */
@@ -122,14 +140,15 @@ static __host__ __device__ __forceinline__ int gemv_own_records(int records, int
   return (records + GEMV_WARPS - 1) / GEMV_WARPS * (GEMV_WARPS >> together_shift);
 }
 
-static inline size_t gemv_together_bytes(int record_most, int depth, size_t records, int m, int together_shift) {
+static inline size_t gemv_together_bytes(int record_most, int warps, int depth, size_t records, int m,
+                                         int together_shift) {
   const size_t x = gemv_own_records((int)records, together_shift) * GEMV_PIECES * (size_t)gemv_x_stride(m);
-  const size_t sums = 2 * (size_t)gemv_round_floats(m) * sizeof(float);
-  return (size_t)GEMV_WARPS * depth * record_most + x + sums + 16 + sizeof(gemv_meeting);
+  const size_t sums = 2 * (size_t)gemv_round_floats(m, gemv_lines(warps, together_shift)) * sizeof(float);
+  return (size_t)warps * depth * record_most + x + sums + 16 + sizeof(gemv_meeting);
 }
 
-template <class F, int DEPTH>
-__global__ void __launch_bounds__(GEMV_THREADS, 1)
+template <class F, int WARPS, int DEPTH>
+__global__ void __launch_bounds__(WARPS *GEMV_LANES, 1)
     gemv_together(const __grid_constant__ gemv_args a, const __grid_constant__ gemv_send send) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(16) uint8_t gemv_memory[];
@@ -137,13 +156,14 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1)
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, shift = a.together_shift, slices_shift = 3 - shift;
   const int rank = blockIdx.x & ((1 << shift) - 1), cluster = blockIdx.x >> shift;
   const int slices = GEMV_WARPS >> shift, slice = rank * slices + (warp & (slices - 1)); /* the block's; the warp's */
-  const int beside = warp >> slices_shift;                                               /* its tile of a round's */
+  const int beside = warp >> slices_shift; /* the warp's tile of a round's */
+  const int tiles = gemv_beside(WARPS, shift), lines = gemv_lines(WARPS, shift);
   const int pair = a.activation == GEMV_SWIGLU;
   const int first = (int)(cluster * a.share >> 32) << pair, end = (int)((cluster + 1) * a.share >> 32) << pair;
   const int x_of_record = GEMV_PIECES * gemv_x_stride(a.m), records = gemv_own_records(a.records, shift);
-  const int sums_of_round = gemv_round_floats(a.m);
+  const int sums_of_round = gemv_round_floats(a.m, lines);
   uint8_t *const ring = gemv_memory + warp * (DEPTH * F::RECORD);
-  uint8_t *const x = gemv_memory + GEMV_WARPS * DEPTH * F::RECORD;
+  uint8_t *const x = gemv_memory + WARPS * DEPTH * F::RECORD;
   float *const sums = reinterpret_cast<float *>(x + records * x_of_record);
   uint4 *const zeros = reinterpret_cast<uint4 *>(sums + 2 * sums_of_round);
   gemv_meeting *const meeting = reinterpret_cast<gemv_meeting *>(zeros + 1);
@@ -163,7 +183,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1)
       from += (size_t)GEMV_WARPS * a.record_bytes;
       if (copy_record >= a.records) {
         copy_record = slice;
-        copy_tile += 1 << shift;
+        copy_tile += tiles;
         begin_tile();
       }
       copy_slot = copy_slot + 1 < DEPTH ? copy_slot + 1 : 0;
@@ -181,16 +201,16 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1)
   }
   __syncwarp();
   cluster_arrive();
-  const gemv_own own = gemv_own_of(a, rank);
-  const gemv_sender sender = gemv_address(a, sums, meeting, slice, beside, lane);
+  const gemv_own own = gemv_own_of(a, rank, lines);
+  const gemv_sender sender = gemv_address(a, sums, meeting, slice, beside, lines, lane);
   wait_for_previous();
   auto record_of = [&](int i) { return (i >> slices_shift) * GEMV_WARPS + rank * slices + (i & (slices - 1)); };
-  for (int i = warp; i < records; i += GEMV_WARPS)
+  for (int i = warp; i < records; i += WARPS)
     if (record_of(i) < a.records) gemv_take_x(x + i * x_of_record, a, record_of(i), lane);
   copy_async_commit();
   copy_async_wait<0>();
   if (a.pairs)
-    for (int i = warp; i < records; i += GEMV_WARPS)
+    for (int i = warp; i < records; i += WARPS)
       if (record_of(i) < a.records) gemv_reorder_x(x + i * x_of_record, a, lane);
   __syncthreads();
 
@@ -202,13 +222,13 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1)
   int slot = 0, round = 0;
   auto finish = [&]() { /* the round before this one */
                         gemv_await(meeting, round - 1);
-                        gemv_finish(a, own, factors, sums + (round - 1 & 1) * sums_of_round,
-                                    first + ((round - 1) << shift) + own.tile, end, store);
+                        gemv_finish(a, own, factors, sums + (round - 1 & 1) * sums_of_round, lines,
+                                    first + (round - 1) * tiles + own.tile, end, store);
   };
-  for (int tile = first; tile < end; tile += 1 << shift, round++) {
+  for (int tile = first; tile < end; tile += tiles, round++) {
     gemv_factors next = {};
     if (tile + own.tile < end) next = gemv_load_factors(a, tile + own.tile, own.m, own.row);
-    gemv_expect(meeting, a, round, min(end - tile, 1 << shift));
+    gemv_expect(meeting, a, round, min(end - tile, tiles));
     float c[TILES][F::SUMS][4] = {};
     int r = tile + beside < end ? slice : a.records, x_at = (warp & (slices - 1)) * x_of_record;
     auto multiply = [&]() {
@@ -238,7 +258,7 @@ __global__ void __launch_bounds__(GEMV_THREADS, 1)
       cluster_wait(); /* the others are there, and can be sent to */
     else
       finish();
-    if (tile + beside < end) gemv_send_sums<F>(a, sender, c, round, lane);
+    if (tile + beside < end) gemv_send_sums<F>(a, sender, c, round, sums_of_round, lane);
     factors = next;
   }
   finish();

@@ -109,7 +109,7 @@ GEMV_SHARED uint32_t gemv_code_fp8(const weight *w, size_t row, size_t col) {
 
 GEMV_SHARED uint32_t gemv_code_fp4(const weight *w, size_t row, size_t col) {
   if (row >= w->rows || col >= w->cols) return 0;
-  return gemv_row(w, row)[col / 2] >> (col & 1) * 4 & 0xfu;
+  return (uint32_t)gemv_row(w, row)[col / 2] >> (col & 1) * 4 & 0xfu;
 }
 
 /* Kept code k (0 or 1) of the group at column col; the blocks hold whole groups to their end. */
@@ -119,7 +119,7 @@ GEMV_SHARED uint32_t gemv_kept(const weight *w, size_t row, size_t col, uint32_t
   const size_t block = bits == 8 ? sizeof(int8_24_block) : sizeof(int4_24_block);
   const uint8_t *codes = gemv_row(w, row) + col / SPARSE_24_COLUMNS * block;
   const uint32_t at = (uint32_t)(col % SPARSE_24_COLUMNS / 2) + k;
-  const uint32_t code = bits == 8 ? codes[at] : codes[at / 2] >> (at & 1) * 4 & 0xfu;
+  const uint32_t code = bits == 8 ? codes[at] : (uint32_t)codes[at / 2] >> (at & 1) * 4 & 0xfu;
   return code ^ bias; /* two's complement + 128, + 8 */
 }
 

@@ -18,9 +18,11 @@
  *
  * Data that comes piece by piece goes through a viva_stream, and to disk into a container (docs/formats.md).
  *
- * Special values: an empty tensor has no blocks and 4 bytes. A block of equal values has code 0 and its value in the zero
- * point (affine): exact when it is the tensor's largest magnitude, else within one rounding. Subnormals are values like
- * others. A NaN or an infinity is VIVA_E_NUMERIC with its index, or, with keep_nonfinite, its block is stored in 32 bits.
+ * Special values: an empty tensor has no blocks and 4 bytes. A block of equal values has (affine, asymmetric) code 0 and its
+ * value in the zero point: exact when it is the segment's largest magnitude, else within one rounding; symmetric, it has the
+ * largest code, within a few roundings. Subnormals are values like others (affine); nvfp4, whose G ends at 2^118, gives 0 for
+ * a segment of them. What was finite comes back finite: x̂ is at most FP32's largest number. A NaN or an infinity is
+ * VIVA_E_NUMERIC with its index, or, with keep_nonfinite, its block is stored in 32 bits.
  */
 #ifndef VIVA_COMPRESS_H
 #define VIVA_COMPRESS_H
@@ -179,9 +181,10 @@ VIVA_API viva_status viva_compressed_segment(const viva_compressed *compressed, 
 
 /* A stream compresses values that come piece by piece: viva_stream_create is the original's new_stream, viva_stream_process
  * its process_chunk. Values are gathered into segments of config.segment; each complete one becomes a chunk. With a given
- * global scale the blocks that are complete after a call are handed out at once, as a shorter chunk. However the values are
- * cut into calls, and whatever the number of workers, the blocks are those of viva_compress with the same scale, or with the
- * same segment.
+ * global scale the blocks that are complete after a call are handed out at once, as a shorter chunk, unless a bound (FIT,
+ * FIT_BLOCKS, RAW with max_error_pct above 0) chooses bits for whole segments. However the values are cut into calls, and
+ * whatever the number of workers, the chunks are the segments of viva_compress with the same config.segment; where they are
+ * handed out at once, their blocks are those of viva_compress with the same scale.
  *
  *   viva_stream_options options = viva_stream_options_default();
  *   options.on_chunk = write_chunk, options.user = file;
@@ -261,7 +264,7 @@ VIVA_API void viva_stream_free(viva_stream *stream); /* NULL is allowed. Drops w
  *             viva_container_load(container, 0, &compressed, &error);           with VIVA_LOAD_MMAP nothing is copied
  *
  * Each chunk has a checksum; an index stands at the end. A file written to a path appears whole or not at all; what a killed
- * writer leaves is PATH.viva-N.tmp, which opens with `recover` up to its last whole chunk. */
+ * writer leaves is PATH.viva-N.tmp, which opens with `recover` up to its last whole chunk, and beside it a .lock file. */
 typedef struct viva_container_writer viva_container_writer;
 typedef struct viva_container viva_container;
 

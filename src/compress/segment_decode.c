@@ -5,6 +5,14 @@
 
 #define CHUNK       1024              /* values measured at once: they stay in the first cache */
 #define PAST_CACHES ((size_t)4 << 20) /* values: 16 MiB, the most that this many caches would keep */
+#define OVERFLOWS   0x1p27f           /* global scale: values are at most 2^100 times it */
+#define MOST        3.402823466e38f   /* FP32's largest number */
+
+/* Rounded up, a value near FP32's end would be infinite. */
+static void keep_finite(const segment *s, size_t count, float *to) {
+  if (!(s->global >= OVERFLOWS)) return;
+  for (size_t i = 0; i < count; i++) to[i] = to[i] > MOST ? MOST : to[i] < -MOST ? -MOST : to[i];
+}
 
 static void decode_halves(const uint8_t *codes, size_t count, float global, float *to) {
   f16_to_f32_n(codes, to, count);
@@ -13,7 +21,7 @@ static void decode_halves(const uint8_t *codes, size_t count, float global, floa
 
 static void decode_wide(const segment *s, const uint8_t *codes, uint32_t bits, size_t count, float *to) {
   if (bits == SEGMENT_WIDE)
-    decode_halves(codes, count, s->global, to);
+    decode_halves(codes, count, s->global, to), keep_finite(s, count, to);
   else
     memcpy(to, codes, count * sizeof *to);
 }
@@ -28,6 +36,7 @@ static void decode_narrow(const segment *s, const segment_parts *p, const block_
   } else {
     k->nvfp4_values(nvfp4_number(s->global), p->nvfp4_scales + run->first, codes, run->values, past, to);
   }
+  keep_finite(s, run->values, to);
 }
 
 static void decode_run(const segment *s, const segment_parts *p, const block_run *run, int past, float *to) {

@@ -16,7 +16,7 @@ struct viva_stream {
   slot *filling;                /* or NULL */
   uint64_t next_id, next_value; /* of the chunk that is filled next */
   uint64_t wanted;              /* the chunk that is handed out next */
-  float *tail;                  /* [unit_of], with a given scale: an incomplete block */
+  float *tail;                  /* [unit_of], of a stream that is at_once: an incomplete block */
   viva_stream_state state;
   viva_error ended; /* code 0 while it goes on */
   _Atomic int cancelled;
@@ -48,6 +48,12 @@ static viva_status read_options(const viva_stream_options *given, viva_stream_op
 /* Whole rows, or whole blocks. */
 static uint64_t unit_of(const coder *c) { return c->row ? c->row : c->config.block_size; }
 
+/* Whether blocks need not wait for their segment: its scale is given, and no bound chooses the bits of all of it. */
+static int at_once(const coder *c) {
+  const int may_fit = c->config.max_error_pct > 0 && c->config.bound != VIVA_COMPRESS_REPORT;
+  return c->config.global_scale > 0 && !may_fit;
+}
+
 static void default_segment(coder *c) {
   const uint64_t unit = unit_of(c);
   if (c->config.segment == 0) c->config.segment = SEGMENT_VALUES > unit ? SEGMENT_VALUES / unit * unit : unit;
@@ -71,7 +77,7 @@ viva_status viva_stream_create(viva_engine *engine, const viva_compression_confi
   made->engine = viva_engine_retain(engine);
   made->state = (viva_stream_state){.size = sizeof made->state, .config = c.config};
   viva_status status = crew_create(&c, &o, (size_t)c.config.segment, &made->crew, error);
-  if (status == VIVA_OK && c.config.global_scale > 0) {
+  if (status == VIVA_OK && at_once(&c)) {
     made->tail = mem_array(&made->rt->mem, (size_t)unit_of(&c), sizeof *made->tail);
     if (!made->tail) status = error_set(error, VIVA_E_MEMORY, "no memory for the end of a chunk");
   }
@@ -205,7 +211,7 @@ static size_t in_place(const viva_stream *stream, size_t count) {
   const size_t full = (size_t)c->config.segment, unit = (size_t)unit_of(c);
   if (stream->crew->options.workers > 0 || stream->filling->count > 0) return 0;
   if (count >= full) return full;
-  return c->config.global_scale > 0 ? count / unit * unit : 0;
+  return at_once(c) ? count / unit * unit : 0;
 }
 
 /* Takes some of count values; *taken: how many. */
@@ -226,11 +232,10 @@ static viva_status take_some(viva_stream *stream, const float *values, size_t co
   return s->count == full ? dispatch(stream, s, s->values, full) : VIVA_OK;
 }
 
-/* With a given scale: the blocks that are complete need not wait for their segment. */
 static viva_status dispatch_complete(viva_stream *stream) {
   slot *s = stream->filling;
   const size_t unit = (size_t)unit_of(&stream->crew->c);
-  if (!s || stream->crew->c.config.global_scale == 0 || s->count < unit) return VIVA_OK;
+  if (!s || !at_once(&stream->crew->c) || s->count < unit) return VIVA_OK;
   const size_t whole = s->count / unit * unit, rest = s->count - whole;
   memcpy(stream->tail, s->values + whole, rest * sizeof *s->values);
   TRY(dispatch(stream, s, s->values, whole));

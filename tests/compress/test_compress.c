@@ -434,13 +434,35 @@ static void special_values(void **state) {
         assert_true(codec ? fabsf(got[i] - values[i]) < 1e-6f : got[i] == values[i]); /* NVFP4: 6 · 448 / 2688 */
       viva_compressed_release(c), viva_tensor_release(t);
     }
-    /* subnormals are values like others (NVFP4's number for the matrix ends at 2^118: what is below is 0) */
-    for (size_t i = 0; i < 40; i++) values[i] = (float)i * 1e-42f;
-    t = kit_tensor(engine, values, 1, 40);
-    c = compress(engine, t, &config);
-    back(engine, c, got, 40);
-    for (size_t i = 0; i < 40 && !codec; i++) assert_true(fabsf(got[i] - values[i]) <= 0.04f * 39e-42f);
-    viva_compressed_release(c), viva_tensor_release(t);
+    /* equal values in symmetric mode: the largest code; x / g, levels / n, code / scale and its product are rounded */
+    if (!codec) {
+      for (size_t i = 0; i < 40; i++) values[i] = i < 16 ? 0.7f : -0.3f;
+      t = kit_tensor(engine, values, 1, 40);
+      config.symmetric = 1;
+      c = compress(engine, t, &config);
+      config.symmetric = 0;
+      back(engine, c, got, 40);
+      for (size_t i = 0; i < 40; i++) assert_true(fabsf(got[i] - values[i]) <= 4.1f * 0x1p-24f * fabsf(values[i]));
+      int32_t codes[16];
+      viva_micro_block block = {.size = sizeof block};
+      assert_int_equal(viva_compressed_block(c, 1, &block, NULL), VIVA_OK);
+      assert_int_equal(viva_micro_block_codes(&block, codes, 16, NULL), VIVA_OK);
+      for (size_t i = 0; i < 16; i++) assert_int_equal(codes[i], -7);
+      assert_true(block.zero_point == 0);
+      viva_compressed_release(c), viva_tensor_release(t);
+    }
+    /* subnormals are values like others; NVFP4 makes a segment of them 0, as its number for the matrix ends at 2^118 */
+    for (int search = 0; search < (codec ? 3 : 1); search++) {
+      for (size_t i = 0; i < 40; i++) values[i] = (float)(i + 1) * 2.9e-40f;
+      t = kit_tensor(engine, values, 1, 40);
+      config.search = (viva_scale_search)search;
+      c = compress(engine, t, &config);
+      config.search = VIVA_SEARCH_MSE;
+      back(engine, c, got, 40);
+      for (size_t i = 0; i < 40; i++)
+        assert_true(codec ? got[i] == 0 : fabsf(got[i] - values[i]) <= 0.04f * 40 * 2.9e-40f);
+      viva_compressed_release(c), viva_tensor_release(t);
+    }
     /* NaN and infinities: refused with the index, or kept exactly */
     for (size_t i = 0; i < 40; i++) values[i] = (float)i;
     values[17] = NAN, values[20] = -INFINITY;
@@ -459,6 +481,51 @@ static void special_values(void **state) {
     viva_compressed_release(c), viva_tensor_release(t);
   }
   kit_engine_close(engine, own);
+}
+
+/* What is finite comes back finite, up to FP32's end and by any scale. */
+static void finite_stays_finite(void **state) {
+  (void)state;
+  enum { COUNT = 16000 };
+  const float most = 3.402823466e38f;
+  viva_engine *engine = kit_engine(2);
+  float *values = kit_floats(COUNT), *got = kit_floats(COUNT);
+  uint64_t seed = 90;
+  for (int round = 0; round < 60; round++) {
+    viva_compression_config config = round % 3 == 0   ? viva_nvfp4_config()
+                                     : round % 3 == 1 ? viva_int8_config()
+                                                      : viva_nvfp4_e2m1_config();
+    config.search = (viva_scale_search)(round / 3 % 3);
+    config.bound = (viva_compress_bound)(round % 4);
+    if (round % 4) config.max_error_pct = 0.02; /* halves as well */
+    config.segment = round % 5 ? 0 : 320;
+    config.global_scale = round < 30 ? 0 : ldexpf(1, 128 - (int)(1 + kit_next(&seed) % 99));
+    for (size_t i = 0; i < COUNT; i++) {
+      const double u = 2 * kit_unit(&seed) - 1;
+      values[i] = round % 2 ? (float)(u * (double)most) : u < 0 ? -most : most * (1 - 0x1p-10f * (float)u);
+    }
+    viva_tensor *t = kit_tensor(engine, values, 1, COUNT);
+    viva_compressed *c = compress(engine, t, &config);
+    back(engine, c, got, COUNT);
+    /* NVFP4's largest step is a third of the scale, which a given one puts below the values: those are cut off */
+    const float near = round % 3 == 2 ? most / 6 : most / 15;
+    for (size_t i = 0; i < COUNT; i++) {
+      assert_true(isfinite(got[i]));
+      if (config.global_scale == 0) assert_true(fabsf(got[i] / 2 - values[i] / 2) <= near);
+    }
+    viva_compressed_release(c), viva_tensor_release(t);
+  }
+  /* an infinity that was kept stays one */
+  viva_compression_config config = viva_nvfp4_config();
+  config.keep_nonfinite = 1;
+  values[5] = INFINITY;
+  viva_tensor *t = kit_tensor(engine, values, 1, COUNT);
+  viva_compressed *c = compress(engine, t, &config);
+  back(engine, c, got, COUNT);
+  for (size_t i = 0; i < COUNT; i++) assert_true(i == 5 ? got[i] == INFINITY : isfinite(got[i]));
+  viva_compressed_release(c), viva_tensor_release(t);
+  free(values), free(got);
+  viva_engine_release(engine);
 }
 
 static void other_types(void **state) {
@@ -595,6 +662,7 @@ int main(void) {
       cmocka_unit_test(segments_side_by_side),
       cmocka_unit_test(segments_shared),
       cmocka_unit_test(special_values),
+      cmocka_unit_test(finite_stays_finite),
       cmocka_unit_test(other_types),
       cmocka_unit_test(tensors_on_a_device),
       cmocka_unit_test(wrong_arguments),

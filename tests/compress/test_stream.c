@@ -196,6 +196,43 @@ static void given_scale(void **state) {
   viva_engine_release(engine);
 }
 
+/* Where a bound chooses bits for a segment, its blocks wait for it: a split changes nothing, a given scale or not. */
+static void given_scale_and_bound(void **state) {
+  (void)state;
+  enum { COUNT = 3200 };
+  viva_engine *engine = kit_engine(1);
+  float values[COUNT];
+  kit_values(1, 1, values, COUNT, 52);
+  for (size_t i = 0; i < COUNT / 2; i++) values[i] *= 0.2f; /* needs fewer bits than the other half */
+  viva_tensor *t = kit_tensor(engine, values, 1, COUNT);
+  uint64_t seed = 53;
+  for (int round = 0; round < 48; round++) {
+    viva_compression_config config = viva_nvfp4_config();
+    config.global_scale = 1;
+    config.max_error_pct = 0.5;
+    config.bound = (viva_compress_bound)(1 + round % 3);
+    config.segment = round % 2 ? 0 : 800;
+    viva_compressed *c = NULL;
+    assert_int_equal(viva_compress(engine, t, &config, &c, NULL), VIVA_OK);
+    viva_stream_options o = viva_stream_options_default();
+    o.workers = round / 6 % 3;
+    received *r = receive();
+    viva_stream *stream = open_stream(engine, &config, o, r);
+    viva_stream_state s = {.size = sizeof s};
+    if (round < 6) /* two halves, whose bits would differ */
+      for (size_t half = 0; half < COUNT; half += COUNT / 2)
+        assert_int_equal(viva_stream_process(stream, values + half, COUNT / 2, NULL, NULL), VIVA_OK);
+    feed(stream, values, round < 6 ? 0 : COUNT, &seed, &s);
+    same_as_one_call(r, c, &s);
+    if (config.bound == VIVA_COMPRESS_FIT && config.segment == 0) assert_int_equal(r->chunks[0].bits, 6);
+    viva_stream_free(stream);
+    received_free(r);
+    viva_compressed_release(c);
+  }
+  viva_tensor_release(t);
+  viva_engine_release(engine);
+}
+
 /* -- supervision */
 
 /* Fails an attempt in 100; a chunk fails when both of its attempts do, or one always. */
@@ -466,10 +503,15 @@ static void wrong_arguments(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(any_split),  cmocka_unit_test(given_scale),
-      cmocka_unit_test(bad_values), cmocka_unit_test(faults_stay_with_their_chunk),
-      cmocka_unit_test(deadline),   cmocka_unit_test(too_many_failures),
-      cmocka_unit_test(cancelling), cmocka_unit_test(wrong_arguments),
+      cmocka_unit_test(any_split),
+      cmocka_unit_test(given_scale),
+      cmocka_unit_test(given_scale_and_bound),
+      cmocka_unit_test(bad_values),
+      cmocka_unit_test(faults_stay_with_their_chunk),
+      cmocka_unit_test(deadline),
+      cmocka_unit_test(too_many_failures),
+      cmocka_unit_test(cancelling),
+      cmocka_unit_test(wrong_arguments),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* cmd_compress.c: viva compress: tensors of files, or floats from a pipe, into a container. */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -58,12 +59,18 @@ typedef struct job {
   viva_error writing; /* of a chunk from a pipe */
   int unwritten;      /* it failed */
   json_out json;
+  viva_compressed_desc piped; /* what the chunks from a pipe have been */
   uint64_t before, after, tensors;
 } job;
 
 static int put_bytes(void *user, const void *bytes, size_t count) {
   output_bytes(user, bytes, count);
   return output_failed(user);
+}
+
+/* After a failure: what was wrong, but for standard output, of which main speaks. Returns the exit code. */
+static int fail(const job *j, const viva_error *error) {
+  return j->bytes != NULL && output_failed(j->bytes) ? CODE_IO : message_error(error);
 }
 
 /* -- the table */
@@ -141,14 +148,14 @@ static void name_options(viva_error *error) {
   message_rename(error, "symmetric", "--symmetric");
   message_rename(error, "max_error_pct", "--max-error");
   message_rename(error, "segment", "--segment");
-  message_rename(error, "row_length", "--row-blocks");
 }
 
 /* -- files */
 
 static viva_status compress_tensor(job *j, const viva_stored_tensor *info, const viva_tensor *values) {
   const compress_args *how = &j->a->how;
-  const viva_compression_config config = compress_args_config(how);
+  viva_compression_config config = compress_args_config(how);
+  config.segment = compress_args_segment(how, info->rank > 0 ? info->shape[info->rank - 1] : 1, config.block_size);
   const viva_analyze_options options = compress_args_analyze(how);
   const viva_container_tensor described = {.size = sizeof described, .name = info->name, .dtype = info->dtype};
   viva_compressed_desc made = {.size = sizeof made};
@@ -163,19 +170,22 @@ static viva_status compress_tensor(job *j, const viva_stored_tensor *info, const
   return status;
 }
 
-static viva_status compress_array(job *j, const arrays *a, size_t index) {
+static viva_status compress_array(job *j, const arrays *a, size_t index, const char *path) {
   viva_stored_tensor info;
   viva_tensor *values = NULL;
   viva_status status = arrays_info(a, index, &info, &j->error);
   if (status != VIVA_OK || !arrays_wanted(&j->a->tensors, info.name)) return status;
   if (!arrays_real(&info)) {
-    if (!j->a->how.quiet) message_note("%s: left out: %s is no type of real numbers", info.name, info.type_name);
+    if (!j->a->how.quiet)
+      message_note("%s: left out: %s is no type of real numbers", info.name[0] != 0 ? info.name : path, info.type_name);
     return VIVA_OK;
   }
   status = arrays_read(a, index, &values, &j->error);
   if (status == VIVA_OK) status = compress_tensor(j, &info, values);
   name_options(&j->error);
   if (status != VIVA_OK && j->error.item[0] == 0) text_format(j->error.item, sizeof j->error.item, "%s", info.name);
+  if (status != VIVA_OK && j->error.item[0] == 0 && j->error.file[0] == 0)
+    text_format(j->error.file, sizeof j->error.file, "%s", path);
   viva_tensor_release(values);
   return status;
 }
@@ -183,30 +193,42 @@ static viva_status compress_array(job *j, const arrays *a, size_t index) {
 static int compress_file(job *j, const char *path) {
   arrays a;
   if (arrays_open(j->engine, path, &a, &j->error) != VIVA_OK) return message_error(&j->error);
+  const uint64_t before = j->tensors;
   int code = arrays_check_names(&a, &j->a->tensors, path);
   for (size_t i = 0; i < arrays_count(&a) && code == CODE_OK; i++) {
     if (signals_stopped())
       code = message_fail(CODE_INTERRUPTED, "stopped; nothing was written");
-    else if (compress_array(j, &a, i) != VIVA_OK)
-      code = message_error(&j->error);
+    else if (compress_array(j, &a, i, path) != VIVA_OK)
+      code = fail(j, &j->error);
   }
+  if (code == CODE_OK && j->tensors == before && arrays_count(&a) > 0)
+    code = message_fail(CODE_INPUT, "%s: there is no tensor of real numbers to compress", path);
   arrays_close(&a);
   return code;
 }
 
 /* -- a pipe */
 
+static void count_chunk(const viva_stream_chunk *chunk, viva_compressed_desc *info) {
+  for (uint64_t b = 0; b < chunk->blocks; b++)
+    info->blocks_raised += (chunk->bits > 0 ? chunk->bits : chunk->block_bits[b]) > info->config.bits_per_value;
+  info->blocks += chunk->blocks;
+  info->bound_met &= chunk->error_pct <= info->config.max_error_pct;
+  if (chunk->error_pct > info->error_pct) info->error_pct = chunk->error_pct;
+}
+
 static int on_chunk(void *user, const viva_stream_chunk *chunk) {
   job *j = user;
+  count_chunk(chunk, &j->piped);
   j->unwritten = viva_container_chunk(j->writer, chunk, &j->writing) != VIVA_OK;
   return j->unwritten;
 }
 
 /* Why the stream ended: the library says cancelled whoever did it. */
 static int pipe_failed(job *j, viva_status status) {
-  if (j->unwritten) return message_error(&j->writing);
+  if (j->unwritten) return fail(j, &j->writing);
   if (status == VIVA_E_CANCELLED && signals_stopped()) return message_fail(CODE_INTERRUPTED, "stopped");
-  return message_error(&j->error);
+  return fail(j, &j->error);
 }
 
 static int on_progress(void *user, uint64_t done, uint64_t total) {
@@ -214,10 +236,22 @@ static int on_progress(void *user, uint64_t done, uint64_t total) {
   return signals_stopped();
 }
 
+/* A stream stores a chunk with such a value as it is. Returns 0, or the exit code after a message. */
+static int check_finite(const job *j, const float *values, size_t count, uint64_t first) {
+  for (size_t i = 0; i < count && !j->a->how.keep_nonfinite; i++)
+    if (!isfinite(values[i]))
+      return message_fail(CODE_INPUT,
+                          "standard input: value %" PRIu64 " is %s; mend the data, or keep such blocks in 32 bits with "
+                          "--keep-nonfinite",
+                          first + i, isnan(values[i]) ? "NaN" : "infinite");
+  return CODE_OK;
+}
+
 /* Reads floats until the end. Returns 0, or the exit code after a message. */
 static int feed(job *j, viva_stream *stream) {
   static float values[PIECE_VALUES];
   size_t have = 0; /* bytes of an unfinished piece */
+  uint64_t taken = 0;
   for (;;) {
     const ssize_t got = read(STDIN_FILENO, (char *)values + have, sizeof values - have);
     if (got < 0 && errno == EINTR && !signals_stopped()) continue;
@@ -226,8 +260,11 @@ static int feed(job *j, viva_stream *stream) {
     if (got == 0) break;
     have += (size_t)got;
     const size_t whole = have / sizeof *values;
+    const int code = check_finite(j, values, whole, taken);
+    if (code != CODE_OK) return code;
     const viva_status status = viva_stream_process(stream, values, whole, NULL, &j->error);
     if (status != VIVA_OK) return pipe_failed(j, status);
+    taken += whole;
     memmove(values, (char *)values + whole * sizeof *values, have % sizeof *values);
     have %= sizeof *values;
   }
@@ -238,8 +275,7 @@ static int compress_pipe(job *j) {
   const compress_args *how = &j->a->how;
   const viva_compression_config config = compress_args_config(how);
   viva_stream_options options = viva_stream_options_default();
-  const viva_container_tensor t = {
-      .size = sizeof t, .name = "", .dtype = VIVA_F32, .elements = VIVA_UNKNOWN, .config = config};
+  viva_container_tensor t = {.size = sizeof t, .name = "", .dtype = VIVA_F32, .elements = VIVA_UNKNOWN};
   viva_stream *stream = NULL;
   viva_stream_state state = {.size = sizeof state};
   options.workers = (int32_t)how->workers;
@@ -247,22 +283,26 @@ static int compress_pipe(job *j) {
   options.user = j;
   options.progress = on_progress;
   viva_status status = viva_stream_create(j->engine, &config, &options, &stream, &j->error);
+  if (status == VIVA_OK) status = viva_stream_info(stream, &state, &j->error);
+  t.config = state.config; /* with the segment's length */
   if (status == VIVA_OK) status = viva_container_begin(j->writer, &t, &j->error);
   name_options(&j->error);
-  int code = status == VIVA_OK ? feed(j, stream) : message_error(&j->error);
+  j->piped = (viva_compressed_desc){.config = state.config, .bound_met = 1};
+  int code = status == VIVA_OK ? feed(j, stream) : fail(j, &j->error);
   if (code == CODE_OK) {
     status = viva_stream_finish(stream, &state, &j->error);
     if (status != VIVA_OK) code = pipe_failed(j, status);
   }
   viva_stream_free(stream);
   if (code != CODE_OK) return code;
-  viva_compressed_desc info = {
-      .config = config, .num_elements = state.values_out, .memory_bytes = state.total_bytes_out};
-  info.segments = state.processed_chunks;
-  info.segments_raw = state.raw_chunks;
-  info.bound_met = 1;
-  info.compression_ratio = state.total_bytes_out > 0 ? (double)state.total_bytes_in / (double)state.total_bytes_out : 0;
-  print_tensor(j, "(standard input)", &info);
+  viva_compressed_desc *info = &j->piped;
+  info->num_elements = state.values_out;
+  info->memory_bytes = state.total_bytes_out;
+  info->segments = state.processed_chunks;
+  info->segments_raw = state.raw_chunks;
+  info->compression_ratio =
+      state.total_bytes_out > 0 ? (double)state.total_bytes_in / (double)state.total_bytes_out : 0;
+  print_tensor(j, "(standard input)", info);
   return CODE_OK;
 }
 
@@ -296,8 +336,22 @@ static int compress_all(job *j, const operands *rest) {
     viva_container_abort(j->writer);
     return code;
   }
-  if (viva_container_finish(j->writer, &j->error) != VIVA_OK) return message_error(&j->error);
+  if (viva_container_finish(j->writer, &j->error) != VIVA_OK) return fail(j, &j->error);
   print_end(j);
+  return CODE_OK;
+}
+
+/* What the options ask for and cannot be. */
+static int check_options(const compress_args *how, const operands *rest) {
+  const char *useless = how->codec == CODEC_ADAPTIVE ? compress_args_not_adaptive(how) : NULL;
+  if (useless != NULL)
+    return message_usage("compress", "--codec adaptive chooses the format by itself: leave out %s", useless);
+  for (size_t i = 0; i < rest->count; i++) {
+    if (strcmp(rest->items[i], "-") != 0) continue;
+    if (how->codec == CODEC_ADAPTIVE)
+      return message_usage("compress", "--codec adaptive needs to see all of a tensor: it cannot read a pipe");
+    if (how->row_blocks) return message_usage("compress", "--row-blocks needs a tensor's rows: a pipe has none");
+  }
   return CODE_OK;
 }
 
@@ -309,11 +363,11 @@ static int run(output *out, void *values, const operands *rest) {
   const int piped = strcmp(a->to, "-") == 0;
   if (piped && out->terminal)
     return message_usage("compress", "a container is not for a terminal: give a path with -o");
-  for (size_t i = 0; i < rest->count; i++)
-    if (strcmp(rest->items[i], "-") == 0 && a->how.codec == CODEC_ADAPTIVE)
-      return message_usage("compress", "--codec adaptive needs to see all of a tensor: it cannot read a pipe");
+  int code = check_options(&a->how, rest);
+  if (code != CODE_OK) return code;
   j.out = piped || a->how.quiet ? NULL : out;
-  int code = piped ? try_pipe(rest) : try_output(a->to, rest);
+  j.bytes = piped ? out : NULL;
+  code = piped ? try_pipe(rest) : try_output(a->to, rest);
   if (code == CODE_OK) code = compress_args_engine(&a->how, &j.engine);
   if (code != CODE_OK) return code;
   if (viva_container_create(j.engine, piped ? NULL : a->to, piped ? put_bytes : NULL, out, &j.writer, &j.error) !=
@@ -322,7 +376,7 @@ static int run(output *out, void *values, const operands *rest) {
   else
     code = compress_all(&j, rest);
   viva_engine_release(j.engine);
-  return code;
+  return piped && code == CODE_IO && output_failed(out) ? CODE_OK : code; /* main says why */
 }
 
 const command command_compress = {

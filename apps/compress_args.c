@@ -6,12 +6,13 @@
 #include "messages.h"
 
 #define AT(field) offsetof(compress_args, field)
-#define SEGMENT   (1 << 20)
+#define SEGMENT   ((uint64_t)1 << 20)
 
 const option compress_codec_options[COMPRESS_CODEC_OPTIONS] = {
     {0, OPTION_CHOICE, "codec", "affine|nvfp4|adaptive", AT(codec),
      "affine: codes with a scale and a zero point for each block; nvfp4: E2M1 codes with E4M3 scales; adaptive: the "
-     "smallest format that keeps the error within --max-error, for each tensor",
+     "smallest format that keeps the error within --max-error, for each tensor; it takes none of the options below but "
+     "--max-error and --measure",
      0, 0},
     {0, OPTION_COUNT, "bits", "N", AT(bits), "affine: bits of a code, 2 to 8; 0: 4", 0, 8},
     {0, OPTION_COUNT, "block", "N", AT(block), "affine: values to a block, 8 to 256; 0: 16", 0, 256},
@@ -23,8 +24,11 @@ const option compress_codec_options[COMPRESS_CODEC_OPTIONS] = {
      "where it is missed: say so; more bits for the segment; more bits for the blocks; store the segment as it is", 0,
      0},
     {0, OPTION_CHOICE, "search", "mse|absmax|four-over-six", AT(search), "nvfp4: how a block's scale is chosen", 0, 0},
-    {0, OPTION_COUNT, "segment", "N", AT(segment), "values that share a global scale: a multiple of the block", 8,
-     1e12},
+    {0, OPTION_COUNT, "segment", "N", AT(segment),
+     "values that share a global scale: a multiple of the block; with --row-blocks as many whole rows as it holds, one "
+     "at "
+     "least; 0: about 2^20",
+     0, 1e12},
     {0, OPTION_SET, "row-blocks", NULL, AT(row_blocks), "end a block at the end of each row, as packed weights do", 0,
      0},
     {0, OPTION_SET, "keep-nonfinite", NULL, AT(keep_nonfinite),
@@ -35,7 +39,6 @@ void compress_args_defaults(compress_args *args) {
   memset(args, 0, sizeof *args);
   args->codec = CODEC_NVFP4;
   args->max_error = 2;
-  args->segment = SEGMENT;
 }
 
 viva_compression_config compress_args_config(const compress_args *args) {
@@ -51,6 +54,23 @@ viva_compression_config compress_args_config(const compress_args *args) {
   config.row_blocks = args->row_blocks;
   config.keep_nonfinite = args->keep_nonfinite;
   return config;
+}
+
+uint64_t compress_args_segment(const compress_args *args, uint64_t row, uint32_t block) {
+  if (args->segment > 0 && !args->row_blocks) return args->segment;
+  const uint64_t unit = args->row_blocks && row > 0 ? row : block, wanted = args->segment > 0 ? args->segment : SEGMENT;
+  return wanted > unit ? wanted / unit * unit : unit;
+}
+
+const char *compress_args_not_adaptive(const compress_args *args) {
+  if (args->bits > 0) return "--bits";
+  if (args->block > 0) return "--block";
+  if (args->symmetric) return "--symmetric";
+  if (args->bound != VIVA_COMPRESS_REPORT) return "--bound";
+  if (args->search != VIVA_SEARCH_MSE) return "--search";
+  if (args->segment > 0) return "--segment";
+  if (args->row_blocks) return "--row-blocks";
+  return args->keep_nonfinite ? "--keep-nonfinite" : NULL;
 }
 
 viva_analyze_options compress_args_analyze(const compress_args *args) {

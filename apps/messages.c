@@ -117,6 +117,8 @@ static const advice advices[] = {
     {"load the model with a larger context", "give a larger context with -c (--ctx-size)"},
     {"the largest context that fits is ", "give a smaller context with -c (--ctx-size): the largest that fits is "},
     {"ask for a BOS token", "add the BOS token with --bos"},
+    {"in 32 bits with keep_nonfinite", "in 32 bits with --keep-nonfinite"},
+    {"a multiple of block_size", "a multiple of --block"},
     {"; with weights ", "; with --weights "},
     {"load it with weights ", "load it with --weights "},
     {"load this matrix with weights ", "load this matrix with --weights "},

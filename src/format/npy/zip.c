@@ -21,7 +21,9 @@ enum {
   LOCATOR64_BYTES = 20,
   MAX_COMMENT = 65535,
   EXTRA_ZIP64 = 1,
-  ENCRYPTED = 1 /* of the flags */
+  VERSION = 63,       /* of the format, times 10: what is newer may mean something else */
+  NOT_PLAIN = 0x2061, /* flags: encrypted (the member, strongly, the directory), patches */
+  NAME_PIECE = 256
 };
 
 static uint16_t get16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
@@ -118,6 +120,8 @@ static int read_extra(zip_member *m, const uint8_t *extra, size_t bytes) {
 
 viva_status zip_next(const io_file *file, zip_directory *directory, zip_member *m, int *more, viva_error *error) {
   *more = directory->seen < directory->members;
+  if (!*more && directory->at < directory->size)
+    return zip_fail(file, error, VIVA_NO_OFFSET, "has a directory with more entries than it says");
   if (!*more) return VIVA_OK;
   const uint8_t *entry = directory->bytes + directory->at;
   const size_t left = directory->size - directory->at;
@@ -128,6 +132,7 @@ viva_status zip_next(const io_file *file, zip_directory *directory, zip_member *
   if (rest > left - ENTRY_BYTES) return zip_fail(file, error, VIVA_NO_OFFSET, "has a directory that is cut");
   *m = (zip_member){.name = (const char *)entry + ENTRY_BYTES,
                     .name_bytes = name,
+                    .version = get16(entry + 6) & 255u, /* the upper byte: a system */
                     .flags = get16(entry + 8),
                     .method = get16(entry + 10),
                     .crc = get32(entry + 16),
@@ -141,21 +146,40 @@ viva_status zip_next(const io_file *file, zip_directory *directory, zip_member *
   return VIVA_OK;
 }
 
+static viva_status unsupported(const io_file *file, viva_error *error, uint64_t offset, const char *message) {
+  zip_fail(file, error, offset, message);
+  if (error) error->code = VIVA_E_UNSUPPORTED;
+  return VIVA_E_UNSUPPORTED;
+}
+
+/* The name in the local header, against that in the directory. */
+static viva_status check_name(const io_file *file, const zip_member *m, size_t bytes, viva_error *error) {
+  char piece[NAME_PIECE];
+  int differ = bytes != m->name_bytes;
+  for (size_t at = 0; !differ && at < bytes; at += sizeof piece) {
+    const size_t part = bytes - at < sizeof piece ? bytes - at : sizeof piece;
+    TRY(io_read(file, piece, part, m->header + LOCAL_BYTES + at, error));
+    differ = memcmp(piece, m->name + at, part) != 0;
+  }
+  return differ ? zip_fail(file, error, m->header, "has a member whose name is another one in its directory") : VIVA_OK;
+}
+
 viva_status zip_locate(const io_file *file, zip_member *m, viva_error *error) {
   uint8_t local[LOCAL_BYTES];
   if (!ck_range(m->header, LOCAL_BYTES, file->stat.bytes))
     return zip_fail(file, error, m->header, "has a member that lies outside it");
   TRY(io_read(file, local, sizeof local, m->header, error));
   if (get32(local) != LOCAL_MARK) return zip_fail(file, error, m->header, "has no member where its directory says");
-  if (m->flags & ENCRYPTED) {
-    zip_fail(file, error, m->header, "is encrypted; expected members that are stored or deflated");
-    if (error) error->code = VIVA_E_UNSUPPORTED;
-    return VIVA_E_UNSUPPORTED;
-  }
-  m->offset = m->header + LOCAL_BYTES + get16(local + 26) + get16(local + 28);
+  if (m->version > VERSION)
+    return unsupported(file, error, m->header, "has a member that needs a newer version of zip than 6.3");
+  if (m->flags & NOT_PLAIN)
+    return unsupported(file, error, m->header,
+                       "is encrypted, or a patch; expected members that are stored or deflated");
+  const size_t name = get16(local + 26);
+  m->offset = m->header + LOCAL_BYTES + name + get16(local + 28);
   if (!ck_range(m->offset, m->packed, file->stat.bytes))
     return zip_fail(file, error, m->header, "has a member that lies outside it");
-  return VIVA_OK;
+  return check_name(file, m, name, error);
 }
 
 /* -- checksum */

@@ -5,7 +5,8 @@
  *   end:        [zip64 end record, its locator,] "PK\5\6" (22 bytes), comment: found by looking from the file's end
  *
  * Sizes and offsets of 0xffffffff stand in the zip64 extra field (id 1) of the entry. The directory rules; of a local
- * header only the lengths of its name and extra field are used, to find the data.
+ * header only the name, which must be the same, and the length of its extra field are used. The directory must hold the
+ * members that the end says, and nothing else.
  */
 #ifndef FORMAT_NPY_ZIP_H
 #define FORMAT_NPY_ZIP_H
@@ -17,7 +18,7 @@ enum { ZIP_STORED = 0, ZIP_DEFLATED = 8 };
 typedef struct zip_member {
   const char *name; /* not zero-ended, in the directory's bytes */
   size_t name_bytes;
-  uint16_t method, flags;
+  uint16_t version, method, flags; /* version: needed to read it, times 10 */
   uint32_t crc;
   uint64_t packed, bytes; /* stored in the file; as the member's contents */
   uint64_t header;        /* offset of the local header */
@@ -32,9 +33,9 @@ typedef struct zip_directory {
 
 /* Finds and reads the directory. E_FORMAT, E_IO, E_MEMORY. */
 viva_status zip_open(runtime *rt, const io_file *file, zip_directory *directory, viva_error *error);
-/* The next member; *more is 0 at the end. */
+/* The next member; *more is 0 at the end, which must be the directory's. */
 viva_status zip_next(const io_file *file, zip_directory *directory, zip_member *member, int *more, viva_error *error);
-/* Reads the local header and checks that the data lies within the file. */
+/* Reads the local header and checks it, and that the data lies within the file. */
 viva_status zip_locate(const io_file *file, zip_member *member, viva_error *error);
 
 /* The checksum of zip, carried on from crc (0 at first). */

@@ -132,6 +132,54 @@ static void cuts_and_changes(void **state) {
   end(&k);
 }
 
+/* Two bytes of a copy become this number, and the file is refused, or read. */
+static void with_number(kit *k, uint8_t *copy, size_t bytes, size_t at, unsigned number, viva_status code,
+                        const char *text) {
+  const uint8_t before[2] = {copy[at], copy[at + 1]};
+  copy[at] = (uint8_t)(number & 255), copy[at + 1] = (uint8_t)(number >> 8);
+  if (code != VIVA_OK) {
+    refused(k, copy, bytes, code, text);
+  } else {
+    memory_io_put(k->io, PATH, copy, bytes);
+    assert_true(reads_the_same(k));
+  }
+  memcpy(copy + at, before, 2);
+}
+
+/* The directory, its end and the members' own headers say the same, in a version that is known. */
+static void directory_and_members(void **state) {
+  (void)state;
+  kit k = begin();
+  char name[600];
+  memset(name, 'n', sizeof name - 1), name[sizeof name - 1] = 0;
+  viva_tensor_data both[2] = {two[0], two[1]};
+  both[1].name = name;
+  size_t bytes;
+  assert_int_equal(npz_write(k.rt, PATH, both, 2, NULL), VIVA_OK);
+  const void *written = memory_io_get(k.io, PATH, &bytes);
+  uint8_t *copy = malloc(bytes);
+  assert_non_null(copy);
+  memcpy(copy, written, bytes);
+  const uint8_t *end_record = copy + bytes - 22;
+  const size_t entry = (size_t)(end_record[16] | end_record[17] << 8), second = bytes - 22 - strlen(name) - 4;
+  assert_memory_equal(copy + entry, "PK\1\2", 4);
+  assert_memory_equal(copy + second, name, strlen(name));
+  with_number(&k, copy, bytes, bytes - 12, 2, VIVA_OK, "");
+  with_number(&k, copy, bytes, bytes - 12, 1, VIVA_E_FORMAT, "more entries than it says");
+  with_number(&k, copy, bytes, bytes - 12, 0, VIVA_E_FORMAT, "more entries than it says");
+  with_number(&k, copy, bytes, bytes - 12, 3, VIVA_E_FORMAT, "fewer entries than it says");
+  with_number(&k, copy, bytes, entry + 46, 'b' | '/' << 8, VIVA_E_FORMAT, "name is another one in its directory");
+  with_number(&k, copy, bytes, 30, 'b' | '/' << 8, VIVA_E_FORMAT, "name is another one in its directory");
+  with_number(&k, copy, bytes, 26, 12, VIVA_E_FORMAT, "name is another one in its directory");
+  with_number(&k, copy, bytes, second + 500, 'm' | 'n' << 8, VIVA_E_FORMAT, "name is another one in its directory");
+  with_number(&k, copy, bytes, entry + 6, 3 << 8 | 63, VIVA_OK, ""); /* as Unix has it */
+  with_number(&k, copy, bytes, entry + 6, 64, VIVA_E_UNSUPPORTED, "newer version");
+  with_number(&k, copy, bytes, entry + 8, 0x1, VIVA_E_UNSUPPORTED, "encrypted");
+  with_number(&k, copy, bytes, entry + 8, 0x20, VIVA_E_UNSUPPORTED, "patch");
+  free(copy);
+  end(&k);
+}
+
 static size_t put_header(char *file, const char *dict) {
   const size_t length = strlen(dict);
   memcpy(file, "\x93NUMPY\1\0", 8);
@@ -266,9 +314,9 @@ static void checksum_and_inflate(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(writes_and_reads),     cmocka_unit_test(cuts_and_changes), cmocka_unit_test(headers),
-      cmocka_unit_test(what_is_not_written),  cmocka_unit_test(failing_memory),   cmocka_unit_test(failing_files),
-      cmocka_unit_test(checksum_and_inflate),
+      cmocka_unit_test(writes_and_reads),      cmocka_unit_test(cuts_and_changes),     cmocka_unit_test(headers),
+      cmocka_unit_test(directory_and_members), cmocka_unit_test(what_is_not_written),  cmocka_unit_test(failing_memory),
+      cmocka_unit_test(failing_files),         cmocka_unit_test(checksum_and_inflate),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

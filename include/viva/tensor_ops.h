@@ -260,8 +260,8 @@ VIVA_API viva_status viva_tensor_full_like(const viva_tensor *a, viva_dtype dtyp
 /* A copy of row-major elements. Errors: E_SIZE (bytes is not what the shape needs). */
 VIVA_API viva_status viva_tensor_from_data(viva_engine *engine, const void *data, size_t bytes, viva_dtype dtype,
                                            uint32_t rank, const uint64_t *shape, viva_tensor **out, viva_error *error);
-/* start, start + step, … below (step < 0: above) stop: ceil((stop − start)/step) elements. Errors: E_ARGUMENT (step
- * 0). */
+/* start, start + step, … below (step < 0: above) stop: ceil((stop − start)/step) elements; of an infinite step towards stop
+ * start alone. Errors: E_ARGUMENT (step 0, or what does not end). */
 VIVA_API viva_status viva_tensor_arange(viva_engine *engine, viva_dtype dtype, double start, double stop, double step,
                                         viva_tensor **out, viva_error *error);
 /* count numbers from start to stop, both included (integer types: rounded down); as powers of base in the second. */
@@ -293,7 +293,7 @@ VIVA_API viva_random_options viva_random_options_default(void);
  * block), key seed, so that any part can be made anew anywhere. Float types.
  *
  * options: NULL for the defaults: uniform in [0, 1), seed 0. Errors: E_ARGUMENT (a bound, mean or deviation that is not
- * finite), E_DTYPE, E_MEMORY */
+ * finite, low > high, a deviation below 0, numbers or a difference high - low that overflow), E_DTYPE, E_MEMORY */
 VIVA_API viva_status viva_tensor_random(viva_engine *engine, viva_dtype dtype, uint32_t rank, const uint64_t *shape,
                                         const viva_random_options *options, viva_tensor **out, viva_error *error);
 /* Weights [outputs][inputs]: Xavier: uniform within ±sqrt(6/(inputs + outputs)); He: normal with deviation

@@ -37,7 +37,9 @@ viva_status create_from_data(runtime *rt, const void *data, size_t bytes, viva_d
 
 viva_status create_range(runtime *rt, viva_dtype dtype, double start, double stop, double step, goal *g,
                          viva_error *error) {
-  const double count = ceil((stop - start) / step);
+  const double steps = (stop - start) / step;
+  /* a step that is infinite, or too large for the quotient, still has its start */
+  const double count = steps == 0 && stop != start && !signbit(steps) ? 1 : ceil(steps);
   if (step == 0 || !isfinite(count))
     return error_set(error, VIVA_E_ARGUMENT, "arange from %g to %g in steps of %g does not end", start, stop, step);
   if (count > MAX_COUNT) return error_set(error, VIVA_E_LIMIT, "arange would have %g elements", count);
@@ -46,7 +48,7 @@ viva_status create_range(runtime *rt, viva_dtype dtype, double start, double sto
   few_room few;
   if (shape[0] > FEW) TRY(tensor_empty(rt, VIVA_F64, 1, shape, &wide, error));
   double *values = (double *)(void *)(wide ? wide->data : few.bytes);
-  for (uint64_t i = 0; i < shape[0]; i++) values[i] = start + (double)i * step;
+  for (uint64_t i = 0; i < shape[0]; i++) values[i] = i == 0 ? start : start + (double)i * step;
   if (wide) return goal_give(g, wide, dtype, error);
   return few_give(g, rt, dtype, 1, shape, VIVA_F64, values, error);
 }

@@ -154,9 +154,13 @@ static viva_status lay_over(runtime *rt, const tensor_device *device, const dlpa
       ck_mul((uint64_t)span + 1, (uint64_t)element, &bytes) || bytes > PTRDIFF_MAX)
     return error_set(error, VIVA_E_LIMIT, "the size of the DLPack tensor overflows");
   if (empty) return tensor_create_on(rt, device, dtype, (uint32_t)t->rank, shape, view, error);
+  uintptr_t first, end;
+  if (t->byte_offset > PTRDIFF_MAX || __builtin_add_overflow((uintptr_t)t->data, t->byte_offset, &first) ||
+      __builtin_add_overflow(first, low * element, &first) || __builtin_add_overflow(first, bytes, &end))
+    return error_set(error, VIVA_E_LIMIT, "the elements of the DLPack tensor, %llu bytes behind its data, lie nowhere",
+                     (unsigned long long)t->byte_offset);
   const uint64_t length[1] = {(uint64_t)span + 1};
-  const viva_tensor_memory memory = {
-      .size = sizeof memory, .data = (char *)t->data + t->byte_offset + low * element, .bytes = (size_t)bytes};
+  const viva_tensor_memory memory = {.size = sizeof memory, .data = (char *)first, .bytes = (size_t)bytes};
   TRY(tensor_wrap(rt, device, &memory, dtype, 1, length, base, error));
   return tensor_over((*base)->storage, dtype, (uint32_t)t->rank, shape, strides, -low, view, error);
 }

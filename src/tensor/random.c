@@ -78,24 +78,44 @@ viva_random_options viva_random_options_default(void) {
   return (viva_random_options){.size = sizeof(viva_random_options), .high = 1, .deviation = 1};
 }
 
+#define RADIUS 9.0 /* more than any of draw_pair's, the largest of which is sqrt(106 log 2) */
+
 static viva_status check_finite(double value, const char *name, viva_error *error) {
   if (isfinite(value)) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "%s is %g; expected a finite number", name, value);
   return error_option(error, VIVA_E_ARGUMENT, name);
 }
 
+/* All numbers of [low, high) can be computed. */
+static viva_status check_uniform(const viva_random_options *o, viva_error *error) {
+  TRY(check_finite(o->low, "low", error));
+  TRY(check_finite(o->high, "high", error));
+  if (o->low <= o->high && isfinite(o->high - o->low)) return VIVA_OK;
+  if (o->low > o->high)
+    error_set(error, VIVA_E_ARGUMENT, "low is %g and high is %g; expected low <= high", o->low, o->high);
+  else
+    error_set(error, VIVA_E_ARGUMENT, "high - low overflows: low is %g and high is %g", o->low, o->high);
+  return error_option(error, VIVA_E_ARGUMENT, "high");
+}
+
+/* Likewise of the normal distribution: none is infinite. */
+static viva_status check_normal(const viva_random_options *o, viva_error *error) {
+  TRY(check_finite(o->mean, "mean", error));
+  TRY(check_finite(o->deviation, "deviation", error));
+  if (o->deviation >= 0 && isfinite(fabs(o->mean) + RADIUS * o->deviation)) return VIVA_OK;
+  if (o->deviation < 0)
+    error_set(error, VIVA_E_ARGUMENT, "deviation is %g; expected 0 or more", o->deviation);
+  else
+    error_set(error, VIVA_E_ARGUMENT, "numbers of the mean %g and the deviation %g overflow", o->mean, o->deviation);
+  return error_option(error, VIVA_E_ARGUMENT, "deviation");
+}
+
 viva_status create_random_options(viva_random_options *options, const viva_random_options *given, viva_error *error) {
   *options = viva_random_options_default();
   TRY(options_read(options, given, "viva_random_options", error));
   TRY(options_reserved(options->reserved, "viva_random_options", error));
-  if (options->distribution == VIVA_UNIFORM) {
-    TRY(check_finite(options->low, "low", error));
-    return check_finite(options->high, "high", error);
-  }
-  if (options->distribution == VIVA_NORMAL) {
-    TRY(check_finite(options->mean, "mean", error));
-    return check_finite(options->deviation, "deviation", error);
-  }
+  if (options->distribution == VIVA_UNIFORM) return check_uniform(options, error);
+  if (options->distribution == VIVA_NORMAL) return check_normal(options, error);
   error_set(error, VIVA_E_ARGUMENT, "distribution is %d; expected 0 (uniform) or 1 (normal)",
             (int)options->distribution);
   return error_option(error, VIVA_E_ARGUMENT, "distribution");

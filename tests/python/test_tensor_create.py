@@ -120,9 +120,22 @@ def test_elements_do_not_depend_on_the_shape():
 
 
 def test_random_refuses():
-    for given in ({"low": math.inf}, {"distribution": 2}, {"distribution": NORMAL, "deviation": math.nan}):
-        with pytest.raises(VivaError):
+    for given, text in (({"low": math.inf}, "low is inf; expected a finite number"), ({"distribution": 2}, "distribution is 2"),
+                        ({"low": 2.0}, "low is 2 and high is 1; expected low <= high"),
+                        ({"low": -1e308, "high": 1e308}, "high - low overflows: low is -1e.308 and high is 1e.308"),
+                        ({"distribution": NORMAL, "deviation": math.nan}, "deviation is nan; expected a finite number"),
+                        ({"distribution": NORMAL, "deviation": -1.0}, "deviation is -1; expected 0 or more"),
+                        ({"distribution": NORMAL, "deviation": 1e308}, "the mean 0 and the deviation 1e.308 overflow"),
+                        ({"distribution": NORMAL, "mean": 1e308, "deviation": 1e307}, "overflow")):
+        with pytest.raises(VivaError, match=text) as refused:
             random((3, ), **given)
+        assert refused.value.code == "VIVA_E_ARGUMENT"
+        with pytest.raises(VivaError, match=text):
+            random((300, ), **given)
+    assert same(random((70, ), low=2.0, high=2.0), np.full(70, 2.0))
+    assert same(random((70, ), distribution=NORMAL, mean=2.0, deviation=0.0), np.full(70, 2.0))
+    assert np.isfinite(random((1001, ), low=-8e307, high=8e307)).all()
+    assert np.isfinite(random((1001, ), distribution=NORMAL, deviation=1e307)).all()
     with pytest.raises(VivaError):
         random((3, ), np.dtype(np.int32))
 

@@ -96,7 +96,8 @@ def test_small_floats_go_round():
 
 
 @pytest.mark.parametrize("field,value", [("major", 2), ("device_type", 2), ("code", 5), ("lanes", 4), ("rank", 9),
-                                         ("rank", -1)])
+                                         ("rank", -1), ("byte_offset", 2**64 - 8), ("byte_offset", 2**63),
+                                         ("data", 2**64 - 16)])
 def test_refusals(field, value):
     managed, handle = c.c_void_p(), c.c_void_p()
     assert lib.viva_tensor_to_dlpack(tensor_of(np.zeros(3)), c.byref(managed), None) == 0

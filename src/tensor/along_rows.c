@@ -67,9 +67,9 @@ double row_extreme(viva_dtype type, const char *in, size_t n, int largest) {
 
 static viva_dtype type_of(const void *arg) { return *(const viva_dtype *)arg; }
 
-/* -- running sums and products: in F64 for floats */
+/* -- running sums and products: in F64 for floats, from what changes nothing: of sums -0, for 0 + -0 is 0 */
 
-#define RUNNING(name, operator, start)                                                                                 \
+#define RUNNING(name, operator, start, whole)                                                                          \
   void name(const void *arg, const char *in, size_t n, char *out, char *second, void *scratch) {                       \
     const viva_dtype type = type_of(arg);                                                                              \
     (void)second, (void)scratch;                                                                                       \
@@ -84,12 +84,12 @@ static viva_dtype type_of(const void *arg) { return *(const viva_dtype *)arg; }
       for (size_t i = 0; i < n; i++) y[i] = (float)(value = value operator(double) x[i]);                              \
     } else {                                                                                                           \
       const uint64_t *x = (const uint64_t *)(const void *)in; /* wraps, whatever the sign */                           \
-      uint64_t *y = (uint64_t *)(void *)out, value = start;                                                            \
+      uint64_t *y = (uint64_t *)(void *)out, value = whole;                                                            \
       for (size_t i = 0; i < n; i++) y[i] = value = value operator x[i];                                               \
     }                                                                                                                  \
   }
-RUNNING(along_cumsum, +, 0)
-RUNNING(along_cumprod, *, 1)
+RUNNING(along_cumsum, +, -0.0, 0)
+RUNNING(along_cumprod, *, 1, 1)
 
 /* -- scaling */
 

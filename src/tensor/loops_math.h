@@ -279,7 +279,7 @@ static inline double silu_f64(double x) {
   const double scale = f64_of_bits((n - (far ? 128u : 0u) + 1023) << 52), one = far ? 0.0 : 1.0;
   const double e = y * scale, sum = one + e, least = e < one ? e : one, most = e < one ? one : e;
   const double lost = (least - (sum - most)) + low * scale;
-  const double q = x / sum, near = q - q * (lost * (1.0 / sum));
+  const double q = x / sum, near = copysign(q - q * (lost * (1.0 / sum)), x); /* of -0: 0 - 0 has lost the sign */
   const double y_near = near * (far ? 0x1p-128 : 1.0);
   return x > 700.0 ? x : x < -760.0 ? x * 0.0 : y_near; /* −inf: NaN, as x / (1 + e^-x) */
 }

@@ -70,7 +70,8 @@ ORDERS = list(itertools.product(range(4), range(4)))
 
 
 def ulps(result, exact, dtype):
-    """|result − exact| in units of the last place of exact as dtype; 0 where both are the same infinity or NaN."""
+    """|result − exact| in units of the last place of exact as dtype; 0 where both are the same infinity or NaN; infinity where
+    both are 0, of two signs."""
     info = np.finfo(np.float32) if dtype == BF16 else np.finfo(dtype)
     bits, tiny = (7, 2.0**-133) if dtype == BF16 else (info.nmant, float(info.smallest_subnormal))
     exact = np.asarray(exact, np.longdouble)
@@ -81,14 +82,21 @@ def ulps(result, exact, dtype):
         distance = np.abs(result - exact) / unit
         limit = np.longdouble(2) ** 128 * (1 - np.longdouble(2) ** -9) if dtype == BF16 else np.longdouble(info.max)
     overflow = np.isinf(result) & (np.abs(exact) >= limit) & ((result > 0) == (exact > 0))
-    equal = (result == exact) | (np.isnan(result) & np.isnan(exact)) | overflow
-    return np.where(equal, 0, np.where(np.isnan(distance), np.inf, distance))
+    equal = ((result == exact) & ((exact != 0) | (np.signbit(result) == np.signbit(exact)))) | (np.isnan(result) & np.isnan(exact)) | overflow
+    zeros = (result == 0) & (exact == 0)
+    return np.where(equal, 0, np.where(np.isnan(distance) | zeros, np.inf, distance))
 
 
 def same(a, b):
-    """Equal in type, shape and values; NaN is NaN."""
+    """Equal in type, shape, values and the sign of zeros; NaN is NaN."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     if a.tobytes() == b.tobytes():
         return True
-    return bool(np.all((a == b) | ((a != a) & (b != b))))
+    signs = [np.signbit(x.astype(np.float64)) for x in (a, b)]
+    return bool(np.all(((a == b) & ((a != 0) | (signs[0] == signs[1]))) | ((a != a) & (b != b))))
+
+
+def alike(a, b):
+    """The same, but for the sign of zeros: where docs/tensor.md says that it differs."""
+    return same(a + a.dtype.type(0), b + b.dtype.type(0))

@@ -2,13 +2,14 @@
 give the same), limits of integers, NaN and infinities in pairs."""
 
 import ctypes as c
+import itertools
 import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from tensor_cases import same
+from tensor_cases import alike, same
 from viva_tensor import BF16, DTYPES, E2M1, E4M3, E5M2, E8M0, VivaError, axes, engine, lib, names, new, open_engine, tensor as tensor_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -31,7 +32,7 @@ def listed(t):
 CLOSE = {"rtol": 2.0**-52}
 
 
-def agree(what, numpy_call, viva_call, rtol=0):
+def agree(what, numpy_call, viva_call, rtol=0, equal=same):
     try:
         expected = np.asarray(numpy_call())
     except (ValueError, IndexError, TypeError, np.exceptions.AxisError):
@@ -42,7 +43,7 @@ def agree(what, numpy_call, viva_call, rtol=0):
     if rtol:
         np.testing.assert_allclose(found, expected, rtol=rtol)
         return
-    assert same(found, np.ascontiguousarray(expected).reshape(expected.shape)), f"{what}: {expected} {found}"
+    assert equal(found, np.ascontiguousarray(expected).reshape(expected.shape)), f"{what}: {expected} {found}"
 
 
 def i64(*values):
@@ -114,8 +115,27 @@ def test_special_values_in_pairs(dtype):
     x, y = np.meshgrid(*[np.array([0., -0., 1, -1, np.inf, -np.inf, np.nan, 2.5, -2.5], dtype)] * 2)
     for op in BINARY:
         close = CLOSE if op == "power" and dtype == np.float64 else {}  # NumPy's own differs by an ulp between processors
-        agree(op, lambda: getattr(np, op)(x, y), lambda: new("binary", BINARY.index(op), tensor_of(x), tensor_of(y)), **close)
-    agree("median", lambda: np.median(y, 1), lambda: new("median", tensor_of(y), 1, 0))
+        first = op in ("maximum", "minimum")  # of -0 and 0
+        agree(op, lambda: np.where(x == y, x, getattr(np, op)(x, y)) if first else getattr(np, op)(x, y),
+              lambda: new("binary", BINARY.index(op), tensor_of(x), tensor_of(y)), **close)
+    agree("median", lambda: np.median(y, 1), lambda: new("median", tensor_of(y), 1, 0), equal=alike)  # of -0 alone: -0
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 16, 33, 600, 5000])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, BF16])
+def test_minus_zero(dtype, n):
+    """What becomes of -0: few elements, whole vectors and what is left over; the first of a row, and all of it."""
+    a = np.full((2, n), -0.0).astype(dtype)
+    a[1, n // 2:] = 0
+    t = tensor_of(a)
+    for op in ("silu", "gelu", "tanh", "sin", "expm1", "log1p", "sqrt", "negative", "floor", "rint"):
+        expected = -a if op == "negative" else a
+        assert same(new("unary", UNARY.index(op), t).numpy(), expected), op
+    for op in ("cumsum", "cumprod"):
+        agree(op, lambda: getattr(np, op)(a.astype(np.float64), 1).astype(dtype), lambda: new("along", ALONG.index(op), t, 1))
+    for op, axis in itertools.product(("sum", "prod", "mean"), (0, 1)):
+        agree(op, lambda: getattr(np, op)(a.astype(np.float64), axis=axis).astype(dtype),
+              lambda: new("reduce", REDUCTIONS.index(op), t, axes((axis, )), 1, 0))
 
 
 @pytest.mark.parametrize("dtype", TYPES[:-1])
@@ -125,10 +145,18 @@ def test_ranges(dtype):
     for n in (0, 1, 2, 7):
         agree(f"linspace {n}", lambda: np.linspace(low, 8.5, n, dtype=dtype),
               lambda: new("linspace", *made, c.c_double(low), c.c_double(8.5), c.c_uint64(n)))
-    for given in ((0, 5, 1), (0, 0, 1), (0, 5, -1), (1, 6, 2), (5, 0, -2)):
-        if dtype.kind != "u" or given[2] > 0:
+    inf = math.inf
+    for given in ((0, 5, 1), (0, 0, 1), (0, 5, -1), (1, 6, 2), (5, 0, -2), (2, 5, inf), (2, 5, -inf), (5, 2, -inf), (2, 2, inf)):
+        if dtype.kind == "f" or inf not in map(abs, given) and (dtype.kind != "u" or given[2] > 0):
             agree(f"arange {given}", lambda: np.arange(*given, dtype=dtype),
                   lambda: new("arange", *made, *map(c.c_double, given)))
+
+
+def test_ranges_without_an_end():
+    for given in ((0, 5, 0), (0, math.inf, 1), (0, math.inf, math.inf), (math.nan, 5, 1), (0, 5, math.nan)):
+        with pytest.raises(VivaError, match="does not end"):
+            new("arange", engine, DTYPES[np.dtype(np.float64)], *map(c.c_double, given))
+    assert same(new("arange", engine, DTYPES[np.dtype(np.int32)], *map(c.c_double, (2, 5, math.inf))).numpy(), np.array([2], np.int32))
 
 
 @pytest.mark.parametrize("name", ["sum", "max", "min", "var", "prod"])

@@ -159,9 +159,10 @@ static viva_status quantiles(const char *name, const viva_tensor *a, double perc
   if (!dtype_is_compute(a->dtype)) return operand_refuse(name, a->dtype, VIVA_DTYPE_NONE, error);
   if (!all) TRY(operand_axis(a, axis, &at, error));
   const uint64_t n = all ? a->elements : a->shape[at];
-  if (n == 0)
-    return error_set(error, VIVA_E_ARGUMENT, "%s of nothing has no value: the tensor is %s", name,
-                     tensor_shape_text(a, text));
+  if (n == 0) {
+    while (all && a->shape[at] > 0) at++;
+    return operand_nothing(name, a, at, error);
+  }
   const viva_dtype result = dtype_is_float(a->dtype) ? a->dtype : VIVA_F64;
   const quantile q = {dtype_kernel(result), percent / 100};
   const uint32_t rank = shape_without(a, all, at, keepdims, shape);

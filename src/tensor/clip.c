@@ -15,16 +15,20 @@ typedef struct clipping {
   const viva_tensor *operands[4];
 } clipping;
 
+static viva_status refuse_bounds(const viva_tensor *a, double low, double high, const char *wanted, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT, "clip of the tensor %s of %s: low is %g and high is %g; expected %s",
+                   tensor_shape_text(a, text), viva_dtype_name(a->dtype), low, high, wanted);
+}
+
 static viva_status plan_clip(const viva_tensor *a, double low, double high, clipping *c, viva_error *error) {
   TRY(operand_need(a, "a", error));
-  if (!(low <= high))
-    return error_set(error, VIVA_E_ARGUMENT, "clip: low is %g and high is %g; expected low <= high", low, high);
+  if (!(low <= high)) return refuse_bounds(a, low, high, "low <= high", error);
   if (!dtype_is_compute(a->dtype) || a->dtype == VIVA_BOOL)
     return operand_refuse("clip", a->dtype, VIVA_DTYPE_NONE, error);
   const viva_dtype type = dtype_kernel(a->dtype);
   if (dtype_is_integer(a->dtype)) {
-    if (ceil(low) > floor(high))
-      return error_set(error, VIVA_E_ARGUMENT, "clip: no integer lies between low %g and high %g", low, high);
+    if (ceil(low) > floor(high)) return refuse_bounds(a, low, high, "an integer between them", error);
     low = ceil(low), high = floor(high);
   }
   scalar_computed(&c->low, a->dtype, low);

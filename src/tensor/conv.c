@@ -93,13 +93,16 @@ static void run_band(const conv *c, uint64_t image, uint64_t group, uint64_t fir
 static viva_status run(conv *c, viva_tensor *to, viva_error *error) {
   runtime *rt = to->storage->rt;
   uint64_t line, bytes;
+  char text[128];
   if (to->elements == 0) return VIVA_OK;
   const uint64_t depth = c->channels * c->w.kernel[0] * c->w.kernel[1];
   if (ck_mul(depth, c->w.out[1], &line) || ck_mul(line, c->element, &line) || line > PTRDIFF_MAX)
-    return error_set(error, VIVA_E_LIMIT, "conv2d: the windows of one row overflow");
+    return error_set(error, VIVA_E_LIMIT, "conv2d: the windows of one row of the result %s overflow",
+                     tensor_shape_text(to, text));
   c->rows = line > 0 && line < BAND_BYTES ? BAND_BYTES / line : 1;
   if (c->rows > c->w.out[0]) c->rows = c->w.out[0];
-  if (ck_mul(c->rows, line, &bytes)) return error_set(error, VIVA_E_LIMIT, "conv2d: the windows overflow");
+  if (ck_mul(c->rows, line, &bytes))
+    return error_set(error, VIVA_E_LIMIT, "conv2d: the windows of the result %s overflow", tensor_shape_text(to, text));
   c->columns = mem_alloc(&rt->mem, (size_t)bytes);
   if (!c->columns)
     return error_set(error, VIVA_E_MEMORY, "no memory for %llu bytes of windows", (unsigned long long)bytes);
@@ -124,8 +127,8 @@ static viva_status take_kernels(const viva_tensor *a, const viva_tensor *kernels
   c->groups = o->groups, c->channels = channels;
   c->w.kernel[0] = kernels->shape[r - 2], c->w.kernel[1] = kernels->shape[r - 1];
   if (c->groups != 1 && (c->groups == 0 || outputs % c->groups != 0))
-    return error_set(error, VIVA_E_SIZE, "conv2d: %llu outputs are no multiple of %llu groups",
-                     (unsigned long long)outputs, (unsigned long long)c->groups);
+    return error_set(error, VIVA_E_SIZE, "conv2d: the outputs of kernels %s are no multiple of %llu groups",
+                     tensor_shape_text(kernels, first), (unsigned long long)c->groups);
   c->outputs = c->groups == 1 ? outputs : outputs / c->groups;
   TRY(window_make(a, o, &c->w, error));
   uint64_t all;

@@ -4,6 +4,7 @@
 
 #include "tensor/operand.h"
 #include "tensor/reducers.h"
+#include "viva/tensor_ops.h"
 
 typedef struct fold {
   reducer_op op;
@@ -19,6 +20,10 @@ viva_dtype fold_result(reducer_op op, viva_dtype type);
 /* to: dense, of fold_result's type, one element for each index of the kept axes. The order of additions depends on the shape and the
  * strides alone, not on the number of threads. RED_MAX and RED_MIN need at least one element for each result. */
 void fold_run(const fold *f, viva_tensor *to);
+
+/* viva_tensor_reduce, in whose messages the operation has this name. */
+viva_status reduce_as(const char *name, viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
+                      int32_t keepdims, viva_tensor **out, viva_error *error);
 
 /* A line of n ≤ RED_PIECE dense elements of F64, F32, I64 or U64, to a value of fold_result's type. */
 void fold_line(reducer_op op, viva_dtype type, const void *line, size_t n, double shift, red_value *value);

@@ -27,10 +27,11 @@ static viva_status check_list(const viva_tensor *const *tensors, uint32_t count,
   return VIVA_OK;
 }
 
-static viva_status refuse_shape(const viva_tensor *first, const viva_tensor *other, viva_error *error) {
+static viva_status refuse_shape(const char *name, uint32_t axis, const viva_tensor *first, const viva_tensor *other,
+                                const char *wanted, viva_error *error) {
   char a[128], b[128];
-  return error_set(error, VIVA_E_SIZE, "tensors %s and %s cannot be joined: sizes differ beside the axis",
-                   tensor_shape_text(first, a), tensor_shape_text(other, b));
+  return error_set(error, VIVA_E_SIZE, "%s: tensors %s and %s cannot be joined along axis %u; expected %s", name,
+                   tensor_shape_text(first, a), tensor_shape_text(other, b), (unsigned)axis, wanted);
 }
 
 /* An axis whose size overflows. */
@@ -52,14 +53,15 @@ static viva_status concatenate(const viva_tensor *const *tensors, uint32_t count
   uint32_t at;
   uint64_t shape[VIVA_TENSOR_MAX_RANK], first = 0;
   viva_tensor *made;
+  static const char wanted[] = "the same sizes beside it";
   TRY(check_list(tensors, count, &dtype, error));
   TRY(operand_axis(tensors[0], axis, &at, error));
   memcpy(shape, tensors[0]->shape, sizeof shape);
   for (uint32_t i = 1; i < count; i++) {
     const viva_tensor *t = tensors[i];
-    if (t->rank != tensors[0]->rank) return refuse_shape(tensors[0], t, error);
+    if (t->rank != tensors[0]->rank) return refuse_shape("concatenate", at, tensors[0], t, wanted, error);
     for (uint32_t k = 0; k < t->rank; k++)
-      if (k != at && t->shape[k] != shape[k]) return refuse_shape(tensors[0], t, error);
+      if (k != at && t->shape[k] != shape[k]) return refuse_shape("concatenate", at, tensors[0], t, wanted, error);
     if (ck_add(shape[at], t->shape[at], &shape[at])) return refuse_axis("concatenate", tensors[0], at, error);
   }
   TRY(goal_begin(g, tensors[0]->storage->rt, dtype, tensors[0]->rank, shape, tensors, count, &made, error));
@@ -82,7 +84,7 @@ static viva_status stack(const viva_tensor *const *tensors, uint32_t count, int3
   for (uint32_t i = 1; i < count; i++) {
     int same = tensors[i]->rank == a->rank;
     for (uint32_t k = 0; same && k < a->rank; k++) same = tensors[i]->shape[k] == a->shape[k];
-    if (!same) return refuse_shape(a, tensors[i], error);
+    if (!same) return refuse_shape("stack", at, a, tensors[i], "one shape", error);
   }
   TRY(goal_begin(g, a->storage->rt, dtype, a->rank + 1, shape, tensors, count, &made, error));
   for (uint32_t i = 0; i < count; i++) {

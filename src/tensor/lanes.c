@@ -83,13 +83,15 @@ static inline viva_status run(const lanes *l, const viva_tensor *rows, viva_tens
   pool *threads = large ? rt->pool : NULL;
   _Alignas(ALIGN) char few[FEW_BYTES];
   size_t bytes;
+  char text[128];
   job j; /* not cleared */
   j.l = l, j.n = n, j.in = rows->data, j.from = rows->dtype, j.to = out[0]->dtype;
   j.in_row = n * tensor_element_bytes(j.from);
   j.out[0] = out[0]->data, j.out_row[0] = (size_t)l->length * tensor_element_bytes(j.to);
   j.out[1] = out[1] ? out[1]->data : NULL, j.out_row[1] = (size_t)l->length * sizeof(int64_t);
   if (plan_scratch(&j, (size_t)pool_threads(threads), &bytes))
-    return error_set(error, VIVA_E_LIMIT, "the axis is too long");
+    return error_set(error, VIVA_E_LIMIT, "axis %d of the tensor %s is too long", (int)l->axis,
+                     tensor_shape_text(l->a, text));
   j.scratch = bytes <= FEW_BYTES ? few : mem_scratch_alloc(&rt->mem, bytes);
   if (!j.scratch) return error_set(error, VIVA_E_MEMORY, "no memory for %zu bytes beside the rows", bytes);
   pool_for(threads, count, 1 + PARALLEL_ELEMENTS / 4 / (n + 1), run_rows, &j);

@@ -46,11 +46,15 @@ static viva_status refuse_rank(const viva_tensor *a, const viva_tensor *b, viva_
 }
 
 /* The axes in front of the matrices, broadcast. */
-static viva_status batch_of(product *p, viva_error *error) {
+static viva_status batch_of(product *p, const viva_tensor *a, const viva_tensor *b, viva_error *error) {
+  char first[128], second[128];
   viva_tensor outer[2] = {p->a, p->b};
   outer[0].rank -= 2, outer[1].rank -= 2;
   const viva_tensor *both[2] = {&outer[0], &outer[1]};
-  return broadcast_shape(both, 2, &p->batch_rank, p->batch, error);
+  const viva_status status = broadcast_shape(both, 2, &p->batch_rank, p->batch, error);
+  if (status != VIVA_E_SIZE) return status;
+  return error_set(error, status, "matmul: %s and %s do not fit: the axes in front of the last two must be equal or 1",
+                   tensor_shape_text(a, first), tensor_shape_text(b, second));
 }
 
 static viva_status prepare(const viva_tensor *a, const viva_tensor *b, viva_dtype result, product *p,
@@ -65,7 +69,7 @@ static viva_status prepare(const viva_tensor *a, const viva_tensor *b, viva_dtyp
   p->m = p->a.shape[p->a.rank - 2], p->k = p->a.shape[p->a.rank - 1], p->n = p->b.shape[p->b.rank - 1];
   if (p->b.shape[p->b.rank - 2] != p->k) return refuse(a, b, error);
   p->batch_rank = 0;
-  if (a->rank > 2 || b->rank > 2) TRY(batch_of(p, error));
+  if (a->rank > 2 || b->rank > 2) TRY(batch_of(p, a, b, error));
   for (uint32_t i = 0; i < p->batch_rank; i++) p->shape[i] = p->batch[i];
   p->rank = p->batch_rank;
   if (a->rank > 1) p->shape[p->rank++] = p->m;

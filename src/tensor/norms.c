@@ -18,7 +18,7 @@ static viva_status raise_to(viva_tensor *t, double power, viva_error *error) {
 static viva_status power_norm(viva_tensor *sizes, double order, const int32_t *axes, uint32_t count, int32_t keepdims,
                               viva_tensor **out, viva_error *error) {
   TRY(raise_to(sizes, order, error));
-  TRY(viva_tensor_reduce(VIVA_SUM, sizes, axes, count, keepdims, out, error));
+  TRY(reduce_as("norm", VIVA_SUM, sizes, axes, count, keepdims, out, error));
   const viva_status status = raise_to(*out, 1 / order, error);
   if (status != VIVA_OK) viva_tensor_release(*out), *out = NULL;
   return status;
@@ -27,11 +27,10 @@ static viva_status power_norm(viva_tensor *sizes, double order, const int32_t *a
 /* Of absolute values, which may be written; in their type. Of order 2 it is a reduction of its own. */
 static viva_status norm_of(viva_tensor *sizes, double order, const int32_t *axes, uint32_t count, int32_t keepdims,
                            viva_tensor **out, viva_error *error) {
-  if (isinf(order))
-    return viva_tensor_reduce(order > 0 ? VIVA_MAX : VIVA_MIN, sizes, axes, count, keepdims, out, error);
-  if (order == 1) return viva_tensor_reduce(VIVA_SUM, sizes, axes, count, keepdims, out, error);
+  if (isinf(order)) return reduce_as("norm", order > 0 ? VIVA_MAX : VIVA_MIN, sizes, axes, count, keepdims, out, error);
+  if (order == 1) return reduce_as("norm", VIVA_SUM, sizes, axes, count, keepdims, out, error);
   if (order != 0) return power_norm(sizes, order, axes, count, keepdims, out, error);
-  return viva_tensor_reduce(VIVA_COUNT_NONZERO, sizes, axes, count, keepdims, out, error);
+  return reduce_as("norm", VIVA_COUNT_NONZERO, sizes, axes, count, keepdims, out, error);
 }
 
 static viva_status check_operand(const char *name, const viva_tensor *a, viva_error *error) {
@@ -171,6 +170,13 @@ static viva_status refuse_order(double order, viva_error *error) {
       order);
 }
 
+/* None of the axes in front of the last two is empty. */
+static int has_matrices(const viva_tensor *a) {
+  for (uint32_t i = 0; i + 2 < a->rank; i++)
+    if (a->shape[i] == 0) return 0;
+  return 1;
+}
+
 static viva_status matrix_norm(const viva_tensor *a, double order, int32_t keepdims, goal *g, viva_error *error) {
   static const int32_t row_and_column[2] = {-2, -1};
   tensor_local room;
@@ -181,6 +187,8 @@ static viva_status matrix_norm(const viva_tensor *a, double order, int32_t keepd
     return error_set(error, VIVA_E_ARGUMENT, "matrix_norm: the tensor %s has %u axes; expected 2 or more",
                      tensor_shape_text(a, text), (unsigned)a->rank);
   if (fabs(order) != 1 && !isinf(order)) return refuse_order(order, error);
+  const uint32_t last = a->rank - (isinf(order) ? 2 : 1); /* the axis along which one of the sums is looked for */
+  if (a->shape[last] == 0 && has_matrices(a)) return operand_nothing("matrix_norm", a, last, error);
   if (few_fits(a)) return few_matrix_norms(a, order, keepdims != 0, g, error);
   TRY(magnitudes(a, &room, &sizes, error));
   const int32_t summed = isinf(order) ? -1 : -2;

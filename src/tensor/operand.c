@@ -62,6 +62,12 @@ viva_status operand_twice(const char *op, const viva_tensor *t, int32_t axis, vi
                    tensor_shape_text(t, text));
 }
 
+viva_status operand_nothing(const char *op, const viva_tensor *t, uint32_t axis, viva_error *error) {
+  char text[128];
+  return error_set(error, VIVA_E_ARGUMENT, "%s of nothing has no value: axis %u of the tensor %s is empty", op,
+                   (unsigned)axis, tensor_shape_text(t, text));
+}
+
 viva_status operand_refuse(const char *op, viva_dtype a, viva_dtype b, viva_error *error) {
   if (b == VIVA_DTYPE_NONE)
     return error_set(error, VIVA_E_DTYPE, "%s is not defined for %s; convert with viva_tensor_astype", op,

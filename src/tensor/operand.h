@@ -10,6 +10,7 @@ viva_status operand_missing(const viva_tensor *t, const char *name, viva_error *
 viva_status operand_no_place(viva_error *error);
 viva_status operand_no_axis(const viva_tensor *t, int32_t axis, viva_error *error);
 viva_status operand_twice(const char *op, const viva_tensor *t, int32_t axis, viva_error *error);
+viva_status operand_nothing(const char *op, const viva_tensor *t, uint32_t axis, viva_error *error);
 
 /* There: enough for views, which read nothing. name: the parameter's. */
 static inline viva_status operand_given(const viva_tensor *t, const char *name, viva_error *error) {

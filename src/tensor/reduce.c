@@ -55,6 +55,7 @@ static viva_dtype fold_type(viva_dtype a) {
 /* A reduction whose arguments are checked. */
 typedef struct reduction {
   viva_reduction op;
+  const char *name; /* for messages */
   const viva_tensor *a;
   uint32_t mask; /* bit i: axis i goes */
   int keep;
@@ -68,7 +69,7 @@ static inline viva_status check_axes(reduction *r, const int32_t *axes, uint32_t
   for (uint32_t i = 0; axes && i < count; i++) {
     uint32_t axis;
     TRY(operand_axis(r->a, axes[i], &axis, error));
-    if (r->mask >> axis & 1) return operand_twice(names[r->op], r->a, axes[i], error);
+    if (r->mask >> axis & 1) return operand_twice(r->name, r->a, axes[i], error);
     r->mask |= 1u << axis;
   }
   r->per_result = 1;
@@ -85,26 +86,28 @@ static int has_value_of_nothing(viva_reduction op) {
          op == VIVA_COUNT_NONZERO;
 }
 
-static viva_status refuse_nothing(viva_reduction op, const viva_tensor *a, viva_error *error) {
-  char text[128];
-  return error_set(error, VIVA_E_ARGUMENT,
-                   "%s of nothing has no value: the tensor %s has an empty axis that is reduced", names[op],
-                   tensor_shape_text(a, text));
+/* One of the axes that are reduced is empty. */
+static viva_status refuse_nothing(const reduction *r, viva_error *error) {
+  uint32_t axis = 0;
+  while (!(r->mask >> axis & 1) || r->a->shape[axis] > 0) axis++;
+  return operand_nothing(r->name, r->a, axis, error);
 }
 
-static inline viva_status prepare(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
-                                  int keep, reduction *r, viva_error *error) {
+/* name: NULL for the operation's. */
+static inline viva_status prepare(const char *name, viva_reduction op, const viva_tensor *a, const int32_t *axes,
+                                  uint32_t count, int keep, reduction *r, viva_error *error) {
   r->op = op, r->a = a, r->keep = keep, r->mask = 0, r->rank = 0; /* its shape is not cleared */
   if ((unsigned)op >= VIVA_REDUCTION_COUNT)
     return error_set(error, VIVA_E_ARGUMENT, "there is no reduction %d", (int)op);
+  r->name = name ? name : names[op];
   TRY(operand_need(a, "a", error));
   if (viva_reduction_type(op, a->dtype) == VIVA_DTYPE_NONE)
-    return operand_refuse(names[op], a->dtype, VIVA_DTYPE_NONE, error);
+    return operand_refuse(r->name, a->dtype, VIVA_DTYPE_NONE, error);
   TRY(check_axes(r, axes, count, error));
   size_t results = 1;
   for (uint32_t i = 0; i < r->rank; i++) results *= (size_t)r->shape[i];
   const int valueless = r->per_result == 0 && results > 0 && !has_value_of_nothing(op);
-  return valueless ? refuse_nothing(op, a, error) : VIVA_OK;
+  return valueless ? refuse_nothing(r, error) : VIVA_OK;
 }
 
 /* -- folding: into `room` where that is not NULL, and the values are few */
@@ -278,19 +281,24 @@ static int is_wide(viva_reduction op, viva_dtype result) {
   return tensor_element_bytes(result) == sizeof(double) || (result == VIVA_F32 && (op == VIVA_MAX || op == VIVA_MIN));
 }
 
-viva_status viva_tensor_reduce(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
-                               int32_t keepdims, viva_tensor **out, viva_error *error) {
+viva_status reduce_as(const char *name, viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
+                      int32_t keepdims, viva_tensor **out, viva_error *error) {
   reduction r;
   goal g;
   tensor_local room;
   viva_tensor *wide;
   g.fresh = out;
   TRY(operand_place(out, error));
-  TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
+  TRY(prepare(name, op, a, axes, count, keepdims != 0, &r, error));
   const viva_dtype result = viva_reduction_type(op, a->dtype);
   if (are_few(&r)) return reduce_few(&r, result, &g, error);
   TRY(reduce_wide(&r, is_wide(op, result) ? NULL : &room, &wide, error));
   return operand_become(wide, result, out, error);
+}
+
+viva_status viva_tensor_reduce(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
+                               int32_t keepdims, viva_tensor **out, viva_error *error) {
+  return reduce_as(NULL, op, a, axes, count, keepdims, out, error);
 }
 
 viva_status viva_tensor_reduce_into(viva_reduction op, const viva_tensor *a, const int32_t *axes, uint32_t count,
@@ -300,7 +308,7 @@ viva_status viva_tensor_reduce_into(viva_reduction op, const viva_tensor *a, con
   tensor_local room;
   viva_tensor *wide;
   g.fresh = NULL, g.into = out;
-  TRY(prepare(op, a, axes, count, keepdims != 0, &r, error));
+  TRY(prepare(NULL, op, a, axes, count, keepdims != 0, &r, error));
   TRY(operand_need(out, "out", error));
   const viva_dtype result = viva_reduction_type(op, a->dtype);
   if (are_few(&r)) return reduce_few(&r, result, &g, error);

@@ -277,12 +277,13 @@ viva_status viva_tensor_split(const viva_tensor *a, int32_t axis, uint32_t parts
                               viva_error *error) {
   uint32_t at;
   char text[128];
-  if (!views || parts == 0) return error_set(error, VIVA_E_ARGUMENT, "views is NULL, or parts is 0");
+  if (!views) return error_set(error, VIVA_E_ARGUMENT, "views is NULL");
   for (uint32_t i = 0; i < parts; i++) views[i] = NULL;
   TRY(operand_given(a, "a", error));
   TRY(operand_axis(a, axis, &at, error));
-  if (a->shape[at] % parts != 0)
-    return error_set(error, VIVA_E_SIZE, "axis %u of the tensor %s cannot be cut into %u equal parts", (unsigned)at,
+  if (parts == 0 || a->shape[at] % parts != 0)
+    return error_set(error, parts == 0 ? VIVA_E_ARGUMENT : VIVA_E_SIZE,
+                     "axis %u of the tensor %s cannot be cut into %u equal parts", (unsigned)at,
                      tensor_shape_text(a, text), (unsigned)parts);
   view v = view_of(a);
   v.shape[at] = a->shape[at] / parts;

@@ -50,7 +50,11 @@ viva_status window_make(const viva_tensor *a, const viva_window_options *o, wind
   for (int axis = 0; axis < 2; axis++) {
     w->stride[axis] = o->stride[axis], w->padding[axis] = o->padding[axis], w->dilation[axis] = o->dilation[axis];
     if (w->kernel[axis] == 0 || w->stride[axis] == 0 || w->dilation[axis] == 0)
-      return error_set(error, VIVA_E_ARGUMENT, "%s: kernel, stride and dilation must not be 0", w->name);
+      return error_set(
+          error, VIVA_E_ARGUMENT,
+          "%s: kernel, stride and dilation must not be 0; along axis %u of %s they are %llu, %llu and %llu", w->name,
+          (unsigned)(a->rank - 2 + (uint32_t)axis), tensor_shape_text(a, text), (unsigned long long)w->kernel[axis],
+          (unsigned long long)w->stride[axis], (unsigned long long)w->dilation[axis]);
     TRY(place(w, a, axis, error));
   }
   return VIVA_OK;
@@ -121,16 +125,17 @@ static void pool_planes(void *arg, size_t begin, size_t end, size_t thread) {
 
 /* What the options leave open: the whole plane, strides like the kernel. */
 static viva_status complete(const viva_tensor *a, viva_window_options *o, window *w, viva_error *error) {
-  if (o->groups != 1) return error_set(error, VIVA_E_ARGUMENT, "pool2d: groups are of conv2d; expected 1");
+  const int whole = o->kernel[0] == 0 && o->kernel[1] == 0 && a->rank >= 2;
+  char text[128];
+  if (o->groups != 1) return error_set(error, VIVA_E_ARGUMENT, "%s: groups are of conv2d; expected 1", w->name);
   for (uint32_t i = 0; i < 2; i++) {
-    if (o->kernel[0] == 0 && o->kernel[1] == 0 && a->rank >= 2)
-      w->kernel[i] = a->shape[a->rank - 2 + i];
-    else
-      w->kernel[i] = o->kernel[i];
+    w->kernel[i] = whole ? a->shape[a->rank - 2 + i] : o->kernel[i];
+    if (whole && w->kernel[i] == 0) return operand_nothing(w->name, a, a->rank - 2 + i, error);
     if (o->stride[i] == 0) o->stride[i] = w->kernel[i];
     if (o->padding[i] > w->kernel[i] / 2)
-      return error_set(error, VIVA_E_ARGUMENT, "pool2d: padding of %llu is more than half the kernel",
-                       (unsigned long long)o->padding[i]);
+      return error_set(error, VIVA_E_ARGUMENT,
+                       "%s: padding of axis %d of %s is %llu, more than half the kernel of %llu", w->name, (int)i - 2,
+                       tensor_shape_text(a, text), (unsigned long long)o->padding[i], (unsigned long long)w->kernel[i]);
   }
   return VIVA_OK;
 }

@@ -152,6 +152,69 @@ def test_ranges(dtype):
                   lambda: new("arange", *made, *map(c.c_double, given)))
 
 
+def of(*shape):
+    return tensor_of(np.zeros(shape))
+
+
+def list_of(*shapes):
+    tensors = [of(*shape) for shape in shapes]
+    return (c.c_void_p * len(tensors))(*[t._as_parameter_.value for t in tensors]), len(tensors)
+
+
+def reduced(op, shape, *places):
+    return new("reduce", REDUCTIONS.index(op), of(*shape), axes(places) if places else None, len(places), 0)
+
+
+def pool(shape, **given):
+    return new("pool2d", 0, of(*shape), c.byref(Window(c.sizeof(Window), **given)) if given else None)
+
+
+def conv(shape, kernels, groups=1, dilation=(1, 1)):
+    options = Window(c.sizeof(Window), stride=(1, 1), dilation=dilation, groups=groups)
+    return new("conv2d", of(*shape), of(*kernels), None, c.byref(options))
+
+
+class Window(c.Structure):
+    _fields_ = [("size", c.c_size_t), ("kernel", c.c_uint64 * 2), ("stride", c.c_uint64 * 2), ("padding", c.c_uint64 * 2),
+                ("dilation", c.c_uint64 * 2), ("groups", c.c_uint64)]
+
+
+MESSAGES = [
+    (lambda: reduced("max", (0, 3), 0), "max of nothing has no value: axis 0 of the tensor [0, 3] is empty"),
+    (lambda: reduced("mean", (2, 3, 0), 0, 2), "mean of nothing has no value: axis 2 of the tensor [2, 3, 0] is empty"),
+    (lambda: reduced("argmin", (0, )), "argmin of nothing has no value: axis 0 of the tensor [0] is empty"),
+    (lambda: new("percentile", of(3, 0), c.c_double(50), 1, 0), "percentile of nothing has no value: axis 1 of the tensor [3, 0] is empty"),
+    (lambda: new("median", of(3, 0), -2**31, 0), "median of nothing has no value: axis 1 of the tensor [3, 0] is empty"),
+    (lambda: new("norm", of(2, 0), c.c_double(math.inf), axes((1, )), 1, 0), "norm of nothing has no value: axis 1 of the tensor [2, 0] is empty"),
+    (lambda: new("norm", of(2, 3), c.c_double(1), axes((1, 1)), 2, 0), "norm: axis 1 of the tensor [2, 3] is named twice"),
+    (lambda: new("matrix_norm", of(2, 0, 3), c.c_double(math.inf), 0), "matrix_norm of nothing has no value: axis 1 of the tensor [2, 0, 3] is empty"),
+    (lambda: new("matrix_norm", of(3, 0), c.c_double(-1), 0), "matrix_norm of nothing has no value: axis 1 of the tensor [3, 0] is empty"),
+    (lambda: new("concatenate", *list_of((2, 3), (2, 4)), 0), "concatenate: tensors [2, 3] and [2, 4] cannot be joined along axis 0; expected the same sizes beside it"),
+    (lambda: new("concatenate", *list_of((2, 3), (2, )), -1), "concatenate: tensors [2, 3] and [2] cannot be joined along axis 1"),
+    (lambda: new("stack", *list_of((2, 3), (2, 4)), -1), "stack: tensors [2, 3] and [2, 4] cannot be joined along axis 2; expected one shape"),
+    (lambda: new("matmul", of(2, 2, 3), of(3, 3, 2)), "matmul: [2, 2, 3] and [3, 3, 2] do not fit: the axes in front of the last two"),
+    (lambda: new("clip", of(2, 3), c.c_double(2), c.c_double(1)), "clip of the tensor [2, 3] of F64: low is 2 and high is 1; expected low <= high"),
+    (lambda: new("split", of(2, 3), 1, 0), "axis 1 of the tensor [2, 3] cannot be cut into 0 equal parts"),
+    (lambda: pool((4, 6), kernel=(2, 3), padding=(1, 2), dilation=(1, 1), groups=1), "max_pool2d: padding of axis -1 of [4, 6] is 2, more than half the kernel of 3"),
+    (lambda: pool((1, 1, 0, 5)), "max_pool2d of nothing has no value: axis 2 of the tensor [1, 1, 0, 5] is empty"),
+    (lambda: pool((4, 6), kernel=(2, 0), dilation=(1, 1), groups=1), "along axis 1 of [4, 6] they are 0, 0 and 1"),
+    (lambda: conv((4, 6), (2, 2), dilation=(0, 1)), "conv2d: kernel, stride and dilation must not be 0; along axis 0 of [4, 6] they are 2, 1 and 0"),
+    (lambda: conv((1, 2, 4, 6), (3, 1, 2, 2), groups=2), "conv2d: the outputs of kernels [3, 1, 2, 2] are no multiple of 2 groups"),
+]
+
+
+@pytest.mark.parametrize("refused,text", MESSAGES, ids=[text.split(":")[0] for _, text in MESSAGES])
+def test_messages_name_shapes_and_axes(refused, text):
+    with pytest.raises(VivaError) as found:
+        refused()
+    assert text in str(found.value)
+
+
+def test_norms_of_nothing_that_have_a_value():
+    for shape, order, expected in (((3, 0), math.inf, 0.0), ((0, 3), 1, 0.0), ((0, 0, 3), math.inf, np.zeros(0))):
+        assert same(new("matrix_norm", of(*shape), c.c_double(order), 0).numpy(), np.asarray(expected))
+
+
 def test_ranges_without_an_end():
     for given in ((0, 5, 0), (0, math.inf, 1), (0, math.inf, math.inf), (math.nan, 5, 1), (0, 5, math.nan)):
         with pytest.raises(VivaError, match="does not end"):

@@ -393,7 +393,7 @@ typedef struct viva_analyze_options {
   viva_analyze_rule rule;   /* bound */
   viva_error_measure error; /* mean */
   double max_error_pct;     /* 2.0 */
-  uint64_t sample; /* values looked at to predict each candidate's error; 0: 2^18. The measure LARGEST takes all */
+  uint64_t sample; /* values to predict errors from, half of them the loudest runs of 256; 0: 2^18. LARGEST takes all */
 } viva_analyze_options;
 
 VIVA_API viva_analyze_options viva_analyze_options_default(void);
@@ -410,7 +410,9 @@ typedef struct viva_format_candidate {
 
 enum { VIVA_FORMAT_CANDIDATES = 9 };
 
-/* Predicts every candidate's error from a sample; the candidates come with rising bytes. Errors: as viva_compress.
+/* Predicts every candidate's error from a sample; the candidates come with rising bytes. A prediction is an estimate: with the
+ * default sample, of 1.5 million values with heavy tails (log-normal, σ = 2; ratios of Gaussians), within 0.4 dB. Errors: as
+ * viva_compress.
  *
  * candidates: VIVA_FORMAT_CANDIDATES structs, each with its size set */
 VIVA_API viva_status viva_analyze_candidates(viva_engine *engine, const viva_tensor *tensor,

@@ -1,20 +1,18 @@
 /* compress/analyze.c: chooses a format: the smallest candidate whose error is within the bound.
  *
- * A candidate's error is predicted by compressing a sample with it: runs of SAMPLE_RUN values spread evenly over the tensor,
- * with the tensor's own global scale. Nothing here depends on the data's scale but through its largest magnitude, by which
+ * A candidate's error is predicted by compressing a sample with it (sample.h), with the tensor's own global scale. Nothing here depends on the data's scale but through its largest magnitude, by which
  * everything is divided.
  */
 #include <math.h>
 
 #include "base/error.h"
 #include "base/options.h"
-#include "compress/compress_inner.h"
+#include "compress/sample.h"
 #include "engine/engine.h"
 #include "number/number.h"
 #include "tensor/tensor.h"
 
 #define SAMPLE_VALUES ((size_t)1 << 18)
-#define SAMPLE_RUN    256 /* whole blocks of every candidate */
 #define GLANCE_VALUES ((size_t)1 << 15)
 #define GLANCE_SURE   1.25 /* times the bound: 128 runs give the mean error of data in one piece to a few percent */
 #define SEED_SPARSE   0.5
@@ -63,21 +61,6 @@ static viva_status read_options(const viva_analyze_options *given, viva_analyze_
 
 /* -- prediction */
 
-/* Runs of values in one piece; the data themselves when there are not more than wanted. */
-static viva_status take_sample(const flat_values *flat, size_t wanted, flat_values *sample, viva_error *error) {
-  *sample = (flat_values){flat->rt, flat->values, NULL, flat->count};
-  if (flat->count <= wanted) return VIVA_OK;
-  const size_t runs = wanted / SAMPLE_RUN + 1, step = flat->count / runs / SAMPLE_RUN * SAMPLE_RUN;
-  if (step <= SAMPLE_RUN) return VIVA_OK;
-  sample->count = runs * SAMPLE_RUN;
-  sample->owned = mem_array(&flat->rt->mem, sample->count, sizeof *sample->owned);
-  if (!sample->owned) return error_set(error, VIVA_E_MEMORY, "no memory for a sample of %zu values", sample->count);
-  for (size_t i = 0; i < runs; i++)
-    memcpy(sample->owned + i * SAMPLE_RUN, flat->values + i * step, SAMPLE_RUN * sizeof *sample->owned);
-  sample->values = sample->owned;
-  return VIVA_OK;
-}
-
 static viva_compression_config candidate_config(size_t i, const viva_analyze_options *o) {
   viva_compression_config config = viva_nvfp4_config();
   config.codec = table[i].codec;
@@ -89,20 +72,35 @@ static viva_compression_config candidate_config(size_t i, const viva_analyze_opt
   return config;
 }
 
-static viva_status predict(const coder *like, const flat_values *sample, float absmax, viva_format_candidate *to,
+/* Adds the errors of count values, `times` over, to *sums. */
+static viva_status add_errors(const coder *c, const float *values, size_t count, double times, error_sums *sums,
+                              viva_error *error) {
+  segment s;
+  error_sums part;
+  if (count == 0) return VIVA_OK;
+  TRY(segment_encode(c, values, count, 0, NULL, &s, error));
+  const viva_status status = segment_errors(&s, c, values, &part, error);
+  sums->absolute += times * part.absolute;
+  sums->square += times * part.square;
+  sums->signal += times * part.signal;
+  if (part.largest > sums->largest) sums->largest = part.largest;
+  mem_free(&c->rt->mem, s.data);
+  return status;
+}
+
+static viva_status predict(const coder *like, const sample *from, float absmax, viva_format_candidate *to,
                            viva_error *error) {
   coder c;
-  segment s;
-  error_sums sums;
+  error_sums sums = {0};
   viva_compression_config config = to->config;
   config.global_scale = absmax;
+  config.max_error_pct = 0; /* add_errors measures */
   TRY(coder_make(&config, 0, like->rt, like->pool, &c, error));
-  TRY(segment_encode(&c, sample->values, sample->count, 0, NULL, &s, error));
-  const viva_status status = segment_errors(&s, &c, sample->values, &sums, error);
-  to->error_pct = error_percent(&sums, sample->count, error_unit(absmax), absmax, to->config.error);
+  TRY(add_errors(&c, from->values.values, from->loud, 1, &sums, error));
+  TRY(add_errors(&c, from->values.values + from->loud, from->values.count - from->loud, from->weight, &sums, error));
+  to->error_pct = error_percent(&sums, from->of, error_unit(absmax), absmax, to->config.error);
   to->sqnr_db = decibels(sums.signal, sums.square);
-  mem_free(&c.rt->mem, s.data);
-  return status;
+  return VIVA_OK;
 }
 
 static void describe_candidate(size_t i, const viva_analyze_options *o, viva_format_candidate *to) {
@@ -116,21 +114,21 @@ static void describe_candidate(size_t i, const viva_analyze_options *o, viva_for
 /* What all predictions share. */
 typedef struct prediction {
   coder c;
-  flat_values sample;
+  sample sample;
   float absmax;
 } prediction;
 
 static viva_status predict_open(viva_engine *engine, const flat_values *flat, const viva_analyze_options *o,
                                 prediction *p, viva_error *error) {
   int nonfinite = 0;
-  p->sample = (flat_values){.rt = engine->rt};
+  p->sample = (sample){.values.rt = engine->rt};
   p->c = (coder){.rt = engine->rt, .pool = engine->pool, .kernels = compress_kernels_best()};
   p->absmax = f32_absmax_n(flat->values, flat->count, &nonfinite);
   if (nonfinite)
     return error_set(error, VIVA_E_NUMERIC, "value %zu is NaN or infinite: no format is chosen for such data",
                      f32_find_nonfinite_n(flat->values, flat->count));
   const size_t wanted = o->error == VIVA_MEASURE_LARGEST ? SIZE_MAX : o->sample ? (size_t)o->sample : SAMPLE_VALUES;
-  return take_sample(flat, wanted, &p->sample, error);
+  return sample_take(flat, wanted, wanted / 2, engine->pool, &p->sample, error);
 }
 
 static viva_status predict_one(const prediction *p, size_t i, const viva_analyze_options *o, viva_format_candidate *to,
@@ -160,7 +158,7 @@ viva_status viva_analyze_candidates(viva_engine *engine, const viva_tensor *tens
     status = predict_one(&p, i, &o, &one, error);
     if (status == VIVA_OK) status = options_fill((char *)candidates + i * size, &one, "viva_format_candidate", error);
   }
-  flat_close(&p.sample);
+  sample_release(&p.sample);
   flat_close(&flat);
   return status;
 }
@@ -200,9 +198,9 @@ typedef struct glance {
 
 static viva_status glance_open(const prediction *p, const flat_values *flat, const viva_analyze_options *o, glance *g,
                                viva_error *error) {
-  *g = (glance){*p, o->error == VIVA_MEASURE_MEAN && p->sample.count > 2 * GLANCE_VALUES};
-  g->few.sample = (flat_values){.rt = p->sample.rt};
-  return g->helps ? take_sample(flat, GLANCE_VALUES, &g->few.sample, error) : VIVA_OK;
+  *g = (glance){*p, o->error == VIVA_MEASURE_MEAN && p->sample.values.count > 2 * GLANCE_VALUES};
+  g->few.sample = (sample){.values.rt = p->c.rt};
+  return g->helps ? sample_take(flat, GLANCE_VALUES, 0, NULL, &g->few.sample, error) : VIVA_OK;
 }
 
 /* one->error_pct: good enough to tell whether it is within the bound. */
@@ -236,7 +234,7 @@ static viva_status by_bound(const prediction *p, const viva_analyze_options *o, 
   glance g;
   TRY(glance_open(p, flat, o, &g, error));
   const viva_status status = first_within(p, &g, o, flat, tensor, out, error);
-  flat_close(&g.few.sample);
+  sample_release(&g.few.sample);
   return status;
 }
 
@@ -256,7 +254,7 @@ viva_status viva_analyze_and_compress(viva_engine *engine, const viva_tensor *te
     status = by_seed_rule(&p.c, &flat, tensor, compressed, error);
   else if (status == VIVA_OK)
     status = by_bound(&p, &o, &flat, tensor, compressed, error);
-  flat_close(&p.sample);
+  sample_release(&p.sample);
   flat_close(&flat);
   return status;
 }

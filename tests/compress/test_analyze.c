@@ -152,6 +152,35 @@ static void choice_is_scale_free(void **state) {
   viva_engine_release(engine);
 }
 
+/* The default sample of data with heavy tails, where a few values have most of the signal: within 0.5 dB. */
+static void heavy_tails_are_predicted(void **state) {
+  (void)state;
+  enum { COUNT = 1500000, KINDS = 4 };
+  viva_engine *engine = kit_engine(2);
+  float *v = kit_floats(COUNT);
+  for (uint64_t round = 0; round < (getenv("VIVA_SLOW") ? 10 * KINDS : KINDS); round++) {
+    uint64_t seed = 70 + round;
+    for (size_t i = 0; i < COUNT; i++) {
+      const double g = kit_gauss(&seed), sign = kit_next(&seed) & 1 ? 1 : -1;
+      switch (round % KINDS) {
+      case 0: v[i] = (float)(sign * exp(2 * g)); break;
+      case 1: v[i] = (float)exp(2 * g); break;
+      case 2: v[i] = (float)(g / (0.001 + fabs(kit_gauss(&seed)))); break; /* Cauchy, cut off */
+      default: v[i] = (float)(kit_unit(&seed) < 1e-5 ? 1000 * g : g); break;
+      }
+    }
+    viva_tensor *t = kit_tensor(engine, v, 1, COUNT);
+    const viva_analyze_options o = viva_analyze_options_default();
+    viva_format_candidate all[VIVA_FORMAT_CANDIDATES];
+    int apart = 0;
+    smallest(engine, t, &o, all, &apart);
+    assert_int_equal(apart, 0);
+    viva_tensor_release(t);
+  }
+  free(v);
+  viva_engine_release(engine);
+}
+
 /* A.10: sparsity > 0.5: NVFP4; else dynamic_range > 1000: INT8; else NVFP4. */
 static void seed_rule(void **state) {
   (void)state;
@@ -341,6 +370,7 @@ int main(void) {
       cmocka_unit_test(statistics_by_definition),
       cmocka_unit_test(statistics_of_little),
       cmocka_unit_test(choice_is_scale_free),
+      cmocka_unit_test(heavy_tails_are_predicted),
       cmocka_unit_test(seed_rule),
       cmocka_unit_test(choice_of_little),
       cmocka_unit_test(nvfp4_quality),

@@ -88,27 +88,21 @@ static uint64_t work(size_t rounds) {
   return lanes_sum(v[0]);
 }
 
+/* With AVX-512 only encoding is another. */
+#define KERNELS(affine_encoder, nvfp4_encoder)                                                                         \
+  {                                                                                                                    \
+    .encode = affine_encoder, .decode = affine_decode_avx2, .nvfp4_codes = nvfp4_encoder,                              \
+    .nvfp4_values = nvfp4_values_avx2, .errors = errors, .read = read_words, .work = work,                             \
+    .work_bytes = PARTS * 2 * sizeof(__m256i)                                                                          \
+  }
+
 const compress_kernels *compress_kernels_avx2(void) {
-  static const compress_kernels table = {.encode = affine_encode_avx2,
-                                         .decode = affine_decode_avx2,
-                                         .nvfp4_codes = nvfp4_codes_avx2,
-                                         .nvfp4_values = nvfp4_values_avx2,
-                                         .errors = errors,
-                                         .read = read_words,
-                                         .work = work,
-                                         .work_bytes = PARTS * 2 * sizeof(__m256i)};
+  static const compress_kernels table = KERNELS(affine_encode_avx2, nvfp4_codes_avx2);
   return &table;
 }
 
 const compress_kernels *compress_kernels_avx512(void) {
-  static const compress_kernels table = {.encode = affine_encode_avx512,
-                                         .decode = affine_decode_avx2,
-                                         .nvfp4_codes = nvfp4_codes_avx512,
-                                         .nvfp4_values = nvfp4_values_avx2,
-                                         .errors = errors,
-                                         .read = read_words,
-                                         .work = work,
-                                         .work_bytes = PARTS * 2 * sizeof(__m256i)};
+  static const compress_kernels table = KERNELS(affine_encode_avx512, nvfp4_codes_avx512);
   return &table;
 }
 

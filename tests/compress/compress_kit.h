@@ -95,6 +95,14 @@ static inline void kit_values(int which, float scale, float *values, size_t coun
   for (size_t i = 0; i < count; i++) values[i] = (float)kit_value(which, &state) * scale;
 }
 
+/* A value that a processor's form meets beside the plain one: zeros of both signs and tiny ones among a distribution's. */
+static inline float kit_mixed(int which, float scale, uint64_t *state) {
+  float v = (float)kit_value(which, state) * scale;
+  if (kit_next(state) % 16 == 0) v = kit_next(state) & 1 ? 0.0f : -0.0f;
+  if (kit_next(state) % 16 == 0) v = ldexpf(v, -(int)(kit_next(state) % 150));
+  return v;
+}
+
 static inline float *kit_floats(size_t count) {
   float *values = calloc(count ? count : 1, sizeof *values);
   assert_non_null(values);

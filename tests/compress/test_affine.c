@@ -102,9 +102,7 @@ static void agrees(const compress_kernels *form) {
     const float scale = ldexpf(1, (int)(kit_next(&seed) % 240) - 126);
     p.global = 1e-45f;
     for (size_t i = 0; i < count; i++) {
-      values[i] = (float)kit_value(round % KIT_DISTRIBUTIONS, &seed) * scale;
-      if (kit_next(&seed) % 16 == 0) values[i] = kit_next(&seed) & 1 ? 0.0f : -0.0f;
-      if (kit_next(&seed) % 16 == 0) values[i] = ldexpf(values[i], -(int)(kit_next(&seed) % 150));
+      values[i] = kit_mixed(round % KIT_DISTRIBUTIONS, scale, &seed);
       p.global = fabsf(values[i]) > p.global ? fabsf(values[i]) : p.global;
     }
     uint8_t *bc = room + (round % 7 == 0);

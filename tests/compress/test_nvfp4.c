@@ -148,11 +148,7 @@ static void agrees(const compress_kernels *form) {
   for (int round = 0; round < 4000; round++) {
     const size_t count = kit_next(&seed) % (round % 2 ? 70 : MOST - 8), skip = round % 5 ? 0 : kit_next(&seed) % 8;
     const float absmax = ldexpf(1.0f + (float)kit_unit(&seed), (int)(kit_next(&seed) % 220) - 100);
-    for (size_t i = 0; i < count; i++) {
-      values[i] = (float)kit_value(round % KIT_DISTRIBUTIONS, &seed) * absmax / 4;
-      if (kit_next(&seed) % 16 == 0) values[i] = kit_next(&seed) & 1 ? 0.0f : -0.0f;
-      if (kit_next(&seed) % 16 == 0) values[i] = ldexpf(values[i], -(int)(kit_next(&seed) % 150));
-    }
+    for (size_t i = 0; i < count; i++) values[i] = kit_mixed(round % KIT_DISTRIBUTIONS, absmax / 4, &seed);
     for (size_t i = 0; i < sizeof scales; i++) scales[i] = (uint8_t)(1 + kit_next(&seed) % 0x7e);
     memset(ac, 0xaa, sizeof ac), memset(bc, 0xaa, sizeof bc);
     plain->nvfp4_codes(2688 / absmax, scales, values, count, ac);

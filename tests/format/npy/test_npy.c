@@ -107,16 +107,21 @@ static int reads_the_same(kit *k) {
   return same;
 }
 
+static uint8_t *copy_of_file(kit *k, size_t *bytes) {
+  const void *written = memory_io_get(k->io, PATH, bytes);
+  uint8_t *copy = malloc(*bytes);
+  assert_non_null(copy);
+  memcpy(copy, written, *bytes);
+  return copy;
+}
+
 /* A change of a member's bytes is seen by its checksum; of a .npz every cut is refused. */
 static void cuts_and_changes(void **state) {
   (void)state;
   kit k = begin();
   size_t bytes;
   assert_int_equal(npz_write(k.rt, PATH, two, 2, NULL), VIVA_OK);
-  const void *written = memory_io_get(k.io, PATH, &bytes);
-  uint8_t *copy = malloc(bytes);
-  assert_non_null(copy);
-  memcpy(copy, written, bytes);
+  uint8_t *copy = copy_of_file(&k, &bytes);
   for (size_t i = 0; i < bytes; i++) {
     memory_io_put(k.io, PATH, copy, i);
     assert_false(reads_the_same(&k));
@@ -156,10 +161,7 @@ static void directory_and_members(void **state) {
   both[1].name = name;
   size_t bytes;
   assert_int_equal(npz_write(k.rt, PATH, both, 2, NULL), VIVA_OK);
-  const void *written = memory_io_get(k.io, PATH, &bytes);
-  uint8_t *copy = malloc(bytes);
-  assert_non_null(copy);
-  memcpy(copy, written, bytes);
+  uint8_t *copy = copy_of_file(&k, &bytes);
   const uint8_t *end_record = copy + bytes - 22;
   const size_t entry = (size_t)(end_record[16] | end_record[17] << 8), second = bytes - 22 - strlen(name) - 4;
   assert_memory_equal(copy + entry, "PK\1\2", 4);

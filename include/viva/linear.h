@@ -43,7 +43,7 @@ typedef enum viva_activation_mode {
   VIVA_ACT_INT4 = 4  /* INT4, a scale for each row: the original's W4A4, for comparison */
 } viva_activation_mode;
 
-/* How a GPU of sm_90 adds up products of FP8 rows and FP8 weights with a scale for each channel, more than 48 rows at once; the rest
+/* How a GPU of sm_90 adds up products of FP8 rows and FP8 weights with a scale for each channel, more than 32 rows at once; the rest
  * is FULL always. FAST is outside the bound above, and its rows' bits are those of FULL below that number: docs/gpu.md. */
 typedef enum viva_accumulation {
   VIVA_ACCUMULATE_AUTO = 0, /* FAST */

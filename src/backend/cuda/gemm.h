@@ -95,7 +95,7 @@ size_t gemm_meet_zeros(int multiprocessors);
 
 /* The same for count products as one launch, whose tiles follow each other: fewer multiprocessors wait for a launch's last
  * tiles. They read the same rows: of the problems only n, of the operands all but x and row_scale may differ. The bits are
- * those of each product alone. */
+ * those of each product alone, but of products that meet: there the order of a sum follows from all tiles of the launch. */
 int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, void *stream);
 
 /* 1 when the second product may be a part beside the first. */

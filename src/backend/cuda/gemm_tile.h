@@ -14,8 +14,8 @@
 #define GEMM_BAND        8    /* tiles of tokens that run side by side */
 
 /* The tiles of a product in the order in which clusters take them: bands of 8 tiles of tokens, along which the channels
- * advance, so that what runs at the same time shares rows of both in the L2. Each cluster takes every so-manieth. The tiles of
- * a last round that would leave half of the clusters or more without one are cut in two halves of tokens. */
+ * advance, so that what runs at the same time shares rows of both in the L2. The tiles of a last round that would leave half
+ * of the clusters or more without one are cut in two halves of tokens. */
 typedef struct gemm_tiles {
   int m, pairs; /* rows of x; pairs of tiles along n */
   int whole;    /* so many tiles are whole, the rest is cut */

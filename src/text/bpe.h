@@ -8,10 +8,6 @@
 #ifndef TEXT_BPE_H
 #define TEXT_BPE_H
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "text/merges.h"
 
 #define BPE_NO_RANK UINT32_MAX
@@ -72,8 +68,10 @@ typedef struct bpe_tree {
 
 typedef struct bpe {
   const vocab *vocab;
-  uint64_t *slots;        /* [line_count][BPE_LINE] by pair: left, right and rank, from the high bits down; BPE_FREE */
-  uint64_t line_count;    /* below 2^32 */
+  uint64_t *slots;        /* [slot_count] by pair: left, right and rank, from the high bits down; BPE_FREE */
+  uint8_t *pilots;        /* [pilot_count] by hash: what leads each of its pairs to a slot of its own (bpe_pairs.c) */
+  uint64_t slot_count;    /* below 2^32 */
+  uint64_t pilot_count;   /* the same */
   int has_doubles;        /* a pair was given twice: the later rank counts */
   uint64_t *filter;       /* bits of pairs, of levels one behind the other: bpe_filter_bit */
   uint32_t filter_level;  /* the highest: of all pairs */
@@ -105,7 +103,6 @@ viva_status bpe_create(mem *m, const vocab *v, const bpe_rules *rules, const mer
 void bpe_destroy(mem *m, bpe *b);
 
 #define BPE_FREE UINT64_MAX
-#define BPE_LINE 8 /* slots in a line of the cache: looked at together, and only when all are taken the next line */
 
 /* A pair's hash. Under a secret key, so that no file can aim at collisions: halves of a product that depends on all of key
  * and pair. */
@@ -115,9 +112,16 @@ static inline uint64_t bpe_pair_hash(const bpe *b, uint64_t pair) {
   return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* The line that a pair is in. */
-static inline size_t bpe_merge_line(const bpe *b, uint64_t hash) {
-  return (size_t)((hash >> 32) * b->line_count >> 32);
+/* The one slot where a pair is, if it is a merge. */
+static inline size_t bpe_pilot_slot(const bpe *b, uint64_t hash, uint32_t pilot) {
+  uint64_t mixed = (hash ^ pilot * 0x9e3779b97f4a7c15u) * 0xd6e8feb86659fd93u;
+  return (size_t)((mixed >> 32) * b->slot_count >> 32);
+}
+
+static inline size_t bpe_pilot(const bpe *b, uint64_t hash) { return (size_t)((hash >> 32) * b->pilot_count >> 32); }
+
+static inline const uint64_t *bpe_slot(const bpe *b, uint64_t hash) {
+  return &b->slots[bpe_pilot_slot(b, hash, b->pilots[bpe_pilot(b, hash)])];
 }
 
 /* Most pairs that are asked for are no merges, or come too late. Level n of a filter knows those of ranks below 2^n, by four
@@ -137,38 +141,14 @@ static inline uint64_t bpe_pair(const bpe *b, uint32_t left, uint32_t right) {
   return (uint64_t)left << b->id_bits | right;
 }
 
-/* A pair's place in a line, or BPE_LINE. */
-static inline uint32_t bpe_line_find(const uint64_t *line, uint64_t pair, uint32_t rank_bits) {
-#ifdef __SSE2__
-  const __m128i wanted = _mm_set1_epi64x((int64_t)pair), shift = _mm_cvtsi32_si128((int)rank_bits);
-  const __m128i *at = (const __m128i *)line;
-#define BPE_SAME(i) _mm_cmpeq_epi32(_mm_srl_epi64(_mm_load_si128(at + (i)), shift), wanted)
-  /* Two bytes for each slot, one for each half of it. */
-  __m128i low = _mm_packs_epi32(BPE_SAME(0), BPE_SAME(1)), high = _mm_packs_epi32(BPE_SAME(2), BPE_SAME(3));
-#undef BPE_SAME
-  uint32_t same = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high));
-  return (uint32_t)__builtin_ctz((same & same >> 1 & 0x5555) | 1 << 2 * BPE_LINE) / 2;
-#else
-  uint32_t i = 0;
-  while (i < BPE_LINE && line[i] >> rank_bits != pair) i++;
-  return i;
-#endif
-}
-
 /* The rank of a pair if it is below limit (it may be told beyond it); else BPE_NO_RANK. */
 static inline uint32_t bpe_rank_below(const bpe *b, uint32_t left, uint32_t right, uint32_t limit) {
   const uint32_t rank_bits = 64 - 2 * b->id_bits;
-  const uint64_t pair = bpe_pair(b, left, right), ranks = ((uint64_t)1 << rank_bits) - 1;
-  const uint64_t hash = bpe_pair_hash(b, pair);
+  const uint64_t pair = bpe_pair(b, left, right), hash = bpe_pair_hash(b, pair);
   const size_t bit = bpe_filter_bit(hash, bpe_filter_level(b, limit));
   if (!(b->filter[bit / 64] >> bit % 64 & 1)) return BPE_NO_RANK;
-  for (size_t at = bpe_merge_line(b, hash);; at = at + 1 == b->line_count ? 0 : at + 1) {
-    const uint64_t *line = b->slots + at * BPE_LINE;
-    uint32_t i = bpe_line_find(line, pair, rank_bits);
-    uint32_t rank = (uint32_t)(line[i & (BPE_LINE - 1)] & ranks);
-    if (i == BPE_LINE && line[BPE_LINE - 1] != BPE_FREE) continue;
-    return i == BPE_LINE ? BPE_NO_RANK : rank;
-  }
+  const uint64_t rank = *bpe_slot(b, hash) ^ pair << rank_bits;
+  return rank >> rank_bits ? BPE_NO_RANK : (uint32_t)rank;
 }
 
 static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {

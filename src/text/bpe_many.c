@@ -27,8 +27,7 @@ static inline bpe_item *start_next(const bpe *b, queue *q, bpe_lane *lane) {
   while (q->next < q->count) {
     bpe_item *item = &q->items[q->next++];
     if (item->bytes == 0 || room_for(item) != q->most) continue;
-    lane_start(b, lane, item->piece, item->bytes, q->most);
-    if (lane_pick(b, lane, q->most)) return item;
+    if (lane_start(b, lane, item->piece, item->bytes, q->most)) return item;
     take_ids(lane, item);
   }
   return NULL;
@@ -40,6 +39,7 @@ static inline __attribute__((always_inline)) void run(const bpe *b, queue q) {
   size_t count = 0;
   for (; count < LANES && (items[count] = start_next(b, &q, &lanes[count])); count++) busy[count] = &lanes[count];
   while (count > 0) {
+    for (size_t i = 0; i < count; i++) lane_merge(b, busy[i]);
     for (size_t i = 0; i < count; i++) lane_look(b, busy[i]);
     for (size_t i = 0; i < count; i++) {
       if (lane_pick(b, busy[i], q.most)) continue;

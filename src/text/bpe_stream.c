@@ -148,23 +148,22 @@ static viva_status end_window(const merging *m, stream *st, const bpe_lane *lane
   return VIVA_OK;
 }
 
-/* Puts the next window of a stream into its lane. 0: there is none. */
-static int start_window(const merging *m, stream *st, bpe_lane *lane) {
-  size_t at = end_of(st);
-  if (st->failed || at >= st->goal) return 0;
-  lane_start(m->b, lane, m->piece + at, window_end(m, at) - at, LANE_MOST);
-  return 1;
+/* Puts windows of a stream into its lane until one has a pair to merge. *goes_on 0: there is none, the stream has ended. */
+static viva_status start_window(const merging *m, stream *st, bpe_lane *lane, int *goes_on, viva_error *error) {
+  for (;;) {
+    size_t at = end_of(st);
+    *goes_on = !st->failed && at < st->goal;
+    if (!*goes_on || lane_start(m->b, lane, m->piece + at, window_end(m, at) - at, LANE_MOST)) return VIVA_OK;
+    TRY(end_window(m, st, lane, error));
+  }
 }
 
-/* The next pair of a stream is merged; at the end of a window, the first one of the next. *goes_on 0: the stream has ended. */
+/* The next pair of a stream is picked; at the end of a window, the first one of the next. *goes_on 0: the stream has ended. */
 static inline viva_status step(const merging *m, stream *st, bpe_lane *lane, int *goes_on, viva_error *error) {
-  *goes_on = 1;
-  while (!lane_pick(m->b, lane, LANE_MOST)) {
-    TRY(end_window(m, st, lane, error));
-    *goes_on = start_window(m, st, lane);
-    if (!*goes_on) break;
-  }
-  return VIVA_OK;
+  *goes_on = lane_pick(m->b, lane, LANE_MOST);
+  if (*goes_on) return VIVA_OK;
+  TRY(end_window(m, st, lane, error));
+  return start_window(m, st, lane, goes_on, error);
 }
 
 static viva_status run_streams(const merging *m, size_t count, viva_error *error) {
@@ -173,11 +172,11 @@ static viva_status run_streams(const merging *m, size_t count, viva_error *error
   size_t n = 0;
   int goes_on;
   for (size_t i = 0; i < count; i++) {
-    if (!start_window(m, &m->s->streams[i], &lanes[i])) continue;
-    TRY(step(m, &m->s->streams[i], &lanes[i], &goes_on, error));
+    TRY(start_window(m, &m->s->streams[i], &lanes[i], &goes_on, error));
     if (goes_on) busy[n++] = (uint8_t)i;
   }
   while (n > 0) {
+    for (size_t i = 0; i < n; i++) lane_merge(m->b, &lanes[busy[i]]);
     for (size_t i = 0; i < n; i++) lane_look(m->b, &lanes[busy[i]]);
     for (size_t i = 0; i < n; i++) {
       TRY(step(m, &m->s->streams[busy[i]], &lanes[busy[i]], &goes_on, error));

@@ -2,73 +2,17 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "base/secret.h"
 #include "text/bpe_lane.h"
+#include "text/bpe_pairs.h"
 #include "text/bpe_tree.h"
 #include "text/unicode.h"
 
 #define QUOTE_SIZE 80
 
-/* ---- merges ---- */
-
-static void merge_put(bpe *b, uint32_t left, uint32_t right, uint32_t rank) {
-  uint32_t rank_bits = 64 - 2 * b->id_bits;
-  uint64_t pair = bpe_pair(b, left, right);
-  uint64_t hash = bpe_pair_hash(b, pair);
-  size_t i = bpe_merge_line(b, hash) * BPE_LINE, end = (size_t)b->line_count * BPE_LINE;
-  while (b->slots[i] != BPE_FREE && b->slots[i] >> rank_bits != pair) i = i + 1 == end ? 0 : i + 1;
-  b->has_doubles |= b->slots[i] != BPE_FREE;
-  b->slots[i] = pair << rank_bits | rank;
-  for (uint32_t level = bpe_filter_level(b, rank + 1); level <= b->filter_level; level++) {
-    size_t bit = bpe_filter_bit(hash, level);
-    b->filter[bit / 64] |= (uint64_t)1 << bit % 64;
-  }
-}
-
-/* A slot has room for both ids and the rank: with a million tokens for 16 million merges. */
-static viva_status fit_slots(bpe *b, size_t merge_count, viva_error *error) {
-  b->id_bits = 16; /* then a rank has at most 32 bits */
-  while (b->vocab->count >> b->id_bits) b->id_bits++;
-  b->line_count = 2 * (uint64_t)merge_count / BPE_LINE + 2; /* at most half full */
-  b->filter_level = BPE_FILTER_LOWEST;
-  while (b->filter_level < 31 && (uint64_t)1 << b->filter_level < merge_count) b->filter_level++;
-  if (b->id_bits <= 24 && merge_count < INT32_MAX && (uint64_t)merge_count + 1 < (uint64_t)1 << (64 - 2 * b->id_bits))
-    return VIVA_OK;
-  return error_set(error, VIVA_E_LIMIT, "%zu merges are too many for %zu tokens", merge_count, b->vocab->count);
-}
-
 /* An id of the model's own vocabulary: merges do not see tokens that were only added. */
 static int64_t find_in_model(const vocab *v, const char *text, size_t bytes) {
   int64_t id = vocab_find(v, text, bytes);
   return id >= 0 && (v->flags[id] & VOCAB_MODEL) ? id : -1;
-}
-
-#define MERGES_AHEAD 16 /* lines of the table that are on their way */
-
-static void put_merges(bpe *b, const merge_ids *merges, size_t merge_count) {
-  for (size_t i = 0; i < merge_count; i++) {
-    if (i + MERGES_AHEAD < merge_count) {
-      const merge_ids *soon = &merges[i + MERGES_AHEAD];
-      uint64_t hash = bpe_pair_hash(b, bpe_pair(b, soon->left, soon->right));
-      __builtin_prefetch(&b->slots[bpe_merge_line(b, hash) * BPE_LINE], 1);
-    }
-    b->results[i] = merges[i].result;
-    merge_put(b, merges[i].left, merges[i].right, (uint32_t)i);
-  }
-}
-
-static viva_status create_merges(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
-  TRY(fit_slots(b, merge_count, error));
-  secret_key(b->key);
-  b->key[1] |= 1;
-  b->slots = mem_alloc(m, (size_t)b->line_count * BPE_LINE * sizeof *b->slots);
-  b->filter = mem_array(m, ((size_t)8 << b->filter_level) / 64, sizeof *b->filter);
-  b->results = mem_alloc(m, merge_count * sizeof *b->results); /* fewer than INT32_MAX */
-  if (!b->slots || !b->filter || !b->results)
-    return error_set(error, VIVA_E_MEMORY, "no memory for a table of %zu merges", merge_count);
-  memset(b->slots, 0xff, (size_t)b->line_count * BPE_LINE * sizeof *b->slots); /* BPE_FREE */
-  put_merges(b, merges, merge_count);
-  return VIVA_OK;
 }
 
 /* ---- first symbols ---- */
@@ -229,17 +173,12 @@ static viva_status find_unknown(bpe *b, viva_error *error) {
 }
 
 void bpe_destroy(mem *m, bpe *b) {
-  mem_free(m, b->slots);
-  mem_free(m, b->filter);
+  bpe_pairs_destroy(m, b);
   mem_free(m, b->symbol_ranks);
-  mem_free(m, b->results);
   mem_free(m, b->pages);
   mem_free(m, b->page_ids);
   bpe_tree_destroy(m, &b->tree);
-  b->slots = NULL;
-  b->filter = NULL;
   b->symbol_ranks = NULL;
-  b->results = NULL;
   b->pages = NULL;
   b->page_ids = NULL;
 }
@@ -280,7 +219,7 @@ static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_
   if (b->rules.prefix.bytes + b->rules.suffix.bytes > AFFIX_MOST)
     return error_set(error, VIVA_E_UNSUPPORTED,
                      "a continuing_subword_prefix and end_of_word_suffix of more than %d bytes", AFFIX_MOST);
-  TRY(create_merges(m, b, merges, merge_count, error));
+  TRY(bpe_pairs_create(m, b, merges, merge_count, error));
   if (!b->rules.byte_level) TRY(create_characters(m, b, error));
   find_byte_ids(b);
   /* Where a symbol's bytes each become a token, a byte of the alphabet can be two, and an affix some more on each. */

@@ -5,7 +5,8 @@
 #include "base/num.h"
 #include "text/unicode.h"
 
-#define WORDS ((size_t)1 << (JOINTS_BITS - 6))
+#define WORDS     ((size_t)1 << (JOINTS_BITS - 6))
+#define ONE_WORDS ((size_t)1 << (JOINTS_ONE_BITS - 6))
 
 static inline size_t pair_bit(uint32_t a, uint32_t b) {
   return (size_t)((((uint64_t)a << 32 | b) * 0x9e3779b97f4a7c15ULL) >> (64 - JOINTS_BITS));
@@ -14,7 +15,7 @@ static inline size_t pair_bit(uint32_t a, uint32_t b) {
 static inline int has(const uint64_t *set, size_t bit) { return (int)(set[bit / 64] >> bit % 64 & 1); }
 static void put(uint64_t *set, size_t bit) { set[bit / 64] |= (uint64_t)1 << bit % 64; }
 
-static inline size_t one_bit(uint32_t code) { return pair_bit(code, 0); }
+static inline size_t one_bit(uint32_t code) { return pair_bit(code, 0) >> (JOINTS_BITS - JOINTS_ONE_BITS); }
 
 /* How long a character with this first byte is; 1 also for bytes that begin none. */
 static size_t length_of(uint8_t first) {
@@ -103,8 +104,8 @@ viva_status joints_create(mem *m, const bpe *b, joints *out, viva_error *error) 
   *out = (joints){.usable = b->complete, .near_rows = 128};
   if (!out->usable) return VIVA_OK;
   out->pairs = mem_array(m, WORDS, sizeof *out->pairs);
-  out->before = mem_array(m, WORDS, sizeof *out->before);
-  out->behind = mem_array(m, WORDS, sizeof *out->behind);
+  out->before = mem_array(m, ONE_WORDS, sizeof *out->before);
+  out->behind = mem_array(m, ONE_WORDS, sizeof *out->behind);
   if (!out->pairs || !out->before || !out->behind) {
     joints_destroy(m, out);
     return error_set(error, VIVA_E_MEMORY, "no memory for a tokenizer");

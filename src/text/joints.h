@@ -11,7 +11,8 @@
 #include "text/bpe.h"
 #include "text/near.h"
 
-#define JOINTS_BITS 20 /* of the set of pairs: 128 KiB */
+#define JOINTS_BITS     20 /* of the set of pairs: 128 KiB */
+#define JOINTS_ONE_BITS 16 /* of those of characters: 8 KiB */
 
 typedef struct joints {
   int usable;                                      /* 0: pieces must not be cut */

@@ -74,25 +74,25 @@ static int stop(void **state) {
   return 0;
 }
 
-/* Pairs whose lines were neighbours under a hash that anybody can work out (hash_mix of the pair and a hash of the texts)
+/* Pairs whose slots were neighbours under a hash that anybody can work out (hash_mix of the pair and a hash of the texts)
  * are spread by the secret one. */
 static void test_secret_slots(void **state) {
   const model *m = *state;
   enum { BITS = 16, PAIRS = 20000 };
   bpe table = m->bpe;
-  table.line_count = (uint64_t)1 << BITS;
+  table.pilot_count = (uint64_t)1 << BITS;
   uint32_t *used = calloc((size_t)1 << BITS, sizeof *used);
   size_t most = 0, count = 0;
   for (uint32_t pair = 0; count < PAIRS; pair++) {
     uint32_t left = pair / 4096, right = pair % 4096;
     if ((hash_mix(((uint64_t)left << 32 | right) ^ m->vocab.seed[0]) & (((uint64_t)1 << BITS) - 1)) >> (BITS - 6))
       continue;
-    uint32_t *slot = &used[bpe_merge_line(&table, bpe_pair_hash(&table, (uint64_t)left << 32 | right))];
+    uint32_t *slot = &used[bpe_pilot(&table, bpe_pair_hash(&table, (uint64_t)left << 32 | right))];
     if (++*slot > most) most = *slot;
     count++;
   }
   free(used);
-  assert_true(most <= 10); /* of 20,000 in 65,536 lines at random: 7 or more once in 10^4 tables, 11 once in 10^9 */
+  assert_true(most <= 10); /* of 20,000 for 65,536 pilots at random: 7 or more once in 10^4 tables, 11 once in 10^9 */
 }
 
 /* The definition: again and again the lowest rank, leftmost first. */

@@ -43,6 +43,36 @@ static inline void few_in_tiles(const few_rows_fn *of, size_t most, const cpu_ke
   }
 }
 
+/* rows rows of x from i0 times rows [begin, end) of w, in tiles of cols. Rows of w beyond the last whole tile are few: one
+ * of them and one of x at a time. */
+#define FEW_OF_ROWS(tile, rows, cols)                                                                                  \
+  static __attribute__((noinline)) void tile##_##rows(const cpu_kernels *k, const linear_args *a, const cpu_input *in, \
+                                                      size_t i0, size_t begin, size_t end) {                           \
+    size_t n = begin;                                                                                                  \
+    for (; n + (cols) <= end; n += (cols)) tile(rows, cols, k, a, in, i0, n);                                          \
+    for (; n < end; n++)                                                                                               \
+      for (size_t i = 0; i < (rows); i++) tile(1, 1, k, a, in, i0 + i, n);                                             \
+  }
+
+#define FEW_MOST_ROWS 8 /* of x in a tile: w is unpacked once for all of them */
+
+/* `few`, a product with few rows of x, from `tile`, which takes the numbers of its rows and columns as constants: with 4
+ * rows of w, with 2 from 5 rows of x on, as AVX-512's registers allow; `some` with 3 and 4 rows. */
+#define FEW_OF_TILES(few, tile, some)                                                                                  \
+  FEW_OF_ROWS(tile, 1, 4)                                                                                              \
+  FEW_OF_ROWS(tile, 2, 4)                                                                                              \
+  FEW_OF_ROWS(tile, 3, some)                                                                                           \
+  FEW_OF_ROWS(tile, 4, some)                                                                                           \
+  FEW_OF_ROWS(tile, 5, 2)                                                                                              \
+  FEW_OF_ROWS(tile, 6, 2)                                                                                              \
+  FEW_OF_ROWS(tile, 7, 2)                                                                                              \
+  FEW_OF_ROWS(tile, 8, 2)                                                                                              \
+  static void few(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {         \
+    static const few_rows_fn of[FEW_MOST_ROWS + 1] = {NULL,     tile##_1, tile##_2, tile##_3, tile##_4,                \
+                                                      tile##_5, tile##_6, tile##_7, tile##_8};                         \
+    few_in_tiles(of, FEW_MOST_ROWS, k, a, in, begin, end);                                                             \
+  }
+
 ALWAYS_INLINE void few_finish(const linear_args *a, const cpu_input *in, size_t row, size_t col, float sum) {
   if (in->scales) sum *= in->scales[row];
   if (a->bias) sum += a->bias[col];

@@ -109,27 +109,20 @@ ALWAYS_INLINE void scaled_few(int rows, int cols, int each, const linear_args *a
   }
 }
 
-/* Rows of w beyond the last whole tile are few: one of them and one of x at a time. */
 #define SCALED_FEW(each)                                                                                               \
-  static __attribute__((noinline)) void scaled_few_##each(const linear_args *a, const cpu_input *in, size_t begin,     \
-                                                          size_t end) {                                                \
-    size_t n = begin;                                                                                                  \
-    for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) {                                                                   \
-      size_t i = 0;                                                                                                    \
-      for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) scaled_few(PAIRS_ROWS, PAIRS_COLS, each, a, in, i, n);           \
-      for (; i < a->m; i++) scaled_few(1, PAIRS_COLS, each, a, in, i, n);                                              \
-    }                                                                                                                  \
-    for (; n < end; n++)                                                                                               \
-      for (size_t i = 0; i < a->m; i++) scaled_few(1, 1, each, a, in, i, n);                                           \
-  }
+  ALWAYS_INLINE void scaled_few_of_##each(int rows, int cols, const cpu_kernels *k, const linear_args *a,              \
+                                          const cpu_input *in, size_t i0, size_t n0) {                                 \
+    (void)k;                                                                                                           \
+    scaled_few(rows, cols, each, a, in, i0, n0);                                                                       \
+  }                                                                                                                    \
+  FEW_OF_TILES(scaled_few_##each, scaled_few_of_##each, 4)
 SCALED_FEW(16)
 SCALED_FEW(32)
 SCALED_FEW(64)
 
 static void few_scaled(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   const uint32_t block = a->w->block;
-  (void)k;
-  (block % 64 == 0 ? scaled_few_64 : block == 32 ? scaled_few_32 : scaled_few_16)(a, in, begin, end);
+  (block % 64 == 0 ? scaled_few_64 : block == 32 ? scaled_few_32 : scaled_few_16)(k, a, in, begin, end);
 }
 
 /* -- many rows: a panel's row is units of two vectors of pairs and the scales of their lanes */

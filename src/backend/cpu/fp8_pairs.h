@@ -27,10 +27,12 @@ ALWAYS_INLINE vf pairs_fma_at(vf sum, const uint16_t *x, __m512i w) { return pai
 
 /* -- few rows */
 
-#define PAIRS_ROWS 4
+#define PAIRS_ROWS FEW_MOST_ROWS
 #define PAIRS_COLS 4
 
-ALWAYS_INLINE void pairs_few(int rows, int cols, const linear_args *a, const cpu_input *in, size_t i0, size_t n0) {
+ALWAYS_INLINE void pairs_few(int rows, int cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
+                             size_t i0, size_t n0) {
+  (void)k;
   fp8_ahead ahead = fp8_ahead_of(a->w, cols, n0);
   const size_t width = a->w->cols;
   const pairs_words p = pairs_ready();
@@ -68,19 +70,7 @@ ALWAYS_INLINE void pairs_few(int rows, int cols, const linear_args *a, const cpu
   }
 }
 
-ALWAYS_INLINE void pairs_rows(int cols, const linear_args *a, const cpu_input *in, size_t n) {
-  size_t i = 0;
-  for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) pairs_few(PAIRS_ROWS, cols, a, in, i, n);
-  for (; i < a->m; i++) pairs_few(1, cols, a, in, i, n);
-}
-
-static __attribute__((noinline)) void few_pairs(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                size_t begin, size_t end) {
-  size_t n = begin;
-  (void)k;
-  for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) pairs_rows(PAIRS_COLS, a, in, n);
-  for (; n < end; n++) pairs_rows(1, a, in, n);
-}
+FEW_OF_TILES(few_pairs, pairs_few, 4)
 
 /* -- many rows */
 

@@ -13,12 +13,16 @@
 
 #define FP8_SCALES 64 /* of one row, converted at a time */
 
-/* LANES scales, or the first `count` and what is finite. */
+/* LANES scales, or the first `count` and zeros, or what zero codes are. */
 ALWAYS_INLINE vf fp8_load_scales(scale_type type, const char *from, size_t count) {
-  char part[LANES * sizeof(float)] = {0};
-  if (count < LANES) memcpy(part, from, count * scale_bytes(type)), from = part;
-  if (type == SCALE_F32) return v_load((const float *)(const void *)from);
-  return type == SCALE_F16 ? v_load_f16(from) : v_load_e8m0(from);
+  if (type == SCALE_F32) {
+    const float *scales = (const float *)(const void *)from;
+    return count < LANES ? v_load_part(scales, count) : v_load(scales);
+  }
+  if (type == SCALE_F16) return count < LANES ? v_load_part_f16(from, count) : v_load_f16(from);
+  char part[LANES] = {0};
+  if (count < LANES) memcpy(part, from, count), from = part;
+  return v_load_e8m0(from);
 }
 
 /* Times `by`, written whole vectors at a time: `to` has room for FP8_SCALES. */

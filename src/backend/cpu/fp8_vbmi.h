@@ -17,16 +17,15 @@
 #define VBMI_STEP  64
 #define VBMI_PARTS (VBMI_STEP / LANES)
 #define VBMI_COLS  4
-#define VBMI_ROWS  6 /* of x at a time: the next ones find the codes near */
-/* Rows of x; more are multiplied with widened parts, which are unpacked once: measured. */
-#define VBMI_MOST        12
-#define VBMI_BLOCKS_MOST 6
+/* Rows of x with scales of blocks; more are multiplied with widened parts, which are unpacked once: measured. */
+#define VBMI_BLOCKS_MOST 12
 
-/* Place i of the codes holds byte vbmi_order[i]: unpacking leaves words, two of them a lane of 32 bits. */
-static const uint8_t vbmi_order[VBMI_STEP] = {0,  1,  2,  3,  16, 17, 18, 19, 32, 33, 34, 35, 48, 49, 50, 51,
-                                              4,  5,  6,  7,  20, 21, 22, 23, 36, 37, 38, 39, 52, 53, 54, 55,
-                                              8,  9,  10, 11, 24, 25, 26, 27, 40, 41, 42, 43, 56, 57, 58, 59,
-                                              12, 13, 14, 15, 28, 29, 30, 31, 44, 45, 46, 47, 60, 61, 62, 63};
+/* Place i of the codes holds byte vbmi_order[i]: unpacking leaves words, of which lane l of 32 bits has column l in its low
+ * and 16 + l in its high half. */
+static const uint8_t vbmi_order[VBMI_STEP] = {0,  16, 1,  17, 2,  18, 3,  19, 32, 48, 33, 49, 34, 50, 35, 51,
+                                              4,  20, 5,  21, 6,  22, 7,  23, 36, 52, 37, 53, 38, 54, 39, 55,
+                                              8,  24, 9,  25, 10, 26, 11, 27, 40, 56, 41, 57, 42, 58, 43, 59,
+                                              12, 28, 13, 29, 14, 30, 15, 31, 44, 60, 45, 61, 46, 62, 47, 63};
 
 typedef struct vbmi_words {
   pairs_words table;
@@ -35,15 +34,15 @@ typedef struct vbmi_words {
 
 ALWAYS_INLINE vbmi_words vbmi_ready(void) { return (vbmi_words){pairs_ready(), _mm512_loadu_si512(vbmi_order)}; }
 
-ALWAYS_INLINE void vbmi_widen(const vbmi_words *p, __m512i codes, vf to[VBMI_PARTS]) {
-  const __m512i zero = _mm512_setzero_si512();
-  __m512i pairs[2];
-  pairs_widen(&p->table, _mm512_permutexvar_epi8(p->order, codes), pairs);
-  UNROLL
-  for (int h = 0; h < 2; h++) {
-    to[2 * h] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, pairs[h]));
-    to[2 * h + 1] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, pairs[h]));
-  }
+/* 64 codes as pairs, of which vbmi_part takes columns 16 · part and on. */
+ALWAYS_INLINE void vbmi_pairs(const vbmi_words *p, __m512i codes, __m512i to[2]) {
+  pairs_widen(&p->table, _mm512_permutexvar_epi8(p->order, codes), to);
+}
+
+ALWAYS_INLINE vf vbmi_part(const __m512i pairs[2], int part) {
+  const __m512i half = pairs[part / 2];
+  const __m512i bits = part % 2 == 0 ? _mm512_slli_epi32(half, 16) : _mm512_and_si512(half, _mm512_set1_epi32(-65536));
+  return _mm512_castsi512_ps(bits);
 }
 
 /* Blocks of 16, 32 and multiples of 64 columns lie well in steps. */
@@ -51,25 +50,29 @@ static int vbmi_steps(const weight *w) {
   return w->block == 0 || w->block == 16 || w->block == 32 || w->block % VBMI_STEP == 0;
 }
 
-/* A step's values times the scales of their blocks, of which the first is that of column 0; count columns are there. */
-ALWAYS_INLINE void vbmi_scale(int block, size_t count, const float *scales, vf value[VBMI_PARTS]) {
-  if (block == 0) return;
-  UNROLL
-  for (int h = 0; h < VBMI_PARTS; h++) {
-    const size_t b = (size_t)h * LANES / (size_t)block, most = (count - 1) / (size_t)block;
-    value[h] = v_mul(value[h], v_set(scales[b < most ? b : most]));
-  }
+/* A part's values times the scale of their block, of which the first is that of column 0; count columns are there. */
+ALWAYS_INLINE vf vbmi_value(int block, size_t count, const float *scales, const __m512i pairs[2], int part) {
+  const vf value = vbmi_part(pairs, part);
+  if (block == 0) return value;
+  const size_t b = (size_t)part * LANES / (size_t)block, most = (count - 1) / (size_t)block;
+  return v_mul(value, v_set(scales[b < most ? b : most]));
 }
 
 /* -- widening */
 
-ALWAYS_INLINE void vbmi_store(const vf value[VBMI_PARTS], float *to, size_t count) {
+/* VBMI_STEP columns, or the first `count`. */
+ALWAYS_INLINE void vbmi_widen(int block, const vbmi_words *p, const uint8_t *codes, size_t count, const float *scales,
+                              float *to) {
+  __m512i pairs[2];
+  vbmi_pairs(p, pairs_codes(codes, count), pairs);
   UNROLL
-  for (size_t h = 0; h < VBMI_PARTS; h++) {
-    if (count >= (h + 1) * LANES)
-      v_store(to + h * LANES, value[h]);
-    else if (count > h * LANES)
-      v_store_part(to + h * LANES, value[h], count - h * LANES);
+  for (int h = 0; h < VBMI_PARTS; h++) {
+    const size_t at = (size_t)h * LANES;
+    const vf value = vbmi_value(block, count, scales, pairs, h);
+    if (count >= at + LANES)
+      v_store(to + at, value);
+    else if (count > at)
+      v_store_part(to + at, value, count - at);
   }
 }
 
@@ -87,20 +90,12 @@ ALWAYS_INLINE void vbmi_widen_row(int block, const weight *w, size_t row, size_t
       fp8_scales(w, row, first, (col + end - 1) / w->block - first + 1, 1, scales);
     }
     for (; c + VBMI_STEP <= end; c += VBMI_STEP) {
-      vf value[VBMI_PARTS];
-      vbmi_widen(&p, pairs_codes(codes + c, VBMI_STEP), value);
-      vbmi_scale(block, VBMI_STEP, scales + s, value);
-      vbmi_store(value, to + c, VBMI_STEP);
+      vbmi_widen(block, &p, codes + c, VBMI_STEP, scales + s, to + c);
       if (block == 16 || block == 32) s += VBMI_STEP / (size_t)block;
       if (block == 64 && (left -= VBMI_STEP) == 0) s++, left = w->block;
     }
-    if (c < end) {
-      vf value[VBMI_PARTS];
-      vbmi_widen(&p, pairs_codes(codes + c, end - c), value);
-      vbmi_scale(block, end - c, scales + s, value);
-      vbmi_store(value, to + c, end - c);
-      c = end;
-    }
+    if (c < end) vbmi_widen(block, &p, codes + c, end - c, scales + s, to + c);
+    c = end;
   }
 }
 
@@ -119,7 +114,7 @@ static void widen_fp8_vbmi(const weight *w, size_t row, size_t col, float *to, s
 
 /* -- few rows of x */
 
-typedef vf vbmi_sums[VBMI_ROWS][VBMI_COLS];
+typedef vf vbmi_sums[FEW_MOST_ROWS][VBMI_COLS];
 
 /* Rows of w of a tile, and where they are. */
 typedef struct vbmi_tile {
@@ -136,16 +131,19 @@ ALWAYS_INLINE vf vbmi_x(const float *x, size_t at, size_t count) {
 /* VBMI_STEP columns from c on, or the first `count`. s: block of the chunk that c is in. */
 ALWAYS_INLINE void vbmi_step(int rows, int cols, int block, size_t count, const vbmi_words *p, const vbmi_tile *t,
                              size_t c, size_t s, const float *x, size_t x_stride, vbmi_sums sums) {
+  __m512i pairs[VBMI_COLS][2];
   UNROLL
-  for (int j = 0; j < cols; j++) {
-    vf w[VBMI_PARTS];
-    vbmi_widen(p, pairs_codes(t->codes[j] + c, count), w);
-    vbmi_scale(block, count, t->scales[j] + s, w);
+  for (int j = 0; j < cols; j++) vbmi_pairs(p, pairs_codes(t->codes[j] + c, count), pairs[j]);
+  UNROLL
+  for (int h = 0; h < VBMI_PARTS; h++) {
+    vf w[VBMI_COLS];
     UNROLL
-    for (int h = 0; h < VBMI_PARTS; h++) {
+    for (int j = 0; j < cols; j++) w[j] = vbmi_value(block, count, t->scales[j] + s, pairs[j], h);
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+      const vf xv = vbmi_x(x + (size_t)i * x_stride + c, (size_t)h * LANES, count);
       UNROLL
-      for (int i = 0; i < rows; i++)
-        sums[i][j] = v_fma(w[h], vbmi_x(x + (size_t)i * x_stride + c, (size_t)h * LANES, count), sums[i][j]);
+      for (int j = 0; j < cols; j++) sums[i][j] = v_fma(w[j], xv, sums[i][j]);
     }
   }
 }
@@ -191,32 +189,13 @@ ALWAYS_INLINE void vbmi_few(int rows, int cols, int block, const linear_args *a,
   }
 }
 
-/* All rows of x, in tiles of nearly the same size, times VBMI_COLS rows of w. */
-ALWAYS_INLINE void vbmi_group(int block, const linear_args *a, const cpu_input *in, size_t n) {
-  const size_t tiles = (a->m + VBMI_ROWS - 1) / VBMI_ROWS;
-  size_t i = 0, rows;
-  for (size_t t = 0; t < tiles; t++, i += rows) {
-    rows = a->m / tiles + (t < a->m % tiles);
-    switch (rows) {
-    case 1: vbmi_few(1, VBMI_COLS, block, a, in, i, n); break;
-    case 2: vbmi_few(2, VBMI_COLS, block, a, in, i, n); break;
-    case 3: vbmi_few(3, VBMI_COLS, block, a, in, i, n); break;
-    case 4: vbmi_few(4, VBMI_COLS, block, a, in, i, n); break;
-    case 5: vbmi_few(5, VBMI_COLS, block, a, in, i, n); break;
-    default: vbmi_few(6, VBMI_COLS, block, a, in, i, n); break;
-    }
-  }
-}
-
-/* Rows of w beyond the last whole tile are few: one of them and one of x at a time. */
 #define VBMI_FEW(block)                                                                                                \
-  static __attribute__((noinline)) void vbmi_few_##block(const linear_args *a, const cpu_input *in, size_t begin,      \
-                                                         size_t end) {                                                 \
-    size_t n = begin;                                                                                                  \
-    for (; n + VBMI_COLS <= end; n += VBMI_COLS) vbmi_group(block, a, in, n);                                          \
-    for (; n < end; n++)                                                                                               \
-      for (size_t i = 0; i < a->m; i++) vbmi_few(1, 1, block, a, in, i, n);                                            \
-  }
+  ALWAYS_INLINE void vbmi_few_of_##block(int rows, int cols, const cpu_kernels *k, const linear_args *a,               \
+                                         const cpu_input *in, size_t i0, size_t n0) {                                  \
+    (void)k;                                                                                                           \
+    vbmi_few(rows, cols, block, a, in, i0, n0);                                                                        \
+  }                                                                                                                    \
+  FEW_OF_TILES(vbmi_few_##block, vbmi_few_of_##block, 2)
 VBMI_FEW(0)
 VBMI_FEW(16)
 VBMI_FEW(32)
@@ -224,12 +203,12 @@ VBMI_FEW(64)
 
 static void few_fp8_vbmi(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   const uint32_t block = a->w->block;
-  if (!vbmi_steps(a->w) || a->m > (block == 0 ? VBMI_MOST : VBMI_BLOCKS_MOST))
+  if (!vbmi_steps(a->w) || (block != 0 && a->m > VBMI_BLOCKS_MOST))
     k->few_any(k, a, in, begin, end);
   else if (block == 0)
-    vbmi_few_0(a, in, begin, end);
+    vbmi_few_0(k, a, in, begin, end);
   else
-    (block == 16 ? vbmi_few_16 : block == 32 ? vbmi_few_32 : vbmi_few_64)(a, in, begin, end);
+    (block == 16 ? vbmi_few_16 : block == 32 ? vbmi_few_32 : vbmi_few_64)(k, a, in, begin, end);
 }
 
 static void fp8_vbmi_kernels(cpu_kernels *k) {

@@ -96,19 +96,7 @@ ALWAYS_INLINE void nvfp4_pairs_tile(int rows, int cols, const cpu_kernels *k, co
   }
 }
 
-ALWAYS_INLINE void nvfp4_pairs_rows(int cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                    size_t n) {
-  size_t i = 0;
-  for (; i + PAIRS_ROWS <= a->m; i += PAIRS_ROWS) nvfp4_pairs_tile(PAIRS_ROWS, cols, k, a, in, i, n);
-  for (; i < a->m; i++) nvfp4_pairs_tile(1, cols, k, a, in, i, n);
-}
-
-static __attribute__((noinline)) void few_nvfp4_pairs(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                      size_t begin, size_t end) {
-  size_t n = begin;
-  for (; n + PAIRS_COLS <= end; n += PAIRS_COLS) nvfp4_pairs_rows(PAIRS_COLS, k, a, in, n);
-  for (; n < end; n++) nvfp4_pairs_rows(1, k, a, in, n);
-}
+FEW_OF_TILES(few_nvfp4_pairs, nvfp4_pairs_tile, 4)
 
 /* -- many rows */
 

@@ -6,7 +6,8 @@
  *             CLUSTER_EACH shares, one after the other: all blocks run at once, and the kernel after this one may start.
  *             Such a block turns its queries once, and its later shares' positions are on their way to L2 by then
  *   at last   each block puts its shares' sums into the others' shared memory: block i gets the i-th part of all shares'
- *             outputs and adds them up. Of two clusters the one that comes second adds both */
+ *             outputs and adds them up. Of two clusters the one that comes second adds both. A block that has all shares
+ *             keeps them: in a cluster of one, the sanitizer takes a remote store for a fault */
 #include "backend/cuda/gemm_ptx.cuh"
 #include "backend/cuda/step_cluster.h"
 #include "backend/cuda/step_launch.cuh"
@@ -41,14 +42,28 @@ struct cluster_place {
   uint32_t rank, sharing, shares, part_shift; /* the blocks that have shares; log2 of the outputs of a block's part */
 };
 
+/* All shares are this block's. */
+static __device__ __forceinline__ bool cluster_alone(const cluster_place &at) { return at.sharing == 1; }
+
 /* Before cluster_arrive. */
 template <int DIM, int GROUP>
 static __device__ __forceinline__ void cluster_expect(cluster_shared<DIM, GROUP> *s, const cluster_place &at) {
-  if (threadIdx.x != 0) return;
+  if (threadIdx.x != 0 || cluster_alone(at)) return;
   const uint32_t full = shared_address(&s->full), of_share = (1u << at.part_shift) + 2 * GROUP;
   barrier_init(full, 1);
   barrier_init_fence();
   barrier_expect(full, at.shares * of_share * (uint32_t)sizeof(float));
+}
+
+template <int DIM, int GROUP>
+static __device__ __forceinline__ void cluster_keep(cluster_shared<DIM, GROUP> *s, const cluster_place &at,
+                                                    uint32_t share) {
+  float2 *const out = reinterpret_cast<float2 *>(&s->out[share << at.part_shift]);
+  for (uint32_t i = threadIdx.x; i < GROUP * DIM / 2; i += ATTEND_THREADS)
+    out[i] = single_output(s->own, 2 * i / DIM, 2 * i % DIM);
+  if (threadIdx.x < GROUP)
+    s->most_sum[share][threadIdx.x] =
+        make_float2(s->own.parts.all_most[threadIdx.x], s->own.parts.all_sum[threadIdx.x]);
 }
 
 /* A share's sums to the blocks that add them up. */
@@ -136,10 +151,13 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
       single_turn<TYPE>(&s.own, w, turn);
     });
     if (k == 0) cluster_wait(); /* the others are there */
-    cluster_send(&s, at, of_cluster);
-    if (k + 1 < each) __syncthreads(); /* before what is here is overwritten */
+    if (cluster_alone(at))
+      cluster_keep(&s, at, of_cluster);
+    else
+      cluster_send(&s, at, of_cluster);
+    if (k + 1 < each || cluster_alone(at)) __syncthreads(); /* before what is here is overwritten, or added up */
   }
-  barrier_wait(shared_address(&s.full), 0);
+  if (!cluster_alone(at)) barrier_wait(shared_address(&s.full), 0);
   for (uint32_t j = threadIdx.x; j - threadIdx.x < part; j += ATTEND_THREADS) { /* all threads: cluster_pair meets */
     const uint32_t i = rank * part + j, h = i / DIM, d = i % DIM;
     const bool output = j < part && h < w.heads && d < a.dim;

@@ -37,8 +37,11 @@ typedef enum activation {
 
 /* How rows of x enter a product: as they are, or quantised by quantize_rows, each row with one FP32 scale (1 for a row of
  * zeros): E4M3 with absmax / 448, INT8 with absmax / 127, INT4 with absmax / 7; code = nearest even of x / scale. A row with
- * a NaN or an infinity gets the scale NaN and zero codes, so that every output of it is NaN. */
-typedef enum input_mode { INPUT_FLOAT = 0, INPUT_E4M3 = 1, INPUT_INT8 = 2, INPUT_INT4 = 3 } input_mode;
+ * a NaN or an infinity gets the scale NaN and zero codes, so that every output of it is NaN.
+ *
+ * F16 is how a backend with takes_f16 brings FLOAT rows to a product, and no mode of a model: the scale is 1, or for a row that
+ * FP16 cannot hold the power of two that brings its absmax below 2^15. */
+typedef enum input_mode { INPUT_FLOAT = 0, INPUT_E4M3 = 1, INPUT_INT8 = 2, INPUT_INT4 = 3, INPUT_F16 = 4 } input_mode;
 
 /* Longest K of an integer product whose sum cannot leave 32 bits: 2 of 4 weights, 127 · 127 each. Callers refuse more. */
 #define INPUT_INT8_MOST_K ((size_t)266287)
@@ -98,6 +101,8 @@ typedef struct attention_args {
   size_t q_stride;
   float *out; /* dev [rows or kept][q_heads × head_dim], rows out_stride apart */
   size_t out_stride;
+  void *
+      f16; /* turn_attention: NULL, or dev: rows go there as quantize_rows would make them of INPUT_F16, and not to out */
 } attention_args;
 
 typedef struct backend_ops {
@@ -160,6 +165,9 @@ typedef struct backend_ops {
                          const float *gain, float eps, viva_error *error);
   /* count linear layers at once, independent of each other (q, k, v; gate, up); all have the same m and input mode. */
   viva_status (*linear)(backend *b, const linear_args *args, size_t count, viva_error *error);
+  /* Optional: 1 when linear brings FLOAT rows to each of these products as INPUT_F16: then they may enter so, with the same bits.
+   * Of the arguments x and xq do not matter. */
+  int (*takes_f16)(backend *b, const linear_args *args, size_t count);
   /* Bytes of the quantised form of m rows of k (the backend's own layout), and the quantisation. Used for every linear
    * layer that reads these rows. mode is not FLOAT. */
   size_t (*quantized_bytes)(backend *b, input_mode mode, size_t m, size_t k);
@@ -175,7 +183,8 @@ typedef struct backend_ops {
                             viva_error *error);
   viva_status (*rope_append)(backend *b, const rope_append_args *args, viva_error *error);
   viva_status (*attention)(backend *b, const attention_args *args, viva_error *error);
-  /* Optional: rope_append, then attention of the same rows and layer, with the same bits; q may stay as it was. Errors:
+  /* Optional: rope_append, then attention of the same rows and layer, with the same bits (but of a row with a NaN, in F16, whose
+   * other values may stay); q may stay as it was. Errors:
    * E_UNSUPPORTED: it does not take these, nothing was done, one after the other does it. */
   viva_status (*turn_attention)(backend *b, const rope_append_args *turn, const attention_args *args,
                                 viva_error *error);

@@ -65,10 +65,12 @@ uint64_t budget_kv(const viva_model_config *config, size_t layers, uint64_t capa
 uint64_t budget_quantized(const budget_case *c, size_t chunk) {
   row_layout r = budget_rows(c->config);
   const size_t widths[] = {r.hidden, r.q, r.ffn}; /* of what enters q k v, gate, up and the head; o; down */
+  const backend_ops *ops = c->backend->ops;
   size_t most = 0;
-  if (c->act == INPUT_FLOAT) return 0;
-  for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
-    most = larger(most, c->backend->ops->quantized_bytes(c->backend, c->act, chunk, widths[i]));
+  for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+    if (c->act != INPUT_FLOAT) most = larger(most, ops->quantized_bytes(c->backend, c->act, chunk, widths[i]));
+    if (ops->takes_f16) most = larger(most, ops->quantized_bytes(c->backend, INPUT_F16, chunk, widths[i]));
+  }
   return most;
 }
 

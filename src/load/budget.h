@@ -46,7 +46,7 @@ uint64_t budget_kv(const viva_model_config *config, size_t layers, uint64_t capa
 /* Everything but the KV cache that a session of this capacity takes, the backend's scratch memory included. */
 uint64_t budget_work(const budget_case *c, uint64_t capacity, size_t chunk);
 
-/* Bytes for the quantised form of chunk rows; 0 when act is FLOAT. */
+/* Bytes for the form in which chunk rows enter products; 0 where they enter as they are. */
 uint64_t budget_quantized(const budget_case *c, size_t chunk);
 
 /* Largest context ≤ limit with fixed + work + KV ≤ available; limit when available is 0 (unknown); 0: none. */

@@ -54,12 +54,15 @@ static linear_args linear(size_t rows, const float *x, size_t x_stride, const we
                        .y_stride = y_stride};
 }
 
-/* 1 when these products read codes only and nobody looks at their rows: then codes are all that has to be made of them. */
-static int codes_suffice(const pass *p, const linear_args *args, size_t count) {
-  if (p->mode == INPUT_FLOAT || p->watch) return 0;
-  for (size_t i = 0; i < count; i++)
-    if (weight_dense(args[i].w->format)) return 0;
-  return 1;
+/* The mode in which the rows of these products suffice: their codes, where all weights are packed, or FP16, where all take
+ * floats and the backend brings them so. FLOAT, where they are not alike, or somebody looks at the rows. */
+static input_mode mode_that_suffices(const pass *p, const linear_args *args, size_t count) {
+  const backend_ops *ops = p->b->ops;
+  size_t floats = 0;
+  if (p->watch) return INPUT_FLOAT;
+  for (size_t i = 0; i < count; i++) floats += p->mode == INPUT_FLOAT || weight_dense(args[i].w->format);
+  if (floats == 0) return p->mode;
+  return floats == count && ops->takes_f16 && ops->takes_f16(p->b, args, count) ? INPUT_F16 : INPUT_FLOAT;
 }
 
 /* gated: NULL, or these are gate and up: 1 when silu(gate) · up is in gate's place already. Whoever looks wants to see both. */
@@ -73,10 +76,11 @@ static viva_status products(const pass *p, const linear_args *args, size_t count
   return ops->linear(p->b, args, count, error);
 }
 
-/* Layers of packed weights that read the rows quantised last. */
-static viva_status multiply_codes(const pass *p, linear_args *args, size_t count, int *gated, viva_error *error) {
+/* Layers that read the rows made last in this mode, which is not FLOAT. */
+static viva_status multiply_codes(const pass *p, input_mode mode, linear_args *args, size_t count, int *gated,
+                                  viva_error *error) {
   for (size_t i = 0; i < count; i++) {
-    args[i].input = p->mode;
+    args[i].input = mode;
     args[i].xq = p->w->quantized;
     args[i].accumulate = p->d->accumulate;
   }
@@ -98,7 +102,7 @@ static viva_status multiply(const pass *p, const linear_args *args, size_t count
   if (packed_count) {
     TRY(p->b->ops->quantize_rows(p->b, p->mode, args->x, args->x_stride, args->m, args->w->cols, p->w->quantized,
                                  error));
-    TRY(multiply_codes(p, packed, packed_count, packed_count == count ? gated : NULL, error));
+    TRY(multiply_codes(p, p->mode, packed, packed_count, packed_count == count ? gated : NULL, error));
   }
   return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
 }
@@ -153,9 +157,10 @@ static viva_status multiply_normed(pass *p, float *x, const float *gain, const c
   const backend_ops *ops = p->b->ops;
   const size_t rows = args->m, hidden = p->w->layout.hidden;
   float *norm = work_at(p->w, p->w->layout.norm_at);
-  if (ops->rmsnorm_codes && codes_suffice(p, args, count)) {
-    TRY(settle_normed(p, x, rows, gain, p->mode, p->w->quantized, error));
-    return multiply_codes(p, args, count, gated, error);
+  const input_mode mode = ops->rmsnorm_codes ? mode_that_suffices(p, args, count) : INPUT_FLOAT;
+  if (mode != INPUT_FLOAT) {
+    TRY(settle_normed(p, x, rows, gain, mode, p->w->quantized, error));
+    return multiply_codes(p, mode, args, count, gated, error);
   }
   TRY(settle_normed(p, x, rows, gain, INPUT_FLOAT, norm, error));
   TRY(told(p, stage, norm, rows, hidden, error));
@@ -168,9 +173,10 @@ static viva_status multiply_gated(const pass *p, float *gate, const float *up, i
   const backend_ops *ops = p->b->ops;
   const size_t rows = args->m, ffn = p->w->layout.ffn;
   if (gated) return multiply(p, args, 1, NULL, error);
-  if (ops->silu_mul_codes && codes_suffice(p, args, 1)) {
-    TRY(ops->silu_mul_codes(p->b, gate, up, rows, ffn, p->mode, p->w->quantized, error));
-    return multiply_codes(p, args, 1, NULL, error);
+  const input_mode mode = ops->silu_mul_codes ? mode_that_suffices(p, args, 1) : INPUT_FLOAT;
+  if (mode != INPUT_FLOAT) {
+    TRY(ops->silu_mul_codes(p->b, gate, up, rows, ffn, mode, p->w->quantized, error));
+    return multiply_codes(p, mode, args, 1, NULL, error);
   }
   TRY(ops->silu_mul(p->b, gate, up, gate, rows, ffn, ffn, error));
   TRY(told(p, "product", gate, rows, ffn, error));
@@ -209,14 +215,16 @@ static rope_append_args turn_of(const pass *p, size_t number) {
                             .kv_stride = w->kv};
 }
 
-/* q and k turned, k and v in the cache, then attention (NULL: the cache is all that is wanted). */
-static viva_status attend(const pass *p, size_t number, const attention_args *attention, viva_error *error) {
+/* q and k turned, k and v in the cache, then attention (NULL: the cache is all that is wanted). attention->f16 becomes NULL
+ * where the rows are in out. */
+static viva_status attend(const pass *p, size_t number, attention_args *attention, viva_error *error) {
   const backend_ops *ops = p->b->ops;
   const rope_append_args turn = turn_of(p, number);
   if (attention && ops->turn_attention && !p->watch) {
     const viva_status status = ops->turn_attention(p->b, &turn, attention, error);
     if (status != VIVA_E_UNSUPPORTED) return status;
   }
+  if (attention) attention->f16 = NULL;
   TRY(ops->rope_append(p->b, &turn, error));
   TRY(told(p, "q_turned", turn.q, p->step->rows, turn.q_stride, error));
   return attention ? ops->attention(p->b, attention, error) : VIVA_OK;
@@ -226,16 +234,18 @@ static viva_status attend(const pass *p, size_t number, const attention_args *at
 static viva_status look_back(pass *p, const decoder_layer *l, size_t number, int kept, viva_error *error) {
   const row_layout *w = &p->w->layout;
   float *residual = p->x, *out = work_at(p->w, w->out_at);
-  const attention_args attention = {.step = p->step,
-                                    .layer = number,
-                                    .kept = kept,
-                                    .h = p->d->heads,
-                                    .scale = p->d->attention_scale,
-                                    .window = l->window,
-                                    .q = work_at(p->w, w->q_at),
-                                    .q_stride = w->q,
-                                    .out = out,
-                                    .out_stride = w->q};
+  linear_args o = linear(kept ? p->step->kept : p->rows, out, w->q, &l->o, l->o_bias, p->x, w->hidden);
+  attention_args attention = {.step = p->step,
+                              .layer = number,
+                              .kept = kept,
+                              .h = p->d->heads,
+                              .scale = p->d->attention_scale,
+                              .window = l->window,
+                              .q = work_at(p->w, w->q_at),
+                              .q_stride = w->q,
+                              .out = out,
+                              .out_stride = w->q};
+  if (mode_that_suffices(p, &o, 1) == INPUT_F16) attention.f16 = p->w->quantized;
   TRY(attend(p, number, &attention, error));
   if (kept) p->rows = p->step->kept;
   TRY(told(p, "attention", out, p->rows, w->q, error));
@@ -243,9 +253,8 @@ static viva_status look_back(pass *p, const decoder_layer *l, size_t number, int
     residual = work_at(p->w, w->norm_at);
     TRY(p->b->ops->take_rows(p->b, p->x, p->step->kept_rows, p->rows, w->hidden, w->hidden, residual, error));
   }
-  linear_args o = linear(p->rows, out, w->q, &l->o, l->o_bias, p->x, w->hidden);
   into_x(p, &o, residual);
-  TRY(multiply(p, &o, 1, NULL, error));
+  TRY(attention.f16 ? multiply_codes(p, INPUT_F16, &o, 1, NULL, error) : multiply(p, &o, 1, NULL, error));
   return part_made(p, "attention_sum", error);
 }
 

@@ -21,7 +21,7 @@ typedef struct workspace {
   size_t rows; /* of the activations */
   row_layout layout;
   float *activations; /* dev [layout.floats][rows] */
-  void *quantized;    /* dev: the rows that enter packed layers; NULL when the model's act is FLOAT */
+  void *quantized;    /* dev: the rows that enter layers as codes or FP16; NULL where none do */
   float *logits;      /* dev [BUDGET_LOGIT_ROWS][vocab], made when first needed; the host's beside several devices */
   float *host_logits; /* the same for the host when it cannot read logits; made when first needed */
 

@@ -267,20 +267,41 @@ static viva_status far_linear(backend *b, const linear_args *args, size_t count,
     weights[i] = usable(far, a->w, &turned[i]);
     copy[i] = *a;
     copy[i].w = &weights[i];
+    if (a->input != INPUT_F16) continue;
+    copy[i].input = INPUT_FLOAT;
+    copy[i].x = a->xq;
+    copy[i].x_stride = a->w->cols;
+    copy[i].xq = NULL;
   }
   const viva_status status = far->cpu->ops->linear(far->cpu, copy, count, error);
   for (size_t i = 0; i < count; i++) free(turned[i]);
   return leave(far, status);
 }
 
+/* What stands for FP16 rows here keeps FP32's bits: whoever mixes the two up is told by a test of equality. */
+static int far_takes_f16(backend *b, const linear_args *args, size_t count) {
+  (void)b;
+  (void)args;
+  return count > 0;
+}
+
 static size_t far_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k) {
+  if (mode == INPUT_F16) return m * k * sizeof(float);
   return backend_cpu.quantized_bytes(far_of(b)->cpu, mode, m, k);
+}
+
+/* x, to: as the host sees them. */
+static viva_status rows_in_mode(far_device *far, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
+                                void *to, viva_error *error) {
+  if (mode != INPUT_F16) return far->cpu->ops->quantize_rows(far->cpu, mode, x, x_stride, m, k, to, error);
+  for (size_t i = 0; i < m; i++) memcpy((float *)to + i * k, x + i * x_stride, k * sizeof *x);
+  return VIVA_OK;
 }
 
 static viva_status far_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
                                      void *to, viva_error *error) {
   far_device *far = far_of(b);
-  CALL(far->cpu->ops->quantize_rows(far->cpu, mode, far_dev(far, x), x_stride, m, k, far_dev(far, to), error));
+  CALL(rows_in_mode(far, mode, far_dev(far, x), x_stride, m, k, far_dev(far, to), error));
 }
 
 static viva_status far_load_rows(backend *b, const outer_rows *from, size_t rows, size_t cols, float *to,
@@ -323,7 +344,7 @@ static viva_status far_silu_mul(backend *b, const float *gate, const float *up, 
 /* The rows that are written nowhere, for as long as they are quantised. */
 static viva_status codes_of(far_device *far, float *made, size_t rows, size_t n, input_mode mode, void *to,
                             viva_status status, viva_error *error) {
-  if (!status) status = far->cpu->ops->quantize_rows(far->cpu, mode, made, n, rows, n, far_dev(far, to), error);
+  if (!status) status = rows_in_mode(far, mode, made, n, rows, n, far_dev(far, to), error);
   free(made);
   return status;
 }
@@ -407,6 +428,7 @@ void far_begin_at(far_device *far, backend **slot, int flags) {
                            .embed = far_embed,
                            .rmsnorm = far_rmsnorm,
                            .linear = far_linear,
+                           .takes_f16 = far_takes_f16,
                            .quantized_bytes = far_quantized_bytes,
                            .quantize_rows = far_quantize_rows,
                            .load_rows = far_load_rows,

@@ -92,6 +92,7 @@ size_t cuda_weight_bytes(backend *b, const weight *group, size_t count);
 viva_status cuda_weight_prepare(backend *b, weight *group, size_t count, void *dev, viva_error *error);
 viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_error *error);
 viva_status cuda_linear_gated(backend *b, const linear_args *args, viva_error *error);
+int cuda_takes_f16(backend *b, const linear_args *args, size_t count);
 size_t cuda_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k);
 viva_status cuda_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,
                                void *to, viva_error *error);

@@ -217,6 +217,7 @@ const backend_ops backend_cuda = {
     .embed = cuda_embed,
     .rmsnorm = cuda_rmsnorm,
     .linear = cuda_linear,
+    .takes_f16 = cuda_takes_f16,
     .quantized_bytes = cuda_quantized_bytes,
     .quantize_rows = cuda_quantize_rows,
     .load_rows = cuda_load_rows,

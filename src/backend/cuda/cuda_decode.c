@@ -112,7 +112,7 @@ static size_t lay_out(const cuda_backend *c, decode_plan *p, uint8_t *base) {
   PLACE(half, uint16_t *, rows * widest * sizeof(uint16_t));
   PLACE(act, uint16_t *, rows * d->ffn * sizeof(uint16_t));
   PLACE(half_scales, float *, rows * sizeof(float));
-  PLACE(quantized, uint8_t *, step_quantized_bytes(rows, widest));
+  PLACE(quantized, uint8_t *, step_quantized_bytes(INPUT_E4M3, rows, widest));
   PLACE(logits, float *, rows * d->vocab * sizeof(float));
   PLACE(work.counters, uint32_t *, STEP_COUNTERS * sizeof(uint32_t));
   PLACE(work.scratch, void *,
@@ -218,7 +218,7 @@ static void enter(capture *s, const float *x, size_t n, const weight *w) {
   QUEUE(s, quantize_rows(s->q, s->mode, x, n, (size_t)rows, n, p->quantized));
   QUEUE(s, codes_to_f16(s->mode == INPUT_E4M3 ? CONVERT_E4M3 : CONVERT_INT8, p->quantized, rows, (int)n, p->half, n,
                         s->q.stream));
-  s->scales = step_quantized_scales(p->quantized, (size_t)rows, n);
+  s->scales = step_quantized_scales(p->quantized, s->mode, (size_t)rows, n);
 }
 
 static step_exchange_group group_of(const capture *s) {

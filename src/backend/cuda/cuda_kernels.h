@@ -52,8 +52,8 @@ typedef struct cuda_kernels {
   int (*attention)(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
   int (*turn_attention)(step_queue q, const rope_append_args *turn, const float *q_norm, const float *k_norm, float eps,
                         const attention_args *a, const step_half_rows *half, const step_work *work);
-  int (*turn_tiles)(step_queue q, const rope_append_args *turn, const attention_args *a, const step_work *work,
-                    int *taken);
+  int (*turn_tiles)(step_queue q, const rope_append_args *turn, const attention_args *a, const step_half_rows *half,
+                    const step_work *work, int *taken);
   int (*top)(step_queue q, const step_top_args *a, const step_work *work);
   int (*exchange)(step_queue q, const step_exchange_args *a);
   int (*exchange_sum)(step_queue q, const step_exchange_sum_args *a);

@@ -30,6 +30,10 @@ static viva_status half_rows_make(cuda_backend *c, const linear_args *a, half_ro
   const size_t m = a->m, k = a->w->cols, scales = cuda_align(m * sizeof(float));
   const void *from = a->input == INPUT_FLOAT ? (const void *)a->x : a->xq;
   if (rows->from == from) return VIVA_OK;
+  if (a->input == INPUT_F16) {
+    *rows = (half_rows){from, (uint16_t *)(uintptr_t)a->xq, step_quantized_scales(a->xq, a->input, m, k)};
+    return VIVA_OK;
+  }
   TRY(cuda_room_fit(c, &c->rows, scales + m * k * sizeof(uint16_t), error));
   *rows = (half_rows){from, (uint16_t *)(void *)((uint8_t *)c->rows.dev + scales), c->rows.dev};
   if (a->input == INPUT_FLOAT)
@@ -37,7 +41,7 @@ static viva_status half_rows_make(cuda_backend *c, const linear_args *a, half_ro
                       (cudaError_t)c->kernels->rows(ROWS_F32, a->x, a->x_stride, (int)m, (int)k, ROWS_TO_F16,
                                                     rows->codes, rows->scales, c->stream),
                       "rows to FP16", error);
-  rows->scales = step_quantized_scales(a->xq, m, k);
+  rows->scales = step_quantized_scales(a->xq, a->input, m, k);
   return cuda_check(c,
                     (cudaError_t)c->kernels->codes_to_f16(a->input == INPUT_E4M3 ? CONVERT_E4M3 : CONVERT_INT8, a->xq,
                                                           (int)m, (int)k, rows->codes, k, c->stream),
@@ -220,7 +224,7 @@ static viva_status large_operands(cuda_backend *c, const linear_args *a, const l
     o->row_scale = rows->scales;
   } else {
     o->x = a->xq;
-    o->row_scale = step_quantized_scales(a->xq, a->m, a->w->cols);
+    o->row_scale = step_quantized_scales(a->xq, a->input, a->m, a->w->cols);
   }
   TRY(large_weights(c, a->w, way, o, error));
   TRY(meet_fit(c, (int)a->m, error));
@@ -320,10 +324,17 @@ viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_
   CUDA_CALL(b, multiply(cuda_of(b), args, count, error));
 }
 
+int cuda_takes_f16(backend *b, const linear_args *args, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const linear_args *a = &args[i];
+    if (runs_large(cuda_of(b), a) ? !way_of(a).half : !runs_small(a)) return 0;
+  }
+  return 1;
+}
+
 size_t cuda_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k) {
   (void)b;
-  (void)mode;
-  return step_quantized_bytes(m, k);
+  return step_quantized_bytes(mode, m, k);
 }
 
 viva_status cuda_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,

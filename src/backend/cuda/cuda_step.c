@@ -144,8 +144,14 @@ static viva_status turn_attend(cuda_backend *c, const rope_append_args *turn, co
                                viva_error *error) {
   const step_work work = {
       .multiprocessors = c->gpu.multiprocessors, .clusters = c->gpu.major >= 9, .warpgroups = c->gpu.major == 9};
+  const batch *step = args->step;
+  const size_t rows = args->kept ? step->kept : step->rows, width = args->h.q_heads * args->h.head_dim;
+  const step_half_rows half = {
+      .rows = args->f16, .stride = width, .scales = step_quantized_scales(args->f16, INPUT_F16, rows, width)};
   int taken = 0;
-  TRY(cuda_check(c, (cudaError_t)c->kernels->turn_tiles(QUEUE(c), turn, args, &work, &taken), "attention", error));
+  if (args->f16 && width % 8 != 0) return VIVA_E_UNSUPPORTED;
+  TRY(cuda_check(c, (cudaError_t)c->kernels->turn_tiles(QUEUE(c), turn, args, args->f16 ? &half : NULL, &work, &taken),
+                 "attention", error));
   return taken ? VIVA_OK : VIVA_E_UNSUPPORTED;
 }
 

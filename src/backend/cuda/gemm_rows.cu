@@ -171,17 +171,27 @@ int gemm_rows_dependent(rows_type type, const void *x, size_t stride, int m, int
 
 /* -- quantize_rows */
 
-static size_t codes_bytes(size_t m, size_t k) { return step_parts(m * k, PACK_ALIGN) * PACK_ALIGN; }
+static size_t codes_bytes(input_mode mode, size_t m, size_t k) {
+  return step_parts(m * k * (mode == INPUT_F16 ? sizeof(__half) : 1), PACK_ALIGN) * PACK_ALIGN;
+}
 
-size_t step_quantized_bytes(size_t m, size_t k) { return codes_bytes(m, k) + m * sizeof(float); }
+size_t step_quantized_bytes(input_mode mode, size_t m, size_t k) { return codes_bytes(mode, m, k) + m * sizeof(float); }
 
-float *step_quantized_scales(const void *to, size_t m, size_t k) {
-  return (float *)((uintptr_t)to + codes_bytes(m, k));
+float *step_quantized_scales(const void *to, input_mode mode, size_t m, size_t k) {
+  return (float *)((uintptr_t)to + codes_bytes(mode, m, k));
+}
+
+static rows_codes codes_of(input_mode mode) {
+  switch (mode) {
+  case INPUT_E4M3: return ROWS_TO_E4M3;
+  case INPUT_INT8: return ROWS_TO_INT8;
+  case INPUT_INT4: return ROWS_TO_INT4;
+  default: return ROWS_TO_F16;
+  }
 }
 
 int step_quantize_rows(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to) {
-  const rows_codes codes = mode == INPUT_E4M3 ? ROWS_TO_E4M3 : mode == INPUT_INT8 ? ROWS_TO_INT8 : ROWS_TO_INT4;
   if (m == 0) return cudaSuccess;
   if (mode == INPUT_FLOAT) return cudaErrorInvalidValue;
-  return launch(q, ROWS_F32, codes, {x, x_stride, (int)m, (int)k, to, step_quantized_scales(to, m, k)});
+  return launch(q, ROWS_F32, codes_of(mode), {x, x_stride, (int)m, (int)k, to, step_quantized_scales(to, mode, m, k)});
 }

@@ -50,6 +50,7 @@ typedef struct step_work {
 typedef struct step_half_rows {
   uint16_t *rows; /* [rows][stride], 16-byte aligned */
   size_t stride;  /* elements, a multiple of 8 */
+  float *scales;  /* step_turn_tiles: [rows], which become 1 */
 } step_half_rows;
 
 /* -- rows (step_rows.cu, step_outer.cu) */
@@ -152,10 +153,10 @@ int step_top(step_queue q, const step_top_args *a, const step_work *work);
 
 /* -- rows as codes (gemm_rows.cu) */
 
-/* What quantize_rows writes at `to` (at least 64-byte aligned): codes [m][k] of a byte each (INT4 as INT8 of −7 … 7),
- * then the scales [m] at the next multiple of 64 bytes. */
-size_t step_quantized_bytes(size_t m, size_t k);
-float *step_quantized_scales(const void *to, size_t m, size_t k);
+/* What quantize_rows writes at `to` (at least 64-byte aligned): codes [m][k] of a byte each (INT4 as INT8 of −7 … 7), or of two
+ * (F16), then the scales [m] at the next multiple of 64 bytes. */
+size_t step_quantized_bytes(input_mode mode, size_t m, size_t k);
+float *step_quantized_scales(const void *to, input_mode mode, size_t m, size_t k);
 int step_quantize_rows(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
 
 /* step_rmsnorm or step_silu_mul, then step_quantize_rows of its rows, in one pass (step_codes.cu): the same codes and scales.

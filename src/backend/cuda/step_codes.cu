@@ -24,7 +24,7 @@ static __global__ void __launch_bounds__(ROW_MOST_THREADS)
   norm_quads<false> row = {{parts}, {x + blockIdx.x * to.n, to.n, VECTOR}, to.n, {}};
   row.load();
   const float scale = norm_scale_of(row, eps);
-  row_to_codes<TO>(row, to.of(blockIdx.x),
+  row_to_codes<TO>(row, to.of<TO>(blockIdx.x),
                    [&](size_t at, float4 v) { return normed(v, scale, load_quad(gain, at, to.n, VECTOR)); });
 }
 
@@ -36,7 +36,7 @@ int step_rmsnorm_codes(step_queue q, const step_rmsnorm_args *a, input_mode mode
   const unsigned threads = a->n <= NORM_WARP_N ? STEP_WARP : norm_threads(a->n);
   auto *kernel = vector ? CODES_KERNEL(norm_codes_kernel, mode, true) : CODES_KERNEL(norm_codes_kernel, mode, false);
   return step_launch(q, kernel, dim3(step_side(a->rows)), threads, a->x, a->gain, a->eps,
-                     codes_rows_of(to, a->rows, a->n));
+                     codes_rows_of(to, mode, a->rows, a->n));
 }
 
 /* -- silu(gate) · up */
@@ -48,7 +48,7 @@ static __global__ void __launch_bounds__(ROW_MOST_THREADS)
   const size_t begin = blockIdx.x * stride;
   row_quads<false, GATED_HELD, gated_quads> row = {{NULL}, {gate + begin, up + begin, to.n, VECTOR}, to.n, {}};
   row.load();
-  row_to_codes<TO>(row, to.of(blockIdx.x), [](size_t, float4 v) { return v; });
+  row_to_codes<TO>(row, to.of<TO>(blockIdx.x), [](size_t, float4 v) { return v; });
 }
 
 int step_silu_codes(step_queue q, const step_silu_args *a, input_mode mode, void *to) {
@@ -59,5 +59,5 @@ int step_silu_codes(step_queue q, const step_silu_args *a, input_mode mode, void
   while (threads < ROW_MOST_THREADS && threads * 4 * GATED_HELD < a->n) threads *= 2;
   auto *kernel = vector ? CODES_KERNEL(gated_codes_kernel, mode, true) : CODES_KERNEL(gated_codes_kernel, mode, false);
   return step_launch(q, kernel, dim3(step_side(a->rows)), threads, a->gate, a->up, a->stride,
-                     codes_rows_of(to, a->rows, a->n));
+                     codes_rows_of(to, mode, a->rows, a->n));
 }

@@ -9,30 +9,35 @@
 static_assert(ROW_MOST_THREADS == CODES_MOST_THREADS, "a row's block finds its largest magnitude");
 
 /* Where a row's codes go. */
-struct codes_place {
-  uint8_t *codes; /* of the row */
+template <rows_codes TO> struct codes_place {
+  typename rows_output<TO>::type *codes; /* of the row */
   float *scale;
   size_t n;
   bool vector; /* four codes may be stored at once */
 };
 
 template <rows_codes TO, class Value>
-static __device__ __forceinline__ void store_codes(const codes_place &to, size_t at, Value value) {
+static __device__ __forceinline__ void store_codes(const codes_place<TO> &to, size_t at, Value value) {
   typedef rows_output<TO> output;
-  static_assert(sizeof(typename output::type) == 1, "codes of a byte");
-  uint32_t four = 0;
+  typedef typename output::type code;
+  struct __align__(4 * sizeof(code)) quad {
+    code codes[4];
+  }
+  four;
 #pragma unroll
-  for (int i = 0; i < 4; i++) four |= (uint32_t)(uint8_t)output::code(value(i)) << 8 * i;
+  for (int i = 0; i < 4; i++) four.codes[i] = output::code(value(i));
   if (to.vector) {
-    *reinterpret_cast<uint32_t *>(to.codes + at) = four;
+    *reinterpret_cast<quad *>(to.codes + at) = four;
     return;
   }
-  for (size_t i = 0; i < 4 && at + i < to.n; i++) to.codes[at + i] = (uint8_t)(four >> 8 * i);
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    if (at + i < to.n) to.codes[at + i] = four.codes[i];
 }
 
 /* quads: the row's, of a block. value(at, quad): what they are to be before they are codes. */
 template <rows_codes TO, class Quads, class Value>
-static __device__ __forceinline__ void row_to_codes(const Quads &quads, const codes_place &to, Value value) {
+static __device__ __forceinline__ void row_to_codes(const Quads &quads, const codes_place<TO> &to, Value value) {
   uint32_t largest = 0;
   quads.each([&](size_t at, float4 v) {
     v = value(at, v);
@@ -50,22 +55,25 @@ static __device__ __forceinline__ void row_to_codes(const Quads &quads, const co
 }
 
 struct codes_rows {
-  uint8_t *codes; /* [rows][n] */
+  void *codes; /* [rows][n] */
   float *scales;
   size_t n;
   bool vector;
 
-  __device__ codes_place of(size_t row) const { return {codes + row * n, scales + row, n, vector}; }
+  template <rows_codes TO> __device__ codes_place<TO> of(size_t row) const {
+    return {static_cast<typename rows_output<TO>::type *>(codes) + row * n, scales + row, n, vector};
+  }
 };
 
-static codes_rows codes_rows_of(void *to, size_t rows, size_t n) {
-  return {static_cast<uint8_t *>(to), step_quantized_scales(to, rows, n), n, n % 4 == 0};
+static codes_rows codes_rows_of(void *to, input_mode mode, size_t rows, size_t n) {
+  return {to, step_quantized_scales(to, mode, rows, n), n, n % 4 == 0};
 }
 
 /* The instance of a kernel for codes of a mode. */
 #define CODES_KERNEL(kernel, mode, vector)                                                                             \
   ((mode) == INPUT_E4M3   ? kernel<ROWS_TO_E4M3, vector>                                                               \
    : (mode) == INPUT_INT8 ? kernel<ROWS_TO_INT8, vector>                                                               \
-                          : kernel<ROWS_TO_INT4, vector>)
+   : (mode) == INPUT_INT4 ? kernel<ROWS_TO_INT4, vector>                                                               \
+                          : kernel<ROWS_TO_F16, vector>)
 
 #endif

@@ -43,7 +43,7 @@ static __global__ void __launch_bounds__(ROW_MOST_THREADS)
   summed_row row = {{parts}, {a, blockIdx.x * to.n}, to.n, {}};
   row.load();
   const float scale = norm_scale_of(row, eps);
-  row_to_codes<TO>(row, to.of(blockIdx.x),
+  row_to_codes<TO>(row, to.of<TO>(blockIdx.x),
                    [&](size_t at, float4 v) { return normed(v, scale, load_quad(gain, at, to.n, true)); });
 }
 
@@ -57,5 +57,5 @@ int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exch
     return step_launch(q, sum_norm_kernel, grid, threads, *a, norm->gain, norm->eps, static_cast<float *>(norm->to),
                        norm->n);
   return step_launch(q, CODES_KERNEL(sum_codes_kernel, norm->mode, true), grid, threads, *a, norm->gain, norm->eps,
-                     codes_rows_of(norm->to, norm->rows, norm->n));
+                     codes_rows_of(norm->to, norm->mode, norm->rows, norm->n));
 }

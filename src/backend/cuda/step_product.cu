@@ -175,7 +175,7 @@ int step_product(step_queue q, const linear_args *l) {
   if (l->input != INPUT_FLOAT) {
     a.x = l->xq;
     a.x_stride = w->cols;
-    a.x_scales = step_quantized_scales(l->xq, l->m, w->cols);
+    a.x_scales = step_quantized_scales(l->xq, l->input, l->m, w->cols);
   }
   const size_t element = l->input == INPUT_FLOAT ? sizeof(float) : 1, load = l->input == INPUT_FLOAT ? 16 : 8;
   a.vector = w->cols % WEIGHT_OCTET == 0 && (size_t)a.x % load == 0 && a.x_stride * element % load == 0;

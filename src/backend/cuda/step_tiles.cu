@@ -439,6 +439,7 @@ static int tiles_launch(step_queue q, const rope_append_args *turn, const attent
                            .q = a->q,
                            .out = a->out,
                            .half_out = half ? reinterpret_cast<__half *>(half->rows) : NULL,
+                           .half_scales = half ? half->scales : NULL,
                            .q_stride = a->q_stride,
                            .out_stride = half ? half->stride : a->out_stride,
                            .layer_at = a->layer * kv->layer_bytes,
@@ -475,12 +476,12 @@ static bool tiles_turn(const rope_append_args *turn, const attention_args *a, co
          (size_t)step->cos_sin % 16 == 0 && turn->q == a->q;
 }
 
-int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_work *work,
-                    int *taken) {
+int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_half_rows *half,
+                    const step_work *work, int *taken) {
   rope_append_args keys = *turn;
   keys.h.q_heads = 0;
   *taken = tiles_turn(turn, a, work);
   if (!*taken) return cudaSuccess;
   const int status = step_rope_append(q, &keys, NULL, NULL, 0);
-  return status == cudaSuccess ? tiles_launch(q, turn, a, NULL, 1, work, taken) : status;
+  return status == cudaSuccess ? tiles_launch(q, turn, a, half, 1, work, taken) : status;
 }

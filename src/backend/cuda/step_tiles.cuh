@@ -20,6 +20,7 @@ struct tiles_args {
   const float *q;
   float *out;
   __half *half_out;
+  float *half_scales; /* NULL, or what becomes 1 for each row */
   size_t q_stride, out_stride, layer_at;
   size_t head_bytes, values_at, key_scales_at, value_scales_at;
   uint32_t span_count, least_rows, dim, group, window;
@@ -132,8 +133,9 @@ static __device__ __forceinline__ void tiles_store(const tiles_args &a, const ti
     sum += __shfl_xor_sync(~0u, sum, 2);
     if (own >= p.count) continue;
     const float part = 1 / sum;
-    const size_t at =
-        (p.span.out_row + query / a.group) * a.out_stride + (kv_head * a.group + query % a.group) * (size_t)a.dim;
+    const size_t row = p.span.out_row + query / a.group;
+    const size_t at = row * a.out_stride + (kv_head * a.group + query % a.group) * (size_t)a.dim;
+    if (a.half_scales && kv_head == 0 && query % a.group == 0 && lane % 4 == 0) a.half_scales[row] = 1;
 #pragma unroll
     for (int d = 0; d < DIM / 8; d++) {
       const uint32_t column = 8 * (uint32_t)d + lane % 4 * 2;

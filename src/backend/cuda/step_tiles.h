@@ -26,8 +26,8 @@ int step_attention_tiles(step_queue q, const attention_args *a, const step_half_
                          const step_work *work, int *taken);
 
 /* backend.h's turn_attention. *taken: 0 when these are not for it, and nothing was queued. */
-int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_work *work,
-                    int *taken);
+int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_half_rows *half,
+                    const step_work *work, int *taken);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,8 @@
 
 #ifdef __AVX2__
 
+#include <float.h>
+
 #include "compress/kernels_avx2.h"
 
 #define TOGETHER 8 /* blocks */
@@ -49,8 +51,8 @@ static inline void find_scales(const affine *a, __m256 most, __m256 least_negate
   const __m256 high = _mm256_div_ps(most, global), low_negated = _mm256_div_ps(least_negated, global);
   const __m256 range = a->symmetric ? _mm256_max_ps(high, low_negated) : _mm256_add_ps(high, low_negated);
   const __m256 exact = _mm256_div_ps(_mm256_set1_ps((float)affine_levels(a)), range);
-  const __m256 good = _mm256_and_ps(_mm256_cmp_ps(range, none, _CMP_GT_OQ),
-                                    _mm256_cmp_ps(exact, _mm256_set1_ps(3.402823466e38f), _CMP_LE_OQ));
+  const __m256 good =
+      _mm256_and_ps(_mm256_cmp_ps(range, none, _CMP_GT_OQ), _mm256_cmp_ps(exact, _mm256_set1_ps(FLT_MAX), _CMP_LE_OQ));
   _mm256_storeu_ps(scales, _mm256_blendv_ps(_mm256_set1_ps(1), exact, good));
   _mm256_storeu_ps(zeros, a->symmetric ? none : _mm256_sub_ps(none, low_negated)); /* never −0 */
 }

@@ -9,14 +9,15 @@
 
 #ifdef __AVX512F__
 
+#include <float.h>
+
 #include "compress/kernels_avx2.h"
 #include "compress/kernels_avx512.h"
 
-#define TOGETHER      16 /* blocks, and values of a vector */
-#define LEAST_GLOBAL  0x1p-40f
-#define MOST_GLOBAL   0x1p60f
-#define LEAST_RANGE   0x1p-20f
-#define FLOAT_LARGEST 3.402823466e38f
+#define TOGETHER     16 /* blocks, and values of a vector */
+#define LEAST_GLOBAL 0x1p-40f
+#define MOST_GLOBAL  0x1p60f
+#define LEAST_RANGE  0x1p-20f
 
 /* Of each of sixteen vectors the largest, in their order. */
 static inline __m512 largest16(const __m512 v[16]) {
@@ -61,8 +62,8 @@ static inline int find_scales(const affine *a, int symmetric, __m512 most, __m51
                low_negated = symmetric ? high : _mm512_div_ps(least_negated, global);
   const __m512 range = symmetric ? high : _mm512_add_ps(high, low_negated);
   const __m512 exact = _mm512_div_ps(_mm512_set1_ps((float)affine_levels(a)), range);
-  const __mmask16 good = _mm512_cmp_ps_mask(range, none, _CMP_GT_OQ) &
-                         _mm512_cmp_ps_mask(exact, _mm512_set1_ps(FLOAT_LARGEST), _CMP_LE_OQ);
+  const __mmask16 good =
+      _mm512_cmp_ps_mask(range, none, _CMP_GT_OQ) & _mm512_cmp_ps_mask(exact, _mm512_set1_ps(FLT_MAX), _CMP_LE_OQ);
   _mm512_storeu_ps(scales, _mm512_mask_blend_ps(good, _mm512_set1_ps(1), exact));
   _mm512_storeu_ps(zeros, symmetric ? none : _mm512_sub_ps(none, low_negated)); /* never −0 */
   return _mm512_cmp_ps_mask(range, _mm512_set1_ps(LEAST_RANGE), _CMP_GE_OQ) == 0xffff && a->global >= LEAST_GLOBAL &&

@@ -1,7 +1,7 @@
 /* compress/analyze.c: chooses a format: the smallest candidate whose error is within the bound.
  *
- * A candidate's error is predicted by compressing a sample with it (sample.h), with the tensor's own global scale. Nothing here depends on the data's scale but through its largest magnitude, by which
- * everything is divided.
+ * A candidate's error is predicted by compressing a sample with it (sample.h), with the tensor's own global scale. Nothing here
+ * depends on the data's scale but through its largest magnitude, by which everything is divided.
  */
 #include <math.h>
 

@@ -1,6 +1,8 @@
 /* compress/container_format.c: records to bytes and back. */
 #include "compress/container.h"
 
+#include <float.h>
+
 #include "base/checksum.h"
 #include "base/ck.h"
 #include "number/number.h"
@@ -167,7 +169,7 @@ const char *chunk_segment(const viva_container_tensor *t, const record *r, const
     return "the chunk has no number of values that can be";
   if (ck_size(r->bytes, &bytes) || ck_size(t->config.row_blocks ? t->row_length : r->values, &row))
     return "the chunk is too large for this machine";
-  if (!(r->global > 0) || r->global > 3.402823466e38f) return "the chunk's global scale is no positive number";
+  if (!(r->global > 0) || r->global > FLT_MAX) return "the chunk's global scale is no positive number";
   if (r->fate > VIVA_CHUNK_LATE) return "the chunk's fate is unknown";
   *s = (segment){.codec = t->config.codec,
                  .symmetric = t->config.symmetric != 0,

@@ -1,4 +1,6 @@
 /* compress/kernels_plain.c: the codecs in plain C: the definition. */
+#include <float.h>
+
 #include "base/cpu.h"
 #include "compress/kernels.h"
 #include "number/number.h"
@@ -8,7 +10,7 @@
 
 static float scale_of(int levels, float range) {
   const float scale = (float)levels / range;
-  return range > 0 && scale <= 3.402823466e38f ? scale : 1;
+  return range > 0 && scale <= FLT_MAX ? scale : 1;
 }
 
 /* To nearest, ties away from zero; |t| is below 2^22. */

@@ -1,17 +1,17 @@
 /* compress/segment_decode.c: values back from a segment, and how far they are from the originals. */
 #include "base/error.h"
 #include "compress/segment.h"
+#include "number/finite.h"
 #include "number/number.h"
 
 #define CHUNK       1024              /* values measured at once: they stay in the first cache */
 #define PAST_CACHES ((size_t)4 << 20) /* values: 16 MiB, the most that this many caches would keep */
 #define OVERFLOWS   0x1p27f           /* global scale: values are at most 2^100 times it */
-#define MOST        3.402823466e38f   /* FP32's largest number */
 
 /* Rounded up, a value near FP32's end would be infinite. */
 static void keep_finite(const segment *s, size_t count, float *to) {
   if (!(s->global >= OVERFLOWS)) return;
-  for (size_t i = 0; i < count; i++) to[i] = to[i] > MOST ? MOST : to[i] < -MOST ? -MOST : to[i];
+  for (size_t i = 0; i < count; i++) to[i] = f32_kept_finite(to[i]);
 }
 
 static void decode_halves(const uint8_t *codes, size_t count, float global, float *to) {

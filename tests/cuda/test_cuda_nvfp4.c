@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <cuda_runtime_api.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "compress/compress_kit.h"
 #include "compress/segment.h"
 #include "lib/cuda_kit.h"
+#include "number/finite.h"
 #include "pack/pack_kernels.h"
 
 static cuda_kit kit;
@@ -120,6 +122,23 @@ static void bytes_are_the_cpus(void **state) {
   }
 }
 
+/* Up to FP32's end, where products are rounded to infinity: what is finite comes back finite, as from the CPU. */
+static void finite_stays_finite(void **state) {
+  enum { COUNT = 1 << 16 };
+  float *values = malloc(COUNT * sizeof *values);
+  uint64_t seed = 5;
+  (void)state;
+  for (int round = 0; round < 4; round++) {
+    for (size_t i = 0; i < COUNT; i++) {
+      const float near = FLT_MAX * (1 - 0x1p-10f * (float)kit_unit(&seed)), sign = kit_next(&seed) & 1 ? 1 : -1;
+      values[i] = sign * (round % 2 ? FLT_MAX * (float)kit_unit(&seed) : near);
+    }
+    values[0] = FLT_MAX; /* as the scale, it gives a number by which 6 · 448 is 2^128 */
+    compress_of(values, COUNT, round < 2 ? VIVA_SEARCH_ABSMAX : VIVA_SEARCH_MSE, 0);
+  }
+  free(values);
+}
+
 /* Any scales and codes, as a file may have them: NaN scales give NaN. */
 static void any_bytes_decompress_alike(void **state) {
   enum { COUNT = 16 * 5000 + 6, BLOCKS = 5001 };
@@ -129,7 +148,7 @@ static void any_bytes_decompress_alike(void **state) {
   (void)state;
   for (size_t i = 0; i < BLOCKS; i++) scales[i] = (uint8_t)i;
   for (size_t i = 0; i < BLOCKS * NVFP4_BLOCK_BYTES; i++) codes[i] = (uint8_t)kit_next(&seed);
-  for (int power = -115; power <= 115; power += 23) {
+  for (int power = -117; power <= 113; power += 46) { /* from below the number of FLT_MAX on */
     const float number = ldexpf(1.3f, power);
     const nvfp4_blocks b = {.count = COUNT,
                             .number = number,
@@ -137,6 +156,9 @@ static void any_bytes_decompress_alike(void **state) {
                             .codes = cuda_kit_put(&kit, codes, BLOCKS * NVFP4_BLOCK_BYTES)};
     float *to = cuda_kit_put(&kit, NULL, COUNT * sizeof *to);
     compress_kernels_plain()->nvfp4_values(number, scales, codes, COUNT, 0, expected);
+    size_t infinite = 0;
+    for (size_t i = 0; i < COUNT; i++) infinite += isinf(expected[i]) != 0, expected[i] = f32_kept_finite(expected[i]);
+    assert_true(power == -117 ? infinite > 0 : infinite == 0);
     synchronize();
     assert_int_equal(nvfp4_blocks_decompress(&b, to, NULL), 0);
     synchronize();
@@ -247,6 +269,7 @@ static void speeds(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bytes_are_the_cpus),
+      cmocka_unit_test(finite_stays_finite),
       cmocka_unit_test(any_bytes_decompress_alike),
       cmocka_unit_test(absmax_tells_of_nan),
       cmocka_unit_test(speeds),

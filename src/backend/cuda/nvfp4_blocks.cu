@@ -9,6 +9,8 @@
 
 #include <cuda_runtime.h>
 
+#include "number/finite.h"
+
 #define THREADS    256
 #define PER_THREAD 4
 #define MOST_CTAS  2048 /* of find_absmax: enough for any GPU; each goes over more */
@@ -18,6 +20,8 @@
 /* Blocks of threads on a multiprocessor, which bound the registers of a thread. */
 #define COMPRESS_CTAS 5
 #define SEARCH_CTAS   5
+
+#define OVERFLOWS 0x1p-100f /* a number: values are at most 6 · 448 / number */
 
 #define NORMAL_SCALE          8 /* E4M3's least code that is not subnormal */
 #define EIGHT_IN_PLACE_OF_SIX 7 /* nvfp4_value_by's, from here on */
@@ -237,6 +241,10 @@ static __device__ __forceinline__ float value_of(uint32_t codes, int i, float st
   return nvfp4_mul(e2m1_to_f32((uint8_t)(codes >> 4 * i)), step);
 }
 
+static __device__ __forceinline__ float4 kept_finite(float4 v) {
+  return make_float4(f32_kept_finite(v.x), f32_kept_finite(v.y), f32_kept_finite(v.z), f32_kept_finite(v.w));
+}
+
 static __global__ void __launch_bounds__(THREADS)
     decompress(const __grid_constant__ nvfp4_blocks b, size_t words, float *to) {
   uint32_t codes[PER_THREAD], scales[PER_THREAD];
@@ -250,8 +258,9 @@ static __global__ void __launch_bounds__(THREADS)
   for (int u = 0; u < PER_THREAD; u++) {
     const size_t i = word_at(u), at = i * WORD;
     const float step = nvfp4_step(scales[u], b.number);
-    const float4 v = make_float4(value_of(codes[u], 0, step), value_of(codes[u], 1, step), value_of(codes[u], 2, step),
-                                 value_of(codes[u], 3, step));
+    float4 v = make_float4(value_of(codes[u], 0, step), value_of(codes[u], 1, step), value_of(codes[u], 2, step),
+                           value_of(codes[u], 3, step));
+    if (b.number < OVERFLOWS) v = kept_finite(v); /* always, it would take 7 % of the time */
     if (at + WORD <= b.count) {
       __stcs((float4 *)to + i, v);
       continue;

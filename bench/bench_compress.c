@@ -3,12 +3,13 @@
  *   bench_compress [THREADS [MB [ROUNDS]]]      (default 2 512 9)
  *
  * Copy bandwidth is bytes copied a second: each is read once and written once, and counts once. compress counts alike: bytes of
- * FP32 read a second, whatever it writes, and once where it reads them twice to find the scale. All memory was written before, by
- * the threads that use it: what is copied and what it is copied to, and the compressed arrays where "kept" stands, which an
- * allocator keeps for the next call; "new" is memory that the system gives and clears each time.
+ * FP32 read a second, whatever it writes, and once where it reads them twice to find the scale. What is read was written before,
+ * by the threads that use it. So was what is written where "kept" stands: an allocator keeps the compressed arrays for the next
+ * call. "new" is memory that the system gives and clears each time, in pages of 2 MiB.
  *
- * Prints medians of the rounds; of the ratio to memcpy in the same round the least and the largest as well; at the end memcpy
- * itself, and a copy whose stores go past the caches, so that what is overwritten need not be read.
+ * Prints medians of the rounds, and the ratio to memcpy in the same round, with the least and the largest: memcpy into memory
+ * that was written before, and for "new" memcpy into new memory as well. At the end the copies themselves; the one "past the
+ * caches" need not read what it overwrites.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@
 #include "viva/compress.h"
 #include "viva/tensor_ops.h"
 
-enum { MOST_ROUNDS = 99, MOST_THREADS = 256, KEPT = 512 };
+enum { MOST_ROUNDS = 99, MOST_THREADS = 256, MOST_KEPT = 512 };
 #define HUGE_PAGE ((size_t)2 << 20)
 
 /* -- an allocator that keeps what was freed */
@@ -36,13 +37,14 @@ typedef struct kept_block {
 
 typedef struct keeper {
   pthread_mutex_t lock;
-  kept_block blocks[KEPT];
+  kept_block blocks[MOST_KEPT];
 } keeper;
 
-static void *map_pages(size_t bytes) {
+/* NULL: there is no memory. */
+static char *map_pages(size_t bytes) {
   char *base = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) return NULL;
-  char *at = base + (HUGE_PAGE - (uintptr_t)base % HUGE_PAGE) % HUGE_PAGE;
+  char *at = base + (HUGE_PAGE - (uintptr_t)base % HUGE_PAGE) % HUGE_PAGE; /* what lies around it costs nothing */
   (void)madvise(at, bytes, MADV_HUGEPAGE);
   return at;
 }
@@ -53,7 +55,7 @@ static void *keeper_alloc(void *user, size_t bytes) {
   char *at = NULL;
   if (bytes < HUGE_PAGE / 4) return malloc(bytes);
   pthread_mutex_lock(&k->lock);
-  for (kept_block *b = k->blocks; b < k->blocks + KEPT && !at; b++) {
+  for (kept_block *b = k->blocks; b < k->blocks + MOST_KEPT && !at; b++) {
     if (b->used || (b->at && b->bytes != bytes)) continue;
     if (!b->at) b->at = map_pages(bytes);
     b->bytes = bytes;
@@ -69,7 +71,7 @@ static void keeper_free(void *user, void *memory) {
   keeper *k = user;
   kept_block *found = NULL;
   pthread_mutex_lock(&k->lock);
-  for (kept_block *b = k->blocks; b < k->blocks + KEPT && !found; b++)
+  for (kept_block *b = k->blocks; b < k->blocks + MOST_KEPT && !found; b++)
     if (memory && b->at == memory) found = b;
   if (found) found->used = 0;
   pthread_mutex_unlock(&k->lock);
@@ -84,7 +86,8 @@ static void *keeper_realloc(void *user, void *memory, size_t bytes) {
 
 /* -- copying by threads */
 
-enum { COPIES = 2 }; /* memcpy, and past the caches */
+enum { COPY, COPY_PAST, COPY_NEW, COPIES };
+static const char *const copies[] = {"memcpy", "copy past the caches", "memcpy into new memory"};
 
 typedef struct copiers copiers;
 
@@ -98,9 +101,10 @@ struct copiers {
   copier each[MOST_THREADS];
   int count;
   pthread_barrier_t begun, done; /* count threads and the caller */
-  char *to;
+  char *to, *kept;
   const char *from;
-  int past, stop;
+  size_t bytes;
+  int how, stop;
 };
 
 /* to: aligned to 16. */
@@ -122,7 +126,7 @@ static void *copier_main(void *arg) {
   for (;;) {
     pthread_barrier_wait(&all->begun);
     if (all->stop) return NULL;
-    if (all->past)
+    if (all->how == COPY_PAST)
       copy_past(all->to + c->begin, all->from + c->begin, c->end - c->begin);
     else
       memcpy(all->to + c->begin, all->from + c->begin, c->end - c->begin);
@@ -133,8 +137,8 @@ static void *copier_main(void *arg) {
 /* 1: no memory. */
 static int start_copiers(copiers *all, int threads, const void *from, size_t bytes) {
   const size_t share = bytes / (size_t)threads / 64 * 64;
-  all->count = threads, all->from = from, all->to = map_pages(bytes);
-  if (!all->to) return 1;
+  all->count = threads, all->from = from, all->bytes = bytes, all->kept = map_pages(bytes);
+  if (!all->kept) return 1;
   pthread_barrier_init(&all->begun, NULL, (unsigned)threads + 1);
   pthread_barrier_init(&all->done, NULL, (unsigned)threads + 1);
   for (int i = 0; i < threads; i++) {
@@ -146,12 +150,16 @@ static int start_copiers(copiers *all, int threads, const void *from, size_t byt
   return 0;
 }
 
-static double copy_seconds(copiers *all, int past) {
-  all->past = past;
+/* 0: no memory. */
+static double copy_seconds(copiers *all, int how) {
   const double begin = seconds();
+  all->how = how, all->to = how == COPY_NEW ? map_pages(all->bytes) : all->kept;
+  if (!all->to) return 0;
   pthread_barrier_wait(&all->begun);
   pthread_barrier_wait(&all->done);
-  return seconds() - begin;
+  const double took = seconds() - begin;
+  if (how == COPY_NEW) munmap(all->to, all->bytes);
+  return took;
 }
 
 static void stop_copiers(copiers *all) {
@@ -173,8 +181,9 @@ static const mode modes[] = {{"one segment", 0, 0},
                              {"segments of 2^20", 1 << 20, 0},
                              {"segments of 2^18", 1 << 18, 0}};
 static const char *const codecs[] = {"affine 4 / 16", "affine 8 / 32", "nvfp4, absmax"};
+enum { NEW, KEPT, MEMORIES };
 static const char *const memories[] = {"new", "kept"};
-enum { MODES = 4, CODECS = 3, MEMORIES = 2 };
+enum { MODES = 4, CODECS = 3 };
 
 static viva_compression_config config_of(int codec, const mode *m) {
   viva_compression_config c = codec == 0   ? viva_nvfp4_config()
@@ -213,29 +222,37 @@ static double compress_rate(const bench *b, int m, int codec, int memory) {
 }
 
 static void round_of(bench *b, size_t r, copiers *all) {
-  for (int past = 0; past < COPIES; past++) b->copied[past][r] = 1e-9 * b->bytes / copy_seconds(all, past);
+  for (int how = 0; how < COPIES; how++) b->copied[how][r] = 1e-9 * b->bytes / copy_seconds(all, how);
   for (int m = 0; m < MODES; m++)
     for (int codec = 0; codec < CODECS; codec++)
       for (int memory = 0; memory < MEMORIES; memory++)
         b->rate[m][codec][memory][r] = compress_rate(b, m, codec, memory);
 }
 
-static void report(bench *b, int m, int codec, int memory) {
+static void report_beside(const bench *b, const double *rates, int how) {
   double ratio[MOST_ROUNDS];
-  for (size_t r = 0; r < b->rounds; r++) ratio[r] = b->rate[m][codec][memory][r] / b->copied[0][r];
-  const double rate = median(b->rate[m][codec][memory], b->rounds), middle = median(ratio, b->rounds);
-  printf("  %-26s %-14s %-5s %6.1f GB/s  %.2f (%.2f to %.2f)\n", modes[m].name, codecs[codec], memories[memory], rate,
-         middle, ratio[0], ratio[b->rounds - 1]);
+  for (size_t r = 0; r < b->rounds; r++) ratio[r] = rates[r] / b->copied[how][r];
+  const double middle = median(ratio, b->rounds);
+  printf("  %.2f (%.2f to %.2f)", middle, ratio[0], ratio[b->rounds - 1]);
+}
+
+static void report(bench *b, int m, int codec, int memory) {
+  double *rates = b->rate[m][codec][memory], sorted[MOST_ROUNDS];
+  memcpy(sorted, rates, sizeof sorted);
+  printf("  %-26s %-14s %-5s %6.1f GB/s", modes[m].name, codecs[codec], memories[memory], median(sorted, b->rounds));
+  report_beside(b, rates, COPY);
+  if (memory == NEW) report_beside(b, rates, COPY_NEW);
+  printf("\n");
 }
 
 static void report_all(bench *b, int threads) {
   for (int m = 0; m < MODES; m++)
     for (int codec = 0; codec < CODECS; codec++)
       for (int memory = 0; memory < MEMORIES; memory++) report(b, m, codec, memory);
-  for (int past = 0; past < COPIES; past++) {
-    const double copied = median(b->copied[past], b->rounds);
+  for (int how = 0; how < COPIES; how++) {
+    const double copied = median(b->copied[how], b->rounds);
     printf("%d threads, %.0f MB, %zu rounds: %s %.1f GB/s (%.1f to %.1f)\n", threads, b->bytes / 1e6, b->rounds,
-           past ? "copy past the caches" : "memcpy", copied, b->copied[past][0], b->copied[past][b->rounds - 1]);
+           copies[how], copied, b->copied[how][0], b->copied[how][b->rounds - 1]);
   }
 }
 
@@ -244,9 +261,9 @@ static void open_engines(bench *b, keeper *k, int threads) {
   viva_engine_options options = viva_engine_options_default();
   viva_error error;
   options.threads = threads;
-  if (viva_engine_open(&options, &b->engines[0], &error)) fail(&error);
+  if (viva_engine_open(&options, &b->engines[NEW], &error)) fail(&error);
   options.allocator = &keep;
-  if (viva_engine_open(&options, &b->engines[1], &error)) fail(&error);
+  if (viva_engine_open(&options, &b->engines[KEPT], &error)) fail(&error);
 }
 
 int main(int argc, char **argv) {
@@ -262,7 +279,7 @@ int main(int argc, char **argv) {
     return fprintf(stderr, "expected 1 to %d threads, 1 MB and more, 1 to %d rounds\n", MOST_THREADS, MOST_ROUNDS), 1;
   open_engines(&b, &k, threads);
   normal.distribution = VIVA_NORMAL;
-  if (viva_tensor_random(b.engines[0], VIVA_F32, 1, (uint64_t[]){values}, &normal, &b.tensor, &error)) fail(&error);
+  if (viva_tensor_random(b.engines[NEW], VIVA_F32, 1, (uint64_t[]){values}, &normal, &b.tensor, &error)) fail(&error);
   b.bytes = (double)values * sizeof(float);
   if (start_copiers(&all, threads, viva_tensor_elements(b.tensor), values * sizeof(float)))
     return fprintf(stderr, "no memory for a copy\n"), 1;

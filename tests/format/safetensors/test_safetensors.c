@@ -96,6 +96,30 @@ static void test_every_type(void **state) {
   }
 }
 
+/* A mapped file's tensors are views: in the mapping, which stays as long as the checkpoint, and nothing is copied. */
+static void test_mapped_views(void **state) {
+  (void)state;
+  gguf_world w = world_open(NULL);
+  viva_checkpoint *ck = open_golden(&w, "every_type.safetensors", VIVA_LOAD_MMAP);
+  const size_t held = w.rt->mem.current, allocations = w.rt->mem.allocations;
+  const checkpoint_file *file = &ck->files[0];
+  for (size_t i = 0; i < ck->tensor_count; i++) {
+    const tensor_view *view = &ck->tensors[i];
+    const uint8_t *data = checkpoint_mapped(ck, view);
+    assert_true(data == file->map + view->offset && view->offset + view->bytes <= file->io.stat.bytes);
+    for (size_t b = 0; b < view->bytes; b++)
+      assert_int_equal(data[b], pattern(view->offset - info_of(ck, "bool").offset, b));
+  }
+  assert_true(w.rt->mem.current == held && w.rt->mem.allocations == allocations);
+  assert_true(memory_io_open_count(w.io) > 0);
+  viva_checkpoint_close(ck);
+  assert_int_equal(memory_io_open_count(w.io), 0);
+  ck = open_golden(&w, "every_type.safetensors", VIVA_LOAD_READ);
+  assert_null(checkpoint_mapped(ck, &ck->tensors[0]));
+  viva_checkpoint_close(ck);
+  world_close(&w);
+}
+
 static void test_ranks_and_empty_tensors(void **state) {
   (void)state;
   gguf_world w = world_open(NULL);
@@ -634,6 +658,7 @@ static void test_file_that_shrinks(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_type),
+      cmocka_unit_test(test_mapped_views),
       cmocka_unit_test(test_ranks_and_empty_tensors),
       cmocka_unit_test(test_order_names_and_padding),
       cmocka_unit_test(test_metadata),

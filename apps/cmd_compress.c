@@ -271,6 +271,18 @@ static int feed(job *j, viva_stream *stream) {
   return have == 0 ? CODE_OK : message_fail(CODE_INPUT, "standard input: its size is no multiple of 4 bytes");
 }
 
+/* After the last chunk. */
+static void print_piped(job *j, const viva_stream_state *state) {
+  viva_compressed_desc *info = &j->piped;
+  const double out = (double)state->total_bytes_out;
+  info->num_elements = state->values_out;
+  info->memory_bytes = state->total_bytes_out;
+  info->segments = state->processed_chunks;
+  info->segments_raw = state->raw_chunks;
+  info->compression_ratio = out > 0 ? (double)state->total_bytes_in / out : 0;
+  print_tensor(j, "(standard input)", info);
+}
+
 static int compress_pipe(job *j) {
   const compress_args *how = &j->a->how;
   const viva_compression_config config = compress_args_config(how);
@@ -294,16 +306,8 @@ static int compress_pipe(job *j) {
     if (status != VIVA_OK) code = pipe_failed(j, status);
   }
   viva_stream_free(stream);
-  if (code != CODE_OK) return code;
-  viva_compressed_desc *info = &j->piped;
-  info->num_elements = state.values_out;
-  info->memory_bytes = state.total_bytes_out;
-  info->segments = state.processed_chunks;
-  info->segments_raw = state.raw_chunks;
-  info->compression_ratio =
-      state.total_bytes_out > 0 ? (double)state.total_bytes_in / (double)state.total_bytes_out : 0;
-  print_tensor(j, "(standard input)", info);
-  return CODE_OK;
+  if (code == CODE_OK) print_piped(j, &state);
+  return code;
 }
 
 /* -- the run */

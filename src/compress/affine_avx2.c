@@ -11,8 +11,6 @@
 #include "compress/kernels_avx2.h"
 
 #define TOGETHER 8 /* blocks */
-/* The compiler makes one form for each number of bits. */
-#define FOR_EACH __attribute__((always_inline)) static inline
 
 /* -- encode */
 

@@ -55,8 +55,7 @@ static viva_status read_options(const viva_analyze_options *given, viva_analyze_
   if (!(o->max_error_pct > 0) || isinf(o->max_error_pct)) bad = "max_error_pct";
   if (!bad) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "%s is out of range; the error bound must be a finite number above 0", bad);
-  error_at(error, NULL, bad, -1, VIVA_NO_OFFSET);
-  return VIVA_E_ARGUMENT;
+  return error_option(error, VIVA_E_ARGUMENT, bad);
 }
 
 /* -- prediction */

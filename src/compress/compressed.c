@@ -7,8 +7,6 @@
 #include "base/options.h"
 #include "number/number.h"
 
-#define GLOBAL_BYTES 4 /* a segment's global scale */
-
 /* -- lifetime */
 
 viva_compressed *compressed_make(runtime *rt, const viva_compression_config *config, size_t segments) {

@@ -1,8 +1,8 @@
 /* compress/distribution.c: what values are like: the original's statistics, and ones that do not depend on their scale.
  *
- * FP64, two passes: the first for sums, extremes and magnitudes by size, the second for what needs the mean. Each piece of
- * PIECE values is summed alone and the pieces in pairs, so that the result is the same for any number of threads and
- * rounding stays far below 1e-12.
+ * FP64, two passes as in the original: the first for sums and extremes, the second for what needs the mean. Each piece of PIECE
+ * values is summed alone and the pieces in pairs, so that the result is the same for any number of threads and rounding stays
+ * far below 1e-12. A third counts: what needs the range or absmax.
  */
 #include <math.h>
 
@@ -137,6 +137,23 @@ static void describe_moments(const piece *all, viva_distribution_stats *d) {
   d->kurtosis = variance > 0 ? all->fourth / n / (variance * variance) : 0;
 }
 
+/* The pieces and the bins have memory. */
+static void survey_all(survey *s, pool *threads, bins *b, viva_distribution_stats *d) {
+  pool_for(threads, s->count, PIECE, first_body, s);
+  piece all = fold(s->pieces, s->piece_count);
+  d->nonfinite = s->count - all.finite;
+  if (all.finite == 0) return;
+  describe(&all, d);
+  s->mean = d->mean;
+  pool_for(threads, s->count, PIECE, second_body, s);
+  all = fold(s->pieces, s->piece_count);
+  describe_moments(&all, d);
+  third_pass(s, d, b, d->histogram);
+  d->relative_sparsity = (double)b->relative_sparse / (double)d->count;
+  d->low_magnitude = low_magnitude(b, d->count - d->zeros);
+  d->magnitude_range = d->low_magnitude > 0 ? d->absmax / d->low_magnitude : 0;
+}
+
 viva_status distribution_of(const coder *c, const float *values, size_t count, viva_distribution_stats *d,
                             viva_error *error) {
   *d = (viva_distribution_stats){.size = sizeof *d};
@@ -144,23 +161,8 @@ viva_status distribution_of(const coder *c, const float *values, size_t count, v
   if (count == 0) return VIVA_OK;
   bins *b = mem_zalloc(&c->rt->mem, sizeof *b);
   s.pieces = mem_array(&c->rt->mem, s.piece_count, sizeof *s.pieces);
-  if (b && s.pieces) {
-    pool_for(c->pool, count, PIECE, first_body, &s);
-    piece all = fold(s.pieces, s.piece_count);
-    d->nonfinite = count - all.finite;
-    if (all.finite > 0) {
-      describe(&all, d);
-      s.mean = d->mean;
-      pool_for(c->pool, count, PIECE, second_body, &s);
-      all = fold(s.pieces, s.piece_count);
-      describe_moments(&all, d);
-      third_pass(&s, d, b, d->histogram);
-      d->relative_sparsity = (double)b->relative_sparse / (double)d->count;
-      d->low_magnitude = low_magnitude(b, d->count - d->zeros);
-      d->magnitude_range = d->low_magnitude > 0 ? d->absmax / d->low_magnitude : 0;
-    }
-  }
   const int failed = !b || !s.pieces;
+  if (!failed) survey_all(&s, c->pool, b, d);
   mem_free(&c->rt->mem, s.pieces);
   mem_free(&c->rt->mem, b);
   return failed ? error_set(error, VIVA_E_MEMORY, "no memory for the statistics of %zu values", count) : VIVA_OK;

@@ -1,5 +1,5 @@
-/* compress/kernels.h: the codecs' arithmetic and the measuring of errors: plain C is the definition, the AVX2 form gives
- * the same bits.
+/* compress/kernels.h: the codecs' arithmetic and the measuring of errors: plain C is the definition, the forms of AVX2 and
+ * AVX-512 give the same bits.
  *
  * A block of values x with the global scale g (FP32, each operation rounded):
  *

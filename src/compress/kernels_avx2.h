@@ -1,10 +1,13 @@
-/* compress/kernels_avx2.h: what the files of AVX2 kernels share. */
+/* compress/kernels_avx2.h: what the files of AVX2 and AVX-512 kernels share. */
 #ifndef COMPRESS_KERNELS_AVX2_H
 #define COMPRESS_KERNELS_AVX2_H
 
 #include <immintrin.h>
 
 #include "compress/kernels.h"
+
+/* The compiler makes one form for each constant. */
+#define FOR_EACH __attribute__((always_inline)) static inline
 
 /* As in compress_kernels. */
 void affine_encode_avx2(const affine *a, const float *values, size_t count, float *scales, float *zeros,

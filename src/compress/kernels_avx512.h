@@ -6,9 +6,6 @@
 
 #include "compress/kernels_avx2.h"
 
-/* The compiler makes one form for each constant. */
-#define FOR_EACH __attribute__((always_inline)) static inline
-
 /* A number, its inverse rounded to nearest, and what the inverse is short of. */
 typedef struct divisor {
   __m512 by, inverse, rest;

@@ -81,8 +81,7 @@ static inline __m256 values8(const uint8_t *codes, __m256 step) {
   return _mm256_mul_ps(_mm256_xor_ps(_mm256_permutevar8x32_ps(table, code), sign), step);
 }
 
-__attribute__((always_inline)) static inline void decode_some(const float *steps, const uint8_t *codes, size_t blocks,
-                                                              int past, float *to) {
+FOR_EACH void decode_some(const float *steps, const uint8_t *codes, size_t blocks, int past, float *to) {
   for (size_t b = 0; b < blocks; b++, codes += NVFP4_BLOCK_BYTES, to += NVFP4_BLOCK) {
     const __m256 step = _mm256_set1_ps(steps[b]);
     store8(to, values8(codes, step), past);

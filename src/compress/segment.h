@@ -20,6 +20,7 @@
 #define SEGMENT_WIDE 16 /* bits of a half */
 #define SEGMENT_RAW  32
 #define STARTS_EVERY 64
+#define GLOBAL_BYTES 4                 /* of a segment's global scale, which is counted though it lies elsewhere */
 #define GRAIN_VALUES ((size_t)1 << 14) /* about what a thread does at once: 64 KiB of values */
 
 /* Where blocks begin: in rows of `row` values, each cut into blocks of `block` from its beginning on. */
@@ -93,7 +94,10 @@ typedef struct coder {
   const compress_kernels *kernels;
 } coder;
 
-/* Errors: E_ARGUMENT (the field is the error's item). row: length of the last axis. */
+/* E_ARGUMENT: the field is the error's item. */
+viva_status config_wrong(viva_error *error, const char *field, const char *expected);
+
+/* Errors: E_ARGUMENT, as config_wrong. row: length of the last axis. */
 viva_status coder_make(const viva_compression_config *config, size_t row, runtime *rt, pool *threads, coder *c,
                        viva_error *error);
 

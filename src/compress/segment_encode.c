@@ -59,8 +59,7 @@ static viva_status find_global(const coder *c, const float *values, uint64_t fir
   if ((double)all.absmax <= FAR * (double)s->global) return VIVA_OK;
   error_set(error, VIVA_E_ARGUMENT, "a value of magnitude %g is more than 2^100 times the scale %g", (double)all.absmax,
             (double)s->global);
-  error_at(error, NULL, "global_scale", -1, VIVA_NO_OFFSET);
-  return VIVA_E_ARGUMENT;
+  return error_option(error, VIVA_E_ARGUMENT, "global_scale");
 }
 
 /* -- filling a segment whose bits are known */

@@ -7,7 +7,6 @@
 #include "engine/engine.h"
 
 #define SEGMENT_VALUES ((uint64_t)1 << 20)
-#define GLOBAL_BYTES   4
 
 struct viva_stream {
   runtime *rt;         /* one reference */
@@ -26,21 +25,15 @@ viva_stream_options viva_stream_options_default(void) {
   return (viva_stream_options){.size = sizeof(viva_stream_options), .max_failures = 3, .failure_window_ms = 5000};
 }
 
-static viva_status wrong(viva_error *error, const char *field, const char *expected) {
-  error_set(error, VIVA_E_ARGUMENT, "expected %s", expected);
-  error_at(error, NULL, field, -1, VIVA_NO_OFFSET);
-  return VIVA_E_ARGUMENT;
-}
-
 static viva_status read_options(const viva_stream_options *given, viva_stream_options *o, viva_error *error) {
   *o = viva_stream_options_default();
   TRY(options_read(o, given, "viva_stream_options", error));
   TRY(options_reserved(o->reserved, "viva_stream_options", error));
-  if (!o->on_chunk) return wrong(error, "on_chunk", "a function that takes the chunks");
-  if (o->workers < 0 || o->workers > 256) return wrong(error, "workers", "0 to 256");
-  if (o->queue > 4096) return wrong(error, "queue", "up to 4096 chunks");
+  if (!o->on_chunk) return config_wrong(error, "on_chunk", "a function that takes the chunks");
+  if (o->workers < 0 || o->workers > 256) return config_wrong(error, "workers", "0 to 256");
+  if (o->queue > 4096) return config_wrong(error, "queue", "up to 4096 chunks");
   if (o->max_failures >= MOST_FAILURES && o->max_failures != UINT32_MAX)
-    return wrong(error, "max_failures", "up to 63, or UINT32_MAX for no limit");
+    return config_wrong(error, "max_failures", "up to 63, or UINT32_MAX for no limit");
   if (o->queue == 0) o->queue = 2 * (uint32_t)o->workers + 2;
   return VIVA_OK;
 }
@@ -69,7 +62,7 @@ viva_status viva_stream_create(viva_engine *engine, const viva_compression_confi
   TRY(read_options(options, &o, error));
   TRY(coder_make(config, (size_t)o.row_length, engine->rt, o.workers ? NULL : engine->pool, &c, error));
   if (c.config.row_blocks && o.row_length == 0)
-    return wrong(error, "row_length", "the values of a row, for row_blocks");
+    return config_wrong(error, "row_length", "the values of a row, for row_blocks");
   default_segment(&c);
   viva_stream *made = mem_zalloc(&engine->rt->mem, sizeof *made);
   if (!made) return error_set(error, VIVA_E_MEMORY, "no memory for the handle of a stream");

@@ -219,7 +219,7 @@ typedef struct backend_ops {
                              viva_token *best, float *values, uint8_t *nan, viva_error *error);
   /* With decode_step: the decoder is about to end; what the backend keeps of it (captured steps) goes. */
   void (*decode_forget)(backend *b, const decoder *d);
-  size_t decode_rows; /* most rows of a step that decode_step takes, at most 32; 0 without it */
+  size_t decode_rows; /* most rows of a step that decode_step takes; 0 without it */
   /* Reads bytes of dev memory as fast as it can, once; for the bandwidth ceiling. */
   viva_status (*read_pass)(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);
   /* Optional: so many reads that each need the one before it: from words[0] on, a word is the index of the next. */

@@ -8,7 +8,7 @@
 #define BUDGET_CONTEXT_MOST ((uint64_t)1 << 31)
 
 /* Rows of logits that the head makes at once. */
-#define BUDGET_LOGIT_ROWS 32
+#define BUDGET_LOGIT_ROWS 64
 
 /* Saturating arithmetic on sizes. */
 uint64_t budget_add(uint64_t a, uint64_t b);

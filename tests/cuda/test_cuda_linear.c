@@ -335,40 +335,54 @@ static void products_together_are_those_alone(void **state) {
 /* -- rows so long that blocks share them, over more tiles than there are blocks: each has the bits that it has alone */
 
 static void long_rows_are_those_alone(void **state) {
-  enum { M = 16, N = 2600, K = 14336 };
+  enum { M = 32, N = 2600, K = 14336, SHORT = 4096 };
   static const struct {
     weight_format format;
     uint32_t block;
     scale_type scale;
+    size_t rows, cols;
     const char *name;
-  } formats[] = {{WEIGHT_FP8, 0, SCALE_F32, "FP8, long rows"}, {WEIGHT_NVFP4, 16, SCALE_E4M3, "NVFP4, long rows"}};
-  static const size_t counts[] = {5, 8, 9, 13, M};
+  } formats[] = {{WEIGHT_FP8, 0, SCALE_F32, N, K, "FP8, long rows"},
+                 {WEIGHT_NVFP4, 16, SCALE_E4M3, N, K, "NVFP4, long rows"},
+                 {WEIGHT_FP8, 0, SCALE_F32, N, SHORT, "FP8"},
+                 {WEIGHT_FP8, 16, SCALE_F32, N, SHORT, "FP8 in 16"},
+                 {WEIGHT_FP8, 32, SCALE_E8M0, N, SHORT, "FP8 in 32, E8M0"},
+                 {WEIGHT_NVFP4, 16, SCALE_E4M3, N, SHORT, "NVFP4"},
+                 {WEIGHT_INT8_24, 0, SCALE_F32, N, SHORT, "INT8 2:4"},
+                 {WEIGHT_INT4_24, 0, SCALE_F32, N, SHORT, "INT4 2:4"},
+                 {WEIGHT_INT4_24, 64, SCALE_F16, N, SHORT, "INT4 2:4 in 64"},
+                 {WEIGHT_BF16, 0, SCALE_F32, N, SHORT, "BF16"},
+                 {WEIGHT_F16, 0, SCALE_F32, N, SHORT, "F16"}};
+  static const size_t counts[] = {5, 8, 9, 13, 16, 17, 24, 25, M};
   uint64_t seed = 7;
   float *x = malloc(M * K * sizeof *x), *alone = malloc(M * N * sizeof *alone), *got = malloc(M * N * sizeof *got);
   (void)state;
   kit_fill(x, M * K, &seed);
   for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
-    weight w = kit_packed(formats[f].format, N, K, 0, formats[f].block, formats[f].scale, &seed);
+    const size_t n = formats[f].rows, k = formats[f].cols;
+    weight w = formats[f].format <= WEIGHT_F16
+                   ? kit_weight(formats[f].format, n, k, 0, &seed)
+                   : kit_packed(formats[f].format, n, k, 0, formats[f].block, formats[f].scale, &seed);
     weight far = cuda_kit_weight(&kit, &w);
     assert_int_equal(
         kit.ops->weight_prepare(kit.b, &far, 1, cuda_kit_put(&kit, NULL, kit.ops->weight_bytes(kit.b, &far, 1)), NULL),
         VIVA_OK);
-    linear_args a = {.m = 1, .x = cuda_kit_put(&kit, x, M * K * sizeof *x), .x_stride = K, .w = &far, .y_stride = N};
+    linear_args a = {.m = 1, .x = cuda_kit_put(&kit, x, M * k * sizeof *x), .x_stride = k, .w = &far, .y_stride = n};
     const float *const first = a.x;
-    float *const y = cuda_kit_put(&kit, NULL, M * N * sizeof *y);
+    float *const y = cuda_kit_put(&kit, NULL, M * n * sizeof *y);
     for (size_t i = 0; i < M; i++) {
-      a.x = first + i * K;
-      a.y = y + i * N;
+      a.x = first + i * k;
+      a.y = y + i * n;
       assert_int_equal(kit.ops->linear(kit.b, &a, 1, NULL), VIVA_OK);
     }
-    cuda_kit_get(&kit, alone, y, M * N * sizeof *y);
+    cuda_kit_get(&kit, alone, y, M * n * sizeof *y);
     a.x = first;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
       a.m = counts[i];
-      a.y = cuda_kit_put(&kit, NULL, a.m * N * sizeof *y);
+      a.y = cuda_kit_put(&kit, NULL, a.m * n * sizeof *y);
       assert_int_equal(kit.ops->linear(kit.b, &a, 1, NULL), VIVA_OK);
-      cuda_kit_get(&kit, got, a.y, a.m * N * sizeof *y);
-      cuda_kit_same(formats[f].name, alone, got, a.m * N);
+      cuda_kit_get(&kit, got, a.y, a.m * n * sizeof *y);
+      cuda_kit_same(formats[f].name, alone, got, a.m * n);
     }
     cuda_kit_drop(&kit);
     kit_weight_free(&w);

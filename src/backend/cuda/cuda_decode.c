@@ -8,7 +8,8 @@
  *   top                  the best ids, to the host's pinned memory
  *
  * Every kernel may start while the one before it ends (programmatic dependent launch): a product's weights are on their way
- * before its rows are there. Steps whose rows are all kept are taken, of 1 to CUDA_DECODE_ROWS rows.
+ * before its rows are there. Steps whose rows are all kept are taken, of 1 to GEMV_MOST_ROWS rows, and of up to CUDA_DECODE_ROWS
+ * sequences of a row each, whose products are those of gemm.h.
  *
  * silu(gate) · up is written as FP16 without a scale. Where FP16 cannot hold it the row's logits become NaN; then the step is
  * refused and the operations do it, which scale. */
@@ -54,7 +55,8 @@ struct decode_plan {
   step_work work;
 };
 
-/* ---- which steps are taken */
+/* ---- which steps are taken. Those of more than GEMV_MOST_ROWS rows: of sequences of a row each, with 16-bit rows, when all
+ * products are gemm.h's and need no room but the rows' */
 
 static int weight_taken(const weight *w) { return w->prepared != NULL && w->cols % 8 == 0; }
 
@@ -64,7 +66,7 @@ static int alike(const weight *a, const weight *b) {
 }
 
 static int decoder_taken(const decoder *d) {
-  if (d->link && (!cuda_exchange_captured(d->link) || CUDA_DECODE_ROWS * d->hidden > EXCHANGE_FLOATS)) return 0;
+  if (d->link && !cuda_exchange_captured(d->link)) return 0;
   if (step_attention_refusal(d->heads) || !weight_taken(&d->head)) return 0;
   for (size_t i = 0; i < d->layer_count; i++) {
     const decoder_layer *l = &d->layers[i];
@@ -74,6 +76,43 @@ static int decoder_taken(const decoder *d) {
       if (!weight_taken(all[j])) return 0;
   }
   return 1;
+}
+
+/* A product of many rows. Its rows are somewhere else: x only says that those of one launch are the same. */
+static linear_args many_of(const weight *w, size_t rows, const float *x, const float *bias, float *y, int adds) {
+  return (linear_args){.m = rows,
+                       .x = x,
+                       .x_stride = w->cols,
+                       .input = INPUT_FLOAT,
+                       .w = w,
+                       .bias = bias,
+                       .residual = adds ? y : NULL,
+                       .y = y,
+                       .y_stride = w->rows};
+}
+
+static int many_taken(const cuda_backend *c, const decoder *d, const batch *host, input_mode mode) {
+  const size_t rows = host->rows;
+  if (d->link || mode != INPUT_FLOAT || host->span_count != rows || host->kv.type != KV_F16 || c->gpu.major != 9)
+    return 0;
+#define MANY(w) many_of(w, rows, NULL, NULL, NULL, 0)
+  for (size_t i = 0; i < d->layer_count; i++) {
+    const decoder_layer *l = &d->layers[i];
+    const linear_args in[] = {MANY(&l->q), MANY(&l->k), MANY(&l->v)}, gated[] = {MANY(&l->gate), MANY(&l->up)},
+                      o = MANY(&l->o), down = MANY(&l->down);
+    if (!alike(&l->gate, &l->up) || !cuda_many_taken(c, gated, 2, 1) || !cuda_many_taken(c, in, 3, 0) ||
+        !cuda_many_taken(c, &o, 1, 0) || !cuda_many_taken(c, &down, 1, 0))
+      return 0;
+  }
+  const linear_args head = MANY(&d->head);
+#undef MANY
+  return cuda_many_taken(c, &head, 1, 0);
+}
+
+static int step_taken(const cuda_backend *c, const decoder *d, const batch *host, input_mode mode) {
+  if (host->kept != host->rows || mode == INPUT_INT4 || !decoder_taken(d)) return 0;
+  if (d->link && host->rows * d->hidden > EXCHANGE_FLOATS) return 0;
+  return host->rows <= GEMV_MOST_ROWS || many_taken(c, d, host, mode);
 }
 
 /* ---- memory */
@@ -188,6 +227,7 @@ typedef struct capture {
   input_mode mode;
   uint32_t row_shares;
   step_queue q;
+  int many;           /* products are gemm.h's */
   int status;         /* the first cudaError_t; nothing is queued after it */
   const uint16_t *in; /* the rows that the next product takes, and their scales (NULL: 1) */
   const float *scales;
@@ -235,6 +275,10 @@ static void norm(capture *s, const float *gain, const weight *w) {
   s->scales = NULL;
   if (s->mode == INPUT_FLOAT || weight_dense(w->format)) {
     s->norm = (gemv_norm){.x = p->x, .stride = hidden, .gain = gain, .eps = s->d->eps};
+    if (s->many) {
+      QUEUE(s, gemv_norm_rows(s->q, &s->norm, (int)s->step.rows, (int)hidden, p->half));
+      s->norm.x = NULL;
+    }
     if (!s->sent) return;
     const step_exchange_args e = {.group = group_of(s), .number = s->exchanges - 1};
     QUEUE(s, gemv_exchange_rows(s->q, &s->norm, &e, (int)s->step.rows, (int)hidden, p->half));
@@ -259,26 +303,25 @@ static gemv_part part(const weight *w, const float *bias, const float *residual,
       .ordered = w->prepared, .rows = w->rows, .bias = bias, .residual = residual, .y = y, .y_stride = w->rows};
 }
 
-/* The rows after a launch's GEMV_MOST_ROWS; size: of a result. */
-static void next_rows(gemv_problem *g, size_t size) {
-  g->x += GEMV_MOST_ROWS * g->x_stride;
-  if (g->x_scales) g->x_scales += GEMV_MOST_ROWS;
-  if (g->norm.x) g->norm.x += GEMV_MOST_ROWS * g->norm.stride;
-  g->send.first += GEMV_MOST_ROWS * g->parts[0].y_stride;
-  for (int i = 0; i < g->part_count; i++) {
-    gemv_part *part = &g->parts[i];
-    const size_t results = GEMV_MOST_ROWS * part->y_stride;
-    part->y = (uint8_t *)part->y + results * size;
-    if (part->residual) part->residual += results;
-  }
+static void many_product(capture *s, const weight *const *w, const gemv_part *parts, int count, int gated) {
+  linear_args a[GEMV_MOST_PARTS];
+  for (int i = 0; i < count; i++)
+    a[i] = many_of(w[i], s->step.rows, s->p->x, parts[i].bias, parts[i].y, parts[i].residual != NULL);
+  if (s->status == 0 && cuda_many_queue(s->c, a, (size_t)count, gated, s->in, s->scales, NULL) != VIVA_OK)
+    s->status = cudaErrorInvalidValue;
 }
 
-static void product(capture *s, const weight *w, const gemv_part *parts, int count, gemv_activation act,
+/* w: a weight for each part. */
+static void product(capture *s, const weight *const *w, const gemv_part *parts, int count, gemv_activation act,
                     gemv_output output) {
-  gemv_problem g = {.w = *w,
+  if (s->many) {
+    many_product(s, w, parts, count, act == GEMV_SWIGLU);
+    return;
+  }
+  gemv_problem g = {.w = *w[0],
                     .m = (int)s->step.rows,
                     .x = s->in,
-                    .x_stride = w->cols,
+                    .x_stride = w[0]->cols,
                     .x_scales = s->scales,
                     .norm = s->norm,
                     .activation = act,
@@ -293,12 +336,7 @@ static void product(capture *s, const weight *w, const gemv_part *parts, int cou
                              s->runs + number * s->c->kernels->persist_run_bytes()));
     return;
   }
-  const size_t rows = s->step.rows, size = output == GEMV_F32 ? sizeof(float) : sizeof(uint16_t);
-  for (size_t row = 0; row < rows; row += GEMV_MOST_ROWS) {
-    g.m = (int)(rows - row < GEMV_MOST_ROWS ? rows - row : GEMV_MOST_ROWS);
-    QUEUE(s, gemv(&g, &s->c->gpu, s->q.dependent, s->q.stream));
-    next_rows(&g, size);
-  }
+  QUEUE(s, gemv(&g, &s->c->gpu, s->q.dependent, s->q.stream));
 }
 
 /* x = x + a product; of a rank among several its part of that, where the first rank adds x, and then the sum: by a kernel of its
@@ -307,14 +345,14 @@ static void add_to_x(capture *s, const weight *w, const float *bias) {
   const decoder *d = s->d;
   const gemv_part x = part(w, bias, d->rank == 0 ? s->p->x : NULL, s->p->x);
   if (!d->link || s->stages) {
-    product(s, w, &x, 1, GEMV_NONE, GEMV_F32);
+    product(s, &w, &x, 1, GEMV_NONE, GEMV_F32);
     return;
   }
   const step_exchange_args sum = {
       .group = group_of(s), .x = s->p->x, .count = s->step.rows * d->hidden, .number = s->exchanges++};
   s->sent = s->step.rows > 1 && s->mode == INPUT_FLOAT;
   if (s->sent) s->send = (gemv_send){.to = sum.group, .number = sum.number};
-  product(s, w, &x, 1, GEMV_NONE, GEMV_F32);
+  product(s, &w, &x, 1, GEMV_NONE, GEMV_F32);
   s->send.to.ranks = 0;
   if (!s->sent) QUEUE(s, exchange(s->q, &sum));
 }
@@ -323,14 +361,13 @@ static void project(capture *s, const decoder_layer *l) {
   const decode_plan *p = s->p;
   const gemv_part parts[] = {part(&l->q, l->q_bias, NULL, p->q), part(&l->k, l->k_bias, NULL, p->k),
                              part(&l->v, l->v_bias, NULL, p->v)};
+  const weight *const all[] = {&l->q, &l->k, &l->v};
   norm(s, l->attention_norm, &l->q);
   if (alike(&l->q, &l->k) && alike(&l->q, &l->v)) {
-    product(s, &l->q, parts, 3, GEMV_NONE, GEMV_F32);
+    product(s, all, parts, 3, GEMV_NONE, GEMV_F32);
     return;
   }
-  product(s, &l->q, &parts[0], 1, GEMV_NONE, GEMV_F32);
-  product(s, &l->k, &parts[1], 1, GEMV_NONE, GEMV_F32);
-  product(s, &l->v, &parts[2], 1, GEMV_NONE, GEMV_F32);
+  for (int i = 0; i < 3; i++) product(s, &all[i], &parts[i], 1, GEMV_NONE, GEMV_F32);
 }
 
 static void attend(capture *s, const decoder_layer *l, size_t number) {
@@ -379,16 +416,16 @@ static void feed_forward(capture *s, const decoder_layer *l) {
   const decode_plan *p = s->p;
   const size_t rows = s->step.rows, ffn = s->d->ffn;
   const int joined = alike(&l->gate, &l->up);
-  const int as_half = joined && (s->mode == INPUT_FLOAT || weight_dense(l->down.format));
+  const int as_half = joined && !s->many && (s->mode == INPUT_FLOAT || weight_dense(l->down.format));
   float *gate = p->wide, *up = p->wide + rows * ffn;
   gemv_part parts[] = {part(&l->gate, l->gate_bias, NULL, as_half ? (void *)p->act : gate),
                        part(&l->up, l->up_bias, NULL, up)};
+  const weight *const all[] = {&l->gate, &l->up};
   norm(s, l->mlp_norm, &l->gate);
   if (joined) {
-    product(s, &l->gate, parts, 2, GEMV_SWIGLU, as_half ? GEMV_F16 : GEMV_F32);
+    product(s, all, parts, 2, GEMV_SWIGLU, as_half ? GEMV_F16 : GEMV_F32);
   } else {
-    product(s, &l->gate, &parts[0], 1, GEMV_NONE, GEMV_F32);
-    product(s, &l->up, &parts[1], 1, GEMV_NONE, GEMV_F32);
+    for (int i = 0; i < 2; i++) product(s, &all[i], &parts[i], 1, GEMV_NONE, GEMV_F32);
     const step_silu_args a = {.gate = gate, .up = up, .out = gate, .rows = rows, .n = ffn, .stride = ffn};
     QUEUE(s, silu_mul(s->q, &a));
   }
@@ -440,7 +477,8 @@ static void queue_step(capture *s) {
   }
   norm(s, d->output_norm, &d->head);
   const gemv_part head = part(&d->head, NULL, NULL, p->logits);
-  product(s, &d->head, &head, 1, GEMV_NONE, GEMV_F32);
+  const weight *const head_weight = &d->head;
+  product(s, &head_weight, &head, 1, GEMV_NONE, GEMV_F32);
   s->q.dependent = dependent;
   const step_top_args top = {.logits = p->logits,
                              .rows = rows,
@@ -551,8 +589,10 @@ static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *ho
                .step = device_step(p, host, g->pages),
                .mode = g->mode,
                .row_shares = g->row_shares,
+               .many = g->rows > GEMV_MOST_ROWS,
                .q = {.stream = c->stream, .dependent = c->gpu.major >= 9}};
   TRY(make_program(&s, g, error));
+  if (s.many) TRY(cuda_many_prepare(c, error));
   TRY(cuda_check(c, api->StreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal), "capturing a step", error));
   queue_step(&s);
   const cudaError_t ended = api->StreamEndCapture(c->stream, &graph);
@@ -644,7 +684,7 @@ static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, 
 
 viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
                              viva_token *best, float *values, uint8_t *nan, viva_error *error) {
-  if (host->kept != host->rows || mode == INPUT_INT4 || !decoder_taken(d)) return VIVA_E_UNSUPPORTED;
+  if (!step_taken(cuda_of(b), d, host, mode)) return VIVA_E_UNSUPPORTED;
   CUDA_CALL(b, decode(cuda_of(b), d, host, mode, logits, best, values, nan, error));
 }
 

@@ -1,17 +1,46 @@
 /* backend/cuda/cuda_kernels.c: the table with the kernels that were compiled. */
 #include "backend/cuda/cuda_kernels.h"
 
-static int run_gemv(const gemv_problem *p, const cuda_gpu *gpu, int dependent, void *stream) {
-  gemv_plan plan;
-  const cudaError_t status = gemv_plan_make(p, gpu->multiprocessors, gpu->shared_most, &plan);
-  if (status != cudaSuccess) return (int)status;
-  plan.dependent = dependent && gpu->major >= 9;
-  if (p->norm.x && !plan.norms) {
-    const cudaError_t made = gemv_norm_rows(&p->norm, p->m, (int)p->w.cols, (uint16_t *)(uintptr_t)p->x, plan.dependent,
-                                            (cudaStream_t)stream);
-    if (made != cudaSuccess) return (int)made;
+/* What is left of a problem after its first rows. */
+static void drop_rows(gemv_problem *p, size_t rows) {
+  p->m -= (int)rows;
+  p->x += rows * p->x_stride;
+  if (p->x_scales) p->x_scales += rows;
+  p->send.first += rows * p->parts[0].y_stride;
+  for (int i = 0; i < p->part_count; i++) {
+    gemv_part *part = &p->parts[i];
+    const size_t results = rows * part->y_stride;
+    part->y = (uint8_t *)part->y + results * (p->output == GEMV_F32 ? sizeof(float) : sizeof(uint16_t));
+    if (part->residual) part->residual += results;
   }
-  return (int)gemv_launch(p, &plan, (cudaStream_t)stream);
+}
+
+/* As many rows at a time as there is a kernel for. */
+static int run_gemv(const gemv_problem *whole, const cuda_gpu *gpu, int dependent, void *stream) {
+  gemv_problem p = *whole;
+  int made = 0; /* the norm's rows */
+  while (p.m > 0) {
+    gemv_problem first = p;
+    gemv_plan plan = {.kernel = NULL};
+    cudaError_t status = cudaSuccess;
+    for (int most = GEMV_MOST_ROWS; !plan.kernel && status == cudaSuccess; most = GEMV_SURE_ROWS) {
+      first.m = p.m < most ? p.m : most;
+      status = gemv_plan_make(&first, gpu->multiprocessors, gpu->shared_most, &plan);
+      if (!plan.kernel && most == GEMV_SURE_ROWS) return (int)cudaErrorInvalidValue;
+    }
+    plan.dependent = dependent && gpu->major >= 9;
+    if (status == cudaSuccess && p.norm.x && !plan.norms && !made++)
+      status =
+          gemv_norm_rows(&p.norm, p.m, (int)p.w.cols, (uint16_t *)(uintptr_t)p.x, plan.dependent, (cudaStream_t)stream);
+    if (status == cudaSuccess) status = gemv_launch(&first, &plan, (cudaStream_t)stream);
+    if (status != cudaSuccess) return (int)status;
+    drop_rows(&p, (size_t)first.m);
+  }
+  return 0;
+}
+
+static int run_gemv_norm_rows(step_queue q, const gemv_norm *norm, int m, int k, uint16_t *rows) {
+  return (int)gemv_norm_rows(norm, m, k, rows, q.dependent, (cudaStream_t)q.stream);
 }
 
 static int run_gemv_exchange_rows(step_queue q, const gemv_norm *norm, const step_exchange_args *e, int m, int k,
@@ -37,6 +66,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .fetch = convert_fetch,
     .put = convert_put,
     .gemv = run_gemv,
+    .gemv_norm_rows = run_gemv_norm_rows,
     .gemv_exchange_rows = run_gemv_exchange_rows,
     .gemm = gemm_launch_parts,
     .expand = gemm_expand,

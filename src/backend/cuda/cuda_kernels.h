@@ -31,6 +31,7 @@ typedef struct cuda_kernels {
   int (*put)(const float *logits, float *const *to, size_t count, void *stream, int dependent);
   /* products */
   int (*gemv)(const gemv_problem *p, const cuda_gpu *gpu, int dependent, void *stream); /* plan and launch */
+  int (*gemv_norm_rows)(step_queue q, const gemv_norm *norm, int m, int k, uint16_t *rows);
   int (*gemv_exchange_rows)(step_queue q, const gemv_norm *norm, const step_exchange_args *e, int m, int k,
                             uint16_t *rows);
   int (*gemm)(const gemm_problem *p, const gemm_operands *o, int count, void *stream);

@@ -1,8 +1,8 @@
 /* backend/cuda/cuda_linear.c: which kernel runs which product.
  *
  *   rows of x     sm_90a                                              other GPUs
- *   1 … 48        gemv.h on the weight's second form, 16 at a time    the same
- *   49 …          gemm.h: FP8, NVFP4, F16 as they are; INT8 2:4 and   gemv.h, 16 rows at a time
+ *   1 … 32        gemv.h on the weight's second form                  the same, 16 rows at a time
+ *   33 …          gemm.h: FP8, NVFP4, F16 as they are; INT8 2:4 and   gemv.h, 16 rows at a time
  *                 INT4 2:4 times integers as INT8 2:4; the others
  *                 expanded to F16 before the product
  *   any           step_product: F32 weights, columns that are no multiple of 8, weights without a second form
@@ -14,7 +14,6 @@
  * weights are of another kind, as FP16, which holds every code. */
 #include "backend/cuda/cuda.h"
 
-#define FEW_ROWS (2 * GEMV_MOST_ROWS) /* up to two passes of gemv are faster than the products of gemm.h */
 #define EXPANDED_MOST                                                                                                  \
   ((size_t)1 << 30) /* bytes of a weight's expansion; a larger one is multiplied 16 rows at a time */
 
@@ -48,36 +47,28 @@ static viva_status half_rows_make(cuda_backend *c, const linear_args *a, half_ro
                     "codes to FP16", error);
 }
 
-/* ---- up to 16 rows at a time */
+/* ---- few rows */
 
-static gemv_part part_of(const linear_args *a, size_t row) {
-  return (gemv_part){.ordered = a->w->prepared,
-                     .rows = a->w->rows,
-                     .bias = a->bias,
-                     .residual = a->residual ? a->residual + row * a->y_stride : NULL,
-                     .y = a->y + row * a->y_stride,
-                     .y_stride = a->y_stride};
-}
-
-/* count matrices as one launch for each 16 rows. */
+/* count matrices together. */
 static viva_status multiply_small(cuda_backend *c, const linear_args *args, size_t count, half_rows *rows,
                                   viva_error *error) {
-  const size_t k = args->w->cols;
   TRY(half_rows_make(c, args, rows, error));
-  for (size_t row = 0; row < args->m; row += GEMV_MOST_ROWS) {
-    const size_t left = args->m - row;
-    gemv_problem p = {.w = *args->w,
-                      .m = (int)(left < GEMV_MOST_ROWS ? left : GEMV_MOST_ROWS),
-                      .x = rows->codes + row * k,
-                      .x_stride = k,
-                      .x_scales = rows->scales + row,
-                      .activation = (gemv_activation)args->act,
-                      .output = GEMV_F32,
-                      .part_count = (int)count};
-    for (size_t i = 0; i < count; i++) p.parts[i] = part_of(&args[i], row);
-    TRY(cuda_check(c, (cudaError_t)c->kernels->gemv(&p, &c->gpu, 0, c->stream), "a product of few rows", error));
-  }
-  return VIVA_OK;
+  gemv_problem p = {.w = *args->w,
+                    .m = (int)args->m,
+                    .x = rows->codes,
+                    .x_stride = args->w->cols,
+                    .x_scales = rows->scales,
+                    .activation = (gemv_activation)args->act,
+                    .output = GEMV_F32,
+                    .part_count = (int)count};
+  for (size_t i = 0; i < count; i++)
+    p.parts[i] = (gemv_part){.ordered = args[i].w->prepared,
+                             .rows = args[i].w->rows,
+                             .bias = args[i].bias,
+                             .residual = args[i].residual,
+                             .y = args[i].y,
+                             .y_stride = args[i].y_stride};
+  return cuda_check(c, (cudaError_t)c->kernels->gemv(&p, &c->gpu, 0, c->stream), "a product of few rows", error);
 }
 
 /* 1 when b can be a part of a's launch. */
@@ -144,7 +135,8 @@ static int runs_small(const linear_args *a) { return a->w->prepared && a->w->col
 
 static int runs_large(const cuda_backend *c, const linear_args *a) {
   const weight *w = a->w;
-  if (c->gpu.major != 9 || a->m <= (runs_small(a) ? FEW_ROWS : GEMV_MOST_ROWS) || w->format == WEIGHT_F32 || w->pairs)
+  if (c->gpu.major != 9 || a->m <= (runs_small(a) ? GEMV_MOST_ROWS : GEMV_SURE_ROWS) || w->format == WEIGHT_F32 ||
+      w->pairs)
     return 0;
   if (a->m > INT32_MAX / 2 || (uintptr_t)w->data % 16) return 0;
   const large_way way = way_of(a);
@@ -206,8 +198,8 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
 }
 
 /* Room for few rows' parts to meet: its counters are 0. */
-static viva_status meet_fit(cuda_backend *c, int m, viva_error *error) {
-  const size_t bytes = gemm_meet_bytes(m, c->gpu.multiprocessors);
+static viva_status meet_fit(cuda_backend *c, viva_error *error) {
+  const size_t bytes = gemm_meet_bytes(GEMM_FEW_TOKENS, c->gpu.multiprocessors);
   if (c->meet.bytes >= bytes) return VIVA_OK;
   TRY(cuda_room_fit(c, &c->meet, bytes, error));
   return cuda_check(c, c->api->MemsetAsync(c->meet.dev, 0, gemm_meet_zeros(c->gpu.multiprocessors), c->stream),
@@ -227,7 +219,7 @@ static viva_status large_operands(cuda_backend *c, const linear_args *a, const l
     o->row_scale = step_quantized_scales(a->xq, a->input, a->m, a->w->cols);
   }
   TRY(large_weights(c, a->w, way, o, error));
-  TRY(meet_fit(c, (int)a->m, error));
+  if (a->m <= GEMM_FEW_TOKENS) TRY(meet_fit(c, error));
   o->meet = a->m <= GEMM_FEW_TOKENS ? c->meet.dev : NULL;
   if (writes_y(a)) return VIVA_OK;
   TRY(cuda_room_fit(c, &c->product, a->m * a->w->rows * sizeof(float), error));
@@ -271,13 +263,12 @@ static int runs_gated(const cuda_backend *c, const linear_args *args) {
   return needs_no_room(gate) && plain_scales(up->w, &way) && gemm_ups_fit(way.kind, &o);
 }
 
-static viva_status multiply_gated(cuda_backend *c, const linear_args *args, viva_error *error) {
+static viva_status multiply_gated(cuda_backend *c, const linear_args *args, half_rows *rows, viva_error *error) {
   const large_way way = way_of(&args[0]);
-  half_rows rows = {NULL, NULL, NULL};
   gemm_problem p = large_problem(&args[0], &way);
   gemm_operands o, up;
   p.act = GEMM_SWIGLU;
-  TRY(large_operands(c, &args[0], &way, &rows, &o, error));
+  TRY(large_operands(c, &args[0], &way, rows, &o, error));
   TRY(large_weights(c, args[1].w, &way, &up, error));
   o.up = (gemm_ups){
       .w = up.w, .index = up.index, .ordered = up.ordered, .channel_scale = up.channel_scale, .bias = args[1].bias};
@@ -285,14 +276,33 @@ static viva_status multiply_gated(cuda_backend *c, const linear_args *args, viva
 }
 
 viva_status cuda_linear_gated(backend *b, const linear_args *args, viva_error *error) {
+  half_rows rows = {NULL, NULL, NULL};
   if (args->m == 0 || !runs_gated(cuda_of(b), args)) return VIVA_E_UNSUPPORTED;
-  CUDA_CALL(b, multiply_gated(cuda_of(b), args, error));
+  CUDA_CALL(b, multiply_gated(cuda_of(b), args, &rows, error));
 }
 
 /* 1 when b can be a part of a's launch. */
 static int joins_large(const cuda_backend *c, const linear_args *a, const linear_args *b) {
   return runs_large(c, b) && a->m == b->m && joins(a, b) && way_of(a).kind == way_of(b).kind && needs_no_room(a) &&
          needs_no_room(b);
+}
+
+/* ---- the same within a captured step */
+
+int cuda_many_taken(const cuda_backend *c, const linear_args *args, size_t count, int gated) {
+  if (gated) return runs_gated(c, args);
+  if (args->m > GEMM_FEW_TOKENS || !runs_large(c, args) || !needs_no_room(args)) return 0;
+  for (size_t i = 1; i < count; i++)
+    if (!joins_large(c, args, &args[i])) return 0;
+  return 1;
+}
+
+viva_status cuda_many_prepare(cuda_backend *c, viva_error *error) { return meet_fit(c, error); }
+
+viva_status cuda_many_queue(cuda_backend *c, const linear_args *args, size_t count, int gated, const uint16_t *rows,
+                            const float *scales, viva_error *error) {
+  half_rows half = {args->x, (uint16_t *)(uintptr_t)rows, (float *)(uintptr_t)scales};
+  return gated ? multiply_gated(c, args, &half, error) : multiply_large(c, args, count, &half, error);
 }
 
 /* ---- all of them */

@@ -1,4 +1,4 @@
-/* backend/cuda/gemv.h: y = x · wᵀ for 1 to 16 rows of x and a weight of any packed format, in the order of
+/* backend/cuda/gemv.h: y = x · wᵀ for 1 to 32 rows of x and a weight of any packed format, in the order of
  * pack/gemv_order.h. One family of kernels; the weights are read once.
  *
  *   weight in gemv_order ──► gemv_problem ──► gemv_plan_make ──► gemv_launch on a stream, or captured in a graph
@@ -18,7 +18,9 @@
 #include "backend/cuda/step_exchange.h"
 #include "pack/gemv_order.h"
 
-#define GEMV_MOST_ROWS 16
+#define GEMV_MOST_ROWS 32 /* of a launch */
+#define GEMV_SURE_ROWS                                                                                                 \
+  16 /* for more gemv_plan_make may find no kernel: without clusters, or where x takes too much room */
 
 /* backend.h's activations by their numbers, and */
 typedef enum gemv_activation {
@@ -64,7 +66,7 @@ typedef struct gemv_send {
  * y[m][n] = act((Σ_k x[m][k] · code[n][k] · block scale) · row scale[n] · x_scales[m] + bias[n]) + residual[m][n] */
 typedef struct gemv_problem {
   weight w;              /* format, cols, block, scale_type and pairs are used; rows and pointers are not */
-  int m;                 /* 1 … 16 */
+  int m;                 /* 1 … GEMV_MOST_ROWS */
   const uint16_t *x;     /* FP16 [m][x_stride], 16-byte aligned */
   size_t x_stride;       /* elements, a multiple of 8, ≥ k; what lies between is not used */
   const float *x_scales; /* [m] or NULL: 1 */
@@ -78,7 +80,7 @@ typedef struct gemv_problem {
 
 /* How a problem is run: made once for each problem, then launched any number of times. */
 typedef struct gemv_plan {
-  const void *kernel; /* NULL: the device has no kernel for this (a format without this order, or m out of range) */
+  const void *kernel;            /* NULL: there is none for so many rows (GEMV_SURE_ROWS) */
   int blocks, threads, together; /* together: blocks of a cluster, which share tiles */
   size_t shared_bytes;
   int norms;     /* 1: the kernel makes norm's row; 0: gemv_norm_rows makes them before */

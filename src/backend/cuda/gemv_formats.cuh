@@ -1,5 +1,5 @@
 /* backend/cuda/gemv_formats.cuh: what a warp does with one record of weights (16 rows × 128 columns, pack/gemv_order.h) and the
- * 1 to 16 rows of x beside it, one struct for each format:
+ * 1 to 32 rows of x beside it, one struct for each format:
  *
  *   CODES, RECORD     bytes of its codes, and in all, at most
  *   SUMS              independent accumulators of an output, so that products need not wait for each other

@@ -27,7 +27,7 @@
 #define GEMV_SUM_PAD (GEMV_WARPS + 1) /* sums of an output lie in different banks */
 #define GEMV_PIECES  (GEMV_RECORD / GEMV_PIECE)
 
-static_assert(GEMV_THREADS >= GEMV_MOST_ROWS * GEMV_TILE, "each output of a tile has a thread");
+static_assert(GEMV_THREADS >= GEMV_SURE_ROWS * GEMV_TILE, "each output of a tile has a thread");
 
 /* A matrix and its results. */
 struct gemv_matrix {
@@ -91,6 +91,8 @@ static __device__ __forceinline__ int gemv_first_tile(const gemv_args &a, unsign
 #define GEMV_RING_BYTES        (80 * 1024)
 #define GEMV_WIDE_RING_BYTES   (64 * 1024)  /* beside 16 rows of 4096 columns */
 #define GEMV_SHARED_RING_BYTES (80 * 1024)  /* together: beside 16 rows of 3584 columns */
+#define GEMV_LARGE_RING_BYTES  (104 * 1024) /* the same beside 32 rows of 1024 columns, */
+#define GEMV_SMALL_RING_BYTES  (72 * 1024)  /* of 1792 */
 #define GEMV_LONG_RING_BYTES   (196 * 1024) /* STREAMED: two records and x a slot; no other block fits beside it */
 #define GEMV_LEAST_BYTES       (116 * 1024)
 
@@ -100,7 +102,7 @@ template <class F, int TILES> struct gemv_depth {
   static constexpr int RESIDENT = FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : FITS > 12 ? 12 : FITS;
   static constexpr int DEEP_FITS = GEMV_DEEP_RING_BYTES / GEMV_WARPS / F::RECORD;
   static constexpr int DEEP = DEEP_FITS < 3 * F::TOGETHER ? 3 * F::TOGETHER : DEEP_FITS > 24 ? 24 : DEEP_FITS;
-  static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_MOST_ROWS * 272);
+  static constexpr int LONG_FITS = GEMV_LONG_RING_BYTES / GEMV_WARPS / (2 * F::RECORD + GEMV_SURE_ROWS * 272);
   static constexpr int STREAMED = LONG_FITS < 2 ? 2 : LONG_FITS > 6 ? 6 : LONG_FITS;
 };
 

@@ -1,7 +1,7 @@
-/* gemv_together.cuh: the kernel for 9 to 16 rows of x, and for fewer that a block has no room for, on GPUs with clusters of blocks
+/* gemv_together.cuh: the kernel for 9 to 32 rows of x, and for fewer that a block has no room for, on GPUs with clusters of blocks
  * (sm_90). gemv_kernel.cuh's block keeps all of x, 128 KB of 16 rows of 4096 columns: read by every block, and little room is
- * left for weights that are on their way. Here 2 or 4 blocks, a cluster, share a run of consecutive tiles, as many at a time (a
- * round) as they are, or 5 where 4 blocks have 10 warps; a block has the same slices of all of them, and no more of x than
+ * left for weights that are on their way. Here 2, 4 or 8 blocks, a cluster, share a run of consecutive tiles, as many at a time
+ * (a round) as they are, or more where a block has 10 warps; a block has the same slices of all of them, and no more of x than
  * these need.
  *
  *   slice    records i, i + 8, … of a tile are slice i of its columns: a warp's work
@@ -77,13 +77,13 @@ static __device__ __forceinline__ gemv_sender gemv_address(const gemv_args &a, c
   return s;
 }
 
-template <class F>
+template <class F, int TILES>
 static __device__ __forceinline__ void gemv_send_sums(const gemv_args &a, const gemv_sender &s,
-                                                      const float (&c)[2][F::SUMS][4], int round,
+                                                      const float (&c)[TILES][F::SUMS][4], int round,
                                                       uint32_t sums_of_round, int lane) {
   const uint32_t buffer = (round & 1) * sums_of_round * sizeof(float);
 #pragma unroll
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < TILES; i++)
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const float first = F::total(c[i], 2 * h), second = F::total(c[i], 2 * h + 1);
@@ -93,7 +93,7 @@ static __device__ __forceinline__ void gemv_send_sums(const gemv_args &a, const 
     }
 }
 
-/* The output that a thread has of each round. */
+/* The output that a thread has of each round; of more than GEMV_SURE_ROWS rows, the one so many rows on, too. */
 struct gemv_own {
   int m, line, tile, row; /* row of x; line; tile of the round, row of w in it */
 };
@@ -127,11 +127,13 @@ static __device__ __forceinline__ void gemv_finish(const gemv_args &a, const gem
     store(0, own.m, n, silu(v) * up);
 }
 
-/* Slots of a warp's ring. */
-template <class F, int WARPS> static constexpr int gemv_shared_depth() {
-  const int fits = GEMV_SHARED_RING_BYTES / WARPS / F::RECORD;
-  return fits < 3 * F::TOGETHER ? 3 * F::TOGETHER : fits > 12 ? 12 : fits;
-}
+/* Slots of a warp's ring, for TILES times eight rows of x. */
+template <class F, int WARPS, int TILES, int RING_BYTES> struct gemv_shared_depth {
+  /* records that a warp multiplies without waiting in between: of many rows one has products enough beside each other */
+  static constexpr int TOGETHER = TILES > 2 ? (F::TOGETHER + 1) / 2 : F::TOGETHER;
+  static constexpr int FITS = RING_BYTES / WARPS / F::RECORD;
+  static constexpr int DEPTH = FITS < 3 * TOGETHER ? 3 * TOGETHER : FITS > 12 ? 12 : FITS;
+};
 
 /* -- the kernel. Dynamic shared memory: rings, x, sums of two rounds, 16 zero bytes, the meeting */
 
@@ -147,12 +149,13 @@ static inline size_t gemv_together_bytes(int record_most, int warps, int depth, 
   return (size_t)warps * depth * record_most + x + sums + 16 + sizeof(gemv_meeting);
 }
 
-template <class F, int WARPS, int DEPTH>
+template <class F, int WARPS, int TILES, int RING_BYTES>
 __global__ void __launch_bounds__(WARPS *GEMV_LANES, 1)
     gemv_together(const __grid_constant__ gemv_args a, const __grid_constant__ gemv_send send) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(16) uint8_t gemv_memory[];
-  constexpr int TOGETHER = F::TOGETHER, TILES = 2;
+  typedef gemv_shared_depth<F, WARPS, TILES, RING_BYTES> depth;
+  constexpr int TOGETHER = depth::TOGETHER, DEPTH = depth::DEPTH, OWN = (TILES + 1) / 2; /* OWN: outputs of a thread */
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, shift = a.together_shift, slices_shift = 3 - shift;
   const int rank = blockIdx.x & ((1 << shift) - 1), cluster = blockIdx.x >> shift;
   const int slices = GEMV_WARPS >> shift, slice = rank * slices + (warp & (slices - 1)); /* the block's; the warp's */
@@ -218,16 +221,23 @@ __global__ void __launch_bounds__(WARPS *GEMV_LANES, 1)
   gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
   const uint32_t number = gemv_send_number(send);
   auto store = [&](int i, int m, int n, float v) { gemv_store_and_send(a, send, number, i, m, n, v); };
-  gemv_factors factors = {};
+  gemv_factors factors[OWN] = {};
   int slot = 0, round = 0;
   auto finish = [&]() { /* the round before this one */
                         gemv_await(meeting, round - 1);
-                        gemv_finish(a, own, factors, sums + (round - 1 & 1) * sums_of_round, lines,
-                                    first + (round - 1) * tiles + own.tile, end, store);
+#pragma unroll
+                        for (int i = 0; i < OWN; i++) {
+                          const gemv_own output = {own.m + i * GEMV_SURE_ROWS, own.line, own.tile, own.row};
+                          gemv_finish(a, output, factors[i], sums + (round - 1 & 1) * sums_of_round, lines,
+                                      first + (round - 1) * tiles + own.tile, end, store);
+                        }
   };
   for (int tile = first; tile < end; tile += tiles, round++) {
-    gemv_factors next = {};
-    if (tile + own.tile < end) next = gemv_load_factors(a, tile + own.tile, own.m, own.row);
+    gemv_factors next[OWN] = {};
+    if (tile + own.tile < end)
+#pragma unroll
+      for (int i = 0; i < OWN; i++)
+        next[i] = gemv_load_factors(a, tile + own.tile, own.m + i * GEMV_SURE_ROWS, own.row);
     gemv_expect(meeting, a, round, min(end - tile, tiles));
     float c[TILES][F::SUMS][4] = {};
     int r = tile + beside < end ? slice : a.records, x_at = (warp & (slices - 1)) * x_of_record;
@@ -258,8 +268,9 @@ __global__ void __launch_bounds__(WARPS *GEMV_LANES, 1)
       cluster_wait(); /* the others are there, and can be sent to */
     else
       finish();
-    if (tile + beside < end) gemv_send_sums<F>(a, sender, c, round, sums_of_round, lane);
-    factors = next;
+    if (tile + beside < end) gemv_send_sums<F, TILES>(a, sender, c, round, sums_of_round, lane);
+#pragma unroll
+    for (int i = 0; i < OWN; i++) factors[i] = next[i];
   }
   finish();
 #endif

@@ -14,7 +14,8 @@
 #include "backend/cuda/step_single.cuh"
 
 #define CLUSTER_BLOCKS SINGLE_SHARES
-#define CLUSTER_EACH   4 /* shares of a block, at most */
+#define CLUSTER_EACH   4  /* shares of a block, at most */
+#define CLUSTER_ROWS   64 /* of a launch, at most */
 
 struct cluster_args {
   single_args single;
@@ -196,7 +197,7 @@ template <kv_type TYPE> static cluster_function *cluster_kernel_of(const attend_
 /* Rows of a launch: as many as have counters. */
 static size_t cluster_rows(head_shape h, const attend_shape &s) {
   const size_t rows = STEP_COUNTERS / (h.kv_heads * s.slices * CLUSTER_BLOCKS);
-  return rows < 1 ? 1 : rows < STEP_ROWS ? rows : STEP_ROWS;
+  return rows < 1 ? 1 : rows < CLUSTER_ROWS ? rows : CLUSTER_ROWS;
 }
 
 size_t step_cluster_scratch(head_shape h) {

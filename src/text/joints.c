@@ -119,7 +119,6 @@ viva_status joints_create(mem *m, const bpe *b, joints *out, viva_error *error) 
       join_token(out, (const uint8_t *)t.text, t.bytes);
     }
   }
-  if (!b->rules.byte_level) return VIVA_OK;
   find_near(out);
   viva_status status = find_near_ids(m, b, out, error);
   if (status != VIVA_OK) joints_destroy(m, out);

@@ -190,10 +190,13 @@ viva_status word_batch_merge(word_batch *batch, viva_error *error) {
   return VIVA_OK;
 }
 
+#define LONG_PART 4 /* bytes: more than one character */
+
 static viva_status put_new_part(word_batch *batch, const word_encoder *w, const uint8_t *part, size_t bytes,
                                 word_id key, viva_error *error) {
   viva_token ids[WORD_IDS_MOST];
   id_sink sink = {ids, WORD_IDS_MOST, 0, NULL};
+  batch->long_parts += bytes > LONG_PART;
   TRY(bpe_merge_piece(w->bpe, w->scratch, part, bytes, &sink, error));
   for (size_t i = 0; i < sink.count; i++) id_put(w->sink, (uint32_t)ids[i]);
   keep_seen(batch, key.low, key.high, ids, (uint32_t)sink.count);
@@ -210,7 +213,10 @@ static inline viva_status put_part(word_batch *batch, const word_encoder *w, con
     if (near.count > 1) id_put(w->sink, near.second);
     return VIVA_OK;
   }
-  if (bytes > WORD_BYTES) return bpe_merge_piece(b, w->scratch, part, bytes, w->sink, error);
+  if (bytes > WORD_BYTES) {
+    batch->long_parts++;
+    return bpe_merge_piece(b, w->scratch, part, bytes, w->sink, error);
+  }
   word_key(part, bytes, limit, &key.low, &key.high);
   const word *place = seen_place(batch, key.low, key.high);
   if (place->low != key.low || place->high != key.high) return put_new_part(batch, w, part, bytes, key, error);

@@ -37,6 +37,7 @@ typedef struct window_part {
 typedef struct word_batch {
   const word_encoder *w;
   size_t count, part_count, id_count, written_count, waiting_count, window_count, window_part_count;
+  uint32_t long_parts; /* that word_batch_parts merged one by one, where side by side they take less */
   new_word words[WORDS_AT_ONCE];
   bpe_item parts[PARTS_MOST]; /* of all words, in order */
   waiting_part waiting[PARTS_MOST];

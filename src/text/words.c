@@ -309,6 +309,7 @@ static inline piece_kind kind_of(const uint8_t *piece, size_t bytes, const uint8
 }
 
 #define NEAR_MOST  8
+#define NEAR_LONG  2 /* what a long part takes off */
 #define NEAR_BYTES 8 /* of a piece of ASCII among such */
 
 viva_status words_next_apart(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
@@ -326,7 +327,11 @@ viva_status words_next_apart(word_run *run, const uint8_t *piece, size_t bytes, 
     run->apart = 0;
     if (memory->unasked && --memory->unasked == 0 && !w->is_noise) run->words = memory->words;
   }
-  return word_batch_parts(w->batch, w, piece, bytes, run->limit, error);
+  w->batch->long_parts = 0;
+  TRY(word_batch_parts(w->batch, w, piece, bytes, run->limit, error));
+  const uint32_t less = NEAR_LONG * w->batch->long_parts;
+  run->near -= less < run->near ? less : run->near;
+  return VIVA_OK;
 }
 
 /* A piece that is cut nowhere. */
@@ -354,6 +359,10 @@ viva_status words_next_long(word_run *run, const uint8_t *piece, size_t bytes, v
   if (!run->w->joints->usable || run->w->blank.text || !run->most) return encode_whole(run, piece, bytes, 0, error);
   uint64_t part = b->rules.ignore_merges != 0;
   if (part && bpe_is_whole(b, piece, bytes)) return encode_whole(run, piece, bytes, 0, error);
+  if (run->w->is_noise) {
+    TRY(words_flush(run, error));
+    return word_batch_parts(run->w->batch, run->w, piece, bytes, run->limit, error);
+  }
   for (size_t at = 0, end; at < bytes; at = end) {
     end = part_end(run, piece, at, bytes);
     if (end - at > run->most) {

@@ -267,7 +267,7 @@ static void net_step(bench *t, net *m, size_t position, size_t rows) {
                                    layer_of(rows, m->normed, &l->v, NULL, m->v)},
                    3, NULL);
     t->ops->rope_append(t->b, &(rope_append_args){&step, i, h, HEAD_DIM, m->q, m->k, m->v, q, kv}, NULL);
-    t->ops->attention(t->b, &(attention_args){&step, i, 0, h, 0.125f, 0, m->q, q, m->attended, q}, NULL);
+    t->ops->attention(t->b, &(attention_args){&step, i, 0, h, 0.125f, 0, m->q, q, m->attended, q, NULL}, NULL);
     t->ops->linear(t->b, (linear_args[]){layer_of(rows, m->attended, &l->o, m->hidden, m->hidden)}, 1, NULL);
     t->ops->rmsnorm(t->b, m->hidden, m->normed, rows, HIDDEN, 1, HIDDEN, m->gain, 1e-5f, NULL);
     t->ops->linear(t->b,

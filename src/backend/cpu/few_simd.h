@@ -80,4 +80,79 @@ ALWAYS_INLINE void few_finish(const linear_args *a, const cpu_input *in, size_t 
   a->y[row * a->y_stride + col] = sum;
 }
 
+/* -- the sums of a tile: the bits of few_finish, several at once */
+
+#define FEW_COLS_MOST 4
+
+#if LANES == 16
+/* Of one row of x and the 4 rows of w from col on. */
+ALWAYS_INLINE void few_write4(const linear_args *a, const cpu_input *in, size_t row, size_t col, __m128 sum) {
+  const size_t at = row * a->y_stride + col;
+  if (in->scales) sum = _mm_mul_ps(sum, _mm_set1_ps(in->scales[row]));
+  if (a->bias) sum = _mm_add_ps(sum, _mm_loadu_ps(a->bias + col));
+  if (a->residual) sum = _mm_add_ps(sum, _mm_loadu_ps(a->residual + at));
+  _mm_storeu_ps(a->y + at, sum);
+}
+
+ALWAYS_INLINE __m128 few_two(const float *low, const float *high) {
+  return _mm_loadh_pi(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(const void *)low)),
+                      (const __m64 *)(const void *)high);
+}
+
+/* Of two rows of x from row on and two of w from col on, row by row. */
+ALWAYS_INLINE void few_write2(const linear_args *a, const cpu_input *in, size_t row, size_t col, __m128 sum) {
+  const size_t at = row * a->y_stride + col, next = at + a->y_stride;
+  if (in->scales) {
+    const float first = in->scales[row], second = in->scales[row + 1];
+    sum = _mm_mul_ps(sum, _mm_setr_ps(first, first, second, second));
+  }
+  if (a->bias) sum = _mm_add_ps(sum, few_two(a->bias + col, a->bias + col));
+  if (a->residual) sum = _mm_add_ps(sum, few_two(a->residual + at, a->residual + next));
+  _mm_storel_pi((__m64 *)(void *)(a->y + at), sum);
+  _mm_storeh_pi((__m64 *)(void *)(a->y + next), sum);
+}
+
+/* rows rows of x from i0 times cols (1, 2 or 4) rows of w from n0; scales: what the sums of a row of w are multiplied with. */
+ALWAYS_INLINE void few_finish_tile(int rows, int cols, const linear_args *a, const cpu_input *in, size_t i0, size_t n0,
+                                   vf sums[][FEW_COLS_MOST], const float scales[FEW_COLS_MOST]) {
+  const __m128 by = cols == 4 ? _mm_loadu_ps(scales) : few_two(scales, scales);
+  __m128 out[4];
+  int i = 0;
+  if (cols == 4) {
+    UNROLL
+    for (; i + 4 <= rows; i += 4) {
+      v_sum16(sums + i, out);
+      UNROLL
+      for (int r = 0; r < 4; r++) few_write4(a, in, i0 + (size_t)(i + r), n0, _mm_mul_ps(out[r], by));
+    }
+    UNROLL
+    for (; i < rows; i++)
+      few_write4(a, in, i0 + (size_t)i, n0, _mm_mul_ps(v_sum4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]), by));
+  }
+  if (cols == 2) {
+    UNROLL
+    for (; i + 8 <= rows; i += 8) {
+      vf pairs[4][4];
+      UNROLL
+      for (int r = 0; r < 8; r++) {
+        pairs[r / 2][r % 2 * 2] = sums[i + r][0];
+        pairs[r / 2][r % 2 * 2 + 1] = sums[i + r][1];
+      }
+      v_sum16(pairs, out);
+      UNROLL
+      for (int r = 0; r < 4; r++) few_write2(a, in, i0 + (size_t)(i + 2 * r), n0, _mm_mul_ps(out[r], by));
+    }
+    UNROLL
+    for (; i + 2 <= rows; i += 2)
+      few_write2(a, in, i0 + (size_t)i, n0,
+                 _mm_mul_ps(v_sum4(sums[i][0], sums[i][1], sums[i + 1][0], sums[i + 1][1]), by));
+  }
+  UNROLL
+  for (; i < rows; i++) {
+    UNROLL
+    for (int j = 0; j < cols; j++) few_finish(a, in, i0 + (size_t)i, n0 + (size_t)j, v_sum(sums[i][j]) * scales[j]);
+  }
+}
+#endif
+
 #endif

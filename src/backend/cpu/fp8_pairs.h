@@ -28,7 +28,7 @@ ALWAYS_INLINE vf pairs_fma_at(vf sum, const uint16_t *x, __m512i w) { return pai
 /* -- few rows */
 
 #define PAIRS_ROWS FEW_MOST_ROWS
-#define PAIRS_COLS 4
+#define PAIRS_COLS FEW_COLS_MOST
 
 ALWAYS_INLINE void pairs_few(int rows, int cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
                              size_t i0, size_t n0) {
@@ -62,12 +62,9 @@ ALWAYS_INLINE void pairs_few(int rows, int cols, const cpu_kernels *k, const lin
       }
     }
   }
-  UNROLL
-  for (int j = 0; j < cols; j++) {
-    const float scale = weight_row_scale(a->w, n0 + (size_t)j);
-    UNROLL
-    for (int i = 0; i < rows; i++) few_finish(a, in, i0 + (size_t)i, n0 + (size_t)j, v_sum(sums[i][j]) * scale);
-  }
+  float scales[PAIRS_COLS] = {0};
+  for (int j = 0; j < cols; j++) scales[j] = weight_row_scale(a->w, n0 + (size_t)j);
+  few_finish_tile(rows, cols, a, in, i0, n0, sums, scales);
 }
 
 FEW_OF_TILES(few_pairs, pairs_few, 4)

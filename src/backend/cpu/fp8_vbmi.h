@@ -16,7 +16,7 @@
 
 #define VBMI_STEP  64
 #define VBMI_PARTS (VBMI_STEP / LANES)
-#define VBMI_COLS  4
+#define VBMI_COLS  FEW_COLS_MOST
 /* Rows of x with scales of blocks; more are multiplied with widened parts, which are unpacked once: measured. */
 #define VBMI_BLOCKS_MOST 12
 
@@ -180,13 +180,9 @@ ALWAYS_INLINE void vbmi_few(int rows, int cols, int block, const linear_args *a,
     if (c < end) vbmi_step(rows, cols, block, end - c, &p, &t, c, s, x, in->x_stride, sums);
     c = end;
   }
-  UNROLL
-  for (int j = 0; j < cols; j++) {
-    const size_t n = n0 + (size_t)j;
-    const float scale = weight_row_scale(w, n);
-    UNROLL
-    for (int i = 0; i < rows; i++) few_finish(a, in, i0 + (size_t)i, n, v_sum(sums[i][j]) * scale);
-  }
+  float row_scales[VBMI_COLS] = {0};
+  for (int j = 0; j < cols; j++) row_scales[j] = weight_row_scale(w, n0 + (size_t)j);
+  few_finish_tile(rows, cols, a, in, i0, n0, sums, row_scales);
 }
 
 #define VBMI_FEW(block)                                                                                                \

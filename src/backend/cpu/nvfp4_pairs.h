@@ -88,12 +88,9 @@ ALWAYS_INLINE void nvfp4_pairs_tile(int rows, int cols, const cpu_kernels *k, co
     nvfp4_pairs_step(rows, cols, k->nvfp4_bf16, r, step, STEP, x, in->code_stride, sums);
   }
   if (rest > 0) nvfp4_pairs_step(rows, cols, k->nvfp4_bf16, r, whole, rest, x, in->code_stride, sums);
-  UNROLL
-  for (int j = 0; j < cols; j++) {
-    const float scale = cpu_row_factor(k, a->w, n0 + (size_t)j);
-    UNROLL
-    for (int i = 0; i < rows; i++) few_finish(a, in, i0 + (size_t)i, n0 + (size_t)j, v_sum(sums[i][j]) * scale);
-  }
+  float scales[PAIRS_COLS] = {0};
+  for (int j = 0; j < cols; j++) scales[j] = cpu_row_factor(k, a->w, n0 + (size_t)j);
+  few_finish_tile(rows, cols, a, in, i0, n0, sums, scales);
 }
 
 FEW_OF_TILES(few_nvfp4_pairs, nvfp4_pairs_tile, 4)

@@ -13,10 +13,10 @@
 
 /* Register tiles: 6 × 4 sums, 4 of w, 1 of x: 29 of 32 registers. */
 #define PANEL_TILE_ROWS 6
-#define FEW_TILE_ROWS   6 /* of x, times 2 of w: as many chains of sums hide the adder */
-#define FEW_TILE_COLS   2
-#define FEW_PAIR_COLS   2
-#define FEW_ROW_COLS    1 /* one row of x: 16 lanes keep up with memory alone */
+#define FEW_TILE_ROWS   6 /* of x, times 4 of w: as many chains of sums hide the adder */
+#define FEW_TILE_COLS   4
+#define FEW_PAIR_COLS   4
+#define FEW_ROW_COLS    2 /* one row of x: one chain alone does not keep up with memory (Zen 4) */
 #define SUM_TILE_ROWS   6 /* attention's weighted sum: 6 queries × 4 vectors */
 #define SUM_TILE_COLS   4
 

@@ -570,7 +570,7 @@ static viva_status make_program(capture *s, decode_graph *g, viva_error *error) 
     status = cuda_check(c, c->api->MemcpyAsync(dev, s->stages, stages + runs, cudaMemcpyHostToDevice, c->stream),
                         "the stages of a step", error);
   if (!status)
-    status = cuda_check(c, c->api->MemsetAsync(dev + stages + runs, 0, work, c->stream), "clearing counters", error);
+    status = cuda_check(c, c->api->MemsetAsync(dev + stages + runs, 0xff, work, c->stream), "clearing words", error);
   if (!status) status = cuda_check(c, c->api->StreamSynchronize(c->stream), "the stages of a step", error);
   mem_free(&c->rt->mem, s->stages);
   s->stages = NULL;

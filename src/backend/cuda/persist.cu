@@ -66,11 +66,12 @@ static size_t shared_bytes(const persist_program *p, const persist_choice &k) {
          region_bytes(p) + (PERSIST_SUMS * 2 * PERSIST_TILE_SUMS + kept_of(p)) * sizeof(float) + sizeof(uint4);
 }
 
-/* The words of a program (persist_words.cuh) within its work. */
+/* The words of a program (persist_words.cuh) within its work: their first copy, and those of shares behind the last. */
 typedef struct persist_words {
-  uint64_t *q, *k, *v, *after_out, *after_down, *partial;
-  uint32_t *attended, *act;
-  size_t bytes;
+  uint32_t *q, *k, *v, *after_out, *after_down;
+  uint16_t *attended, *act;
+  uint64_t *partial;
+  size_t copy_bytes, bytes;
 } persist_words;
 
 static persist_words words_of(const persist_program *p) {
@@ -84,16 +85,19 @@ static persist_words words_of(const persist_program *p) {
     w.bytes += persist_align(bytes);
     return at;
   };
-  auto floats = [&](size_t n) { return reinterpret_cast<uint64_t *>(place(n * sizeof(uint64_t))); };
-  auto halves = [&](size_t n) { return reinterpret_cast<uint32_t *>(place(n * sizeof(uint32_t))); };
+  auto floats = [&](size_t n) { return reinterpret_cast<uint32_t *>(place(n * sizeof(uint32_t))); };
+  auto halves = [&](size_t n) { return reinterpret_cast<uint16_t *>(place(n * sizeof(uint16_t))); };
   w.q = floats(rows * q);
   w.k = floats(rows * kv);
   w.v = floats(rows * kv);
   w.after_out = floats(rows * persist_row(p->hidden));
   w.after_down = floats(rows * persist_row(p->hidden));
-  w.partial = floats(rows * p->heads.kv_heads * s.slices * PERSIST_SHARES * share);
   w.attended = halves(rows * persist_row(q));
   w.act = halves(rows * persist_row(p->ffn));
+  w.copy_bytes = w.bytes;
+  w.bytes *= PERSIST_COPIES;
+  w.partial = reinterpret_cast<uint64_t *>(
+      place(rows * p->heads.kv_heads * s.slices * PERSIST_SHARES * share * sizeof(uint64_t)));
   return w;
 }
 
@@ -111,10 +115,10 @@ int persist_fits(const persist_program *p, size_t shared_most) {
 /* -- stages */
 
 static void connect(persist_stage *s, persist_role role, size_t layer, const persist_words &w) {
-  s->epoch = s->x_epoch = (uint32_t)layer + 1;
+  s->layer = s->x_layer = (uint32_t)layer;
   switch (role) {
   case PERSIST_QKV:
-    s->x_epoch--;
+    s->x_layer--;
     s->x = layer ? w.after_down : NULL;
     s->words[0] = w.q;
     s->words[1] = w.k;
@@ -168,7 +172,7 @@ int persist_attention(const persist_program *p, const rope_append_args *turn, co
     return cudaErrorInvalidValue;
   *s = {};
   s->attends = 1;
-  s->epoch = s->x_epoch = (uint32_t)a->layer + 1;
+  s->layer = s->x_layer = (uint32_t)a->layer;
   s->attention.attend = single_args_of(a, half, single_shape_of(a->h, PERSIST_HEADS).slices);
   s->attention.turn = rope_args_of(turn, q_norm, k_norm, eps);
   s->attention.q = w.q;
@@ -215,6 +219,7 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
                                   {w.attended, columns, 1},
                                   {w.after_out, hidden, 0},
                                   {w.act, (uint32_t)p->ffn, 1}},
+                       .copy_bytes = (uint32_t)w.copy_bytes,
                        .region = region_bytes(p),
                        .kept = (int)kept_of(p),
                        .turn = p->turn,

@@ -25,12 +25,12 @@
 
 struct __align__(16) persist_stage {
   int attends, run;        /* run: of a product */
-  uint32_t x_epoch, epoch; /* of its x and of its results, less the first of the launch */
+  uint32_t x_layer, layer; /* which wrote its x, and its own: of the launch's */
   gemv_args product;       /* y: written, too, where `keeps` */
   int keeps;
   uint32_t exchange; /* where it keeps, of several GPUs: number, less the first of the launch */
   const void *x;     /* words: FP32 where the product makes x of them, else FP16; NULL: product.norm.x itself */
-  void *words[GEMV_MOST_PARTS]; /* of results, as y: FP32 or FP16 as product.output */
+  void *words[GEMV_MOST_PARTS]; /* of results, as y: FP32 or FP16 as product.output. Both in the first copy */
   persist_heads attention;
 };
 
@@ -42,6 +42,7 @@ struct persist_args {
   int heads;                            /* kv heads · slices */
   int lanes, group;                     /* of attention: step_single.cuh */
   persist_sample before[PERSIST_ROLES]; /* of x */
+  uint32_t copy_bytes;                  /* of words */
   size_t region;                        /* bytes of shared memory for x or attention */
   int kept;                             /* values of the residual stream of a block, at most */
   const uint32_t *turn;                 /* launches before this one */
@@ -71,8 +72,8 @@ static __device__ __forceinline__ void persist_await_coming(const persist_contro
 }
 
 /* Rows as they are. A warp takes the records that it multiplies with, so that no warp waits for another. */
-static __device__ __forceinline__ void persist_take_x(uint8_t *to, const gemv_args &a, const uint32_t *words,
-                                                      uint32_t epoch, persist_patience *patience) {
+static __device__ __forceinline__ void persist_take_x(uint8_t *to, const gemv_args &a, const uint16_t *words,
+                                                      persist_patience *patience) {
   constexpr int TOGETHER = 4;
   const int warp = thread_index() / STEP_WARP, lane = thread_index() % STEP_WARP, pieces = a.k / GEMV_PIECE;
   for (int row = 0; row < a.m; row++)
@@ -80,12 +81,12 @@ static __device__ __forceinline__ void persist_take_x(uint8_t *to, const gemv_ar
       persist_halves piece[TOGETHER];
       auto place = [&](int i) { return (r + 2 * i * GEMV_WARPS) * GEMV_PIECES + lane % GEMV_PIECES; };
       persist_await(
-          piece, epoch, patience, [&](int i) { return place(i) < pieces; },
-          [&](int i) { return words + row * persist_row(a.k) + persist_half_at(place(i) * GEMV_PIECE); });
+          piece, patience, [&](int i) { return place(i) < pieces; },
+          [&](int i) { return words + row * persist_row(a.k) + place(i) * GEMV_PIECE; });
 #pragma unroll
       for (int i = 0; i < TOGETHER; i++)
         if (place(i) < a.records * GEMV_PIECES)
-          gemv_put_piece(to, a, row, place(i), place(i) < pieces ? piece[i].values() : make_uint4(0, 0, 0, 0));
+          gemv_put_piece(to, a, row, place(i), place(i) < pieces ? piece[i].values : make_uint4(0, 0, 0, 0));
     }
   __syncwarp();
 }
@@ -93,15 +94,14 @@ static __device__ __forceinline__ void persist_take_x(uint8_t *to, const gemv_ar
 /* Rows normed: gemv_make_row's and gemv_make_x's bits. A thread has pieces t, t + GEMV_THREADS, … of a row. */
 struct persist_normed {
   const gemv_args &a;
-  const uint64_t *words; /* NULL: a.norm.x */
-  uint32_t epoch;
+  const uint32_t *words; /* NULL: a.norm.x */
   persist_patience *patience;
 
   template <int N> __device__ __forceinline__ void take(int row, int first, float4 (&x)[N][2]) const {
     auto used = [&](int j) { return (first + j * GEMV_THREADS) * GEMV_PIECE < a.k; };
     if (words) {
       persist_floats piece[N];
-      persist_await(piece, epoch, patience, used, [&](int j) {
+      persist_await(piece, patience, used, [&](int j) {
         return words + row * persist_row(a.k) + persist_float_at((first + j * GEMV_THREADS) * GEMV_PIECE);
       });
 #pragma unroll
@@ -249,10 +249,10 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
     if (lane == 0) barrier_arrive(empty + mine->at.slot * 8);
     mine->at.next(p.depth);
   };
-  const uint32_t x_epoch = turn + s.x_epoch;
+  const persist_layer layer(turn + s.x_layer, p.copy_bytes);
   persist_taken<F> now;
   if (a.norm.x) {
-    const persist_normed normed = {a, static_cast<const uint64_t *>(s.x), x_epoch, &mine->patience};
+    const persist_normed normed = {a, s.x ? layer.of(static_cast<const uint32_t *>(s.x)) : NULL, &mine->patience};
     if (a.m == 1 && records * GEMV_PIECES <= GEMV_HELD * GEMV_THREADS) {
       gemv_held held;
       held.load(a);
@@ -267,7 +267,7 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
   } else {
     take(&now, warp);
     persist_await_coming(c, stage, &mine->patience);
-    persist_take_x(x, a, static_cast<const uint32_t *>(s.x), x_epoch, &mine->patience);
+    persist_take_x(x, a, layer.of(static_cast<const uint16_t *>(s.x)), &mine->patience);
   }
   persist_set_busy(&c->ring, 1);
 
@@ -330,11 +330,11 @@ struct persist_finisher {
 /* y of the tiles [first, end) is this GPU's part, and becomes the sum of all GPUs'. Each lane has its own outputs, of which it
  * looks for two at a time. */
 static __device__ __forceinline__ void persist_add_parts(const step_exchange_group &g, const persist_stage &s,
-                                                         uint32_t epoch, uint32_t number, int first, int end,
-                                                         int lane) {
+                                                         const persist_layer &layer, uint32_t number, int first,
+                                                         int end, int lane) {
   const gemv_matrix &w = s.product.matrix[0];
   float *const y = static_cast<float *>(w.y);
-  uint64_t *const words = static_cast<uint64_t *>(s.words[0]);
+  uint32_t *const words = static_cast<uint32_t *>(s.words[0]);
   const int row = lane / GEMV_TILE; /* of several, y and words are dense */
   end = row < s.product.m ? end * GEMV_TILE : 0;
   end = end < w.n ? end : w.n;
@@ -352,23 +352,23 @@ static __device__ __forceinline__ void persist_add_parts(const step_exchange_gro
           a = load_relaxed_system(from);
           b = load_relaxed_system(from + other);
         } while (((uint32_t)(a >> 32) != number || (uint32_t)(b >> 32) != number) && !patience.over());
-        part = make_float2(persist_value(a), persist_value(b));
+        part = make_float2(exchange_value(a), exchange_value(b));
       }
       sum = r == 0 ? part : make_float2(__fadd_rn(sum.x, part.x), __fadd_rn(sum.y, part.y));
     }
     own[0] = sum.x;
-    persist_put(words + row * persist_row(w.n) + persist_float_at(n), sum.x, epoch);
+    layer.put(words + row * persist_row(w.n) + persist_float_at(n), sum.x);
     if (!other) continue;
     own[other] = sum.y;
-    persist_put(words + row * persist_row(w.n) + persist_float_at(n + other), sum.y, epoch);
+    layer.put(words + row * persist_row(w.n) + persist_float_at(n + other), sum.y);
   }
 }
 
 /* An output: what becomes of its sum is found before that is there. */
 struct persist_result {
   float bias, residual;
-  uint64_t *floats; /* or */
-  uint32_t *halves;
+  uint32_t *floats; /* or */
+  uint16_t *halves;
   float *y;    /* where the stage keeps, else NULL */
   size_t part; /* its place in an exchange */
 
@@ -379,20 +379,21 @@ struct persist_result {
     if (w.bias) bias = w.bias[n];
     if (w.residual) residual = kept ? *kept : w.residual[n];
     if (s.product.output == GEMV_F16) { /* of two matrices one result */
-      halves = static_cast<uint32_t *>(s.words[0]) + persist_half_at(n);
+      halves = static_cast<uint16_t *>(s.words[0]) + n;
     } else if (s.keeps) {
-      floats = static_cast<uint64_t *>(s.words[0]) + persist_float_at(n);
+      floats = static_cast<uint32_t *>(s.words[0]) + persist_float_at(n);
       y = static_cast<float *>(w.y) + n;
       part = n;
     } else {
-      floats = static_cast<uint64_t *>(s.words[matrix]) + n;
+      floats = static_cast<uint32_t *>(s.words[matrix]) + n;
     }
   }
-  __device__ __forceinline__ void put(float v, uint32_t epoch, const step_exchange_group &g, uint32_t number) const {
+  __device__ __forceinline__ void put(float v, const persist_layer &layer, const step_exchange_group &g,
+                                      uint32_t number) const {
     if (halves)
-      persist_put(halves, v, epoch);
+      layer.put(halves, v);
     else if (!y || g.ranks == 0)
-      persist_put(floats, v, epoch);
+      layer.put(floats, v);
     else
       exchange_send(g, number, part, v);
     if (y) *y = v;
@@ -410,9 +411,9 @@ static __device__ __forceinline__ float persist_row_sum(const float *sums) {
 }
 
 static __device__ __forceinline__ void persist_finish(const persist_args &p, persist_control *c,
-                                                      const persist_run *runs, const persist_stage &s, uint32_t epoch,
-                                                      const float *sums, float *kept, persist_finisher *mine,
-                                                      int lane) {
+                                                      const persist_run *runs, const persist_stage &s,
+                                                      const persist_layer &layer, const float *sums, float *kept,
+                                                      persist_finisher *mine, int lane) {
   const step_exchange_group &g = p.peers;
   const persist_run &run = runs[s.run];
   const int half = lane / GEMV_TILE, row = lane % GEMV_TILE, together = run.paired ? 2 : 1, end = run.end;
@@ -433,10 +434,10 @@ static __device__ __forceinline__ void persist_finish(const persist_args &p, per
     v = __fadd_rn(__fmul_rn(v, scale), to.bias);
     if (run.paired) {
       const float up = __shfl_down_sync(~0u, v, GEMV_TILE);
-      if (there && half == 0) to.put(silu(v) * up, epoch, g, number);
+      if (there && half == 0) to.put(silu(v) * up, layer, g, number);
     } else if (there) {
       v += to.residual;
-      to.put(v, epoch, g, number);
+      to.put(v, layer, g, number);
       if (s.keeps) *own = v;
     }
     __syncwarp();
@@ -445,7 +446,7 @@ static __device__ __forceinline__ void persist_finish(const persist_args &p, per
     mine->scales.ask(p, runs, c->scales, lane);
   }
   if (s.keeps) mine->kept = g.ranks ? NULL : static_cast<const float *>(s.product.matrix[0].y);
-  if (s.keeps && g.ranks) persist_add_parts(g, s, epoch, number, run.first, end, lane);
+  if (s.keeps && g.ranks) persist_add_parts(g, s, layer, number, run.first, end, lane);
 }
 
 static __device__ __forceinline__ void persist_finish_all(const persist_args &p, persist_control *c,
@@ -460,7 +461,12 @@ static __device__ __forceinline__ void persist_finish_all(const persist_args &p,
   for (int i = 0; i < p.stage_count; i++) {
     const persist_stage &stage = c->stage[at.slot];
     barrier_wait(shared_address(c->described) + at.slot * 8, at.phase);
-    if (!stage.attends) persist_finish(p, c, runs, stage, turn + stage.epoch, sums, kept, &mine, lane);
+    /* What was cleared since the layer before, by the warps that compute, too, is so before what comes now. */
+    if (i % PERSIST_STAGES_OF_LAYER == PERSIST_UP + 1) __threadfence();
+    if (!stage.attends) {
+      const persist_layer layer(turn + stage.layer, p.copy_bytes);
+      persist_finish(p, c, runs, stage, layer, sums, kept, &mine, lane);
+    }
     __syncwarp(); /* lanes without outputs must not write over the description that others still read */
     barrier_wait(shared_address(c->left) + at.slot * 8, at.phase);
     persist_fetch(p, c, i + PERSIST_STAGES, lane);
@@ -470,14 +476,17 @@ static __device__ __forceinline__ void persist_finish_all(const persist_args &p,
 
 /* -- the warp that watches */
 
-static __device__ __forceinline__ void persist_watch(const persist_args &p, persist_control *c, uint32_t turn) {
+static __device__ __forceinline__ void persist_watch(const persist_args &p, persist_control *c, const persist_run *runs,
+                                                     uint32_t turn) {
   persist_patience patience = {nanoseconds() + p.patience_ns, p.failed, 0};
 #pragma unroll 1
   for (int layer = 0; layer < p.layers; layer++)
 #pragma unroll 1
     for (int role = 0; role < PERSIST_ROLES; role++) {
       const bool first = role == PERSIST_QKV; /* whose x is of the layer before */
-      if (!first || layer > 0) persist_expect(p.before[role], turn + layer + !first, &patience);
+      const persist_run &run = runs[PERSIST_ROLES * layer + role];
+      if (run.first < run.end && (!first || layer > 0))
+        persist_expect(p.before[role], persist_layer(turn + layer - first, p.copy_bytes), &patience);
       *static_cast<volatile int *>(&c->coming) = PERSIST_STAGES_OF_LAYER * layer + role + !first + 1;
     }
 }
@@ -541,7 +550,7 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
     if (warp == GEMV_WARPS + 1 && lane == 0)
       persist_feed<F>({runs, p.run_count, p.record_bytes, p.depth, p.most_busy, p.most_waiting}, shared_address(ring),
                       &control->ring);
-    if (warp == GEMV_WARPS + 2) persist_watch(p, control, turn);
+    if (warp == GEMV_WARPS + 2) persist_watch(p, control, runs, turn);
     return;
   }
   registers_take<224>();
@@ -553,8 +562,8 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
     const persist_stage &stage = control->stage[at.slot];
     barrier_wait(shared_address(control->described) + at.slot * 8, at.phase);
     if (stage.attends)
-      persist_attend_any(stage.attention, control->held, p.lanes, p.group, region, p.heads, turn + stage.epoch,
-                         &mine.patience);
+      persist_attend_any(stage.attention, control->held, p.lanes, p.group, region, p.heads,
+                         persist_layer(turn + stage.layer, p.copy_bytes), &mine.patience);
     else
       persist_multiply<F>(p, control, stage, runs[stage.run], i, turn, &mine, ring, region, sums, zeros);
     __syncwarp();

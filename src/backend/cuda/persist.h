@@ -35,7 +35,7 @@ typedef struct persist_program {
   const void *stages; /* dev: [stage_count], persist_stage_bytes each, 16-byte aligned */
   const void *runs;   /* dev: [run_count], persist_run_bytes each, 8-byte aligned: of the products, in their order */
   size_t stage_count, run_count;
-  void *work;           /* dev: persist_work_bytes, zero before the first launch, 16-byte aligned */
+  void *work;           /* dev: persist_work_bytes, all bits set before the first launch, 16-byte aligned */
   const uint32_t *turn; /* dev: how often the program has been launched */
   uint32_t *failed;     /* the host's pinned memory, or dev: becomes 1 when blocks did not meet */
   /* Of several GPUs: what o and down make is then a part, and becomes the sum, exchange 2 · layer and 2 · layer + 1 of the

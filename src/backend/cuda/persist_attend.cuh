@@ -14,8 +14,8 @@ static_assert(ATTEND_THREADS == GEMV_THREADS, "the same threads multiply and att
 struct persist_heads {
   single_args attend;
   rope_args turn;
-  const uint64_t *q, *k, *v; /* words, as turn's q, k, v */
-  uint32_t *out;             /* words, as attend.half_out */
+  const uint32_t *q, *k, *v; /* words, as turn's q, k, v */
+  uint16_t *out;             /* words, as attend.half_out */
   uint64_t *partial;         /* [head][PERSIST_SHARES][group · dim + 2 · group] */
 };
 
@@ -64,14 +64,15 @@ static __device__ __forceinline__ void persist_hold(persist_held *h, const persi
 /* As they come, turned as single_turn does: a thread has a dimension and its partner. */
 template <class Shared>
 static __device__ __forceinline__ void persist_turn(Shared *to, const persist_heads &s, const single_work &w,
-                                                    const float *cos_sin, uint32_t epoch, persist_patience *patience) {
+                                                    const float *cos_sin, const persist_layer &layer,
+                                                    persist_patience *patience) {
   static_assert((PERSIST_HEADS + 2) * PERSIST_MOST_DIM / 2 <= ATTEND_THREADS, "a thread for each pair");
   const uint32_t dim = s.attend.dim, pairs = dim / 2, half = s.turn.rotary_dim / 2;
   const uint32_t vector = thread_index() / pairs, p = thread_index() % pairs;
   if (vector >= w.heads + (w.own ? 2 : 0)) return;
   const bool query = vector < w.heads, value = vector == w.heads + 1, turns = p < half && !value;
   const uint32_t first = p < half ? p : half + p, second = first + (p < half ? half : pairs - half);
-  const uint64_t *const from = query ? s.q + (w.head + vector) * dim : (value ? s.v : s.k) + w.kv_head * dim;
+  const uint32_t *const from = layer.of(query ? s.q + (w.head + vector) * dim : (value ? s.v : s.k) + w.kv_head * dim);
   __half *mine = NULL, *page = NULL; /* where the row's own key or value goes */
   if (!query) {
     mine = reinterpret_cast<__half *>(value ? to->value : to->key);
@@ -81,12 +82,12 @@ static __device__ __forceinline__ void persist_turn(Shared *to, const persist_he
     if (!w.writes) page = mine;
   }
   const float cos = turns ? cos_sin[p] : 1, sin = turns ? cos_sin[half + p] : 0;
-  uint64_t a, b;
+  uint32_t a, b;
   do {
     a = load_relaxed(from + first);
     b = load_relaxed(from + second);
-  } while (((uint32_t)(a >> 32) != epoch || (uint32_t)(b >> 32) != epoch) && !patience->over());
-  float x = persist_value(a), y = persist_value(b);
+  } while ((a == PERSIST_NONE || b == PERSIST_NONE) && !patience->over());
+  float x = __uint_as_float(a), y = __uint_as_float(b);
   if (turns) {
     const float turned = __fsub_rn(__fmul_rn(x, cos), __fmul_rn(y, sin));
     y = __fadd_rn(__fmul_rn(y, cos), __fmul_rn(x, sin));
@@ -105,16 +106,16 @@ static __device__ __forceinline__ void persist_turn(Shared *to, const persist_he
 template <int LANES, int GROUP>
 static __device__ __forceinline__ void
 persist_norm_and_turn(persist_attend_shared<LANES, GROUP> *mine, const persist_heads &s, const single_work &w,
-                      const float *cos_sin, uint32_t epoch, persist_patience *patience) {
+                      const float *cos_sin, const persist_layer &layer, persist_patience *patience) {
   const uint32_t dim = s.attend.dim, n = (w.heads + (w.own ? 2 : 0)) * dim;
   for (uint32_t i = thread_index(); i < n; i += ATTEND_THREADS) {
     const uint32_t head = i / dim, d = i % dim;
-    const uint64_t *from =
-        head < w.heads ? s.q + (w.head + head) * dim + d : (head == w.heads ? s.k : s.v) + w.kv_head * dim + d;
-    uint64_t word;
+    const uint32_t *from = layer.of(head < w.heads ? s.q + (w.head + head) * dim + d
+                                                   : (head == w.heads ? s.k : s.v) + w.kv_head * dim + d);
+    uint32_t word;
     do word = load_relaxed(from);
-    while ((uint32_t)(word >> 32) != epoch && !patience->over());
-    mine->vectors[i] = persist_value(word);
+    while (word == PERSIST_NONE && !patience->over());
+    mine->vectors[i] = __uint_as_float(word);
   }
   sync_threads<ATTEND_THREADS>();
   rope_args turn = s.turn;
@@ -158,39 +159,43 @@ static __device__ __forceinline__ single_sums persist_output(const single_memory
 /* An output's words of a share. */
 struct persist_share_words {
   const uint64_t *out, *most, *sum;
+  uint32_t epoch;
 };
 
 struct persist_share {
   uint64_t out = 0, most = 0, sum = 0;
+  uint32_t epoch = 0;
 
   __device__ __forceinline__ void look(const persist_share_words &from) {
     out = load_relaxed(from.out);
     most = load_relaxed(from.most);
     sum = load_relaxed(from.sum);
+    epoch = from.epoch;
   }
-  __device__ __forceinline__ bool there(uint32_t epoch) const {
-    return ((((uint32_t)(out >> 32) ^ epoch) | ((uint32_t)(most >> 32) ^ epoch) | ((uint32_t)(sum >> 32) ^ epoch))) ==
-           0;
+  __device__ __forceinline__ bool there() const {
+    return (((uint32_t)(out >> 32) ^ epoch) | ((uint32_t)(most >> 32) ^ epoch) | ((uint32_t)(sum >> 32) ^ epoch)) == 0;
   }
 };
 
 /* An output of `count` shares, at most SINGLE_SHARES, added up; those of a share lie `apart` words after the one before. */
 static __device__ __forceinline__ single_sums persist_add(persist_share_words from, size_t apart, uint32_t count,
-                                                          uint32_t epoch, persist_patience *patience) {
+                                                          persist_patience *patience) {
   persist_share share[SINGLE_SHARES];
   persist_await(
-      share, epoch, patience, [&](int k) { return (uint32_t)k < count; },
+      share, patience, [&](int k) { return (uint32_t)k < count; },
       [&](int k) {
-        return persist_share_words{from.out + k * apart, from.most + k * apart, from.sum + k * apart};
+        return persist_share_words{from.out + k * apart, from.most + k * apart, from.sum + k * apart, from.epoch};
       });
   return single_add(count, [&](int k) {
-    return single_sums{persist_value(share[k].out), persist_value(share[k].most), persist_value(share[k].sum)};
+    return single_sums{persist_share_value(share[k].out), persist_share_value(share[k].most),
+                       persist_share_value(share[k].sum)};
   });
 }
 
 template <int LANES, int GROUP>
 static __device__ __forceinline__ void persist_attend(const persist_heads &s, const persist_held &held, void *memory,
-                                                      int heads, uint32_t epoch, persist_patience *patience) {
+                                                      int heads, const persist_layer &layer,
+                                                      persist_patience *patience) {
   auto *mine = static_cast<persist_attend_shared<LANES, GROUP> *>(memory);
   const single_args &a = s.attend;
   static_assert(GROUP * LANES * CACHE_PIECE <= ATTEND_THREADS, "a thread for each output of a share");
@@ -204,32 +209,32 @@ static __device__ __forceinline__ void persist_attend(const persist_heads &s, co
     w.cache = single_cache(a, held.pages, w.kv_head);
     single_share<KV_F16, LANES, GROUP, true>(&mine->single, a, w, [&] {
       if (s.turn.q_norm || s.turn.k_norm)
-        persist_norm_and_turn<LANES, GROUP>(mine, s, w, held.cos_sin, epoch, patience);
+        persist_norm_and_turn<LANES, GROUP>(mine, s, w, held.cos_sin, layer, patience);
       else
-        persist_turn(&mine->single, s, w, held.cos_sin, epoch, patience);
+        persist_turn(&mine->single, s, w, held.cos_sin, layer, patience);
     });
     uint64_t *const all = s.partial + (size_t)item * words * PERSIST_SHARES, *const own = all + share * words;
     const uint32_t i = thread_index();
     if (i / STEP_WARP * STEP_WARP < values) {
       const single_sums sums = persist_output<LANES, GROUP>(mine->single, a.dim, i);
-      if (i < values) persist_put(own + i, sums.out, epoch);
+      if (i < values) persist_put_share(own + i, sums.out, layer.epoch);
       if (i < values && i % a.dim == 0) {
-        persist_put(own + values + i / a.dim, sums.most, epoch);
-        persist_put(own + values + GROUP + i / a.dim, sums.sum, epoch);
+        persist_put_share(own + values + i / a.dim, sums.most, layer.epoch);
+        persist_put_share(own + values + GROUP + i / a.dim, sums.sum, layer.epoch);
       }
     }
     const uint32_t outputs = w.heads * a.dim, part = (outputs + shares - 1) / shares;
     for (uint32_t j = thread_index(); j < part && share * part + j < outputs; j += ATTEND_THREADS) {
       const uint32_t i = share * part + j, h = i / a.dim;
-      persist_share_words from = {all + i, all + values + h, all + values + GROUP + h};
-      const single_sums first = persist_add(from, words, sharing, epoch, patience);
+      persist_share_words from = {all + i, all + values + h, all + values + GROUP + h, layer.epoch};
+      const single_sums first = persist_add(from, words, sharing, patience);
       float v = __fdiv_rn(first.out, first.sum);
       if (shares > SINGLE_SHARES) {
         const size_t half = (size_t)words * SINGLE_SHARES;
-        from = {from.out + half, from.most + half, from.sum + half};
-        v = single_pair(first, persist_add(from, words, SINGLE_SHARES, epoch, patience));
+        from = {from.out + half, from.most + half, from.sum + half, layer.epoch};
+        v = single_pair(first, persist_add(from, words, SINGLE_SHARES, patience));
       }
-      persist_put(s.out + persist_half_at(w.head * a.dim + i), v, epoch);
+      layer.put(s.out + w.head * a.dim + i, v);
     }
   }
   sync_threads<ATTEND_THREADS>(); /* what follows takes the memory */
@@ -237,12 +242,12 @@ static __device__ __forceinline__ void persist_attend(const persist_heads &s, co
 
 static __device__ __forceinline__ void persist_attend_any(const persist_heads &s, const persist_held &held,
                                                           uint32_t lanes, uint32_t group, void *memory, int heads,
-                                                          uint32_t epoch, persist_patience *patience) {
+                                                          const persist_layer &layer, persist_patience *patience) {
   switch (lanes * 16 + group) {
-  case 8 * 16 + 1: persist_attend<8, 1>(s, held, memory, heads, epoch, patience); break;
-  case 8 * 16 + 2: persist_attend<8, 2>(s, held, memory, heads, epoch, patience); break;
-  case 16 * 16 + 1: persist_attend<16, 1>(s, held, memory, heads, epoch, patience); break;
-  default: persist_attend<16, 2>(s, held, memory, heads, epoch, patience); break;
+  case 8 * 16 + 1: persist_attend<8, 1>(s, held, memory, heads, layer, patience); break;
+  case 8 * 16 + 2: persist_attend<8, 2>(s, held, memory, heads, layer, patience); break;
+  case 16 * 16 + 1: persist_attend<16, 1>(s, held, memory, heads, layer, patience); break;
+  default: persist_attend<16, 2>(s, held, memory, heads, layer, patience); break;
   }
 }
 

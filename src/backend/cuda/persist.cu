@@ -38,13 +38,16 @@ size_t persist_run_bytes(void) { return sizeof(persist_run); }
 
 template <int LANES, int GROUP> static size_t attention_bytes() { return sizeof(persist_attend_shared<LANES, GROUP>); }
 
+/* Of the kinds of blocks that there may be, the most. */
 static size_t attention_bytes_of(const attend_shape &s) {
-  switch (s.lanes * 16 + s.group) {
-  case 8 * 16 + 1: return attention_bytes<8, 1>();
-  case 8 * 16 + 2: return attention_bytes<8, 2>();
-  case 16 * 16 + 1: return attention_bytes<16, 1>();
-  default: return attention_bytes<16, 2>();
-  }
+  if (s.lanes == 8) return s.group == 1 ? attention_bytes<8, 1>() : attention_bytes<8, PERSIST_MANY>();
+  return s.group == 1 ? attention_bytes<16, 1>() : attention_bytes<16, PERSIST_MANY>();
+}
+
+/* Words of a layer's shares, with `group` q heads a block. */
+static size_t share_words(const persist_program *p, size_t group) {
+  const size_t slices = step_parts(p->heads.q_heads / p->heads.kv_heads, group);
+  return p->heads.kv_heads * slices * PERSIST_SHARES * group * (p->heads.head_dim + 2);
 }
 
 static size_t region_bytes(const persist_program *p) {
@@ -75,9 +78,8 @@ typedef struct persist_words {
 } persist_words;
 
 static persist_words words_of(const persist_program *p) {
-  const attend_shape s = single_shape_of(p->heads, PERSIST_HEADS);
-  const size_t rows = p->rows, q = p->heads.q_heads * p->heads.head_dim, kv = p->heads.kv_heads * p->heads.head_dim;
-  const size_t share = s.group * p->heads.head_dim + 2 * s.group;
+  const size_t few = share_words(p, PERSIST_HEADS), many = share_words(p, PERSIST_MANY), rows = p->rows,
+               q = p->heads.q_heads * p->heads.head_dim, kv = p->heads.kv_heads * p->heads.head_dim;
   persist_words w = {};
   uint8_t *const base = static_cast<uint8_t *>(p->work);
   auto place = [&](size_t bytes) {
@@ -96,8 +98,7 @@ static persist_words words_of(const persist_program *p) {
   w.act = halves(rows * persist_row(p->ffn));
   w.copy_bytes = w.bytes;
   w.bytes *= PERSIST_COPIES;
-  w.partial = reinterpret_cast<uint64_t *>(
-      place(rows * p->heads.kv_heads * s.slices * PERSIST_SHARES * share * sizeof(uint64_t)));
+  w.partial = reinterpret_cast<uint64_t *>(place(rows * (few > many ? few : many) * sizeof(uint64_t)));
   return w;
 }
 
@@ -197,7 +198,6 @@ static int chunks_of(size_t bytes, size_t least, const persist_choice &k) {
 
 int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
   const persist_choice k = choice_for(p);
-  const attend_shape s = single_shape_of(p->heads, PERSIST_HEADS);
   if (!persist_fits(p, shared_most)) return cudaErrorInvalidValue;
   const size_t bytes = shared_bytes(p, k);
   const persist_words w = words_of(p);
@@ -212,9 +212,8 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
                        .depth = (int)k.depth,
                        .most_busy = chunks_of(PERSIST_BUSY_BYTES, 2, k),
                        .most_waiting = chunks_of(PERSIST_WAITING_BYTES, 1, k),
-                       .heads = (int)(p->heads.kv_heads * s.slices),
-                       .lanes = (int)s.lanes,
-                       .group = (int)s.group,
+                       .heads = (uint32_t)p->heads.kv_heads,
+                       .lanes = single_shape_of(p->heads, PERSIST_HEADS).lanes,
                        .before = {{w.after_down, hidden, 0},
                                   {w.attended, columns, 1},
                                   {w.after_out, hidden, 0},

@@ -39,8 +39,7 @@ struct persist_args {
   const persist_run *runs;
   int stage_count, run_count, rows, record_bytes, layers;
   int depth, most_busy, most_waiting;   /* of chunks: persist_feed */
-  int heads;                            /* kv heads · slices */
-  int lanes, group;                     /* of attention: step_single.cuh */
+  uint32_t heads, lanes;                /* of attention: kv heads; step_single.cuh */
   persist_sample before[PERSIST_ROLES]; /* of x */
   uint32_t copy_bytes;                  /* of words */
   size_t region;                        /* bytes of shared memory for x or attention */
@@ -540,7 +539,7 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
   __syncthreads();
   if (warp == GEMV_WARPS) {
     for (int i = 0; i < PERSIST_STAGES; i++) persist_fetch(p, control, i, lane);
-    persist_hold(&control->held, p.stages[1].attention, p.group, persist_attention_slot(runs[0], lane), lane);
+    persist_hold(&control->held, p.stages[1].attention, p.heads, persist_attention_slot(runs[0], lane), lane);
   }
   __syncthreads();
   const uint32_t turn = *p.turn * p.layers;
@@ -562,7 +561,7 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
     const persist_stage &stage = control->stage[at.slot];
     barrier_wait(shared_address(control->described) + at.slot * 8, at.phase);
     if (stage.attends)
-      persist_attend_any(stage.attention, control->held, p.lanes, p.group, region, p.heads,
+      persist_attend_any(stage.attention, control->held, p.lanes, region, p.heads,
                          persist_layer(turn + stage.layer, p.copy_bytes), &mine.patience);
     else
       persist_multiply<F>(p, control, stage, runs[stage.run], i, turn, &mine, ring, region, sums, zeros);

@@ -7,7 +7,8 @@
 #include "backend/cuda/step_single.cuh"
 
 #define PERSIST_SHARES (2 * SINGLE_SHARES)
-#define PERSIST_HEADS  2 /* q heads of a block */
+#define PERSIST_HEADS  2 /* q heads of a block; of a group of more */
+#define PERSIST_MANY   4 /* where blocks of 2 would have several shares: keys and values are read half as often */
 
 static_assert(ATTEND_THREADS == GEMV_THREADS, "the same threads multiply and attend");
 
@@ -33,19 +34,26 @@ struct __align__(16) persist_held {
   void *held[PERSIST_HELD_PAGES]; /* the sequence's first pages */
   void *const *pages;             /* all of them: those held, if they are all, else in the device's memory */
   uint32_t position;
+  uint32_t group;   /* q heads of a block: 1, PERSIST_HEADS, PERSIST_MANY */
   uint32_t slot;    /* of all shares of all heads, the block's first */
   single_work work; /* and what it is of the step */
 };
 
-static __device__ __forceinline__ single_work persist_work(const single_args &a, const persist_held &h, uint32_t group,
-                                                           uint32_t slot) {
+/* Blocks' parts of all q heads: kv heads, cut in slices of their groups. */
+static __device__ __forceinline__ uint32_t persist_slices(const single_args &a, uint32_t group) {
+  return (a.group + group - 1) / group;
+}
+
+template <int GROUP>
+static __device__ __forceinline__ single_work persist_work(const single_args &a, const persist_held &h, uint32_t slot) {
   const uint32_t shares = single_shares(a, h.position), head = slot / shares, share = slot % shares;
-  return group == 1 ? single_place<1, true>(a, 0, h.position, h.pages, head, share, shares)
-                    : single_place<PERSIST_HEADS, true>(a, 0, h.position, h.pages, head, share, shares);
+  single_args mine = a;
+  mine.slices = persist_slices(a, GROUP);
+  return single_place<GROUP, true>(mine, 0, h.position, h.pages, head, share, shares);
 }
 
 /* A warp: of the step that the stage is of. */
-static __device__ __forceinline__ void persist_hold(persist_held *h, const persist_heads &s, uint32_t group,
+static __device__ __forceinline__ void persist_hold(persist_held *h, const persist_heads &s, uint32_t heads,
                                                     uint32_t slot, uint32_t lane) {
   static_assert(PERSIST_MOST_ROWS == 1 && PERSIST_HELD_PAGES == STEP_WARP, "a lane for each page of the row");
   for (uint32_t i = lane; i < s.turn.rotary_dim; i += STEP_WARP) h->cos_sin[i] = s.turn.cos_sin[i];
@@ -56,20 +64,24 @@ static __device__ __forceinline__ void persist_hold(persist_held *h, const persi
   h->position = position;
   h->pages = pages <= PERSIST_HELD_PAGES ? h->held : from;
   h->slot = slot;
-  h->work = persist_work(s.attend, *h, group, slot);
+  const uint32_t many = heads * persist_slices(s.attend, PERSIST_HEADS) * single_shares(s.attend, position);
+  h->group = s.attend.group == 1 ? 1 : s.attend.group == 2 || many <= gridDim.x ? PERSIST_HEADS : PERSIST_MANY;
+  switch (h->group) {
+  case 1: h->work = persist_work<1>(s.attend, *h, slot); break;
+  case PERSIST_HEADS: h->work = persist_work<PERSIST_HEADS>(s.attend, *h, slot); break;
+  default: h->work = persist_work<PERSIST_MANY>(s.attend, *h, slot); break;
+  }
 }
 
 /* -- q of the block's heads and, where the share has the row's own position, k and v */
 
-/* As they come, turned as single_turn does: a thread has a dimension and its partner. */
+/* Pair i of them, a dimension and its partner, as it comes, turned as single_turn does. */
 template <class Shared>
-static __device__ __forceinline__ void persist_turn(Shared *to, const persist_heads &s, const single_work &w,
-                                                    const float *cos_sin, const persist_layer &layer,
-                                                    persist_patience *patience) {
-  static_assert((PERSIST_HEADS + 2) * PERSIST_MOST_DIM / 2 <= ATTEND_THREADS, "a thread for each pair");
+static __device__ __forceinline__ void persist_turn_pair(Shared *to, const persist_heads &s, const single_work &w,
+                                                         const float *cos_sin, uint32_t i, const persist_layer &layer,
+                                                         persist_patience *patience) {
   const uint32_t dim = s.attend.dim, pairs = dim / 2, half = s.turn.rotary_dim / 2;
-  const uint32_t vector = thread_index() / pairs, p = thread_index() % pairs;
-  if (vector >= w.heads + (w.own ? 2 : 0)) return;
+  const uint32_t vector = i / pairs, p = i % pairs;
   const bool query = vector < w.heads, value = vector == w.heads + 1, turns = p < half && !value;
   const uint32_t first = p < half ? p : half + p, second = first + (p < half ? half : pairs - half);
   const uint32_t *const from = layer.of(query ? s.q + (w.head + vector) * dim : (value ? s.v : s.k) + w.kv_head * dim);
@@ -100,6 +112,15 @@ static __device__ __forceinline__ void persist_turn(Shared *to, const persist_he
     mine[first] = page[first] = __float2half_rn(x);
     mine[second] = page[second] = __float2half_rn(y);
   }
+}
+
+template <class Shared>
+static __device__ __forceinline__ void persist_turn(Shared *to, const persist_heads &s, const single_work &w,
+                                                    const float *cos_sin, const persist_layer &layer,
+                                                    persist_patience *patience) {
+  const uint32_t pairs = (w.heads + (w.own ? 2 : 0)) * (s.attend.dim / 2);
+  for (uint32_t i = thread_index(); i < pairs; i += ATTEND_THREADS)
+    persist_turn_pair(to, s, w, cos_sin, i, layer, patience);
 }
 
 /* The same for vectors that are normed first. */
@@ -194,18 +215,18 @@ static __device__ __forceinline__ single_sums persist_add(persist_share_words fr
 
 template <int LANES, int GROUP>
 static __device__ __forceinline__ void persist_attend(const persist_heads &s, const persist_held &held, void *memory,
-                                                      int heads, const persist_layer &layer,
+                                                      uint32_t heads, const persist_layer &layer,
                                                       persist_patience *patience) {
   auto *mine = static_cast<persist_attend_shared<LANES, GROUP> *>(memory);
   const single_args &a = s.attend;
-  static_assert(GROUP * LANES * CACHE_PIECE <= ATTEND_THREADS, "a thread for each output of a share");
   const uint32_t values = GROUP * a.dim, words = values + 2 * GROUP;
+  const uint32_t items = heads * persist_slices(a, GROUP);
   const uint32_t shares = single_shares(a, held.position), sharing = min(shares, (uint32_t)SINGLE_SHARES);
-  for (uint32_t slot = held.slot; slot < heads * shares; slot += gridDim.x) { /* blocks take shares in turn */
+  for (uint32_t slot = held.slot; slot < items * shares; slot += gridDim.x) { /* blocks take shares in turn */
     const uint32_t share = slot % shares, item = slot / shares;
     sync_threads<ATTEND_THREADS>(); /* the memory is free */
     single_work w = held.work;
-    if (slot != held.slot) w = persist_work(a, held, GROUP, slot);
+    if (slot != held.slot) w = persist_work<GROUP>(a, held, slot);
     w.cache = single_cache(a, held.pages, w.kv_head);
     single_share<KV_F16, LANES, GROUP, true>(&mine->single, a, w, [&] {
       if (s.turn.q_norm || s.turn.k_norm)
@@ -214,8 +235,7 @@ static __device__ __forceinline__ void persist_attend(const persist_heads &s, co
         persist_turn(&mine->single, s, w, held.cos_sin, layer, patience);
     });
     uint64_t *const all = s.partial + (size_t)item * words * PERSIST_SHARES, *const own = all + share * words;
-    const uint32_t i = thread_index();
-    if (i / STEP_WARP * STEP_WARP < values) {
+    for (uint32_t i = thread_index(); i / STEP_WARP * STEP_WARP < values; i += ATTEND_THREADS) {
       const single_sums sums = persist_output<LANES, GROUP>(mine->single, a.dim, i);
       if (i < values) persist_put_share(own + i, sums.out, layer.epoch);
       if (i < values && i % a.dim == 0) {
@@ -240,14 +260,17 @@ static __device__ __forceinline__ void persist_attend(const persist_heads &s, co
   sync_threads<ATTEND_THREADS>(); /* what follows takes the memory */
 }
 
+/* heads: kv heads. */
 static __device__ __forceinline__ void persist_attend_any(const persist_heads &s, const persist_held &held,
-                                                          uint32_t lanes, uint32_t group, void *memory, int heads,
+                                                          uint32_t lanes, void *memory, uint32_t heads,
                                                           const persist_layer &layer, persist_patience *patience) {
-  switch (lanes * 16 + group) {
+  switch (lanes * 16 + held.group) {
   case 8 * 16 + 1: persist_attend<8, 1>(s, held, memory, heads, layer, patience); break;
-  case 8 * 16 + 2: persist_attend<8, 2>(s, held, memory, heads, layer, patience); break;
+  case 8 * 16 + PERSIST_HEADS: persist_attend<8, PERSIST_HEADS>(s, held, memory, heads, layer, patience); break;
+  case 8 * 16 + PERSIST_MANY: persist_attend<8, PERSIST_MANY>(s, held, memory, heads, layer, patience); break;
   case 16 * 16 + 1: persist_attend<16, 1>(s, held, memory, heads, layer, patience); break;
-  default: persist_attend<16, 2>(s, held, memory, heads, layer, patience); break;
+  case 16 * 16 + PERSIST_HEADS: persist_attend<16, PERSIST_HEADS>(s, held, memory, heads, layer, patience); break;
+  default: persist_attend<16, PERSIST_MANY>(s, held, memory, heads, layer, patience); break;
   }
 }
 

@@ -115,12 +115,13 @@ int persist_fits(const persist_program *p, size_t shared_most) {
 
 /* -- stages */
 
-static void connect(persist_stage *s, persist_role role, size_t layer, const persist_words &w) {
+static void connect(persist_stage *s, persist_role role, size_t layer, bool is_head, const persist_words &w) {
   s->layer = s->x_layer = (uint32_t)layer;
   switch (role) {
   case PERSIST_QKV:
     s->x_layer--;
     s->x = layer ? w.after_down : NULL;
+    if (is_head) break;
     s->words[0] = w.q;
     s->words[1] = w.k;
     s->words[2] = w.v;
@@ -151,7 +152,7 @@ int persist_product(const persist_program *p, size_t layer, persist_role role, c
   s->product = gemv_arguments(problem);
   if ((size_t)s->product.tiles >= UINT32_MAX / (size_t)p->multiprocessors) return cudaErrorInvalidValue;
   const persist_words w = words_of(p);
-  connect(s, role, layer, w);
+  connect(s, role, layer, layer == p->layers, w);
   *r = {};
   for (int i = 0; i < GEMV_MOST_PARTS; i++) {
     const gemv_matrix &m = s->product.matrix[i];

@@ -149,12 +149,14 @@ persist_norm_and_turn(persist_attend_shared<LANES, GROUP> *mine, const persist_h
 
 /* -- shares */
 
-/* What is known of output i of the share: the bits of attend_weigh and single_output. A warp's lanes call it together; its
- * lanes have the weights that they need, without a trip through shared memory. */
+/* What is known of dimension d of head h of the share (beyond the last head, of that): the bits of attend_weigh and
+ * single_output. A warp's lanes call it together; its lanes have the weights that they need, without a trip through shared
+ * memory. */
 template <int LANES, int GROUP>
-static __device__ __forceinline__ single_sums persist_output(const single_memory<LANES, GROUP> &s, uint32_t dim,
-                                                             uint32_t i) {
+static __device__ __forceinline__ single_sums persist_output(const single_memory<LANES, GROUP> &s, uint32_t h,
+                                                             uint32_t d) {
   static_assert(ATTEND_WARPS == 8 && GROUP * ATTEND_WARPS <= STEP_WARP, "a lane for each head and warp");
+  static_assert(GROUP * LANES * CACHE_PIECE <= 2 * ATTEND_THREADS, "a thread for one or two outputs of a share");
   const uint32_t lane = thread_index() % STEP_WARP, warp = lane % ATTEND_WARPS, head = lane / ATTEND_WARPS % GROUP;
   const bool there = warp < s.warps;
   float most = there ? s.parts.most[warp][head] : -CUDART_INF_F, largest = most;
@@ -167,7 +169,8 @@ static __device__ __forceinline__ single_sums persist_output(const single_memory
 #pragma unroll
   for (int lanes = ATTEND_WARPS / 2; lanes > 0; lanes /= 2)
     sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, lanes)); /* as warp_sum */
-  const uint32_t h = min(i / dim, (uint32_t)GROUP - 1), at = unit_sums<LANES * CACHE_PIECE>::at(h, i % dim);
+  h = min(h, (uint32_t)GROUP - 1);
+  const uint32_t at = unit_sums<LANES * CACHE_PIECE>::at(h, d);
   single_sums all = {0, __shfl_sync(~0u, largest, h * ATTEND_WARPS), __shfl_sync(~0u, sum, h * ATTEND_WARPS)};
 #pragma unroll
   for (int k = 0; k < ATTEND_WARPS; k++) {
@@ -219,33 +222,42 @@ static __device__ __forceinline__ void persist_attend(const persist_heads &s, co
                                                       persist_patience *patience) {
   auto *mine = static_cast<persist_attend_shared<LANES, GROUP> *>(memory);
   const single_args &a = s.attend;
-  const uint32_t values = GROUP * a.dim, words = values + 2 * GROUP;
-  const uint32_t items = heads * persist_slices(a, GROUP);
+  const uint32_t dim = a.dim, values = GROUP * dim, words = values + 2 * GROUP;
+  const uint32_t items = heads * persist_slices(a, GROUP), thread = thread_index();
   const uint32_t shares = single_shares(a, held.position), sharing = min(shares, (uint32_t)SINGLE_SHARES);
+  const uint32_t head = thread / dim, dimension = thread % dim; /* divisions take long: not between words */
+  uint16_t *const out = s.out;
   for (uint32_t slot = held.slot; slot < items * shares; slot += gridDim.x) { /* blocks take shares in turn */
     const uint32_t share = slot % shares, item = slot / shares;
+    uint64_t *const all = s.partial + (size_t)item * words * PERSIST_SHARES, *const own = all + share * words;
     sync_threads<ATTEND_THREADS>(); /* the memory is free */
     single_work w = held.work;
     if (slot != held.slot) w = persist_work<GROUP>(a, held, slot);
     w.cache = single_cache(a, held.pages, w.kv_head);
+    const uint32_t outputs = w.heads * dim, part = (outputs + shares - 1) / shares;
+    const uint32_t end = min(share * part + part, outputs);
+    uint32_t i = share * part + thread, h = i / dim; /* of the sums over all shares */
     single_share<KV_F16, LANES, GROUP, true>(&mine->single, a, w, [&] {
       if (s.turn.q_norm || s.turn.k_norm)
         persist_norm_and_turn<LANES, GROUP>(mine, s, w, held.cos_sin, layer, patience);
       else
         persist_turn(&mine->single, s, w, held.cos_sin, layer, patience);
     });
-    uint64_t *const all = s.partial + (size_t)item * words * PERSIST_SHARES, *const own = all + share * words;
-    for (uint32_t i = thread_index(); i / STEP_WARP * STEP_WARP < values; i += ATTEND_THREADS) {
-      const single_sums sums = persist_output<LANES, GROUP>(mine->single, a.dim, i);
-      if (i < values) persist_put_share(own + i, sums.out, layer.epoch);
-      if (i < values && i % a.dim == 0) {
-        persist_put_share(own + values + i / a.dim, sums.most, layer.epoch);
-        persist_put_share(own + values + GROUP + i / a.dim, sums.sum, layer.epoch);
-      }
+    auto share_out = [&](uint32_t at, uint32_t of, uint32_t d) {
+      if (at / STEP_WARP * STEP_WARP >= values) return;
+      const single_sums sums = persist_output<LANES, GROUP>(mine->single, of, d);
+      if (at >= values) return;
+      persist_put_share(own + at, sums.out, layer.epoch);
+      if (d != 0) return;
+      persist_put_share(own + values + of, sums.most, layer.epoch);
+      persist_put_share(own + values + GROUP + of, sums.sum, layer.epoch);
+    };
+    share_out(thread, head, dimension);
+    if constexpr (GROUP * LANES * CACHE_PIECE > ATTEND_THREADS) {
+      const uint32_t second = thread + ATTEND_THREADS;
+      share_out(second, second / dim, second % dim);
     }
-    const uint32_t outputs = w.heads * a.dim, part = (outputs + shares - 1) / shares;
-    for (uint32_t j = thread_index(); j < part && share * part + j < outputs; j += ATTEND_THREADS) {
-      const uint32_t i = share * part + j, h = i / a.dim;
+    for (; i < end; i += ATTEND_THREADS, h = i / dim) {
       persist_share_words from = {all + i, all + values + h, all + values + GROUP + h, layer.epoch};
       const single_sums first = persist_add(from, words, sharing, patience);
       float v = __fdiv_rn(first.out, first.sum);
@@ -254,7 +266,7 @@ static __device__ __forceinline__ void persist_attend(const persist_heads &s, co
         from = {from.out + half, from.most + half, from.sum + half, layer.epoch};
         v = single_pair(first, persist_add(from, words, SINGLE_SHARES, patience));
       }
-      layer.put(s.out + w.head * a.dim + i, v);
+      layer.put(out + w.head * dim + i, v);
     }
   }
   sync_threads<ATTEND_THREADS>(); /* what follows takes the memory */

@@ -44,6 +44,9 @@ struct persist_layer {
   }
 };
 
+/* What the thread has stored or seen stored comes before what it stores from now on. */
+static __device__ __forceinline__ void persist_fence() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+
 /* Where column i of a row of FP32 is: so that the 16 bytes that lanes ask for at once lie beside each other: piece (8 columns)
  * 32 g + l of a row is read by lane l. FP16 lies in its order. */
 static __host__ __device__ __forceinline__ uint32_t persist_float_at(uint32_t i) {

@@ -37,7 +37,8 @@ extern "C" {
 
 typedef enum viva_codec { VIVA_CODEC_AFFINE = 0, VIVA_CODEC_NVFP4 = 1 } viva_codec;
 
-/* What max_error_pct bounds: 100 · this / absmax, of a segment (with FIT_BLOCKS of each block; absmax is the segment's). */
+/* What max_error_pct bounds: 100 · this / absmax, of a segment (with FIT_BLOCKS of each block). absmax is the segment's largest
+ * magnitude, also where a global scale is given. */
 typedef enum viva_error_measure {
   VIVA_MEASURE_MEAN = 0,    /* mean |x − x̂| */
   VIVA_MEASURE_LARGEST = 1, /* largest |x − x̂| */
@@ -184,7 +185,8 @@ VIVA_API viva_status viva_compressed_segment(const viva_compressed *compressed, 
  * global scale the blocks that are complete after a call are handed out at once, as a shorter chunk, unless a bound (FIT,
  * FIT_BLOCKS, RAW with max_error_pct above 0) chooses bits for whole segments. However the values are cut into calls, and
  * whatever the number of workers, the chunks are the segments of viva_compress with the same config.segment; where they are
- * handed out at once, their blocks are those of viva_compress with the same scale.
+ * handed out at once, their blocks are those of viva_compress with the same scale, and error_pct is in percent of the shorter
+ * chunk's own largest magnitude.
  *
  *   viva_stream_options options = viva_stream_options_default();
  *   options.on_chunk = write_chunk, options.user = file;

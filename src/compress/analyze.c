@@ -74,11 +74,12 @@ static viva_compression_config candidate_config(size_t i, const viva_analyze_opt
 /* Adds the errors of count values, `times` over, to *sums. */
 static viva_status add_errors(const coder *c, const float *values, size_t count, double times, error_sums *sums,
                               viva_error *error) {
+  const float unit = error_unit(c->config.global_scale); /* the tensor's largest magnitude */
   segment s;
   error_sums part;
   if (count == 0) return VIVA_OK;
   TRY(segment_encode(c, values, count, 0, NULL, &s, error));
-  const viva_status status = segment_errors(&s, c, values, &part, error);
+  const viva_status status = segment_errors(&s, c, values, unit, &part, error);
   sums->absolute += times * part.absolute;
   sums->square += times * part.square;
   sums->signal += times * part.signal;

@@ -50,6 +50,7 @@ typedef struct segment {
   int symmetric;
   uint32_t bits; /* of all blocks; 0: each its own */
   float global;
+  float absmax; /* the largest magnitude, where it was encoded with a bound or without a given scale; else 0 */
   viva_chunk_fate fate;
   double error_pct;
   int bound_met;
@@ -122,8 +123,9 @@ void segment_decode_blocks(const segment *s, size_t from, size_t end, int past, 
 /* All of it, by these threads. */
 void segment_decode(const segment *s, pool *threads, float *to);
 
-/* Errors of a decoded segment against values, in units of error_unit(s->global). */
-viva_status segment_errors(const segment *s, const coder *c, const float *values, error_sums *sums, viva_error *error);
+/* Errors of a decoded segment against values, in units of `unit`: error_unit of the values' largest magnitude. */
+viva_status segment_errors(const segment *s, const coder *c, const float *values, float unit, error_sums *sums,
+                           viva_error *error);
 /* 100 · the measure / absmax for sums over count values in units of `unit`; 0 when absmax or count is. */
 double error_percent(const error_sums *sums, size_t count, float unit, float absmax, viva_error_measure measure);
 

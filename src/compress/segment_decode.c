@@ -122,12 +122,13 @@ static void errors_body(void *arg, size_t begin, size_t end, size_t t) {
     measure_blocks(job, b, end - b < step ? end : b + step, &job->sums[b / step]);
 }
 
-viva_status segment_errors(const segment *s, const coder *c, const float *values, error_sums *sums, viva_error *error) {
+viva_status segment_errors(const segment *s, const coder *c, const float *values, float unit, error_sums *sums,
+                           viva_error *error) {
   const size_t grains = s->blocks / grain(s) + 1;
   *sums = (error_sums){0};
   error_sums *each = mem_array(&c->rt->mem, grains, sizeof *each);
   if (!each) return error_set(error, VIVA_E_MEMORY, "no memory for the sums of %zu pieces", grains);
-  errors_job job = {s, c->kernels, values, each, error_unit(s->global)};
+  errors_job job = {s, c->kernels, values, each, unit};
   pool_for(c->pool, s->blocks, grain(s), errors_body, &job);
   for (size_t i = 0; i < grains; i++) {
     sums->absolute += each[i].absolute;

@@ -54,6 +54,7 @@ static viva_status find_global(const coder *c, const float *values, uint64_t fir
   absmax_grain all;
   TRY(find_absmax(c, values, s->grid.values, &all, error));
   *nonfinite = all.nonfinite;
+  s->absmax = all.absmax;
   if (all.nonfinite && !c->config.keep_nonfinite) return refuse_nonfinite(values, s->grid.values, first, error);
   s->global = c->config.global_scale > 0 ? c->config.global_scale : all.absmax > 0 ? all.absmax : 1;
   if ((double)all.absmax <= FAR * (double)s->global) return VIVA_OK;
@@ -102,7 +103,8 @@ typedef struct fill_job {
   segment_parts parts;
   const codec_tools *tools;
   const float *values;
-  _Atomic int unfit; /* a value is not finite, or far beyond the scale; its piece was left out */
+  _Atomic int unfit;       /* a value is not finite, or far beyond the scale; its piece was left out */
+  _Atomic uint32_t absmax; /* of values that nobody had looked at: its bits, which rise with it */
 } fill_job;
 
 /* pack/ chooses the scales; the codes are this folder's (kernels.h). */
@@ -127,9 +129,17 @@ static void encode_narrow(const fill_job *job, const block_run *run, uint32_t bi
   }
 }
 
-static int are_fit(const segment *s, const float *values, size_t count) {
+static int are_fit(const segment *s, const float *values, size_t count, float *absmax) {
   int nonfinite = 0;
-  return (double)f32_absmax_n(values, count, &nonfinite) <= FAR * (double)s->global && !nonfinite;
+  const float most = f32_absmax_n(values, count, &nonfinite);
+  if (most > *absmax) *absmax = most;
+  return (double)most <= FAR * (double)s->global && !nonfinite;
+}
+
+static void raise_to(_Atomic uint32_t *bits, float absmax) {
+  uint32_t most = atomic_load_explicit(bits, memory_order_relaxed);
+  while (f32_bits(absmax) > most && !atomic_compare_exchange_weak(bits, &most, f32_bits(absmax))) {
+  }
 }
 
 static void fill_piece(const fill_job *job, size_t begin, size_t end) {
@@ -162,14 +172,16 @@ static void fill_unseen_body(void *arg, size_t begin, size_t end, size_t t) {
   fill_job *job = arg;
   const segment *s = job->s;
   const size_t grain = GRAIN_VALUES / s->grid.block;
+  float absmax = 0;
   (void)t;
   for (size_t from = begin; from < end; from += grain) {
     const size_t to = end - from < grain ? end : from + grain, value = segment_value_at(s, from);
-    if (are_fit(s, job->values + value, segment_value_at(s, to) - value))
+    if (are_fit(s, job->values + value, segment_value_at(s, to) - value, &absmax))
       fill_piece(job, from, to);
     else
       atomic_store_explicit(&job->unfit, 1, memory_order_relaxed);
   }
+  raise_to(&job->absmax, absmax);
 }
 
 /* Blocks that differ: one by one. */
@@ -200,7 +212,7 @@ static void fill_mixed_body(void *arg, size_t begin, size_t end, size_t t) {
 void segment_fill_blocks(const coder *c, const segment *s, const float *values, size_t from, size_t end) {
   codec_tools tools;
   make_tools(c, s, 0, 0, &tools);
-  fill_job job = {s, segment_split(s), &tools, values, 0};
+  fill_job job = {s, segment_split(s), &tools, values, 0, 0};
   fill_body(&job, from, end, 0);
 }
 
@@ -223,7 +235,7 @@ static viva_status fill(const coder *c, const codec_tools *tools, const float *v
     return error_set(error, VIVA_E_LIMIT, "the size of %zu blocks overflows", s->blocks);
   for (size_t b = 0; s->bits == 0 && b < s->blocks; b++) bytes += block_code_bytes(s->grid.block, widths[b]);
   TRY(allocate(c, s, bytes, error));
-  fill_job job = {s, segment_split(s), tools, values, 0};
+  fill_job job = {s, segment_split(s), tools, values, 0, 0};
   uint64_t at = 0;
   for (size_t b = 0; s->bits == 0 && b < s->blocks; b++) {
     if (b % STARTS_EVERY == 0) job.parts.starts[b / STARTS_EVERY] = at;
@@ -232,6 +244,7 @@ static viva_status fill(const coder *c, const codec_tools *tools, const float *v
   }
   const pool_body body = s->bits == 0 ? fill_mixed_body : tools->unseen ? fill_unseen_body : fill_body;
   pool_for(c->pool, s->blocks, GRAIN_VALUES / s->grid.block, body, &job);
+  if (tools->unseen) s->absmax = f32_from_bits(job.absmax);
   if (!job.unfit) return VIVA_OK;
   release(c, s);
   int nonfinite; /* which is refused */
@@ -255,12 +268,13 @@ static viva_status fill_and_measure(const coder *c, const codec_tools *tools, co
   s->error_pct = 0;
   s->bound_met = 1;
   if (c->config.max_error_pct == 0 || s->bits == SEGMENT_RAW) return VIVA_OK;
-  viva_status status = segment_errors(s, c, values, &sums, error);
+  const float unit = error_unit(s->absmax);
+  viva_status status = segment_errors(s, c, values, unit, &sums, error);
   if (status != VIVA_OK) {
     release(c, s);
     return status;
   }
-  s->error_pct = error_percent(&sums, s->grid.values, error_unit(s->global), s->global, c->config.error);
+  s->error_pct = error_percent(&sums, s->grid.values, unit, s->absmax, c->config.error);
   s->bound_met = met(s->error_pct, c);
   return VIVA_OK;
 }
@@ -284,13 +298,13 @@ static double block_percent(const width_job *job, const block_run *run, uint32_t
   alone.blocks = 1;
   alone.data = (uint8_t *)data;
   alone.bytes = sizeof data;
-  fill_job fill_alone = {&alone, segment_split(&alone), job->tools, job->values + run->value, 0};
+  fill_job fill_alone = {&alone, segment_split(&alone), job->tools, job->values + run->value, 0, 0};
   fill_body(&fill_alone, 0, 1, 0);
   segment_decode_blocks(&alone, 0, 1, 0, back);
   error_sums sums = {0};
-  const float unit = error_unit(alone.global);
+  const float unit = error_unit(alone.absmax);
   job->c->kernels->errors(job->values + run->value, back, run->values, unit, &sums);
-  return error_percent(&sums, run->values, unit, alone.global, job->c->config.error);
+  return error_percent(&sums, run->values, unit, alone.absmax, job->c->config.error);
 }
 
 static void width_body(void *arg, size_t begin, size_t end, size_t t) {

@@ -6,6 +6,7 @@
 #include "compress/compress_inner.h"
 #include "engine/engine.h"
 #include "number/math_f64.h"
+#include "number/number.h"
 #include "tensor/tensor.h"
 
 #define LN_10 2.302585092994045684
@@ -33,8 +34,11 @@ static viva_status sum_errors(const viva_compressed *c, const coder *tools, cons
   for (size_t i = 0; i < c->count; i++) {
     const segment *s = &c->segments[i];
     error_sums sums;
-    TRY(segment_errors(s, tools, values, &sums, error));
-    const double factor = (double)error_unit(s->global) / (double)unit;
+    int nonfinite = 0;
+    const float own =
+        error_unit(f32_absmax_n(values, s->grid.values, &nonfinite)); /* a given scale may be far from it */
+    TRY(segment_errors(s, tools, values, own, &sums, error));
+    const double factor = (double)own / (double)unit;
     all->absolute += sums.absolute * factor;
     all->square += sums.square * factor * factor;
     all->signal += sums.signal * factor * factor;

@@ -306,6 +306,64 @@ static void bounds_hold(void **state) {
   viva_engine_release(engine);
 }
 
+/* 100 · the measure / absmax of count values, by hand. */
+static double percent_of(const float *values, const float *got, size_t count, viva_error_measure measure) {
+  double absmax = 0, sum = 0, square = 0, largest = 0;
+  for (size_t i = 0; i < count; i++) {
+    const double d = fabs((double)got[i] - (double)values[i]);
+    sum += d, square += d * d, largest = fmax(largest, d), absmax = fmax(absmax, fabs((double)values[i]));
+  }
+  const double error = measure == VIVA_MEASURE_MEAN  ? sum / (double)count
+                       : measure == VIVA_MEASURE_RMS ? sqrt(square / (double)count)
+                                                     : largest;
+  return 100 * error / absmax;
+}
+
+/* A given scale, however far from the values: what is bounded is in percent of each segment's largest magnitude. */
+static void bounds_hold_with_a_given_scale(void **state) {
+  (void)state;
+  enum { EACH = 1024, COUNT = 4 * EACH };
+  static const float scales[5] = {0.125f, 1, 100, 1e6f, 1e30f};
+  viva_engine *engine = kit_engine(2);
+  float *values = kit_floats(COUNT), *got = kit_floats(COUNT);
+  kit_values(1, 1, values, COUNT, 12);
+  for (size_t i = 0; i < COUNT; i++) values[i] *= (float)(1 + i / EACH); /* segments differ */
+  viva_tensor *t = kit_tensor(engine, values, 4, EACH);
+  size_t missed = 0;
+  for (int round = 0; round < 5 * 4 * 3 * 2 * 2; round++) {
+    viva_compression_config config = round / 60 % 2 ? viva_nvfp4_e2m1_config() : viva_nvfp4_config();
+    config.global_scale = scales[round % 5];
+    config.bound = (viva_compress_bound)(round / 5 % 4);
+    config.error = (viva_error_measure)(round / 20 % 3);
+    config.keep_nonfinite = round / 120;
+    config.max_error_pct = 1;
+    config.segment = EACH;
+    viva_compressed *c = compress(engine, t, &config);
+    const viva_compressed_desc info = describe(c);
+    double worst = 0;
+    back(engine, c, got, COUNT);
+    for (size_t s = 0; s < 4; s++) {
+      viva_stream_chunk chunk = {.size = sizeof chunk};
+      const double percent = percent_of(values + s * EACH, got + s * EACH, EACH, config.error);
+      assert_int_equal(viva_compressed_segment(c, s, &chunk, NULL), VIVA_OK);
+      assert_true(fabs(chunk.error_pct - percent) <= 1e-5 * percent); /* differences and sums of 128 in FP32 */
+      worst = fmax(worst, percent);
+    }
+    assert_int_equal(info.bound_met, worst <= 1);
+    if (config.bound != VIVA_COMPRESS_REPORT) assert_true(info.bound_met);
+    missed += !info.bound_met;
+    viva_compression_stats stats = {.size = sizeof stats};
+    assert_int_equal(viva_compression_statistics(engine, t, c, &stats, NULL), VIVA_OK);
+    const double rms = percent_of(values, got, COUNT, VIVA_MEASURE_RMS); /* squares of what is far below the scale */
+    assert_true(fabs(stats.rms_error_pct - rms) <= 1e-5 * rms);
+    viva_compressed_release(c);
+  }
+  assert_true(missed > 40); /* REPORT did see them */
+  viva_tensor_release(t);
+  free(values), free(got);
+  viva_engine_release(engine);
+}
+
 /* All segments of two compressed tensors alike. */
 static void same_segments(const viva_compressed *a, const viva_compressed *b) {
   const uint64_t segments = describe(a).segments;
@@ -661,6 +719,7 @@ int main(void) {
       cmocka_unit_test(any_shape),
       cmocka_unit_test(nvfp4_is_near_the_packed_weight),
       cmocka_unit_test(bounds_hold),
+      cmocka_unit_test(bounds_hold_with_a_given_scale),
       cmocka_unit_test(segments_side_by_side),
       cmocka_unit_test(segments_shared),
       cmocka_unit_test(special_values),

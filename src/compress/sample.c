@@ -58,28 +58,31 @@ static void copy_even(const loudness *l, uint32_t threshold, size_t others, size
   }
 }
 
+/* The values after the last whole run are always there, as the end of the loud ones. */
 static void choose(const loudness *l, size_t runs, size_t loud, float *to, sample *s) {
   const uint32_t threshold = loud > 0 ? find_threshold(l, loud) : UINT32_MAX;
-  s->loud = (size_t)(copy_loud(l, threshold, to) - to);
-  const size_t rest = runs - s->loud / SAMPLE_RUN;
-  copy_even(l, threshold, l->runs - s->loud / SAMPLE_RUN, rest, to + s->loud);
+  const size_t left = s->of % SAMPLE_RUN, above = (size_t)(copy_loud(l, threshold, to) - to),
+               rest = runs - above / SAMPLE_RUN;
+  memcpy(to + above, l->values + (s->of - left), left * sizeof *to);
+  s->loud = above + left;
+  copy_even(l, threshold, l->runs - above / SAMPLE_RUN, rest, to + s->loud);
   s->weight = (double)(s->of - s->loud) / (double)(rest * SAMPLE_RUN);
 }
 
 viva_status sample_take(const flat_values *flat, size_t wanted, size_t loud, pool *threads, sample *s,
                         viva_error *error) {
-  const size_t runs = wanted / SAMPLE_RUN + 1;
+  const size_t runs = wanted / SAMPLE_RUN + 1, left = flat->count % SAMPLE_RUN;
   mem *m = &flat->rt->mem;
   *s = (sample){{flat->rt, flat->values, NULL, flat->count}, flat->count, 1, flat->count};
   loudness l = {.values = flat->values, .runs = flat->count / SAMPLE_RUN};
   if (l.runs <= runs) return VIVA_OK;
   l.of_run = mem_array(m, l.runs + BINS, sizeof *l.of_run);
-  float *to = mem_array(m, runs * SAMPLE_RUN, sizeof *to);
+  float *to = mem_array(m, runs * SAMPLE_RUN + left, sizeof *to);
   if (l.of_run && to) {
     l.bins = l.of_run + l.runs;
     if (loud > 0) pool_for(threads, l.runs, GRAIN_VALUES / SAMPLE_RUN, measure_body, &l);
     choose(&l, runs, loud / SAMPLE_RUN, to, s);
-    s->values = (flat_values){flat->rt, to, to, runs * SAMPLE_RUN};
+    s->values = (flat_values){flat->rt, to, to, runs * SAMPLE_RUN + left};
   } else {
     mem_free(m, to);
   }

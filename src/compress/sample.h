@@ -6,7 +6,7 @@
 
 #define SAMPLE_RUN 256 /* whole blocks of every candidate */
 
-/* Whole runs of values. With heavy tails a few runs have most of the signal and of the error: those are all there, first. */
+/* Whole runs of values, and those after the last whole one. With heavy tails a few runs have most of the signal and of the error: those are all there, first. */
 typedef struct sample {
   flat_values values;
   size_t loud;   /* values that stand for themselves */

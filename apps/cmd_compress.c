@@ -13,10 +13,11 @@
 #include "progress.h"
 #include "protect.h"
 #include "signals.h"
+#include "taken_names.h"
 #include "units.h"
 #include "visible.h"
 
-enum { PIECE_VALUES = 1 << 16 };
+enum { PIECE_VALUES = 1 << 16, STEM_BYTES = 256 };
 
 typedef struct args {
   compress_args how;
@@ -59,6 +60,8 @@ typedef struct job {
   viva_error writing; /* of a chunk from a pipe */
   int unwritten;      /* it failed */
   json_out json;
+  size_t inputs;              /* how many files: an array without a name has its file's, where there are several */
+  taken_names names;          /* of what is in the container */
   viva_compressed_desc piped; /* what the chunks from a pipe have been */
   uint64_t before, after, tensors;
 } job;
@@ -170,9 +173,17 @@ static viva_status compress_tensor(job *j, const viva_stored_tensor *info, const
   return status;
 }
 
-static viva_status compress_array(job *j, const arrays *a, size_t index, const char *path) {
+/* The file's name without its folder and its ending. */
+static void stem_of(const char *path, char *stem, size_t size) {
+  const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path, *dot = strrchr(name, '.');
+  text_format(stem, size, "%.*s", (int)(dot != NULL ? (size_t)(dot - name) : strlen(name)), name);
+}
+
+/* *taken: the exit code after a message: its name is another's. */
+static viva_status compress_array(job *j, const arrays *a, size_t index, const char *path, int *taken) {
   viva_stored_tensor info;
   viva_tensor *values = NULL;
+  char stem[STEM_BYTES];
   viva_status status = arrays_info(a, index, &info, &j->error);
   if (status != VIVA_OK || !arrays_wanted(&j->a->tensors, info.name)) return status;
   if (!arrays_real(&info)) {
@@ -180,6 +191,12 @@ static viva_status compress_array(job *j, const arrays *a, size_t index, const c
       message_note("%s: left out: %s is no type of real numbers", info.name[0] != 0 ? info.name : path, info.type_name);
     return VIVA_OK;
   }
+  if (info.name[0] == 0 && j->inputs > 1) {
+    stem_of(path, stem, sizeof stem);
+    info.name = stem;
+  }
+  *taken = taken_names_add(&j->names, info.name, path);
+  if (*taken != CODE_OK) return VIVA_OK;
   status = arrays_read(a, index, &values, &j->error);
   if (status == VIVA_OK) status = compress_tensor(j, &info, values);
   name_options(&j->error);
@@ -198,7 +215,7 @@ static int compress_file(job *j, const char *path) {
   for (size_t i = 0; i < arrays_count(&a) && code == CODE_OK; i++) {
     if (signals_stopped())
       code = message_fail(CODE_INTERRUPTED, "stopped; nothing was written");
-    else if (compress_array(j, &a, i, path) != VIVA_OK)
+    else if (compress_array(j, &a, i, path, &code) != VIVA_OK)
       code = fail(j, &j->error);
   }
   if (code == CODE_OK && j->tensors == before && arrays_count(&a) > 0)
@@ -284,6 +301,8 @@ static void print_piped(job *j, const viva_stream_state *state) {
 }
 
 static int compress_pipe(job *j) {
+  const int taken = taken_names_add(&j->names, "", "standard input");
+  if (taken != CODE_OK) return taken;
   const compress_args *how = &j->a->how;
   const viva_compression_config config = compress_args_config(how);
   viva_stream_options options = viva_stream_options_default();
@@ -336,6 +355,7 @@ static int compress_all(job *j, const operands *rest) {
   int code = CODE_OK;
   for (size_t i = 0; i < rest->count && code == CODE_OK; i++)
     code = strcmp(rest->items[i], "-") == 0 ? compress_pipe(j) : compress_file(j, rest->items[i]);
+  taken_names_free(&j->names);
   if (code != CODE_OK) {
     viva_container_abort(j->writer);
     return code;
@@ -361,7 +381,7 @@ static int check_options(const compress_args *how, const operands *rest) {
 
 static int run(output *out, void *values, const operands *rest) {
   const args *a = values;
-  job j = {.a = a};
+  job j = {.a = a, .inputs = rest->count};
   if (rest->count == 0) return message_usage("compress", "expected a file, or '-' for floats from standard input");
   if (a->to == NULL) return message_usage("compress", "no output: give a path with -o, or '-o -' for standard output");
   const int piped = strcmp(a->to, "-") == 0;
@@ -391,7 +411,9 @@ const command command_compress = {
         "\nFILE is a safetensors or GGUF file, a model's folder, a .npy or .npz file, floats without a header (.f32,\n"
         ".raw, .bin), or '-': floats from standard input, in constant memory. OUT is a container\n"
         "(docs/formats.md) with a checksum for each chunk; 'viva decompress' reads it. A file appears whole or\n"
-        "not at all. The error is measured for each segment, and the worst one shown.\n",
+        "not at all. The error is measured for each segment, and the worst one shown.\n"
+        "Of several files, an array without a name (.npy, floats) is named as its file, without the ending; two\n"
+        "tensors of one name are refused.\n",
     .examples = "  viva compress model.safetensors -o model.viva\n"
                 "  viva compress weights.npy -o weights.viva --codec affine --bits 5 --block 32 --bound fit\n"
                 "  generator | viva compress - -o - --workers 2 | ssh host 'cat >data.viva'\n",

@@ -60,7 +60,10 @@ static void put_analysis(output *out, const analysis *a) {
   put_number(out, "absmax / low magnitude", d->magnitude_range), put_number(out, "kurtosis", d->kurtosis);
   put_number(out, "NaN or infinite", (double)d->nonfinite);
   output_text(out, "</table>\n");
-  if (a->predicted) put_candidates(out, a);
+  if (a->predicted)
+    put_candidates(out, a);
+  else
+    output_text(out, "<p>No candidates: no format is chosen for values that are NaN or infinite.</p>\n");
 }
 
 void analysis_page(output *out, const void *all) {

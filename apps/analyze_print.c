@@ -53,7 +53,10 @@ void analysis_print(output *out, const analysis *a) {
                 d->relative_sparsity, d->zeros);
   output_format(out, "  dynamic range %.6g (max / min), %.6g (absmax / low magnitude %.4g)\n", d->dynamic_range,
                 d->magnitude_range, d->low_magnitude);
-  if (d->nonfinite > 0) output_format(out, "  %" PRIu64 " values are NaN or infinite\n", d->nonfinite);
+  if (d->nonfinite > 0)
+    output_format(out,
+                  "  %" PRIu64 " values are NaN or infinite: no candidates, as no format is chosen for such data\n",
+                  d->nonfinite);
   if (d->count > 0) print_histogram(out, d);
   if (a->predicted) print_candidates(out, a);
   output_text(out, "\n");

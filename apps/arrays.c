@@ -9,7 +9,10 @@
 #include <unistd.h>
 
 #include "messages.h"
+#include "signals.h"
 #include "units.h"
+
+enum { PIPE_FIRST = 1 << 20 }; /* bytes */
 
 int path_ends(const char *path, const char *end) {
   const size_t length = strlen(path), wanted = strlen(end);
@@ -23,8 +26,40 @@ static viva_status fail(viva_error *error, viva_status code, const char *path, c
   return code;
 }
 
+/* Room for more of a->pipe: twice as much. 1: no memory. */
+static int grow_pipe(arrays *a, size_t *room) {
+  const size_t wanted = *room > 0 ? 2 * *room : PIPE_FIRST;
+  char *grown = wanted > *room ? realloc(a->pipe, wanted) : NULL;
+  if (grown == NULL) return 1;
+  a->pipe = grown;
+  *room = wanted;
+  return 0;
+}
+
+static viva_status read_pipe(arrays *a, viva_error *error) {
+  static const char name[] = "standard input";
+  size_t room = 0;
+  for (;;) {
+    if (a->pipe_bytes == room && grow_pipe(a, &room))
+      return fail(error, VIVA_E_MEMORY, name, "no memory for all that it has", "");
+    const ssize_t got = read(STDIN_FILENO, a->pipe + a->pipe_bytes, room - a->pipe_bytes);
+    if (got < 0 && errno == EINTR && !signals_stopped()) continue;
+    if (got < 0 && errno == EINTR) return fail(error, VIVA_E_CANCELLED, name, "stopped", "");
+    if (got < 0) return fail(error, VIVA_E_IO, name, "cannot read", strerror(errno));
+    if (got == 0) break;
+    a->pipe_bytes += (size_t)got;
+  }
+  if (a->pipe_bytes % sizeof(float) == 0) return VIVA_OK;
+  return fail(error, VIVA_E_FORMAT, name, "its size is no multiple of 4 bytes", "");
+}
+
 viva_status arrays_open(viva_engine *engine, const char *path, arrays *a, viva_error *error) {
   *a = (arrays){.engine = engine};
+  if (strcmp(path, "-") == 0) {
+    const viva_status status = read_pipe(a, error);
+    if (status != VIVA_OK) arrays_close(a);
+    return status;
+  }
   if (path_ends(path, ".f32") || path_ends(path, ".raw") || path_ends(path, ".bin")) {
     a->raw = path;
     return VIVA_OK;
@@ -38,12 +73,24 @@ viva_status arrays_open(viva_engine *engine, const char *path, arrays *a, viva_e
 void arrays_close(arrays *a) {
   viva_checkpoint_close(a->checkpoint);
   viva_npy_close(a->npy);
+  free(a->pipe);
   *a = (arrays){.engine = NULL};
 }
 
 size_t arrays_count(const arrays *a) {
-  if (a->raw != NULL) return 1;
+  if (a->raw != NULL || a->pipe != NULL) return 1;
   return a->npy != NULL ? viva_npy_count(a->npy) : viva_checkpoint_tensor_count(a->checkpoint);
+}
+
+static viva_stored_tensor floats(uint64_t bytes) {
+  return (viva_stored_tensor){.size = sizeof(viva_stored_tensor),
+                              .name = "",
+                              .type_name = "F32",
+                              .dtype = VIVA_F32,
+                              .rank = 1,
+                              .bytes = bytes,
+                              .elements = bytes / sizeof(float),
+                              .shape = {bytes / sizeof(float)}};
 }
 
 static viva_status raw_info(const char *path, viva_stored_tensor *info, viva_error *error) {
@@ -55,9 +102,7 @@ static viva_status raw_info(const char *path, viva_stored_tensor *info, viva_err
         "expected a file of floats, found a folder, device or pipe; floats from a pipe are read by 'viva compress -'",
         "");
   if (file.st_size % 4 != 0) return fail(error, VIVA_E_FORMAT, path, "its size is no multiple of 4 bytes", "");
-  *info = (viva_stored_tensor){.size = sizeof *info, .name = "", .type_name = "F32", .dtype = VIVA_F32, .rank = 1};
-  info->bytes = (uint64_t)file.st_size;
-  info->elements = info->shape[0] = info->bytes / 4;
+  *info = floats((uint64_t)file.st_size);
   info->file = path;
   return VIVA_OK;
 }
@@ -65,6 +110,10 @@ static viva_status raw_info(const char *path, viva_stored_tensor *info, viva_err
 viva_status arrays_info(const arrays *a, size_t index, viva_stored_tensor *info, viva_error *error) {
   *info = (viva_stored_tensor){.size = sizeof *info};
   if (a->raw != NULL) return raw_info(a->raw, info, error);
+  if (a->pipe != NULL) {
+    *info = floats(a->pipe_bytes);
+    return VIVA_OK;
+  }
   if (a->npy != NULL) return viva_npy_info(a->npy, index, info, error);
   return viva_checkpoint_tensor(a->checkpoint, index, info, error);
 }
@@ -116,7 +165,9 @@ viva_status arrays_read(const arrays *a, size_t index, viva_tensor **tensor, viv
   if (status == VIVA_OK) status = viva_tensor_create(a->engine, VIVA_F32, info.rank, info.shape, tensor, error);
   if (status != VIVA_OK) return status;
   float *to = viva_tensor_elements(*tensor);
-  if (a->raw != NULL)
+  if (a->pipe != NULL)
+    memcpy(to, a->pipe, a->pipe_bytes);
+  else if (a->raw != NULL)
     status = read_file(a->raw, (char *)to, info.bytes, error);
   else if (a->npy != NULL)
     status = read_npy(a, index, &info, to, error);

@@ -10,10 +10,13 @@ typedef struct arrays {
   viva_engine *engine;
   viva_checkpoint *checkpoint; /* safetensors, GGUF, a model's folder; or */
   viva_npy *npy;               /* .npy, .npz; or: */
-  const char *raw;             /* a path whose bytes are floats */
+  const char *raw;             /* a path whose bytes are floats; or: */
+  char *pipe;                  /* all that standard input had, floats */
+  size_t pipe_bytes;
 } arrays;
 
-/* Opens path: .npy and .npz; .f32, .raw and .bin as floats without a header; everything else as a checkpoint. */
+/* Opens path: .npy and .npz; .f32, .raw and .bin as floats without a header; "-": floats from standard input, which are read
+ * to their end; everything else as a checkpoint. */
 viva_status arrays_open(viva_engine *engine, const char *path, arrays *a, viva_error *error);
 void arrays_close(arrays *a);
 

@@ -119,7 +119,7 @@ static int run(output *out, void *values, const operands *rest) {
   analyses all = {.file = rest->items[0]};
   viva_error error = {0};
   viva_file *page = NULL;
-  int code = given->html != NULL ? output_begin(given->html, &all.file, 1, &page) : CODE_OK;
+  int code = given->html != NULL ? output_begin(given->html, &all.file, strcmp(all.file, "-") != 0, &page) : CODE_OK;
   if (code == CODE_OK) code = compress_args_engine(&given->how, &engine);
   if (code == CODE_OK && arrays_open(engine, all.file, &from, &error) != VIVA_OK) code = message_error(&error);
   if (code == CODE_OK) code = arrays_check_names(&from, &given->tensors, all.file);
@@ -139,8 +139,10 @@ const command command_analyze = {
     .name = "analyze",
     .synopsis = "FILE [OPTIONS]",
     .summary = "Shows how values are distributed and what each format loses",
-    .details = "\nFILE is what 'viva compress' reads. For each tensor: statistics, a histogram, and the candidates of\n"
-               "--codec adaptive with the error that a sample predicts, the smallest first.\n",
+    .details =
+        "\nFILE is what 'viva compress' reads; '-': floats from standard input, which are all held in memory. For\n"
+        "each tensor: statistics, a histogram, and the candidates of --codec adaptive with the error that a\n"
+        "sample predicts, the smallest first; none where a value is NaN or infinite.\n",
     .examples = "  viva analyze weights.npy\n"
                 "  viva analyze model.safetensors --tensor lm_head.weight --max-error 0.5 --html page.html\n",
     COMMAND_GROUPS(groups),

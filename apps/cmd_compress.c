@@ -17,7 +17,11 @@
 #include "units.h"
 #include "visible.h"
 
-enum { PIECE_VALUES = 1 << 16, STEM_BYTES = 256 };
+enum {
+  PIECE_VALUES = 1 << 16,
+  STEM_BYTES = 256,
+  EMPTY_BYTES = 4 /* of a tensor without values, as compress.h has it */
+};
 
 typedef struct args {
   compress_args how;
@@ -293,7 +297,7 @@ static void print_piped(job *j, const viva_stream_state *state) {
   viva_compressed_desc *info = &j->piped;
   const double out = (double)state->total_bytes_out;
   info->num_elements = state->values_out;
-  info->memory_bytes = state->total_bytes_out;
+  info->memory_bytes = state->processed_chunks > 0 ? state->total_bytes_out : EMPTY_BYTES;
   info->segments = state->processed_chunks;
   info->segments_raw = state->raw_chunks;
   info->compression_ratio = out > 0 ? (double)state->total_bytes_in / out : 0;
@@ -370,6 +374,8 @@ static int check_options(const compress_args *how, const operands *rest) {
   const char *useless = how->codec == CODEC_ADAPTIVE ? compress_args_not_adaptive(how) : NULL;
   if (useless != NULL)
     return message_usage("compress", "--codec adaptive chooses the format by itself: leave out %s", useless);
+  if (how->codec == CODEC_AFFINE && how->search != VIVA_SEARCH_MSE)
+    return message_usage("compress", "--search is for --codec nvfp4: affine has one scale for a block");
   for (size_t i = 0; i < rest->count; i++) {
     if (strcmp(rest->items[i], "-") != 0) continue;
     if (how->codec == CODEC_ADAPTIVE)

@@ -24,7 +24,7 @@ typedef struct measured {
 } measured;
 
 static const option options[] = {
-    {0, OPTION_REAL, "size", "MB", AT(megabytes), "what the transfer times are for", 0, 0},
+    {0, OPTION_REAL, "size", "MB", AT(megabytes), "what the transfer times are for", 0, 1e9},
     {'f', OPTION_TEXT, "file", "PATH", AT(file), "measure storage by reading this file (the system's cache may answer)",
      0, 0},
     {0, OPTION_SET, "no-measure", NULL, AT(no_measure), "the model alone", 0, 0},
@@ -101,7 +101,10 @@ static void print_json(output *out, double megabytes, const measured *m) {
     (void)viva_transfer_time_us(megabytes, (viva_memory_level)i, &us, NULL);
     json_begin(&json, '{');
     json_key(&json, "level"), json_text(&json, viva_memory_level_name((viva_memory_level)i));
+    json_key(&json, "label"), json_text(&json, viva_memory_level_label((viva_memory_level)i));
+    json_key(&json, "capacity_bytes"), json_double(&json, viva_memory_capacity_bytes((viva_memory_level)i));
     json_key(&json, "gbps"), json_double(&json, viva_memory_bandwidth_gbps((viva_memory_level)i));
+    json_key(&json, "latency_ns"), json_double(&json, viva_memory_latency_ns((viva_memory_level)i));
     json_key(&json, "transfer_us"), json_double(&json, us);
     json_end(&json, '}');
   }

@@ -5,8 +5,9 @@
  *
  *   affine   n = x / global;  code = round((n − zero_point) · scale);  x̂ = (code / scale + zero_point) · global
  *   nvfp4    E2M1 codes, an E4M3 scale for each 16 values, one FP32 number G: s = e4m3(absmax / 6 · G), 0.125 where that is 0;
- *            code = e2m1(x / (s / G)), −0 as 0;  x̂ = code · (s / G). By absmax these are compressed-tensors' bits, which rounds
- *            G = (1 / global) · 2688 (here at most 2^118); viva_prepack_nvfp4_weight multiplies with G / s: a code in 10^7 differs
+ *            code = e2m1(x / (s / G));  x̂ = code · (s / G). An x of −0 has code 0; a negative x that rounds to 0 has code 8.
+ *            By absmax these are compressed-tensors' bits, which rounds G = (1 / global) · 2688 (here at most 2^118);
+ *            viva_prepack_nvfp4_weight multiplies with G / s: a code in 10^7 differs
  *
  * A viva_compressed is an immutable, counted handle. All its numbers lie in packed arrays; a block is a view of them.
  *
@@ -109,7 +110,8 @@ typedef struct viva_compressed_desc {
   uint64_t shape[VIVA_TENSOR_MAX_RANK];
   uint64_t num_elements;
   uint64_t blocks, segments;
-  uint64_t memory_bytes;      /* codes, scales, zero points, widths of blocks, and 4 for each segment's global scale */
+  uint64_t
+      memory_bytes; /* codes, scales, zero points, widths of blocks, and 4 for each segment's global scale; 4 when empty */
   uint64_t seed_memory_bytes; /* the original's formula: blocks · (block_size · bits / 8 + 8) + 4 */
   double compression_ratio;   /* 4 · num_elements / memory_bytes */
   float global_scale;         /* of the first segment; 1 when there is none */

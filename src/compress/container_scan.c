@@ -153,8 +153,8 @@ static viva_status scan_all(scan *s, viva_error *error) {
   TRY(read_exactly(s, header, sizeof header, error));
   const char *wrong = file_header_read(header, &code);
   if (wrong) {
-    (void)damaged(s, wrong, error);
-    if (error) error->code = code;
+    error_set(error, code, "%s", wrong);
+    error_at(error, NULL, NULL, 0, 0);
     return code;
   }
   for (;;) {

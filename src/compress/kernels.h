@@ -16,7 +16,9 @@
  * NVFP4, as compressed-tensors orders it (nvfp4.c chooses the scales): with the number G of the segment (segment.h) and a
  * block's scale s, an E4M3 code,
  *
- *   step = s / G;  code = e2m1(x / step), −0 as 0;  x̂ = code · step
+ *   step = s / G;  code = e2m1(x / step);  x̂ = code · step
+ *
+ * An x of −0 has code 0; a negative x that rounds to 0 has code 8.
  */
 #ifndef COMPRESS_KERNELS_H
 #define COMPRESS_KERNELS_H

@@ -27,6 +27,7 @@ static const stranger strangers[] = {
     STRANGER("fmgg", "this is a GGML file, older than GGUF: convert it to GGUF first"),
     STRANGER("lmgg", "this is a GGML file, older than GGUF: convert it to GGUF first"),
     STRANGER("FUGG", "this is a big-endian GGUF file, which viva does not read"),
+    STRANGER("VIVACMP\n", "this is a container of compressed tensors already: read it with `viva decompress`"),
     STRANGER("{", "this looks like JSON: give the folder, the index or the weights' file instead"),
 };
 

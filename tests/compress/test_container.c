@@ -211,7 +211,7 @@ static void streams_into_it(void **state) {
   viva_stream_options o = viva_stream_options_default();
   assert_int_equal(viva_container_create(engine, NULL, put, &piped, &w, &error), VIVA_OK);
   o.on_chunk = stream_to_writer, o.user = w, o.workers = 2;
-  const viva_container_tensor t = {.size = sizeof t, .name = "", .elements = VIVA_UNKNOWN, .config = config};
+  const viva_container_tensor t = {.size = sizeof t, .name = "piped", .elements = VIVA_UNKNOWN, .config = config};
   assert_int_equal(viva_container_begin(w, &t, &error), VIVA_OK);
   assert_int_equal(viva_stream_create(engine, &config, &o, &stream, &error), VIVA_OK);
   float *v = values_of(3), *expected = kit_floats(64 * 65);
@@ -220,6 +220,11 @@ static void streams_into_it(void **state) {
   assert_int_equal(viva_stream_finish(stream, &s, &error), VIVA_OK);
   assert_int_equal(viva_container_finish(w, &error), VIVA_OK);
   viva_stream_free(stream);
+  const uint8_t *described =
+      (const uint8_t *)piped.data + 128; /* docs/formats.md: after the file's header and the record's */
+  static const uint8_t zeros[8];
+  assert_memory_equal(described + 152, zeros, 8);
+  assert_memory_equal(described + 160, "piped", 5);
   visited *seen = calloc(1, sizeof *seen);
   assert_non_null(seen);
   assert_int_equal(viva_container_scan(engine, get, &piped, visit, seen, &error), VIVA_OK);

@@ -229,7 +229,7 @@ static viva_status output_of(viva_generator *g, viva_generator_output *out, viva
 /* ---- all of them */
 
 static viva_status name_it(viva_error *error, viva_status status, size_t index) {
-  char item[32];
+  char item[40]; /* "generators[]" and 20 digits */
   snprintf(item, sizeof item, "generators[%zu]", index);
   return error_option(error, status, item);
 }

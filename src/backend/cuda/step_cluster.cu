@@ -41,15 +41,14 @@ template <int DIM, int GROUP> struct cluster_shared {
 /* What a block has of its cluster's shares. */
 struct cluster_place {
   uint32_t rank, sharing, shares, part_shift; /* the blocks that have shares; log2 of the outputs of a block's part */
-};
 
-/* All shares are this block's. */
-static __device__ __forceinline__ bool cluster_alone(const cluster_place &at) { return at.sharing == 1; }
+  __device__ bool alone() const { return sharing == 1; } /* all shares are this block's */
+};
 
 /* Before cluster_arrive. */
 template <int DIM, int GROUP>
 static __device__ __forceinline__ void cluster_expect(cluster_shared<DIM, GROUP> *s, const cluster_place &at) {
-  if (threadIdx.x != 0 || cluster_alone(at)) return;
+  if (threadIdx.x != 0 || at.alone()) return;
   const uint32_t full = shared_address(&s->full), of_share = (1u << at.part_shift) + 2 * GROUP;
   barrier_init(full, 1);
   barrier_init_fence();
@@ -152,13 +151,13 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
       single_turn<TYPE>(&s.own, w, turn);
     });
     if (k == 0) cluster_wait(); /* the others are there */
-    if (cluster_alone(at))
+    if (at.alone())
       cluster_keep(&s, at, of_cluster);
     else
       cluster_send(&s, at, of_cluster);
-    if (k + 1 < each || cluster_alone(at)) __syncthreads(); /* before what is here is overwritten, or added up */
+    if (k + 1 < each || at.alone()) __syncthreads(); /* before what is here is overwritten, or added up */
   }
-  if (!cluster_alone(at)) barrier_wait(shared_address(&s.full), 0);
+  if (!at.alone()) barrier_wait(shared_address(&s.full), 0);
   for (uint32_t j = threadIdx.x; j - threadIdx.x < part; j += ATTEND_THREADS) { /* all threads: cluster_pair meets */
     const uint32_t i = rank * part + j, h = i / DIM, d = i % DIM;
     const bool output = j < part && h < w.heads && d < a.dim;

@@ -101,8 +101,7 @@ typedef struct attention_args {
   size_t q_stride;
   float *out; /* dev [rows or kept][q_heads × head_dim], rows out_stride apart */
   size_t out_stride;
-  void *
-      f16; /* turn_attention: NULL, or dev: rows go there as quantize_rows would make them of INPUT_F16, and not to out */
+  void *f16; /* turn_attention: NULL, or dev: where rows go in the form of INPUT_F16, in place of out */
 } attention_args;
 
 typedef struct backend_ops {

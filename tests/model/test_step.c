@@ -25,8 +25,8 @@ static uint8_t random_byte(void) {
 
 /* Random schedules on the CPU and on the far device, with and without a limit that empties the pool. */
 static void schedules(void **state) {
-  const int slow = getenv("VIVA_SLOW") != NULL; /* 10,000 take minutes */
-  const size_t runs = slow ? 10000 : 150;
+  const int slow = getenv("VIVA_SLOW") != NULL; /* 10,000 on each device, with a limit and without */
+  const size_t runs = slow ? 10000 : 150, far_runs = slow ? runs : runs / 10;
   size_t operations = 0, refused = 0;
   kit k;
   far_device far;
@@ -43,7 +43,7 @@ static void schedules(void **state) {
       o.cache_bytes = limited ? 14 * p.page_bytes : 0; /* 4 are those of the session that is alone */
       viva_model_release(model);
       model = kit_load(&k, "/tiny.gguf", &o);
-      for (size_t i = 0; i < (device ? runs / 10 : runs); i++) {
+      for (size_t i = 0; i < (device ? far_runs : runs); i++) {
         uint8_t bytes[120];
         size_t here;
         random_state = (uint32_t)(i * 4 + (size_t)device * 2 + (size_t)limited);

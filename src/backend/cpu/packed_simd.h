@@ -73,10 +73,14 @@ typedef struct scale_run {
   int shift;
 } scale_run;
 
-ALWAYS_INLINE void f16_scales(const uint8_t *from, float *to, size_t count) {
-  size_t i = 0;
-  for (; i + LANES <= count; i += LANES) v_store(to + i, v_load_f16(from + 2 * i));
-  if (i < count) v_store_part(to + i, v_load_part_f16(from + 2 * i, count - i), count - i);
+/* Of INT4: whole vectors are written, zeros after `here`; `count` scales are wanted. */
+ALWAYS_INLINE void int4_scales(scale_type type, const uint8_t *from, float *to, size_t here, size_t count) {
+  for (size_t i = 0; i < count; i += LANES) {
+    const size_t part = here <= i ? 0 : here - i < LANES ? here - i : LANES;
+    const vf v = type == SCALE_F16 ? (part == LANES ? v_load_f16(from + 2 * i) : v_load_part_f16(from + 2 * i, part))
+                                   : v_load_part((const float *)(const void *)from + i, part);
+    v_store(to + i, v_mul(v, v_set(INT4_UNIT)));
+  }
 }
 
 /* Of steps [step, step + steps); 0 for blocks past the end. */
@@ -85,14 +89,13 @@ ALWAYS_INLINE void scales_fill(weight_format format, const weight *w, packed_row
   const int shift = __builtin_ctz(format == WEIGHT_NVFP4 ? NVFP4_BLOCK : w->block);
   const size_t first = (step * STEP) >> shift, count = (((step + steps) * STEP - 1) >> shift) + 1 - first;
   const size_t left = ((w->cols - 1) >> shift) + 1 - first, here = count < left ? count : left;
-  if (format == WEIGHT_NVFP4)
+  if (format == WEIGHT_NVFP4) {
     e4m3_to_f32_n(r.scales + first, p->scales, here);
-  else if (w->scales_type == SCALE_F16)
-    f16_scales(r.scales + 2 * first, p->scales, here);
-  else
-    memcpy(p->scales, r.scales + sizeof(float) * first, sizeof(float) * here);
-  for (size_t i = 0; i < here; i++) p->scales[i] *= format == WEIGHT_NVFP4 ? NVFP4_UNIT : INT4_UNIT;
-  for (size_t i = here; i < count; i++) p->scales[i] = 0;
+    for (size_t i = 0; i < here; i++) p->scales[i] *= NVFP4_UNIT;
+    for (size_t i = here; i < count; i++) p->scales[i] = 0;
+  } else {
+    int4_scales(w->scales_type, r.scales + first * scale_bytes(w->scales_type), p->scales, here, count);
+  }
   p->first = first;
   p->shift = shift;
 }

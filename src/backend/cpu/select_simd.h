@@ -98,7 +98,7 @@ ALWAYS_INLINE void select_row_tile(weight_format format, int blocked, const cpu_
 
 /* -- few rows of x */
 
-#define SELECT_ROWS      6                      /* of x in a tile */
+#define SELECT_ROWS      (LANES == 16 ? 8 : 6)  /* of x in a tile */
 #define SELECT_MOST      (LANES == 16 ? 12 : 6) /* rows of x; more are multiplied with panels: measured */
 #define SELECT_INT8_ROWS 4                      /* gcc keeps the sums of 5 in memory, and two tiles are faster */
 
@@ -158,13 +158,12 @@ ALWAYS_INLINE void select_tile_few(weight_format format, int blocked, int x_rows
       }
     }
   }
-  for (size_t j = 0; j < rows; j++) {
-    const float factor = cpu_row_factor(k, w, n0 + j);
-    for (int i = 0; i < x_rows; i++) {
-      float out[TILE_COLS];
-      _mm_storeu_ps(out, v_sum_pairs(sums[i][0], sums[i][1]));
-      few_finish(a, in, i0 + (size_t)i, n0 + j, out[j] * factor);
-    }
+  float factors[TILE_COLS];
+  for (size_t j = 0; j < rows; j++) factors[j] = cpu_row_factor(k, w, n0 + j);
+  for (int i = 0; i < x_rows; i++) {
+    float out[TILE_COLS];
+    _mm_storeu_ps(out, v_sum_pairs(sums[i][0], sums[i][1]));
+    for (size_t j = 0; j < rows; j++) few_finish(a, in, i0 + (size_t)i, n0 + j, out[j] * factors[j]);
   }
 }
 
@@ -176,14 +175,24 @@ typedef void (*select_tile_fn)(const cpu_kernels *k, const linear_args *a, const
                                                         const cpu_input *in, size_t i0, size_t n0, size_t rows) {      \
     select_tile_few(format, blocked, x_rows, k, a, in, i0, n0, rows);                                                  \
   }
+#if LANES == 16
+#define SELECT_MORE_TILES(name, format, blocked)                                                                       \
+  SELECT_TILE(name, format, blocked, 7)                                                                                \
+  SELECT_TILE(name, format, blocked, 8)
+#define SELECT_MORE_NAMES(name) , name##_7, name##_8
+#else
+#define SELECT_MORE_TILES(name, format, blocked)
+#define SELECT_MORE_NAMES(name)
+#endif
 #define SELECT_TILES(name, format, blocked)                                                                            \
   SELECT_TILE(name, format, blocked, 2)                                                                                \
   SELECT_TILE(name, format, blocked, 3)                                                                                \
   SELECT_TILE(name, format, blocked, 4)                                                                                \
   SELECT_TILE(name, format, blocked, 5)                                                                                \
   SELECT_TILE(name, format, blocked, 6)                                                                                \
-  static const select_tile_fn name##_of[SELECT_ROWS + 1] = {NULL,     NULL,     name##_2, name##_3,                    \
-                                                            name##_4, name##_5, name##_6};
+  SELECT_MORE_TILES(name, format, blocked)                                                                             \
+  static const select_tile_fn name##_of[SELECT_ROWS + 1] = {                                                           \
+      NULL, NULL, name##_2, name##_3, name##_4, name##_5, name##_6 SELECT_MORE_NAMES(name)};
 SELECT_TILES(select_tile_int8, WEIGHT_INT8_24, 0)
 SELECT_TILES(select_tile_int4, WEIGHT_INT4_24, 0)
 SELECT_TILES(select_tile_int4_blocks, WEIGHT_INT4_24, 1)

@@ -1,7 +1,7 @@
 /* backend/cpu/sparse_avx512.h: INT8 2:4 and INT4 2:4 times rows of INT8 and INT4 codes with AVX512_VNNI and AVX512_VBMI:
  * the order of the sums is that of codes_simd.h and blocks_simd.h, so the bits are the same.
  *
- * Few rows of x: w stays as it is stored. A vector holds the 64 kept codes of 128 columns, byte 2g and 2g + 1 those of
+ * Few rows of x: they are made ready once; w stays as it is stored. A vector holds the 64 kept codes of 128 columns, byte 2g and 2g + 1 those of
  * group g; from the index comes, byte for byte, which of the 128 codes of x belongs to it, and one permutation of two
  * registers puts them there. So lane l has columns 8l … 8l + 7. VPDPBUSD wants one factor without sign: x is taken 128
  * too large, and 128 Σw, made by a second VPDPBUSD, is taken off again.
@@ -28,7 +28,9 @@ ALWAYS_INLINE __m512i sparse_excess(__m512i sums, __m512i w) {
 
 /* -- few rows of x */
 
-#define SPARSE_ROWS 6 /* of x at most: w is unpacked once for all of them; more are multiplied with panels */
+#define SPARSE_ROWS 8 /* of x: w is unpacked once for all of them; more go through panels: measured */
+#define SPARSE_COLS 4 /* rows of w; 2 with 4 rows of x (INT4 in blocks: 5) and more, as the registers allow */
+#define SPARSE_X    ((size_t)96 << 10) /* bytes of x made ready, on the stack; longer rows go through panels */
 
 /* Where the codes of a block's columns are in 64 codes of x, which are even columns first; pairs as weight.h says. */
 ALWAYS_INLINE __m512i sparse_order(int pairs) {
@@ -38,29 +40,48 @@ ALWAYS_INLINE __m512i sparse_order(int pairs) {
   return _mm512_add_epi8(eights, _mm512_set1_epi64(pairs ? 0x2322212003020100 : 0x2303220221012000));
 }
 
+ALWAYS_INLINE size_t sparse_spans(const weight *w) { return (w->cols + SPAN - 1) / SPAN; }
+
+/* Rows of x for a tile: span by span the codes of each, in their blocks' order and without sign. A last step that is not
+ * there has no weights. */
+static inline void sparse_ready(const weight *w, const cpu_input *in, size_t rows, int8_t *to) {
+  const __m512i order = sparse_order(w->pairs);
+  for (size_t col = 0; col < sparse_spans(w) * SPAN; col += SPAN) {
+    for (size_t i = 0; i < rows; i++, to += SPAN) {
+      const int8_t *from = (const int8_t *)in->codes + i * in->code_stride + col;
+      const __m512i first = sparse_unsigned(_mm512_permutexvar_epi8(order, v_load_codes(from)));
+      v_store_codes(to, first);
+      v_store_codes(to + STEP, col + STEP < in->code_stride
+                                   ? sparse_unsigned(_mm512_permutexvar_epi8(order, v_load_codes(from + STEP)))
+                                   : first);
+    }
+  }
+}
+
 /* 64 kept codes (INT4: 16 times too large), and in the low 16 bits of each 64 the index of the same 8 codes. */
 typedef struct kept128 {
   __m512i codes, index;
 } kept128;
 
-ALWAYS_INLINE kept128 sparse_kept_int8(int steps, const uint8_t *at) {
+/* both: all ones, or 0 where a row's second step is not there. */
+ALWAYS_INLINE kept128 sparse_kept_int8(__mmask64 both, const uint8_t *at) {
   const uint8_t *second = at + sizeof(int8_24_block);
   const __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)at);
-  const __m256i high = steps == 2 ? _mm256_loadu_si256((const __m256i *)(const void *)second) : _mm256_setzero_si256();
-  __m128i index = _mm_loadl_epi64((const __m128i *)(const void *)(at + SPARSE_24_KEPT));
-  if (steps == 2)
-    index = _mm_unpacklo_epi64(index, _mm_loadl_epi64((const __m128i *)(const void *)(second + SPARSE_24_KEPT)));
+  const __m256i high = _mm256_maskz_loadu_epi64((__mmask8)both, second);
+  const __m128i index = _mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)(const void *)(at + SPARSE_24_KEPT)),
+                                           _mm_maskz_loadu_epi64((__mmask8)both & 1, second + SPARSE_24_KEPT));
   kept128 kept = {v_half_pairs(low, high), _mm512_cvtepu16_epi64(index)};
   return kept;
 }
 
-ALWAYS_INLINE kept128 sparse_kept_int4(int steps, const uint8_t *at) {
+ALWAYS_INLINE kept128 sparse_kept_int4(__mmask64 both, const uint8_t *at) {
   /* bytes of the two blocks of 24: 4 of codes, and 2 of the index, to each 64 bits */
   const __m512i codes_at =
       _mm512_setr_epi64(0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c, 0x1b1a1918, 0x1f1e1d1c, 0x23222120, 0x27262524);
   const __m512i index_at = _mm512_setr_epi64(0x1110, 0x1312, 0x1514, 0x1716, 0x2928, 0x2b2a, 0x2d2c, 0x2f2e);
   const __m512i nibbles = _mm512_set1_epi64(0x1814100c0804003c); /* bits −4, 0, 4 … 24 */
-  const __m512i bytes = _mm512_maskz_loadu_epi8(((__mmask64)1 << (size_t)steps * sizeof(int4_24_block)) - 1, at);
+  const __mmask64 one = ((__mmask64)1 << sizeof(int4_24_block)) - 1;
+  const __m512i bytes = _mm512_maskz_loadu_epi8(one | (both & one << sizeof(int4_24_block)), at);
   kept128 kept = {_mm512_and_si512(_mm512_multishift_epi64_epi8(nibbles, _mm512_permutexvar_epi8(codes_at, bytes)),
                                    _mm512_set1_epi8((char)0xf0)),
                   _mm512_permutexvar_epi8(index_at, bytes)};
@@ -78,42 +99,17 @@ ALWAYS_INLINE __m512i sparse_places(__m512i index) {
   return _mm512_ternarylogic_epi64(_mm512_multishift_epi64_epi8(fields, index), _mm512_set1_epi8(3), group, 0xea);
 }
 
-/* A tile: its sums. */
-typedef struct sparse_sums {
-  vf floats[SPARSE_ROWS][TILE_COLS];
-  vi ints[SPARSE_ROWS][TILE_COLS], excess[TILE_COLS];
-} sparse_sums;
-
-/* One span of x_rows rows of x: `steps` steps of it are there. */
-ALWAYS_INLINE void sparse_span(weight_format format, int blocked, int x_rows, int tile_cols, int steps,
-                               const packed_row *r, size_t span, const int8_t *x, size_t x_stride, __m512i order,
-                               const scale_run *p, vi of_lane, sparse_sums *sums) {
-  __m512i codes[TILE_COLS], places[TILE_COLS], excess[TILE_COLS];
-  vf scales[TILE_COLS];
-  UNROLL
-  for (int j = 0; j < tile_cols; j++) {
-    const uint8_t *at = r[j].codes + span * SPAN_STEPS * step_bytes(format);
-    const kept128 w = format == WEIGHT_INT8_24 ? sparse_kept_int8(steps, at) : sparse_kept_int4(steps, at);
-    codes[j] = w.codes, places[j] = sparse_places(w.index);
-    excess[j] = sparse_excess(blocked ? vi_zero() : sums->excess[j], w.codes);
-    if (blocked)
-      scales[j] = span_scales(&p[j], &p[0], of_lane, span), excess[j] = _mm512_sub_epi32(vi_zero(), excess[j]);
-    sums->excess[j] = excess[j];
-  }
-  UNROLL
-  for (int i = 0; i < x_rows; i++) {
-    const int8_t *from = x + (size_t)i * x_stride;
-    const __m512i a = sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(from)));
-    const __m512i b = steps == 2 ? sparse_unsigned(_mm512_permutexvar_epi8(order, _mm512_loadu_si512(from + STEP))) : a;
-    UNROLL
-    for (int j = 0; j < tile_cols; j++) {
-      const __m512i selected = _mm512_permutex2var_epi8(a, places[j], b);
-      if (blocked)
-        sums->floats[i][j] =
-            v_fma(vi_float(_mm512_dpbusd_epi32(excess[j], selected, codes[j])), scales[j], sums->floats[i][j]);
-      else
-        sums->ints[i][j] = _mm512_dpbusd_epi32(sums->ints[i][j], selected, codes[j]);
-    }
+/* Scales of spans [span, span + SPANS) of a row as FP32, 0 past its end, and past those that a vector holds. */
+ALWAYS_INLINE void sparse_scales(const weight *w, packed_row r, size_t span, float to[RUN_STEPS * STEP_SCALES]) {
+  const int shift = __builtin_ctz(w->block);
+  const size_t first = span * SPAN >> shift, left = ((w->cols - 1) >> shift) + 1 - first;
+  const size_t most = (size_t)(SPANS * SPAN) >> shift, count = left < most ? left : most;
+  for (size_t i = 0; i < count || i == 0; i += LANES) {
+    const __mmask16 here = (__mmask16)(left - i < LANES ? (1u << (left - i)) - 1 : 0xffff);
+    const vf scales = w->scales_type == SCALE_F16
+                          ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(here, r.scales + 2 * (first + i)))
+                          : _mm512_maskz_loadu_ps(here, r.scales + sizeof(float) * (first + i));
+    v_store(to + i, v_mul(scales, v_set(INT4_UNIT)));
   }
 }
 
@@ -140,79 +136,159 @@ ALWAYS_INLINE void sparse_ask(weight_format format, int blocked, int tile_cols, 
   if (blocked) __builtin_prefetch(ahead->scales + span * ahead->scales_step, 0, 3);
 }
 
-/* All x_rows rows of x times tile_cols rows of w. */
+/* A tile: its sums. */
+typedef struct sparse_sums {
+  vf floats[SPARSE_ROWS][FEW_COLS_MOST];
+  vi ints[SPARSE_ROWS][FEW_COLS_MOST], excess[FEW_COLS_MOST];
+} sparse_sums;
+
+/* A span of x_rows rows of x, which are ready; scales: of the span's lanes. */
+ALWAYS_INLINE void sparse_span(weight_format format, int blocked, int x_rows, int tile_cols, __mmask64 both,
+                               const packed_row *r, size_t span, const int8_t *x, const vf *scales, sparse_sums *sums) {
+  __m512i codes[SPARSE_COLS], places[SPARSE_COLS], excess[SPARSE_COLS];
+  UNROLL
+  for (int j = 0; j < tile_cols; j++) {
+    const uint8_t *at = r[j].codes + span * SPAN_STEPS * step_bytes(format);
+    const kept128 w = format == WEIGHT_INT8_24 ? sparse_kept_int8(both, at) : sparse_kept_int4(both, at);
+    codes[j] = w.codes, places[j] = sparse_places(w.index);
+    if (blocked)
+      excess[j] = _mm512_sub_epi32(vi_zero(), sparse_excess(vi_zero(), w.codes));
+    else
+      sums->excess[j] = sparse_excess(sums->excess[j], w.codes);
+  }
+  UNROLL
+  for (int i = 0; i < x_rows; i++) {
+    const __m512i a = _mm512_loadu_si512(x + i * SPAN);
+    const __m512i b = _mm512_loadu_si512(x + i * SPAN + STEP);
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) {
+      const __m512i selected = _mm512_permutex2var_epi8(a, places[j], b);
+      if (blocked)
+        sums->floats[i][j] =
+            v_fma(vi_float(_mm512_dpbusd_epi32(excess[j], selected, codes[j])), scales[j], sums->floats[i][j]);
+      else
+        sums->ints[i][j] = _mm512_dpbusd_epi32(sums->ints[i][j], selected, codes[j]);
+    }
+  }
+}
+
+/* The sums of 4 vectors as FP32. */
+ALWAYS_INLINE __m128 vi_sum4(vi a, vi b, vi c, vi d) {
+  const vi ab = _mm512_add_epi32(_mm512_shuffle_i64x2(a, b, 0x44), _mm512_shuffle_i64x2(a, b, 0xee));
+  const vi cd = _mm512_add_epi32(_mm512_shuffle_i64x2(c, d, 0x44), _mm512_shuffle_i64x2(c, d, 0xee));
+  vi q = _mm512_add_epi32(_mm512_shuffle_i64x2(ab, cd, 0x88), _mm512_shuffle_i64x2(ab, cd, 0xdd));
+  q = _mm512_add_epi32(q, _mm512_shuffle_epi32(q, 0x4e));
+  q = _mm512_add_epi32(q, _mm512_shuffle_epi32(q, 0xb1));
+  const vi lanes = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm_cvtepi32_ps(_mm512_castsi512_si128(_mm512_permutexvar_epi32(lanes, q)));
+}
+
+/* As few_finish_tile, of integer sums, which any order adds up. */
+ALWAYS_INLINE void sparse_finish_ints(int x_rows, int tile_cols, const linear_args *a, const cpu_input *in, size_t n0,
+                                      sparse_sums *s, const float factors[FEW_COLS_MOST]) {
+  UNROLL
+  for (int i = 0; i < x_rows; i++) {
+    UNROLL
+    for (int j = 0; j < tile_cols; j++) s->ints[i][j] = _mm512_sub_epi32(s->ints[i][j], s->excess[j]);
+  }
+  int i = 0;
+  if (tile_cols == 4) {
+    UNROLL
+    for (; i < x_rows; i++)
+      few_write4(
+          a, in, (size_t)i, n0,
+          _mm_mul_ps(vi_sum4(s->ints[i][0], s->ints[i][1], s->ints[i][2], s->ints[i][3]), _mm_loadu_ps(factors)));
+  }
+  if (tile_cols == 2) {
+    UNROLL
+    for (; i + 2 <= x_rows; i += 2)
+      few_write2(a, in, (size_t)i, n0,
+                 _mm_mul_ps(vi_sum4(s->ints[i][0], s->ints[i][1], s->ints[i + 1][0], s->ints[i + 1][1]),
+                            few_two(factors, factors)));
+  }
+  UNROLL
+  for (; i < x_rows; i++) {
+    UNROLL
+    for (int j = 0; j < tile_cols; j++)
+      few_finish(a, in, (size_t)i, n0 + (size_t)j, (float)vi_sum(s->ints[i][j]) * factors[j]);
+  }
+}
+
+/* All x_rows rows of x, which are ready, times tile_cols rows of w, from n0. */
 ALWAYS_INLINE void sparse_few_tile(weight_format format, int blocked, int x_rows, int tile_cols, const cpu_kernels *k,
-                                   const linear_args *a, const cpu_input *in, size_t n0) {
+                                   const linear_args *a, const cpu_input *in, const int8_t *x, size_t n0) {
   const weight *w = a->w;
-  const size_t spans = w->cols / SPAN, rest = w->cols % SPAN, stride = in->code_stride;
-  const int8_t *x = in->codes;
-  const __m512i order = sparse_order(w->pairs);
-  const vi of_lane = blocked ? v_blocks_of_lanes(__builtin_ctz(w->block)) : vi_zero();
-  packed_row r[TILE_COLS];
+  const size_t spans = sparse_spans(w);
+  const __mmask64 last = w->cols > (spans - 1) * SPAN + STEP ? ~(__mmask64)0 : 0;
+  const int shift = blocked ? __builtin_ctz(w->block) : 0;
+  const vi of_lane = blocked ? v_blocks_of_lanes(shift) : vi_zero();
+  float runs[SPARSE_COLS][RUN_STEPS * STEP_SCALES], factors[FEW_COLS_MOST] = {0};
+  packed_row r[SPARSE_COLS];
   sparse_sums sums;
-  scale_run p[TILE_COLS];
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
     r[j] = row_of(w, n0 + (size_t)j);
+    factors[j] = cpu_row_factor(k, w, n0 + (size_t)j);
     sums.excess[j] = vi_zero();
     UNROLL
     for (int i = 0; i < x_rows; i++) sums.floats[i][j] = v_zero(), sums.ints[i][j] = vi_zero();
   }
   const sparse_ahead ahead = sparse_ahead_of(tile_cols, w, r[0]);
-  for (size_t span = 0; span < spans; span++, x += SPAN) {
-    if (blocked && span % SPANS == 0)
-      for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], span, &p[j]);
-    sparse_ask(format, blocked, tile_cols, &ahead, span);
-    sparse_span(format, blocked, x_rows, tile_cols, 2, r, span, x, stride, order, p, of_lane, &sums);
-  }
-  if (rest > 0) {
-    if (blocked && spans % SPANS == 0)
-      for (int j = 0; j < tile_cols; j++) spans_fill(w, r[j], spans, &p[j]);
-    if (rest > STEP)
-      sparse_span(format, blocked, x_rows, tile_cols, 2, r, spans, x, stride, order, p, of_lane, &sums);
-    else
-      sparse_span(format, blocked, x_rows, tile_cols, 1, r, spans, x, stride, order, p, of_lane, &sums);
-  }
-  UNROLL
-  for (int j = 0; j < tile_cols; j++) {
-    const float factor = cpu_row_factor(k, w, n0 + (size_t)j);
-    UNROLL
-    for (int i = 0; i < x_rows; i++) {
-      const vi sum = _mm512_sub_epi32(sums.ints[i][j], sums.excess[j]);
-      few_finish(a, in, (size_t)i, n0 + (size_t)j, codes_sum(blocked, sums.floats[i][j], sum) * factor);
+  for (size_t span = 0; span < spans; span++, x += x_rows * SPAN) {
+    vf scales[SPARSE_COLS];
+    if (blocked && span % SPANS == 0) {
+      for (int j = 0; j < tile_cols; j++) sparse_scales(w, r[j], span, runs[j]);
     }
+    const size_t at = (span * SPAN >> shift) - (span / SPANS * SPANS * SPAN >> shift);
+    UNROLL
+    for (int j = 0; j < tile_cols && blocked; j++) scales[j] = v_scales_of_lanes(&runs[j][at], of_lane);
+    sparse_ask(format, blocked, tile_cols, &ahead, span);
+    sparse_span(format, blocked, x_rows, tile_cols, span + 1 < spans ? ~(__mmask64)0 : last, r, span, x, scales, &sums);
   }
+  if (blocked)
+    few_finish_tile(x_rows, tile_cols, a, in, 0, n0, sums.floats, factors);
+  else
+    sparse_finish_ints(x_rows, tile_cols, a, in, n0, &sums, factors);
 }
 
+typedef void (*sparse_fn)(const cpu_kernels *k, const linear_args *a, const cpu_input *in, const int8_t *x,
+                          size_t begin, size_t end);
+
 #define SPARSE_FEW(name, format, blocked, x_rows, cols)                                                                \
-  static __attribute__((noinline)) void name##_##x_rows(const cpu_kernels *k, const linear_args *a,                    \
-                                                        const cpu_input *in, size_t begin, size_t end) {               \
+  static __attribute__((noinline)) void name##_##x_rows(                                                               \
+      const cpu_kernels *k, const linear_args *a, const cpu_input *in, const int8_t *x, size_t begin, size_t end) {    \
     size_t n = begin;                                                                                                  \
-    for (; n + (cols) <= end; n += (cols)) sparse_few_tile(format, blocked, x_rows, cols, k, a, in, n);                \
-    for (; n < end; n++) sparse_few_tile(format, blocked, x_rows, 1, k, a, in, n);                                     \
+    for (; n + (cols) <= end; n += (cols)) sparse_few_tile(format, blocked, x_rows, cols, k, a, in, x, n);             \
+    for (; n < end; n++) sparse_few_tile(format, blocked, x_rows, 1, k, a, in, x, n);                                  \
   }
-/* more_cols: with 5 and 6 rows of x. Measured: integer sums want registers, scales to be used by several rows. */
-#define SPARSE_FEW_ALL(name, format, blocked, more_cols)                                                               \
-  SPARSE_FEW(name, format, blocked, 1, TILE_COLS)                                                                      \
-  SPARSE_FEW(name, format, blocked, 2, TILE_COLS)                                                                      \
-  SPARSE_FEW(name, format, blocked, 3, TILE_COLS)                                                                      \
-  SPARSE_FEW(name, format, blocked, 4, TILE_COLS)                                                                      \
-  SPARSE_FEW(name, format, blocked, 5, more_cols)                                                                      \
-  SPARSE_FEW(name, format, blocked, 6, more_cols)                                                                      \
-  static const few_fn name##_of[SPARSE_ROWS + 1] = {NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6};
+#define SPARSE_FEW_ALL(name, format, blocked, four)                                                                    \
+  SPARSE_FEW(name, format, blocked, 1, 4)                                                                              \
+  SPARSE_FEW(name, format, blocked, 2, 4)                                                                              \
+  SPARSE_FEW(name, format, blocked, 3, 4)                                                                              \
+  SPARSE_FEW(name, format, blocked, 4, four)                                                                           \
+  SPARSE_FEW(name, format, blocked, 5, 2)                                                                              \
+  SPARSE_FEW(name, format, blocked, 6, 2)                                                                              \
+  SPARSE_FEW(name, format, blocked, 7, 2)                                                                              \
+  SPARSE_FEW(name, format, blocked, 8, 2)                                                                              \
+  static const sparse_fn name##_of[SPARSE_ROWS + 1] = {NULL,     name##_1, name##_2, name##_3, name##_4,               \
+                                                       name##_5, name##_6, name##_7, name##_8};
 SPARSE_FEW_ALL(sparse_few_int8, WEIGHT_INT8_24, 0, 2)
 SPARSE_FEW_ALL(sparse_few_int4, WEIGHT_INT4_24, 0, 2)
-SPARSE_FEW_ALL(sparse_few_int4_blocks, WEIGHT_INT4_24, 1, TILE_COLS)
+SPARSE_FEW_ALL(sparse_few_int4_blocks, WEIGHT_INT4_24, 1, 4)
 
 ALWAYS_INLINE void few_sparse(weight_format format, int blocked, const cpu_panel *form, const cpu_kernels *k,
                               const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  const few_fn *of = format == WEIGHT_INT8_24 ? sparse_few_int8_of
-                     : blocked                ? sparse_few_int4_blocks_of
-                                              : sparse_few_int4_of;
-  if (a->m > SPARSE_ROWS)
+  _Alignas(64) int8_t ready[SPARSE_X];
+  const sparse_fn *of = format == WEIGHT_INT8_24 ? sparse_few_int8_of
+                        : blocked                ? sparse_few_int4_blocks_of
+                                                 : sparse_few_int4_of;
+  const size_t row_bytes = sparse_spans(a->w) * SPAN;
+  if (a->m > SPARSE_ROWS || a->m * row_bytes > SPARSE_X) {
     kernels_few_panel(form, k, a, in, begin, end);
-  else
-    of[a->m](k, a, in, begin, end);
+    return;
+  }
+  sparse_ready(a->w, in, a->m, ready);
+  of[a->m](k, a, in, ready, begin, end);
 }
 
 /* -- panels: of each row the codes of its steps and then −128 Σw for each lane of them; with scales of blocks, span by
@@ -272,17 +348,6 @@ ALWAYS_INLINE void sparse_fill(weight_format format, int blocked, const weight *
   memset(to, 0, (CPU_PANEL_GROUP - 1 - (rows + CPU_PANEL_GROUP - 1) % CPU_PANEL_GROUP) * stride * CODES_BYTES);
 }
 
-/* The sums of 4 vectors as FP32. */
-ALWAYS_INLINE __m128 vi_sum4(const vi v[4]) {
-  const vi ab = _mm512_add_epi32(_mm512_shuffle_i64x2(v[0], v[1], 0x44), _mm512_shuffle_i64x2(v[0], v[1], 0xee));
-  const vi cd = _mm512_add_epi32(_mm512_shuffle_i64x2(v[2], v[3], 0x44), _mm512_shuffle_i64x2(v[2], v[3], 0xee));
-  vi q = _mm512_add_epi32(_mm512_shuffle_i64x2(ab, cd, 0x88), _mm512_shuffle_i64x2(ab, cd, 0xdd));
-  q = _mm512_add_epi32(q, _mm512_shuffle_epi32(q, 0x4e));
-  q = _mm512_add_epi32(q, _mm512_shuffle_epi32(q, 0xb1));
-  const vi lanes = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-  return _mm_cvtepi32_ps(_mm512_castsi512_si128(_mm512_permutexvar_epi32(lanes, q)));
-}
-
 /* tile_rows rows of x times 4 rows of w. */
 ALWAYS_INLINE void sparse_tile(int tile_rows, const panel_job *job, size_t row, size_t col, float *lanes) {
   const int8_t *x = (const int8_t *)job->codes + row * job->code_stride;
@@ -310,7 +375,7 @@ ALWAYS_INLINE void sparse_tile(int tile_rows, const panel_job *job, size_t row, 
   UNROLL
   for (int i = 0; i < tile_rows; i++) {
     if (job->last) {
-      panel_write(job, row + (size_t)i, col, vi_sum4(sums[i]));
+      panel_write(job, row + (size_t)i, col, vi_sum4(sums[i][0], sums[i][1], sums[i][2], sums[i][3]));
       continue;
     }
     UNROLL

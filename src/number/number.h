@@ -99,20 +99,87 @@ NUMBER_SHARED float e2m1_to_f32(uint8_t code) {
 
 NUMBER_SHARED int8_t int4_to_int(uint8_t code) { return (int8_t)(((code & 0xf) ^ 0x8) - 0x8); } /* −8 … 7 */
 
-/* To nearest, ties to even, saturating: infinity and what is beyond the largest value become the largest value, with its
+/* ---- encoders of the small formats
+ *
+ * To nearest, ties to even, saturating: infinity and what is beyond the largest value become the largest value, with its
  * sign; subnormals are kept; −0 keeps its sign. NaN becomes the format's quiet NaN with its sign (E4M3 0x7f, E5M2 0x7e);
  * E2M1, INT4 and INT8 have none: 0. */
-uint8_t e4m3_from_f32(float value);
-uint8_t e5m2_from_f32(float value);
-uint8_t e2m1_from_f32(float value); /* 0 … 15 */
+
+/* What the encoders need to know of a small format with a sign bit. */
+typedef struct small_float {
+  uint32_t mantissa_bits;
+  uint32_t min_exponent; /* of the normal numbers, as FP32 has it: e + 127 */
+  float largest;
+  uint8_t sign, largest_code, nan_code; /* nan_code: with its sign, or 0 */
+} small_float;
+
+NUMBER_SHARED uint32_t small_from_f32(float value, small_float format) {
+  uint32_t magnitude = f32_bits(value) & 0x7fffffffu;
+  uint32_t sign = f32_bits(value) >> 31 ? format.sign : 0u;
+  if (magnitude > 0x7f800000u) return format.nan_code ? sign | format.nan_code : 0u;
+  if (magnitude >= f32_bits(format.largest)) return sign | format.largest_code;
+  uint32_t dropped = 23u - format.mantissa_bits;
+  if (magnitude >> 23 < format.min_exponent) {
+    /* A multiple of the smallest subnormal, which is the last place of shift. The addition rounds to nearest even. */
+    uint32_t shift = (format.min_exponent + dropped) << 23;
+    float shifted = f32_from_bits(magnitude) + f32_from_bits(shift);
+    return sign | (f32_bits(shifted) - shift);
+  }
+  magnitude += (1u << (dropped - 1)) - 1u + ((magnitude >> dropped) & 1u);
+  return sign | (magnitude - ((format.min_exponent - 1u) << 23)) >> dropped;
+}
+
+NUMBER_SHARED uint8_t e4m3_from_f32(float value) {
+  const small_float format = {3, 127 - 6, 448.0f, 0x80, 0x7e, 0x7f};
+  return (uint8_t)small_from_f32(value, format);
+}
+
+NUMBER_SHARED uint8_t e5m2_from_f32(float value) {
+  const small_float format = {2, 127 - 14, 57344.0f, 0x80, 0x7b, 0x7e};
+  return (uint8_t)small_from_f32(value, format);
+}
+
+/* 0 … 15 */
+NUMBER_SHARED uint8_t e2m1_from_f32(float value) {
+  const small_float format = {1, 127, 6.0f, 0x8, 0x7, 0};
+  return (uint8_t)small_from_f32(value, format);
+}
+
 /* The power of two nearest to value, 2^−127 … 2^127, ±0 and what is below included. The middle goes up, and FP32 subnormals
  * above 2^−127 become 2^−126: both as ml_dtypes does it. NaN and negative values: 0xff; infinity: 2^127. */
-uint8_t e8m0_from_f32(float value);
-uint8_t e8m0_from_f32_up(float value); /* the smallest power of two ≥ value; above 2^127: 0xff */
-uint8_t int4_from_f32(float value);    /* −7 … 7, as 4 bits of two's complement */
-int8_t int8_from_f32(float value);     /* −127 … 127 */
+NUMBER_SHARED uint8_t e8m0_from_f32(float value) {
+  uint32_t bits = f32_bits(value);
+  if (bits == 0x80000000u || bits <= 0x00400000u) return 0;
+  if (bits > 0x7f800000u) return 0xff; /* NaN and negative values */
+  uint32_t code = (bits + 0x00400000u) >> 23;
+  return (uint8_t)(code < 254 ? code : 254);
+}
 
-/* Bulk, count elements; from and to may be unaligned and must not overlap. The best twin for this CPU is chosen. */
+/* The smallest power of two ≥ value; above 2^127: 0xff. */
+NUMBER_SHARED uint8_t e8m0_from_f32_up(float value) {
+  uint32_t bits = f32_bits(value);
+  if (bits == 0x80000000u || bits <= 0x00400000u) return 0;
+  if (bits > 0x7f000000u) return 0xff; /* NaN and negative values too */
+  return (uint8_t)((bits + 0x007fffffu) >> 23);
+}
+
+/* The integer nearest to value, ties to even, within ±limit; NaN: 0. */
+NUMBER_SHARED int32_t integer_from_f32(float value, float limit) {
+  const float shift = 0x1.8p23f; /* its last place is 1: the addition rounds */
+  if (value != value) return 0;
+  if (value > limit) value = limit;
+  if (value < -limit) value = -limit;
+  return (int32_t)(f32_bits(value + shift) - f32_bits(shift));
+}
+
+/* −7 … 7, as 4 bits of two's complement. */
+NUMBER_SHARED uint8_t int4_from_f32(float value) { return (uint8_t)(integer_from_f32(value, 7.0f) & 0xf); }
+/* −127 … 127 */
+NUMBER_SHARED int8_t int8_from_f32(float value) { return (int8_t)integer_from_f32(value, 127.0f); }
+
+/* ---- bulk
+ *
+ * Count elements; from and to may be unaligned and must not overlap. The best twin for this CPU is chosen. */
 void bf16_to_f32_n(const void *from, void *to, size_t count);
 void bf16_from_f32_n(const void *from, void *to, size_t count);
 void f16_to_f32_n(const void *from, void *to, size_t count);

@@ -103,19 +103,19 @@ void int4_to_f32_avx2(const void *from, void *to, size_t count) {
 /* ---- encode ---- */
 
 /* What the encoder needs to know of a small format with a sign bit; FP32 exponents are with their bias. */
-typedef struct small_float {
+typedef struct small_vectors {
   int dropped;      /* mantissa bits that FP32 has more */
   int min_exponent; /* of the normal numbers */
   int sign_shift;   /* from FP32's sign bit to the code's */
   float largest;
-} small_float;
+} small_vectors;
 
 /* Codes of eight values, NaN like infinity.
  *
  * 2^(e + dropped), with e the value's exponent or, when that is larger, the smallest normal one, has the code's last
  * place as its own: adding it rounds to nearest even. What the sum has more is the mantissa with the implicit one (which
  * subnormals lack); the exponent's part is added to that, and a carry goes on into the exponent by itself. */
-static inline __m256i small_codes(__m256 values, small_float format) {
+static inline __m256i small_codes(__m256 values, small_vectors format) {
   __m256i bits = _mm256_castps_si256(values);
   __m256i magnitude = _mm256_and_si256(bits, all(0x7fffffff));
   magnitude = _mm256_min_epi32(magnitude, all((int)f32_bits(format.largest)));
@@ -133,19 +133,19 @@ static inline __m256i small_codes(__m256 values, small_float format) {
 static inline __m256i is_nan(__m256 values) { return _mm256_castps_si256(_mm256_cmp_ps(values, values, _CMP_UNORD_Q)); }
 
 static inline __m256i e4m3_codes(__m256 values) {
-  static const small_float format = {.dropped = 20, .min_exponent = 127 - 6, .sign_shift = 24, .largest = 448.0f};
+  static const small_vectors format = {.dropped = 20, .min_exponent = 127 - 6, .sign_shift = 24, .largest = 448.0f};
   /* the largest code is 0x7e, NaN 0x7f */
   return _mm256_or_si256(small_codes(values, format), _mm256_srli_epi32(is_nan(values), 31));
 }
 
 static inline __m256i e5m2_codes(__m256 values) {
-  static const small_float format = {.dropped = 21, .min_exponent = 127 - 14, .sign_shift = 24, .largest = 57344.0f};
+  static const small_vectors format = {.dropped = 21, .min_exponent = 127 - 14, .sign_shift = 24, .largest = 57344.0f};
   /* the largest code is 0x7b, NaN 0x7e: 3 more */
   return _mm256_add_epi32(small_codes(values, format), _mm256_and_si256(is_nan(values), all(3)));
 }
 
 static inline __m256i e2m1_codes(__m256 values) {
-  static const small_float format = {.dropped = 22, .min_exponent = 127, .sign_shift = 28, .largest = 6.0f};
+  static const small_vectors format = {.dropped = 22, .min_exponent = 127, .sign_shift = 28, .largest = 6.0f};
   return _mm256_andnot_si256(is_nan(values), small_codes(values, format));
 }
 

@@ -1,7 +1,6 @@
 /* pack/nvfp4.c: rows of E2M1 codes with an E4M3 scale for each 16, chosen by one of three rules. */
 #include "pack/pack_kernels.h"
 
-#define FOUR   4.0f /* Four-over-Six: the block's largest weight becomes 4 in place of 6 */
 #define BINADE NVFP4_TABLE_BEFORE
 #define ALL    ((1u << NVFP4_TRIED) - 1)
 
@@ -47,7 +46,7 @@ int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const p
   const size_t blocks = (count + NVFP4_BLOCK - 1) / NVFP4_BLOCK, whole = count / NVFP4_BLOCK;
   const int nonfinite = t->block_absmax(values, count, NVFP4_BLOCK, absmax);
   nearest_codes(spec, t, absmax, blocks, NVFP4_LARGEST, codes);
-  if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX) nearest_codes(spec, t, absmax, blocks, FOUR, four);
+  if (spec->search == NVFP4_SEARCH_FOUR_OVER_SIX) nearest_codes(spec, t, absmax, blocks, NVFP4_FOUR, four);
   if (spec->search == NVFP4_SEARCH_ABSMAX) {
     for (size_t b = 0; b < blocks; b++) codes[b] = codes[b] ? codes[b] : NVFP4_SCALE_OF_NONE;
     return nonfinite;

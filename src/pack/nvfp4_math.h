@@ -18,6 +18,7 @@
 #define NVFP4_NEAR_FOUR     2    /* so many, about absmax / 4 */
 #define NVFP4_NEAR                                                                                                     \
   (((1u << NVFP4_NEAR_SIX) - 1) | ((1u << NVFP4_NEAR_FOUR) - 1) << (NVFP4_NEAR_BEFORE + NVFP4_NEAR_FOUR_AT))
+#define NVFP4_FOUR   4.0f /* Four-over-Six: the block's largest weight becomes 4 in place of 6 */
 #define NVFP4_ANCHOR (129.0f / 128)
 #define NVFP4_TABLE  (2 * NVFP4_TABLE_BEFORE + NVFP4_LARGEST_SCALE + 1)
 typedef struct nvfp4_table {

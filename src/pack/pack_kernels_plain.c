@@ -1,9 +1,7 @@
 /* pack/pack_kernels_plain.c: the inner loops of packing in plain C: the definition of each. */
 #include "base/cpu.h"
 #include "pack/pack_kernels.h"
-
-#define MAGNITUDE 0x7fffffffu
-#define INFINITE  0x7f800000u
+#include "pack/pack_unit.h"
 
 static int block_absmax(const float *values, size_t count, size_t block, float *to) {
   int nonfinite = 0;
@@ -11,8 +9,8 @@ static int block_absmax(const float *values, size_t count, size_t block, float *
     const size_t left = count - c < block ? count - c : block;
     uint32_t largest = 0; /* magnitudes are in the order of their bits */
     for (size_t i = 0; i < left; i++) {
-      const uint32_t magnitude = f32_bits(values[c + i]) & MAGNITUDE;
-      if (magnitude >= INFINITE)
+      const uint32_t magnitude = pack_magnitude(values[c + i]);
+      if (magnitude >= PACK_INFINITE)
         nonfinite = 1;
       else if (magnitude > largest)
         largest = magnitude;
@@ -31,10 +29,7 @@ static void block_multiply(const float *values, size_t count, size_t block, cons
 }
 
 static void sizes(const float *values, size_t count, float *to) {
-  for (size_t i = 0; i < count; i++) {
-    const uint32_t magnitude = f32_bits(values[i]) & MAGNITUDE;
-    to[i] = f32_from_bits(magnitude > INFINITE ? 0 : magnitude);
-  }
+  for (size_t i = 0; i < count; i++) to[i] = pack_size(values[i]);
 }
 
 static void pair_up(const float *from_v, const float *from_size, float *v, float *size) {
@@ -50,28 +45,16 @@ static void pair_up(const float *from_v, const float *from_size, float *v, float
   }
 }
 
-/* Positions of the 2 largest of 4, ties to the lower; the lower position first. */
-static void two_largest(const float size[SPARSE_24_GROUP], size_t *first, size_t *second) {
-  size_t best = 0, next;
-  for (size_t i = 1; i < SPARSE_24_GROUP; i++)
-    if (size[i] > size[best]) best = i;
-  next = best == 0 ? 1 : 0;
-  for (size_t i = next + 1; i < SPARSE_24_GROUP; i++)
-    if (i != best && size[i] > size[next]) next = i;
-  *first = best < next ? best : next;
-  *second = best < next ? next : best;
-}
-
 /* kept[0 .. 32) = v / scale of the kept ones. */
 static void choose(const sparse_input *in, float kept[SPARSE_24_KEPT], uint8_t index[SPARSE_24_GROUPS / 2]) {
   memset(index, 0, SPARSE_24_GROUPS / 2);
   for (size_t g = 0; g < SPARSE_24_GROUPS; g++) {
-    const float *v = in->v + SPARSE_24_GROUP * g, scale = in->scales[g / (SPARSE_24_GROUPS / 2)];
-    size_t first, second;
-    two_largest(in->size + SPARSE_24_GROUP * g, &first, &second);
-    kept[2 * g] = v[first] / scale;
-    kept[2 * g + 1] = v[second] / scale;
-    index[g / 2] = (uint8_t)(index[g / 2] | (first | second << 2) << (4 * (g % 2)));
+    const float scale = in->scales[g / (SPARSE_24_GROUPS / 2)];
+    const size_t at = SPARSE_24_GROUP * g;
+    index[g / 2] =
+        (uint8_t)(index[g / 2] | pack_group_choose(in->v + at, in->size + at, kept + 2 * g) << (4 * (g % 2)));
+    kept[2 * g] /= scale;
+    kept[2 * g + 1] /= scale;
   }
 }
 
@@ -90,7 +73,7 @@ static void sparse_int4(const sparse_input *in, uint8_t codes[SPARSE_24_KEPT / 2
 }
 
 static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors, const float *squares, uint32_t tried) {
-  float least = f32_from_bits(INFINITE);
+  float least = f32_from_bits(PACK_INFINITE);
   size_t best = NVFP4_TRIED;
   for (size_t t = 0; t < NVFP4_TRIED; t++) {
     float sum = 0;

@@ -1,13 +1,11 @@
 /* pack/scales.c: one rule for the scales of FP8 and of the 2:4 formats. */
 #include "pack/pack_kernels.h"
-
-#include <float.h>
+#include "pack/pack_unit.h"
 
 #define F16_LEAST   0x1p-19f /* 6 significant bits: F16's subnormals are multiples of 2^-24 */
 #define F16_LARGEST 65504.0f
 #define E8M0_LEAST  0x1p-127f  /* code 0 */
 #define E8M0_MOST   0x1.fp127f /* from here on E4M3 rounds to 2^128, which FP32 has not */
-#define LEAST_SCALE 0x1p-149f  /* the smallest subnormal of FP32 */
 
 float pack_largest(weight_format format) {
   switch (format) {
@@ -29,16 +27,8 @@ size_t pack_block(const pack_spec *spec) {
   return spec->format == WEIGHT_FP8 || spec->format == WEIGHT_INT4_24 ? spec->block : 0;
 }
 
-static float exact_scale(float largest, float absmax) {
-  if (absmax == 0) return 1;
-  const float scale = absmax / largest;
-  if (scale * largest > FLT_MAX)
-    return f32_from_bits(f32_bits(scale) - 1); /* else the largest code would be infinite */
-  return scale == 0 ? LEAST_SCALE : scale;
-}
-
 int scale_fits(scale_type type, float largest, float absmax) {
-  const float scale = exact_scale(largest, absmax);
+  const float scale = pack_exact_scale(largest, absmax);
   if (type == SCALE_E8M0) return scale >= E8M0_LEAST && absmax < E8M0_MOST;
   if (type != SCALE_F16) return 1;
   const float stored = f16_to_f32(f16_from_f32(scale));
@@ -47,7 +37,7 @@ int scale_fits(scale_type type, float largest, float absmax) {
 
 void scales_store(scale_type type, float largest, float *scales, size_t count, void *to) {
   uint8_t *bytes = to;
-  for (size_t i = 0; i < count; i++) scales[i] = exact_scale(largest, scales[i]);
+  for (size_t i = 0; i < count; i++) scales[i] = pack_exact_scale(largest, scales[i]);
   switch (type) {
   case SCALE_F32: memcpy(to, scales, count * sizeof *scales); return;
   case SCALE_F16:

@@ -128,6 +128,12 @@ typedef struct backend_ops {
   viva_status (*alloc)(backend *b, size_t bytes, void **dev, viva_error *error);
   viva_status (*free)(backend *b, void *dev, viva_error *error); /* NULL is allowed */
   viva_status (*upload)(backend *b, void *dev, const void *host, size_t bytes, viva_error *error);
+  /* Optional, all or none: memory of the host's that the device reads by itself. An upload from it may still be under way when
+   * upload returns: its bytes stay as they are until upload_wait, which waits for every upload before it. host_free waits too,
+   * and can be called when the device is lost. */
+  viva_status (*host_alloc)(backend *b, size_t bytes, void **host, viva_error *error);
+  void (*host_free)(backend *b, void *host); /* NULL is allowed */
+  viva_status (*upload_wait)(backend *b, viva_error *error);
   viva_status (*download)(backend *b, void *host, const void *dev, size_t bytes, viva_error *error); /* waits */
   viva_status (*copy)(backend *b, void *dev_to, const void *dev_from, size_t bytes, viva_error *error);
 

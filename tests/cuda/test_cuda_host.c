@@ -15,6 +15,7 @@
 static struct {
   int devices, left, blocks;
   cudaError_t count_status, fault;
+  unsigned long long found;
 } fake;
 
 static cudaError_t next(void) {
@@ -67,6 +68,11 @@ static cudaError_t give(void *dev, cudaStream_t s) {
 }
 static cudaError_t take_host(void **host, size_t bytes) { return take(host, bytes, NULL, NULL); }
 static cudaError_t give_host(void *host) { return give(host, NULL); }
+static cudaError_t set(void *dev, int value, size_t bytes, cudaStream_t s) {
+  (void)s;
+  memset(dev, value, bytes);
+  return next();
+}
 static cudaError_t copy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s) {
   (void)kind, (void)s;
   const cudaError_t status = next();
@@ -93,11 +99,18 @@ static const cuda_api api = {.GetDeviceCount = get_count,
                              .MallocHost = take_host,
                              .FreeHost = give_host,
                              .MemcpyAsync = copy,
+                             .MemsetAsync = set,
                              .GetErrorName = error_name,
                              .GetErrorString = error_text};
 
 static int silu(step_queue q, const step_silu_args *a) { return (void)q, (void)a, (int)next(); }
-static const cuda_kernels kernels = {.silu_mul = silu};
+/* Finds a value that is not finite at fake.found. */
+static int pack_some(const pack_units_args *a, void *stream) {
+  (void)stream;
+  if (a->bad) *a->bad = fake.found;
+  return (int)next();
+}
+static const cuda_kernels kernels = {.silu_mul = silu, .pack_rows = pack_some};
 
 static int begin(void **state) {
   (void)state;
@@ -222,11 +235,62 @@ static void copies_fail_alone(void **state) {
   close_fake(o);
 }
 
+static void pinned_memory(void **state) {
+  const opened o = open_fake();
+  viva_error error = {0};
+  void *host;
+  (void)state;
+  fake.left = 0;
+  fake.fault = cudaErrorMemoryAllocation;
+  assert_int_equal(o.b->ops->host_alloc(o.b, 1000, &host, &error), VIVA_E_MEMORY);
+  assert_null(host);
+  assert_non_null(strstr(error.message, "no 1000 bytes of the host's memory could be pinned"));
+  assert_int_equal(o.b->ops->host_alloc(o.b, 1000, &host, &error), VIVA_OK);
+  o.b->ops->host_free(o.b, NULL);
+  fake.left = 0;
+  fake.fault = cudaErrorIllegalAddress;
+  assert_int_equal(o.b->ops->upload_wait(o.b, &error), VIVA_E_DEVICE);
+  o.b->ops->host_free(o.b, host); /* on a device that is lost */
+  close_fake(o);
+}
+
+/* The place that the kernel found becomes a row and a column; every call of packing fails in turn. */
+static void packing_tells_places(void **state) {
+  const opened o = open_fake();
+  const pack_spec spec = {.format = WEIGHT_FP8}, lenient = {.format = WEIGHT_FP8, .allow_nonfinite = 1};
+  const outer_rows values = {VIVA_F32, NULL, 100, 1};
+  pack_place bad;
+  const int before = fake.blocks;
+  (void)state;
+  fake.found = 2 * 100 + 37;
+  for (int i = 0; i < 6; i++) { /* memory for the place and its answer, setting, launch, copy, wait */
+    const opened other = open_fake();
+    fake.left = i;
+    fake.fault = cudaErrorInvalidValue;
+    assert_int_equal(other.b->ops->pack_rows(other.b, &spec, 10, 100, NULL, 5, 3, &values, &bad, NULL),
+                     VIVA_E_INTERNAL);
+    fake.left = -1;
+    other.b->ops->close(other.b);
+    runtime_release(other.rt);
+    assert_int_equal(fake.blocks, before);
+  }
+  assert_int_equal(o.b->ops->pack_rows(o.b, &spec, 10, 100, NULL, 5, 3, &values, &bad, NULL), VIVA_OK);
+  assert_true(bad.found && bad.row == 7 && bad.col == 37);
+  fake.found = ~0ull;
+  assert_int_equal(o.b->ops->pack_rows(o.b, &spec, 10, 100, NULL, 5, 3, &values, &bad, NULL), VIVA_OK);
+  assert_false(bad.found);
+  fake.found = 1;
+  assert_int_equal(o.b->ops->pack_rows(o.b, &lenient, 10, 100, NULL, 5, 3, &values, &bad, NULL), VIVA_OK);
+  assert_false(bad.found);
+  close_fake(o);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(tables_are_whole, begin),       cmocka_unit_test_setup(missing_devices_are_told, begin),
       cmocka_unit_test_setup(opening_fails_whole, begin),    cmocka_unit_test_setup(memory_ends, begin),
       cmocka_unit_test_setup(lost_devices_stay_lost, begin), cmocka_unit_test_setup(copies_fail_alone, begin),
+      cmocka_unit_test_setup(pinned_memory, begin),          cmocka_unit_test_setup(packing_tells_places, begin),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  *   cuda_backend.c   devices, opening and closing, errors
  *   cuda_memory.c    memory and copies
  *   cuda_weights.c   second forms of weights: the order of pack/gemv_order.h
+ *   cuda_pack.c      rows of weights packed there
  *   cuda_linear.c    products: which kernel runs which
  *   cuda_step.c      the other operations
  *   cuda_decode.c    a whole step of few rows as one launch of a captured graph
@@ -84,12 +85,17 @@ static inline size_t cuda_align(size_t bytes) { return (bytes + 255) & ~(size_t)
 viva_status cuda_alloc(backend *b, size_t bytes, void **dev, viva_error *error);
 viva_status cuda_free(backend *b, void *dev, viva_error *error);
 viva_status cuda_upload(backend *b, void *dev, const void *host, size_t bytes, viva_error *error);
+viva_status cuda_host_alloc(backend *b, size_t bytes, void **host, viva_error *error);
+void cuda_host_free(backend *b, void *host);
+viva_status cuda_upload_wait(backend *b, viva_error *error);
 viva_status cuda_download(backend *b, void *host, const void *dev, size_t bytes, viva_error *error);
 viva_status cuda_copy(backend *b, void *to, const void *from, size_t bytes, viva_error *error);
 viva_status cuda_read_pass(backend *b, const void *dev, size_t bytes, double *seconds, viva_error *error);
 viva_status cuda_chase(backend *b, const uint64_t *words, size_t reads, double *seconds, viva_error *error);
 size_t cuda_weight_bytes(backend *b, const weight *group, size_t count);
 viva_status cuda_weight_prepare(backend *b, weight *group, size_t count, void *dev, viva_error *error);
+viva_status cuda_pack_rows(backend *b, const pack_spec *spec, size_t all_rows, size_t cols, void *to, size_t row,
+                           size_t rows, const outer_rows *values, pack_place *bad, viva_error *error);
 viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_error *error);
 viva_status cuda_linear_gated(backend *b, const linear_args *args, viva_error *error);
 int cuda_takes_f16(backend *b, const linear_args *args, size_t count);

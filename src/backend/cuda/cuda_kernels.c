@@ -59,6 +59,7 @@ static int run_persist(const persist_program *p, const cuda_gpu *gpu, void *stre
 const cuda_kernels cuda_kernels_compiled = {
     .order_weight = convert_order_weight,
     .row_scales = convert_row_scales,
+    .pack_rows = pack_units_rows,
     .codes_to_f16 = convert_codes_to_f16,
     .finish = convert_finish,
     .read_memory = run_read_memory,

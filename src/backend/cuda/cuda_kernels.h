@@ -8,6 +8,7 @@
 #include "backend/cuda/gemm_expand.h"
 #include "backend/cuda/gemm_rows.h"
 #include "backend/cuda/gemv.h"
+#include "backend/cuda/pack_units.h"
 #include "backend/cuda/persist.h"
 #include "backend/cuda/step.h"
 #include "backend/cuda/step_exchange.h"
@@ -23,6 +24,7 @@ typedef struct cuda_kernels {
   /* convert.h */
   int (*order_weight)(const weight *w, void *to, void *stream);
   int (*row_scales)(const weight *w, float *scales, void *stream);
+  int (*pack_rows)(const pack_units_args *a, void *stream);
   int (*codes_to_f16)(convert_codes type, const void *codes, int m, int k, void *to, size_t to_stride, void *stream);
   int (*finish)(const convert_finish_args *args, void *stream);
   int (*read_memory)(const cuda_gpu *gpu, const void *dev, size_t bytes, void *sink, void *stream);

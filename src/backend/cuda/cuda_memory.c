@@ -30,6 +30,31 @@ viva_status cuda_upload(backend *b, void *dev, const void *host, size_t bytes, v
       b, cuda_check(c, c->api->MemcpyAsync(dev, host, bytes, cudaMemcpyHostToDevice, c->stream), "an upload", error));
 }
 
+static viva_status pin(cuda_backend *c, size_t bytes, void **host, viva_error *error) {
+  const cudaError_t status = c->api->MallocHost(host, bytes);
+  if (status != cudaSuccess) *host = NULL;
+  if (status != cudaErrorMemoryAllocation) return cuda_check(c, status, "taking pinned memory", error);
+  return error_set(error, VIVA_E_MEMORY, "no %zu bytes of the host's memory could be pinned", bytes);
+}
+
+viva_status cuda_host_alloc(backend *b, size_t bytes, void **host, viva_error *error) {
+  *host = NULL;
+  CUDA_CALL(b, pin(cuda_of(b), bytes, host, error));
+}
+
+void cuda_host_free(backend *b, void *host) {
+  cuda_backend *c = cuda_of(b);
+  if (!host) return;
+  const int alive = cuda_enter(c, NULL) == VIVA_OK;
+  c->api->FreeHost(host); /* waits for what reads it */
+  if (alive) cuda_leave(c, VIVA_OK);
+}
+
+viva_status cuda_upload_wait(backend *b, viva_error *error) {
+  cuda_backend *c = cuda_of(b);
+  CUDA_CALL(b, cuda_check(c, c->api->StreamSynchronize(c->stream), "an upload", error));
+}
+
 static viva_status bring(cuda_backend *c, void *host, const void *dev, size_t bytes, viva_error *error) {
   TRY(cuda_check(c, c->api->MemcpyAsync(host, dev, bytes, cudaMemcpyDeviceToHost, c->stream), "a download", error));
   return cuda_check(c, c->api->StreamSynchronize(c->stream), "a download", error);

@@ -1,8 +1,12 @@
 /* load/load.c: one list of slices, shared out among the threads, batch after batch.
  *
  * What the formats of some tensors depend on (a largest value, the range of the scales) is found first, in a pass of its
- * own over their slices. On a device whose memory the host cannot write, places lie in a staging buffer that is uploaded
- * after each batch; where the device packs, the buffer holds the rows as FP32.
+ * own over their slices. For a device whose memory the host cannot write, a batch fills a stage in the host's memory: of
+ * each tensor its rows as a matrix of their own, or, where the device packs, as the file has them or in FP32. Two stages take
+ * turns, so that one is read by the device while the threads fill the other:
+ *
+ *   threads   fill 0 │ fill 1 │ fill 0 │ fill 1        what the device packs waits in its own memory until the next
+ *   device           │ read 0 │ read 1 │ read 0        batch is filled
  */
 #include "load/load.h"
 
@@ -10,8 +14,8 @@
 
 #include "load/slice.h"
 
-/* Bytes of held weights in one batch: progress and cancel come between batches. */
-#define BATCH_BYTES ((uint64_t)32 << 20)
+/* Bytes of weights in one batch: progress and cancel come between batches. Pinning two stages takes 0.4 ms a MiB. */
+#define BATCH_BYTES ((size_t)16 << 20)
 
 /* Slices surveyed in one batch. */
 #define SURVEY_SLICES 256
@@ -23,9 +27,12 @@ typedef struct loader {
   slice *all; /* every slice of the pass */
   size_t count;
   const slice *slices; /* of this batch */
-  slice_target target;
+  uint8_t *stages[2];  /* the host's; both the same where the device does not read by itself */
+  size_t turn;
   void *values;         /* dev: rows that the device packs; NULL: it does not */
-  int unpacked;         /* this batch is of such rows, and target.base holds their FP32, in the file's order */
+  uint8_t *unpacked;    /* this batch is of such rows: where they go, in the file's order */
+  const slice *waiting; /* the first of such rows that are at values and not packed yet; NULL: there are none */
+  size_t waiting_rows;
   pack_survey *surveys; /* one for each slice of the batch, in a survey */
   slice_buffers *threads;
   viva_progress_fn progress;
@@ -89,9 +96,22 @@ static viva_status no_buffers(viva_error *error) {
 
 /* ---- a batch */
 
+/* What the device packs from: the file's type, or FP32. */
+static viva_dtype values_type(const plan_item *item) {
+  const viva_dtype type = type_get(item->view->type)->dtype;
+  const int taken = type == VIVA_F32 || type == VIVA_BF16 || type == VIVA_F16;
+  return item->source.kind == QUANT_DENSE && taken ? type : VIVA_F32;
+}
+
+static size_t values_row_bytes(const plan_item *item) {
+  return item->cols * (values_type(item) == VIVA_F32 ? sizeof(float) : sizeof(uint16_t));
+}
+
 static viva_status unpacked_slice(const loader *l, const slice *w, const slice_buffers *b, viva_error *error) {
-  float *to = (float *)(void *)l->target.base + (w->row - l->slices[0].row) * w->item->cols;
-  return slice_values(l->p, w, &(slice_buffers){.raw = b->raw, .values = to}, error);
+  uint8_t *to = l->unpacked + (w->row - l->slices[0].row) * values_row_bytes(w->item);
+  if (w->item->source.kind == QUANT_DENSE && values_type(w->item) == type_get(w->item->view->type)->dtype)
+    return slice_stored(l->p, w, to, error);
+  return slice_values(l->p, w, &(slice_buffers){.raw = b->raw, .values = (float *)(void *)to}, error);
 }
 
 static viva_status do_slice(void *arg, size_t i, size_t thread, viva_error *error) {
@@ -99,7 +119,7 @@ static viva_status do_slice(void *arg, size_t i, size_t thread, viva_error *erro
   const slice_buffers *b = &l->threads[thread];
   const slice *w = &l->slices[i];
   if (l->surveys) return slice_survey(l->p, w, b, &l->surveys[i], error);
-  return l->unpacked ? unpacked_slice(l, w, b, error) : slice_load(l->p, w, b, l->target, error);
+  return l->unpacked ? unpacked_slice(l, w, b, error) : slice_load(l->p, w, b, error);
 }
 
 static viva_status run_batch(loader *l, const slice *slices, size_t count, viva_error *error) {
@@ -170,99 +190,164 @@ static int device_packs(const plan_item *item) { return !weight_dense(item->spec
 
 static int by_device(const loader *l, const plan_item *item) { return l->values && device_packs(item); }
 
-/* The bytes of the block that a batch with this slice writes. On a device, codes and scales of a packed tensor are staged
- * together: all of it. Where the host writes, it is only the slice's share, for progress. */
-static void extent(const slice *w, int whole, uint64_t *begin, uint64_t *end) {
+/* Where in the block a slice ends, about: for progress. */
+static uint64_t end_of(const slice *w) {
   const plan_item *item = w->item;
-  uint64_t row_bytes = item->bytes / item->rows;
-  int all = whole && !weight_dense(item->spec.format);
-  *begin = item->offset + (all ? 0 : w->row * row_bytes);
-  *end = all || w->row + w->rows == item->rows ? item->offset + item->bytes
-                                               : item->offset + (w->row + w->rows) * row_bytes;
+  const size_t rows = w->row + w->rows;
+  return rows == item->rows ? item->offset + item->bytes : item->offset + rows * (item->bytes / item->rows);
 }
 
-/* Slices [begin, *end), packed on the host. *to: the end of what they fill. */
-static viva_status fill_batch(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, uint64_t *to,
-                              viva_error *error) {
-  const int staged = !b->host_memory;
-  uint64_t from, next;
-  extent(&l->all[begin], staged, &from, to);
-  for (*end = begin + 1; *end < l->count; ++*end) {
-    const slice *w = &l->all[*end];
-    extent(w, staged, &next, &next);
-    int same = staged && w->item == w[-1].item && !weight_dense(w->item->spec.format);
-    if (by_device(l, w->item) || (!same && *to - from >= BATCH_BYTES)) break;
-    *to = next;
+/* So many rows of an item as a matrix of their own, with what aligns the next one. They are part of one that was measured. */
+static size_t matrix_bytes(const plan_item *item, size_t rows) {
+  pack_sizes sizes;
+  if (pack_measure(&item->spec, rows, item->cols, &sizes)) return 0;
+  return (sizes.bytes + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
+}
+
+/* Behind the last slice of a batch that the host fills. */
+static size_t batch_end(const loader *l, size_t begin) {
+  size_t before = 0, rows = 0, end = begin; /* bytes of the items before the last one; its rows */
+  for (; end < l->count && !by_device(l, l->all[end].item); end++) {
+    const plan_item *item = l->all[end].item;
+    if (end > begin && item != l->all[end - 1].item) {
+      before += matrix_bytes(l->all[end - 1].item, rows);
+      rows = 0;
+    }
+    if (end > begin && before + matrix_bytes(item, rows + l->all[end].rows) > BATCH_BYTES) break;
+    rows += l->all[end].rows;
   }
-  if (staged) l->target.begin = from / PLAN_ALIGN * PLAN_ALIGN;
-  TRY(run_batch(l, l->all + begin, *end - begin, error));
-  if (!staged) return VIVA_OK;
-  return b->ops->upload(b, block + from, l->target.base + (from - l->target.begin), (size_t)(*to - from), error);
+  return end;
 }
 
-/* The rows of a batch, which lie at l->values, into the item's place: one head after the other where heads are interleaved
- * (whole ones: plan_slice_rows), every second row of its first and of its second half. */
-static viva_status pack_values(const loader *l, backend *b, const plan_item *item, uint8_t *to, size_t row, size_t rows,
-                               viva_error *error) {
+/* Behind the last slice of the item that begins at `begin`, of the batch; *rows: theirs. */
+static size_t run_end(const loader *l, size_t begin, size_t end, size_t *rows) {
+  size_t i = begin;
+  *rows = 0;
+  for (; i < end && l->all[i].item == l->all[begin].item; i++) *rows += l->all[i].rows;
+  return i;
+}
+
+/* Slices [begin, *end), by the host, in its own memory. */
+static viva_status fill_here(loader *l, uint8_t *block, size_t begin, size_t *end, viva_error *error) {
+  *end = batch_end(l, begin);
+  for (size_t i = begin; i < *end; i++) {
+    const plan_item *item = l->all[i].item;
+    l->all[i].to = (slice_target){block + item->offset, 0, item->rows};
+  }
+  return run_batch(l, l->all + begin, *end - begin, error);
+}
+
+/* Rows of an item, which are a matrix of their own at `from`, to their places. */
+static viva_status send_rows(backend *b, const plan_item *item, uint8_t *block, const slice_target *part,
+                             viva_error *error) {
+  pack_sizes here, there;
+  uint8_t *to = block + item->offset;
+  if (pack_measure(&item->spec, part->rows, item->cols, &here) ||
+      pack_measure(&item->spec, item->rows, item->cols, &there))
+    return error_set(error, VIVA_E_INTERNAL, "a weight was measured twice");
+  TRY(b->ops->upload(b, to + part->row * there.row_bytes, part->base, part->rows * there.row_bytes, error));
+  if (there.scale_row_bytes == 0) return VIVA_OK;
+  return b->ops->upload(b, to + there.scales_offset + part->row * there.scale_row_bytes,
+                        part->base + here.scales_offset, part->rows * there.scale_row_bytes, error);
+}
+
+/* The device has read the other stage. */
+static viva_status turn_stages(loader *l, backend *b, viva_error *error) {
+  if (!b->ops->upload_wait) return VIVA_OK;
+  l->turn = 1 - l->turn;
+  return b->ops->upload_wait(b, error);
+}
+
+/* Slices [begin, *end), by the host, by way of a stage. */
+static viva_status fill_staged(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, viva_error *error) {
+  uint8_t *at = l->stages[l->turn];
+  size_t rows;
+  *end = batch_end(l, begin);
+  for (size_t i = begin, next; i < *end; i = next) {
+    next = run_end(l, i, *end, &rows);
+    for (size_t j = i; j < next; j++) l->all[j].to = (slice_target){at, l->all[i].row, rows};
+    at += matrix_bytes(l->all[i].item, rows);
+  }
+  TRY(run_batch(l, l->all + begin, *end - begin, error));
+  TRY(turn_stages(l, b, error));
+  for (size_t i = begin; i < *end; i = run_end(l, i, *end, &rows))
+    TRY(send_rows(b, l->all[i].item, block, &l->all[i].to, error));
+  return VIVA_OK;
+}
+
+/* ---- packed by the device */
+
+/* The rows that wait, into their item's place: one head after the other where heads are interleaved (whole ones:
+ * plan_slice_rows), every second row of its first and of its second half. */
+static viva_status pack_waiting(loader *l, backend *b, uint8_t *block, viva_error *error) {
+  if (!l->waiting) return VIVA_OK;
+  const plan_item *item = l->waiting->item;
+  const size_t row = l->waiting->row, rows = l->waiting_rows, row_bytes = values_row_bytes(item);
   const size_t steps = item->head_rows ? 2 : 1, each = (item->head_rows ? item->head_rows : rows) / steps;
+  l->waiting = NULL;
   for (size_t at = 0; at < rows; at += steps * each)
     for (size_t half = 0; half < steps; half++) {
-      const outer_rows values = {.dtype = VIVA_F32,
-                                 .data = (float *)l->values + (at + half) * item->cols,
+      const outer_rows values = {.dtype = values_type(item),
+                                 .data = (uint8_t *)l->values + (at + half) * row_bytes,
                                  .row_stride = (ptrdiff_t)(steps * item->cols),
                                  .col_stride = 1};
       pack_place bad = {0};
-      TRY(b->ops->pack_rows(b, &item->spec, item->rows, item->cols, to, row + at + half * each, each, &values, &bad,
-                            error));
+      TRY(b->ops->pack_rows(b, &item->spec, item->rows, item->cols, block + item->offset, row + at + half * each, each,
+                            &values, &bad, error));
       if (bad.found) return slice_not_finite(l->p, item, bad, error);
     }
   return VIVA_OK;
 }
 
-/* Slices [begin, *end) of one item, packed by the device. */
-static viva_status fill_by_device(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, uint64_t *to,
-                                  viva_error *error) {
+/* Slices [begin, *end) of one item. */
+static viva_status fill_by_device(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, viva_error *error) {
   const slice *first = &l->all[begin];
-  const plan_item *item = first->item;
-  const size_t row_bytes = item->cols * sizeof(float);
+  const size_t row_bytes = values_row_bytes(first->item);
+  uint8_t *stage = l->stages[l->turn];
   size_t rows = first->rows;
   for (*end = begin + 1; *end < l->count; ++*end) {
-    if (l->all[*end].item != item || (rows + l->all[*end].rows) * row_bytes > BATCH_BYTES) break;
+    if (l->all[*end].item != first->item || (rows + l->all[*end].rows) * row_bytes > BATCH_BYTES) break;
     rows += l->all[*end].rows;
   }
-  l->unpacked = 1;
+  l->unpacked = stage;
   const viva_status status = run_batch(l, first, *end - begin, error);
-  l->unpacked = 0;
+  l->unpacked = NULL;
   if (status) return status;
-  TRY(b->ops->upload(b, l->values, l->target.base, rows * row_bytes, error));
-  uint64_t from;
-  extent(&l->all[*end - 1], 0, &from, to);
-  return pack_values(l, b, item, block + item->offset, first->row, rows, error);
+  TRY(turn_stages(l, b, error));
+  TRY(pack_waiting(l, b, block, error));
+  TRY(b->ops->upload(b, l->values, stage, rows * row_bytes, error));
+  l->waiting = first;
+  l->waiting_rows = rows;
+  return VIVA_OK;
+}
+
+static viva_status fill_next(loader *l, backend *b, uint8_t *block, size_t begin, size_t *end, viva_error *error) {
+  if (by_device(l, l->all[begin].item)) return fill_by_device(l, b, block, begin, end, error);
+  return b->host_memory ? fill_here(l, block, begin, end, error) : fill_staged(l, b, block, begin, end, error);
 }
 
 static viva_status fill_batches(loader *l, backend *b, uint8_t *block, viva_error *error) {
   const uint64_t before = l->done;
   for (size_t begin = 0, end; begin < l->count; begin = end) {
-    uint64_t to;
-    if (by_device(l, l->all[begin].item))
-      TRY(fill_by_device(l, b, block, begin, &end, &to, error));
-    else
-      TRY(fill_batch(l, b, block, begin, &end, &to, error));
-    l->done = before + to;
+    TRY(fill_next(l, b, block, begin, &end, error));
+    l->done = before + end_of(&l->all[end - 1]);
     TRY(tell(l, error));
   }
-  return VIVA_OK;
+  return pack_waiting(l, b, block, error);
 }
 
-/* Bytes of a staging buffer for every batch. */
-static size_t largest_batch(const loader *l) {
-  uint64_t largest = l->p->slice_values * sizeof(float), begin, end;
+/* Bytes of a stage for every batch. */
+static size_t stage_bytes(const loader *l) {
+  size_t most = 0;
+  uint64_t all = 0;
   for (size_t i = 0; i < l->count; i++) {
-    if (by_device(l, l->all[i].item)) continue;
-    extent(&l->all[i], 1, &begin, &end);
-    if (end - begin > largest) largest = end - begin;
+    const slice *w = &l->all[i];
+    const size_t bytes = by_device(l, w->item) ? w->rows * values_row_bytes(w->item) : matrix_bytes(w->item, w->rows);
+    all = budget_add(all, bytes);
+    if (bytes > most) most = bytes;
   }
-  return (size_t)(BATCH_BYTES + 2 * PLAN_ALIGN + largest); /* aligned begin, the gap before a weight */
+  if (most > BATCH_BYTES) return most;
+  return all < BATCH_BYTES ? (size_t)all : BATCH_BYTES;
 }
 
 /* Bytes of rows for every batch that a device packs; 0: there is none. */
@@ -270,7 +355,7 @@ static size_t largest_unpacked(const loader *l) {
   uint64_t largest = 0;
   for (size_t i = 0; i < l->count; i++) {
     const plan_item *item = l->all[i].item;
-    const uint64_t row_bytes = item->cols * sizeof(float), all = budget_mul(item->rows, row_bytes);
+    const uint64_t row_bytes = values_row_bytes(item), all = budget_mul(item->rows, row_bytes);
     const uint64_t most = l->all[i].rows * row_bytes > BATCH_BYTES ? l->all[i].rows * row_bytes : BATCH_BYTES;
     if (device_packs(item) && (all < most ? all : most) > largest) largest = all < most ? all : most;
   }
@@ -286,25 +371,39 @@ static viva_status take_values(loader *l, backend *b, viva_error *error) {
   return error_set(error, status, "the device failed while its memory was taken");
 }
 
+/* Of pinned memory where the device has it and as much can be had. */
+static viva_status take_stages(loader *l, backend *b, int *pinned, viva_error *error) {
+  const size_t bytes = stage_bytes(l);
+  *pinned = 0;
+  if (b->host_memory || l->count == 0) return VIVA_OK;
+  if (b->ops->host_alloc) {
+    void *both = NULL;
+    const viva_status status = b->ops->host_alloc(b, 2 * bytes, &both, error);
+    *pinned = status == VIVA_OK;
+    l->stages[0] = both, l->stages[1] = *pinned ? l->stages[0] + bytes : NULL;
+    if (status != VIVA_E_MEMORY) return status;
+  }
+  l->stages[0] = l->stages[1] = mem_alloc(l->m, bytes);
+  return l->stages[0] ? VIVA_OK : no_buffers(error);
+}
+
 static viva_status fill_block(void *block, const plan *p, viva_progress_fn progress, void *user, viva_error *error) {
   backend *b = p->engine->backend;
   loader l = {.p = p,
               .m = &p->engine->rt->mem,
               .pool = p->engine->pool,
-              .target = {.base = block},
               .progress = progress,
               .progress_user = user,
               .done = p->surveyed_bytes,
               .total = budget_add(p->surveyed_bytes, p->block_bytes)};
-  uint8_t *staging = NULL;
-  int missing = loader_begin(&l, is_loaded);
-  viva_status status = missing ? no_buffers(error) : take_values(&l, b, error);
-  if (!status && !b->host_memory) {
-    staging = l.target.base = mem_alloc(l.m, largest_batch(&l));
-    if (!staging) status = no_buffers(error);
-  }
+  int pinned = 0;
+  viva_status status = loader_begin(&l, is_loaded) ? no_buffers(error) : take_values(&l, b, error);
+  if (!status) status = take_stages(&l, b, &pinned, error);
   if (!status) status = fill_batches(&l, b, block, error);
-  mem_free(l.m, staging);
+  if (pinned)
+    b->ops->host_free(b, l.stages[0]);
+  else
+    mem_free(l.m, l.stages[0]);
   b->ops->free(b, l.values, NULL);
   loader_end(&l);
   return status;

@@ -126,30 +126,29 @@ viva_status slice_values(const plan *p, const slice *w, const slice_buffers *b, 
 
 /* ---- dense */
 
-static uint8_t *dense_row(const plan_item *item, slice_target t, size_t row) {
-  uint64_t row_bytes = item->cols * weight_element_bytes(item->spec.format);
-  return t.base + (item->offset + row * row_bytes - t.begin);
+static uint8_t *dense_row(const slice *w, size_t row) {
+  return w->to.base + (row - w->to.row) * w->item->cols * weight_element_bytes(w->item->spec.format);
 }
 
-static viva_status load_stored(const plan *p, const slice *w, const slice_buffers *b, slice_target t,
-                               viva_error *error) {
-  const plan_item *item = w->item;
-  size_t row_bytes = item->cols * weight_element_bytes(item->spec.format);
+viva_status slice_stored(const plan *p, const slice *w, uint8_t *to, viva_error *error) {
   const uint8_t *data;
-  if (!item->head_rows) {
-    uint8_t *to = dense_row(item, t, w->row);
-    TRY(source(p, w, to, &data, error));
-    if (data != to) memcpy(to, data, w->rows * row_bytes);
-    return VIVA_OK;
-  }
-  TRY(source(p, w, b->raw, &data, error));
-  for (size_t r = 0; r < w->rows; r++)
-    memcpy(dense_row(item, t, slice_row(w->row + r, item->head_rows)), data + r * row_bytes, row_bytes);
+  TRY(source(p, w, to, &data, error));
+  if (data != to) memcpy(to, data, w->rows * (size_t)plan_file_row_bytes(w->item));
   return VIVA_OK;
 }
 
-static viva_status load_dense(const plan *p, const slice *w, const slice_buffers *b, slice_target t,
-                              viva_error *error) {
+static viva_status load_stored(const plan *p, const slice *w, const slice_buffers *b, viva_error *error) {
+  const plan_item *item = w->item;
+  size_t row_bytes = item->cols * weight_element_bytes(item->spec.format);
+  const uint8_t *data;
+  if (!item->head_rows) return slice_stored(p, w, dense_row(w, w->row), error);
+  TRY(source(p, w, b->raw, &data, error));
+  for (size_t r = 0; r < w->rows; r++)
+    memcpy(dense_row(w, slice_row(w->row + r, item->head_rows)), data + r * row_bytes, row_bytes);
+  return VIVA_OK;
+}
+
+static viva_status load_dense(const plan *p, const slice *w, const slice_buffers *b, viva_error *error) {
   const plan_item *item = w->item;
   weight_format format = item->spec.format;
   TRY(slice_values(p, w, b, error));
@@ -158,11 +157,11 @@ static viva_status load_dense(const plan *p, const slice *w, const slice_buffers
                            "the tensor has values that are beyond the range of %s; load it with weights %s",
                            format == WEIGHT_F16 ? "F16 (65504)" : "BF16", format == WEIGHT_F16 ? "bf16" : "f32");
   if (!item->head_rows) {
-    convert(format, b->values, dense_row(item, t, w->row), w->rows * item->cols);
+    convert(format, b->values, dense_row(w, w->row), w->rows * item->cols);
     return VIVA_OK;
   }
   for (size_t r = 0; r < w->rows; r++)
-    convert(format, b->values + r * item->cols, dense_row(item, t, slice_row(w->row + r, item->head_rows)), item->cols);
+    convert(format, b->values + r * item->cols, dense_row(w, slice_row(w->row + r, item->head_rows)), item->cols);
   return VIVA_OK;
 }
 
@@ -175,24 +174,25 @@ viva_status slice_not_finite(const plan *p, const plan_item *item, pack_place ba
                          bad.row, bad.col);
 }
 
-static viva_status load_packed(const plan *p, const slice *w, const slice_buffers *b, slice_target t,
-                               viva_error *error) {
+static viva_status load_packed(const plan *p, const slice *w, const slice_buffers *b, viva_error *error) {
   const plan_item *item = w->item;
-  uint8_t *to = t.base + (item->offset - t.begin);
+  const slice_target *to = &w->to;
   pack_place bad = {0};
-  if (item->native) return slice_native(p, w, b, &item->spec, to, item->rows, w->row, error);
+  if (item->native) return slice_native(p, w, b, &item->spec, to->base, to->rows, w->row - to->row, error);
   TRY(slice_values(p, w, b, error));
   if (!item->head_rows)
-    pack_rows(&item->spec, item->rows, item->cols, to, w->row, w->rows, b->values, item->cols, NULL, &bad);
+    pack_rows(&item->spec, to->rows, item->cols, to->base, w->row - to->row, w->rows, b->values, item->cols, NULL,
+              &bad);
   for (size_t r = 0; item->head_rows && r < w->rows && !bad.found; r++)
-    pack_rows(&item->spec, item->rows, item->cols, to, slice_row(w->row + r, item->head_rows), 1,
+    pack_rows(&item->spec, to->rows, item->cols, to->base, slice_row(w->row + r, item->head_rows) - to->row, 1,
               b->values + r * item->cols, item->cols, NULL, &bad);
+  bad.row += to->row;
   return bad.found ? slice_not_finite(p, item, bad, error) : VIVA_OK;
 }
 
-viva_status slice_load(const plan *p, const slice *w, const slice_buffers *b, slice_target t, viva_error *error) {
-  if (!weight_dense(w->item->spec.format)) return load_packed(p, w, b, t, error);
-  return plan_as_stored(w->item) ? load_stored(p, w, b, t, error) : load_dense(p, w, b, t, error);
+viva_status slice_load(const plan *p, const slice *w, const slice_buffers *b, viva_error *error) {
+  if (!weight_dense(w->item->spec.format)) return load_packed(p, w, b, error);
+  return plan_as_stored(w->item) ? load_stored(p, w, b, error) : load_dense(p, w, b, error);
 }
 
 viva_status slice_survey(const plan *p, const slice *w, const slice_buffers *b, pack_survey *survey,

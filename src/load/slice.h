@@ -8,9 +8,16 @@
 
 #include "load/plan.h"
 
+/* Rows [row, row + rows) of an item as a matrix of their own. */
+typedef struct slice_target {
+  uint8_t *base;
+  size_t row, rows;
+} slice_target;
+
 typedef struct slice {
   const plan_item *item;
-  size_t row, rows;
+  size_t row, rows; /* whole heads where those are un-permuted */
+  slice_target to;  /* of slice_load: has the slice's rows */
 } slice;
 
 /* Of one thread. */
@@ -18,12 +25,6 @@ typedef struct slice_buffers {
   uint8_t *raw;  /* [plan.slice_bytes] */
   float *values; /* [plan.slice_values] */
 } slice_buffers;
-
-/* Where byte `begin` of the block of weights is. It is never behind a packed item's first byte, nor a dense slice's. */
-typedef struct slice_target {
-  uint8_t *base;
-  uint64_t begin;
-} slice_target;
 
 /* Row of the model (half-split order) of row r of the file, where llama.cpp's converter has interleaved the halves of
  * each head: file row 2i + j of a head is model row i + j · head_rows/2. head_rows 0: r. */
@@ -37,7 +38,10 @@ viva_status slice_values(const plan *p, const slice *w, const slice_buffers *b, 
 viva_status slice_native(const plan *p, const slice *w, const slice_buffers *b, const pack_spec *spec, uint8_t *data,
                          size_t all_rows, size_t at, viva_error *error);
 
-viva_status slice_load(const plan *p, const slice *w, const slice_buffers *b, slice_target t, viva_error *error);
+viva_status slice_load(const plan *p, const slice *w, const slice_buffers *b, viva_error *error);
+
+/* to = the slice's rows as the file has them; the tensor is dense there. */
+viva_status slice_stored(const plan *p, const slice *w, uint8_t *to, viva_error *error);
 
 /* E_NUMERIC for a value that a packed format cannot hold. */
 viva_status slice_not_finite(const plan *p, const plan_item *item, pack_place bad, viva_error *error);

@@ -48,7 +48,7 @@ static void unpermute(const quantize_output *out, const void *from, void *to, si
 /* Rows [row, row + rows) as FP32 in the model's order, in t->values. */
 static viva_status read_values(const rows_run *run, size_t row, size_t rows, const buffers *t, viva_error *error) {
   const plan_item *item = run->out->item;
-  slice w = {item, row, rows};
+  slice w = {.item = item, .row = row, .rows = rows};
   slice_buffers b = {t->raw, item->head_rows ? t->written : t->values};
   TRY(slice_values(&run->j->p, &w, &b, error));
   if (item->head_rows) unpermute(run->out, b.values, t->values, rows, item->cols * sizeof(float));
@@ -305,7 +305,7 @@ static viva_status copy_rows(quantize_job *j, quantize_output *out, const tensor
 /* Codes and scales of a packed matrix as the file has them; scales that several rows share are written for each. */
 static viva_status copy_packed(quantize_job *j, quantize_output *out, stream *s, viva_error *error) {
   mem *m = &j->engine->rt->mem;
-  slice all = {out->item, 0, out->item->rows};
+  slice all = {.item = out->item, .rows = out->item->rows};
   pack_sizes sizes;
   if (pack_measure(&out->spec, all.rows, out->item->cols, &sizes))
     return error_set(error, VIVA_E_LIMIT, "a packed matrix is too large");

@@ -25,6 +25,14 @@ typedef struct far_block {
   int used;
 } far_block;
 
+/* An upload from pinned memory that was asked for. */
+typedef struct far_upload {
+  struct far_upload *before;
+  void *to;
+  const void *from;
+  size_t bytes;
+} far_upload;
+
 far_device *far_of(backend *b) { return (far_device *)(void *)b; }
 
 /* ---- the two sides */
@@ -48,6 +56,14 @@ static void rights(far_device *far, int mode) {
   if (far->used && mprotect(far->arena, (far->used + PAGE - 1) / PAGE * PAGE, mode)) abort();
 }
 
+/* Makes the uploads that wait, in their order. */
+static void make_uploads(far_upload *last) {
+  if (!last) return;
+  make_uploads(last->before);
+  memcpy(last->to, last->from, last->bytes);
+  free(last);
+}
+
 /* A call begins: its memory can be touched, unless the device is lost. */
 static viva_status enter(far_device *far, viva_error *error) {
   while (far->hangs) usleep(1000);
@@ -59,6 +75,8 @@ static viva_status enter(far_device *far, viva_error *error) {
     return error_set(error, VIVA_E_DEVICE, "the device fell off");
   }
   rights(far, PROT_READ | PROT_WRITE);
+  make_uploads(far->late);
+  far->late = NULL;
   return VIVA_OK;
 }
 
@@ -130,9 +148,47 @@ static void far_info(backend *b, viva_device_info *info) {
   if (far->available) info->memory_available = far->available;
 }
 
-static viva_status far_upload(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
+/* From pinned memory it is made when the next call other than an upload begins. */
+static viva_status far_upload_rows(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
   far_device *far = far_of(b);
+  if (far->pinned && (const uint8_t *)from >= far->pinned && (const uint8_t *)from < far->pinned + far->pinned_bytes) {
+    far_upload *late = malloc(sizeof *late);
+    pthread_mutex_lock(&far->lock);
+    *late = (far_upload){far->late, far_dev(far, to), from, bytes};
+    far->late = late;
+    pthread_mutex_unlock(&far->lock);
+    return VIVA_OK;
+  }
   CALL((memcpy(far_dev(far, to), host(far, from), bytes), VIVA_OK));
+}
+
+static viva_status far_host_alloc(backend *b, size_t bytes, void **out, viva_error *error) {
+  far_device *far = far_of(b);
+  TRY(enter(far, error));
+  assert_null(far->pinned); /* one at a time is enough */
+  *out = far->pinned = malloc(bytes);
+  far->pinned_bytes = bytes;
+  memset(far->pinned, 0xff, bytes);
+  return leave(far, VIVA_OK);
+}
+
+static void far_host_free(backend *b, void *p) {
+  far_device *far = far_of(b);
+  if (!p) return;
+  assert_ptr_equal(p, far->pinned);
+  if (enter(far, NULL) == VIVA_OK) leave(far, VIVA_OK); /* makes what waits; a lost device never will */
+  for (far_upload *late = far->late, *before; late; late = before) {
+    before = late->before;
+    free(late);
+  }
+  far->late = NULL;
+  free(far->pinned);
+  far->pinned = NULL;
+}
+
+static viva_status far_upload_wait(backend *b, viva_error *error) {
+  far_device *far = far_of(b);
+  CALL(VIVA_OK);
 }
 
 static viva_status far_download(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
@@ -420,7 +476,7 @@ void far_begin_at(far_device *far, backend **slot, int flags) {
                            .info = far_info,
                            .alloc = far_alloc,
                            .free = far_free,
-                           .upload = far_upload,
+                           .upload = far_upload_rows,
                            .download = far_download,
                            .copy = far_copy,
                            .step_begin = far_step_begin,
@@ -446,6 +502,11 @@ void far_begin_at(far_device *far, backend **slot, int flags) {
                            .reserve = far_reserve};
   if (flags & FAR_PREPARE) far->ops.weight_bytes = far_weight_bytes, far->ops.weight_prepare = far_weight_prepare;
   if (flags & FAR_PACK) far->ops.pack_rows = far_pack_rows;
+  if (flags & FAR_PIN) {
+    far->ops.host_alloc = far_host_alloc;
+    far->ops.host_free = far_host_free;
+    far->ops.upload_wait = far_upload_wait;
+  }
   far->arena = mmap(NULL, ARENA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (far->arena == MAP_FAILED) fail_msg("no addresses for the device's memory");
   far->blocks = malloc(sizeof *far->blocks);

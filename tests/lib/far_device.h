@@ -28,11 +28,15 @@ typedef struct far_device {
   int lost;
   _Atomic int hangs;                     /* 1: calls do not come back until it is 0 again */
   size_t allocations, downloads, packed; /* counted; packed: rows */
+  struct far_upload *late;               /* not made yet, the last one first */
+  uint8_t *pinned;                       /* [pinned_bytes] */
+  size_t pinned_bytes;
 } far_device;
 
 enum {
   FAR_PREPARE = 1, /* with weight_bytes and weight_prepare */
-  FAR_PACK = 2     /* with pack_rows */
+  FAR_PACK = 2,    /* with pack_rows */
+  FAR_PIN = 4      /* with host_alloc: uploads from there are made as late as they may be */
 };
 
 /* The engine computes on the device until far_end. Everything made on it must be gone by then. */

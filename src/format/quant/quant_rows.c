@@ -167,10 +167,13 @@ static file_type code_type(const quant_matrix *m) {
 /* No writer gives E4M3's NaN (0x7f, 0xff). codes: row's, one for each column. */
 static viva_status check_codes(const work *w, uint64_t row, const uint8_t *codes) {
   const quant_matrix *m = w->m;
-  int found = 0;
-  size_t column = 0;
+  enum { BLOCK = 64 }; /* of a fixed length: vector instructions */
+  uint8_t found = 0;
+  size_t column = 0, i = 0;
   if (code_type(m) != TYPE_F8_E4M3) return VIVA_OK;
-  for (size_t i = 0; i < m->cols; i++) found |= (codes[i] & 0x7f) == 0x7f;
+  for (; i + BLOCK <= m->cols; i += BLOCK)
+    for (size_t j = 0; j < BLOCK; j++) found |= (uint8_t)((codes[i + j] & 0x7f) == 0x7f);
+  for (; i < m->cols; i++) found |= (uint8_t)((codes[i] & 0x7f) == 0x7f);
   if (!found) return VIVA_OK;
   while ((codes[column] & 0x7f) != 0x7f) column++;
   const unsigned long long at = w->first + row;
@@ -217,10 +220,11 @@ viva_status quant_codes(const quant *q, const quant_matrix *m, uint64_t first, s
   work w = {.q = q, .m = m, .first = first, .error = error};
   if (m->kind == QUANT_DENSE || (m->kind == QUANT_SPARSE && m->scales == NULL))
     return checkpoint_fail(q->ck, m->codes, error, VIVA_E_ARGUMENT, "is not stored as codes");
-  TRY(begin(&w, rows, scratch, 1, 0));
+  TRY(begin(&w, rows, scratch, m->kind == QUANT_SPARSE, 0));
   if (m->kind != QUANT_SPARSE) {
-    if (rows > 0) memcpy(to, w.codes, rows * (size_t)w.code_row);
-    for (size_t row = 0; row < rows; row++) TRY(check_codes(&w, row, w.codes + row * w.code_row));
+    const size_t bytes = (size_t)w.code_row;
+    TRY(checkpoint_read_part(q->ck, m->codes, first * w.code_row, to, rows * bytes, error));
+    for (size_t row = 0; row < rows; row++) TRY(check_codes(&w, row, (const uint8_t *)to + row * bytes));
     return VIVA_OK;
   }
   for (size_t row = 0; row < rows; row++) {

@@ -47,7 +47,7 @@ typedef enum viva_activation_mode {
  * is FULL always. FAST is outside the bound above, and its rows' bits are those of FULL below that number: docs/gpu.md. */
 typedef enum viva_accumulation {
   VIVA_ACCUMULATE_AUTO = 0, /* FAST */
-  VIVA_ACCUMULATE_FULL = 1, /* every 128 columns in FP32 */
+  VIVA_ACCUMULATE_FULL = 1, /* every 64 columns in FP32 */
   VIVA_ACCUMULATE_FAST = 2  /* as its FP8 instructions do, with some 14 bits: 1.2 times as fast */
 } viva_accumulation;
 

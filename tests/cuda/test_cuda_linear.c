@@ -489,12 +489,13 @@ static void gated_products_are_right(void **state) {
   }
 }
 
-/* -- E4M3 rows times FP8 weights, summed in FP32 every 128 columns or in the tensor cores' own sums: what cuda_linear.c's kernels
- * came to at K 4096 (full: 2^-14.5 of Σ|x · w|, RMS 2.3e-4 of the results), with room for other data. */
+/* -- E4M3 rows times FP8 weights, summed in FP32 every 64 columns or in the tensor cores' own sums: what cuda_linear.c's kernels
+ * came to at K 4096 is 2^-15.4 of Σ|x · w| and an RMS of 1.5e-4 of the results (full), 2^-13.2 and 4.9e-4 (fast). What docs/gpu.md
+ * promises for it stands here. */
 static void sums_are_as_exact_as_asked(void **state) {
   enum { M = 64, N = 128, K = 4096 };
-  static const double most[] = {[ACCUMULATE_FULL] = 0x1p-14, [ACCUMULATE_FAST] = 0x1p-11};
-  static const double rms[] = {[ACCUMULATE_FULL] = 3e-4, [ACCUMULATE_FAST] = 2e-3};
+  static const double most[] = {[ACCUMULATE_FULL] = 0x1p-15, [ACCUMULATE_FAST] = 0x1p-12};
+  static const double rms[] = {[ACCUMULATE_FULL] = 2e-4, [ACCUMULATE_FAST] = 2e-3};
   uint64_t seed = 3;
   weight w = kit_packed(WEIGHT_FP8, N, K, 0, 0, SCALE_F32, &seed);
   weight far = cuda_kit_weight(&kit, &w);

@@ -73,8 +73,10 @@ struct gemm_multiply_f16 {
 typedef gemm_straight<gemm_stage<128, 128, 0, 4>, gemm_multiply_e4m3> gemm_fp8_fast;
 typedef gemm_straight<gemm_stage<64, 128, 0, 4>, gemm_multiply_f16> gemm_f16_f16;
 
-/* E4M3 with each stage's sum begun at zero and added in FP32, 128 of the 256 columns at a time: two sums of 256 would
- * not fit the registers. While one warpgroup adds, the other one multiplies. */
+/* E4M3 with the sum of every GEMM_WHOLE_K columns of w begun at zero and added in FP32, 128 of the 256 rows of x at a time: two
+ * sums of 256 would not fit the registers. While one warpgroup adds, the other one multiplies. */
+#define GEMM_WHOLE_K 64
+
 template <class Stage> struct gemm_whole_sums {
   typedef Stage stage;
   typedef float sum;
@@ -93,14 +95,18 @@ template <class Stage> struct gemm_whole_sums {
 #pragma unroll
       for (int half = 0; half < SUMS / PART; half++) {
         uint64_t x = matrix_descriptor<128>(ring.x() + half * 128 * 128);
-        wgmma_fence();
 #pragma unroll
-        for (int k = 0; k < 4; k++) wgmma_e4m3(part, along_k(w, 32 * k), along_k(x, 32 * k), k > 0);
-        wgmma_commit();
-        wgmma_wait<0>();
-        wgmma_settle(part);
+        for (int first = 0; first < 128; first += GEMM_WHOLE_K) {
+          wgmma_fence();
 #pragma unroll
-        for (int i = 0; i < PART; i++) d[PART * half + i] += part[i];
+          for (int k = first; k < first + GEMM_WHOLE_K; k += 32)
+            wgmma_e4m3(part, along_k(w, k), along_k(x, k), k > first);
+          wgmma_commit();
+          wgmma_wait<0>();
+          wgmma_settle(part);
+#pragma unroll
+          for (int i = 0; i < PART; i++) d[PART * half + i] += part[i];
+        }
       }
       at.asked(step);
       ring.advance();

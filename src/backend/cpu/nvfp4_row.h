@@ -79,10 +79,12 @@ ALWAYS_INLINE void nvfp4_tile(int tile_cols, const cpu_kernels *k, const linear_
 
 /* -- few rows of x: the columns stay in their order, as each row of x would have to be brought into another */
 
-#define NVFP4_ROWS      6
-#define NVFP4_MORE_COLS (LANES == 16 ? NVFP4_TILE_COLS : 2) /* with 4 rows and more: as the registers allow */
+#define NVFP4_ROWS      (LANES == 16 ? 8 : 6)               /* of x in a tile */
+#define NVFP4_MOST      (LANES == 16 ? 12 : 6)              /* of x; for more w is widened as a panel: measured */
+#define NVFP4_SOME_COLS (LANES == 16 ? NVFP4_TILE_COLS : 2) /* with 4 and 5 rows of x: as the registers allow */
+#define NVFP4_MORE_COLS 2                                   /* with more */
 
-typedef vf nvfp4_sums[NVFP4_ROWS][NVFP4_TILE_COLS];
+typedef vf nvfp4_sums[NVFP4_ROWS][FEW_COLS_MOST];
 
 ALWAYS_INLINE void nvfp4_rows_step(int x_rows, int tile_cols, const uint8_t *const codes[],
                                    const uint8_t *const scales[], const float *e4m3, const float *x, size_t x_stride,
@@ -106,11 +108,12 @@ ALWAYS_INLINE void nvfp4_rows_step(int x_rows, int tile_cols, const uint8_t *con
 }
 
 ALWAYS_INLINE void nvfp4_rows_tile(int x_rows, int tile_cols, const cpu_kernels *k, const linear_args *a,
-                                   const cpu_input *in, const float *e4m3, size_t n0) {
+                                   const cpu_input *in, const float *e4m3, size_t i0, size_t n0) {
   const weight *w = a->w;
   const size_t whole = w->cols / STEP, rest = w->cols % STEP;
   const uint8_t *codes[NVFP4_TILE_COLS], *scales[NVFP4_TILE_COLS];
   const packed_row first = row_of(w, n0);
+  const float *from = in->x + i0 * in->x_stride;
   nvfp4_sums sums;
   UNROLL
   for (int j = 0; j < tile_cols; j++) {
@@ -120,15 +123,15 @@ ALWAYS_INLINE void nvfp4_rows_tile(int x_rows, int tile_cols, const cpu_kernels 
     for (int i = 0; i < x_rows; i++) sums[i][j] = v_zero();
   }
   for (size_t step = 0; step < whole; step++) {
-    step_ahead(WEIGHT_NVFP4, tile_cols, w, first, step);
-    nvfp4_rows_step(x_rows, tile_cols, codes, scales, e4m3, in->x + step * STEP, in->x_stride, STEP, sums);
+    if (i0 == 0) step_ahead(WEIGHT_NVFP4, tile_cols, w, first, step); /* the other rows of x find the blocks in L1 */
+    nvfp4_rows_step(x_rows, tile_cols, codes, scales, e4m3, from + step * STEP, in->x_stride, STEP, sums);
     UNROLL
     for (int j = 0; j < tile_cols; j++) codes[j] += STEP / 2, scales[j] += STEP_SCALES;
   }
   if (rest > 0) {
     float x[NVFP4_ROWS * STEP] = {0};
     for (int i = 0; i < x_rows; i++)
-      memcpy(x + i * STEP, in->x + (size_t)i * in->x_stride + whole * STEP, rest * sizeof *x);
+      memcpy(x + i * STEP, from + (size_t)i * in->x_stride + whole * STEP, rest * sizeof *x);
     const size_t blocks = (rest + NVFP4_BLOCK - 1) / NVFP4_BLOCK;
     uint8_t last_codes[NVFP4_TILE_COLS][STEP / 2] = {{0}}, last_scales[NVFP4_TILE_COLS][STEP_SCALES] = {{0}};
     for (int j = 0; j < tile_cols; j++) {
@@ -138,30 +141,41 @@ ALWAYS_INLINE void nvfp4_rows_tile(int x_rows, int tile_cols, const cpu_kernels 
     }
     nvfp4_rows_step(x_rows, tile_cols, codes, scales, e4m3, x, STEP, rest, sums);
   }
-  for (int j = 0; j < tile_cols; j++) {
-    const size_t n = n0 + (size_t)j;
-    const float factor = cpu_row_factor(k, w, n);
-    for (int i = 0; i < x_rows; i++) few_finish(a, in, (size_t)i, n, v_sum(sums[i][j]) * factor);
-  }
+  float factors[FEW_COLS_MOST] = {0};
+  for (int j = 0; j < tile_cols; j++) factors[j] = cpu_row_factor(k, w, n0 + (size_t)j);
+#if LANES == 16
+  few_finish_tile(x_rows, tile_cols, a, in, i0, n0, sums, factors);
+#else
+  for (int j = 0; j < tile_cols; j++)
+    for (int i = 0; i < x_rows; i++) few_finish(a, in, i0 + (size_t)i, n0 + (size_t)j, v_sum(sums[i][j]) * factors[j]);
+#endif
 }
 
 #define NVFP4_FEW(x_rows, cols)                                                                                        \
   static __attribute__((noinline)) void nvfp4_few_##x_rows(const cpu_kernels *k, const linear_args *a,                 \
-                                                           const cpu_input *in, size_t begin, size_t end) {            \
+                                                           const cpu_input *in, size_t i0, size_t begin, size_t end) { \
     size_t n = begin;                                                                                                  \
     float e4m3[CPU_E4M3_CODES];                                                                                        \
     fill_e4m3(e4m3);                                                                                                   \
-    for (; n + (cols) <= end; n += (cols)) nvfp4_rows_tile(x_rows, cols, k, a, in, e4m3, n);                           \
-    for (; n < end; n++) nvfp4_rows_tile(x_rows, 1, k, a, in, e4m3, n);                                                \
+    for (; n + (cols) <= end; n += (cols)) nvfp4_rows_tile(x_rows, cols, k, a, in, e4m3, i0, n);                       \
+    for (; n < end; n++) nvfp4_rows_tile(x_rows, 1, k, a, in, e4m3, i0, n);                                            \
   }
 NVFP4_FEW(2, NVFP4_TILE_COLS)
 NVFP4_FEW(3, NVFP4_TILE_COLS)
-NVFP4_FEW(4, NVFP4_MORE_COLS)
-NVFP4_FEW(5, NVFP4_MORE_COLS)
+NVFP4_FEW(4, NVFP4_SOME_COLS)
+NVFP4_FEW(5, NVFP4_SOME_COLS)
 NVFP4_FEW(6, NVFP4_MORE_COLS)
+#if LANES == 16
+NVFP4_FEW(7, NVFP4_MORE_COLS)
+NVFP4_FEW(8, NVFP4_MORE_COLS)
+#define NVFP4_MORE_NAMES , nvfp4_few_7, nvfp4_few_8
+#else
+#define NVFP4_MORE_NAMES
+#endif
 
 static __attribute__((noinline)) void nvfp4_few_1(const cpu_kernels *k, const linear_args *a, const cpu_input *in,
-                                                  size_t begin, size_t end) {
+                                                  size_t i0, size_t begin, size_t end) {
+  (void)i0; /* one row of x is alone */
   float e4m3[CPU_E4M3_CODES];
   fill_e4m3(e4m3);
   size_t n = begin;
@@ -169,11 +183,13 @@ static __attribute__((noinline)) void nvfp4_few_1(const cpu_kernels *k, const li
   for (; n < end; n++) nvfp4_tile(1, k, a, in, e4m3, n);
 }
 
-/* For more rows w is widened as a panel. */
 static void nvfp4_few(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
-  static const few_fn of[NVFP4_ROWS + 1] = {NULL,        nvfp4_few_1, nvfp4_few_2, nvfp4_few_3,
-                                            nvfp4_few_4, nvfp4_few_5, nvfp4_few_6};
-  (a->m <= NVFP4_ROWS ? of[a->m] : k->few_any)(k, a, in, begin, end);
+  static const few_rows_fn of[NVFP4_ROWS + 1] = {
+      NULL, nvfp4_few_1, nvfp4_few_2, nvfp4_few_3, nvfp4_few_4, nvfp4_few_5, nvfp4_few_6 NVFP4_MORE_NAMES};
+  if (a->m <= NVFP4_MOST)
+    few_in_tiles(of, NVFP4_ROWS, k, a, in, begin, end);
+  else
+    k->few_any(k, a, in, begin, end);
 }
 
 static void nvfp4_kernels(cpu_kernels *k) {

@@ -219,7 +219,7 @@ ALWAYS_INLINE void sparse_few_tile(weight_format format, int blocked, int x_rows
                                    const linear_args *a, const cpu_input *in, const int8_t *x, size_t n0) {
   const weight *w = a->w;
   const size_t spans = sparse_spans(w);
-  const __mmask64 last = w->cols > (spans - 1) * SPAN + STEP ? ~(__mmask64)0 : 0;
+  const size_t whole = w->cols > (spans - 1) * SPAN + STEP ? spans : spans - 1;
   const int shift = blocked ? __builtin_ctz(w->block) : 0;
   const vi of_lane = blocked ? v_blocks_of_lanes(shift) : vi_zero();
   float runs[SPARSE_COLS][RUN_STEPS * STEP_SCALES], factors[FEW_COLS_MOST] = {0};
@@ -234,8 +234,8 @@ ALWAYS_INLINE void sparse_few_tile(weight_format format, int blocked, int x_rows
     for (int i = 0; i < x_rows; i++) sums.floats[i][j] = v_zero(), sums.ints[i][j] = vi_zero();
   }
   const sparse_ahead ahead = sparse_ahead_of(tile_cols, w, r[0]);
-  for (size_t span = 0; span < spans; span++, x += x_rows * SPAN) {
-    vf scales[SPARSE_COLS];
+  vf scales[SPARSE_COLS];
+  for (size_t span = 0; span < (blocked ? spans : whole); span++, x += x_rows * SPAN) {
     if (blocked && span % SPANS == 0) {
       for (int j = 0; j < tile_cols; j++) sparse_scales(w, r[j], span, runs[j]);
     }
@@ -243,8 +243,10 @@ ALWAYS_INLINE void sparse_few_tile(weight_format format, int blocked, int x_rows
     UNROLL
     for (int j = 0; j < tile_cols && blocked; j++) scales[j] = v_scales_of_lanes(&runs[j][at], of_lane);
     sparse_ask(format, blocked, tile_cols, &ahead, span);
-    sparse_span(format, blocked, x_rows, tile_cols, span + 1 < spans ? ~(__mmask64)0 : last, r, span, x, scales, &sums);
+    sparse_span(format, blocked, x_rows, tile_cols, blocked && span >= whole ? 0 : ~(__mmask64)0, r, span, x, scales,
+                &sums);
   }
+  if (!blocked && whole < spans) sparse_span(format, blocked, x_rows, tile_cols, 0, r, whole, x, scales, &sums);
   if (blocked)
     few_finish_tile(x_rows, tile_cols, a, in, 0, n0, sums.floats, factors);
   else

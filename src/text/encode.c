@@ -96,9 +96,11 @@ static viva_status encode_plain(encoding *e, text_view text, int begins, viva_er
   return VIVA_OK;
 }
 
-static void put_added(encoding *e, text_view text, const added_match *match) {
+static viva_status put_added(encoding *e, text_view text, const added_match *match, viva_error *error) {
+  if (e->blanks) return words_put_token(e->blanks, (uint32_t)match->id, error);
   if (e->offsets) encode_added_offsets(e, view_part(text, match->token_begin, match->token_end));
   id_put(&e->sink, (uint32_t)match->id);
+  return VIVA_OK;
 }
 
 /* Whether special tokens are matched in text, which normalization made of before; *marks: where they are not. Where bytes
@@ -123,7 +125,7 @@ static viva_status encode_normalized(encoding *e, text_view text, text_view befo
     TRY(added_next(&scan, &match, error));
     if (match.end > match.begin)
       TRY(encode_plain(e, view_part(text, match.begin, match.end), begins && match.begin == 0, error));
-    if (match.id >= 0) put_added(e, text, &match);
+    if (match.id >= 0) TRY(put_added(e, text, &match, error));
   } while (match.id >= 0);
   return VIVA_OK;
 }
@@ -147,25 +149,35 @@ static viva_status encode_first_blank(encoding *e, const uint8_t *from, size_t b
   return encode_list(e, text, &(text_piece){0, bytes + 1}, 1, error);
 }
 
+/* A word's bytes as it is written, if it is of more than a word that is remembered may have, but may be gathered; else 0. */
+static size_t written_bytes(const word_run *run, const uint8_t *from, size_t bytes) {
+  size_t written = bytes, more = run->w->blank.bytes - 1;
+  if (bytes > GATHERED_BYTES || run->most < BLANK_WORD_BYTES) return 0;
+  for (size_t i = 0; i < bytes; i++) written += from[i] == ' ' ? more : 0;
+  return written <= GATHERED_BYTES ? written : 0;
+}
+
 /* Text without added tokens, word by word as it is given. */
 static viva_status encode_blanks(encoding *e, text_view text, int prepends, viva_error *error) {
   const normalizer marks = {e->t->normal.ops + e->t->normal.count - 1, 1};
   const blanks *b = &e->t->blanks;
-  e->words.blank = b->mark;
-  word_run run;
-  words_begin(&run, &e->words, text.bytes + text.count);
+  word_run *run = e->blanks;
   for (size_t at = 0, end; at < text.count; at = end) {
     const uint8_t *from = text.bytes + at;
     end = blanks_word(b, &e->t->joints, text.bytes, at, text.count);
     if (end - at <= BLANK_WORD_BYTES && !prepends) {
-      TRY(words_next(&run, from, end - at, error));
+      TRY(words_next(run, from, end - at, error));
       continue;
     }
-    TRY(words_flush(&run, error));
+    if (!prepends && written_bytes(run, from, end - at)) {
+      TRY(words_put(run, from, end - at, error));
+      continue;
+    }
+    TRY(words_flush(run, error));
     TRY(prepends ? encode_first_blank(e, from, end - at, error) : encode_long_blank(e, marks, from, end - at, error));
     prepends = 0;
   }
-  return words_flush(&run, error);
+  return VIVA_OK;
 }
 
 /* May words be taken from a text that is not normalized? */
@@ -178,7 +190,7 @@ static int has_blanks(const encoding *e) {
 static viva_status encode_rest(encoding *e, text_view text, int begins, viva_error *error) {
   encode_memory *memory = e->memory;
   text_view before = text;
-  if (has_blanks(e)) return encode_blanks(e, text, e->t->blanks.prepends && !(e->continues && begins), error);
+  if (e->blanks) return encode_blanks(e, text, e->t->blanks.prepends && !(e->continues && begins), error);
   regex_allow(&memory->regexes, text.count);
   normalizer n = e->t->normal;
   if (e->continues && begins && n.count > 0 && n.ops[0].kind == NORMAL_PREPEND)
@@ -188,7 +200,7 @@ static viva_status encode_rest(encoding *e, text_view text, int begins, viva_err
   return text.count ? encode_normalized(e, text, before, begins, error) : VIVA_OK;
 }
 
-static viva_status encode_valid(encoding *e, text_view text, viva_error *error) {
+static viva_status encode_parts(encoding *e, text_view text, viva_error *error) {
   added_scan scan;
   added_match match;
   added_begin(&scan, &e->t->as_written, &e->memory->added[0], text.bytes, text.count, e->match_special);
@@ -196,9 +208,20 @@ static viva_status encode_valid(encoding *e, text_view text, viva_error *error) 
   do {
     TRY(added_next(&scan, &match, error));
     if (match.end > match.begin) TRY(encode_rest(e, view_part(text, match.begin, match.end), match.begin == 0, error));
-    if (match.id >= 0) put_added(e, text, &match);
+    if (match.id >= 0) TRY(put_added(e, text, &match, error));
   } while (match.id >= 0);
   return VIVA_OK;
+}
+
+static viva_status encode_valid(encoding *e, text_view text, viva_error *error) {
+  word_run run;
+  if (!has_blanks(e)) return encode_parts(e, text, error);
+  e->words.blank = e->t->blanks.mark;
+  words_begin(&run, &e->words, text.bytes + text.count);
+  e->blanks = &run;
+  viva_status status = encode_parts(e, text, error);
+  e->blanks = NULL;
+  return status == VIVA_OK ? words_flush(&run, error) : status;
 }
 
 #define REPLACED_AT_ONCE 65536 /* bytes */

@@ -39,6 +39,7 @@ typedef struct encoding {
   const viva_tokenizer *t;
   encode_memory *memory;
   word_encoder words;
+  word_run *blanks; /* of a text with blanks.h's words, which goes on across added tokens; NULL: another text */
   int match_special;
   int continues;        /* text goes on behind a cut: nothing is put in front of it */
   const uint8_t *marks; /* NULL, or for each byte of text 1 where it is no special token's */

@@ -67,6 +67,7 @@ static int add_windows(word_batch *batch, new_word *entry, const uint8_t *part, 
   batch->window_parts[batch->window_part_count++] = (window_part){part, bytes, first, count};
   batch->window_count += count;
   batch->part_count += count;
+  batch->open_count += count;
   batch->id_count += bpe_symbols_most(b, bytes);
   entry->parts += (uint32_t)count;
   return 1;
@@ -92,7 +93,9 @@ static viva_status add_part(word_batch *batch, new_word *entry, const uint8_t *p
   }
   batch->id_count += bpe_symbols_most(b, bytes);
   entry->parts++;
-  return b->lanes && bytes <= BPE_ITEM_BYTES ? VIVA_OK : merge_now(batch, item, error);
+  if (!b->lanes || bytes > BPE_ITEM_BYTES) return merge_now(batch, item, error);
+  batch->open_count++;
+  return VIVA_OK;
 }
 
 /* A text part by part between joints. */

@@ -51,11 +51,6 @@ void word_memory_free(word_memory *memory) {
 
 /* ---- remembering ---- */
 
-/* A run's piece as the memory has it: 4 numbers for a long one, of which a short one has 2. */
-typedef struct piece_key {
-  uint64_t bytes[4];
-} piece_key;
-
 static inline int is_part(const word_run *run, size_t i) { return (int)(run->parts >> i & 1); }
 
 static inline piece_key key_of(const word_run *run, size_t i) {
@@ -130,12 +125,6 @@ static void keep(const word_encoder *w, const piece_key *key, size_t bytes, cons
   keep_long(w, key, ids, count);
 }
 
-/* Ids that are remembered. */
-typedef struct word_ids {
-  const uint32_t *ids; /* NULL: the word is new */
-  uint32_t count;
-} word_ids;
-
 static word_ids find_long(const word_encoder *w, const piece_key *key) {
   const long_word *place = long_place(w, key);
   if (memcmp(place->bytes, key->bytes, sizeof place->bytes) != 0) return (word_ids){NULL, 0};
@@ -172,81 +161,108 @@ static inline void put_all(id_sink *sink, const uint32_t *ids, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) id_put(sink, ids[i]);
 }
 
-/* The words of a run from one on that is new. */
-typedef struct rest {
-  word_run *run;
-  size_t count, new_count, short_count;
-  piece_key keys[WORDS_AT_ONCE];
-  word_ids ids[WORDS_AT_ONCE];
-  uint8_t new[WORDS_AT_ONCE]; /* those that are */
-} rest;
-
-static void look_up(rest *r, size_t from) {
-  const word_run *run = r->run;
-  for (size_t i = from; i < r->count; i++) {
-    if (is_known(run, i)) {
-      r->ids[i] = (word_ids){run->places[i]->ids, run->places[i]->count};
-      continue;
-    }
-    r->ids[i] = (word_ids){NULL, 0};
-    if (run->bytes[i] <= LONG_WORD_BYTES) r->keys[i] = key_of(run, i);
-    if (run->words && run->bytes[i] <= LONG_WORD_BYTES) r->ids[i] = find(run->w, &r->keys[i], run->bytes[i]);
-    r->new[r->new_count] = (uint8_t)i;
-    r->new_count += !r->ids[i].ids;
-  }
-}
-
-/* Which of the new ones are tokens? */
-static void find_tokens(rest *r, int64_t *known) {
+/* Which of the run's words `at` are tokens? Their keys are the batch's next ones. */
+static void find_tokens(const word_run *run, const uint8_t *at, size_t new_count, int64_t *known) {
+  const piece_key *keys = run->w->batch->keys + run->w->batch->count;
   word_id ids[WORDS_AT_ONCE];
   uint8_t shorts[WORDS_AT_ONCE];
   int64_t found[WORDS_AT_ONCE];
   size_t count = 0;
-  for (size_t n = 0; n < r->new_count; n++) {
-    const piece_key *key = &r->keys[r->new[n]];
+  for (size_t n = 0; n < new_count; n++) {
     known[n] = KNOWN_UNSURE;
-    if (r->run->bytes[r->new[n]] > WORD_BYTES || r->run->bytes[r->new[n]] <= 2) continue;
+    if (run->bytes[at[n]] > WORD_BYTES || run->bytes[at[n]] <= 2) continue;
     shorts[count] = (uint8_t)n;
-    ids[count++] = (word_id){key->bytes[0], key->bytes[1] & ~WORD_PART};
+    ids[count++] = (word_id){keys[n].bytes[0], keys[n].bytes[1] & ~WORD_PART};
   }
-  known_find(r->run->w->known, ids, count, found);
+  if (count == 0) return;
+  known_find(run->w->known, ids, count, found);
   for (size_t i = 0; i < count; i++) known[shorts[i]] = found[i];
 }
 
-static viva_status merge_new(rest *r, word_batch *batch, viva_error *error) {
-  const word_run *run = r->run;
+static viva_status add_new(const word_run *run, const uint8_t *at, size_t new_count, viva_error *error) {
+  word_batch *batch = run->w->batch;
   int64_t known[WORDS_AT_ONCE];
-  find_tokens(r, known);
-  word_batch_begin(batch, run->w);
-  for (size_t n = 0; n < r->new_count; n++) {
-    size_t i = r->new[n];
-    TRY(word_batch_add(batch, run->pieces[i], run->bytes[i], is_part(run, i), known[n], error));
+  find_tokens(run, at, new_count, known);
+  for (size_t n = 0; n < new_count; n++) {
+    size_t bytes = run->bytes[at[n]];
+    batch->kept[batch->count] = run->words && bytes <= LONG_WORD_BYTES ? (uint8_t)bytes : 0;
+    TRY(word_batch_add(batch, run->pieces[at[n]], bytes, is_part(run, at[n]), known[n], error));
   }
-  TRY(word_batch_merge(batch, error));
-  for (size_t n = 0; n < r->new_count; n++)
-    r->ids[r->new[n]] = (word_ids){(const uint32_t *)batch->words[n].ids, batch->words[n].count};
   return VIVA_OK;
 }
 
-/* Puts the ids of the run's words from `from` on, of which some are new, and remembers those. *learnt: how many they were. */
-static viva_status encode_rest(word_run *run, size_t from, size_t count, size_t *learnt, viva_error *error) {
+/* Which of the batch's words is the one of this key, which will be its `next` one if it is none? Names have a way of coming twice. */
+static size_t find_twin(word_batch *batch, const piece_key *key, size_t next) {
+  uint64_t hash = word_hash(key->bytes[0] ^ key->bytes[2], key->bytes[1] ^ key->bytes[3]);
+  uint16_t *twin = &batch->held.twins[hash >> (64 - TWIN_BITS)];
+  if (*twin < next && memcmp(&batch->keys[*twin], key, sizeof *key) == 0) return *twin;
+  *twin = (uint16_t)next;
+  return next;
+}
+
+static inline word_ids known_ids(held_words *held, const word *place) {
+  if (place->high != 0) return (word_ids){place->ids, place->count};
+  uint32_t *token = &held->tokens[held->count]; /* the run's own place does not stay */
+  *token = place->ids[0];
+  return (word_ids){token, 1};
+}
+
+/* Holds the words of a run from `from` on. *learnt: how many of them are new. */
+static viva_status hold_rest(word_run *run, size_t from, size_t *learnt, viva_error *error) {
   word_batch *batch = run->w->batch;
-  rest r;
-  r.run = run;
-  r.count = count;
-  r.new_count = 0;
-  look_up(&r, from);
-  TRY(merge_new(&r, batch, error));
-  id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
-  for (size_t i = from; i < count; i++) put_all(&sink, r.ids[i].ids, r.ids[i].count);
-  whole->count = sink.count;
-  for (size_t n = 0; n < r.new_count && run->words; n++) {
-    size_t i = r.new[n];
-    if (run->bytes[i] <= LONG_WORD_BYTES)
-      keep(run->w, &r.keys[i], run->bytes[i], batch->words[n].ids, batch->words[n].count);
+  held_words *held = &batch->held;
+  uint8_t at[WORDS_AT_ONCE];
+  size_t new_count = 0;
+  for (size_t i = from; i < run->count; i++, held->count++) {
+    word_ids *ids = &held->words[held->count];
+    if (is_known(run, i)) {
+      *ids = known_ids(held, run->places[i]);
+      continue;
+    }
+    const size_t next = batch->count + new_count;
+    *ids = (word_ids){NULL, (uint32_t)next};
+    batch->keys[next] = (piece_key){{0, 0, 0, 0}}; /* of a longer one, which nothing is compared with */
+    if (run->bytes[i] <= LONG_WORD_BYTES) {
+      batch->keys[next] = key_of(run, i);
+      const word_ids found = run->words ? find(run->w, &batch->keys[next], run->bytes[i]) : *ids;
+      if (found.ids) *ids = found;
+      if (run->words && !found.ids) ids->count = (uint32_t)find_twin(batch, &batch->keys[next], next);
+    }
+    at[new_count] = (uint8_t)i;
+    new_count += !ids->ids && ids->count == next;
   }
-  *learnt = r.new_count;
+  *learnt = new_count;
+  return add_new(run, at, new_count, error);
+}
+
+/* Merges what is new, puts the ids of all that is held, and remembers. */
+static viva_status settle(const word_encoder *w, viva_error *error) {
+  word_batch *batch = w->batch;
+  held_words *held = &batch->held;
+  if (held->count == 0) return VIVA_OK;
+  TRY(word_batch_merge(batch, error));
+  id_sink sink = *w->sink; /* a copy that may stay in registers */
+  for (size_t i = 0; i < held->count; i++) {
+    const word_ids *ids = &held->words[i];
+    const new_word *fresh = &batch->words[ids->ids ? 0 : ids->count];
+    if (ids->ids)
+      put_all(&sink, ids->ids, ids->count);
+    else
+      put_all(&sink, (const uint32_t *)fresh->ids, fresh->count);
+  }
+  w->sink->count = sink.count;
+  for (size_t n = 0; n < batch->count; n++)
+    if (batch->kept[n]) keep(w, &batch->keys[n], batch->kept[n], batch->words[n].ids, batch->words[n].count);
+  word_batch_begin(batch, w);
   return VIVA_OK;
+}
+
+#define MERGED_AT_ONCE 256 /* parts */
+
+/* Is it time to merge what is held? The more parts there are, the longer all lanes are busy. */
+static int is_due(const word_batch *batch) {
+  return batch->open_count == 0 || batch->open_count >= MERGED_AT_ONCE ||
+         batch->held.count > HELD_MOST - WORDS_AT_ONCE || word_batch_is_full(batch);
 }
 
 /* A run's words were looked up, of which `learnt` were new; or they were not. Where words do not come back, the memory rests: the
@@ -264,10 +280,11 @@ static void count_new(word_run *run, size_t count, size_t learnt) {
   run->words = NULL;
 }
 
-viva_status words_flush(word_run *run, viva_error *error) {
-  size_t count = run->count, learnt = 0, i = 0;
+/* Puts the ids of the first words that are remembered. Returns how many they are. */
+static size_t put_known(const word_run *run) {
+  size_t i = 0;
   id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
-  for (; i < count; i++) {
+  for (; i < run->count; i++) {
     if (is_known(run, i)) {
       word_put(&sink, run->places[i]->ids, run->places[i]->count);
       continue;
@@ -279,12 +296,38 @@ viva_status words_flush(word_run *run, viva_error *error) {
     put_all(&sink, found.ids, found.count);
   }
   whole->count = sink.count;
-  if (i < count) TRY(encode_rest(run, i, count, &learnt, error));
+  return i;
+}
+
+viva_status words_look_up(word_run *run, viva_error *error) {
+  const size_t count = run->count;
+  word_batch *batch = run->w->batch;
+  size_t learnt = 0, known = batch->held.count > 0 ? 0 : put_known(run);
+  if (known < count) TRY(hold_rest(run, known, &learnt, error));
   count_new(run, count, learnt);
   run->count = 0;
   run->longer = 0;
   run->parts = 0;
-  return VIVA_OK;
+  return batch->held.count > 0 && is_due(batch) ? settle(run->w, error) : VIVA_OK;
+}
+
+viva_status words_flush(word_run *run, viva_error *error) {
+  if (run->count > 0) TRY(words_look_up(run, error));
+  return settle(run->w, error);
+}
+
+void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit) {
+  run->w = w;
+  run->words = w->memory->unasked || w->is_noise ? NULL : w->memory->words;
+  run->limit = limit;
+  run->most = w->blank.text ? BLANK_WORD_BYTES : GATHERED_BYTES;
+  if (bpe_symbols_most(w->bpe, run->most) > WORD_IDS_MOST) run->most = BLANK_WORD_BYTES;
+  if (bpe_symbols_most(w->bpe, run->most) > WORD_IDS_MOST) run->most = 0;
+  run->count = 0;
+  run->longer = 0;
+  run->apart = run->near = 0;
+  run->parts = 0;
+  word_batch_begin(w->batch, w);
 }
 
 /* What a piece is made of. */
@@ -322,7 +365,7 @@ viva_status words_next_apart(word_run *run, const uint8_t *piece, size_t bytes, 
   if (kind == PIECE_OTHER) run->near -= run->near > 0;
   if (kind == PIECE_OTHER || run->near < NEAR_MOST / 2 || (kind == PIECE_ASCII && bytes > NEAR_BYTES))
     return words_put(run, piece, bytes, error);
-  if (run->count > 0) TRY(words_flush(run, error));
+  TRY(words_flush(run, error));
   if (++run->apart == WORDS_AT_ONCE) {
     run->apart = 0;
     if (memory->unasked && --memory->unasked == 0 && !w->is_noise) run->words = memory->words;
@@ -337,6 +380,7 @@ viva_status words_next_apart(word_run *run, const uint8_t *piece, size_t bytes, 
 /* A piece that is cut nowhere. */
 static viva_status encode_whole(word_run *run, const uint8_t *piece, size_t bytes, int part, viva_error *error) {
   const word_encoder *w = run->w;
+  if (run->count == 0) count_new(run, 0, 0); /* where all pieces are long, the memory rests too */
   TRY(words_flush(run, error));
   return part ? bpe_merge_piece(w->bpe, w->scratch, piece, bytes, w->sink, error)
               : bpe_encode(w->bpe, w->scratch, piece, bytes, w->sink, error);

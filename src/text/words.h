@@ -116,6 +116,7 @@ typedef struct word_run {
   size_t bytes[WORDS_AT_ONCE];       /* at most GATHERED_BYTES; of more than LONG_WORD_BYTES it is not remembered */
   const word *places[WORDS_AT_ONCE]; /* where it lies, if it is there; NULL: it is longer, or the memory is not asked */
   word_id ids[WORDS_AT_ONCE];        /* of those that have a place, with WORD_PART */
+  word tokens[WORDS_AT_ONCE];        /* places of added tokens: high 0 */
   size_t longer;                     /* bytes of those that have more than a lane has room for */
   uint32_t apart;                    /* pieces that were not gathered, and are not counted yet */
   uint32_t near;                     /* how many of the last ones had many near characters (words_next_apart) */
@@ -124,20 +125,14 @@ typedef struct word_run {
 
 _Static_assert(WORDS_AT_ONCE <= 64, "each has a bit");
 
-static inline void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit) {
-  run->w = w;
-  run->words = w->memory->unasked || w->is_noise ? NULL : w->memory->words;
-  run->limit = limit;
-  run->most = w->blank.text ? BLANK_WORD_BYTES : GATHERED_BYTES;
-  if (bpe_symbols_most(w->bpe, run->most) > WORD_IDS_MOST) run->most = BLANK_WORD_BYTES;
-  if (bpe_symbols_most(w->bpe, run->most) > WORD_IDS_MOST) run->most = 0;
-  run->count = 0;
-  run->longer = 0;
-  run->apart = run->near = 0;
-  run->parts = 0;
-}
+/* The batch of w holds nothing of another run. */
+void words_begin(word_run *run, const word_encoder *w, const uint8_t *limit);
 
-/* Encodes what waits. Errors: E_MEMORY, E_LIMIT. */
+/* Looks the words that wait up. Those behind one that is new are held with it, until there is enough to merge. Errors: E_MEMORY,
+ * E_LIMIT. */
+viva_status words_look_up(word_run *run, viva_error *error);
+
+/* Encodes what waits and what is held. Errors: as words_look_up. */
 viva_status words_flush(word_run *run, viva_error *error);
 
 /* A piece that is longer than a word. Errors: as words_flush. */
@@ -159,7 +154,17 @@ static inline viva_status words_put(word_run *run, const uint8_t *piece, size_t 
     __builtin_prefetch(run->places[i]);
   }
   if (bytes > BPE_ITEM_BYTES) run->longer += bytes;
-  return run->count == WORDS_AT_ONCE || run->longer > LONGER_MOST ? words_flush(run, error) : VIVA_OK;
+  return run->count == WORDS_AT_ONCE || run->longer > LONGER_MOST ? words_look_up(run, error) : VIVA_OK;
+}
+
+/* An added token among the pieces. Errors: as words_flush. */
+static inline viva_status words_put_token(word_run *run, uint32_t id, viva_error *error) {
+  size_t i = run->count++;
+  run->tokens[i] = (word){0, 0, {id, 0, 0}, 1};
+  run->places[i] = &run->tokens[i];
+  run->ids[i] = (word_id){0, 0};
+  run->bytes[i] = 0;
+  return run->count == WORDS_AT_ONCE ? words_look_up(run, error) : VIVA_OK;
 }
 
 /* The next piece, not empty. Errors: as words_flush. */

@@ -11,17 +11,36 @@ static viva_status merge_now(const word_batch *batch, bpe_item *item, viva_error
   return VIVA_OK;
 }
 
-/* What a part of one or two symbols becomes whose ranks lie near: one look tells. count 0: it is another part. */
+/* What a part of up to three symbols becomes whose ranks lie near: one look tells, or two. count 0: it is another part. */
 typedef struct near_part {
-  uint32_t count, first, second;
+  uint32_t count, ids[3];
 } near_part;
 
+static inline near_part near_pair(uint32_t left, uint32_t right, uint32_t merged) {
+  return merged == BPE_NO_ID ? (near_part){2, {left, right, 0}} : (near_part){1, {merged, 0, 0}};
+}
+
+/* Of two neighbours; BPE_NO_ID: they do not merge. */
+static inline uint32_t merge_pair(const bpe *b, uint32_t left, uint32_t right) {
+  uint32_t rank = bpe_rank(b, left, right);
+  return rank == BPE_NO_RANK ? BPE_NO_ID : b->results[rank];
+}
+
 static inline near_part merge_near(const bpe *b, const uint8_t *part, size_t bytes) {
-  if (bytes > 2 || !b->symbol_ranks || (part[0] | part[bytes - 1]) >= b->near_bytes) return (near_part){0, 0, 0};
-  if (bytes == 1) return (near_part){1, b->near_ids[part[0]], 0};
-  uint32_t rank = b->symbol_ranks[(size_t)part[0] << 8 | part[1]];
-  if (rank == BPE_NO_RANK) return (near_part){2, b->near_ids[part[0]], b->near_ids[part[1]]};
-  return (near_part){1, b->results[rank], 0};
+  if (bytes > 3 || !b->symbol_ranks || (part[0] | part[bytes / 2] | part[bytes - 1]) >= b->near_bytes)
+    return (near_part){0, {0, 0, 0}};
+  const uint32_t first = b->near_ids[part[0]], last = b->near_ids[part[bytes - 1]];
+  if (bytes == 1) return (near_part){1, {first, 0, 0}};
+  const uint32_t rank = b->symbol_ranks[(size_t)part[0] << 8 | part[1]];
+  if (bytes == 2) return near_pair(first, last, rank == BPE_NO_RANK ? BPE_NO_ID : b->results[rank]);
+  const uint32_t second = b->symbol_ranks[(size_t)part[1] << 8 | part[2]];
+  if ((rank & second) == BPE_NO_RANK) return (near_part){3, {first, b->near_ids[part[1]], last}};
+  if (rank <= second) {
+    const uint32_t left = b->results[rank];
+    return near_pair(left, last, merge_pair(b, left, last));
+  }
+  const uint32_t right = b->results[second];
+  return near_pair(first, right, merge_pair(b, first, right));
 }
 
 static word *seen_place(word_batch *batch, uint64_t low, uint64_t high) {
@@ -81,8 +100,7 @@ static viva_status add_part(word_batch *batch, new_word *entry, const uint8_t *p
   *item = (bpe_item){part, batch->ids + batch->id_count, (uint32_t)bytes, 0};
   const near_part near = merge_near(b, part, bytes);
   uint32_t count = near.count;
-  if (count > 0) item->ids[0] = (viva_token)near.first;
-  if (count > 1) item->ids[1] = (viva_token)near.second;
+  for (uint32_t i = 0; i < count; i++) item->ids[i] = (viva_token)near.ids[i];
   if (!count && part[0] >= 0x80 && bytes <= WORD_BYTES) count = find_seen(batch, item);
   if (count > 0) {
     item->bytes = 0;
@@ -211,11 +229,8 @@ static inline viva_status put_part(word_batch *batch, const word_encoder *w, con
   const bpe *b = w->bpe;
   word_id key;
   const near_part near = merge_near(b, part, bytes);
-  if (near.count > 0) {
-    id_put(w->sink, near.first);
-    if (near.count > 1) id_put(w->sink, near.second);
-    return VIVA_OK;
-  }
+  for (uint32_t i = 0; i < near.count; i++) id_put(w->sink, near.ids[i]);
+  if (near.count > 0) return VIVA_OK;
   if (bytes > WORD_BYTES) {
     batch->long_parts++;
     return bpe_merge_piece(b, w->scratch, part, bytes, w->sink, error);

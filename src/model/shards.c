@@ -238,10 +238,11 @@ static float *logits_place(const shards *s, const shard *own, size_t number) {
 static viva_status whole_job(void *arg, size_t number, viva_error *error) {
   shards *s = arg;
   shard *own = &s->each[number];
-  float *logits = logits_place(s, own, number);
+  float *logits = logits_place(s, own, number), *places[BUDGET_LOGIT_ROWS];
+  for (size_t r = 0; r < s->wanted.rows; r++) places[r] = logits + r * own->dec.vocab;
   const batch host = own_batch(s, own, number);
   const viva_status status =
-      own->b->ops->decode_step(own->b, &own->dec, &host, s->act, logits, own->ids, own->values, own->nan, error);
+      own->b->ops->decode_step(own->b, &own->dec, &host, s->act, places, own->ids, own->values, own->nan, error);
   own->refused = status == VIVA_E_UNSUPPORTED;
   if (status && !own->refused) return status;
   TRY(check_sums(s, number, error));

@@ -120,12 +120,11 @@ typedef struct pass_rows {
   const step_call *call;
 } pass_rows;
 
-/* One row of logits, number r of those in w->logits (or where they were made), goes to whom it belongs. */
-static viva_status deliver(const pass_rows *p, step_part *part, const float *logits, size_t r, viva_error *error) {
+/* One row of logits, number r of a block, which was made at `row`, goes to whom it belongs. */
+static viva_status deliver(const pass_rows *p, step_part *part, const float *row, size_t r, viva_error *error) {
   backend *b = p->m->engine->backend;
   const workspace *w = p->w;
   const size_t vocab = p->m->dec.vocab, top = w->top;
-  const float *row = logits + r * vocab;
   /* The row's token, counted from the part's first. */
   const size_t token = part->keep == STEP_ALL ? part->kept_done : part->count - 1;
   const uint64_t position = part->session->position + token;
@@ -152,10 +151,24 @@ static size_t part_of(const pass_rows *p, size_t row) {
   return i;
 }
 
-/* A single row is made where it will stay. */
-static float *logits_place(const pass_rows *p, size_t first, size_t rows) {
-  const step_part *part = &p->parts[part_of(p, first)];
-  return rows == 1 && part->done + part->taken == part->count ? part->row->dev : p->w->logits;
+/* Rows first .. first + rows of those that are kept: which of them a session keeps; NULL for the others. */
+static void rows_that_stay(const pass_rows *p, size_t first, size_t rows, logits_row **stay) {
+  size_t i = part_of(p, first), left = 0;
+  for (size_t j = 0; j < i; j++) left += step_kept(&p->parts[j]);
+  for (size_t r = 0; r < rows; r++) {
+    while (first + r >= left + step_kept(&p->parts[i])) left += step_kept(&p->parts[i++]);
+    const step_part *part = &p->parts[i];
+    const int last = first + r + 1 == left + step_kept(part) && part->done + part->taken == part->count;
+    stay[r] = last ? part->row : NULL;
+  }
+}
+
+/* Where rows of logits are made: one after the other; a single row, and all where each may lie apart, where they will stay. */
+static void logits_places(const pass_rows *p, size_t first, size_t rows, int apart, float **places) {
+  logits_row *stay[BUDGET_LOGIT_ROWS];
+  rows_that_stay(p, first, rows, stay);
+  for (size_t r = 0; r < rows; r++)
+    places[r] = stay[r] && (apart || rows == 1) ? stay[r]->dev : p->w->logits + r * p->m->dec.vocab;
 }
 
 /* What a block's logits are needed for beside the rows themselves. */
@@ -175,8 +188,9 @@ static wanted wanted_of(const pass_rows *p) {
   return w;
 }
 
-/* Rows [first, first + rows) of those that are kept are in logits; found: so many best ones of each are there already. */
-static viva_status block_done(const pass_rows *p, const float *logits, size_t first, size_t rows, size_t found,
+/* Rows [first, first + rows) of those that are kept are at these places: one after the other, if anything is wanted but the best
+ * of each and the rows that stay. found: so many best ones of each are there already. */
+static viva_status block_done(const pass_rows *p, float *const *places, size_t first, size_t rows, size_t found,
                               viva_error *error) {
   backend *b = p->m->engine->backend;
   workspace *w = p->w;
@@ -185,13 +199,14 @@ static viva_status block_done(const pass_rows *p, const float *logits, size_t fi
   size_t i = part_of(p, first), left = 0;
   w->top = want.top;
   if (found < want.top)
-    TRY(b->ops->top(b, logits, rows, vocab, want.top, w->top_ids, want.top > 1 ? w->top_values : NULL, w->nan, error));
+    TRY(b->ops->top(b, places[0], rows, vocab, want.top, w->top_ids, want.top > 1 ? w->top_values : NULL, w->nan,
+                    error));
   if (want.host && !b->host_memory)
-    TRY(b->ops->download(b, w->host_logits, logits, rows * vocab * sizeof(float), error));
+    TRY(b->ops->download(b, w->host_logits, places[0], rows * vocab * sizeof(float), error));
   for (size_t j = 0; j < i; j++) left += step_kept(&p->parts[j]);
   for (size_t r = 0; r < rows; r++) {
     while (first + r >= left + step_kept(&p->parts[i])) left += step_kept(&p->parts[i++]);
-    viva_status status = deliver(p, &p->parts[i], logits, r, error);
+    viva_status status = deliver(p, &p->parts[i], places[r], r, error);
     if (!status) continue;
     at_part(error, p->call, p->parts[i].number);
     return status;
@@ -207,9 +222,11 @@ static viva_status run_whole(const pass_rows *p, const batch *host, viva_error *
   if (p->call->watch || p->m->decode == VIVA_DECODE_PLAIN || !b->ops->decode_step || host->rows > b->ops->decode_rows ||
       kept == 0 || kept > BUDGET_LOGIT_ROWS)
     return VIVA_E_UNSUPPORTED;
-  float *logits = logits_place(p, 0, host->kept);
-  TRY(b->ops->decode_step(b, &p->m->dec, host, p->m->act, logits, w->top_ids, NULL, w->nan, error));
-  return block_done(p, logits, 0, host->kept, 1, error);
+  float *places[BUDGET_LOGIT_ROWS];
+  const wanted want = wanted_of(p);
+  logits_places(p, 0, kept, want.top == 1 && !want.host, places);
+  TRY(b->ops->decode_step(b, &p->m->dec, host, p->m->act, places, w->top_ids, NULL, w->nan, error));
+  return block_done(p, places, 0, kept, 1, error);
 }
 
 static viva_status run_operations(const pass_rows *p, const batch *host, const batch *dev, viva_error *error) {
@@ -217,23 +234,12 @@ static viva_status run_operations(const pass_rows *p, const batch *host, const b
   TRY(forward_layers(b, &p->m->dec, p->m->act, p->w, dev, 1, p->call->watch, error));
   for (size_t first = 0, rows; first < host->kept; first += rows) {
     rows = host->kept - first < BUDGET_LOGIT_ROWS ? host->kept - first : BUDGET_LOGIT_ROWS;
-    float *logits = logits_place(p, first, rows);
-    TRY(forward_head(b, &p->m->dec, p->m->act, p->w, first, rows, logits, p->call->watch, error));
-    TRY(block_done(p, logits, first, rows, 0, error));
+    float *places[BUDGET_LOGIT_ROWS];
+    logits_places(p, first, rows, 0, places);
+    TRY(forward_head(b, &p->m->dec, p->m->act, p->w, first, rows, places[0], p->call->watch, error));
+    TRY(block_done(p, places, first, rows, 0, error));
   }
   return VIVA_OK;
-}
-
-/* Rows first .. first + rows of those that are kept: which of them a session keeps. */
-static void rows_that_stay(const pass_rows *p, size_t first, size_t rows, void **far) {
-  size_t i = part_of(p, first), left = 0;
-  for (size_t j = 0; j < i; j++) left += step_kept(&p->parts[j]);
-  for (size_t r = 0; r < rows; r++) {
-    while (first + r >= left + step_kept(&p->parts[i])) left += step_kept(&p->parts[i++]);
-    const step_part *part = &p->parts[i];
-    const int last = first + r + 1 == left + step_kept(part) && part->done + part->taken == part->count;
-    far[r] = last ? part->row->far : NULL;
-  }
 }
 
 /* On several devices. */
@@ -247,9 +253,15 @@ static viva_status run_shards(const pass_rows *p, const batch *host, viva_error 
     const size_t left = host->kept - want.first;
     want.rows = left < BUDGET_LOGIT_ROWS ? left : BUDGET_LOGIT_ROWS;
     want.logits = want.rows && (asked.host || asked.all) ? w->logits : NULL;
-    if (want.rows) rows_that_stay(p, want.first, want.rows, want.far);
+    logits_row *stay[BUDGET_LOGIT_ROWS];
+    float *places[BUDGET_LOGIT_ROWS]; /* the host's, filled where want.logits says so */
+    if (want.rows) rows_that_stay(p, want.first, want.rows, stay);
+    for (size_t r = 0; r < want.rows; r++) {
+      want.far[r] = stay[r] ? stay[r]->far : NULL;
+      places[r] = w->logits + r * p->m->dec.vocab;
+    }
     TRY(shards_step(p->m->shards, host, &want, error));
-    if (want.rows) TRY(block_done(p, w->logits, want.first, want.rows, want.top, error));
+    if (want.rows) TRY(block_done(p, places, want.first, want.rows, want.top, error));
     want.first += want.rows;
   } while (want.first < host->kept);
   return VIVA_OK;

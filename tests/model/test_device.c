@@ -177,7 +177,7 @@ static void packed_on_the_way(void **state) {
 /* The option decode: plain never asks for whole steps, graph needs a device that has them. */
 static size_t whole_steps;
 
-static viva_status counted_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+static viva_status counted_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *const *logits,
                                 viva_token *best, float *values, uint8_t *nan, viva_error *error) {
   (void)b, (void)d, (void)host, (void)mode, (void)logits, (void)best, (void)values, (void)nan, (void)error;
   whole_steps++;

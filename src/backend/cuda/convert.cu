@@ -151,26 +151,28 @@ int convert_fetch(const void *host, void *dev, size_t words, void *stream) {
   return cudaGetLastError();
 }
 
-static __global__ void put(const float *logits, float *const *to, size_t count) {
+/* Blocks of a row, rows. */
+static __global__ void put(const float *logits, float *const *to, size_t n) {
   launch_dependents();
   wait_for_previous();
-  float *const at = *to;
-  if (count % 4 == 0 && ((size_t)logits | (size_t)at) % 16 == 0) {
-    for (size_t i = first_item(); i < count / 4; i += item_step()) ((float4 *)at)[i] = ((const float4 *)logits)[i];
+  float *const at = to[blockIdx.y];
+  const float *const from = logits + blockIdx.y * n;
+  if (n % 4 == 0 && ((size_t)from | (size_t)at) % 16 == 0) {
+    for (size_t i = first_item(); i < n / 4; i += item_step()) ((float4 *)at)[i] = ((const float4 *)from)[i];
   } else {
-    for (size_t i = first_item(); i < count; i += item_step()) at[i] = logits[i];
+    for (size_t i = first_item(); i < n; i += item_step()) at[i] = from[i];
   }
 }
 
-int convert_put(const float *logits, float *const *to, size_t count, void *stream, int dependent) {
+int convert_put(const float *logits, float *const *to, size_t rows, size_t n, void *stream, int dependent) {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3((unsigned)blocks_for((count + 3) / 4));
+  config.gridDim = dim3((unsigned)blocks_for((n + 3) / 4), (unsigned)rows);
   config.blockDim = dim3(CONVERT_THREADS);
   config.stream = (cudaStream_t)stream;
   config.attrs = &attribute;
   config.numAttrs = dependent ? 1 : 0;
-  return cudaLaunchKernelEx(&config, put, logits, to, count);
+  return cudaLaunchKernelEx(&config, put, logits, to, n);
 }

@@ -42,9 +42,9 @@ int convert_chase(const uint64_t *words, size_t reads, void *sink, void *stream)
 /* Words of 16 bytes from the host's pinned memory to the device's: the beginning of a captured step. */
 int convert_fetch(const void *host, void *dev, size_t words, void *stream);
 
-/* logits [count] to where *to (in the device's memory) says: the end of a captured step. count a multiple of 4, both 16-byte
- * aligned, or slower. */
-int convert_put(const float *logits, float *const *to, size_t count, void *stream, int dependent);
+/* logits [rows][n], each row to where to[row] (in the device's memory) says: the end of a captured step. n a multiple of 4, all
+ * places 16-byte aligned, or slower. */
+int convert_put(const float *logits, float *const *to, size_t rows, size_t n, void *stream, int dependent);
 
 #ifdef __cplusplus
 }

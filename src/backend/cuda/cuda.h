@@ -138,7 +138,7 @@ viva_status cuda_many_queue(cuda_backend *c, const linear_args *args, size_t cou
                             const float *scales, viva_error *error);
 
 #define CUDA_DECODE_ROWS 64 /* of a captured step */
-viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *const *logits,
                              viva_token *best, float *values, uint8_t *nan, viva_error *error);
 void cuda_decode_forget(backend *b, const decoder *d);
 /* All of them; the stream is idle. */

@@ -18,7 +18,7 @@
 
 #include <string.h>
 
-#define TURN_AT     8   /* in the description, after the place of the logits: launches of the program before this one */
+#define TURN_AT     8   /* in the description: launches of the program before this one */
 #define NUMBER_AT   12  /* the number of the step's first exchange */
 #define PAGES_LEAST 128 /* of a row's share of the page table: 8192 positions */
 
@@ -123,7 +123,8 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static decode_block block_of(size_t rotary_dim) {
   const size_t numbers = cuda_align(CUDA_DECODE_ROWS * sizeof(uint32_t));
-  decode_block at = {.tokens = 256};
+  decode_block at = {.logits_to = 256};
+  at.tokens = at.logits_to + cuda_align(CUDA_DECODE_ROWS * sizeof(float *));
   at.positions = at.tokens + numbers;
   at.sequence = at.positions + numbers;
   at.kept_rows = at.sequence + numbers;
@@ -487,7 +488,8 @@ static void queue_step(capture *s) {
                              .ids = answer_ids(p),
                              .values = d->link ? answer_values(p) : NULL,
                              .nan = answer_nan(p)};
-  QUEUE(s, put(p->logits, (float *const *)(void *)p->block, rows * d->vocab, s->q.stream, s->q.dependent));
+  QUEUE(s, put(p->logits, (float *const *)(void *)(p->block + p->at.logits_to), rows, d->vocab, s->q.stream,
+               s->q.dependent));
   QUEUE(s, top(s->q, &top, &p->work));
 }
 
@@ -645,9 +647,9 @@ static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host,
 
 /* ---- replay */
 
-static void describe(const decode_plan *p, const batch *host, float *logits) {
+static void describe(const decode_plan *p, const batch *host, float *const *logits) {
   uint8_t *to = p->host;
-  memcpy(to, &logits, sizeof logits);
+  memcpy(to + p->at.logits_to, logits, host->kept * sizeof *logits);
   memcpy(to + p->at.tokens, host->tokens, host->rows * sizeof *host->tokens);
   memcpy(to + p->at.positions, host->positions, host->rows * sizeof *host->positions);
   memcpy(to + p->at.sequence, host->sequence, host->rows * sizeof *host->sequence);
@@ -657,7 +659,7 @@ static void describe(const decode_plan *p, const batch *host, float *logits) {
   memcpy(to + p->at.pages, host->pages, host->page_count * sizeof(void *));
 }
 
-static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, input_mode mode, float *logits,
+static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, input_mode mode, float *const *logits,
                           viva_token *best, float *values, uint8_t *nan, viva_error *error) {
   decode_plan *p = NULL;
   decode_graph *g = NULL;
@@ -682,7 +684,7 @@ static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, 
   return bad ? VIVA_E_UNSUPPORTED : VIVA_OK; /* the operations find out whether it is FP16's fault */
 }
 
-viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *logits,
+viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *const *logits,
                              viva_token *best, float *values, uint8_t *nan, viva_error *error) {
   if (!step_taken(cuda_of(b), d, host, mode)) return VIVA_E_UNSUPPORTED;
   CUDA_CALL(b, decode(cuda_of(b), d, host, mode, logits, best, values, nan, error));

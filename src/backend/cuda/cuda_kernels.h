@@ -30,7 +30,7 @@ typedef struct cuda_kernels {
   int (*read_memory)(const cuda_gpu *gpu, const void *dev, size_t bytes, void *sink, void *stream);
   int (*chase)(const uint64_t *words, size_t reads, void *sink, void *stream);
   int (*fetch)(const void *host, void *dev, size_t words, void *stream);
-  int (*put)(const float *logits, float *const *to, size_t count, void *stream, int dependent);
+  int (*put)(const float *logits, float *const *to, size_t rows, size_t n, void *stream, int dependent);
   /* products */
   int (*gemv)(const gemv_problem *p, const cuda_gpu *gpu, int dependent, void *stream); /* plan and launch */
   int (*gemv_norm_rows)(step_queue q, const gemv_norm *norm, int m, int k, uint16_t *rows);

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/cuda/cuda.h"
+#include "backend/cuda/cuda_exchange.h"
+#include "backend/cuda/nccl_library.h"
 
 /* ---- a runtime: memory is the host's, `left` calls succeed before one fails with `fault` */
 
@@ -16,6 +17,7 @@ static struct {
   int devices, left, blocks;
   cudaError_t count_status, fault;
   unsigned long long found;
+  int no_way; /* from one device's memory to another's */
 } fake;
 
 static cudaError_t next(void) {
@@ -79,6 +81,13 @@ static cudaError_t copy(void *to, const void *from, size_t bytes, enum cudaMemcp
   if (status == cudaSuccess) memcpy(to, from, bytes);
   return status;
 }
+static cudaError_t clear_now(void *dev, int value, size_t bytes) { return set(dev, value, bytes, NULL); }
+static cudaError_t can_reach(int *can, int device, int peer) {
+  (void)device, (void)peer;
+  *can = !fake.no_way;
+  return next();
+}
+static cudaError_t reach(int peer, unsigned flags) { return (void)peer, (void)flags, next(); }
 static const char *error_name(cudaError_t status) { return (void)status, "cudaErrorFake"; }
 static const char *error_text(cudaError_t status) { return (void)status, "a fake error"; }
 
@@ -100,9 +109,15 @@ static const cuda_api api = {.GetDeviceCount = get_count,
                              .FreeHost = give_host,
                              .MemcpyAsync = copy,
                              .MemsetAsync = set,
+                             .Memset = clear_now,
+                             .Malloc = take_host,
+                             .Free = give_host,
+                             .DeviceCanAccessPeer = can_reach,
+                             .DeviceEnablePeerAccess = reach,
                              .GetErrorName = error_name,
                              .GetErrorString = error_text};
 
+static int pieces; /* kernels that sum a piece */
 static int silu(step_queue q, const step_silu_args *a) { return (void)q, (void)a, (int)next(); }
 /* Finds a value that is not finite at fake.found. */
 static int pack_some(const pack_units_args *a, void *stream) {
@@ -110,13 +125,74 @@ static int pack_some(const pack_units_args *a, void *stream) {
   if (a->bad) *a->bad = fake.found;
   return (int)next();
 }
-static const cuda_kernels kernels = {.silu_mul = silu, .pack_rows = pack_some};
+static int sum_piece(step_queue q, const step_exchange_args *a) { return (void)q, (void)a, pieces++, (int)next(); }
+static const cuda_kernels kernels = {.silu_mul = silu, .pack_rows = pack_some, .exchange = sum_piece};
+
+/* ---- a library that is NCCL's, or none */
+
+static struct {
+  int present;
+  const char *lacks; /* a function it does not have */
+  int init, reduce;  /* what these functions return */
+  int live, sums;    /* communicators; sums asked for */
+  char told[512];    /* all that was logged */
+} nccl;
+
+static int nccl_version(int *version) { return *version = 22805, 0; }
+static int nccl_init(nccl_comm *comms, int count, const int *devices) {
+  (void)devices;
+  if (nccl.init) return nccl.init;
+  for (int i = 0; i < count; i++) comms[i] = (nccl_comm)(void *)&nccl;
+  nccl.live += count;
+  return 0;
+}
+static int nccl_abort(nccl_comm comm) { return assert_ptr_equal(comm, &nccl), nccl.live--, 0; }
+static int nccl_reduce(const void *from, void *to, size_t count, int type, int operation, nccl_comm comm,
+                       void *stream) {
+  (void)from, (void)to, (void)count, (void)stream;
+  assert_int_equal(type, NCCL_FLOAT);
+  assert_int_equal(operation, NCCL_SUM);
+  assert_ptr_equal(comm, &nccl);
+  nccl.sums++;
+  return nccl.reduce;
+}
+
+static void *nccl_open(const char *const *names, const char **reason) {
+  assert_string_equal(names[0], "libnccl.so.2");
+  *reason = "no such file";
+  return nccl.present ? &nccl : NULL;
+}
+
+static void *nccl_find(void *library, const char *name) {
+  static const struct {
+    const char *name;
+    void (*function)(void);
+  } all[] = {{"ncclGetVersion", (void (*)(void))nccl_version},
+             {"ncclCommInitAll", (void (*)(void))nccl_init},
+             {"ncclCommAbort", (void (*)(void))nccl_abort},
+             {"ncclAllReduce", (void (*)(void))nccl_reduce}};
+  void *found = NULL;
+  assert_ptr_equal(library, &nccl);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (!strcmp(name, all[i].name)) memcpy(&found, &all[i].function, sizeof found);
+  return nccl.lacks && !strcmp(name, nccl.lacks) ? NULL : found;
+}
+static void nccl_shut(void *library) { assert_ptr_equal(library, &nccl); }
+
+static const library_loader loader = {nccl_open, nccl_find, nccl_shut};
+
+static void listen(void *user, viva_log_level level, const char *text) {
+  (void)user, (void)level;
+  strncat(nccl.told, text, sizeof nccl.told - strlen(nccl.told) - 1);
+}
 
 static int begin(void **state) {
   (void)state;
   memset(&fake, 0, sizeof fake);
   fake.devices = 1;
   fake.left = -1;
+  pieces = 0;
+  memset(&nccl, 0, sizeof nccl);
   return 0;
 }
 
@@ -285,12 +361,113 @@ static void packing_tells_places(void **state) {
   close_fake(o);
 }
 
+/* ---- two devices, with NCCL and without */
+
+enum { PAIR = 2, LARGE = (1 << 18) + 5 };
+
+typedef struct joined {
+  runtime *rt;
+  backend *each[PAIR];
+  exchange *e;
+  viva_status status;
+  viva_error error;
+} joined;
+
+static joined join(void) {
+  joined j = {.rt = runtime_create(NULL, NULL, listen, NULL, VIVA_LOG_DEBUG)};
+  fake.devices = PAIR;
+  for (int i = 0; i < PAIR; i++) assert_int_equal(cuda_open_with(j.rt, &api, &kernels, i, &j.each[i], NULL), VIVA_OK);
+  j.status = cuda_join_with(&loader, j.each, PAIR, &j.e, &j.error);
+  return j;
+}
+
+static void part(joined j) {
+  if (j.e) j.e->ops->close(j.e);
+  for (int i = 0; i < PAIR; i++) j.each[i]->ops->close(j.each[i]);
+  runtime_release(j.rt);
+  assert_int_equal(fake.blocks, 0);
+  assert_int_equal(nccl.live, 0);
+}
+
+static viva_status sum_large(const joined *j, viva_error *error) {
+  static float x[LARGE];
+  return j->e->ops->sum(j->e, 0, j->each[0], x, LARGE, error);
+}
+
+/* Absent, or not what it should be: told once, and large sums go piece after piece. */
+static void sums_without_nccl(void **state) {
+  static const char *const says[] = {"NCCL (libnccl.so.2) cannot be opened: no such file; sums of many rows",
+                                     "NCCL has no function ncclCommAbort", "NCCL 22805 cannot start: its status is 3"};
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    viva_error error = {0};
+    begin(NULL);
+    nccl.present = i > 0;
+    nccl.lacks = i == 1 ? "ncclCommAbort" : NULL;
+    nccl.init = i == 2 ? 3 : 0;
+    const joined j = join();
+    assert_int_equal(j.status, VIVA_OK);
+    if (!strstr(nccl.told, says[i])) fail_msg("'%s' does not say '%s'", nccl.told, says[i]);
+    assert_int_equal(sum_large(&j, &error), VIVA_OK);
+    assert_int_equal(pieces, 2);
+    assert_int_equal(nccl.sums, 0);
+    part(j);
+  }
+}
+
+static void sums_by_nccl(void **state) {
+  viva_error error = {0};
+  (void)state;
+  nccl.present = 1;
+  const joined j = join();
+  assert_int_equal(j.status, VIVA_OK);
+  assert_int_equal(sum_large(&j, &error), VIVA_OK);
+  assert_int_equal(nccl.sums, 1);
+  assert_int_equal(pieces, 0);
+  nccl.reduce = 5;
+  assert_int_equal(sum_large(&j, &error), VIVA_E_DEVICE);
+  assert_non_null(strstr(error.message, "NCCL failed on GPU 0: its status is 5"));
+  j.e->ops->give_up(j.e); /* as the ranks do */
+  assert_int_equal(nccl.live, 0);
+  assert_int_equal(sum_large(&j, &error), VIVA_E_CANCELLED);
+  part(j);
+}
+
+/* Every call of joining fails in turn; without a way to each other, that is said. */
+static void joining_fails_whole(void **state) {
+  (void)state;
+  fake.no_way = 1;
+  const joined apart = join();
+  assert_int_equal(apart.status, VIVA_E_UNSUPPORTED);
+  assert_non_null(strstr(apart.error.message, "GPU 0 does not reach the memory of GPU 1"));
+  part(apart);
+  fake.no_way = 0;
+  int failed = 0;
+  for (int i = 0; i < 100; i++) {
+    joined j = {.rt = runtime_create(NULL, NULL, listen, NULL, VIVA_LOG_DEBUG)};
+    fake.left = -1;
+    for (int k = 0; k < PAIR; k++) assert_int_equal(cuda_open_with(j.rt, &api, &kernels, k, &j.each[k], NULL), VIVA_OK);
+    fake.left = i;
+    fake.fault = cudaErrorInvalidValue;
+    j.status = cuda_join_with(&loader, j.each, PAIR, &j.e, &j.error);
+    fake.left = -1;
+    failed += j.status != VIVA_OK;
+    assert_true(j.status == VIVA_OK || j.status == VIVA_E_INTERNAL);
+    assert_true((j.status == VIVA_OK) == (j.e != NULL));
+    part(j);
+    if (j.status == VIVA_OK) break;
+  }
+  assert_in_range(failed, 20, 99);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(tables_are_whole, begin),       cmocka_unit_test_setup(missing_devices_are_told, begin),
       cmocka_unit_test_setup(opening_fails_whole, begin),    cmocka_unit_test_setup(memory_ends, begin),
       cmocka_unit_test_setup(lost_devices_stay_lost, begin), cmocka_unit_test_setup(copies_fail_alone, begin),
       cmocka_unit_test_setup(pinned_memory, begin),          cmocka_unit_test_setup(packing_tells_places, begin),
+      cmocka_unit_test_setup(sums_without_nccl, begin),      cmocka_unit_test_setup(sums_by_nccl, begin),
+      cmocka_unit_test_setup(joining_fails_whole, begin),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

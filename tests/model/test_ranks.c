@@ -346,7 +346,17 @@ static viva_status decode_some(viva_session *s, viva_error *error) {
   static const viva_token prompt[50] = {1, 2, 3}; /* two halves, and the rest as one */
   TRY(viva_session_prefill(s, prompt, 50, NULL, error));
   for (viva_token t = 0; t < 3; t++) TRY(viva_session_decode(s, t, error));
-  return VIVA_OK;
+  viva_step_part part = viva_step_part_default();
+  viva_top top[3];
+  const float *logits;
+  part.session = s;
+  part.tokens = prompt;
+  part.count = 1;
+  part.logits = VIVA_STEP_LAST;
+  part.top_k = 3;
+  part.top = top;
+  TRY(viva_step(&part, 1, NULL, error)); /* what samplers ask for: the best ones, and all logits */
+  return viva_session_logits(s, &logits, NULL, error);
 }
 
 /* Whichever call of a rank is the last: one status then and on every later call, nothing hangs, all memory comes back, and

@@ -456,6 +456,14 @@ static uint32_t *answer_failed(const decode_plan *p) {
                               2 * cuda_align(CUDA_DECODE_ROWS * sizeof(viva_token)));
 }
 
+static void multiply_head(capture *s) {
+  const decoder *d = s->d;
+  const gemv_part head = part(&d->head, NULL, NULL, s->p->logits);
+  const weight *const w = &d->head;
+  norm(s, d->output_norm, w);
+  product(s, &w, &head, 1, GEMV_NONE, GEMV_F32);
+}
+
 static void queue_step(capture *s) {
   const decode_plan *p = s->p;
   const decoder *d = s->d;
@@ -476,11 +484,10 @@ static void queue_step(capture *s) {
       feed_forward(s, &d->layers[i]);
     }
   }
-  norm(s, d->output_norm, &d->head);
-  const gemv_part head = part(&d->head, NULL, NULL, p->logits);
-  const weight *const head_weight = &d->head;
-  product(s, &head_weight, &head, 1, GEMV_NONE, GEMV_F32);
-  s->q.dependent = dependent;
+  if (s->program.run_count % PRODUCTS == 0) { /* else the program has it */
+    multiply_head(s);
+    s->q.dependent = dependent;
+  }
   const step_top_args top = {.logits = p->logits,
                              .rows = rows,
                              .n = d->vocab,
@@ -490,6 +497,7 @@ static void queue_step(capture *s) {
                              .nan = answer_nan(p)};
   QUEUE(s, put(p->logits, (float *const *)(void *)(p->block + p->at.logits_to), rows, d->vocab, s->q.stream,
                s->q.dependent));
+  s->q.dependent = dependent;
   QUEUE(s, top(s->q, &top, &p->work));
 }
 
@@ -547,8 +555,11 @@ static viva_status make_program(capture *s, decode_graph *g, viva_error *error) 
                              .heads = d->heads,
                              .run_count = d->layer_count * PRODUCTS};
   if (d->link) program.peers = group_of(s);
-  if (!layers_alike(d, s->mode) || !k->persist_fits(&program, c->gpu.shared_most)) return VIVA_OK;
-  const size_t stages = cuda_align(d->layer_count * STAGES * k->persist_stage_bytes());
+  if (!layers_alike(d, s->mode)) return VIVA_OK;
+  const int head = same_form(&d->head, &program.w) && k->persist_may_have_head(&program);
+  program.run_count += (size_t)head;
+  if (!k->persist_fits(&program, c->gpu.shared_most)) return VIVA_OK;
+  const size_t stages = cuda_align((d->layer_count * STAGES + (size_t)head) * k->persist_stage_bytes());
   const size_t runs = cuda_align(program.run_count * k->persist_run_bytes()), work = k->persist_work_bytes(&program);
   cuda_room room = {NULL, 0};
   TRY(cuda_room_fit(c, &room, stages + runs + work, error));
@@ -567,12 +578,13 @@ static viva_status make_program(capture *s, decode_graph *g, viva_error *error) 
     attend(s, &d->layers[i], i);
     feed_forward(s, &d->layers[i]);
   }
+  if (head) multiply_head(s);
   viva_status status = cuda_check(c, (cudaError_t)s->status, "writing the stages of a step", error);
   if (!status)
     status = cuda_check(c, c->api->MemcpyAsync(dev, s->stages, stages + runs, cudaMemcpyHostToDevice, c->stream),
                         "the stages of a step", error);
   if (!status)
-    status = cuda_check(c, c->api->MemsetAsync(dev + stages + runs, 0, work, c->stream), "clearing counters", error);
+    status = cuda_check(c, c->api->MemsetAsync(dev + stages + runs, 0xff, work, c->stream), "clearing words", error);
   if (!status) status = cuda_check(c, c->api->StreamSynchronize(c->stream), "the stages of a step", error);
   mem_free(&c->rt->mem, s->stages);
   s->stages = NULL;

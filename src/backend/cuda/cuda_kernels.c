@@ -94,6 +94,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .persist_product = persist_product,
     .persist_attention = persist_attention,
     .persist_fits = persist_fits,
+    .persist_may_have_head = persist_may_have_head,
     .persist_launch = run_persist,
     .quantize_rows = step_quantize_rows,
     .rmsnorm_codes = step_rmsnorm_codes,

@@ -71,6 +71,7 @@ typedef struct cuda_kernels {
                            const float *k_norm, float eps, const attention_args *a, const step_half_rows *half,
                            void *stage);
   int (*persist_fits)(const persist_program *p, size_t shared_most);
+  int (*persist_may_have_head)(const persist_program *p);
   int (*persist_launch)(const persist_program *p, const cuda_gpu *gpu, void *stream);
   int (*quantize_rows)(step_queue q, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k, void *to);
   int (*rmsnorm_codes)(step_queue q, const step_rmsnorm_args *a, input_mode mode, void *to);

@@ -38,13 +38,16 @@ size_t persist_run_bytes(void) { return sizeof(persist_run); }
 
 template <int LANES, int GROUP> static size_t attention_bytes() { return sizeof(persist_attend_shared<LANES, GROUP>); }
 
+/* Of the kinds of blocks that there may be, the most. */
 static size_t attention_bytes_of(const attend_shape &s) {
-  switch (s.lanes * 16 + s.group) {
-  case 8 * 16 + 1: return attention_bytes<8, 1>();
-  case 8 * 16 + 2: return attention_bytes<8, 2>();
-  case 16 * 16 + 1: return attention_bytes<16, 1>();
-  default: return attention_bytes<16, 2>();
-  }
+  if (s.lanes == 8) return s.group == 1 ? attention_bytes<8, 1>() : attention_bytes<8, PERSIST_MANY>();
+  return s.group == 1 ? attention_bytes<16, 1>() : attention_bytes<16, PERSIST_MANY>();
+}
+
+/* Words of a layer's shares, with `group` q heads a block. */
+static size_t share_words(const persist_program *p, size_t group) {
+  const size_t slices = step_parts(p->heads.q_heads / p->heads.kv_heads, group);
+  return p->heads.kv_heads * slices * PERSIST_SHARES * group * (p->heads.head_dim + 2);
 }
 
 static size_t region_bytes(const persist_program *p) {
@@ -66,17 +69,17 @@ static size_t shared_bytes(const persist_program *p, const persist_choice &k) {
          region_bytes(p) + (PERSIST_SUMS * 2 * PERSIST_TILE_SUMS + kept_of(p)) * sizeof(float) + sizeof(uint4);
 }
 
-/* The words of a program (persist_words.cuh) within its work. */
+/* The words of a program (persist_words.cuh) within its work: their first copy, and those of shares behind the last. */
 typedef struct persist_words {
-  uint64_t *q, *k, *v, *after_out, *after_down, *partial;
-  uint32_t *attended, *act;
-  size_t bytes;
+  uint32_t *q, *k, *v, *after_out, *after_down;
+  uint16_t *attended, *act;
+  uint64_t *partial;
+  size_t copy_bytes, bytes;
 } persist_words;
 
 static persist_words words_of(const persist_program *p) {
-  const attend_shape s = single_shape_of(p->heads, PERSIST_HEADS);
-  const size_t rows = p->rows, q = p->heads.q_heads * p->heads.head_dim, kv = p->heads.kv_heads * p->heads.head_dim;
-  const size_t share = s.group * p->heads.head_dim + 2 * s.group;
+  const size_t few = share_words(p, PERSIST_HEADS), many = share_words(p, PERSIST_MANY), rows = p->rows,
+               q = p->heads.q_heads * p->heads.head_dim, kv = p->heads.kv_heads * p->heads.head_dim;
   persist_words w = {};
   uint8_t *const base = static_cast<uint8_t *>(p->work);
   auto place = [&](size_t bytes) {
@@ -84,16 +87,18 @@ static persist_words words_of(const persist_program *p) {
     w.bytes += persist_align(bytes);
     return at;
   };
-  auto floats = [&](size_t n) { return reinterpret_cast<uint64_t *>(place(n * sizeof(uint64_t))); };
-  auto halves = [&](size_t n) { return reinterpret_cast<uint32_t *>(place(n * sizeof(uint32_t))); };
+  auto floats = [&](size_t n) { return reinterpret_cast<uint32_t *>(place(n * sizeof(uint32_t))); };
+  auto halves = [&](size_t n) { return reinterpret_cast<uint16_t *>(place(n * sizeof(uint16_t))); };
   w.q = floats(rows * q);
   w.k = floats(rows * kv);
   w.v = floats(rows * kv);
   w.after_out = floats(rows * persist_row(p->hidden));
   w.after_down = floats(rows * persist_row(p->hidden));
-  w.partial = floats(rows * p->heads.kv_heads * s.slices * PERSIST_SHARES * share);
   w.attended = halves(rows * persist_row(q));
   w.act = halves(rows * persist_row(p->ffn));
+  w.copy_bytes = w.bytes;
+  w.bytes *= PERSIST_COPIES;
+  w.partial = reinterpret_cast<uint64_t *>(place(rows * (few > many ? few : many) * sizeof(uint64_t)));
   return w;
 }
 
@@ -108,14 +113,21 @@ int persist_fits(const persist_program *p, size_t shared_most) {
   return k.kernel && p->heads.head_dim <= PERSIST_MOST_DIM && shared_bytes(p, k) <= shared_most;
 }
 
+int persist_may_have_head(const persist_program *p) {
+  const size_t projected = (p->heads.q_heads + 2 * p->heads.kv_heads) * p->heads.head_dim; /* q, k and v */
+  const size_t widest = projected > p->hidden ? projected : p->hidden;
+  return (widest > p->ffn ? widest : p->ffn) / GEMV_TILE >= (size_t)p->multiprocessors;
+}
+
 /* -- stages */
 
-static void connect(persist_stage *s, persist_role role, size_t layer, const persist_words &w) {
-  s->epoch = s->x_epoch = (uint32_t)layer + 1;
+static void connect(persist_stage *s, persist_role role, size_t layer, bool is_head, const persist_words &w) {
+  s->layer = s->x_layer = (uint32_t)layer;
   switch (role) {
   case PERSIST_QKV:
-    s->x_epoch--;
+    s->x_layer--;
     s->x = layer ? w.after_down : NULL;
+    if (is_head) break;
     s->words[0] = w.q;
     s->words[1] = w.k;
     s->words[2] = w.v;
@@ -146,7 +158,7 @@ int persist_product(const persist_program *p, size_t layer, persist_role role, c
   s->product = gemv_arguments(problem);
   if ((size_t)s->product.tiles >= UINT32_MAX / (size_t)p->multiprocessors) return cudaErrorInvalidValue;
   const persist_words w = words_of(p);
-  connect(s, role, layer, w);
+  connect(s, role, layer, layer == p->layers, w);
   *r = {};
   for (int i = 0; i < GEMV_MOST_PARTS; i++) {
     const gemv_matrix &m = s->product.matrix[i];
@@ -168,7 +180,7 @@ int persist_attention(const persist_program *p, const rope_append_args *turn, co
     return cudaErrorInvalidValue;
   *s = {};
   s->attends = 1;
-  s->epoch = s->x_epoch = (uint32_t)a->layer + 1;
+  s->layer = s->x_layer = (uint32_t)a->layer;
   s->attention.attend = single_args_of(a, half, single_shape_of(a->h, PERSIST_HEADS).slices);
   s->attention.turn = rope_args_of(turn, q_norm, k_norm, eps);
   s->attention.q = w.q;
@@ -193,7 +205,6 @@ static int chunks_of(size_t bytes, size_t least, const persist_choice &k) {
 
 int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
   const persist_choice k = choice_for(p);
-  const attend_shape s = single_shape_of(p->heads, PERSIST_HEADS);
   if (!persist_fits(p, shared_most)) return cudaErrorInvalidValue;
   const size_t bytes = shared_bytes(p, k);
   const persist_words w = words_of(p);
@@ -208,13 +219,13 @@ int persist_launch(const persist_program *p, size_t shared_most, void *stream) {
                        .depth = (int)k.depth,
                        .most_busy = chunks_of(PERSIST_BUSY_BYTES, 2, k),
                        .most_waiting = chunks_of(PERSIST_WAITING_BYTES, 1, k),
-                       .heads = (int)(p->heads.kv_heads * s.slices),
-                       .lanes = (int)s.lanes,
-                       .group = (int)s.group,
+                       .heads = (uint32_t)p->heads.kv_heads,
+                       .lanes = single_shape_of(p->heads, PERSIST_HEADS).lanes,
                        .before = {{w.after_down, hidden, 0},
                                   {w.attended, columns, 1},
                                   {w.after_out, hidden, 0},
                                   {w.act, (uint32_t)p->ffn, 1}},
+                       .copy_bytes = (uint32_t)w.copy_bytes,
                        .region = region_bytes(p),
                        .kept = (int)kept_of(p),
                        .turn = p->turn,

@@ -25,12 +25,14 @@
 
 struct __align__(16) persist_stage {
   int attends, run;        /* run: of a product */
-  uint32_t x_epoch, epoch; /* of its x and of its results, less the first of the launch */
+  uint32_t x_layer, layer; /* which wrote its x, and its own: of the launch's */
   gemv_args product;       /* y: written, too, where `keeps` */
   int keeps;
   uint32_t exchange; /* where it keeps, of several GPUs: number, less the first of the launch */
-  const void *x;     /* words: FP32 where the product makes x of them, else FP16; NULL: product.norm.x itself */
-  void *words[GEMV_MOST_PARTS]; /* of results, as y: FP32 or FP16 as product.output */
+  /* Words, in the first copy. Of x: FP32 where the product makes x of them, else FP16; NULL: product.norm.x itself. Of
+   * results, as y: FP32 or FP16 as product.output; NULL: they go to y alone. */
+  const void *x;
+  void *words[GEMV_MOST_PARTS];
   persist_heads attention;
 };
 
@@ -39,9 +41,9 @@ struct persist_args {
   const persist_run *runs;
   int stage_count, run_count, rows, record_bytes, layers;
   int depth, most_busy, most_waiting;   /* of chunks: persist_feed */
-  int heads;                            /* kv heads · slices */
-  int lanes, group;                     /* of attention: step_single.cuh */
+  uint32_t heads, lanes;                /* of attention: kv heads; step_single.cuh */
   persist_sample before[PERSIST_ROLES]; /* of x */
+  uint32_t copy_bytes;                  /* of words */
   size_t region;                        /* bytes of shared memory for x or attention */
   int kept;                             /* values of the residual stream of a block, at most */
   const uint32_t *turn;                 /* launches before this one */
@@ -70,98 +72,102 @@ static __device__ __forceinline__ void persist_await_coming(const persist_contro
   }
 }
 
-/* Rows as they are. A warp takes the records that it multiplies with, so that no warp waits for another. */
-static __device__ __forceinline__ void persist_take_x(uint8_t *to, const gemv_args &a, const uint32_t *words,
-                                                      uint32_t epoch, persist_patience *patience) {
-  constexpr int TOGETHER = 4;
-  const int warp = thread_index() / STEP_WARP, lane = thread_index() % STEP_WARP, pieces = a.k / GEMV_PIECE;
-  for (int row = 0; row < a.m; row++)
-    for (int r = warp + lane / GEMV_PIECES * GEMV_WARPS; r < a.records; r += 2 * GEMV_WARPS * TOGETHER) {
-      persist_halves piece[TOGETHER];
-      auto place = [&](int i) { return (r + 2 * i * GEMV_WARPS) * GEMV_PIECES + lane % GEMV_PIECES; };
-      persist_await(
-          piece, epoch, patience, [&](int i) { return place(i) < pieces; },
-          [&](int i) { return words + row * persist_row(a.k) + persist_half_at(place(i) * GEMV_PIECE); });
+/* What making x asks of a stage, in registers: the stage's description lies in shared memory, and would be read anew after
+ * every look at words. */
+struct persist_x {
+  uint8_t *to;
+  int pieces, all; /* of x; and with the zeros that fill up its last record */
+  bool pairs;
+  persist_patience *patience;
+
+  __device__ __forceinline__ persist_x(uint8_t *memory, const gemv_args &a, persist_patience *p)
+      : to(memory), pieces(a.k / GEMV_PIECE), all(a.records * GEMV_PIECES), pairs(a.pairs), patience(p) {
+    static_assert(PERSIST_MOST_ROWS == 1, "pieces lie side by side");
+  }
+  __device__ __forceinline__ void put(int piece, uint4 v) const {
+    if (piece >= pieces) v = make_uint4(0, 0, 0, 0);
+    if (piece < all) *reinterpret_cast<uint4 *>(to + piece * 16) = pairs ? gemv_pairs_order(v) : v;
+  }
+};
+
+/* A row as it is. A warp takes the records that it multiplies with, so that no warp waits for another. */
+static __device__ __forceinline__ void persist_take_x(const persist_x &x, const uint16_t *words) {
+  constexpr int TOGETHER = 8, STEP = 2 * GEMV_WARPS * GEMV_PIECES;
+  const int warp = thread_index() / STEP_WARP, lane = thread_index() % STEP_WARP;
+  for (int first = (warp + lane / GEMV_PIECES * GEMV_WARPS) * GEMV_PIECES + lane % GEMV_PIECES; first < x.all;
+       first += STEP * TOGETHER) {
+    persist_halves piece[TOGETHER];
+    const uint16_t *const from = words + first * GEMV_PIECE;
+    persist_await(
+        piece, x.patience, [&](int i) { return first + i * STEP < x.pieces; },
+        [&](int i) { return from + i * (STEP * GEMV_PIECE); });
 #pragma unroll
-      for (int i = 0; i < TOGETHER; i++)
-        if (place(i) < a.records * GEMV_PIECES)
-          gemv_put_piece(to, a, row, place(i), place(i) < pieces ? piece[i].values() : make_uint4(0, 0, 0, 0));
-    }
+    for (int i = 0; i < TOGETHER; i++) x.put(first + i * STEP, piece[i].values);
+  }
   __syncwarp();
 }
 
-/* Rows normed: gemv_make_row's and gemv_make_x's bits. A thread has pieces t, t + GEMV_THREADS, … of a row. */
+/* A row normed: gemv_make_row's and gemv_make_x's bits. A thread has pieces t, t + GEMV_THREADS, … */
 struct persist_normed {
-  const gemv_args &a;
-  const uint64_t *words; /* NULL: a.norm.x */
-  uint32_t epoch;
-  persist_patience *patience;
+  persist_x x;
+  gemv_norm norm;
+  const uint32_t *words; /* NULL: norm.x */
 
-  template <int N> __device__ __forceinline__ void take(int row, int first, float4 (&x)[N][2]) const {
-    auto used = [&](int j) { return (first + j * GEMV_THREADS) * GEMV_PIECE < a.k; };
+  __device__ __forceinline__ persist_normed(const persist_x &made, const gemv_norm &how, const uint32_t *from)
+      : x(made), norm(how), words(from) {}
+
+  template <int N> __device__ __forceinline__ void take(int first, float4 (&v)[N][2]) const {
+    auto used = [&](int j) { return first + j * GEMV_THREADS < x.pieces; };
     if (words) {
       persist_floats piece[N];
-      persist_await(piece, epoch, patience, used, [&](int j) {
-        return words + row * persist_row(a.k) + persist_float_at((first + j * GEMV_THREADS) * GEMV_PIECE);
-      });
+      const uint32_t *const from = words + persist_float_at(first * GEMV_PIECE);
+      persist_await(piece, x.patience, used, [&](int j) { return from + j * (GEMV_THREADS * GEMV_PIECE); });
 #pragma unroll
-      for (int j = 0; j < N; j++) x[j][0] = piece[j].quad(0), x[j][1] = piece[j].quad(1);
+      for (int j = 0; j < N; j++) v[j][0] = piece[j].quad(0), v[j][1] = piece[j].quad(1);
       return;
     }
-    const float4 *from = reinterpret_cast<const float4 *>(a.norm.x + row * a.norm.stride);
+    const float4 *const from = reinterpret_cast<const float4 *>(norm.x) + 2 * first;
 #pragma unroll
     for (int j = 0; j < N; j++) {
-      x[j][0] = x[j][1] = make_float4(0, 0, 0, 0);
-      if (used(j)) x[j][0] = from[2 * (first + j * GEMV_THREADS)], x[j][1] = from[2 * (first + j * GEMV_THREADS) + 1];
+      v[j][0] = v[j][1] = make_float4(0, 0, 0, 0);
+      if (used(j)) v[j][0] = from[2 * j * GEMV_THREADS], v[j][1] = from[2 * j * GEMV_THREADS + 1];
     }
   }
 
-  __device__ __forceinline__ void put(uint8_t *to, int row, int piece, const float4 (&x)[2], const float4 (&gain)[2],
-                                      float factor) const {
-    if (piece * GEMV_PIECE < a.k)
-      gemv_put_piece(to, a, row, piece, gemv_normed(x[0], x[1], gain[0], gain[1], factor));
-    else if (piece < a.records * GEMV_PIECES)
-      gemv_put_piece(to, a, row, piece, make_uint4(0, 0, 0, 0));
-  }
-
-  __device__ __forceinline__ void make_row(uint8_t *to, const gemv_held &held, float *squares) const {
-    float4 x[GEMV_HELD][2];
+  __device__ __forceinline__ void make_row(const gemv_held &held, float *squares) const {
+    float4 v[GEMV_HELD][2];
     float sum = 0;
-    take(0, thread_index(), x);
+    take(thread_index(), v);
 #pragma unroll
     for (int j = 0; j < GEMV_HELD; j++)
-      if ((int)(thread_index() + j * GEMV_THREADS) * GEMV_PIECE < a.k) sum = gemv_norm_squares(sum, x[j][0], x[j][1]);
+      if ((int)thread_index() + j * GEMV_THREADS < x.pieces) sum = gemv_norm_squares(sum, v[j][0], v[j][1]);
     gemv_norm_share(sum, squares);
     sync_threads<GEMV_THREADS>();
-    const float factor = gemv_norm_factor(a.norm, a.k, squares);
+    const float factor = gemv_norm_factor(norm, x.pieces * GEMV_PIECE, squares);
 #pragma unroll
-    for (int j = 0; j < GEMV_HELD; j++) put(to, 0, thread_index() + j * GEMV_THREADS, x[j], held.gain[j], factor);
+    for (int j = 0; j < GEMV_HELD; j++)
+      x.put(thread_index() + j * GEMV_THREADS, gemv_normed(v[j][0], v[j][1], held.gain[j][0], held.gain[j][1], factor));
   }
 
-  __device__ __forceinline__ void make_rows(uint8_t *to, float *squares) const {
-    float4 x[1][2];
-#pragma unroll 1
-    for (int row = 0; row < a.m; row++) {
-      float sum = 0;
-      for (int i = thread_index(); i < a.k / GEMV_PIECE; i += GEMV_THREADS) {
-        take(row, i, x);
-        sum = gemv_norm_squares(sum, x[0][0], x[0][1]);
-      }
-      gemv_norm_share(sum, squares + row * GEMV_WARPS);
+  /* Longer than the threads hold: looked at twice. */
+  __device__ __forceinline__ void make_long_row(float *squares) const {
+    float4 v[1][2];
+    float sum = 0;
+    for (int i = thread_index(); i < x.pieces; i += GEMV_THREADS) {
+      take(i, v);
+      sum = gemv_norm_squares(sum, v[0][0], v[0][1]);
     }
+    gemv_norm_share(sum, squares);
     sync_threads<GEMV_THREADS>();
-#pragma unroll 1
-    for (int row = 0; row < a.m; row++) {
-      const float factor = gemv_norm_factor(a.norm, a.k, squares + row * GEMV_WARPS);
-      for (int i = thread_index(); i < a.records * GEMV_PIECES; i += GEMV_THREADS) {
-        float4 gain[2] = {};
-        take(row, i, x);
-        if (i * GEMV_PIECE < a.k) {
-          gain[0] = reinterpret_cast<const float4 *>(a.norm.gain)[2 * i];
-          gain[1] = reinterpret_cast<const float4 *>(a.norm.gain)[2 * i + 1];
-        }
-        put(to, row, i, x[0], gain, factor);
+    const float factor = gemv_norm_factor(norm, x.pieces * GEMV_PIECE, squares);
+    for (int i = thread_index(); i < x.all; i += GEMV_THREADS) {
+      float4 gain[2] = {};
+      take(i, v);
+      if (i < x.pieces) {
+        gain[0] = reinterpret_cast<const float4 *>(norm.gain)[2 * i];
+        gain[1] = reinterpret_cast<const float4 *>(norm.gain)[2 * i + 1];
       }
+      x.put(i, gemv_normed(v[0][0], v[0][1], gain[0], gain[1], factor));
     }
   }
 };
@@ -215,6 +221,19 @@ template <class F> struct persist_taken {
       codes[i].load(at);
     });
   }
+  /* And the next chunk's of the tile, where a chunk has one record for each warp. */
+  template <class Operands>
+  __device__ __forceinline__ void multiply_with(const persist_taken &next, float (&total)[1][F::SUMS][4], Operands at,
+                                                int r) const {
+    uint4 x[2][4][1];
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      at.x = (r + i * GEMV_WARPS) * GEMV_PIECES * gemv_x_stride(1);
+      F::load_x(at, x[i]);
+    }
+    F::add(total, codes[0], x[0]);
+    F::add(total, next.codes[0], x[1]);
+  }
   template <class Operands>
   __device__ __forceinline__ void multiply(float (&total)[1][F::SUMS][4], Operands at, int r, int records) const {
     each(r, records, [&](int i) {
@@ -238,7 +257,8 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
   const bool paired = run.paired;
   const uint32_t full = shared_address(c->ring.full), empty = shared_address(c->ring.empty),
                  taken = shared_address(c->taken);
-  if (run.first >= end) return;
+  const int first = run.first;
+  if (first >= end) return;
   typename F::template operands<1> at;
   gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
   at.x_stride = gemv_x_stride(1);
@@ -249,33 +269,48 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
     if (lane == 0) barrier_arrive(empty + mine->at.slot * 8);
     mine->at.next(p.depth);
   };
-  const uint32_t x_epoch = turn + s.x_epoch;
-  persist_taken<F> now;
-  if (a.norm.x) {
-    const persist_normed normed = {a, static_cast<const uint64_t *>(s.x), x_epoch, &mine->patience};
-    if (a.m == 1 && records * GEMV_PIECES <= GEMV_HELD * GEMV_THREADS) {
-      gemv_held held;
-      held.load(a);
-      persist_await_coming(c, stage, &mine->patience);
-      normed.make_row(x, held, c->squares);
-    } else {
-      persist_await_coming(c, stage, &mine->patience);
-      normed.make_rows(x, c->squares);
+  /* The chunk of record r, and, where a chunk has one record for each warp, the one after it if that is there already. */
+  persist_taken<F> now, next = {};
+  bool two = false;
+  auto take_some = [&](int r) {
+    take(&now, r);
+    if constexpr (chunk::TOGETHER == 1) {
+      two = r + GEMV_WARPS < records && __all_sync(~0u, barrier_ended(full + mine->at.slot * 8, mine->at.phase));
+      if (two) take(&next, r + GEMV_WARPS);
     }
-    take(&now, warp);
+  };
+  const persist_layer layer(turn + s.x_layer, p.copy_bytes);
+  const persist_x made(x, a, &mine->patience);
+  if (a.norm.x) {
+    const persist_normed normed(made, a.norm, s.x ? layer.of(static_cast<const uint32_t *>(s.x)) : NULL);
+    const bool whole = made.all <= GEMV_HELD * GEMV_THREADS;
+    gemv_held held = {};
+    if (whole) held.load(a);
+    take_some(warp);
+    persist_await_coming(c, stage, &mine->patience);
+    if (whole)
+      normed.make_row(held, c->squares);
+    else
+      normed.make_long_row(c->squares);
     sync_threads<GEMV_THREADS>();
   } else {
-    take(&now, warp);
+    const uint16_t *const words = layer.of(static_cast<const uint16_t *>(s.x));
+    take_some(warp);
     persist_await_coming(c, stage, &mine->patience);
-    persist_take_x(x, a, static_cast<const uint32_t *>(s.x), x_epoch, &mine->patience);
+    persist_take_x(made, words);
   }
   persist_set_busy(&c->ring, 1);
 
-  for (int tile = run.first; tile < end; tile++) {
+  for (int tile = first; tile < end; tile++) {
     float total[1][F::SUMS][4] = {};
     for (int r = warp; r < records + warp; r += chunk::RECORDS) {
-      if (tile > run.first || r > warp) take(&now, r);
-      now.multiply(total, at, r, records);
+      if (tile > first || r > warp) take_some(r);
+      if (two) {
+        now.multiply_with(next, total, at, r);
+        r += chunk::RECORDS;
+      } else {
+        now.multiply(total, at, r, records);
+      }
     }
     const bool second = paired && (tile & 1);
     if (!second) barrier_wait(taken + mine->sums.slot * 8, mine->sums.phase ^ 1);
@@ -330,11 +365,11 @@ struct persist_finisher {
 /* y of the tiles [first, end) is this GPU's part, and becomes the sum of all GPUs'. Each lane has its own outputs, of which it
  * looks for two at a time. */
 static __device__ __forceinline__ void persist_add_parts(const step_exchange_group &g, const persist_stage &s,
-                                                         uint32_t epoch, uint32_t number, int first, int end,
-                                                         int lane) {
+                                                         const persist_layer &layer, uint32_t number, int first,
+                                                         int end, int lane) {
   const gemv_matrix &w = s.product.matrix[0];
   float *const y = static_cast<float *>(w.y);
-  uint64_t *const words = static_cast<uint64_t *>(s.words[0]);
+  uint32_t *const words = static_cast<uint32_t *>(s.words[0]);
   const int row = lane / GEMV_TILE; /* of several, y and words are dense */
   end = row < s.product.m ? end * GEMV_TILE : 0;
   end = end < w.n ? end : w.n;
@@ -352,24 +387,24 @@ static __device__ __forceinline__ void persist_add_parts(const step_exchange_gro
           a = load_relaxed_system(from);
           b = load_relaxed_system(from + other);
         } while (((uint32_t)(a >> 32) != number || (uint32_t)(b >> 32) != number) && !patience.over());
-        part = make_float2(persist_value(a), persist_value(b));
+        part = make_float2(exchange_value(a), exchange_value(b));
       }
       sum = r == 0 ? part : make_float2(__fadd_rn(sum.x, part.x), __fadd_rn(sum.y, part.y));
     }
     own[0] = sum.x;
-    persist_put(words + row * persist_row(w.n) + persist_float_at(n), sum.x, epoch);
+    layer.put(words + row * persist_row(w.n) + persist_float_at(n), sum.x);
     if (!other) continue;
     own[other] = sum.y;
-    persist_put(words + row * persist_row(w.n) + persist_float_at(n + other), sum.y, epoch);
+    layer.put(words + row * persist_row(w.n) + persist_float_at(n + other), sum.y);
   }
 }
 
 /* An output: what becomes of its sum is found before that is there. */
 struct persist_result {
   float bias, residual;
-  uint64_t *floats; /* or */
-  uint32_t *halves;
-  float *y;    /* where the stage keeps, else NULL */
+  uint32_t *floats; /* or */
+  uint16_t *halves;
+  float *y;    /* where the stage keeps or has no words, else NULL */
   size_t part; /* its place in an exchange */
 
   /* n: the row of matrix w; kept: where the block has its residual */
@@ -379,21 +414,24 @@ struct persist_result {
     if (w.bias) bias = w.bias[n];
     if (w.residual) residual = kept ? *kept : w.residual[n];
     if (s.product.output == GEMV_F16) { /* of two matrices one result */
-      halves = static_cast<uint32_t *>(s.words[0]) + persist_half_at(n);
+      halves = static_cast<uint16_t *>(s.words[0]) + n;
     } else if (s.keeps) {
-      floats = static_cast<uint64_t *>(s.words[0]) + persist_float_at(n);
+      floats = static_cast<uint32_t *>(s.words[0]) + persist_float_at(n);
       y = static_cast<float *>(w.y) + n;
       part = n;
+    } else if (!s.words[matrix]) {
+      y = static_cast<float *>(w.y) + n;
     } else {
-      floats = static_cast<uint64_t *>(s.words[matrix]) + n;
+      floats = static_cast<uint32_t *>(s.words[matrix]) + n;
     }
   }
-  __device__ __forceinline__ void put(float v, uint32_t epoch, const step_exchange_group &g, uint32_t number) const {
+  __device__ __forceinline__ void put(float v, const persist_layer &layer, const step_exchange_group &g,
+                                      uint32_t number) const {
     if (halves)
-      persist_put(halves, v, epoch);
-    else if (!y || g.ranks == 0)
-      persist_put(floats, v, epoch);
-    else
+      layer.put(halves, v);
+    else if (floats && (!y || g.ranks == 0))
+      layer.put(floats, v);
+    else if (floats)
       exchange_send(g, number, part, v);
     if (y) *y = v;
   }
@@ -410,9 +448,9 @@ static __device__ __forceinline__ float persist_row_sum(const float *sums) {
 }
 
 static __device__ __forceinline__ void persist_finish(const persist_args &p, persist_control *c,
-                                                      const persist_run *runs, const persist_stage &s, uint32_t epoch,
-                                                      const float *sums, float *kept, persist_finisher *mine,
-                                                      int lane) {
+                                                      const persist_run *runs, const persist_stage &s,
+                                                      const persist_layer &layer, const float *sums, float *kept,
+                                                      persist_finisher *mine, int lane) {
   const step_exchange_group &g = p.peers;
   const persist_run &run = runs[s.run];
   const int half = lane / GEMV_TILE, row = lane % GEMV_TILE, together = run.paired ? 2 : 1, end = run.end;
@@ -433,10 +471,10 @@ static __device__ __forceinline__ void persist_finish(const persist_args &p, per
     v = __fadd_rn(__fmul_rn(v, scale), to.bias);
     if (run.paired) {
       const float up = __shfl_down_sync(~0u, v, GEMV_TILE);
-      if (there && half == 0) to.put(silu(v) * up, epoch, g, number);
+      if (there && half == 0) to.put(silu(v) * up, layer, g, number);
     } else if (there) {
       v += to.residual;
-      to.put(v, epoch, g, number);
+      to.put(v, layer, g, number);
       if (s.keeps) *own = v;
     }
     __syncwarp();
@@ -445,7 +483,7 @@ static __device__ __forceinline__ void persist_finish(const persist_args &p, per
     mine->scales.ask(p, runs, c->scales, lane);
   }
   if (s.keeps) mine->kept = g.ranks ? NULL : static_cast<const float *>(s.product.matrix[0].y);
-  if (s.keeps && g.ranks) persist_add_parts(g, s, epoch, number, run.first, end, lane);
+  if (s.keeps && g.ranks) persist_add_parts(g, s, layer, number, run.first, end, lane);
 }
 
 static __device__ __forceinline__ void persist_finish_all(const persist_args &p, persist_control *c,
@@ -460,7 +498,12 @@ static __device__ __forceinline__ void persist_finish_all(const persist_args &p,
   for (int i = 0; i < p.stage_count; i++) {
     const persist_stage &stage = c->stage[at.slot];
     barrier_wait(shared_address(c->described) + at.slot * 8, at.phase);
-    if (!stage.attends) persist_finish(p, c, runs, stage, turn + stage.epoch, sums, kept, &mine, lane);
+    /* What was cleared since the layer before, by the warps that compute, too, is so before what comes now. */
+    if (i % PERSIST_STAGES_OF_LAYER == PERSIST_UP + 1) persist_fence();
+    if (!stage.attends) {
+      const persist_layer layer(turn + stage.layer, p.copy_bytes);
+      persist_finish(p, c, runs, stage, layer, sums, kept, &mine, lane);
+    }
     __syncwarp(); /* lanes without outputs must not write over the description that others still read */
     barrier_wait(shared_address(c->left) + at.slot * 8, at.phase);
     persist_fetch(p, c, i + PERSIST_STAGES, lane);
@@ -470,16 +513,17 @@ static __device__ __forceinline__ void persist_finish_all(const persist_args &p,
 
 /* -- the warp that watches */
 
-static __device__ __forceinline__ void persist_watch(const persist_args &p, persist_control *c, uint32_t turn) {
+static __device__ __forceinline__ void persist_watch(const persist_args &p, persist_control *c, const persist_run *runs,
+                                                     uint32_t turn) {
   persist_patience patience = {nanoseconds() + p.patience_ns, p.failed, 0};
 #pragma unroll 1
-  for (int layer = 0; layer < p.layers; layer++)
-#pragma unroll 1
-    for (int role = 0; role < PERSIST_ROLES; role++) {
-      const bool first = role == PERSIST_QKV; /* whose x is of the layer before */
-      if (!first || layer > 0) persist_expect(p.before[role], turn + layer + !first, &patience);
-      *static_cast<volatile int *>(&c->coming) = PERSIST_STAGES_OF_LAYER * layer + role + !first + 1;
-    }
+  for (int i = 0; i < p.run_count; i++) {
+    const int layer = i / PERSIST_ROLES, role = i % PERSIST_ROLES;
+    const bool first = role == PERSIST_QKV; /* whose x is of the layer before; so is the head's */
+    if (runs[i].first < runs[i].end && i > 0)
+      persist_expect(p.before[role], persist_layer(turn + layer - first, p.copy_bytes), &patience);
+    *static_cast<volatile int *>(&c->coming) = PERSIST_STAGES_OF_LAYER * layer + role + !first + 1;
+  }
 }
 
 /* The block's place among those that take shares of attention: first those with the fewest tiles of q, k and v. A warp. */
@@ -531,20 +575,20 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
   __syncthreads();
   if (warp == GEMV_WARPS) {
     for (int i = 0; i < PERSIST_STAGES; i++) persist_fetch(p, control, i, lane);
-    persist_hold(&control->held, p.stages[1].attention, p.group, persist_attention_slot(runs[0], lane), lane);
+    persist_hold(&control->held, p.stages[1].attention, p.heads, persist_attention_slot(runs[0], lane), lane);
   }
   __syncthreads();
   const uint32_t turn = *p.turn * p.layers;
   if (warp >= GEMV_WARPS) {
-    registers_release<56>();
+    registers_release<72>();
     if (warp == GEMV_WARPS) persist_finish_all(p, control, runs, turn, sums, kept, lane);
     if (warp == GEMV_WARPS + 1 && lane == 0)
       persist_feed<F>({runs, p.run_count, p.record_bytes, p.depth, p.most_busy, p.most_waiting}, shared_address(ring),
                       &control->ring);
-    if (warp == GEMV_WARPS + 2) persist_watch(p, control, turn);
+    if (warp == GEMV_WARPS + 2) persist_watch(p, control, runs, turn);
     return;
   }
-  registers_take<224>();
+  registers_take<216>();
   persist_warp mine;
   mine.patience = {nanoseconds() + p.patience_ns, p.failed, 0};
   persist_slot at;
@@ -553,8 +597,8 @@ __global__ void __launch_bounds__(PERSIST_THREADS, 1) persist_kernel(const __gri
     const persist_stage &stage = control->stage[at.slot];
     barrier_wait(shared_address(control->described) + at.slot * 8, at.phase);
     if (stage.attends)
-      persist_attend_any(stage.attention, control->held, p.lanes, p.group, region, p.heads, turn + stage.epoch,
-                         &mine.patience);
+      persist_attend_any(stage.attention, control->held, p.lanes, region, p.heads,
+                         persist_layer(turn + stage.layer, p.copy_bytes), &mine.patience);
     else
       persist_multiply<F>(p, control, stage, runs[stage.run], i, turn, &mine, ring, region, sums, zeros);
     __syncwarp();

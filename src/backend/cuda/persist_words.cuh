@@ -1,12 +1,18 @@
-/* persist_words.cuh: how values go from block to block within persist.cuh's kernel: as words that carry the epoch in which
- * they were written, so that whoever reads a word sees by itself whether it is there. No flag, fence or barrier: a fence
- * would wait for the weights that are on their way (2 µs), and barriers between all blocks are what it is for.
+/* persist_words.cuh: how values go from block to block within persist.cuh's kernel: whoever reads a word sees by itself
+ * whether it is there. No flag, no barrier between all blocks, and no fence that anybody waits for: it would wait for the
+ * weights that are on their way (2 µs).
  *
- *   FP32    64 bits: epoch, value
- *   FP16    32 bits: epoch (15 bits and a one), value
+ *   words of products and of attention    FP32 or FP16. One that is not written yet has all bits set: a NaN, but not the one
+ *                                         that arithmetic gives. They are there PERSIST_COPIES times, and layers of all
+ *                                         launches take the copies in turn: who writes a word clears that of two layers
+ *                                         later
+ *   words of shares of attention          64 bits: epoch (layer of all launches), FP32. Which of them are written depends on
+ *                                         the position, so that nobody could clear them all
  *
- * A layer of a launch is an epoch. Each word is rewritten once in every layer, and only after all blocks have read it: what is
- * written there depends on values of all blocks that depend on theirs. So a word is of this epoch or of the one before. */
+ * A layer writes each word once, and only after all blocks have read those of the layer before: what is written depends on
+ * values of all blocks that depend on theirs. So what is cleared has been read. It is cleared before it is looked at again,
+ * since a fence of each layer (persist_finish_all) comes between it and values on which that look depends: those of the layer
+ * before. (So a block that has no tile of any layer must not have one of the head.) */
 #ifndef BACKEND_CUDA_PERSIST_WORDS_CUH
 #define BACKEND_CUDA_PERSIST_WORDS_CUH
 
@@ -14,26 +20,49 @@
 
 #include "backend/cuda/ptx.cuh"
 
-/* Where column i of a row is: so that the 16 bytes that lanes ask for at once lie beside each other. FP32: piece (8 columns)
- * 32 g + l of a row is read by lane l. FP16: piece l of a record (128 columns) by lane l of 16. */
+#define PERSIST_COPIES 4
+#define PERSIST_NONE   0xffffffffu /* of FP16 each half */
+
+/* A layer of all launches, and bytes from where words are in the first copy to where its own are, and to those it clears. */
+struct persist_layer {
+  uint32_t epoch, at, later;
+
+  __device__ __forceinline__ persist_layer(uint32_t number, uint32_t copy_bytes)
+      : epoch(number), at(number % PERSIST_COPIES * copy_bytes), later((number + 2) % PERSIST_COPIES * copy_bytes) {}
+  template <class T> __device__ __forceinline__ T *of(T *words) const { return moved(words, at); }
+  template <class T> static __device__ __forceinline__ T *moved(T *words, uint32_t bytes) {
+    return reinterpret_cast<T *>(reinterpret_cast<uintptr_t>(words) + bytes);
+  }
+
+  /* to: in the first copy */
+  __device__ __forceinline__ void put(uint32_t *to, float v) const {
+    store_relaxed(of(to), __float_as_uint(v));
+    store_relaxed(moved(to, later), PERSIST_NONE);
+  }
+  __device__ __forceinline__ void put(uint16_t *to, float v) const {
+    store_relaxed(of(to), __half_as_ushort(__float2half_rn(v)));
+    store_relaxed(moved(to, later), (uint16_t)PERSIST_NONE);
+  }
+};
+
+/* What the thread has stored or seen stored comes before what it stores from now on. */
+static __device__ __forceinline__ void persist_fence() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+
+/* Where column i of a row of FP32 is: so that the 16 bytes that lanes ask for at once lie beside each other: piece (8 columns)
+ * 32 g + l of a row is read by lane l. FP16 lies in its order. */
 static __host__ __device__ __forceinline__ uint32_t persist_float_at(uint32_t i) {
-  return (i & ~255u) + (i % 8 / 2) * 64 + i / 8 % 32 * 2 + i % 2;
-}
-static __host__ __device__ __forceinline__ uint32_t persist_half_at(uint32_t i) {
-  return (i & ~127u) + (i % 8 / 4) * 64 + i / 8 % 16 * 4 + i % 4;
+  return (i & ~255u) + (i % 8 / 4) * 128 + i / 8 % 32 * 4 + i % 4;
 }
 static __host__ __device__ __forceinline__ size_t persist_row(size_t columns) { return (columns + 255) & ~(size_t)255; }
 
-static __device__ __forceinline__ uint32_t persist_half_epoch(uint32_t epoch) { return epoch << 16 | 0x80000000u; }
+/* -- words of shares */
 
-static __device__ __forceinline__ void persist_put(uint64_t *to, float v, uint32_t epoch) {
+static __device__ __forceinline__ void persist_put_share(uint64_t *to, float v, uint32_t epoch) {
   store_relaxed(to, (uint64_t)epoch << 32 | __float_as_uint(v));
 }
-static __device__ __forceinline__ void persist_put(uint32_t *to, float v, uint32_t epoch) {
-  store_relaxed(to, persist_half_epoch(epoch) | __half_as_ushort(__float2half_rn(v)));
-}
+static __device__ __forceinline__ float persist_share_value(uint64_t word) { return __uint_as_float((uint32_t)word); }
 
-static __device__ __forceinline__ float persist_value(uint64_t word) { return __uint_as_float((uint32_t)word); }
+/* -- waiting */
 
 /* How long a thread waits for words: after that it takes what is there, and the step is worthless. */
 struct persist_patience {
@@ -60,65 +89,61 @@ struct persist_sample {
 /* A warp: until most of 32 words are there: the rest comes while words are read. */
 #define PERSIST_SAMPLES_THERE 28
 
-static __device__ __forceinline__ void persist_expect(const persist_sample &s, uint32_t epoch,
+static __device__ __forceinline__ void persist_expect(const persist_sample &s, const persist_layer &layer,
                                                       persist_patience *patience) {
   const uint32_t lane = thread_index() % 32, at = (uint32_t)((uint64_t)s.columns * lane / 32);
+  const void *const words = layer.of(s.words);
   bool there = false, over = false;
   do {
     if (!there && s.half)
-      there = (load_relaxed(static_cast<const uint32_t *>(s.words) + persist_half_at(at)) ^ persist_half_epoch(epoch)) <
-              0x10000u;
+      there = load_relaxed(static_cast<const uint16_t *>(words) + at) != (uint16_t)PERSIST_NONE;
     else if (!there)
-      there = (uint32_t)(load_relaxed(static_cast<const uint64_t *>(s.words) + persist_float_at(at)) >> 32) == epoch;
+      there = load_relaxed(static_cast<const uint32_t *>(words) + persist_float_at(at)) != PERSIST_NONE;
     over = patience->over();
   } while (__popc(__ballot_sync(~0u, there)) < PERSIST_SAMPLES_THERE && !__any_sync(~0u, over));
 }
 
 /* A piece of FP32, from the place of its first. */
 struct persist_floats {
-  ulonglong2 word[4] = {};
+  uint4 word[2] = {};
 
-  __device__ __forceinline__ void look(const uint64_t *from) {
+  __device__ __forceinline__ void look(const uint32_t *from) {
 #pragma unroll
-    for (int i = 0; i < 4; i++) word[i] = load_relaxed_2(from + 64 * i);
+    for (int i = 0; i < 2; i++) word[i] = load_relaxed_4(from + 128 * i);
   }
-  __device__ __forceinline__ bool there(uint32_t epoch) const {
-    uint32_t off = 0;
+  __device__ __forceinline__ bool there() const {
+    bool all = true;
 #pragma unroll
-    for (int i = 0; i < 4; i++) off |= ((uint32_t)(word[i].x >> 32) ^ epoch) | ((uint32_t)(word[i].y >> 32) ^ epoch);
-    return off == 0;
+    for (int i = 0; i < 2; i++)
+      all = all && word[i].x != PERSIST_NONE && word[i].y != PERSIST_NONE && word[i].z != PERSIST_NONE &&
+            word[i].w != PERSIST_NONE;
+    return all;
   }
   __device__ __forceinline__ float4 quad(int i) const {
-    return make_float4(persist_value(word[2 * i].x), persist_value(word[2 * i].y), persist_value(word[2 * i + 1].x),
-                       persist_value(word[2 * i + 1].y));
+    return make_float4(__uint_as_float(word[i].x), __uint_as_float(word[i].y), __uint_as_float(word[i].z),
+                       __uint_as_float(word[i].w));
   }
 };
 
 /* The same of FP16. */
 struct persist_halves {
-  uint4 word[2] = {};
+  uint4 values = {};
 
-  __device__ __forceinline__ void look(const uint32_t *from) {
-    word[0] = load_relaxed_4(from);
-    word[1] = load_relaxed_4(from + 64);
+  __device__ __forceinline__ void look(const uint16_t *from) {
+    values = load_relaxed_4(reinterpret_cast<const uint32_t *>(from));
   }
-  __device__ __forceinline__ bool there(uint32_t epoch) const {
-    const uint32_t e = persist_half_epoch(epoch);
-    const uint32_t off = (word[0].x ^ e) | (word[0].y ^ e) | (word[0].z ^ e) | (word[0].w ^ e) | (word[1].x ^ e) |
-                         (word[1].y ^ e) | (word[1].z ^ e) | (word[1].w ^ e);
-    return off < 0x10000u;
-  }
-  __device__ __forceinline__ uint4 values() const {
-    return make_uint4(__byte_perm(word[0].x, word[0].y, 0x5410), __byte_perm(word[0].z, word[0].w, 0x5410),
-                      __byte_perm(word[1].x, word[1].y, 0x5410), __byte_perm(word[1].z, word[1].w, 0x5410));
+  /* The highest bit of a half whose bits are all set. */
+  static __device__ __forceinline__ uint32_t none(uint32_t pair) { return (~pair - 0x10001u) & pair & 0x80008000u; }
+  __device__ __forceinline__ bool there() const {
+    return (none(values.x) | none(values.y) | none(values.z) | none(values.w)) == 0;
   }
 };
 
 /* N pieces of a kind, piece i from from(i), where used(i): all are asked for before the first is looked at, and only those
  * that were not there again. */
 template <class Piece, int N, class Used, class From>
-static __device__ __forceinline__ void persist_await(Piece (&piece)[N], uint32_t epoch, persist_patience *patience,
-                                                     Used used, From from) {
+static __device__ __forceinline__ void persist_await(Piece (&piece)[N], persist_patience *patience, Used used,
+                                                     From from) {
 #pragma unroll
   for (int i = 0; i < N; i++) {
     piece[i] = Piece(); /* what is not asked for would else keep its registers from turn to turn of the stages */
@@ -128,7 +153,7 @@ static __device__ __forceinline__ void persist_await(Piece (&piece)[N], uint32_t
     bool all = true;
 #pragma unroll
     for (int i = 0; i < N; i++)
-      if (used(i) && !piece[i].there(epoch)) {
+      if (used(i) && !piece[i].there()) {
         all = false;
         piece[i].look(from(i));
       }

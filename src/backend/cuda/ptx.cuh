@@ -91,6 +91,9 @@ static __device__ __forceinline__ void wait_for_previous() {
 /* -- between blocks */
 
 /* Words that other blocks read as soon as they are written, each whole; nothing else is ordered by them. */
+static __device__ __forceinline__ void store_relaxed(uint16_t *p, uint16_t v) {
+  asm volatile("st.relaxed.gpu.global.u16 [%0], %1;" ::"l"(p), "h"(v) : "memory");
+}
 static __device__ __forceinline__ void store_relaxed(uint32_t *p, uint32_t v) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
@@ -100,6 +103,11 @@ static __device__ __forceinline__ void store_relaxed(uint64_t *p, uint64_t v) {
 static __device__ __forceinline__ void add_relaxed(uint32_t *p, uint32_t v) {
   asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
+static __device__ __forceinline__ uint16_t load_relaxed(const uint16_t *p) {
+  uint16_t v;
+  asm volatile("ld.relaxed.gpu.global.u16 %0, [%1];" : "=h"(v) : "l"(p) : "memory");
+  return v;
+}
 static __device__ __forceinline__ uint32_t load_relaxed(const uint32_t *p) {
   uint32_t v;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
@@ -108,11 +116,6 @@ static __device__ __forceinline__ uint32_t load_relaxed(const uint32_t *p) {
 static __device__ __forceinline__ uint64_t load_relaxed(const uint64_t *p) {
   uint64_t v;
   asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
-  return v;
-}
-static __device__ __forceinline__ ulonglong2 load_relaxed_2(const uint64_t *p) { /* 16-byte aligned */
-  ulonglong2 v;
-  asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(v.x), "=l"(v.y) : "l"(p) : "memory");
   return v;
 }
 static __device__ __forceinline__ uint4 load_relaxed_4(const uint32_t *p) { /* 16-byte aligned */

@@ -9,6 +9,8 @@ static __device__ __forceinline__ uint64_t exchange_word(float v, uint32_t numbe
   return (uint64_t)number << 32 | __float_as_uint(v);
 }
 
+static __device__ __forceinline__ float exchange_value(uint64_t word) { return __uint_as_float((uint32_t)word); }
+
 /* Where the words of rank `from` lie in the inbox of rank `to`. */
 static __device__ __forceinline__ uint64_t *exchange_place(const step_exchange_group &g, int to, int from,
                                                            uint32_t number) {

@@ -27,17 +27,19 @@ static int open_gpu(void **state) {
 }
 
 /* FP16 rows are off by up to 2^-11 of a value. These random models have scores of some 40, so that both factors of a
- * score move it by 40 · 2^-10 and with it a weight of attention by 4 %. */
+ * score move it by 40 · 2^-10 and with it a weight of attention by 4 %. Of two layers: */
 #define BOUND 0x1p-4f
 
-static void near_to(const float *a, const float *b, const char *what) {
+static void near_within(float bound, const float *a, const float *b, size_t n, const char *what) {
   float most = 0, off = 0;
-  for (size_t i = 0; i < VOCAB; i++) {
+  for (size_t i = 0; i < n; i++) {
     most = fmaxf(most, fabsf(b[i]));
     off = fmaxf(off, fabsf(a[i] - b[i]));
   }
-  if (!(off <= BOUND * most)) fail_msg("%s: off by %g of %g", what, (double)off, (double)most);
+  if (!(off <= bound * most)) fail_msg("%s: off by %g of %g", what, (double)off, (double)most);
 }
+
+static void near_to(const float *a, const float *b, const char *what) { near_within(BOUND, a, b, VOCAB, what); }
 
 /* Logits after COUNT tokens: of a prefill, and of steps of several sessions for the last token. */
 static void logits_of(kit *k, const char *weights, viva_activation_mode act, viva_dtype kv, viva_decode_path decode,
@@ -174,6 +176,66 @@ static void long_rows_are_what_they_are_alone(void **state) {
   kit_end(&k);
 }
 
+/* Steps one after the other, of more layers than there are copies of the words between blocks (persist_words.cuh). WIDE: a tile of
+ * the head for each of 132 blocks. */
+enum { STEPS = 12, WIDE = 2112 };
+
+static void steps_of(kit *k, const char *weights, viva_decode_path decode, float (*steps)[WIDE]) {
+  viva_model_options o = viva_model_options_default();
+  viva_error error = {0};
+  viva_token tokens[COUNT + STEPS];
+  const float *logits;
+  o.weights = weights;
+  o.decode = decode;
+  viva_model *model = kit_load(k, "/m", &o);
+  viva_session *session = kit_session(model, COUNT + STEPS, COUNT, VIVA_DTYPE_NONE);
+  kit_tokens(tokens, COUNT + STEPS, WIDE, 3);
+  kit_ok(viva_session_prefill(session, tokens, COUNT, NULL, &error), &error);
+  for (size_t i = 0; i < STEPS; i++) {
+    kit_ok(viva_sessions_decode(&session, &tokens[COUNT + i], 1, &error), &error);
+    kit_ok(viva_session_logits(session, &logits, NULL, &error), &error);
+    memcpy(steps[i], logits, sizeof steps[i]);
+  }
+  viva_session_free(session);
+  viva_model_release(model);
+}
+
+static void compare_steps(kit *k, const char *weights, size_t layers) {
+  static float cpu[STEPS][WIDE], plain[STEPS][WIDE], graph[STEPS][WIDE], stays[STEPS][WIDE];
+  const float bound = BOUND * (float)layers / 2;
+  char what[64];
+  backend *own = k->engine->backend;
+  steps_of(k, weights, VIVA_DECODE_AUTO, cpu);
+  k->engine->backend = gpu->backend;
+  steps_of(k, weights, VIVA_DECODE_PLAIN, plain);
+  steps_of(k, weights, VIVA_DECODE_GRAPH, graph);
+  steps_of(k, weights, VIVA_DECODE_PERSISTENT, stays);
+  k->engine->backend = own;
+  for (size_t i = 0; i < STEPS; i++) {
+    snprintf(what, sizeof what, "%s, step %zu", weights, i);
+    near_within(bound, plain[i], cpu[i], WIDE, what);
+    near_within(bound, graph[i], cpu[i], WIDE, what);
+    if (memcmp(graph[i], stays[i], sizeof graph[i])) fail_msg("%s: the layers as one kernel differ", what);
+  }
+}
+
+/* Of the first model's layers some blocks have no tile; of the second's each has one, so that the head is in their kernel. */
+static void steps_of_many_layers(void **state) {
+  static const char *const formats[] = {"bf16", "fp8", "fp8-b16", "nvfp4", "int8-24", "int4-24"};
+  static const small_model models[] = {
+      {.hidden = 576, .ffn = 1536, .layers = 6, .heads = 9, .kv_heads = 3, .head_dim = 64, .vocab = WIDE},
+      {.hidden = 256, .ffn = 2112, .layers = 7, .heads = 4, .kv_heads = 2, .head_dim = 64, .vocab = WIDE},
+  };
+  (void)state;
+  for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+    kit k;
+    kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+    small_model_put(k.io, "/m", &models[m]);
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) compare_steps(&k, formats[f], models[m].layers);
+    kit_end(&k);
+  }
+}
+
 static void repeats_are_equal(void **state) {
   static float first[VOCAB], again[VOCAB], steps[TOGETHER][VOCAB], steps_again[TOGETHER][VOCAB];
   kit k;
@@ -196,7 +258,7 @@ static void repeats_are_equal(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(models_decode_as_on_the_cpu),
                                      cmocka_unit_test(long_rows_are_what_they_are_alone),
-                                     cmocka_unit_test(repeats_are_equal)};
+                                     cmocka_unit_test(steps_of_many_layers), cmocka_unit_test(repeats_are_equal)};
   if (open_gpu(NULL)) {
     fprintf(stderr, "skipped: no CUDA device\n");
     return 77;

@@ -203,8 +203,12 @@ static void sums_sent_ahead(void **state) {
 
 /* ---- models */
 
-/* FP16 rows are off by up to 2^-11 of a value, and these random models have scores of some 40 (test_cuda_decode.c). */
-#define BOUND 0x1p-4f
+/* Of the largest logit. Both sides have FP16 rows; what differs is the order of the sums of o and down, by which values fall to
+ * their neighbours in FP16, and in an FP8 cache: 2^-10.8 and 2^-9.8 with two ranks on one GPU. */
+#define BOUND 0x1p-7f
+/* Of 2,100 positions, whose products are of other kernels: FP16 rows are off by up to 2^-11 of a value, and these random models
+ * have scores of some 40 (test_cuda_decode.c). */
+#define LONG_BOUND 0x1p-4f
 
 typedef struct outcome {
   float prefill[VOCAB], steps[4][VOCAB];
@@ -218,13 +222,13 @@ static size_t best_of(const float *logits) {
   return best;
 }
 
-static void near_to(const float *a, const float *b, const char *what) {
+static void near_to(const float *a, const float *b, float bound, const char *what) {
   float most = 0, off = 0;
   for (size_t i = 0; i < VOCAB; i++) {
     most = fmaxf(most, fabsf(b[i]));
     off = fmaxf(off, fabsf(a[i] - b[i]));
   }
-  if (!(off <= BOUND * most)) fail_msg("%s: off by %g of %g", what, (double)off, (double)most);
+  if (!(off <= bound * most)) fail_msg("%s: off by %g of %g", what, (double)off, (double)most);
   if (best_of(a) != best_of(b) && b[best_of(b)] - b[best_of(a)] > 2 * off)
     fail_msg("%s: another token is the best", what);
 }
@@ -290,8 +294,8 @@ static void beside(kit *k, viva_engine *engine, const char *weights, viva_activa
   k->engine->ranks = NULL;
   snprintf(what, sizeof what, "%s, %s, act %d, kv %d, decode %d", engine == pair ? "two GPUs" : "one GPU twice",
            weights, (int)act, (int)kv, (int)decode);
-  near_to(out->prefill, expected->prefill, what);
-  for (size_t j = 0; j < 4; j++) near_to(out->steps[j], expected->steps[j], what);
+  near_to(out->prefill, expected->prefill, BOUND, what);
+  for (size_t j = 0; j < 4; j++) near_to(out->steps[j], expected->steps[j], BOUND, what);
   size_t equal = 0;
   while (equal < STEPS && out->next[equal] == expected->next[equal]) equal++;
   if (act == VIVA_ACT_16 && equal < STEPS)
@@ -359,7 +363,7 @@ static void long_prompts(void **state) {
     k.engine->ranks = pair->ranks;
     long_prompt_of(&k, "fp8", act[i], &found);
     k.engine->ranks = NULL;
-    if (act[i] == VIVA_ACT_16) near_to(found.prefill, expected.prefill, "a long prompt on two GPUs");
+    if (act[i] == VIVA_ACT_16) near_to(found.prefill, expected.prefill, LONG_BOUND, "a long prompt on two GPUs");
   }
   viva_engine_release(k.engine);
   memory_io_free(k.io);

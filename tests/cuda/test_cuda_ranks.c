@@ -233,11 +233,11 @@ static void near_to(const float *a, const float *b, float bound, const char *wha
     fail_msg("%s: another token is the best", what);
 }
 
-static void put_model(memory_io *io, size_t hidden) {
+static void put_model(memory_io *io, size_t hidden, size_t ffn, size_t layers) {
   small_model_put(io, "/m",
                   &(small_model){.hidden = hidden,
-                                 .ffn = 512,
-                                 .layers = 3,
+                                 .ffn = ffn,
+                                 .layers = layers,
                                  .heads = 4,
                                  .kv_heads = 2,
                                  .head_dim = 64,
@@ -354,7 +354,7 @@ static void long_prompts(void **state) {
   (void)state;
   if (!pair || !pair->ranks->exchange->ops->send) skip();
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
-  put_model(k.io, 512); /* rows of more than 256 are summed and normed by one kernel */
+  put_model(k.io, 512, 512, 3); /* rows of more than 256 are summed and normed by one kernel */
   for (size_t i = 0; i < 2; i++) {
     backend *cpu = k.engine->backend;
     k.engine->backend = one->backend;
@@ -377,8 +377,10 @@ static void models(void **state) {
   kit k;
   (void)state;
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
-  put_model(k.io, 256);
+  put_model(k.io, 256, 512, 3);
   for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) compare(&k, weights[i], VIVA_ACT_16, kv[i % 2]);
+  put_model(k.io, 256, 4224, 5); /* a tile of each layer for every block, so that one kernel has the head too */
+  for (size_t i = 0; i < sizeof weights / sizeof *weights; i += 2) compare(&k, weights[i], VIVA_ACT_16, VIVA_F16);
   viva_engine_release(k.engine);
   memory_io_free(k.io);
 }

@@ -245,6 +245,26 @@ template <class F> struct persist_taken {
   }
 };
 
+/* A warp's records of x where a tile is one chunk: held from tile to tile. */
+template <class F> struct persist_held_x {
+  using chunk = persist_chunk<F>;
+  uint4 x[chunk::TOGETHER][4][1];
+
+  template <class Operands> __device__ __forceinline__ void load(Operands at, int r, int records) {
+#pragma unroll
+    for (int i = 0; i < chunk::TOGETHER; i++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) x[i][j][0] = make_uint4(0, 0, 0, 0); /* as in persist_await */
+      at.x = (r + i * GEMV_WARPS) * GEMV_PIECES * gemv_x_stride(1);
+      if (r + i * GEMV_WARPS < records) F::load_x(at, x[i]);
+    }
+  }
+  __device__ __forceinline__ void multiply(const persist_taken<F> &w, float (&total)[1][F::SUMS][4], int r,
+                                           int records) const {
+    persist_taken<F>::each(r, records, [&](int i) { F::add(total, w.codes[i], x[i]); });
+  }
+};
+
 /* What gemv_resident does with its tiles. */
 template <class F>
 static __device__ __forceinline__ void
@@ -301,7 +321,31 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
   }
   persist_set_busy(&c->ring, 1);
 
-  for (int tile = first; tile < end; tile++) {
+  auto put_tile = [&](int tile, const float(&total)[1][F::SUMS][4]) {
+    const bool second = paired && (tile & 1);
+    if (!second) barrier_wait(taken + mine->sums.slot * 8, mine->sums.phase ^ 1);
+    persist_put_sums<F>(sums + (mine->sums.slot * 2 + second) * PERSIST_TILE_SUMS, total[0], warp, lane);
+    if (paired && !second) return;
+    persist_summed(mine->sums.slot);
+    mine->sums.next(PERSIST_SUMS);
+  };
+  bool done = false;
+  if constexpr (chunk::TOGETHER == 4) { /* of more bytes a record, a tile of 4096 columns is several chunks */
+    if (records <= chunk::RECORDS && end - first > 1) {
+      persist_held_x<F> held;
+      held.load(at, warp, records);
+#pragma unroll 1
+      for (int tile = first; tile < end; tile++) {
+        float total[1][F::SUMS][4] = {};
+        if (tile > first) take(&now, warp);
+        held.multiply(now, total, warp, records);
+        put_tile(tile, total);
+      }
+      done = true;
+    }
+  }
+#pragma unroll 1
+  for (int tile = first; tile < end && !done; tile++) {
     float total[1][F::SUMS][4] = {};
     for (int r = warp; r < records + warp; r += chunk::RECORDS) {
       if (tile > first || r > warp) take_some(r);
@@ -312,12 +356,7 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
         now.multiply(total, at, r, records);
       }
     }
-    const bool second = paired && (tile & 1);
-    if (!second) barrier_wait(taken + mine->sums.slot * 8, mine->sums.phase ^ 1);
-    persist_put_sums<F>(sums + (mine->sums.slot * 2 + second) * PERSIST_TILE_SUMS, total[0], warp, lane);
-    if (paired && !second) continue;
-    persist_summed(mine->sums.slot);
-    mine->sums.next(PERSIST_SUMS);
+    put_tile(tile, total);
   }
   persist_set_busy(&c->ring, 0);
 }

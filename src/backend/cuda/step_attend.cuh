@@ -15,6 +15,48 @@
 #define ATTEND_MOST_VALUES 1024 /* q heads of a block × head_dim: 32 KB of shared memory */
 #define ATTEND_MOST_DIM    256
 
+/* -- which rows of a step */
+
+/* A row of the batch, and where its result goes. */
+struct attend_row {
+  uint32_t row, out;
+};
+
+/* All rows, the kept ones, or those that the tiles leave: spans of at most so many rows, whose positions a tile would read for them
+ * alone. The host does not know the spans, so that blocks are launched for so many rows of each. */
+struct attend_rows_of {
+  const uint32_t *kept;  /* NULL, or the kept rows */
+  const batch_span *few; /* NULL, or the spans */
+  uint32_t most;         /* rows of one */
+
+  /* The launch's row number i; false: there is none. */
+  __device__ __forceinline__ bool find(uint32_t i, attend_row *found) const {
+    if (!few) {
+      *found = {kept ? kept[i] : i, i};
+      return true;
+    }
+    const batch_span span = few[i / most];
+    const uint32_t r = i % most;
+    *found = {span.first_row + r, span.out_row + r};
+    return span.rows <= most && r < span.rows;
+  }
+};
+
+/* most: 0, or the tiles have taken the spans of more rows. */
+static inline attend_rows_of attend_rows_of_step(const attention_args *a, uint32_t most) {
+  const batch *step = a->step;
+  if (most == 0) return {a->kept ? step->kept_rows : NULL, NULL, 0};
+  return {NULL, a->kept ? step->kept_spans : step->spans, most};
+}
+
+static inline size_t attend_rows_count(const attention_args *a, const attend_rows_of &rows) {
+  const batch *step = a->step;
+  if (rows.few) return rows.most * (a->kept ? step->kept_span_count : step->span_count);
+  return a->kept ? step->kept : step->rows;
+}
+
+/* -- shares */
+
 /* The share of a block, in positions. */
 struct attend_share {
   uint32_t begin, end;   /* begin ≥ end: none is left for it */

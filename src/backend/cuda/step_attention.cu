@@ -22,8 +22,7 @@
 
 struct attend_args {
   const uint32_t *positions, *sequence;
-  const uint32_t *rows;  /* the kept rows, or NULL: all */
-  const batch_span *few; /* NULL, or the launch is for those rows that the tiles leave */
+  attend_rows_of rows;
   const batch_span *spans;
   void *const *pages;
   const float *q;
@@ -31,34 +30,15 @@ struct attend_args {
   __half *half_out; /* rows out_stride apart, too */
   size_t q_stride, out_stride, layer_at;
   size_t head_bytes, values_at, key_scales_at, value_scales_at;
-  uint32_t few_rows;                          /* of a span at most */
   uint32_t dim, group, slices, window, first; /* first: number of the launch's first row */
   float scale;
   float *partial; /* [row][kv head, slice][slot of a share] of attend_partial */
   uint32_t *arrived;
 };
 
-/* Spans of at most so many rows are not the tiles' work: a tile of theirs would read all positions of the sequence
- * alone. The host does not know the spans, so that blocks are launched for so many rows of each: of many spans, one. */
+/* attend_rows_of.most: of many spans, one. */
 #define ATTEND_FEW        4
 #define ATTEND_MANY_SPANS 16
-
-/* A row of the batch, and where its result goes. */
-struct attend_row {
-  uint32_t row, out;
-};
-
-/* The launch's row number i; false: there is none. */
-static __device__ bool attend_find(const attend_args &a, uint32_t i, attend_row *found) {
-  if (!a.few) {
-    *found = {a.rows ? a.rows[i] : i, i};
-    return true;
-  }
-  const batch_span span = a.few[i / a.few_rows];
-  const uint32_t r = i % a.few_rows;
-  *found = {span.first_row + r, span.out_row + r};
-  return span.rows <= a.few_rows && r < span.rows;
-}
 
 /* All positions of a warp's part of the share. */
 template <kv_type TYPE, int LANES, int GROUP>
@@ -134,7 +114,7 @@ static __global__ void __launch_bounds__(ATTEND_THREADS) attend_kernel(const att
   __shared__ attend_shared<GROUP, VALUES> shared;
   step_begin_kernel();
   attend_row found;
-  if (!attend_find(a, a.first + blockIdx.z, &found)) return;
+  if (!a.rows.find(a.first + blockIdx.z, &found)) return;
   const uint32_t row = found.row;
   const attend_share share = share_of(a.positions[row], a.window, blockIdx.x, gridDim.x);
   if (share.begin >= share.end) return;
@@ -270,14 +250,12 @@ int step_attention(step_queue q, const attention_args *a, const step_half_rows *
     const int status = step_attention_tiles(q, a, half, few + 1, work, &tiles);
     if (status != cudaSuccess || (tiles && spans == 1)) return status;
   }
-  if (!tiles && work->clusters) return step_cluster_attention(q, NULL, a, half, work);
+  const attend_rows_of rows_of = attend_rows_of_step(a, tiles ? few : 0);
+  if (work->clusters) return step_cluster_attention(q, NULL, a, half, rows_of, work);
   const attend_shape shape = attend_shape_of(a->h, work->multiprocessors);
   const attend_args args = {.positions = step->positions,
                             .sequence = step->sequence,
-                            .rows = a->kept ? step->kept_rows : NULL,
-                            .few = !tiles    ? NULL
-                                   : a->kept ? step->kept_spans
-                                             : step->spans,
+                            .rows = rows_of,
                             .spans = step->spans,
                             .pages = step->pages,
                             .q = a->q,
@@ -290,7 +268,6 @@ int step_attention(step_queue q, const attention_args *a, const step_half_rows *
                             .values_at = kv->values_at,
                             .key_scales_at = kv->key_scales_at,
                             .value_scales_at = kv->value_scales_at,
-                            .few_rows = few,
                             .dim = (uint32_t)a->h.head_dim,
                             .group = (uint32_t)(a->h.q_heads / a->h.kv_heads),
                             .slices = shape.slices,
@@ -303,5 +280,5 @@ int step_attention(step_queue q, const attention_args *a, const step_half_rows *
                                   : kv->type == KV_F32 ? attend_kernel_of<KV_F32>(shape)
                                                        : attend_kernel_of<KV_FP8>(shape);
   const dim3 grid(shape.splits, (unsigned)a->h.kv_heads * shape.slices);
-  return attend_all(q, kernel, args, grid, tiles ? spans * few : rows, attend_rows(a->h, shape));
+  return attend_all(q, kernel, args, grid, attend_rows_count(a, rows_of), attend_rows(a->h, shape));
 }

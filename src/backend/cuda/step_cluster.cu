@@ -125,7 +125,10 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
   launch_dependents();
   if (!TURN) wait_for_previous();
   const single_args &a = c.single;
-  const uint32_t item = c.first + blockIdx.z, rank = blockIdx.x % CLUSTER_BLOCKS, row = a.rows ? a.rows[item] : item;
+  const uint32_t rank = blockIdx.x % CLUSTER_BLOCKS;
+  attend_row found;
+  if (!a.rows.find(c.first + blockIdx.z, &found)) return;
+  const uint32_t row = found.row;
   const uint32_t shares = single_shares(a, a.positions[row]), all_shares = min(shares, (uint32_t)CLUSTER_BLOCKS);
   const uint32_t sharing = min(all_shares, gridDim.x),
                  each = all_shares >> (__ffs((int)sharing) - 1); /* powers of two */
@@ -167,9 +170,9 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
         return single_sums{s.out[k * part + j], s.most_sum[k][h].x, s.most_sum[k][h].y};
       });
     if (shares > CLUSTER_BLOCKS)
-      cluster_pair<DIM, GROUP>(&s.last, c, w, item, rank, i, output, all);
+      cluster_pair<DIM, GROUP>(&s.last, c, w, found.out, rank, i, output, all);
     else if (output)
-      single_store(a, w, item, h, d, __fdiv_rn(all.out, all.sum));
+      single_store(a, w, found.out, h, d, __fdiv_rn(all.out, all.sum));
   }
 #endif
 }
@@ -224,9 +227,9 @@ static void cluster_configure(cluster_config *c, step_queue q, dim3 grid) {
 }
 
 /* The grid: blocks of a row and head have a share each, or more where not all clusters would run at once: the two of 64 for
- * which there is no room come after all others. */
+ * which there is no room come after all others. likely: of the rows, those that will be there. */
 static int cluster_grid(step_queue q, cluster_function *kernel, const step_work *work, unsigned heads, unsigned rows,
-                        dim3 *grid) {
+                        unsigned likely, dim3 *grid) {
   const unsigned shares = work->row_shares ? work->row_shares : 2 * CLUSTER_BLOCKS;
   *grid = dim3(shares, heads, rows);
   while (shares <= CLUSTER_BLOCKS && grid->x > 1 && 2 * shares <= CLUSTER_EACH * grid->x) {
@@ -236,7 +239,7 @@ static int cluster_grid(step_queue q, cluster_function *kernel, const step_work 
     config.launch.numAttrs = 1;
     const cudaError_t status = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config.launch);
     if (status != cudaSuccess) return status;
-    if ((size_t)heads * rows <= (size_t)clusters) break;
+    if ((size_t)heads * likely <= (size_t)clusters) break;
     grid->x /= 2;
   }
   return cudaSuccess;
@@ -250,15 +253,16 @@ static int cluster_launch(step_queue q, cluster_function *kernel, dim3 grid, con
 }
 
 int step_cluster_attention(step_queue q, const rope_args *turn, const attention_args *a, const step_half_rows *half,
-                           const step_work *work) {
+                           const attend_rows_of &rows_of, const step_work *work) {
   const batch *step = a->step;
   const attend_shape shape = single_shape_of(a->h, SINGLE_HEADS);
-  const size_t rows = a->kept ? step->kept : step->rows, most = cluster_rows(a->h, shape);
+  const size_t rows = attend_rows_count(a, rows_of), most = cluster_rows(a->h, shape);
   if (a->h.kv_heads * shape.slices * CLUSTER_BLOCKS > STEP_COUNTERS) return cudaErrorInvalidValue;
   cluster_args args = {.single = single_args_of(a, half, shape.slices),
                        .first = 0,
                        .partial = static_cast<float *>(work->scratch),
                        .arrived = work->counters};
+  args.single.rows = rows_of;
   cluster_function *const kernel = step->kv.type == KV_F16   ? cluster_kernel_of<KV_F16>(shape, turn != NULL)
                                    : step->kv.type == KV_F32 ? cluster_kernel_of<KV_F32>(shape, turn != NULL)
                                                              : cluster_kernel_of<KV_FP8>(shape, turn != NULL);
@@ -267,7 +271,8 @@ int step_cluster_attention(step_queue q, const rope_args *turn, const attention_
     args.first = (uint32_t)first;
     const size_t heads = a->h.kv_heads * shape.slices;
     dim3 grid;
-    int status = cluster_grid(q, kernel, work, (unsigned)heads, (unsigned)count, &grid);
+    int status = cluster_grid(q, kernel, work, (unsigned)heads, (unsigned)count,
+                              (unsigned)(rows_of.few ? count / rows_of.most : count), &grid);
     if (status == cudaSuccess) status = cluster_launch(q, kernel, grid, args, turn ? *turn : rope_args());
     if (status != cudaSuccess) return status;
   }
@@ -281,5 +286,5 @@ int step_turn_attention(step_queue q, const rope_append_args *turn, const float 
   const rope_args args = rope_args_of(turn, q_norm, k_norm, eps);
   attention_args unturned = *a;
   unturned.q = turn->q;
-  return step_cluster_attention(q, &args, &unturned, half, work);
+  return step_cluster_attention(q, &args, &unturned, half, attend_rows_of_step(a, 0), work);
 }

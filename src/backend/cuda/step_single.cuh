@@ -21,7 +21,7 @@
 
 struct single_args {
   const uint32_t *positions, *sequence;
-  const uint32_t *rows; /* the kept rows, or NULL: all */
+  attend_rows_of rows;
   const batch_span *spans;
   void *const *pages;
   const float *q;
@@ -388,11 +388,12 @@ static inline attend_shape single_shape_of(head_shape h, uint32_t most) {
   return s;
 }
 
+/* Of all rows, or of the kept ones. */
 static inline single_args single_args_of(const attention_args *a, const step_half_rows *half, uint32_t slices) {
   const batch *step = a->step;
   return {.positions = step->positions,
           .sequence = step->sequence,
-          .rows = a->kept ? step->kept_rows : NULL,
+          .rows = attend_rows_of_step(a, 0),
           .spans = step->spans,
           .pages = step->pages,
           .q = a->q,

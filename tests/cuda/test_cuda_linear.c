@@ -93,7 +93,7 @@ static void check_product(product p) {
 }
 
 static void check_weight(const weight *w, const char *name) {
-  static const size_t rows[] = {1, 2, 3, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 130};
+  static const size_t rows[] = {1, 2, 3, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128, 130, 258};
   float *values = malloc(w->rows * w->cols * sizeof *values);
   for (size_t i = 0; i < w->rows * w->cols; i++) values[i] = (float)kit_weight_at(w, i / w->cols, i % w->cols);
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -114,6 +114,24 @@ static void check_weight(const weight *w, const char *name) {
       cuda_kit_drop(&kit);
     }
   free(values);
+}
+
+/* Tall tiles that are not cut: more than half of a round's clusters have one. */
+static void tall_tiles_are_right(void **state) {
+  enum { M = 520, N = 4416, K = 128 };
+  (void)state;
+  for (int f = 0; f < 2; f++) {
+    uint64_t seed = 3;
+    weight w = f ? kit_packed(WEIGHT_NVFP4, N, K, 0, 16, SCALE_E4M3, &seed)
+                 : kit_packed(WEIGHT_FP8, N, K, 0, 0, SCALE_F32, &seed);
+    weight far = cuda_kit_weight(&kit, &w);
+    float *values = malloc((size_t)N * K * sizeof *values);
+    for (size_t i = 0; i < (size_t)N * K; i++) values[i] = (float)kit_weight_at(&w, i / K, i % K);
+    check_product((product){.name = "tall tiles", .w = &w, .far = &far, .values = values, .m = M, .residual = 1});
+    cuda_kit_drop(&kit);
+    kit_weight_free(&w);
+    free(values);
+  }
 }
 
 static void products_are_right(void **state) {
@@ -148,7 +166,7 @@ static void products_are_right(void **state) {
 
 /* -- residuals: one addition of FP32 to what the product alone gives, whether the residual is y or lies elsewhere */
 
-enum { RESIDUAL_ROWS = 300, RESIDUAL_GAP = 8 }; /* two tiles of rows; of y's rows, when they do not follow each other */
+enum { RESIDUAL_ROWS = 520, RESIDUAL_GAP = 8 }; /* at most; of y's rows, when they do not follow each other */
 
 static void residual_is(const linear_args *a, const float *plain, const float *residual, float *far_residual, float *y,
                         size_t stride, const char *name) {
@@ -167,8 +185,7 @@ static void residual_is(const linear_args *a, const float *plain, const float *r
   free(got), free(expected);
 }
 
-static void residual_of(const weight *w, input_mode input, const char *name) {
-  enum { M = RESIDUAL_ROWS };
+static void residual_of(const weight *w, input_mode input, size_t M, const char *name) {
   const size_t n = w->rows, k = w->cols, wide = n + RESIDUAL_GAP;
   uint64_t seed = n + (size_t)input;
   float *x = malloc(M * k * sizeof *x), *residual = malloc(M * wide * sizeof *residual);
@@ -204,7 +221,8 @@ static void residual_of(const weight *w, input_mode input, const char *name) {
 
 static void residuals_are_one_addition(void **state) {
   static const size_t shapes[][2] = {{136, 256},
-                                     {520, 384}}; /* a part of a tile of channels; two pairs of tiles and more */
+                                     {520, 384}};    /* a part of a tile of channels; two pairs of tiles and more */
+  static const size_t rows[] = {300, RESIDUAL_ROWS}; /* two tiles of rows; two tall ones */
   (void)state;
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     uint64_t seed = s;
@@ -212,11 +230,13 @@ static void residuals_are_one_addition(void **state) {
     weight sparse = kit_packed(WEIGHT_INT8_24, shapes[s][0], shapes[s][1], 0, 0, SCALE_F32, &seed);
     weight nvfp4 = kit_packed(WEIGHT_NVFP4, shapes[s][0], shapes[s][1], 0, 16, SCALE_E4M3, &seed);
     weight half = kit_weight(WEIGHT_F16, shapes[s][0], shapes[s][1], 0, &seed);
-    residual_of(&fp8, INPUT_E4M3, "FP8, codes, a residual");
-    residual_of(&fp8, INPUT_FLOAT, "FP8, a residual");
-    residual_of(&sparse, INPUT_INT8, "INT8 2:4, codes, a residual");
-    residual_of(&nvfp4, INPUT_FLOAT, "NVFP4, a residual");
-    residual_of(&half, INPUT_FLOAT, "F16, a residual");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+      residual_of(&fp8, INPUT_E4M3, rows[i], "FP8, codes, a residual");
+      residual_of(&fp8, INPUT_FLOAT, rows[i], "FP8, a residual");
+      residual_of(&sparse, INPUT_INT8, rows[i], "INT8 2:4, codes, a residual");
+      residual_of(&nvfp4, INPUT_FLOAT, rows[i], "NVFP4, a residual");
+      residual_of(&half, INPUT_FLOAT, rows[i], "F16, a residual");
+    }
     kit_weight_free(&fp8), kit_weight_free(&sparse), kit_weight_free(&nvfp4), kit_weight_free(&half);
   }
 }
@@ -474,7 +494,7 @@ static void gated_products_are_right(void **state) {
       nvfp4[i] = kit_packed(WEIGHT_NVFP4, shapes[s][0], shapes[s][1], 0, 16, SCALE_E4M3, &seed);
     }
     const int one_scale = weight_row_scale(&nvfp4[0], 0) == weight_row_scale(&nvfp4[1], 0);
-    static const size_t rows[] = {40, 100, 300};
+    static const size_t rows[] = {40, 100, 300, 515};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
       for (int prepared = 0; prepared < 2; prepared++) {
         gated_of(&fp8[0], &fp8[1], prepared, INPUT_E4M3, rows[i], 1, "gated, FP8, codes");
@@ -541,12 +561,11 @@ static void sums_are_as_exact_as_asked(void **state) {
 int main(void) {
   const int missing = cuda_kit_open(&kit, RESIDUAL_ROWS, 64, 1024);
   if (missing) return missing;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(products_are_right),
-                                     cmocka_unit_test(residuals_are_one_addition),
-                                     cmocka_unit_test(products_together_are_those_alone),
-                                     cmocka_unit_test(long_rows_are_those_alone),
-                                     cmocka_unit_test(gated_products_are_right),
-                                     cmocka_unit_test(sums_are_as_exact_as_asked)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(tall_tiles_are_right),       cmocka_unit_test(products_are_right),
+      cmocka_unit_test(residuals_are_one_addition), cmocka_unit_test(products_together_are_those_alone),
+      cmocka_unit_test(long_rows_are_those_alone),  cmocka_unit_test(gated_products_are_right),
+      cmocka_unit_test(sums_are_as_exact_as_asked)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   cuda_kit_close(&kit);
   return failed;

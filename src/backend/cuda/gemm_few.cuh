@@ -111,36 +111,6 @@ static __device__ __forceinline__ void few_add(Sum (&d)[SUMS], const gemm_args &
   }
 }
 
-/* From sums to y, which lies in memory: 8 tokens at a time, of each 8 channels side by side. channel: the warpgroup's first. */
-template <gemm_act ACT, class Sum, int SUMS>
-static __device__ __forceinline__ void few_write(const Sum (&d)[SUMS], const gemm_args &args,
-                                                 const gemm_part_args &part, const gemm_row_pair &rows,
-                                                 const gemm_place &at, int channel) {
-  const int first = channel + (ACT == GEMM_SWIGLU ? 8 : 16) * (int)at.warp + (int)at.lane / 4;
-  float *const y = part.y + (size_t)(2 * at.quad()) * (size_t)part.n + first;
-  constexpr int ROWS = ACT == GEMM_SWIGLU ? 1 : 2; /* channels of a thread */
-  float v[SUMS / 2 * ROWS];
-  const auto each = [&](auto &&function) { /* all loads before the first store, which they would wait for */
-#pragma unroll
-                                           for (int i = 0; i < SUMS / 2; i++) {
-                                             const int token = 8 * (i / 2) + i % 2;
-#pragma unroll
-                                             for (int h = 0; h < ROWS; h++)
-                                               if (token + 2 * (int)at.quad() < args.tiles.m && first + 8 * h < part.n)
-                                                 function(i, h, y + (size_t)token * (size_t)part.n + 8 * h,
-                                                          token + 2 * (int)at.quad());
-                                           }
-  };
-  each([&](int i, int h, const float *to, int token) {
-    const float by = args.row_scale ? __ldg(args.row_scale + token) : 1;
-    const int at_sum = 4 * (i / 2) + i % 2;
-    float value = rows.value((float)d[at_sum + 2 * h], h, by);
-    if (ACT == GEMM_SWIGLU) value = silu(value) * rows.value((float)d[at_sum + 2], 1, by) + rows.after;
-    v[i * ROWS + h] = part.adds ? *to + value : value;
-  });
-  each([&](int i, int h, float *to, int) { *to = v[i * ROWS + h]; });
-}
-
 template <class Codes, gemm_act ACT, int SUMS>
 __device__ void consume_few(const gemm_args &args, uint32_t base, uint32_t group, volatile uint32_t *last) {
   typedef typename Codes::stage stage;
@@ -167,12 +137,16 @@ __device__ void consume_few(const gemm_args &args, uint32_t base, uint32_t group
     }
     at.steps = share.end - share.begin;
     Codes::template product<ACT>(d, ring, at);
+    if (share.count > 1 && !few_put(d, args, share, cluster, group, last + group)) continue;
+    const gemm_target to = gemm_target::of<ACT>(args, part, at, channel, 0);
+    gemm_before<ACT, SUMS> before;
+    before.load(to, part.adds);
     if (share.count == 1) {
-      few_write<ACT>(d, args, part, rows, at, channel);
-    } else if (few_put(d, args, share, cluster, group, last + group)) {
+      write_rows<ACT>(d, before, to, args, part.adds, rows);
+    } else { /* in registers of their own: the products' may not be written by others */
       typename Codes::sum all[SUMS];
       few_add(all, args, share, group);
-      few_write<ACT>(all, args, part, rows, at, channel);
+      write_rows<ACT>(all, before, to, args, part.adds, rows);
     }
   }
 }

@@ -44,14 +44,17 @@ __device__ void produce(const gemm_maps &maps, const gemm_args &args, uint32_t b
     const int part = args.find(&tile.pair);
     const gemm_part_maps &of = maps.parts[part];
     const CUtensorMap *const x = tile.half ? &maps.x_half : &maps.x;
-    const uint32_t x_bytes = stage::X_BYTES / GEMM_CLUSTER >> tile.half; /* this block's part of them */
+    const uint32_t x_bytes = stage::TAIL_AT / GEMM_CLUSTER >> tile.half; /* this block's part of them */
     const int row = tile.token + (int)rank * (GEMM_TOKENS / GEMM_CLUSTER >> tile.half);
     const int block = tile.pair * GEMM_CLUSTER + (int)rank;
     for (int step = 0; step < steps; step++) {
       ring.wait_empty();
       const uint32_t full = ring.full(ring.stage);
-      barrier_expect(full, stage::BYTES - stage::X_BYTES + GEMM_CLUSTER * x_bytes);
+      barrier_expect(full, stage::BYTES - stage::X_BYTES + GEMM_CLUSTER * x_bytes + (uint32_t)tile.tail * 128);
       tma_load_2d_multicast(ring.x() + rank * x_bytes, x, full, step * stage::STAGE_K, row, (1 << GEMM_CLUSTER) - 1);
+      if (stage::TAIL && tile.tail && rank == 0)
+        tma_load_2d_multicast(ring.x() + stage::TAIL_AT, &maps.x_tail, full, step * stage::STAGE_K,
+                              tile.token + (GEMM_TOKENS >> tile.half), (1 << GEMM_CLUSTER) - 1);
       load_weights<Codes, ACT>(of, ring, step, block);
       ring.advance();
     }
@@ -85,6 +88,7 @@ template <gemm_act ACT> __device__ __forceinline__ gemm_place gemm_place_of(uint
 template <class Codes, gemm_act ACT, gemm_output OUTPUT, int SUMS>
 __device__ __forceinline__ void consume_tile(const gemm_maps &maps, const gemm_args &args, gemm_consumer<Codes> &c,
                                              gemm_tile tile) {
+  typedef typename Codes::stage stage;
   const uint32_t thread = threadIdx.x % 128;
   const int number = args.find(&tile.pair);
   const gemm_part_args &part = args.parts[number];
@@ -102,7 +106,18 @@ __device__ __forceinline__ void consume_tile(const gemm_maps &maps, const gemm_a
     if (block_scale) c.at.scale_row[h] = block_scale + (size_t)rows.channel[h] * (size_t)(args.k / 16);
   }
   if (c.waits) named_barrier_sync(GEMM_LEAD_BARRIER, 256);
-  Codes::product(d, c.ring, c.at);
+  if constexpr (stage::TAIL) {
+    gemm_tail<stage> tail;
+    Codes::product(d, tail, c.ring, c.at);
+    if (tile.tail) {
+      const gemm_target to = gemm_target::of<ACT>(args, part, c.at, channel, tile.token + 2 * SUMS);
+      gemm_before<ACT, GEMM_TAIL / 2> before;
+      before.load(to, part.adds);
+      write_rows<ACT>(tail.d, before, to, args, part.adds, rows);
+    }
+  } else {
+    Codes::product(d, c.ring, c.at);
+  }
   c.waits = false;
   c.at.lead = -1;
   c.row_scales[thread] = scales[0]; /* the first barrier of write_tile makes them visible */

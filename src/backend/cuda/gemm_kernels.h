@@ -18,6 +18,9 @@ gemm_code gemm_fp8_code(gemm_kind kind, gemm_act act, gemm_output output);
 gemm_code gemm_f16_code(gemm_kind kind, gemm_act act, gemm_output output);
 gemm_code gemm_int8_24_code(gemm_act act, gemm_output output);
 
+/* The same for tiles of GEMM_TAIL rows more (gemm_tall). */
+gemm_code gemm_tall_code(gemm_kind kind, gemm_act act);
+
 /* Of up to GEMM_FEW_TOKENS rows: PLAIN or SWIGLU, results in FP32. */
 /* ordered: of weights that are there in gemv_order.h's order. */
 gemm_code gemm_few_code(gemm_kind kind, gemm_act act, int m, int ordered);

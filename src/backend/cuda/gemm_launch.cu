@@ -55,6 +55,7 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
   gemm_plan(p, o, &boxes);
   cudaError_t status = part == 0 ? encode_box(encode, &boxes.x, &maps->x) : cudaSuccess;
   if (status == cudaSuccess && part == 0) status = encode_box(encode, &boxes.x_half, &maps->x_half);
+  if (status == cudaSuccess && part == 0) status = encode_box(encode, &boxes.x_tail, &maps->x_tail);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.w, &to->w);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.index, &to->index);
   if (status == cudaSuccess) status = encode_box(encode, &boxes.y, &to->y);
@@ -79,8 +80,15 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
     if (gemm_refusal(&p[i]) || (p[i].act == GEMM_SWIGLU && !gemm_ups_fit(p[i].kind, &o[i])) ||
         (o[i].adds && p[i].output != GEMM_F32) || !gemm_joins(p, o, &p[i], &o[i]))
       return cudaErrorInvalidValue;
+  int device, sms;
+  cudaError_t status = cudaGetDevice(&device);
+  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
+  if (status != cudaSuccess) return status;
   const bool shared = gemm_shared(p, o);
-  gemm_code code = shared ? gemm_few_code(p->kind, p->act, p->m, gemm_ordered(p, o)) : find_code(p);
+  const gemm_tiles tiles = gemm_tiles_plan(p, count, sms);
+  const gemm_code code = shared       ? gemm_few_code(p->kind, p->act, p->m, gemm_ordered(p, o))
+                         : tiles.tail ? gemm_tall_code(p->kind, p->act)
+                                      : find_code(p);
   encode_function encode = find_encode();
   if (!code.kernel || !encode) return cudaErrorNotSupported;
 
@@ -88,7 +96,6 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
   gemm_args args = {};
   args.k = p->k;
   args.row_scale = o->row_scale;
-  cudaError_t status = cudaSuccess;
   args.early = 1;
   for (int i = 0; i < count && status == cudaSuccess; i++) {
     args.early &= !o[i].made;
@@ -96,13 +103,9 @@ int gemm_launch_parts(const gemm_problem *p, const gemm_operands *o, int count, 
   }
   if (status != cudaSuccess) return status;
 
-  int device, sms;
-  status = cudaGetDevice(&device);
-  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
-  if (status == cudaSuccess)
-    status = cudaFuncSetAttribute(code.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, code.shared_bytes);
+  status = cudaFuncSetAttribute(code.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, code.shared_bytes);
   if (status != cudaSuccess) return status;
-  args.tiles = gemm_tiles_plan(p, count, sms);
+  args.tiles = tiles;
   args.shares = gemm_shares_plan(p, o, count, sms);
   args.counters = (uint32_t *)o->meet;
   args.sums = shared ? (uint8_t *)o->meet + gemm_meet_zeros(sms) : nullptr;

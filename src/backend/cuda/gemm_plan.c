@@ -87,6 +87,8 @@ void gemm_plan(const gemm_problem *p, const gemm_operands *o, gemm_boxes *boxes)
   const int half = gemm_shared(p, o) ? gemm_few_tokens(p->m) : GEMM_HALF_TOKENS;
   boxes->x_half = boxes->x;
   boxes->x_half.box[1] = (uint32_t)half / GEMM_CLUSTER;
+  boxes->x_tail = boxes->x;
+  boxes->x_tail.box[1] = GEMM_TAIL;
   const int w_128 = kinds[p->kind].w_128, w_box = kinds[p->kind].w_box;
   boxes->w = weight_box(p, o->w, o->up.w, w_128, w_box);
   if (kinds[p->kind].index_box)
@@ -111,9 +113,10 @@ int gemm_pairs(const gemm_problem *p) {
 }
 
 gemm_tiles gemm_tiles_plan(const gemm_problem *p, int count, int sms) {
+  const int tall = widened(p->kind) && p->output == GEMM_F32 && p->act != GEMM_GELU;
   int pairs = 0;
   for (int i = 0; i < count; i++) pairs += gemm_pairs(&p[i]);
-  return gemm_tiles_of(p->m, pairs, sms / GEMM_CLUSTER);
+  return gemm_tiles_of(p->m, pairs, sms / GEMM_CLUSTER, tall ? GEMM_TAIL : 0);
 }
 
 int gemm_shared(const gemm_problem *p, const gemm_operands *o) {

@@ -24,7 +24,7 @@ typedef struct gemm_box {
 } gemm_box;
 
 typedef struct gemm_boxes {
-  gemm_box x, x_half, w, index, y; /* x_half: of half a tile */
+  gemm_box x, x_half, x_tail, w, index, y; /* x_half: of half a tile */
 } gemm_boxes;
 
 /* The problem is one that gemm_refusal accepts. */

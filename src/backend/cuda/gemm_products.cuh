@@ -117,28 +117,53 @@ template <class Stage> struct gemm_whole_sums {
 
 typedef gemm_whole_sums<gemm_stage<128, 128, 0, 4>> gemm_fp8_full;
 
+/* The sums of a tall tile's last GEMM_TAIL rows, or of none. */
+struct gemm_no_tail {
+  __device__ __forceinline__ void multiply(const uint32_t (&)[4], uint32_t, int, int) {}
+  __device__ __forceinline__ void settle() {}
+};
+
+template <class Stage> struct gemm_tail {
+  float d[GEMM_TAIL / 2];
+
+  /* x: the stage's. k: 16 of K. */
+  __device__ __forceinline__ void multiply(const uint32_t (&a)[4], uint32_t x, int k, int add) {
+    wgmma_f16(d, a, along_k(matrix_descriptor<128>(x + Stage::TAIL_AT), 32 * k), add);
+  }
+  __device__ __forceinline__ void settle() { wgmma_settle(d); }
+};
+
 /* Rows of F16; the codes of w are widened in registers, one instruction ahead of the tensor core, which reads the
  * last three sets of them while the fourth is written. Widen: what the codes are. */
 template <class Widen, class Stage = typename Widen::stage> struct gemm_widened {
   typedef Stage stage;
   typedef float sum;
   template <int TOKENS> using few = gemm_widened<Widen, gemm_few_stage<Stage, TOKENS>>;
+  typedef gemm_widened<Widen, gemm_tall_stage<Stage>> tall;
   static constexpr bool WIDENED = true;
 
   template <int SUMS>
   static __device__ __forceinline__ void product(float (&d)[SUMS], gemm_ring<stage> &ring, const gemm_place &at) {
+    gemm_no_tail none;
+    product(d, none, ring, at);
+  }
+
+  template <int SUMS, class Tail>
+  static __device__ __forceinline__ void product(float (&d)[SUMS], Tail &tail, gemm_ring<stage> &ring,
+                                                 const gemm_place &at) {
     uint32_t a[4][4] = {};
     Widen widen(at);
     ring.wait_full();
     widen.begin_step(at, 0);
     widen.sixteen(a[0], ring.w(), at, 0);
     for (int step = 0; step < at.steps; step++) {
-      uint64_t x = matrix_descriptor<128>(ring.x());
+      const uint32_t x = ring.x();
 #pragma unroll
       for (int k = 0; k < 4; k++) {
         wgmma_settle(a[k]);
         wgmma_fence();
-        wgmma_f16(d, a[k], along_k(x, 32 * k), step > 0 || k > 0);
+        wgmma_f16(d, a[k], along_k(matrix_descriptor<128>(x), 32 * k), step > 0 || k > 0);
+        tail.multiply(a[k], x, k, step > 0 || k > 0);
         wgmma_commit();
         wgmma_wait<3>();
         wgmma_settle(a[(k + 1) % 4]); /* until here the tensor core read them: they keep their registers */
@@ -158,6 +183,7 @@ template <class Widen, class Stage = typename Widen::stage> struct gemm_widened 
     }
     wgmma_wait<0>();
     wgmma_settle(d);
+    tail.settle();
     ring.release_previous(at.lane);
   }
 };

@@ -19,14 +19,15 @@ struct gemm_part_maps {
 #define GEMM_FEW_SHARED (220 << 10) /* bytes of all stages */
 
 struct gemm_maps {
-  CUtensorMap x, x_half; /* a block's part of a tile's rows, of half a tile's or of few rows */
+  CUtensorMap x, x_half, x_tail; /* a block's part of a tile's rows, of half a tile's or of few rows; a tail's rows */
   gemm_part_maps parts[GEMM_MOST_PARTS];
 };
 
-/* What a stage holds. STAGE_K: of K. W_ROW, INDEX_ROW: bytes of a row. Rows of x have 128 bytes whatever their type. */
-template <int STAGE_K_, int W_ROW_, int INDEX_ROW_, int STAGES_> struct gemm_stage {
-  static constexpr int STAGE_K = STAGE_K_, W_ROW = W_ROW_, INDEX_ROW = INDEX_ROW_, STAGES = STAGES_;
-  static constexpr int X_BYTES = GEMM_TOKENS * 128;
+/* What a stage holds. STAGE_K: of K. W_ROW, INDEX_ROW: bytes of a row. Rows of x have 128 bytes whatever their type; TAIL of them
+ * follow the tile's. */
+template <int STAGE_K_, int W_ROW_, int INDEX_ROW_, int STAGES_, int TAIL_ = 0> struct gemm_stage {
+  static constexpr int STAGE_K = STAGE_K_, W_ROW = W_ROW_, INDEX_ROW = INDEX_ROW_, STAGES = STAGES_, TAIL = TAIL_;
+  static constexpr int TAIL_AT = GEMM_TOKENS * 128, X_BYTES = TAIL_AT + TAIL * 128;
   static constexpr int W_BYTES = GEMM_CHANNELS * W_ROW;
   static constexpr int INDEX_BYTES = GEMM_CHANNELS * INDEX_ROW;
   static constexpr int BYTES = X_BYTES + W_BYTES + INDEX_BYTES;
@@ -38,6 +39,9 @@ template <int STAGE_K_, int W_ROW_, int INDEX_ROW_, int STAGES_> struct gemm_sta
                 "the swizzle's pattern repeats every 1024 bytes, so every part begins at a multiple");
   static_assert(SHARED_BYTES <= 232448, "a block has 227 KiB of shared memory");
 };
+
+template <class Stage>
+using gemm_tall_stage = gemm_stage<Stage::STAGE_K, Stage::W_ROW, Stage::INDEX_ROW, Stage::STAGES, GEMM_TAIL>;
 
 /* The same for few rows of x, whose results go straight to memory: as many stages as fit. */
 template <class Stage, int TOKENS> struct gemm_few_stage {

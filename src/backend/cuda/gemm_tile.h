@@ -4,9 +4,10 @@
 
 #include "number/number.h"
 
-#define GEMM_CHANNELS    128  /* rows of w in a tile */
-#define GEMM_TOKENS      256  /* rows of x in a tile */
-#define GEMM_HALF_TOKENS 128  /* in half a tile */
+#define GEMM_CHANNELS    128 /* rows of w in a tile */
+#define GEMM_TOKENS      256 /* rows of x in a tile */
+#define GEMM_HALF_TOKENS 128 /* in half a tile */
+#define GEMM_TAIL        8 /* rows of x that a tall tile has more: a few rows beside a prompt's are no tiles of their own */
 #define GEMM_CLUSTER     2    /* blocks, one above the other, that share x */
 #define GEMM_GROUP_ROWS  64   /* rows of w that a warpgroup multiplies */
 #define GEMM_WARPS       8    /* that multiply */
@@ -20,35 +21,41 @@ typedef struct gemm_tiles {
   int m, pairs; /* rows of x; pairs of tiles along n */
   int whole;    /* so many tiles are whole, the rest is cut */
   int parts;    /* 2: in two halves; 1: into its first half, which holds all of m */
+  int tail;     /* 0, or GEMM_TAIL: tiles are tall */
 } gemm_tiles;
 
 typedef struct gemm_tile {
   int token, pair; /* first row of x; pair of tiles along n */
   int half;        /* 1: GEMM_HALF_TOKENS rows of x, else GEMM_TOKENS */
+  int tail;        /* rows that follow those; of a tall tile that is cut its second half has them */
 } gemm_tile;
 
-NUMBER_SHARED int gemm_tiles_high(int m) { return (m + GEMM_TOKENS - 1) / GEMM_TOKENS; }
+NUMBER_SHARED int gemm_tiles_high(int m, int tail) { return (m + GEMM_TOKENS + tail - 1) / (GEMM_TOKENS + tail); }
 
-NUMBER_SHARED gemm_tiles gemm_tiles_of(int m, int pairs, int clusters) {
-  const int count = gemm_tiles_high(m) * pairs, rest = count % clusters;
-  const gemm_tiles one = {m, pairs, 0, 1}, two = {m, pairs, count - rest, 2}, none = {m, pairs, count, 2};
+/* tail: GEMM_TAIL where tall tiles are to be had; then they are taken if they are fewer. */
+NUMBER_SHARED gemm_tiles gemm_tiles_of(int m, int pairs, int clusters, int tail) {
+  if (gemm_tiles_high(m, tail) == gemm_tiles_high(m, 0)) tail = 0;
+  const int count = gemm_tiles_high(m, tail) * pairs, rest = count % clusters;
+  const gemm_tiles one = {m, pairs, 0, 1, 0}, two = {m, pairs, count - rest, 2, tail},
+                   none = {m, pairs, count, 2, tail};
   return m <= GEMM_HALF_TOKENS ? one : 2 * rest <= clusters ? two : none;
 }
 
 /* Tiles and halves. */
 NUMBER_SHARED int gemm_tiles_count(const gemm_tiles *t) {
-  return t->whole + t->parts * (gemm_tiles_high(t->m) * t->pairs - t->whole);
+  return t->whole + t->parts * (gemm_tiles_high(t->m, t->tail) * t->pairs - t->whole);
 }
 
 /* The i-th; 0 when it has no rows: a last half beyond m. */
 NUMBER_SHARED int gemm_tiles_find(const gemm_tiles *t, int i, gemm_tile *tile) {
   const int cut = i - t->whole, number = cut < 0 ? i : t->whole + cut / t->parts;
   const int band = number / (GEMM_BAND * t->pairs), within = number - band * GEMM_BAND * t->pairs;
-  const int left = gemm_tiles_high(t->m) - band * GEMM_BAND, width = left < GEMM_BAND ? left : GEMM_BAND;
-  tile->token = (band * GEMM_BAND + within % width) * GEMM_TOKENS;
-  if (cut > 0) tile->token += cut % t->parts * GEMM_HALF_TOKENS;
+  const int left = gemm_tiles_high(t->m, t->tail) - band * GEMM_BAND, width = left < GEMM_BAND ? left : GEMM_BAND;
+  const int second = cut > 0 && cut % t->parts == 1;
+  tile->token = (band * GEMM_BAND + within % width) * (GEMM_TOKENS + t->tail) + second * GEMM_HALF_TOKENS;
   tile->pair = within / width;
   tile->half = cut >= 0;
+  tile->tail = tile->half && !second ? 0 : t->tail;
   return tile->token < t->m;
 }
 

@@ -131,7 +131,7 @@ size_t cuda_scratch_bytes(backend *b, size_t m, size_t context, size_t width);
 viva_status cuda_reserve(backend *b, size_t m, size_t context, size_t width, viva_error *error);
 
 /* cuda_linear's products of 33 to 128 rows, for steps that are captured, whose rows are FP16 already (scales NULL: 1). args: as
- * cuda_linear's; gated: as cuda_linear_gated's. taken: they need no memory once prepare has been called. */
+ * cuda_linear's; gated: as cuda_linear_gated's, but y is FP16. taken: they need no memory once prepare has been called. */
 int cuda_many_taken(const cuda_backend *c, const linear_args *args, size_t count, int gated);
 viva_status cuda_many_prepare(cuda_backend *c, viva_error *error);
 viva_status cuda_many_queue(cuda_backend *c, const linear_args *args, size_t count, int gated, const uint16_t *rows,

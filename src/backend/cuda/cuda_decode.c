@@ -417,7 +417,7 @@ static void feed_forward(capture *s, const decoder_layer *l) {
   const decode_plan *p = s->p;
   const size_t rows = s->step.rows, ffn = s->d->ffn;
   const int joined = alike(&l->gate, &l->up);
-  const int as_half = joined && !s->many && (s->mode == INPUT_FLOAT || weight_dense(l->down.format));
+  const int as_half = joined && (s->mode == INPUT_FLOAT || weight_dense(l->down.format));
   float *gate = p->wide, *up = p->wide + rows * ffn;
   gemv_part parts[] = {part(&l->gate, l->gate_bias, NULL, as_half ? (void *)p->act : gate),
                        part(&l->up, l->up_bias, NULL, up)};
@@ -623,7 +623,7 @@ static uint32_t row_shares_of(const decoder *d, const batch *host) {
   if (host->rows == 1 && d->layers_as != LAYERS_AS_STAGES) return 2 * STEP_HALF_SHARES;
   for (size_t i = 0; i < host->rows; i++)
     if (host->positions[i] >= longest) longest = host->positions[i] + 1;
-  return step_row_shares(longest);
+  return step_row_shares(longest, step_share(host->rows));
 }
 
 static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host, input_mode mode, decode_graph **out,

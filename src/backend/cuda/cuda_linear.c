@@ -263,11 +263,14 @@ static int runs_gated(const cuda_backend *c, const linear_args *args) {
   return needs_no_room(gate) && plain_scales(up->w, &way) && gemm_ups_fit(way.kind, &o);
 }
 
-static viva_status multiply_gated(cuda_backend *c, const linear_args *args, half_rows *rows, viva_error *error) {
+/* output: GEMM_F32, or GEMM_F16 of up to GEMM_FEW_TOKENS rows. */
+static viva_status multiply_gated(cuda_backend *c, const linear_args *args, gemm_output output, half_rows *rows,
+                                  viva_error *error) {
   const large_way way = way_of(&args[0]);
   gemm_problem p = large_problem(&args[0], &way);
   gemm_operands o, up;
   p.act = GEMM_SWIGLU;
+  p.output = output;
   TRY(large_operands(c, &args[0], &way, rows, &o, error));
   TRY(large_weights(c, args[1].w, &way, &up, error));
   o.up = (gemm_ups){
@@ -278,7 +281,7 @@ static viva_status multiply_gated(cuda_backend *c, const linear_args *args, half
 viva_status cuda_linear_gated(backend *b, const linear_args *args, viva_error *error) {
   half_rows rows = {NULL, NULL, NULL};
   if (args->m == 0 || !runs_gated(cuda_of(b), args)) return VIVA_E_UNSUPPORTED;
-  CUDA_CALL(b, multiply_gated(cuda_of(b), args, &rows, error));
+  CUDA_CALL(b, multiply_gated(cuda_of(b), args, GEMM_F32, &rows, error));
 }
 
 /* 1 when b can be a part of a's launch. */
@@ -302,7 +305,7 @@ viva_status cuda_many_prepare(cuda_backend *c, viva_error *error) { return meet_
 viva_status cuda_many_queue(cuda_backend *c, const linear_args *args, size_t count, int gated, const uint16_t *rows,
                             const float *scales, viva_error *error) {
   half_rows half = {args->x, (uint16_t *)(uintptr_t)rows, (float *)(uintptr_t)scales};
-  return gated ? multiply_gated(c, args, &half, error) : multiply_large(c, args, count, &half, error);
+  return gated ? multiply_gated(c, args, GEMM_F16, &half, error) : multiply_large(c, args, count, &half, error);
 }
 
 /* ---- all of them */

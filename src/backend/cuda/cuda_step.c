@@ -131,7 +131,7 @@ viva_status cuda_rope_append(backend *b, const rope_append_args *args, viva_erro
 static viva_status attend(cuda_backend *c, const attention_args *args, viva_error *error) {
   step_work work;
   TRY(work_fit_step(c, step_attention_scratch(args->h, c->gpu.multiprocessors), &work, error));
-  work.row_shares = step_row_shares((uint32_t)args->step->longest);
+  work.row_shares = step_row_shares((uint32_t)args->step->longest, STEP_SHARE); /* no row has more */
   return cuda_check(c, (cudaError_t)c->kernels->attention(QUEUE(c), args, NULL, &work), "attention", error);
 }
 

@@ -22,6 +22,7 @@ struct gemm_part_args {
   float scale;                   /* of all */
   int adds;                      /* GEMM_F32: the results are added to y */
   float *y;                      /* write_rows: [m][n] */
+  int half;                      /* write_rows: SWIGLU's y is FP16 */
   const uint8_t *ordered[2];     /* few rows: w in the order of pack/gemv_order.h, or NULL */
   int records;                   /* of a tile there */
 };
@@ -184,31 +185,32 @@ __device__ __forceinline__ void write_tile(const Sum (&d)[SUMS], const gemm_row_
   }
 }
 
-/* -- results that go straight to memory, [m][n] in FP32: 8 tokens at a time, of each 8 channels side by side */
+/* -- results that go straight to memory, [m][n]: 8 tokens at a time, of each 8 channels side by side */
 
 /* Where a thread's results go. */
 struct gemm_target {
-  float *y;
+  float *y;                             /* all of it */
   int token, channel, tokens, channels; /* the thread's first, and how many there are from there on */
   size_t n;
 
-  /* channel: the warpgroup's first; token: the first of all. */
-  template <gemm_act ACT>
+  /* channel: the thread's first; token: the first of all. */
   static __device__ __forceinline__ gemm_target of(const gemm_args &args, const gemm_part_args &part,
                                                    const gemm_place &at, int channel, int token) {
     gemm_target t;
     t.token = token + 2 * (int)at.quad();
-    t.channel = channel + (ACT == GEMM_SWIGLU ? 8 : 16) * (int)at.warp + (int)at.lane / 4;
+    t.channel = channel;
     t.tokens = args.tiles.m - t.token;
     t.channels = part.n - t.channel;
     t.n = (size_t)part.n;
-    t.y = part.y + (size_t)t.token * t.n + t.channel;
+    t.y = part.y;
     return t;
   }
   /* Of sums 4 (i / 2) + i % 2, which are a token's, and 2 further on. */
   static __device__ __forceinline__ int row(int i) { return 8 * (i / 2) + i % 2; }
   __device__ __forceinline__ bool there(int i, int h) const { return row(i) < tokens && 8 * h < channels; }
-  __device__ __forceinline__ float *at(int i, int h) const { return y + (size_t)row(i) * n + 8 * h; }
+  __device__ __forceinline__ size_t at(int i, int h) const {
+    return (size_t)(token + row(i)) * n + (size_t)(channel + 8 * h);
+  }
 };
 
 /* What is in y already: all of it asked for before any of it is used, which would wait. */
@@ -222,14 +224,14 @@ template <gemm_act ACT, int SUMS> struct gemm_before {
 #pragma unroll
       for (int h = 0; h < ROWS; h++) {
         v[i][h] = 0;
-        if (adds && to.there(i, h)) v[i][h] = __ldcg(to.at(i, h));
+        if (adds && to.there(i, h)) v[i][h] = __ldcg(to.y + to.at(i, h));
       }
   }
 };
 
 template <gemm_act ACT, class Sum, int SUMS>
 __device__ __forceinline__ void write_rows(const Sum (&d)[SUMS], const gemm_before<ACT, SUMS> &before,
-                                           const gemm_target &to, const gemm_args &args, int adds,
+                                           const gemm_target &to, const gemm_args &args, const gemm_part_args &part,
                                            const gemm_row_pair &rows) {
 #pragma unroll
   for (int i = 0; i < SUMS / 2; i++) {
@@ -240,7 +242,11 @@ __device__ __forceinline__ void write_rows(const Sum (&d)[SUMS], const gemm_befo
     for (int h = 0; h < gemm_before<ACT, SUMS>::ROWS; h++) {
       float v = rows.value((float)d[sum + 2 * h], h, by);
       if (ACT == GEMM_SWIGLU) v = silu(v) * rows.value((float)d[sum + 2], 1, by) + rows.after;
-      if (to.there(i, h)) *to.at(i, h) = adds ? before.v[i][h] + v : v;
+      if (!to.there(i, h)) continue;
+      if (ACT == GEMM_SWIGLU && part.half)
+        ((__half *)to.y)[to.at(i, h)] = __float2half_rn(v);
+      else
+        to.y[to.at(i, h)] = part.adds ? before.v[i][h] + v : v;
     }
   }
 }

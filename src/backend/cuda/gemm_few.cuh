@@ -124,10 +124,11 @@ __device__ void consume_few(const gemm_args &args, uint32_t base, uint32_t group
     int pair = share.pair;
     const gemm_part_args &part = args.parts[args.find(&pair)];
     const int channel =
-        ((pair * GEMM_CLUSTER + (int)cluster_rank()) * 2 + (int)group) * gemm_round<ACT, GEMM_F32>::CHANNELS;
+        ((pair * GEMM_CLUSTER + (int)cluster_rank()) * 2 + (int)group) * gemm_round<ACT, GEMM_F32>::CHANNELS +
+        (int)((ACT == GEMM_SWIGLU ? 8 : 16) * at.warp + at.lane / 4);
     typename Codes::sum d[SUMS];
     gemm_row_pair rows;
-    rows.load<ACT>(part, channel + (int)(ACT == GEMM_SWIGLU ? 8 : 16) * (int)at.warp + (int)at.lane / 4);
+    rows.load<ACT>(part, channel);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const uint8_t *const block_scale = part.block_scale[rows.matrix<ACT>(h)];
@@ -138,15 +139,15 @@ __device__ void consume_few(const gemm_args &args, uint32_t base, uint32_t group
     at.steps = share.end - share.begin;
     Codes::template product<ACT>(d, ring, at);
     if (share.count > 1 && !few_put(d, args, share, cluster, group, last + group)) continue;
-    const gemm_target to = gemm_target::of<ACT>(args, part, at, channel, 0);
+    const gemm_target to = gemm_target::of(args, part, at, channel, 0);
     gemm_before<ACT, SUMS> before;
     before.load(to, part.adds);
     if (share.count == 1) {
-      write_rows<ACT>(d, before, to, args, part.adds, rows);
+      write_rows<ACT>(d, before, to, args, part, rows);
     } else { /* in registers of their own: the products' may not be written by others */
       typename Codes::sum all[SUMS];
       few_add(all, args, share, group);
-      write_rows<ACT>(all, before, to, args, part.adds, rows);
+      write_rows<ACT>(all, before, to, args, part, rows);
     }
   }
 }

@@ -96,7 +96,8 @@ __device__ __forceinline__ void consume_tile(const gemm_maps &maps, const gemm_a
   const int channel = ((tile.pair * GEMM_CLUSTER + (int)cluster_rank()) * 2 + (int)c.at.group) * rows_of_y;
   typename Codes::sum d[SUMS];
   gemm_row_pair rows;
-  rows.load<ACT>(part, channel + (int)(ACT == GEMM_SWIGLU ? 8 : 16) * (int)c.at.warp + (int)c.at.lane / 4);
+  const int own_channel = channel + (int)((ACT == GEMM_SWIGLU ? 8 : 16) * c.at.warp + c.at.lane / 4);
+  rows.load<ACT>(part, own_channel);
   float scales[2];
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -110,10 +111,10 @@ __device__ __forceinline__ void consume_tile(const gemm_maps &maps, const gemm_a
     gemm_tail<stage> tail;
     Codes::product(d, tail, c.ring, c.at);
     if (tile.tail) {
-      const gemm_target to = gemm_target::of<ACT>(args, part, c.at, channel, tile.token + 2 * SUMS);
+      const gemm_target to = gemm_target::of(args, part, c.at, own_channel, tile.token + 2 * SUMS);
       gemm_before<ACT, GEMM_TAIL / 2> before;
       before.load(to, part.adds);
-      write_rows<ACT>(tail.d, before, to, args, part.adds, rows);
+      write_rows<ACT>(tail.d, before, to, args, part, rows);
     }
   } else {
     Codes::product(d, c.ring, c.at);

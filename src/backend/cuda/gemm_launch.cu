@@ -69,6 +69,7 @@ static cudaError_t make_part(encode_function encode, const gemm_problem *p, cons
                        o->scale,
                        o->adds,
                        (float *)o->y,
+                       p->output == GEMM_F16,
                        {(const uint8_t *)o->ordered, (const uint8_t *)o->up.ordered},
                        (p->k + GEMV_RECORD - 1) / GEMV_RECORD};
   return status;

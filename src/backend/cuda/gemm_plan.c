@@ -120,7 +120,9 @@ gemm_tiles gemm_tiles_plan(const gemm_problem *p, int count, int sms) {
 }
 
 int gemm_shared(const gemm_problem *p, const gemm_operands *o) {
-  return o->meet && p->m <= GEMM_FEW_TOKENS && p->output == GEMM_F32 && p->act != GEMM_GELU;
+  const int written =
+      p->output == GEMM_F32 || (p->output == GEMM_F16 && p->act == GEMM_SWIGLU); /* as write_rows does */
+  return o->meet && p->m <= GEMM_FEW_TOKENS && written && p->act != GEMM_GELU;
 }
 
 int gemm_few_tokens(int m) { return m <= GEMM_FEW_TOKENS / 2 ? GEMM_FEW_TOKENS / 2 : GEMM_FEW_TOKENS; }

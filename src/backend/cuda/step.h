@@ -107,15 +107,18 @@ int step_angles(step_queue q, const batch_span *span, const batch_turn *turn, fl
 
 /* -- attention (step_attention.cu) */
 
-#define STEP_HALF_SHARES 8    /* of a half of a long row */
-#define STEP_SHARE       128  /* positions of a row's only share: a unit of 16 for each of 8 warps */
-#define STEP_LONG        2048 /* positions of STEP_HALF_SHARES shares */
+#define STEP_HALF_SHARES 8   /* of a half of a long row */
+#define STEP_SHARE       128 /* positions of a row's only share: a unit of 16 for each of 8 warps */
+#define STEP_MANY_SHARE  512 /* in a step of more than STEP_ROWS rows, which fill the GPU with fewer shares of each */
+
+/* Positions of a share in a step of so many rows, at most but for the longest contexts. */
+NUMBER_SHARED uint32_t step_share(size_t rows) { return rows > STEP_ROWS ? STEP_MANY_SHARE : STEP_SHARE; }
 
 /* Blocks among which attention shares a row that sees so many positions: 1, 2, 4, 8 or 16. */
-NUMBER_SHARED uint32_t step_row_shares(uint32_t positions) {
+NUMBER_SHARED uint32_t step_row_shares(uint32_t positions, uint32_t share) {
   uint32_t shares = 1;
-  while (shares < STEP_HALF_SHARES && positions > shares * STEP_SHARE) shares *= 2;
-  return positions > STEP_LONG ? 2 * STEP_HALF_SHARES : shares;
+  while (shares < STEP_HALF_SHARES && positions > shares * share) shares *= 2;
+  return positions > 2 * STEP_HALF_SHARES * share ? 2 * STEP_HALF_SHARES : shares;
 }
 
 /* Why these heads are refused, in words that complete "attention needs ..."; NULL when they run. */

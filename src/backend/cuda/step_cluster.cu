@@ -263,6 +263,7 @@ int step_cluster_attention(step_queue q, const rope_args *turn, const attention_
                        .partial = static_cast<float *>(work->scratch),
                        .arrived = work->counters};
   args.single.rows = rows_of;
+  if (!rows_of.few) args.single.share = step_share(rows);
   cluster_function *const kernel = step->kv.type == KV_F16   ? cluster_kernel_of<KV_F16>(shape, turn != NULL)
                                    : step->kv.type == KV_F32 ? cluster_kernel_of<KV_F32>(shape, turn != NULL)
                                                              : cluster_kernel_of<KV_FP8>(shape, turn != NULL);

@@ -2,13 +2,14 @@
  * are added up (step_cluster.cu: by clusters of blocks; persist.cuh: through memory).
  *
  *   shares    1 of up to 128 positions (a unit of 16 for each warp), 2 of 256, 4 of 512, 8; beyond 2,048 positions 16, in two
- *             halves that are added up apart
+ *             halves that are added up apart. In steps of more than 32 rows each has four times as many positions
  *   before the kernel before ends    a block reads the first keys and values of its share: older steps wrote them
  *   then      q is normed and turned, a warp for each head; the block whose share has the row's own position does so with
  *             its key too, puts key and value into the page, and keeps them for itself
  *   at last   the sums of the block's warps are weighed, to be added up
  *
- * A row's bits depend on its own positions: shares follow from its position and window, and all sums have a fixed order. */
+ * A row's bits depend on its own positions: shares follow from its position and window, and from whether the step has more than 32
+ * rows, and all sums have a fixed order. */
 #ifndef CUDA_STEP_SINGLE_CUH
 #define CUDA_STEP_SINGLE_CUH
 
@@ -30,6 +31,7 @@ struct single_args {
   size_t q_stride, out_stride, layer_at;
   kv_layout kv;
   uint32_t dim, group, slices, window;
+  uint32_t share; /* positions: step_share */
   float scale;
 };
 
@@ -59,7 +61,7 @@ struct single_work {
 
 /* How many shares a row has. */
 static __device__ __forceinline__ uint32_t single_shares(const single_args &a, uint32_t position) {
-  return step_row_shares(a.window && position + 1 > a.window ? a.window : position + 1);
+  return step_row_shares(a.window && position + 1 > a.window ? a.window : position + 1, a.share);
 }
 
 /* The vectors of a layer and kv head in pages. */
@@ -407,6 +409,7 @@ static inline single_args single_args_of(const attention_args *a, const step_hal
           .group = (uint32_t)(a->h.q_heads / a->h.kv_heads),
           .slices = slices,
           .window = a->window < UINT32_MAX ? (uint32_t)a->window : 0,
+          .share = STEP_SHARE,
           .scale = a->scale};
 }
 

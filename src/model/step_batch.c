@@ -7,7 +7,7 @@
 
 static size_t padded(size_t bytes) { return (bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN; }
 
-#define TURNS_MOST   4   /* sequences of a step whose angles the device makes: each is a launch */
+#define TURNS_ROWS   8   /* of a sequence, on average, if the device is to make the angles: each sequence is a launch */
 #define TURNS_ROTARY 256 /* dimensions */
 
 /* Where the arrays lie, for so much room. */
@@ -101,9 +101,10 @@ static int device_turns(const viva_model *m, const step_part *parts, size_t coun
   const backend *b = ranks ? ranks->each[0].b : m->engine->backend;
   const size_t least = b->ops->angle_rows;
   size_t rows = 0;
-  if (!least || count > TURNS_MOST || m->dec.rotary_dim > TURNS_ROTARY) return 0;
+  if (!least || m->dec.rotary_dim > TURNS_ROTARY) return 0;
   for (size_t i = 0; i < count; i++) rows += parts[i].count - parts[i].done;
-  return (rows < most_rows ? rows : most_rows) > least;
+  if (rows > most_rows) rows = most_rows;
+  return rows > least && rows / count >= TURNS_ROWS;
 }
 
 batch step_batch(const viva_model *m, workspace *w, step_part *parts, size_t count, size_t most_rows) {

@@ -145,34 +145,42 @@ static void test_blocks(void **state) {
   assert_int_equal(blocks_of(&p, 1, 131), 130);
 }
 
-/* Every row meets every pair once, whatever is cut, and halves are only where half of the clusters or more would wait. */
+/* Every row meets every pair once, whatever is cut and whether tiles may be tall, and halves are only where half of the clusters
+ * or more would wait. */
+static void tiles_of(int rows, int pairs, int clusters, int tail) {
+  static uint8_t met[4096][112];
+  const gemm_tiles tiles = gemm_tiles_of(rows, pairs, clusters, tail);
+  const int count = gemm_tiles_count(&tiles), cut = count - tiles.whole;
+  assert_true(rows <= GEMM_HALF_TOKENS ? count == pairs : cut <= clusters);
+  assert_true(tiles.whole % clusters == 0 || cut == 0);
+  memset(met, 0, sizeof met);
+  for (int i = 0; i < count; i++) {
+    gemm_tile tile;
+    const int some = gemm_tiles_find(&tiles, i, &tile);
+    assert_int_equal(some, tile.token < rows);
+    assert_int_equal(tile.half, i >= tiles.whole);
+    assert_in_range(tile.pair, 0, pairs - 1);
+    const int end = tile.token + (tile.half ? GEMM_HALF_TOKENS : GEMM_TOKENS) + tile.tail;
+    for (int row = tile.token; row < rows && row < end; row++) met[row][tile.pair]++;
+  }
+  for (int row = 0; row < rows; row++)
+    for (int i = 0; i < pairs; i++) assert_int_equal(met[row][i], 1);
+}
+
 static void test_tiles(void **state) {
   (void)state;
-  static const int rows[] = {1, 49, 128, 129, 256, 300, 385, 512, 1000, 1024, 2048, 2305, 4096};
+  static const int rows[] = {1,   49,  128, 129,  256,  264,  265,  300,  385, 512,
+                             520, 528, 529, 1000, 1024, 2048, 2056, 2305, 4096};
   static const int pairs[] = {1, 2, 12, 16, 24, 33, 34, 56, 112};
   static const int clusters[] = {1, 2, 33, 57, 66};
-  static uint8_t met[4096 / GEMM_HALF_TOKENS][112];
-  for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
-    for (size_t p = 0; p < sizeof pairs / sizeof *pairs; p++) {
+  for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+    for (size_t p = 0; p < sizeof pairs / sizeof *pairs; p++)
       for (size_t c = 0; c < sizeof clusters / sizeof *clusters; c++) {
-        const gemm_tiles tiles = gemm_tiles_of(rows[r], pairs[p], clusters[c]);
-        const int count = gemm_tiles_count(&tiles), cut = count - tiles.whole;
-        assert_true(rows[r] <= GEMM_HALF_TOKENS ? count == pairs[p] : cut <= clusters[c]);
-        assert_true(tiles.whole % clusters[c] == 0 || cut == 0);
-        memset(met, 0, sizeof met);
-        for (int i = 0; i < count; i++) {
-          gemm_tile tile;
-          const int some = gemm_tiles_find(&tiles, i, &tile);
-          assert_int_equal(some, tile.token < rows[r]);
-          assert_int_equal(tile.half, i >= tiles.whole);
-          assert_in_range(tile.pair, 0, pairs[p] - 1);
-          for (int h = 0; some && h < (tile.half ? 1 : 2); h++) met[tile.token / GEMM_HALF_TOKENS + h][tile.pair]++;
-        }
-        for (int t = 0; t * GEMM_HALF_TOKENS < rows[r]; t++)
-          for (int i = 0; i < pairs[p]; i++) assert_int_equal(met[t][i], 1);
+        tiles_of(rows[r], pairs[p], clusters[c], 0);
+        tiles_of(rows[r], pairs[p], clusters[c], GEMM_TAIL);
       }
-    }
-  }
+  assert_int_equal(gemm_tiles_of(520, 1, 1, GEMM_TAIL).tail, GEMM_TAIL); /* two tiles, not three */
+  assert_int_equal(gemm_tiles_of(512, 1, 1, GEMM_TAIL).tail, 0);
 }
 
 /* The clusters' parts are all steps of all pairs in turn, each knows who shares its pair, and no two of a cluster meet in one
@@ -231,7 +239,10 @@ static void test_few(void **state) {
   }
   assert_false(gemm_shared(&p, &o));
   assert_int_equal(gemm_meet_bytes(p.m, 132), 0);
-  p.m = 100, p.output = GEMM_F16;
+  p.m = 100, p.output = GEMM_F16; /* of gated products alone */
+  p.act = GEMM_SWIGLU;
+  assert_true(gemm_shared(&p, &o));
+  p.act = GEMM_PLAIN;
   assert_false(gemm_shared(&p, &o));
 }
 

@@ -379,7 +379,8 @@ static void models(void **state) {
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
   put_model(k.io, 256, 512, 3);
   for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) compare(&k, weights[i], VIVA_ACT_16, kv[i % 2]);
-  put_model(k.io, 256, 4224, 5); /* a tile of each layer for every block, so that one kernel has the head too */
+  put_model(k.io, 256, 4352,
+            5); /* a tile of each layer for every block, so that one kernel has the head too; blocks of 128 */
   for (size_t i = 0; i < sizeof weights / sizeof *weights; i += 2) compare(&k, weights[i], VIVA_ACT_16, VIVA_F16);
   viva_engine_release(k.engine);
   memory_io_free(k.io);

@@ -174,14 +174,16 @@ static void logits_places(const pass_rows *p, size_t first, size_t rows, int apa
 /* What a block's logits are needed for beside the rows themselves. */
 typedef struct wanted {
   size_t top;
-  int host; /* a callback looks at them */
-  int all;  /* or they are copied to the caller's memory */
+  int values; /* of the top ones, too */
+  int host;   /* a callback looks at them */
+  int all;    /* or they are copied to the caller's memory */
 } wanted;
 
 static wanted wanted_of(const pass_rows *p) {
   wanted w = {.top = 1};
   for (size_t j = 0; j < p->count; j++) {
     if (p->parts[j].top > w.top) w.top = p->parts[j].top;
+    w.values |= p->parts[j].top > 0;
     w.host |= p->parts[j].on_logits != NULL;
     w.all |= p->parts[j].all_logits != NULL;
   }
@@ -189,7 +191,8 @@ static wanted wanted_of(const pass_rows *p) {
 }
 
 /* Rows [first, first + rows) of those that are kept are at these places: one after the other, if anything is wanted but the best
- * of each and the rows that stay. found: so many best ones of each are there already. */
+ * of each and the rows that stay. found: so many best ones of each are there already, with
+ * their values if those are wanted. */
 static viva_status block_done(const pass_rows *p, float *const *places, size_t first, size_t rows, size_t found,
                               viva_error *error) {
   backend *b = p->m->engine->backend;
@@ -199,7 +202,7 @@ static viva_status block_done(const pass_rows *p, float *const *places, size_t f
   size_t i = part_of(p, first), left = 0;
   w->top = want.top;
   if (found < want.top)
-    TRY(b->ops->top(b, places[0], rows, vocab, want.top, w->top_ids, want.top > 1 ? w->top_values : NULL, w->nan,
+    TRY(b->ops->top(b, places[0], rows, vocab, want.top, w->top_ids, want.values ? w->top_values : NULL, w->nan,
                     error));
   if (want.host && !b->host_memory)
     TRY(b->ops->download(b, w->host_logits, places[0], rows * vocab * sizeof(float), error));
@@ -224,9 +227,9 @@ static viva_status run_whole(const pass_rows *p, const batch *host, viva_error *
     return VIVA_E_UNSUPPORTED;
   float *places[BUDGET_LOGIT_ROWS];
   const wanted want = wanted_of(p);
-  logits_places(p, 0, kept, want.top == 1 && !want.host, places);
+  logits_places(p, 0, kept, !want.values && !want.host, places);
   TRY(b->ops->decode_step(b, &p->m->dec, host, p->m->act, places, w->top_ids, NULL, w->nan, error));
-  return block_done(p, places, 0, kept, 1, error);
+  return block_done(p, places, 0, kept, want.values ? 0 : 1, error);
 }
 
 static viva_status run_operations(const pass_rows *p, const batch *host, const batch *dev, viva_error *error) {

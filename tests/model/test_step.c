@@ -114,6 +114,45 @@ static void pages_are_counted(void **state) {
   kit_end(&k);
 }
 
+/* The largest logits, from 1 on: each is the row's value at its id. */
+static void largest_logits(void **state) {
+  enum { COUNT = 3 };
+  kit k;
+  viva_error error = {0};
+  viva_token tokens[COUNT];
+  (void)state;
+  kit_begin(&k, 1, VIVA_KERNELS_AUTO);
+  viva_model *model = kit_load(&k, "/tiny.gguf", NULL);
+  viva_session *s = session_without_pages(model, 64);
+  for (uint32_t top_k = 1; top_k <= 3; top_k++)
+    for (int all = 0; all < 2; all++) {
+      float logits[COUNT * VOCAB];
+      viva_top top[COUNT * 3];
+      viva_step_part part = viva_step_part_default();
+      const size_t rows = all ? COUNT : 1;
+      memset(top, 0xff, sizeof top);
+      kit_tokens(tokens, COUNT, VOCAB, 7 + top_k + 10 * (unsigned)all);
+      part.session = s, part.tokens = tokens, part.count = COUNT, part.top = top, part.top_k = top_k;
+      part.logits = all ? VIVA_STEP_ALL : VIVA_STEP_LAST;
+      if (all) part.all_logits = logits;
+      kit_ok(viva_step(&part, 1, NULL, &error), &error);
+      const float *last;
+      kit_ok(viva_session_logits(s, &last, NULL, &error), &error);
+      for (size_t r = 0; r < rows; r++)
+        for (uint32_t i = 0; i < top_k; i++) {
+          const float *row = all ? logits + r * VOCAB : last;
+          const viva_top *t = &top[r * top_k + i];
+          assert_true(t->logit == row[t->id]);
+          for (size_t v = 0; i == 0 && v < VOCAB; v++) assert_true(row[v] <= t->logit);
+          if (i) assert_true(t->logit <= t[-1].logit && t->id != t[-1].id);
+        }
+      kit_ok(viva_session_truncate(s, 0, &error), &error);
+    }
+  viva_session_free(s);
+  viva_model_release(model);
+  kit_end(&k);
+}
+
 /* A session that reserves never lacks a page, whoever shares it and whatever others take. */
 static void reserved_pages_are_there(void **state) {
   kit k;
@@ -236,8 +275,8 @@ static void cancelled(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(schedules), cmocka_unit_test(pages_are_counted),
-                                     cmocka_unit_test(reserved_pages_are_there), cmocka_unit_test(refusals),
-                                     cmocka_unit_test(cancelled)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(schedules),      cmocka_unit_test(pages_are_counted), cmocka_unit_test(reserved_pages_are_there),
+      cmocka_unit_test(largest_logits), cmocka_unit_test(refusals),          cmocka_unit_test(cancelled)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

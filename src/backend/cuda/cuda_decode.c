@@ -524,12 +524,13 @@ static int same_form(const weight *a, const weight *b) {
   return a->format == b->format && a->block == b->block && a->scales_type == b->scales_type && a->pairs == b->pairs;
 }
 
-/* 1 when every layer is four products of one form, and attention between them. */
+/* 1 when every layer is four products of one form, and attention between them over the same window. */
 static int layers_alike(const decoder *d, input_mode mode) {
   const weight *first = &d->layers[0].q;
   if (mode != INPUT_FLOAT && !weight_dense(first->format)) return 0;
   for (size_t i = 0; i < d->layer_count; i++) {
     const decoder_layer *l = &d->layers[i];
+    if (l->window != d->layers[0].window) return 0; /* blocks keep what they know of a row from layer to layer */
     if (!alike(&l->q, &l->k) || !alike(&l->q, &l->v) || !alike(&l->gate, &l->up)) return 0;
     if (!same_form(first, &l->q) || !same_form(first, &l->o) || !same_form(first, &l->gate) ||
         !same_form(first, &l->down))
@@ -626,11 +627,17 @@ static uint32_t row_shares_of(const decoder *d, const batch *host) {
   return step_row_shares(longest, step_share(host->rows));
 }
 
+/* Pages of the graph that a step takes: so many are copied. */
+static size_t graph_pages(const batch *host) {
+  size_t pages = host->rows * PAGES_LEAST;
+  while (pages < host->page_count) pages *= 2;
+  return pages;
+}
+
 static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host, input_mode mode, decode_graph **out,
                              viva_error *error) {
   const uint32_t row_shares = row_shares_of(p->d, host);
-  size_t pages = host->rows * PAGES_LEAST;
-  while (pages < host->page_count) pages *= 2;
+  const size_t pages = graph_pages(host);
   for (decode_graph *g = p->graphs; g; g = g->next) {
     if (g->rows != host->rows || g->spans != host->span_count || g->pages != pages) continue;
     if (g->mode != mode || g->kv != host->kv.type || g->row_shares != row_shares) continue;
@@ -676,16 +683,16 @@ static viva_status decode(cuda_backend *c, const decoder *d, const batch *host, 
   decode_plan *p = NULL;
   decode_graph *g = NULL;
   int bad = 0;
-  TRY(plan_for(c, d, host->page_count, &p, error));
+  TRY(plan_for(c, d, graph_pages(host), &p, error));
   TRY(graph_for(c, p, host, mode, &g, error));
   describe(p, host, logits);
   memcpy((uint8_t *)p->host + TURN_AT, &g->turns, sizeof g->turns);
-  g->turns++;
   if (d->link) {
     const uint32_t number = cuda_exchange_numbers(d->link, d->rank, 2 * (uint32_t)d->layer_count);
     memcpy((uint8_t *)p->host + NUMBER_AT, &number, sizeof number);
   }
   TRY(cuda_check(c, c->api->GraphLaunch(g->exec, c->stream), "a captured step", error));
+  g->turns++; /* of launches that were made: the words of a turn are cleared by the turns before it */
   TRY(cuda_check(c, c->api->StreamSynchronize(c->stream), "a captured step", error));
   if (g->program && *(volatile uint32_t *)answer_failed(p))
     return cuda_check(c, cudaErrorLaunchTimeout, "a persistent step, whose blocks did not meet", error);

@@ -285,17 +285,22 @@ static viva_status pack_waiting(loader *l, backend *b, uint8_t *block, viva_erro
   const size_t row = l->waiting->row, rows = l->waiting_rows, row_bytes = values_row_bytes(item);
   const size_t steps = item->head_rows ? 2 : 1, each = (item->head_rows ? item->head_rows : rows) / steps;
   l->waiting = NULL;
-  for (size_t at = 0; at < rows; at += steps * each)
+  for (size_t at = 0; at < rows; at += steps * each) {
+    pack_place first = {0}; /* in the file's order */
     for (size_t half = 0; half < steps; half++) {
       const outer_rows values = {.dtype = values_type(item),
                                  .data = (uint8_t *)l->values + (at + half) * row_bytes,
                                  .row_stride = (ptrdiff_t)(steps * item->cols),
                                  .col_stride = 1};
+      const size_t to = row + at + half * each;
       pack_place bad = {0};
-      TRY(b->ops->pack_rows(b, &item->spec, item->rows, item->cols, block + item->offset, row + at + half * each, each,
-                            &values, &bad, error));
-      if (bad.found) return slice_not_finite(l->p, item, bad, error);
+      TRY(b->ops->pack_rows(b, &item->spec, item->rows, item->cols, block + item->offset, to, each, &values, &bad,
+                            error));
+      bad.row = row + at + half + steps * (bad.row - to);
+      if (bad.found && (!first.found || bad.row < first.row)) first = bad;
     }
+    if (first.found) return slice_not_finite(l->p, item, first, error);
+  }
   return VIVA_OK;
 }
 
@@ -330,10 +335,14 @@ static viva_status fill_batches(loader *l, backend *b, uint8_t *block, viva_erro
   const uint64_t before = l->done;
   for (size_t begin = 0, end; begin < l->count; begin = end) {
     TRY(fill_next(l, b, block, begin, &end, error));
+    if (end == l->count) {
+      TRY(pack_waiting(l, b, block, error));
+      if (b->ops->upload_wait) TRY(b->ops->upload_wait(b, error));
+    }
     l->done = before + end_of(&l->all[end - 1]);
     TRY(tell(l, error));
   }
-  return pack_waiting(l, b, block, error);
+  return VIVA_OK;
 }
 
 /* Bytes of a stage for every batch. */
@@ -346,8 +355,8 @@ static size_t stage_bytes(const loader *l) {
     all = budget_add(all, bytes);
     if (bytes > most) most = bytes;
   }
-  if (most > BATCH_BYTES) return most;
-  return all < BATCH_BYTES ? (size_t)all : BATCH_BYTES;
+  if (most < BATCH_BYTES) most = all < BATCH_BYTES ? (size_t)all : BATCH_BYTES;
+  return (most + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN; /* where the second one begins */
 }
 
 /* Bytes of rows for every batch that a device packs; 0: there is none. */
@@ -376,13 +385,11 @@ static viva_status take_stages(loader *l, backend *b, int *pinned, viva_error *e
   const size_t bytes = stage_bytes(l);
   *pinned = 0;
   if (b->host_memory || l->count == 0) return VIVA_OK;
-  if (b->ops->host_alloc) {
-    void *both = NULL;
-    const viva_status status = b->ops->host_alloc(b, 2 * bytes, &both, error);
-    *pinned = status == VIVA_OK;
-    l->stages[0] = both, l->stages[1] = *pinned ? l->stages[0] + bytes : NULL;
-    if (status != VIVA_E_MEMORY) return status;
-  }
+  void *both = NULL;
+  *pinned = b->ops->host_alloc && b->ops->host_alloc(b, 2 * bytes, &both, NULL) == VIVA_OK;
+  l->stages[0] = both;
+  l->stages[1] = *pinned ? l->stages[0] + bytes : NULL;
+  if (*pinned) return VIVA_OK;
   l->stages[0] = l->stages[1] = mem_alloc(l->m, bytes);
   return l->stages[0] ? VIVA_OK : no_buffers(error);
 }

@@ -183,10 +183,12 @@ static viva_status load_packed(const plan *p, const slice *w, const slice_buffer
   if (!item->head_rows)
     pack_rows(&item->spec, to->rows, item->cols, to->base, w->row - to->row, w->rows, b->values, item->cols, NULL,
               &bad);
-  for (size_t r = 0; item->head_rows && r < w->rows && !bad.found; r++)
+  bad.row += to->row;
+  for (size_t r = 0; item->head_rows && r < w->rows && !bad.found; r++) {
     pack_rows(&item->spec, to->rows, item->cols, to->base, slice_row(w->row + r, item->head_rows) - to->row, 1,
               b->values + r * item->cols, item->cols, NULL, &bad);
-  bad.row += to->row;
+    bad.row = w->row + r; /* the file's */
+  }
   return bad.found ? slice_not_finite(p, item, bad, error) : VIVA_OK;
 }
 

@@ -43,7 +43,7 @@ viva_status slice_load(const plan *p, const slice *w, const slice_buffers *b, vi
 /* to = the slice's rows as the file has them; the tensor is dense there. */
 viva_status slice_stored(const plan *p, const slice *w, uint8_t *to, viva_error *error);
 
-/* E_NUMERIC for a value that a packed format cannot hold. */
+/* E_NUMERIC for a value that a packed format cannot hold. bad: in the file's order. */
 viva_status slice_not_finite(const plan *p, const plan_item *item, pack_place bad, viva_error *error);
 
 /* Adds the slice's rows to *survey (zeroed by the caller). */

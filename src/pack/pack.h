@@ -1,7 +1,7 @@
 /* pack/pack.h: FP32 rows into packed rows, and back. Pure functions of their arguments: thread-safe, no allocation.
  *
- * Every way into a packed format (viva_prepack_*, a loaded model, viva quantize) goes through pack_rows, so equal weights
- * give equal bytes. A matrix is packed in three steps, the first two by any number of threads on any cut of the rows:
+ * Every way into a packed format (viva_prepack_*, a loaded model, viva quantize) goes through pack_rows, or gives its bytes
+ * (pack_unit.h, on a device), so equal weights give equal bytes. A matrix is packed in three steps, the first two by any number of threads on any cut of the rows:
  *
  *   pack_survey s = {0};                       needed only when pack_needs_survey(&spec): NVFP4's one number for the
  *   pack_survey_rows(&spec, …, &s);            matrix, and whether every scale fits its type

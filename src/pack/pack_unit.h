@@ -69,11 +69,11 @@ NUMBER_SHARED float pack_scale_value(scale_type type, uint32_t code) {
 
 typedef struct pack_division {
   float scale, reciprocal;
-  int plain;
+  int plain; /* to be set for a unit with a NaN or an infinity */
 } pack_division;
 
-NUMBER_SHARED pack_division pack_divide_by(float scale, int nonfinite) {
-  const pack_division by = {scale, 1 / scale, nonfinite || !(scale > 0x1p-80f && scale < 0x1p80f)};
+NUMBER_SHARED pack_division pack_divide_by(float scale) {
+  const pack_division by = {scale, 1 / scale, !(scale > 0x1p-80f && scale < 0x1p80f)};
   return by;
 }
 

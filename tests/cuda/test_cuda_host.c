@@ -17,7 +17,8 @@ static struct {
   int devices, left, blocks;
   cudaError_t count_status, fault;
   unsigned long long found;
-  int no_way; /* from one device's memory to another's */
+  int cleared; /* calls of GetLastError */
+  int no_way;  /* from one device's memory to another's */
 } fake;
 
 static cudaError_t next(void) {
@@ -88,6 +89,7 @@ static cudaError_t can_reach(int *can, int device, int peer) {
   return next();
 }
 static cudaError_t reach(int peer, unsigned flags) { return (void)peer, (void)flags, next(); }
+static cudaError_t last_error(void) { return fake.cleared++, cudaSuccess; }
 static const char *error_name(cudaError_t status) { return (void)status, "cudaErrorFake"; }
 static const char *error_text(cudaError_t status) { return (void)status, "a fake error"; }
 
@@ -114,6 +116,7 @@ static const cuda_api api = {.GetDeviceCount = get_count,
                              .Free = give_host,
                              .DeviceCanAccessPeer = can_reach,
                              .DeviceEnablePeerAccess = reach,
+                             .GetLastError = last_error,
                              .GetErrorName = error_name,
                              .GetErrorString = error_text};
 
@@ -268,6 +271,7 @@ static void memory_ends(void **state) {
   assert_int_equal(o.b->ops->alloc(o.b, 1000, &dev, &error), VIVA_E_MEMORY);
   assert_null(dev);
   assert_non_null(strstr(error.message, "has no 1000 bytes; 5 of its 100 are free"));
+  assert_int_equal(fake.cleared, 1);                                   /* else the next launch would find it */
   assert_int_equal(o.b->ops->alloc(o.b, 1000, &dev, &error), VIVA_OK); /* the device lives */
   assert_int_equal(o.b->ops->free(o.b, dev, NULL), VIVA_OK);
   close_fake(o);
@@ -321,6 +325,7 @@ static void pinned_memory(void **state) {
   assert_int_equal(o.b->ops->host_alloc(o.b, 1000, &host, &error), VIVA_E_MEMORY);
   assert_null(host);
   assert_non_null(strstr(error.message, "no 1000 bytes of the host's memory could be pinned"));
+  assert_int_equal(fake.cleared, 1);
   assert_int_equal(o.b->ops->host_alloc(o.b, 1000, &host, &error), VIVA_OK);
   o.b->ops->host_free(o.b, NULL);
   fake.left = 0;

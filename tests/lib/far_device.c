@@ -64,16 +64,20 @@ static void make_uploads(far_upload *last) {
   free(last);
 }
 
+/* With the lock; when the device is lost, it is not held any more. */
+static viva_status count_call(far_device *far, viva_error *error) {
+  if (far->calls_left >= 0 && far->calls_left-- == 0) far->lost = 1;
+  if (!far->lost) return VIVA_OK;
+  far->calls_left = -1;
+  pthread_mutex_unlock(&far->lock);
+  return error_set(error, VIVA_E_DEVICE, "the device fell off");
+}
+
 /* A call begins: its memory can be touched, unless the device is lost. */
 static viva_status enter(far_device *far, viva_error *error) {
   while (far->hangs) usleep(1000);
   pthread_mutex_lock(&far->lock);
-  if (far->calls_left >= 0 && far->calls_left-- == 0) far->lost = 1;
-  if (far->lost) {
-    far->calls_left = -1;
-    pthread_mutex_unlock(&far->lock);
-    return error_set(error, VIVA_E_DEVICE, "the device fell off");
-  }
+  TRY(count_call(far, error));
   rights(far, PROT_READ | PROT_WRITE);
   make_uploads(far->late);
   far->late = NULL;
@@ -152,8 +156,9 @@ static void far_info(backend *b, viva_device_info *info) {
 static viva_status far_upload_rows(backend *b, void *to, const void *from, size_t bytes, viva_error *error) {
   far_device *far = far_of(b);
   if (far->pinned && (const uint8_t *)from >= far->pinned && (const uint8_t *)from < far->pinned + far->pinned_bytes) {
-    far_upload *late = malloc(sizeof *late);
     pthread_mutex_lock(&far->lock);
+    TRY(count_call(far, error));
+    far_upload *late = malloc(sizeof *late);
     *late = (far_upload){far->late, far_dev(far, to), from, bytes};
     far->late = late;
     pthread_mutex_unlock(&far->lock);
@@ -523,6 +528,7 @@ void far_end(far_device *far) {
     free(block);
   }
   assert_int_equal(far->steps_open, 0);
+  assert_null(far->pinned);
   munmap(far->arena, far->arena_bytes);
   pthread_mutex_destroy(&far->lock);
   *far->slot = far->cpu;

@@ -254,6 +254,43 @@ static void a_lost_device(void **state) {
   kit_end(&k);
 }
 
+/* Lost at each call of loading in turn, and cancelled after each batch: everything is freed. */
+static int cancel_later(void *left, uint64_t done, uint64_t total) {
+  (void)done, (void)total;
+  return (*(int *)left)-- == 0;
+}
+
+static void loading_that_ends_early(void **state) {
+  static const int flags[] = {FAR_PREPARE, FAR_PREPARE | FAR_PIN, FAR_PREPARE | FAR_PIN | FAR_PACK};
+  kit k;
+  (void)state;
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  small_model_put(k.io, "/wide",
+                  &(small_model){.vocab = 6000, .hidden = 1500, .ffn = 64, .heads = 5, .kv_heads = 5, .layers = 1});
+  for (size_t f = 0; f < sizeof flags / sizeof *flags; f++)
+    for (int cancels = 0; cancels < 2; cancels++)
+      for (int calls = 0;; calls += 1 + calls / 8) {
+        far_device far;
+        viva_error error = {0};
+        viva_model *model = NULL;
+        viva_model_options o = viva_model_options_default();
+        int left = calls;
+        o.weights = "fp8";
+        far_begin(&far, k.engine, flags[f]);
+        if (cancels)
+          o.progress = cancel_later, o.progress_user = &left;
+        else
+          far.calls_left = calls;
+        const viva_status status = viva_model_load(k.engine, "/wide", &o, &model, &error);
+        if (status)
+          kit_error(status, cancels ? VIVA_E_CANCELLED : VIVA_E_DEVICE, &error, cancels ? "cancelled" : "device");
+        viva_model_release(model);
+        far_end(&far);
+        if (status == VIVA_OK) break;
+      }
+  kit_end(&k);
+}
+
 /* A model of F32 on devices of several sizes: what fits, and what the refusal advises. */
 static void small_devices(void **state) {
   (void)state;
@@ -298,6 +335,7 @@ static void small_devices(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits),         cmocka_unit_test(formats_and_modes),
                                      cmocka_unit_test(packed_on_the_way), cmocka_unit_test(ways_of_decoding),
-                                     cmocka_unit_test(a_lost_device),     cmocka_unit_test(small_devices)};
+                                     cmocka_unit_test(a_lost_device),     cmocka_unit_test(loading_that_ends_early),
+                                     cmocka_unit_test(small_devices)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,7 +54,8 @@ static void pack_by_units(const pack_spec *spec, const nvfp4_table *table, const
     }
     const size_t first = u / together * together;
     const uint32_t scale = stored_scale(spec, row, cols, first, first + together);
-    const pack_division by = pack_divide_by(pack_scale_value(pack_scale_type(spec), scale), nonfinite < PACK_UNIT);
+    pack_division by = pack_divide_by(pack_scale_value(pack_scale_type(spec), scale));
+    by.plain |= nonfinite < PACK_UNIT;
     if (u == first && u * PACK_UNIT < cols) store(scales + u / together * bytes, scale, bytes);
     if (spec->format == WEIGHT_FP8) {
       pack_unit_fp8(v, by, words);

@@ -1,5 +1,6 @@
 /* backend/cuda/cuda.h: what the CUDA backend is inside. One engine, one GPU, one stream: operations are queued in the order
- * of the calls, whichever thread makes them, and the host waits only where it is given something (download, top).
+ * of the calls, whichever thread makes them, and the host waits only where it is given something (download, top, what a
+ * store or packing found) or says so (upload_wait).
  *
  *   cuda_backend.c   devices, opening and closing, errors
  *   cuda_memory.c    memory and copies
@@ -47,11 +48,12 @@ typedef struct cuda_backend {
   cudaError_t lost;    /* the first error that ended the device; cudaSuccess: it lives */
   char lost_where[32]; /* the call that met it */
   cuda_room rows;      /* F16 rows of the product under way, and their scales */
-  cuda_room product;   /* its results before they are finished; parts of attention; candidates of top */
-  cuda_room expanded;  /* its weights in another form */
-  cuda_room meet;      /* where parts of a product of few rows meet: gemm_operands.meet */
-  cuda_room split;     /* counters, and what attention and top split over blocks */
-  void *answers;       /* pinned, for what goes to the host */
+  cuda_room
+      product; /* its results before they are finished; parts of attention; candidates of top; where packing met NaN */
+  cuda_room expanded; /* its weights in another form */
+  cuda_room meet;     /* where parts of a product of few rows meet: gemm_operands.meet */
+  cuda_room split;    /* counters, and what attention and top split over blocks */
+  void *answers;      /* pinned, for what goes to the host */
   size_t answers_bytes;
   decode_plan *plans;
 } cuda_backend;

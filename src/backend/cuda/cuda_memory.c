@@ -1,4 +1,4 @@
-/* backend/cuda/cuda_memory.c: memory of the device, and copies. */
+/* backend/cuda/cuda_memory.c: memory of the device, pinned memory of the host's, and copies. */
 #include "backend/cuda/cuda.h"
 
 static viva_status take(cuda_backend *c, size_t bytes, void **dev, viva_error *error) {
@@ -7,6 +7,7 @@ static viva_status take(cuda_backend *c, size_t bytes, void **dev, viva_error *e
   const cudaError_t status = c->api->MallocFromPoolAsync(dev, bytes ? bytes : 1, c->pool, c->stream);
   if (status != cudaErrorMemoryAllocation) return cuda_check(c, status, "taking memory", error);
   *dev = NULL;
+  c->api->GetLastError(); /* told here: the next launch, for which the caller may have room, does not fail by it */
   c->api->MemGetInfo(&available, &total);
   return error_set(error, VIVA_E_MEMORY, "GPU %d has no %zu bytes; %zu of its %zu are free", c->device, bytes,
                    available, total);
@@ -34,6 +35,7 @@ static viva_status pin(cuda_backend *c, size_t bytes, void **host, viva_error *e
   const cudaError_t status = c->api->MallocHost(host, bytes);
   if (status != cudaSuccess) *host = NULL;
   if (status != cudaErrorMemoryAllocation) return cuda_check(c, status, "taking pinned memory", error);
+  c->api->GetLastError(); /* as in take */
   return error_set(error, VIVA_E_MEMORY, "no %zu bytes of the host's memory could be pinned", bytes);
 }
 
@@ -46,7 +48,8 @@ void cuda_host_free(backend *b, void *host) {
   cuda_backend *c = cuda_of(b);
   if (!host) return;
   const int alive = cuda_enter(c, NULL) == VIVA_OK;
-  c->api->FreeHost(host); /* waits for what reads it */
+  if (alive) c->api->StreamSynchronize(c->stream); /* an upload may read it */
+  c->api->FreeHost(host);
   if (alive) cuda_leave(c, VIVA_OK);
 }
 

@@ -2,7 +2,7 @@
  *
  *   y[m][n] = act(x[m][k] · w[n][k]ᵀ · channel_scale[n] · row_scale[m] + bias[n]) (+ y[m][n])
  *
- * The kernels compute the transpose: a tile is 128 output channels × 256 rows of x, because the sparse tensor cores
+ * The kernels compute the transpose: a tile is 128 output channels × 256 rows of x (or 264: gemm_tile.h), because the sparse tensor cores
  * take only their first operand 2:4, and because registers can hold only the first operand's codes while they are
  * widened.
  *
@@ -27,7 +27,7 @@ extern "C" {
 /* Which codes meet. */
 typedef enum gemm_kind {
   GEMM_FP8_FAST = 0, /* E4M3 × E4M3, summed in the tensor core (14 bits beside the largest) */
-  GEMM_FP8_FULL = 1, /* the same, every 128 of K added in FP32 */
+  GEMM_FP8_FULL = 1, /* the same, every 64 of K added in FP32 */
   GEMM_FP8_F16 = 2,  /* E4M3 weights, F16 rows; codes become F16 on the way to the tensor core */
   GEMM_NVFP4_F16 = 3,
   GEMM_INT8_24 = 4, /* INT8 2:4 weights, INT8 rows, sums in integers */

@@ -119,7 +119,7 @@ static __global__ void __launch_bounds__(THREADS) pack_row(const __grid_constant
   int nonfinite, first = PACK_UNIT;
   int row_finite = 0; /* known */
   size_t first_unit = 0;
-  pack_division whole = pack_divide_by(1, 0);
+  pack_division whole = pack_divide_by(1);
   if (FORMAT == WEIGHT_NVFP4) {
     for (unsigned i = threadIdx.x; i < NVFP4_TABLE; i += blockDim.x)
       table.factor[i] = a.table.factor[i], table.square[i] = a.table.square[i];
@@ -136,7 +136,7 @@ static __global__ void __launch_bounds__(THREADS) pack_row(const __grid_constant
     row_finite = __syncthreads_and(here_finite);
     const uint32_t code = pack_scale_code(a.scale, pack_exact_scale(a.largest, f32_from_bits(block_largest(most))));
     if (threadIdx.x == 0) store_scale(a.scale, scales, 0, code);
-    whole = pack_divide_by(pack_scale_value(a.scale, code), 0);
+    whole = pack_divide_by(pack_scale_value(a.scale, code));
   }
   for (size_t begin = 0; begin < units; begin += blockDim.x) { /* all threads, for the shuffles */
     const size_t u = begin + threadIdx.x;
@@ -160,7 +160,7 @@ static __global__ void __launch_bounds__(THREADS) pack_row(const __grid_constant
       const float exact = pack_exact_scale(a.largest, f32_from_bits(neighbours_largest(largest, together)));
       const uint32_t code = pack_scale_code(a.scale, exact);
       if (u % together == 0 && u * PACK_UNIT < cols) store_scale(a.scale, scales, u / together, code);
-      by = pack_divide_by(pack_scale_value(a.scale, code), 0);
+      by = pack_divide_by(pack_scale_value(a.scale, code));
     }
     by.plain |= nonfinite < PACK_UNIT;
     if (!here) continue;

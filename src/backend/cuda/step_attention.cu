@@ -1,4 +1,4 @@
-/* step_attention.cu: attention of single rows over pages: decode, and what the tiled kernel does not take.
+/* step_attention.cu: attention of single rows over pages where clusters of blocks do not take them (step_cluster.cu).
  *
  * A row's positions are cut into units of ATTEND_UNIT, the units into `splits` contiguous shares, whatever the row's length:
  *

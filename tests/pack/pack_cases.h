@@ -5,26 +5,30 @@
 #include "number/mix.h"
 #include "pack/pack.h"
 
-static const pack_spec pack_cases[] = {
-    {.format = WEIGHT_FP8},
-    {.format = WEIGHT_FP8, .scale = SCALE_F16},
-    {.format = WEIGHT_FP8, .scale = SCALE_E8M0},
-    {.format = WEIGHT_FP8, .block = 16},
-    {.format = WEIGHT_FP8, .block = 32, .scale = SCALE_F16},
-    {.format = WEIGHT_FP8, .block = 64, .scale = SCALE_E8M0},
-    {.format = WEIGHT_FP8, .block = 128},
-    {.format = WEIGHT_INT8_24},
-    {.format = WEIGHT_INT4_24},
-    {.format = WEIGHT_INT4_24, .pairs = 1},
-    {.format = WEIGHT_INT4_24, .block = 32, .scale = SCALE_F16},
-    {.format = WEIGHT_INT4_24, .block = 64, .pairs = 1},
-    {.format = WEIGHT_INT4_24, .block = 128},
-    {.format = WEIGHT_NVFP4},
-    {.format = WEIGHT_NVFP4, .search = NVFP4_SEARCH_ABSMAX},
-    {.format = WEIGHT_NVFP4, .search = NVFP4_SEARCH_FOUR_OVER_SIX, .multiplier = 1},
-    {.format = WEIGHT_NVFP4, .search = NVFP4_SEARCH_NEAR},
-};
+/* As initializers, with every option that changes the bytes. */
+#define PACK_CASE_LIST                                                                                                 \
+  {.format = WEIGHT_FP8}, {.format = WEIGHT_FP8, .scale = SCALE_F16}, {.format = WEIGHT_FP8, .scale = SCALE_E8M0},     \
+      {.format = WEIGHT_FP8, .block = 16}, {.format = WEIGHT_FP8, .block = 32, .scale = SCALE_F16},                    \
+      {.format = WEIGHT_FP8, .block = 64, .scale = SCALE_E8M0}, {.format = WEIGHT_FP8, .block = 128},                  \
+      {.format = WEIGHT_INT8_24}, {.format = WEIGHT_INT4_24}, {.format = WEIGHT_INT4_24, .pairs = 1},                  \
+      {.format = WEIGHT_INT4_24, .block = 32, .scale = SCALE_F16},                                                     \
+      {.format = WEIGHT_INT4_24, .block = 32, .scale = SCALE_F16, .pairs = 1},                                         \
+      {.format = WEIGHT_INT4_24, .block = 64}, {.format = WEIGHT_INT4_24, .block = 64, .pairs = 1},                    \
+      {.format = WEIGHT_INT4_24, .block = 128}, {.format = WEIGHT_INT4_24, .block = 128, .scale = SCALE_F16},          \
+      {.format = WEIGHT_NVFP4, .block = 16, .scale = SCALE_E4M3, .search = NVFP4_SEARCH_MSE},                          \
+      {.format = WEIGHT_NVFP4, .block = 16, .scale = SCALE_E4M3, .search = NVFP4_SEARCH_ABSMAX},                       \
+      {.format = WEIGHT_NVFP4, .block = 16, .scale = SCALE_E4M3, .search = NVFP4_SEARCH_ABSMAX, .multiplier = 1},      \
+      {.format = WEIGHT_NVFP4, .block = 16, .scale = SCALE_E4M3, .search = NVFP4_SEARCH_FOUR_OVER_SIX},                \
+      {.format = WEIGHT_NVFP4,                                                                                         \
+       .block = 16,                                                                                                    \
+       .scale = SCALE_E4M3,                                                                                            \
+       .search = NVFP4_SEARCH_FOUR_OVER_SIX,                                                                           \
+       .multiplier = 1},                                                                                               \
+  {                                                                                                                    \
+    .format = WEIGHT_NVFP4, .block = 16, .scale = SCALE_E4M3, .search = NVFP4_SEARCH_NEAR                              \
+  }
 
+static const pack_spec pack_cases[] = {PACK_CASE_LIST};
 #define PACK_CASES (sizeof pack_cases / sizeof *pack_cases)
 
 /* Values of many sizes: Gaussian-like, equal magnitudes, zeros of both signs, subnormals, near FP32's end; with `wild` NaN of

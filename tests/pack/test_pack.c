@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "number/mix.h"
-#include "pack/pack.h"
+#include "pack/pack_cases.h"
 
 typedef struct packed {
   pack_spec spec;
@@ -42,28 +41,9 @@ static packed pack(pack_spec spec, const float *values, size_t rows, size_t cols
   return pack_with(spec, values, rows, cols, NULL);
 }
 
-/* Every format with every option that changes its bytes. */
+/* Every format. */
 static const pack_spec all_specs[] = {
-    {.format = WEIGHT_F32},
-    {.format = WEIGHT_BF16},
-    {.format = WEIGHT_F16},
-    {.format = WEIGHT_FP8},
-    {.format = WEIGHT_FP8, .scale = SCALE_F16},
-    {.format = WEIGHT_FP8, .scale = SCALE_E8M0},
-    {.format = WEIGHT_FP8, .block = 16},
-    {.format = WEIGHT_FP8, .block = 32, .scale = SCALE_F16},
-    {.format = WEIGHT_FP8, .block = 64, .scale = SCALE_E8M0},
-    {.format = WEIGHT_FP8, .block = 128},
-    {.format = WEIGHT_INT8_24},
-    {.format = WEIGHT_INT4_24},
-    {.format = WEIGHT_INT4_24, .block = 32, .scale = SCALE_F16},
-    {.format = WEIGHT_INT4_24, .block = 64},
-    {.format = WEIGHT_INT4_24, .block = 128, .scale = SCALE_F16},
-    {.format = WEIGHT_INT4_24, .block = 32, .scale = SCALE_F16, .pairs = 1},
-    {.format = WEIGHT_NVFP4, .block = 16, .scale = SCALE_E4M3, .search = NVFP4_SEARCH_MSE},
-    {.format = WEIGHT_NVFP4, .block = 16, .scale = SCALE_E4M3, .search = NVFP4_SEARCH_ABSMAX, .multiplier = 1},
-    {.format = WEIGHT_NVFP4, .block = 16, .scale = SCALE_E4M3, .search = NVFP4_SEARCH_FOUR_OVER_SIX},
-};
+    {.format = WEIGHT_F32}, {.format = WEIGHT_BF16}, {.format = WEIGHT_F16}, PACK_CASE_LIST};
 enum { SPECS = sizeof all_specs / sizeof *all_specs };
 
 /* Sums of 12 uniform numbers: close to a Gaussian of standard deviation 1. */

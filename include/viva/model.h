@@ -273,8 +273,8 @@ VIVA_API viva_status viva_session_decode_argmax(viva_session *session, viva_toke
 
 /* Appends tokens[i] to sessions[i] for i < count, reading the weights once. All must be different sessions of one
  * model with one KV type (E_ARGUMENT otherwise).
- * The result is bit for bit that of count calls of viva_session_decode (on a GPU: of up to 32). On an error no session has changed; the error's
- * item names the session ("sessions[3]"). */
+ * The result is bit for bit that of count calls of viva_session_decode (on a GPU: of up to 32). On an error no session has
+ * changed; the error's item names the session ("sessions[3]"). */
 VIVA_API viva_status viva_sessions_decode(viva_session *const *sessions, const viva_token *tokens, size_t count,
                                           viva_error *error);
 

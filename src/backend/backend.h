@@ -216,8 +216,8 @@ typedef struct backend_ops {
   viva_status (*top)(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids, float *values,
                      uint8_t *nan, viva_error *error);
   /* Optional: a whole step of few rows in one call, from the host's description to the logits of the kept rows, each
-   * to its place (host [kept]: dev [vocab]), in place of step_begin, the operations above, and step_end. best, values, nan (host [kept]): as top's for k = 1. The
-   * same numbers within the backend's bound; whether it takes a step depends on the decoder, the mode and the numbers of
+   * to its place (host [kept]: dev [vocab]), in place of step_begin, the operations above, and step_end. best, values, nan
+   * (host [kept]): as top's for k = 1. The same numbers within the backend's bound; whether it takes a step depends on the decoder, the mode and the numbers of
    * rows, never on positions or time. mode: how rows enter packed weights. Errors: E_UNSUPPORTED: it does not take this
    * step, nothing was done, the operations do it. */
   viva_status (*decode_step)(backend *b, const decoder *d, const batch *host, input_mode mode, float *const *logits,

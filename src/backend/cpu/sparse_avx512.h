@@ -1,8 +1,8 @@
 /* backend/cpu/sparse_avx512.h: INT8 2:4 and INT4 2:4 times rows of INT8 and INT4 codes with AVX512_VNNI and AVX512_VBMI:
  * the order of the sums is that of codes_simd.h and blocks_simd.h, so the bits are the same.
  *
- * Few rows of x: they are made ready once; w stays as it is stored. A vector holds the 64 kept codes of 128 columns, byte 2g and 2g + 1 those of
- * group g; from the index comes, byte for byte, which of the 128 codes of x belongs to it, and one permutation of two
+ * Few rows of x: they are made ready once; w stays as it is stored. A vector holds the 64 kept codes of 128 columns, byte
+ * 2g and 2g + 1 those of group g; from the index comes, byte for byte, which of the 128 codes of x belongs to it, and one permutation of two
  * registers puts them there. So lane l has columns 8l … 8l + 7. VPDPBUSD wants one factor without sign: x is taken 128
  * too large, and 128 Σw, made by a second VPDPBUSD, is taken off again.
  *

@@ -78,7 +78,8 @@ typedef enum quant_role {
 } quant_role;
 quant_role quant_tensor_role(const quant *q, const tensor_view *view);
 
-/* Bytes that quant_rows_f32, quant_codes (of a sparse matrix) and quant_scales_f32 need for `rows` rows; SIZE_MAX when that overflows. */
+/* Bytes that quant_rows_f32, quant_codes (of a sparse matrix) and quant_scales_f32 need for `rows` rows; SIZE_MAX when that
+ * overflows. */
 size_t quant_scratch_bytes(const quant_matrix *m, size_t rows);
 
 /* to[rows][cols] = rows [first, first + rows) in FP32, with m->value_type's rounding. scratch is aligned as mem_alloc's

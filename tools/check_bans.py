@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks that what the library must not do is not done, or only in its one home.
+"""Checks that what the library must not do is not done, or only in its one home, and that no public call or callback takes
+more than eight parameters.
 
   sh tools/check_bans [FOLDER]     the source tree (default: this one); exit status 1 and FILE:LINE for each banned use
   sh tools/check_bans --self-test  makes small trees that break each rule, and trees that must pass
@@ -84,6 +85,9 @@ UNCHECKED = re.compile(rf"(?<![\w.>*/%&-])({VALUE})\s+[+*]\s+({VALUE})\s+(?:[<>]
                        rf"\s(?:[<>]=?)\s+({VALUE})\s+[+*]\s+({VALUE})(?![\w(.])")
 FORMAT_REASON = "a sum or product of file values may overflow: use ck_range, ck_add or ck_mul of base/ck.h"
 
+MOST_PARAMETERS = 8
+DECLARED = re.compile(r"\b(viva_\w+)\s*\(|\(\s*\*\s*(\w+)\s*\)\s*\(")  # a call, or a pointer to a function
+
 TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
 INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[^\n]*", re.M)
 ATTRIBUTE = re.compile(r"\bformat\s*\(\s*printf\b")  # __attribute__((format(printf, 1, 2)))
@@ -119,6 +123,24 @@ def is_constant(value):
     return CONSTANT.match(value) is not None
 
 
+def parameter_count(code, at):
+    """Of the list that begins behind code[at - 1] = "(": commas inside brackets of its own parameters do not count."""
+    depth, commas = 1, 0
+    while at < len(code) and depth > 0:
+        depth += {"(": 1, ")": -1}.get(code[at], 0)
+        commas += code[at] == "," and depth == 1
+        at += 1
+    return commas + 1
+
+
+def check_public(root, file):
+    """One line for each declaration in a public header that takes too many parameters."""
+    code = code_of(file.read_text(encoding="utf-8"))
+    counts = [(m, parameter_count(code, m.end())) for m in DECLARED.finditer(code)]
+    return [f"{file.relative_to(root)}:{line_of(code, m.start())}: {m[1] or m[2]}: {count} parameters: at most "
+            f"{MOST_PARAMETERS}; what belongs together goes into a struct" for m, count in counts if count > MOST_PARAMETERS]
+
+
 def check_file(root, file):
     here = file.relative_to(root)
     text = file.read_text(encoding="utf-8")
@@ -145,7 +167,9 @@ def check_file(root, file):
 
 def check(root):
     files = [p for folder in ALL for p in sorted((root / folder).rglob("*")) if p.suffix in SUFFIXES]
-    return [fault for file in files for fault in check_file(root, file)], len(files)
+    headers = sorted((root / "include").rglob("*.h"))
+    faults = [fault for file in files for fault in check_file(root, file)]
+    return faults + [fault for file in headers for fault in check_public(root, file)], len(files) + len(headers)
 
 
 # file, text, the line that must be found (0: none)
@@ -186,6 +210,12 @@ CASES = [
     ("src/format/a.c", "for (size_t i = 0; i + 1 < n; i++) f(i + j);\nif (at + 8 > end || at + sizeof x > end) g();\n", 0),
     ("src/format/a.c", "x = a + b;\nif (a > b) x = c * d;\n", 0),
     ("src/text/a.c", "if (offset + size > total) return 1;\n", 0),
+    ("include/viva/a.h", "\nVIVA_API int viva_a(int a, int b, int c, int d,\n  int e, int f, int g, int h, int i);\n", 2),
+    ("include/viva/a.h", "VIVA_API int viva_a(int a, int b, int c, int d, int e, int f, int g, int h);\n", 0),
+    ("include/viva/a.h", "VIVA_API int viva_a(int a, int b, int (*f)(int, int, int, int), int c, int d);\n", 0),
+    ("include/viva/a.h", "typedef int (*run)(int, int, int, int, int, int, int, int, int);\n", 1),
+    ("include/viva/a.h", "/* viva_a(1, 2, 3, 4, 5, 6, 7, 8, 9) */\nVIVA_API int viva_a(void);\n", 0),
+    ("src/text/a.h", "int viva_a(int a, int b, int c, int d, int e, int f, int g, int h, int i);\n", 0),
 ]
 
 

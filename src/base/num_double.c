@@ -141,41 +141,41 @@ static int convert_wide(uint64_t digits, int32_t exponent, double *value) {
 }
 
 static int convert_big(const decimal *d, double *value) {
-  big a;
-  big_set(&a, 0);
+  bigint a;
+  bigint_set(&a, 0);
   const char *digit = d->digits;
   size_t taken = d->count < MAX_DIGITS ? d->count : MAX_DIGITS;
   for (size_t i = 0; i < taken; i++) {
     uint64_t v = take_digit(&digit);
     if (a.length == 0)
-      big_set(&a, v);
+      bigint_set(&a, v);
     else
-      big_mul_add(&a, 10, v);
+      bigint_mul_add(&a, 10, v);
   }
   int64_t exponent = d->exponent + (int64_t)(d->count - taken);
   int nonzero = 0;
   for (size_t i = taken; i < d->count && !nonzero; i++) nonzero = take_digit(&digit) != 0;
   if (nonzero) { /* any digit will do: it only has to lie between two that are exact */
-    big_mul_add(&a, 10, 1);
+    bigint_mul_add(&a, 10, 1);
     exponent--;
   }
   int32_t power = (int32_t)exponent, shift = 0;
   int rest;
   if (power >= 0) {
-    big_mul_pow5(&a, (uint32_t)power);
-    uint64_t top = big_top(&a, &shift, &rest);
+    bigint_mul_pow5(&a, (uint32_t)power);
+    uint64_t top = bigint_top(&a, &shift, &rest);
     return round_binary(top, power + shift, rest, value);
   }
-  big b;
-  big_set(&b, 1);
-  big_mul_pow5(&b, (uint32_t)-power);
+  bigint b;
+  bigint_set(&b, 1);
+  bigint_mul_pow5(&b, (uint32_t)-power);
   /* A quotient of 63 or 64 bits. */
-  int32_t up = (int32_t)big_bits(&b) + 63 - (int32_t)big_bits(&a);
+  int32_t up = (int32_t)bigint_bits(&b) + 63 - (int32_t)bigint_bits(&a);
   if (up >= 0)
-    big_shift_left(&a, (uint32_t)up);
+    bigint_shift_left(&a, (uint32_t)up);
   else
-    big_shift_left(&b, (uint32_t)-up);
-  uint64_t quotient = big_divide(&a, &b, &rest);
+    bigint_shift_left(&b, (uint32_t)-up);
+  uint64_t quotient = bigint_divide(&a, &b, &rest);
   return round_binary(quotient, power - up, rest, value);
 }
 

@@ -11,9 +11,9 @@
 #define MAX_DIGITS 17 /* enough for every double */
 
 typedef struct scaled {
-  big r, s;        /* value = r / s */
-  big minus, plus; /* half the distances to the doubles below and above, in the same unit */
-  int ends_belong; /* the fraction is even: the two middles read back as this double */
+  bigint r, s;        /* value = r / s */
+  bigint minus, plus; /* half the distances to the doubles below and above, in the same unit */
+  int ends_belong;    /* the fraction is even: the two middles read back as this double */
 } scaled;
 
 static void scale(uint64_t bits, scaled *x) {
@@ -24,29 +24,29 @@ static void scale(uint64_t bits, scaled *x) {
   /* At a power of two the double below is only half as far as the one above. */
   int edge = fraction == implied && biased > 1;
   x->ends_belong = (fraction & 1) == 0;
-  big_set(&x->r, fraction);
-  big_set(&x->s, 1);
-  big_set(&x->minus, 1);
-  big_set(&x->plus, 1);
+  bigint_set(&x->r, fraction);
+  bigint_set(&x->s, 1);
+  bigint_set(&x->minus, 1);
+  bigint_set(&x->plus, 1);
   uint32_t up = exponent > 0 ? (uint32_t)exponent : 0, down = exponent < 0 ? (uint32_t)-exponent : 0;
-  big_shift_left(&x->r, up + 1 + (uint32_t)edge);
-  big_shift_left(&x->s, down + 1 + (uint32_t)edge);
-  big_shift_left(&x->minus, up);
-  big_shift_left(&x->plus, up + (uint32_t)edge);
+  bigint_shift_left(&x->r, up + 1 + (uint32_t)edge);
+  bigint_shift_left(&x->s, down + 1 + (uint32_t)edge);
+  bigint_shift_left(&x->minus, up);
+  bigint_shift_left(&x->plus, up + (uint32_t)edge);
 }
 
 /* Is r + plus beyond the unit s (or at it, when the ends belong to this double)? Then the next digit would be 10. */
 static int reaches_unit(const scaled *x) {
-  big sum = x->r;
-  big_add(&sum, &x->plus);
-  int order = big_compare(&sum, &x->s);
+  bigint sum = x->r;
+  bigint_add(&sum, &x->plus);
+  int order = bigint_compare(&sum, &x->s);
   return order > 0 || (order == 0 && x->ends_belong);
 }
 
 static void times_ten(scaled *x) {
-  big_mul_add(&x->r, 10, 0);
-  big_mul_add(&x->minus, 10, 0);
-  big_mul_add(&x->plus, 10, 0);
+  bigint_mul_add(&x->r, 10, 0);
+  bigint_mul_add(&x->minus, 10, 0);
+  bigint_mul_add(&x->plus, 10, 0);
 }
 
 /* Brings the value into [1/10, 1) of its unit; returns the exponent: value = 0.DIGITS × 10^exponent. */
@@ -54,19 +54,19 @@ static int32_t normalise(scaled *x) {
   /* value ≥ 2^bits, and 0.30103 is log10(2) + 5e-9: the power of ten cut from it leaves at least 1/10 for every double
    * (the fraction that is cut off is a multiple of 1e-5, the error is below 1074 × 5e-9), so that only the other way can
    * be needed. */
-  int32_t bits = (int32_t)big_bits(&x->r) - (int32_t)big_bits(&x->s);
+  int32_t bits = (int32_t)bigint_bits(&x->r) - (int32_t)bigint_bits(&x->s);
   int32_t exponent = bits * 30103 / 100000;
   if (exponent > 0) {
-    big_mul_pow5(&x->s, (uint32_t)exponent);
-    big_shift_left(&x->s, (uint32_t)exponent);
+    bigint_mul_pow5(&x->s, (uint32_t)exponent);
+    bigint_shift_left(&x->s, (uint32_t)exponent);
   } else if (exponent < 0) {
-    big *const parts[] = {&x->r, &x->minus, &x->plus};
+    bigint *const parts[] = {&x->r, &x->minus, &x->plus};
     for (size_t i = 0; i < 3; i++) {
-      big_mul_pow5(parts[i], (uint32_t)-exponent);
-      big_shift_left(parts[i], (uint32_t)-exponent);
+      bigint_mul_pow5(parts[i], (uint32_t)-exponent);
+      bigint_shift_left(parts[i], (uint32_t)-exponent);
     }
   }
-  for (; reaches_unit(x); exponent++) big_mul_add(&x->s, 10, 0);
+  for (; reaches_unit(x); exponent++) bigint_mul_add(&x->s, 10, 0);
   return exponent;
 }
 
@@ -75,20 +75,20 @@ static size_t generate(scaled *x, char digits[MAX_DIGITS + 1]) {
   for (size_t count = 0;;) {
     times_ten(x);
     char digit = '0';
-    while (big_compare(&x->r, &x->s) >= 0) {
-      big_subtract(&x->r, &x->s);
+    while (bigint_compare(&x->r, &x->s) >= 0) {
+      bigint_subtract(&x->r, &x->s);
       digit++;
     }
-    int order = big_compare(&x->r, &x->minus);
+    int order = bigint_compare(&x->r, &x->minus);
     int low = order < 0 || (order == 0 && x->ends_belong);
     int high = reaches_unit(x);
     if (!low && !high && count < MAX_DIGITS) {
       digits[count++] = digit;
       continue;
     }
-    big twice = x->r;
-    big_add(&twice, &x->r);
-    int half = big_compare(&twice, &x->s);
+    bigint twice = x->r;
+    bigint_add(&twice, &x->r);
+    int half = bigint_compare(&twice, &x->s);
     int up = low && high ? half > 0 || (half == 0 && (digit & 1)) : high;
     digits[count++] = (char)(digit + up);
     return count;

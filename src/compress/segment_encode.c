@@ -81,13 +81,13 @@ typedef struct codec_tools {
   int unseen;     /* nobody has looked at the values: who fills does, piece by piece, so that they are read once */
   uint64_t first; /* index of the first value, for messages */
   const compress_kernels *kernels;
-  const pack_twins *twins;
+  const pack_kernels *packing;
   pack_spec spec; /* nvfp4 */
   nvfp4_table table;
 } codec_tools;
 
 static void make_tools(const coder *c, const segment *s, int unseen, uint64_t first, codec_tools *tools) {
-  *tools = (codec_tools){unseen, first, c->kernels, .twins = pack_twins_best()};
+  *tools = (codec_tools){unseen, first, c->kernels, .packing = pack_kernels_best()};
   if (s->codec != VIVA_CODEC_NVFP4) return;
   const nvfp4_search search = c->config.search == VIVA_SEARCH_MSE ? NVFP4_SEARCH_NEAR : (nvfp4_search)c->config.search;
   tools->spec = (pack_spec){.format = WEIGHT_NVFP4,
@@ -111,7 +111,7 @@ typedef struct fill_job {
 static void encode_nvfp4(const codec_tools *tools, const float *values, size_t count, uint8_t *codes, uint8_t *scales) {
   for (size_t at = 0; at < count; at += PACK_CHUNK) {
     const size_t some = count - at < PACK_CHUNK ? count - at : PACK_CHUNK, block = at / NVFP4_BLOCK;
-    (void)nvfp4_choose_scales(&tools->spec, &tools->table, tools->twins, values + at, some, scales + block);
+    (void)nvfp4_choose_scales(&tools->spec, &tools->table, tools->packing, values + at, some, scales + block);
     tools->kernels->nvfp4_codes(tools->spec.global, scales + block, values + at, some,
                                 codes + block * NVFP4_BLOCK_BYTES);
   }

@@ -26,7 +26,7 @@ static viva_status run(linear_job *job, viva_tensor *out, viva_error *error) {
   viva_tensor *there = NULL;
   if (out->storage->device != device)
     TRY(tensor_empty_on(job->engine->rt, device, out->dtype, out->rank, out->shape, &there, error));
-  job->output = fold(there ? there : out);
+  job->output = tensor_rows_of(there ? there : out);
   viva_status status = linear_run(job, error);
   if (status == VIVA_OK && there) status = device_transfer(there, out, error);
   viva_tensor_release(there);

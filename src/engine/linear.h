@@ -28,7 +28,7 @@ typedef struct linear_kind {
 /* A checked call. */
 typedef struct linear_job {
   viva_engine *engine;
-  folded input, output; /* output.tensor is set when there is one; both in the memory of the engine's device */
+  tensor_rows input, output; /* output.tensor is set when there is one; both in the memory of the engine's device */
   const weight *weight, *up;
   const viva_tensor *bias, *up_bias, *after_bias;
   input_mode mode;

@@ -143,7 +143,7 @@ static viva_status read_input(const viva_tensor *input, linear_job *job, viva_er
   }
   TRY(check_dtype(input, "input", error));
   TRY(check_place(job, input, "input", error));
-  job->input = fold(input);
+  job->input = tensor_rows_of(input);
   job->rows = job->input.rows;
   return VIVA_OK;
 }

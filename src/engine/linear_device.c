@@ -17,7 +17,7 @@ viva_status linear_bring(linear_job *job, linear_held *held, viva_error *error) 
   TRY(bring(job->engine, &job->bias, &held->bias, error));
   TRY(bring(job->engine, &job->up_bias, &held->up_bias, error));
   TRY(bring(job->engine, &job->after_bias, &held->after_bias, error));
-  job->input = fold(input);
+  job->input = tensor_rows_of(input);
   return VIVA_OK;
 }
 

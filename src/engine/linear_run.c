@@ -80,7 +80,7 @@ static viva_status load(const linear_job *job, const workspace *s, size_t first,
   backend *b = job->engine->backend;
   for (size_t i = 0; i < rows;) {
     outer_rows from;
-    const size_t count = fold_rows(&job->input, first + i, rows - i, &from);
+    const size_t count = tensor_rows_at(&job->input, first + i, rows - i, &from);
     TRY(b->ops->load_rows(b, &from, count, job->k, s->x + i * s->x_stride, s->x_stride, s->bad + i, error));
     i += count;
   }
@@ -91,7 +91,7 @@ static viva_status store(linear_job *job, const workspace *s, size_t first, size
   backend *b = job->engine->backend;
   for (size_t i = 0; i < rows;) {
     outer_rows to;
-    const size_t count = fold_rows(&job->output, first + i, rows - i, &to);
+    const size_t count = tensor_rows_at(&job->output, first + i, rows - i, &to);
     TRY(b->ops->store_rows(b, s->y + i * s->y_stride, s->y_stride, count, job->n, s->after_bias, s->bad + i, &to,
                            &job->overflows, error));
     i += count;

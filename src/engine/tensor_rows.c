@@ -1,14 +1,14 @@
 /* engine/tensor_rows.c */
 #include "engine/tensor_rows.h"
 
-folded fold(const viva_tensor *t) {
+tensor_rows tensor_rows_of(const viva_tensor *t) {
   const uint32_t last = t->rank - 1;
-  folded f = {.tensor = t,
-              .cols = (size_t)t->shape[last],
-              .col_stride = (ptrdiff_t)t->strides[last],
-              .rows = t->elements / (size_t)t->shape[last],
-              .run = 1,
-              .outer = last};
+  tensor_rows f = {.tensor = t,
+                   .cols = (size_t)t->shape[last],
+                   .col_stride = (ptrdiff_t)t->strides[last],
+                   .rows = t->elements / (size_t)t->shape[last],
+                   .run = 1,
+                   .outer = last};
   for (; f.outer > 0; f.outer--) {
     const size_t size = (size_t)t->shape[f.outer - 1];
     const ptrdiff_t stride = (ptrdiff_t)t->strides[f.outer - 1];
@@ -20,7 +20,7 @@ folded fold(const viva_tensor *t) {
   return f;
 }
 
-size_t fold_rows(const folded *f, size_t row, size_t most, outer_rows *out) {
+size_t tensor_rows_at(const tensor_rows *f, size_t row, size_t most, outer_rows *out) {
   const viva_tensor *t = f->tensor;
   size_t index = row / f->run;
   const size_t within = row % f->run;

@@ -7,19 +7,19 @@
 
 /* The leading axes, folded from the innermost on as far as one step leads from row to row. What is left (outer axes with
  * gaps of their own) makes several runs of rows. */
-typedef struct folded {
+typedef struct tensor_rows {
   const viva_tensor *tensor;
   size_t rows, cols;
   size_t run;           /* rows that one step leads through */
   uint32_t outer;       /* axes before them */
   ptrdiff_t row_stride; /* elements */
   ptrdiff_t col_stride;
-} folded;
+} tensor_rows;
 
 /* t has at least one axis and one element. */
-folded fold(const viva_tensor *t);
+tensor_rows tensor_rows_of(const viva_tensor *t);
 
 /* Rows from `row` on, at most `most`, that one outer_rows can name: returns how many. */
-size_t fold_rows(const folded *f, size_t row, size_t most, outer_rows *out);
+size_t tensor_rows_at(const tensor_rows *f, size_t row, size_t most, outer_rows *out);
 
 #endif

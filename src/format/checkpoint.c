@@ -13,13 +13,13 @@
 
 static const char gguf_magic[4] = {'G', 'G', 'U', 'F'};
 
-viva_status build_open_single(checkpoint_build *b, const char *path, viva_error *error) {
+viva_status checkpoint_build_open_single(checkpoint_build *b, const char *path, viva_error *error) {
   viva_checkpoint *ck = b->ck;
   char first[sizeof gguf_magic] = {0};
   if (ck->folder == NULL) ck->folder = path_folder(ck->arena, path);
-  if (ck->folder == NULL) return build_no_memory(path, "a path", error);
-  TRY(build_files(b, 1, error));
-  TRY(build_add_file(b, path, error));
+  if (ck->folder == NULL) return checkpoint_build_no_memory(path, "a path", error);
+  TRY(checkpoint_build_files(b, 1, error));
+  TRY(checkpoint_build_add_file(b, path, error));
   const io_file *io = &ck->files[0].io;
   if (io->stat.bytes >= sizeof first) TRY(io_read(io, first, sizeof first, 0, error));
   if (memcmp(first, gguf_magic, sizeof first) == 0) {
@@ -27,14 +27,14 @@ viva_status build_open_single(checkpoint_build *b, const char *path, viva_error 
     return gguf_open(b, error);
   }
   TRY(safetensors_read(b, 0, 1, error));
-  return build_finish(b, error);
+  return checkpoint_build_finish(b, error);
 }
 
 static viva_status open_path(checkpoint_build *b, const char *path, viva_error *error) {
   viva_checkpoint *ck = b->ck;
   int unreadable;
   ck->path = arena_text(ck->arena, path, strlen(path));
-  if (ck->path == NULL) return build_no_memory(path, "a path", error);
+  if (ck->path == NULL) return checkpoint_build_no_memory(path, "a path", error);
   if (path_is_folder(ck->rt, ck->path))
     TRY(shards_open_folder(b, ck->path, error));
   else if (path_ends_with(ck->path, ".index.json"))
@@ -48,14 +48,15 @@ viva_status checkpoint_open(runtime *rt, const char *path, viva_load_mode load, 
                             viva_error *error) {
   *out = NULL;
   viva_checkpoint *ck = mem_zalloc(&rt->mem, sizeof *ck);
-  if (ck == NULL) return build_no_memory(path, "the checkpoint", error);
+  if (ck == NULL) return checkpoint_build_no_memory(path, "the checkpoint", error);
   ck->rt = runtime_retain(rt);
   ck->load = load;
   ck->arena = arena_create(&rt->mem, FIRST_BLOCK);
   checkpoint_build b = {.ck = ck,
                         .tensors = {.item_bytes = sizeof(tensor_view)},
                         .metadata = {.item_bytes = sizeof(struct metadata_entry)}};
-  viva_status status = ck->arena ? open_path(&b, path, error) : build_no_memory(path, "the checkpoint", error);
+  viva_status status =
+      ck->arena ? open_path(&b, path, error) : checkpoint_build_no_memory(path, "the checkpoint", error);
   grow_free(&rt->mem, &b.tensors);
   grow_free(&rt->mem, &b.metadata);
   if (status != VIVA_OK) {
@@ -151,7 +152,7 @@ viva_status file_read_all(runtime *rt, arena *a, const char *path, uint64_t limi
     error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
   }
   char *copy = status == VIVA_OK ? arena_alloc(a, (size_t)size + 1) : NULL;
-  if (status == VIVA_OK && copy == NULL) status = build_no_memory(path, "the file", error);
+  if (status == VIVA_OK && copy == NULL) status = checkpoint_build_no_memory(path, "the file", error);
   if (status == VIVA_OK) status = io_read(&file, copy, (size_t)size, 0, error);
   io_close(&file);
   if (status != VIVA_OK) return status;

@@ -26,7 +26,7 @@ viva_status viva_checkpoint_open(const char *path, const viva_checkpoint_options
     return error_set(error, VIVA_E_ARGUMENT, "the load mode is %d; expected VIVA_LOAD_READ or VIVA_LOAD_MMAP",
                      (int)o.load);
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
-  if (rt == NULL) return build_no_memory(path, "the checkpoint", error);
+  if (rt == NULL) return checkpoint_build_no_memory(path, "the checkpoint", error);
   viva_status status = checkpoint_open(rt, path, o.load, checkpoint, error);
   runtime_release(rt);
   return status;
@@ -129,7 +129,8 @@ static viva_status convert(const viva_checkpoint *ck, const tensor_view *view, f
                part_bytes = PART_ELEMENTS / type->block_elements * type->block_bits / 8;
   const uint8_t *mapped = checkpoint_mapped(ck, view);
   void *buffer = mapped != NULL ? NULL : mem_alloc(&ck->rt->mem, part_bytes);
-  if (mapped == NULL && buffer == NULL) return build_no_memory(ck->files[view->file].path, "reading a tensor", error);
+  if (mapped == NULL && buffer == NULL)
+    return checkpoint_build_no_memory(ck->files[view->file].path, "reading a tensor", error);
   viva_status status = VIVA_OK;
   uint64_t place = 0;
   for (size_t at = 0; status == VIVA_OK && at < elements; at += PART_ELEMENTS, place += part_bytes) {

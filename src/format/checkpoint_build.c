@@ -37,21 +37,21 @@ const void **grow_sorted(mem *m, const grow *g, size_t first, sort_compare compa
   return order;
 }
 
-viva_status build_no_memory(const char *path, const char *what, viva_error *error) {
+viva_status checkpoint_build_no_memory(const char *path, const char *what, viva_error *error) {
   error_set(error, VIVA_E_MEMORY, "no memory for %s", what);
   error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
   return VIVA_E_MEMORY;
 }
 
-viva_status build_files(checkpoint_build *b, size_t count, viva_error *error) {
+viva_status checkpoint_build_files(checkpoint_build *b, size_t count, viva_error *error) {
   uint64_t bytes;
   size_t size;
   viva_checkpoint *ck = b->ck;
   if (!ck_mul(count, sizeof *ck->files, &bytes) && !ck_size(bytes, &size)) ck->files = arena_alloc(ck->arena, size);
-  return ck->files != NULL ? VIVA_OK : build_no_memory(ck->path, "the list of files", error);
+  return ck->files != NULL ? VIVA_OK : checkpoint_build_no_memory(ck->path, "the list of files", error);
 }
 
-viva_status build_add_file(checkpoint_build *b, const char *path, viva_error *error) {
+viva_status checkpoint_build_add_file(checkpoint_build *b, const char *path, viva_error *error) {
   viva_checkpoint *ck = b->ck;
   checkpoint_file *file = &ck->files[ck->file_count];
   *file = (checkpoint_file){.path = path};
@@ -65,7 +65,8 @@ viva_status build_add_file(checkpoint_build *b, const char *path, viva_error *er
   return VIVA_OK;
 }
 
-viva_status build_charge_json(allowance *a, size_t bytes, const char *path, uint64_t *charged, viva_error *error) {
+viva_status checkpoint_build_charge_json(allowance *a, size_t bytes, const char *path, uint64_t *charged,
+                                         viva_error *error) {
   const uint64_t key_cost =
       12; /* for each byte: a key of 8 bytes with its value takes up to 80 in tables that double */
   *charged = key_cost * bytes;
@@ -83,14 +84,14 @@ static viva_status duplicate(const viva_checkpoint *ck, const tensor_view *first
   return checkpoint_fail(ck, second, error, VIVA_E_FORMAT, "there is a tensor of this name in %s too", other);
 }
 
-viva_status build_finish(checkpoint_build *b, viva_error *error) {
+viva_status checkpoint_build_finish(checkpoint_build *b, viva_error *error) {
   viva_checkpoint *ck = b->ck;
   mem *m = &ck->rt->mem;
   size_t count = b->tensors.count;
   tensor_view *sorted = arena_alloc(ck->arena, count * sizeof *sorted); /* as large as the list that exists */
   const void **order = grow_sorted(m, &b->tensors, 0, compare_names);
   viva_status status = VIVA_OK;
-  if (sorted == NULL || order == NULL) status = build_no_memory(ck->path, "the list of tensors", error);
+  if (sorted == NULL || order == NULL) status = checkpoint_build_no_memory(ck->path, "the list of tensors", error);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) {
     sorted[i] = *(const tensor_view *)order[i];
     if (i > 0 && compare_names(&sorted[i - 1], &sorted[i]) == 0)

@@ -1,7 +1,7 @@
 /* format/checkpoint_build.h: what a checkpoint is while its files are being read. Private to format/.
  *
  * checkpoint_open makes a build, the readers (safetensors.c, shards.c, gguf.c) add files and tensors, and
- * build_finish sorts what was found into the checkpoint's arena.
+ * checkpoint_build_finish sorts what was found into the checkpoint's arena.
  */
 #ifndef FORMAT_CHECKPOINT_BUILD_H
 #define FORMAT_CHECKPOINT_BUILD_H
@@ -34,19 +34,19 @@ typedef struct checkpoint_build {
   grow metadata; /* of struct metadata_entry */
 } checkpoint_build;
 
-/* -- build.c */
+/* -- checkpoint_build.c */
 
 /* Room for count files; called once. */
-viva_status build_files(checkpoint_build *b, size_t count, viva_error *error);
+viva_status checkpoint_build_files(checkpoint_build *b, size_t count, viva_error *error);
 
 /* Opens path (which must live in the arena) as the next file, and maps it in map mode. */
-viva_status build_add_file(checkpoint_build *b, const char *path, viva_error *error);
+viva_status checkpoint_build_add_file(checkpoint_build *b, const char *path, viva_error *error);
 
 /* Sorts tensors by name into the arena. Two with one name: E_FORMAT. */
-viva_status build_finish(checkpoint_build *b, viva_error *error);
+viva_status checkpoint_build_finish(checkpoint_build *b, viva_error *error);
 
 /* E_MEMORY for what was to be held in memory. */
-viva_status build_no_memory(const char *path, const char *what, viva_error *error);
+viva_status checkpoint_build_no_memory(const char *path, const char *what, viva_error *error);
 
 /* folder + "/" + name in the arena; NULL: no memory. */
 const char *path_join(arena *a, const char *folder, const char *name);
@@ -84,11 +84,12 @@ viva_status folder_gguf(runtime *rt, arena *a, const char *folder, const char **
 /* -- checkpoint.c */
 
 /* Opens one file: GGUF by its first bytes, else safetensors. */
-viva_status build_open_single(checkpoint_build *b, const char *path, viva_error *error);
+viva_status checkpoint_build_open_single(checkpoint_build *b, const char *path, viva_error *error);
 
 /* A JSON file pays, and is charged for its text and the table of its keys, which is the most that it can cost. Returns the
  * charge, to be given back when both are freed, in *charged. E_LIMIT. */
-viva_status build_charge_json(allowance *a, size_t bytes, const char *path, uint64_t *charged, viva_error *error);
+viva_status checkpoint_build_charge_json(allowance *a, size_t bytes, const char *path, uint64_t *charged,
+                                         viva_error *error);
 
 /* -- metadata.c */
 
@@ -110,10 +111,10 @@ viva_status metadata_add(checkpoint_build *b, json_string key, const char *type_
 /* Adds config.json's keys and moves all entries to the checkpoint. (gguf_open has its own.) */
 viva_status metadata_finish(checkpoint_build *b, viva_error *error);
 
-/* -- stranger.c */
+/* -- foreign_file.c */
 
 /* What a file is that begins with these bytes and is no checkpoint, and what to do about it; "" when unknown. */
-const char *stranger_hint(const void *first, size_t bytes);
+const char *foreign_file_hint(const void *first, size_t bytes);
 
 /* -- similar.c */
 

@@ -3,37 +3,37 @@
 
 #include "format/checkpoint_build.h"
 
-typedef struct stranger {
+typedef struct foreign_file {
   const char *begin;
   size_t bytes;
   const char *hint;
-} stranger;
+} foreign_file;
 
-#define STRANGER(text, hint)                                                                                           \
+#define FOREIGN(text, hint)                                                                                            \
   { text, sizeof(text) - 1, hint }
 
-static const stranger strangers[] = {
-    STRANGER("version https://git-lfs", "this is a Git LFS pointer, not the file it stands for: run `git lfs pull`"),
-    STRANGER("<!DOCTYPE", "this is a web page: the download went to a page instead of the file"),
-    STRANGER("<!doctype", "this is a web page: the download went to a page instead of the file"),
-    STRANGER("<html", "this is a web page: the download went to a page instead of the file"),
-    STRANGER("<HTML", "this is a web page: the download went to a page instead of the file"),
-    STRANGER("<?xml", "this is an XML document, perhaps a server's error message: download the file again"),
-    STRANGER("PK\003\004", "this is a zip archive, as PyTorch writes: convert it to safetensors first"),
-    STRANGER("\x80\x02", "this is a Python pickle, as PyTorch writes: convert it to safetensors first"),
-    STRANGER("\x89HDF", "this is an HDF5 file, as Keras writes: convert it to safetensors first"),
-    STRANGER("\x1f\x8b", "this is compressed with gzip: unpack it first"),
-    STRANGER("tjgg", "this is a GGML file, older than GGUF: convert it to GGUF first"),
-    STRANGER("fmgg", "this is a GGML file, older than GGUF: convert it to GGUF first"),
-    STRANGER("lmgg", "this is a GGML file, older than GGUF: convert it to GGUF first"),
-    STRANGER("FUGG", "this is a big-endian GGUF file, which viva does not read"),
-    STRANGER("VIVACMP\n", "this is a container of compressed tensors already: read it with `viva decompress`"),
-    STRANGER("{", "this looks like JSON: give the folder, the index or the weights' file instead"),
+static const foreign_file foreign_files[] = {
+    FOREIGN("version https://git-lfs", "this is a Git LFS pointer, not the file it stands for: run `git lfs pull`"),
+    FOREIGN("<!DOCTYPE", "this is a web page: the download went to a page instead of the file"),
+    FOREIGN("<!doctype", "this is a web page: the download went to a page instead of the file"),
+    FOREIGN("<html", "this is a web page: the download went to a page instead of the file"),
+    FOREIGN("<HTML", "this is a web page: the download went to a page instead of the file"),
+    FOREIGN("<?xml", "this is an XML document, perhaps a server's error message: download the file again"),
+    FOREIGN("PK\003\004", "this is a zip archive, as PyTorch writes: convert it to safetensors first"),
+    FOREIGN("\x80\x02", "this is a Python pickle, as PyTorch writes: convert it to safetensors first"),
+    FOREIGN("\x89HDF", "this is an HDF5 file, as Keras writes: convert it to safetensors first"),
+    FOREIGN("\x1f\x8b", "this is compressed with gzip: unpack it first"),
+    FOREIGN("tjgg", "this is a GGML file, older than GGUF: convert it to GGUF first"),
+    FOREIGN("fmgg", "this is a GGML file, older than GGUF: convert it to GGUF first"),
+    FOREIGN("lmgg", "this is a GGML file, older than GGUF: convert it to GGUF first"),
+    FOREIGN("FUGG", "this is a big-endian GGUF file, which viva does not read"),
+    FOREIGN("VIVACMP\n", "this is a container of compressed tensors already: read it with `viva decompress`"),
+    FOREIGN("{", "this looks like JSON: give the folder, the index or the weights' file instead"),
 };
 
-const char *stranger_hint(const void *first, size_t bytes) {
-  for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++)
-    if (bytes >= strangers[i].bytes && memcmp(first, strangers[i].begin, strangers[i].bytes) == 0)
-      return strangers[i].hint;
+const char *foreign_file_hint(const void *first, size_t bytes) {
+  for (size_t i = 0; i < sizeof foreign_files / sizeof *foreign_files; i++)
+    if (bytes >= foreign_files[i].bytes && memcmp(first, foreign_files[i].begin, foreign_files[i].bytes) == 0)
+      return foreign_files[i].hint;
   return "";
 }

@@ -29,7 +29,8 @@ viva_status metadata_add(checkpoint_build *b, json_string key, const char *type_
   const char *key_copy = metadata_text(ck, key.text, key.bytes);
   const char *text_copy = metadata_text(ck, text.text, text.bytes);
   struct metadata_entry *entry = grow_add(&ck->rt->mem, &b->metadata);
-  if (key_copy == NULL || text_copy == NULL || entry == NULL) return build_no_memory(ck->path, "the metadata", error);
+  if (key_copy == NULL || text_copy == NULL || entry == NULL)
+    return checkpoint_build_no_memory(ck->path, "the metadata", error);
   *entry = (struct metadata_entry){key_copy, type_name, text_copy, count};
   return VIVA_OK;
 }
@@ -88,9 +89,9 @@ static viva_status try_config(checkpoint_build *b, viva_error *error) {
   arena *scratch = arena_create(&ck->rt->mem, 4096);
   const char *path = path_join(ck->arena, ck->folder, "config.json");
   viva_status status = VIVA_OK;
-  if (scratch == NULL || path == NULL) status = build_no_memory(ck->path, "the metadata", &reason);
+  if (scratch == NULL || path == NULL) status = checkpoint_build_no_memory(ck->path, "the metadata", &reason);
   if (status == VIVA_OK) status = file_read_all(ck->rt, scratch, path, MAX_CONFIG_BYTES, &text, &bytes, &reason);
-  if (status == VIVA_OK) status = build_charge_json(&ck->allowance, bytes, path, &charged, &reason);
+  if (status == VIVA_OK) status = checkpoint_build_charge_json(&ck->allowance, bytes, path, &charged, &reason);
   if (status == VIVA_OK) {
     json j;
     json_begin(&j, ck->rt, scratch, path, text, bytes);
@@ -115,7 +116,7 @@ viva_status metadata_finish(checkpoint_build *b, viva_error *error) {
   TRY(try_config(b, error));
   size_t bytes = b->metadata.count * b->metadata.item_bytes; /* as large as the list that exists */
   ck->metadata = arena_alloc(ck->arena, bytes);
-  if (ck->metadata == NULL) return build_no_memory(ck->path, "the metadata", error);
+  if (ck->metadata == NULL) return checkpoint_build_no_memory(ck->path, "the metadata", error);
   if (bytes > 0) memcpy(ck->metadata, b->metadata.items, bytes);
   ck->metadata_count = b->metadata.count;
   return VIVA_OK;

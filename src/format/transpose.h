@@ -1,10 +1,10 @@
-/* format/transpose.h: the twins behind viva_transpose_f32. */
+/* format/transpose.h: the variants behind viva_transpose_f32. */
 #ifndef FORMAT_TRANSPOSE_H
 #define FORMAT_TRANSPOSE_H
 
 #include <stddef.h>
 
-/* The AVX2 twin works in tiles of so many rows and columns, and leaves what is beyond the last whole tile. A tile's
+/* The AVX2 variant works in tiles of so many rows and columns, and leaves what is beyond the last whole tile. A tile's
  * rows fill two lines of cache in each row of the result; its columns fill one line in each row of the source. */
 enum { TRANSPOSE_ROWS = 32, TRANSPOSE_COLS = 16 };
 

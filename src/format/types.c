@@ -122,7 +122,7 @@ viva_status type_dequant(file_type type, const void *from, float *to, size_t cou
     return error_set(error, VIVA_E_UNSUPPORTED, "has type %s, which viva cannot decode; it reads %s", type_name(type),
                      readable_types(readable, sizeof readable));
   }
-  dequant_fn twin = cpu_get()->avx2 ? dequant_avx2(type) : NULL;
-  (twin != NULL ? twin : dequant)(from, to, count);
+  dequant_fn variant = cpu_get()->avx2 ? dequant_avx2(type) : NULL;
+  (variant != NULL ? variant : dequant)(from, to, count);
   return VIVA_OK;
 }

@@ -81,7 +81,7 @@ int type_from_gguf(uint32_t id, file_type *type);
 /* Bytes of elements values: checked. 1 when they overflow, do not fill whole blocks, or are no whole bytes. */
 int type_bytes(file_type type, uint64_t elements, uint64_t *bytes);
 
-/* As the dequant column; the fastest twin for this CPU. Bit-equal to the gguf Python package. E_UNSUPPORTED (types
+/* As the dequant column; the fastest variant for this CPU. Bit-equal to the gguf Python package. E_UNSUPPORTED (types
  * named) when the type has none. */
 viva_status type_dequant(file_type type, const void *from, float *to, size_t count, viva_error *error);
 

@@ -38,34 +38,34 @@ static viva_status read_options(plan *p, const viva_model_options *o, viva_error
 }
 
 /* What a model is that is none of the families, by a part of its architecture's name; "" when the name does not say. */
-static const char *describe_stranger(const char *architecture) {
+static const char *describe_other_kind(const char *architecture) {
   static const struct {
     const char *part, *what;
-  } strangers[] = {{"ViT", " (an image model)"}, /* with whatever head */
-                   {"ImageClassification", " (an image model)"},
-                   {"CLIP", " (an image encoder)"},
-                   {"Siglip", " (an image encoder)"},
-                   {"Classification", " (a classifier: its head gives no next token)"},
-                   {"QuestionAnswering", " (a classifier: its head gives no next token)"},
-                   {"RewardModel", " (a classifier: its head gives no next token)"},
-                   {"Bert", " (an encoder)"},
-                   {"bert", " (an encoder)"},
-                   {"XLMRoberta", " (an encoder)"},
-                   {"Electra", " (an encoder)"},
-                   {"T5", " (an encoder with a decoder)"},
-                   {"t5", " (an encoder with a decoder)"},
-                   {"Bart", " (an encoder with a decoder)"},
-                   {"Marian", " (an encoder with a decoder)"},
-                   {"Whisper", " (a model of speech)"},
-                   {"whisper", " (a model of speech)"},
-                   {"clip", " (an image encoder, the \"mmproj\" beside a model: give the language model's file)"},
-                   {"Llava", " (a model of images and text)"},
-                   {"VL", " (a model of images and text)"},
-                   {"vl", " (a model of images and text)"},
-                   {"Mllama", " (a model of images and text)"},
-                   {"ForConditionalGeneration", " (a model of images, sound or an encoder's text)"}};
-  for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++)
-    if (strstr(architecture, strangers[i].part) != NULL) return strangers[i].what;
+  } kinds[] = {{"ViT", " (an image model)"}, /* with whatever head */
+               {"ImageClassification", " (an image model)"},
+               {"CLIP", " (an image encoder)"},
+               {"Siglip", " (an image encoder)"},
+               {"Classification", " (a classifier: its head gives no next token)"},
+               {"QuestionAnswering", " (a classifier: its head gives no next token)"},
+               {"RewardModel", " (a classifier: its head gives no next token)"},
+               {"Bert", " (an encoder)"},
+               {"bert", " (an encoder)"},
+               {"XLMRoberta", " (an encoder)"},
+               {"Electra", " (an encoder)"},
+               {"T5", " (an encoder with a decoder)"},
+               {"t5", " (an encoder with a decoder)"},
+               {"Bart", " (an encoder with a decoder)"},
+               {"Marian", " (an encoder with a decoder)"},
+               {"Whisper", " (a model of speech)"},
+               {"whisper", " (a model of speech)"},
+               {"clip", " (an image encoder, the \"mmproj\" beside a model: give the language model's file)"},
+               {"Llava", " (a model of images and text)"},
+               {"VL", " (a model of images and text)"},
+               {"vl", " (a model of images and text)"},
+               {"Mllama", " (a model of images and text)"},
+               {"ForConditionalGeneration", " (a model of images, sound or an encoder's text)"}};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if (strstr(architecture, kinds[i].part) != NULL) return kinds[i].what;
   return "";
 }
 
@@ -106,7 +106,7 @@ static viva_status check_architecture(const plan *p, viva_error *error) {
   error_set(error, VIVA_E_UNSUPPORTED,
             "models of the architecture \"%s\"%s cannot be run; the families that can are %s",
             error_quote(quoted, sizeof quoted, p->config.architecture, strlen(p->config.architecture)),
-            describe_stranger(p->config.architecture), config_supported());
+            describe_other_kind(p->config.architecture), config_supported());
   error_at(error, p->ck->path, "architecture", -1, VIVA_NO_OFFSET);
   return VIVA_E_UNSUPPORTED;
 }

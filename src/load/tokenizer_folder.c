@@ -70,7 +70,7 @@ static viva_status read_beside(runtime *rt, arena *a, const char *folder, tokeni
 
 /* A clone without Git LFS has pointers in the place of its large files, and a tokenizer is one of them. */
 static viva_status check_file(const text_file *file, viva_error *error) {
-  const char *hint = file->text ? stranger_hint(file->text, file->bytes) : "";
+  const char *hint = file->text ? foreign_file_hint(file->text, file->bytes) : "";
   if (hint[0] == 0 || file->text[0] == '{') return VIVA_OK;
   error_set(error, VIVA_E_FORMAT, "%s", hint);
   error_at(error, file->path, NULL, -1, 0);

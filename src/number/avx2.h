@@ -1,4 +1,4 @@
-/* number/avx2.h: what the AVX2 files share: unaligned loads and stores, and the twins of the 8-bit and 4-bit formats
+/* number/avx2.h: what the AVX2 files share: unaligned loads and stores, and the variants of the 8-bit and 4-bit formats
  * (bulk.h says what they do) for the one table in number_avx2.c.
  */
 #ifndef NUMBER_AVX2_H

@@ -1,4 +1,4 @@
-/* number/bulk.c: bulk conversion: the scalar twins, and the choice of a twin. */
+/* number/bulk.c: bulk conversion: the scalar variants, and the choice of a variant. */
 #include "number/bulk.h"
 
 #include "base/cpu.h"

@@ -1,4 +1,4 @@
-/* number/bulk.h: the twins of the bulk conversions. number.h's *_n functions choose one; tests compare them. */
+/* number/bulk.h: the variants of the bulk conversions. number.h's *_n functions choose one; tests compare them. */
 #ifndef NUMBER_BULK_H
 #define NUMBER_BULK_H
 

@@ -1,7 +1,7 @@
 /* number/number.h: the scalar definition of each small number format, and bulk conversion.
  *
- * This header is the definition: the SIMD twins give the same bits. Conversions to a smaller format round to nearest,
- * ties to even. It compiles as C, C++ and CUDA; what is NUMBER_SHARED can be called in a kernel too.
+ * This header is the definition: the SIMD variants give the same bits. Conversions to a smaller format round to
+ * nearest, ties to even. It compiles as C, C++ and CUDA; what is NUMBER_SHARED can be called in a kernel too.
  */
 #ifndef NUMBER_NUMBER_H
 #define NUMBER_NUMBER_H
@@ -179,7 +179,7 @@ NUMBER_SHARED int8_t int8_from_f32(float value) { return (int8_t)integer_from_f3
 
 /* ---- bulk
  *
- * Count elements; from and to may be unaligned and must not overlap. The best twin for this CPU is chosen. */
+ * Count elements; from and to may be unaligned and must not overlap. The best variant for this CPU is chosen. */
 void bf16_to_f32_n(const void *from, void *to, size_t count);
 void bf16_from_f32_n(const void *from, void *to, size_t count);
 void f16_to_f32_n(const void *from, void *to, size_t count);

@@ -1,5 +1,5 @@
-/* number/number_avx2.c: AVX2 and F16C twins of the 16-bit formats, and the table of all twins. They equal bulk.c's bit for
- * bit; tails of BF16 go to the scalar twins.
+/* number/number_avx2.c: AVX2 and F16C variants of the 16-bit formats, and the table of all variants. They equal
+ * bulk.c's bit for bit; tails of BF16 go to the scalar variants.
  */
 #include "number/avx2.h"
 #include "number/bulk.h"

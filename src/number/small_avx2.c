@@ -1,5 +1,5 @@
-/* number/small_avx2.c: AVX2 twins of the 8-bit and 4-bit formats, equal to bulk.c's bit for bit. Tails go to the scalar
- * twins; steps are even, so that no byte of two codes is cut.
+/* number/small_avx2.c: AVX2 variants of the 8-bit and 4-bit formats, equal to bulk.c's bit for bit. Tails go to the
+ * scalar variants; steps are even, so that no byte of two codes is cut.
  */
 #include "number/avx2.h"
 

@@ -9,7 +9,7 @@ static int pack_whole(const pack_spec *spec, const float *values, size_t cols, v
   return nonfinite;
 }
 
-int fp8_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, void *codes,
+int fp8_pack_row(const pack_spec *spec, const pack_kernels *t, const float *values, size_t cols, void *codes,
                  void *scales) {
   float block_scales[PACK_MOST_SCALES], scaled[PACK_CHUNK];
   uint8_t *code_bytes = codes, *scale_row = scales;

@@ -14,7 +14,7 @@ void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table) {
 }
 
 /* codes[b]: of the scale nearest to absmax[b] / code_value. */
-static void nearest_codes(const pack_spec *spec, const pack_twins *t, const float *absmax, size_t blocks,
+static void nearest_codes(const pack_spec *spec, const pack_kernels *t, const float *absmax, size_t blocks,
                           float code_value, uint8_t *codes) {
   float quotients[PACK_MOST_SCALES], exact[PACK_MOST_SCALES];
   t->block_divide(absmax, blocks, PACK_MOST_SCALES, &code_value, quotients); /* all by one number */
@@ -25,21 +25,21 @@ static void nearest_codes(const pack_spec *spec, const pack_twins *t, const floa
 /* -- what follows gives a block's scale, from six: the code of absmax / 6 */
 
 /* Of the codes from `before` below that of absmax / 6 on, those whose bit is set. */
-static uint8_t search(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK], uint8_t six,
+static uint8_t search(const nvfp4_table *table, const pack_kernels *t, const float values[NVFP4_BLOCK], uint8_t six,
                       int before, uint32_t tried) {
   const int first = BINADE + six - before; /* in the table */
   const size_t best = t->nvfp4_least(values, table->factor + first, table->square + first, tried);
   return best < NVFP4_TRIED ? (uint8_t)nvfp4_scale_within(six - before + (int)best) : six;
 }
 
-static uint8_t four_over_six(const nvfp4_table *table, const pack_twins *t, const float values[NVFP4_BLOCK],
+static uint8_t four_over_six(const nvfp4_table *table, const pack_kernels *t, const float values[NVFP4_BLOCK],
                              uint8_t six, uint8_t four) {
   const float factors[BINADE] = {table->factor[BINADE + six], table->factor[BINADE + four]};
   const float squares[BINADE] = {table->square[BINADE + six], table->square[BINADE + four]};
   return t->nvfp4_least(values, factors, squares, 3) == 1 ? four : six;
 }
 
-int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_kernels *t, const float *values,
                         size_t count, uint8_t *codes) {
   float absmax[PACK_MOST_SCALES], last[NVFP4_BLOCK] = {0};
   uint8_t four[PACK_MOST_SCALES];
@@ -66,7 +66,7 @@ int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const p
   return nonfinite;
 }
 
-int nvfp4_pack_row(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+int nvfp4_pack_row(const pack_spec *spec, const nvfp4_table *table, const pack_kernels *t, const float *values,
                    size_t cols, void *codes, void *scales) {
   float factors[PACK_MOST_SCALES], scaled[PACK_CHUNK];
   uint8_t *code_bytes = codes, *scale_codes = scales;

@@ -78,20 +78,20 @@ typedef struct row_target {
 } row_target;
 
 /* Returns 1 when a value is NaN or infinite. */
-static int pack_row(const pack_spec *spec, const pack_twins *twins, const nvfp4_table *table, size_t cols,
+static int pack_row(const pack_spec *spec, const pack_kernels *kernels, const nvfp4_table *table, size_t cols,
                     const row_target *r) {
   switch (spec->format) {
-  case WEIGHT_FP8: return fp8_pack_row(spec, twins, r->values, cols, r->codes, r->scales);
-  case WEIGHT_NVFP4: return nvfp4_pack_row(spec, table, twins, r->values, cols, r->codes, r->scales);
+  case WEIGHT_FP8: return fp8_pack_row(spec, kernels, r->values, cols, r->codes, r->scales);
+  case WEIGHT_NVFP4: return nvfp4_pack_row(spec, table, kernels, r->values, cols, r->codes, r->scales);
   case WEIGHT_INT8_24:
-  case WEIGHT_INT4_24: return sparse_pack_row(spec, twins, r->values, cols, r->keep, r->codes, r->scales);
+  case WEIGHT_INT4_24: return sparse_pack_row(spec, kernels, r->values, cols, r->keep, r->codes, r->scales);
   default: return dense_pack_row(spec, r->values, cols, r->codes);
   }
 }
 
 void pack_rows(const pack_spec *spec, size_t all_rows, size_t cols, void *data, size_t row, size_t rows,
                const float *values, size_t stride, const pack_keep *keep, pack_place *bad) {
-  const pack_twins *twins = pack_twins_best();
+  const pack_kernels *kernels = pack_kernels_best();
   const int masked = keep && keep->bytes;
   pack_place first = {0};
   nvfp4_table table;
@@ -103,7 +103,7 @@ void pack_rows(const pack_spec *spec, size_t all_rows, size_t cols, void *data, 
     const row_target target = {values + r * stride, masked ? keep->bytes + r * keep->stride : NULL,
                                (uint8_t *)data + (row + r) * sizes.row_bytes,
                                (uint8_t *)data + sizes.scales_offset + (row + r) * sizes.scale_row_bytes};
-    if (pack_row(spec, twins, &table, cols, &target) && !first.found)
+    if (pack_row(spec, kernels, &table, cols, &target) && !first.found)
       first = (pack_place){1, row + r, f32_find_nonfinite_n(target.values, cols)};
   }
   if (bad && !spec->allow_nonfinite) *bad = first;

@@ -18,7 +18,7 @@ typedef struct sparse_input {
   float scales[2]; /* of the first 32 columns, of the others */
 } sparse_input;
 
-typedef struct pack_twins {
+typedef struct pack_kernels {
   /* to[b] = largest finite magnitude of block b of values[0 .. count), the last may be short. block: 16 to 128, of which
    * PACK_CHUNK is a multiple. Returns 1 when a value is NaN or infinite. */
   int (*block_absmax)(const float *values, size_t count, size_t block, float *to);
@@ -37,25 +37,25 @@ typedef struct pack_twins {
    * after another; the first among equals, NVFP4_TRIED when none is finite. tried: bit i is set for what may be chosen. There
    * are 8 factors where no bit above 7 is set, else NVFP4_TRIED; all are read. */
   size_t (*nvfp4_least)(const float values[NVFP4_BLOCK], const float *factors, const float *squares, uint32_t tried);
-} pack_twins;
+} pack_kernels;
 
-const pack_twins *pack_twins_plain(void);
-const pack_twins *pack_twins_avx2(void); /* NULL when the library was built for another processor */
-const pack_twins *pack_twins_best(void); /* for this processor */
+const pack_kernels *pack_kernels_plain(void);
+const pack_kernels *pack_kernels_avx2(void); /* NULL when the library was built for another processor */
+const pack_kernels *pack_kernels_best(void); /* for this processor */
 
 void nvfp4_make_table(const pack_spec *spec, nvfp4_table *table);
 
 /* codes[b]: the scale of each block of up to PACK_CHUNK columns. Returns 1 when a value is NaN or infinite. */
-int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+int nvfp4_choose_scales(const pack_spec *spec, const nvfp4_table *table, const pack_kernels *t, const float *values,
                         size_t count, uint8_t *codes);
 
 /* One row of cols values into codes and scales (of this row). Returns 1 when a value is NaN or infinite. */
-int fp8_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, void *codes,
+int fp8_pack_row(const pack_spec *spec, const pack_kernels *t, const float *values, size_t cols, void *codes,
                  void *scales);
-int nvfp4_pack_row(const pack_spec *spec, const nvfp4_table *table, const pack_twins *t, const float *values,
+int nvfp4_pack_row(const pack_spec *spec, const nvfp4_table *table, const pack_kernels *t, const float *values,
                    size_t cols, void *codes, void *scales);
 /* keep: of this row, or NULL */
-int sparse_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, const uint8_t *keep,
+int sparse_pack_row(const pack_spec *spec, const pack_kernels *t, const float *values, size_t cols, const uint8_t *keep,
                     void *codes, void *scales);
 
 /* The scale type of the format, whatever the spec of a format with one type says. */

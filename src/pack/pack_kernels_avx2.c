@@ -45,7 +45,7 @@ static int block_absmax(const float *values, size_t count, size_t block, float *
     if (_mm256_testz_si256(bad, bad))
       _mm256_storeu_ps(to + c / 16, _mm256_castsi256_ps(most));
     else
-      nonfinite |= pack_twins_plain()->block_absmax(values + c, 8 * 16, 16, to + c / 16);
+      nonfinite |= pack_kernels_plain()->block_absmax(values + c, 8 * 16, 16, to + c / 16);
   }
   for (; c < whole; c += block) {
     __m256i most = _mm256_setzero_si256();
@@ -53,12 +53,12 @@ static int block_absmax(const float *values, size_t count, size_t block, float *
       most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(values + c + i)), magnitude));
     const uint32_t largest = lanes_max(most);
     if (largest >= infinite)
-      nonfinite |= pack_twins_plain()->block_absmax(values + c, block, block, to + c / block);
+      nonfinite |= pack_kernels_plain()->block_absmax(values + c, block, block, to + c / block);
     else
       to[c / block] = f32_from_bits(largest);
   }
   if (whole == count) return nonfinite;
-  return nonfinite | pack_twins_plain()->block_absmax(values + whole, count - whole, block, to + whole / block);
+  return nonfinite | pack_kernels_plain()->block_absmax(values + whole, count - whole, block, to + whole / block);
 }
 
 static void block_divide(const float *values, size_t count, size_t block, const float *by, float *to) {
@@ -68,7 +68,7 @@ static void block_divide(const float *values, size_t count, size_t block, const 
     for (size_t i = c; i < c + block; i += 8)
       _mm256_storeu_ps(to + i, _mm256_div_ps(_mm256_loadu_ps(values + i), scale));
   }
-  pack_twins_plain()->block_divide(values + whole, count - whole, block, by + whole / block, to + whole);
+  pack_kernels_plain()->block_divide(values + whole, count - whole, block, by + whole / block, to + whole);
 }
 
 static void block_multiply(const float *values, size_t count, size_t block, const float *by, float *to) {
@@ -78,7 +78,7 @@ static void block_multiply(const float *values, size_t count, size_t block, cons
     for (size_t i = c; i < c + block; i += 8)
       _mm256_storeu_ps(to + i, _mm256_mul_ps(_mm256_loadu_ps(values + i), factor));
   }
-  pack_twins_plain()->block_multiply(values + whole, count - whole, block, by + whole / block, to + whole);
+  pack_kernels_plain()->block_multiply(values + whole, count - whole, block, by + whole / block, to + whole);
 }
 
 /* -- 2:4 */
@@ -89,7 +89,7 @@ static void sizes(const float *values, size_t count, float *to) {
     const __m256 v = _mm256_loadu_ps(values + i);
     _mm256_storeu_ps(to + i, _mm256_and_ps(magnitudes(v), _mm256_cmp_ps(v, v, _CMP_ORD_Q)));
   }
-  pack_twins_plain()->sizes(values + i, count - i, to + i);
+  pack_kernels_plain()->sizes(values + i, count - i, to + i);
 }
 
 static void pair_up(const float *from_v, const float *from_size, float *v, float *size) {
@@ -235,20 +235,20 @@ static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors,
   return (size_t)__builtin_ctz((unsigned)(in_low | in_high << 8));
 }
 
-const pack_twins *pack_twins_avx2(void) {
-  static const pack_twins table = {.block_absmax = block_absmax,
-                                   .block_divide = block_divide,
-                                   .block_multiply = block_multiply,
-                                   .sizes = sizes,
-                                   .pair_up = pair_up,
-                                   .sparse_int8 = sparse_int8,
-                                   .sparse_int4 = sparse_int4,
-                                   .nvfp4_least = nvfp4_least};
+const pack_kernels *pack_kernels_avx2(void) {
+  static const pack_kernels table = {.block_absmax = block_absmax,
+                                     .block_divide = block_divide,
+                                     .block_multiply = block_multiply,
+                                     .sizes = sizes,
+                                     .pair_up = pair_up,
+                                     .sparse_int8 = sparse_int8,
+                                     .sparse_int4 = sparse_int4,
+                                     .nvfp4_least = nvfp4_least};
   return &table;
 }
 
 #else
 
-const pack_twins *pack_twins_avx2(void) { return NULL; }
+const pack_kernels *pack_kernels_avx2(void) { return NULL; }
 
 #endif

@@ -89,19 +89,19 @@ static size_t nvfp4_least(const float values[NVFP4_BLOCK], const float *factors,
   return best;
 }
 
-const pack_twins *pack_twins_plain(void) {
-  static const pack_twins table = {.block_absmax = block_absmax,
-                                   .block_divide = block_divide,
-                                   .block_multiply = block_multiply,
-                                   .sizes = sizes,
-                                   .pair_up = pair_up,
-                                   .sparse_int8 = sparse_int8,
-                                   .sparse_int4 = sparse_int4,
-                                   .nvfp4_least = nvfp4_least};
+const pack_kernels *pack_kernels_plain(void) {
+  static const pack_kernels table = {.block_absmax = block_absmax,
+                                     .block_divide = block_divide,
+                                     .block_multiply = block_multiply,
+                                     .sizes = sizes,
+                                     .pair_up = pair_up,
+                                     .sparse_int8 = sparse_int8,
+                                     .sparse_int4 = sparse_int4,
+                                     .nvfp4_least = nvfp4_least};
   return &table;
 }
 
-const pack_twins *pack_twins_best(void) {
-  const pack_twins *avx2 = pack_twins_avx2();
-  return avx2 && cpu_get()->avx2 ? avx2 : pack_twins_plain();
+const pack_kernels *pack_kernels_best(void) {
+  const pack_kernels *avx2 = pack_kernels_avx2();
+  return avx2 && cpu_get()->avx2 ? avx2 : pack_kernels_plain();
 }

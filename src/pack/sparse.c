@@ -38,7 +38,7 @@ static int whole_row_scale(const pack_spec *spec, row_scales *s, const float *va
 }
 
 /* Both return 1 when a value is NaN or infinite. */
-static int group_scales(const pack_spec *spec, const pack_twins *t, row_scales *s, const float *values, size_t count,
+static int group_scales(const pack_spec *spec, const pack_kernels *t, row_scales *s, const float *values, size_t count,
                         void *to) {
   const size_t groups = (count + spec->block - 1) / spec->block;
   const int nonfinite = t->block_absmax(values, count, spec->block, s->groups);
@@ -54,7 +54,7 @@ static float scale_at(size_t block, const row_scales *s, size_t column, size_t c
 
 /* -- a row */
 
-static void pack_chunk(const pack_spec *spec, const pack_twins *t, const row_scales *s, const float *values,
+static void pack_chunk(const pack_spec *spec, const pack_kernels *t, const row_scales *s, const float *values,
                        size_t count, const uint8_t *keep, uint8_t *to) {
   const size_t block = pack_block(spec);
   block_values copy;
@@ -81,7 +81,7 @@ static void pack_chunk(const pack_spec *spec, const pack_twins *t, const row_sca
   }
 }
 
-int sparse_pack_row(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols, const uint8_t *keep,
+int sparse_pack_row(const pack_spec *spec, const pack_kernels *t, const float *values, size_t cols, const uint8_t *keep,
                     void *codes, void *scales) {
   const size_t chunk_bytes =
       PACK_CHUNK / SPARSE_24_COLUMNS * (spec->format == WEIGHT_INT8_24 ? sizeof(int8_24_block) : sizeof(int4_24_block));

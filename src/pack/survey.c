@@ -21,7 +21,7 @@ static void widen(absmax_range *range, float absmax) {
 }
 
 /* Returns 1 when a value is NaN or infinite. */
-static int row_range(const pack_spec *spec, const pack_twins *t, const float *values, size_t cols,
+static int row_range(const pack_spec *spec, const pack_kernels *t, const float *values, size_t cols,
                      absmax_range *range) {
   const size_t block = pack_block(spec);
   int nonfinite = 0;
@@ -40,13 +40,13 @@ static int row_range(const pack_spec *spec, const pack_twins *t, const float *va
 
 void pack_survey_rows(const pack_spec *spec, const float *values, size_t stride, size_t row, size_t rows, size_t cols,
                       pack_survey *survey) {
-  const pack_twins *twins = pack_twins_best();
+  const pack_kernels *kernels = pack_kernels_best();
   const scale_type type = pack_scale_type(spec);
   const float largest = pack_largest(spec->format);
   for (size_t r = 0; r < rows; r++) {
     const float *from = values + r * stride;
     absmax_range range = {f32_from_bits(0x7f800000u), 0};
-    if (row_range(spec, twins, from, cols, &range) && !spec->allow_nonfinite) {
+    if (row_range(spec, kernels, from, cols, &range) && !spec->allow_nonfinite) {
       const pack_survey here = {.bad = {1, row + r, f32_find_nonfinite_n(from, cols)}};
       pack_survey_merge(survey, &here);
     }

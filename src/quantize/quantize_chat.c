@@ -39,7 +39,7 @@ viva_status quantize_write_chat(quantize_job *j, const char *folder, viva_error 
   put_templates(s, &t);
   json_text_put(&t, "\n}\n");
   viva_status status = t.no_memory
-                           ? build_no_memory(folder, "tokenizer_config.json", error)
+                           ? checkpoint_build_no_memory(folder, "tokenizer_config.json", error)
                            : quantize_file(j, folder, "tokenizer_config.json", t.text.items, t.text.count, error);
   json_text_free(&t);
   chat_source_free(j->engine->rt, s);

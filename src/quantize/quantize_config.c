@@ -19,7 +19,7 @@ viva_status quantize_file(quantize_job *j, const char *folder, const char *name,
                           viva_error *error) {
   io_writer *out = NULL;
   const char *path = path_join(j->arena, folder, name);
-  if (!path) return build_no_memory(folder, "a path", error);
+  if (!path) return checkpoint_build_no_memory(folder, "a path", error);
   TRY(writer_open(j->engine->rt, path, NULL, &out, error));
   viva_status status = writer_write(out, text, bytes, error);
   if (!status)
@@ -177,13 +177,13 @@ static viva_status write_config(quantize_job *j, const char *folder, viva_error 
   const char *path = path_join(j->arena, j->ck->folder, "config.json"), *text;
   size_t bytes;
   json in;
-  if (!path) return build_no_memory(folder, "a path", error);
+  if (!path) return checkpoint_build_no_memory(folder, "a path", error);
   TRY(file_read_all(j->engine->rt, j->arena, path, MAX_JSON_BYTES, &text, &bytes, error));
   json_begin(&in, j->engine->rt, j->arena, path, text, bytes);
   json_as_python(&in);
   json_text t = json_text_begin(&j->engine->rt->mem);
   viva_status status = rewrite(j, &in, &t, error);
-  if (!status && t.no_memory) status = build_no_memory(folder, "config.json", error);
+  if (!status && t.no_memory) status = checkpoint_build_no_memory(folder, "config.json", error);
   if (!status) status = quantize_file(j, folder, "config.json", t.text.items, t.text.count, error);
   json_text_free(&t);
   return status;
@@ -196,11 +196,11 @@ static viva_status copy_file(quantize_job *j, const char *folder, const char *na
   const char *path = path_join(j->arena, j->ck->folder, name), *text;
   size_t bytes;
   int exists;
-  if (!path) return build_no_memory(folder, "a path", error);
+  if (!path) return checkpoint_build_no_memory(folder, "a path", error);
   TRY(path_exists(rt, path, &exists, error));
   if (!exists) return VIVA_OK;
   arena *a = arena_create(&rt->mem, 4096);
-  if (!a) return build_no_memory(path, "a copy", error);
+  if (!a) return checkpoint_build_no_memory(path, "a copy", error);
   viva_status status = file_read_all(rt, a, path, MAX_FILE_BYTES, &text, &bytes, error);
   if (!status) status = quantize_file(j, folder, name, text, bytes, error);
   arena_free(a);

@@ -139,7 +139,7 @@ static viva_status check_config(quantize_job *j, const char *folder, viva_error 
   viva_model_config back;
   json_text t = json_text_begin(&j->engine->rt->mem);
   put_config(j, 0, &t);
-  viva_status status = t.no_memory ? build_no_memory(folder, "config.json", error) : VIVA_OK;
+  viva_status status = t.no_memory ? checkpoint_build_no_memory(folder, "config.json", error) : VIVA_OK;
   if (!status) status = config_parse(j->engine->rt, folder, t.text.items, t.text.count, NULL, NULL, 0, &back, error);
   json_text_free(&t);
   if (status || same_model(&j->p.config, &back)) return status;
@@ -155,7 +155,7 @@ static viva_status write_config(quantize_job *j, const char *folder, viva_error 
   TRY(check_config(j, folder, error));
   json_text t = json_text_begin(&j->engine->rt->mem);
   put_config(j, 1, &t);
-  viva_status status = t.no_memory ? build_no_memory(folder, "config.json", error) : VIVA_OK;
+  viva_status status = t.no_memory ? checkpoint_build_no_memory(folder, "config.json", error) : VIVA_OK;
   if (!status) status = quantize_file(j, folder, "config.json", t.text.items, t.text.count, error);
   json_text_free(&t);
   return status;
@@ -170,7 +170,7 @@ static viva_status write_generation(quantize_job *j, const char *folder, viva_er
   if (c->bos_token >= 0) put_integer(&t, "bos_token_id", (uint64_t)c->bos_token);
   json_text_put(&t, "\n}\n");
   viva_status status = t.no_memory
-                           ? build_no_memory(folder, "generation_config.json", error)
+                           ? checkpoint_build_no_memory(folder, "generation_config.json", error)
                            : quantize_file(j, folder, "generation_config.json", t.text.items, t.text.count, error);
   json_text_free(&t);
   return status;
@@ -374,7 +374,7 @@ static viva_status write_tokenizer(quantize_job *j, const char *folder, arena *a
     json_text_free(&t);
     return status;
   }
-  status = t.no_memory ? build_no_memory(folder, "tokenizer.json", error)
+  status = t.no_memory ? checkpoint_build_no_memory(folder, "tokenizer.json", error)
                        : quantize_file(j, folder, "tokenizer.json", t.text.items, t.text.count, error);
   json_text_free(&t);
   return status;
@@ -385,7 +385,7 @@ viva_status quantize_write_gguf_files(quantize_job *j, const char *folder, viva_
   TRY(write_generation(j, folder, error));
   TRY(quantize_write_chat(j, folder, error));
   arena *a = arena_create(&j->engine->rt->mem, (size_t)64 << 10);
-  if (!a) return build_no_memory(folder, "tokenizer.json", error);
+  if (!a) return checkpoint_build_no_memory(folder, "tokenizer.json", error);
   viva_status status = write_tokenizer(j, folder, a, error);
   arena_free(a);
   return status;

@@ -2,7 +2,7 @@
  *
  *   { "version": "1.0", "truncation", "padding": ignored,
  *     "added_tokens": [{ "id", "content", "single_word", "lstrip", "rstrip", "normalized", "special" }],
- *     "normalizer", "pre_tokenizer", "post_processor", "decoder": components.h,
+ *     "normalizer", "pre_tokenizer", "post_processor", "decoder": tokenizer_json_parts.h,
  *     "model": { "type": "BPE", "vocab": { text: id }, "merges": ["a b"] or [["a", "b"]], flags } }
  */
 #include <string.h>
@@ -19,7 +19,7 @@ typedef struct json_source {
   arena *arena;
   json j;
   json_tokens tokens;
-  components normalizer, pre_tokenizer, post_processor, decoder;
+  tokenizer_json_parts normalizer, pre_tokenizer, post_processor, decoder;
   int has_vocab, has_merges, has_prefix;
   size_t merges_at; /* not 0: merges that wait, there in the text, for what is needed to look them up */
   tokenizer_spec spec;
@@ -196,13 +196,13 @@ static viva_status read_file(json_source *s, viva_error *error) {
     else if (json_string_is(key, "model"))
       status = read_model(s, error);
     else if (json_string_is(key, "normalizer"))
-      status = components_read(j, "normalizer", "normalizers", &s->normalizer, error);
+      status = tokenizer_json_parts_read(j, "normalizer", "normalizers", &s->normalizer, error);
     else if (json_string_is(key, "pre_tokenizer"))
-      status = components_read(j, "pre_tokenizer", "pretokenizers", &s->pre_tokenizer, error);
+      status = tokenizer_json_parts_read(j, "pre_tokenizer", "pretokenizers", &s->pre_tokenizer, error);
     else if (json_string_is(key, "post_processor"))
-      status = components_read(j, "post_processor", "processors", &s->post_processor, error);
+      status = tokenizer_json_parts_read(j, "post_processor", "processors", &s->post_processor, error);
     else if (json_string_is(key, "decoder"))
-      status = components_read(j, "decoder", "decoders", &s->decoder, error);
+      status = tokenizer_json_parts_read(j, "decoder", "decoders", &s->decoder, error);
     else if (json_string_is(key, "truncation") || json_string_is(key, "padding"))
       status = read_ignored(s, key, error);
     else

@@ -218,8 +218,9 @@ static viva_status read_component(json *j, member_list *list, viva_error *error)
   return VIVA_OK;
 }
 
-viva_status components_read(json *j, const char *section, const char *list_key, components *out, viva_error *error) {
-  *out = (components){NULL, 0};
+viva_status tokenizer_json_parts_read(json *j, const char *section, const char *list_key, tokenizer_json_parts *out,
+                                      viva_error *error) {
+  *out = (tokenizer_json_parts){NULL, 0};
   if (json_peek(j) == JSON_NULL) return json_take_null(j, error);
   member_list list = {section, list_key, &out->first, 0};
   TRY(read_component(j, &list, error));

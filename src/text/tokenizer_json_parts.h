@@ -38,14 +38,15 @@ typedef struct component {
 
 #define COMPONENT_UNSET (-1) /* of add_prefix_space and split, whose default differs from type to type */
 
-typedef struct components {
+typedef struct tokenizer_json_parts {
   component *first; /* a Sequence's members, or the one component; NULL: null */
   size_t count;
-} components;
+} tokenizer_json_parts;
 
 /* Reads the value at hand: null, a component, or a Sequence whose members are under list_key ("normalizers" ...).
  * section is for messages. Errors: E_FORMAT, E_UNSUPPORTED (too many members), E_MEMORY. */
-viva_status components_read(json *j, const char *section, const char *list_key, components *out, viva_error *error);
+viva_status tokenizer_json_parts_read(json *j, const char *section, const char *list_key, tokenizer_json_parts *out,
+                                      viva_error *error);
 
 int component_is(const component *c, const char *type);
 
@@ -54,10 +55,10 @@ viva_status component_refuse(const char *section, const component *c, const char
 
 /* Each sets its part of spec, or refuses what it does not know by name (E_UNSUPPORTED). What they make lies in
  * spec->parts. */
-viva_status normalizer_apply(const components *c, tokenizer_spec *spec, viva_error *error);
-viva_status pretokenizer_apply(const components *c, tokenizer_spec *spec, viva_error *error);
-viva_status decoder_apply(const components *c, tokenizer_spec *spec, viva_error *error);
+viva_status normalizer_apply(const tokenizer_json_parts *c, tokenizer_spec *spec, viva_error *error);
+viva_status pretokenizer_apply(const tokenizer_json_parts *c, tokenizer_spec *spec, viva_error *error);
+viva_status decoder_apply(const tokenizer_json_parts *c, tokenizer_spec *spec, viva_error *error);
 /* Sets prefix, suffix, bos, eos, add_bos and the trims of offsets; the lists lie in a. */
-viva_status postprocessor_apply(const components *c, arena *a, tokenizer_spec *spec, viva_error *error);
+viva_status postprocessor_apply(const tokenizer_json_parts *c, arena *a, tokenizer_spec *spec, viva_error *error);
 
 #endif

@@ -87,7 +87,7 @@ static viva_status roberta_apply(const component *c, arena *a, tokenizer_spec *s
   return add_trim(c, spec, error);
 }
 
-viva_status postprocessor_apply(const components *c, arena *a, tokenizer_spec *spec, viva_error *error) {
+viva_status postprocessor_apply(const tokenizer_json_parts *c, arena *a, tokenizer_spec *spec, viva_error *error) {
   for (const component *part = c->first; part; part = part->next) {
     if (component_is(part, "ByteLevel"))
       TRY(add_trim(part, spec, error));

@@ -81,7 +81,7 @@ static viva_status read_normal(const component *c, arena *a, normal_op *op, viva
   return read_pattern(c, a, &op->pattern, error);
 }
 
-viva_status normalizer_apply(const components *c, tokenizer_spec *spec, viva_error *error) {
+viva_status normalizer_apply(const tokenizer_json_parts *c, tokenizer_spec *spec, viva_error *error) {
   normal_op *ops = arena_alloc(spec->parts, (c->count + 1) * sizeof *ops);
   size_t count = 0;
   if (!ops) return no_memory(error);
@@ -157,7 +157,7 @@ static viva_status read_stages(const component *c, arena *a, pre_stage *stages, 
   return VIVA_OK;
 }
 
-viva_status pretokenizer_apply(const components *c, tokenizer_spec *spec, viva_error *error) {
+viva_status pretokenizer_apply(const tokenizer_json_parts *c, tokenizer_spec *spec, viva_error *error) {
   pre_stage *stages = arena_alloc(spec->parts, (c->count + 1) * STAGES_EACH * sizeof *stages);
   size_t count = 0;
   if (!stages) return no_memory(error);
@@ -204,7 +204,7 @@ static viva_status read_decode(const component *c, arena *a, decode_op *op, viva
   return keep(a, c->suffix.text ? c->suffix : (json_string){"</w>", 4}, &op->content, error);
 }
 
-viva_status decoder_apply(const components *c, tokenizer_spec *spec, viva_error *error) {
+viva_status decoder_apply(const tokenizer_json_parts *c, tokenizer_spec *spec, viva_error *error) {
   decode_op *ops = arena_alloc(spec->parts, (c->count + 1) * sizeof *ops);
   size_t count = 0;
   if (!ops) return no_memory(error);

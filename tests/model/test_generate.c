@@ -383,7 +383,7 @@ static void limits(void **state) {
   fixture *f = *state;
   viva_session *s = kit_session(f->model, 30, 0, VIVA_DTYPE_NONE);
   viva_model *other = kit_load(&f->k, "/tiny.gguf", NULL);
-  viva_session *stranger = kit_session(other, 30, 0, VIVA_DTYPE_NONE);
+  viva_session *foreign = kit_session(other, 30, 0, VIVA_DTYPE_NONE);
   f->o.max_new_tokens = CONTEXT - 12;
   refused(f, VIVA_E_LIMIT, "max_new_tokens: 13 prompt tokens and 116 new ones do not fit into a context of 128 tokens");
   f->o.max_new_tokens = UINT64_MAX;
@@ -393,7 +393,7 @@ static void limits(void **state) {
   viva_generate_result *r = generate(f, PROMPT);
   refused(f, VIVA_E_LIMIT, "13 prompt tokens and 4 new ones do not fit: the session holds 16 of 30 tokens");
   assert_int_equal(viva_session_position(s), 16);
-  f->o.session = stranger;
+  f->o.session = foreign;
   refused(f, VIVA_E_ARGUMENT, "session: the session belongs to another model");
   f->o.session = NULL;
   f->o.add_bos = 2;
@@ -412,7 +412,7 @@ static void limits(void **state) {
   refused(f, VIVA_E_ARGUMENT, "top_p");
   viva_generate_result_free(r);
   viva_session_free(s);
-  viva_session_free(stranger);
+  viva_session_free(foreign);
   viva_model_release(other);
 }
 

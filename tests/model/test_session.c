@@ -134,11 +134,11 @@ static void copying(void **state) {
 static void copies_that_are_refused(void **state) {
   fixture *f = *state;
   viva_model *model = kit_load(&f->k, "/tiny.gguf", NULL);
-  viva_session *stranger = kit_session(model, 0, 0, VIVA_DTYPE_NONE), *f32 = kit_session(f->model, 0, 0, VIVA_F32);
-  kit_error(viva_session_copy(stranger, f->session, &f->error), VIVA_E_ARGUMENT, &f->error, "different models");
+  viva_session *foreign = kit_session(model, 0, 0, VIVA_DTYPE_NONE), *f32 = kit_session(f->model, 0, 0, VIVA_F32);
+  kit_error(viva_session_copy(foreign, f->session, &f->error), VIVA_E_ARGUMENT, &f->error, "different models");
   kit_error(viva_session_copy(f32, f->session, &f->error), VIVA_E_ARGUMENT, &f->error, "different KV types");
   kit_error(viva_session_copy(NULL, f->session, &f->error), VIVA_E_ARGUMENT, &f->error, "must not be NULL");
-  viva_session_free(stranger);
+  viva_session_free(foreign);
   viva_session_free(f32);
   viva_model_release(model);
   /* The rotation of a model with dynamic RoPE depends on the capacity. */
@@ -295,14 +295,14 @@ static void batch_errors(void **state) {
   viva_session *a = f->session, *b = kit_session(f->model, 20, 0, VIVA_DTYPE_NONE),
                *f32 = kit_session(f->model, 20, 0, VIVA_F32);
   viva_model *model = kit_load(&f->k, "/tiny.gguf", NULL);
-  viva_session *stranger = kit_session(model, 20, 0, VIVA_DTYPE_NONE);
+  viva_session *foreign = kit_session(model, 20, 0, VIVA_DTYPE_NONE);
   viva_token tokens[3] = {1, 2, 3};
   prefill(f, a, 0, 4);
   prefill(f, b, 0, 20);
   float *before = kept_logits(f, a);
   kit_error(viva_sessions_decode((viva_session *[]){a, f32, a}, tokens, 3, &f->error), VIVA_E_ARGUMENT, &f->error,
             "sessions[1]: the session's KV type");
-  kit_error(viva_sessions_decode((viva_session *[]){a, stranger}, tokens, 2, &f->error), VIVA_E_ARGUMENT, &f->error,
+  kit_error(viva_sessions_decode((viva_session *[]){a, foreign}, tokens, 2, &f->error), VIVA_E_ARGUMENT, &f->error,
             "sessions[1]: the session belongs to another model");
   kit_error(viva_sessions_decode((viva_session *[]){a, a}, tokens, 2, &f->error), VIVA_E_ARGUMENT, &f->error,
             "sessions[1]: the session is given twice");
@@ -321,7 +321,7 @@ static void batch_errors(void **state) {
   free(before);
   viva_session_free(b);
   viva_session_free(f32);
-  viva_session_free(stranger);
+  viva_session_free(foreign);
   viva_model_release(model);
 }
 

@@ -146,14 +146,14 @@ static void test_avx2_encodes_as_scalar(void **state) {
   enum { CHUNK = 8192, STRIDE = 61 };
   static uint32_t from[CHUNK];
   static uint16_t scalar[CHUNK], fast[CHUNK];
-  const number_bulk *twin = avx2_or_skip();
+  const number_bulk *variant = avx2_or_skip();
   for (uint64_t bits = 0; bits <= UINT32_MAX;) {
     for (int i = 0; i < CHUNK; i++, bits += STRIDE) from[i] = (uint32_t)bits;
     number_bulk_scalar()->f16_from_f32(from, scalar, CHUNK);
-    twin->f16_from_f32(from, fast, CHUNK);
+    variant->f16_from_f32(from, fast, CHUNK);
     assert_memory_equal(scalar, fast, sizeof scalar);
     number_bulk_scalar()->bf16_from_f32(from, scalar, CHUNK);
-    twin->bf16_from_f32(from, fast, CHUNK);
+    variant->bf16_from_f32(from, fast, CHUNK);
     assert_memory_equal(scalar, fast, sizeof scalar);
   }
 }
@@ -162,19 +162,19 @@ static void test_avx2_decodes_as_scalar(void **state) {
   (void)state;
   static uint16_t codes[CODES16];
   static float scalar[CODES16], fast[CODES16];
-  const number_bulk *twin = avx2_or_skip();
+  const number_bulk *variant = avx2_or_skip();
   for (uint32_t code = 0; code < CODES16; code++) codes[code] = (uint16_t)code;
   number_bulk_scalar()->f16_to_f32(codes, scalar, CODES16);
-  twin->f16_to_f32(codes, fast, CODES16);
+  variant->f16_to_f32(codes, fast, CODES16);
   assert_memory_equal(scalar, fast, sizeof scalar);
   number_bulk_scalar()->bf16_to_f32(codes, scalar, CODES16);
-  twin->bf16_to_f32(codes, fast, CODES16);
+  variant->bf16_to_f32(codes, fast, CODES16);
   assert_memory_equal(scalar, fast, sizeof scalar);
 }
 
 typedef void (*convert)(const void *from, void *to, size_t count);
 
-enum { MOST = 131 }; /* four steps of the widest twin, and a rest */
+enum { MOST = 131 }; /* four steps of the widest variant, and a rest */
 
 /* Each count, unaligned, in blocks of the exact size (the sanitizers see a read or a write too many). */
 static void check_any_count(convert run, convert scalar, size_t from_bits, size_t to_bits) {

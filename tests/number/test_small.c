@@ -1,6 +1,6 @@
 /* The 8-bit and 4-bit formats: what becomes of each FP32 pattern, against ml_dtypes (tests/golden/number_runs.txt, all
- * 2^32 of them), for the scalar definition and both twins. Every 211th pattern and all around each change of the code;
- * with VIVA_SLOW set every pattern.
+ * 2^32 of them), for the scalar definition and both variants. Every 211th pattern and all around each change of the
+ * code; with VIVA_SLOW set every pattern.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,7 +56,7 @@ typedef void (*convert)(const void *from, void *to, size_t count);
 typedef struct format {
   const char *name;
   uint8_t (*scalar)(float value);
-  convert bulk[2]; /* the scalar twin and AVX2's */
+  convert bulk[2]; /* the scalar variant and AVX2's */
   unsigned bits;
 } format;
 
@@ -88,12 +88,12 @@ static void check_patterns(const format *f, const uint32_t *patterns, const uint
     uint8_t code = f->scalar(f32_from_bits(patterns[i]));
     if (code != expected[i]) fail_msg("%s of %08x: %02x, not %02x", f->name, patterns[i], code, expected[i]);
   }
-  for (int twin = 0; twin < 2 && f->bulk[twin] != NULL; twin++) {
-    f->bulk[twin](patterns, codes, count);
+  for (int variant = 0; variant < 2 && f->bulk[variant] != NULL; variant++) {
+    f->bulk[variant](patterns, codes, count);
     for (size_t i = 0; i < count; i++) {
       unsigned code = code_at(codes, i, f->bits);
       if (code != expected[i]) {
-        fail_msg("%s of %08x, twin %d: %02x, not %02x", f->name, patterns[i], twin, code, expected[i]);
+        fail_msg("%s of %08x, variant %d: %02x, not %02x", f->name, patterns[i], variant, code, expected[i]);
       }
     }
   }
@@ -215,14 +215,14 @@ static void test_scaled_is_a_division_and_a_rounding(void **state) {
   const float specials[SPECIAL] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 0x1p-149f};
   static float values[CHUNK];
   static uint8_t codes[CHUNK], bytes[CHUNK];
-  const number_bulk *twins[2] = {number_bulk_scalar(), avx2_or_scalar()};
+  const number_bulk *variants[2] = {number_bulk_scalar(), avx2_or_scalar()};
   mix_bytes(7, (uint8_t *)values, sizeof values);
   for (size_t i = 0; i < CHUNK / 2; i++) values[i] = (float)(int32_t)f32_bits(values[i]) * 0x1p-31f; /* weights */
   for (size_t i = 0; i < 64; i++) values[CHUNK - 1 - i] = specials[i % SPECIAL];
   for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++) {
-    for (int twin = 0; twin < 2; twin++) {
-      twins[twin]->e4m3_scaled_from_f32(values, scales[s], codes, CHUNK);
-      twins[twin]->int8_scaled_from_f32(values, scales[s], bytes, CHUNK);
+    for (int variant = 0; variant < 2; variant++) {
+      variants[variant]->e4m3_scaled_from_f32(values, scales[s], codes, CHUNK);
+      variants[variant]->int8_scaled_from_f32(values, scales[s], bytes, CHUNK);
       for (size_t i = 0; i < CHUNK; i++) {
         float quotient = values[i] / scales[s];
         uint8_t expected = e4m3_from_f32(quotient);
@@ -238,10 +238,10 @@ static void test_scaled_is_a_division_and_a_rounding(void **state) {
 }
 
 static void check_absmax(const void *values, size_t count, float expected, int expected_flag) {
-  const number_bulk *twins[2] = {number_bulk_scalar(), avx2_or_scalar()};
-  for (int twin = 0; twin < 2; twin++) {
+  const number_bulk *variants[2] = {number_bulk_scalar(), avx2_or_scalar()};
+  for (int variant = 0; variant < 2; variant++) {
     int flag = 0;
-    assert_int_equal(f32_bits(twins[twin]->f32_absmax(values, count, &flag)), f32_bits(expected));
+    assert_int_equal(f32_bits(variants[variant]->f32_absmax(values, count, &flag)), f32_bits(expected));
     assert_int_equal(flag, expected_flag);
   }
 }

@@ -16,12 +16,12 @@
 
 enum { ROUNDS = 2000, MOST = 300 };
 
-static const pack_twins *avx2(void) {
-  if (!cpu_get()->avx2 || !pack_twins_avx2()) {
+static const pack_kernels *avx2(void) {
+  if (!cpu_get()->avx2 || !pack_kernels_avx2()) {
     print_message("no AVX2 here\n");
     skip();
   }
-  return pack_twins_avx2();
+  return pack_kernels_avx2();
 }
 
 /* Kinds: any bits; few values with ties and zeros of both signs; ordinary; subnormal; with a few NaN and infinities. */
@@ -47,7 +47,7 @@ static void assert_same_floats(const float *a, const float *b, size_t count) {
 
 static void test_blocks(void **state) {
   (void)state;
-  const pack_twins *fast = avx2(), *plain = pack_twins_plain();
+  const pack_kernels *fast = avx2(), *plain = pack_kernels_plain();
   float by[MOST / 16 + 1], absmax[2][MOST / 16 + 1], to[2][MOST];
   for (size_t round = 0; round < ROUNDS; round++) {
     const size_t count = round % MOST + 1, block = (size_t)16 << round % 4, blocks = (count + block - 1) / block;
@@ -72,7 +72,7 @@ static void test_blocks(void **state) {
 
 static void test_sparse(void **state) {
   (void)state;
-  const pack_twins *fast = avx2(), *plain = pack_twins_plain();
+  const pack_kernels *fast = avx2(), *plain = pack_kernels_plain();
   float v[SPARSE_24_COLUMNS], size[SPARSE_24_COLUMNS];
   for (size_t round = 0; round < ROUNDS; round++) {
     fill(v, SPARSE_24_COLUMNS, round);
@@ -98,7 +98,7 @@ static void test_sparse(void **state) {
 static void test_nvfp4_least(void **state) {
   (void)state;
   const uint32_t sets[] = {0xff, 0xffff, NVFP4_NEAR, 3, 0x8001};
-  const pack_twins *fast = avx2(), *plain = pack_twins_plain();
+  const pack_kernels *fast = avx2(), *plain = pack_kernels_plain();
   float values[NVFP4_BLOCK], factors[NVFP4_TRIED], squares[NVFP4_TRIED];
   for (size_t round = 0; round < 2 * ROUNDS; round++) {
     fill(values, NVFP4_BLOCK, round);

@@ -28,14 +28,14 @@ static viva_status read_folder(const viva_checkpoint *ck, arena *a, viva_model_c
   allowance left = ck->allowance;
   uint64_t charged;
   int exists;
-  if (path == NULL || generation_path == NULL) return build_no_memory(ck->path, "a path", error);
+  if (path == NULL || generation_path == NULL) return checkpoint_build_no_memory(ck->path, "a path", error);
   viva_status status = file_read_all(ck->rt, a, path, MAX_CONFIG_BYTES, &text, &bytes, error);
   if (status == VIVA_E_NOT_FOUND) return no_config(ck, a, path, error);
   TRY(status);
-  TRY(build_charge_json(&left, bytes, path, &charged, error));
+  TRY(checkpoint_build_charge_json(&left, bytes, path, &charged, error));
   TRY(path_exists(ck->rt, generation_path, &exists, error));
   if (exists) TRY(file_read_all(ck->rt, a, generation_path, MAX_CONFIG_BYTES, &generation, &generation_bytes, error));
-  TRY(build_charge_json(&left, generation_bytes, generation_path, &charged, error));
+  TRY(checkpoint_build_charge_json(&left, generation_bytes, generation_path, &charged, error));
   return config_parse(ck->rt, path, text, bytes, generation_path, generation, generation_bytes, config, error);
 }
 
@@ -48,8 +48,8 @@ viva_status viva_checkpoint_config(const viva_checkpoint *checkpoint, viva_model
     status = gguf_config(checkpoint, &full, error);
   } else {
     arena *a = arena_create(&checkpoint->rt->mem, 16384);
-    status =
-        a ? read_folder(checkpoint, a, &full, error) : build_no_memory(checkpoint->path, "the configuration", error);
+    status = a ? read_folder(checkpoint, a, &full, error)
+               : checkpoint_build_no_memory(checkpoint->path, "the configuration", error);
     arena_free(a);
   }
   return status == VIVA_OK ? options_fill(config, &full, "viva_model_config", error) : status;

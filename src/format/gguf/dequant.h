@@ -1,5 +1,5 @@
 /* format/gguf/dequant.h: decoding of stored values to FP32, as dequant_fn says. The plain C functions are the definition;
- * their AVX2 twins give the same bits. A NaN stays a NaN, but which one is not defined (it is not in the reference
+ * their AVX2 variants give the same bits. A NaN stays a NaN, but which one is not defined (it is not in the reference
  * either).
  */
 #ifndef FORMAT_GGUF_DEQUANT_H
@@ -35,7 +35,7 @@ void dequant_q5_k(const void *from, float *to, size_t count);
 void dequant_q6_k(const void *from, float *to, size_t count);
 void dequant_iq4_xs(const void *from, float *to, size_t count);
 
-/* dequant_avx2.c. NULL: no twin for this type, or not built for x86-64. */
+/* dequant_avx2.c. NULL: no variant for this type, or not built for x86-64. */
 dequant_fn dequant_avx2(file_type type);
 
 #endif

@@ -1,5 +1,6 @@
-/* format/gguf/dequant_avx2.c: AVX2 twins of dequant_32.c and dequant_k.c, equal bit for bit: the codes of a block become 32
- * signed bytes, then FP32, then one multiplication and at most one addition each (never fused: two roundings).
+/* format/gguf/dequant_avx2.c: AVX2 variants of dequant_32.c and dequant_k.c, equal bit for bit: the codes of a block
+ * become 32 signed bytes, then FP32, then one multiplication and at most one addition each (never fused: two
+ * roundings).
  */
 #include "format/gguf/dequant.h"
 
@@ -233,12 +234,12 @@ static void iq4_xs(const void *from, float *to, size_t count) {
 }
 
 dequant_fn dequant_avx2(file_type type) {
-  static const dequant_fn twins[TYPE_COUNT] = {
+  static const dequant_fn variants[TYPE_COUNT] = {
       [TYPE_Q4_0] = q4_0,     [TYPE_Q4_1] = q4_1,   [TYPE_Q5_0] = q5_0,   [TYPE_Q5_1] = q5_1,     [TYPE_Q8_0] = q8_0,
       [TYPE_IQ4_NL] = iq4_nl, [TYPE_MXFP4] = mxfp4, [TYPE_NVFP4] = nvfp4, [TYPE_Q2_K] = q2_k,     [TYPE_Q3_K] = q3_k,
       [TYPE_Q4_K] = q4_k,     [TYPE_Q5_K] = q5_k,   [TYPE_Q6_K] = q6_k,   [TYPE_IQ4_XS] = iq4_xs,
   };
-  return twins[type];
+  return variants[type];
 }
 
 #else

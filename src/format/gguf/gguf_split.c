@@ -67,7 +67,7 @@ static viva_status check_first(const viva_checkpoint *ck, uint64_t number, uint6
 /* Room for all files; the first moves into it. */
 static viva_status make_room(viva_checkpoint *ck, uint64_t count, viva_error *error) {
   checkpoint_file *files = arena_alloc(ck->arena, (size_t)count * sizeof *files); /* at most MAX_PARTS */
-  if (files == NULL) return build_no_memory(ck->path, "the list of files", error);
+  if (files == NULL) return checkpoint_build_no_memory(ck->path, "the list of files", error);
   files[0] = ck->files[0];
   ck->files = files;
   return VIVA_OK;
@@ -78,14 +78,14 @@ static viva_status open_part(checkpoint_build *b, uint64_t number, uint64_t coun
   int exists;
   gguf *g;
   const char *path = part_path(ck->arena, ck->files[0].path, number, count);
-  if (path == NULL) return build_no_memory(ck->path, "a path", error);
+  if (path == NULL) return checkpoint_build_no_memory(ck->path, "a path", error);
   TRY(path_exists(ck->rt, path, &exists, error));
   if (!exists) {
     error_set(error, VIVA_E_NOT_FOUND, "part %" PRIu64 " of %" PRIu64 " is missing: fetch all parts into one folder",
               number, count);
     return fail(path, VIVA_E_NOT_FOUND, error, NULL);
   }
-  TRY(build_add_file(b, path, error));
+  TRY(checkpoint_build_add_file(b, path, error));
   TRY(gguf_read_part(ck, (uint32_t)(number - 1), &g, error));
   if (key_or(g, "split.no", UINT64_MAX) == number - 1 && key_or(g, "split.count", 0) == count) return VIVA_OK;
   error_set(error, VIVA_E_FORMAT, "its keys do not say that it is part %" PRIu64 " of %" PRIu64 ", as its name does",
@@ -105,7 +105,7 @@ static viva_status sort_tensors(viva_checkpoint *ck, viva_error *error) {
   tensor_view *sorted = arena_alloc(ck->arena, count * sizeof *sorted); /* as large as the list that exists */
   const void **order = mem_array(m, count, sizeof *order);
   viva_status status = VIVA_OK;
-  if (sorted == NULL || order == NULL) status = build_no_memory(ck->path, "the list of tensors", error);
+  if (sorted == NULL || order == NULL) status = checkpoint_build_no_memory(ck->path, "the list of tensors", error);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) order[i] = &all[i];
   if (status == VIVA_OK) sort_pointers(order, count, compare_views);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) {

@@ -42,7 +42,7 @@ static viva_status read_first(const viva_npy *f, const npy_array *a, void *first
     return io_read(&f->io, first, bytes, m->offset, error);
   }
   uint8_t *packed = mem_alloc(&f->rt->mem, bytes);
-  if (!packed) return build_no_memory(f->path, "a compressed header", error);
+  if (!packed) return checkpoint_build_no_memory(f->path, "a compressed header", error);
   const viva_status status = io_read(&f->io, packed, bytes, m->offset, error);
   if (status == VIVA_OK && zip_inflate(packed, bytes, first, most, count, &used) == INFLATE_BAD) *count = 0;
   mem_free(&f->rt->mem, packed);
@@ -85,7 +85,7 @@ static int is_npy(const zip_member *m) {
 static viva_status add_member(viva_npy *f, grow *arrays, zip_member *m, uint8_t *scratch, viva_error *error) {
   if (!is_npy(m)) return VIVA_OK;
   npy_array a = {.name = arena_text(f->arena, m->name, m->name_bytes - 4)};
-  if (!a.name) return build_no_memory(f->path, "the list of arrays", error);
+  if (!a.name) return checkpoint_build_no_memory(f->path, "the list of arrays", error);
   if (!utf8_valid(a.name, m->name_bytes - 4) || strlen(a.name) != m->name_bytes - 4)
     return refuse(f, a.name, error, VIVA_E_FORMAT, "a member's name is not UTF-8, or holds a zero byte");
   TRY(zip_locate(&f->io, m, error));
@@ -94,7 +94,7 @@ static viva_status add_member(viva_npy *f, grow *arrays, zip_member *m, uint8_t 
   TRY(check_member(f, &a, error));
   TRY(read_header(f, &a, scratch, error));
   npy_array *item = grow_add(&f->rt->mem, arrays);
-  if (!item) return build_no_memory(f->path, "the list of arrays", error);
+  if (!item) return checkpoint_build_no_memory(f->path, "the list of arrays", error);
   *item = a;
   return VIVA_OK;
 }
@@ -105,7 +105,7 @@ static int compare_names(const void *a, const void *b) {
 
 static viva_status check_names(const viva_npy *f, const grow *arrays, viva_error *error) {
   const void **order = grow_sorted(&f->rt->mem, arrays, 0, compare_names);
-  viva_status status = order ? VIVA_OK : build_no_memory(f->path, "the list of arrays", error);
+  viva_status status = order ? VIVA_OK : checkpoint_build_no_memory(f->path, "the list of arrays", error);
   for (size_t i = 1; status == VIVA_OK && i < arrays->count; i++)
     if (compare_names(order[i - 1], order[i]) == 0)
       status = refuse(f, ((const npy_array *)order[i])->name, error, VIVA_E_FORMAT, "two members have this name");
@@ -127,7 +127,7 @@ static viva_status read_members(viva_npy *f, uint8_t *scratch, viva_error *error
   if (status == VIVA_OK) status = check_names(f, &arrays, error);
   if (status == VIVA_OK) {
     f->arrays = arena_alloc(f->arena, arrays.count * sizeof *f->arrays);
-    if (!f->arrays) status = build_no_memory(f->path, "the list of arrays", error);
+    if (!f->arrays) status = checkpoint_build_no_memory(f->path, "the list of arrays", error);
   }
   if (status == VIVA_OK && arrays.count > 0) memcpy(f->arrays, arrays.items, arrays.count * sizeof *f->arrays);
   if (status == VIVA_OK) f->count = arrays.count;
@@ -138,7 +138,7 @@ static viva_status read_members(viva_npy *f, uint8_t *scratch, viva_error *error
 
 static viva_status read_single(viva_npy *f, uint8_t *scratch, viva_error *error) {
   npy_array *a = f->arrays = arena_alloc(f->arena, sizeof *f->arrays);
-  if (!a) return build_no_memory(f->path, "the array's header", error);
+  if (!a) return checkpoint_build_no_memory(f->path, "the array's header", error);
   *a = (npy_array){.name = "", .place = {.packed = f->io.stat.bytes, .bytes = f->io.stat.bytes}};
   f->count = 1;
   return read_header(f, a, scratch, error);
@@ -150,7 +150,7 @@ static viva_status read_all(viva_npy *f, viva_error *error) {
   TRY(io_read(&f->io, first, have, 0, error));
   f->is_zip = memcmp(first, zip_magic, 4) == 0 || memcmp(first, empty_zip_magic, 4) == 0;
   uint8_t *scratch = mem_alloc(&f->rt->mem, NPY_MAX_HEADER_BYTES);
-  if (!scratch) return build_no_memory(f->path, "an array's header", error);
+  if (!scratch) return checkpoint_build_no_memory(f->path, "an array's header", error);
   const viva_status status = f->is_zip ? read_members(f, scratch, error) : read_single(f, scratch, error);
   mem_free(&f->rt->mem, scratch);
   return status;
@@ -168,11 +168,12 @@ void viva_npy_close(viva_npy *file) {
 viva_status npy_open(runtime *rt, const char *path, viva_npy **out, viva_error *error) {
   *out = NULL;
   viva_npy *f = mem_zalloc(&rt->mem, sizeof *f);
-  if (!f) return build_no_memory(path, "an open file", error);
+  if (!f) return checkpoint_build_no_memory(path, "an open file", error);
   f->rt = runtime_retain(rt);
   f->arena = arena_create(&rt->mem, 1024);
   f->path = f->arena ? arena_text(f->arena, path, strlen(path)) : NULL;
-  viva_status status = f->path ? io_open(rt->io, f->path, &f->io, error) : build_no_memory(path, "an open file", error);
+  viva_status status =
+      f->path ? io_open(rt->io, f->path, &f->io, error) : checkpoint_build_no_memory(path, "an open file", error);
   if (status != VIVA_OK) f->io.io = NULL; /* nothing to close */
   if (status == VIVA_OK) status = read_all(f, error);
   if (status != VIVA_OK) {
@@ -192,7 +193,7 @@ viva_status viva_npy_open(const char *path, const viva_checkpoint_options *optio
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
   TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
-  if (!rt) return build_no_memory(path, "an open file", error);
+  if (!rt) return checkpoint_build_no_memory(path, "an open file", error);
   const viva_status status = npy_open(rt, path, file, error);
   runtime_release(rt);
   return status;
@@ -272,7 +273,7 @@ static viva_status read_stored(const viva_npy *f, const npy_array *a, void *data
   TRY(io_read(&f->io, data, (size_t)h->bytes, a->place.offset + h->header_bytes, error));
   if (!f->is_zip) return VIVA_OK;
   uint8_t *head = mem_alloc(&f->rt->mem, h->header_bytes);
-  if (!head) return build_no_memory(f->path, "an array's header", error);
+  if (!head) return checkpoint_build_no_memory(f->path, "an array's header", error);
   viva_status status = io_read(&f->io, head, h->header_bytes, a->place.offset, error);
   if (status == VIVA_OK)
     status = check_crc(f, a, zip_crc(zip_crc(0, head, h->header_bytes), data, (size_t)h->bytes), error);
@@ -286,7 +287,7 @@ static viva_status read_deflated(const viva_npy *f, const npy_array *a, void *da
   size_t made, used;
   uint8_t *packed = mem_alloc(memory, (size_t)m->packed), *whole = mem_alloc(memory, (size_t)m->bytes);
   viva_status status = packed && whole ? io_read(&f->io, packed, (size_t)m->packed, m->offset, error)
-                                       : build_no_memory(f->path, "a compressed array", error);
+                                       : checkpoint_build_no_memory(f->path, "a compressed array", error);
   if (status == VIVA_OK &&
       (zip_inflate(packed, (size_t)m->packed, whole, (size_t)m->bytes, &made, &used) != INFLATE_END ||
        made != m->bytes))
@@ -319,7 +320,7 @@ viva_status viva_npy_read(const viva_npy *file, size_t index, void *data, size_t
   if (!data) return error_set(error, VIVA_E_ARGUMENT, "data is NULL; expected a buffer of %zu bytes", bytes);
   if (!h->fortran || h->rank < 2) return read_rows(file, a, data, error);
   uint8_t *columns = mem_alloc(&file->rt->mem, bytes);
-  if (!columns) return build_no_memory(file->path, "a column-major array", error);
+  if (!columns) return checkpoint_build_no_memory(file->path, "a column-major array", error);
   const viva_status status = read_rows(file, a, columns, error);
   if (status == VIVA_OK) reorder(h, columns, data, (size_t)(h->bytes / h->elements));
   mem_free(&file->rt->mem, columns);

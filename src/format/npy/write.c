@@ -164,12 +164,12 @@ static viva_status add_members(runtime *rt, const char *path, const viva_tensor_
     if (!name || !utf8_valid(name, strlen(name)) || strlen(name) > 60000)
       return wrong(path, name, error, VIVA_E_ARGUMENT, "a name is NULL, not UTF-8 or longer than 60,000 bytes");
     member *m = grow_add(&rt->mem, members);
-    if (!m) return build_no_memory(path, "the list of arrays", error);
+    if (!m) return checkpoint_build_no_memory(path, "the list of arrays", error);
     TRY(check_array(path, &arrays[i], m, error));
     m->name_bytes = strlen(name) + 4;
   }
   const void **order = grow_sorted(&rt->mem, members, 0, compare_names);
-  viva_status status = order ? VIVA_OK : build_no_memory(path, "the list of arrays", error);
+  viva_status status = order ? VIVA_OK : checkpoint_build_no_memory(path, "the list of arrays", error);
   for (size_t i = 1; status == VIVA_OK && i < count; i++)
     if (compare_names(order[i - 1], order[i]) == 0)
       status =
@@ -204,7 +204,7 @@ static viva_status write_any(const char *path, const viva_tensor_data *arrays, s
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
   TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
-  if (!rt) return build_no_memory(path, "writing", error);
+  if (!rt) return checkpoint_build_no_memory(path, "writing", error);
   const viva_status status = is_zip ? npz_write(rt, path, arrays, count, error) : npy_write(rt, path, arrays, error);
   runtime_release(rt);
   return status;

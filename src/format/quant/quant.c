@@ -5,7 +5,8 @@ static viva_status read_all(quant *q, viva_error *error) {
   mem *m = &q->ck->rt->mem;
   q->arena = arena_create(m, 4096);
   q->roles = mem_array(m, q->ck->tensor_count + 1, 1);
-  if (q->arena == NULL || q->roles == NULL) return build_no_memory(q->ck->path, "the quantised matrices", error);
+  if (q->arena == NULL || q->roles == NULL)
+    return checkpoint_build_no_memory(q->ck->path, "the quantised matrices", error);
   if (q->ck->container == CONTAINER_GGUF) return VIVA_OK; /* its block types say all */
   TRY(quant_config_read(q, error));
   return quant_find_modules(q, error);
@@ -14,7 +15,7 @@ static viva_status read_all(quant *q, viva_error *error) {
 viva_status quant_open(const viva_checkpoint *ck, quant **out, viva_error *error) {
   *out = NULL;
   quant *q = mem_zalloc(&ck->rt->mem, sizeof *q);
-  if (q == NULL) return build_no_memory(ck->path, "the quantised matrices", error);
+  if (q == NULL) return checkpoint_build_no_memory(ck->path, "the quantised matrices", error);
   q->ck = ck;
   q->scheme = "";
   q->allowance = ck->allowance; /* what is left of it */

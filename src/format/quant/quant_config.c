@@ -14,13 +14,13 @@ const char quant_dialects[] = "compressed-tensors, fp8, fbgemm_fp8, modelopt, vi
 viva_status quant_scratch(const config_file *file, config_file *scratch) {
   *scratch = *file;
   scratch->arena = arena_create(&file->rt->mem, 0);
-  return scratch->arena ? VIVA_OK : build_no_memory(file->path, "a part of the JSON text", file->error);
+  return scratch->arena ? VIVA_OK : checkpoint_build_no_memory(file->path, "a part of the JSON text", file->error);
 }
 
 viva_status quant_set_scheme(quant *q, const config_file *file, const char *dialect, json_string word) {
   size_t length = strlen(dialect);
   char *text = arena_alloc(q->arena, length + word.bytes + 2);
-  if (text == NULL) return build_no_memory(file->path, "the quantisation's name", file->error);
+  if (text == NULL) return checkpoint_build_no_memory(file->path, "the quantisation's name", file->error);
   memcpy(text, dialect, length);
   if (word.bytes > 0) {
     text[length++] = ' ';
@@ -33,7 +33,7 @@ viva_status quant_set_scheme(quant *q, const config_file *file, const char *dial
 
 quant_group *quant_add_group(quant *q, viva_error *error) {
   quant_group *g = grow_add(&q->ck->rt->mem, &q->groups);
-  if (g == NULL) build_no_memory(q->ck->path, "the groups of modules", error);
+  if (g == NULL) checkpoint_build_no_memory(q->ck->path, "the groups of modules", error);
   return g;
 }
 
@@ -253,11 +253,11 @@ static viva_status read_file(quant *q, const char *name, viva_status (*parse)(qu
   uint64_t charged;
   int exists;
   file.path = path_join(q->arena, q->ck->folder, name);
-  if (file.path == NULL) return build_no_memory(q->ck->path, "a path", error);
+  if (file.path == NULL) return checkpoint_build_no_memory(q->ck->path, "a path", error);
   TRY(path_exists(file.rt, file.path, &exists, error));
   if (!exists) return VIVA_OK;
   TRY(file_read_all(file.rt, q->arena, file.path, MAX_CONFIG_BYTES, &file.text, &file.bytes, error));
-  TRY(build_charge_json(&q->allowance, file.bytes, file.path, &charged, error));
+  TRY(checkpoint_build_charge_json(&q->allowance, file.bytes, file.path, &charged, error));
   return parse(q, &file);
 }
 

@@ -165,7 +165,7 @@ static viva_status add_module(quant *q, const tensor_view *codes, anchor kind, s
   char *name = arena_text(q->arena, codes->name, module_bytes);
   quant_module *module = arena_alloc(q->arena, sizeof *module);
   quant_module **item = name && module ? grow_add(&q->ck->rt->mem, &q->modules) : NULL;
-  if (item == NULL) return build_no_memory(q->ck->path, "the list of quantised matrices", error);
+  if (item == NULL) return checkpoint_build_no_memory(q->ck->path, "the list of quantised matrices", error);
   *item = module;
   k.module = module->name = name;
   if (codes->rank != 2 || codes->elements == 0) return quant_fail(&k, codes, "expected a matrix that is not empty");

@@ -77,14 +77,14 @@ static int compare_paths(const void *a, const void *b) {
 static viva_status open_all(checkpoint_build *b, const grow *paths, viva_error *error) {
   mem *m = &b->ck->rt->mem;
   const void **order = grow_sorted(m, paths, 0, compare_paths);
-  if (order == NULL) return build_no_memory(b->ck->path, "the folder's names", error);
-  viva_status status = build_files(b, paths->count, error);
+  if (order == NULL) return checkpoint_build_no_memory(b->ck->path, "the folder's names", error);
+  viva_status status = checkpoint_build_files(b, paths->count, error);
   for (size_t i = 0; status == VIVA_OK && i < paths->count; i++) {
-    status = build_add_file(b, *(const char *const *)order[i], error);
+    status = checkpoint_build_add_file(b, *(const char *const *)order[i], error);
     if (status == VIVA_OK) status = safetensors_read(b, (uint32_t)i, i == 0, error);
   }
   mem_free(m, order);
-  return status == VIVA_OK ? build_finish(b, error) : status;
+  return status == VIVA_OK ? checkpoint_build_finish(b, error) : status;
 }
 
 /* Repositories for browsers keep ONNX files in a folder of their own. */
@@ -117,13 +117,13 @@ static viva_status scan(checkpoint_build *b, viva_error *error) {
   int result = ck->rt->io->list(ck->rt->io->user, ck->folder, visit, &l);
   viva_status status;
   if (l.no_memory)
-    status = build_no_memory(ck->path, "the folder's names", error);
+    status = checkpoint_build_no_memory(ck->path, "the folder's names", error);
   else if (result < 0)
     status = io_fail(error, "list the folder", ck->path, result);
   else if (l.safetensors.count > 0)
     status = open_all(b, &l.safetensors, error);
   else if (l.gguf.count == 1)
-    status = build_open_single(b, *(const char **)(void *)l.gguf.items, error);
+    status = checkpoint_build_open_single(b, *(const char **)(void *)l.gguf.items, error);
   else
     status = no_checkpoint(&l, error);
   grow_free(m, &l.safetensors);
@@ -138,7 +138,7 @@ viva_status folder_gguf(runtime *rt, arena *a, const char *folder, const char **
   *path = l.safetensors.count == 0 && l.gguf.count == 1 ? *(const char **)(void *)l.gguf.items : NULL;
   grow_free(&rt->mem, &l.safetensors);
   grow_free(&rt->mem, &l.gguf);
-  return l.no_memory ? build_no_memory(folder, "the folder's names", error) : VIVA_OK;
+  return l.no_memory ? checkpoint_build_no_memory(folder, "the folder's names", error) : VIVA_OK;
 }
 
 /* An index that is no index, or an empty one, is a download that went wrong: shards do without. */
@@ -165,10 +165,10 @@ viva_status shards_open_folder(checkpoint_build *b, const char *path, viva_error
   ck->folder = path;
   const char *index = path_join(ck->arena, path, INDEX_NAME);
   const char *single = path_join(ck->arena, path, SINGLE_NAME);
-  if (index == NULL || single == NULL) return build_no_memory(path, "a path", error);
+  if (index == NULL || single == NULL) return checkpoint_build_no_memory(path, "a path", error);
   /* The single file comes first, as in transformers: an index beside it is a stale one. */
   TRY(path_exists(ck->rt, single, &exists, error));
-  if (exists) return build_open_single(b, single, error);
+  if (exists) return checkpoint_build_open_single(b, single, error);
   TRY(path_exists(ck->rt, index, &exists, error));
   if (!exists) return scan(b, error);
   viva_status status = shards_open_index(b, index, &unreadable, &reason);

@@ -39,7 +39,7 @@ typedef struct reader {
 
 static viva_status bad_length(const checkpoint_file *file, const uint8_t *first, size_t bytes, viva_error *error,
                               const char *problem) {
-  const char *hint = stranger_hint(first, bytes);
+  const char *hint = foreign_file_hint(first, bytes);
   error_set(error, VIVA_E_FORMAT, "%s; %s", problem, hint[0] ? hint : "the file is cut or damaged: fetch it again");
   error_at(error, file->path, NULL, 0, 0);
   return VIVA_E_FORMAT;
@@ -48,7 +48,7 @@ static viva_status bad_length(const checkpoint_file *file, const uint8_t *first,
 /* Reads and checks N. */
 static viva_status read_length(const checkpoint_file *file, uint64_t *length, viva_error *error) {
   char problem[256];
-  uint8_t first[24] = {0}; /* enough to recognise a stranger */
+  uint8_t first[24] = {0}; /* enough to recognise a foreign file */
   uint64_t total = file->io.stat.bytes;
   size_t known = total < sizeof first ? (size_t)total : sizeof first;
   TRY(io_read(&file->io, first, known, 0, error));
@@ -250,7 +250,7 @@ static viva_status read_tensor(reader *r, json_string name, viva_error *error) {
   view.offset = r->data_start + e.offsets[0]; /* ≤ the file's size: checked */
   view.name = arena_text(r->b->ck->arena, name.text, name.bytes);
   tensor_view *place = grow_add(&r->b->ck->rt->mem, &r->b->tensors);
-  if (view.name == NULL || place == NULL) return build_no_memory(r->path, "the list of tensors", error);
+  if (view.name == NULL || place == NULL) return checkpoint_build_no_memory(r->path, "the list of tensors", error);
   *place = view;
   return VIVA_OK;
 }
@@ -315,7 +315,7 @@ static viva_status check_coverage(const reader *r, viva_error *error) {
   mem *m = &r->b->ck->rt->mem;
   const grow *tensors = &r->b->tensors;
   const void **order = grow_sorted(m, tensors, r->first, compare_places);
-  if (order == NULL) return build_no_memory(r->path, "the list of tensors", error);
+  if (order == NULL) return checkpoint_build_no_memory(r->path, "the list of tensors", error);
   viva_status status = walk_places(r, order, tensors->count - r->first, error);
   mem_free(m, order);
   return status;
@@ -350,7 +350,7 @@ viva_status safetensors_read(checkpoint_build *b, uint32_t file, int keep_metada
               .scratch = arena_create(&ck->rt->mem, bytes / 2),
               .first = b->tensors.count};
   viva_status status = VIVA_OK;
-  if (text == NULL || r.scratch == NULL) status = build_no_memory(place->path, "the header", error);
+  if (text == NULL || r.scratch == NULL) status = checkpoint_build_no_memory(place->path, "the header", error);
   if (status == VIVA_OK) status = io_read(&place->io, text, bytes, LENGTH_BYTES, error);
   if (status == VIVA_OK) status = parse(&r, text, bytes, error);
   arena_free(r.scratch);

@@ -1,4 +1,4 @@
-/* format/safetensors/safetensors.h: writing safetensors files. (Reading is safetensors_read in build.h.) */
+/* format/safetensors/safetensors.h: writing safetensors files. (Reading is safetensors_read in checkpoint_build.h.) */
 #ifndef FORMAT_SAFETENSORS_SAFETENSORS_H
 #define FORMAT_SAFETENSORS_SAFETENSORS_H
 

@@ -68,7 +68,7 @@ static viva_status place_shard(stream *s, uint32_t shard, viva_error *error) {
   uint64_t at = SAFETENSORS_LENGTH_BYTES + text.text.count;
   int no_memory = text.no_memory, too_long = text.text.count > SAFETENSORS_MAX_HEADER_BYTES;
   json_text_free(&text);
-  if (no_memory) return build_no_memory(s->folder, "a header", error);
+  if (no_memory) return checkpoint_build_no_memory(s->folder, "a header", error);
   if (too_long)
     return error_set(error, VIVA_E_LIMIT, "a header would be longer than 100,000,000 bytes, the format's limit");
   for (size_t i = 0; i < s->count; i++) {
@@ -84,7 +84,7 @@ viva_status stream_open(runtime *rt, const char *folder, stream_tensor *tensors,
                         const char *const *metadata, size_t metadata_count, stream **out, viva_error *error) {
   *out = NULL;
   stream *s = mem_zalloc(&rt->mem, sizeof *s);
-  if (s == NULL) return build_no_memory(folder, "writing", error);
+  if (s == NULL) return checkpoint_build_no_memory(folder, "writing", error);
   *s = (stream){.rt = runtime_retain(rt), .folder = folder, .tensors = tensors, .count = count, .metadata = metadata};
   s->metadata_count = metadata_count;
   s->open = NO_SHARD;
@@ -92,7 +92,7 @@ viva_status stream_open(runtime *rt, const char *folder, stream_tensor *tensors,
   s->shards = count ? tensors[count - 1].shard + 1 : 1;
   s->order = mem_array(&rt->mem, count + 1, sizeof *s->order);
   s->path = mem_alloc(&rt->mem, strlen(folder) + 1 + NAME_BYTES);
-  viva_status status = s->order && s->path ? VIVA_OK : build_no_memory(folder, "writing", error);
+  viva_status status = s->order && s->path ? VIVA_OK : checkpoint_build_no_memory(folder, "writing", error);
   if (status == VIVA_OK) {
     for (size_t i = 0; i < count; i++) s->order[i] = &tensors[i];
     sort_pointers(s->order, count, compare_tensors);
@@ -159,7 +159,7 @@ static viva_status begin_shard(stream *s, uint32_t shard, viva_error *error) {
   json_text text = json_text_begin(&s->rt->mem);
   build_header(s, shard, &text);
   safetensors_length(length, text.text.count);
-  viva_status status = text.no_memory ? build_no_memory(s->path, "the header", error) : VIVA_OK;
+  viva_status status = text.no_memory ? checkpoint_build_no_memory(s->path, "the header", error) : VIVA_OK;
   if (status == VIVA_OK) status = write_at(s, length, sizeof length, 0, error);
   if (status == VIVA_OK) status = write_at(s, text.text.items, text.text.count, sizeof length, error);
   json_text_free(&text);
@@ -189,7 +189,7 @@ static viva_status write_index(stream *s, viva_error *error) {
     json_text_quoted(&text, name);
   }
   json_text_put(&text, "\n  }\n}\n");
-  viva_status status = text.no_memory ? build_no_memory(s->folder, "the index", error)
+  viva_status status = text.no_memory ? checkpoint_build_no_memory(s->folder, "the index", error)
                                       : create(s, "model.safetensors.index.json", error);
   if (status == VIVA_OK) status = write_at(s, text.text.items, text.text.count, 0, error);
   json_text_free(&text);

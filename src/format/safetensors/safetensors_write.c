@@ -81,7 +81,7 @@ static viva_status add_item(writer *w, const viva_tensor_data *t, uint64_t *tota
   if (ck_add(*total, bytes, total))
     return bad_argument(w, t->name, error, "the tensors have more bytes than a file can hold");
   item *it = grow_add(&w->rt->mem, &w->items);
-  if (it == NULL) return build_no_memory(w->path, "the header", error);
+  if (it == NULL) return checkpoint_build_no_memory(w->path, "the header", error);
   *it = (item){.tensor = t, .place = safetensors_place(type), .type = type};
   return VIVA_OK;
 }
@@ -126,7 +126,7 @@ static viva_status write_sorted(writer *w, const void **order, const char *const
   TRY(check_names(w, order, error));
   sort_pointers(order, w->items.count, compare_items);
   put_header(w, items, metadata, metadata_count);
-  if (w->header.no_memory) return build_no_memory(w->path, "the header", error);
+  if (w->header.no_memory) return checkpoint_build_no_memory(w->path, "the header", error);
   if (w->header.text.count > SAFETENSORS_MAX_HEADER_BYTES)
     return bad_argument(w, NULL, error, "the header would be longer than 100,000,000 bytes, the format's limit");
   return write_file(w, items, error);
@@ -140,7 +140,7 @@ viva_status safetensors_write(runtime *rt, const char *path, const viva_tensor_d
   viva_status status = check_metadata(&w, metadata, metadata_count, error);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) status = add_item(&w, &tensors[i], &total, error);
   const void **order = status == VIVA_OK ? grow_sorted(&rt->mem, &w.items, 0, compare_names) : NULL;
-  if (status == VIVA_OK && order == NULL) status = build_no_memory(path, "the header", error);
+  if (status == VIVA_OK && order == NULL) status = checkpoint_build_no_memory(path, "the header", error);
   if (status == VIVA_OK) status = write_sorted(&w, order, metadata, metadata_count, error);
   mem_free(&rt->mem, order);
   grow_free(&rt->mem, &w.items);
@@ -156,7 +156,7 @@ viva_status viva_safetensors_write(const char *path, const viva_tensor_data *ten
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
   TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
-  if (rt == NULL) return build_no_memory(path, "writing", error);
+  if (rt == NULL) return checkpoint_build_no_memory(path, "writing", error);
   viva_status status = safetensors_write(rt, path, tensors, count, metadata, metadata_count, error);
   runtime_release(rt);
   return status;

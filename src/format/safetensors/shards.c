@@ -51,10 +51,10 @@ static viva_status take_mapping(index_reader *r, json_string tensor, viva_error 
                      (int)(shard.bytes < 200 ? shard.bytes : 200), shard.text, problem);
   TRY(allowance_memory(&r->b->ck->allowance, MAPPING_COST + tensor.bytes + shard.bytes, "the index", r->path, error));
   mapping *m = grow_add(&r->b->ck->rt->mem, &r->mappings);
-  if (m == NULL) return build_no_memory(r->path, "the index", error);
+  if (m == NULL) return checkpoint_build_no_memory(r->path, "the index", error);
   m->tensor = arena_text(r->scratch, tensor.text, tensor.bytes);
   m->shard = arena_text(r->scratch, shard.text, shard.bytes);
-  return m->tensor && m->shard ? VIVA_OK : build_no_memory(r->path, "the index", error);
+  return m->tensor && m->shard ? VIVA_OK : checkpoint_build_no_memory(r->path, "the index", error);
 }
 
 /* metadata.total_size is only compared, with a note in the log: files disagree about tied tensors. */
@@ -125,16 +125,16 @@ static viva_status open_shards(index_reader *r, const void **order, viva_error *
   viva_checkpoint *ck = r->b->ck;
   size_t count = r->mappings.count, shards = 0;
   for (size_t i = 0; i < count; i++) shards += i == 0 || compare_shards(order[i - 1], order[i]) != 0;
-  TRY(build_files(r->b, shards, error));
+  TRY(checkpoint_build_files(r->b, shards, error));
   for (size_t i = 0; i < count; i++) {
     const mapping *m = order[i];
     if (i > 0 && compare_shards(order[i - 1], m) == 0) continue;
     const char *path = path_join(ck->arena, ck->folder, m->shard);
-    if (path == NULL) return build_no_memory(r->path, "a path", error);
+    if (path == NULL) return checkpoint_build_no_memory(r->path, "a path", error);
     int exists;
     TRY(path_exists(ck->rt, path, &exists, error));
     if (!exists) return missing_shard(r, m, path, error);
-    TRY(build_add_file(r->b, path, error));
+    TRY(checkpoint_build_add_file(r->b, path, error));
     uint32_t file = (uint32_t)(ck->file_count - 1);
     TRY(safetensors_read(r->b, file, file == 0, error));
   }
@@ -204,9 +204,9 @@ static void compare_index(const index_reader *r, const void **order) {
 static viva_status open_mapped(index_reader *r, viva_error *error) {
   mem *m = &r->b->ck->rt->mem;
   const void **order = grow_sorted(m, &r->mappings, 0, compare_shards);
-  if (order == NULL) return build_no_memory(r->path, "the index", error);
+  if (order == NULL) return checkpoint_build_no_memory(r->path, "the index", error);
   viva_status status = open_shards(r, order, error);
-  if (status == VIVA_OK) status = build_finish(r->b, error);
+  if (status == VIVA_OK) status = checkpoint_build_finish(r->b, error);
   if (status == VIVA_OK) {
     sort_pointers(order, r->mappings.count, compare_tensors);
     compare_index(r, order);
@@ -233,7 +233,7 @@ viva_status shards_open_index(checkpoint_build *b, const char *path, int *unread
   index_reader r = {
       .b = b, .path = path, .scratch = arena_create(&ck->rt->mem, 4096), .mappings = {.item_bytes = sizeof(mapping)}};
   viva_status status = VIVA_OK;
-  if (ck->folder == NULL || r.scratch == NULL) status = build_no_memory(path, "the index", error);
+  if (ck->folder == NULL || r.scratch == NULL) status = checkpoint_build_no_memory(path, "the index", error);
   if (status == VIVA_OK) {
     status = read_index(&r, error);
     *unreadable = status == VIVA_E_FORMAT;
@@ -272,26 +272,26 @@ static viva_status open_parts(checkpoint_build *b, const char *path, size_t part
   size_t length = strlen(path);
   char number[PART_DIGITS + 1];
   ck->folder = path_folder(ck->arena, path);
-  if (ck->folder == NULL) return build_no_memory(path, "a path", error);
-  TRY(build_files(b, parts, error));
+  if (ck->folder == NULL) return checkpoint_build_no_memory(path, "a path", error);
+  TRY(checkpoint_build_files(b, parts, error));
   for (size_t i = 1; i <= parts; i++) {
     int exists;
     char *part = arena_text(ck->arena, path, length);
-    if (part == NULL) return build_no_memory(path, "a path", error);
+    if (part == NULL) return checkpoint_build_no_memory(path, "a path", error);
     snprintf(number, sizeof number, "%05u", (unsigned)i);
     memcpy(part + length - (sizeof PART_END - 1) - PART_DIGITS, number, PART_DIGITS);
     TRY(path_exists(ck->rt, part, &exists, error));
     if (!exists) continue;
-    TRY(build_add_file(b, part, error));
+    TRY(checkpoint_build_add_file(b, part, error));
     TRY(safetensors_read(b, (uint32_t)(ck->file_count - 1), ck->file_count == 1, error));
   }
-  return build_finish(b, error);
+  return checkpoint_build_finish(b, error);
 }
 
 viva_status shards_open_file(checkpoint_build *b, const char *path, viva_error *error) {
   size_t parts = shards_told(path);
   int exists;
   TRY(path_exists(b->ck->rt, path, &exists, error));
-  if (!exists || parts < 2 || parts > PARTS_MOST) return build_open_single(b, path, error);
+  if (!exists || parts < 2 || parts > PARTS_MOST) return checkpoint_build_open_single(b, path, error);
   return open_parts(b, path, parts, error);
 }

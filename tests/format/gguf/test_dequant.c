@@ -1,6 +1,6 @@
 /* Dequantisation: bit for bit as the gguf package decodes the same random blocks (tests/golden/dequant.txt), and the
- * AVX2 twins as the plain C. All NaN count as the same: which NaN comes out is the processor's choice, in the reference
- * too.
+ * AVX2 variants as the plain C. All NaN count as the same: which NaN comes out is the processor's choice, in the
+ * reference too.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -101,18 +101,18 @@ static void test_type_dequant_equals_gguf_package(void **state) {
   free(values);
 }
 
-/* Every type with an AVX2 twin, for one, two and three blocks in memory of the exact size. */
+/* Every type with an AVX2 variant, for one, two and three blocks in memory of the exact size. */
 static void test_avx2_equals_scalar_for_few_blocks(void **state) {
   (void)state;
   if (!cpu_get()->avx2) {
     print_message("no AVX2 here\n");
     skip();
   }
-  size_t twins = 0;
+  size_t variants = 0;
   for (int t = 0; t < TYPE_COUNT; t++) {
-    dequant_fn twin = dequant_avx2((file_type)t);
-    if (twin == NULL) continue;
-    twins++;
+    dequant_fn variant = dequant_avx2((file_type)t);
+    if (variant == NULL) continue;
+    variants++;
     for (size_t blocks = 0; blocks <= 3; blocks++) {
       size_t count = blocks * type_get((file_type)t)->block_elements;
       uint64_t bytes;
@@ -121,7 +121,7 @@ static void test_avx2_equals_scalar_for_few_blocks(void **state) {
       float *scalar = calloc(count + 1, sizeof *scalar), *fast = calloc(count + 1, sizeof *fast);
       mix_bytes(blocks << 40, data, bytes);
       type_get((file_type)t)->dequant(data, scalar, count);
-      twin(data, fast, count);
+      variant(data, fast, count);
       for (size_t i = 0; i < count; i++) {
         assert_int_equal(mix_same_nan(f32_bits(fast[i])), mix_same_nan(f32_bits(scalar[i])));
       }
@@ -131,7 +131,7 @@ static void test_avx2_equals_scalar_for_few_blocks(void **state) {
       free(fast);
     }
   }
-  assert_int_equal(twins, 14);
+  assert_int_equal(variants, 14);
 }
 
 static void test_safetensors_types(void **state) {

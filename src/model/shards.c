@@ -25,6 +25,12 @@ typedef struct shard {
   int refused; /* the step in one call */
 } shard;
 
+/* What a step needs room for: rows, its description, top results of a row. */
+typedef struct step_room {
+  size_t rows, top;
+  batch_room room;
+} step_room;
+
 struct shards {
   viva_engine *engine; /* borrowed: the model has it */
   rank_set *ranks;
@@ -36,8 +42,7 @@ struct shards {
   shard *each; /* [ranks->count] */
   /* Of the job under way: */
   pthread_mutex_t lock; /* one after another */
-  size_t rows, top;
-  batch_room room;
+  step_room asked, has; /* of a fit; what all ranks have room for */
   batch host;
   shards_wanted wanted;
   int layers;    /* they are to run */
@@ -146,17 +151,17 @@ static viva_status reserve_top(const shards *s, shard *own, size_t top, viva_err
 static viva_status fit_job(void *arg, size_t number, viva_error *error) {
   shards *s = arg;
   shard *own = &s->each[number];
-  batch_room room = s->room;
+  batch_room room = s->asked.room;
   exchange *e = s->ranks->exchange;
   room.kept = BUDGET_LOGIT_ROWS; /* logits are made on the device, whoever has them in the end */
-  const size_t half = exchange_half(e, s->rows);
+  const size_t rows = s->asked.rows, top = s->asked.top, half = exchange_half(e, rows);
   if (half) room.blocks = FORWARD_BATCHES;
   if (half && e->ops->reserve) {
     const viva_status status = e->ops->reserve(e, number, own->b, half * own->w->layout.hidden, error);
     if (status && status != VIVA_E_MEMORY) return status; /* without room sums are not sent ahead */
   }
-  TRY(work_fit(&own->work, own->w, s->rows, room, error));
-  return reserve_top(s, own, s->top < own->dec.vocab ? s->top : own->dec.vocab, error);
+  TRY(work_fit(&own->work, own->w, rows, room, error));
+  return reserve_top(s, own, top < own->dec.vocab ? top : own->dec.vocab, error);
 }
 
 /* Takes the lock, unless the ranks have ended: then one that did not come back may still read what describes its job. */
@@ -167,13 +172,32 @@ static viva_status begin_job(shards *s, viva_error *error) {
   return status;
 }
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static step_room larger_room(step_room a, step_room b) {
+  return (step_room){.rows = larger(a.rows, b.rows),
+                     .top = larger(a.top, b.top),
+                     .room = {.rows = larger(a.room.rows, b.room.rows),
+                              .spans = larger(a.room.spans, b.room.spans),
+                              .pages = larger(a.room.pages, b.room.pages)}};
+}
+
+/* 1: no rank needs to be asked: most steps are like the one before. */
+static int has_been_fitted(const shards *s) {
+  const step_room *has = &s->has, *asked = &s->asked;
+  return has->rows >= asked->rows && has->top >= asked->top && has->room.rows >= asked->room.rows &&
+         has->room.spans >= asked->room.spans && has->room.pages >= asked->room.pages;
+}
+
 viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva_error *error) {
+  viva_status status = VIVA_OK;
   TRY(begin_job(s, error));
-  s->rows = rows;
-  s->top = top;
-  s->room = room;
-  s->step = 0; /* rows may move */
-  const viva_status status = ranks_run(s->ranks, fit_job, s, 0, error);
+  s->asked = (step_room){.rows = rows, .top = top, .room = room};
+  if (!has_been_fitted(s)) {
+    s->step = 0; /* rows may move */
+    status = ranks_run(s->ranks, fit_job, s, 0, error);
+    s->has = status ? (step_room){.rows = 0} : larger_room(s->has, s->asked);
+  }
   pthread_mutex_unlock(&s->lock);
   return status;
 }
@@ -201,13 +225,13 @@ static viva_status check_sums(const shards *s, size_t number, viva_error *error)
   return e->ops->check ? e->ops->check(e, number, error) : VIVA_OK;
 }
 
-/* The rank's part of the logits, which lie at `logits` (dev), to where they are to stay. */
-static viva_status keep_logits(const shards *s, const shard *own, size_t number, const float *logits,
+/* The rank's part of the logits, a row at each of these places (dev), to where they are to stay. */
+static viva_status keep_logits(const shards *s, const shard *own, size_t number, float *const *places,
                                viva_error *error) {
   const shards_wanted *want = &s->wanted;
   const size_t bytes = own->dec.vocab * sizeof(float);
   for (size_t r = 0; r < want->rows; r++) {
-    const float *from = logits + r * own->dec.vocab;
+    const float *from = places[r];
     void **far = want->far[r];
     if (far && far[number] != from) TRY(own->b->ops->copy(own->b, far[number], from, bytes, error));
     if (want->logits)
@@ -221,25 +245,31 @@ static size_t own_top(const shards *s, const shard *own) {
   return s->wanted.top < own->dec.vocab ? s->wanted.top : own->dec.vocab;
 }
 
-static viva_status find_best(const shards *s, shard *own, size_t number, const float *logits, viva_error *error) {
-  TRY(own->b->ops->top(own->b, logits, s->wanted.rows, own->dec.vocab, own_top(s, own), own->ids, own->values, own->nan,
-                       error));
-  TRY(check_sums(s, number, error));
-  return keep_logits(s, own, number, logits, error);
+/* Where rows of logits are made: one after the other; a single row, and all of a step in one call whose best ones it finds
+ * (apart), where they will stay. */
+static void logits_places(const shards *s, const shard *own, size_t number, int apart, float **places) {
+  const shards_wanted *want = &s->wanted;
+  for (size_t r = 0; r < want->rows; r++) {
+    void **far = apart || want->rows == 1 ? want->far[r] : NULL;
+    places[r] = far ? far[number] : own->w->logits + r * own->dec.vocab;
+  }
 }
 
-/* A single row is made where it will stay. */
-static float *logits_place(const shards *s, const shard *own, size_t number) {
-  void **far = s->wanted.far[0];
-  return s->wanted.rows == 1 && far ? far[number] : own->w->logits;
+/* Of rows that lie one after the other. */
+static viva_status find_best(const shards *s, shard *own, size_t number, float *const *places, viva_error *error) {
+  TRY(own->b->ops->top(own->b, places[0], s->wanted.rows, own->dec.vocab, own_top(s, own), own->ids, own->values,
+                       own->nan, error));
+  TRY(check_sums(s, number, error));
+  return keep_logits(s, own, number, places, error);
 }
 
 /* The step in one call, where the device has it. */
 static viva_status whole_job(void *arg, size_t number, viva_error *error) {
   shards *s = arg;
   shard *own = &s->each[number];
-  float *logits = logits_place(s, own, number), *places[BUDGET_LOGIT_ROWS];
-  for (size_t r = 0; r < s->wanted.rows; r++) places[r] = logits + r * own->dec.vocab;
+  float *places[BUDGET_LOGIT_ROWS];
+  const int found = s->wanted.top == 1;
+  logits_places(s, own, number, found, places);
   const batch host = own_batch(s, own, number);
   const viva_status status =
       own->b->ops->decode_step(own->b, &own->dec, &host, s->act, places, own->ids, own->values, own->nan, error);
@@ -247,7 +277,7 @@ static viva_status whole_job(void *arg, size_t number, viva_error *error) {
   if (status && !own->refused) return status;
   TRY(check_sums(s, number, error));
   if (own->refused) return VIVA_OK;
-  return s->wanted.top == 1 ? keep_logits(s, own, number, logits, error) : find_best(s, own, number, logits, error);
+  return found ? keep_logits(s, own, number, places, error) : find_best(s, own, number, places, error);
 }
 
 /* Rows of the step's first half; 0: it runs in one. Rows that are kept in both halves would not lie together. */
@@ -296,9 +326,10 @@ static viva_status step_job(void *arg, size_t number, viva_error *error) {
   const shards_wanted *want = &s->wanted;
   if (s->layers) TRY(run_layers(s, own, number, error));
   if (want->rows == 0) return check_sums(s, number, error);
-  float *logits = logits_place(s, own, number);
-  TRY(forward_head(own->b, &own->dec, s->act, own->w, want->first, want->rows, logits, NULL, error));
-  return find_best(s, own, number, logits, error);
+  float *places[BUDGET_LOGIT_ROWS];
+  logits_places(s, own, number, 0, places);
+  TRY(forward_head(own->b, &own->dec, s->act, own->w, want->first, want->rows, places[0], NULL, error));
+  return find_best(s, own, number, places, error);
 }
 
 /* ---- the best of all parts */

@@ -45,6 +45,7 @@ static cudaError_t stream_create(cudaStream_t *s, unsigned flags) {
 }
 static cudaError_t stream_call(cudaStream_t s) { return (void)s, next(); }
 static cudaError_t event_create(cudaEvent_t *e) { return *e = (cudaEvent_t)(void *)&fake, next(); }
+static cudaError_t event_create_with(cudaEvent_t *e, unsigned flags) { return (void)flags, event_create(e); }
 static cudaError_t event_destroy(cudaEvent_t e) { return (void)e, cudaSuccess; }
 static cudaError_t pool_create(cudaMemPool_t *p, const struct cudaMemPoolProps *properties) {
   (void)properties;
@@ -101,6 +102,7 @@ static const cuda_api api = {.GetDeviceCount = get_count,
                              .StreamDestroy = stream_call,
                              .StreamSynchronize = stream_call,
                              .EventCreate = event_create,
+                             .EventCreateWithFlags = event_create_with,
                              .EventDestroy = event_destroy,
                              .MemPoolCreate = pool_create,
                              .MemPoolSetAttribute = pool_attribute,
@@ -438,6 +440,17 @@ static void sums_by_nccl(void **state) {
   part(j);
 }
 
+/* A rank that gave up is not waited for. */
+static void nobody_waits_for_who_gave_up(void **state) {
+  viva_error error = {0};
+  (void)state;
+  const joined j = join();
+  j.e->ops->give_up(j.e);
+  for (size_t r = 0; r < PAIR; r++) assert_int_equal(j.e->ops->check(j.e, r, &error), VIVA_E_CANCELLED);
+  assert_int_equal(sum_large(&j, &error), VIVA_E_CANCELLED);
+  part(j);
+}
+
 /* Every call of joining fails in turn; without a way to each other, that is said. */
 static void joining_fails_whole(void **state) {
   (void)state;
@@ -467,12 +480,18 @@ static void joining_fails_whole(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(tables_are_whole, begin),       cmocka_unit_test_setup(missing_devices_are_told, begin),
-      cmocka_unit_test_setup(opening_fails_whole, begin),    cmocka_unit_test_setup(memory_ends, begin),
-      cmocka_unit_test_setup(lost_devices_stay_lost, begin), cmocka_unit_test_setup(copies_fail_alone, begin),
-      cmocka_unit_test_setup(pinned_memory, begin),          cmocka_unit_test_setup(packing_tells_places, begin),
-      cmocka_unit_test_setup(sums_without_nccl, begin),      cmocka_unit_test_setup(sums_by_nccl, begin),
+      cmocka_unit_test_setup(tables_are_whole, begin),
+      cmocka_unit_test_setup(missing_devices_are_told, begin),
+      cmocka_unit_test_setup(opening_fails_whole, begin),
+      cmocka_unit_test_setup(memory_ends, begin),
+      cmocka_unit_test_setup(lost_devices_stay_lost, begin),
+      cmocka_unit_test_setup(copies_fail_alone, begin),
+      cmocka_unit_test_setup(pinned_memory, begin),
+      cmocka_unit_test_setup(packing_tells_places, begin),
+      cmocka_unit_test_setup(sums_without_nccl, begin),
+      cmocka_unit_test_setup(sums_by_nccl, begin),
       cmocka_unit_test_setup(joining_fails_whole, begin),
+      cmocka_unit_test_setup(nobody_waits_for_who_gave_up, begin),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,9 @@
 #endif
 
 static cudaError_t event_create(cudaEvent_t *event) { return cudaEventCreate(event); }
+static cudaError_t event_create_with(cudaEvent_t *event, unsigned flags) {
+  return cudaEventCreateWithFlags(event, flags);
+}
 static cudaError_t allocate(void **dev, size_t bytes) { return cudaMalloc(dev, bytes); }
 static cudaError_t graph_instantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags) {
   return cudaGraphInstantiate(exec, graph, flags);
@@ -34,6 +37,7 @@ const cuda_api cuda_api_runtime = {
     .GraphExecDestroy = cudaGraphExecDestroy,
     .GraphDestroy = cudaGraphDestroy,
     .EventCreate = event_create,
+    .EventCreateWithFlags = event_create_with,
     .EventDestroy = cudaEventDestroy,
     .EventRecord = cudaEventRecord,
     .EventSynchronize = cudaEventSynchronize,

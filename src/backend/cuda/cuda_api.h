@@ -30,6 +30,7 @@
   X(GraphExecDestroy, (cudaGraphExec_t exec))                                                                          \
   X(GraphDestroy, (cudaGraph_t graph))                                                                                 \
   X(EventCreate, (cudaEvent_t * event))                                                                                \
+  X(EventCreateWithFlags, (cudaEvent_t * event, unsigned flags))                                                       \
   X(EventDestroy, (cudaEvent_t event))                                                                                 \
   X(EventRecord, (cudaEvent_t event, cudaStream_t stream))                                                             \
   X(EventSynchronize, (cudaEvent_t event))                                                                             \

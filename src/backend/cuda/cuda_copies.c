@@ -7,6 +7,10 @@
 
 /* ---- lifetime */
 
+static viva_status make_event(cuda_backend *c, cudaEvent_t *event, viva_error *error) {
+  return cuda_check(c, c->api->EventCreateWithFlags(event, cudaEventDisableTiming), "making an event", error);
+}
+
 viva_status copies_begin(copies_rank *own, cuda_backend *c, viva_error *error) {
   const cuda_api *api = c->api;
   uint32_t ticks[COPIES_TICKS];
@@ -16,8 +20,8 @@ viva_status copies_begin(copies_rank *own, cuda_backend *c, viva_error *error) {
   for (size_t i = 0; i < COPIES_TICKS; i++) ticks[i] = (uint32_t)i + 1;
   TRY(cuda_check(c, api->StreamCreateWithFlags(&own->stream, cudaStreamNonBlocking), "making a stream", error));
   for (size_t i = 0; i < COPIES_TURNS; i++) {
-    TRY(cuda_check(c, api->EventCreate(&own->whole[i]), "making an event", error));
-    TRY(cuda_check(c, api->EventCreate(&own->sent[i]), "making an event", error));
+    TRY(make_event(c, &own->whole[i], error));
+    TRY(make_event(c, &own->sent[i], error));
   }
   TRY(cuda_check(c, api->Malloc(&dev, words), "taking memory for an exchange", error));
   own->words = dev;

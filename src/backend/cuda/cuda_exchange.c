@@ -71,7 +71,7 @@ static viva_status sum_by_nccl(cuda_exchange *x, size_t rank, float *values, siz
 static viva_status check(exchange *e, size_t rank, viva_error *error) {
   const gpu_rank *own = &exchange_of(e)->each[rank];
   if (!*(volatile uint32_t *)own->failed) return VIVA_OK;
-  return error_set(error, VIVA_E_CANCELLED, "another device of the engine did not come within %llu ms",
+  return error_set(error, VIVA_E_CANCELLED, "another device of the engine gave up, or did not come within %llu ms",
                    EXCHANGE_PATIENCE_NS / 1000000);
 }
 
@@ -115,9 +115,11 @@ static viva_status cuda_exchange_sum_norm(exchange *e, size_t rank, backend *b, 
   CUDA_CALL(b, sum_norm(exchange_of(e), rank, x, norm, error));
 }
 
-/* What waits in NCCL's kernels comes back; our own kernel's patience ends by itself. */
+/* What waits in NCCL's kernels comes back, and the patience of our own ends. */
 static void give_up(exchange *e) {
   cuda_exchange *x = exchange_of(e);
+  for (size_t i = 0; i < e->ranks; i++)
+    if (x->each[i].failed) *(volatile uint32_t *)x->each[i].failed = 1;
   pthread_mutex_lock(&x->lock);
   for (size_t i = 0; i < e->ranks; i++) {
     if (x->comms[i]) x->nccl.CommAbort(x->comms[i]);

@@ -27,7 +27,7 @@ typedef struct step_exchange_group {
   int rank, ranks;
   uint64_t *inbox[EXCHANGE_RANKS]; /* of each rank */
   const uint32_t *base;            /* dev, or NULL: 0; numbers of exchanges are beyond it */
-  uint32_t *failed;                /* pinned: set to 1 when a rank did not come within EXCHANGE_PATIENCE_NS */
+  uint32_t *failed;                /* pinned: 1 once a rank did not come within EXCHANGE_PATIENCE_NS, or gave up */
 } step_exchange_group;
 
 typedef struct step_exchange_args {

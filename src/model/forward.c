@@ -19,6 +19,12 @@
  *     batch 1                        └ q k v, attention, o ─┐                      └ norm, gate, up, down ─ ...
  *
  * Batch 1 may look back at the rows of batch 0, whose keys and values of the same layer are in the cache by then.
+ *
+ * Where the exchange sums in shares, each rank norms its rows of a batch's sum before the last product of the other batch's stage, so
+ * that normed rows travel beside that product; x is whole in a rank's share only, and parts are made in the norm's place:
+ *
+ *     batch 0   q k v, attention, o ─┐                           ┌► gate, up       ...
+ *     batch 1                        └ q k v, attention, norm 0 ─┴ o ─┐        └ norm 1, down ...
  */
 #include "backend/exchange.h"
 #include "model/step.h"
@@ -31,10 +37,16 @@ typedef struct pass {
   const batch *step;
   step_watch *watch;
   int64_t layer;      /* that watch is told of */
-  float *x;           /* its rows of the residual stream */
+  float *x, *norm;    /* its rows of the residual stream, and of norms as floats */
   size_t rows;        /* of x, from here on: all, then the kept ones */
   const char *summed; /* what x is the sum of, once settle has brought the ranks' parts together; NULL: it is whole */
+  int shares;         /* the ranks sum shares of its rows, but for the last layer's */
+  exchange_norm next; /* .rows > 0: of parts that are made in shares: how their sum is normed for the next products */
+  int normed;         /* it is, and on its way */
+  int spread;         /* before the last layer: x's rows are zero on the ranks that do not have them */
 } pass;
+
+static int in_shares(const pass *p) { return p->next.rows > 0; }
 
 /* What an operation made, to whoever looks. */
 static viva_status told(const pass *p, const char *name, const float *values, size_t rows, size_t cols,
@@ -76,12 +88,12 @@ static viva_status products(const pass *p, const linear_args *args, size_t count
   return ops->linear(p->b, args, count, error);
 }
 
-/* Layers that read the rows made last in this mode, which is not FLOAT. */
-static viva_status multiply_codes(const pass *p, input_mode mode, linear_args *args, size_t count, int *gated,
-                                  viva_error *error) {
+/* Layers that read these rows in this mode, which is not FLOAT. */
+static viva_status multiply_codes(const pass *p, input_mode mode, const void *rows, linear_args *args, size_t count,
+                                  int *gated, viva_error *error) {
   for (size_t i = 0; i < count; i++) {
     args[i].input = mode;
-    args[i].xq = p->w->quantized;
+    args[i].xq = rows;
     args[i].accumulate = p->d->accumulate;
   }
   return products(p, args, count, gated, error);
@@ -102,14 +114,18 @@ static viva_status multiply(const pass *p, const linear_args *args, size_t count
   if (packed_count) {
     TRY(p->b->ops->quantize_rows(p->b, p->mode, args->x, args->x_stride, args->m, args->w->cols, p->w->quantized,
                                  error));
-    TRY(multiply_codes(p, p->mode, packed, packed_count, packed_count == count ? gated : NULL, error));
+    TRY(multiply_codes(p, p->mode, p->w->quantized, packed, packed_count, packed_count == count ? gated : NULL, error));
   }
   return dense_count ? p->b->ops->linear(p->b, dense, dense_count, error) : VIVA_OK;
 }
 
-/* x = residual + product: the residual is one rank's part among several. */
+/* x = residual + product: the residual is one rank's part among several, or each rank's own. In shares only the product, beside
+ * x. */
 static void into_x(const pass *p, linear_args *args, const float *residual) {
-  if (p->d->rank == 0) args->residual = residual;
+  if (in_shares(p))
+    args->y = p->norm;
+  else if (p->d->rank == 0 || p->spread)
+    args->residual = residual;
 }
 
 /* x becomes the sum of all ranks' parts. */
@@ -127,7 +143,9 @@ static viva_status settle(pass *p, viva_error *error) {
  * calls the sum. */
 static viva_status part_made(pass *p, const char *stage, viva_error *error) {
   exchange *e = p->d->link;
+  if (in_shares(p)) return e->ops->send_shares(e, p->d->rank, p->b, p->norm, p->rows, p->w->layout.hidden, error);
   p->summed = stage;
+  p->spread = 0;
   if (!e) return settle(p, error);
   return e->ops->send ? e->ops->send(e, p->d->rank, p->b, p->x, p->rows * p->w->layout.hidden, error) : VIVA_OK;
 }
@@ -150,20 +168,53 @@ static viva_status settle_normed(pass *p, float *x, size_t rows, const float *ga
   return p->b->ops->rmsnorm_codes(p->b, x, rows, hidden, gain, p->d->eps, mode, to, error);
 }
 
+/* The mode in which a norm's rows enter these products. */
+static input_mode mode_of_norm(const pass *p, const linear_args *args, size_t count) {
+  return p->b->ops->rmsnorm_codes ? mode_that_suffices(p, args, count) : INPUT_FLOAT;
+}
+
+/* The next sum into x goes in shares, if this pass's do. Its norm, of this gain, is what these products will read. */
+static void expect(pass *p, const float *gain, const linear_args *args, size_t count) {
+  if (!p->shares) return;
+  p->next = (exchange_norm){
+      .rows = p->rows, .n = p->w->layout.hidden, .gain = gain, .eps = p->d->eps, .mode = mode_of_norm(p, args, count)};
+}
+
+/* The rank's share of a sum that was expected, normed. */
+static viva_status norm_share(pass *p, viva_error *error) {
+  exchange *e = p->d->link;
+  if (!in_shares(p) || p->normed) return VIVA_OK;
+  p->normed = 1;
+  return e->ops->norm_shares(e, p->d->rank, p->b, p->x, &p->next, p->spread, error);
+}
+
+/* The products of rows that the ranks normed in shares. */
+static viva_status multiply_shares(pass *p, linear_args *args, size_t count, int *gated, viva_error *error) {
+  exchange *e = p->d->link;
+  const void *rows;
+  TRY(norm_share(p, error));
+  TRY(e->ops->take_shares(e, p->d->rank, p->b, &rows, error));
+  const input_mode mode = p->next.mode;
+  p->next.rows = 0;
+  p->normed = 0;
+  if (mode != INPUT_FLOAT) return multiply_codes(p, mode, rows, args, count, gated, error);
+  for (size_t i = 0; i < count; i++) args[i].x = rows;
+  return multiply(p, args, count, gated, error);
+}
+
 /* A norm of x's rows, settled before, to the place that the layers read. stage: what whoever looks calls it. gated: as in
  * products. */
 static viva_status multiply_normed(pass *p, float *x, const float *gain, const char *stage, linear_args *args,
                                    size_t count, int *gated, viva_error *error) {
-  const backend_ops *ops = p->b->ops;
   const size_t rows = args->m, hidden = p->w->layout.hidden;
-  float *norm = work_at(p->w, p->w->layout.norm_at);
-  const input_mode mode = ops->rmsnorm_codes ? mode_that_suffices(p, args, count) : INPUT_FLOAT;
+  if (in_shares(p)) return multiply_shares(p, args, count, gated, error);
+  const input_mode mode = mode_of_norm(p, args, count);
   if (mode != INPUT_FLOAT) {
     TRY(settle_normed(p, x, rows, gain, mode, p->w->quantized, error));
-    return multiply_codes(p, mode, args, count, gated, error);
+    return multiply_codes(p, mode, p->w->quantized, args, count, gated, error);
   }
-  TRY(settle_normed(p, x, rows, gain, INPUT_FLOAT, norm, error));
-  TRY(told(p, stage, norm, rows, hidden, error));
+  TRY(settle_normed(p, x, rows, gain, INPUT_FLOAT, p->norm, error));
+  TRY(told(p, stage, p->norm, rows, hidden, error));
   return multiply(p, args, count, gated, error);
 }
 
@@ -176,11 +227,27 @@ static viva_status multiply_gated(const pass *p, float *gate, const float *up, i
   const input_mode mode = ops->silu_mul_codes ? mode_that_suffices(p, args, 1) : INPUT_FLOAT;
   if (mode != INPUT_FLOAT) {
     TRY(ops->silu_mul_codes(p->b, gate, up, rows, ffn, mode, p->w->quantized, error));
-    return multiply_codes(p, mode, args, 1, NULL, error);
+    return multiply_codes(p, mode, p->w->quantized, args, 1, NULL, error);
   }
   TRY(ops->silu_mul(p->b, gate, up, gate, rows, ffn, ffn, error));
   TRY(told(p, "product", gate, rows, ffn, error));
   return multiply(p, args, 1, NULL, error);
+}
+
+enum { PROJECTIONS = 3, GATED = 2 };
+
+static void projections(const pass *p, const decoder_layer *l, linear_args *qkv) {
+  const row_layout *w = &p->w->layout;
+  const size_t rows = p->step->rows;
+  qkv[0] = linear(rows, p->norm, w->hidden, &l->q, l->q_bias, work_at(p->w, w->q_at), w->q);
+  qkv[1] = linear(rows, p->norm, w->hidden, &l->k, l->k_bias, work_at(p->w, w->k_at), w->kv);
+  qkv[2] = linear(rows, p->norm, w->hidden, &l->v, l->v_bias, work_at(p->w, w->v_at), w->kv);
+}
+
+static void gate_and_up(const pass *p, const decoder_layer *l, linear_args *args) {
+  const row_layout *w = &p->w->layout;
+  args[0] = linear(p->rows, p->norm, w->hidden, &l->gate, l->gate_bias, work_at(p->w, w->gate_at), w->ffn);
+  args[1] = linear(p->rows, p->norm, w->hidden, &l->up, l->up_bias, work_at(p->w, w->up_at), w->ffn);
 }
 
 /* Normed rows → q, k, v. */
@@ -189,12 +256,10 @@ static viva_status project(pass *p, const decoder_layer *l, viva_error *error) {
   backend *b = p->b;
   const size_t rows = p->step->rows;
   const head_shape h = p->d->heads;
-  float *x = p->x, *norm = work_at(p->w, w->norm_at);
   float *q = work_at(p->w, w->q_at), *k = work_at(p->w, w->k_at), *v = work_at(p->w, w->v_at), eps = p->d->eps;
-  linear_args qkv[3] = {linear(rows, norm, w->hidden, &l->q, l->q_bias, q, w->q),
-                        linear(rows, norm, w->hidden, &l->k, l->k_bias, k, w->kv),
-                        linear(rows, norm, w->hidden, &l->v, l->v_bias, v, w->kv)};
-  TRY(multiply_normed(p, x, l->attention_norm, "attention_norm", qkv, 3, NULL, error));
+  linear_args qkv[PROJECTIONS];
+  projections(p, l, qkv);
+  TRY(multiply_normed(p, p->x, l->attention_norm, "attention_norm", qkv, PROJECTIONS, NULL, error));
   if (l->q_norm) TRY(b->ops->rmsnorm(b, q, q, rows, w->q, h.q_heads, h.head_dim, l->q_norm, eps, error));
   if (l->k_norm) TRY(b->ops->rmsnorm(b, k, k, rows, w->kv, h.kv_heads, h.head_dim, l->k_norm, eps, error));
   TRY(told(p, "q", q, rows, w->q, error));
@@ -230,8 +295,10 @@ static viva_status attend(const pass *p, size_t number, attention_args *attentio
   return attention ? ops->attention(p->b, attention, error) : VIVA_OK;
 }
 
-/* Rotation, attention and its product, of all rows or of the kept ones, which then are the first ones of x. */
-static viva_status look_back(pass *p, const decoder_layer *l, size_t number, int kept, viva_error *error) {
+/* Rotation, attention and its product, of all rows or of the kept ones, which then are the first ones of x. beside: whose share is
+ * normed before the product. */
+static viva_status look_back(pass *p, pass *beside, const decoder_layer *l, size_t number, int kept,
+                             viva_error *error) {
   const row_layout *w = &p->w->layout;
   float *residual = p->x, *out = work_at(p->w, w->out_at);
   linear_args o = linear(kept ? p->step->kept : p->rows, out, w->q, &l->o, l->o_bias, p->x, w->hidden);
@@ -250,25 +317,37 @@ static viva_status look_back(pass *p, const decoder_layer *l, size_t number, int
   if (kept) p->rows = p->step->kept;
   TRY(told(p, "attention", out, p->rows, w->q, error));
   if (kept) {
-    residual = work_at(p->w, w->norm_at);
+    residual = p->norm;
     TRY(p->b->ops->take_rows(p->b, p->x, p->step->kept_rows, p->rows, w->hidden, w->hidden, residual, error));
   }
+  linear_args next[GATED];
+  gate_and_up(p, l, next);
+  expect(p, l->mlp_norm, next, GATED);
   into_x(p, &o, residual);
-  TRY(attention.f16 ? multiply_codes(p, INPUT_F16, &o, 1, NULL, error) : multiply(p, &o, 1, NULL, error));
+  TRY(norm_share(beside, error));
+  TRY(attention.f16 ? multiply_codes(p, INPUT_F16, attention.f16, &o, 1, NULL, error)
+                    : multiply(p, &o, 1, NULL, error));
   return part_made(p, "attention_sum", error);
 }
 
-static viva_status mlp(pass *p, const decoder_layer *l, viva_error *error) {
+/* beside: as in look_back. */
+static viva_status mlp(pass *p, pass *beside, const decoder_layer *l, viva_error *error) {
   const row_layout *w = &p->w->layout;
-  float *norm = work_at(p->w, w->norm_at), *gate = work_at(p->w, w->gate_at), *up = work_at(p->w, w->up_at);
-  linear_args gate_up[2] = {linear(p->rows, norm, w->hidden, &l->gate, l->gate_bias, gate, w->ffn),
-                            linear(p->rows, norm, w->hidden, &l->up, l->up_bias, up, w->ffn)};
+  float *gate = work_at(p->w, w->gate_at), *up = work_at(p->w, w->up_at);
+  linear_args gate_up[GATED], next[PROJECTIONS];
   int gated = 0;
-  TRY(multiply_normed(p, p->x, l->mlp_norm, "mlp_norm", gate_up, 2, &gated, error));
+  gate_and_up(p, l, gate_up);
+  TRY(multiply_normed(p, p->x, l->mlp_norm, "mlp_norm", gate_up, GATED, &gated, error));
   TRY(told(p, "gate", gate, p->rows, w->ffn, error));
   TRY(told(p, "up", up, p->rows, w->ffn, error));
   linear_args down = linear(p->rows, gate, w->ffn, &l->down, l->down_bias, p->x, w->hidden);
+  if (p->shares) { /* another layer follows; the last one sums as a whole */
+    projections(p, l + 1, next);
+    expect(p, l[1].attention_norm, next, PROJECTIONS);
+    p->spread = p->layer + 2 == (int64_t)p->d->layer_count && p->step->kept > 0;
+  }
   into_x(p, &down, p->x);
+  TRY(norm_share(beside, error));
   TRY(multiply_gated(p, gate, up, gated, &down, error));
   return part_made(p, "mlp_sum", error);
 }
@@ -282,27 +361,50 @@ static viva_status run_layer(pass *passes, size_t count, size_t number, viva_err
     pass *p = &passes[i];
     const size_t kept = p->step->kept;
     p->layer = (int64_t)number;
+    p->shares = p->shares && !last;
     TRY(project(p, l, error));
     TRY(last && kept == 0 ? attend(p, number, NULL, error) /* the cache is all that was wanted */
-                          : look_back(p, l, number, last && kept < p->rows, error));
+                          : look_back(p, &passes[count - 1 - i], l, number, last && kept < p->rows, error));
   }
   for (size_t i = 0; i < count; i++) {
     pass *p = &passes[i];
     if (last && p->step->kept == 0) continue;
-    TRY(mlp(p, l, error));
+    TRY(mlp(p, &passes[count - 1 - i], l, error));
   }
   return VIVA_OK;
+}
+
+/* 1 when the ranks may sum shares of these rows in every layer. */
+static int sums_in_shares(const pass *p) {
+  const decoder *d = p->d;
+  const exchange *e = d->link;
+  if (!e || !e->ops->shares || p->watch) return 0;
+  for (size_t i = 0; i < d->layer_count; i++) {
+    linear_args args[PROJECTIONS];
+    projections(p, &d->layers[i], args);
+    exchange_norm norm = {.rows = p->rows, .n = p->w->layout.hidden, .gain = d->layers[i].attention_norm};
+    norm.mode = mode_of_norm(p, args, PROJECTIONS);
+    if (!e->ops->shares(e, &norm)) return 0;
+    gate_and_up(p, &d->layers[i], args);
+    norm.gain = d->layers[i].mlp_norm;
+    norm.mode = mode_of_norm(p, args, GATED);
+    if (!e->ops->shares(e, &norm)) return 0;
+  }
+  return 1;
 }
 
 viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const workspace *w, const batch *dev,
                            size_t count, step_watch *watch, viva_error *error) {
   pass passes[FORWARD_BATCHES];
-  float *x = work_at(w, w->layout.x_at);
+  float *x = work_at(w, w->layout.x_at), *norm = work_at(w, w->layout.norm_at);
   for (size_t i = count; i-- > 0;) { /* the last one's rows lie first */
     pass *p = &passes[i];
-    *p = (pass){.b = b, .d = d, .mode = mode, .w = w, .step = &dev[i], .watch = watch, .layer = -1, .x = x};
+    *p = (pass){
+        .b = b, .d = d, .mode = mode, .w = w, .step = &dev[i], .watch = watch, .layer = -1, .x = x, .norm = norm};
     p->rows = dev[i].rows;
+    p->shares = count > 1 && sums_in_shares(p);
     x += p->rows * w->layout.hidden;
+    norm += p->rows * w->layout.hidden;
     TRY(b->ops->embed(b, &d->embedding, p->step->tokens, p->rows, p->x, error));
     TRY(told(p, "embedding", p->x, p->rows, w->layout.hidden, error));
   }
@@ -314,9 +416,9 @@ viva_status forward_layers(backend *b, const decoder *d, input_mode mode, const 
 viva_status forward_head(backend *b, const decoder *d, input_mode mode, const workspace *w, size_t first, size_t rows,
                          float *logits, step_watch *watch, viva_error *error) {
   const row_layout *l = &w->layout;
-  pass p = {.b = b, .d = d, .mode = mode, .w = w, .watch = watch, .layer = -1};
-  float *x = work_at(w, l->x_at) + first * l->hidden, *norm = work_at(w, l->norm_at);
-  linear_args head = linear(rows, norm, l->hidden, &d->head, NULL, logits, d->vocab);
+  pass p = {.b = b, .d = d, .mode = mode, .w = w, .watch = watch, .layer = -1, .norm = work_at(w, l->norm_at)};
+  float *x = work_at(w, l->x_at) + first * l->hidden;
+  linear_args head = linear(rows, p.norm, l->hidden, &d->head, NULL, logits, d->vocab);
   TRY(multiply_normed(&p, x, d->output_norm, "output_norm", &head, 1, NULL, error));
   return told(&p, "logits", logits, rows, d->vocab, error);
 }

@@ -1,5 +1,5 @@
 /* Models on two GPUs beside one (needs two; what one GPU can show, it shows with two ranks on it, which meet in the host's
- * memory): sums of every size, captured steps and operations in every format, and a rank that does not come. */
+ * memory): sums of every size, captured steps and operations in every format, a rank that does not come, and a GPU that is lost. */
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -424,10 +426,150 @@ static void a_rank_that_stays_away(void **state) {
   kit_end(&k);
 }
 
-int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(sums_sent_ahead),
-                                     cmocka_unit_test(models), cmocka_unit_test(long_prompts),
-                                     cmocka_unit_test(a_rank_that_stays_away)};
+/* ---- a GPU that is lost: in a process of its own, where the GPU stays lost */
+
+typedef struct loss {
+  const char *in;            /* the call of rank 1 in which its GPU is lost */
+  int after;                 /* calls before it */
+  const backend_ops *before; /* rank 1's own */
+} loss;
+
+static loss lost;
+
+/* A kernel of the GPU reads where nothing is; calls fail from then on, sooner or later. */
+static void lose_gpu(backend *b, const char *in) {
+  float *const nowhere = (float *)(uintptr_t)256;
+  if (strcmp(in, lost.in) || lost.after-- != 0) return;
+  (void)lost.before->silu_mul(b, nowhere, nowhere, nowhere, 1, 64, 64, NULL);
+}
+
+static viva_status linear_lost(backend *b, const linear_args *args, size_t count, viva_error *error) {
+  lose_gpu(b, "linear");
+  return lost.before->linear(b, args, count, error);
+}
+static viva_status step_lost(backend *b, const decoder *d, const batch *host, input_mode mode, float *const *logits,
+                             viva_token *best, float *values, uint8_t *nan, viva_error *error) {
+  lose_gpu(b, "decode_step");
+  return lost.before->decode_step(b, d, host, mode, logits, best, values, nan, error);
+}
+static viva_status top_lost(backend *b, const float *logits, size_t rows, size_t n, size_t k, viva_token *ids,
+                            float *values, uint8_t *nan, viva_error *error) {
+  lose_gpu(b, "top");
+  return lost.before->top(b, logits, rows, n, k, ids, values, nan, error);
+}
+static viva_status download_lost(backend *b, void *to, const void *dev, size_t bytes, viva_error *error) {
+  lose_gpu(b, "download");
+  return lost.before->download(b, to, dev, bytes, error);
+}
+
+enum { LONG_PROMPT = 2100 };
+
+/* A prefill in halves, steps, the best of a step, logits on the host: until one of them fails. */
+static viva_status talk_until(viva_session *s, viva_token *next, viva_error *error) {
+  static viva_token tokens[LONG_PROMPT];
+  viva_step_part part = viva_step_part_default();
+  viva_top top[3];
+  const float *logits;
+  kit_tokens(tokens, LONG_PROMPT, VOCAB, 5);
+  TRY(viva_session_truncate(s, 0, error));
+  TRY(viva_session_prefill(s, tokens, LONG_PROMPT, NULL, error));
+  next[0] = tokens[0];
+  for (int i = 1; i < STEPS; i++) TRY(viva_session_decode_argmax(s, next[i - 1], &next[i], error));
+  part.session = s;
+  part.tokens = next;
+  part.count = 1;
+  part.logits = VIVA_STEP_LAST;
+  part.top_k = 3;
+  part.top = top;
+  TRY(viva_step(&part, 1, NULL, error));
+  return viva_session_logits(s, &logits, NULL, error);
+}
+
+#define LOSS_MOST_NS 10000000000ull /* twice EXCHANGE_PATIENCE_NS, which the ranks' is far beyond */
+
+static void talk_on_one(kit *k) {
+  backend *cpu = k->engine->backend;
+  viva_error error = {0};
+  viva_token next[STEPS];
+  k->engine->backend = one->backend;
+  viva_model *model = kit_load(k, "/m", NULL);
+  viva_session *s = kit_session(model, LONG_PROMPT + 2 * STEPS, LONG_PROMPT, VIVA_DTYPE_NONE);
+  kit_ok(talk_until(s, next, &error), &error);
+  viva_session_free(s);
+  viva_model_release(model);
+  k->engine->backend = cpu;
+}
+
+/* What the process does. */
+static void lose_in(void **state) {
+  kit k;
+  viva_error error = {0}, later = {0};
+  viva_token next[STEPS];
+  const float *logits;
+  backend *b = pair->ranks->each[1].b;
+  (void)state;
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  put_model(k.io, 512);
+  viva_model_options o = viva_model_options_default();
+  o.weights = "fp8";
+  k.engine->ranks = pair->ranks;
+  viva_model *model = kit_load(&k, "/m", &o);
+  viva_session *s = kit_session(model, LONG_PROMPT + 2 * STEPS, LONG_PROMPT, VIVA_DTYPE_NONE);
+  kit_ok(talk_until(s, next, &error), &error);
+  backend_ops ops = *b->ops;
+  lost.before = b->ops;
+  ops.linear = linear_lost;
+  ops.decode_step = step_lost;
+  ops.top = top_lost;
+  ops.download = download_lost;
+  b->ops = &ops;
+  const uint64_t began = clock_ns();
+  kit_error(talk_until(s, next, &error), VIVA_E_DEVICE, &error, "rank 1 of the engine's 2 (cuda 1) is lost");
+  const uint64_t took = clock_ns() - began;
+  print_message("lost in %s: %.2f s: %s\n", lost.in, (double)took * 1e-9, error.message);
+  assert_true(took < LOSS_MOST_NS);
+  kit_error(viva_session_decode(s, 1, &later), VIVA_E_DEVICE, &later, "is lost");
+  kit_error(viva_session_prefill(s, next, 1, NULL, &later), VIVA_E_DEVICE, &later, "is lost");
+  kit_error(viva_session_decode_argmax(s, 1, next, &later), VIVA_E_DEVICE, &later, "is lost");
+  assert_int_not_equal(viva_session_logits(s, &logits, NULL, &later), VIVA_OK);
+  viva_session_free(s);
+  viva_model_release(model);
+  k.engine->ranks = NULL;
+  b->ops = lost.before;
+  talk_on_one(&k);
+  viva_engine_release(k.engine);
+  memory_io_free(k.io);
+}
+
+static int run_lost(const char *in, const char *after) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(lose_in)};
+  lost.in = in;
+  lost.after = atoi(after);
+  return cmocka_run_group_tests(tests, open_all, close_all);
+}
+
+/* In a prefill, a step, the choice of the best, what brings logits: the other GPU's engine goes on. */
+static void gpus_that_are_lost(void **state) {
+  static const char *const losses[][2] = {{"linear", "9"}, {"decode_step", "3"}, {"top", "0"}, {"download", "0"}};
+  (void)state;
+  if (!pair) skip();
+  for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
+    int status = -1;
+    const pid_t child = fork();
+    if (child == 0) {
+      execl("/proc/self/exe", "test_cuda_ranks", "lose", losses[i][0], losses[i][1], (char *)NULL);
+      _exit(127);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) fail_msg("a GPU lost in %s: status %#x", losses[i][0], status);
+  }
+}
+
+int main(int argc, char **argv) {
+  if (argc == 4 && !strcmp(argv[1], "lose")) return run_lost(argv[2], argv[3]);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(sums),         cmocka_unit_test(sums_sent_ahead),    cmocka_unit_test(models),
+      cmocka_unit_test(long_prompts), cmocka_unit_test(gpus_that_are_lost), cmocka_unit_test(a_rank_that_stays_away)};
   viva_device_info info = {.size = sizeof info};
   size_t i = 0;
   while (viva_device_list(i, &info, NULL) == VIVA_OK && info.kind != VIVA_DEVICE_CUDA) i++;

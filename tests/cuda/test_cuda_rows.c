@@ -213,7 +213,7 @@ enum { SUM_RANKS = 3, SUM_OWN = 1, SUM_TICK = 7 };
 static step_exchange_sum_args sum_of(const float *parts, size_t count, float *x) {
   const uint32_t tick = SUM_TICK, failed = 0;
   step_exchange_sum_args a = {
-      .rank = SUM_OWN, .ranks = SUM_RANKS, .x = x, .count = count, .tick = SUM_TICK, .blocks = 64};
+      .rank = SUM_OWN, .ranks = SUM_RANKS, .x = x, .own = x, .count = count, .tick = SUM_TICK, .blocks = 64};
   a.failed = cuda_kit_put(&kit, &failed, sizeof failed);
   for (size_t r = 0; r < SUM_RANKS; r++) {
     if (r == SUM_OWN) continue;
@@ -243,7 +243,7 @@ static void sum_and_norm_of(size_t n, input_mode mode) {
   const step_exchange_sum_args alone = sum_of(parts, count, sum), both = sum_of(parts, count, x);
   const exchange_norm norm = {.rows = ROWS, .n = n, .gain = far_gain, .eps = 1e-5f, .mode = mode, .to = to};
   assert_int_equal(c->kernels->exchange_sum(q, &alone), 0);
-  assert_int_equal(c->kernels->exchange_norm(q, &both, &norm), 0);
+  assert_int_equal(c->kernels->exchange_norm(q, &both, &norm, 0), 0);
   if (mode == INPUT_FLOAT)
     assert_int_equal(kit.ops->rmsnorm(kit.b, sum, then, ROWS, n, 1, n, far_gain, 1e-5f, NULL), VIVA_OK);
   else
@@ -260,12 +260,64 @@ static void sum_and_norm_of(size_t n, input_mode mode) {
   free(parts), free(gain), free(expected), free(at_once), free(after), free(zeros);
 }
 
+/* A share of the rows, added to what x has there: the bits of the sum of all, one after the other, and its norm. */
+static void share_of(size_t n, input_mode mode) {
+  enum { ROWS = 5, FIRST = 2, SHARE = 2 };
+  cuda_backend *c = cuda_of(kit.b);
+  const step_queue q = {.stream = c->stream};
+  const size_t count = SHARE * n, bytes = count * sizeof(float);
+  const size_t room = mode == INPUT_FLOAT ? ROWS * n * sizeof(float) : kit.ops->quantized_bytes(kit.b, mode, ROWS, n);
+  uint64_t seed = n + 1;
+  float *parts = malloc(SUM_RANKS * bytes), *gain = malloc(n * sizeof *gain), *x = malloc(ROWS * n * sizeof *x);
+  float *sums = malloc(ROWS * n * sizeof *x), *found = malloc(ROWS * n * sizeof *x);
+  uint8_t *share = malloc(room), *all = malloc(room), *zeros = calloc(room, 1);
+  kit_fill(parts, SUM_RANKS * count, &seed);
+  kit_fill(gain, n, &seed);
+  kit_fill(x, ROWS * n, &seed);
+  memcpy(sums, x, ROWS * n * sizeof *x);
+  for (size_t i = 0; i < count; i++)
+    sums[FIRST * n + i] = x[FIRST * n + i] + parts[i] + parts[count + i] + parts[2 * count + i];
+  const float *far_gain = cuda_kit_put(&kit, gain, n * sizeof *gain);
+  float *far_x = cuda_kit_put(&kit, x, ROWS * n * sizeof *x),
+        *far_sums = cuda_kit_put(&kit, sums, ROWS * n * sizeof *x);
+  void *to = cuda_kit_put(&kit, zeros, room), *then = cuda_kit_put(&kit, zeros, room);
+  step_exchange_sum_args a = sum_of(parts, count, far_x + FIRST * n);
+  a.own = cuda_kit_put(&kit, parts + SUM_OWN * count, bytes);
+  a.before = a.x;
+  const exchange_norm norm = {.rows = ROWS, .n = n, .gain = far_gain, .eps = 1e-5f, .mode = mode, .to = to};
+  assert_int_equal(c->kernels->exchange_wait(q, &a), 0);
+  assert_int_equal(c->kernels->exchange_norm(q, &a, &norm, FIRST), 0);
+  assert_int_not_equal(c->kernels->exchange_norm(q, &a, &norm, ROWS - 1), 0); /* rows that norm does not have */
+  if (mode == INPUT_FLOAT)
+    assert_int_equal(kit.ops->rmsnorm(kit.b, far_sums, then, ROWS, n, 1, n, far_gain, 1e-5f, NULL), VIVA_OK);
+  else
+    assert_int_equal(kit.ops->rmsnorm_codes(kit.b, far_sums, ROWS, n, far_gain, 1e-5f, mode, then, NULL), VIVA_OK);
+  cuda_kit_get(&kit, found, far_x, ROWS * n * sizeof *x);
+  cuda_kit_same("a share of a sum, and rows beside it", sums, found, ROWS * n);
+  cuda_kit_get(&kit, share, to, room);
+  cuda_kit_get(&kit, all, then, room);
+  const size_t row = mode == INPUT_FLOAT ? n * sizeof(float) : mode == INPUT_F16 ? n * sizeof(uint16_t) : n;
+  for (size_t i = 0; i < ROWS * row; i++) {
+    const uint8_t expected = i / row >= FIRST && i / row < FIRST + SHARE ? all[i] : 0;
+    if (share[i] != expected) fail_msg("the norm of a share of %zu, mode %d: byte %zu differs", n, (int)mode, i);
+  }
+  if (mode != INPUT_FLOAT) {
+    const size_t scales = (size_t)((uint8_t *)step_quantized_scales(to, mode, ROWS, n) - (uint8_t *)to);
+    assert_memory_equal(share + scales + FIRST * sizeof(float), all + scales + FIRST * sizeof(float),
+                        SHARE * sizeof(float));
+  }
+  cuda_kit_drop(&kit);
+  free(parts), free(gain), free(x), free(sums), free(found), free(share), free(all), free(zeros);
+}
+
 static void sums_with_their_norm(void **state) {
   static const size_t widths[] = {260, 576, 2048, 4096, 8192}; /* EXCHANGE_NORM_LEAST rounded up, to _MOST */
   (void)state;
   for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
     sum_and_norm_of(widths[w], INPUT_FLOAT);
     for (size_t m = 0; m < sizeof code_modes / sizeof *code_modes; m++) sum_and_norm_of(widths[w], code_modes[m]);
+    share_of(widths[w], INPUT_FLOAT);
+    for (size_t m = 0; m < sizeof code_modes / sizeof *code_modes; m++) share_of(widths[w], code_modes[m]);
   }
 }
 

@@ -16,8 +16,9 @@
 #include "base/error.h"
 #include "lib/far_device.h"
 #include "lib/model_kit.h"
+#include "lib/share_exchange.h"
 
-enum { PROMPT = 45, HALVES = 2, ROWS = PROMPT + HALVES, NEXT = 6, MOST = 4 };
+enum { PROMPT = 45, HALVES = 2, FIRST = 30, SECOND = 25, ROWS = PROMPT + SECOND + HALVES, NEXT = 6, MOST = 4 };
 
 /* Steps of so many rows and more run as two halves, as they do on GPUs. */
 enum { SPLIT = 32 };
@@ -87,10 +88,9 @@ static void talk(const trial *t, viva_model *model, outcome *out) {
   viva_session_free(b);
 }
 
-/* A step that several devices run as two halves, of which the first ends within a sequence: logits of its last row, and of a token
- * behind the other sequence, whose keys both halves made. */
+/* A step that several devices run as two halves, of which the first ends within a sequence: logits of the other sequence's rows, and
+ * of a token behind each, whose keys both halves made. */
 static void talk_in_halves(const trial *t, viva_model *model, float *logits) {
-  enum { FIRST = 30, SECOND = 25 };
   viva_error error = {0};
   viva_token tokens[FIRST + SECOND];
   viva_session *sessions[HALVES];
@@ -102,14 +102,15 @@ static void talk_in_halves(const trial *t, viva_model *model, float *logits) {
     parts[i].session = sessions[i];
     parts[i].tokens = tokens + i * FIRST;
     parts[i].count = i ? SECOND : FIRST;
-    parts[i].logits = i ? VIVA_STEP_LAST : VIVA_STEP_NONE;
+    parts[i].logits = i ? VIVA_STEP_ALL : VIVA_STEP_NONE;
+    parts[i].all_logits = i ? logits : NULL;
   }
   kit_ok(viva_step(parts, HALVES, NULL, &error), &error);
-  kit_ok(viva_session_decode(sessions[0], tokens[0], &error), &error);
   for (size_t i = 0; i < HALVES; i++) {
     const float *row;
+    kit_ok(viva_session_decode(sessions[i], tokens[i], &error), &error);
     kit_ok(viva_session_logits(sessions[i], &row, NULL, &error), &error);
-    memcpy(logits + i * t->vocab, row, t->vocab * sizeof *row);
+    memcpy(logits + (SECOND + i) * t->vocab, row, t->vocab * sizeof *row);
     viva_session_free(sessions[i]);
   }
 }
@@ -166,15 +167,19 @@ static int is_packed(const char *weights) {
   return weights && strchr("fni", *weights) && strcmp(weights, "f32") && strcmp(weights, "f16");
 }
 
-static void compare_on(const trial *trials, size_t count, size_t ranks, void (*put)(memory_io *io), int far) {
+typedef enum places { HERE = 0, FAR = 1, FAR_DECODES = 2, IN_SHARES = 3 /* here, sums in shares */ } places;
+
+static void compare_on(const trial *trials, size_t count, size_t ranks, void (*put)(memory_io *io), places where) {
+  const int far = where == FAR || where == FAR_DECODES;
   kit one, many;
   far_device devices_of[MOST];
   begin(&one, 1);
   begin(&many, ranks);
   if (put) put(one.io), put(many.io);
+  if (where == IN_SHARES) share_exchange_begin(many.engine->ranks, SPLIT);
   for (size_t r = 0; far && r < ranks; r++) {
     far_begin_at(&devices_of[r], &many.engine->ranks->each[r].b, r % 2 ? FAR_PREPARE | FAR_PACK : FAR_PREPARE);
-    if (far > 1) far_add_decode(&devices_of[r]);
+    if (where == FAR_DECODES) far_add_decode(&devices_of[r]);
   }
   for (size_t i = 0; i < count; i++) {
     outcome a = {0}, b = {0};
@@ -192,6 +197,7 @@ static void compare_on(const trial *trials, size_t count, size_t ranks, void (*p
     }
     free(a.logits), free(b.logits);
   }
+  if (where == IN_SHARES) assert_true(share_exchange_norms(many.engine->ranks) > 0);
   for (size_t r = 0; far && r < ranks; r++) far_end(&devices_of[r]);
   kit_end(&one);
   end(&many);
@@ -233,8 +239,8 @@ static void formats_and_modes(void **state) {
     far[count] = near[count];
     far[count++].act = modes[(i + 1) % MODES];
   }
-  compare_on(near, count, 2, put_formats, 0);
-  compare_on(far, count, 2, put_formats, 2);
+  compare_on(near, count, 2, put_formats, HERE);
+  compare_on(far, count, 2, put_formats, FAR_DECODES);
 }
 
 static void put_shapes(memory_io *io) {
@@ -254,9 +260,38 @@ static void shapes(void **state) {
                                  {"/biased", NULL, VIVA_ACT_16, VIVA_F16, 70},
                                  {"/tiny.gguf", NULL, VIVA_ACT_16, VIVA_F16, 299}};
   (void)state;
-  compare_on(trials, 3, 3, put_shapes, 0);
-  compare_on(trials, 3, 3, put_shapes, 1);
-  compare_on(trials + 3, 1, 2, NULL, 0);
+  compare_on(trials, 3, 3, put_shapes, HERE);
+  compare_on(trials, 3, 3, put_shapes, FAR);
+  compare_on(trials + 3, 1, 2, NULL, HERE);
+}
+
+static void put_deep(memory_io *io) {
+  put_shapes(io);
+  small_model_put(io, "/deep",
+                  &(small_model){.hidden = 64,
+                                 .ffn = 128,
+                                 .layers = 5,
+                                 .heads = 4,
+                                 .kv_heads = 2,
+                                 .head_dim = 16,
+                                 .vocab = 70,
+                                 .mlp_bias = 1});
+  small_model_put(io, "/flat", &(small_model){.layers = 1, .heads = 4, .kv_heads = 2, .vocab = 70});
+}
+
+/* Each rank sums, norms and keeps its share of the rows; of layers whose rows are quantised the sums are whole. */
+static void shares(void **state) {
+  static const trial two[] = {{"/deep", NULL, VIVA_ACT_16, VIVA_F16, 70},
+                              {"/deep", "fp8", VIVA_ACT_16, VIVA_F16, 70},
+                              {"/deep", "nvfp4,layers.3=f16", VIVA_ACT_FP8, VIVA_F32, 70},
+                              {"/flat", NULL, VIVA_ACT_16, VIVA_F16, 70},
+                              {"/tiny.gguf", NULL, VIVA_ACT_16, VIVA_F16, 299}};
+  static const trial three[] = {{"/smol", NULL, VIVA_ACT_16, VIVA_F32, 131},
+                                {"/qwen3", NULL, VIVA_ACT_16, VIVA_F16, 70},
+                                {"/biased", NULL, VIVA_ACT_16, VIVA_F16, 70}};
+  (void)state;
+  compare_on(two, 5, 2, put_deep, IN_SHARES);
+  compare_on(three, 3, 3, put_shapes, IN_SHARES);
 }
 
 /* ---- what cannot be shared */
@@ -495,9 +530,9 @@ static void steps_between_blocks(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(formats_and_modes), cmocka_unit_test(shapes),
-                                     cmocka_unit_test(refusals),          cmocka_unit_test(plans),
-                                     cmocka_unit_test(a_rank_dies),       cmocka_unit_test(a_rank_hangs),
-                                     cmocka_unit_test(two_threads),       cmocka_unit_test(steps_between_blocks)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(formats_and_modes), cmocka_unit_test(shapes),      cmocka_unit_test(shares),
+      cmocka_unit_test(refusals),          cmocka_unit_test(plans),       cmocka_unit_test(a_rank_dies),
+      cmocka_unit_test(a_rank_hangs),      cmocka_unit_test(two_threads), cmocka_unit_test(steps_between_blocks)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

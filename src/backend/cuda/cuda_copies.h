@@ -11,6 +11,16 @@
  * That a kernel which sees a word sees the part before it rests on the copies' being made one after the other, each whole before
  * the next begins.
  *
+ * Sums in shares go the same way, in other rows: a part's rows of a share to the rank whose share it is, and then that share's
+ * normed rows to all, into one of COPIES_NORMS places for whole norms, each with words of its own:
+ *
+ *   stream    ... product ─┬─ other work ... sum, norm of a share ─┬─ other work ... wait, product
+ *   copies                 └► part n ► word n ─┘                   └► rows n ► word n ─┘
+ *
+ * A part may be written again once the rows normed from it were taken: whoever sent them had seen this rank's word, which
+ * followed its part. Nor is a norm's place used too soon: rows n + 2 come from a rank that had this one's part n + 2, which was made
+ * from what followed rows n (the same half of a step).
+ *
  * A place is used again by send n + COPIES_TURNS, which follows the other rank's sum n + 2, which had this rank's send n + 2, which
  * follows its sum n: so what lay there has been read.
  */
@@ -21,6 +31,7 @@
 #include "backend/exchange.h"
 
 #define COPIES_TURNS      4
+#define COPIES_NORMS      2   /* one for each half of a step */
 #define COPIES_ON_THE_WAY 2   /* sends that no sum was asked for */
 #define COPIES_TICKS      256 /* words that tell sends apart; a multiple of COPIES_TURNS */
 
@@ -33,11 +44,13 @@ typedef struct copies_rank {
   cuda_backend *c;
   cudaStream_t stream;
   cudaEvent_t whole[COPIES_TURNS], sent[COPIES_TURNS]; /* of the part; of its copies */
-  float *inbox;                    /* dev [COPIES_TURNS][ranks - 1][room]; NULL: there is none yet */
-  uint32_t *words;                 /* dev [COPIES_TURNS][EXCHANGE_RANKS], zero at first */
-  uint32_t *ticks;                 /* dev [COPIES_TICKS]: 1, 2, ... */
-  size_t room;                     /* numbers of a place */
-  uint64_t sends, sums;            /* so far */
+  cudaEvent_t made[COPIES_NORMS];                      /* of a share's rows */
+  float *inbox;          /* dev [COPIES_TURNS][ranks - 1][room], then [COPIES_NORMS][room]; NULL: there is none yet */
+  uint32_t *words;       /* dev [COPIES_TURNS + COPIES_NORMS][EXCHANGE_RANKS], zero at first */
+  uint32_t *ticks;       /* dev [COPIES_TICKS]: 1, 2, ... */
+  size_t room;           /* numbers of a place */
+  uint64_t sends, sums;  /* so far */
+  uint64_t norms, takes; /* of shares */
   copies_sent queue[COPIES_TURNS]; /* sends that no sum was asked for yet */
 } copies_rank;
 
@@ -61,5 +74,14 @@ viva_status copies_sum(copies_rank *each, size_t rank, size_t ranks, size_t coun
 /* The same and a norm of its rows. E_UNSUPPORTED: nothing was done. */
 viva_status copies_sum_norm(copies_rank *each, size_t rank, size_t ranks, const exchange_norm *norm, uint32_t *failed,
                             viva_error *error);
+
+/* Sums in shares (exchange.h). shares: 1 when all ranks have room. With c's lock. */
+int copies_shares(const copies_rank *each, size_t ranks, const exchange_norm *norm);
+viva_status copies_send_shares(copies_rank *each, size_t rank, size_t ranks, const float *part, size_t rows, size_t n,
+                               viva_error *error);
+viva_status copies_norm_shares(copies_rank *each, size_t rank, size_t ranks, float *x, const exchange_norm *norm,
+                               int zeros, uint32_t *failed, viva_error *error);
+viva_status copies_take_shares(copies_rank *each, size_t rank, size_t ranks, const void **rows, uint32_t *failed,
+                               viva_error *error);
 
 #endif

@@ -115,6 +115,34 @@ static viva_status cuda_exchange_sum_norm(exchange *e, size_t rank, backend *b, 
   CUDA_CALL(b, sum_norm(exchange_of(e), rank, x, norm, error));
 }
 
+/* -- in shares */
+
+static int cuda_exchange_shares(const exchange *e, const exchange_norm *norm) {
+  return travels(e, norm->rows * norm->n) && copies_shares(exchange_of(e)->copies, e->ranks, norm);
+}
+
+static viva_status cuda_exchange_send_shares(exchange *e, size_t rank, backend *b, const float *part, size_t rows,
+                                             size_t n, viva_error *error) {
+  CUDA_CALL(b, copies_send_shares(exchange_of(e)->copies, rank, e->ranks, part, rows, n, error));
+}
+
+static viva_status norm_shares(cuda_exchange *x, size_t rank, float *values, const exchange_norm *norm, int zeros,
+                               viva_error *error) {
+  TRY(check(&x->base, rank, error));
+  return copies_norm_shares(x->copies, rank, x->base.ranks, values, norm, zeros, x->each[rank].failed, error);
+}
+
+static viva_status cuda_exchange_norm_shares(exchange *e, size_t rank, backend *b, float *x, const exchange_norm *norm,
+                                             int zeros, viva_error *error) {
+  CUDA_CALL(b, norm_shares(exchange_of(e), rank, x, norm, zeros, error));
+}
+
+static viva_status cuda_exchange_take_shares(exchange *e, size_t rank, backend *b, const void **rows,
+                                             viva_error *error) {
+  cuda_exchange *x = exchange_of(e);
+  CUDA_CALL(b, copies_take_shares(x->copies, rank, e->ranks, rows, x->each[rank].failed, error));
+}
+
 /* What waits in NCCL's kernels comes back, and the patience of our own ends. */
 static void give_up(exchange *e) {
   cuda_exchange *x = exchange_of(e);
@@ -161,6 +189,10 @@ static const exchange_ops cuda_exchange_ops = {.name = "cuda",
                                                .send = cuda_exchange_send,
                                                .sum = cuda_exchange_sum,
                                                .sum_norm = cuda_exchange_sum_norm,
+                                               .shares = cuda_exchange_shares,
+                                               .send_shares = cuda_exchange_send_shares,
+                                               .norm_shares = cuda_exchange_norm_shares,
+                                               .take_shares = cuda_exchange_take_shares,
                                                .check = check,
                                                .give_up = give_up,
                                                .close = exchange_close};

@@ -88,6 +88,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .exchange = step_exchange,
     .exchange_sum = step_exchange_sum,
     .exchange_norm = step_exchange_norm,
+    .exchange_wait = step_exchange_wait,
     .persist_stage_bytes = persist_stage_bytes,
     .persist_run_bytes = persist_run_bytes,
     .persist_work_bytes = persist_work_bytes,

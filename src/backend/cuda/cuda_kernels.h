@@ -60,7 +60,8 @@ typedef struct cuda_kernels {
   int (*top)(step_queue q, const step_top_args *a, const step_work *work);
   int (*exchange)(step_queue q, const step_exchange_args *a);
   int (*exchange_sum)(step_queue q, const step_exchange_sum_args *a);
-  int (*exchange_norm)(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm);
+  int (*exchange_norm)(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm, size_t first);
+  int (*exchange_wait)(step_queue q, const step_exchange_sum_args *a);
   /* persist.h */
   size_t (*persist_stage_bytes)(void);
   size_t (*persist_run_bytes)(void);

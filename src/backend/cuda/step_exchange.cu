@@ -5,6 +5,7 @@
 
 #define EXCHANGE_THREADS 256
 #define EXCHANGE_PAIR    2
+#define EXCHANGE_WAITERS 32 /* a thread for each rank */
 
 /* Two words of a rank, once they are there; or what is there when patience ends. */
 static __device__ __forceinline__ float2 exchange_await(const uint64_t *from, uint32_t number, uint32_t *failed) {
@@ -51,10 +52,11 @@ static __global__ void __launch_bounds__(EXCHANGE_THREADS) exchange_sum_kernel(c
   float4 *x = reinterpret_cast<float4 *>(a.x);
   for (size_t i = first; i < a.count / 4; i += all) x[i] = exchange_sum_quad(a, i);
   for (size_t i = a.count / 4 * 4 + first; i < a.count; i += all) {
-    float sum = 0;
-    for (int r = 0; r < a.ranks; r++) {
-      const float part = r == a.rank ? a.x[i] : __ldcg(a.parts[r] + i);
-      sum = r == 0 ? part : __fadd_rn(sum, part);
+    bool begun = a.before;
+    float sum = begun ? a.before[i] : 0;
+    for (int r = 0; r < a.ranks; r++, begun = true) {
+      const float part = r == a.rank ? a.own[i] : __ldcg(a.parts[r] + i);
+      sum = begun ? __fadd_rn(sum, part) : part;
     }
     a.x[i] = sum;
   }
@@ -66,4 +68,14 @@ int step_exchange_sum(step_queue q, const step_exchange_sum_args *a) {
   const size_t blocks = step_parts(a->count, 4 * (size_t)EXCHANGE_THREADS);
   return step_launch(q, exchange_sum_kernel, dim3((unsigned)(blocks < a->blocks ? blocks : a->blocks)),
                      EXCHANGE_THREADS, *a);
+}
+
+static __global__ void __launch_bounds__(EXCHANGE_WAITERS) exchange_wait_kernel(const step_exchange_sum_args a) {
+  step_begin_kernel();
+  exchange_await_words(a);
+}
+
+int step_exchange_wait(step_queue q, const step_exchange_sum_args *a) {
+  if (a->ranks > EXCHANGE_RANKS) return cudaErrorInvalidValue;
+  return step_launch(q, exchange_wait_kernel, dim3(1), EXCHANGE_WAITERS, *a);
 }

@@ -57,13 +57,15 @@ static __device__ __forceinline__ void exchange_await_words(const step_exchange_
 
 /* Quad number i of the sum. */
 static __device__ __forceinline__ float4 exchange_sum_quad(const step_exchange_sum_args &a, size_t i) {
-  float4 sum = make_float4(0, 0, 0, 0);
+  bool first = !a.before;
+  float4 sum = first ? make_float4(0, 0, 0, 0) : __ldcg(reinterpret_cast<const float4 *>(a.before) + i);
   for (int r = 0; r < a.ranks; r++) { /* what another GPU wrote is in L2 */
-    const float4 *from = reinterpret_cast<const float4 *>(r == a.rank ? a.x : a.parts[r]);
+    const float4 *from = reinterpret_cast<const float4 *>(r == a.rank ? a.own : a.parts[r]);
     const float4 part = __ldcg(from + i);
-    sum = r == 0 ? part
-                 : make_float4(__fadd_rn(sum.x, part.x), __fadd_rn(sum.y, part.y), __fadd_rn(sum.z, part.z),
-                               __fadd_rn(sum.w, part.w));
+    sum = first ? part
+                : make_float4(__fadd_rn(sum.x, part.x), __fadd_rn(sum.y, part.y), __fadd_rn(sum.z, part.z),
+                              __fadd_rn(sum.w, part.w));
+    first = false;
   }
   return sum;
 }

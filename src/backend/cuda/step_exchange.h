@@ -40,7 +40,9 @@ typedef struct step_exchange_args {
 /* Parts of all other ranks lie in this GPU's memory, each as soon as its word is `tick`: cuda_copies.h brings them. */
 typedef struct step_exchange_sum_args {
   int rank, ranks;
-  float *x; /* [count]: the rank's part, then the sum, as above */
+  float *x;            /* [count]: the sum; parts are added in the order of the ranks */
+  const float *own;    /* [count]: the rank's part; it may be x */
+  const float *before; /* [count], or NULL: what the first part is added to; it may be x */
   size_t count;
   const float *parts[EXCHANGE_RANKS];
   const uint32_t *words[EXCHANGE_RANKS];
@@ -58,8 +60,12 @@ static inline size_t exchange_inbox_bytes(size_t ranks) {
 int step_exchange(step_queue q, const step_exchange_args *a);
 int step_exchange_sum(step_queue q, const step_exchange_sum_args *a);
 
-/* The sum and a norm of its rows in one pass; the bits are those of both, one after the other. */
-int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm);
+/* The sum and a norm of its rows in one pass; the bits are those of both, one after the other. The sum's rows are `norm`'s from
+ * `first` on. */
+int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm, size_t first);
+
+/* Nothing but the waiting for the others' words. */
+int step_exchange_wait(step_queue q, const step_exchange_sum_args *a);
 
 #define EXCHANGE_NORM_LEAST 257  /* of a row: a warp has a shorter one */
 #define EXCHANGE_NORM_MOST  8192 /* what a block has in registers */

@@ -22,40 +22,42 @@ struct summed_quads {
 typedef row_quads<false, NORM_HELD, summed_quads> summed_row;
 
 static __global__ void __launch_bounds__(ROW_MOST_THREADS)
-    sum_norm_kernel(const step_exchange_sum_args a, const float *gain, float eps, float *y, size_t n) {
+    sum_norm_kernel(const step_exchange_sum_args a, const float *gain, float eps, float *y, size_t n, size_t place) {
   __shared__ float parts[ROW_MOST_WARPS];
   const size_t begin = blockIdx.x * n;
+  float *to = y + (place + blockIdx.x) * n;
   step_begin_kernel();
   exchange_await_words(a);
   summed_row row = {{parts}, {a, begin}, n, {}};
   row.load();
   const float scale = norm_scale_of(row, eps);
-  row.each(
-      [&](size_t i, float4 v) { store_quad(y + begin, i, n, true, normed(v, scale, load_quad(gain, i, n, true))); });
+  row.each([&](size_t i, float4 v) { store_quad(to, i, n, true, normed(v, scale, load_quad(gain, i, n, true))); });
 }
 
 template <rows_codes TO, bool>
 static __global__ void __launch_bounds__(ROW_MOST_THREADS)
-    sum_codes_kernel(const step_exchange_sum_args a, const float *gain, float eps, const codes_rows to) {
+    sum_codes_kernel(const step_exchange_sum_args a, const float *gain, float eps, const codes_rows to, size_t place) {
   __shared__ float parts[ROW_MOST_WARPS];
   step_begin_kernel();
   exchange_await_words(a);
   summed_row row = {{parts}, {a, blockIdx.x * to.n}, to.n, {}};
   row.load();
   const float scale = norm_scale_of(row, eps);
-  row_to_codes<TO>(row, to.of<TO>(blockIdx.x),
+  row_to_codes<TO>(row, to.of<TO>(place + blockIdx.x),
                    [&](size_t at, float4 v) { return normed(v, scale, load_quad(gain, at, to.n, true)); });
 }
 
-int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm) {
-  if (step_exchange_norm_refusal(norm) || a->count != norm->rows * norm->n || (size_t)a->x % 16 != 0)
+int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm, size_t first) {
+  const size_t rows = a->count / norm->n;
+  if (step_exchange_norm_refusal(norm) || rows * norm->n != a->count || first + rows > norm->rows ||
+      (size_t)a->x % 16 != 0 || (size_t)a->own % 16 != 0)
     return cudaErrorInvalidValue;
-  if (norm->rows == 0) return cudaSuccess;
-  const dim3 grid(step_side(norm->rows));
+  if (rows == 0) return cudaSuccess;
+  const dim3 grid(step_side(rows));
   const unsigned threads = norm_threads(norm->n);
   if (norm->mode == INPUT_FLOAT)
     return step_launch(q, sum_norm_kernel, grid, threads, *a, norm->gain, norm->eps, static_cast<float *>(norm->to),
-                       norm->n);
+                       norm->n, first);
   return step_launch(q, CODES_KERNEL(sum_codes_kernel, norm->mode, true), grid, threads, *a, norm->gain, norm->eps,
-                     codes_rows_of(norm->to, norm->mode, norm->rows, norm->n));
+                     codes_rows_of(norm->to, norm->mode, norm->rows, norm->n), first);
 }

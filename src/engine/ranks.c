@@ -47,6 +47,7 @@ static void *rank_thread(void *arg) {
     viva_error error = {0};
     pthread_mutex_unlock(&r->lock);
     const viva_status status = job(given, own->number, &error);
+    if (status) own->failed = ++r->failures; /* before the others learn of it and fail too */
     if (status && meets) r->exchange->ops->give_up(r->exchange);
     pthread_mutex_lock(&r->lock);
     own->status = status;
@@ -89,23 +90,26 @@ static viva_status lost(const rank_set *r, viva_error *error) {
 
 /* The ranks end, by the words of one of them. With the lock held. */
 static viva_status lose(rank_set *r, size_t number, const char *words, viva_error *error) {
+  static const char advice[] = "; open another engine";
   viva_device_info info = {.size = sizeof info};
   r->lost = 1;
   r->each[number].b->ops->info(r->each[number].b, &info);
-  error_set(&r->loss, VIVA_E_DEVICE, "rank %zu of the engine's %zu (%s %d) is lost: %s; open another engine", number,
-            r->count, r->each[number].b->ops->name, (int)info.index, words);
+  error_set(&r->loss, VIVA_E_DEVICE, "rank %zu of the engine's %zu (%s %d) is lost: %s%s", number, r->count,
+            r->each[number].b->ops->name, (int)info.index, words, strstr(words, advice) ? "" : advice);
   return lost(r, error);
 }
 
-/* The rank that failed by itself, not because another one did; else the first that failed; count: none failed. */
+/* 1: a is to be told rather than b: it failed by itself, not because another one did; or it failed earlier. */
+static int tells_more(const rank_one *a, const rank_one *b) {
+  const int by_itself = a->status != VIVA_E_CANCELLED;
+  return by_itself != (b->status != VIVA_E_CANCELLED) ? by_itself : a->failed < b->failed;
+}
+
+/* The rank whose failure is told; count: none failed. */
 static size_t first_failed(const rank_set *r) {
   size_t found = r->count;
-  for (size_t i = 0; i < r->count; i++) {
-    const rank_one *k = &r->each[i];
-    if (!k->status) continue;
-    if (k->status != VIVA_E_CANCELLED) return i;
-    if (found == r->count) found = i;
-  }
+  for (size_t i = 0; i < r->count; i++)
+    if (r->each[i].status && (found == r->count || tells_more(&r->each[i], &r->each[found]))) found = i;
   return found;
 }
 

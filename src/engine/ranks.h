@@ -5,7 +5,7 @@
  * ranks meet in the exchange.
  *
  * A rank whose call fails in the middle of a step, or does not answer in time, ends the engine's ranks: the others are told, and
- * every later call gets E_DEVICE and the first rank's words. Thread-safe: runs happen one after another.
+ * every later call gets E_DEVICE and the words of the one that failed first. Thread-safe: runs happen one after another.
  */
 #ifndef ENGINE_RANKS_H
 #define ENGINE_RANKS_H
@@ -29,6 +29,7 @@ typedef struct rank_one {
   backend *b;
   pthread_t thread;
   int started;
+  uint64_t failed; /* which of all failures its last one is; its own thread's during a run */
   /* The lock's of all ranks: */
   uint64_t done; /* runs it has ended */
   viva_status status;
@@ -46,6 +47,7 @@ struct rank_set {
 
   _Atomic uint64_t begun_runs; /* as runs, for those who wait awake */
   _Atomic size_t running;      /* ranks that have not ended the run */
+  _Atomic uint64_t failures;   /* so far */
   pthread_mutex_t turn;        /* held during a run */
   pthread_mutex_t lock;
   pthread_cond_t begun, ended;
@@ -66,7 +68,7 @@ viva_status ranks_open(runtime *rt, pool *p, const backend_ops *ops, const int32
 void ranks_close(rank_set *r); /* NULL is allowed */
 
 /* Runs the job on every rank, each on its own thread, and waits. meets: the jobs meet in the exchange, so that one that fails
- * ends the ranks; others' failures are only told, the lowest rank's. */
+ * ends the ranks; others' failures are only told, the one that came first. */
 viva_status ranks_run(rank_set *r, rank_job job, void *arg, int meets, viva_error *error);
 
 /* What a call on a rank's backend gave that was made beside runs: E_DEVICE ends the ranks. Returns what the caller is to. */

@@ -487,17 +487,24 @@ static viva_status talk_until(viva_session *s, viva_token *next, viva_error *err
 
 #define LOSS_MOST_NS 10000000000ull /* twice EXCHANGE_PATIENCE_NS, which the ranks' is far beyond */
 
-static void talk_on_one(kit *k) {
-  backend *cpu = k->engine->backend;
-  viva_error error = {0};
+/* The same by a model of another engine in the same process: the kit's, with this backend and these ranks. */
+static viva_status talk_beside(kit *k, backend *b, rank_set *ranks, viva_error *error) {
+  backend *own = k->engine->backend;
+  viva_session_options o = viva_session_options_default();
   viva_token next[STEPS];
-  k->engine->backend = one->backend;
-  viva_model *model = kit_load(k, "/m", NULL);
-  viva_session *s = kit_session(model, LONG_PROMPT + 2 * STEPS, LONG_PROMPT, VIVA_DTYPE_NONE);
-  kit_ok(talk_until(s, next, &error), &error);
+  viva_model *model = NULL;
+  viva_session *s = NULL;
+  k->engine->backend = b;
+  k->engine->ranks = ranks;
+  o.capacity = LONG_PROMPT + 2 * STEPS;
+  viva_status status = viva_model_load(k->engine, "/m", NULL, &model, error);
+  if (!status) status = viva_session_create(model, &o, &s, error);
+  if (!status) status = talk_until(s, next, error);
   viva_session_free(s);
   viva_model_release(model);
-  k->engine->backend = cpu;
+  k->engine->backend = own;
+  k->engine->ranks = NULL;
+  return status;
 }
 
 /* What the process does. */
@@ -509,7 +516,7 @@ static void lose_in(void **state) {
   backend *b = pair->ranks->each[1].b;
   (void)state;
   kit_begin(&k, 2, VIVA_KERNELS_AUTO);
-  put_model(k.io, 512);
+  put_model(k.io, 512, 512, 3);
   viva_model_options o = viva_model_options_default();
   o.weights = "fp8";
   k.engine->ranks = pair->ranks;
@@ -524,9 +531,13 @@ static void lose_in(void **state) {
   ops.download = download_lost;
   b->ops = &ops;
   const uint64_t began = clock_ns();
-  kit_error(talk_until(s, next, &error), VIVA_E_DEVICE, &error, "rank 1 of the engine's 2 (cuda 1) is lost");
+  const viva_status status = talk_until(s, next, &error);
   const uint64_t took = clock_ns() - began;
   print_message("lost in %s: %.2f s: %s\n", lost.in, (double)took * 1e-9, error.message);
+  for (size_t r = 0; r < RANKS; r++)
+    print_message("  rank %zu, failure %llu: status %d: %s\n", r, (unsigned long long)pair->ranks->each[r].failed,
+                  (int)pair->ranks->each[r].status, pair->ranks->each[r].error.message);
+  kit_error(status, VIVA_E_DEVICE, &error, "is lost"); /* GPU 0, which reaches into it, may notice first */
   assert_true(took < LOSS_MOST_NS);
   kit_error(viva_session_decode(s, 1, &later), VIVA_E_DEVICE, &later, "is lost");
   kit_error(viva_session_prefill(s, next, 1, NULL, &later), VIVA_E_DEVICE, &later, "is lost");
@@ -534,9 +545,12 @@ static void lose_in(void **state) {
   assert_int_not_equal(viva_session_logits(s, &logits, NULL, &later), VIVA_OK);
   viva_session_free(s);
   viva_model_release(model);
-  k.engine->ranks = NULL;
   b->ops = lost.before;
-  talk_on_one(&k);
+  /* CUDA may end for the whole process: with both H200 it did, when a kernel of one read where nothing is. */
+  const viva_status beside = talk_beside(&k, one->backend, NULL, &later);
+  if (beside) kit_error(beside, VIVA_E_DEVICE, &later, "is lost");
+  print_message("  an engine on GPU 0: %s\n", beside ? later.message : "goes on");
+  kit_ok(talk_beside(&k, k.engine->backend, NULL, &later), &later);
   viva_engine_release(k.engine);
   memory_io_free(k.io);
 }
@@ -548,9 +562,10 @@ static int run_lost(const char *in, const char *after) {
   return cmocka_run_group_tests(tests, open_all, close_all);
 }
 
-/* In a prefill, a step, the choice of the best, what brings logits: the other GPU's engine goes on. */
+/* In a prefill, a step, the choice of the best, what brings logits. Engines of another process go on, on both GPUs. */
 static void gpus_that_are_lost(void **state) {
   static const char *const losses[][2] = {{"linear", "9"}, {"decode_step", "3"}, {"top", "0"}, {"download", "0"}};
+  size_t failed = 0;
   (void)state;
   if (!pair) skip();
   for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
@@ -561,8 +576,19 @@ static void gpus_that_are_lost(void **state) {
       _exit(127);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
-    if (!WIFEXITED(status) || WEXITSTATUS(status)) fail_msg("a GPU lost in %s: status %#x", losses[i][0], status);
+    if (WIFEXITED(status) && !WEXITSTATUS(status)) continue;
+    print_error("a GPU lost in %s: status %#x\n", losses[i][0], status);
+    failed++;
   }
+  assert_int_equal(failed, 0);
+  kit k;
+  viva_error error = {0};
+  kit_begin(&k, 2, VIVA_KERNELS_AUTO);
+  put_model(k.io, 512, 512, 3);
+  kit_ok(talk_beside(&k, one->backend, NULL, &error), &error);
+  kit_ok(talk_beside(&k, k.engine->backend, pair->ranks, &error), &error);
+  viva_engine_release(k.engine);
+  memory_io_free(k.io);
 }
 
 int main(int argc, char **argv) {

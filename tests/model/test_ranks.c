@@ -430,6 +430,23 @@ static void a_rank_dies(void **state) {
   kit_end(&other);
 }
 
+/* Both fail by themselves, the second rank first. */
+static viva_status fail_in_turn(void *arg, size_t rank, viva_error *error) {
+  rank_set *r = arg;
+  while (rank == 0 && r->failures == 0) sched_yield();
+  return error_set(error, VIVA_E_DEVICE, "%s", rank == 0 ? "it noticed" : "it broke");
+}
+
+static void the_first_failure_is_told(void **state) {
+  kit k;
+  viva_error error = {0};
+  (void)state;
+  begin(&k, 2);
+  kit_error(ranks_run(k.engine->ranks, fail_in_turn, k.engine->ranks, 1, &error), VIVA_E_DEVICE, &error,
+            "rank 1 of the engine's 2 (cpu 0) is lost: it broke");
+  end(&k);
+}
+
 /* It does not fail, it does not come back. */
 static void a_rank_hangs(void **state) {
   pair p;
@@ -530,9 +547,15 @@ static void steps_between_blocks(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(formats_and_modes), cmocka_unit_test(shapes),      cmocka_unit_test(shares),
-      cmocka_unit_test(refusals),          cmocka_unit_test(plans),       cmocka_unit_test(a_rank_dies),
-      cmocka_unit_test(a_rank_hangs),      cmocka_unit_test(two_threads), cmocka_unit_test(steps_between_blocks)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(formats_and_modes),
+                                     cmocka_unit_test(shapes),
+                                     cmocka_unit_test(shares),
+                                     cmocka_unit_test(refusals),
+                                     cmocka_unit_test(plans),
+                                     cmocka_unit_test(a_rank_dies),
+                                     cmocka_unit_test(the_first_failure_is_told),
+                                     cmocka_unit_test(a_rank_hangs),
+                                     cmocka_unit_test(two_threads),
+                                     cmocka_unit_test(steps_between_blocks)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -219,12 +219,22 @@ static void compare_steps(kit *k, const char *weights, size_t layers) {
   }
 }
 
-/* Of the first model's layers some blocks have no tile; of the second's each has one, so that the head is in their kernel. */
+/* Of the first model's layers some blocks have no tile; of the second's each has one, so that the head is in their kernel. Of the
+ * third's the last ones look back 7 positions, which are fewer than there are. */
 static void steps_of_many_layers(void **state) {
   static const char *const formats[] = {"bf16", "fp8", "fp8-b16", "nvfp4", "int8-24", "int4-24"};
   static const small_model models[] = {
       {.hidden = 576, .ffn = 1536, .layers = 6, .heads = 9, .kv_heads = 3, .head_dim = 64, .vocab = WIDE},
       {.hidden = 256, .ffn = 2112, .layers = 7, .heads = 4, .kv_heads = 2, .head_dim = 64, .vocab = WIDE},
+      {.model_type = "qwen2",
+       .config = "\"use_sliding_window\":true,\"max_window_layers\":2,\"sliding_window\":7,",
+       .hidden = 256,
+       .ffn = 2112,
+       .layers = 4,
+       .heads = 4,
+       .kv_heads = 2,
+       .head_dim = 64,
+       .vocab = WIDE},
   };
   (void)state;
   for (size_t m = 0; m < sizeof models / sizeof *models; m++) {

@@ -17,8 +17,9 @@ static struct {
   int devices, left, blocks;
   cudaError_t count_status, fault;
   unsigned long long found;
-  int cleared; /* calls of GetLastError */
-  int no_way;  /* from one device's memory to another's */
+  int cleared;              /* calls of GetLastError */
+  int no_way;               /* from one device's memory to another's */
+  const uint8_t *described; /* what the last captured step reads when it is launched */
 } fake;
 
 static cudaError_t next(void) {
@@ -94,6 +95,23 @@ static cudaError_t last_error(void) { return fake.cleared++, cudaSuccess; }
 static const char *error_name(cudaError_t status) { return (void)status, "cudaErrorFake"; }
 static const char *error_text(cudaError_t status) { return (void)status, "a fake error"; }
 
+static cudaError_t capture_begin(cudaStream_t s, enum cudaStreamCaptureMode mode) {
+  return (void)s, (void)mode, next();
+}
+static cudaError_t capture_end(cudaStream_t s, cudaGraph_t *graph) {
+  (void)s;
+  *graph = (cudaGraph_t)(void *)&fake;
+  return next();
+}
+static cudaError_t instantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags) {
+  (void)graph, (void)flags;
+  *exec = (cudaGraphExec_t)(void *)&fake;
+  return next();
+}
+static cudaError_t launch(cudaGraphExec_t exec, cudaStream_t s) { return (void)exec, (void)s, next(); }
+static cudaError_t exec_destroy(cudaGraphExec_t exec) { return (void)exec, cudaSuccess; }
+static cudaError_t graph_destroy(cudaGraph_t graph) { return (void)graph, cudaSuccess; }
+
 static const cuda_api api = {.GetDeviceCount = get_count,
                              .GetDeviceProperties = get_properties,
                              .SetDevice = set_device,
@@ -101,6 +119,12 @@ static const cuda_api api = {.GetDeviceCount = get_count,
                              .StreamCreateWithFlags = stream_create,
                              .StreamDestroy = stream_call,
                              .StreamSynchronize = stream_call,
+                             .StreamBeginCapture = capture_begin,
+                             .StreamEndCapture = capture_end,
+                             .GraphInstantiate = instantiate,
+                             .GraphLaunch = launch,
+                             .GraphExecDestroy = exec_destroy,
+                             .GraphDestroy = graph_destroy,
                              .EventCreate = event_create,
                              .EventCreateWithFlags = event_create_with,
                              .EventDestroy = event_destroy,
@@ -131,7 +155,31 @@ static int pack_some(const pack_units_args *a, void *stream) {
   return (int)next();
 }
 static int sum_piece(step_queue q, const step_exchange_args *a) { return (void)q, (void)a, pieces++, (int)next(); }
-static const cuda_kernels kernels = {.silu_mul = silu, .pack_rows = pack_some, .exchange = sum_piece};
+static int fetch(const void *host, void *dev, size_t words, void *stream) {
+  (void)dev, (void)words, (void)stream;
+  fake.described = host;
+  return (int)next();
+}
+static int embed(step_queue q, const weight *table, const viva_token *tokens, size_t m, float *out) {
+  return (void)q, (void)table, (void)tokens, (void)m, (void)out, (int)next();
+}
+static int gemv(const gemv_problem *p, const cuda_gpu *gpu, int dependent, void *stream) {
+  return (void)p, (void)gpu, (void)dependent, (void)stream, (int)next();
+}
+static int put(const float *logits, float *const *to, size_t rows, size_t n, void *stream, int dependent) {
+  return (void)logits, (void)to, (void)rows, (void)n, (void)stream, (void)dependent, (int)next();
+}
+static int top(step_queue q, const step_top_args *a, const step_work *w) {
+  return (void)q, (void)a, (void)w, (int)next();
+}
+static const cuda_kernels kernels = {.silu_mul = silu,
+                                     .pack_rows = pack_some,
+                                     .exchange = sum_piece,
+                                     .fetch = fetch,
+                                     .embed = embed,
+                                     .gemv = gemv,
+                                     .put = put,
+                                     .top = top};
 
 /* ---- a library that is NCCL's, or none */
 
@@ -299,6 +347,93 @@ static void lost_devices_stay_lost(void **state) {
     assert_int_equal(o.b->ops->upload(o.b, &x, &x, sizeof x, NULL), VIVA_E_DEVICE);
     assert_int_equal(o.b->ops->download(o.b, &x, &x, sizeof x, NULL), VIVA_E_DEVICE);
   }
+  close_fake(o);
+}
+
+/* A captured step of a decoder without layers. */
+static viva_status step_once(backend *b, viva_error *error) {
+  static decoder d = {.hidden = 8,
+                      .ffn = 8,
+                      .vocab = 8,
+                      .rotary_dim = 2,
+                      .heads = {.q_heads = 1, .kv_heads = 1, .head_dim = 64},
+                      .head = {.rows = 8, .cols = 8, .prepared = &fake}};
+  static const viva_token token = 1;
+  static const uint32_t zero;
+  static const float angles[2];
+  static const batch_span span = {.rows = 1};
+  static void *const page = &fake;
+  static float logits[8];
+  float *const to = logits;
+  const batch step = {.rows = 1,
+                      .span_count = 1,
+                      .kept = 1,
+                      .kept_span_count = 1,
+                      .longest = 1,
+                      .kv = kv_layout_of(KV_F16, d.heads),
+                      .tokens = &token,
+                      .positions = &zero,
+                      .sequence = &zero,
+                      .cos_sin = angles,
+                      .spans = &span,
+                      .kept_spans = &span,
+                      .kept_rows = &zero,
+                      .pages = &page,
+                      .page_count = 1};
+  viva_token best;
+  uint8_t nan;
+  return b->ops->decode_step(b, &d, &step, INPUT_FLOAT, &to, &best, NULL, &nan, error);
+}
+
+/* Launches before this one, as a step's description tells its kernels (cuda_decode.c). */
+static uint32_t turn_told(void) {
+  enum { TURN_AT = 8 };
+  uint32_t turn;
+  memcpy(&turn, fake.described + TURN_AT, sizeof turn);
+  return turn;
+}
+
+/* Every call of a first step fails in turn; the next step does what was left. */
+static void first_steps_fail_whole(void **state) {
+  int failed = 0;
+  (void)state;
+  fake.fault = cudaErrorInvalidValue;
+  for (viva_status status = VIVA_E_INTERNAL; status; failed++) {
+    const opened o = open_fake();
+    fake.left = failed;
+    status = step_once(o.b, NULL);
+    fake.left = -1;
+    if (status) assert_int_equal(status, VIVA_E_INTERNAL);
+    assert_int_equal(step_once(o.b, NULL), VIVA_OK);
+    close_fake(o);
+  }
+  assert_in_range(failed, 12, 40); /* memory, a capture of five kernels, a launch */
+}
+
+/* A launch that failed is no turn: kernels that clear the words of the turns before would miss one. */
+static void launches_fail_alone(void **state) {
+  const opened o = open_fake();
+  viva_error error = {0};
+  (void)state;
+  for (uint32_t i = 0; i < 2; i++) {
+    assert_int_equal(step_once(o.b, NULL), VIVA_OK);
+    assert_int_equal(turn_told(), i);
+  }
+  fake.fault = cudaErrorInvalidValue;
+  fake.left = 0; /* the launch */
+  assert_int_equal(step_once(o.b, &error), VIVA_E_INTERNAL);
+  assert_non_null(strstr(error.message, "a captured step on GPU 0: a fake error"));
+  fake.left = 1; /* what waits for it */
+  assert_int_equal(step_once(o.b, NULL), VIVA_E_INTERNAL);
+  assert_int_equal(turn_told(), 2);
+  assert_int_equal(step_once(o.b, NULL), VIVA_OK);
+  assert_int_equal(turn_told(), 3);
+  fake.fault = cudaErrorLaunchFailure;
+  fake.left = 0;
+  assert_int_equal(step_once(o.b, &error), VIVA_E_DEVICE);
+  assert_int_equal(step_once(o.b, &error), VIVA_E_DEVICE);
+  assert_non_null(strstr(error.message, "GPU 0 is lost since a captured step"));
+  fake.left = -1;
   close_fake(o);
 }
 
@@ -486,6 +621,8 @@ int main(void) {
       cmocka_unit_test_setup(memory_ends, begin),
       cmocka_unit_test_setup(lost_devices_stay_lost, begin),
       cmocka_unit_test_setup(copies_fail_alone, begin),
+      cmocka_unit_test_setup(first_steps_fail_whole, begin),
+      cmocka_unit_test_setup(launches_fail_alone, begin),
       cmocka_unit_test_setup(pinned_memory, begin),
       cmocka_unit_test_setup(packing_tells_places, begin),
       cmocka_unit_test_setup(sums_without_nccl, begin),

@@ -282,7 +282,9 @@ static void share_of(size_t n, input_mode mode) {
         *far_sums = cuda_kit_put(&kit, sums, ROWS * n * sizeof *x);
   void *to = cuda_kit_put(&kit, zeros, room), *then = cuda_kit_put(&kit, zeros, room);
   step_exchange_sum_args a = sum_of(parts, count, far_x + FIRST * n);
+  const uint32_t tick = SUM_TICK;
   a.own = cuda_kit_put(&kit, parts + SUM_OWN * count, bytes);
+  a.words[SUM_OWN] = cuda_kit_put(&kit, &tick, sizeof tick);
   a.before = a.x;
   const exchange_norm norm = {.rows = ROWS, .n = n, .gain = far_gain, .eps = 1e-5f, .mode = mode, .to = to};
   assert_int_equal(c->kernels->exchange_wait(q, &a), 0);

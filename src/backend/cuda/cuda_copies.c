@@ -1,6 +1,8 @@
 /* backend/cuda/cuda_copies.c */
 #include "backend/cuda/cuda_copies.h"
 
+#include <string.h>
+
 #define COPIES_BLOCKS  4  /* of a sum, on each multiprocessor */
 #define COPIES_X_ALIGN 16 /* bytes: rows of x may begin anyhow, and quads of it are loaded */
 #define COPIES_ALIGN   64 /* numbers: places begin where quads may be loaded */
@@ -18,6 +20,10 @@ viva_status copies_begin(copies_rank *own, cuda_backend *c, viva_error *error) {
   void *dev = NULL;
   own->c = c;
   for (size_t i = 0; i < COPIES_TICKS; i++) ticks[i] = (uint32_t)i + 1;
+  void *host = NULL;
+  TRY(cuda_check(c, api->MallocHost(&host, sizeof ticks), "taking pinned memory", error));
+  own->own_ticks = host;
+  memcpy(host, ticks, sizeof ticks);
   TRY(cuda_check(c, api->StreamCreateWithFlags(&own->stream, cudaStreamNonBlocking), "making a stream", error));
   for (size_t i = 0; i < COPIES_TURNS; i++) {
     TRY(make_event(c, &own->whole[i], error));
@@ -47,6 +53,7 @@ void copies_end(copies_rank *own) {
   if (own->inbox) api->Free(own->inbox);
   if (own->words) api->Free(own->words);
   if (own->ticks) api->Free(own->ticks);
+  if (own->own_ticks) api->FreeHost(own->own_ticks);
 }
 
 static size_t place_room(size_t count) { return (count + COPIES_ALIGN - 1) / COPIES_ALIGN * COPIES_ALIGN; }
@@ -220,7 +227,10 @@ viva_status copies_send_shares(copies_rank *each, size_t rank, size_t ranks, con
              error));
     TRY(copy(c, own->stream, word(each, r, rank, number), own->ticks + number % COPIES_TICKS, sizeof(uint32_t), error));
   }
-  return VIVA_OK;
+  return cuda_check(c,
+                    c->api->MemcpyAsync(word(each, rank, rank, number), own->own_ticks + number % COPIES_TICKS,
+                                        sizeof(uint32_t), cudaMemcpyHostToDevice, own->stream),
+                    "sending a part", error);
 }
 
 /* Rows first … end of a norm that lies in `from` to the same place in `to`. */
@@ -254,6 +264,7 @@ viva_status copies_norm_shares(copies_rank *each, size_t rank, size_t ranks, flo
   exchange_norm here = *norm;
   step_exchange_sum_args a = next_args(each, rank, ranks, failed);
   here.to = norm_place(each, rank, ranks, number);
+  a.words[rank] = word(each, rank, rank, own->sums - 1);
   a.own += first * n;
   a.x = x + first * n;
   a.before = a.x;

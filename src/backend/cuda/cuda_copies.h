@@ -17,6 +17,9 @@
  *   stream    ... product ─┬─ other work ... sum, norm of a share ─┬─ other work ... wait, product
  *   copies                 └► part n ► word n ─┘                   └► rows n ► word n ─┘
  *
+ * A share's sum does not wait for the kernel before it: a last word, to the rank itself, tells that its own part is whole. So it
+ * fills the multiprocessors that the other half's attention, or gate and up, leave towards their ends.
+ *
  * A part may be written again once the rows normed from it were taken: whoever sent them had seen this rank's word, which
  * followed its part. Nor is a norm's place used too soon: rows n + 2 come from a rank that had this one's part n + 2, which was made
  * from what followed rows n (the same half of a step).
@@ -48,6 +51,7 @@ typedef struct copies_rank {
   float *inbox;          /* dev [COPIES_TURNS][ranks - 1][room], then [COPIES_NORMS][room]; NULL: there is none yet */
   uint32_t *words;       /* dev [COPIES_TURNS + COPIES_NORMS][EXCHANGE_RANKS], zero at first */
   uint32_t *ticks;       /* dev [COPIES_TICKS]: 1, 2, ... */
+  uint32_t *own_ticks;   /* the same, pinned: copies within a device are kernels, which wait for room between others */
   size_t room;           /* numbers of a place */
   uint64_t sends, sums;  /* so far */
   uint64_t norms, takes; /* of shares */

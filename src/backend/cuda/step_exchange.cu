@@ -71,8 +71,9 @@ int step_exchange_sum(step_queue q, const step_exchange_sum_args *a) {
 }
 
 static __global__ void __launch_bounds__(EXCHANGE_WAITERS) exchange_wait_kernel(const step_exchange_sum_args a) {
-  step_begin_kernel();
+  launch_dependents();
   exchange_await_words(a);
+  wait_for_previous();
 }
 
 int step_exchange_wait(step_queue q, const step_exchange_sum_args *a) {

@@ -45,10 +45,10 @@ struct exchange_patience {
 /* Between looks: those of a thousand blocks slow the copy that they wait for (58 us to 344). */
 #define EXCHANGE_NAP_NS 256
 
-/* All threads of a block: until the others' parts are there, or patience ends. */
+/* All threads of a block: until the parts that have words are there, or patience ends. */
 static __device__ __forceinline__ void exchange_await_words(const step_exchange_sum_args &a) {
   const int r = (int)threadIdx.x;
-  if (r < a.ranks && r != a.rank) {
+  if (r < a.ranks && a.words[r]) {
     exchange_patience patience(a.failed);
     while (load_acquire_system(a.words[r]) != a.tick && !patience.over()) __nanosleep(EXCHANGE_NAP_NS);
   }

@@ -45,7 +45,7 @@ typedef struct step_exchange_sum_args {
   const float *before; /* [count], or NULL: what the first part is added to; it may be x */
   size_t count;
   const float *parts[EXCHANGE_RANKS];
-  const uint32_t *words[EXCHANGE_RANKS];
+  const uint32_t *words[EXCHANGE_RANKS]; /* [rank] NULL: `own` is there once the kernel before has ended */
   uint32_t tick;
   uint32_t *failed;
   size_t blocks; /* as many as the GPU holds at once */
@@ -61,7 +61,8 @@ int step_exchange(step_queue q, const step_exchange_args *a);
 int step_exchange_sum(step_queue q, const step_exchange_sum_args *a);
 
 /* The sum and a norm of its rows in one pass; the bits are those of both, one after the other. The sum's rows are `norm`'s from
- * `first` on. */
+ * `first` on. With words[rank] it does not wait for the kernel before, but fills what multiprocessors that leaves; it ends after that
+ * one. */
 int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm, size_t first);
 
 /* Nothing but the waiting for the others' words. */

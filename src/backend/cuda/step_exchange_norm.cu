@@ -21,30 +21,41 @@ struct summed_quads {
 
 typedef row_quads<false, NORM_HELD, summed_quads> summed_row;
 
+static __device__ __forceinline__ void sum_begin(const step_exchange_sum_args &a) {
+  launch_dependents();
+  if (!a.words[a.rank]) wait_for_previous();
+  exchange_await_words(a);
+}
+
+/* The kernel after this one waits for this one alone, and takes what the one before made. */
+static __device__ __forceinline__ void sum_end(const step_exchange_sum_args &a) {
+  if (a.words[a.rank] && blockIdx.x + 1 == gridDim.x) wait_for_previous();
+}
+
 static __global__ void __launch_bounds__(ROW_MOST_THREADS)
     sum_norm_kernel(const step_exchange_sum_args a, const float *gain, float eps, float *y, size_t n, size_t place) {
   __shared__ float parts[ROW_MOST_WARPS];
   const size_t begin = blockIdx.x * n;
   float *to = y + (place + blockIdx.x) * n;
-  step_begin_kernel();
-  exchange_await_words(a);
+  sum_begin(a);
   summed_row row = {{parts}, {a, begin}, n, {}};
   row.load();
   const float scale = norm_scale_of(row, eps);
   row.each([&](size_t i, float4 v) { store_quad(to, i, n, true, normed(v, scale, load_quad(gain, i, n, true))); });
+  sum_end(a);
 }
 
 template <rows_codes TO, bool>
 static __global__ void __launch_bounds__(ROW_MOST_THREADS)
     sum_codes_kernel(const step_exchange_sum_args a, const float *gain, float eps, const codes_rows to, size_t place) {
   __shared__ float parts[ROW_MOST_WARPS];
-  step_begin_kernel();
-  exchange_await_words(a);
+  sum_begin(a);
   summed_row row = {{parts}, {a, blockIdx.x * to.n}, to.n, {}};
   row.load();
   const float scale = norm_scale_of(row, eps);
   row_to_codes<TO>(row, to.of<TO>(place + blockIdx.x),
                    [&](size_t at, float4 v) { return normed(v, scale, load_quad(gain, at, to.n, true)); });
+  sum_end(a);
 }
 
 int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm, size_t first) {

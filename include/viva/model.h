@@ -337,6 +337,7 @@ typedef struct viva_cache_info {
   uint64_t pages_promised; /* free, but kept for sessions that reserve */
   uint64_t bytes;          /* of all pages */
   uint64_t limit_bytes;    /* cache_bytes of the options; 0: none */
+  uint64_t slab_pages;     /* pages that are taken at once where no session reserves them; of the model's own KV type */
 } viva_cache_info;
 
 /* Thread-safe. Errors: E_ARGUMENT. */

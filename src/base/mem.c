@@ -67,6 +67,8 @@ static size_t block_alignment(const mem *m, size_t bytes) {
   return bytes >= HUGE_PAGE && m->table.alloc == libc_alloc ? HUGE_PAGE : MEM_ALIGN;
 }
 
+size_t mem_large_page(const mem *m) { return m->table.alloc == libc_alloc ? HUGE_PAGE : 0; }
+
 /* Bytes to take for a block, or 1 when they overflow. */
 static int block_whole(size_t bytes, size_t alignment, size_t *whole) {
   uint64_t sum;

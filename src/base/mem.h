@@ -33,6 +33,7 @@ void mem_init(mem *m, const viva_allocator *table);
 
 /* NULL when there is none (or bytes overflow). bytes 0 gives a valid pointer. Contents are undefined. */
 void *mem_alloc(mem *m, size_t bytes);
+size_t mem_large_page(const mem *m);                 /* bytes of a huge page; 0: blocks get none */
 void *mem_zalloc(mem *m, size_t bytes);              /* zeroed */
 void *mem_array(mem *m, size_t count, size_t size);  /* count × size, checked; zeroed */
 void *mem_resize(mem *m, void *block, size_t bytes); /* NULL: block is still valid. block may be NULL */

@@ -4,19 +4,29 @@
 #include "base/error.h"
 #include "model/shards.h"
 
+/* As kv_pool.h says; large: bytes of the host's large pages, 0: it has none. */
+static size_t grain_of(size_t page_bytes, size_t large) {
+  enum { MOST = 8 }; /* of pages so small that more are needed a cache takes few small pages of the host's anyway */
+  for (size_t n = 1; large && n <= MOST; n++)
+    if (n * page_bytes / large * large >= n * page_bytes / 8 * 7) return n;
+  return 1;
+}
+
 void kv_pool_begin(kv_pool *p, viva_engine *e, kv_layout layout, size_t layers, uint64_t most_bytes) {
   *p = (kv_pool){.b = e->backend,
                  .ranks = e->ranks,
                  .memory = &e->rt->mem,
                  .layout = layout,
                  .page_bytes = layers * layout.layer_bytes};
+  p->grain = p->b->host_memory && !p->ranks ? grain_of(p->page_bytes, mem_large_page(p->memory)) : 1;
   p->most = most_bytes ? (size_t)(most_bytes / p->page_bytes) : SIZE_MAX;
   pthread_mutex_init(&p->lock, NULL);
 }
 
-static viva_status alloc_page(kv_pool *p, void **dev, viva_error *error) {
+/* On several devices a slab is one page. */
+static viva_status alloc_pages(kv_pool *p, size_t count, void **dev, viva_error *error) {
   return p->ranks ? shards_page(p->ranks, p->page_bytes, dev, error)
-                  : p->b->ops->alloc(p->b, p->page_bytes, dev, error);
+                  : p->b->ops->alloc(p->b, count * p->page_bytes, dev, error);
 }
 
 static viva_status copy_page(const kv_pool *p, void *to, const void *from, viva_error *error) {
@@ -24,42 +34,75 @@ static viva_status copy_page(const kv_pool *p, void *to, const void *from, viva_
                   : p->b->ops->copy(p->b, to, from, p->page_bytes, error);
 }
 
-static void destroy(kv_pool *p, kv_page *page) {
-  if (p->ranks)
-    shards_page_free(p->ranks, page->dev);
-  else
-    p->b->ops->free(p->b, page->dev, NULL);
-  mem_free(p->memory, page);
-  p->total--;
+/* ---- slabs; under the lock */
+
+static void list_slab(kv_pool *p, kv_slab *slab) {
+  const int unused = slab->free_count == slab->count;
+  slab->next = unused ? NULL : p->first;
+  slab->before = unused ? p->last : NULL;
+  *(slab->before ? &slab->before->next : &p->first) = slab;
+  *(slab->next ? &slab->next->before : &p->last) = slab;
 }
 
+static void unlist_slab(kv_pool *p, kv_slab *slab) {
+  *(slab->before ? &slab->before->next : &p->first) = slab->next;
+  *(slab->next ? &slab->next->before : &p->last) = slab->before;
+}
+
+static void put_free(kv_pool *p, kv_page *page) {
+  kv_slab *slab = page->slab;
+  if (slab->free_count) unlist_slab(p, slab);
+  page->next = slab->free;
+  slab->free = page;
+  slab->free_count++;
+  p->free_count++;
+  list_slab(p, slab);
+}
+
+static void take_free(kv_pool *p, kv_page *page) {
+  kv_slab *slab = page->slab;
+  kv_page **at = &slab->free;
+  while (*at != page) at = &(*at)->next;
+  *at = page->next;
+  page->next = NULL;
+  unlist_slab(p, slab);
+  slab->free_count--;
+  p->free_count--;
+  if (slab->free_count) list_slab(p, slab);
+}
+
+static void destroy(kv_pool *p, kv_slab *slab) {
+  if (p->ranks)
+    shards_page_free(p->ranks, slab->dev);
+  else
+    p->b->ops->free(p->b, slab->dev, NULL);
+  p->total -= slab->count;
+  mem_free(p->memory, slab);
+}
+
+/* ---- the pool */
+
 void kv_pool_end(kv_pool *p) {
-  for (kv_page *page = p->all, *next; page; page = next) {
-    next = page->all;
-    destroy(p, page);
+  for (kv_slab *slab = p->all, *next; slab; slab = next) {
+    next = slab->all;
+    destroy(p, slab);
   }
-  p->all = p->free = NULL;
+  p->all = p->first = p->last = NULL;
   pthread_mutex_destroy(&p->lock);
 }
 
 void kv_pool_trim(kv_pool *p) {
   pthread_mutex_lock(&p->lock);
-  size_t kept = 0;
-  p->free = NULL;
-  for (kv_page **at = &p->all, *page; (page = *at) != NULL;) { /* once: a session of a million pages may have ended */
-    if (page->holders == 0 && kept == p->promised) {
-      *at = page->all;
-      destroy(p, page);
+  for (kv_slab **at = &p->all, *slab; (slab = *at) != NULL;) { /* once: a session of a million pages may have ended */
+    if (slab->free_count < slab->count || p->free_count - slab->count < p->promised) {
+      at = &slab->all;
       continue;
     }
-    if (page->holders == 0) {
-      page->next = p->free;
-      p->free = page;
-      kept++;
-    }
-    at = &page->all;
+    *at = slab->all;
+    unlist_slab(p, slab);
+    p->free_count -= slab->count;
+    destroy(p, slab);
   }
-  p->free_count = kept;
   pthread_mutex_unlock(&p->lock);
 }
 
@@ -70,7 +113,7 @@ uint64_t kv_pool_free_bytes(kv_pool *p) {
   return bytes;
 }
 
-/* ---- under the lock */
+/* ---- holding; under the lock */
 
 static viva_status too_few(const kv_pool *p, viva_error *error) {
   return error_set(
@@ -80,40 +123,51 @@ static viva_status too_few(const kv_pool *p, viva_error *error) {
       p->total, KV_PAGE, p->free_count, p->promised, p->most);
 }
 
-/* One more page in the list of free ones. */
-static viva_status grow(kv_pool *p, viva_error *error) {
-  if (p->total >= p->most) return too_few(p, error);
-  kv_page *page = mem_zalloc(p->memory, sizeof *page);
-  if (!page) return error_set(error, VIVA_E_MEMORY, "no memory for a page of the KV cache");
-  viva_status status = alloc_page(p, &page->dev, error);
+/* One more slab, of free pages. */
+static viva_status add_slab(kv_pool *p, size_t count, viva_error *error) {
+  kv_slab *slab = mem_zalloc(p->memory, sizeof *slab + count * sizeof *slab->pages);
+  if (!slab) return error_set(error, VIVA_E_MEMORY, "no memory for a page of the KV cache");
+  viva_status status = alloc_pages(p, count, &slab->dev, error);
   if (status) {
-    mem_free(p->memory, page);
+    mem_free(p->memory, slab);
     return status == VIVA_E_MEMORY
                ? error_set(error, VIVA_E_MEMORY, "no memory for a page of the KV cache (%zu bytes)", p->page_bytes)
                : status;
   }
-  page->all = p->all;
-  p->all = page;
-  page->next = p->free;
-  p->free = page;
-  p->total++;
-  p->free_count++;
+  slab->count = count;
+  slab->all = p->all;
+  p->all = slab;
+  p->total += count;
+  for (size_t i = count; i-- > 0;) { /* the first one comes first */
+    slab->pages[i] = (kv_page){.dev = (uint8_t *)slab->dev + i * p->page_bytes, .slab = slab};
+    put_free(p, &slab->pages[i]);
+  }
   return VIVA_OK;
 }
 
-/* A free page; promised: one that was kept for the caller. */
-static viva_status take(kv_pool *p, int promised, kv_page **out, viva_error *error) {
-  if (!promised && p->free_count <= p->promised) {
-    viva_status status = grow(p, error);
+/* Pages of the next slab, of `missing` ones. exact: no more than those. */
+static size_t slab_pages(const kv_pool *p, size_t missing, int exact) {
+  const size_t wanted = exact && missing < 2 * p->grain ? missing : p->grain;
+  return wanted < p->most - p->total ? wanted : p->most - p->total;
+}
+
+/* So many free pages that are not promised. */
+static viva_status provide(kv_pool *p, size_t count, int exact, viva_error *error) {
+  while (p->free_count < p->promised + count) {
+    const size_t pages = slab_pages(p, p->promised + count - p->free_count, exact);
+    if (pages == 0) return too_few(p, error);
+    viva_status status = add_slab(p, pages, error);
+    if (status == VIVA_E_MEMORY && pages > 1) status = add_slab(p, 1, error); /* there may be room for less */
     if (status) return status;
   }
-  kv_page *page = p->free;
-  p->free = page->next;
-  p->free_count--;
-  if (promised) p->promised--;
-  *page = (kv_page){.dev = page->dev, .all = page->all};
-  *out = page;
   return VIVA_OK;
+}
+
+/* A free page, which is there. */
+static kv_page *take(kv_pool *p) {
+  kv_page *page = p->first->free;
+  take_free(p, page);
+  return page;
 }
 
 /* Free pages that the holders of a page may still need. */
@@ -137,22 +191,15 @@ static void drop_holder(kv_pool *p, kv_page *page, int reserves) {
   page->holders--;
   page->reserving -= reserves != 0;
   p->promised -= before - needed(page);
-  if (page->holders) return;
-  page->next = p->free;
-  p->free = page;
-  p->free_count++;
+  if (page->holders == 0) put_free(p, page);
 }
 
 static viva_status hold(kv_table *t, size_t pages, viva_error *error) {
   kv_pool *p = t->pool;
-  const size_t before = t->count;
+  if (t->count >= pages) return VIVA_OK;
+  TRY(provide(p, pages - t->count, t->reserves, error));
   while (t->count < pages) {
-    kv_page *page;
-    viva_status status = take(p, 0, &page, error);
-    if (status) {
-      while (t->count > before) drop_holder(p, t->pages[--t->count], t->reserves);
-      return status;
-    }
+    kv_page *page = take(p);
     add_holder(p, page, t->reserves);
     t->pages[t->count++] = page;
   }
@@ -162,11 +209,10 @@ static viva_status hold(kv_table *t, size_t pages, viva_error *error) {
 /* A page of the table's own in place of a shared one, which it remembers. */
 static viva_status separate(kv_table *t, size_t at, viva_error *error) {
   kv_pool *p = t->pool;
-  kv_page *shared = t->pages[at], *own;
-  const int promised = t->reserves && needed(shared) > 0;
-  viva_status status = take(p, promised, &own, error);
-  if (status) return status;
-  if (promised) p->promised++; /* the promise is the shared page's: it falls when the holder leaves it */
+  kv_page *shared = t->pages[at];
+  const int promised = t->reserves && needed(shared) > 0; /* such a promise falls when the holder leaves the page */
+  if (!promised) TRY(provide(p, 1, t->reserves, error));
+  kv_page *own = take(p);
   drop_holder(p, shared, t->reserves);
   add_holder(p, own, t->reserves);
   own->next = shared;
@@ -244,22 +290,17 @@ void kv_release(kv_table *t) {
 
 /* Undoes drop_holder while nobody else has had the lock. */
 static void hold_again(kv_pool *p, kv_page *page, int reserves) {
-  if (page->holders == 0) {
-    kv_page **at = &p->free;
-    while (*at != page) at = &(*at)->next;
-    *at = page->next;
-    p->free_count--;
-  }
+  if (page->holders == 0) take_free(p, page);
   add_holder(p, page, reserves);
 }
 
 static viva_status share(kv_table *to, const kv_table *from, size_t pages, viva_error *error) {
   kv_pool *p = to->pool;
   const size_t own = to->count < pages ? to->count : pages;
-  viva_status status = VIVA_OK;
+  viva_status status;
   for (size_t i = 0; i < pages; i++) add_holder(p, from->pages[i], to->reserves);
   for (size_t i = 0; i < own; i++) drop_holder(p, to->pages[i], to->reserves);
-  while (p->free_count < p->promised && !status) status = grow(p, error);
+  status = provide(p, 0, 1, error);
   if (status) {
     for (size_t i = 0; i < own; i++) hold_again(p, to->pages[i], to->reserves);
     for (size_t i = 0; i < pages; i++) drop_holder(p, from->pages[i], to->reserves);

@@ -3,6 +3,12 @@
  * A page holds KV_PAGE positions of all layers (backend/kv.h). Sessions hold pages; a page that several hold is shared and
  * not written: who must write takes a page of their own first (kv_writable). Pages that nobody holds stay in the pool.
  *
+ * Pages are taken from memory in slabs. Where the host's memory has large pages and one page of the pool fills none of them
+ * well, a slab is the fewest pages, `grain` of them, that fill large ones to 7/8: a page of SmolLM2 is 1.47 MB, three make a
+ * slab of two large pages and a rest. Elsewhere a slab is one page. A table that reserves takes as many as it needs, in slabs
+ * of `grain` and more; the budget cuts the last one. A slab goes back when nobody holds any of it; so that few are held for
+ * one page, pages come from slabs that are in use already.
+ *
  * A reserving session holds all pages of its capacity from the beginning. When such a page is shared, the pool keeps a free
  * page for each copy that reserving holders may still have to make: those pages are promised, and not given to others. Of
  * h holders, r of them reserving, at most min(r, h - 1) will need one, because the last one writes in place.
@@ -20,9 +26,18 @@
 typedef struct kv_page {
   void *dev;
   uint32_t holders, reserving;
-  struct kv_page *next; /* in the list of free pages; of a held one, while kv_writable works: what it is to replace */
-  struct kv_page *all;
+  struct kv_page *next; /* free in its slab; of a held one, while kv_writable works: what it is to replace */
+  struct kv_slab *slab;
 } kv_page;
+
+typedef struct kv_slab {
+  void *dev;
+  size_t count, free_count;
+  kv_page *free;
+  struct kv_slab *all;
+  struct kv_slab *next, *before; /* of the slabs with free pages */
+  kv_page pages[];
+} kv_slab;
 
 typedef struct kv_pool {
   pthread_mutex_t lock;
@@ -31,18 +46,20 @@ typedef struct kv_pool {
   mem *memory;
   kv_layout layout;
   size_t page_bytes;
+  size_t grain; /* pages of a slab; 1: pages are taken one by one */
   size_t most;  /* pages; SIZE_MAX: as many as there is memory for */
   size_t total; /* pages that exist: held or free */
   size_t free_count, promised;
   size_t shared; /* pages with more than one holder */
-  kv_page *all, *free;
+  kv_slab *all;
+  kv_slab *first, *last; /* with free pages; those that nobody holds any of come last */
 } kv_pool;
 
 void kv_pool_begin(kv_pool *p, viva_engine *e, kv_layout layout, size_t layers, uint64_t most_bytes);
 /* Nobody holds a page any more. */
 void kv_pool_end(kv_pool *p);
 
-/* Gives the pages that nobody holds, and that are not promised, back to the device. */
+/* Gives the slabs that nobody holds any of, but for pages that are promised, back to the device. */
 void kv_pool_trim(kv_pool *p);
 
 /* Bytes of the pages that anyone may take. */

@@ -109,7 +109,8 @@ viva_status viva_model_cache_info(const viva_model *model, viva_cache_info *info
   viva_cache_info found = {.size = sizeof found,
                            .page_tokens = KV_PAGE,
                            .page_bytes = model->pages[model->kv].page_bytes,
-                           .limit_bytes = model->cache_bytes};
+                           .limit_bytes = model->cache_bytes,
+                           .slab_pages = model->pages[model->kv].grain};
   for (int type = 0; type < KV_TYPES; type++) {
     kv_pool *p = (kv_pool *)&model->pages[type]; /* locking is all that changes */
     pthread_mutex_lock(&p->lock);

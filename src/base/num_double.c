@@ -1,9 +1,9 @@
 /* base/num_double.c: decimal to double, correctly rounded (to nearest, ties to even), without locale.
  *
  * Three ways, each exact for the numbers it takes:
- *   digits ≤ 2^53 and a power of ten ≤ 10^22   both are doubles, so one multiplication or division rounds once
- * (Clinger) 19 digits and 10^±27                       a product or quotient of 128-bit integers anything else large
- * integers
+ *   digits ≤ 2^53 and a power of ten ≤ 10^22   both are doubles, so one multiplication or division rounds once (Clinger)
+ *   19 digits and 10^±27                       a product or quotient of 128-bit integers
+ *   anything else                              large integers
  */
 #include <string.h>
 

@@ -101,8 +101,8 @@ typedef struct viva_layout_desc {
 
 VIVA_API const char *viva_layout_name(viva_layout layout); /* NULL for a value outside the list */
 /* Errors: E_ARGUMENT (against: no type of a tensor), E_LIMIT. */
-VIVA_API viva_status viva_layout_describe(viva_layout layout, uint32_t rank, const uint64_t *shape, viva_dtype against,
-                                          viva_layout_desc *desc, viva_error *error);
+VIVA_API viva_status viva_layout_info(viva_layout layout, uint32_t rank, const uint64_t *shape, viva_dtype against,
+                                      viva_layout_desc *desc, viva_error *error);
 
 #ifdef __cplusplus
 }

@@ -25,8 +25,8 @@ static int bytes_of(uint64_t rows, uint64_t n, uint64_t multiplier, uint64_t div
   return ck_mul(row / divisor, rows, bytes);
 }
 
-viva_status viva_layout_describe(viva_layout layout, uint32_t rank, const uint64_t *shape, viva_dtype against,
-                                 viva_layout_desc *desc, viva_error *error) {
+viva_status viva_layout_info(viva_layout layout, uint32_t rank, const uint64_t *shape, viva_dtype against,
+                             viva_layout_desc *desc, viva_error *error) {
   uint64_t rows = 1, elements = 1, blocks, plain;
   int overflow = 0;
   if (!viva_layout_name(layout)) return error_set(error, VIVA_E_ARGUMENT, "there is no layout %d", (int)layout);

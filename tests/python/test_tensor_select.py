@@ -245,7 +245,7 @@ def test_layouts():
         assert lib.viva_layout_name(code).decode() == name
         for shape in ((), (5, ), (64, ), (3, 100), (2, 3, 128), (0, 4)):
             d = Layout(c.sizeof(Layout))
-            assert lib.viva_layout_describe(code, len(shape), sizes(shape), 2, c.byref(d), None) == 0
+            assert lib.viva_layout_info(code, len(shape), sizes(shape), 2, c.byref(d), None) == 0
             n, rows = (shape[-1] if shape else 1), int(np.prod(shape[:-1]))
             codes, scales = rows * -(-n * bits // 8), rows * -(-n // block) * scale
             total = codes + scales + (once if n * rows else 0)
@@ -253,5 +253,5 @@ def test_layouts():
             assert d.ratio == (n * rows * 4 / total if total else 0) and d.whole_blocks == (n % block == 0)
     assert lib.viva_layout_name(len(known)) is None
     d = Layout(c.sizeof(Layout))
-    assert lib.viva_layout_describe(0, 2, sizes((4096, 4096)), 2, c.byref(d), None) == 0
+    assert lib.viva_layout_info(0, 2, sizes((4096, 4096)), 2, c.byref(d), None) == 0
     assert 7.11 < d.ratio < 7.112  # the seeds' 8 left the scales out

@@ -36,7 +36,7 @@ static arena_block *new_block(mem *m, size_t bytes) {
   size_t size;
   if (ck_add(sizeof(arena_block), bytes, &whole) || ck_size(whole, &size)) return NULL;
   arena_block *block = mem_alloc(m, size);
-  if (block == NULL) return NULL;
+  if (!block) return NULL;
   *block = (arena_block){NULL, bytes};
   asan_poison(block->data, bytes);
   return block;
@@ -45,7 +45,7 @@ static arena_block *new_block(mem *m, size_t bytes) {
 /* A large object gets a block of its own behind the one that is being filled, whose rest stays in use. */
 static char *add_large(arena *a, size_t size) {
   arena_block *block = new_block(a->mem, size);
-  if (block == NULL) return NULL;
+  if (!block) return NULL;
   block->previous = a->block->previous;
   a->block->previous = block;
   return block->data;
@@ -53,7 +53,7 @@ static char *add_large(arena *a, size_t size) {
 
 static char *add_block(arena *a, size_t size) {
   arena_block *block = new_block(a->mem, a->next_block);
-  if (block == NULL) return NULL;
+  if (!block) return NULL;
   block->previous = a->block;
   a->block = block;
   a->used = size;
@@ -65,7 +65,7 @@ arena *arena_create(mem *m, size_t first_block) {
   if (first_block < MIN_BLOCK) first_block = MIN_BLOCK;
   arena_block *block = new_block(m, first_block);
   arena *a = mem_alloc(m, sizeof *a);
-  if (block == NULL || a == NULL) {
+  if (!block || !a) {
     mem_free(m, block);
     mem_free(m, a);
     return NULL;
@@ -84,7 +84,7 @@ void *arena_alloc(arena *a, size_t bytes) {
     a->used += size;
   } else {
     object = size > a->next_block / LARGE_SHARE ? add_large(a, size) : add_block(a, size);
-    if (object == NULL) return NULL;
+    if (!object) return NULL;
   }
   asan_unpoison(object, bytes);
   return object;
@@ -93,15 +93,15 @@ void *arena_alloc(arena *a, size_t bytes) {
 char *arena_text(arena *a, const char *text, size_t bytes) {
   if (bytes == SIZE_MAX) return NULL;
   char *copy = arena_alloc(a, bytes + 1);
-  if (copy == NULL) return NULL;
+  if (!copy) return NULL;
   if (bytes > 0) memcpy(copy, text, bytes);
   copy[bytes] = 0;
   return copy;
 }
 
 void arena_free(arena *a) {
-  if (a == NULL) return;
-  for (arena_block *block = a->block; block != NULL;) {
+  if (!a) return;
+  for (arena_block *block = a->block; block;) {
     arena_block *previous = block->previous;
     asan_unpoison(block->data, block->bytes);
     mem_free(a->mem, block);

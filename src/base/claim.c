@@ -216,9 +216,9 @@ static viva_status find_number(claim *c, viva_error *error) {
 /* The folder that holds path: "." when it names none. */
 static void copy_folder(char *folder, const char *path) {
   const char *slash = strrchr(path, '/');
-  size_t bytes = slash == NULL ? 0 : (size_t)(slash - path);
+  size_t bytes = slash ? (size_t)(slash - path) : 0;
   if (bytes == 0) {
-    memcpy(folder, slash == NULL ? "." : "/", 2);
+    memcpy(folder, slash ? "/" : ".", 2);
     return;
   }
   memcpy(folder, path, bytes);
@@ -234,7 +234,7 @@ static viva_status begin_paths(claim *c, const char *to, viva_error *error) {
   if (ck_mul(length, 4, &texts) || ck_add(texts, 2 * SUFFIX_BYTES + NAME_BYTES + 4, &bytes) || bytes > SIZE_MAX)
     return error_set(error, VIVA_E_MEMORY, "the path is too long");
   char *block = mem_alloc(&c->rt->mem, (size_t)bytes);
-  if (block == NULL) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
+  if (!block) return error_set(error, VIVA_E_MEMORY, "no memory for a path");
   memcpy(block, to, length);
   block[length] = 0;
   c->to = block;
@@ -294,7 +294,7 @@ void claim_end(claim *c) {
   const io_table *io = c->rt->io;
   if (c->handle >= 0) (void)io->close(io->user, c->handle);
   c->handle = -1;
-  if (c->to == NULL) return;
+  if (!c->to) return;
   if (c->temporary[0] != 0) {
     if (c->kind == CLAIM_FOLDER)
       remove_folder(c->rt, c->temporary);

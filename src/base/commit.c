@@ -35,7 +35,7 @@ static int look_into(void *arg, const char *name) {
   io_stat found;
   size_t length = strlen(c->folder);
   char *path = mem_alloc(&c->rt->mem, length + NAME_BYTES);
-  if (path == NULL) return c->no_memory = 1;
+  if (!path) return c->no_memory = 1;
   snprintf(path, length + NAME_BYTES, "%s/%s", c->folder, name);
   /* Through links too: a link in the output to an input may be what the input was opened by. */
   if (c->rt->io->stat_path(c->rt->io->user, path, &found) == 0 && is_input(c->options, &found)) c->holds_input = 1;

@@ -56,7 +56,7 @@ int64_t cpu_list_lowest(const char *text, int (*member)(void *arg, uint64_t cpu)
 /* What follows key and then separator at the start of a line, without blanks; NULL when no line starts so. */
 static const char *find_line(const char *text, const char *key, char separator) {
   size_t length = strlen(key);
-  for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+  for (const char *line = text; line; line = strchr(line, '\n')) {
     if (*line == '\n') line++;
     if (strncmp(line, key, length) != 0 || line[length] != separator) continue;
     return line + length + 1 + strspn(line + length + 1, " \t");
@@ -67,14 +67,14 @@ static const char *find_line(const char *text, const char *key, char separator) 
 uint64_t cpu_meminfo_bytes(const char *text, const char *key) {
   const char *value = find_line(text, key, ':');
   uint64_t kib;
-  if (value == NULL || take_number(&value, &kib) || strncmp(value, " kB", 3) != 0 || kib > UINT64_MAX / 1024) return 0;
+  if (!value || take_number(&value, &kib) || strncmp(value, " kB", 3) != 0 || kib > UINT64_MAX / 1024) return 0;
   return kib * 1024;
 }
 
 uint64_t cpu_stat_value(const char *text, const char *key) {
   const char *value = find_line(text, key, ' ');
   uint64_t number;
-  return value == NULL || take_number(&value, &number) ? 0 : number;
+  return !value || take_number(&value, &number) ? 0 : number;
 }
 
 uint64_t cpu_limit_value(const char *text) {
@@ -102,14 +102,14 @@ static int list_has(const char *list, size_t bytes, const char *word) {
 }
 
 int cpu_group_path(const char *text, const char *controller, char *path, size_t size) {
-  for (const char *line = text; line != NULL && *line != 0; line = strchr(line, '\n')) {
+  for (const char *line = text; line && *line != 0; line = strchr(line, '\n')) {
     if (*line == '\n') line++;
     size_t number = strcspn(line, ":\n");
     if (line[number] != ':') continue;
     const char *names = line + number + 1;
     size_t names_bytes = strcspn(names, ":\n");
     if (names[names_bytes] != ':') continue;
-    if (controller == NULL ? names_bytes != 0 : !list_has(names, names_bytes, controller)) continue;
+    if (controller ? !list_has(names, names_bytes, controller) : names_bytes != 0) continue;
     const char *group = names + names_bytes + 1;
     size_t bytes = strcspn(group, "\n");
     if (bytes == 0 || bytes >= size || group[0] != '/') {

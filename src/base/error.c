@@ -78,7 +78,7 @@ const char *error_quote(char *buffer, size_t size, const char *text, size_t byte
 }
 
 viva_status error_set(viva_error *error, viva_status code, const char *format, ...) {
-  if (error == NULL) return code;
+  if (!error) return code;
   char raw[RAW_MESSAGE_BYTES];
   va_list arguments;
   va_start(arguments, format);
@@ -95,9 +95,9 @@ viva_status error_set(viva_error *error, viva_status code, const char *format, .
 }
 
 void error_at(viva_error *error, const char *file, const char *item, ptrdiff_t item_bytes, uint64_t offset) {
-  if (error == NULL) return;
-  if (file != NULL) error_quote(error->file, sizeof error->file, file, strlen(file));
-  if (item != NULL) {
+  if (!error) return;
+  if (file) error_quote(error->file, sizeof error->file, file, strlen(file));
+  if (item) {
     size_t bytes = item_bytes < 0 ? strlen(item) : (size_t)item_bytes;
     error_quote(error->item, sizeof error->item, item, bytes);
   }

@@ -31,7 +31,7 @@ static int add(viva_file *file, const io_stat *stat) {
   if (file->input_count == file->input_room) {
     size_t room = 2 * file->input_room + 16;
     io_stat *larger = mem_resize(&file->rt->mem, file->inputs, room * sizeof *larger);
-    if (larger == NULL) return -1;
+    if (!larger) return -1;
     file->inputs = larger;
     file->input_room = room;
   }
@@ -51,7 +51,7 @@ static int add_one(void *arg, const char *name) {
   size_t bytes = strlen(l->folder) + strlen(name) + 2;
   char *path = mem_alloc(&rt->mem, bytes);
   io_stat found;
-  if (path == NULL) return l->no_memory = 1;
+  if (!path) return l->no_memory = 1;
   snprintf(path, bytes, "%s/%s", l->folder, name);
   if (rt->io->stat_path(rt->io->user, path, &found) == 0) l->no_memory = add(l->file, &found) != 0;
   mem_free(&rt->mem, path);
@@ -66,7 +66,7 @@ static viva_status no_memory(viva_error *error) {
 static viva_status add_input(viva_file *file, const char *path, viva_error *error) {
   const io_table *io = file->rt->io;
   io_stat found;
-  if (path == NULL) return error_set(error, VIVA_E_ARGUMENT, "the path of an input is NULL");
+  if (!path) return error_set(error, VIVA_E_ARGUMENT, "the path of an input is NULL");
   int result = io->stat_path(io->user, path, &found);
   if (result < 0) return io_fail(error, "open the file", path, result);
   if (add(file, &found)) return no_memory(error);
@@ -80,7 +80,7 @@ static viva_status add_input(viva_file *file, const char *path, viva_error *erro
 /* ---- the calls */
 
 static viva_status open_file(viva_file *file, const char *path, const viva_file_options *o, viva_error *error) {
-  if (o->input_count > 0 && o->inputs == NULL)
+  if (o->input_count > 0 && !o->inputs)
     return error_set(error, VIVA_E_ARGUMENT, "inputs is NULL, but input_count is not 0");
   for (size_t i = 0; i < o->input_count; i++) TRY(add_input(file, o->inputs[i], error));
   file->commit = (commit_options){.replace = o->replace, .inputs = file->inputs, .input_count = file->input_count};
@@ -88,16 +88,16 @@ static viva_status open_file(viva_file *file, const char *path, const viva_file_
 }
 
 viva_status viva_file_open(const char *path, const viva_file_options *options, viva_file **file, viva_error *error) {
-  if (file == NULL) return error_set(error, VIVA_E_ARGUMENT, "file is NULL; expected a place for the handle");
+  if (!file) return error_set(error, VIVA_E_ARGUMENT, "file is NULL; expected a place for the handle");
   *file = NULL;
-  if (path == NULL) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected where to write");
+  if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected where to write");
   viva_file_options o = viva_file_options_default();
   TRY(options_read(&o, options, "viva_file_options", error));
   TRY(options_reserved(o.reserved, "viva_file_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, NULL, NULL, VIVA_LOG_WARN);
-  if (rt == NULL) return no_memory(error);
+  if (!rt) return no_memory(error);
   viva_file *made = mem_zalloc(&rt->mem, sizeof *made);
-  if (made == NULL) {
+  if (!made) {
     runtime_release(rt);
     return no_memory(error);
   }
@@ -111,20 +111,20 @@ viva_status viva_file_open(const char *path, const viva_file_options *options, v
 }
 
 viva_status viva_file_write(viva_file *file, const void *data, size_t bytes, viva_error *error) {
-  if (file == NULL) return error_set(error, VIVA_E_ARGUMENT, "file is NULL; expected what viva_file_open gave");
-  if (data == NULL && bytes > 0) return error_set(error, VIVA_E_ARGUMENT, "data is NULL, but bytes is not 0");
+  if (!file) return error_set(error, VIVA_E_ARGUMENT, "file is NULL; expected what viva_file_open gave");
+  if (!data && bytes > 0) return error_set(error, VIVA_E_ARGUMENT, "data is NULL, but bytes is not 0");
   return writer_write(file->writer, data, bytes, error);
 }
 
 viva_status viva_file_commit(viva_file *file, viva_error *error) {
-  if (file == NULL) return error_set(error, VIVA_E_ARGUMENT, "file is NULL; expected what viva_file_open gave");
+  if (!file) return error_set(error, VIVA_E_ARGUMENT, "file is NULL; expected what viva_file_open gave");
   viva_status status = writer_commit(file->writer, error);
   free_file(file);
   return status;
 }
 
 void viva_file_abort(viva_file *file) {
-  if (file == NULL) return;
+  if (!file) return;
   writer_abort(file->writer);
   free_file(file);
 }

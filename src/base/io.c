@@ -46,9 +46,9 @@ viva_status io_fail(viva_error *error, const char *action, const char *path, int
   const reason_row *row = NULL;
   for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
     if (reasons[i].number == number) row = &reasons[i];
-  if (row == NULL)
+  if (!row)
     error_set(error, VIVA_E_IO, "cannot %s: system error %d", action, number);
-  else if (row->hint == NULL)
+  else if (!row->hint)
     error_set(error, VIVA_E_IO, "cannot %s: %s", action, row->reason);
   else
     error_set(error, VIVA_E_IO, "cannot %s: %s; %s", action, row->reason, row->hint);
@@ -125,5 +125,5 @@ viva_status io_map(const io_file *file, const void **address, viva_error *error)
 }
 
 void io_unmap(const io_table *io, const void *address, size_t bytes) {
-  if (address != NULL) (void)io->unmap(io->user, (void *)(uintptr_t)address, bytes);
+  if (address) (void)io->unmap(io->user, (void *)(uintptr_t)address, bytes);
 }

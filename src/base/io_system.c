@@ -170,10 +170,10 @@ static int system_close(void *user, int handle) {
 static int system_list(void *user, const char *folder, int (*visit)(void *arg, const char *name), void *arg) {
   (void)user;
   DIR *open_folder = opendir(folder);
-  if (open_folder == NULL) return -errno;
+  if (!open_folder) return -errno;
   const struct dirent *entry;
   errno = 0;
-  while ((entry = readdir(open_folder)) != NULL) {
+  while ((entry = readdir(open_folder))) {
     if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && visit(arg, entry->d_name) != 0) {
       errno = 0;
       break;

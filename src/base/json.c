@@ -26,7 +26,7 @@ static const char *type_name(json_type type) {
 
 /* The stored error, for the caller. */
 static viva_status give(const json *j, viva_error *error) {
-  if (error != NULL) *error = j->failed;
+  if (error) *error = j->failed;
   return j->failed.code;
 }
 
@@ -39,7 +39,7 @@ static json_level *level_of(json *j) { return &j->levels[j->depth]; }
 void json_begin(json *j, runtime *rt, arena *a, const char *path, const char *text, size_t bytes) {
   *j = (json){.rt = rt, .arena = a, .path = path, .text = text, .bytes = bytes};
   j->levels = arena_alloc(a, (JSON_MAX_DEPTH + 1) * sizeof *j->levels);
-  if (j->levels == NULL) {
+  if (!j->levels) {
     json_error(j, VIVA_E_MEMORY, 0, "no memory for reading JSON");
     return;
   }
@@ -413,7 +413,7 @@ viva_status json_fail(json *j, viva_error *error, const char *format, ...) {
   va_start(arguments, format);
   int length = vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  if (j->levels != NULL && level_of(j)->state == JSON_VALUE) (void)reach_value(j);
+  if (j->levels && level_of(j)->state == JSON_VALUE) (void)reach_value(j);
   json_error(j, VIVA_E_FORMAT, j->mark, "%s", length < 0 ? "" : text);
   return give(j, error);
 }

@@ -50,7 +50,7 @@ static int grow_list(json_keys *keys, arena *a) {
   if (keys->count >= MAX_KEYS) return 1;
   uint32_t room = keys->list_room == 0 ? JSON_FEW_KEYS : keys->list_room * 2;
   json_string *list = arena_alloc(a, room * sizeof *list);
-  if (list == NULL) return 1;
+  if (!list) return 1;
   if (keys->count > 0) memcpy(list, keys->list, keys->count * sizeof *list);
   keys->list = list;
   keys->list_room = room;
@@ -68,7 +68,7 @@ static void insert(json_keys *keys, uint64_t hash, uint32_t index) {
 static int build_table(json_keys *keys, arena *a, const uint64_t hash_key[2], uint32_t used) {
   if (used > keys->slots_room) {
     uint64_t *slots = arena_alloc(a, used * sizeof *slots);
-    if (slots == NULL) return 1;
+    if (!slots) return 1;
     keys->slots = slots;
     keys->slots_room = used;
   }

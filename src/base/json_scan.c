@@ -31,7 +31,7 @@ viva_status json_error(json *j, viva_status code, size_t at, const char *format,
   size_t line, column;
   count_place(j, at, &line, &column);
   error_set(&j->failed, code, "line %zu, column %zu: %s", line, column, text);
-  error_at(&j->failed, j->path, j->key.text != NULL ? j->key.text : "", (ptrdiff_t)j->key.bytes, at);
+  error_at(&j->failed, j->path, j->key.text ? j->key.text : "", (ptrdiff_t)j->key.bytes, at);
   return code;
 }
 
@@ -66,7 +66,7 @@ static viva_status scan_escape(json *j, size_t at, size_t *length, uint32_t *cod
   static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
   char letter = at + 1 < j->bytes ? j->text[at + 1] : 0;
   const char *found = letter == 0 ? NULL : strchr(letters, letter);
-  if (found != NULL) {
+  if (found) {
     *length = 2;
     *code = (uint8_t)meanings[found - letters];
     return VIVA_OK;
@@ -136,16 +136,15 @@ viva_status json_decode(json *j, const json_scanned *scanned, json_string *strin
   *string = (json_string){from, scanned->bytes};
   if (!scanned->escaped) return VIVA_OK;
   char *to = arena_alloc(j->arena, scanned->bytes); /* no escape is shorter than what it stands for */
-  if (to == NULL)
-    return json_error(j, VIVA_E_MEMORY, scanned->start, "no memory for a string of %zu bytes", scanned->bytes);
+  if (!to) return json_error(j, VIVA_E_MEMORY, scanned->start, "no memory for a string of %zu bytes", scanned->bytes);
   size_t length = 0;
   for (size_t at = 0; at < scanned->bytes;) {
     const char *escape = memchr(from + at, '\\', scanned->bytes - at);
-    size_t plain = (escape == NULL ? scanned->bytes : (size_t)(escape - from)) - at;
+    size_t plain = (escape ? (size_t)(escape - from) : scanned->bytes) - at;
     memcpy(to + length, from + at, plain);
     length += plain;
     at += plain;
-    if (escape == NULL) break;
+    if (!escape) break;
     size_t used;
     uint32_t code;
     TRY(scan_escape(j, scanned->start + at, &used, &code));

@@ -42,7 +42,7 @@ static void libc_free(void *user, void *memory) {
 
 void mem_init(mem *m, const viva_allocator *table) {
   static const viva_allocator libc = {libc_alloc, libc_realloc, libc_free, NULL};
-  m->table = table != NULL ? *table : libc;
+  m->table = table ? *table : libc;
   atomic_init(&m->current, 0);
   atomic_init(&m->peak, 0);
   atomic_init(&m->allocations, 0);
@@ -113,7 +113,7 @@ void *mem_alloc(mem *m, size_t bytes) {
   if (block_whole(bytes, alignment, &whole) || passes_limit(m, bytes)) return NULL;
   count_call(m);
   void *base = m->table.alloc(m->table.user, whole);
-  if (base == NULL) return NULL;
+  if (!base) return NULL;
   void *block = block_place(base, alignment);
   block_seal(block, (mem_header){bytes, whole, base});
   /* Only whole huge pages: the rest of the last one belongs to someone else. Advice: a failure changes nothing. */
@@ -124,7 +124,7 @@ void *mem_alloc(mem *m, size_t bytes) {
 
 void *mem_zalloc(mem *m, size_t bytes) {
   void *block = mem_alloc(m, bytes);
-  if (block != NULL) memset(block, 0, bytes);
+  if (block) memset(block, 0, bytes);
   return block;
 }
 
@@ -142,7 +142,7 @@ static void *resize_in_place(mem *m, void *block, mem_header old, size_t bytes) 
   asan_unpoison(old.base, old.whole);
   count_call(m);
   void *base = m->table.realloc(m->table.user, old.base, whole);
-  if (base == NULL) {
+  if (!base) {
     block_seal(block, old);
     return NULL;
   }
@@ -160,19 +160,19 @@ static void *resize_in_place(mem *m, void *block, mem_header old, size_t bytes) 
 }
 
 void *mem_resize(mem *m, void *block, size_t bytes) {
-  if (block == NULL) return mem_alloc(m, bytes);
+  if (!block) return mem_alloc(m, bytes);
   mem_header old = header_read(block);
   int small = block_alignment(m, bytes) == MEM_ALIGN && block_alignment(m, old.bytes) == MEM_ALIGN;
   if (small) return resize_in_place(m, block, old, bytes);
   void *grown = mem_alloc(m, bytes);
-  if (grown == NULL) return NULL;
+  if (!grown) return NULL;
   memcpy(grown, block, old.bytes < bytes ? old.bytes : bytes);
   mem_free(m, block);
   return grown;
 }
 
 void mem_free(mem *m, void *block) {
-  if (block == NULL) return;
+  if (!block) return;
   mem_header header = header_read(block);
   asan_unpoison(header.base, header.whole);
   m->table.free(m->table.user, header.base);

@@ -142,7 +142,7 @@ size_t num_format_double(char buffer[32], double value) {
   const uint64_t infinity = (uint64_t)0x7FF << 52;
   const char *word = bits > infinity ? "nan" : bits == infinity ? (negative ? "-inf" : "inf") : NULL;
   size_t length = 0;
-  if (word != NULL) {
+  if (word) {
     length = strlen(word);
     memcpy(buffer, word, length);
   } else {

@@ -139,7 +139,7 @@ static void *worker_main(void *arg) {
 
 void pool_for(pool *p, size_t count, size_t grain, pool_body body, void *arg) {
   if (count == 0) return;
-  if (p == NULL) {
+  if (!p) {
     body(arg, 0, count, 0);
     return;
   }
@@ -163,7 +163,7 @@ void pool_for(pool *p, size_t count, size_t grain, pool_body body, void *arg) {
   pthread_mutex_unlock(&p->users);
 }
 
-int pool_threads(const pool *p) { return p == NULL ? 1 : (int)p->threads; }
+int pool_threads(const pool *p) { return p ? (int)p->threads : 1; }
 
 /* Stops and joins the first `started` workers and frees everything. */
 static void pool_end(pool *p, size_t started) {
@@ -203,9 +203,9 @@ viva_status pool_create(runtime *rt, int threads, pool **out, viva_error *error)
   if (threads < 1 || threads > MAX_THREADS)
     return error_set(error, VIVA_E_LIMIT, "expected 1 to %d threads, found %d", MAX_THREADS, threads);
   pool *p = mem_zalloc(&rt->mem, sizeof *p);
-  if (p == NULL) return error_set(error, VIVA_E_MEMORY, "no memory for a thread pool");
+  if (!p) return error_set(error, VIVA_E_MEMORY, "no memory for a thread pool");
   p->workers = mem_array(&rt->mem, (size_t)threads, sizeof *p->workers);
-  if (p->workers == NULL) {
+  if (!p->workers) {
     mem_free(&rt->mem, p);
     return error_set(error, VIVA_E_MEMORY, "no memory for %d threads", threads);
   }
@@ -227,7 +227,7 @@ viva_status pool_create(runtime *rt, int threads, pool **out, viva_error *error)
 }
 
 void pool_free(pool *p) {
-  if (p != NULL) pool_end(p, p->threads - 1);
+  if (p) pool_end(p, p->threads - 1);
 }
 
 /* -- items that can fail */

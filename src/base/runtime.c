@@ -15,13 +15,13 @@ runtime *runtime_create(const viva_allocator *allocator, const io_table *io, viv
   mem first;
   mem_init(&first, allocator);
   runtime *rt = mem_zalloc(&first, sizeof *rt);
-  if (rt == NULL) return NULL;
+  if (!rt) return NULL;
   mem_init(&rt->mem, allocator);
   /* The runtime's own block was counted by `first`; go on from there. */
   atomic_store(&rt->mem.current, atomic_load(&first.current));
   atomic_store(&rt->mem.peak, atomic_load(&first.peak));
   atomic_store(&rt->mem.allocations, atomic_load(&first.allocations));
-  rt->io = io != NULL ? io : &io_system;
+  rt->io = io ? io : &io_system;
   rt->log = log;
   rt->log_user = log_user;
   rt->log_level = level;
@@ -38,7 +38,7 @@ void runtime_end(runtime *rt) {
 }
 
 void runtime_log(runtime *rt, viva_log_level level, const char *format, ...) {
-  if (rt->log == NULL || level > rt->log_level) return;
+  if (!rt->log || level > rt->log_level) return;
   char raw[LOG_BYTES + 16], message[LOG_BYTES]; /* raw is longer, so that error_quote does the cutting */
   va_list arguments;
   va_start(arguments, format);

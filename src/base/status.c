@@ -26,12 +26,12 @@ static const status_row *status_find(viva_status status) {
 
 const char *viva_status_name(viva_status status) {
   const status_row *row = status_find(status);
-  return row != NULL ? row->name : "unknown status";
+  return row ? row->name : "unknown status";
 }
 
 const char *viva_status_text(viva_status status) {
   const status_row *row = status_find(status);
-  return row != NULL ? row->text : "unknown status";
+  return row ? row->text : "unknown status";
 }
 
 const char *viva_dtype_name(viva_dtype dtype) {

@@ -20,7 +20,7 @@ viva_status writer_open(runtime *rt, const char *path, const commit_options *opt
   static const commit_options replace = {.replace = 1};
   *writer = NULL;
   io_writer *w = mem_alloc(&rt->mem, sizeof *w);
-  if (w == NULL) return error_set(error, VIVA_E_MEMORY, "no memory (%zu bytes) for writing a file", sizeof *w);
+  if (!w) return error_set(error, VIVA_E_MEMORY, "no memory (%zu bytes) for writing a file", sizeof *w);
   w->rt = runtime_retain(rt);
   w->offset = 0;
   w->gathered = 0;
@@ -35,7 +35,7 @@ viva_status writer_open(runtime *rt, const char *path, const commit_options *opt
 }
 
 static void copy_error(viva_error *to, const viva_error *from) {
-  if (to != NULL) *to = *from;
+  if (to) *to = *from;
 }
 
 /* Writes all of data at the end of the file. On failure w->failed is set. */
@@ -100,7 +100,7 @@ viva_status writer_commit(io_writer *w, viva_error *error) {
 }
 
 void writer_abort(io_writer *w) {
-  if (w == NULL) return;
+  if (!w) return;
   runtime *rt = w->rt;
   commit_end(&w->commit);
   mem_free(&rt->mem, w);

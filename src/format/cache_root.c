@@ -15,14 +15,14 @@ static int visit(void *arg, const char *name) {
   last_name *last = arg;
   if (name[0] == '.' || strncmp(name, last->begin, strlen(last->begin)) != 0) return 0;
   last->count++;
-  if (last->name == NULL || strcmp(name, last->name) > 0) last->name = arena_text(last->a, name, strlen(name));
+  if (!last->name || strcmp(name, last->name) > 0) last->name = arena_text(last->a, name, strlen(name));
   return 0;
 }
 
 /* A folder in this one whose name begins so, or NULL. *count: how many there are. */
 static const char *child(runtime *rt, arena *a, const char *folder, const char *begin, size_t *count) {
   last_name last = {a, begin, NULL, 0};
-  if (folder == NULL || !path_is_folder(rt, folder)) return NULL;
+  if (!folder || !path_is_folder(rt, folder)) return NULL;
   (void)rt->io->list(rt->io->user, folder, visit, &last);
   *count = last.count;
   const char *path = last.name ? path_join(a, folder, last.name) : NULL;
@@ -51,16 +51,16 @@ static int is_named(const char *folder, const char *name) {
 
 int cache_root(runtime *rt, arena *a, const char *folder, viva_error *error) {
   size_t count = 1;
-  if (rt->io->list == NULL) return 0;
+  if (!rt->io->list) return 0;
   const char *snapshot = is_named(folder, "snapshots") ? child(rt, a, folder, "", &count) : snapshot_of(rt, a, folder);
   const char *what = "the root of a cached repository";
-  if (snapshot == NULL) {
+  if (!snapshot) {
     const char *hub = path_join(a, folder, "hub"), *repository = child(rt, a, folder, REPOSITORY, &count);
-    if (repository == NULL) repository = child(rt, a, hub, REPOSITORY, &count);
+    if (!repository) repository = child(rt, a, hub, REPOSITORY, &count);
     snapshot = repository ? snapshot_of(rt, a, repository) : NULL;
     what = "a cache of repositories";
   }
-  if (snapshot == NULL) return 0;
+  if (!snapshot) return 0;
   error_set(error, VIVA_E_NOT_FOUND, "this is %s; give %s in it: %s", what, count > 1 ? "a snapshot" : "the snapshot",
             snapshot);
   error_at(error, folder, NULL, 0, VIVA_NO_OFFSET);

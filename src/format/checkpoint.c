@@ -16,8 +16,8 @@ static const char gguf_magic[4] = {'G', 'G', 'U', 'F'};
 viva_status checkpoint_build_open_single(checkpoint_build *b, const char *path, viva_error *error) {
   viva_checkpoint *ck = b->ck;
   char first[sizeof gguf_magic] = {0};
-  if (ck->folder == NULL) ck->folder = path_folder(ck->arena, path);
-  if (ck->folder == NULL) return checkpoint_build_no_memory(path, "a path", error);
+  if (!ck->folder) ck->folder = path_folder(ck->arena, path);
+  if (!ck->folder) return checkpoint_build_no_memory(path, "a path", error);
   TRY(checkpoint_build_files(b, 1, error));
   TRY(checkpoint_build_add_file(b, path, error));
   const io_file *io = &ck->files[0].io;
@@ -34,7 +34,7 @@ static viva_status open_path(checkpoint_build *b, const char *path, viva_error *
   viva_checkpoint *ck = b->ck;
   int unreadable;
   ck->path = arena_text(ck->arena, path, strlen(path));
-  if (ck->path == NULL) return checkpoint_build_no_memory(path, "a path", error);
+  if (!ck->path) return checkpoint_build_no_memory(path, "a path", error);
   if (path_is_folder(ck->rt, ck->path))
     TRY(shards_open_folder(b, ck->path, error));
   else if (path_ends_with(ck->path, ".index.json"))
@@ -48,7 +48,7 @@ viva_status checkpoint_open(runtime *rt, const char *path, viva_load_mode load, 
                             viva_error *error) {
   *out = NULL;
   viva_checkpoint *ck = mem_zalloc(&rt->mem, sizeof *ck);
-  if (ck == NULL) return checkpoint_build_no_memory(path, "the checkpoint", error);
+  if (!ck) return checkpoint_build_no_memory(path, "the checkpoint", error);
   ck->rt = runtime_retain(rt);
   ck->load = load;
   ck->arena = arena_create(&rt->mem, FIRST_BLOCK);
@@ -68,11 +68,11 @@ viva_status checkpoint_open(runtime *rt, const char *path, viva_load_mode load, 
 }
 
 void viva_checkpoint_close(viva_checkpoint *ck) {
-  if (ck == NULL) return;
+  if (!ck) return;
   runtime *rt = ck->rt;
   for (size_t i = 0; i < ck->file_count; i++) {
     checkpoint_file *file = &ck->files[i];
-    if (file->map != NULL) io_unmap(rt->io, file->map, (size_t)file->io.stat.bytes);
+    if (file->map) io_unmap(rt->io, file->map, (size_t)file->io.stat.bytes);
     io_close(&file->io);
   }
   arena_free(ck->arena);
@@ -81,7 +81,7 @@ void viva_checkpoint_close(viva_checkpoint *ck) {
 }
 
 const char *viva_checkpoint_format(const viva_checkpoint *ck) {
-  if (ck == NULL) return "";
+  if (!ck) return "";
   if (ck->container == CONTAINER_GGUF) return ck->gguf->version == 2 ? "GGUF 2" : "GGUF 3";
   return ck->file_count > 1 ? "safetensors shards" : "safetensors";
 }
@@ -107,7 +107,7 @@ viva_status checkpoint_read_part(const viva_checkpoint *ck, const tensor_view *v
                            (unsigned long long)first, (unsigned long long)view->bytes);
   if (bytes == 0) return VIVA_OK;
   const checkpoint_file *file = &ck->files[view->file];
-  if (file->map != NULL) {
+  if (file->map) {
     memcpy(data, file->map + view->offset + first, bytes);
     return VIVA_OK;
   }
@@ -118,7 +118,7 @@ viva_status checkpoint_read_part(const viva_checkpoint *ck, const tensor_view *v
 
 const void *checkpoint_mapped(const viva_checkpoint *ck, const tensor_view *view) {
   const uint8_t *map = ck->files[view->file].map;
-  return map != NULL ? map + view->offset : NULL;
+  return map ? map + view->offset : NULL;
 }
 
 viva_status checkpoint_fail(const viva_checkpoint *ck, const tensor_view *view, viva_error *error, viva_status code,
@@ -152,7 +152,7 @@ viva_status file_read_all(runtime *rt, arena *a, const char *path, uint64_t limi
     error_at(error, path, NULL, 0, VIVA_NO_OFFSET);
   }
   char *copy = status == VIVA_OK ? arena_alloc(a, (size_t)size + 1) : NULL;
-  if (status == VIVA_OK && copy == NULL) status = checkpoint_build_no_memory(path, "the file", error);
+  if (status == VIVA_OK && !copy) status = checkpoint_build_no_memory(path, "the file", error);
   if (status == VIVA_OK) status = io_read(&file, copy, (size_t)size, 0, error);
   io_close(&file);
   if (status != VIVA_OK) return status;

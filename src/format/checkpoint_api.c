@@ -15,10 +15,9 @@ viva_checkpoint_options viva_checkpoint_options_default(void) {
 
 viva_status viva_checkpoint_open(const char *path, const viva_checkpoint_options *options, viva_checkpoint **checkpoint,
                                  viva_error *error) {
-  if (checkpoint == NULL)
-    return error_set(error, VIVA_E_ARGUMENT, "checkpoint is NULL; expected a place for the handle");
+  if (!checkpoint) return error_set(error, VIVA_E_ARGUMENT, "checkpoint is NULL; expected a place for the handle");
   *checkpoint = NULL;
-  if (path == NULL) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected a file or folder");
+  if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected a file or folder");
   viva_checkpoint_options o = viva_checkpoint_options_default();
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
   TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
@@ -26,7 +25,7 @@ viva_status viva_checkpoint_open(const char *path, const viva_checkpoint_options
     return error_set(error, VIVA_E_ARGUMENT, "the load mode is %d; expected VIVA_LOAD_READ or VIVA_LOAD_MMAP",
                      (int)o.load);
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
-  if (rt == NULL) return checkpoint_build_no_memory(path, "the checkpoint", error);
+  if (!rt) return checkpoint_build_no_memory(path, "the checkpoint", error);
   viva_status status = checkpoint_open(rt, path, o.load, checkpoint, error);
   runtime_release(rt);
   return status;
@@ -54,10 +53,10 @@ static viva_status describe(const viva_checkpoint *ck, const tensor_view *view, 
 /* The tensor called name, or E_ARGUMENT, E_NOT_FOUND. */
 static viva_status find(const viva_checkpoint *ck, const char *name, const tensor_view **view, viva_error *error) {
   char similar[384];
-  if (ck == NULL) return no_checkpoint(error);
-  if (name == NULL) return error_set(error, VIVA_E_ARGUMENT, "name is NULL; expected a tensor's name");
+  if (!ck) return no_checkpoint(error);
+  if (!name) return error_set(error, VIVA_E_ARGUMENT, "name is NULL; expected a tensor's name");
   *view = checkpoint_find(ck, name);
-  if (*view != NULL) return VIVA_OK;
+  if (*view) return VIVA_OK;
   error_set(error, VIVA_E_NOT_FOUND, "there is no tensor of this name among the checkpoint's %zu%s", ck->tensor_count,
             similar_names(ck, name, similar, sizeof similar));
   error_at(error, ck->path, name, -1, VIVA_NO_OFFSET);
@@ -65,12 +64,12 @@ static viva_status find(const viva_checkpoint *ck, const char *name, const tenso
 }
 
 size_t viva_checkpoint_tensor_count(const viva_checkpoint *checkpoint) {
-  return checkpoint != NULL ? checkpoint->tensor_count : 0;
+  return checkpoint ? checkpoint->tensor_count : 0;
 }
 
 viva_status viva_checkpoint_tensor(const viva_checkpoint *checkpoint, size_t index, viva_stored_tensor *info,
                                    viva_error *error) {
-  if (checkpoint == NULL) return no_checkpoint(error);
+  if (!checkpoint) return no_checkpoint(error);
   if (index >= checkpoint->tensor_count)
     return error_set(error, VIVA_E_NOT_FOUND, "there is no tensor %zu: the checkpoint has %zu", index,
                      checkpoint->tensor_count);
@@ -87,7 +86,7 @@ viva_status viva_checkpoint_find(const viva_checkpoint *checkpoint, const char *
 viva_status viva_checkpoint_tensor_bytes(const viva_checkpoint *checkpoint, const char *name, size_t *bytes,
                                          viva_error *error) {
   const tensor_view *view;
-  if (bytes == NULL) return error_set(error, VIVA_E_ARGUMENT, "bytes is NULL; expected a place for the number");
+  if (!bytes) return error_set(error, VIVA_E_ARGUMENT, "bytes is NULL; expected a place for the number");
   TRY(find(checkpoint, name, &view, error));
   if (!ck_size(view->bytes, bytes)) return VIVA_OK;
   return checkpoint_fail(checkpoint, view, error, VIVA_E_LIMIT,
@@ -100,7 +99,7 @@ static viva_status read_view(const viva_checkpoint *ck, const tensor_view *view,
     return checkpoint_fail(ck, view, error, VIVA_E_SIZE,
                            "the tensor has %llu bytes and the buffer %zu; expected the same",
                            (unsigned long long)view->bytes, bytes);
-  if (data == NULL && bytes > 0)
+  if (!data && bytes > 0)
     return checkpoint_fail(ck, view, error, VIVA_E_ARGUMENT, "data is NULL; expected a buffer of %zu bytes", bytes);
   return checkpoint_read_part(ck, view, 0, data, bytes, error);
 }
@@ -128,17 +127,16 @@ static viva_status convert(const viva_checkpoint *ck, const tensor_view *view, f
   const size_t elements = (size_t)view->elements,
                part_bytes = PART_ELEMENTS / type->block_elements * type->block_bits / 8;
   const uint8_t *mapped = checkpoint_mapped(ck, view);
-  void *buffer = mapped != NULL ? NULL : mem_alloc(&ck->rt->mem, part_bytes);
-  if (mapped == NULL && buffer == NULL)
-    return checkpoint_build_no_memory(ck->files[view->file].path, "reading a tensor", error);
+  void *buffer = mapped ? NULL : mem_alloc(&ck->rt->mem, part_bytes);
+  if (!mapped && !buffer) return checkpoint_build_no_memory(ck->files[view->file].path, "reading a tensor", error);
   viva_status status = VIVA_OK;
   uint64_t place = 0;
   for (size_t at = 0; status == VIVA_OK && at < elements; at += PART_ELEMENTS, place += part_bytes) {
     size_t count = elements - at < PART_ELEMENTS ? elements - at : PART_ELEMENTS;
     uint64_t bytes = view->bytes - place < part_bytes ? view->bytes - place : part_bytes;
-    if (mapped == NULL) status = checkpoint_read_part(ck, view, place, buffer, (size_t)bytes, error);
+    if (!mapped) status = checkpoint_read_part(ck, view, place, buffer, (size_t)bytes, error);
     if (status == VIVA_OK)
-      status = type_dequant(view->type, mapped != NULL ? mapped + place : buffer, values + at, count, error);
+      status = type_dequant(view->type, mapped ? mapped + place : buffer, values + at, count, error);
   }
   mem_free(&ck->rt->mem, buffer);
   return status;
@@ -149,14 +147,14 @@ viva_status viva_checkpoint_read_f32(const viva_checkpoint *checkpoint, const ch
   const tensor_view *view;
   TRY(find(checkpoint, name, &view, error));
   const type_info *type = type_get(view->type);
-  if (type->dequant == NULL)
+  if (!type->dequant)
     return checkpoint_fail(checkpoint, view, error, type->dtype != VIVA_DTYPE_NONE ? VIVA_E_DTYPE : VIVA_E_UNSUPPORTED,
                            "the tensor is %s, which viva does not convert to F32", type_name(view->type));
   if (elements != view->elements)
     return checkpoint_fail(checkpoint, view, error, VIVA_E_SIZE,
                            "the tensor has %llu elements and the buffer %zu; expected the same",
                            (unsigned long long)view->elements, elements);
-  if (values == NULL && elements > 0)
+  if (!values && elements > 0)
     return checkpoint_fail(checkpoint, view, error, VIVA_E_ARGUMENT,
                            "values is NULL; expected a buffer of %zu elements", elements);
   if (view->type == TYPE_F32) return checkpoint_read_part(checkpoint, view, 0, values, (size_t)view->bytes, error);
@@ -164,12 +162,12 @@ viva_status viva_checkpoint_read_f32(const viva_checkpoint *checkpoint, const ch
 }
 
 size_t viva_checkpoint_metadata_count(const viva_checkpoint *checkpoint) {
-  return checkpoint != NULL ? checkpoint->metadata_count : 0;
+  return checkpoint ? checkpoint->metadata_count : 0;
 }
 
 viva_status viva_checkpoint_metadata(const viva_checkpoint *checkpoint, size_t index, viva_metadata *metadata,
                                      viva_error *error) {
-  if (checkpoint == NULL) return no_checkpoint(error);
+  if (!checkpoint) return no_checkpoint(error);
   if (index >= checkpoint->metadata_count)
     return error_set(error, VIVA_E_NOT_FOUND, "there is no metadata entry %zu: the checkpoint has %zu", index,
                      checkpoint->metadata_count);

@@ -16,7 +16,7 @@ void *grow_add(mem *m, grow *g) {
     size_t size;
     if (capacity < g->capacity || ck_mul(capacity, g->item_bytes, &bytes) || ck_size(bytes, &size)) return NULL;
     char *items = mem_resize(m, g->items, size);
-    if (items == NULL) return NULL;
+    if (!items) return NULL;
     g->items = items;
     g->capacity = capacity;
   }
@@ -31,7 +31,7 @@ void grow_free(mem *m, grow *g) {
 const void **grow_sorted(mem *m, const grow *g, size_t first, sort_compare compare) {
   size_t count = g->count - first;
   const void **order = mem_array(m, count, sizeof *order);
-  if (order == NULL) return NULL;
+  if (!order) return NULL;
   for (size_t i = 0; i < count; i++) order[i] = g->items + g->item_bytes * (first + i);
   sort_pointers(order, count, compare);
   return order;
@@ -48,7 +48,7 @@ viva_status checkpoint_build_files(checkpoint_build *b, size_t count, viva_error
   size_t size;
   viva_checkpoint *ck = b->ck;
   if (!ck_mul(count, sizeof *ck->files, &bytes) && !ck_size(bytes, &size)) ck->files = arena_alloc(ck->arena, size);
-  return ck->files != NULL ? VIVA_OK : checkpoint_build_no_memory(ck->path, "the list of files", error);
+  return ck->files ? VIVA_OK : checkpoint_build_no_memory(ck->path, "the list of files", error);
 }
 
 viva_status checkpoint_build_add_file(checkpoint_build *b, const char *path, viva_error *error) {
@@ -91,7 +91,7 @@ viva_status checkpoint_build_finish(checkpoint_build *b, viva_error *error) {
   tensor_view *sorted = arena_alloc(ck->arena, count * sizeof *sorted); /* as large as the list that exists */
   const void **order = grow_sorted(m, &b->tensors, 0, compare_names);
   viva_status status = VIVA_OK;
-  if (sorted == NULL || order == NULL) status = checkpoint_build_no_memory(ck->path, "the list of tensors", error);
+  if (!sorted || !order) status = checkpoint_build_no_memory(ck->path, "the list of tensors", error);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) {
     sorted[i] = *(const tensor_view *)order[i];
     if (i > 0 && compare_names(&sorted[i - 1], &sorted[i]) == 0)
@@ -108,7 +108,7 @@ const char *path_join(arena *a, const char *folder, const char *name) {
   size_t folder_bytes = strlen(folder), name_bytes = strlen(name);
   int slash = folder_bytes > 0 && folder[folder_bytes - 1] != '/';
   char *path = arena_alloc(a, folder_bytes + (size_t)slash + name_bytes + 1);
-  if (path == NULL) return NULL;
+  if (!path) return NULL;
   memcpy(path, folder, folder_bytes);
   if (slash) path[folder_bytes] = '/';
   memcpy(path + folder_bytes + (size_t)slash, name, name_bytes + 1);
@@ -117,7 +117,7 @@ const char *path_join(arena *a, const char *folder, const char *name) {
 
 const char *path_folder(arena *a, const char *path) {
   const char *slash = strrchr(path, '/');
-  if (slash == NULL) return ".";
+  if (!slash) return ".";
   return slash == path ? "/" : arena_text(a, path, (size_t)(slash - path));
 }
 

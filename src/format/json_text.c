@@ -14,8 +14,8 @@ void json_text_free(json_text *j) { grow_free(j->m, &j->text); }
 void json_text_bytes(json_text *j, const char *text, size_t bytes) {
   for (size_t i = 0; i < bytes && !j->no_memory; i++) {
     char *place = grow_add(j->m, &j->text);
-    if (place != NULL) *place = text[i];
-    j->no_memory = place == NULL;
+    if (place) *place = text[i];
+    j->no_memory = !place;
   }
 }
 
@@ -38,7 +38,7 @@ void json_text_string(json_text *j, const char *text, size_t bytes) {
   for (size_t i = 0; i < bytes; i++) {
     const char *found = text[i] ? strchr(plain, text[i]) : NULL;
     char escape[8];
-    if (found != NULL)
+    if (found)
       json_text_bytes(j, (char[]){'\\', letters[found - plain]}, 2);
     else if ((unsigned char)text[i] < 0x20)
       json_text_bytes(j, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)text[i]));

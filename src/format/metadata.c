@@ -10,7 +10,7 @@ const char *metadata_text(viva_checkpoint *ck, const char *text, size_t bytes) {
   size_t taken = bytes < METADATA_MOST ? bytes : METADATA_MOST,
          size = 4 * taken + 4; /* an escape has four characters */
   char *printable = mem_alloc(m, size);
-  if (printable == NULL) return NULL;
+  if (!printable) return NULL;
   error_quote(printable, bytes > taken ? taken : size, text, bytes);
   const char *copy = arena_text(ck->arena, printable, strlen(printable));
   mem_free(m, printable);
@@ -29,8 +29,7 @@ viva_status metadata_add(checkpoint_build *b, json_string key, const char *type_
   const char *key_copy = metadata_text(ck, key.text, key.bytes);
   const char *text_copy = metadata_text(ck, text.text, text.bytes);
   struct metadata_entry *entry = grow_add(&ck->rt->mem, &b->metadata);
-  if (key_copy == NULL || text_copy == NULL || entry == NULL)
-    return checkpoint_build_no_memory(ck->path, "the metadata", error);
+  if (!key_copy || !text_copy || !entry) return checkpoint_build_no_memory(ck->path, "the metadata", error);
   *entry = (struct metadata_entry){key_copy, type_name, text_copy, count};
   return VIVA_OK;
 }
@@ -89,7 +88,7 @@ static viva_status try_config(checkpoint_build *b, viva_error *error) {
   arena *scratch = arena_create(&ck->rt->mem, 4096);
   const char *path = path_join(ck->arena, ck->folder, "config.json");
   viva_status status = VIVA_OK;
-  if (scratch == NULL || path == NULL) status = checkpoint_build_no_memory(ck->path, "the metadata", &reason);
+  if (!scratch || !path) status = checkpoint_build_no_memory(ck->path, "the metadata", &reason);
   if (status == VIVA_OK) status = file_read_all(ck->rt, scratch, path, MAX_CONFIG_BYTES, &text, &bytes, &reason);
   if (status == VIVA_OK) status = checkpoint_build_charge_json(&ck->allowance, bytes, path, &charged, &reason);
   if (status == VIVA_OK) {
@@ -102,7 +101,7 @@ static viva_status try_config(checkpoint_build *b, viva_error *error) {
   ck->allowance.memory -= charged;
   if (status == VIVA_OK || status == VIVA_E_NOT_FOUND) return VIVA_OK;
   if (status == VIVA_E_MEMORY) {
-    if (error != NULL) *error = reason;
+    if (error) *error = reason;
     return status;
   }
   b->metadata.count = kept;
@@ -116,7 +115,7 @@ viva_status metadata_finish(checkpoint_build *b, viva_error *error) {
   TRY(try_config(b, error));
   size_t bytes = b->metadata.count * b->metadata.item_bytes; /* as large as the list that exists */
   ck->metadata = arena_alloc(ck->arena, bytes);
-  if (ck->metadata == NULL) return checkpoint_build_no_memory(ck->path, "the metadata", error);
+  if (!ck->metadata) return checkpoint_build_no_memory(ck->path, "the metadata", error);
   if (bytes > 0) memcpy(ck->metadata, b->metadata.items, bytes);
   ck->metadata_count = b->metadata.count;
   return VIVA_OK;

@@ -63,8 +63,7 @@ viva_status viva_transpose_f32(const void *from, void *to, size_t rows, size_t c
                      "the buffers have %zu bytes; a matrix of %zu × %zu FP32 values needs rows · cols · 4", bytes, rows,
                      cols);
   if (bytes == 0) return VIVA_OK;
-  if (from == NULL || to == NULL)
-    return error_set(error, VIVA_E_ARGUMENT, "a buffer is NULL; expected %zu bytes", bytes);
+  if (!from || !to) return error_set(error, VIVA_E_ARGUMENT, "a buffer is NULL; expected %zu bytes", bytes);
   uintptr_t a = (uintptr_t)from, b = (uintptr_t)to;
   if ((a < b ? b - a : a - b) < bytes)
     return error_set(error, VIVA_E_ARGUMENT, "from and to overlap; a transposition needs two buffers");

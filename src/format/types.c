@@ -63,13 +63,13 @@ const type_info *type_get(file_type type) { return &types[type]; }
 
 const char *type_name(file_type type) {
   const type_info *info = type_get(type);
-  return info->gguf_name != NULL ? info->gguf_name : info->safetensors_name;
+  return info->gguf_name ? info->gguf_name : info->safetensors_name;
 }
 
 int type_from_safetensors(const char *name, size_t bytes, file_type *type) {
   for (int i = 0; i < TYPE_COUNT; i++) {
     const char *known = types[i].safetensors_name;
-    if (known == NULL || strlen(known) != bytes || memcmp(known, name, bytes) != 0) continue;
+    if (!known || strlen(known) != bytes || memcmp(known, name, bytes) != 0) continue;
     *type = (file_type)i;
     return 1;
   }
@@ -101,7 +101,7 @@ static const char *readable_types(char *buffer, size_t size) {
   size_t used = 0;
   buffer[0] = 0;
   for (int i = 0; i < TYPE_COUNT; i++) {
-    if (types[i].dequant == NULL) continue;
+    if (!types[i].dequant) continue;
     const char *name = type_name((file_type)i);
     size_t length = strlen(name);
     if (used + length + 3 > size) break;
@@ -117,12 +117,12 @@ static const char *readable_types(char *buffer, size_t size) {
 
 viva_status type_dequant(file_type type, const void *from, float *to, size_t count, viva_error *error) {
   dequant_fn dequant = type_get(type)->dequant;
-  if (dequant == NULL) {
+  if (!dequant) {
     char readable[320];
     return error_set(error, VIVA_E_UNSUPPORTED, "has type %s, which viva cannot decode; it reads %s", type_name(type),
                      readable_types(readable, sizeof readable));
   }
   dequant_fn variant = cpu_get()->avx2 ? dequant_avx2(type) : NULL;
-  (variant != NULL ? variant : dequant)(from, to, count);
+  (variant ? variant : dequant)(from, to, count);
   return VIVA_OK;
 }

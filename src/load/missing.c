@@ -20,14 +20,14 @@ static const struct {
 static const char *cause_in_names(const viva_checkpoint *ck) {
   for (size_t c = 0; c < sizeof causes / sizeof *causes; c++)
     for (size_t i = 0; i < ck->tensor_count; i++)
-      if (strstr(ck->tensors[i].name, causes[c].part) != NULL) return causes[c].cause;
+      if (strstr(ck->tensors[i].name, causes[c].part)) return causes[c].cause;
   return NULL;
 }
 
 void missing_cause(const viva_checkpoint *ck, char *text, size_t size) {
   const char *cause = cause_in_names(ck);
   size_t parts = ck->file_count > 0 ? shards_told(ck->files[0].path) : 0;
-  if (cause != NULL)
+  if (cause)
     snprintf(text, size, "%s", cause);
   else if (parts > ck->file_count)
     snprintf(text, size, "of its %zu parts %zu %s here: fetch the others", parts, ck->file_count,

@@ -156,7 +156,7 @@ static int ends_with(const char *name, const char *end) {
 static int scales_a_weight(const viva_checkpoint *ck, const char *name) {
   const char *dot = strrchr(name, '.');
   char sibling[NAMES_BYTES];
-  if (dot == NULL) return 0;
+  if (!dot) return 0;
   snprintf(sibling, sizeof sibling, "%.*s.weight", (int)(dot - name), name);
   return checkpoint_find(ck, sibling) != NULL;
 }

@@ -65,7 +65,7 @@ static const char *describe_other_kind(const char *architecture) {
                {"Mllama", " (a model of images and text)"},
                {"ForConditionalGeneration", " (a model of images, sound or an encoder's text)"}};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (strstr(architecture, kinds[i].part) != NULL) return kinds[i].what;
+    if (strstr(architecture, kinds[i].part)) return kinds[i].what;
   return "";
 }
 
@@ -80,7 +80,7 @@ static viva_status check_kind(const plan *p, viva_error *error) {
   const gguf_value *type = p->ck->container == CONTAINER_GGUF ? gguf_find(p->ck->gguf, "general.type") : NULL;
   const char *text;
   size_t bytes;
-  if (type == NULL || gguf_string(type, &text, &bytes) != 0) return VIVA_OK;
+  if (!type || gguf_string(type, &text, &bytes) != 0) return VIVA_OK;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strlen(kinds[i].type) != bytes || memcmp(kinds[i].type, text, bytes) != 0) continue;
     error_set(error, VIVA_E_UNSUPPORTED, "the file is %s", kinds[i].what);

@@ -170,7 +170,7 @@ viva_status rule_read(const char *text, rule *r, viva_error *error) {
 
 int rule_next(const rule *r, const char **at, rule_entry *entry) {
   if (!r->text) return 0;
-  int first = *at == NULL;
+  int first = !*at;
   if (!first && !**at) return 0;
   const char *from = first ? r->text : *at + 1;
   span rest = {from, strlen(from)}, text = cut(&rest, ',');

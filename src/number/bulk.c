@@ -165,7 +165,7 @@ const number_bulk *number_bulk_scalar(void) {
 
 static const number_bulk *best(void) {
   const number_bulk *avx2 = number_bulk_avx2();
-  return avx2 != NULL && cpu_get()->avx2 ? avx2 : number_bulk_scalar();
+  return avx2 && cpu_get()->avx2 ? avx2 : number_bulk_scalar();
 }
 
 void bf16_to_f32_n(const void *from, void *to, size_t count) { best()->bf16_to_f32(from, to, count); }
@@ -194,7 +194,7 @@ void int8_scaled_from_f32_n(const void *from, float scale, void *to, size_t coun
 float f32_absmax_n(const void *from, size_t count, int *nonfinite) {
   int found = 0;
   float largest = best()->f32_absmax(from, count, &found);
-  if (found && nonfinite != NULL) *nonfinite = 1;
+  if (found && nonfinite) *nonfinite = 1;
   return largest;
 }
 

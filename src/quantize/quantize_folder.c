@@ -17,7 +17,7 @@ static char *copy_path(runtime *rt, const char *path, size_t room) {
   size_t length = strlen(path);
   while (length > 1 && path[length - 1] == '/') length--;
   char *copy = mem_alloc(&rt->mem, length + room + 1);
-  if (copy == NULL) return NULL;
+  if (!copy) return NULL;
   memcpy(copy, path, length);
   copy[length] = 0;
   return copy;
@@ -26,7 +26,7 @@ static char *copy_path(runtime *rt, const char *path, size_t room) {
 /* The folder that holds path, as text: what is before the last slash. In place. */
 static void cut_to_parent(char *path) {
   char *slash = strrchr(path, '/');
-  if (slash == NULL)
+  if (!slash)
     memcpy(path, ".", 2);
   else
     slash[slash == path] = 0;
@@ -64,7 +64,7 @@ static int look_at(void *arg, const char *name) {
   folder_content *c = arg;
   io_stat found;
   char *path = copy_path(c->rt, c->folder, strlen(name) + 1);
-  if (path == NULL) return c->no_memory = 1;
+  if (!path) return c->no_memory = 1;
   size_t length = strlen(path);
   snprintf(path + length, strlen(name) + 2, "/%s", name);
   if (c->rt->io->stat_path(c->rt->io->user, path, &found) == 0 && found.is_folder) c->has_folder = 1;
@@ -142,7 +142,7 @@ typedef struct inputs {
 
 static int add_input(inputs *in, const io_stat *stat) {
   io_stat *added = grow_add(&in->j->engine->rt->mem, &in->j->inputs);
-  if (added == NULL) return in->no_memory = 1;
+  if (!added) return in->no_memory = 1;
   *added = *stat;
   return 0;
 }
@@ -152,7 +152,7 @@ static int add_neighbour(void *arg, const char *name) {
   runtime *rt = in->j->engine->rt;
   io_stat found;
   char *path = copy_path(rt, in->folder, strlen(name) + 1);
-  if (path == NULL) return in->no_memory = 1;
+  if (!path) return in->no_memory = 1;
   size_t length = strlen(path);
   snprintf(path + length, strlen(name) + 2, "/%s", name);
   if (rt->io->stat_path(rt->io->user, path, &found) == 0 && found.is_file) add_input(in, &found);

@@ -331,7 +331,7 @@ static viva_status read_generation(const reader *r, const char *path, const char
   if (status == VIVA_OK) return VIVA_OK;
   r->config->num_eos = ends;
   if (status == VIVA_E_MEMORY) {
-    if (r->file.error != NULL) *r->file.error = reason;
+    if (r->file.error) *r->file.error = reason;
     return status;
   }
   runtime_log(file.rt, VIVA_LOG_WARN, "%s: %s%s%s; the file is left out", path, reason.item, reason.item[0] ? ": " : "",
@@ -369,7 +369,7 @@ static viva_status refuse_unknown(const reader *r) {
 /* config_check knows a key but not where it stands. (A RoPE key may stand in rope_parameters as well: then nobody does.) */
 static void place_error(const reader *r) {
   viva_error *error = r->file.error;
-  if (error == NULL) return;
+  if (!error) return;
   size_t count = config_given(&r->values[ROPE_PARAMETERS]) ? ROPE_PARAMETERS : KEYS;
   for (size_t i = 0; i < count; i++)
     if (config_given(&r->values[i]) && strcmp(keys[i], error->item) == 0)
@@ -421,10 +421,9 @@ viva_status config_parse(runtime *rt, const char *path, const char *text, size_t
   /* Ids are held against it, also those of generation_config.json. A wrong one is refused with the other sizes. */
   if (status == VIVA_OK && r.values[VOCAB].kind == VALUE_NUMBER && r.values[VOCAB].number.kind == JSON_INT)
     config->vocab_size = r.values[VOCAB].number.u;
-  if (status == VIVA_OK && generation != NULL)
-    status = read_generation(&r, generation_path, generation, generation_bytes);
-  if (status == VIVA_OK && r.family != NULL) status = read_runnable(&r);
-  if (status == VIVA_OK && r.family == NULL) read_other(&r);
+  if (status == VIVA_OK && generation) status = read_generation(&r, generation_path, generation, generation_bytes);
+  if (status == VIVA_OK && r.family) status = read_runnable(&r);
+  if (status == VIVA_OK && !r.family) read_other(&r);
   arena_free(r.file.arena);
   return status;
 }

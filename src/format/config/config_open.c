@@ -11,7 +11,7 @@
 static viva_status no_config(const viva_checkpoint *ck, arena *a, const char *path, viva_error *error) {
   const char *adapter = path_join(a, ck->folder, "adapter_config.json");
   int is_adapter = 0;
-  if (adapter != NULL) (void)path_exists(ck->rt, adapter, &is_adapter, NULL);
+  if (adapter) (void)path_exists(ck->rt, adapter, &is_adapter, NULL);
   error_set(error, VIVA_E_NOT_FOUND,
             is_adapter ? "the folder holds a LoRA adapter (adapter_config.json) and no model: merge it into its model "
                          "first (peft: merge_and_unload)"
@@ -28,7 +28,7 @@ static viva_status read_folder(const viva_checkpoint *ck, arena *a, viva_model_c
   allowance left = ck->allowance;
   uint64_t charged;
   int exists;
-  if (path == NULL || generation_path == NULL) return checkpoint_build_no_memory(ck->path, "a path", error);
+  if (!path || !generation_path) return checkpoint_build_no_memory(ck->path, "a path", error);
   viva_status status = file_read_all(ck->rt, a, path, MAX_CONFIG_BYTES, &text, &bytes, error);
   if (status == VIVA_E_NOT_FOUND) return no_config(ck, a, path, error);
   TRY(status);
@@ -41,7 +41,7 @@ static viva_status read_folder(const viva_checkpoint *ck, arena *a, viva_model_c
 
 viva_status viva_checkpoint_config(const viva_checkpoint *checkpoint, viva_model_config *config, viva_error *error) {
   viva_model_config full;
-  if (checkpoint == NULL)
+  if (!checkpoint)
     return error_set(error, VIVA_E_ARGUMENT, "checkpoint is NULL; expected what viva_checkpoint_open gave");
   viva_status status;
   if (checkpoint->container == CONTAINER_GGUF) {

@@ -38,7 +38,7 @@ viva_status config_read_object(const config_file *file, json_string raw, const c
     left_out += i == count;
     TRY(i < count ? take(file, &j, keys[i], &values[i]) : json_skip(&j, file->error));
   }
-  if (others != NULL) *others = left_out;
+  if (others) *others = left_out;
   TRY(json_leave(&j, file->error));
   return json_finish(&j, file->error);
 }
@@ -76,7 +76,7 @@ viva_status config_wrong_kind(const config_file *file, const config_value *value
   if (value->kind != VALUE_NUMBER)
     return config_fail(file, value, VIVA_E_FORMAT, "expected %s, found %s", expected, words[value->kind]);
   size_t bytes = 0, at = (size_t)value->offset, most = 40;
-  while (bytes < most && bytes < file->bytes - at && strchr("+-.0123456789eE", file->text[at + bytes]) != NULL) bytes++;
+  while (bytes < most && bytes < file->bytes - at && strchr("+-.0123456789eE", file->text[at + bytes])) bytes++;
   return config_fail(file, value, VIVA_E_FORMAT, "expected %s, found %.*s", expected, (int)bytes, file->text + at);
 }
 

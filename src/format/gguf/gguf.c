@@ -63,7 +63,7 @@ static viva_status keep_header(gguf_parse *p) {
   g->data_offset = data_offset;
   g->header_bytes = r->at;
   uint8_t *header = arena_alloc(p->ck->arena, r->at);
-  if (header == NULL) return reader_fail(r, VIVA_E_MEMORY, 0, "no memory for a header of %zu bytes", r->at);
+  if (!header) return reader_fail(r, VIVA_E_MEMORY, 0, "no memory for a header of %zu bytes", r->at);
   memcpy(header, r->bytes, r->at);
   g->header = header;
   return VIVA_OK;
@@ -73,7 +73,7 @@ static viva_status parse(gguf_parse *p) {
   gguf_reader *r = &p->reader;
   uint64_t tensors, values;
   p->g = arena_alloc(p->ck->arena, sizeof *p->g);
-  if (p->g == NULL) return reader_fail(r, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the file's header");
+  if (!p->g) return reader_fail(r, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the file's header");
   *p->g = (gguf){.alignment = GGUF_DEFAULT_ALIGNMENT};
   TRY(parse_preamble(p, &tensors, &values));
   TRY(parse_values(p, values));

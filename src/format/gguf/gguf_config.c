@@ -114,21 +114,21 @@ static viva_status read_integer(const gguf_config_reader *r, const gguf_value *v
 
 viva_status gguf_config_double(const gguf_config_reader *r, const char *key, double *out) {
   const gguf_value *value = gguf_config_find(r, key);
-  if (value == NULL || gguf_f64(value, out) == 0) return VIVA_OK;
+  if (!value || gguf_f64(value, out) == 0) return VIVA_OK;
   return wrong_kind(r, value, "a number");
 }
 
 viva_status gguf_config_integer(const gguf_config_reader *r, const char *key, uint64_t *out) {
   const gguf_value *value = gguf_config_find(r, key);
-  return value == NULL ? VIVA_OK : read_integer(r, value, out);
+  return value ? read_integer(r, value, out) : VIVA_OK;
 }
 
 static viva_status read_integers(const gguf_config_reader *r) {
   for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
     uint64_t number = 0;
     const gguf_value *value = gguf_config_find(r, integers[i].key);
-    if (value == NULL && integers[i].required) TRY(missing(r, integers[i].key));
-    if (value == NULL) continue;
+    if (!value && integers[i].required) TRY(missing(r, integers[i].key));
+    if (!value) continue;
     TRY(read_integer(r, value, &number));
     memcpy((char *)r->config + integers[i].field, &number, sizeof number);
   }
@@ -144,7 +144,7 @@ static int is_neutral(const gguf_config_reader *r, int neutral, double number) {
 static viva_status refuse_encoder(const gguf_config_reader *r) {
   const gguf_value *value = gguf_config_find(r, "attention.causal");
   int causal = 1;
-  if (value == NULL || gguf_bool(value, &causal) != 0 || causal) return VIVA_OK;
+  if (!value || gguf_bool(value, &causal) != 0 || causal) return VIVA_OK;
   return gguf_config_fail(r, VIVA_E_UNSUPPORTED, value,
                           "the model is an encoder (its attention is not causal): it writes no text");
 }
@@ -154,7 +154,7 @@ static viva_status refuse_unknown_effects(const gguf_config_reader *r) {
   for (size_t i = 0; i < sizeof unknown_effects / sizeof *unknown_effects; i++) {
     const gguf_value *value = gguf_config_find(r, unknown_effects[i].key);
     double number = 0;
-    if (value == NULL || (gguf_f64(value, &number) == 0 && is_neutral(r, unknown_effects[i].neutral, number))) continue;
+    if (!value || (gguf_f64(value, &number) == 0 && is_neutral(r, unknown_effects[i].neutral, number))) continue;
     char problem[128];
     snprintf(problem, sizeof problem, "the model uses %s, which viva does not run", unknown_effects[i].what);
     return gguf_config_fail(r, VIVA_E_UNSUPPORTED, value, problem);
@@ -164,7 +164,7 @@ static viva_status refuse_unknown_effects(const gguf_config_reader *r) {
 
 /* config_check names the keys as config.json does. */
 static void rename_item(const gguf_config_reader *r) {
-  for (size_t i = 0; r->error != NULL && i < sizeof integers / sizeof *integers; i++) {
+  for (size_t i = 0; r->error && i < sizeof integers / sizeof *integers; i++) {
     if (strcmp(r->error->item, integers[i].checked_as) != 0) continue;
     char name[KEY_BYTES];
     name_key(r, integers[i].key, name);
@@ -176,18 +176,18 @@ static void rename_item(const gguf_config_reader *r) {
 /* What follows from other values when the file does not say. */
 static viva_status read_heads(const gguf_config_reader *r) {
   viva_model_config *c = r->config;
-  if (c->num_kv_heads == 0 && gguf_config_find(r, "attention.head_count_kv") == NULL) c->num_kv_heads = c->num_heads;
-  if (c->head_dim == 0 && gguf_config_find(r, "attention.key_length") == NULL) {
+  if (c->num_kv_heads == 0 && !gguf_config_find(r, "attention.head_count_kv")) c->num_kv_heads = c->num_heads;
+  if (c->head_dim == 0 && !gguf_config_find(r, "attention.key_length")) {
     viva_status status = config_derive_head_dim(c, r->ck->files[0].path, r->runnable ? r->error : NULL);
     if (status != VIVA_OK && r->runnable) {
       rename_item(r);
       return status;
     }
   }
-  if (c->rotary_dim == 0 && gguf_config_find(r, "rope.dimension_count") == NULL) c->rotary_dim = c->head_dim;
+  if (c->rotary_dim == 0 && !gguf_config_find(r, "rope.dimension_count")) c->rotary_dim = c->head_dim;
   const gguf_value *value_length = gguf_config_find(r, "attention.value_length");
   uint64_t length;
-  if (!r->runnable || value_length == NULL) return VIVA_OK;
+  if (!r->runnable || !value_length) return VIVA_OK;
   TRY(read_integer(r, value_length, &length));
   if (length == c->head_dim) return VIVA_OK;
   char problem[128];
@@ -200,13 +200,13 @@ static viva_status read_heads(const gguf_config_reader *r) {
 static viva_status read_vocabulary(const gguf_config_reader *r) {
   const tensor_view *embedding = checkpoint_find(r->ck, "token_embd.weight");
   const gguf_value *tokens = gguf_find(r->g, "tokenizer.ggml.tokens");
-  uint64_t rows = embedding != NULL && embedding->rank == 2 ? embedding->shape[0] : 0;
+  uint64_t rows = embedding && embedding->rank == 2 ? embedding->shape[0] : 0;
   if (rows == 0) {
-    if (tokens != NULL && tokens->is_array) r->config->vocab_size = tokens->count;
+    if (tokens && tokens->is_array) r->config->vocab_size = tokens->count;
     return VIVA_OK;
   }
   r->config->vocab_size = rows;
-  if (!r->runnable || tokens == NULL || tokens->count == rows) return VIVA_OK;
+  if (!r->runnable || !tokens || tokens->count == rows) return VIVA_OK;
   if (tokens->count < rows) { /* padded rows, which no text reaches */
     runtime_log(r->ck->rt, VIVA_LOG_WARN, "%s: token_embd.weight has %" PRIu64 " rows for %" PRIu64 " tokens",
                 r->ck->path, rows, tokens->count);
@@ -224,7 +224,7 @@ static viva_status read_token(const gguf_config_reader *r, const char *key, viva
   const gguf_value *value = gguf_find(r->g, key);
   int64_t number;
   *id = -1;
-  if (value == NULL) return VIVA_OK;
+  if (!value) return VIVA_OK;
   if (gguf_i64(value, &number)) return wrong_kind(r, value, "a token's number");
   uint64_t limit = r->config->vocab_size < INT32_MAX ? r->config->vocab_size : INT32_MAX;
   if (number >= 0 && (uint64_t)number < limit)
@@ -246,7 +246,7 @@ static void add_end(viva_model_config *c, viva_token id) {
 static int is_control(const gguf *g, uint64_t id) {
   const gguf_value *kinds = gguf_find(g, "tokenizer.ggml.token_type");
   int64_t kind;
-  return kinds == NULL || !kinds->is_array || gguf_element_i64(kinds, id, &kind) != 0 || kind == KIND_CONTROL;
+  return !kinds || !kinds->is_array || gguf_element_i64(kinds, id, &kind) != 0 || kind == KIND_CONTROL;
 }
 
 /* Tokens that end a text, a turn or a message whatever the keys say. */
@@ -254,7 +254,7 @@ static void find_ends(const gguf_config_reader *r) {
   const gguf_value *tokens = gguf_find(r->g, "tokenizer.ggml.tokens");
   const char *text;
   unsigned all = 0;
-  if (tokens == NULL || !tokens->is_array || tokens->type != GGUF_STRING) return;
+  if (!tokens || !tokens->is_array || tokens->type != GGUF_STRING) return;
   for (size_t at = 0, bytes; gguf_next_string(tokens, &at, &text, &bytes);) all |= token_text_find(text, bytes);
   size_t at = 0, bytes;
   for (uint64_t id = 0; id < r->config->vocab_size && gguf_next_string(tokens, &at, &text, &bytes); id++) {
@@ -297,7 +297,7 @@ static void copy_text(const gguf *g, const char *key, char *buffer, size_t size)
   const gguf_value *value = gguf_find(g, key);
   const char *text;
   size_t bytes;
-  if (value != NULL && gguf_string(value, &text, &bytes) == 0) error_quote(buffer, size, text, bytes);
+  if (value && gguf_string(value, &text, &bytes) == 0) error_quote(buffer, size, text, bytes);
 }
 
 static void find_family(gguf_config_reader *r) {
@@ -333,7 +333,7 @@ viva_status gguf_config(const viva_checkpoint *ck, viva_model_config *config, vi
   copy_text(r.g, "general.name", config->name, sizeof config->name);
   find_family(&r);
   TRY(read_integers(&r));
-  if (gguf_config_find(&r, "attention.layer_norm_rms_epsilon") == NULL) {
+  if (!gguf_config_find(&r, "attention.layer_norm_rms_epsilon")) {
     TRY(missing(&r, "attention.layer_norm_rms_epsilon"));
   }
   TRY(gguf_config_double(&r, "attention.layer_norm_rms_epsilon", &config->rms_norm_eps));

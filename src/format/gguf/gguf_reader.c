@@ -42,7 +42,7 @@ static viva_status read_on(gguf_reader *r, uint64_t end) {
   if (size > GGUF_MAX_HEADER) size = GGUF_MAX_HEADER;
   if (size > r->file->stat.bytes) size = r->file->stat.bytes;
   uint8_t *larger = mem_resize(&r->rt->mem, r->bytes, (size_t)size);
-  if (larger == NULL) {
+  if (!larger) {
     return reader_fail(r, VIVA_E_MEMORY, r->at, "no memory for %" PRIu64 " bytes of the file's header", size);
   }
   r->bytes = larger;

@@ -40,7 +40,7 @@ static viva_status read_type(const gguf_config_reader *r, const gguf_value *valu
   const char *text = "linear"; /* as ggml: a factor alone means this */
   size_t bytes = strlen(text);
   viva_model_config *c = r->config;
-  if (value != NULL && gguf_string(value, &text, &bytes)) {
+  if (value && gguf_string(value, &text, &bytes)) {
     return r->runnable ? gguf_config_fail(r, VIVA_E_FORMAT, value, "expected a string") : VIVA_OK;
   }
   if (bytes == 0) text = "linear", bytes = strlen(text); /* as missing */
@@ -68,7 +68,7 @@ viva_status gguf_rope(const gguf_config_reader *r) {
   for (size_t i = 0; r->runnable && i < sizeof unknown_keys / sizeof *unknown_keys; i++) {
     double number = 1;
     const gguf_value *value = gguf_config_find(r, unknown_keys[i]);
-    if (value == NULL || (gguf_f64(value, &number) == 0 && number == 0)) continue;
+    if (!value || (gguf_f64(value, &number) == 0 && number == 0)) continue;
     return gguf_config_fail(r, VIVA_E_UNSUPPORTED, value, "a scaling of positions that viva does not know");
   }
   return read_type(r, gguf_config_find(r, "rope.scaling.type"));

@@ -18,7 +18,7 @@
 static uint64_t key_or(const gguf *g, const char *key, uint64_t missing) {
   const gguf_value *value = gguf_find(g, key);
   uint64_t number;
-  return value != NULL && gguf_u64(value, &number) == 0 ? number : missing;
+  return value && gguf_u64(value, &number) == 0 ? number : missing;
 }
 
 static viva_status fail(const char *path, viva_status code, viva_error *error, const char *key) {
@@ -34,7 +34,7 @@ static void name_end(char end[END_BYTES + 1], uint64_t part, uint64_t count) {
 static char *part_path(arena *a, const char *first, uint64_t number, uint64_t count) {
   char end[END_BYTES + 1];
   char *path = arena_text(a, first, strlen(first));
-  if (path == NULL) return NULL;
+  if (!path) return NULL;
   name_end(end, number, count);
   memcpy(path + strlen(path) - END_BYTES, end, END_BYTES);
   return path;
@@ -67,7 +67,7 @@ static viva_status check_first(const viva_checkpoint *ck, uint64_t number, uint6
 /* Room for all files; the first moves into it. */
 static viva_status make_room(viva_checkpoint *ck, uint64_t count, viva_error *error) {
   checkpoint_file *files = arena_alloc(ck->arena, (size_t)count * sizeof *files); /* at most MAX_PARTS */
-  if (files == NULL) return checkpoint_build_no_memory(ck->path, "the list of files", error);
+  if (!files) return checkpoint_build_no_memory(ck->path, "the list of files", error);
   files[0] = ck->files[0];
   ck->files = files;
   return VIVA_OK;
@@ -78,7 +78,7 @@ static viva_status open_part(checkpoint_build *b, uint64_t number, uint64_t coun
   int exists;
   gguf *g;
   const char *path = part_path(ck->arena, ck->files[0].path, number, count);
-  if (path == NULL) return checkpoint_build_no_memory(ck->path, "a path", error);
+  if (!path) return checkpoint_build_no_memory(ck->path, "a path", error);
   TRY(path_exists(ck->rt, path, &exists, error));
   if (!exists) {
     error_set(error, VIVA_E_NOT_FOUND, "part %" PRIu64 " of %" PRIu64 " is missing: fetch all parts into one folder",
@@ -105,7 +105,7 @@ static viva_status sort_tensors(viva_checkpoint *ck, viva_error *error) {
   tensor_view *sorted = arena_alloc(ck->arena, count * sizeof *sorted); /* as large as the list that exists */
   const void **order = mem_array(m, count, sizeof *order);
   viva_status status = VIVA_OK;
-  if (sorted == NULL || order == NULL) status = checkpoint_build_no_memory(ck->path, "the list of tensors", error);
+  if (!sorted || !order) status = checkpoint_build_no_memory(ck->path, "the list of tensors", error);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) order[i] = &all[i];
   if (status == VIVA_OK) sort_pointers(order, count, compare_views);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) {
@@ -133,7 +133,7 @@ viva_status gguf_open(checkpoint_build *b, viva_error *error) {
 int gguf_is_later_part(const char *path) {
   size_t bytes = strlen(path);
   const char *end = bytes >= END_BYTES ? path + bytes - END_BYTES : NULL;
-  if (end == NULL || end[0] != '-' || memcmp(end + 6, "-of-", 4) != 0) return 0;
+  if (!end || end[0] != '-' || memcmp(end + 6, "-of-", 4) != 0) return 0;
   for (int i = 1; i < 15; i++)
     if ((i < 6 || i >= 10) && (end[i] < '0' || end[i] > '9')) return 0;
   return memcmp(end, "-00001", 6) != 0;

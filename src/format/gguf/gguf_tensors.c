@@ -20,7 +20,7 @@ static viva_status parse_name(gguf_reader *r, raw_tensor *tensor) {
     return reader_fail(r, VIVA_E_FORMAT, tensor->entry, "a tensor name of %zu bytes: names have 1 to %d",
                        tensor->name_bytes, TENSOR_NAME_MOST);
   }
-  if (!utf8_valid(name, tensor->name_bytes) || memchr(name, 0, tensor->name_bytes) != NULL) {
+  if (!utf8_valid(name, tensor->name_bytes) || memchr(name, 0, tensor->name_bytes)) {
     return reader_fail(r, VIVA_E_FORMAT, tensor->name, "a tensor name that is not UTF-8 without zero bytes");
   }
   r->item = tensor->name;
@@ -75,7 +75,7 @@ static viva_status parse_storage(gguf_parse *p, raw_tensor *tensor) {
   TRY(reader_u32(r, &id, "a tensor's type"));
   if (!type_from_gguf(id, &tensor->type)) {
     const char *removed = removed_type(id);
-    if (removed != NULL) return reader_fail(r, VIVA_E_UNSUPPORTED, at, "tensor type %" PRIu32 " is %s", id, removed);
+    if (removed) return reader_fail(r, VIVA_E_UNSUPPORTED, at, "tensor type %" PRIu32 " is %s", id, removed);
     return reader_fail(r, VIVA_E_UNSUPPORTED, at, "tensor type %" PRIu32 " is unknown to this version of viva", id);
   }
   uint32_t block = type_get(tensor->type)->block_elements;
@@ -107,7 +107,7 @@ viva_status parse_tensors(gguf_parse *p, uint64_t count) {
     TRY(parse_shape(r, &tensor));
     TRY(parse_storage(p, &tensor));
     raw_tensor *kept = grow_add(&r->rt->mem, &p->tensors);
-    if (kept == NULL) return reader_fail(r, VIVA_E_MEMORY, tensor.entry, "no memory for the list of tensors");
+    if (!kept) return reader_fail(r, VIVA_E_MEMORY, tensor.entry, "no memory for the list of tensors");
     *kept = tensor;
   }
   return VIVA_OK;
@@ -127,7 +127,7 @@ static viva_status place(gguf_parse *p, const raw_tensor *tensor, tensor_view *v
                        tensor->bytes, tensor->offset, data_bytes);
   }
   const char *name = arena_text(p->ck->arena, (const char *)p->g->header + tensor->name, tensor->name_bytes);
-  if (name == NULL) return reader_fail(r, VIVA_E_MEMORY, tensor->entry, "no memory for the list of tensors");
+  if (!name) return reader_fail(r, VIVA_E_MEMORY, tensor->entry, "no memory for the list of tensors");
   *view = (tensor_view){.name = name,
                         .type = tensor->type,
                         .rank = tensor->rank,
@@ -173,7 +173,7 @@ static viva_status keep_sorted(gguf_parse *p, const tensor_view *views, size_t c
   viva_checkpoint *ck = p->ck;
   size_t before = ck->tensor_count;
   tensor_view *all = arena_alloc(ck->arena, (before + count) * sizeof *all); /* as large as the lists that exist */
-  if (all == NULL) return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of tensors");
+  if (!all) return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of tensors");
   if (before > 0) memcpy(all, ck->tensors, before * sizeof *all);
   tensor_view *sorted = all + before;
   for (size_t i = 0; i < count; i++) order[i] = &views[i];
@@ -196,7 +196,7 @@ viva_status finish_tensors(gguf_parse *p) {
   tensor_view *views = mem_array(m, count, sizeof *views);
   const void **order = mem_array(m, count, sizeof *order);
   viva_status status = VIVA_OK;
-  if (views == NULL || order == NULL) {
+  if (!views || !order) {
     status = reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of tensors");
   }
   for (size_t i = 0; i < count && status == VIVA_OK; i++) status = place(p, &raw[i], &views[i]);

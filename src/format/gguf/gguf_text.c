@@ -66,7 +66,7 @@ viva_status describe_values(gguf_parse *p) {
   viva_checkpoint *ck = p->ck;
   const gguf *g = p->g;
   struct metadata_entry *entries = arena_alloc(ck->arena, g->value_count * sizeof *entries); /* less than g->values */
-  if (entries == NULL) return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
+  if (!entries) return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
   for (size_t i = 0; i < g->value_count; i++) {
     const gguf_value *value = &g->values[i];
     TRY(metadata_charge(ck, 0, value->type == GGUF_STRING && !value->is_array ? value->bytes : MAX_ELEMENT,
@@ -75,7 +75,7 @@ viva_status describe_values(gguf_parse *p) {
                                          .type_name = gguf_type_name(value->type, value->is_array),
                                          .text = value_text(ck, value),
                                          .count = value->count};
-    if (entries[i].text == NULL) {
+    if (!entries[i].text) {
       return reader_fail(&p->reader, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
     }
   }

@@ -25,7 +25,7 @@ static viva_status parse_key(gguf_reader *r, raw_value *value) {
   if (value->key_bytes > KEY_MOST)
     return reader_fail(r, VIVA_E_FORMAT, value->key, "a key of %zu bytes: at most %d are allowed", value->key_bytes,
                        KEY_MOST);
-  if (!utf8_valid(key, value->key_bytes) || memchr(key, 0, value->key_bytes) != NULL) {
+  if (!utf8_valid(key, value->key_bytes) || memchr(key, 0, value->key_bytes)) {
     return reader_fail(r, VIVA_E_FORMAT, value->key, "a key that is not UTF-8 without zero bytes");
   }
   r->item = value->key;
@@ -113,7 +113,7 @@ viva_status parse_values(gguf_parse *p, uint64_t count) {
     TRY(take_alignment(p, &value));
     TRY(allowance_memory(&p->ck->allowance, VALUE_COST + value.key_bytes, "the list of keys", r->file->path, r->error));
     raw_value *kept = grow_add(&r->rt->mem, &p->values);
-    if (kept == NULL) return reader_fail(r, VIVA_E_MEMORY, value.key, "no memory for the list of keys");
+    if (!kept) return reader_fail(r, VIVA_E_MEMORY, value.key, "no memory for the list of keys");
     *kept = value;
   }
   return VIVA_OK;
@@ -127,15 +127,15 @@ static viva_status refuse_double_keys(gguf_parse *p) {
   gguf_reader *r = &p->reader;
   const gguf *g = p->g;
   const void **order = mem_array(&r->rt->mem, g->value_count, sizeof *order);
-  if (order == NULL) return reader_fail(r, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
+  if (!order) return reader_fail(r, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
   for (size_t i = 0; i < g->value_count; i++) order[i] = &g->values[i];
   sort_pointers(order, g->value_count, compare_keys);
   const gguf_value *twice = NULL;
-  for (size_t i = 1; i < g->value_count && twice == NULL; i++) {
+  for (size_t i = 1; i < g->value_count && !twice; i++) {
     if (compare_keys(order[i - 1], order[i]) == 0) twice = order[i];
   }
   mem_free(&r->rt->mem, order);
-  if (twice == NULL) return VIVA_OK;
+  if (!twice) return VIVA_OK;
   reader_fail(r, VIVA_E_FORMAT, (uint64_t)(twice->data - g->header), "this key stands in the file twice");
   error_at(r->error, NULL, twice->key, -1, VIVA_NO_OFFSET);
   return VIVA_E_FORMAT;
@@ -147,10 +147,10 @@ viva_status finish_values(gguf_parse *p) {
   size_t count = p->values.count;
   const raw_value *raw = (const raw_value *)(const void *)p->values.items;
   g->values = arena_alloc(p->ck->arena, count * sizeof *g->values); /* about as large as the list that exists */
-  if (g->values == NULL) return reader_fail(r, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
+  if (!g->values) return reader_fail(r, VIVA_E_MEMORY, VIVA_NO_OFFSET, "no memory for the list of keys");
   for (size_t i = 0; i < count; i++) {
     const char *key = arena_text(p->ck->arena, (const char *)g->header + raw[i].key, raw[i].key_bytes);
-    if (key == NULL) return reader_fail(r, VIVA_E_MEMORY, raw[i].key, "no memory for the list of keys");
+    if (!key) return reader_fail(r, VIVA_E_MEMORY, raw[i].key, "no memory for the list of keys");
     g->values[i] = (gguf_value){.key = key,
                                 .type = raw[i].type,
                                 .is_array = raw[i].is_array,

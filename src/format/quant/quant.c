@@ -5,8 +5,7 @@ static viva_status read_all(quant *q, viva_error *error) {
   mem *m = &q->ck->rt->mem;
   q->arena = arena_create(m, 4096);
   q->roles = mem_array(m, q->ck->tensor_count + 1, 1);
-  if (q->arena == NULL || q->roles == NULL)
-    return checkpoint_build_no_memory(q->ck->path, "the quantised matrices", error);
+  if (!q->arena || !q->roles) return checkpoint_build_no_memory(q->ck->path, "the quantised matrices", error);
   if (q->ck->container == CONTAINER_GGUF) return VIVA_OK; /* its block types say all */
   TRY(quant_config_read(q, error));
   return quant_find_modules(q, error);
@@ -15,7 +14,7 @@ static viva_status read_all(quant *q, viva_error *error) {
 viva_status quant_open(const viva_checkpoint *ck, quant **out, viva_error *error) {
   *out = NULL;
   quant *q = mem_zalloc(&ck->rt->mem, sizeof *q);
-  if (q == NULL) return checkpoint_build_no_memory(ck->path, "the quantised matrices", error);
+  if (!q) return checkpoint_build_no_memory(ck->path, "the quantised matrices", error);
   q->ck = ck;
   q->scheme = "";
   q->allowance = ck->allowance; /* what is left of it */
@@ -32,7 +31,7 @@ viva_status quant_open(const viva_checkpoint *ck, quant **out, viva_error *error
 }
 
 void quant_close(quant *q) {
-  if (q == NULL) return;
+  if (!q) return;
   mem *m = &q->ck->rt->mem;
   quant_group *groups = (quant_group *)(void *)q->groups.items;
   for (size_t i = 0; i < q->groups.count; i++) names_free(m, &groups[i].targets);

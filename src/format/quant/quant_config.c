@@ -20,7 +20,7 @@ viva_status quant_scratch(const config_file *file, config_file *scratch) {
 viva_status quant_set_scheme(quant *q, const config_file *file, const char *dialect, json_string word) {
   size_t length = strlen(dialect);
   char *text = arena_alloc(q->arena, length + word.bytes + 2);
-  if (text == NULL) return checkpoint_build_no_memory(file->path, "the quantisation's name", file->error);
+  if (!text) return checkpoint_build_no_memory(file->path, "the quantisation's name", file->error);
   memcpy(text, dialect, length);
   if (word.bytes > 0) {
     text[length++] = ' ';
@@ -33,7 +33,7 @@ viva_status quant_set_scheme(quant *q, const config_file *file, const char *dial
 
 quant_group *quant_add_group(quant *q, viva_error *error) {
   quant_group *g = grow_add(&q->ck->rt->mem, &q->groups);
-  if (g == NULL) checkpoint_build_no_memory(q->ck->path, "the groups of modules", error);
+  if (!g) checkpoint_build_no_memory(q->ck->path, "the groups of modules", error);
   return g;
 }
 
@@ -55,7 +55,7 @@ static viva_status visit_name(void *arg, const config_value *element) {
                 element->key, reason.message);
     return VIVA_OK;
   }
-  if (status != VIVA_OK && v->may_fail && v->file->error != NULL) *v->file->error = reason;
+  if (status != VIVA_OK && v->may_fail && v->file->error) *v->file->error = reason;
   if (status != VIVA_OK) error_at(v->file->error, v->file->path, element->key, -1, element->offset);
   return status;
 }
@@ -82,7 +82,7 @@ viva_status quant_ignored_names(quant *q, const config_file *file, const config_
 
 viva_status quant_one_group(quant *q, const config_file *file, quant_scheme_args args) {
   quant_group *g = quant_add_group(q, file->error);
-  if (g == NULL) return VIVA_E_MEMORY;
+  if (!g) return VIVA_E_MEMORY;
   g->args = args;
   g->targets.linear = g->targets.embedding = 1;
   return VIVA_OK;
@@ -253,7 +253,7 @@ static viva_status read_file(quant *q, const char *name, viva_status (*parse)(qu
   uint64_t charged;
   int exists;
   file.path = path_join(q->arena, q->ck->folder, name);
-  if (file.path == NULL) return checkpoint_build_no_memory(q->ck->path, "a path", error);
+  if (!file.path) return checkpoint_build_no_memory(q->ck->path, "a path", error);
   TRY(path_exists(file.rt, file.path, &exists, error));
   if (!exists) return VIVA_OK;
   TRY(file_read_all(file.rt, q->arena, file.path, MAX_CONFIG_BYTES, &file.text, &file.bytes, error));
@@ -270,7 +270,7 @@ static viva_status keep_unread(quant *q, viva_status status, const viva_error *l
     q->scheme = "";
     return VIVA_OK;
   }
-  if (status != VIVA_OK && error != NULL) *error = *local;
+  if (status != VIVA_OK && error) *error = *local;
   return status;
 }
 

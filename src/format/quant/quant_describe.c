@@ -60,7 +60,7 @@ viva_status viva_checkpoint_quantization(const viva_checkpoint *checkpoint, viva
                                          viva_quantization_fn on_tensor, void *user, viva_error *error) {
   viva_quantization full = {.size = sizeof full};
   quant *q;
-  if (checkpoint == NULL)
+  if (!checkpoint)
     return error_set(error, VIVA_E_ARGUMENT, "checkpoint is NULL; expected what viva_checkpoint_open gave");
   TRY(options_fill(quantization, &full, "viva_quantization", error)); /* a wrong size, before anyone is told */
   TRY(quant_open(checkpoint, &q, error));

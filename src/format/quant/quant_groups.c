@@ -146,7 +146,7 @@ static viva_status read_preset(quant *q, const config_file *file, json_string ke
   for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
     if (!json_string_is(key, presets[i].word)) continue;
     quant_group *g = quant_add_group(q, file->error);
-    if (g == NULL) return VIVA_E_MEMORY;
+    if (!g) return VIVA_E_MEMORY;
     g->args = presets[i].args;
     return quant_names(q, file, targets, NAMES_COMPRESSED_TENSORS, &g->targets);
   }
@@ -161,7 +161,7 @@ static viva_status check_classes(const config_file *file, const config_value *ta
   char quoted[80];
   const char *const *names = (const char *const *)(const void *)g->targets.exact.items;
   for (size_t i = 0; i < g->targets.exact.count; i++)
-    if (names[i][0] >= 'A' && names[i][0] <= 'Z' && strchr(names[i], '.') == NULL)
+    if (names[i][0] >= 'A' && names[i][0] <= 'Z' && !strchr(names[i], '.'))
       return config_fail(file, targets, VIVA_E_UNSUPPORTED,
                          "the target \"%s\" is a class that viva does not know; it knows Linear and Embedding, names, "
                          "and \"re:\" patterns",
@@ -175,7 +175,7 @@ static viva_status read_scheme(const config_file *file, const config_value v[GRO
                                quant_scheme_args *args) {
   const format_word *own;
   TRY(find_format(file, &v[FORMAT], &own));
-  return read_args(file, &v[WEIGHTS], own != NULL ? own->kind : common, args);
+  return read_args(file, &v[WEIGHTS], own ? own->kind : common, args);
 }
 
 /* A scheme that viva does not read is kept with its reason: there may be no module of it, as of a vision tower. */
@@ -187,8 +187,8 @@ static viva_status try_scheme(quant *q, const config_file *file, const config_va
   viva_status status = read_scheme(&local, v, common, &g->args);
   if (status == VIVA_OK) return VIVA_OK;
   viva_error *kept = status == VIVA_E_UNSUPPORTED ? arena_alloc(q->arena, sizeof *kept) : NULL;
-  if (kept == NULL) {
-    if (file->error != NULL) *file->error = reason;
+  if (!kept) {
+    if (file->error) *file->error = reason;
     return status;
   }
   *kept = reason;
@@ -202,7 +202,7 @@ static viva_status read_group(quant *q, const config_file *file, const config_va
   config_value v[GROUP_KEYS];
   TRY(config_read_object(file, value->text, keys, GROUP_KEYS, v, NULL));
   quant_group *g = quant_add_group(q, file->error);
-  if (g == NULL) return VIVA_E_MEMORY;
+  if (!g) return VIVA_E_MEMORY;
   TRY(try_scheme(q, file, v, common, g));
   if (!config_given(&v[TARGETS]))
     return config_fail(file, &v[TARGETS], VIVA_E_FORMAT, "a group of config_groups has no list of targets");
@@ -216,10 +216,10 @@ static viva_status check_groups(const quant *q, const config_file *file) {
   const viva_error *first = NULL;
   for (size_t i = 0; i < q->groups.count; i++) {
     if (groups[i].args.layout != LAYOUT_DENSE) return VIVA_OK;
-    if (first == NULL) first = groups[i].unread;
+    if (!first) first = groups[i].unread;
   }
-  if (first == NULL) return VIVA_OK;
-  if (file->error != NULL) *file->error = *first;
+  if (!first) return VIVA_OK;
+  if (file->error) *file->error = *first;
   return first->code;
 }
 
@@ -255,7 +255,7 @@ static viva_status read_sparsity(quant *q, const config_file *file, const config
   if (sparsity->kind != VALUE_OBJECT) return config_wrong_kind(file, sparsity, "an object");
   TRY(config_read_object(file, sparsity->text, keys, 1, &v, NULL));
   TRY(find_format(file, &v, &format));
-  if (format != NULL) q->sparse |= format->sparse;
+  if (format) q->sparse |= format->sparse;
   return VIVA_OK;
 }
 
@@ -266,11 +266,11 @@ viva_status quant_read_compressed_tensors(quant *q, const config_file *file, jso
   const format_word *format;
   TRY(config_read_object(file, object, keys, KEYS, v, NULL));
   TRY(find_format(file, &v[COMMON], &format));
-  if (format != NULL) q->sparse |= format->sparse;
+  if (format) q->sparse |= format->sparse;
   TRY(read_sparsity(q, file, &v[SPARSITY]));
   TRY(quant_ignored_names(q, file, &v[IGNORE], NAMES_COMPRESSED_TENSORS, &q->ignore));
-  if (config_given(&v[GROUPS])) TRY(read_groups(q, file, &v[GROUPS], format != NULL ? format->kind : FORMAT_ANY));
-  const char *word = format != NULL ? format->word : q->sparse ? "sparse-24-bitmask" : "";
+  if (config_given(&v[GROUPS])) TRY(read_groups(q, file, &v[GROUPS], format ? format->kind : FORMAT_ANY));
+  const char *word = format ? format->word : q->sparse ? "sparse-24-bitmask" : "";
   TRY(quant_set_scheme(q, file, "compressed-tensors", (json_string){word, strlen(word)}));
   return VIVA_OK;
 }

@@ -35,13 +35,13 @@ const tensor_view *quant_part(const viva_checkpoint *ck, const char *module, siz
 
 static const tensor_view *take_part(quant_making *k, const char *suffix) {
   const tensor_view *view = quant_part(k->q->ck, k->module, k->module_bytes, suffix);
-  if (view != NULL) k->q->roles[view - k->q->ck->tensors] = QUANT_ROLE_PART;
+  if (view) k->q->roles[view - k->q->ck->tensors] = QUANT_ROLE_PART;
   return view;
 }
 
 static viva_status need_part(quant_making *k, const char *suffix, const tensor_view **view) {
   *view = take_part(k, suffix);
-  if (*view != NULL) return VIVA_OK;
+  if (*view) return VIVA_OK;
   return checkpoint_fail(k->q->ck, k->m.codes, k->error, VIVA_E_FORMAT,
                          "these codes mean nothing without the tensor %.200s%s, which the checkpoint does not have; "
                          "fetch or export it again",
@@ -99,7 +99,7 @@ static viva_status read_sizes(quant_making *k, const char *suffix) {
 static viva_status check_zero_points(quant_making *k) {
   const tensor_view *view = take_part(k, ".weight_zero_point");
   uint8_t bytes[1024], any = 0;
-  if (view == NULL) return VIVA_OK;
+  if (!view) return VIVA_OK;
   for (uint64_t at = 0; at < view->bytes; at += sizeof bytes) {
     size_t count = view->bytes - at < sizeof bytes ? (size_t)(view->bytes - at) : sizeof bytes;
     TRY(checkpoint_read_part(k->q->ck, view, at, bytes, count, k->error));
@@ -141,9 +141,8 @@ static const char *const scale_names[] = {
 
 static viva_status take_fp8_scale(quant_making *k, const char *usual, const tensor_view **view) {
   *view = take_part(k, usual);
-  for (size_t i = 0; *view == NULL && i < sizeof scale_names / sizeof *scale_names; i++)
-    *view = take_part(k, scale_names[i]);
-  return *view != NULL ? VIVA_OK : need_part(k, usual, view);
+  for (size_t i = 0; !*view && i < sizeof scale_names / sizeof *scale_names; i++) *view = take_part(k, scale_names[i]);
+  return *view ? VIVA_OK : need_part(k, usual, view);
 }
 
 static viva_status fp8_scales(quant_making *k) {

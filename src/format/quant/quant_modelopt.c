@@ -52,7 +52,7 @@ static viva_status group_of(quant *q, const config_file *file, const algo *a, si
   if (index[i] == SIZE_MAX) {
     index[i] = q->groups.count;
     quant_group *made = quant_add_group(q, file->error);
-    if (made == NULL) return VIVA_E_MEMORY;
+    if (!made) return VIVA_E_MEMORY;
     made->args = a->args;
   }
   *group = (quant_group *)(void *)q->groups.items + index[i];
@@ -70,7 +70,7 @@ static viva_status read_layer(quant *q, const config_file *file, json_string mod
   TRY(config_string(file, &v[ALGO], &word));
   if (!config_given(&v[ALGO])) return VIVA_OK; /* dense */
   const algo *a = find_algo(word);
-  if (a == NULL) return unknown_algo(file, &v[ALGO], word);
+  if (!a) return unknown_algo(file, &v[ALGO], word);
   TRY(check_group_size(file, &v[GROUP], a));
   TRY(group_of(q, file, a, index, &group));
   return names_add(q, &group->targets, NAMES_WILDCARDS, module, file->error);
@@ -138,7 +138,7 @@ viva_status quant_read_modelopt(quant *q, const config_file *file, json_string o
     return read_layers(q, file, &v[LAYERS]);
   }
   const algo *a = find_algo(word);
-  if (a == NULL) return unknown_algo(file, &v[ALGO], word);
+  if (!a) return unknown_algo(file, &v[ALGO], word);
   TRY(check_group_size(file, &v[GROUP], a));
   return add_algo(q, file, &v[ALGO], a);
 }

@@ -71,8 +71,8 @@ static int is_one_of(const char *word, const char *const *list, size_t count) {
 /* "model.layers.0.mlp.down_proj.weight" -> "weight", and the length of what is before its point. */
 static const char *last_part(const char *name, size_t *module_bytes) {
   const char *dot = strrchr(name, '.');
-  *module_bytes = dot != NULL ? (size_t)(dot - name) : 0;
-  return dot != NULL ? dot + 1 : name;
+  *module_bytes = dot ? (size_t)(dot - name) : 0;
+  return dot ? dot + 1 : name;
 }
 
 /* ---- which scheme a module has */
@@ -130,7 +130,7 @@ static viva_status find_args(quant_making *k, anchor kind) {
   const tensor_view *codes = k->m.codes;
   if (q->method == METHOD_VIVA) {
     const viva_module *found = find_viva(q, k->module);
-    if (found == NULL) return quant_fail(k, codes, "the list of modules in quantization_config does not have this one");
+    if (!found) return quant_fail(k, codes, "the list of modules in quantization_config does not have this one");
     k->args = found->args;
     return VIVA_OK;
   }
@@ -142,11 +142,11 @@ static viva_status find_args(quant_making *k, anchor kind) {
     return quant_fail(k, codes,
                       "is stored in few bits, but the configuration lists its module among those that are not");
   TRY(find_group(q, k->module, &g, k->error));
-  if (g != NULL && g->unread != NULL) {
-    if (k->error != NULL) *k->error = *g->unread;
+  if (g && g->unread) {
+    if (k->error) *k->error = *g->unread;
     return g->unread->code;
   }
-  if (g == NULL || g->args.layout == LAYOUT_DENSE)
+  if (!g || g->args.layout == LAYOUT_DENSE)
     return quant_fail(k, codes, "is stored in few bits, but no group of the configuration says how");
   k->args = g->args;
   int nvfp4 = kind == ANCHOR_PACKED || codes->type == TYPE_U8;
@@ -165,12 +165,12 @@ static viva_status add_module(quant *q, const tensor_view *codes, anchor kind, s
   char *name = arena_text(q->arena, codes->name, module_bytes);
   quant_module *module = arena_alloc(q->arena, sizeof *module);
   quant_module **item = name && module ? grow_add(&q->ck->rt->mem, &q->modules) : NULL;
-  if (item == NULL) return checkpoint_build_no_memory(q->ck->path, "the list of quantised matrices", error);
+  if (!item) return checkpoint_build_no_memory(q->ck->path, "the list of quantised matrices", error);
   *item = module;
   k.module = module->name = name;
   if (codes->rank != 2 || codes->elements == 0) return quant_fail(&k, codes, "expected a matrix that is not empty");
   if (kind != ANCHOR_WEIGHT) q->roles[codes - q->ck->tensors] = QUANT_ROLE_PART;
-  if (kind != ANCHOR_WEIGHT && quant_part(q->ck, name, module_bytes, ".weight") != NULL)
+  if (kind != ANCHOR_WEIGHT && quant_part(q->ck, name, module_bytes, ".weight"))
     return checkpoint_fail(q->ck, codes, error, VIVA_E_FORMAT,
                            "there is also a tensor %.200s.weight: which of the two is the matrix?", name);
   TRY(find_args(&k, kind));
@@ -221,8 +221,8 @@ static viva_status judge_unread(const quant *q, viva_error *error) {
   for (size_t i = 0; i < q->ck->tensor_count; i++) {
     if (!is_quantised(&q->ck->tensors[i])) continue;
     const char *writer = q->unread.code == VIVA_E_FORMAT ? other_writer(q->ck) : NULL; /* the section names none */
-    if (writer != NULL) return quantised_by(q, &q->ck->tensors[i], writer, error);
-    if (error != NULL) *error = q->unread;
+    if (writer) return quantised_by(q, &q->ck->tensors[i], writer, error);
+    if (error) *error = q->unread;
     return q->unread.code;
   }
   runtime_log(q->ck->rt, VIVA_LOG_WARN,
@@ -234,18 +234,18 @@ static viva_status judge_unread(const quant *q, viva_error *error) {
 static viva_status orphan(const quant *q, const tensor_view *view, size_t module_bytes, viva_error *error) {
   const quant_group *groups = (const quant_group *)(const void *)q->groups.items;
   for (size_t i = 0; i < q->groups.count; i++) { /* most likely its own */
-    if (groups[i].unread == NULL) continue;
-    if (error != NULL) *error = *groups[i].unread;
+    if (!groups[i].unread) continue;
+    if (error) *error = *groups[i].unread;
     return groups[i].unread->code;
   }
   const tensor_view *weight = quant_part(q->ck, view->name, module_bytes, ".weight");
   const char *writer = q->method == METHOD_NONE ? other_writer(q->ck) : NULL;
-  if (writer != NULL) return quantised_by(q, view, writer, error);
+  if (writer) return quantised_by(q, view, writer, error);
   if (q->method == METHOD_NONE)
     return checkpoint_fail(q->ck, view, error, VIVA_E_UNSUPPORTED,
                            "belongs to quantised weights, but there is no quantization_config in config.json (and no "
                            "hf_quant_config.json) that says how; fetch the model's folder again");
-  if (weight != NULL)
+  if (weight)
     return checkpoint_fail(q->ck, view, error, VIVA_E_FORMAT,
                            "has no meaning here: %.200s has type %s, and is not what \"%s\" keeps beside such a "
                            "tensor",
@@ -278,7 +278,7 @@ static const quant_module *find_module(const quant *q, const char *name) {
 static viva_status check_viva(const quant *q, viva_error *error) {
   const viva_module *const *list = (const viva_module *const *)(const void *)q->viva.items;
   for (size_t i = 0; i < q->viva.count; i++) {
-    if (find_module(q, list[i]->name) != NULL) continue;
+    if (find_module(q, list[i]->name)) continue;
     error_set(error, VIVA_E_FORMAT, "the configuration lists this module, but there is no tensor %.200s.weight_packed",
               list[i]->name);
     error_at(error, q->config_path, list[i]->name, -1, VIVA_NO_OFFSET);
@@ -313,9 +313,9 @@ viva_status quant_find_modules(quant *q, viva_error *error) {
 
 viva_status quant_find(const quant *q, const char *module, quant_matrix *out, viva_error *error) {
   const quant_module *found = find_module(q, module);
-  if (found != NULL) return *out = found->m, VIVA_OK;
+  if (found) return *out = found->m, VIVA_OK;
   const tensor_view *view = quant_part(q->ck, module, strlen(module), ".weight");
-  if (view == NULL) {
+  if (!view) {
     error_set(error, VIVA_E_NOT_FOUND, "the checkpoint has no weight of this name");
     error_at(error, q->ck->path, module, -1, VIVA_NO_OFFSET);
     return VIVA_E_NOT_FOUND;

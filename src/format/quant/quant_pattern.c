@@ -92,7 +92,7 @@ static void take_escape(compiler *c, uint8_t set[32]) {
 
 /* After "[". negate: the characters that mean "none of these". */
 static void take_set(compiler *c, uint8_t set[32], const char *negate) {
-  int inverted = c->at < c->bytes && strchr(negate, c->text[c->at]) != NULL && c->text[c->at] != 0;
+  int inverted = c->at < c->bytes && strchr(negate, c->text[c->at]) && c->text[c->at] != 0;
   c->at += (size_t)inverted;
   for (size_t first = c->at; !c->wrong;) {
     if (c->at >= c->bytes) {
@@ -147,7 +147,7 @@ static fragment take_atom(compiler *c) {
     take_escape(c, set);
   else if (e == '[')
     take_set(c, set, "^");
-  else if (strchr("*+?{}", e) != NULL)
+  else if (strchr("*+?{}", e))
     c->wrong = "of the repetitions, only * + and ? behind something are understood";
   else
     set_add(set, e, e);
@@ -157,7 +157,7 @@ static fragment take_atom(compiler *c) {
 /* An atom with what repeats it. */
 static fragment take_repeated(compiler *c) {
   fragment p = take_atom(c);
-  if (c->wrong || c->at >= c->bytes || strchr("*+?", c->text[c->at]) == NULL) return p;
+  if (c->wrong || c->at >= c->bytes || !strchr("*+?", c->text[c->at])) return p;
   char how = c->text[c->at++];
   if (c->at < c->bytes && c->text[c->at] == '?') c->at++; /* lazy: which is found first makes no difference here */
   uint16_t before = add_node(c, NODE_SPLIT), after = add_node(c, NODE_SPLIT);
@@ -290,7 +290,7 @@ static pattern *compile(arena *a, name_syntax syntax, json_string text, const ch
   if (c.wrong) return NULL;
   join(&c, all.last, end);
   pattern *p = arena_alloc(a, sizeof *p + c.count * sizeof c.nodes[0]);
-  if (p == NULL) return NULL;
+  if (!p) return NULL;
   *p = (pattern){.start = all.start, .count = (uint16_t)c.count};
   memcpy(p->nodes, c.nodes, c.count * sizeof c.nodes[0]);
   return p;
@@ -313,19 +313,19 @@ static viva_status add_pattern(quant *q, name_list *list, name_syntax syntax, js
   if (list->patterns.count == MAX_PATTERNS)
     return error_set(error, VIVA_E_LIMIT, "there are more than %d patterns of names in one list", MAX_PATTERNS);
   pattern *p = compile(q->arena, syntax, text, &wrong);
-  if (wrong != NULL)
+  if (wrong)
     return error_set(error, VIVA_E_UNSUPPORTED, "the pattern \"%s\" is not understood: %s; write the names out",
                      error_quote(quoted, sizeof quoted, text.text, text.bytes), wrong);
-  if (p != NULL) TRY(charge(q, sizeof *p + p->count * sizeof p->nodes[0], error));
-  pattern **item = p != NULL ? grow_add(&q->ck->rt->mem, &list->patterns) : NULL;
-  if (item == NULL) return no_memory(error);
+  if (p) TRY(charge(q, sizeof *p + p->count * sizeof p->nodes[0], error));
+  pattern **item = p ? grow_add(&q->ck->rt->mem, &list->patterns) : NULL;
+  if (!item) return no_memory(error);
   *item = p;
   return VIVA_OK;
 }
 
 static int has_wildcard(json_string text) {
   for (size_t i = 0; i < text.bytes; i++)
-    if (memchr("*?[", text.text[i], 3) != NULL) return 1;
+    if (memchr("*?[", text.text[i], 3)) return 1;
   return 0;
 }
 
@@ -341,8 +341,8 @@ viva_status names_add(quant *q, name_list *list, name_syntax syntax, json_string
   list->parts |= syntax == NAMES_PARTS;
   TRY(charge(q, text.bytes, error));
   const char *copy = arena_text(q->arena, text.text, text.bytes);
-  const char **item = copy != NULL ? grow_add(&q->ck->rt->mem, &list->exact) : NULL;
-  if (item == NULL) return no_memory(error);
+  const char **item = copy ? grow_add(&q->ck->rt->mem, &list->exact) : NULL;
+  if (!item) return no_memory(error);
   *item = copy;
   return VIVA_OK;
 }
@@ -372,7 +372,7 @@ static int has_exact(const name_list *list, const char *text, size_t bytes) {
 /* 1 when a run of whole parts of module is in the list. */
 static int has_part(const name_list *list, const char *module) {
   size_t starts[MAX_PARTS + 1] = {0}, count = 1;
-  for (const char *dot = module; (dot = strchr(dot, '.')) != NULL && count < MAX_PARTS; dot++)
+  for (const char *dot = module; (dot = strchr(dot, '.')) && count < MAX_PARTS; dot++)
     starts[count++] = (size_t)(dot - module) + 1;
   starts[count] = strlen(module) + 1;
   for (size_t first = 0; first < count; first++)

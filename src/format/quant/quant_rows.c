@@ -30,18 +30,18 @@ static int add_region(size_t *total, uint64_t count, uint64_t size, size_t *at) 
 
 /* Grid rows of scales that `rows` rows touch, at most. */
 static uint64_t scale_rows_of(const quant_matrix *m, uint64_t rows) {
-  if (m->scales == NULL || rows == 0) return 0;
+  if (!m->scales || rows == 0) return 0;
   uint64_t most = (rows - 1) / m->block_rows + 2;
   return most < m->scale_rows ? most : m->scale_rows;
 }
 
 static int lay_out(const quant_matrix *m, uint64_t rows, regions *r) {
-  uint64_t scale_row = m->scales != NULL ? row_bytes(m->scales, m->scale_rows) : 0;
-  uint64_t mask_row = m->mask != NULL ? row_bytes(m->mask, m->rows) : 0;
+  uint64_t scale_row = m->scales ? row_bytes(m->scales, m->scale_rows) : 0;
+  uint64_t mask_row = m->mask ? row_bytes(m->mask, m->rows) : 0;
   r->total = 0;
   return add_region(&r->total, rows, row_bytes(m->codes, m->rows), &r->codes) ||
          add_region(&r->total, rows, mask_row, &r->mask) ||
-         add_region(&r->total, m->mask != NULL ? m->cols : 0, value_bytes(m), &r->spread) ||
+         add_region(&r->total, m->mask ? m->cols : 0, value_bytes(m), &r->spread) ||
          add_region(&r->total, scale_rows_of(m, rows), scale_row, &r->scales) ||
          add_region(&r->total, m->scale_cols, sizeof(float), &r->scale_row);
 }
@@ -70,8 +70,8 @@ typedef struct work {
 static viva_status fetch(const work *w, const tensor_view *view, uint64_t first, uint64_t count, uint64_t bytes,
                          uint8_t *room, const uint8_t **at) {
   const uint8_t *mapped = checkpoint_mapped(w->q->ck, view);
-  *at = mapped != NULL ? mapped + first * bytes : room;
-  if (mapped != NULL) return VIVA_OK;
+  *at = mapped ? mapped + first * bytes : room;
+  if (mapped) return VIVA_OK;
   return checkpoint_read_part(w->q->ck, view, first * bytes, room, (size_t)(count * bytes), w->error);
 }
 
@@ -92,11 +92,11 @@ static viva_status begin(work *w, uint64_t rows, void *scratch, int with_codes, 
   w->row_scales = (float *)(void *)(room + r.scale_row);
   if (rows == 0) return VIVA_OK;
   if (with_codes) TRY(fetch(w, m->codes, w->first, rows, w->code_row, room + r.codes, &w->codes));
-  if (with_codes && m->mask != NULL) {
+  if (with_codes && m->mask) {
     w->mask_row = row_bytes(m->mask, m->rows);
     TRY(fetch(w, m->mask, w->first, rows, w->mask_row, room + r.mask, &w->mask));
   }
-  if (!with_scales || m->scales == NULL) return VIVA_OK;
+  if (!with_scales || !m->scales) return VIVA_OK;
   uint64_t last = (w->first + rows - 1) / m->block_rows;
   w->scale_first = w->first / m->block_rows;
   w->scale_row = row_bytes(m->scales, m->scale_rows);
@@ -196,7 +196,7 @@ static viva_status row_f32(work *w, uint64_t row, float *to) {
     error_at(w->error, w->q->ck->files[m->codes->file].path, m->codes->name, -1, m->codes->offset);
     return status;
   }
-  if (m->scales != NULL) {
+  if (m->scales) {
     TRY(take_scales(w, row));
     multiply(m, w->row_scales, to);
   }
@@ -218,7 +218,7 @@ viva_status quant_rows_f32(const quant *q, const quant_matrix *m, uint64_t first
 viva_status quant_codes(const quant *q, const quant_matrix *m, uint64_t first, size_t rows, void *to, void *scratch,
                         viva_error *error) {
   work w = {.q = q, .m = m, .first = first, .error = error};
-  if (m->kind == QUANT_DENSE || (m->kind == QUANT_SPARSE && m->scales == NULL))
+  if (m->kind == QUANT_DENSE || (m->kind == QUANT_SPARSE && !m->scales))
     return checkpoint_fail(q->ck, m->codes, error, VIVA_E_ARGUMENT, "is not stored as codes");
   TRY(begin(&w, rows, scratch, m->kind == QUANT_SPARSE, 0));
   if (m->kind != QUANT_SPARSE) {
@@ -239,7 +239,7 @@ viva_status quant_scales_f32(const quant *q, const quant_matrix *m, uint64_t fir
                              void *scratch, viva_error *error) {
   work w = {.q = q, .m = m, .first = first, .error = error};
   size_t count = (size_t)m->scale_cols;
-  if (m->scales == NULL) return checkpoint_fail(q->ck, m->codes, error, VIVA_E_ARGUMENT, "has no scales");
+  if (!m->scales) return checkpoint_fail(q->ck, m->codes, error, VIVA_E_ARGUMENT, "has no scales");
   TRY(begin(&w, rows, scratch, 0, 1));
   for (size_t row = 0; row < rows; row++) {
     TRY(take_scales(&w, row));

@@ -55,7 +55,7 @@ static viva_status read_module(quant *q, const config_file *file, json_string na
   viva_module *module = arena_alloc(q->arena, sizeof *module);
   const char *copy = arena_text(q->arena, name.text, name.bytes);
   viva_module **item = module && copy ? grow_add(&q->ck->rt->mem, &q->viva) : NULL;
-  if (item == NULL) return checkpoint_build_no_memory(file->path, "the names of the packed modules", file->error);
+  if (!item) return checkpoint_build_no_memory(file->path, "the names of the packed modules", file->error);
   module->name = copy;
   *item = module;
   if (find_word(word, &module->args)) return VIVA_OK;

@@ -55,17 +55,17 @@ static const char *foreign_what(const char *name) {
 static int visit(void *arg, const char *name) {
   listing *l = arg;
   const char *what = foreign_what(name);
-  if (what != NULL) {
+  if (what) {
     l->foreign = what;
     return 0;
   }
   grow *list = path_ends_with(name, SAFETENSORS_END) ? &l->safetensors
                : path_ends_with(name, GGUF_END)      ? &l->gguf
                                                      : NULL;
-  if (list == NULL || name[0] == '.' || gguf_is_later_part(name)) return 0; /* the first part opens the others */
+  if (!list || name[0] == '.' || gguf_is_later_part(name)) return 0; /* the first part opens the others */
   const char **place = grow_add(&l->ck->rt->mem, list);
-  if (place != NULL) *place = path_join(l->ck->arena, l->ck->folder, name);
-  l->no_memory = place == NULL || *place == NULL;
+  if (place) *place = path_join(l->ck->arena, l->ck->folder, name);
+  l->no_memory = !place || !*place;
   return l->no_memory;
 }
 
@@ -77,7 +77,7 @@ static int compare_paths(const void *a, const void *b) {
 static viva_status open_all(checkpoint_build *b, const grow *paths, viva_error *error) {
   mem *m = &b->ck->rt->mem;
   const void **order = grow_sorted(m, paths, 0, compare_paths);
-  if (order == NULL) return checkpoint_build_no_memory(b->ck->path, "the folder's names", error);
+  if (!order) return checkpoint_build_no_memory(b->ck->path, "the folder's names", error);
   viva_status status = checkpoint_build_files(b, paths->count, error);
   for (size_t i = 0; status == VIVA_OK && i < paths->count; i++) {
     status = checkpoint_build_add_file(b, *(const char *const *)order[i], error);
@@ -90,7 +90,7 @@ static viva_status open_all(checkpoint_build *b, const grow *paths, viva_error *
 /* Repositories for browsers keep ONNX files in a folder of their own. */
 static int has_onnx_folder(const viva_checkpoint *ck) {
   const char *folder = path_join(ck->arena, ck->folder, "onnx");
-  return folder != NULL && path_is_folder(ck->rt, folder);
+  return folder && path_is_folder(ck->rt, folder);
 }
 
 static viva_status no_checkpoint(const listing *l, viva_error *error) {
@@ -165,7 +165,7 @@ viva_status shards_open_folder(checkpoint_build *b, const char *path, viva_error
   ck->folder = path;
   const char *index = path_join(ck->arena, path, INDEX_NAME);
   const char *single = path_join(ck->arena, path, SINGLE_NAME);
-  if (index == NULL || single == NULL) return checkpoint_build_no_memory(path, "a path", error);
+  if (!index || !single) return checkpoint_build_no_memory(path, "a path", error);
   /* The single file comes first, as in transformers: an index beside it is a stale one. */
   TRY(path_exists(ck->rt, single, &exists, error));
   if (exists) return checkpoint_build_open_single(b, single, error);

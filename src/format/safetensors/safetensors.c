@@ -88,7 +88,7 @@ static viva_status broken(const reader *r, json_string name, size_t at, viva_err
 
 /* The parser's error, moved to the file's coordinates, with the tensor (or "__metadata__") as its item. */
 static viva_status misread(const reader *r, json_string name, const char *member, viva_error *error, viva_status code) {
-  if (error == NULL) return code;
+  if (!error) return code;
   char message[sizeof error->message];
   memcpy(message, error->message, sizeof message);
   uint64_t offset = error->offset == VIVA_NO_OFFSET ? VIVA_NO_OFFSET : error->offset + LENGTH_BYTES;
@@ -241,7 +241,7 @@ static viva_status read_tensor(reader *r, json_string name, viva_error *error) {
   entry e;
   TRY(check_name(r, name, error));
   TRY(read_entry(r, name, &e, error));
-  if (memchr(name.text, 0, name.bytes) != NULL)
+  if (memchr(name.text, 0, name.bytes))
     return broken(r, name, e.at, error, VIVA_E_FORMAT, "a tensor's name holds a zero byte");
   tensor_view view = {.type = e.type, .rank = (uint32_t)e.rank, .file = r->file};
   viva_status status = check_entry(r, &e, &view, message, sizeof message);
@@ -250,7 +250,7 @@ static viva_status read_tensor(reader *r, json_string name, viva_error *error) {
   view.offset = r->data_start + e.offsets[0]; /* ≤ the file's size: checked */
   view.name = arena_text(r->b->ck->arena, name.text, name.bytes);
   tensor_view *place = grow_add(&r->b->ck->rt->mem, &r->b->tensors);
-  if (view.name == NULL || place == NULL) return checkpoint_build_no_memory(r->path, "the list of tensors", error);
+  if (!view.name || !place) return checkpoint_build_no_memory(r->path, "the list of tensors", error);
   *place = view;
   return VIVA_OK;
 }
@@ -315,7 +315,7 @@ static viva_status check_coverage(const reader *r, viva_error *error) {
   mem *m = &r->b->ck->rt->mem;
   const grow *tensors = &r->b->tensors;
   const void **order = grow_sorted(m, tensors, r->first, compare_places);
-  if (order == NULL) return checkpoint_build_no_memory(r->path, "the list of tensors", error);
+  if (!order) return checkpoint_build_no_memory(r->path, "the list of tensors", error);
   viva_status status = walk_places(r, order, tensors->count - r->first, error);
   mem_free(m, order);
   return status;
@@ -350,7 +350,7 @@ viva_status safetensors_read(checkpoint_build *b, uint32_t file, int keep_metada
               .scratch = arena_create(&ck->rt->mem, bytes / 2),
               .first = b->tensors.count};
   viva_status status = VIVA_OK;
-  if (text == NULL || r.scratch == NULL) status = checkpoint_build_no_memory(place->path, "the header", error);
+  if (!text || !r.scratch) status = checkpoint_build_no_memory(place->path, "the header", error);
   if (status == VIVA_OK) status = io_read(&place->io, text, bytes, LENGTH_BYTES, error);
   if (status == VIVA_OK) status = parse(&r, text, bytes, error);
   arena_free(r.scratch);

@@ -84,7 +84,7 @@ viva_status stream_open(runtime *rt, const char *folder, stream_tensor *tensors,
                         const char *const *metadata, size_t metadata_count, stream **out, viva_error *error) {
   *out = NULL;
   stream *s = mem_zalloc(&rt->mem, sizeof *s);
-  if (s == NULL) return checkpoint_build_no_memory(folder, "writing", error);
+  if (!s) return checkpoint_build_no_memory(folder, "writing", error);
   *s = (stream){.rt = runtime_retain(rt), .folder = folder, .tensors = tensors, .count = count, .metadata = metadata};
   s->metadata_count = metadata_count;
   s->open = NO_SHARD;
@@ -205,7 +205,7 @@ viva_status stream_finish(stream *s, viva_error *error) {
 }
 
 void stream_abort(stream *s) {
-  if (s == NULL) return;
+  if (!s) return;
   runtime *rt = s->rt;
   if (s->handle >= 0) (void)rt->io->close(rt->io->user, s->handle);
   mem_free(&rt->mem, s->path);

@@ -46,13 +46,13 @@ static void put_header(writer *w, const item *const *order, const char *const *m
 /* -- what the caller gave */
 
 static viva_status check_text(const writer *w, const char *text, viva_error *error) {
-  if (text == NULL) return bad_argument(w, NULL, error, "a name, a key or a value is NULL");
+  if (!text) return bad_argument(w, NULL, error, "a name, a key or a value is NULL");
   return utf8_valid(text, strlen(text)) ? VIVA_OK
                                         : bad_argument(w, text, error, "a name, a key or a value is not UTF-8");
 }
 
 static viva_status check_metadata(const writer *w, const char *const *metadata, size_t count, viva_error *error) {
-  if (count > 0 && metadata == NULL) return bad_argument(w, NULL, error, "metadata is NULL, but its count is not 0");
+  if (count > 0 && !metadata) return bad_argument(w, NULL, error, "metadata is NULL, but its count is not 0");
   for (size_t i = 0; i < count; i++) {
     TRY(check_text(w, metadata[2 * i], error));
     TRY(check_text(w, metadata[2 * i + 1], error));
@@ -77,11 +77,11 @@ static viva_status add_item(writer *w, const viva_tensor_data *t, uint64_t *tota
   for (uint32_t i = 0; i < t->rank; i++) wrong |= ck_mul(elements, t->shape[i], &elements);
   if (wrong || type_bytes(type, elements, &bytes) || bytes != t->bytes)
     return bad_argument(w, t->name, error, "bytes is not what the shape and the dtype need");
-  if (t->data == NULL && t->bytes > 0) return bad_argument(w, t->name, error, "data is NULL");
+  if (!t->data && t->bytes > 0) return bad_argument(w, t->name, error, "data is NULL");
   if (ck_add(*total, bytes, total))
     return bad_argument(w, t->name, error, "the tensors have more bytes than a file can hold");
   item *it = grow_add(&w->rt->mem, &w->items);
-  if (it == NULL) return checkpoint_build_no_memory(w->path, "the header", error);
+  if (!it) return checkpoint_build_no_memory(w->path, "the header", error);
   *it = (item){.tensor = t, .place = safetensors_place(type), .type = type};
   return VIVA_OK;
 }
@@ -136,11 +136,11 @@ viva_status safetensors_write(runtime *rt, const char *path, const viva_tensor_d
                               const char *const *metadata, size_t metadata_count, viva_error *error) {
   writer w = {.rt = rt, .path = path, .items = {.item_bytes = sizeof(item)}, .header = json_text_begin(&rt->mem)};
   uint64_t total = 0;
-  if (count > 0 && tensors == NULL) return bad_argument(&w, NULL, error, "tensors is NULL, but count is not 0");
+  if (count > 0 && !tensors) return bad_argument(&w, NULL, error, "tensors is NULL, but count is not 0");
   viva_status status = check_metadata(&w, metadata, metadata_count, error);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) status = add_item(&w, &tensors[i], &total, error);
   const void **order = status == VIVA_OK ? grow_sorted(&rt->mem, &w.items, 0, compare_names) : NULL;
-  if (status == VIVA_OK && order == NULL) status = checkpoint_build_no_memory(path, "the header", error);
+  if (status == VIVA_OK && !order) status = checkpoint_build_no_memory(path, "the header", error);
   if (status == VIVA_OK) status = write_sorted(&w, order, metadata, metadata_count, error);
   mem_free(&rt->mem, order);
   grow_free(&rt->mem, &w.items);
@@ -151,12 +151,12 @@ viva_status safetensors_write(runtime *rt, const char *path, const viva_tensor_d
 viva_status viva_safetensors_write(const char *path, const viva_tensor_data *tensors, size_t count,
                                    const char *const *metadata, size_t metadata_count,
                                    const viva_checkpoint_options *options, viva_error *error) {
-  if (path == NULL) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected where to write");
+  if (!path) return error_set(error, VIVA_E_ARGUMENT, "path is NULL; expected where to write");
   viva_checkpoint_options o = viva_checkpoint_options_default();
   TRY(options_read(&o, options, "viva_checkpoint_options", error));
   TRY(options_reserved(o.reserved, "viva_checkpoint_options", error));
   runtime *rt = runtime_create(o.allocator, NULL, o.log, o.log_user, VIVA_LOG_WARN);
-  if (rt == NULL) return checkpoint_build_no_memory(path, "writing", error);
+  if (!rt) return checkpoint_build_no_memory(path, "writing", error);
   viva_status status = safetensors_write(rt, path, tensors, count, metadata, metadata_count, error);
   runtime_release(rt);
   return status;

@@ -46,12 +46,12 @@ static viva_status take_mapping(index_reader *r, json_string tensor, viva_error 
   json_string shard;
   TRY(json_take_string(&r->j, &shard, error));
   const char *problem = name_problem(shard);
-  if (problem != NULL)
+  if (problem)
     return json_fail(&r->j, error, "the shard's name \"%.*s\" %s; expected the name of a file beside the index",
                      (int)(shard.bytes < 200 ? shard.bytes : 200), shard.text, problem);
   TRY(allowance_memory(&r->b->ck->allowance, MAPPING_COST + tensor.bytes + shard.bytes, "the index", r->path, error));
   mapping *m = grow_add(&r->b->ck->rt->mem, &r->mappings);
-  if (m == NULL) return checkpoint_build_no_memory(r->path, "the index", error);
+  if (!m) return checkpoint_build_no_memory(r->path, "the index", error);
   m->tensor = arena_text(r->scratch, tensor.text, tensor.bytes);
   m->shard = arena_text(r->scratch, shard.text, shard.bytes);
   return m->tensor && m->shard ? VIVA_OK : checkpoint_build_no_memory(r->path, "the index", error);
@@ -130,7 +130,7 @@ static viva_status open_shards(index_reader *r, const void **order, viva_error *
     const mapping *m = order[i];
     if (i > 0 && compare_shards(order[i - 1], m) == 0) continue;
     const char *path = path_join(ck->arena, ck->folder, m->shard);
-    if (path == NULL) return checkpoint_build_no_memory(r->path, "a path", error);
+    if (!path) return checkpoint_build_no_memory(r->path, "a path", error);
     int exists;
     TRY(path_exists(ck->rt, path, &exists, error));
     if (!exists) return missing_shard(r, m, path, error);
@@ -204,7 +204,7 @@ static void compare_index(const index_reader *r, const void **order) {
 static viva_status open_mapped(index_reader *r, viva_error *error) {
   mem *m = &r->b->ck->rt->mem;
   const void **order = grow_sorted(m, &r->mappings, 0, compare_shards);
-  if (order == NULL) return checkpoint_build_no_memory(r->path, "the index", error);
+  if (!order) return checkpoint_build_no_memory(r->path, "the index", error);
   viva_status status = open_shards(r, order, error);
   if (status == VIVA_OK) status = checkpoint_build_finish(r->b, error);
   if (status == VIVA_OK) {
@@ -233,7 +233,7 @@ viva_status shards_open_index(checkpoint_build *b, const char *path, int *unread
   index_reader r = {
       .b = b, .path = path, .scratch = arena_create(&ck->rt->mem, 4096), .mappings = {.item_bytes = sizeof(mapping)}};
   viva_status status = VIVA_OK;
-  if (ck->folder == NULL || r.scratch == NULL) status = checkpoint_build_no_memory(path, "the index", error);
+  if (!ck->folder || !r.scratch) status = checkpoint_build_no_memory(path, "the index", error);
   if (status == VIVA_OK) {
     status = read_index(&r, error);
     *unreadable = status == VIVA_E_FORMAT;
@@ -272,12 +272,12 @@ static viva_status open_parts(checkpoint_build *b, const char *path, size_t part
   size_t length = strlen(path);
   char number[PART_DIGITS + 1];
   ck->folder = path_folder(ck->arena, path);
-  if (ck->folder == NULL) return checkpoint_build_no_memory(path, "a path", error);
+  if (!ck->folder) return checkpoint_build_no_memory(path, "a path", error);
   TRY(checkpoint_build_files(b, parts, error));
   for (size_t i = 1; i <= parts; i++) {
     int exists;
     char *part = arena_text(ck->arena, path, length);
-    if (part == NULL) return checkpoint_build_no_memory(path, "a path", error);
+    if (!part) return checkpoint_build_no_memory(path, "a path", error);
     snprintf(number, sizeof number, "%05u", (unsigned)i);
     memcpy(part + length - (sizeof PART_END - 1) - PART_DIGITS, number, PART_DIGITS);
     TRY(path_exists(ck->rt, part, &exists, error));

@@ -86,7 +86,7 @@ static viva_status choose_device(const viva_engine_options *o, const backend_ops
   const int off = cuda_switched_off();
   const backend_ops *cuda = backend_of(VIVA_DEVICE_CUDA);
   viva_device_info info = {.size = sizeof info};
-  *ops = &backend_cpu;
+  *ops = backends[0];
   *index = 0;
   switch (o->device) {
   case VIVA_DEVICE_AUTO:
@@ -131,7 +131,7 @@ static viva_status engine_start(const viva_engine_options *o, const backend_ops 
   e->rt->pool = e->pool;
   viva_device_info info = {.size = sizeof info};
   if (o->device_count > 1) {
-    TRY(backend_cpu.open(e->rt, e->pool, 0, o->kernels, &e->backend, error));
+    TRY(backends[0]->open(e->rt, e->pool, 0, o->kernels, &e->backend, error));
     TRY(ranks_open(e->rt, e->pool, ops, o->devices, o->device_count, o->kernels, &e->ranks, error));
   } else {
     TRY(ops->open(e->rt, e->pool, index, o->kernels, &e->backend, error));

@@ -74,7 +74,7 @@ viva_status checkpoint_build_charge_json(allowance *a, size_t bytes, const char 
   return allowance_memory(a, *charged, "the JSON text", path, error);
 }
 
-static int compare_names(const void *a, const void *b) {
+int tensor_view_by_name(const void *a, const void *b) {
   return strcmp(((const tensor_view *)a)->name, ((const tensor_view *)b)->name);
 }
 
@@ -89,12 +89,12 @@ viva_status checkpoint_build_finish(checkpoint_build *b, viva_error *error) {
   mem *m = &ck->rt->mem;
   size_t count = b->tensors.count;
   tensor_view *sorted = arena_alloc(ck->arena, count * sizeof *sorted); /* as large as the list that exists */
-  const void **order = grow_sorted(m, &b->tensors, 0, compare_names);
+  const void **order = grow_sorted(m, &b->tensors, 0, tensor_view_by_name);
   viva_status status = VIVA_OK;
   if (!sorted || !order) status = checkpoint_build_no_memory(ck->path, "the list of tensors", error);
   for (size_t i = 0; status == VIVA_OK && i < count; i++) {
     sorted[i] = *(const tensor_view *)order[i];
-    if (i > 0 && compare_names(&sorted[i - 1], &sorted[i]) == 0)
+    if (i > 0 && tensor_view_by_name(&sorted[i - 1], &sorted[i]) == 0)
       status = duplicate(ck, &sorted[i - 1], &sorted[i], error);
   }
   mem_free(m, order);

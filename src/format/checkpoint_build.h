@@ -23,6 +23,9 @@ void grow_free(mem *m, grow *g);
 /* Pointers to the items from the first-th on, sorted; mem_free'd by the caller. NULL: no memory. */
 const void **grow_sorted(mem *m, const grow *g, size_t first, sort_compare compare);
 
+/* A sort_compare of tensor_view. */
+int tensor_view_by_name(const void *a, const void *b);
+
 struct metadata_entry {
   const char *key, *type_name, *text; /* zero-ended, in the arena or static */
   uint64_t count;

@@ -139,10 +139,6 @@ static viva_status place(gguf_parse *p, const raw_tensor *tensor, tensor_view *v
   return VIVA_OK;
 }
 
-static int compare_names(const void *a, const void *b) {
-  return strcmp(((const tensor_view *)a)->name, ((const tensor_view *)b)->name);
-}
-
 static int compare_offsets(const void *a, const void *b) {
   const tensor_view *first = a, *second = b;
   return (first->offset > second->offset) - (first->offset < second->offset);
@@ -177,10 +173,10 @@ static viva_status keep_sorted(gguf_parse *p, const tensor_view *views, size_t c
   if (before > 0) memcpy(all, ck->tensors, before * sizeof *all);
   tensor_view *sorted = all + before;
   for (size_t i = 0; i < count; i++) order[i] = &views[i];
-  sort_pointers(order, count, compare_names);
+  sort_pointers(order, count, tensor_view_by_name);
   for (size_t i = 0; i < count; i++) {
     sorted[i] = *(const tensor_view *)order[i];
-    if (i > 0 && compare_names(&sorted[i - 1], &sorted[i]) == 0) {
+    if (i > 0 && tensor_view_by_name(&sorted[i - 1], &sorted[i]) == 0) {
       return fail_at_view(p, &sorted[i], "this tensor stands in the file twice", "");
     }
   }

@@ -27,12 +27,16 @@ typedef void (*few_rows_fn)(const cpu_kernels *k, const linear_args *a, const cp
 
 #define FEW_BLOCK 32768 /* bytes of w that all tiles of x go through before the next: the later ones find them near */
 
+static inline size_t few_block(const weight *w) {
+  return (FEW_BLOCK / (w->row_bytes + 1) / CPU_FEW_GROUP + 1) * CPU_FEW_GROUP; /* rows */
+}
+
 /* All rows of x, in tiles of nearly the same size. of: by their rows, `most` at most. */
 static inline void few_in_tiles(const few_rows_fn *of, size_t most, const cpu_kernels *k, const linear_args *a,
                                 const cpu_input *in, size_t begin, size_t end) {
   const size_t tiles = (a->m + most - 1) / most;
   size_t block = end - begin;
-  if (tiles > 1) block = (FEW_BLOCK / (a->w->row_bytes + 1) / CPU_FEW_GROUP + 1) * CPU_FEW_GROUP;
+  if (tiles > 1) block = few_block(a->w);
   for (size_t n = begin; n < end; n += block) {
     size_t i = 0;
     for (size_t t = 0; t < tiles; t++) {
@@ -54,11 +58,12 @@ static inline void few_in_tiles(const few_rows_fn *of, size_t most, const cpu_ke
       for (size_t i = 0; i < (rows); i++) tile(1, 1, k, a, in, i0 + i, n);                                             \
   }
 
-#define FEW_MOST_ROWS 8 /* of x in a tile: w is unpacked once for all of them */
+#define FEW_MOST_ROWS 8  /* of x in a tile: w is unpacked once for all of them */
+#define FEW_LONG_ROWS 12 /* of those whose w leaves registers for as many sums */
 
 /* `few`, a product with few rows of x, from `tile`, which takes the numbers of its rows and columns as constants: with 4
  * rows of w, with 2 from 5 rows of x on, as AVX-512's registers allow; `some` with 3 and 4 rows. */
-#define FEW_OF_TILES(few, tile, some)                                                                                  \
+#define FEW_TILES(tile, some)                                                                                          \
   FEW_OF_ROWS(tile, 1, 4)                                                                                              \
   FEW_OF_ROWS(tile, 2, 4)                                                                                              \
   FEW_OF_ROWS(tile, 3, some)                                                                                           \
@@ -66,11 +71,24 @@ static inline void few_in_tiles(const few_rows_fn *of, size_t most, const cpu_ke
   FEW_OF_ROWS(tile, 5, 2)                                                                                              \
   FEW_OF_ROWS(tile, 6, 2)                                                                                              \
   FEW_OF_ROWS(tile, 7, 2)                                                                                              \
-  FEW_OF_ROWS(tile, 8, 2)                                                                                              \
+  FEW_OF_ROWS(tile, 8, 2)
+#define FEW_NAMES(tile) NULL, tile##_1, tile##_2, tile##_3, tile##_4, tile##_5, tile##_6, tile##_7, tile##_8
+#define FEW_OF_TILES(few, tile, some)                                                                                  \
+  FEW_TILES(tile, some)                                                                                                \
   static void few(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {         \
-    static const few_rows_fn of[FEW_MOST_ROWS + 1] = {NULL,     tile##_1, tile##_2, tile##_3, tile##_4,                \
-                                                      tile##_5, tile##_6, tile##_7, tile##_8};                         \
+    static const few_rows_fn of[FEW_MOST_ROWS + 1] = {FEW_NAMES(tile)};                                                \
     few_in_tiles(of, FEW_MOST_ROWS, k, a, in, begin, end);                                                             \
+  }
+/* The same with tiles of up to FEW_LONG_ROWS. */
+#define FEW_OF_LONG_TILES(few, tile, some)                                                                             \
+  FEW_TILES(tile, some)                                                                                                \
+  FEW_OF_ROWS(tile, 9, 2)                                                                                              \
+  FEW_OF_ROWS(tile, 10, 2)                                                                                             \
+  FEW_OF_ROWS(tile, 11, 2)                                                                                             \
+  FEW_OF_ROWS(tile, 12, 2)                                                                                             \
+  static void few(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {         \
+    static const few_rows_fn of[FEW_LONG_ROWS + 1] = {FEW_NAMES(tile), tile##_9, tile##_10, tile##_11, tile##_12};     \
+    few_in_tiles(of, FEW_LONG_ROWS, k, a, in, begin, end);                                                             \
   }
 
 ALWAYS_INLINE void few_finish(const linear_args *a, const cpu_input *in, size_t row, size_t col, float sum) {

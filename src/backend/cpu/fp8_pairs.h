@@ -27,7 +27,7 @@ ALWAYS_INLINE vf pairs_fma_at(vf sum, const uint16_t *x, __m512i w) { return pai
 
 /* -- few rows */
 
-#define PAIRS_ROWS FEW_MOST_ROWS
+#define PAIRS_ROWS FEW_LONG_ROWS
 #define PAIRS_COLS FEW_COLS_MOST
 
 ALWAYS_INLINE void pairs_few(int rows, int cols, const cpu_kernels *k, const linear_args *a, const cpu_input *in,
@@ -67,7 +67,7 @@ ALWAYS_INLINE void pairs_few(int rows, int cols, const cpu_kernels *k, const lin
   few_finish_tile(rows, cols, a, in, i0, n0, sums, scales);
 }
 
-FEW_OF_TILES(few_pairs, pairs_few, 4)
+FEW_OF_LONG_TILES(few_pairs, pairs_few, 4)
 
 /* -- many rows */
 

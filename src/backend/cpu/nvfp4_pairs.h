@@ -93,7 +93,7 @@ ALWAYS_INLINE void nvfp4_pairs_tile(int rows, int cols, const cpu_kernels *k, co
   few_finish_tile(rows, cols, a, in, i0, n0, sums, scales);
 }
 
-FEW_OF_TILES(few_nvfp4_pairs, nvfp4_pairs_tile, 4)
+FEW_OF_LONG_TILES(few_nvfp4_pairs, nvfp4_pairs_tile, 4)
 
 /* -- many rows */
 
@@ -122,10 +122,6 @@ static const cpu_panel nvfp4_pairs_form = {.column_bytes = sizeof(uint16_t),
                                            .multiply = pairs_panel};
 
 static void nvfp4_pairs_kernels(cpu_kernels *k) {
-  for (size_t scale = 0; scale < CPU_E4M3_CODES; scale++) {
-    for (size_t code = 0; code < CPU_E2M1_CODES; code++) /* exact, so it may be to nearest */
-      k->nvfp4_bf16[scale][code] = bf16_from_f32(e4m3_to_f32((uint8_t)scale) * e2m1_to_f32((uint8_t)code));
-  }
   for (input_mode mode = INPUT_E4M3; mode <= INPUT_INT4; mode++)
     k->product[1][WEIGHT_NVFP4][mode] = (cpu_product){few_nvfp4_pairs, &nvfp4_pairs_form};
 }

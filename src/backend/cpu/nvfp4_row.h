@@ -79,36 +79,62 @@ ALWAYS_INLINE void nvfp4_tile(int tile_cols, const cpu_kernels *k, const linear_
 
 /* -- few rows of x: the columns stay in their order, as each row of x would have to be brought into another */
 
-#define NVFP4_ROWS      (LANES == 16 ? 8 : 6)               /* of x in a tile */
-#define NVFP4_MOST      (LANES == 16 ? 12 : 6)              /* of x; for more w is widened as a panel: measured */
-#define NVFP4_SOME_COLS (LANES == 16 ? NVFP4_TILE_COLS : 2) /* with 4 and 5 rows of x: as the registers allow */
+#define NVFP4_ROWS      (LANES == 16 ? 12 : 6) /* of x in a tile; for more w is widened as a panel: measured */
+#define NVFP4_SOME_COLS (LANES == 16 ? NVFP4_TILE_COLS : 2) /* with 2 to 5 rows of x: as the registers allow */
 #define NVFP4_MORE_COLS 2                                   /* with more */
 
 typedef vf nvfp4_sums[NVFP4_ROWS][FEW_COLS_MOST];
 
+#define NVFP4_PART 32 /* columns: two blocks */
+
+#if LANES == 16
+typedef const cpu_kernels *nvfp4_scales;
+typedef __m512i nvfp4_part;
+ALWAYS_INLINE nvfp4_part nvfp4_open(nvfp4_scales k, const uint8_t *codes, const uint8_t *scales) {
+  return v_nvfp4_blocks(codes, k->nvfp4_bf16[scales[0]], k->nvfp4_bf16[scales[1]]);
+}
+ALWAYS_INLINE vf nvfp4_vector(const nvfp4_part *part, int v) { return v_nvfp4_block(*part, v); }
+#else
+typedef const float *nvfp4_scales;
+typedef struct nvfp4_part {
+  nvfp4_words words;
+  vf scales[NVFP4_PART / NVFP4_BLOCK];
+} nvfp4_part;
+ALWAYS_INLINE nvfp4_part nvfp4_open(nvfp4_scales e4m3, const uint8_t *codes, const uint8_t *scales) {
+  return (nvfp4_part){v_nvfp4_words(codes), {v_set(e4m3[scales[0]]), v_set(e4m3[scales[1]])}};
+}
+ALWAYS_INLINE vf nvfp4_vector(const nvfp4_part *part, int v) {
+  return v_mul(v_nvfp4_vector(&part->words, v), part->scales[v * LANES / NVFP4_BLOCK]);
+}
+#endif
+
 ALWAYS_INLINE void nvfp4_rows_step(int x_rows, int tile_cols, const uint8_t *const codes[],
-                                   const uint8_t *const scales[], const float *e4m3, const float *x, size_t x_stride,
+                                   const uint8_t *const scales[], nvfp4_scales e4m3, const float *x, size_t x_stride,
                                    size_t columns, nvfp4_sums sums) {
   UNROLL
   for (size_t c = 0; c < STEP; c += NVFP4_PART) {
+    nvfp4_part part[FEW_COLS_MOST];
     UNROLL
-    for (int j = 0; j < tile_cols; j++) {
-      vf value[NVFP4_PART / LANES];
-      v_nvfp4_part(codes[j] + c / 2, value);
+    for (int j = 0; j < tile_cols; j++) part[j] = nvfp4_open(e4m3, codes[j] + c / 2, scales[j] + c / NVFP4_BLOCK);
+    UNROLL
+    for (int v = 0; v < NVFP4_PART / LANES; v++) {
+      const size_t at = c + (size_t)v * LANES;
+      vf w[FEW_COLS_MOST];
+      if (at >= columns) break;
       UNROLL
-      for (size_t v = 0; v < NVFP4_PART / LANES; v++) {
-        const size_t at = c + v * LANES;
-        if (at >= columns) break;
-        const vf wv = v_mul(value[v], v_set(e4m3[scales[j][at / NVFP4_BLOCK]]));
+      for (int j = 0; j < tile_cols; j++) w[j] = nvfp4_vector(&part[j], v);
+      UNROLL
+      for (int i = 0; i < x_rows; i++) {
+        const vf xv = v_load(x + (size_t)i * x_stride + at);
         UNROLL
-        for (int i = 0; i < x_rows; i++) sums[i][j] = v_fma(wv, v_load(x + (size_t)i * x_stride + at), sums[i][j]);
+        for (int j = 0; j < tile_cols; j++) sums[i][j] = v_fma(w[j], xv, sums[i][j]);
       }
     }
   }
 }
 
 ALWAYS_INLINE void nvfp4_rows_tile(int x_rows, int tile_cols, const cpu_kernels *k, const linear_args *a,
-                                   const cpu_input *in, const float *e4m3, size_t i0, size_t n0) {
+                                   const cpu_input *in, nvfp4_scales e4m3, size_t i0, size_t n0) {
   const weight *w = a->w;
   const size_t whole = w->cols / STEP, rest = w->cols % STEP;
   const uint8_t *codes[NVFP4_TILE_COLS], *scales[NVFP4_TILE_COLS];
@@ -151,24 +177,35 @@ ALWAYS_INLINE void nvfp4_rows_tile(int x_rows, int tile_cols, const cpu_kernels 
 #endif
 }
 
+/* The scales of `tile`s: AVX-512 has them in its table. */
+#if LANES == 16
+#define NVFP4_SCALES const nvfp4_scales e4m3 = k;
+#else
+#define NVFP4_SCALES                                                                                                   \
+  float e4m3[CPU_E4M3_CODES];                                                                                          \
+  fill_e4m3(e4m3);
+#endif
 #define NVFP4_FEW(x_rows, cols)                                                                                        \
   static __attribute__((noinline)) void nvfp4_few_##x_rows(const cpu_kernels *k, const linear_args *a,                 \
                                                            const cpu_input *in, size_t i0, size_t begin, size_t end) { \
     size_t n = begin;                                                                                                  \
-    float e4m3[CPU_E4M3_CODES];                                                                                        \
-    fill_e4m3(e4m3);                                                                                                   \
+    NVFP4_SCALES                                                                                                       \
     for (; n + (cols) <= end; n += (cols)) nvfp4_rows_tile(x_rows, cols, k, a, in, e4m3, i0, n);                       \
     for (; n < end; n++) nvfp4_rows_tile(x_rows, 1, k, a, in, e4m3, i0, n);                                            \
   }
-NVFP4_FEW(2, NVFP4_TILE_COLS)
-NVFP4_FEW(3, NVFP4_TILE_COLS)
+NVFP4_FEW(2, NVFP4_SOME_COLS)
+NVFP4_FEW(3, NVFP4_SOME_COLS)
 NVFP4_FEW(4, NVFP4_SOME_COLS)
 NVFP4_FEW(5, NVFP4_SOME_COLS)
 NVFP4_FEW(6, NVFP4_MORE_COLS)
 #if LANES == 16
 NVFP4_FEW(7, NVFP4_MORE_COLS)
 NVFP4_FEW(8, NVFP4_MORE_COLS)
-#define NVFP4_MORE_NAMES , nvfp4_few_7, nvfp4_few_8
+NVFP4_FEW(9, NVFP4_MORE_COLS)
+NVFP4_FEW(10, NVFP4_MORE_COLS)
+NVFP4_FEW(11, NVFP4_MORE_COLS)
+NVFP4_FEW(12, NVFP4_MORE_COLS)
+#define NVFP4_MORE_NAMES , nvfp4_few_7, nvfp4_few_8, nvfp4_few_9, nvfp4_few_10, nvfp4_few_11, nvfp4_few_12
 #else
 #define NVFP4_MORE_NAMES
 #endif
@@ -186,13 +223,19 @@ static __attribute__((noinline)) void nvfp4_few_1(const cpu_kernels *k, const li
 static void nvfp4_few(const cpu_kernels *k, const linear_args *a, const cpu_input *in, size_t begin, size_t end) {
   static const few_rows_fn of[NVFP4_ROWS + 1] = {
       NULL, nvfp4_few_1, nvfp4_few_2, nvfp4_few_3, nvfp4_few_4, nvfp4_few_5, nvfp4_few_6 NVFP4_MORE_NAMES};
-  if (a->m <= NVFP4_MOST)
+  if (a->m <= NVFP4_ROWS)
     few_in_tiles(of, NVFP4_ROWS, k, a, in, begin, end);
   else
     k->few_any(k, a, in, begin, end);
 }
 
 static void nvfp4_kernels(cpu_kernels *k) {
+#if LANES == 16
+  for (size_t scale = 0; scale < CPU_E4M3_CODES; scale++) {
+    for (size_t code = 0; code < CPU_E2M1_CODES; code++) /* exact, so it may be to nearest */
+      k->nvfp4_bf16[scale][code] = bf16_from_f32(e4m3_to_f32((uint8_t)scale) * e2m1_to_f32((uint8_t)code));
+  }
+#endif
   k->product[1][WEIGHT_NVFP4][INPUT_FLOAT].few = nvfp4_few;
   k->product[1][WEIGHT_NVFP4][INPUT_E4M3].few = nvfp4_few;
 }

@@ -92,37 +92,42 @@ ALWAYS_INLINE void v_codes_to_float(codes64 c, vf out[64 / LANES]) {
 
 /* 2 × the values of E2M1 as BF16, whose two bytes are looked up apart: 32 of them, in the order in which unpacking leaves
  * the bytes of `at` as FP32. */
-ALWAYS_INLINE void v_nvfp4_look_up(__m256i at, vf out[32 / LANES]) {
+typedef struct nvfp4_words {
+  __m256i bf16[2];
+} nvfp4_words;
+
+ALWAYS_INLINE nvfp4_words v_nvfp4_look_up(__m256i at) {
   const __m256i low_byte = v_both(_mm_setr_epi8(0, (char)0x80, 0, 0x40, (char)0x80, (char)0xc0, 0, 0x40, 0, (char)0x80,
                                                 0, 0x40, (char)0x80, (char)0xc0, 0, 0x40));
   const __m256i high_byte =
       v_both(_mm_setr_epi8(0, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x41, 0x41, (char)0x80, (char)0xbf, (char)0xc0, (char)0xc0,
                            (char)0xc0, (char)0xc0, (char)0xc1, (char)0xc1));
-  const __m256i zero = _mm256_setzero_si256();
   const __m256i low = _mm256_shuffle_epi8(low_byte, at), high = _mm256_shuffle_epi8(high_byte, at);
-  const __m256i first = _mm256_unpacklo_epi8(low, high), second = _mm256_unpackhi_epi8(low, high);
-  out[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, first));
-  out[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, first));
-  out[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, second));
-  out[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, second));
+  return (nvfp4_words){{_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)}};
+}
+ALWAYS_INLINE vf v_nvfp4_vector(const nvfp4_words *words, int v) {
+  const __m256i zero = _mm256_setzero_si256(), half = words->bf16[v / 2];
+  return _mm256_castsi256_ps(v % 2 == 0 ? _mm256_unpacklo_epi16(zero, half) : _mm256_unpackhi_epi16(zero, half));
 }
 
 /* Of 16 bytes of NVFP4, in the order of the columns: first and second half of each 8 go to the halves of a register, a byte
  * to each word, and that 4 bits up beside it. */
-#define NVFP4_PART 32
-
-ALWAYS_INLINE void v_nvfp4_part(const uint8_t *from, vf out[32 / LANES]) {
+ALWAYS_INLINE nvfp4_words v_nvfp4_words(const uint8_t *from) {
   const __m256i spread = _mm256_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1, /**/
                                           2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15, -1);
   const __m256i bytes = _mm256_shuffle_epi8(v_both(_mm_loadu_si128((const __m128i *)(const void *)from)), spread);
   const __m256i both = _mm256_or_si256(bytes, _mm256_slli_epi16(bytes, 4));
-  v_nvfp4_look_up(_mm256_and_si256(both, _mm256_set1_epi8(15)), out);
+  return v_nvfp4_look_up(_mm256_and_si256(both, _mm256_set1_epi8(15)));
 }
 
 /* Of 32 bytes. */
 ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) {
-  v_nvfp4_part(from, out);
-  v_nvfp4_part(from + 16, out + 32 / LANES);
+  UNROLL
+  for (int i = 0; i < 2; i++) {
+    const nvfp4_words words = v_nvfp4_words(from + 16 * i);
+    UNROLL
+    for (int v = 0; v < 32 / LANES; v++) out[i * 32 / LANES + v] = v_nvfp4_vector(&words, v);
+  }
 }
 
 /* Of 16 bytes, 8 columns of a vector in the order 0 2 4 6 1 3 5 7, so that even columns, the low halves of the bytes, stay in
@@ -132,7 +137,9 @@ ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) {
 ALWAYS_INLINE void v_nvfp4_lanes(const uint8_t *from, vf out[NVFP4_AT_ONCE / LANES]) {
   const __m256i shift = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4);
   const __m256i twice = v_both(_mm_loadu_si128((const __m128i *)(const void *)from));
-  v_nvfp4_look_up(_mm256_and_si256(_mm256_srlv_epi32(twice, shift), _mm256_set1_epi8(15)), out);
+  const nvfp4_words words = v_nvfp4_look_up(_mm256_and_si256(_mm256_srlv_epi32(twice, shift), _mm256_set1_epi8(15)));
+  UNROLL
+  for (int v = 0; v < NVFP4_AT_ONCE / LANES; v++) out[v] = v_nvfp4_vector(&words, v);
 }
 ALWAYS_INLINE vf v_nvfp4_x(const float *from) {
   return _mm256_permutevar8x32_ps(v_load(from), _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));

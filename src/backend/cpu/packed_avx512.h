@@ -109,9 +109,26 @@ ALWAYS_INLINE void v_nvfp4_to_float(const uint8_t *from, vf out[64 / LANES]) {
   out[3] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(second, 1)), value);
 }
 
-/* Columns at a time, in their order. */
-#define NVFP4_PART 64
-ALWAYS_INLINE void v_nvfp4_part(const uint8_t *from, vf out[NVFP4_PART / LANES]) { v_nvfp4_to_float(from, out); }
+/* Two blocks, 16 bytes, as BF16 with the scale of each in it; first, second: the 16 values that a block with its scale has.
+ * Lane l of 32 bits has column l of the first block in its low half, that of the second in its high half. The permutation
+ * of words looks at their low 6 bits: the nibble, and which register. */
+ALWAYS_INLINE __m512i v_nvfp4_blocks(const uint8_t *from, const uint16_t *first, const uint16_t *second) {
+  const __m512i spread = _mm512_setr_epi32((int)0x80088000, (int)0x80088000, (int)0x80098001, (int)0x80098001,
+                                           (int)0x800a8002, (int)0x800a8002, (int)0x800b8003, (int)0x800b8003,
+                                           (int)0x800c8004, (int)0x800c8004, (int)0x800d8005, (int)0x800d8005,
+                                           (int)0x800e8006, (int)0x800e8006, (int)0x800f8007, (int)0x800f8007);
+  const __m512i shift = _mm512_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4);
+  const __m512i bytes = _mm512_shuffle_epi8(v_quarters(_mm_loadu_si128((const __m128i *)(const void *)from)), spread);
+  const __m512i at = _mm512_ternarylogic_epi32(_mm512_srlv_epi32(bytes, shift), _mm512_set1_epi32(0x000f000f),
+                                               _mm512_set1_epi32(0x00200000), 0xea); /* (shifted & 15) | register */
+  return _mm512_permutex2var_epi16(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)first)), at,
+                                   _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)second)));
+}
+/* Block b of the two as FP32. */
+ALWAYS_INLINE vf v_nvfp4_block(__m512i blocks, int b) {
+  return _mm512_castsi512_ps(b == 0 ? _mm512_slli_epi32(blocks, 16)
+                                    : _mm512_and_si512(blocks, _mm512_set1_epi32((int)0xffff0000)));
+}
 
 /* Of a block, its columns in the order 0 8 1 9 … 7 15: the 8 bytes are read to all pairs of lanes, and one shift brings
  * each lane its nibble. */

@@ -13,7 +13,7 @@
  *     viva_generator_free(g);
  *
  * A generator belongs to one thread at a time, and so does its session, which must live as long and is not used otherwise
- * meanwhile. What each of many generators gives is bit for bit what it gives alone (on a GPU: of up to 32, docs/gpu.md).
+ * meanwhile. What each of many generators gives is bit for bit what it gives alone (on a GPU: of up to 16, docs/gpu.md).
  */
 #ifndef VIVA_GENERATOR_H
 #define VIVA_GENERATOR_H

@@ -273,7 +273,7 @@ VIVA_API viva_status viva_session_decode_argmax(viva_session *session, viva_toke
 
 /* Appends tokens[i] to sessions[i] for i < count, reading the weights once. All must be different sessions of one
  * model with one KV type (E_ARGUMENT otherwise).
- * The result is bit for bit that of count calls of viva_session_decode (on a GPU: of up to 32). On an error no session has
+ * The result is bit for bit that of count calls of viva_session_decode (on a GPU: of up to 16). On an error no session has
  * changed; the error's item names the session ("sessions[3]"). */
 VIVA_API viva_status viva_sessions_decode(viva_session *const *sessions, const viva_token *tokens, size_t count,
                                           viva_error *error);
@@ -316,7 +316,7 @@ VIVA_API viva_step_options viva_step_options_default(void);
 
 /* Appends each part's tokens to its session, reading the weights once for all: prefill of some beside decode of others. All
  * must be different sessions of one model with one KV type. The result of each row is bit for bit that of separate calls
- * (on a GPU: in steps of up to 32 rows, docs/gpu.md).
+ * (on a GPU: in steps of up to 16 rows, docs/gpu.md).
  * No parts: nothing happens, VIVA_OK. Steps of different sessions may run in several threads.
  * Errors: those of viva_session_prefill, and E_LIMIT when no page of the KV cache is left. The error's item names the part
  * ("parts[3]"), the message its token; no session has changed.

@@ -156,9 +156,9 @@ typedef struct backend_ops {
    * backend reads the host's own. Valid until step_end, which every successful step_begin is followed by. */
   viva_status (*step_begin)(backend *b, const batch *host, void *place, batch *dev, viva_error *error);
   viva_status (*step_end)(backend *b, viva_error *error);
-  /* Steps of more rows, of few sequences, may have turns in place of cos_sin, which lies last in the block then and does not
-   * travel. 0: none may. */
-  size_t angle_rows;
+  /* Steps of more than angle_rows rows, of few sequences, may have turns in place of cos_sin, which lies last in the block then and
+   * does not travel; so may steps for decode_step of at least angle_sequences sequences of a row each. 0: none may. */
+  size_t angle_rows, angle_sequences;
 
   /* -- operations */
   /* out[i][0..cols) = table row tokens[i], as FP32. tokens: dev [m], each < table->rows. */

@@ -32,6 +32,9 @@ typedef struct batch {
   size_t span_count;            /* sequences of this step, each once */
   size_t kept, kept_span_count; /* rows that want logits: the last ones of each span, or none */
   size_t longest;               /* positions that the row which looks back furthest sees */
+  size_t singles;               /* spans of a row each */
+  size_t longest_single;        /* positions that the row of one of them sees, at most */
+  size_t shortest;              /* rows of the shortest other span; 0: there is none */
   kv_layout kv;
   const viva_token *tokens;     /* [rows] */
   const uint32_t *positions;    /* [rows] */
@@ -44,8 +47,20 @@ typedef struct batch {
   size_t page_count;
   const void *block; /* all of the arrays */
   size_t block_bytes;
-  const batch_turn *turns; /* NULL, or cos_sin has room only and step_begin fills it: the host's [span_count] */
+  const batch_turn *turns; /* NULL, or cos_sin has room only, for the backend to fill: the host's [span_count] */
 } batch;
+
+/* The numbers grow by what they say of a span: singles and those behind it, and longest. */
+static inline void batch_count(batch *b, const batch_span *span) {
+  const size_t seen = span->position + (size_t)span->rows;
+  if (seen > b->longest) b->longest = seen;
+  if (span->rows > 1) {
+    if (!b->shortest || span->rows < b->shortest) b->shortest = span->rows;
+    return;
+  }
+  b->singles++;
+  if (seen > b->longest_single) b->longest_single = seen;
+}
 
 /* The same with every array at its offset in another block: for a backend that has copied the block. */
 static inline batch batch_at(const batch *b, const void *block) {

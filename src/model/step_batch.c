@@ -92,17 +92,19 @@ static void add_span(batch *b, const batch_arrays *a, const step_part *part, siz
   b->kept += kept;
   b->rows += rows;
   b->page_count += pages;
-  if (position + rows > b->longest) b->longest = position + rows;
+  batch_count(b, &span);
 }
 
 /* 1 when the device is to make the angles of these parts. */
 static int device_turns(const viva_model *m, const step_part *parts, size_t count, size_t most_rows) {
   const rank_set *ranks = m->engine->ranks; /* of one kind */
   const backend *b = ranks ? ranks->each[0].b : m->engine->backend;
-  const size_t least = b->ops->angle_rows;
+  const size_t least = b->ops->angle_rows, sequences = b->ops->angle_sequences;
   size_t rows = 0;
   if (!least || m->dec.rotary_dim > TURNS_ROTARY) return 0;
   for (size_t i = 0; i < count; i++) rows += parts[i].count - parts[i].done;
+  if (sequences && rows == count && m->decode != VIVA_DECODE_PLAIN)
+    return count >= sequences && count <= b->ops->decode_rows && count <= most_rows;
   if (rows > most_rows) rows = most_rows;
   return rows > least && rows / count >= TURNS_ROWS;
 }
@@ -150,11 +152,10 @@ batch step_batch_part(const batch *whole, size_t rotary_dim, size_t first, size_
   uint32_t *sequence = (uint32_t *)(uintptr_t)b.sequence, *kept_rows = (uint32_t *)(uintptr_t)b.kept_rows;
   b.rows = rows;
   b.span_count = b.sequence[first + rows - 1] - left + 1;
-  b.longest = 0;
+  b.longest = b.singles = b.longest_single = b.shortest = 0;
   for (size_t i = left; i < left + b.span_count; i++) {
     spans[i] = span_part(spans[i], first, first + rows);
-    const size_t seen = spans[i].position + (size_t)spans[i].rows;
-    if (seen > b.longest) b.longest = seen;
+    batch_count(&b, &spans[i]);
   }
   for (size_t r = first; r < first + rows; r++) sequence[r] -= (uint32_t)left;
   if (b.kept && kept_rows[0] >= first + rows) b.kept = b.kept_span_count = 0;

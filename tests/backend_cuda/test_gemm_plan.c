@@ -215,6 +215,15 @@ static void test_shares(void **state) {
   }
 }
 
+/* As many clusters to each pair, where few are left out for it. */
+static void test_whole_pairs(void **state) {
+  (void)state;
+  assert_int_equal(gemm_shares_of(16, 32, 66).clusters, 64);
+  assert_int_equal(gemm_shares_of(24, 32, 66).clusters, 66); /* 18 would be idle */
+  assert_int_equal(gemm_shares_of(112, 32, 66).clusters, 66);
+  assert_int_equal(gemm_shares_of(1, 3, 66).clusters, 1);
+}
+
 /* Up to 128 rows share, of FP32 results, where they may meet. */
 static void test_few(void **state) {
   static char memory;
@@ -231,7 +240,7 @@ static void test_few(void **state) {
   o.up.ordered = &memory;
   assert_true(gemm_ordered(&p, &o));
   assert_int_equal(gemm_shares_plan(&p, &o, 1, 132).steps, 4);
-  for (p.m = 64; p.m <= 128; p.m += 64) {
+  for (p.m = 32; p.m <= 128; p.m *= 2) {
     gemm_plan(&p, &o, &boxes);
     check_box(&boxes.x_half);
     assert_int_equal(boxes.x_half.box[1], p.m / GEMM_CLUSTER);
@@ -269,7 +278,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_refuses),        cmocka_unit_test(test_boxes),  cmocka_unit_test(test_joined_rows),
       cmocka_unit_test(test_ups_lie_behind), cmocka_unit_test(test_blocks), cmocka_unit_test(test_tiles),
-      cmocka_unit_test(test_shares),         cmocka_unit_test(test_few),    cmocka_unit_test(test_parts),
+      cmocka_unit_test(test_shares),         cmocka_unit_test(test_few),    cmocka_unit_test(test_whole_pairs),
+      cmocka_unit_test(test_parts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

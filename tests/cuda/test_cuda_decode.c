@@ -12,10 +12,10 @@
 
 #include "lib/model_kit.h"
 
-enum { TOGETHER = 7, COUNT = 24, ALONE = 32, MOST = 64, VOCAB = 320 };
+enum { TOGETHER = 8, COUNT = 24, ALONE = 16, MOST = 64, VOCAB = 320 };
 
 /* Sessions of a step. Up to ALONE a row is what it is alone. */
-static const size_t together[TOGETHER] = {1, 2, 5, 16, 32, 33, 64};
+static const size_t together[TOGETHER] = {1, 2, 5, 16, 17, 32, 33, 64};
 
 static viva_engine *gpu;
 
@@ -133,12 +133,12 @@ static void models_decode_as_on_the_cpu(void **state) {
 /* Rows of 300 positions and fewer: of many together a block attends to more than one share of a row (step_cluster.cu), and
  * products share their tiles among blocks. Logits of session 0. */
 static void long_rows_are_what_they_are_alone(void **state) {
-  enum { POSITIONS = 300 };
-  static const size_t beside[] = {1, 3, 8, 9, 16, 17, 25, 32};
-  static viva_token tokens[POSITIONS], last[MOST];
+  enum { POSITIONS = 300, BESIDE = 33 };
+  static const size_t beside[] = {1, 3, 8, 9, 16, 17, 32, 33};
+  static viva_token tokens[POSITIONS], last[BESIDE];
   static float alone[VOCAB];
   viva_model_options o = viva_model_options_default();
-  viva_session *sessions[MOST];
+  viva_session *sessions[BESIDE];
   viva_error error = {0};
   kit k;
   (void)state;
@@ -153,7 +153,7 @@ static void long_rows_are_what_they_are_alone(void **state) {
   o.decode = VIVA_DECODE_GRAPH;
   viva_model *model = kit_load(&k, "/m", &o);
   kit_tokens(tokens, POSITIONS, VOCAB, 7);
-  for (size_t i = 0; i < ALONE; i++) {
+  for (size_t i = 0; i < BESIDE; i++) {
     sessions[i] = kit_session(model, POSITIONS + 8, POSITIONS, VIVA_DTYPE_NONE);
     last[i] = (viva_token)(i * 7 + 1);
   }
@@ -167,10 +167,12 @@ static void long_rows_are_what_they_are_alone(void **state) {
     kit_ok(viva_session_logits(sessions[0], &logits, NULL, &error), &error);
     if (j == 0)
       memcpy(alone, logits, sizeof alone);
+    else if (beside[j] > ALONE)
+      near_to(logits, alone, "among many rows");
     else if (memcmp(alone, logits, sizeof alone))
       fail_msg("a row of %d positions among %zu rows is not what it is alone", POSITIONS, beside[j]);
   }
-  for (size_t i = 0; i < ALONE; i++) viva_session_free(sessions[i]);
+  for (size_t i = 0; i < BESIDE; i++) viva_session_free(sessions[i]);
   viva_model_release(model);
   k.engine->backend = b;
   kit_end(&k);

@@ -132,14 +132,16 @@ viva_status cuda_top(backend *b, const float *logits, size_t rows, size_t n, siz
 size_t cuda_scratch_bytes(backend *b, size_t m, size_t context, size_t width);
 viva_status cuda_reserve(backend *b, size_t m, size_t context, size_t width, viva_error *error);
 
-/* cuda_linear's products of 33 to 128 rows, for steps that are captured, whose rows are FP16 already (scales NULL: 1). args: as
- * cuda_linear's; gated: as cuda_linear_gated's, but y is FP16. taken: they need no memory once prepare has been called. */
+/* cuda_linear's products by gemm.h, of up to 128 rows, for steps that are captured, whose rows are FP16 already (scales NULL: 1).
+ * args: as cuda_linear's; gated: as cuda_linear_gated's, of which queue is told y's type. taken: they run there, and need no memory
+ * once prepare has been called. */
 int cuda_many_taken(const cuda_backend *c, const linear_args *args, size_t count, int gated);
 viva_status cuda_many_prepare(cuda_backend *c, viva_error *error);
-viva_status cuda_many_queue(cuda_backend *c, const linear_args *args, size_t count, int gated, const uint16_t *rows,
-                            const float *scales, viva_error *error);
+viva_status cuda_many_queue(cuda_backend *c, const linear_args *args, size_t count, const gemm_output *gated,
+                            const uint16_t *rows, const float *scales, viva_error *error);
 
-#define CUDA_DECODE_ROWS 64 /* of a captured step */
+#define CUDA_DECODE_ROWS     64 /* of a captured step */
+#define CUDA_ANGLE_SEQUENCES 4  /* whose angles cost the host, 1.6 us each, more than a kernel of the captured step */
 viva_status cuda_decode_step(backend *b, const decoder *d, const batch *host, input_mode mode, float *const *logits,
                              viva_token *best, float *values, uint8_t *nan, viva_error *error);
 void cuda_decode_forget(backend *b, const decoder *d);

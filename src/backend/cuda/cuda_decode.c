@@ -2,6 +2,7 @@
  * shape is first run, replayed for any sessions, positions and pages.
  *
  *   fetch                the step's description: the host's pinned memory → the device's
+ *   angles               of several sequences; else they are in the description
  *   embed
  *   each layer           norm → q k v → rope and cache → attention → o + x → norm → silu(gate) · up → down + x
  *   norm → head → put    logits to the rows that are to hold them
@@ -9,7 +10,7 @@
  *
  * Every kernel may start while the one before it ends (programmatic dependent launch): a product's weights are on their way
  * before its rows are there. Steps whose rows are all kept are taken, of 1 to GEMV_MOST_ROWS rows, and of up to CUDA_DECODE_ROWS
- * sequences of a row each, whose products are those of gemm.h.
+ * sequences of a row each whose products are all gemm.h's. Which kernel multiplies is what it is for operations (cuda_linear.c).
  *
  * silu(gate) · up is written as FP16 without a scale. Where FP16 cannot hold it the row's logits become NaN; then the step is
  * refused and the operations do it, which scale. */
@@ -25,6 +26,7 @@
 typedef struct decode_graph {
   size_t rows, spans, pages; /* pages: room of the table */
   uint32_t row_shares;       /* of attention, at most */
+  int turned;                /* the description has what rows turn by, not their angles */
   input_mode mode;
   kv_type kv;
   cudaGraphExec_t exec;
@@ -50,7 +52,7 @@ struct decode_plan {
   void *dev;
   /* in dev */
   uint8_t *block, *quantized;
-  float *x, *norm, *q, *k, *v, *wide, *logits, *half_scales;
+  float *x, *norm, *q, *k, *v, *wide, *logits, *half_scales, *cos_sin;
   uint16_t *half, *act; /* act: silu(gate) · up */
   step_work work;
 };
@@ -152,6 +154,7 @@ static size_t lay_out(const cuda_backend *c, decode_plan *p, uint8_t *base) {
   PLACE(half, uint16_t *, rows * widest * sizeof(uint16_t));
   PLACE(act, uint16_t *, rows * d->ffn * sizeof(uint16_t));
   PLACE(half_scales, float *, rows * sizeof(float));
+  PLACE(cos_sin, float *, rows * d->rotary_dim * sizeof(float));
   PLACE(quantized, uint8_t *, step_quantized_bytes(INPUT_E4M3, rows, widest));
   PLACE(logits, float *, rows * d->vocab * sizeof(float));
   PLACE(work.counters, uint32_t *, STEP_COUNTERS * sizeof(uint32_t));
@@ -228,7 +231,6 @@ typedef struct capture {
   input_mode mode;
   uint32_t row_shares;
   step_queue q;
-  int many;           /* products are gemm.h's */
   int status;         /* the first cudaError_t; nothing is queued after it */
   const uint16_t *in; /* the rows that the next product takes, and their scales (NULL: 1) */
   const float *scales;
@@ -276,7 +278,7 @@ static void norm(capture *s, const float *gain, const weight *w) {
   s->scales = NULL;
   if (s->mode == INPUT_FLOAT || weight_dense(w->format)) {
     s->norm = (gemv_norm){.x = p->x, .stride = hidden, .gain = gain, .eps = s->d->eps};
-    if (s->many) {
+    if (s->step.rows > GEMV_SURE_ROWS && !s->sent) {
       QUEUE(s, gemv_norm_rows(s->q, &s->norm, (int)s->step.rows, (int)hidden, p->half));
       s->norm.x = NULL;
     }
@@ -304,7 +306,23 @@ static gemv_part part(const weight *w, const float *bias, const float *residual,
       .ordered = w->prepared, .rows = w->rows, .bias = bias, .residual = residual, .y = y, .y_stride = w->rows};
 }
 
-static void many_product(capture *s, const weight *const *w, const gemv_part *parts, int count, int gated) {
+/* 1 when gemm.h multiplies by these weights in one launch, as it does where operations are queued one by one. */
+static int runs_many(const capture *s, const weight *const *w, int count, int gated) {
+  linear_args a[GEMV_MOST_PARTS];
+  if (s->mode != INPUT_FLOAT && !weight_dense(w[0]->format)) return 0;
+  for (int i = 0; i < count; i++) a[i] = many_of(w[i], s->step.rows, NULL, NULL, NULL, 0);
+  return cuda_many_taken(s->c, a, (size_t)count, gated);
+}
+
+/* 1 when these weights are multiplied in one launch, whose kernel is that of each alone. */
+static int joined(const capture *s, const weight *const *w, int count, int gated) {
+  for (int i = 1; i < count; i++)
+    if (!alike(w[0], w[i])) return 0;
+  return !runs_many(s, w, 1, 0) || runs_many(s, w, count, gated);
+}
+
+static void many_product(capture *s, const weight *const *w, const gemv_part *parts, int count,
+                         const gemm_output *gated) {
   linear_args a[GEMV_MOST_PARTS];
   for (int i = 0; i < count; i++)
     a[i] = many_of(w[i], s->step.rows, s->p->x, parts[i].bias, parts[i].y, parts[i].residual != NULL);
@@ -315,8 +333,9 @@ static void many_product(capture *s, const weight *const *w, const gemv_part *pa
 /* w: a weight for each part. */
 static void product(capture *s, const weight *const *w, const gemv_part *parts, int count, gemv_activation act,
                     gemv_output output) {
-  if (s->many) {
-    many_product(s, w, parts, count, act == GEMV_SWIGLU);
+  if (runs_many(s, w, count, act == GEMV_SWIGLU)) {
+    const gemm_output gated = output == GEMV_F16 ? GEMM_F16 : GEMM_F32;
+    many_product(s, w, parts, count, act == GEMV_SWIGLU ? &gated : NULL);
     return;
   }
   gemv_problem g = {.w = *w[0],
@@ -351,7 +370,7 @@ static void add_to_x(capture *s, const weight *w, const float *bias) {
   }
   const step_exchange_args sum = {
       .group = group_of(s), .x = s->p->x, .count = s->step.rows * d->hidden, .number = s->exchanges++};
-  s->sent = s->step.rows > 1 && s->mode == INPUT_FLOAT;
+  s->sent = s->step.rows > 1 && s->mode == INPUT_FLOAT && !runs_many(s, &w, 1, 0);
   if (s->sent) s->send = (gemv_send){.to = sum.group, .number = sum.number};
   product(s, &w, &x, 1, GEMV_NONE, GEMV_F32);
   s->send.to.ranks = 0;
@@ -364,7 +383,7 @@ static void project(capture *s, const decoder_layer *l) {
                              part(&l->v, l->v_bias, NULL, p->v)};
   const weight *const all[] = {&l->q, &l->k, &l->v};
   norm(s, l->attention_norm, &l->q);
-  if (alike(&l->q, &l->k) && alike(&l->q, &l->v)) {
+  if (joined(s, all, 3, 0)) {
     product(s, all, parts, 3, GEMV_NONE, GEMV_F32);
     return;
   }
@@ -416,14 +435,14 @@ static void attend(capture *s, const decoder_layer *l, size_t number) {
 static void feed_forward(capture *s, const decoder_layer *l) {
   const decode_plan *p = s->p;
   const size_t rows = s->step.rows, ffn = s->d->ffn;
-  const int joined = alike(&l->gate, &l->up);
-  const int as_half = joined && (s->mode == INPUT_FLOAT || weight_dense(l->down.format));
+  const weight *const all[] = {&l->gate, &l->up};
+  const int gated = joined(s, all, 2, 1);
+  const int as_half = gated && (s->mode == INPUT_FLOAT || weight_dense(l->down.format));
   float *gate = p->wide, *up = p->wide + rows * ffn;
   gemv_part parts[] = {part(&l->gate, l->gate_bias, NULL, as_half ? (void *)p->act : gate),
                        part(&l->up, l->up_bias, NULL, up)};
-  const weight *const all[] = {&l->gate, &l->up};
   norm(s, l->mlp_norm, &l->gate);
-  if (joined) {
+  if (gated) {
     product(s, all, parts, 2, GEMV_SWIGLU, as_half ? GEMV_F16 : GEMV_F32);
   } else {
     for (int i = 0; i < 2; i++) product(s, &all[i], &parts[i], 1, GEMV_NONE, GEMV_F32);
@@ -469,6 +488,14 @@ static void queue_step(capture *s) {
   const decoder *d = s->d;
   const size_t rows = s->step.rows;
   QUEUE(s, fetch(p->host, p->block, (p->at.pages + s->step.page_count * sizeof(void *) + 15) / 16, s->q.stream));
+  if (s->step.turns) {
+    const step_row_angles_args angles = {.positions = s->step.positions,
+                                         .turns = (const float *)(const void *)(p->block + p->at.cos_sin),
+                                         .cos_sin = p->cos_sin,
+                                         .rows = rows,
+                                         .pairs = d->rotary_dim / 2};
+    QUEUE(s, row_angles(s->q, &angles));
+  }
   QUEUE(s, embed(s->q, &d->embedding, s->step.tokens, rows, p->x));
   /* The first product waits until all before it has ended: from there on kernels may read the description before the one before
    * them has ended. */
@@ -511,7 +538,7 @@ static batch device_step(const decode_plan *p, const batch *host, size_t pages) 
   step.tokens = (const viva_token *)(const void *)(at + p->at.tokens);
   step.positions = (const uint32_t *)(const void *)(at + p->at.positions);
   step.sequence = (const uint32_t *)(const void *)(at + p->at.sequence);
-  step.cos_sin = (const float *)(const void *)(at + p->at.cos_sin);
+  step.cos_sin = step.turns ? p->cos_sin : (const float *)(const void *)(at + p->at.cos_sin);
   step.spans = step.kept_spans = (const batch_span *)(const void *)(at + p->at.spans);
   step.kept_rows = (const uint32_t *)(const void *)(at + p->at.kept_rows);
   step.pages = (void *const *)(const void *)(at + p->at.pages);
@@ -604,10 +631,9 @@ static viva_status capture_step(cuda_backend *c, decode_plan *p, const batch *ho
                .step = device_step(p, host, g->pages),
                .mode = g->mode,
                .row_shares = g->row_shares,
-               .many = g->rows > GEMV_MOST_ROWS,
                .q = {.stream = c->stream, .dependent = c->gpu.major >= 9}};
   TRY(make_program(&s, g, error));
-  if (s.many) TRY(cuda_many_prepare(c, error));
+  if (g->rows > GEMV_SURE_ROWS) TRY(cuda_many_prepare(c, error));
   TRY(cuda_check(c, api->StreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal), "capturing a step", error));
   queue_step(&s);
   const cudaError_t ended = api->StreamEndCapture(c->stream, &graph);
@@ -641,6 +667,7 @@ static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host,
   for (decode_graph *g = p->graphs; g; g = g->next) {
     if (g->rows != host->rows || g->spans != host->span_count || g->pages != pages) continue;
     if (g->mode != mode || g->kv != host->kv.type || g->row_shares != row_shares) continue;
+    if (g->turned != (host->turns != NULL)) continue;
     *out = g;
     return VIVA_OK;
   }
@@ -650,6 +677,7 @@ static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host,
                       .spans = host->span_count,
                       .pages = pages,
                       .row_shares = row_shares,
+                      .turned = host->turns != NULL,
                       .mode = mode,
                       .kv = host->kv.type};
   const viva_status status = capture_step(c, p, host, g, error);
@@ -666,6 +694,15 @@ static viva_status graph_for(cuda_backend *c, decode_plan *p, const batch *host,
 
 /* ---- replay */
 
+/* What the rows, of a sequence each, turn by, as step_row_angles takes it. */
+static void describe_turns(const batch *host, size_t rotary_dim, float *to) {
+  for (size_t i = 0; i < host->rows; i++, to += rotary_dim) {
+    const batch_turn *turn = &host->turns[host->sequence[i]];
+    memcpy(to, turn->inv_freq, turn->pairs * sizeof(float));
+    to[turn->pairs] = turn->scaling;
+  }
+}
+
 static void describe(const decode_plan *p, const batch *host, float *const *logits) {
   uint8_t *to = p->host;
   memcpy(to + p->at.logits_to, logits, host->kept * sizeof *logits);
@@ -674,7 +711,10 @@ static void describe(const decode_plan *p, const batch *host, float *const *logi
   memcpy(to + p->at.sequence, host->sequence, host->rows * sizeof *host->sequence);
   memcpy(to + p->at.kept_rows, host->kept_rows, host->kept * sizeof *host->kept_rows);
   memcpy(to + p->at.spans, host->spans, host->span_count * sizeof *host->spans);
-  memcpy(to + p->at.cos_sin, host->cos_sin, host->rows * p->d->rotary_dim * sizeof(float));
+  if (host->turns)
+    describe_turns(host, p->d->rotary_dim, (float *)(void *)(to + p->at.cos_sin));
+  else
+    memcpy(to + p->at.cos_sin, host->cos_sin, host->rows * p->d->rotary_dim * sizeof(float));
   memcpy(to + p->at.pages, host->pages, host->page_count * sizeof(void *));
 }
 

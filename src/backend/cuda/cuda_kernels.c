@@ -81,6 +81,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .store_rows = step_store_rows,
     .rope_append = step_rope_append,
     .angles = step_angles,
+    .row_angles = step_row_angles,
     .attention = step_attention,
     .turn_attention = step_turn_attention,
     .turn_tiles = step_turn_tiles,

@@ -12,6 +12,7 @@
 #include "backend/cuda/persist.h"
 #include "backend/cuda/step.h"
 #include "backend/cuda/step_exchange.h"
+#include "backend/cuda/step_row_angles.h"
 #include "backend/cuda/step_tiles.h"
 
 typedef struct cuda_gpu {
@@ -52,6 +53,7 @@ typedef struct cuda_kernels {
   int (*store_rows)(step_queue q, const step_store_args *a);
   int (*rope_append)(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps);
   int (*angles)(step_queue q, const batch_span *span, const batch_turn *turn, float *cos_sin);
+  int (*row_angles)(step_queue q, const step_row_angles_args *a);
   int (*attention)(step_queue q, const attention_args *a, const step_half_rows *half, const step_work *work);
   int (*turn_attention)(step_queue q, const rope_append_args *turn, const float *q_norm, const float *k_norm, float eps,
                         const attention_args *a, const step_half_rows *half, const step_work *work);

@@ -1,6 +1,7 @@
 /* gemm_few.cu: the instances of the kernel of few rows. */
 #include "backend/cuda/gemm_few.cuh"
 #include "backend/cuda/gemm_kernels.h"
+#include "backend/cuda/gemm_plan.h"
 
 template <class Codes, int TOKENS> static gemm_code of_tokens(gemm_act act) {
   typedef typename gemm_few_of<Codes, TOKENS>::type codes;
@@ -10,7 +11,11 @@ template <class Codes, int TOKENS> static gemm_code of_tokens(gemm_act act) {
 }
 
 template <class Codes> static gemm_code of_rows(gemm_act act, int m) {
-  return m <= GEMM_FEW_TOKENS / 2 ? of_tokens<Codes, GEMM_FEW_TOKENS / 2>(act) : of_tokens<Codes, GEMM_FEW_TOKENS>(act);
+  switch (gemm_few_tokens(m)) {
+  case GEMM_FEW_TOKENS / 4: return of_tokens<Codes, GEMM_FEW_TOKENS / 4>(act);
+  case GEMM_FEW_TOKENS / 2: return of_tokens<Codes, GEMM_FEW_TOKENS / 2>(act);
+  default: return of_tokens<Codes, GEMM_FEW_TOKENS>(act);
+  }
 }
 
 gemm_code gemm_few_code(gemm_kind kind, gemm_act act, int m, int ordered) {

@@ -84,22 +84,23 @@ static __device__ __forceinline__ bool few_put(const Sum (&d)[SUMS], const gemm_
   return *last;
 }
 
-/* What all of them have put, in the order of K; two at a time are on their way. */
+/* What all of them have put, in the order of K; as many as there are registers for are on their way at a time. */
 template <class Sum, int SUMS>
 static __device__ __forceinline__ void few_add(Sum (&d)[SUMS], const gemm_args &args, const gemm_share &share,
                                                uint32_t group) {
+  constexpr int TOGETHER = SUMS > 32 ? 2 : 4;
 #pragma unroll
   for (int i = 0; i < SUMS; i++) d[i] = 0;
-  for (int p = 0; p < share.count; p += 2) {
-    int4 v[2][SUMS / 4];
+  for (int p = 0; p < share.count; p += TOGETHER) {
+    int4 v[TOGETHER][SUMS / 4];
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
+    for (int j = 0; j < TOGETHER; j++) {
       const int4 *const from = few_place<SUMS>(args, share.first + p + j, p + j == 0, group);
 #pragma unroll
       for (int i = 0; i < SUMS / 4; i++) v[j][i] = p + j < share.count ? __ldcg(from + i * 128) : make_int4(0, 0, 0, 0);
     }
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
+    for (int j = 0; j < TOGETHER; j++) {
 #pragma unroll
       for (int i = 0; i < SUMS / 4; i++) {
         d[4 * i] = few_sum(d[4 * i], v[j][i].x);
@@ -138,10 +139,11 @@ __device__ void consume_few(const gemm_args &args, uint32_t base, uint32_t group
     }
     at.steps = share.end - share.begin;
     Codes::template product<ACT>(d, ring, at);
-    if (share.count > 1 && !few_put(d, args, share, cluster, group, last + group)) continue;
     const gemm_target to = gemm_target::of(args, part, at, channel, 0);
     gemm_before<ACT, SUMS> before;
-    before.load(to, part.adds);
+    if (SUMS <= 32) before.load(to, part.adds); /* on its way while the parts meet */
+    if (share.count > 1 && !few_put(d, args, share, cluster, group, last + group)) continue;
+    if (SUMS > 32) before.load(to, part.adds);
     if (share.count == 1) {
       write_rows<ACT>(d, before, to, args, part, rows);
     } else { /* in registers of their own: the products' may not be written by others */

@@ -125,7 +125,11 @@ int gemm_shared(const gemm_problem *p, const gemm_operands *o) {
   return o->meet && p->m <= GEMM_FEW_TOKENS && written && p->act != GEMM_GELU;
 }
 
-int gemm_few_tokens(int m) { return m <= GEMM_FEW_TOKENS / 2 ? GEMM_FEW_TOKENS / 2 : GEMM_FEW_TOKENS; }
+int gemm_few_tokens(int m) {
+  int tokens = GEMM_FEW_TOKENS / 4;
+  while (tokens < m) tokens *= 2;
+  return tokens;
+}
 
 int gemm_ordered(const gemm_problem *p, const gemm_operands *o) {
   return gemm_shared(p, o) && p->kind == GEMM_FP8_F16 && o->ordered && (p->act != GEMM_SWIGLU || o->up.ordered);

@@ -63,6 +63,7 @@ template <int COUNT> __device__ __forceinline__ void wgmma_settle(int32_t (&d)[C
 }
 
 /* The registers of d, as text and as operands. */
+#define WGMMA_TEXT_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define WGMMA_TEXT_32                                                                                                  \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                                             \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -83,6 +84,7 @@ template <int COUNT> __device__ __forceinline__ void wgmma_settle(int32_t (&d)[C
 #define WGMMA_8(kind, d, i)                                                                                            \
   kind(d[i]), kind(d[i + 1]), kind(d[i + 2]), kind(d[i + 3]), kind(d[i + 4]), kind(d[i + 5]), kind(d[i + 6]),          \
       kind(d[i + 7])
+#define WGMMA_16(kind, d) WGMMA_8(kind, d, 0), WGMMA_8(kind, d, 8)
 #define WGMMA_32(kind, d, i)                                                                                           \
   WGMMA_8(kind, d, i), WGMMA_8(kind, d, i + 8), WGMMA_8(kind, d, i + 16), WGMMA_8(kind, d, i + 24)
 #define WGMMA_64(kind, d, i)                                                                                           \
@@ -112,6 +114,13 @@ __device__ __forceinline__ void wgmma_e4m3(float (&d)[32], uint64_t a, uint64_t 
                : "l"(a), "l"(b), "r"(accumulate));
 }
 
+__device__ __forceinline__ void wgmma_e4m3(float (&d)[16], uint64_t a, uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 {" WGMMA_TEXT_16 "}, %16, %17, p, 1, 1;\n}"
+               : WGMMA_16("+f", d)
+               : "l"(a), "l"(b), "r"(accumulate));
+}
+
 /* F16, 16 of K, A from registers: two halves each of (row l/4, row l/4 + 8) at K 2(l % 4), then the same at K + 8. */
 __device__ __forceinline__ void wgmma_f16(float (&d)[128], const uint32_t (&a)[4], uint64_t b, int accumulate) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %133, 0;\n"
@@ -134,6 +143,14 @@ __device__ __forceinline__ void wgmma_f16(float (&d)[32], const uint32_t (&a)[4]
                "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" WGMMA_TEXT_32
                "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
                : WGMMA_32("+f", d, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+}
+
+__device__ __forceinline__ void wgmma_f16(float (&d)[16], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {" WGMMA_TEXT_16
+               "}, {%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}"
+               : WGMMA_16("+f", d)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
 
@@ -166,6 +183,13 @@ __device__ __forceinline__ void wgmma_f16(float (&d)[32], uint64_t a, uint64_t b
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
                "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" WGMMA_TEXT_32 "}, %32, %33, p, 1, 1, 0, 0;\n}"
                : WGMMA_32("+f", d, 0)
+               : "l"(a), "l"(b), "r"(accumulate));
+}
+
+__device__ __forceinline__ void wgmma_f16(float (&d)[16], uint64_t a, uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {" WGMMA_TEXT_16 "}, %16, %17, p, 1, 1, 0, 0;\n}"
+               : WGMMA_16("+f", d)
                : "l"(a), "l"(b), "r"(accumulate));
 }
 
@@ -209,10 +233,19 @@ __device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[32], uint64_t a, uint32
                : "l"(a), "l"(b), "r"(index), "r"(accumulate));
 }
 
+__device__ __forceinline__ void wgmma_s8_24(int32_t (&d)[16], uint64_t a, uint32_t index, uint64_t b, int accumulate) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %19, 0;\n"
+               "wgmma.mma_async.sp.sync.aligned.m64n32k64.s32.s8.s8 {" WGMMA_TEXT_16 "}, %16, %17, %18, 0, p;\n}"
+               : WGMMA_16("+r", d)
+               : "l"(a), "l"(b), "r"(index), "r"(accumulate));
+}
+
 #undef WGMMA_8
+#undef WGMMA_16
 #undef WGMMA_32
 #undef WGMMA_64
 #undef WGMMA_128
+#undef WGMMA_TEXT_16
 #undef WGMMA_TEXT_32
 #undef WGMMA_TEXT_64
 #undef WGMMA_TEXT_128

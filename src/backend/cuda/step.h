@@ -25,7 +25,8 @@
 extern "C" {
 #endif
 
-#define STEP_ROWS 32 /* of a step that decode graphs are made for */
+#define STEP_ROWS      32 /* of a step that decode graphs are made for */
+#define STEP_SURE_ROWS 16 /* of a step in which a row of attention is what it is alone */
 
 /* Where kernels go. dependent: 1 for programmatic dependent launches (sm_90 on), where a kernel may start while the one
  * before it ends. All kernels here wait for that one before they touch memory, and let the next one start early. */
@@ -109,10 +110,11 @@ int step_angles(step_queue q, const batch_span *span, const batch_turn *turn, fl
 
 #define STEP_HALF_SHARES 8   /* of a half of a long row */
 #define STEP_SHARE       128 /* positions of a row's only share: a unit of 16 for each of 8 warps */
-#define STEP_MANY_SHARE  512 /* in a step of more than STEP_ROWS rows, which fill the GPU with fewer shares of each */
+#define STEP_MANY_SHARE                                                                                                \
+  512 /* in a step of more than STEP_SURE_ROWS rows, which fill the GPU with fewer shares of each */
 
 /* Positions of a share in a step of so many rows, at most but for the longest contexts. */
-NUMBER_SHARED uint32_t step_share(size_t rows) { return rows > STEP_ROWS ? STEP_MANY_SHARE : STEP_SHARE; }
+NUMBER_SHARED uint32_t step_share(size_t rows) { return rows > STEP_SURE_ROWS ? STEP_MANY_SHARE : STEP_SHARE; }
 
 /* Blocks among which attention shares a row that sees so many positions: 1, 2, 4, 8 or 16. */
 NUMBER_SHARED uint32_t step_row_shares(uint32_t positions, uint32_t share) {

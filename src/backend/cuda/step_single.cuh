@@ -2,13 +2,13 @@
  * are added up (step_cluster.cu: by clusters of blocks; persist.cuh: through memory).
  *
  *   shares    1 of up to 128 positions (a unit of 16 for each warp), 2 of 256, 4 of 512, 8; beyond 2,048 positions 16, in two
- *             halves that are added up apart. In steps of more than 32 rows each has four times as many positions
+ *             halves that are added up apart. In steps of more than 16 rows each has four times as many positions
  *   before the kernel before ends    a block reads the first keys and values of its share: older steps wrote them
  *   then      q is normed and turned, a warp for each head; the block whose share has the row's own position does so with
  *             its key too, puts key and value into the page, and keeps them for itself
  *   at last   the sums of the block's warps are weighed, to be added up
  *
- * A row's bits depend on its own positions: shares follow from its position and window, and from whether the step has more than 32
+ * A row's bits depend on its own positions: shares follow from its position and window, and from whether the step has more than 16
  * rows, and all sums have a fixed order. */
 #ifndef CUDA_STEP_SINGLE_CUH
 #define CUDA_STEP_SINGLE_CUH

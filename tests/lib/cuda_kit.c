@@ -138,8 +138,8 @@ static batch lay_out(const cuda_step *s, void *const *pages, char **block) {
       const double angle = (double)s->pages.positions[r] / (double)(i + 1);
       turn[r * s->rotary + i] = (float)cos(angle);
       turn[r * s->rotary + s->rotary / 2 + i] = (float)sin(angle);
-      if (s->pages.positions[r] >= b.longest) b.longest = s->pages.positions[r] + 1;
     }
+  for (size_t i = 0; i < b.span_count; i++) batch_count(&b, &s->pages.spans[i]);
   return b;
 }
 

@@ -143,14 +143,15 @@ viva_status cuda_attention(backend *b, const attention_args *args, viva_error *e
 
 static viva_status turn_attend(cuda_backend *c, const rope_append_args *turn, const attention_args *args,
                                viva_error *error) {
-  const step_work work = {
-      .multiprocessors = c->gpu.multiprocessors, .clusters = c->gpu.major >= 9, .warpgroups = c->gpu.major == 9};
+  step_work work;
   const batch *step = args->step;
   const size_t rows = args->kept ? step->kept : step->rows, width = args->h.q_heads * args->h.head_dim;
   const step_half_rows half = {
       .rows = args->f16, .stride = width, .scales = step_quantized_scales(args->f16, INPUT_F16, rows, width)};
   int taken = 0;
   if (args->f16 && width % 8 != 0) return VIVA_E_UNSUPPORTED;
+  TRY(work_fit_step(c, step->singles ? step_attention_scratch(args->h, c->gpu.multiprocessors) : 0, &work, error));
+  work.row_shares = step_row_shares((uint32_t)step->longest_single, STEP_SHARE); /* of those rows */
   TRY(cuda_check(c, (cudaError_t)c->kernels->turn_tiles(QUEUE(c), turn, args, args->f16 ? &half : NULL, &work, &taken),
                  "attention", error));
   return taken ? VIVA_OK : VIVA_E_UNSUPPORTED;

@@ -42,6 +42,8 @@ struct attend_rows_of {
   }
 };
 
+#define ATTEND_FEW 4 /* rows of a span that are attended by themselves, not as tiles, at most */
+
 /* most: 0, or the tiles have taken the spans of more rows. */
 static inline attend_rows_of attend_rows_of_step(const attention_args *a, uint32_t most) {
   const batch *step = a->step;

@@ -36,9 +36,7 @@ struct attend_args {
   uint32_t *arrived;
 };
 
-/* attend_rows_of.most: of many spans, one. */
-#define ATTEND_FEW        4
-#define ATTEND_MANY_SPANS 16
+#define ATTEND_MANY_SPANS 16 /* of which rows of spans of one row alone are attended by themselves */
 
 /* All positions of a warp's part of the share. */
 template <kv_type TYPE, int LANES, int GROUP>

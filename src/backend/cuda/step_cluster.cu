@@ -22,6 +22,7 @@ struct cluster_args {
   uint32_t first; /* number of the launch's first row */
   float *partial; /* [row][kv head, slice][cluster] of cluster_partial */
   uint32_t *arrived;
+  float *half_scales; /* NULL, or what becomes 1 for each row */
 };
 
 /* A cluster's outputs: those of GROUP heads of DIM dimensions, of which a.dim are there. Each is three numbers: the sum of
@@ -138,8 +139,9 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
   cluster_expect(&s, at);
   __syncwarp();
   cluster_arrive();
-  void *const *const pages =
-      a.pages + a.spans[TURN ? row : a.sequence[row]].first_page; /* TURN: spans are of a row each */
+  /* TURN: the row is all of its span */
+  const uint32_t span = a.rows.few ? (c.first + blockIdx.z) / a.rows.most : TURN ? row : a.sequence[row];
+  void *const *const pages = a.pages + a.spans[span].first_page;
   single_work w;
   for (uint32_t k = 0; k < each; k++) {
     const uint32_t of_cluster = rank * each + k;
@@ -161,6 +163,7 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
     if (k + 1 < each || at.alone()) __syncthreads(); /* before what is here is overwritten, or added up */
   }
   if (!at.alone()) barrier_wait(shared_address(&s.full), 0);
+  if (c.half_scales && blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) c.half_scales[found.out] = 1;
   for (uint32_t j = threadIdx.x; j - threadIdx.x < part; j += ATTEND_THREADS) { /* all threads: cluster_pair meets */
     const uint32_t i = rank * part + j, h = i / DIM, d = i % DIM;
     const bool output = j < part && h < w.heads && d < a.dim;
@@ -261,7 +264,8 @@ int step_cluster_attention(step_queue q, const rope_args *turn, const attention_
   cluster_args args = {.single = single_args_of(a, half, shape.slices),
                        .first = 0,
                        .partial = static_cast<float *>(work->scratch),
-                       .arrived = work->counters};
+                       .arrived = work->counters,
+                       .half_scales = half ? half->scales : NULL};
   args.single.rows = rows_of;
   if (!rows_of.few) args.single.share = step_share(rows);
   cluster_function *const kernel = step->kv.type == KV_F16   ? cluster_kernel_of<KV_F16>(shape, turn != NULL)

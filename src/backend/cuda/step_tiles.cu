@@ -15,7 +15,10 @@
  * infinity, which a weight of 0 would not keep out: then the page takes a second product, of who sees whom with what
  * is not finite.
  */
+#include "backend/cuda/step_attend.cuh"
+#include "backend/cuda/step_cluster.h"
 #include "backend/cuda/step_tiles.cuh"
+#include "backend/cuda/step_turn.cuh"
 
 #define TILES_BLOCKS (KV_PAGE / 8) /* of 8 positions */
 
@@ -479,9 +482,15 @@ static bool tiles_turn(const rope_append_args *turn, const attention_args *a, co
 int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_half_rows *half,
                     const step_work *work, int *taken) {
   rope_append_args keys = *turn;
+  int status = cudaSuccess;
   keys.h.q_heads = 0;
   *taken = tiles_turn(turn, a, work);
   if (!*taken) return cudaSuccess;
-  const int status = step_rope_append(q, &keys, NULL, NULL, 0);
-  return status == cudaSuccess ? tiles_launch(q, turn, a, half, 1, work, taken) : status;
+  if (a->step->singles) { /* before the others, whose keys are turned where they lie, and with them theirs once more */
+    const rope_args single = rope_args_of(turn, NULL, NULL, 0);
+    const attend_rows_of rows = {.kept = NULL, .few = a->step->spans, .most = 1};
+    status = step_cluster_attention(q, &single, a, half, rows, work);
+  }
+  if (status == cudaSuccess) status = step_rope_append(q, &keys, NULL, NULL, 0);
+  return status == cudaSuccess ? tiles_launch(q, turn, a, half, 2, work, taken) : status;
 }

@@ -1,7 +1,8 @@
 /* backend/cuda/persist.cuh: the kernel of persist.h. A block:
  *
  *   8 warps that compute    take a stage's x as soon as it is there (persist_words.cuh), multiply, or attend
- *   1 that finishes         adds up the sums of a tile, and writes its results for all blocks; brings in descriptions of stages
+ *   1 that finishes         adds up the sums of two tiles, and writes their results for all blocks; brings in descriptions of
+ *                           stages
  *   1 that feeds            weights into the ring (persist_feed.cuh)
  *   1 that watches          says when a stage's x is about to be there
  *
@@ -18,10 +19,10 @@
 #define PERSIST_THREADS         (GEMV_THREADS + 4 * STEP_WARP) /* the last warp only lets its registers go */
 #define PERSIST_STAGES          3                              /* held in shared memory: this and the next two */
 #define PERSIST_STAGES_OF_LAYER (PERSIST_ROLES + 1)            /* attention is the second */
-#define PERSIST_SUMS            3  /* tiles, or pairs of them, whose sums may wait to be finished */
+#define PERSIST_SUMS            3                              /* pairs of tiles whose sums may wait to be finished */
 #define PERSIST_SUM_PAD         12 /* sums of a row lie side by side: those of the 8 warps */
 #define PERSIST_TILE_SUMS       (GEMV_TILE * PERSIST_SUM_PAD)
-#define PERSIST_SCALES          8 /* tiles, or pairs, whose row scales are there or on their way */
+#define PERSIST_SCALES          8 /* pairs of tiles whose row scales are there or on their way */
 
 struct __align__(16) persist_stage {
   int attends, run;        /* run: of a product */
@@ -55,7 +56,7 @@ struct persist_args {
 struct __align__(16) persist_control {
   persist_stage stage[PERSIST_STAGES];
   uint64_t described[PERSIST_STAGES], left[PERSIST_STAGES]; /* a stage is there; all computing warps have left it */
-  uint64_t taken[PERSIST_SUMS];                             /* the sums of a tile have been read */
+  uint64_t taken[PERSIST_SUMS];                             /* the sums of a pair have been read */
   persist_ring ring;
   int coming; /* stages whose x is there or about to be */
   persist_held held;
@@ -181,7 +182,7 @@ static __device__ __forceinline__ void persist_sum(int turn) { named_barrier_syn
 /* What a computing warp keeps from stage to stage. */
 struct persist_warp {
   persist_slot at;
-  persist_slot sums; /* the next tile's, or pair's */
+  persist_slot sums; /* the next pair's */
   persist_patience patience;
 };
 
@@ -274,7 +275,6 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
   const gemv_args &a = s.product;
   const int warp = thread_index() / STEP_WARP, lane = thread_index() % STEP_WARP;
   const int end = run.end, records = run.records, record_bytes = p.record_bytes;
-  const bool paired = run.paired;
   const uint32_t full = shared_address(c->ring.full), empty = shared_address(c->ring.empty),
                  taken = shared_address(c->taken);
   const int first = run.first;
@@ -322,10 +322,10 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
   persist_set_busy(&c->ring, 1);
 
   auto put_tile = [&](int tile, const float(&total)[1][F::SUMS][4]) {
-    const bool second = paired && (tile & 1);
+    const bool second = (tile - first) & 1;
     if (!second) barrier_wait(taken + mine->sums.slot * 8, mine->sums.phase ^ 1);
     persist_put_sums<F>(sums + (mine->sums.slot * 2 + second) * PERSIST_TILE_SUMS, total[0], warp, lane);
-    if (paired && !second) return;
+    if (!second && tile + 1 < end) return;
     persist_summed(mine->sums.slot);
     mine->sums.next(PERSIST_SUMS);
   };
@@ -361,7 +361,7 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
   persist_set_busy(&c->ring, 0);
 }
 
-/* -- the warp that finishes: a lane for each row of a tile, or of a pair of tiles */
+/* -- the warp that finishes: a lane for each row of two tiles, which follow each other in the block, or of its last one */
 
 /* A stage's description on its way: it arrives at `described`. */
 static __device__ __forceinline__ void persist_fetch(const persist_args &p, persist_control *c, int stage, int lane) {
@@ -381,11 +381,11 @@ struct persist_scales {
     while (tile >= end && ++run < p.run_count) tile = runs[run].first, end = runs[run].end;
     if (tile < end) {
       const persist_run &r = runs[run];
-      const gemv_place_of_tile at = persist_find(r, r.paired ? tile + lane / GEMV_TILE : tile);
+      const gemv_place_of_tile at = persist_find(r, tile + lane / GEMV_TILE);
       const float *from = reinterpret_cast<const float *>(r.w[at.matrix] + (size_t)r.scales_at[at.matrix] * 16);
-      if (r.paired || lane < GEMV_TILE)
+      if (tile + lane / GEMV_TILE < end)
         copy_async_4(shared_address(&to[asked % PERSIST_SCALES][lane]), from + at.tile * GEMV_TILE + lane % GEMV_TILE);
-      tile += r.paired ? 2 : 1;
+      tile += 2;
       asked++;
     }
     copy_async_commit();
@@ -395,7 +395,7 @@ struct persist_scales {
 /* What the warp keeps from stage to stage. */
 struct persist_finisher {
   persist_scales scales;
-  persist_slot sums; /* the next tile's, or pair's */
+  persist_slot sums; /* the next pair's */
   int finished = 0;  /* of them */
   const float *kept; /* the y whose values of this block are in shared memory, or NULL */
   uint32_t exchange; /* number of the launch's first */
@@ -492,16 +492,16 @@ static __device__ __forceinline__ void persist_finish(const persist_args &p, per
                                                       persist_finisher *mine, int lane) {
   const step_exchange_group &g = p.peers;
   const persist_run &run = runs[s.run];
-  const int half = lane / GEMV_TILE, row = lane % GEMV_TILE, together = run.paired ? 2 : 1, end = run.end;
+  const int half = lane / GEMV_TILE, row = lane % GEMV_TILE, end = run.end;
   if (run.first >= end) return;
   const uint32_t number = mine->exchange + s.exchange;
   const bool held = mine->kept && s.product.matrix[0].residual == mine->kept;
 #pragma unroll 1
-  for (int tile = run.first; tile < end; tile += together, mine->finished++) {
-    const gemv_place_of_tile at = persist_find(run, tile + (run.paired ? half : 0));
+  for (int tile = run.first; tile < end; tile += 2, mine->finished++) {
+    const gemv_place_of_tile at = persist_find(run, tile + half);
     const int n = at.tile * GEMV_TILE + row, place = mine->sums.slot;
-    const bool there = half < together && n < s.product.matrix[at.matrix].n;
-    float *const own = kept + (tile - run.first) * GEMV_TILE + row;
+    const bool there = tile + half < end && n < s.product.matrix[at.matrix].n;
+    float *const own = kept + (tile - run.first) * GEMV_TILE + (there ? lane : row);
     const persist_result to(s, at.matrix, there ? n : 0, held ? own : NULL);
     copy_async_wait<PERSIST_SCALES - 2>();
     const float scale = c->scales[mine->finished % PERSIST_SCALES][lane];

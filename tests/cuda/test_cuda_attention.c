@@ -265,7 +265,10 @@ static void queries_turn_on_their_way(void **state) {
   turned_of((setup){{6, 2, 64}, KV_F16, 70, {{0, 290}}, 1}, 32, 1);
   turned_of((setup){{5, 1, 80}, KV_F16, 0, {{3, 77}}, 1}, 80, 1);
   turned_of((setup){{6, 2, 64}, KV_F16, 0, {{0, 290}}, 1}, 24, 0); /* halves of a piece and a half */
-  turned_of((setup){{6, 2, 64}, KV_F16, 0, {{0, 90}, {5, 60}}, 2}, 64, 0);
+  turned_of((setup){{6, 2, 64}, KV_F16, 0, {{0, 90}, {5, 60}}, 2}, 64, 1);
+  turned_of((setup){{8, 2, 128}, KV_F16, 0, {{100, 150}, {300, 1}, {7, 1}, {130, 1}}, 4}, 128, 1);
+  turned_of((setup){{6, 2, 64}, KV_F16, 70, {{2100, 1}, {0, 290}, {63, 1}, {64, 5}}, 4}, 32, 1);
+  turned_of((setup){{6, 2, 64}, KV_F16, 0, {{0, 90}, {5, 4}}, 2}, 64, 0);
   turned_of((setup){{6, 2, 64}, KV_FP8, 0, {{0, 90}}, 1}, 64, 0);
   turned_of((setup){{6, 2, 256}, KV_F16, 0, {{0, 90}}, 1}, 64, 0);
 }

@@ -471,12 +471,13 @@ int step_attention_tiles(step_queue q, const attention_args *a, const step_half_
   return tiles_launch(q, NULL, a, half, least, work, taken);
 }
 
-/* Queries of one span, in pieces that begin at multiples of 16 bytes and end in one half of what is turned. */
+/* Queries of spans that step_attention gives to tiles, beside which there may be some of a row each; in pieces that begin at
+ * multiples of 16 bytes and end in one half of what is turned. */
 static bool tiles_turn(const rope_append_args *turn, const attention_args *a, const step_work *work) {
   const batch *step = a->step;
-  return tiles_stay(a, work) && !a->kept && step->span_count == 1 && step->rows > STEP_ROWS &&
-         turn->rotary_dim % (2 * TILES_PIECE) == 0 && quads_fit(a->q, a->q_stride, a->h.head_dim) &&
-         (size_t)step->cos_sin % 16 == 0 && turn->q == a->q;
+  return tiles_stay(a, work) && !a->kept && step->rows > STEP_ROWS && step->shortest > ATTEND_FEW &&
+         (step->singles == 0 || work->clusters) && turn->rotary_dim % (2 * TILES_PIECE) == 0 &&
+         quads_fit(a->q, a->q_stride, a->h.head_dim) && (size_t)step->cos_sin % 16 == 0 && turn->q == a->q;
 }
 
 int step_turn_tiles(step_queue q, const rope_append_args *turn, const attention_args *a, const step_half_rows *half,

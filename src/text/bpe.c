@@ -6,12 +6,14 @@
 #include "text/bpe_tree.h"
 #include "text/unicode.h"
 
+_Static_assert(BPE_SHORT_PIECE <= BPE_RANKED_MOST, "all pairs of a short piece are ranked");
+
 /* Those of ASCII lie near. In a vocabulary of characters, a character beyond ASCII is one symbol, or one for each of its bytes. */
 void bpe_first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uint32_t *ids, size_t count,
                      uint32_t *ranks) {
   uint8_t kinds[BPE_RANKED_MOST]; /* of each symbol: the byte, or one that is not ASCII */
   const uint8_t *kind = piece;
-  if (b->symbol_ranks && !b->rules.byte_level) {
+  if (b->near_pairs && !b->rules.byte_level) {
     size_t n, symbol = 0;
     for (size_t at = 0; at < bytes; at += n) {
       uint32_t code;
@@ -22,8 +24,8 @@ void bpe_first_ranks(const bpe *b, const uint8_t *piece, size_t bytes, const uin
     kind = kinds;
   }
   for (size_t i = 0; i + 1 < count; i++) {
-    int is_near = b->symbol_ranks && (kind[i] | kind[i + 1]) < b->near_bytes;
-    ranks[i] = is_near ? b->symbol_ranks[(size_t)kind[i] << 8 | kind[i + 1]] : bpe_rank(b, ids[i], ids[i + 1]);
+    int is_near = b->near_pairs && (kind[i] | kind[i + 1]) < b->near_bytes;
+    ranks[i] = is_near ? bpe_near_rank(b, kind[i], kind[i + 1]) : bpe_rank(b, ids[i], ids[i + 1]);
     if (ranks[i] != BPE_NO_RANK) __builtin_prefetch(&b->results[ranks[i]]);
   }
 }

@@ -66,21 +66,36 @@ typedef struct bpe_tree {
   bpe_edge *edges;
 } bpe_tree;
 
+/* Two first symbols beside each other, each by its row: a byte, or where symbols are characters, one of ASCII, U+2581 or any other. */
+#define BPE_ROWS       256
+#define BPE_OTHER_ROW  128 /* of characters: these have no ranks here */
+#define BPE_BLANK_ROW  129
+#define BPE_BLANK_CODE 0x2581            /* as SentencePiece writes spaces */
+#define BPE_NEAR_RANKS ((size_t)1 << 24) /* merges of which there is such a table */
+#define BPE_NEAR_NONE  UINT32_C(0x1fa0000)
+typedef struct bpe_near_pair {
+  uint32_t rank;   /* BPE_NEAR_NONE: they do not merge, or it is not known here */
+  uint32_t merged; /* what the two become */
+  /* Bounds of the pairs beside this one. One of which the rank is below `left` of the pair before it, and not above `right` of the
+   * pair behind it, is merged whatever else a piece has, and may be so before all others. */
+  uint32_t left, right;
+} bpe_near_pair;
+
 typedef struct bpe {
   const vocab *vocab;
-  uint64_t *slots;        /* [slot_count] by pair: left, right and rank, from the high bits down; BPE_FREE */
-  uint8_t *pilots;        /* [pilot_count] by hash: what leads each of its pairs to a slot of its own (bpe_pairs.c) */
-  uint64_t slot_count;    /* below 2^32 */
-  uint64_t pilot_count;   /* the same */
-  int has_doubles;        /* a pair was given twice: the later rank counts */
-  uint64_t *filter;       /* bits of pairs, of levels one behind the other: bpe_filter_bit */
-  uint32_t filter_level;  /* the highest: of all pairs */
-  uint32_t id_bits;       /* of left, and of right; the rank has those that are left */
-  uint64_t key[2];        /* of their hash: random */
-  uint32_t *symbol_ranks; /* [256][256] of pairs of bytes below near_bytes; NULL: one may be no symbol of its own */
-  uint32_t near_bytes;    /* 256; 128 where symbols are characters */
-  uint32_t *results;      /* [merges]: by rank, the id that the pair becomes */
-  uint32_t byte_ids[256]; /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
+  uint64_t *slots;       /* [slot_count] by pair: left, right and rank, from the high bits down; BPE_FREE */
+  uint8_t *pilots;       /* [pilot_count] by hash: what leads each of its pairs to a slot of its own (bpe_pairs.c) */
+  uint64_t slot_count;   /* below 2^32 */
+  uint64_t pilot_count;  /* the same */
+  int has_doubles;       /* a pair was given twice: the later rank counts */
+  uint64_t *filter;      /* bits of pairs, of levels one behind the other: bpe_filter_bit */
+  uint32_t filter_level; /* the highest: of all pairs */
+  uint32_t id_bits;      /* of left, and of right; the rank has those that are left */
+  uint64_t key[2];       /* of their hash: random */
+  bpe_near_pair *near_pairs;  /* [BPE_ROWS][BPE_ROWS]; NULL: a byte below near_bytes may be no symbol of its own */
+  uint32_t near_bytes;        /* 256; 128 where symbols are characters */
+  uint32_t *results;          /* [merges]: by rank, the id that the pair becomes */
+  uint32_t byte_ids[256];     /* the token of each byte (byte-level) or ASCII character; BPE_NO_ID: there is none */
   uint32_t fallback_ids[256]; /* of <0xNN> */
   uint32_t near_ids[256];     /* below near_bytes, where `complete`: the one of both that a byte becomes */
   uint16_t *pages;            /* [0x110000 / 256] which page a character is in; NULL when byte-level */
@@ -160,6 +175,15 @@ static inline uint32_t bpe_rank(const bpe *b, uint32_t left, uint32_t right) {
  * which is seen only in spelled bytes.) */
 static inline size_t bpe_spelled(const bpe *b, uint8_t byte) {
   return b->rules.byte_level && byte_alphabet_char(byte) >= 0x80 ? 2 : 1;
+}
+
+static inline const bpe_near_pair *bpe_near(const bpe *b, uint32_t left, uint32_t right) {
+  return &b->near_pairs[left * BPE_ROWS + right];
+}
+
+static inline uint32_t bpe_near_rank(const bpe *b, uint32_t left, uint32_t right) {
+  const uint32_t rank = bpe_near(b, left, right)->rank;
+  return rank == BPE_NEAR_NONE ? BPE_NO_RANK : rank;
 }
 
 /* The token of a character, or BPE_NO_ID; not when byte-level. */

@@ -18,6 +18,7 @@
 #endif
 
 #include "text/bpe.h"
+#include "text/unicode.h"
 
 enum { LANE_SHORT = 15, LANE_LONG = 31, LANE_MOST = 61 }; /* symbols of a piece */
 
@@ -26,9 +27,9 @@ enum { LANE_SHORT = 15, LANE_LONG = 31, LANE_MOST = 61 }; /* symbols of a piece 
 #define LANE_KEYS   UINT32_C(0x00800000) /* the least normal float */
 #define LANE_NONE   UINT32_C(0x7f000000) /* no pair, as all keys from here on */
 #define LANE_PLACES (1 << LANE_BITS)
-#define LANE_RANKS  ((size_t)1 << 24) /* merges of which the keys stay below LANE_NONE */
 
-_Static_assert(LANE_MOST <= BPE_RANKED_MOST && BPE_SHORT_PIECE <= BPE_RANKED_MOST, "all pairs of a lane are ranked");
+_Static_assert(LANE_KEYS + (BPE_NEAR_NONE << LANE_BITS) == LANE_NONE && BPE_NEAR_RANKS <= BPE_NEAR_NONE,
+               "the keys of all ranks are such, and that of none is none");
 
 /* A pair that is being looked up. */
 typedef struct lane_pair {
@@ -40,24 +41,17 @@ typedef struct lane_pair {
 typedef struct bpe_lane {
   _Alignas(64) uint32_t keys[LANE_PLACES]; /* of the pair that begins at each position */
   uint32_t ids[LANE_MOST + 2];
-  uint32_t count;  /* of symbols at first */
-  uint32_t picked; /* key of the pair that is merged next */
-  uint64_t begins; /* positions where a symbol begins, the two at the ends among them */
+  uint32_t count;       /* of symbols at first */
+  uint32_t picked;      /* key of the pair that is merged next */
+  uint64_t begins;      /* positions where a symbol begins, the two at the ends among them */
+  uint64_t asked_first; /* positions whose keys are slots yet (lane_begin) */
   lane_pair asked[2];
 } bpe_lane;
 
 /* May pieces of this vocabulary be merged in lanes? Each has no more symbols than bytes then. */
-static inline int lane_usable(const bpe *b, size_t merge_count) {
-  return b->complete && b->symbol_ranks && merge_count <= LANE_RANKS;
-}
+static inline int lane_usable(const bpe *b) { return b->complete && b->near_pairs; }
 
 static inline uint32_t lane_key(uint32_t rank, uint32_t at) { return LANE_KEYS + (rank << LANE_BITS | at); }
-
-/* The same for BPE_NO_RANK too, without a branch: at least LANE_NONE. */
-static inline uint32_t lane_key_of_any(uint32_t rank, uint32_t at) {
-  const uint32_t none = (LANE_NONE - LANE_KEYS) >> LANE_BITS;
-  return lane_key(rank < none ? rank : none, at);
-}
 
 /* The least of the keys of a piece of LANE_SHORT, LANE_LONG or LANE_MOST symbols. */
 static inline uint32_t lane_least(const uint32_t *keys, uint32_t most) {
@@ -88,39 +82,6 @@ static inline int lane_has_bytes(const bpe *b, const uint8_t *piece, size_t byte
   return all < b->near_bytes;
 }
 
-#define LANE_FILLED 8 /* places at a time */
-
-_Static_assert(LANE_PLACES % LANE_FILLED == 0 && (LANE_SHORT + 1) % LANE_FILLED == 0,
-               "places are filled by whole eights");
-
-/* A piece of which each byte is a symbol. Returns the least key. */
-static inline uint32_t lane_fill_bytes(const bpe *b, bpe_lane *lane, const uint8_t *piece, uint32_t count,
-                                       uint32_t most) {
-  uint8_t bytes[LANE_PLACES + 1] = {0}; /* behind a zero, so that one at each place has one before it */
-  uint32_t least = LANE_NONE;
-  memcpy(bytes + 1, piece, count);
-  for (uint32_t from = 0; from <= most; from += LANE_FILLED) {
-    for (uint32_t i = from; i < from + LANE_FILLED; i++) {
-      uint32_t rank = from < count ? b->symbol_ranks[(size_t)bytes[i] << 8 | bytes[i + 1]] : BPE_NO_RANK;
-      uint32_t key = lane_key_of_any(i - 1 < count - 1 ? rank : BPE_NO_RANK, i);
-      lane->keys[i] = key;
-      least = key < least ? key : least;
-    }
-  }
-  for (uint32_t i = 1; i <= count; i++) lane->ids[i] = b->near_ids[bytes[i]];
-  return least;
-}
-
-static inline uint32_t lane_fill(bpe_lane *lane, uint32_t count, const uint32_t *ranks, uint32_t most) {
-  uint32_t least = LANE_NONE;
-  for (uint32_t i = 0; i <= most; i++) {
-    uint32_t key = i - 1 < count - 1 ? lane_key_of_any(ranks[i - 1], i) : LANE_NONE;
-    lane->keys[i] = key;
-    least = key < least ? key : least;
-  }
-  return least;
-}
-
 /* A pair was picked? What it becomes will be asked for soon. */
 static inline int lane_picked(const bpe *b, bpe_lane *lane, uint32_t key) {
   lane->picked = key;
@@ -129,30 +90,132 @@ static inline int lane_picked(const bpe *b, bpe_lane *lane, uint32_t key) {
   return 1;
 }
 
-/* Puts a piece into a lane: at most `most` bytes, LANE_SHORT, LANE_LONG or LANE_MOST; and picks its first pair. 0: there is
- * none. */
-static inline int lane_start(const bpe *b, bpe_lane *lane, const uint8_t *piece, size_t bytes, uint32_t most) {
-  uint32_t ranks[LANE_MOST], count = (uint32_t)bytes, least;
-  if (b->rules.byte_level || lane_has_bytes(b, piece, bytes)) {
-    least = lane_fill_bytes(b, lane, piece, count, most);
-  } else {
-    count = (uint32_t)bpe_symbols(b, piece, bytes, lane->ids + 1, NULL);
-    bpe_first_ranks(b, piece, bytes, lane->ids + 1, count, ranks);
-    least = lane_fill(lane, count, ranks, most);
-  }
-  lane->ids[0] = lane->ids[count + 1] = (uint32_t)b->vocab->count; /* which no merge has */
-  for (uint32_t i = LANE_MOST + 1; most == LANE_MOST && i < LANE_PLACES; i++) lane->keys[i] = LANE_NONE;
-  lane->count = count;
-  lane->begins = ((uint64_t)1 << (count + 2)) - 1;
-  return lane_picked(b, lane, least);
-}
-
+/* Asks for a pair of neighbours, the first of which begins at `at`. */
 static inline void lane_ask(const bpe *b, lane_pair *asked, uint32_t left, uint32_t right, uint32_t at) {
   uint64_t pair = bpe_pair(b, left, right);
   asked->wanted = pair << (64 - 2 * b->id_bits);
   asked->slot = bpe_slot(b, bpe_pair_hash(b, pair));
   asked->at = at;
   __builtin_prefetch(asked->slot);
+}
+
+static inline uint32_t lane_find(const bpe *b, const lane_pair *asked) {
+  uint64_t rank = *asked->slot ^ asked->wanted;
+  uint32_t key = lane_key((uint32_t)rank, asked->at);
+  return rank >> (64 - 2 * b->id_bits) ? LANE_NONE : key;
+}
+
+/* Where symbols begin that are left. */
+static inline uint64_t lane_left(const bpe_lane *lane) {
+  return lane->begins & (lane->begins - 1) & (((uint64_t)1 << (lane->count + 1)) - 1);
+}
+
+/* The symbols of a piece that has other characters, and the row of each (bpe.h). Returns how many there are. */
+static inline uint32_t lane_characters(const bpe *b, const uint8_t *piece, size_t bytes, uint32_t *ids, uint8_t *rows) {
+  uint32_t count = 0;
+  for (size_t at = 0, n; at < bytes; at += n) {
+    uint32_t code;
+    n = unicode_read(piece + at, &code);
+    const int is_near = code < b->near_bytes;
+    const uint32_t id = is_near ? b->near_ids[code] : bpe_character(b, code);
+    for (size_t i = 0; id == BPE_NO_ID && i < n; i++) {
+      rows[count] = BPE_OTHER_ROW;
+      ids[count++] = b->fallback_ids[piece[at + i]];
+    }
+    if (id == BPE_NO_ID) continue;
+    const uint8_t far_row = code == BPE_BLANK_CODE ? BPE_BLANK_ROW : BPE_OTHER_ROW;
+    rows[count] = is_near ? (uint8_t)code : far_row;
+    ids[count++] = id;
+  }
+  return count;
+}
+
+/* The symbol at `at`, which merges with the next one, or the pair of both has a key, or neither. */
+static inline uint64_t lane_put_near(bpe_lane *lane, uint32_t at, const bpe_near_pair *pair, uint32_t left,
+                                     uint32_t right, uint64_t merged) {
+  const uint32_t merges = (pair->rank < left) & (pair->rank <= right), was_merged = (uint32_t)(merged >> (at - 1)) & 1;
+  const uint32_t key = lane_key(pair->rank, at), is_none = -(merges | was_merged), is_merged = -merges;
+  lane->ids[at] ^= (lane->ids[at] ^ pair->merged) & is_merged;
+  lane->keys[at] = (key & ~is_none) | (LANE_NONE & is_none);
+  return merged | (uint64_t)merges << at;
+}
+
+/* Merges the pairs of first symbols that are merged whatever else a piece has. Returns where they begin. */
+static inline uint64_t lane_put_pairs(const bpe *b, bpe_lane *lane, const uint8_t *rows) {
+  const uint32_t count = lane->count;
+  uint64_t merged = 0;
+  if (count < 2) return 0;
+  const bpe_near_pair *pair = bpe_near(b, rows[0], rows[1]);
+  uint32_t left = BPE_NEAR_NONE;
+  for (uint32_t i = 1; i + 1 < count; i++) {
+    const bpe_near_pair *next = bpe_near(b, rows[i], rows[i + 1]);
+    merged = lane_put_near(lane, i, pair, left, next->right, merged);
+    left = pair->left;
+    pair = next;
+  }
+  return lane_put_near(lane, count - 1, pair, left, BPE_NEAR_NONE, merged);
+}
+
+static inline void lane_clear_keys(bpe_lane *lane, uint32_t most) {
+#ifdef __SSE2__
+  __m128i none = _mm_set1_epi32((int)LANE_NONE), *at = (__m128i *)(void *)lane->keys;
+  for (uint32_t i = 0; i <= most / 4; i += 4) {
+    _mm_store_si128(at + i, none);
+    _mm_store_si128(at + i + 1, none);
+    _mm_store_si128(at + i + 2, none);
+    _mm_store_si128(at + i + 3, none);
+  }
+#else
+  for (uint32_t i = 0; i < (most < LANE_MOST ? most + 1 : LANE_PLACES); i++) lane->keys[i] = LANE_NONE;
+#endif
+}
+
+/* Asks for the pairs of neighbours that are not near: `apart` are symbols of which both are not. */
+static inline void lane_ask_first(const bpe *b, bpe_lane *lane, uint64_t apart) {
+  const uint64_t symbols = lane_left(lane), last = (uint64_t)1 << (63 - __builtin_clzll(symbols));
+  lane->asked_first = (apart | apart >> 1) & symbols & (last - 1);
+  for (uint64_t left = lane->asked_first; left; left &= left - 1) {
+    const uint32_t at = (uint32_t)__builtin_ctzll(left);
+    const uint32_t next = at + 1 + (uint32_t)__builtin_ctzll(lane->begins >> (at + 1));
+    const uint64_t hash = bpe_pair_hash(b, bpe_pair(b, lane->ids[at], lane->ids[next]));
+    const size_t slot = bpe_pilot_slot(b, hash, b->pilots[bpe_pilot(b, hash)]);
+    lane->keys[at] = (uint32_t)slot;
+    __builtin_prefetch(&b->slots[slot]);
+  }
+}
+
+/* The keys of what was asked for so. */
+static inline void lane_look_first(const bpe *b, bpe_lane *lane) {
+  for (uint64_t left = lane->asked_first; left; left &= left - 1) {
+    const uint32_t at = (uint32_t)__builtin_ctzll(left);
+    const uint32_t next = at + 1 + (uint32_t)__builtin_ctzll(lane->begins >> (at + 1));
+    const uint64_t wanted = bpe_pair(b, lane->ids[at], lane->ids[next]) << (64 - 2 * b->id_bits);
+    const lane_pair asked = {wanted, &b->slots[lane->keys[at]], at};
+    lane->keys[at] = lane_find(b, &asked);
+  }
+}
+
+/* Puts a piece of at most `most` symbols into a lane, and asks for pairs: lane_look_first is next, then lane_pick. 0: it has
+ * nothing to merge. */
+static inline __attribute__((always_inline)) int lane_begin(const bpe *b, bpe_lane *lane, const uint8_t *piece,
+                                                            size_t bytes, uint32_t most) {
+  uint8_t other_rows[LANE_MOST];
+  const uint8_t *rows = piece;
+  uint64_t apart = 0;
+  lane->count = (uint32_t)bytes;
+  if (b->rules.byte_level || lane_has_bytes(b, piece, bytes)) {
+    for (uint32_t i = 0; i < bytes; i++) lane->ids[i + 1] = b->near_ids[piece[i]];
+  } else {
+    rows = other_rows;
+    lane->count = lane_characters(b, piece, bytes, lane->ids + 1, other_rows);
+    for (uint32_t i = 0; i < lane->count; i++) apart |= (uint64_t)(rows[i] == BPE_OTHER_ROW) << (i + 1);
+  }
+  lane->ids[0] = lane->ids[lane->count + 1] = (uint32_t)b->vocab->count; /* which no merge has */
+  lane_clear_keys(lane, most);
+  const uint64_t merged = lane_put_pairs(b, lane, rows);
+  lane->begins = (((uint64_t)1 << (lane->count + 2)) - 1) & ~(merged << 1);
+  lane_ask_first(b, lane, apart | merged);
+  return lane->asked_first || lane_least(lane->keys, most) < LANE_NONE;
 }
 
 /* Picks the first pair. 0: there is none. */
@@ -175,20 +238,9 @@ static inline void lane_merge(const bpe *b, bpe_lane *lane) {
   lane_ask(b, &lane->asked[1], lane->ids[before], id, before);
 }
 
-static inline uint32_t lane_find(const bpe *b, const lane_pair *asked) {
-  uint64_t rank = *asked->slot ^ asked->wanted;
-  uint32_t key = lane_key((uint32_t)rank, asked->at);
-  return rank >> (64 - 2 * b->id_bits) ? LANE_NONE : key;
-}
-
-/* The keys of the pairs that were asked for. */
+/* The keys of the two pairs that lane_merge asked for. */
 static inline void lane_look(const bpe *b, bpe_lane *lane) {
   for (int i = 0; i < 2; i++) lane->keys[lane->asked[i].at] = lane_find(b, &lane->asked[i]);
-}
-
-/* Where symbols begin that are left. */
-static inline uint64_t lane_left(const bpe_lane *lane) {
-  return lane->begins & (lane->begins - 1) & (((uint64_t)1 << (lane->count + 1)) - 1);
 }
 
 #endif

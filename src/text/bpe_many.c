@@ -27,29 +27,44 @@ static inline bpe_item *start_next(const bpe *b, queue *q, bpe_lane *lane) {
   while (q->next < q->count) {
     bpe_item *item = &q->items[q->next++];
     if (item->bytes == 0 || room_for(item) != q->most) continue;
-    if (lane_start(b, lane, item->piece, item->bytes, q->most)) return item;
+    if (lane_begin(b, lane, item->piece, item->bytes, q->most)) return item;
     take_ids(lane, item);
   }
   return NULL;
 }
 
+/* A piece in its lane. */
+typedef struct job {
+  bpe_lane *lane;
+  bpe_item *item;
+} job;
+
 static inline __attribute__((always_inline)) void run(const bpe *b, queue q) {
-  bpe_lane lanes[LANES], *busy[LANES];
-  bpe_item *items[LANES];
-  size_t count = 0;
-  for (; count < LANES && (items[count] = start_next(b, &q, &lanes[count])); count++) busy[count] = &lanes[count];
-  while (count > 0) {
-    for (size_t i = 0; i < count; i++) lane_merge(b, busy[i]);
-    for (size_t i = 0; i < count; i++) lane_look(b, busy[i]);
+  bpe_lane lanes[LANES];
+  job merging[LANES], begun[LANES]; /* those begun wait for the ranks of their first pairs */
+  size_t merging_count = 0, begun_count = 0;
+  for (; begun_count < LANES; begun_count++) {
+    begun[begun_count] = (job){&lanes[begun_count], start_next(b, &q, &lanes[begun_count])};
+    if (!begun[begun_count].item) break;
+  }
+  while (merging_count + begun_count > 0) {
+    for (size_t i = 0; i < merging_count; i++) lane_merge(b, merging[i].lane);
+    for (size_t i = 0; i < merging_count; i++) lane_look(b, merging[i].lane);
+    for (size_t i = 0; i < begun_count; i++) {
+      lane_look_first(b, begun[i].lane);
+      merging[merging_count++] = begun[i];
+    }
+    const size_t count = merging_count;
+    merging_count = begun_count = 0;
     for (size_t i = 0; i < count; i++) {
-      if (lane_pick(b, busy[i], q.most)) continue;
-      take_ids(busy[i], items[i]);
-      items[i] = start_next(b, &q, busy[i]);
-      if (items[i]) continue;
-      count--;
-      busy[i] = busy[count];
-      items[i] = items[count];
-      i--;
+      job j = merging[i];
+      if (lane_pick(b, j.lane, q.most)) {
+        merging[merging_count++] = j;
+        continue;
+      }
+      take_ids(j.lane, j.item);
+      j.item = start_next(b, &q, j.lane);
+      if (j.item) begun[begun_count++] = j;
     }
   }
 }

@@ -148,12 +148,19 @@ static viva_status end_window(const merging *m, stream *st, const bpe_lane *lane
   return VIVA_OK;
 }
 
+/* Puts a window into a lane, and picks the first pair. 0: it has nothing to merge. */
+static int start(const merging *m, bpe_lane *lane, size_t at) {
+  if (!lane_begin(m->b, lane, m->piece + at, window_end(m, at) - at, LANE_MOST)) return 0;
+  lane_look_first(m->b, lane);
+  return lane_pick(m->b, lane, LANE_MOST);
+}
+
 /* Puts windows of a stream into its lane until one has a pair to merge. *goes_on 0: there is none, the stream has ended. */
 static viva_status start_window(const merging *m, stream *st, bpe_lane *lane, int *goes_on, viva_error *error) {
   for (;;) {
     size_t at = end_of(st);
     *goes_on = !st->failed && at < st->goal;
-    if (!*goes_on || lane_start(m->b, lane, m->piece + at, window_end(m, at) - at, LANE_MOST)) return VIVA_OK;
+    if (!*goes_on || start(m, lane, at)) return VIVA_OK;
     TRY(end_window(m, st, lane, error));
   }
 }

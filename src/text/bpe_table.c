@@ -174,22 +174,47 @@ static viva_status find_unknown(bpe *b, viva_error *error) {
 
 void bpe_destroy(mem *m, bpe *b) {
   bpe_pairs_destroy(m, b);
-  mem_free(m, b->symbol_ranks);
+  mem_free(m, b->near_pairs);
   mem_free(m, b->pages);
   mem_free(m, b->page_ids);
   bpe_tree_destroy(m, &b->tree);
-  b->symbol_ranks = NULL;
+  b->near_pairs = NULL;
   b->pages = NULL;
   b->page_ids = NULL;
 }
 
-/* The byte that is a token of its own, by its id; BYTE_NONE: several or none. */
-#define BYTE_NONE 256
-static uint32_t byte_of(const bpe *b, uint32_t id) {
+/* ---- pairs of first symbols ---- */
+
+#define ROW_NONE BPE_ROWS
+
+static int is_blank(const uint8_t *text, size_t bytes) {
+  return bytes >= 3 && text[0] == 0xe2 && text[1] == 0x96 && text[2] == 0x81; /* BPE_BLANK_CODE */
+}
+
+/* Of the symbol that a token is by itself; ROW_NONE: none, or any other character. */
+static uint32_t row_of(const bpe *b, uint32_t id) {
   const uint8_t *text = bpe_token_text(b, id);
   size_t bytes = bpe_token_bytes(b, id);
-  if (bytes != 1 || text[0] >= b->near_bytes) return BYTE_NONE;
-  return b->byte_ids[text[0]] == id ? text[0] : BYTE_NONE;
+  if (bytes == 1 && text[0] < b->near_bytes) return b->byte_ids[text[0]] == id ? text[0] : ROW_NONE;
+  if (b->rules.byte_level || bytes != 3 || !is_blank(text, bytes)) return ROW_NONE;
+  return bpe_character(b, BPE_BLANK_CODE) == id ? BPE_BLANK_ROW : ROW_NONE;
+}
+
+/* Of a text's first symbol. */
+static uint32_t begin_row(const bpe *b, const uint8_t *text, size_t bytes) {
+  if (text[0] < b->near_bytes) return text[0];
+  return is_blank(text, bytes) ? BPE_BLANK_ROW : BPE_OTHER_ROW;
+}
+
+static uint32_t first_row(const bpe *b, uint32_t id) {
+  return begin_row(b, bpe_token_text(b, id), bpe_token_bytes(b, id));
+}
+
+static uint32_t last_row(const bpe *b, uint32_t id) {
+  const uint8_t *text = bpe_token_text(b, id);
+  size_t bytes = bpe_token_bytes(b, id), at = bytes - 1;
+  while (!b->rules.byte_level && at > 0 && (text[at] & 0xc0) == 0x80) at--;
+  return begin_row(b, text + at, bytes - at);
 }
 
 /* Is the token's text <0xNN>? */
@@ -197,21 +222,63 @@ static int is_byte_name(const bpe *b, uint32_t id) {
   return bpe_token_bytes(b, id) == 6 && memcmp(bpe_token_text(b, id), "<0x", 3) == 0;
 }
 
+/* The table while it is made. */
+typedef struct near_build {
+  bpe *b;
+  const merge_ids *merges;
+  size_t merge_count;
+  bpe_near_pair **made; /* [vocab count] the pair that becomes a token; NULL: none of this table */
+} near_build;
+
+static void put_ranks(near_build *n) {
+  bpe *b = n->b;
+  for (size_t i = 0; i < n->merge_count; i++) {
+    const merge_ids *merge = &n->merges[i];
+    const uint32_t left = row_of(b, merge->left), right = left < ROW_NONE ? row_of(b, merge->right) : ROW_NONE;
+    if (right == ROW_NONE) continue;
+    bpe_near_pair *pair = &b->near_pairs[left * BPE_ROWS + right];
+    pair->rank = (uint32_t)i;
+    pair->merged = merge->result;
+    n->made[merge->result] = pair;
+  }
+}
+
+static void bound(uint32_t *least, uint32_t rank) {
+  if (rank < *least) *least = rank;
+}
+
+/* A merge bounds the pairs that begin in its left one's last symbol, and end in its right one's first: when it takes a first symbol
+ * there, or what a pair of two becomes before that pair has come, as lists have it that were made of tokens. */
+static void put_bounds(near_build *n) {
+  const bpe *b = n->b;
+  for (uint32_t i = 0; i < n->merge_count; i++) {
+    const uint32_t left = n->merges[i].left, right = n->merges[i].right;
+    if (bpe_token_bytes(b, left) == 0 || bpe_token_bytes(b, right) == 0) continue;
+    const bpe_near_pair *made_left = n->made[left], *made_right = n->made[right];
+    bpe_near_pair *between = &b->near_pairs[last_row(b, left) * BPE_ROWS + first_row(b, right)];
+    if (row_of(b, right) < ROW_NONE || (made_right && made_right->rank > i)) bound(&between->left, i);
+    if (row_of(b, left) < ROW_NONE || (made_left && made_left->rank > i)) bound(&between->right, i);
+  }
+}
+
 /* Words begin as pairs of bytes, of which those of one script fit a near cache. Where a character of ASCII is no token, the one
  * for its byte takes its place: so none of those may merge. */
-static viva_status create_symbol_ranks(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
-  if (!b->complete) return VIVA_OK;
+static viva_status create_near_pairs(mem *m, bpe *b, const merge_ids *merges, size_t merge_count, viva_error *error) {
+  if (!b->complete || merge_count > BPE_NEAR_RANKS) return VIVA_OK;
   b->near_bytes = b->rules.byte_level ? 256 : 128;
   for (size_t i = 0; i < merge_count && !b->rules.byte_level; i++)
     if (is_byte_name(b, merges[i].left) || is_byte_name(b, merges[i].right)) return VIVA_OK;
-  b->symbol_ranks = mem_alloc(m, 256 * 256 * sizeof *b->symbol_ranks);
-  if (!b->symbol_ranks) return error_set(error, VIVA_E_MEMORY, "no memory for a table of pairs");
-  memset(b->symbol_ranks, 0xff, 256 * 256 * sizeof *b->symbol_ranks); /* BPE_NO_RANK */
-  for (size_t i = 0; i < merge_count; i++) {
-    uint32_t left = byte_of(b, merges[i].left);
-    uint32_t right = left < BYTE_NONE ? byte_of(b, merges[i].right) : BYTE_NONE;
-    if (right < BYTE_NONE) b->symbol_ranks[left << 8 | right] = (uint32_t)i;
+  near_build n = {b, merges, merge_count, mem_array(m, b->vocab->count, sizeof *n.made)};
+  b->near_pairs = mem_alloc(m, (size_t)BPE_ROWS * BPE_ROWS * sizeof *b->near_pairs);
+  if (!b->near_pairs || !n.made) {
+    mem_free(m, n.made);
+    return error_set(error, VIVA_E_MEMORY, "no memory for a table of pairs");
   }
+  for (size_t i = 0; i < (size_t)BPE_ROWS * BPE_ROWS; i++)
+    b->near_pairs[i] = (bpe_near_pair){BPE_NEAR_NONE, 0, BPE_NEAR_NONE, BPE_NEAR_NONE};
+  put_ranks(&n);
+  put_bounds(&n);
+  mem_free(m, n.made);
   return VIVA_OK;
 }
 
@@ -227,8 +294,8 @@ static viva_status create(mem *m, bpe *b, const merge_ids *merges, size_t merge_
   if (b->rules.byte_fallback && b->rules.byte_level) b->most_symbols = 2;
   if (b->rules.byte_fallback) b->most_symbols += b->rules.prefix.bytes;
   TRY(find_unknown(b, error));
-  TRY(create_symbol_ranks(m, b, merges, merge_count, error));
-  b->lanes = lane_usable(b, merge_count);
+  TRY(create_near_pairs(m, b, merges, merge_count, error));
+  b->lanes = lane_usable(b);
   TRY(bpe_tree_create(m, b, merges, merge_count, error));
   bpe_find_whole(b);
   return VIVA_OK;

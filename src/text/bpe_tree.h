@@ -37,9 +37,9 @@ static inline int bpe_symbols_apart(const bpe_token *left, const bpe_token *righ
 /* Do left and right, which meet at text, become whole before anything merges across them? Neither is odd. */
 static inline int bpe_apart_until_whole(const bpe *b, uint32_t left, uint32_t right, const uint8_t *text) {
   const bpe_token *tokens = b->tree.tokens, *l = &tokens[left], *r = &tokens[right];
-  int knows_symbols = b->symbol_ranks && (text[-1] | text[0]) < b->near_bytes;
+  int knows_symbols = b->near_pairs && (text[-1] | text[0]) < b->near_bytes;
   if ((l->time | r->time) == 0) return 1;
-  if (knows_symbols && !bpe_symbols_apart(l, r, b->symbol_ranks[(size_t)text[-1] << 8 | text[0]])) return 0;
+  if (knows_symbols && !bpe_symbols_apart(l, r, bpe_near_rank(b, text[-1], text[0]))) return 0;
   for (;;) {
     uint32_t limit;
     if (l->time > r->time) {

@@ -25,9 +25,11 @@ typedef struct encode_memory {
   regex_memory regexes;
   piece_memory piece;
   word_memory words;
-  word_batch batch;
   added_memory added[2]; /* as written, normalized */
+  word_batch batch;
 } encode_memory;
+
+#define ENCODE_MEMORY_ZEROED (offsetof(encode_memory, batch) + offsetof(word_batch, parts)) /* bytes, at first */
 
 /* Takes memory that lies idle, or makes it. NULL: no memory. */
 encode_memory *encode_memory_take(const viva_tokenizer *t, int with_origins);

@@ -1,6 +1,8 @@
 /* Memory of encode calls, which a tokenizer keeps for the next ones. */
 #include "text/encode.h"
 
+#include <string.h>
+
 static void set_up(encode_memory *memory, mem *m, int with_origins) {
   mapped *texts[] = {&memory->whole, &memory->normal[0], &memory->normal[1], &memory->pre.texts[0],
                      &memory->pre.texts[1]};
@@ -21,8 +23,12 @@ encode_memory *encode_memory_take(const viva_tokenizer *t, int with_origins) {
   encode_memory *memory = NULL;
   for (size_t i = 0; i < TOKENIZER_IDLE && !memory; i++)
     if (atomic_load_explicit(&owner->idle[i], memory_order_relaxed)) memory = atomic_exchange(&owner->idle[i], NULL);
-  if (!memory) memory = mem_zalloc(&owner->rt->mem, sizeof *memory);
-  if (memory) set_up(memory, &owner->rt->mem, with_origins);
+  if (!memory) {
+    memory = mem_alloc(&owner->rt->mem, sizeof *memory);
+    if (!memory) return NULL;
+    memset(memory, 0, ENCODE_MEMORY_ZEROED);
+  }
+  set_up(memory, &owner->rt->mem, with_origins);
   return memory;
 }
 

@@ -27,13 +27,13 @@ static inline uint32_t merge_pair(const bpe *b, uint32_t left, uint32_t right) {
 }
 
 static inline near_part merge_near(const bpe *b, const uint8_t *part, size_t bytes) {
-  if (bytes > 3 || !b->symbol_ranks || (part[0] | part[bytes / 2] | part[bytes - 1]) >= b->near_bytes)
+  if (bytes > 3 || !b->near_pairs || (part[0] | part[bytes / 2] | part[bytes - 1]) >= b->near_bytes)
     return (near_part){0, {0, 0, 0}};
   const uint32_t first = b->near_ids[part[0]], last = b->near_ids[part[bytes - 1]];
   if (bytes == 1) return (near_part){1, {first, 0, 0}};
-  const uint32_t rank = b->symbol_ranks[(size_t)part[0] << 8 | part[1]];
+  const uint32_t rank = bpe_near_rank(b, part[0], part[1]);
   if (bytes == 2) return near_pair(first, last, rank == BPE_NO_RANK ? BPE_NO_ID : b->results[rank]);
-  const uint32_t second = b->symbol_ranks[(size_t)part[1] << 8 | part[2]];
+  const uint32_t second = bpe_near_rank(b, part[1], part[2]);
   if ((rank & second) == BPE_NO_RANK) return (near_part){3, {first, b->near_ids[part[1]], last}};
   if (rank <= second) {
     const uint32_t left = b->results[rank];

@@ -66,13 +66,14 @@ typedef struct word_batch {
   uint32_t long_parts; /* that word_batch_parts merged one by one, where side by side they take less */
   held_words held;
   new_word words[BATCH_WORDS];
-  piece_key keys[BATCH_WORDS]; /* of those of at most LONG_WORD_BYTES */
-  uint8_t kept[BATCH_WORDS];   /* bytes of one that will be remembered; 0: it will not */
-  bpe_item parts[PARTS_MOST];  /* of all words, in order */
+  piece_key keys[BATCH_WORDS];     /* of those of at most LONG_WORD_BYTES */
+  uint8_t kept[BATCH_WORDS];       /* bytes of one that will be remembered; 0: it will not */
+  word seen[1 << SEEN_PARTS_BITS]; /* parts beyond ASCII, of which noise has few */
+  /* From here on all is written before it is read: what no text needs takes no memory of the system. */
+  bpe_item parts[PARTS_MOST]; /* of all words, in order */
   waiting_part waiting[PARTS_MOST];
   window_part window_parts[WINDOWS_MOST];
   viva_token window_ids[WINDOWS_MOST * BPE_ITEM_BYTES];
-  word seen[1 << SEEN_PARTS_BITS];                        /* parts beyond ASCII, of which noise has few */
   viva_token ids[BATCH_WORDS * WORD_IDS_MOST + WORD_IDS]; /* which may be read behind the last */
   uint8_t written[BATCH_WORDS * WORD_IDS_MOST];           /* words with their blanks written */
 } word_batch;

@@ -76,6 +76,19 @@ typedef struct outer_rows {
   ptrdiff_t row_stride, col_stride; /* elements */
 } outer_rows;
 
+/* A whole linear layer: rows of the outside, a product with what may follow it, rows of the outside. */
+typedef struct linear_outer_args {
+  size_t rows;
+  outer_rows x, y; /* [rows][w's cols], [rows][w's rows] */
+  input_mode mode; /* not F16 */
+  accumulation accumulate;
+  const weight *w,
+      *up; /* host structs, dev data; up: NULL, or y = silu(x · wᵀ + bias) · (x · upᵀ + up_bias) + after_bias */
+  activation act;                                /* NONE with up */
+  const outer_rows *bias, *up_bias, *after_bias; /* each a row [n], or NULL */
+  uint64_t *overflows;                           /* host; as store_rows', or NULL: not counted */
+} linear_outer_args;
+
 /* Rotates q and k in place (half-split pairing: i with i + rotary_dim/2; dimensions from rotary_dim on stay) and writes k and
  * v into the pages of the batch's rows. */
 typedef struct rope_append_args {
@@ -200,6 +213,9 @@ typedef struct backend_ops {
    * may be written or not. silu within 2^-20 (1 + |gate|) of itself. Errors: E_UNSUPPORTED: it does not take these, nothing was
    * done, linear and silu_mul do it. */
   viva_status (*linear_gated)(backend *b, const linear_args *args, viva_error *error);
+  /* Optional: load_rows, quantize_rows, linear (and silu_mul, silu as exact as linear_gated's) and store_rows as one. Errors:
+   * E_UNSUPPORTED: it does not take these, nothing was done, the others do it. */
+  viva_status (*linear_outer)(backend *b, const linear_outer_args *args, viva_error *error);
   /* Optional, each by itself: rmsnorm (of x [rows][n]) or silu_mul (of gate and up [rows][n]), then quantize_rows, in one pass,
    * for rows that nothing but products of codes reads. The same codes and scales; the rows themselves are written nowhere. mode
    * is not FLOAT. */

@@ -41,11 +41,12 @@ static viva_status call(const linear_kind *kind, const linear_request *request, 
   viva_tensor *out;
   if (request->output) *request->output = NULL;
   TRY(linear_check(kind, request, &job, &dtype, &o, error));
+  job.counts = o.overflows != NULL;
   TRY(make_output(request, &job, dtype, o.into, &out, error));
   viva_status status = linear_bring(&job, &held, error);
   if (status == VIVA_OK) status = run(&job, out, error);
   linear_drop(&held);
-  if (status == VIVA_OK && o.overflows) *o.overflows += job.overflows;
+  if (status == VIVA_OK && job.counts) *o.overflows += job.overflows;
   if (status == VIVA_OK && request->output)
     *request->output = out;
   else

@@ -35,6 +35,7 @@ typedef struct linear_job {
   accumulation accumulate;
   activation act;
   size_t rows, k, n;
+  int counts; /* 1: overflows are asked for */
   uint64_t overflows;
 } linear_job;
 

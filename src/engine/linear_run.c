@@ -1,4 +1,5 @@
-/* engine/linear_run.c: a checked linear call on the backend's table.
+/* engine/linear_run.c: a checked linear call on the backend's table: as one operation (linear_outer) where the backend has
+ * one for it, else
  *
  *   input ─ load_rows ─► x ─ quantize_rows ─► xq ─ linear ─► y (gate, up ─ silu_mul) ─ store_rows ─► output
  *
@@ -67,12 +68,19 @@ static viva_status make_workspace(const linear_job *job, workspace *s, viva_erro
   return VIVA_OK;
 }
 
+/* NULL without one. */
+static const outer_rows *bias_rows(const viva_tensor *bias, outer_rows *rows) {
+  if (!bias) return NULL;
+  *rows = (outer_rows){.dtype = bias->dtype, .data = bias->data, .col_stride = (ptrdiff_t)bias->strides[0]};
+  return rows;
+}
+
 /* A bias as FP32: one row. What is NaN in it stays so, in its column. */
 static viva_status load_bias(const linear_job *job, const workspace *s, const viva_tensor *from, float *to,
                              viva_error *error) {
   backend *b = job->engine->backend;
-  if (!from) return VIVA_OK;
-  const outer_rows row = {.dtype = from->dtype, .data = from->data, .col_stride = (ptrdiff_t)from->strides[0]};
+  outer_rows row;
+  if (!bias_rows(from, &row)) return VIVA_OK;
   return b->ops->load_rows(b, &row, 1, job->n, to, s->y_stride, s->bad, error);
 }
 
@@ -136,13 +144,38 @@ static viva_status run(linear_job *job, const workspace *s, viva_error *error) {
   return VIVA_OK;
 }
 
+/* -- as one operation */
+
+/* E_UNSUPPORTED: the backend has none for this job; nothing was done. */
+static viva_status run_outer(linear_job *job, viva_error *error) {
+  backend *b = job->engine->backend;
+  outer_rows bias, up_bias, after_bias;
+  linear_outer_args a = {.rows = job->rows,
+                         .mode = job->mode,
+                         .accumulate = job->accumulate,
+                         .w = job->weight,
+                         .up = job->up,
+                         .act = job->act,
+                         .bias = bias_rows(job->bias, &bias),
+                         .up_bias = bias_rows(job->up_bias, &up_bias),
+                         .after_bias = bias_rows(job->after_bias, &after_bias),
+                         .overflows = job->counts ? &job->overflows : NULL};
+  if (!b->ops->linear_outer || tensor_rows_at(&job->input, 0, job->rows, &a.x) < job->rows ||
+      tensor_rows_at(&job->output, 0, job->rows, &a.y) < job->rows)
+    return VIVA_E_UNSUPPORTED;
+  TRY(b->ops->linear_outer(b, &a, error));
+  return b->ops->upload_wait ? b->ops->upload_wait(b, error) : VIVA_OK; /* the output is written when a call returns */
+}
+
 viva_status linear_run(linear_job *job, viva_error *error) {
   backend *b = job->engine->backend;
+  viva_status status = run_outer(job, error);
+  if (status != VIVA_E_UNSUPPORTED) return status;
   const size_t chunk = chunk_of(job);
   workspace s;
   TRY(b->ops->reserve(b, chunk, 0, job->k > job->n ? job->k : job->n, error));
   TRY(make_workspace(job, &s, error));
-  const viva_status status = run(job, &s, error);
+  status = run(job, &s, error);
   b->ops->free(b, s.memory, NULL);
   return status;
 }

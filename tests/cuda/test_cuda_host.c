@@ -172,6 +172,27 @@ static int put(const float *logits, float *const *to, size_t rows, size_t n, voi
 static int top(step_queue q, const step_top_args *a, const step_work *w) {
   return (void)q, (void)a, (void)w, (int)next();
 }
+static int own_products; /* by our own kernels */
+static int make_rows(rows_type type, const void *x, size_t stride, int m, int k, rows_codes to, void *codes,
+                     float *scales, void *stream) {
+  (void)type, (void)x, (void)stride, (void)m, (void)k, (void)to, (void)codes, (void)scales, (void)stream;
+  return (int)next();
+}
+static int multiply_own(const gemm_problem *p, const gemm_operands *o, int count, void *stream) {
+  (void)p, (void)o, (void)stream;
+  own_products += count;
+  return (int)next();
+}
+static int load_bias(step_queue q, const outer_rows *from, size_t rows, size_t cols, float *to, size_t to_stride,
+                     uint8_t *bad) {
+  (void)q, (void)from, (void)rows, (void)cols, (void)to, (void)to_stride, (void)bad;
+  return (int)next();
+}
+static int count_some(step_queue q, viva_dtype dtype, const void *values, size_t count, unsigned long long *found) {
+  (void)q, (void)dtype, (void)values;
+  *found += count;
+  return (int)next();
+}
 static const cuda_kernels kernels = {.silu_mul = silu,
                                      .pack_rows = pack_some,
                                      .exchange = sum_piece,
@@ -179,7 +200,11 @@ static const cuda_kernels kernels = {.silu_mul = silu,
                                      .embed = embed,
                                      .gemv = gemv,
                                      .put = put,
-                                     .top = top};
+                                     .top = top,
+                                     .rows = make_rows,
+                                     .gemm = multiply_own,
+                                     .load_rows = load_bias,
+                                     .count_infinite = count_some};
 
 /* ---- a library that is NCCL's, or none */
 
@@ -246,6 +271,7 @@ static int begin(void **state) {
   fake.left = -1;
   pieces = 0;
   memset(&nccl, 0, sizeof nccl);
+  own_products = 0;
   return 0;
 }
 
@@ -503,6 +529,95 @@ static void packing_tells_places(void **state) {
   close_fake(o);
 }
 
+/* ---- whole layers */
+
+enum { LAYER_M = 600, LAYER_N = 128, LAYER_K = 256 };
+
+typedef struct layer {
+  opened o;
+  weight w;
+  outer_rows bias;
+  uint64_t overflows;
+  linear_outer_args args;
+} layer;
+
+static layer *layer_begin(void) {
+  static uint8_t memory[64] __attribute__((aligned(64))); /* nobody reads or writes it */
+  layer *l = calloc(1, sizeof *l);
+  l->o.rt = runtime_create(NULL, NULL, listen, NULL, VIVA_LOG_DEBUG);
+  assert_int_equal(cuda_open_with(l->o.rt, &api, &kernels, 0, &l->o.b, NULL), VIVA_OK);
+  l->w = (weight){.format = WEIGHT_FP8,
+                  .rows = LAYER_N,
+                  .cols = LAYER_K,
+                  .row_bytes = LAYER_K,
+                  .data = memory,
+                  .scales = memory,
+                  .scale_row_bytes = sizeof(float),
+                  .scales_type = SCALE_F32};
+  l->bias = (outer_rows){VIVA_F16, memory, 0, 1};
+  l->args = (linear_outer_args){.rows = LAYER_M,
+                                .x = {VIVA_F16, memory, LAYER_K, 1},
+                                .y = {VIVA_F16, memory, LAYER_N, 1},
+                                .mode = INPUT_E4M3,
+                                .accumulate = ACCUMULATE_FAST,
+                                .w = &l->w,
+                                .bias = &l->bias,
+                                .overflows = &l->overflows};
+  return l;
+}
+
+static viva_status layer_run(layer *l, viva_error *error) { return l->o.b->ops->linear_outer(l->o.b, &l->args, error); }
+
+static void layer_end(layer *l) {
+  fake.left = -1;
+  close_fake(l->o);
+  free(l);
+}
+
+static void layers_run_whole(void **state) {
+  layer *const l = layer_begin();
+  (void)state;
+  for (int i = 0; i < 3; i++) assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(own_products, 3);
+  assert_int_equal(l->overflows, 3 * LAYER_M * LAYER_N);
+  const int blocks = fake.blocks;
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(fake.blocks, blocks); /* nothing more is taken */
+  weight up = l->w;                      /* which lies behind, as gemm_ups_fit asks */
+  up.data = (const uint8_t *)l->w.data + 32;
+  l->args.up = &up;
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(own_products, 5);
+  l->args.rows = 100; /* few rows go another way, and so do results with gaps */
+  assert_int_equal(layer_run(l, NULL), VIVA_E_UNSUPPORTED);
+  l->args.rows = LAYER_M, l->args.y.row_stride++;
+  assert_int_equal(layer_run(l, NULL), VIVA_E_UNSUPPORTED);
+  assert_int_equal(own_products, 5);
+  layer_end(l);
+}
+
+/* Every call of the runtime and of the kernels fails in turn; a lost device stays lost. */
+static void layers_fail_whole(void **state) {
+  int failed = 0;
+  (void)state;
+  for (int i = 0; i < 100; i++) {
+    viva_error error = {0};
+    begin(NULL);
+    layer *const l = layer_begin();
+    fake.left = i;
+    fake.fault = i % 2 ? cudaErrorInvalidValue : cudaErrorIllegalAddress;
+    const viva_status status = layer_run(l, &error);
+    const int reached = fake.left < 0;
+    assert_int_equal(status, !reached ? VIVA_OK : i % 2 ? VIVA_E_INTERNAL : VIVA_E_DEVICE);
+    fake.left = -1;
+    assert_int_equal(layer_run(l, &error), reached && i % 2 == 0 ? VIVA_E_DEVICE : VIVA_OK);
+    failed += reached;
+    layer_end(l);
+    if (!reached) break;
+  }
+  assert_in_range(failed, 8, 99); /* memory three times, rows, bias, product, and counting */
+}
+
 /* ---- two devices, with NCCL and without */
 
 enum { PAIR = 2, LARGE = (1 << 18) + 5 };
@@ -629,6 +744,8 @@ int main(void) {
       cmocka_unit_test_setup(sums_by_nccl, begin),
       cmocka_unit_test_setup(joining_fails_whole, begin),
       cmocka_unit_test_setup(nobody_waits_for_who_gave_up, begin),
+      cmocka_unit_test_setup(layers_run_whole, begin),
+      cmocka_unit_test_setup(layers_fail_whole, begin),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -510,63 +510,293 @@ static void gated_products_are_right(void **state) {
   }
 }
 
-/* -- E4M3 rows times FP8 weights, summed in FP32 every 64 columns or in the tensor cores' own sums: what cuda_linear.c's kernels
- * came to at K 4096 is 2^-15.4 of Σ|x · w| and an RMS of 1.5e-4 of the results (full), 2^-13.2 and 4.9e-4 (fast). What docs/gpu.md
- * promises for it stands here. */
-static void sums_are_as_exact_as_asked(void **state) {
-  enum { M = 64, N = 128, K = 4096 };
+/* -- whole layers, from rows of the outside to rows of the outside, beside the operations one after the other */
+
+typedef struct layer {
+  const char *name;
+  const weight *w, *up;
+  input_mode mode;
+  viva_dtype from, to, bias;
+  activation act;
+  size_t m;
+  accumulation accumulate;
+} layer;
+
+enum { LAYER_WIDE = 8 }; /* columns between x's rows */
+
+static void *in_type(const float *values, size_t count, viva_dtype dtype) {
+  uint16_t *const to = malloc(count * sizeof *values);
+  if (dtype == VIVA_F32)
+    memcpy(to, values, count * sizeof *values);
+  else
+    for (size_t i = 0; i < count; i++) to[i] = dtype == VIVA_F16 ? f16_from_f32(values[i]) : bf16_from_f32(values[i]);
+  return to;
+}
+
+static float of_type(const void *from, size_t i, viva_dtype dtype) {
+  if (dtype == VIVA_F32) return ((const float *)from)[i];
+  const uint16_t bits = ((const uint16_t *)from)[i];
+  return dtype == VIVA_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+}
+
+static size_t type_bytes(viva_dtype dtype) { return dtype == VIVA_F32 ? sizeof(float) : sizeof(uint16_t); }
+
+/* Two roundings to the results' type, and of the sums what two orders may differ by, through an activation of slope 1.2 at
+ * most. */
+typedef struct layer_bound {
+  const float *expected, *gate, *up; /* gate, up: NULL, or as gated's */
+  two_orders orders[2];
+  double rounding;
+} layer_bound;
+
+static double layer_bound_at(const void *arg, size_t i) {
+  const layer_bound *b = arg;
+  const double rounded = 2 * b->rounding * fabs((double)b->expected[i]) + 0x1p-23;
+  const gated both = {b->gate, b->up, {b->orders[0], b->orders[1]}};
+  return rounded + (b->gate ? gated_bound(&both, i) : 1.2 * two_orders_bound(&b->orders[0], i));
+}
+
+static void put_bias(const float *values, size_t n, viva_dtype dtype, outer_rows *rows) {
+  void *const bytes = in_type(values, n, dtype);
+  *rows = (outer_rows){.dtype = dtype, .data = cuda_kit_put(&kit, bytes, n * type_bytes(dtype)), .col_stride = 1};
+  free(bytes);
+}
+
+/* The layer by load_rows, quantize_rows, linear, silu_mul and store_rows; gate and up: its sums. Returns the overflows. */
+static uint64_t one_after_the_other(const layer *l, const linear_outer_args *a, float *gate, float *up, void *y) {
+  const size_t m = l->m, n = l->w->rows, k = l->w->cols, bytes = m * n * sizeof(float);
+  float *const x = cuda_kit_put(&kit, NULL, m * k * sizeof *x), *const sums = cuda_kit_put(&kit, NULL, 2 * bytes);
+  float *const biases = cuda_kit_put(&kit, NULL, 3 * n * sizeof *biases);
+  uint8_t *const bad = cuda_kit_put(&kit, NULL, m);
+  const outer_rows *const all[3] = {a->bias, a->up_bias, a->after_bias};
+  uint64_t overflows = 0;
+  for (size_t i = 0; i < 3; i++)
+    if (all[i]) assert_int_equal(kit.ops->load_rows(kit.b, all[i], 1, n, biases + i * n, n, bad, NULL), VIVA_OK);
+  assert_int_equal(kit.ops->load_rows(kit.b, &a->x, m, k, x, k, bad, NULL), VIVA_OK);
+  linear_args args[2] = {{.m = m,
+                          .x = x,
+                          .x_stride = k,
+                          .input = l->mode,
+                          .w = a->w,
+                          .accumulate = l->accumulate,
+                          .bias = a->bias ? biases : NULL,
+                          .act = l->act,
+                          .y = sums,
+                          .y_stride = n}};
+  if (l->mode != INPUT_FLOAT) {
+    void *const codes = cuda_kit_put(&kit, NULL, kit.ops->quantized_bytes(kit.b, l->mode, m, k));
+    assert_int_equal(kit.ops->quantize_rows(kit.b, l->mode, x, k, m, k, codes, NULL), VIVA_OK);
+    args[0].xq = codes;
+  }
+  args[1] = args[0];
+  args[1].w = a->up, args[1].bias = a->up_bias ? biases + n : NULL, args[1].y = sums + m * n;
+  assert_int_equal(kit.ops->linear(kit.b, args, a->up ? 2 : 1, NULL), VIVA_OK);
+  if (a->up) {
+    cuda_kit_get(&kit, gate, sums, bytes), cuda_kit_get(&kit, up, sums + m * n, bytes);
+    assert_int_equal(kit.ops->silu_mul(kit.b, sums, sums + m * n, sums, m, n, n, NULL), VIVA_OK);
+  }
+  outer_rows to = a->y;
+  to.data = cuda_kit_put(&kit, NULL, m * n * type_bytes(l->to));
+  assert_int_equal(
+      kit.ops->store_rows(kit.b, sums, n, m, n, a->after_bias ? biases + 2 * n : NULL, bad, &to, &overflows, NULL),
+      VIVA_OK);
+  cuda_kit_get(&kit, y, to.data, m * n * type_bytes(l->to));
+  return overflows;
+}
+
+static void check_layer(const layer *l) {
+  const size_t m = l->m, n = l->w->rows, k = l->w->cols, wide = k + LAYER_WIDE, count = m * n;
+  uint64_t seed = m + n + (size_t)l->mode, overflows = 0;
+  float *x = malloc(m * k * sizeof *x), *rows = malloc(m * wide * sizeof *rows), *bias = malloc(3 * n * sizeof *bias);
+  float *gate = malloc(count * sizeof *gate), *up = malloc(count * sizeof *up);
+  float *expected = malloc(count * sizeof *expected), *got = malloc(count * sizeof *got);
+  void *there = malloc(count * sizeof(float)), *alone = malloc(count * sizeof(float));
+  outer_rows biases[3];
+  fill_rows(x, m, k, 1, &seed);
+  kit_fill(bias, 3 * n, &seed);
+  for (size_t i = 0; i < m; i++) memcpy(rows + i * wide, x + i * k, k * sizeof *x);
+  if (l->from != VIVA_F32)
+    for (size_t c = 0; c < k; c++) x[2 * k + c] *= 1e-4f, rows[2 * wide + c] *= 1e-4f; /* what F16 holds */
+  void *typed = in_type(rows, m * wide, l->from);
+  weight far = cuda_kit_weight(&kit, l->w), far_up = {0};
+  if (l->up) far_up = cuda_kit_weight(&kit, l->up);
+  const int behind =
+      !l->up || (uintptr_t)far.data < (uintptr_t)far_up.data; /* the allocator may have it the other way */
+  for (size_t i = 0; i < 3; i++) put_bias(bias + i * n, n, l->bias, &biases[i]);
+  const linear_outer_args a = {
+      .rows = m,
+      .x = {l->from, cuda_kit_put(&kit, typed, m * wide * type_bytes(l->from)), (ptrdiff_t)wide, 1},
+      .y = {l->to, cuda_kit_put(&kit, NULL, count * type_bytes(l->to)), (ptrdiff_t)n, 1},
+      .mode = l->mode,
+      .accumulate = l->accumulate,
+      .w = behind ? &far : &far_up,
+      .up = !l->up   ? NULL
+            : behind ? &far_up
+                     : &far,
+      .act = l->act,
+      .bias = &biases[0],
+      .up_bias = l->up ? &biases[1] : NULL,
+      .after_bias = l->up ? &biases[2] : NULL,
+      .overflows = &overflows};
+  const uint64_t expected_overflows = one_after_the_other(l, &a, gate, up, alone);
+  assert_int_equal(kit.ops->linear_outer(kit.b, &a, NULL), VIVA_OK);
+  cuda_kit_get(&kit, there, a.y.data, count * type_bytes(l->to));
+  for (size_t i = 0; i < count; i++) expected[i] = of_type(alone, i, l->to), got[i] = of_type(there, i, l->to);
+  layer_bound bound = {.expected = expected,
+                       .rounding = l->to == VIVA_F16    ? 0x1p-11
+                                   : l->to == VIVA_BF16 ? 0x1p-8
+                                                        : 0x1p-22};
+  float *sizes[2] = {NULL, NULL};
+  if (l->up) bound.gate = gate, bound.up = up;
+  for (size_t i = 0; i < (l->up ? 2 : 1); i++) {
+    const weight *const of = l->up && (i == 0) != behind ? l->up : l->w;
+    sizes[i] = sizes_of_weight(of, x, m);
+    bound.orders[i] = (two_orders){sizes[i], relative_of(of, l->mode)};
+  }
+  (void)cuda_kit_near(l->name, expected, got, count, layer_bound_at, &bound);
+  assert_int_equal(overflows, expected_overflows);
+  for (int i = 0; i < 3; i++) { /* equal calls, equal bits */
+    assert_int_equal(kit.ops->linear_outer(kit.b, &a, NULL), VIVA_OK);
+    cuda_kit_get(&kit, alone, a.y.data, count * type_bytes(l->to));
+    assert_memory_equal(alone, there, count * type_bytes(l->to));
+  }
+  cuda_kit_drop(&kit);
+  free(x), free(rows), free(bias), free(gate), free(up), free(expected), free(got), free(there), free(alone),
+      free(typed);
+  free(sizes[0]), free(sizes[1]);
+}
+
+static void whole_layers_are_right(void **state) {
+  static const struct {
+    weight_format format;
+    uint32_t block;
+    scale_type scale;
+    input_mode mode;
+    const char *name;
+  } forms[] = {{WEIGHT_FP8, 0, SCALE_F32, INPUT_E4M3, "a layer, FP8, codes"},
+               {WEIGHT_FP8, 0, SCALE_F32, INPUT_FLOAT, "a layer, FP8"},
+               {WEIGHT_FP8, 16, SCALE_F32, INPUT_FLOAT, "a layer, FP8 in 16"},
+               {WEIGHT_NVFP4, 16, SCALE_E4M3, INPUT_FLOAT, "a layer, NVFP4"},
+               {WEIGHT_INT8_24, 0, SCALE_F32, INPUT_INT8, "a layer, INT8 2:4, codes"},
+               {WEIGHT_INT4_24, 0, SCALE_F32, INPUT_INT8, "a layer, INT4 2:4, codes"},
+               {WEIGHT_BF16, 0, SCALE_F32, INPUT_FLOAT, "a layer, BF16"}};
+  static const struct {
+    size_t m; /* a part of a third tile; whole tiles and halves */
+    viva_dtype from, to, bias;
+  } types[] = {{300, VIVA_F16, VIVA_F16, VIVA_F16},
+               {700, VIVA_BF16, VIVA_BF16, VIVA_BF16},
+               {640, VIVA_F32, VIVA_F16, VIVA_F16},
+               {640, VIVA_F16, VIVA_F32, VIVA_F32}};
+  enum { N = 136, K = 256 };
+  (void)state;
+  for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
+    uint64_t seed = f + 50;
+    const int dense = forms[f].format <= WEIGHT_F16;
+    weight w[2];
+    for (size_t i = 0; i < 2; i++)
+      w[i] = dense ? kit_weight(forms[f].format, N, K, 0, &seed)
+                   : kit_packed(forms[f].format, N, K, 0, forms[f].block, forms[f].scale, &seed);
+    const int up_fits = forms[f].format != WEIGHT_NVFP4 || weight_row_scale(&w[0], 0) == weight_row_scale(&w[1], 0);
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+      layer l = {.name = forms[f].name,
+                 .w = &w[0],
+                 .mode = forms[f].mode,
+                 .from = types[t].from,
+                 .to = types[t].to,
+                 .bias = types[t].bias,
+                 .m = types[t].m,
+                 .accumulate = t % 2 ? ACCUMULATE_FULL : ACCUMULATE_FAST};
+      check_layer(&l);
+      if (l.to != VIVA_F32) l.act = ACTIVATION_GELU_TANH, check_layer(&l);
+      l.act = ACTIVATION_NONE, l.up = &w[1];
+      if (up_fits) check_layer(&l);
+    }
+    kit_weight_free(&w[0]), kit_weight_free(&w[1]);
+  }
+}
+
+/* -- E4M3 rows times FP8 weights, summed in FP32 every so many columns or in the tensor cores' own sums: what our own kernels came
+ * to at K 4096 is 2^-15.4 of Σ|x · w| and an RMS of 1.5e-4 of the results (full), 2^-13.2 and 4.9e-4 (fast). What docs/gpu.md
+ * promises for it stands here. Whole layers' results are rounded to F16, which at most adds 2^-11 of each and is taken off. */
+enum { EXACT_M = 512, EXACT_N = 128, EXACT_K = 4096 };
+
+static void sums_are_near(const char *name, accumulation how, const weight *w, const float *x, size_t m,
+                          const float *got, double rounding) {
   static const double most[] = {[ACCUMULATE_FULL] = 0x1p-15, [ACCUMULATE_FAST] = 0x1p-12};
   static const double rms[] = {[ACCUMULATE_FULL] = 2e-4, [ACCUMULATE_FAST] = 2e-3};
+  double largest = 0, errors = 0, values = 0;
+  double *weights = malloc((size_t)EXACT_N * EXACT_K * sizeof *weights), row[EXACT_K];
+  for (size_t i = 0; i < (size_t)EXACT_N * EXACT_K; i++) weights[i] = kit_weight_at(w, i / EXACT_K, i % EXACT_K);
+  for (size_t i = 0; i < m; i++) {
+    float row_most = 0;
+    for (size_t c = 0; c < EXACT_K; c++) row_most = fmaxf(row_most, fabsf(x[i * EXACT_K + c]));
+    const float scale = row_most / 448;
+    for (size_t c = 0; c < EXACT_K; c++)
+      row[c] = (double)e4m3_to_f32(e4m3_from_f32(x[i * EXACT_K + c] / scale)) * (double)scale;
+    for (size_t j = 0; j < EXACT_N; j++) {
+      double sum = 0, size = 0;
+      for (size_t c = 0; c < EXACT_K; c++) {
+        const double v = row[c] * weights[j * EXACT_K + c];
+        sum += v, size += fabs(v);
+      }
+      const double off = fmax(fabs((double)got[i * EXACT_N + j] - sum) - rounding * fabs(sum), 0);
+      largest = fmax(largest, off / size);
+      errors += off * off, values += sum * sum;
+    }
+  }
+  print_message("FP8 times FP8, K %d, %s, %s: largest error 2^%.1f of the terms, RMS %.2g of the results\n", EXACT_K,
+                name, how == ACCUMULATE_FAST ? "fast" : "full", log2(largest), sqrt(errors / values));
+  assert_true(largest <= most[how]);
+  assert_true(sqrt(errors / values) <= rms[how]);
+  free(weights);
+}
+
+static void sums_are_as_exact_as_asked(void **state) {
+  enum { M = 64, N = EXACT_N, K = EXACT_K };
   uint64_t seed = 3;
   weight w = kit_packed(WEIGHT_FP8, N, K, 0, 0, SCALE_F32, &seed);
   weight far = cuda_kit_weight(&kit, &w);
-  float *x = malloc(M * K * sizeof *x), *got = malloc(M * N * sizeof *got);
+  float *x = malloc(EXACT_M * K * sizeof *x), *got = malloc(EXACT_M * N * sizeof *got);
+  uint16_t *halves = malloc(EXACT_M * N * sizeof *halves);
   const size_t far_bytes = kit.ops->quantized_bytes(kit.b, INPUT_E4M3, M, K);
   (void)state;
-  kit_fill(x, M * K, &seed);
-  const float *far_x = cuda_kit_put(&kit, x, M * K * sizeof *x);
+  kit_fill(x, (size_t)EXACT_M * K, &seed);
+  float *const far_x = cuda_kit_put(&kit, x, EXACT_M * K * sizeof *x);
   void *far_codes = cuda_kit_put(&kit, NULL, far_bytes);
-  float *y = cuda_kit_put(&kit, NULL, M * N * sizeof *got);
+  float *y = cuda_kit_put(&kit, NULL, EXACT_M * N * sizeof *got);
   assert_int_equal(kit.ops->quantize_rows(kit.b, INPUT_E4M3, far_x, K, M, K, far_codes, NULL), VIVA_OK);
   for (accumulation how = ACCUMULATE_FULL; how <= ACCUMULATE_FAST; how++) {
     const linear_args a = {
         .m = M, .input = INPUT_E4M3, .xq = far_codes, .w = &far, .accumulate = how, .y = y, .y_stride = N};
-    double largest = 0, errors = 0, values = 0;
     assert_int_equal(kit.ops->linear(kit.b, &a, 1, NULL), VIVA_OK);
     cuda_kit_get(&kit, got, y, M * N * sizeof *got);
-    for (size_t i = 0; i < M; i++) {
-      float row_most = 0;
-      for (size_t c = 0; c < K; c++) row_most = fmaxf(row_most, fabsf(x[i * K + c]));
-      const float scale = row_most / 448;
-      for (size_t j = 0; j < N; j++) {
-        double sum = 0, size = 0;
-        for (size_t c = 0; c < K; c++) {
-          const double v = (double)e4m3_to_f32(e4m3_from_f32(x[i * K + c] / scale)) * scale * kit_weight_at(&w, j, c);
-          sum += v, size += fabs(v);
-        }
-        const double off = fabs(got[i * N + j] - sum);
-        largest = fmax(largest, off / size);
-        errors += off * off, values += sum * sum;
-      }
-    }
-    print_message("FP8 times FP8, K %d, %s: largest error 2^%.1f of the terms, RMS %.2g of the results\n", K,
-                  how == ACCUMULATE_FAST ? "fast" : "full", log2(largest), sqrt(errors / values));
-    assert_true(largest <= most[how]);
-    assert_true(sqrt(errors / values) <= rms[how]);
+    sums_are_near("64 rows", how, &w, x, M, got, 0);
+    const linear_outer_args whole = {.rows = EXACT_M,
+                                     .x = {VIVA_F32, far_x, K, 1},
+                                     .y = {VIVA_F16, y, N, 1},
+                                     .mode = INPUT_E4M3,
+                                     .accumulate = how,
+                                     .w = &far};
+    assert_int_equal(kit.ops->linear_outer(kit.b, &whole, NULL), VIVA_OK);
+    cuda_kit_get(&kit, halves, y, EXACT_M * N * sizeof *halves);
+    for (size_t i = 0; i < (size_t)EXACT_M * N; i++) got[i] = f16_to_f32(halves[i]);
+    sums_are_near("a whole layer", how, &w, x, EXACT_M, got, 0x1p-11);
   }
   cuda_kit_drop(&kit);
   kit_weight_free(&w);
-  free(x), free(got);
+  free(x), free(got), free(halves);
 }
 
-int main(void) {
+/* test_cuda_linear [PATTERN]: only the cases that it fits. */
+int main(int argc, char **argv) {
   const int missing = cuda_kit_open(&kit, RESIDUAL_ROWS, 64, 1024);
   if (missing) return missing;
+  if (argc > 1) cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tall_tiles_are_right),       cmocka_unit_test(products_are_right),
       cmocka_unit_test(residuals_are_one_addition), cmocka_unit_test(products_together_are_those_alone),
       cmocka_unit_test(long_rows_are_those_alone),  cmocka_unit_test(gated_products_are_right),
-      cmocka_unit_test(sums_are_as_exact_as_asked)};
+      cmocka_unit_test(whole_layers_are_right),     cmocka_unit_test(sums_are_as_exact_as_asked)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   cuda_kit_close(&kit);
   return failed;

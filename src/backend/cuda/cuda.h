@@ -7,6 +7,7 @@
  *   cuda_weights.c   second forms of weights: the order of pack/gemv_order.h
  *   cuda_pack.c      rows of weights packed there
  *   cuda_linear.c    products: which kernel runs which
+ *   cuda_outer.c     whole linear layers, from rows of the outside to rows of the outside
  *   cuda_step.c      the other operations
  *   cuda_decode.c    a whole step of few rows as one launch of a captured graph
  *
@@ -100,6 +101,7 @@ viva_status cuda_pack_rows(backend *b, const pack_spec *spec, size_t all_rows, s
                            size_t rows, const outer_rows *values, pack_place *bad, viva_error *error);
 viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_error *error);
 viva_status cuda_linear_gated(backend *b, const linear_args *args, viva_error *error);
+viva_status cuda_linear_outer(backend *b, const linear_outer_args *args, viva_error *error);
 int cuda_takes_f16(backend *b, const linear_args *args, size_t count);
 size_t cuda_quantized_bytes(backend *b, input_mode mode, size_t m, size_t k);
 viva_status cuda_quantize_rows(backend *b, input_mode mode, const float *x, size_t x_stride, size_t m, size_t k,

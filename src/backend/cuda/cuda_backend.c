@@ -231,6 +231,7 @@ const backend_ops backend_cuda = {
     .turn_attention = cuda_turn_attention,
     .silu_mul = cuda_silu_mul,
     .linear_gated = cuda_linear_gated,
+    .linear_outer = cuda_linear_outer,
     .rmsnorm_codes = cuda_rmsnorm_codes,
     .silu_mul_codes = cuda_silu_mul_codes,
     .take_rows = cuda_take_rows,

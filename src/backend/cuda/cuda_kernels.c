@@ -79,6 +79,7 @@ const cuda_kernels cuda_kernels_compiled = {
     .take_rows = step_take_rows,
     .load_rows = step_load_rows,
     .store_rows = step_store_rows,
+    .count_infinite = step_count_infinite,
     .rope_append = step_rope_append,
     .angles = step_angles,
     .row_angles = step_row_angles,

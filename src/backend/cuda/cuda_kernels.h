@@ -51,6 +51,7 @@ typedef struct cuda_kernels {
   int (*load_rows)(step_queue q, const outer_rows *from, size_t rows, size_t cols, float *to, size_t to_stride,
                    uint8_t *bad);
   int (*store_rows)(step_queue q, const step_store_args *a);
+  int (*count_infinite)(step_queue q, viva_dtype dtype, const void *values, size_t count, unsigned long long *found);
   int (*rope_append)(step_queue q, const rope_append_args *a, const float *q_norm, const float *k_norm, float eps);
   int (*angles)(step_queue q, const batch_span *span, const batch_turn *turn, float *cos_sin);
   int (*row_angles)(step_queue q, const step_row_angles_args *a);

@@ -13,7 +13,7 @@
  *
  * FP32 rows enter as FP16, a row that it cannot hold divided by a power of two. Rows of codes enter as they are, or, where the
  * weights are of another kind, as FP16, which holds every code. */
-#include "backend/cuda/cuda.h"
+#include "backend/cuda/cuda_linear.h"
 
 /* Rows of FP8 and NVFP4 that are gemv.h's. 8 layers of the 8B, 24 sequences: 20,465 (NVFP4 14,148) tok/s, by gemm.h 19,327
  * (13,885); 32: 22,093 (16,877), by gemm.h 24,781 (17,842). */
@@ -86,23 +86,12 @@ static int joins(const linear_args *a, const linear_args *b) {
 
 /* ---- many rows, sm_90a */
 
-typedef enum made_of { AS_IT_IS = 0, EXPANDED = 1, BF16_AS_F16 = 2 } made_of;
-
-typedef struct large_way {
-  gemm_kind kind;
-  made_of weights;
-  expand_to to;    /* EXPANDED */
-  int half;        /* x enters as FP16 */
-  size_t expanded; /* bytes of codes, of index */
-  size_t index;
-} large_way;
-
 static int whole_rows(const weight *w) {
   if (w->format == WEIGHT_NVFP4) return w->row_bytes == w->cols / 2 && w->scale_row_bytes == w->cols / 16;
   return w->row_bytes == w->cols * (w->format == WEIGHT_F16 ? 2 : 1);
 }
 
-static large_way way_of(const linear_args *a) {
+large_way cuda_large_way(const linear_args *a) {
   const weight *w = a->w;
   const int sparse = w->format == WEIGHT_INT8_24 || w->format == WEIGHT_INT4_24;
   const int integers = a->input == INPUT_INT8 || a->input == INPUT_INT4;
@@ -152,11 +141,11 @@ static size_t small_rows(const linear_args *a, const large_way *way) {
   return widened && floats && plain_scales(a->w, way) ? CUDA_GEMV_ROWS : GEMV_MOST_ROWS;
 }
 
-static int runs_large(const cuda_backend *c, const linear_args *a) {
+int cuda_large_runs(const cuda_backend *c, const linear_args *a) {
   const weight *w = a->w;
   if (c->gpu.major != 9 || a->m <= GEMV_SURE_ROWS || w->format == WEIGHT_F32 || w->pairs) return 0;
   if (a->m > INT32_MAX / 2 || (uintptr_t)w->data % 16) return 0;
-  const large_way way = way_of(a);
+  const large_way way = cuda_large_way(a);
   if (a->m <= small_rows(a, &way)) return 0;
   if (way.weights == EXPANDED && gemm_expand_refusal(w, way.to)) return 0;
   if (way.weights == BF16_AS_F16 && w->row_bytes != w->cols * 2) return 0;
@@ -172,13 +161,17 @@ static int writes_y(const linear_args *a) {
 
 /* 1 when nothing but the rows takes room, so that products of the same rows may be one launch. */
 static int needs_no_room(const linear_args *a) {
-  const large_way way = way_of(a);
+  const large_way way = cuda_large_way(a);
   return way.weights == AS_IT_IS && plain_scales(a->w, &way) && writes_y(a);
 }
 
-/* Fills the operands that are the weight's. */
-static viva_status large_weights(cuda_backend *c, const weight *w, const large_way *way, gemm_operands *o,
-                                 viva_error *error) {
+size_t cuda_large_room(const weight *w, const large_way *way) {
+  if (way->weights == AS_IT_IS && plain_scales(w, way)) return 0;
+  return cuda_align(way->expanded) + cuda_align(way->index) + cuda_align(w->rows * sizeof(float));
+}
+
+viva_status cuda_large_weights(cuda_backend *c, const weight *w, const large_way *way, void *room, gemm_operands *o,
+                               viva_error *error) {
   const size_t codes = cuda_align(way->expanded), index = cuda_align(way->index);
   const int unscaled = way->kind == GEMM_NVFP4_F16 || w->format == WEIGHT_F16;
   o->scale = way->kind == GEMM_NVFP4_F16 ? weight_row_scale(w, 0) : 1;
@@ -189,8 +182,7 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
     o->channel_scale = unscaled ? NULL : w->scales;
     return VIVA_OK;
   }
-  TRY(cuda_room_fit(c, &c->expanded, codes + index + w->rows * sizeof(float), error));
-  uint8_t *dev = c->expanded.dev;
+  uint8_t *dev = room;
   o->made = way->weights != AS_IT_IS;
   float *scales = (float *)(void *)(dev + codes + index);
   o->channel_scale = scales;
@@ -207,6 +199,13 @@ static viva_status large_weights(cuda_backend *c, const weight *w, const large_w
   if (w->format == WEIGHT_NVFP4) o->scale = weight_row_scale(w, 0);
   const expand_target target = {.to = way->to, .codes = dev, .index = dev + codes, .channel_scale = scales};
   return cuda_check(c, (cudaError_t)c->kernels->expand(w, &target, c->stream), "expanding weights", error);
+}
+
+/* The same in the engine's room for it. */
+static viva_status large_weights(cuda_backend *c, const weight *w, const large_way *way, gemm_operands *o,
+                                 viva_error *error) {
+  TRY(cuda_room_fit(c, &c->expanded, cuda_large_room(w, way), error));
+  return cuda_large_weights(c, w, way, c->expanded.dev, o, error);
 }
 
 /* Room for few rows' parts to meet: its counters are 0. */
@@ -245,7 +244,7 @@ static viva_status multiply_large(cuda_backend *c, const linear_args *a, size_t 
   gemm_problem p[GEMM_MOST_PARTS];
   gemm_operands o[GEMM_MOST_PARTS];
   for (size_t i = 0; i < count; i++) {
-    const large_way way = way_of(&a[i]);
+    const large_way way = cuda_large_way(&a[i]);
     p[i] = large_problem(&a[i], &way);
     TRY(large_operands(c, &a[i], &way, rows, &o[i], error));
   }
@@ -266,9 +265,9 @@ static viva_status multiply_large(cuda_backend *c, const linear_args *a, size_t 
 /* args: gate, up. 1 when the kernel makes both of them, and gate's place takes the result. */
 static int runs_gated(const cuda_backend *c, const linear_args *args) {
   const linear_args *gate = &args[0], *up = &args[1];
-  if (!runs_large(c, gate) || !runs_large(c, up) || gate->m != up->m || !joins(gate, up)) return 0;
+  if (!cuda_large_runs(c, gate) || !cuda_large_runs(c, up) || gate->m != up->m || !joins(gate, up)) return 0;
   if (gate->w->rows != up->w->rows || gate->residual || up->residual || up->act != ACTIVATION_NONE) return 0;
-  const large_way way = way_of(gate);
+  const large_way way = cuda_large_way(gate);
   if (way.kind == GEMM_NVFP4_F16 && weight_row_scale(gate->w, 0) != weight_row_scale(up->w, 0)) return 0;
   const gemm_operands o = {
       .w = gate->w->data, .index = gate->w->scales, .up = {.w = up->w->data, .index = up->w->scales}};
@@ -278,7 +277,7 @@ static int runs_gated(const cuda_backend *c, const linear_args *args) {
 /* output: GEMM_F32, or GEMM_F16 of up to GEMM_FEW_TOKENS rows. */
 static viva_status multiply_gated(cuda_backend *c, const linear_args *args, gemm_output output, half_rows *rows,
                                   viva_error *error) {
-  const large_way way = way_of(&args[0]);
+  const large_way way = cuda_large_way(&args[0]);
   gemm_problem p = large_problem(&args[0], &way);
   gemm_operands o, up;
   p.act = GEMM_SWIGLU;
@@ -298,15 +297,15 @@ viva_status cuda_linear_gated(backend *b, const linear_args *args, viva_error *e
 
 /* 1 when b can be a part of a's launch. */
 static int joins_large(const cuda_backend *c, const linear_args *a, const linear_args *b) {
-  return runs_large(c, b) && a->m == b->m && joins(a, b) && way_of(a).kind == way_of(b).kind && needs_no_room(a) &&
-         needs_no_room(b);
+  return cuda_large_runs(c, b) && a->m == b->m && joins(a, b) && cuda_large_way(a).kind == cuda_large_way(b).kind &&
+         needs_no_room(a) && needs_no_room(b);
 }
 
 /* ---- the same within a captured step */
 
 int cuda_many_taken(const cuda_backend *c, const linear_args *args, size_t count, int gated) {
   if (gated) return runs_gated(c, args);
-  if (args->m > GEMM_FEW_TOKENS || !runs_large(c, args) || !needs_no_room(args)) return 0;
+  if (args->m > GEMM_FEW_TOKENS || !cuda_large_runs(c, args) || !needs_no_room(args)) return 0;
   for (size_t i = 1; i < count; i++)
     if (!joins_large(c, args, &args[i])) return 0;
   return 1;
@@ -328,12 +327,12 @@ static viva_status multiply(cuda_backend *c, const linear_args *args, size_t cou
     const linear_args *a = &args[i];
     together = 1;
     if (i > 0 && (a->m != args->m || a->w->cols != args->w->cols)) rows.from = NULL;
-    if (runs_large(c, a)) {
+    if (cuda_large_runs(c, a)) {
       while (i + together < count && together < GEMM_MOST_PARTS && joins_large(c, a, &a[together])) together++;
       TRY(multiply_large(c, a, together, &rows, error));
     } else if (runs_small(a)) {
       while (i + together < count && together < GEMV_MOST_PARTS && runs_small(&a[together]) &&
-             !runs_large(c, &a[together]) && joins(a, &a[together]))
+             !cuda_large_runs(c, &a[together]) && joins(a, &a[together]))
         together++;
       TRY(multiply_small(c, a, together, &rows, error));
     } else {
@@ -352,7 +351,7 @@ viva_status cuda_linear(backend *b, const linear_args *args, size_t count, viva_
 int cuda_takes_f16(backend *b, const linear_args *args, size_t count) {
   for (size_t i = 0; i < count; i++) {
     const linear_args *a = &args[i];
-    if (runs_large(cuda_of(b), a) ? !way_of(a).half : !runs_small(a)) return 0;
+    if (cuda_large_runs(cuda_of(b), a) ? !cuda_large_way(a).half : !runs_small(a)) return 0;
   }
   return 1;
 }

@@ -96,6 +96,9 @@ typedef struct step_store_args {
 } step_store_args;
 int step_store_rows(step_queue q, const step_store_args *a);
 
+/* *found grows by the infinities among count values side by side. dtype: F32, F16 or BF16. */
+int step_count_infinite(step_queue q, viva_dtype dtype, const void *values, size_t count, unsigned long long *found);
+
 /* -- rotation and cache (step_rope.cu) */
 
 /* backend.h's rope_append. q_norm, k_norm: gains [head_dim] of an RMSNorm of each head before the rotation, or NULL;

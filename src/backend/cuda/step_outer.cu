@@ -75,3 +75,29 @@ int step_store_rows(step_queue q, const step_store_args *a) {
   default: return cudaErrorInvalidValue;
   }
 }
+
+/* -- infinities among values that lie side by side */
+
+template <class Outer>
+static __global__ void count_kernel(const Outer *values, size_t count, unsigned long long *found) {
+  step_begin_kernel();
+  unsigned infinite = 0;
+  for (size_t i = blockIdx.x * (size_t)OUTER_THREADS + threadIdx.x; i < count; i += gridDim.x * (size_t)OUTER_THREADS)
+    infinite += magnitude(outer_value(values[i])) == STEP_INFINITE;
+  infinite = __reduce_add_sync(~0u, infinite);
+  if (infinite && threadIdx.x % STEP_WARP == 0) atomicAdd(found, (unsigned long long)infinite);
+}
+
+#define COUNT_BLOCKS 1024
+
+int step_count_infinite(step_queue q, viva_dtype dtype, const void *values, size_t count, unsigned long long *found) {
+  const dim3 grid(COUNT_BLOCKS);
+  switch (dtype) {
+  case VIVA_F32: return step_launch(q, count_kernel<float>, grid, OUTER_THREADS, (const float *)values, count, found);
+  case VIVA_F16: return step_launch(q, count_kernel<__half>, grid, OUTER_THREADS, (const __half *)values, count, found);
+  case VIVA_BF16:
+    return step_launch(q, count_kernel<__nv_bfloat16>, grid, OUTER_THREADS, (const __nv_bfloat16 *)values, count,
+                       found);
+  default: return cudaErrorInvalidValue;
+  }
+}

@@ -156,8 +156,12 @@ static viva_status provide(kv_pool *p, size_t count, int exact, viva_error *erro
   while (p->free_count < p->promised + count) {
     const size_t pages = slab_pages(p, p->promised + count - p->free_count, exact);
     if (pages == 0) return too_few(p, error);
-    viva_status status = add_slab(p, pages, error);
-    if (status == VIVA_E_MEMORY && pages > 1) status = add_slab(p, 1, error); /* there may be room for less */
+    viva_error refused = {0};
+    viva_status status = add_slab(p, pages, &refused);
+    if (status == VIVA_E_MEMORY && pages > 1)
+      status = add_slab(p, 1, error); /* there may be room for less */
+    else if (status && error)
+      *error = refused;
     if (status) return status;
   }
   return VIVA_OK;

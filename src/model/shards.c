@@ -22,7 +22,8 @@ typedef struct shard {
   float *values;
   size_t top_room;
   uint8_t nan[BUDGET_LOGIT_ROWS];
-  int refused; /* the step in one call */
+  int refused;    /* the step in one call */
+  int unreserved; /* there was no memory for sums that are sent ahead */
 } shard;
 
 /* What a step needs room for: rows, its description, top results of a row. */
@@ -137,13 +138,17 @@ void shards_free(shards *s) {
 static viva_status reserve_top(const shards *s, shard *own, size_t top, viva_error *error) {
   mem *m = memory_of(s);
   if (own->top_room >= top) return VIVA_OK;
+  viva_token *ids = mem_array(m, BUDGET_LOGIT_ROWS * top, sizeof *ids);
+  float *values = mem_array(m, BUDGET_LOGIT_ROWS * top, sizeof *values);
+  if (!ids || !values) { /* what is there stays: another thread's step may have asked for it */
+    mem_free(m, ids);
+    mem_free(m, values);
+    return error_set(error, VIVA_E_MEMORY, "no memory for the %zu largest logits of %d rows", top, BUDGET_LOGIT_ROWS);
+  }
   mem_free(m, own->ids);
   mem_free(m, own->values);
-  own->top_room = 0;
-  own->ids = mem_array(m, BUDGET_LOGIT_ROWS * top, sizeof *own->ids);
-  own->values = mem_array(m, BUDGET_LOGIT_ROWS * top, sizeof *own->values);
-  if (!own->ids || !own->values)
-    return error_set(error, VIVA_E_MEMORY, "no memory for the %zu largest logits of %d rows", top, BUDGET_LOGIT_ROWS);
+  own->ids = ids;
+  own->values = values;
   own->top_room = top;
   return VIVA_OK;
 }
@@ -155,10 +160,12 @@ static viva_status fit_job(void *arg, size_t number, viva_error *error) {
   exchange *e = s->ranks->exchange;
   room.kept = BUDGET_LOGIT_ROWS; /* logits are made on the device, whoever has them in the end */
   const size_t rows = s->asked.rows, top = s->asked.top, half = exchange_half(e, rows);
+  own->unreserved = 0;
   if (half) room.blocks = FORWARD_BATCHES;
   if (half && e->ops->reserve) {
     const viva_status status = e->ops->reserve(e, number, own->b, half * own->w->layout.hidden, error);
     if (status && status != VIVA_E_MEMORY) return status; /* without room sums are not sent ahead */
+    own->unreserved = status != VIVA_OK;
   }
   TRY(work_fit(&own->work, own->w, rows, room, error));
   return reserve_top(s, own, top < own->dec.vocab ? top : own->dec.vocab, error);
@@ -189,6 +196,13 @@ static int has_been_fitted(const shards *s) {
          has->room.spans >= asked->room.spans && has->room.pages >= asked->room.pages;
 }
 
+/* Where a rank has no room for sums that are sent ahead, the next step asks again. */
+static int all_reserved(const shards *s) {
+  for (size_t i = 0; i < s->ranks->count; i++)
+    if (s->each[i].unreserved) return 0;
+  return 1;
+}
+
 viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva_error *error) {
   viva_status status = VIVA_OK;
   TRY(begin_job(s, error));
@@ -196,7 +210,7 @@ viva_status shards_fit(shards *s, size_t rows, batch_room room, size_t top, viva
   if (!has_been_fitted(s)) {
     s->step = 0; /* rows may move */
     status = ranks_run(s->ranks, fit_job, s, 0, error);
-    s->has = status ? (step_room){.rows = 0} : larger_room(s->has, s->asked);
+    s->has = status || !all_reserved(s) ? (step_room){.rows = 0} : larger_room(s->has, s->asked);
   }
   pthread_mutex_unlock(&s->lock);
   return status;

@@ -211,6 +211,9 @@ static void sums_sent_ahead(void **state) {
 /* Of 2,100 positions, whose products are of other kernels: FP16 rows are off by up to 2^-11 of a value, and these random models
  * have scores of some 40 (test_cuda_decode.c). */
 #define LONG_BOUND 0x1p-4f
+/* Rows of E4M3 have 3 bits after the first: one in some hundred values falls to its neighbour, 2^-4 of it away. Rows of another
+ * prompt, or of another share, are off by as much as the largest logit. */
+#define LONG_BOUND_FP8 0x1p-2f
 
 typedef struct outcome {
   float prefill[VOCAB], steps[4][VOCAB];
@@ -365,7 +368,8 @@ static void long_prompts(void **state) {
     k.engine->ranks = pair->ranks;
     long_prompt_of(&k, "fp8", act[i], &found);
     k.engine->ranks = NULL;
-    if (act[i] == VIVA_ACT_16) near_to(found.prefill, expected.prefill, LONG_BOUND, "a long prompt on two GPUs");
+    near_to(found.prefill, expected.prefill, act[i] == VIVA_ACT_16 ? LONG_BOUND : LONG_BOUND_FP8,
+            "a long prompt on two GPUs");
   }
   viva_engine_release(k.engine);
   memory_io_free(k.io);

@@ -67,14 +67,20 @@ uint64_t copies_bytes(size_t ranks, size_t count) {
 viva_status copies_fit(copies_rank *own, size_t ranks, size_t count, viva_error *error) {
   cuda_backend *c = own->c;
   const uint64_t bytes = copies_bytes(ranks, count);
+  const size_t before = own->room;
   void *dev = NULL;
-  if (own->room >= count) return VIVA_OK;
+  if (before >= count) return VIVA_OK;
   TRY(cuda_check(c, c->api->StreamSynchronize(c->stream), "an exchange", error));
   if (own->inbox) TRY(cuda_check(c, c->api->Free(own->inbox), "giving memory back", error));
   own->inbox = NULL;
   own->room = 0;
   const cudaError_t made = bytes > SIZE_MAX ? cudaErrorMemoryAllocation : c->api->Malloc(&dev, (size_t)bytes);
-  if (made == cudaErrorMemoryAllocation) { /* the device lives on */
+  if (made == cudaErrorMemoryAllocation) { /* the device lives on; other models go on with what they had */
+    c->api->GetLastError();
+    if (before && c->api->Malloc(&dev, (size_t)copies_bytes(ranks, before)) == cudaSuccess) {
+      own->inbox = dev;
+      own->room = before;
+    }
     c->api->GetLastError();
     return error_set(error, VIVA_E_MEMORY, "GPU %d has no %llu bytes for sums over several GPUs", c->device,
                      (unsigned long long)bytes);

@@ -522,7 +522,8 @@ typedef struct layer {
   accumulation accumulate;
 } layer;
 
-enum { LAYER_WIDE = 8 }; /* columns between x's rows */
+/* Columns between x's rows: 16-byte loads fit all rows, or the first alone. */
+static size_t layer_gap(viva_dtype from) { return from == VIVA_BF16 ? 7 : 8; }
 
 static void *in_type(const float *values, size_t count, viva_dtype dtype) {
   uint16_t *const to = malloc(count * sizeof *values);
@@ -605,7 +606,7 @@ static uint64_t one_after_the_other(const layer *l, const linear_outer_args *a, 
 }
 
 static void check_layer(const layer *l) {
-  const size_t m = l->m, n = l->w->rows, k = l->w->cols, wide = k + LAYER_WIDE, count = m * n;
+  const size_t m = l->m, n = l->w->rows, k = l->w->cols, wide = k + layer_gap(l->from), count = m * n;
   uint64_t seed = m + n + (size_t)l->mode, overflows = 0;
   float *x = malloc(m * k * sizeof *x), *rows = malloc(m * wide * sizeof *rows), *bias = malloc(3 * n * sizeof *bias);
   float *gate = malloc(count * sizeof *gate), *up = malloc(count * sizeof *up);
@@ -711,18 +712,27 @@ static void whole_layers_are_right(void **state) {
       l.act = ACTIVATION_NONE, l.up = &w[1];
       if (up_fits) check_layer(&l);
     }
+    if (f == 0) /* one row more than are taken at a time */
+      check_layer(&(layer){.name = "a layer of many rows",
+                           .w = &w[0],
+                           .mode = forms[f].mode,
+                           .from = VIVA_F16,
+                           .to = VIVA_F16,
+                           .bias = VIVA_F16,
+                           .m = 8193});
     kit_weight_free(&w[0]), kit_weight_free(&w[1]);
   }
 }
 
-/* -- E4M3 rows times FP8 weights, summed in FP32 every so many columns or in the tensor cores' own sums: what our own kernels came
- * to at K 4096 is 2^-15.4 of Σ|x · w| and an RMS of 1.5e-4 of the results (full), 2^-13.2 and 4.9e-4 (fast). What docs/gpu.md
- * promises for it stands here. Whole layers' results are rounded to F16, which at most adds 2^-11 of each and is taken off. */
+/* -- E4M3 rows times FP8 weights, summed in FP32 every so many columns or in the tensor cores' own sums: what the kernels came to
+ * at K 4096 is 2^-15.4 of Σ|x · w| and an RMS of 1.5e-4 of the results (full), 2^-13.2 and 4.9e-4 (fast, 64 rows, whose sums are
+ * of a part of K each), 2^-10.6 and 1.1e-3 (fast, more than 128 rows: all of K). What docs/gpu.md promises for it stands here.
+ * Whole layers' results are rounded to F16, which at most adds 2^-11 of each and is taken off. */
 enum { EXACT_M = 512, EXACT_N = 128, EXACT_K = 4096 };
 
 static void sums_are_near(const char *name, accumulation how, const weight *w, const float *x, size_t m,
                           const float *got, double rounding) {
-  static const double most[] = {[ACCUMULATE_FULL] = 0x1p-15, [ACCUMULATE_FAST] = 0x1p-12};
+  const double most = how == ACCUMULATE_FULL ? 0x1p-15 : m <= GEMM_FEW_TOKENS ? 0x1p-12 : 0x1p-10;
   static const double rms[] = {[ACCUMULATE_FULL] = 2e-4, [ACCUMULATE_FAST] = 2e-3};
   double largest = 0, errors = 0, values = 0;
   double *weights = malloc((size_t)EXACT_N * EXACT_K * sizeof *weights), row[EXACT_K];
@@ -746,7 +756,7 @@ static void sums_are_near(const char *name, accumulation how, const weight *w, c
   }
   print_message("FP8 times FP8, K %d, %s, %s: largest error 2^%.1f of the terms, RMS %.2g of the results\n", EXACT_K,
                 name, how == ACCUMULATE_FAST ? "fast" : "full", log2(largest), sqrt(errors / values));
-  assert_true(largest <= most[how]);
+  assert_true(largest <= most);
   assert_true(sqrt(errors / values) <= rms[how]);
   free(weights);
 }

@@ -2,8 +2,9 @@
  *
  *   x, 16 or 32 bits ─ rows ─► codes and scales ─ product: scales, bias, activation, rounding ─► y, 16 or 32 bits
  *
- * cuBLASLt's FP8 product is up to 1.09 × as fast, but errs by 2^-10.6 of Σ|x · w| at K 4096 where docs/gpu.md promises 2^-12 (its full
- * sums by more than the 2^-15 of ours): it is a peer of bench_layers only. */
+ * What they need at once (expanded weights, codes of up to OUTER_ROWS rows) may be more than the GPU has left: then the backend's
+ * other operations do the layer, which need less at a time. cuBLASLt's FP8 product, up to 1.09 × as fast, is a peer of bench_layers
+ * only (docs/gpu.md). */
 #include "backend/cuda/cuda_linear.h"
 
 #include <string.h>
@@ -80,13 +81,20 @@ static int find_way(const cuda_backend *c, const linear_outer_args *a, outer_way
 
 /* -- the work */
 
+/* 1 when n floats at data lie in what is written. */
+static int lies_in_y(const linear_outer_args *a, const void *data, size_t n) {
+  const uintptr_t from = (uintptr_t)data, y = (uintptr_t)a->y.data;
+  const size_t bytes = a->rows * a->w->rows * (a->y.dtype == VIVA_F32 ? sizeof(float) : sizeof(uint16_t));
+  return from < y + bytes && y < from + n * sizeof(float);
+}
+
 /* A bias as FP32: as it lies, or loaded to the next part of the room for it. */
 static viva_status find_bias(cuda_backend *c, const linear_outer_args *a, const outer_rows *bias, uint8_t **room,
                              const float **to, viva_error *error) {
   const size_t n = a->w->rows;
   const step_queue q = {.stream = c->stream};
   *to = bias ? bias->data : NULL;
-  if (!bias || (bias->dtype == VIVA_F32 && bias->col_stride == 1)) return VIVA_OK;
+  if (!bias || (bias->dtype == VIVA_F32 && bias->col_stride == 1 && !lies_in_y(a, bias->data, n))) return VIVA_OK;
   float *const made = (float *)(void *)*room;
   *to = made;
   *room += cuda_align(n * sizeof(float) + 1);
@@ -117,12 +125,24 @@ static viva_status find_weights(cuda_backend *c, const linear_outer_args *a, con
   return VIVA_OK;
 }
 
+/* Of the codes and scales of so many rows. */
+static size_t piece_bytes(const linear_outer_args *a, const outer_way *way, size_t rows) {
+  return cuda_align(rows * sizeof(float)) + rows * a->w->cols * (way->large.half ? sizeof(uint16_t) : 1);
+}
+
+/* What all pieces read, and room for the largest. */
+static viva_status find_operands(cuda_backend *c, const linear_outer_args *a, const outer_way *way, gemm_operands *o,
+                                 viva_error *error) {
+  TRY(find_weights(c, a, way, o, error));
+  TRY(find_biases(c, a, o, error));
+  return cuda_room_fit(c, &c->rows, piece_bytes(a, way, rows_at_once(a)), error);
+}
+
 static viva_status multiply_piece(cuda_backend *c, const linear_outer_args *a, const outer_way *way, gemm_operands *o,
                                   size_t first, size_t rows, viva_error *error) {
-  const size_t k = a->w->cols, size = way->large.half ? sizeof(uint16_t) : 1, scales = cuda_align(rows * sizeof(float));
+  const size_t k = a->w->cols;
   gemm_problem p = way->problem;
-  TRY(cuda_room_fit(c, &c->rows, scales + rows * k * size, error));
-  uint8_t *const codes = (uint8_t *)c->rows.dev + scales;
+  uint8_t *const codes = (uint8_t *)c->rows.dev + cuda_align(rows * sizeof(float));
   const uint8_t *const x = (const uint8_t *)a->x.data +
                            first * (size_t)a->x.row_stride * (way->from == ROWS_F32 ? sizeof(float) : sizeof(uint16_t));
   p.m = (int)rows;
@@ -156,9 +176,14 @@ static viva_status count_overflows(cuda_backend *c, const linear_outer_args *a, 
 static viva_status multiply(cuda_backend *c, const linear_outer_args *a, viva_error *error) {
   outer_way way;
   gemm_operands o = {.scale = 1};
+  viva_error refused = {0};
   if (!find_way(c, a, &way)) return VIVA_E_UNSUPPORTED;
-  TRY(find_weights(c, a, &way, &o, error));
-  TRY(find_biases(c, a, &o, error));
+  const viva_status found = find_operands(c, a, &way, &o, &refused);
+  if (found == VIVA_E_MEMORY) return VIVA_E_UNSUPPORTED; /* nothing is multiplied yet */
+  if (found) {
+    if (error) *error = refused;
+    return found;
+  }
   for (size_t first = 0, rows; first < a->rows; first += rows) {
     rows = a->rows - first < OUTER_ROWS ? a->rows - first : OUTER_ROWS;
     TRY(multiply_piece(c, a, &way, &o, first, rows, error));

@@ -128,7 +128,10 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
   const single_args &a = c.single;
   const uint32_t rank = blockIdx.x % CLUSTER_BLOCKS;
   attend_row found;
-  if (!a.rows.find(c.first + blockIdx.z, &found)) return;
+  if (!a.rows.find(c.first + blockIdx.z, &found)) {
+    if (TURN) wait_for_previous(); /* a launch without single rows would end before the product whose rows others read */
+    return;
+  }
   const uint32_t row = found.row;
   const uint32_t shares = single_shares(a, a.positions[row]), all_shares = min(shares, (uint32_t)CLUSTER_BLOCKS);
   const uint32_t sharing = min(all_shares, gridDim.x),

@@ -616,6 +616,16 @@ static void layers_fail_whole(void **state) {
     if (!reached) break;
   }
   assert_in_range(failed, 8, 99); /* memory three times, rows, bias, product, and counting */
+  viva_error error = {0};
+  begin(NULL);
+  layer *const l = layer_begin();
+  fake.left = 0;
+  fake.fault = cudaErrorMemoryAllocation;
+  assert_int_equal(layer_run(l, &error), VIVA_E_UNSUPPORTED); /* the other way needs less */
+  assert_int_equal(error.code, 0);
+  fake.left = -1;
+  assert_int_equal(layer_run(l, &error), VIVA_OK);
+  layer_end(l);
 }
 
 /* ---- two devices, with NCCL and without */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/gemm.h"
 #include "lib/cuda_kit.h"
 
 static cuda_kit kit;

@@ -197,14 +197,37 @@ static __device__ __forceinline__ void persist_put_sums(float *sums, const float
   }
 }
 
+/* Where a warp finds its records of the next chunk. */
+template <class F> struct persist_intake {
+  const uint8_t *ring; /* the warp's first record in slot 0 */
+  uint32_t full, empty;
+  int depth, record_bytes, lane;
+  persist_slot *at;
+
+  __device__ __forceinline__ const uint8_t *begin() const {
+    barrier_wait(full + at->slot * 8, at->phase);
+    return ring + at->slot * persist_chunk<F>::BYTES;
+  }
+  __device__ __forceinline__ bool there() const {
+    return __all_sync(~0u, barrier_ended(full + at->slot * 8, at->phase));
+  }
+  /* They have been read. */
+  __device__ __forceinline__ void end() const {
+    __syncwarp();
+    if (lane == 0) barrier_arrive(empty + at->slot * 8);
+    at->next(depth);
+  }
+};
+
 /* A warp's records of a chunk: taken out of the ring, so that the next may come, then multiplied. */
 template <class F> struct persist_taken {
   using chunk = persist_chunk<F>;
+  static constexpr int LAST = chunk::RECORDS - GEMV_WARPS; /* from the chunk's first record of a warp to its last */
   typename F::held codes[chunk::TOGETHER];
 
   /* each(i), for the record's i-th of the chunk: r + 8 i */
   template <class Each> static __device__ __forceinline__ void each(int r, int records, Each body) {
-    if (r + chunk::RECORDS - GEMV_WARPS < records) {
+    if (r + LAST < records) {
 #pragma unroll
       for (int i = 0; i < chunk::TOGETHER; i++) body(i);
     } else {
@@ -214,55 +237,160 @@ template <class F> struct persist_taken {
     }
   }
   template <class Operands>
-  __device__ __forceinline__ void take(Operands at, const uint8_t *from, int r, int records, int record_bytes) {
-#pragma unroll
-    for (int i = 0; i < chunk::TOGETHER; i++) codes[i] = typename F::held(); /* as in persist_await */
-    each(r, records, [&](int i) {
-      at.codes = from + i * (GEMV_WARPS * record_bytes);
-      codes[i].load(at);
-    });
+  __device__ __forceinline__ void load(int i, Operands at, const uint8_t *from, int record_bytes) {
+    at.codes = from + i * (GEMV_WARPS * record_bytes);
+    codes[i].load(at);
   }
-  /* And the next chunk's of the tile, where a chunk has one record for each warp. */
   template <class Operands>
-  __device__ __forceinline__ void multiply_with(const persist_taken &next, float (&total)[1][F::SUMS][4], Operands at,
-                                                int r) const {
-    uint4 x[2][4][1];
+  __device__ __forceinline__ void take(const Operands &at, const persist_intake<F> &in, int r, int records) {
+    const uint8_t *const from = in.begin();
+    if (chunk::TOGETHER == 1 || r + LAST >= records) {
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-      at.x = (r + i * GEMV_WARPS) * GEMV_PIECES * gemv_x_stride(1);
-      F::load_x(at, x[i]);
+      for (int i = 0; i < chunk::TOGETHER; i++) codes[i] = typename F::held(); /* as in persist_await */
     }
-    F::add(total, codes[0], x[0]);
-    F::add(total, next.codes[0], x[1]);
+    each(r, records, [&](int i) { load(i, at, from, in.record_bytes); });
+    in.end();
   }
-  template <class Operands>
-  __device__ __forceinline__ void multiply(float (&total)[1][F::SUMS][4], Operands at, int r, int records) const {
-    each(r, records, [&](int i) {
-      uint4 x[4][1];
-      at.x = (r + i * GEMV_WARPS) * GEMV_PIECES * gemv_x_stride(1);
-      F::load_x(at, x);
-      F::add(total, codes[i], x);
-    });
+  /* multiply(i), for the first COUNT records, whose places those of the next chunk take. */
+  template <int COUNT, class Operands, class Multiply>
+  __device__ __forceinline__ void replace(const Operands &at, const persist_intake<F> &in, Multiply multiply) {
+    const uint8_t *const from = in.begin();
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      multiply(i);
+      load(i, at, from, in.record_bytes);
+    }
+    in.end();
   }
 };
 
-/* A warp's records of x where a tile is one chunk: held from tile to tile. */
-template <class F> struct persist_held_x {
-  using chunk = persist_chunk<F>;
-  uint4 x[chunk::TOGETHER][4][1];
+/* The x of record r. */
+template <class F, class Operands>
+static __device__ __forceinline__ void persist_load_x(Operands at, int r, uint4 (&x)[4][1]) {
+  at.x = r * GEMV_PIECES * gemv_x_stride(1);
+  F::load_x(at, x);
+}
 
-  template <class Operands> __device__ __forceinline__ void load(Operands at, int r, int records) {
+/* A warp's records of x, COUNT at most, held from tile to tile. */
+template <class F, int COUNT> struct persist_held_x {
+  uint4 x[COUNT][4][1];
+
+  template <class Operands> __device__ __forceinline__ void load(const Operands &at, int r, int records) {
 #pragma unroll
-    for (int i = 0; i < chunk::TOGETHER; i++) {
+    for (int i = 0; i < COUNT; i++) {
 #pragma unroll
       for (int j = 0; j < 4; j++) x[i][j][0] = make_uint4(0, 0, 0, 0); /* as in persist_await */
-      at.x = (r + i * GEMV_WARPS) * GEMV_PIECES * gemv_x_stride(1);
-      if (r + i * GEMV_WARPS < records) F::load_x(at, x[i]);
+      if (r + i * GEMV_WARPS < records) persist_load_x<F>(at, r + i * GEMV_WARPS, x[i]);
     }
   }
-  __device__ __forceinline__ void multiply(const persist_taken<F> &w, float (&total)[1][F::SUMS][4], int r,
-                                           int records) const {
-    persist_taken<F>::each(r, records, [&](int i) { F::add(total, w.codes[i], x[i]); });
+};
+
+/* What a warp has taken: a chunk, and, where a chunk has one record for it, the next of the tile too if that is there already. */
+template <class F> struct persist_at_hand {
+  persist_taken<F> now, next = {};
+  bool two = false;
+
+  template <class Operands>
+  __device__ __forceinline__ void take(const Operands &at, const persist_intake<F> &in, int r, int records) {
+    now.take(at, in, r, records);
+    if constexpr (persist_chunk<F>::TOGETHER == 1) {
+      two = r + GEMV_WARPS < records && in.there();
+      if (two) next.take(at, in, r + GEMV_WARPS, records);
+    }
+  }
+};
+
+/* What a warp multiplies in a stage: tiles [first, end) of so many records, whose first chunk it has taken. put(tile, total): its
+ * sums of a tile, which begin anew. */
+template <class F> struct persist_share_of_tiles {
+  using chunk = persist_chunk<F>;
+  typedef float sums[1][F::SUMS][4];
+  int first, end, records, warp;
+
+  /* A chunk has one record for the warp. */
+  template <class Operands, class Put>
+  __device__ __forceinline__ void singles(persist_at_hand<F> *hand, const Operands &at, const persist_intake<F> &in,
+                                          Put put) const {
+#pragma unroll 1
+    for (int tile = first; tile < end; tile++) {
+      sums total = {};
+      for (int r = warp; r < records + warp; r += GEMV_WARPS) {
+        if (tile > first || r > warp) hand->take(at, in, r, records);
+        uint4 x[2][4][1];
+        if (hand->two) {
+          persist_load_x<F>(at, r, x[0]);
+          persist_load_x<F>(at, r + GEMV_WARPS, x[1]);
+          F::add(total, hand->now.codes[0], x[0]);
+          F::add(total, hand->next.codes[0], x[1]);
+          r += GEMV_WARPS;
+        } else if (r < records) {
+          persist_load_x<F>(at, r, x[0]);
+          F::add(total, hand->now.codes[0], x[0]);
+        }
+      }
+      put(tile, total);
+    }
+  }
+
+  /* A chunk has several, and a tile is one chunk: their x is held. Here and below the next chunk's loads are behind products. */
+  template <class Operands, class Put>
+  __device__ __forceinline__ void whole(persist_taken<F> *now, const Operands &at, const persist_intake<F> &in,
+                                        Put put) const {
+    persist_held_x<F, chunk::TOGETHER> x;
+    x.load(at, warp, records);
+    sums total = {};
+    auto multiply = [&](int i) { F::add(total, now->codes[i], x.x[i]); };
+#pragma unroll 1
+    for (int tile = first; tile < end; tile++) {
+      if (tile + 1 < end && records == chunk::RECORDS) {
+        now->template replace<chunk::TOGETHER>(at, in, multiply);
+      } else if (tile + 1 < end && records == chunk::RECORDS / 2) {
+        now->template replace<chunk::TOGETHER / 2>(at, in, multiply);
+      } else {
+        persist_taken<F>::each(warp, records, multiply);
+        if (tile + 1 < end) now->take(at, in, warp, records);
+      }
+      put(tile, total);
+    }
+  }
+
+  template <class Operands, class Put>
+  __device__ __forceinline__ void several(persist_taken<F> *now, const Operands &at, const persist_intake<F> &in,
+                                          Put put) const {
+    sums total = {};
+    int tile = first, r = warp;
+    auto multiply = [&](int i) {
+      uint4 x[4][1];
+      persist_load_x<F>(at, r + i * GEMV_WARPS, x);
+      F::add(total, now->codes[i], x);
+    };
+#pragma unroll 1
+    while (tile < end) {
+      const bool ends = r + chunk::RECORDS >= records + warp;
+      const int next_tile = tile + ends, next_r = ends ? warp : r + chunk::RECORDS;
+      if (next_tile < end && max(r, next_r) + persist_taken<F>::LAST < records) {
+        now->template replace<chunk::TOGETHER>(at, in, multiply);
+      } else {
+        persist_taken<F>::each(r, records, multiply);
+        if (next_tile < end) now->take(at, in, next_r, records);
+      }
+      if (ends) put(tile, total);
+      tile = next_tile;
+      r = next_r;
+    }
+  }
+
+  template <class Operands, class Put>
+  __device__ __forceinline__ void multiply(persist_at_hand<F> *hand, const Operands &at, const persist_intake<F> &in,
+                                           Put put) const {
+    if constexpr (chunk::TOGETHER == 1) {
+      singles(hand, at, in, put);
+    } else {
+      if (end - first > 1 && records <= chunk::RECORDS)
+        whole(&hand->now, at, in, put);
+      else
+        several(&hand->now, at, in, put);
+    }
   }
 };
 
@@ -271,34 +399,22 @@ template <class F>
 static __device__ __forceinline__ void
 persist_multiply(const persist_args &p, persist_control *c, const persist_stage &s, const persist_run &run, int stage,
                  uint32_t turn, persist_warp *mine, const uint8_t *ring, uint8_t *x, float *sums, const void *zeros) {
-  using chunk = persist_chunk<F>;
   const gemv_args &a = s.product;
   const int warp = thread_index() / STEP_WARP, lane = thread_index() % STEP_WARP;
-  const int end = run.end, records = run.records, record_bytes = p.record_bytes;
-  const uint32_t full = shared_address(c->ring.full), empty = shared_address(c->ring.empty),
-                 taken = shared_address(c->taken);
-  const int first = run.first;
-  if (first >= end) return;
+  const persist_share_of_tiles<F> tiles = {run.first, run.end, run.records, warp};
+  if (tiles.first >= tiles.end) return;
+  const uint32_t taken = shared_address(c->taken);
+  const persist_intake<F> in = {ring + warp * p.record_bytes,
+                                shared_address(c->ring.full),
+                                shared_address(c->ring.empty),
+                                p.depth,
+                                p.record_bytes,
+                                lane,
+                                &mine->at};
   typename F::template operands<1> at;
   gemv_place(&at, a, shared_address(x), shared_address(zeros), lane);
   at.x_stride = gemv_x_stride(1);
-  auto take = [&](persist_taken<F> *to, int r) {
-    barrier_wait(full + mine->at.slot * 8, mine->at.phase);
-    to->take(at, ring + mine->at.slot * chunk::BYTES + warp * record_bytes, r, records, record_bytes);
-    __syncwarp();
-    if (lane == 0) barrier_arrive(empty + mine->at.slot * 8);
-    mine->at.next(p.depth);
-  };
-  /* The chunk of record r, and, where a chunk has one record for each warp, the one after it if that is there already. */
-  persist_taken<F> now, next = {};
-  bool two = false;
-  auto take_some = [&](int r) {
-    take(&now, r);
-    if constexpr (chunk::TOGETHER == 1) {
-      two = r + GEMV_WARPS < records && __all_sync(~0u, barrier_ended(full + mine->at.slot * 8, mine->at.phase));
-      if (two) take(&next, r + GEMV_WARPS);
-    }
-  };
+  persist_at_hand<F> hand;
   const persist_layer layer(turn + s.x_layer, p.copy_bytes);
   const persist_x made(x, a, &mine->patience);
   if (a.norm.x) {
@@ -306,7 +422,7 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
     const bool whole = made.all <= GEMV_HELD * GEMV_THREADS;
     gemv_held held = {};
     if (whole) held.load(a);
-    take_some(warp);
+    hand.take(at, in, warp, tiles.records);
     persist_await_coming(c, stage, &mine->patience);
     if (whole)
       normed.make_row(held, c->squares);
@@ -315,49 +431,23 @@ persist_multiply(const persist_args &p, persist_control *c, const persist_stage 
     sync_threads<GEMV_THREADS>();
   } else {
     const uint16_t *const words = layer.of(static_cast<const uint16_t *>(s.x));
-    take_some(warp);
+    hand.take(at, in, warp, tiles.records);
     persist_await_coming(c, stage, &mine->patience);
     persist_take_x(made, words);
   }
   persist_set_busy(&c->ring, 1);
-
-  auto put_tile = [&](int tile, const float(&total)[1][F::SUMS][4]) {
-    const bool second = (tile - first) & 1;
+  tiles.multiply(&hand, at, in, [&](int tile, typename persist_share_of_tiles<F>::sums &total) {
+    const bool second = (tile - tiles.first) & 1;
     if (!second) barrier_wait(taken + mine->sums.slot * 8, mine->sums.phase ^ 1);
     persist_put_sums<F>(sums + (mine->sums.slot * 2 + second) * PERSIST_TILE_SUMS, total[0], warp, lane);
-    if (!second && tile + 1 < end) return;
+#pragma unroll
+    for (int i = 0; i < F::SUMS; i++)
+#pragma unroll
+      for (int j = 0; j < 4; j++) total[0][i][j] = 0;
+    if (!second && tile + 1 < tiles.end) return;
     persist_summed(mine->sums.slot);
     mine->sums.next(PERSIST_SUMS);
-  };
-  bool done = false;
-  if constexpr (chunk::TOGETHER == 4) { /* of more bytes a record, a tile of 4096 columns is several chunks */
-    if (records <= chunk::RECORDS && end - first > 1) {
-      persist_held_x<F> held;
-      held.load(at, warp, records);
-#pragma unroll 1
-      for (int tile = first; tile < end; tile++) {
-        float total[1][F::SUMS][4] = {};
-        if (tile > first) take(&now, warp);
-        held.multiply(now, total, warp, records);
-        put_tile(tile, total);
-      }
-      done = true;
-    }
-  }
-#pragma unroll 1
-  for (int tile = first; tile < end && !done; tile++) {
-    float total[1][F::SUMS][4] = {};
-    for (int r = warp; r < records + warp; r += chunk::RECORDS) {
-      if (tile > first || r > warp) take_some(r);
-      if (two) {
-        now.multiply_with(next, total, at, r);
-        r += chunk::RECORDS;
-      } else {
-        now.multiply(total, at, r, records);
-      }
-    }
-    put_tile(tile, total);
-  }
+  });
   persist_set_busy(&c->ring, 0);
 }
 

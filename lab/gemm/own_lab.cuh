@@ -46,8 +46,8 @@ inline lab_case make_case(gemm_problem p, bool bias, uint32_t seed) {
                          : p.kind == GEMM_F16_F16                           ? 2 * k
                                                                             : k;
     const size_t index_row = p.kind == GEMM_NVFP4_F16 ? k / 16 : k / 8;
-    o.up = {(const char *)o.w + p.n * w_row, o.index ? (const char *)o.index + p.n * index_row : nullptr,
-            nullptr, o.channel_scale + p.n, bias ? o.bias + p.n : nullptr};
+    o.up = {(const char *)o.w + p.n * w_row, o.index ? (const char *)o.index + p.n * index_row : nullptr, nullptr,
+            o.channel_scale + p.n, bias ? o.bias + p.n : nullptr};
     if (bias) o.after_bias = (float *)lab_random<LAB_BIAS>(p.n, 4, seed + 6);
   }
   CUDA(cudaMalloc(&o.y, m * p.n * 4));

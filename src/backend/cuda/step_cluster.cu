@@ -129,7 +129,8 @@ static __global__ void __launch_bounds__(ATTEND_THREADS, LANES == 32 ? 1 : 2)
   const uint32_t rank = blockIdx.x % CLUSTER_BLOCKS;
   attend_row found;
   if (!a.rows.find(c.first + blockIdx.z, &found)) {
-    if (TURN) wait_for_previous(); /* a launch without single rows would end before the product whose rows others read */
+    if (TURN)
+      wait_for_previous(); /* a launch without single rows would end before the product whose rows others read */
     return;
   }
   const uint32_t row = found.row;

@@ -268,7 +268,7 @@ static viva_status create_near_pairs(mem *m, bpe *b, const merge_ids *merges, si
   b->near_bytes = b->rules.byte_level ? 256 : 128;
   for (size_t i = 0; i < merge_count && !b->rules.byte_level; i++)
     if (is_byte_name(b, merges[i].left) || is_byte_name(b, merges[i].right)) return VIVA_OK;
-  near_build n = {b, merges, merge_count, mem_array(m, b->vocab->count, sizeof *n.made)};
+  near_build n = {b, merges, merge_count, mem_array(m, b->vocab->count, sizeof(const bpe_near_pair *))};
   b->near_pairs = mem_alloc(m, (size_t)BPE_ROWS * BPE_ROWS * sizeof *b->near_pairs);
   if (!b->near_pairs || !n.made) {
     mem_free(m, n.made);

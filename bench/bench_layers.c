@@ -1,5 +1,5 @@
-/* bench/bench_layers.c: large products and whole linear layers on an NVIDIA GPU, from rows of 16 bits to rows of 16 bits, beside
- * the libraries' bare products in turn in one run.
+/* bench/bench_layers.c: large products and whole linear layers on an NVIDIA GPU, from rows of 16 bits to rows of 16 bits,
+ * beside the libraries' bare products in turn in one run.
  *
  *   bench_layers [-r ROUNDS] [M N K]      default: the shapes of docs/benchmarks.md
  *

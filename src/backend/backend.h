@@ -169,8 +169,8 @@ typedef struct backend_ops {
    * backend reads the host's own. Valid until step_end, which every successful step_begin is followed by. */
   viva_status (*step_begin)(backend *b, const batch *host, void *place, batch *dev, viva_error *error);
   viva_status (*step_end)(backend *b, viva_error *error);
-  /* Steps of more than angle_rows rows, of few sequences, may have turns in place of cos_sin, which lies last in the block then and
-   * does not travel; so may steps for decode_step of at least angle_sequences sequences of a row each. 0: none may. */
+  /* Steps of more than angle_rows rows, of few sequences, may have turns in place of cos_sin, which lies last in the block then
+   * and does not travel; so may steps for decode_step of at least angle_sequences sequences of a row each. 0: none may. */
   size_t angle_rows, angle_sequences;
 
   /* -- operations */
@@ -183,8 +183,8 @@ typedef struct backend_ops {
                          const float *gain, float eps, viva_error *error);
   /* count linear layers at once, independent of each other (q, k, v; gate, up); all have the same m and input mode. */
   viva_status (*linear)(backend *b, const linear_args *args, size_t count, viva_error *error);
-  /* Optional: 1 when linear brings FLOAT rows to each of these products as INPUT_F16: then they may enter so, with the same bits.
-   * Of the arguments x and xq do not matter. */
+  /* Optional: 1 when linear brings FLOAT rows to each of these products as INPUT_F16: then they may enter so, with the same
+   * bits. Of the arguments x and xq do not matter. */
   int (*takes_f16)(backend *b, const linear_args *args, size_t count);
   /* Bytes of the quantised form of m rows of k (the backend's own layout), and the quantisation. Used for every linear
    * layer that reads these rows. mode is not FLOAT. */
@@ -201,17 +201,17 @@ typedef struct backend_ops {
                             viva_error *error);
   viva_status (*rope_append)(backend *b, const rope_append_args *args, viva_error *error);
   viva_status (*attention)(backend *b, const attention_args *args, viva_error *error);
-  /* Optional: rope_append, then attention of the same rows and layer, with the same bits (but of a row with a NaN, in F16, whose
-   * other values may stay); q may stay as it was. Errors:
-   * E_UNSUPPORTED: it does not take these, nothing was done, one after the other does it. */
+  /* Optional: rope_append, then attention of the same rows and layer, with the same bits (but of a row with a NaN, in F16,
+   * whose other values may stay); q may stay as it was. Errors: E_UNSUPPORTED: it does not take these, nothing was done, one
+   * after the other does it. */
   viva_status (*turn_attention)(backend *b, const rope_append_args *turn, const attention_args *args,
                                 viva_error *error);
   /* out = silu(gate) · up over rows × n; silu(v) = v / (1 + e^−v). out may be gate or up. Rows stride apart. */
   viva_status (*silu_mul)(backend *b, const float *gate, const float *up, float *out, size_t rows, size_t n,
                           size_t stride, viva_error *error);
-  /* Optional: linear of args[0] (gate) and args[1] (up), then silu_mul of what they made to args[0].y, as one product; args[1].y
-   * may be written or not. silu within 2^-20 (1 + |gate|) of itself. Errors: E_UNSUPPORTED: it does not take these, nothing was
-   * done, linear and silu_mul do it. */
+  /* Optional: linear of args[0] (gate) and args[1] (up), then silu_mul of what they made to args[0].y, as one product;
+   * args[1].y may be written or not. silu within 2^-20 (1 + |gate|) of itself. Errors: E_UNSUPPORTED: it does not take these,
+   * nothing was done, linear and silu_mul do it. */
   viva_status (*linear_gated)(backend *b, const linear_args *args, viva_error *error);
   /* Optional: load_rows, quantize_rows, linear (and silu_mul, silu as exact as linear_gated's) and store_rows as one. Errors:
    * E_UNSUPPORTED: it does not take these, nothing was done, the others do it. */
@@ -233,9 +233,9 @@ typedef struct backend_ops {
                      uint8_t *nan, viva_error *error);
   /* Optional: a whole step of few rows in one call, from the host's description to the logits of the kept rows, each
    * to its place (host [kept]: dev [vocab]), in place of step_begin, the operations above, and step_end. best, values, nan
-   * (host [kept]): as top's for k = 1. The same numbers within the backend's bound; whether it takes a step depends on the decoder, the mode and the numbers of
-   * rows, never on positions or time. mode: how rows enter packed weights. Errors: E_UNSUPPORTED: it does not take this
-   * step, nothing was done, the operations do it. */
+   * (host [kept]): as top's for k = 1. The same numbers within the backend's bound; whether it takes a step depends on the
+   * decoder, the mode and the numbers of rows, never on positions or time. mode: how rows enter packed weights. Errors:
+   * E_UNSUPPORTED: it does not take this step, nothing was done, the operations do it. */
   viva_status (*decode_step)(backend *b, const decoder *d, const batch *host, input_mode mode, float *const *logits,
                              viva_token *best, float *values, uint8_t *nan, viva_error *error);
   /* With decode_step: the decoder is about to end; what the backend keeps of it (captured steps) goes. */

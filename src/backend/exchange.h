@@ -34,8 +34,8 @@ typedef struct exchange_norm {
 
 typedef struct exchange_ops {
   const char *name;
-  /* Room for sums of up to count numbers that are sent ahead, and what it takes of a device's memory (optional, both). While nothing is under way; no rank begins a step before
-   * all have returned from it. Errors: E_MEMORY, b's. */
+  /* Room for sums of up to count numbers that are sent ahead, and what it takes of a device's memory (optional, both). While
+   * nothing is under way; no rank begins a step before all have returned from it. Errors: E_MEMORY, b's. */
   uint64_t (*reserve_bytes)(const exchange *e, size_t count);
   viva_status (*reserve)(exchange *e, size_t rank, backend *b, size_t count, viva_error *error);
   /* x[count] is whole on this rank and may travel (optional); the sum of the same x will be asked for when it is needed. Nobody
@@ -50,12 +50,12 @@ typedef struct exchange_ops {
   viva_status (*sum_norm)(exchange *e, size_t rank, backend *b, float *x, const exchange_norm *norm, viva_error *error);
   /* Sums of x[rows][n] in shares (optional: all four or none). Whether they may go so and be normed so: the same on every rank. */
   int (*shares)(const exchange *e, const exchange_norm *norm);
-  /* part[rows][n] is whole on this rank and may travel; nobody touches it until what is normed from it has been taken. Errors: as
-   * sum. */
+  /* part[rows][n] is whole on this rank and may travel; nobody touches it until what is normed from it has been taken. Errors:
+   * as sum. */
   viva_status (*send_shares)(exchange *e, size_t rank, backend *b, const float *part, size_t rows, size_t n,
                              viva_error *error);
-  /* x's rows of this rank's share += all ranks' parts, those that were sent first; their norm on its way to all ranks (norm->to does
-   * not matter). zeros: other rows of x become 0, so that all ranks' x add up to the sum. Errors: as sum. */
+  /* x's rows of this rank's share += all ranks' parts, those that were sent first; their norm on its way to all ranks (norm->to
+   * does not matter). zeros: other rows of x become 0, so that all ranks' x add up to the sum. Errors: as sum. */
   viva_status (*norm_shares)(exchange *e, size_t rank, backend *b, float *x, const exchange_norm *norm, int zeros,
                              viva_error *error);
   /* *rows (dev): all rows of the norm that was made first; they stay until the one after the next is made. Errors: as sum. */

@@ -20,8 +20,9 @@
  *
  * Batch 1 may look back at the rows of batch 0, whose keys and values of the same layer are in the cache by then.
  *
- * Where the exchange sums in shares, each rank norms its rows of a batch's sum before the last product of the other batch's stage, so
- * that normed rows travel beside that product; x is whole in a rank's share only, and parts are made in the norm's place:
+ * Where the exchange sums in shares, each rank norms its rows of a batch's sum before the last product of the other batch's
+ * stage, so that normed rows travel beside that product; x is whole in a rank's share only, and parts are made in the norm's
+ * place:
  *
  *     batch 0   q k v, attention, o ─┐                           ┌► gate, up       ...
  *     batch 1                        └ q k v, attention, norm 0 ─┴ o ─┐        └ norm 1, down ...
@@ -295,8 +296,8 @@ static viva_status attend(const pass *p, size_t number, attention_args *attentio
   return attention ? ops->attention(p->b, attention, error) : VIVA_OK;
 }
 
-/* Rotation, attention and its product, of all rows or of the kept ones, which then are the first ones of x. beside: whose share is
- * normed before the product. */
+/* Rotation, attention and its product, of all rows or of the kept ones, which then are the first ones of x. beside: whose share
+ * is normed before the product. */
 static viva_status look_back(pass *p, pass *beside, const decoder_layer *l, size_t number, int kept,
                              viva_error *error) {
   const row_layout *w = &p->w->layout;

@@ -6,8 +6,8 @@
  * Pages are taken from memory in slabs. Where the host's memory has large pages and one page of the pool fills none of them
  * well, a slab is the fewest pages, `grain` of them, that fill large ones to 7/8: a page of SmolLM2 is 1.47 MB, three make a
  * slab of two large pages and a rest. Elsewhere a slab is one page. A table that reserves takes as many as it needs: slabs
- * of `grain`, and a last one of what is left, fewer than twice as many; the budget cuts the last one of any table. A slab goes back when nobody holds any of it; so that few are held for
- * one page, pages come from slabs that are in use already.
+ * of `grain`, and a last one of what is left, fewer than twice as many; the budget cuts the last one of any table. A slab goes
+ * back when nobody holds any of it; so that few are held for one page, pages come from slabs that are in use already.
  *
  * A reserving session holds all pages of its capacity from the beginning. When such a page is shared, the pool keeps a free
  * page for each copy that reserving holders may still have to make: those pages are promised, and not given to others. Of

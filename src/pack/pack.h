@@ -1,7 +1,8 @@
 /* pack/pack.h: FP32 rows into packed rows, and back. Pure functions of their arguments: thread-safe, no allocation.
  *
  * Every way into a packed format (viva_prepack_*, a loaded model, viva quantize) goes through pack_rows, or gives its bytes
- * (pack_unit.h, on a device), so equal weights give equal bytes. A matrix is packed in three steps, the first two by any number of threads on any cut of the rows:
+ * (pack_unit.h, on a device), so equal weights give equal bytes. A matrix is packed in three steps, the first two by any number
+ * of threads on any cut of the rows:
  *
  *   pack_survey s = {0};                       needed only when pack_needs_survey(&spec): NVFP4's one number for the
  *   pack_survey_rows(&spec, …, &s);            matrix, and whether every scale fits its type
@@ -94,7 +95,8 @@ typedef struct pack_keep {
 
 /* Packs rows [row, row + rows) into the matrix that lies at data (pack_measure of all its rows). values and keep point at
  * the first of these rows. *bad (may be NULL): the first NaN or infinity, when not allowed, else found 0; that row's codes
- * are then undefined. A finite value that F16 or BF16 cannot hold becomes infinite. Each row's bytes depend on that row (and spec) alone. */
+ * are then undefined. A finite value that F16 or BF16 cannot hold becomes infinite. Each row's bytes depend on that row (and
+ * spec) alone. */
 void pack_rows(const pack_spec *spec, size_t all_rows, size_t cols, void *data, size_t row, size_t rows,
                const float *values, size_t stride, const pack_keep *keep, pack_place *bad);
 

@@ -41,8 +41,8 @@ _Static_assert(sizeof(bpe_token) == 32, "two tokens fill a line of the cache");
 /* A token whose own merges do not come in the order of their ranks: what it keeps apart from is tried out. */
 #define BPE_ODD UINT32_MAX /* its time */
 
-/* A place of the tree of prefixes is a text that tokens begin with: a token's is its id, those of others come behind. Edges lead
- * on from it, one for each byte that can follow, in the order of the bytes' last six bits. */
+/* A place of the tree of prefixes is a text that tokens begin with: a token's is its id, those of others come behind. Edges
+ * lead on from it, one for each byte that can follow, in the order of the bytes' last six bits. */
 typedef struct bpe_place {
   uint64_t bytes; /* that can follow: bit (byte & 63) */
   uint32_t first; /* edge */
@@ -66,7 +66,8 @@ typedef struct bpe_tree {
   bpe_edge *edges;
 } bpe_tree;
 
-/* Two first symbols beside each other, each by its row: a byte, or where symbols are characters, one of ASCII, U+2581 or any other. */
+/* Two first symbols beside each other, each by its row: a byte, or where symbols are characters, one of ASCII, U+2581 or any
+ * other. */
 #define BPE_ROWS       256
 #define BPE_OTHER_ROW  128 /* of characters: these have no ranks here */
 #define BPE_BLANK_ROW  129
@@ -76,8 +77,8 @@ typedef struct bpe_tree {
 typedef struct bpe_near_pair {
   uint32_t rank;   /* BPE_NEAR_NONE: they do not merge, or it is not known here */
   uint32_t merged; /* what the two become */
-  /* Bounds of the pairs beside this one. One of which the rank is below `left` of the pair before it, and not above `right` of the
-   * pair behind it, is merged whatever else a piece has, and may be so before all others. */
+  /* Bounds of the pairs beside this one. One of which the rank is below `left` of the pair before it, and not above `right` of
+   * the pair behind it, is merged whatever else a piece has, and may be so before all others. */
   uint32_t left, right;
 } bpe_near_pair;
 

@@ -247,8 +247,8 @@ static void bound(uint32_t *least, uint32_t rank) {
   if (rank < *least) *least = rank;
 }
 
-/* A merge bounds the pairs that begin in its left one's last symbol, and end in its right one's first: when it takes a first symbol
- * there, or what a pair of two becomes before that pair has come, as lists have it that were made of tokens. */
+/* A merge bounds the pairs that begin in its left one's last symbol, and end in its right one's first: when it takes a first
+ * symbol there, or what a pair of two becomes before that pair has come, as lists have it that were made of tokens. */
 static void put_bounds(near_build *n) {
   const bpe *b = n->b;
   for (uint32_t i = 0; i < n->merge_count; i++) {

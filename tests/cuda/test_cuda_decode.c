@@ -178,8 +178,8 @@ static void long_rows_are_what_they_are_alone(void **state) {
   kit_end(&k);
 }
 
-/* Steps one after the other, of more layers than there are copies of the words between blocks (persist_words.cuh). WIDE: a tile of
- * the head for each of 132 blocks. */
+/* Steps one after the other, of more layers than there are copies of the words between blocks (persist_words.cuh). WIDE: a tile
+ * of the head for each of 132 blocks. */
 enum { STEPS = 12, WIDE = 2112 };
 
 static void steps_of(kit *k, const char *weights, viva_decode_path decode, float (*steps)[WIDE]) {
@@ -221,8 +221,8 @@ static void compare_steps(kit *k, const char *weights, size_t layers) {
   }
 }
 
-/* Of the first model's layers some blocks have no tile; of the second's each has one, so that the head is in their kernel. Of the
- * third's the last ones look back 7 positions, which are fewer than there are. */
+/* Of the first model's layers some blocks have no tile; of the second's each has one, so that the head is in their kernel. Of
+ * the third's the last ones look back 7 positions, which are fewer than there are. */
 static void steps_of_many_layers(void **state) {
   static const char *const formats[] = {"bf16", "fp8", "fp8-b16", "nvfp4", "int8-24", "int4-24"};
   static const small_model models[] = {

@@ -29,8 +29,8 @@ typedef struct product {
 
 /* FP32 rows enter as FP16: 2^-11 of each value. Codes enter exactly; sums are FP32 with 2^-20 Σ|x·w| on either side, but
  * those of many E4M3 rows with FP8 weights, for which the tensor cores cut each of 32 products and the sum before them at 13
- * bits below the largest. More than 16 rows meet weights in blocks whose scale is no power of two as FP16: 2^-11 of each weight.
- * No activation is steeper than 1.2. */
+ * bits below the largest. More than 16 rows meet weights in blocks whose scale is no power of two as FP16: 2^-11 of each
+ * weight. No activation is steeper than 1.2. */
 static double product_bound(const void *arg, size_t i) {
   const product *p = arg;
   const int short_sums = p->input == INPUT_E4M3 && p->w->format == WEIGHT_FP8 && p->w->block == 0 && p->m > 16;
@@ -725,10 +725,10 @@ static void whole_layers_are_right(void **state) {
   }
 }
 
-/* -- E4M3 rows times FP8 weights, summed in FP32 every so many columns or in the tensor cores' own sums: what the kernels came to
- * at K 4096 is 2^-15.4 of Σ|x · w| and an RMS of 1.5e-4 of the results (full), 2^-13.2 and 4.9e-4 (fast, 64 rows, whose sums are
- * of a part of K each), 2^-10.6 and 1.1e-3 (fast, more than 128 rows: all of K). What docs/gpu.md promises for it stands here.
- * Whole layers' results are rounded to F16, which at most adds 2^-11 of each and is taken off. */
+/* -- E4M3 rows times FP8 weights, summed in FP32 every so many columns or in the tensor cores' own sums: what the kernels came
+ * to at K 4096 is 2^-15.4 of Σ|x · w| and an RMS of 1.5e-4 of the results (full), 2^-13.2 and 4.9e-4 (fast, 64 rows, whose sums
+ * are of a part of K each), 2^-10.6 and 1.1e-3 (fast, more than 128 rows: all of K). What docs/gpu.md promises for it stands
+ * here. Whole layers' results are rounded to F16, which at most adds 2^-11 of each and is taken off. */
 enum { EXACT_M = 512, EXACT_N = 128, EXACT_K = 4096 };
 
 static void sums_are_near(const char *name, accumulation how, const weight *w, const float *x, size_t m,

@@ -1,5 +1,6 @@
 /* Models on two GPUs beside one (needs two; what one GPU can show, it shows with two ranks on it, which meet in the host's
- * memory): sums of every size, captured steps and operations in every format, a rank that does not come, and a GPU that is lost. */
+ * memory): sums of every size, captured steps and operations in every format, a rank that does not come, and a GPU that is
+ * lost. */
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>

@@ -88,8 +88,8 @@ static void talk(const trial *t, viva_model *model, outcome *out) {
   viva_session_free(b);
 }
 
-/* A step that several devices run as two halves, of which the first ends within a sequence: logits of the other sequence's rows, and
- * of a token behind each, whose keys both halves made. */
+/* A step that several devices run as two halves, of which the first ends within a sequence: logits of the other sequence's
+ * rows, and of a token behind each, whose keys both halves made. */
 static void talk_in_halves(const trial *t, viva_model *model, float *logits) {
   viva_error error = {0};
   viva_token tokens[FIRST + SECOND];

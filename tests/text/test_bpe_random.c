@@ -15,8 +15,8 @@
 enum { BYTES = 256, CHARACTERS = 8, MADE = 40, TOKENS = BYTES + CHARACTERS + MADE };
 enum { LETTERS = 5, LONGEST = 8 /* symbols */, COPIES = 3, MERGES = MADE * LONGEST + COPIES, NO_RANK = UINT16_MAX };
 
-/* Merges as tokens were made of two; with some in each other's places; with all; or, as for files that have no merges, all ways to
- * cut each token in two, whether or not the parts come before it. */
+/* Merges as tokens were made of two; with some in each other's places; with all; or, as for files that have no merges, all ways
+ * to cut each token in two, whether or not the parts come before it. */
 typedef enum list_style { AS_MADE, SWAPPED, SHUFFLED, OF_TOKENS, STYLES } list_style;
 enum { LISTS = 200 /* of each style and kind of symbols */, SEEDS = LISTS * STYLES * 2, PIECES = 40 /* for each */ };
 

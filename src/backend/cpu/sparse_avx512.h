@@ -285,8 +285,8 @@ ALWAYS_INLINE void sparse_few_tile(weight_format format, int blocked, int x_rows
     sparse_finish_ints(x_rows, tile_cols, a, in, i0, n0, &sums, factors);
 }
 
-/* -- one row of x, INT4 with scales of blocks: a vector holds the kept codes of 128 columns of one row of w, which need fewer operations to
- * unpack; with one row that is most of the time */
+/* -- one row of x, INT4 with scales of blocks: a vector holds the kept codes of 128 columns of one row of w, which need fewer
+ * operations to unpack; with one row that is most of the time */
 
 ALWAYS_INLINE __m512i sparse_row_places(__m512i index) {
   const __m512i second =

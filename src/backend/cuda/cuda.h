@@ -49,12 +49,11 @@ typedef struct cuda_backend {
   cudaError_t lost;    /* the first error that ended the device; cudaSuccess: it lives */
   char lost_where[32]; /* the call that met it */
   cuda_room rows;      /* F16 rows of the product under way, and their scales */
-  cuda_room
-      product; /* its results before they are finished; parts of attention; candidates of top; where packing met NaN */
-  cuda_room expanded; /* its weights in another form */
-  cuda_room meet;     /* where parts of a product of few rows meet: gemm_operands.meet */
-  cuda_room split;    /* counters, and what attention and top split over blocks */
-  void *answers;      /* pinned, for what goes to the host */
+  cuda_room product;   /* its results before they are finished; parts of attention; candidates of top; packing's NaN */
+  cuda_room expanded;  /* its weights in another form */
+  cuda_room meet;      /* where parts of a product of few rows meet: gemm_operands.meet */
+  cuda_room split;     /* counters, and what attention and top split over blocks */
+  void *answers;       /* pinned, for what goes to the host */
   size_t answers_bytes;
   decode_plan *plans;
 } cuda_backend;
@@ -134,9 +133,9 @@ viva_status cuda_top(backend *b, const float *logits, size_t rows, size_t n, siz
 size_t cuda_scratch_bytes(backend *b, size_t m, size_t context, size_t width);
 viva_status cuda_reserve(backend *b, size_t m, size_t context, size_t width, viva_error *error);
 
-/* cuda_linear's products by gemm.h, of up to 128 rows, for steps that are captured, whose rows are FP16 already (scales NULL: 1).
- * args: as cuda_linear's; gated: as cuda_linear_gated's, of which queue is told y's type. taken: they run there, and need no memory
- * once prepare has been called. */
+/* cuda_linear's products by gemm.h, of up to 128 rows, for steps that are captured, whose rows are FP16 already (scales NULL:
+ * 1). args: as cuda_linear's; gated: as cuda_linear_gated's, of which queue is told y's type. taken: they run there, and need
+ * no memory once prepare has been called. */
 int cuda_many_taken(const cuda_backend *c, const linear_args *args, size_t count, int gated);
 viva_status cuda_many_prepare(cuda_backend *c, viva_error *error);
 viva_status cuda_many_queue(cuda_backend *c, const linear_args *args, size_t count, const gemm_output *gated,

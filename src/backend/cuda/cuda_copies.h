@@ -8,8 +8,8 @@
  *   copies                 └► part n ► word n ─┘  ▲               send n + 2 follows sum n
  *   the other GPU                  part, word n ──┘
  *
- * That a kernel which sees a word sees the part before it rests on the copies' being made one after the other, each whole before
- * the next begins.
+ * That a kernel which sees a word sees the part before it rests on the copies' being made one after the other, each whole
+ * before the next begins.
  *
  * Sums in shares go the same way, in other rows: a part's rows of a share to the rank whose share it is, and then that share's
  * normed rows to all, into one of COPIES_NORMS places for whole norms, each with words of its own:
@@ -17,15 +17,15 @@
  *   stream    ... product ─┬─ other work ... sum, norm of a share ─┬─ other work ... wait, product
  *   copies                 └► part n ► word n ─┘                   └► rows n ► word n ─┘
  *
- * A share's sum does not wait for the kernel before it: a last word, to the rank itself, tells that its own part is whole. So it
- * fills the multiprocessors that the other half's attention, or gate and up, leave towards their ends.
+ * A share's sum does not wait for the kernel before it: a last word, to the rank itself, tells that its own part is whole. So
+ * it fills the multiprocessors that the other half's attention, or gate and up, leave towards their ends.
  *
  * A part may be written again once the rows normed from it were taken: whoever sent them had seen this rank's word, which
- * followed its part. Nor is a norm's place used too soon: rows n + 2 come from a rank that had this one's part n + 2, which was made
- * from what followed rows n (the same half of a step).
+ * followed its part. Nor is a norm's place used too soon: rows n + 2 come from a rank that had this one's part n + 2, which was
+ * made from what followed rows n (the same half of a step).
  *
- * A place is used again by send n + COPIES_TURNS, which follows the other rank's sum n + 2, which had this rank's send n + 2, which
- * follows its sum n: so what lay there has been read.
+ * A place is used again by send n + COPIES_TURNS, which follows the other rank's sum n + 2, which had this rank's send n + 2,
+ * which follows its sum n: so what lay there has been read.
  */
 #ifndef CUDA_CUDA_COPIES_H
 #define CUDA_CUDA_COPIES_H

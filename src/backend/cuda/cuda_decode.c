@@ -9,8 +9,9 @@
  *   top                  the best ids, to the host's pinned memory
  *
  * Every kernel may start while the one before it ends (programmatic dependent launch): a product's weights are on their way
- * before its rows are there. Steps whose rows are all kept are taken, of 1 to GEMV_MOST_ROWS rows, and of up to CUDA_DECODE_ROWS
- * sequences of a row each whose products are all gemm.h's. Which kernel multiplies is what it is for operations (cuda_linear.c).
+ * before its rows are there. Steps whose rows are all kept are taken, of 1 to GEMV_MOST_ROWS rows, and of up to
+ * CUDA_DECODE_ROWS sequences of a row each whose products are all gemm.h's. Which kernel multiplies is what it is for
+ * operations (cuda_linear.c).
  *
  * silu(gate) · up is written as FP16 without a scale. Where FP16 cannot hold it the row's logits become NaN; then the step is
  * refused and the operations do it, which scale. */
@@ -359,8 +360,8 @@ static void product(capture *s, const weight *const *w, const gemv_part *parts, 
   QUEUE(s, gemv(&g, &s->c->gpu, s->q.dependent, s->q.stream));
 }
 
-/* x = x + a product; of a rank among several its part of that, where the first rank adds x, and then the sum: by a kernel of its
- * own, or, of several rows, sent by the product and added up by the norm after it. (In a program the product does all.) */
+/* x = x + a product; of a rank among several its part of that, where the first rank adds x, and then the sum: by a kernel of
+ * its own, or, of several rows, sent by the product and added up by the norm after it. (In a program the product does all.) */
 static void add_to_x(capture *s, const weight *w, const float *bias) {
   const decoder *d = s->d;
   const gemv_part x = part(w, bias, d->rank == 0 ? s->p->x : NULL, s->p->x);

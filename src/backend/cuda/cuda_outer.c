@@ -2,9 +2,9 @@
  *
  *   x, 16 or 32 bits ─ rows ─► codes and scales ─ product: scales, bias, activation, rounding ─► y, 16 or 32 bits
  *
- * What they need at once (expanded weights, codes of up to OUTER_ROWS rows) may be more than the GPU has left: then the backend's
- * other operations do the layer, which need less at a time. cuBLASLt's FP8 product, up to 1.09 × as fast, is a peer of bench_layers
- * only (docs/gpu.md). */
+ * What they need at once (expanded weights, codes of up to OUTER_ROWS rows) may be more than the GPU has left: then the
+ * backend's other operations do the layer, which need less at a time. cuBLASLt's FP8 product, up to 1.09 × as fast, is a peer
+ * of bench_layers only (docs/gpu.md). */
 #include "backend/cuda/cuda_linear.h"
 
 #include <string.h>

@@ -2,8 +2,8 @@
  *
  *   y[m][n] = act(x[m][k] · w[n][k]ᵀ · channel_scale[n] · row_scale[m] + bias[n]) (+ y[m][n])
  *
- * The kernels compute the transpose: a tile is 128 output channels × 256 rows of x (or 264: gemm_tile.h), because the sparse tensor cores
- * take only their first operand 2:4, and because registers can hold only the first operand's codes while they are
+ * The kernels compute the transpose: a tile is 128 output channels × 256 rows of x (or 264: gemm_tile.h), because the sparse
+ * tensor cores take only their first operand 2:4, and because registers can hold only the first operand's codes while they are
  * widened.
  *
  *              tokens (rows of x), 256 a tile

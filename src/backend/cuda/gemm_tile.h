@@ -69,8 +69,8 @@ typedef struct gemm_shares {
 #define GEMM_SHARE_LEAST 4  /* steps of a cluster, unless there are fewer */
 #define GEMM_SHARE_IDLE  32 /* one of so many clusters may be left out */
 
-/* As many clusters to each pair where that leaves few of them out: then none has parts of two pairs, which it would put to memory
- * one after the other. */
+/* As many clusters to each pair where that leaves few of them out: then none has parts of two pairs, which it would put to
+ * memory one after the other. */
 NUMBER_SHARED gemm_shares gemm_shares_of(int pairs, int steps, int clusters) {
   const int most = pairs * steps / GEMM_SHARE_LEAST, all = most < 1 ? 1 : most < clusters ? most : clusters;
   const int whole = all / pairs * pairs;

@@ -300,8 +300,8 @@ template <class F> struct persist_at_hand {
   }
 };
 
-/* What a warp multiplies in a stage: tiles [first, end) of so many records, whose first chunk it has taken. put(tile, total): its
- * sums of a tile, which begin anew. */
+/* What a warp multiplies in a stage: tiles [first, end) of so many records, whose first chunk it has taken. put(tile, total):
+ * its sums of a tile, which begin anew. */
 template <class F> struct persist_share_of_tiles {
   using chunk = persist_chunk<F>;
   typedef float sums[1][F::SUMS][4];
@@ -668,8 +668,8 @@ static __device__ __forceinline__ uint32_t persist_attention_slot(const persist_
   return __reduce_add_sync(~0u, before);
 }
 
-/* -- the kernel. Dynamic shared memory: the ring, x or attention, sums of tiles, what the block keeps of the residual stream, 16 zero
- * bytes, control, runs */
+/* -- the kernel. Dynamic shared memory: the ring, x or attention, sums of tiles, what the block keeps of the residual stream,
+ * 16 zero bytes, control, runs */
 
 static inline __host__ __device__ size_t persist_align(size_t bytes) { return (bytes + 15) & ~(size_t)15; }
 

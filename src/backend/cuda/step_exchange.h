@@ -6,7 +6,8 @@
  *
  * Exchange e uses turn e % 2. A rank writes the words of exchange e + 2 after its kernel of e + 1 has ended, for which every
  * other rank has sent all of e + 1, which it does after its kernel of e has read those of e. So it is where a product sends
- * what it makes (gemv.h) and a later kernel takes the words. In persist.cuh, whose kernel has all exchanges of a step in it: after it has had all words of e + 1, each of which the thread sent that had read the same of e.
+ * what it makes (gemv.h) and a later kernel takes the words. In persist.cuh, whose kernel has all exchanges of a step in it:
+ * after it has had all words of e + 1, each of which the thread sent that had read the same of e.
  */
 #ifndef CUDA_STEP_EXCHANGE_H
 #define CUDA_STEP_EXCHANGE_H
@@ -61,8 +62,8 @@ int step_exchange(step_queue q, const step_exchange_args *a);
 int step_exchange_sum(step_queue q, const step_exchange_sum_args *a);
 
 /* The sum and a norm of its rows in one pass; the bits are those of both, one after the other. The sum's rows are `norm`'s from
- * `first` on. With words[rank] it does not wait for the kernel before, but fills what multiprocessors that leaves; it ends after that
- * one. */
+ * `first` on. With words[rank] it does not wait for the kernel before, but fills what multiprocessors that leaves; it ends
+ * after that one. */
 int step_exchange_norm(step_queue q, const step_exchange_sum_args *a, const exchange_norm *norm, size_t first);
 
 /* Nothing but the waiting for the others' words. */

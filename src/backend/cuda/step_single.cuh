@@ -8,8 +8,8 @@
  *             its key too, puts key and value into the page, and keeps them for itself
  *   at last   the sums of the block's warps are weighed, to be added up
  *
- * A row's bits depend on its own positions: shares follow from its position and window, and from whether the step has more than 16
- * rows, and all sums have a fixed order. */
+ * A row's bits depend on its own positions: shares follow from its position and window, and from whether the step has more than
+ * 16 rows, and all sums have a fixed order. */
 #ifndef CUDA_STEP_SINGLE_CUH
 #define CUDA_STEP_SINGLE_CUH
 

@@ -24,15 +24,10 @@ static viva_status no_memory(viva_error *error) {
 static viva_status encode_block(word_run *run, split_block block, text_view text, size_t *at, viva_error *error) {
   const uint8_t *from = text.bytes + *at;
   /* A block goes up to the first character beyond ASCII: one that is near makes it a waste. */
-  uint64_t starts = text.count - *at >= SPLIT_BLOCK && !bytes16_beyond_ascii(from) ? block(from) : 0;
-  size_t begin = 0;
-  for (; starts; starts &= starts - 1) {
-    size_t end = (size_t)__builtin_ctzll(starts);
-    TRY(words_next(run, from + begin, end - begin, error));
-    begin = end;
-  }
-  *at += begin;
-  return VIVA_OK;
+  const uint64_t starts = text.count - *at >= SPLIT_BLOCK && !bytes16_beyond_ascii(from) ? block(from) : 0;
+  if (!starts) return VIVA_OK;
+  *at += (size_t)(63 - __builtin_clzll(starts));
+  return words_next_block(run, from, starts, error);
 }
 
 static inline size_t find_word(const split_rule *rule, const uint8_t *text, size_t at, size_t end) {

@@ -73,8 +73,8 @@ static inline piece_key key_of(const word_run *run, size_t i) {
 
 static long_word *long_place(const word_encoder *w, const piece_key *key) {
   const uint64_t *k = key->bytes;
-  size_t at = word_home(k[0] ^ k[2] * 0xc2b2ae3d27d4eb4fULL, k[1] ^ k[3] * 0x165667b19e3779f9ULL);
-  return &w->memory->longs[at & (((size_t)1 << LONG_WORD_BITS) - 1)];
+  uint64_t hash = word_hash(k[0] ^ k[2] * 0xc2b2ae3d27d4eb4fULL, k[1] ^ k[3] * 0x165667b19e3779f9ULL);
+  return &w->memory->longs[hash >> (64 - LONG_WORD_BITS)];
 }
 
 static void keep_long(const word_encoder *w, const piece_key *key, const viva_token *ids, size_t count) {
@@ -146,10 +146,13 @@ static word_ids find(const word_encoder *w, const piece_key *key, size_t bytes) 
 #define REST_BYTES  4096
 #define REST_RUNS   16 /* that as many bytes stand for */
 
-/* Is the piece the word at its place? */
-static inline int is_known(const word_run *run, size_t i) {
+/* Where a piece of the run is remembered that lies in the first line of its places; else NULL. */
+static inline const word *known_place(const word_run *run, size_t i) {
   const word *place = run->places[i];
-  return place && place->low == run->ids[i].low && place->high == run->ids[i].high;
+  if (!place) return NULL;
+  const uint64_t low = run->ids[i].low, high = run->ids[i].high;
+  place += ((place->low ^ low) | (place->high ^ high)) != 0; /* without a branch: either is as likely */
+  return ((place->low ^ low) | (place->high ^ high)) == 0 ? place : NULL;
 }
 
 /* ids has room for WORD_IDS, however few there are. */
@@ -215,8 +218,9 @@ static viva_status hold_rest(word_run *run, size_t from, size_t *learnt, viva_er
   size_t new_count = 0;
   for (size_t i = from; i < run->count; i++, held->count++) {
     word_ids *ids = &held->words[held->count];
-    if (is_known(run, i)) {
-      *ids = known_ids(held, run->places[i]);
+    const word *place = known_place(run, i);
+    if (place) {
+      *ids = known_ids(held, place);
       continue;
     }
     const size_t next = batch->count + new_count;
@@ -285,8 +289,9 @@ static size_t put_known(const word_run *run) {
   size_t i = 0;
   id_sink *whole = run->w->sink, sink = *whole; /* a copy that may stay in registers */
   for (; i < run->count; i++) {
-    if (is_known(run, i)) {
-      word_put(&sink, run->places[i]->ids, run->places[i]->count);
+    const word *place = known_place(run, i);
+    if (place) {
+      word_put(&sink, place->ids, place->count);
       continue;
     }
     if (!run->words || run->bytes[i] > LONG_WORD_BYTES) break;

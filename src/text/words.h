@@ -13,6 +13,7 @@
 #include "text/bpe_many.h"
 #include "text/joints.h"
 #include "text/known.h"
+#include "text/split_block.h"
 
 enum { WORD_IDS = 3, LONG_WORD_BYTES = 31, LONG_WORD_IDS = 7, BLANK_WORD_BYTES = 61, GATHERED_BYTES = 244 };
 
@@ -43,6 +44,7 @@ _Static_assert(sizeof(word) == 32 && sizeof(long_word) == 64, "one or two words 
 /* A part of a longer piece is merged by other rules than a whole one where whole pieces are looked up first. */
 #define WORD_PART ((uint64_t)0x80 << 56)
 
+#define WORDS_OF_LINE  2
 #define WORD_BITS      16 /* places: 2 MiB */
 #define WORD_TRIES     8  /* places that a word may lie at */
 #define LONG_WORD_BITS 13 /* 512 KiB */
@@ -65,7 +67,10 @@ typedef struct word_memory {
 int word_memory_create(word_memory *memory);
 void word_memory_free(word_memory *memory);
 
-static inline size_t word_home(uint64_t low, uint64_t high) { return word_hash(low, high) >> (64 - WORD_BITS); }
+/* The first of the places that a word may lie at: those of a whole line of the cache come first. */
+static inline size_t word_home(uint64_t low, uint64_t high) {
+  return word_hash(low, high) >> (64 - WORD_BITS) & ~(size_t)(WORDS_OF_LINE - 1);
+}
 
 extern const uint64_t word_masks[WORD_BYTES + 1][2];
 
@@ -171,6 +176,41 @@ static inline viva_status words_put_token(word_run *run, uint32_t id, viva_error
 static inline viva_status words_next(word_run *run, const uint8_t *piece, size_t bytes, viva_error *error) {
   if (bytes > run->most) return words_next_long(run, piece, bytes, error);
   return run->words ? words_put(run, piece, bytes, error) : words_next_apart(run, piece, bytes, error);
+}
+
+/* Puts a short piece where there is room for it and 16 bytes may be read. */
+static inline void words_put_short(word_run *run, size_t i, const word *words, const uint8_t *piece, size_t bytes) {
+  uint64_t key[2];
+  memcpy(key, piece, sizeof key);
+  key[0] &= word_masks[bytes][0];
+  key[1] = (key[1] & word_masks[bytes][1]) | (uint64_t)bytes << 56;
+  const word *place = words + word_home(key[0], key[1]);
+  __builtin_prefetch(place);
+  run->pieces[i] = piece;
+  run->bytes[i] = bytes;
+  run->places[i] = place;
+  run->ids[i] = (word_id){key[0], key[1]};
+}
+
+/* The pieces of a block: each begins where the one before it ends, the first at `from`, at the bits of `ends`. Errors: as
+ * words_flush. */
+static inline viva_status words_next_block(word_run *run, const uint8_t *from, uint64_t ends, viva_error *error) {
+  size_t begin = 0, i = run->count;
+  const word *words = run->limit - from >= SPLIT_BLOCK + 16 ? run->words : NULL; /* 16 bytes of each may be read */
+  for (size_t end; ends; ends &= ends - 1, begin = end) {
+    end = (size_t)__builtin_ctzll(ends);
+    const size_t bytes = end - begin;
+    if (words && bytes <= WORD_BYTES && i + 1 < WORDS_AT_ONCE) {
+      words_put_short(run, i++, words, from + begin, bytes);
+      continue;
+    }
+    run->count = i;
+    TRY(words_next(run, from + begin, bytes, error));
+    i = run->count;
+    if (words) words = run->words;
+  }
+  run->count = i;
+  return VIVA_OK;
 }
 
 #endif

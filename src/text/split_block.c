@@ -17,7 +17,7 @@ static uint64_t join(const uint32_t m[4]) {
 
 static uint64_t below(int size) { return size == 64 ? UINT64_MAX : ((uint64_t)1 << size) - 1; }
 
-static inline block_kinds kinds_of(const uint8_t *text) {
+static inline __attribute__((always_inline)) block_kinds kinds_of(const uint8_t *text) {
   uint32_t letters[4], digits[4], spaces[4], controls[4], newlines[4], beyond[4];
   for (int i = 0; i < 4; i++) {
     const uint8_t *at = text + (ptrdiff_t)16 * i;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "backend/cuda/cuda.h"
-#include "backend/cuda/lt_product.h"
+#include "backend/cuda/lt_table.h"
 #include "backend/cuda/sparse_product.h"
 #include "bench_forms.h"
 #include "number/number.h"
@@ -51,7 +51,7 @@ typedef struct rotating {
 
 typedef struct entry entry;
 struct entry {
-  char name[64];
+  char name[96];
   void (*run)(floor_space *f, const entry *e, int i);
   int peer; /* the entry it is compared with; its own number: none */
   rotating *weights, *ups;
@@ -147,7 +147,14 @@ static void run_lt(floor_space *f, const entry *e, int i) {
   must(lt_product_run(&f->lt, &product, &o, f->c->stream, &error) == VIVA_OK, e->name, &error);
 }
 
-/* The product as a layer runs it. */
+/* The same by the table's algorithm, as a layer runs it. */
+static void run_table(floor_space *f, const entry *e, int i) {
+  const lt_operands o = operands_of(f, e, i);
+  viva_error error = {0};
+  must(cuda_lt_multiply(f->c, &e->problem, &o, &error) == VIVA_OK, e->name, &error);
+}
+
+/* The product by our own kernel. */
 static void run_product(floor_space *f, const entry *e, int i) {
   const weight *w = &e->weights->w[(size_t)i % e->weights->count];
   const gemm_problem p = {.kind = e->problem.full ? GEMM_FP8_FULL : GEMM_FP8_FAST,
@@ -316,6 +323,23 @@ static int add_layer(table *t, const char *name, int peer, rotating *weights, ro
   return t->count - 1;
 }
 
+/* The product of a whole layer by cuBLASLt: the fastest that it proposes, by its numbers (lt_table.c's), and the table's. */
+static void add_whole_lt(table *t, const char *name, int peer, rotating *weights, int gelu) {
+  const lt_problem p = {LT_E4M3, LT_F16, LT_SCALES_OUTER, 0, 1, gelu, t->f->s.m, t->f->s.n, t->f->s.k};
+  const lt_gpu gpu = {t->f->c->gpu.major, t->f->c->gpu.minor, t->f->c->gpu.multiprocessors};
+  const int found = add_lt(t, name, p, weights);
+  if (found < 0) return;
+  entry *const best = &t->entries[found];
+  const lt_algorithm a = lt_product_algorithm(&t->f->lt, &best->product);
+  snprintf(best->name, sizeof best->name, "%s: {%d, %u, %u, %u, %u, %u, %u, %u, %u}", name, a.id, a.tile, a.stages,
+           a.split_k, a.reduction, a.swizzle, a.custom, a.inner, a.cluster);
+  best->peer = peer < 0 ? found : peer;
+  if (!lt_table_find(&gpu, &p)) return;
+  entry *const e = add(t, name, run_table, peer, weights);
+  snprintf(e->name, sizeof e->name, "%s, lt_table's", name);
+  e->problem = p;
+}
+
 static void add_product(table *t, const char *name, int peer, rotating *weights, int full) {
   add(t, name, run_product, peer, weights)->problem.full = full;
 }
@@ -330,7 +354,7 @@ static void time_table(table *t) {
   printf("| M %d, N %d, K %d | µs | T/s | of |\n|---|---|---|---|\n", s.m, s.n, s.k);
   for (int i = 0; i < t->count; i++) {
     const entry *const e = &t->entries[i];
-    char ratio[96] = "";
+    char ratio[128] = "";
     if (e->peer != i)
       snprintf(ratio, sizeof ratio, "%.3f × %s", medians[e->peer] / medians[i], t->entries[e->peer].name);
     printf("| %s | %.1f | %.0f | %s |\n", e->name, medians[i], operations / medians[i], ratio);
@@ -343,6 +367,8 @@ static void add_fp8(table *t, rotating *fp8, rotating *halves, const outer_rows 
   const int full =
       add_lt(t, "cuBLASLt FP8 bare, full", (lt_problem){LT_E4M3, LT_BF16, LT_SCALES_NONE, 1, 0, 0, 0, 0, 0}, fp8);
   add_product(t, "fp8 product, scales, bias", fast, fp8, 0);
+  add_whole_lt(t, "cuBLASLt FP8, scales, bias", fast, fp8, 0);
+  add_whole_lt(t, "cuBLASLt FP8, scales, bias, GELU", fast, fp8, 1);
   add_product(t, "fp8 product, full", full, fp8, 1);
   const int plain = add_layer(t, "linear_fp8", fast, fp8, NULL, INPUT_E4M3, ACCUMULATE_FAST, ACTIVATION_NONE, bias);
   add_layer(t, "linear_fp8, full", full, fp8, NULL, INPUT_E4M3, ACCUMULATE_FULL, ACTIVATION_NONE, bias);

@@ -7,126 +7,9 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "backend/cuda/lt_product.h"
 #include "backend/cuda/lt_table.h"
 #include "backend/cuda/sparse_product.h"
-
-/* -- the library that the tests open */
-
-static struct {
-  int present, opened;
-  const char *lacks; /* a function it does not have */
-  size_t version;
-  int calls, fail_at; /* the call that fails, counted from 1; 0: none */
-  int live;           /* objects made and not ended */
-  int proposals;
-  int refuse_check;  /* AlgoCheck says no */
-  int32_t algorithm; /* of the last Matmul */
-  const void *bias;  /* as last set */
-} mock;
-
-static int mock_fails(void) { return ++mock.calls == mock.fail_at; }
-static int mock_make(void) {
-  if (mock_fails()) return 7;
-  mock.live++;
-  return 0;
-}
-static int mock_end(void) {
-  mock.live--;
-  return 0;
-}
-
-static size_t lt_version(void) { return mock.version; }
-static cublasStatus_t lt_create(cublasLtHandle_t *h) {
-  *h = (cublasLtHandle_t)&mock;
-  return (cublasStatus_t)mock_make();
-}
-static cublasStatus_t lt_destroy(cublasLtHandle_t h) {
-  assert_ptr_equal(h, &mock);
-  return (cublasStatus_t)mock_end();
-}
-static cublasStatus_t lt_desc(cublasLtMatmulDesc_t *d, cublasComputeType_t c, cudaDataType_t s) {
-  (void)c, (void)s;
-  int status = mock_make();
-  *d = status ? NULL : (cublasLtMatmulDesc_t)&mock;
-  return (cublasStatus_t)status;
-}
-static cublasStatus_t lt_desc_end(cublasLtMatmulDesc_t d) { return (void)d, (cublasStatus_t)mock_end(); }
-static cublasStatus_t lt_set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t a, const void *v, size_t n) {
-  (void)d;
-  if (a == CUBLASLT_MATMUL_DESC_BIAS_POINTER) memcpy(&mock.bias, v, n);
-  return mock_fails() ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_SUCCESS;
-}
-static cublasStatus_t lt_layout(cublasLtMatrixLayout_t *l, cudaDataType t, uint64_t r, uint64_t c, int64_t ld) {
-  (void)t, (void)r, (void)c, (void)ld;
-  int status = mock_make();
-  *l = status ? NULL : (cublasLtMatrixLayout_t)&mock;
-  return (cublasStatus_t)status;
-}
-static cublasStatus_t lt_layout_end(cublasLtMatrixLayout_t l) { return (void)l, (cublasStatus_t)mock_end(); }
-static cublasStatus_t lt_preference(cublasLtMatmulPreference_t *p) {
-  *p = (cublasLtMatmulPreference_t)&mock;
-  return (cublasStatus_t)mock_make();
-}
-static cublasStatus_t lt_preference_end(cublasLtMatmulPreference_t p) { return (void)p, (cublasStatus_t)mock_end(); }
-static cublasStatus_t lt_preference_set(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t a,
-                                        const void *v, size_t n) {
-  (void)p, (void)a, (void)v, (void)n;
-  return mock_fails() ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_SUCCESS;
-}
-/* An algorithm's first word is its id here, the next ones its numbers. */
-static cublasStatus_t lt_heuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
-                                   cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t e,
-                                   cublasLtMatmulPreference_t p, int most, cublasLtMatmulHeuristicResult_t *r, int *n) {
-  (void)h, (void)d, (void)a, (void)b, (void)c, (void)e, (void)p;
-  if (mock_fails()) return CUBLAS_STATUS_NOT_SUPPORTED;
-  *n = mock.proposals < most ? mock.proposals : most;
-  for (int i = 0; i < *n; i++) {
-    memset(&r[i], 0, sizeof r[i]);
-    r[i].algo.data[0] = (uint64_t)(100 + i);
-    r[i].workspaceSize = 32;
-  }
-  return CUBLAS_STATUS_SUCCESS;
-}
-static cublasStatus_t lt_init(cublasLtHandle_t h, cublasComputeType_t c, cudaDataType_t s, cudaDataType_t a,
-                              cudaDataType_t b, cudaDataType_t cc, cudaDataType_t d, int id, cublasLtMatmulAlgo_t *o) {
-  (void)h, (void)c, (void)s, (void)a, (void)b, (void)cc, (void)d;
-  memset(o, 0, sizeof *o);
-  o->data[0] = (uint64_t)id;
-  return CUBLAS_STATUS_SUCCESS;
-}
-static cublasStatus_t lt_config_set(cublasLtMatmulAlgo_t *o, cublasLtMatmulAlgoConfigAttributes_t w, const void *v,
-                                    size_t n) {
-  assert_in_range(n, 1, 4);
-  if (w == CUBLASLT_ALGO_CONFIG_TILE_ID) memcpy(&o->data[1], v, n);
-  return CUBLAS_STATUS_SUCCESS;
-}
-static cublasStatus_t lt_config_get(const cublasLtMatmulAlgo_t *o, cublasLtMatmulAlgoConfigAttributes_t w, void *v,
-                                    size_t n, size_t *written) {
-  memset(v, 0, n);
-  if (w == CUBLASLT_ALGO_CONFIG_ID) memcpy(v, &o->data[0], n);
-  if (w == CUBLASLT_ALGO_CONFIG_TILE_ID) memcpy(v, &o->data[1], n);
-  *written = n;
-  return CUBLAS_STATUS_SUCCESS;
-}
-static cublasStatus_t lt_check(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
-                               cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t e,
-                               const cublasLtMatmulAlgo_t *o, cublasLtMatmulHeuristicResult_t *r) {
-  (void)h, (void)d, (void)a, (void)b, (void)c, (void)e, (void)o;
-  memset(r, 0, sizeof *r);
-  r->workspaceSize = 64;
-  return mock.refuse_check ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
-}
-static cublasStatus_t lt_matmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const void *alpha, const void *a,
-                                cublasLtMatrixLayout_t al, const void *b, cublasLtMatrixLayout_t bl, const void *beta,
-                                const void *c, cublasLtMatrixLayout_t cl, void *y, cublasLtMatrixLayout_t yl,
-                                const cublasLtMatmulAlgo_t *o, void *w, size_t n, cudaStream_t s) {
-  (void)h, (void)d, (void)al, (void)bl, (void)cl, (void)yl, (void)w, (void)n, (void)s, (void)a, (void)b, (void)c;
-  (void)y, (void)beta;
-  assert_true(*(const float *)alpha == 1);
-  mock.algorithm = (int32_t)o->data[0];
-  return mock_fails() ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_SUCCESS;
-}
+#include "backend_cuda/lt_mock.h"
 
 static int sp_make1(sparse_object *a) { return memset(a, 1, 512), mock_make(); }
 static int sp_end(const sparse_object *a) { return assert_int_equal(a->data[0], 1), mock_end(); }
@@ -180,28 +63,7 @@ static int sp_matmul(const sparse_object *h, const sparse_object *p, const void 
   return mock_fails() ? 7 : 0;
 }
 
-typedef void (*any_function)(void);
-static const struct {
-  const char *name;
-  any_function function;
-} mock_functions[] = {
-    {"cublasLtGetVersion", (any_function)lt_version},
-    {"cublasLtCreate", (any_function)lt_create},
-    {"cublasLtDestroy", (any_function)lt_destroy},
-    {"cublasLtMatmulDescCreate", (any_function)lt_desc},
-    {"cublasLtMatmulDescDestroy", (any_function)lt_desc_end},
-    {"cublasLtMatmulDescSetAttribute", (any_function)lt_set},
-    {"cublasLtMatrixLayoutCreate", (any_function)lt_layout},
-    {"cublasLtMatrixLayoutDestroy", (any_function)lt_layout_end},
-    {"cublasLtMatmulPreferenceCreate", (any_function)lt_preference},
-    {"cublasLtMatmulPreferenceDestroy", (any_function)lt_preference_end},
-    {"cublasLtMatmulPreferenceSetAttribute", (any_function)lt_preference_set},
-    {"cublasLtMatmulAlgoGetHeuristic", (any_function)lt_heuristic},
-    {"cublasLtMatmulAlgoInit", (any_function)lt_init},
-    {"cublasLtMatmulAlgoConfigSetAttribute", (any_function)lt_config_set},
-    {"cublasLtMatmulAlgoConfigGetAttribute", (any_function)lt_config_get},
-    {"cublasLtMatmulAlgoCheck", (any_function)lt_check},
-    {"cublasLtMatmul", (any_function)lt_matmul},
+static const mock_function mock_functions[] = {
     {"cusparseLtInit", (any_function)sp_make1},
     {"cusparseLtDestroy", (any_function)sp_end},
     {"cusparseLtGetVersion", (any_function)sp_version},
@@ -230,14 +92,8 @@ static void *mock_open(const char *const *names, const char **reason) {
 }
 static void *mock_find(void *library, const char *name) {
   assert_ptr_equal(library, &mock);
-  if (mock.lacks && strcmp(mock.lacks, name) == 0) return NULL;
-  for (size_t i = 0; i < MOCK_FUNCTIONS; i++) {
-    void *pointer;
-    memcpy(&pointer, &mock_functions[i].function, sizeof pointer);
-    if (strcmp(mock_functions[i].name, name) == 0) return pointer;
-  }
-  fail_msg("the mock has no %s", name);
-  return NULL;
+  void *const found = mock_find_in(mock_functions, MOCK_FUNCTIONS, name);
+  return found ? found : mock_find_in(lt_mock_functions, LT_MOCK_FUNCTIONS, name);
 }
 static void mock_close(void *library) {
   assert_ptr_equal(library, &mock);
@@ -272,12 +128,12 @@ static void test_absent(void **state) {
 
 static void test_incomplete(void **state) {
   (void)state;
-  for (size_t i = 0; i < MOCK_FUNCTIONS; i++) {
+  for (size_t i = 0; i < MOCK_FUNCTIONS + LT_MOCK_FUNCTIONS; i++) {
     viva_error error;
     lt_library lt;
     sparse_library sparse;
-    mock.lacks = mock_functions[i].name;
-    const int is_lt = strncmp(mock.lacks, "cublas", 6) == 0;
+    const int is_lt = i >= MOCK_FUNCTIONS;
+    mock.lacks = is_lt ? lt_mock_functions[i - MOCK_FUNCTIONS].name : mock_functions[i].name;
     viva_status status =
         is_lt ? lt_library_open(&mock_loader, &lt, &error) : sparse_library_open(&mock_loader, &sparse, &error);
     assert_int_equal(status, VIVA_E_UNSUPPORTED);

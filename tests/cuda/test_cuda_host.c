@@ -10,6 +10,7 @@
 
 #include "backend/cuda/cuda_exchange.h"
 #include "backend/cuda/nccl_library.h"
+#include "backend_cuda/lt_mock.h"
 
 /* ---- a runtime: memory is the host's, `left` calls succeed before one fails with `fault` */
 
@@ -259,6 +260,21 @@ static void nccl_shut(void *library) { assert_ptr_equal(library, &nccl); }
 
 static const library_loader loader = {nccl_open, nccl_find, nccl_shut};
 
+/* ---- a library that is cuBLASLt, or none (lt_mock.h) */
+
+static void *lt_open(const char *const *names, const char **reason) {
+  assert_string_equal(names[0], "libcublasLt.so.13");
+  *reason = "no such file";
+  mock.opened += mock.present;
+  return mock.present ? &mock : NULL;
+}
+static void *lt_find(void *library, const char *name) {
+  assert_ptr_equal(library, &mock);
+  return mock_find_in(lt_mock_functions, LT_MOCK_FUNCTIONS, name);
+}
+static void lt_shut(void *library) { assert_ptr_equal(library, &mock), mock.opened--; }
+static const library_loader lt_loader = {lt_open, lt_find, lt_shut};
+
 static void listen(void *user, viva_log_level level, const char *text) {
   (void)user, (void)level;
   strncat(nccl.told, text, sizeof nccl.told - strlen(nccl.told) - 1);
@@ -271,6 +287,10 @@ static int begin(void **state) {
   fake.left = -1;
   pieces = 0;
   memset(&nccl, 0, sizeof nccl);
+  memset(&mock, 0, sizeof mock);
+  mock.version = 130100;
+  mock.whole = 1;
+  own_products = 0;
   own_products = 0;
   return 0;
 }
@@ -546,6 +566,7 @@ static layer *layer_begin(void) {
   layer *l = calloc(1, sizeof *l);
   l->o.rt = runtime_create(NULL, NULL, listen, NULL, VIVA_LOG_DEBUG);
   assert_int_equal(cuda_open_with(l->o.rt, &api, &kernels, 0, &l->o.b, NULL), VIVA_OK);
+  cuda_of(l->o.b)->libraries = &lt_loader;
   l->w = (weight){.format = WEIGHT_FP8,
                   .rows = LAYER_N,
                   .cols = LAYER_K,
@@ -554,7 +575,7 @@ static layer *layer_begin(void) {
                   .scales = memory,
                   .scale_row_bytes = sizeof(float),
                   .scales_type = SCALE_F32};
-  l->bias = (outer_rows){VIVA_F16, memory, 0, 1};
+  l->bias = (outer_rows){VIVA_F16, (void *)(uintptr_t)4096, 0, 1}; /* not within y */
   l->args = (linear_outer_args){.rows = LAYER_M,
                                 .x = {VIVA_F16, memory, LAYER_K, 1},
                                 .y = {VIVA_F16, memory, LAYER_N, 1},
@@ -570,7 +591,10 @@ static viva_status layer_run(layer *l, viva_error *error) { return l->o.b->ops->
 
 static void layer_end(layer *l) {
   fake.left = -1;
+  mock.fail_at = 0;
   close_fake(l->o);
+  assert_int_equal(mock.live, 0);
+  assert_int_equal(mock.opened, 0);
   free(l);
 }
 
@@ -625,6 +649,116 @@ static void layers_fail_whole(void **state) {
   assert_int_equal(error.code, 0);
   fake.left = -1;
   assert_int_equal(layer_run(l, &error), VIVA_OK);
+  layer_end(l);
+}
+
+/* ---- the same by cuBLASLt, and where it fails */
+
+enum { LT_POINTERS_SET = 3 }; /* before each product: two scales', a bias' */
+
+static void layers_by_the_library(void **state) {
+  layer *const l = layer_begin();
+  (void)state;
+  mock.present = 1;
+  for (int i = 0; i < 3; i++) assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(mock.algorithm, 66); /* the table's */
+  assert_ptr_equal(mock.bias, l->bias.data);
+  assert_int_equal(own_products, 0);
+  assert_int_equal(l->overflows, 3 * LAYER_M * LAYER_N);
+  const int live = mock.live, blocks = fake.blocks;
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(mock.live, live); /* what is kept serves again; nothing more is taken */
+  assert_int_equal(fake.blocks, blocks);
+  for (l->args.rows = 512; l->args.rows < 700; l->args.rows++) /* more shapes than are kept */
+    assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(own_products, 0);
+  l->args.rows = 300; /* the table has no row */
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  l->args.rows = LAYER_M;
+  l->bias.dtype = VIVA_F32; /* not the results' type */
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(own_products, 2);
+  weight up = l->w; /* which lies behind, as gemm_ups_fit asks */
+  up.data = (const uint8_t *)l->w.data + 32;
+  l->args.up = &up;
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(own_products, 3);
+  l->args.up = NULL;
+  l->args.accumulate = ACCUMULATE_FULL; /* whose sums are more exact than the library's */
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(own_products, 4);
+  l->args.accumulate = ACCUMULATE_FAST;
+  l->bias = (outer_rows){VIVA_F16, l->args.y.data, 0, 1}; /* within y, which the first piece writes */
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  assert_int_equal(own_products, 5);
+  layer_end(l);
+}
+
+/* Absent, too old, failing to begin, refusing the table's algorithm: our own kernel runs, and the log says once why. */
+static void layers_without_the_library(void **state) {
+  static const char *const says[] = {"cuBLASLt (libcublasLt.so.13) cannot be opened: no such file; products",
+                                     "cuBLASLt is version 120800", "cuBLASLt has no function cublasLtMatmul",
+                                     "cuBLASLt 130100 cannot start on this device: its status is 7", ""};
+  (void)state;
+  for (int i = 0; i < 5; i++) {
+    begin(NULL);
+    mock.present = i > 0;
+    if (i == 1) mock.version = 120800;
+    if (i == 2) mock.lacks = "cublasLtMatmul";
+    mock.fail_at = i == 3;
+    mock.refuse_check = i == 4;
+    layer *const l = layer_begin();
+    for (int k = 0; k < 2; k++) assert_int_equal(layer_run(l, NULL), VIVA_OK);
+    assert_int_equal(own_products, 2);
+    const char *const told = strstr(nccl.told, says[i]);
+    if (!told) fail_msg("'%s' does not say '%s'", nccl.told, says[i]);
+    if (i < 4) assert_null(strstr(told + 1, "cuBLASLt"));
+    if (i == 4) assert_string_equal(nccl.told, "");
+    layer_end(l);
+  }
+}
+
+/* Every call of the runtime and of the library fails in turn: an error, or, before anything was queued, our own kernel. */
+static void libraries_fail_whole(void **state) {
+  int failed = 0, tried[2] = {0, 0};
+  (void)state;
+  for (int library = 0; library < 2; library++)
+    for (int i = 0; i < 100; i++) {
+      viva_error error = {0};
+      begin(NULL);
+      layer *const l = layer_begin();
+      mock.present = 1;
+      if (library)
+        mock.fail_at = i + 1;
+      else
+        fake.left = i, fake.fault = cudaErrorInvalidValue;
+      const viva_status status = layer_run(l, &error);
+      const int reached = library ? mock.calls > i : fake.left < 0;
+      assert_true(status == VIVA_OK || status == VIVA_E_INTERNAL);
+      if (library && status) assert_non_null(strstr(error.message, "cuBLASLt failed to multiply 600 rows"));
+      if (reached && status == VIVA_OK) assert_int_equal(own_products, 1);
+      failed += status != VIVA_OK;
+      layer_end(l);
+      if (!reached) break;
+      tried[library]++;
+    }
+  assert_in_range(failed, 5, 99);
+  assert_in_range(tried[1], 15, 99); /* opening, describing, choosing, multiplying */
+}
+
+/* A product that fails because the device is gone ends the device. */
+static void layers_on_a_lost_device(void **state) {
+  viva_error error = {0};
+  layer *const l = layer_begin();
+  (void)state;
+  mock.present = 1;
+  assert_int_equal(layer_run(l, NULL), VIVA_OK);
+  mock.fail_at = mock.calls + 1 + LT_POINTERS_SET; /* the next product */
+  fake.left = 1;                                   /* its rows; then the question whether the device lives */
+  fake.fault = cudaErrorIllegalAddress;
+  assert_int_equal(layer_run(l, &error), VIVA_E_DEVICE);
+  assert_non_null(strstr(error.message, "lost since a product by cuBLASLt"));
+  assert_int_equal(layer_run(l, &error), VIVA_E_DEVICE);
   layer_end(l);
 }
 
@@ -754,6 +888,10 @@ int main(void) {
       cmocka_unit_test_setup(sums_by_nccl, begin),
       cmocka_unit_test_setup(joining_fails_whole, begin),
       cmocka_unit_test_setup(nobody_waits_for_who_gave_up, begin),
+      cmocka_unit_test_setup(layers_by_the_library, begin),
+      cmocka_unit_test_setup(layers_without_the_library, begin),
+      cmocka_unit_test_setup(libraries_fail_whole, begin),
+      cmocka_unit_test_setup(layers_on_a_lost_device, begin),
       cmocka_unit_test_setup(layers_run_whole, begin),
       cmocka_unit_test_setup(layers_fail_whole, begin),
   };

@@ -7,6 +7,7 @@
  *   cuda_weights.c   second forms of weights: the order of pack/gemv_order.h
  *   cuda_pack.c      rows of weights packed there
  *   cuda_linear.c    products: which kernel runs which
+ *   cuda_lt.c        large products by cuBLASLt
  *   cuda_outer.c     whole linear layers, from rows of the outside to rows of the outside
  *   cuda_step.c      the other operations
  *   cuda_decode.c    a whole step of few rows as one launch of a captured graph
@@ -21,6 +22,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/cuda_api.h"
 #include "backend/cuda/cuda_kernels.h"
+#include "backend/cuda/cuda_lt.h"
 #include "base/ck.h"
 #include "base/error.h"
 #include "base/runtime.h"
@@ -33,11 +35,12 @@ typedef struct cuda_room {
   size_t bytes;
 } cuda_room;
 
-typedef struct cuda_backend {
+struct cuda_backend {
   backend base;
   runtime *rt;
   const cuda_api *api;
   const cuda_kernels *kernels;
+  const library_loader *libraries; /* where cuBLASLt comes from */
   int device;
   cuda_gpu gpu;
   cudaStream_t stream;
@@ -56,7 +59,9 @@ typedef struct cuda_backend {
   void *answers;       /* pinned, for what goes to the host */
   size_t answers_bytes;
   decode_plan *plans;
-} cuda_backend;
+  cuda_lt lt;
+  cuda_room lt_workspace;
+};
 
 static inline cuda_backend *cuda_of(backend *b) { return (cuda_backend *)(void *)b; }
 

@@ -117,8 +117,9 @@ static void cuda_close(backend *b) {
   api->SetDevice(c->device); /* a lost device refuses all of this, and holds nothing any more */
   if (c->stream) api->StreamSynchronize(c->stream);
   cuda_decode_end(c);
-  enum { ROOMS = 5 };
-  cuda_room *const rooms[ROOMS] = {&c->rows, &c->product, &c->expanded, &c->meet, &c->split};
+  cuda_lt_end(&c->lt);
+  enum { ROOMS = 6 };
+  cuda_room *const rooms[ROOMS] = {&c->rows, &c->product, &c->expanded, &c->meet, &c->split, &c->lt_workspace};
   for (size_t i = 0; i < ROOMS; i++)
     if (rooms[i]->dev) api->FreeAsync(rooms[i]->dev, c->stream);
   if (c->answers) api->FreeHost(c->answers);
@@ -162,6 +163,7 @@ viva_status cuda_open_with(runtime *rt, const cuda_api *api, const cuda_kernels 
   c->rt = runtime_retain(rt);
   c->api = api;
   c->kernels = kernels;
+  c->libraries = &library_loader_system;
   c->device = device_index;
   c->gpu = (cuda_gpu){.major = found.major,
                       .minor = found.minor,

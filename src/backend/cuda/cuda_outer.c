@@ -3,8 +3,8 @@
  *   x, 16 or 32 bits ─ rows ─► codes and scales ─ product: scales, bias, activation, rounding ─► y, 16 or 32 bits
  *
  * What they need at once (expanded weights, codes of up to OUTER_ROWS rows) may be more than the GPU has left: then the
- * backend's other operations do the layer, which need less at a time. cuBLASLt's FP8 product, up to 1.09 × as fast, is a peer
- * of bench_layers only (docs/gpu.md). */
+ * backend's other operations do the layer, which need less at a time. The product is cuBLASLt's where lt_table.h has a row for
+ * it, else gemm.h's. */
 #include "backend/cuda/cuda_linear.h"
 
 #include <string.h>
@@ -16,6 +16,7 @@ typedef struct outer_way {
   gemm_problem problem; /* of the first piece */
   rows_type from;
   rows_codes to;
+  int biased; /* 1: the biases are there as our own kernel takes them */
 } outer_way;
 
 /* -- what is taken */
@@ -102,9 +103,13 @@ static viva_status find_bias(cuda_backend *c, const linear_outer_args *a, const 
                     error);
 }
 
-static viva_status find_biases(cuda_backend *c, const linear_outer_args *a, gemm_operands *o, viva_error *error) {
+static size_t biases_bytes(const linear_outer_args *a) {
   enum { BIASES = 3 };
-  TRY(cuda_room_fit(c, &c->product, BIASES * cuda_align(a->w->rows * sizeof(float) + 1), error));
+  return BIASES * cuda_align(a->w->rows * sizeof(float) + 1);
+}
+
+/* In the room that find_operands took for them. */
+static viva_status find_biases(cuda_backend *c, const linear_outer_args *a, gemm_operands *o, viva_error *error) {
   uint8_t *room = c->product.dev;
   TRY(find_bias(c, a, a->bias, &room, &o->bias, error));
   TRY(find_bias(c, a, a->up_bias, &room, &o->up.bias, error));
@@ -134,11 +139,36 @@ static size_t piece_bytes(const linear_outer_args *a, const outer_way *way, size
 static viva_status find_operands(cuda_backend *c, const linear_outer_args *a, const outer_way *way, gemm_operands *o,
                                  viva_error *error) {
   TRY(find_weights(c, a, way, o, error));
-  TRY(find_biases(c, a, o, error));
+  TRY(cuda_room_fit(c, &c->product, biases_bytes(a), error));
   return cuda_room_fit(c, &c->rows, piece_bytes(a, way, rows_at_once(a)), error);
 }
 
-static viva_status multiply_piece(cuda_backend *c, const linear_outer_args *a, const outer_way *way, gemm_operands *o,
+/* The product by cuBLASLt, which takes biases of the results' type only, and whose full sums err by more than docs/gpu.md
+ * promises. E_UNSUPPORTED: it does not run there. */
+static viva_status multiply_lt(cuda_backend *c, const linear_outer_args *a, const gemm_problem *p,
+                               const gemm_operands *o, viva_error *error) {
+  if (p->kind != GEMM_FP8_FAST || p->act == GEMM_SWIGLU || p->output == GEMM_F32 || (uintptr_t)o->channel_scale % 16 ||
+      (a->bias && (a->bias->dtype != a->y.dtype || a->bias->col_stride != 1 || (uintptr_t)a->bias->data % 16 ||
+                   lies_in_y(a, a->bias->data, a->w->rows))))
+    return VIVA_E_UNSUPPORTED;
+  const lt_problem problem = {.input = LT_E4M3,
+                              .output = p->output == GEMM_F16 ? LT_F16 : LT_BF16,
+                              .scales = LT_SCALES_OUTER,
+                              .bias = a->bias != NULL,
+                              .gelu = p->act == GEMM_GELU,
+                              .m = p->m,
+                              .n = p->n,
+                              .k = p->k};
+  const lt_operands operands = {.x = o->x,
+                                .w = o->w,
+                                .channel_scale = o->channel_scale,
+                                .row_scale = o->row_scale,
+                                .bias = a->bias ? a->bias->data : NULL,
+                                .y = o->y};
+  return cuda_lt_multiply(c, &problem, &operands, error);
+}
+
+static viva_status multiply_piece(cuda_backend *c, const linear_outer_args *a, outer_way *way, gemm_operands *o,
                                   size_t first, size_t rows, viva_error *error) {
   const size_t k = a->w->cols;
   gemm_problem p = way->problem;
@@ -153,6 +183,10 @@ static viva_status multiply_piece(cuda_backend *c, const linear_outer_args *a, c
                  (cudaError_t)c->kernels->rows(way->from, x, (size_t)a->x.row_stride, (int)rows, (int)k, way->to, codes,
                                                c->rows.dev, c->stream),
                  "rows of a layer", error));
+  const viva_status status = multiply_lt(c, a, &p, o, error);
+  if (status != VIVA_E_UNSUPPORTED) return status;
+  if (!way->biased) TRY(find_biases(c, a, o, error));
+  way->biased = 1;
   return cuda_check(c, (cudaError_t)c->kernels->gemm(&p, o, 1, c->stream), "a layer of many rows", error);
 }
 
@@ -174,7 +208,7 @@ static viva_status count_overflows(cuda_backend *c, const linear_outer_args *a, 
 }
 
 static viva_status multiply(cuda_backend *c, const linear_outer_args *a, viva_error *error) {
-  outer_way way;
+  outer_way way = {0};
   gemm_operands o = {.scale = 1};
   viva_error refused = {0};
   if (!find_way(c, a, &way)) return VIVA_E_UNSUPPORTED;

@@ -52,21 +52,28 @@ template <rows_codes TO> __device__ float rows_scale(uint32_t largest) {
   return __uint_as_float(largest) > 65504 ? __uint_as_float((uint32_t)(exponent + 1 - 15 + 127) << 23) : 1;
 }
 
+/* code: of a quotient. pair: of two, to[0] and to[1], aligned for both. */
 template <rows_codes TO> struct rows_output;
 template <> struct rows_output<ROWS_TO_E4M3> {
   typedef uint8_t type;
+  static __device__ void pair(float low, float high, type *to) {
+    *(uint16_t *)to = __nv_cvt_float2_to_fp8x2(make_float2(low, high), __NV_SATFINITE, __NV_E4M3);
+  }
   static __device__ type code(float v) { return (uint8_t)__nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3); }
 };
 template <> struct rows_output<ROWS_TO_INT8> {
   typedef int8_t type;
+  static __device__ void pair(float low, float high, type *to) { to[0] = code(low), to[1] = code(high); }
   static __device__ type code(float v) { return (int8_t)max(-INT8_LARGEST, min(INT8_LARGEST, __float2int_rn(v))); }
 };
 template <> struct rows_output<ROWS_TO_INT4> {
   typedef int8_t type;
+  static __device__ void pair(float low, float high, type *to) { to[0] = code(low), to[1] = code(high); }
   static __device__ type code(float v) { return (int8_t)max(-INT4_LARGEST, min(INT4_LARGEST, __float2int_rn(v))); }
 };
 template <> struct rows_output<ROWS_TO_F16> {
   typedef __half type;
+  static __device__ void pair(float low, float high, type *to) { to[0] = code(low), to[1] = code(high); }
   static __device__ type code(float v) { return __float2half_rn(v); }
 };
 

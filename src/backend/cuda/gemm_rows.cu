@@ -1,10 +1,11 @@
 /* gemm_rows.cu: a block for each row, as many threads as hold it: read once into registers, largest magnitude,
  * divided and rounded, written.
  *
- *   thread t holds pieces t, t + THREADS of 8 values each, so that neighbours read and write side by side.
+ *   thread t holds pieces t, t + THREADS of 8 values each, so that neighbours read and write side by side. Four pieces of a
+ *   thread: what it does once for all of them (where they lie, the block's largest, the scale) is a third of its instructions.
  *
  * A row too long for the registers, or one that does not begin at a multiple of 16 bytes, is read twice, one value at
- * a time.
+ * a time; so is one whose scale takes the division.
  */
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -14,9 +15,10 @@
 #include "backend/cuda/gemm_codes.cuh"
 #include "backend/cuda/step_launch.cuh"
 
-#define ROWS_PIECE   8   /* values */
-#define ROWS_PIECES  2   /* that a thread holds of a row: with CODES_MOST_THREADS rows of up to 16384 */
-#define ROWS_THREADS 256 /* of rows_any_kernel */
+#define ROWS_PIECE   8 /* values */
+#define ROWS_PIECES  4 /* that a thread holds of a row: with CODES_MOST_THREADS rows of up to 32768 */
+#define ROWS_OF_WARP (32 * ROWS_PIECES * ROWS_PIECE) /* values that a warp holds */
+#define ROWS_THREADS 256                             /* of rows_any_kernel */
 
 template <rows_type> struct rows_input;
 template <> struct rows_input<ROWS_F16> { typedef __half type; };
@@ -29,16 +31,21 @@ static __device__ __forceinline__ float rows_float(float v) { return v; }
 
 /* 8 values as they lie in memory. */
 template <class In> struct rows_piece {
-  uint4 words[sizeof(In) * ROWS_PIECE / 16];
+  static constexpr int WORDS = sizeof(In) * ROWS_PIECE / 4;
+  __align__(16) uint32_t words[WORDS];
 
   __device__ float value(int i) const { return rows_float(((const In *)words)[i]); }
   __device__ void load(const In *from) {
 #pragma unroll
-    for (int i = 0; i < (int)(sizeof words / 16); i++) words[i] = ((const uint4 *)from)[i];
+    for (int i = 0; i < WORDS / 4; i++) ((uint4 *)words)[i] = ((const uint4 *)from)[i];
+  }
+  __device__ void clear() {
+#pragma unroll
+    for (int i = 0; i < WORDS; i++) words[i] = 0;
   }
 };
 
-/* A row's pieces in a block's registers. */
+/* A row's pieces in a block's registers; 0 past its end. */
 template <class In> struct rows_held {
   rows_piece<In> pieces[ROWS_PIECES];
 
@@ -46,32 +53,47 @@ template <class In> struct rows_held {
   __device__ void load(const In *row, int count) {
 #pragma unroll
     for (int i = 0; i < ROWS_PIECES; i++) {
+      pieces[i].clear();
       if (number(i) < count) pieces[i].load(row + number(i) * ROWS_PIECE);
     }
   }
-  __device__ uint32_t largest(int count) const {
+  /* Magnitudes of 16 bits are ordered as those of FP32 are, and compared two at a time. */
+  __device__ uint32_t largest() const {
     uint32_t bits = 0;
 #pragma unroll
     for (int i = 0; i < ROWS_PIECES; i++) {
 #pragma unroll
-      for (int j = 0; j < ROWS_PIECE; j++) {
-        if (number(i) < count) bits = max(bits, magnitude_bits(pieces[i].value(j)));
+      for (int j = 0; j < rows_piece<In>::WORDS; j++) {
+        const uint32_t word = pieces[i].words[j];
+        bits = sizeof(In) == 4 ? max(bits, word & 0x7FFFFFFF) : __vmaxu2(bits, word & 0x7FFF7FFF);
       }
     }
-    return bits;
+    if (sizeof(In) == 4) return bits;
+    bits = max(bits & 0xFFFF, bits >> 16);
+    return magnitude_bits(rows_float(*(const In *)&bits));
   }
 };
 
-/* Writes a row's codes. value(j): what the row's scale leaves of the piece's value j. */
-template <class Output, class Value>
-static __device__ __forceinline__ void rows_write(typename Output::type *to, Value value) {
+/* Writes a piece's codes. */
+template <class Output, class In>
+static __device__ __forceinline__ void rows_write(typename Output::type *to, const rows_piece<In> &piece,
+                                                  const rows_division &by) {
   __align__(16) typename Output::type out[ROWS_PIECE];
 #pragma unroll
-  for (int j = 0; j < ROWS_PIECE; j++) out[j] = Output::code(value(j));
+  for (int j = 0; j < ROWS_PIECE; j += 2)
+    Output::pair(by.refined(piece.value(j)), by.refined(piece.value(j + 1)), out + j);
   if (sizeof out == 16)
     *(uint4 *)to = *(uint4 *)out;
   else
     *(uint2 *)to = *(uint2 *)out;
+}
+
+/* Writes a row's codes one by one, from memory. finite: else all are 0. */
+template <class Output, class In>
+static __device__ __forceinline__ void rows_write_each(const In *x, int k, typename Output::type *codes, bool finite,
+                                                       const rows_division &by) {
+  for (int i = (int)threadIdx.x; i < k; i += (int)blockDim.x)
+    codes[i] = Output::code(finite ? by.quotient(rows_float(x[i])) : 0);
 }
 
 template <class In, rows_codes TO>
@@ -81,26 +103,19 @@ __global__ void __launch_bounds__(CODES_MOST_THREADS)
   const int count = k / ROWS_PIECE;
   step_begin_kernel();
   rows_held<In> held;
-  held.load(x + blockIdx.x * stride, count);
+  x += blockIdx.x * stride;
   codes += blockIdx.x * (size_t)k;
-  const uint32_t largest = block_largest(held.largest(count));
+  held.load(x, count);
+  const uint32_t largest = block_largest(held.largest());
   const rows_division by(rows_scale<TO>(largest));
   if (threadIdx.x == 0) scales[blockIdx.x] = by.scale;
   if (by.plain) { /* among them all rows that are not finite, whose codes are 0 */
-    const bool finite = largest < 0x7F800000;
-#pragma unroll
-    for (int i = 0; i < ROWS_PIECES; i++) {
-      if (held.number(i) < count)
-        rows_write<output>(codes + held.number(i) * ROWS_PIECE,
-                           [&](int j) { return finite ? by.divided(held.pieces[i].value(j)) : 0; });
-    }
+    rows_write_each<output>(x, k, codes, largest < 0x7F800000, by);
     return;
   }
 #pragma unroll
   for (int i = 0; i < ROWS_PIECES; i++) {
-    if (held.number(i) < count)
-      rows_write<output>(codes + held.number(i) * ROWS_PIECE,
-                         [&](int j) { return by.refined(held.pieces[i].value(j)); });
+    if (held.number(i) < count) rows_write<output>(codes + held.number(i) * ROWS_PIECE, held.pieces[i], by);
   }
 }
 
@@ -115,13 +130,9 @@ __global__ void __launch_bounds__(ROWS_THREADS)
   step_begin_kernel();
   for (int i = (int)threadIdx.x; i < k; i += ROWS_THREADS) largest = max(largest, magnitude_bits(rows_float(x[i])));
   largest = block_largest(largest);
-  const float scale = rows_scale<TO>(largest);
-  const bool finite = largest < 0x7F800000;
-  const rows_division by(scale);
-  if (threadIdx.x == 0) scales[blockIdx.x] = scale;
-  for (int i = (int)threadIdx.x; i < k; i += ROWS_THREADS) {
-    codes[i] = output::code(finite ? by.quotient(rows_float(x[i])) : 0);
-  }
+  const rows_division by(rows_scale<TO>(largest));
+  if (threadIdx.x == 0) scales[blockIdx.x] = by.scale;
+  rows_write_each<output>(x, k, codes, largest < 0x7F800000, by);
 }
 
 /* Rows of one call. */
@@ -139,8 +150,7 @@ template <rows_type TYPE, rows_codes TO> static int launch_rows(step_queue q, co
   typedef typename rows_output<TO>::type out;
   const bool whole = j.k % ROWS_PIECE == 0 && j.stride * sizeof(in) % 16 == 0 && (size_t)j.x % 16 == 0 &&
                      (size_t)j.codes % 16 == 0 && j.k <= ROWS_PIECE * ROWS_PIECES * CODES_MOST_THREADS;
-  unsigned threads = whole ? 128 : ROWS_THREADS;
-  while (whole && threads * ROWS_PIECES * ROWS_PIECE < (unsigned)j.k) threads *= 2;
+  const unsigned warps = ((unsigned)j.k + ROWS_OF_WARP - 1) / ROWS_OF_WARP, threads = whole ? 32 * warps : ROWS_THREADS;
   auto *kernel = whole ? rows_kernel<in, TO> : rows_any_kernel<in, TO>;
   return step_launch(q, kernel, dim3((unsigned)j.m), threads, (const in *)j.x, j.stride, j.k, (out *)j.codes, j.scales);
 }

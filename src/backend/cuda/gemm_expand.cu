@@ -1,16 +1,22 @@
-/* gemm_expand.cu: a warp for each row of a weight; a lane takes 16 columns at a time, which are one block of NVFP4, one
- * block or a part of one of FP8, and a quarter of a block of 2:4.
+/* gemm_expand.cu: a block of threads for each row of a weight, so that there are as many loads on their way as memory
+ * needs; a thread takes 16 columns at a time, which are one block of NVFP4, one block or a part of one of FP8, and a
+ * quarter of a block of 2:4.
  *
  *   reading (one struct for each format) ──► 16 values in FP32 ──► largest of the row, where a target needs it ──►
  * writing
  */
 #include <cuda_runtime.h>
 
+#include "backend/cuda/gemm_codes.cuh"
 #include "backend/cuda/gemm_expand.h"
 #include "backend/cuda/weight_device.cuh"
 
-#define EXPAND_COLUMNS 16 /* of a lane */
-#define EXPAND_WARPS   4  /* rows of a block of threads */
+#define EXPAND_COLUMNS      16  /* of a thread */
+#define EXPAND_MOST_THREADS 256 /* of a row */
+
+/* The columns of a thread: from first, step apart. */
+static __device__ size_t expand_first() { return threadIdx.x * (size_t)EXPAND_COLUMNS; }
+static __device__ size_t expand_step() { return blockDim.x * (size_t)EXPAND_COLUMNS; }
 
 /* Scale of the block of columns that begins before column; 1 for what has none of its own. */
 static __device__ float expand_block_scale(const weight &w, size_t row, size_t column) {
@@ -34,7 +40,10 @@ struct expand_fp8 {
 #pragma unroll
       for (int i = 0; i < EXPAND_COLUMNS; i++) codes[i] = column + (size_t)i < w.cols ? from[i] : 0;
 #pragma unroll
-    for (int i = 0; i < EXPAND_COLUMNS; i++) v[i] = e4m3_value(codes[i]) * scale;
+    for (int i = 0; i < EXPAND_COLUMNS; i += 2) {
+      const __half2 both = __half2(__nv_cvt_fp8x2_to_halfraw2(*(const uint16_t *)(codes + i), __NV_E4M3));
+      v[i] = __low2float(both) * scale, v[i + 1] = __high2float(both) * scale;
+    }
   }
 };
 
@@ -61,8 +70,15 @@ static __device__ expand_kept expand_read_int8(const weight &w, size_t row, size
   const int8_24_block *block = (const int8_24_block *)((const uint8_t *)w.data + row * w.row_bytes) + column / 64;
   const size_t quarter = column % 64 / EXPAND_COLUMNS;
   expand_kept kept;
+  const int8_t *from = block->codes + 8 * quarter;
+  __align__(8) int8_t codes[EXPAND_COLUMNS / 2];
+  if ((size_t)from % sizeof(uint2) == 0)
+    *(uint2 *)codes = *(const uint2 *)from;
+  else
 #pragma unroll
-  for (int i = 0; i < 8; i++) kept.codes[i] = block->codes[8 * quarter + i];
+    for (int i = 0; i < 8; i++) codes[i] = from[i];
+#pragma unroll
+  for (int i = 0; i < 8; i++) kept.codes[i] = codes[i];
   kept.index = (uint32_t)block->index[2 * quarter] | (uint32_t)block->index[2 * quarter + 1] << 8;
   return kept;
 }
@@ -96,40 +112,40 @@ template <bool INT4> struct expand_24 {
   }
 };
 
-/* The row's largest magnitude, in every lane. */
-template <class Format> static __device__ float expand_largest(const weight &w, size_t row, uint32_t lane) {
+/* The row's largest magnitude, in every thread. */
+template <class Format> static __device__ float expand_largest(const weight &w, size_t row) {
   float largest = 0, v[EXPAND_COLUMNS];
-  for (size_t column = lane * EXPAND_COLUMNS; column < w.cols; column += 32 * EXPAND_COLUMNS) {
+  for (size_t column = expand_first(); column < w.cols; column += expand_step()) {
     Format::load(w, row, column, v);
 #pragma unroll
     for (int i = 0; i < EXPAND_COLUMNS; i++) largest = fmaxf(largest, fabsf(v[i]));
   }
-  return __uint_as_float(__reduce_max_sync(0xFFFFFFFF, __float_as_uint(largest)));
+  return __uint_as_float(block_largest(__float_as_uint(largest)));
 }
 
 /* The power of two by which a row's values are divided so that F16 holds the largest code times the largest scale of
- * its blocks with bits to spare: below 2^15. In every lane. */
-static __device__ float expand_power(const weight &w, size_t row, uint32_t lane) {
+ * its blocks with bits to spare: below 2^15. In every thread. */
+static __device__ float expand_power(const weight &w, size_t row) {
   float largest = 0;
-  for (size_t column = lane * (size_t)w.block; column < w.cols; column += 32 * (size_t)w.block) {
-    largest = fmaxf(largest, fabsf(expand_block_scale(w, row, column)));
+  for (size_t b = threadIdx.x; b * w.block < w.cols; b += blockDim.x) {
+    largest = fmaxf(largest, fabsf(device_scale(w, row, b)));
   }
   largest *= w.format == WEIGHT_FP8 ? FP8_LARGEST : INT4_LARGEST;
-  largest = __uint_as_float(__reduce_max_sync(0xFFFFFFFF, __float_as_uint(largest)));
+  largest = __uint_as_float(block_largest(__float_as_uint(largest)));
   const int exponent = (int)(__float_as_uint(largest) >> 23) - 127 - 14;
   return largest == 0 ? 1 : __uint_as_float((uint32_t)max(1, min(253, exponent + 127)) << 23);
 }
 
-template <class Format> static __global__ void expand_f16_kernel(const weight w, __half *codes, float *channel_scale) {
-  const size_t row = blockIdx.x * (size_t)EXPAND_WARPS + threadIdx.x / 32;
-  const uint32_t lane = threadIdx.x % 32;
-  if (row >= w.rows) return;
+template <class Format>
+static __global__ void __launch_bounds__(EXPAND_MOST_THREADS)
+    expand_f16_kernel(const weight w, __half *codes, float *channel_scale) {
+  const size_t row = blockIdx.x;
   /* NVFP4's values fit as they are; others with scales of blocks may not. */
   const bool scaled = w.block != 0 && w.format != WEIGHT_NVFP4;
-  const float power = scaled ? expand_power(w, row, lane) : 1, inverse = 1 / power;
-  if (lane == 0) channel_scale[row] = w.format == WEIGHT_NVFP4 ? 1 : power * expand_row_scale(w, row);
+  const float power = scaled ? expand_power(w, row) : 1, inverse = 1 / power;
+  if (threadIdx.x == 0) channel_scale[row] = w.format == WEIGHT_NVFP4 ? 1 : power * expand_row_scale(w, row);
   float v[EXPAND_COLUMNS];
-  for (size_t column = lane * EXPAND_COLUMNS; column < w.cols; column += 32 * EXPAND_COLUMNS) {
+  for (size_t column = expand_first(); column < w.cols; column += expand_step()) {
     Format::load(w, row, column, v);
     __half *to = codes + row * w.cols + column;
     __align__(16) __half out[EXPAND_COLUMNS];
@@ -144,14 +160,14 @@ template <class Format> static __global__ void expand_f16_kernel(const weight w,
   }
 }
 
-template <class Format> static __global__ void expand_fp8_kernel(const weight w, uint8_t *codes, float *channel_scale) {
-  const size_t row = blockIdx.x * (size_t)EXPAND_WARPS + threadIdx.x / 32;
-  const uint32_t lane = threadIdx.x % 32;
-  if (row >= w.rows) return;
-  const float largest = expand_largest<Format>(w, row, lane), scale = largest > 0 ? largest / FP8_LARGEST : 1;
-  if (lane == 0) channel_scale[row] = scale;
+template <class Format>
+static __global__ void __launch_bounds__(EXPAND_MOST_THREADS)
+    expand_fp8_kernel(const weight w, uint8_t *codes, float *channel_scale) {
+  const size_t row = blockIdx.x;
+  const float largest = expand_largest<Format>(w, row), scale = largest > 0 ? largest / FP8_LARGEST : 1;
+  if (threadIdx.x == 0) channel_scale[row] = scale;
   float v[EXPAND_COLUMNS];
-  for (size_t column = lane * EXPAND_COLUMNS; column < w.cols; column += 32 * EXPAND_COLUMNS) {
+  for (size_t column = expand_first(); column < w.cols; column += expand_step()) {
     Format::load(w, row, column, v);
     uint8_t *to = codes + row * w.cols + column;
     __align__(16) uint8_t out[EXPAND_COLUMNS];
@@ -168,14 +184,13 @@ template <class Format> static __global__ void expand_fp8_kernel(const weight w,
 
 /* 2:4 to INT8 2:4 with codes and index apart. With scales of groups the codes are made anew, for one scale. */
 template <bool INT4>
-static __global__ void expand_24_kernel(const weight w, int8_t *codes, uint8_t *index, float *channel_scale) {
-  const size_t row = blockIdx.x * (size_t)EXPAND_WARPS + threadIdx.x / 32;
-  const uint32_t lane = threadIdx.x % 32;
-  if (row >= w.rows) return;
-  const float largest = w.block != 0 ? expand_largest<expand_24<INT4>>(w, row, lane) : 0;
+static __global__ void __launch_bounds__(EXPAND_MOST_THREADS)
+    expand_24_kernel(const weight w, int8_t *codes, uint8_t *index, float *channel_scale) {
+  const size_t row = blockIdx.x;
+  const float largest = w.block != 0 ? expand_largest<expand_24<INT4>>(w, row) : 0;
   const float scale = w.block == 0 ? expand_row_scale(w, row) : largest > 0 ? largest / INT8_LARGEST : 1;
-  if (lane == 0) channel_scale[row] = scale;
-  for (size_t column = lane * EXPAND_COLUMNS; column < w.cols; column += 32 * EXPAND_COLUMNS) {
+  if (threadIdx.x == 0) channel_scale[row] = scale;
+  for (size_t column = expand_first(); column < w.cols; column += expand_step()) {
     expand_kept k = expand_24<INT4>::kept(w, row, column);
     const float group = expand_block_scale(w, row, column);
     __align__(8) int8_t out[EXPAND_COLUMNS / 2];
@@ -200,7 +215,9 @@ const char *gemm_expand_refusal(const weight *w, expand_to to) {
 
 int gemm_expand(const weight *w, const expand_target *t, void *stream) {
   if (gemm_expand_refusal(w, t->to)) return cudaErrorInvalidValue;
-  const dim3 blocks((unsigned)((w->rows + EXPAND_WARPS - 1) / EXPAND_WARPS)), threads(32 * EXPAND_WARPS);
+  const size_t warps = (w->cols + 32 * EXPAND_COLUMNS - 1) / (32 * EXPAND_COLUMNS);
+  const dim3 blocks((unsigned)w->rows),
+      threads(warps < EXPAND_MOST_THREADS / 32 ? 32 * (unsigned)warps : EXPAND_MOST_THREADS);
   cudaStream_t queue = (cudaStream_t)stream;
   const int int4 = w->format == WEIGHT_INT4_24;
   if (t->to == EXPAND_INT8_24) {

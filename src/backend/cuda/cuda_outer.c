@@ -147,7 +147,8 @@ static viva_status find_operands(cuda_backend *c, const linear_outer_args *a, co
  * promises. E_UNSUPPORTED: it does not run there. */
 static viva_status multiply_lt(cuda_backend *c, const linear_outer_args *a, const gemm_problem *p,
                                const gemm_operands *o, viva_error *error) {
-  if (p->kind != GEMM_FP8_FAST || p->act == GEMM_SWIGLU || p->output == GEMM_F32 || (uintptr_t)o->channel_scale % 16 ||
+  if (p->kind != GEMM_FP8_FAST || p->act == GEMM_SWIGLU || a->after_bias || p->output == GEMM_F32 ||
+      (uintptr_t)o->channel_scale % 16 ||
       (a->bias && (a->bias->dtype != a->y.dtype || a->bias->col_stride != 1 || (uintptr_t)a->bias->data % 16 ||
                    lies_in_y(a, a->bias->data, a->w->rows))))
     return VIVA_E_UNSUPPORTED;

@@ -10,7 +10,7 @@
  * · Σ|input · weight| for terms of both signs as models have them. A NaN or an infinity in an input row makes that
  * whole output row NaN, and no other. A sum of a finite row beyond FP32 is ±Inf, or NaN where infinities of both signs
  * meet or SiLU or GELU takes −Inf. The bits of a row depend on that row, the weight and the options: not on the other
- * rows, threads or earlier calls.
+ * rows, threads or earlier calls (FAST sums of a GPU excepted: viva_accumulation).
  *
  * Activation mode: `16` uses the input as it is (16 or 32 bits). FP8, INT8 and INT4 quantise each input row once:
  * code = nearest even of x / s with s = absmax / 448, / 127 or / 7 of the row (1 where that is 0). It is the call's or
@@ -44,7 +44,9 @@ typedef enum viva_activation_mode {
 } viva_activation_mode;
 
 /* How a GPU of sm_90 adds up products of FP8 rows and FP8 weights with a scale for each channel, more than 32 rows at once; the rest
- * is FULL always. FAST is outside the bound above, and its rows' bits are those of FULL below that number: docs/gpu.md. */
+ * is FULL always. FAST is outside the bound above, and its rows' bits are those of FULL below that number. Which kernel sums
+ * depends on the number of rows (a call of more than 8,192 is cut there), on whether cuBLASLt is found, and on whether the GPU has
+ * its work space left; so may the bits of FAST: docs/gpu.md. */
 typedef enum viva_accumulation {
   VIVA_ACCUMULATE_AUTO = 0, /* FAST */
   VIVA_ACCUMULATE_FULL = 1, /* every 64 columns in FP32 */

@@ -196,7 +196,9 @@ static inline void words_put_short(word_run *run, size_t i, const word *words, c
  * words_flush. */
 static inline viva_status words_next_block(word_run *run, const uint8_t *from, uint64_t ends, viva_error *error) {
   size_t begin = 0, i = run->count;
-  const word *words = run->limit - from >= SPLIT_BLOCK + 16 ? run->words : NULL; /* 16 bytes of each may be read */
+  /* As words_next, short pieces are gathered; 16 bytes of each may be read. */
+  const int gathers = run->most >= WORD_BYTES && run->limit - from >= SPLIT_BLOCK + 16;
+  const word *words = gathers ? run->words : NULL;
   for (size_t end; ends; ends &= ends - 1, begin = end) {
     end = (size_t)__builtin_ctzll(ends);
     const size_t bytes = end - begin;

@@ -65,7 +65,8 @@ typedef enum viva_log_level {
   VIVA_LOG_DEBUG = 3
 } viva_log_level;
 
-/* Receives one message without a line end. May be called from any thread that is inside a viva call. */
+/* Receives one message without a line end. May be called from any thread that is inside a viva call, and while that call holds a
+ * lock: it must not call viva itself. */
 typedef void (*viva_log_fn)(void *user, viva_log_level level, const char *message);
 
 /* Called now and then during a long job with the work done so far: bytes of weights when a model is loaded, tokens in a
